@@ -1,0 +1,39 @@
+# Everything here works on a fresh Debian or Ubuntu with git, make and python3 (3.11 or later).
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTHON := .venv/bin/python
+LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.11 -q \
+	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check demo lock clean runtime development
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: runtime ## Install what is missing and serve the product (HOST=, PORT=8001)
+	@exec $(PYTHON) manage.py cus_run --host $(HOST) --port $(PORT)
+
+demo: runtime ## Send demo traffic to the running product (TRACE=FILE, SPEED=60)
+	@exec $(PYTHON) manage.py cus_demo $(if $(TRACE),--trace '$(TRACE)') $(if $(SPEED),--speed '$(SPEED)')
+
+test: development ## Run the tests, each run on servers of its own (ARGS='-k budget')
+	@exec $(PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
+
+check: development ## Lint, types, import contracts, migrations, deployment checks
+	@exec $(PYTHON) -m aos_project.cus_embedded exec -- bin/check
+
+lock: development ## Pin what pyproject.toml asks for (existing pins stay)
+	@$(PYTHON) -m pip install -q --disable-pip-version-check uv
+	$(LOCK) -o requirements.txt
+	$(LOCK) --group dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## Remove the virtual environment, caches and ALL local data
+	@bin/clean
+
+runtime:
+	@bin/bootstrap requirements.txt
+
+development:
+	@bin/bootstrap requirements-dev.txt

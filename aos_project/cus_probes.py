@@ -1,0 +1,104 @@
+"""What looks after a running process: is it up, is it ready, what does it count."""
+
+import hmac
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+from django_prometheus.exports import ExportToDjangoView
+from redis import Redis, RedisError
+
+from telemetry.cus_partitions import existing_months, wanted_months
+
+_BROKER_SECONDS = 1
+
+
+@require_safe
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """200 while this process answers at all."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """200 when events can be taken: database, migrations, partitions. The broker is told, not required."""
+    checks = {name: _outcome(check) for name, check in _REQUIRED.items()}
+    ready = all(outcome == "ok" for outcome in checks.values())
+    checks["broker"] = _outcome(_check_broker)
+    return JsonResponse({"ready": ready, "checks": checks}, status=200 if ready else 503)
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus metrics, for a bearer of CUS_METRICS_TOKEN or an allowed address."""
+    if not (_has_token(request) or _from_allowed_network(request)):
+        detail = "Send CUS_METRICS_TOKEN as a bearer token, or allow this address in CUS_METRICS_NETWORKS."
+        return HttpResponse(detail + "\n", status=403, content_type="text/plain")
+    answer: HttpResponse = ExportToDjangoView(request)
+    return answer
+
+
+class _NotReady(Exception):
+    """Says what is missing."""
+
+
+def _outcome(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except _NotReady as error:
+        return str(error)
+    except (DatabaseError, RedisError, ImproperlyConfigured) as error:
+        # The class alone: a message could name hosts and users.
+        return f"unreachable ({type(error).__name__})"
+    return "ok"
+
+
+def _check_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _check_migrations() -> None:
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        msg = "migrations are missing: run `manage.py migrate`"
+        raise _NotReady(msg)
+
+
+def _check_partitions() -> None:
+    missing = set(wanted_months(timezone.now())) - existing_months()
+    if missing:
+        months = ", ".join(map(str, sorted(missing)))
+        msg = f"partitions are missing for {months}: is beat running?"
+        raise _NotReady(msg)
+
+
+def _check_broker() -> None:
+    with Redis.from_url(settings.REDIS_URL, socket_timeout=_BROKER_SECONDS) as broker:
+        broker.ping()
+
+
+_REQUIRED = {
+    "database": _check_database,
+    "migrations": _check_migrations,
+    "partitions": _check_partitions,
+}
+
+
+def _has_token(request: HttpRequest) -> bool:
+    expected = settings.CUS_METRICS_TOKEN
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    given = token if scheme.lower() == "bearer" else ""
+    return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())
+
+
+def _from_allowed_network(request: HttpRequest) -> bool:
+    networks = [ip_network(text) for text in settings.CUS_METRICS_NETWORKS]
+    address = ip_address(request.META["REMOTE_ADDR"])
+    return any(address in network for network in networks)

@@ -1,0 +1,243 @@
+"""`manage.py cus_run`: the whole product with one command, on a machine where nothing is set up.
+
+Starts what is not configured (PostgreSQL, Valkey), prepares the database, serves, works, and
+takes all of it down again in the reverse order. Everything it makes is in the data folder.
+"""
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import http
+import http.client
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import environ
+
+from aos_project.cus_embedded import Postgres, ServiceError, Valkey, product_home
+from aos_project.cus_embedded.errors import NotOurs, SecretsLost
+from aos_project.cus_embedded.passwords import product_secrets, write_private
+from aos_project.cus_embedded.process import Program, alive
+from aos_project.cus_supervisor import Console, Interrupted, Supervisor
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_SERVER_ADDRESSES = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
+_LOCAL_ENV_HEADER = """\
+# Written by `make run` for this machine. Whoever holds it can read every stored credential,
+# and without it nobody can: keep it with the data. The environment and .env come before it.
+"""
+
+
+class AlreadyRunning(ServiceError):
+    """The product is already running as process {pid}, {url}"""
+
+
+class PortTaken(ServiceError):
+    """Something else already listens on port {port} of {host}.
+    Stop it, or take another port: PORT={other} make run
+    """
+
+
+class CannotListen(ServiceError):
+    """This machine can't listen on port {port} of {host}: {reason}."""
+
+
+class OwnerWithoutDatabase(ServiceError):
+    """DATABASE_OWNER_URL is set, but DATABASE_URL is not. Set both, or neither."""
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until Ctrl-C. The exit code: 0 when asked to stop, 1 when it could not go on."""
+    parser = argparse.ArgumentParser(prog="manage.py cus_run", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        _serve(console, options.host, options.port)
+    except Interrupted:
+        console.say("Stopped.")
+        return 0
+    except ServiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _serve(console: Console, host: str, port: int) -> None:
+    data = Path(os.environ.get("CUS_DATA_DIR") or BASE_DIR / ".data").absolute()
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    url = f"http://{shown}:{port}/admin/"
+    with _lock(data, url) as lock, Supervisor(console, keep_open=[lock]) as supervisor:
+        _require_free(host, port)
+        environment = _start_servers(data, console, supervisor)
+        supervisor.run(_program("manage.py cus_prepare", ["manage.py", "cus_prepare"], environment))
+        for program in _product(environment, host, port):
+            supervisor.start(program)
+        supervisor.wait_until(lambda: _answers(shown, port, environment), "web")
+        console.say(f"\nServing on {url} - Ctrl-C stops everything\n")
+        try:
+            supervisor.watch()
+        except Interrupted:
+            console.say("\nStopping; Ctrl-C again to hurry …")
+            raise
+
+
+# --- One at a time ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _lock(data: Path, url: str) -> Iterator[int]:
+    """The right to use this data folder, which ends with the process that holds it."""
+    try:
+        # As root the servers run as another user, who has to get to its own folders in here.
+        if not data.exists():
+            data.mkdir(parents=True)
+            data.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        file = os.open(data / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except PermissionError as error:
+        raise NotOurs(path=data) from error
+    try:
+        _take(file)
+        os.pwrite(file, f"{os.getpid()} {url}\n".encode(), 0)
+        try:
+            yield file
+        finally:
+            os.ftruncate(file, 0)
+    finally:
+        os.close(file)
+
+
+def _take(file: int) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(file, 0)
+            return
+        pid, _, url = os.pread(file, 1000, 0).decode().strip().partition(" ")
+        # After a kill -9 the lock is held, for a moment, by what cleans up behind it.
+        if (pid and alive(int(pid))) or time.monotonic() > deadline:
+            raise AlreadyRunning(pid=pid or "unknown", url=url)
+        time.sleep(0.1)
+
+
+def _require_free(host: str, port: int) -> None:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Listening shares an address with no one, bound or not.
+            probe.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(host=host, port=port, other=port + 1) from error
+        raise CannotListen(host=host, port=port, reason=error.strerror) from error
+
+
+# --- Configuration and servers ------------------------------------------------------------------
+
+
+def _start_servers(data: Path, console: Console, supervisor: Supervisor) -> dict[str, str]:
+    """Start what nobody configured. Returns the environment for the product's programs."""
+    environ.Env.read_env(os.environ.get("CUS_ENV_FILE") or BASE_DIR / ".env")
+    if os.environ.get("DATABASE_OWNER_URL") and not os.environ.get("DATABASE_URL"):
+        raise OwnerWithoutDatabase
+    servers = _embedded(data, console, supervisor)
+    addresses: dict[str, str] = {}
+    for server in servers:
+        addresses |= server.environment()
+    local = write_local_env(data, addresses)
+    for server in servers:
+        server.prepare()
+        server.log.write_bytes(b"")
+        supervisor.start(server.program, server.log)
+        supervisor.wait_until(server.ready, server.name)
+    given = {name: value for name, value in os.environ.items() if value or name not in local}
+    return local | given | {"CUS_DATA_DIR": str(data), "PYTHONUNBUFFERED": "1"}
+
+
+def _embedded(data: Path, console: Console, supervisor: Supervisor) -> list[Postgres | Valkey]:
+    kinds = [("DATABASE_URL", Postgres), ("REDIS_URL", Valkey)]
+    needed = [kind for name, kind in kinds if not os.environ.get(name)]
+    if not needed:
+        return []
+    home = product_home(data, console.say)
+    if home.folder not in home.sockets.parents:
+        supervisor.watch_folder(home.sockets)
+    return [kind(home) for kind in needed]
+
+
+def write_local_env(data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
+    """Secrets are made once and kept; the embedded servers' addresses follow the servers."""
+    path = data / "local.env"
+    if (data / "postgres").exists() and not path.exists():
+        raise SecretsLost(data=data / "postgres", secrets=path)
+    known = _read(path)
+    kept = {name: value for name, value in known.items() if name not in _SERVER_ADDRESSES}
+    values = {"CUS_MODE": "local"} | product_secrets() | kept | dict(addresses)
+    if values != known:
+        lines = (f"{name}={value}\n" for name, value in values.items())
+        write_private(path, _LOCAL_ENV_HEADER + "".join(lines))
+    return values
+
+
+def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = (line.partition("=") for line in path.read_text().splitlines())
+    return {name: value for name, equals, value in lines if equals and name[0] != "#"}
+
+
+# --- The product's own programs -----------------------------------------------------------------
+
+
+def _product(environment: Mapping[str, str], host: str, port: int) -> list[Program]:
+    web = [
+        *("-m", "granian", "--interface", "wsgi", "aos_project.wsgi:application"),
+        *("--workers", "2", "--blocking-threads", "4", "--workers-kill-timeout", "5"),
+        *("--host", host, "--port", str(port), "--no-ws", "--log-level", "warning"),
+    ]
+    celery = ["-m", "celery", "-A", "aos_project", "-q"]
+    worker = [
+        *(*celery, "worker", "--concurrency", "2", "--loglevel", "INFO"),
+        *("--without-gossip", "--without-mingle"),
+    ]
+    # Running as root is the caller's choice; PostgreSQL's refusal is dealt with.
+    quiet = {"PYTHONWARNINGS": "ignore:You're running the worker"} | dict(environment)
+    return [
+        _program("web", web, environment),
+        _program("worker", worker, quiet),
+        _program("beat", [*celery, "beat", "--loglevel", "WARNING"], environment),
+    ]
+
+
+def _program(name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Program:
+    return Program(
+        name=name,
+        command=[sys.executable, *arguments],
+        cwd=BASE_DIR,
+        # A worker first finishes its jobs (SIGTERM), then drops them (SIGQUIT).
+        stop=((signal.SIGTERM, 12.0), (signal.SIGQUIT, 3.0)),
+        env=environment,
+    )
+
+
+def _answers(host: str, port: int, environment: Mapping[str, str]) -> bool:
+    allowed = environment.get("ALLOWED_HOSTS", "").split(",")[0].strip()
+    name = allowed if allowed.strip("*.") == allowed and allowed else host
+    connection = http.client.HTTPConnection(host.strip("[]"), port, timeout=2)
+    try:
+        connection.request("GET", "/readyz", headers={"Host": name})
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

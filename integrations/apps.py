@@ -1,0 +1,15 @@
+"""The authority plane: who may do what, with which provider, under which limits."""
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class IntegrationsConfig(AppConfig):
+    name = "integrations"
+    verbose_name = "Integrations"
+
+    def ready(self) -> None:
+        from integrations import cus_checks  # noqa: F401  (registers the system checks)
+        from integrations.cus_database_roles import grant_after_migrate
+
+        post_migrate.connect(grant_after_migrate, dispatch_uid="cus_grant_after_migrate")

@@ -1,0 +1,34 @@
+"""System checks: what is wrong with the configuration, and how to mend it."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from integrations.cus_envelope import KeyRingInvalid, key_ring
+
+_MIN_SECRET = 32
+
+
+@register(Tags.security)
+def check_credential_keys(**_kwargs: Any) -> list[CheckMessage]:
+    """The key ring can be read."""
+    try:
+        key_ring(settings.CUS_CREDENTIAL_KEYS)
+    except KeyRingInvalid as error:
+        return [Error(str(error), hint="openssl rand -base64 32 makes a key.", id="cus.E001")]
+    return []
+
+
+@register(Tags.security)
+def check_key_hash_secret(**_kwargs: Any) -> list[CheckMessage]:
+    """The secret that hashes SDK keys can't be guessed."""
+    if len(settings.CUS_KEY_HASH_SECRET) >= _MIN_SECRET:
+        return []
+    return [
+        Error(
+            f"CUS_KEY_HASH_SECRET is shorter than {_MIN_SECRET} characters.",
+            hint="openssl rand -base64 48 makes one.",
+            id="cus.E002",
+        )
+    ]

@@ -1,0 +1,102 @@
+"""What each database role may do, table by table (ruling E5).
+
+Three roles: the owner makes tables, the application works with them, and the decider is
+what enforcement becomes by `SET ROLE`. Models say what the latter two may do, in
+`app_privileges` and `decider_privileges`; a model that says nothing gives the application
+everything and the decider nothing. Granted anew after each migration, so that a table can
+never be forgotten.
+"""
+
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg import sql
+
+_ALL_ROWS = "SELECT, INSERT, UPDATE, DELETE"
+
+
+class DeciderRoleMissing(RuntimeError):
+    """The role that enforcement decides as does not exist, and this login may not create it."""
+
+    def __init__(self, role: str, member: str) -> None:
+        super().__init__(
+            f"The database role {role} does not exist and this login may not create roles. As a "
+            f'superuser run: CREATE ROLE "{role}" NOLOGIN; GRANT "{role}" TO "{member}";'
+        )
+
+
+def grant_after_migrate(
+    sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **_signal: Any
+) -> None:
+    """Signal handler: grants once a migrate run, when its last app is done."""
+    # Django sends the signal once for each app that has models.
+    last = [app for app in apps.get_app_configs() if app.models_module][-1]
+    if sender.name == last.name:
+        grant_roles(connections[using])
+
+
+def grant_roles(connection: BaseDatabaseWrapper) -> None:
+    """Give application and decider what the models say; needs the owner's connection."""
+    app = str(settings.DATABASES[DEFAULT_DB_ALIAS]["USER"])
+    decider = settings.CUS_DECIDER_ROLE
+    _ensure_decider(connection, decider, member=app)
+    with connection.cursor() as cursor:
+        for role in (app, decider):
+            cursor.execute(_sql("GRANT USAGE ON SCHEMA public TO {role}", role=role))
+        cursor.execute(_sql("GRANT SELECT ON django_migrations TO {role}", role=app))
+        for table, app_may, decider_may in _wishes():
+            _grant(cursor, table, app, app_may)
+            _grant(cursor, table, decider, decider_may)
+
+
+def _wishes() -> list[tuple[str, str, str]]:
+    """(table, what the application may, what the decider may) of every model's table."""
+    found = {}
+    for model in apps.get_models(include_auto_created=True):
+        found[model._meta.db_table] = (
+            _declared(model, "app_privileges", _ALL_ROWS),
+            _declared(model, "decider_privileges", ""),
+        )
+    return [(table, *may) for table, may in sorted(found.items())]
+
+
+def _declared(model: type[models.Model], name: str, default: str) -> str:
+    return str(getattr(model, name, default))
+
+
+def _grant(cursor: Any, table: str, role: str, privileges: str) -> None:
+    owner = owner_of(cursor, table)
+    if owner == role:
+        return  # A single login for everything (local set-ups): it owns what it would be granted.
+    names = {"table": table, "role": role}
+    cursor.execute(_sql("REVOKE ALL ON {table} FROM {role}", **names))
+    if privileges:
+        cursor.execute(_sql(f"GRANT {privileges} ON {{table}} TO {{role}}", **names))
+
+
+def owner_of(cursor: Any, table: str) -> str:
+    """The name of the role that owns a table."""
+    cursor.execute("SELECT tableowner FROM pg_tables WHERE tablename = %s", [table])
+    return str(cursor.fetchone()[0])
+
+
+def _ensure_decider(connection: BaseDatabaseWrapper, role: str, *, member: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
+        may_create = cursor.fetchone()[0]
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+        if cursor.fetchone():
+            return
+        if not may_create:
+            raise DeciderRoleMissing(role, member)
+        cursor.execute(_sql("CREATE ROLE {role} NOLOGIN", role=role))
+        cursor.execute(_sql("GRANT {role} TO {member}", role=role, member=member))
+
+
+def _sql(statement: str, **names: str) -> sql.Composed:
+    # The statements are this module's own text; only names are put in, quoted.
+    identifiers = {key: sql.Identifier(name) for key, name in names.items()}
+    return sql.SQL(statement).format(**identifiers)  # type: ignore[arg-type]

@@ -1,0 +1,308 @@
+"""Authority: tenants and their people, integrations, credentials and SDK keys.
+
+Each model says what the database roles may do with its table (see
+`cus_database_roles`): `app_privileges` for the product, `decider_privileges` for the role
+that enforcement decides as.
+"""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower, Now
+
+
+class CusUserManager(UserManager["CusUser"]):
+    """Makes users who sign in with their e-mail address."""
+
+    def get_by_natural_key(self, username: str | None) -> "CusUser":
+        return self.get(email__iexact=username)
+
+    def _make(self, email: str, password: str | None, **fields: Any) -> "CusUser":
+        user = CusUser(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_user(  # type: ignore[override]  # we have no username
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> "CusUser":
+        return self._make(email, password, **fields)
+
+    def create_superuser(  # type: ignore[override]
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> "CusUser":
+        return self._make(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class CusUser(AbstractUser):
+    """A person who signs in. Superusers are operators; others get their role below."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    username = None  # type: ignore[assignment]
+    email = models.EmailField("e-mail address", unique=True)
+    is_support = models.BooleanField(
+        "support staff",
+        default=False,
+        help_text="May read usage, decisions and health of all tenants; may change nothing.",
+    )
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects: ClassVar[CusUserManager] = CusUserManager()  # type: ignore[assignment]
+
+    # People are deactivated, never erased: audit trails and evidence name them.
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_users"
+        verbose_name = "user"
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="cus_users_email_any_case"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this person runs the service: everything, for all tenants (ruling C9)."""
+        return self.is_active and self.is_superuser
+
+
+class CusTenant(models.Model):
+    """A customer. Closed, never deleted: evidence refers to it (ruling E5)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=255, unique=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_tenants"
+        verbose_name = "tenant"
+        constraints = [models.CheckConstraint(condition=~Q(name=""), name="cus_tenants_named")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CusMembership(models.Model):
+    """A person's role in the one tenant that they belong to (ruling C9)."""
+
+    class Role(models.TextChoices):
+        ADMIN = "admin", "Tenant admin"
+        MEMBER = "member", "Tenant member"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="memberships")
+    user = models.OneToOneField(CusUser, models.PROTECT, related_name="membership")
+    role = models.CharField(max_length=20, choices=Role, default=Role.MEMBER)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "cus_memberships"
+        verbose_name = "membership"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(role__in=["admin", "member"]), name="cus_memberships_role"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.get_role_display()} of {self.tenant}"
+
+
+class CusIntegration(models.Model):
+    """One provider account of one tenant, with the limits that govern it (§3.1)."""
+
+    class Provider(models.TextChoices):
+        OPENAI = "openai", "OpenAI"
+        ANTHROPIC = "anthropic", "Anthropic"
+        AZURE_OPENAI = "azure_openai", "Azure OpenAI"
+        BEDROCK = "bedrock", "Amazon Bedrock"
+        CUSTOM = "custom", "OpenAI-compatible"
+
+    class Status(models.TextChoices):
+        CREATED = "created", "Created"
+        ENABLED = "enabled", "Enabled"
+        DISABLED = "disabled", "Disabled"
+        ERROR = "error", "Error"
+
+    class Health(models.TextChoices):
+        UNKNOWN = "unknown", "Unknown"
+        HEALTHY = "healthy", "Healthy"
+        DEGRADED = "degraded", "Degraded"
+        FAILING = "failing", "Failing"
+
+    class CredentialState(models.TextChoices):
+        UNKNOWN = "unknown", "Not checked yet"
+        VALID = "valid", "Valid"
+        INVALID = "invalid", "Invalid"
+
+    class BudgetBasis(models.TextChoices):
+        ROUNDED = "rounded", "As reported, each call rounded up to a cent"
+        EXACT = "exact", "Exact, to the microcent"
+
+    class EnforcementLevel(models.TextChoices):
+        VISIBILITY = "visibility", "Visibility: observe only"
+        CONTROL_PLANE = "control_plane", "Control plane: define limits"
+        WARN = "warn", "Warn"
+        THROTTLE = "throttle", "Throttle"
+        BLOCK = "block", "Block"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="integrations")
+    name = models.CharField(max_length=255)
+    provider_type = models.CharField("provider", max_length=50, choices=Provider)
+    credential_ref = models.TextField(editable=False)
+    credential_state = models.CharField(
+        max_length=20, choices=CredentialState, db_default=CredentialState.UNKNOWN
+    )
+    config = models.JSONField(default=dict, db_default={}, blank=True)
+    status = models.CharField(max_length=20, choices=Status, db_default=Status.CREATED)
+    health_state = models.CharField(
+        "health", max_length=20, choices=Health, db_default=Health.UNKNOWN
+    )
+    health_checked_at = models.DateTimeField(null=True, blank=True)
+    health_message = models.TextField(null=True, blank=True)  # noqa: DJ001  (§3.1: nullable)
+    default_model = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001
+    # 0 is "no limit" (ruling F3).
+    budget_limit_cents = models.PositiveIntegerField("monthly budget (cents)", db_default=0)
+    budget_basis = models.CharField(
+        max_length=20, choices=BudgetBasis, db_default=BudgetBasis.ROUNDED
+    )
+    token_limit_month = models.PositiveBigIntegerField("monthly tokens", db_default=0)
+    rate_limit_rpm = models.PositiveIntegerField("calls a minute", db_default=0)
+    enforcement_level = models.CharField(
+        max_length=20, choices=EnforcementLevel, db_default=EnforcementLevel.BLOCK
+    )
+    allow_unpriced = models.BooleanField(db_default=False)
+    # Rises with anything that a decision reads; it is the ETag (ruling F10).
+    config_version = models.PositiveBigIntegerField(db_default=1, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.ForeignKey(
+        CusUser, models.PROTECT, null=True, blank=True, editable=False, related_name="+"
+    )
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_integrations"
+        verbose_name = "integration"
+        ordering = ["name"]
+        indexes = [
+            models.Index(fields=["tenant", "status"], name="cus_integrations_status"),
+            models.Index(fields=["tenant", "provider_type"], name="cus_integrations_provider"),
+        ]
+        constraints = [
+            # A deleted integration frees its name (ruling C3).
+            models.UniqueConstraint(
+                fields=["tenant", "name"],
+                condition=Q(deleted_at__isnull=True),
+                name="cus_integrations_name",
+                violation_error_message="Another integration of this tenant has that name.",
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="cus_integrations_named"),
+            models.CheckConstraint(
+                condition=Q(
+                    provider_type__in=["openai", "anthropic", "azure_openai", "bedrock", "custom"]
+                ),
+                name="cus_integrations_provider_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["created", "enabled", "disabled", "error"]),
+                name="cus_integrations_status_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(health_state__in=["unknown", "healthy", "degraded", "failing"]),
+                name="cus_integrations_health_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(credential_state__in=["unknown", "valid", "invalid"]),
+                name="cus_integrations_credential_state_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(credential_ref__regex=r"^(db|vault|env)://"),
+                name="cus_integrations_credential_is_a_reference",
+            ),
+            models.CheckConstraint(
+                condition=Q(budget_basis__in=["rounded", "exact"]),
+                name="cus_integrations_budget_basis_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    enforcement_level__in=[
+                        "visibility",
+                        "control_plane",
+                        "warn",
+                        "throttle",
+                        "block",
+                    ]
+                ),
+                name="cus_integrations_level_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(config_version__gte=1), name="cus_integrations_version_positive"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CusCredential(models.Model):
+    """A provider credential, sealed (ruling C2). Its plain value is in no column."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")
+    integration = models.OneToOneField(
+        CusIntegration, models.PROTECT, related_name="stored_credential"
+    )
+    sealed = models.BinaryField()
+    # Which key of the ring wrapped it: what rotation looks for.
+    key_id = models.CharField(max_length=32, db_index=True)
+    hint = models.CharField(max_length=4, help_text="The credential's last four characters.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "cus_credentials"
+        verbose_name = "credential"
+
+    def __str__(self) -> str:
+        return f"credential {self.id}"
+
+
+class CusSdkKey(models.Model):
+    """A key with which a program reports for one integration. Only its keyed hash is kept."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")
+    integration = models.ForeignKey(CusIntegration, models.PROTECT, related_name="sdk_keys")
+    label = models.CharField(max_length=100, blank=True)
+    secret_hash = models.BinaryField(max_length=32, unique=True)
+    hint = models.CharField(max_length=4)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.ForeignKey(CusUser, models.PROTECT, null=True, blank=True, related_name="+")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    # Revoked, never erased: "which key reported this" stays answerable.
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_sdk_keys"
+        verbose_name = "SDK key"
+
+    def __str__(self) -> str:
+        return f"…{self.hint}"

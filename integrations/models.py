@@ -1,0 +1,19 @@
+"""The door through which Django finds this app's models."""
+
+from integrations.cus_models import (
+    CusCredential,
+    CusIntegration,
+    CusMembership,
+    CusSdkKey,
+    CusTenant,
+    CusUser,
+)
+
+__all__ = [
+    "CusCredential",
+    "CusIntegration",
+    "CusMembership",
+    "CusSdkKey",
+    "CusTenant",
+    "CusUser",
+]

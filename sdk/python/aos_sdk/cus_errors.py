@@ -1,0 +1,55 @@
+"""Every exception of the SDK.
+
+CusError
+├── CusConfigurationError      no usable key or address: the reporter stays inert
+├── CusProviderError           an adapter was asked for what it cannot do; no call was made
+├── CusLimitExceeded           the one that may reach the host program from a captured call
+└── CusDeliveryError           never raised at the host: handed to `on_error`
+    ├── CusDeliveryDelayed     the server cannot be reached or asks to wait; records are kept
+    ├── CusKeyRefused          the server refuses the key; records are kept
+    └── CusRecordRefused       the server refuses one record for good
+CusUnknownModel (ValueError)   lives in `cus_cost`, which imports nothing of ours
+"""
+
+
+class CusError(Exception):
+    """Base of the SDK's own exceptions."""
+
+
+class CusConfigurationError(CusError):
+    """The SDK cannot report with this configuration; the message says what to change."""
+
+
+class CusProviderError(CusError):
+    """An adapter cannot do what it was asked, and has called nobody."""
+
+
+class CusLimitExceeded(CusError):
+    """A limit of the integration stops this call."""
+
+
+class CusDeliveryError(CusError):
+    """Something about sending telemetry that `on_error` should hear."""
+
+
+class CusDeliveryDelayed(CusDeliveryError):
+    """Telemetry cannot be delivered now; it is kept and tried again."""
+
+
+class CusKeyRefused(CusDeliveryError):
+    """The server refuses the integration key; telemetry is kept and tried again every minute."""
+
+
+class CusRecordRefused(CusDeliveryError):
+    """The server will not store this record: `status` is `rejected` or `conflict`.
+
+    `attr` names the field, `code` and `detail` the reason, in the server's words.
+    """
+
+    def __init__(self, call_id: str, status: str, code: str, detail: str, attr: str) -> None:
+        super().__init__(f"usage record {call_id} was {status}: {detail or code}")
+        self.call_id = call_id
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.attr = attr

@@ -1,0 +1,166 @@
+"""The usage record: what is said about one call, and never what was said in it."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Final
+
+from aos_sdk.cus_guard import mask_secrets
+from aos_sdk.cus_wire import (
+    MAX_AGENT_ID_LENGTH,
+    MAX_ERROR_CODE_LENGTH,
+    MAX_ERROR_MESSAGE_LENGTH,
+    MAX_METADATA_BYTES,
+    MAX_MODEL_LENGTH,
+    MAX_PROVIDER_LENGTH,
+    MAX_SESSION_ID_LENGTH,
+    CusOperation,
+    CusPolicyResult,
+)
+
+_TEXT_LIMITS: Final = {
+    "model": MAX_MODEL_LENGTH,
+    "provider": MAX_PROVIDER_LENGTH,
+    "session_id": MAX_SESSION_ID_LENGTH,
+    "agent_id": MAX_AGENT_ID_LENGTH,
+    "error_code": MAX_ERROR_CODE_LENGTH,
+    "error_message": MAX_ERROR_MESSAGE_LENGTH,
+}
+_OPTIONAL: Final = (
+    "integration_id",
+    "cost_cents",
+    "latency_ms",
+    "tokens_total",
+    "service_tier",
+    "pricing_version",
+    "operation",
+)
+# The server takes a missing one for 0 or false.
+_DETAILS: Final = (
+    "tokens_cached",
+    "tokens_cache_write",
+    "tokens_cache_write_1h",
+    "tokens_reasoning",
+    "tokens_audio_in",
+    "tokens_audio_out",
+    "tokens_image_in",
+    "stream",
+)
+
+
+class _CallIds:
+    """Ids that are unique everywhere: random bytes of the process, then a counter.
+
+    A quarter of the price of a uuid4 each, and this is on the caller's clock.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._prefix = os.urandom(16).hex()
+        self._next = count(1).__next__
+
+    def __call__(self) -> str:
+        return f"{self._prefix}-{self._next():x}"
+
+
+_call_ids = _CallIds()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_call_ids.renew)
+
+
+def generate_call_id() -> str:
+    """A new id for a call, unique across threads, forks and hosts: the key to counting it once."""
+    return _call_ids()
+
+
+@dataclass(slots=True)
+class CusUsageRecord:
+    """One provider call, as the server stores it. Hand it to `report` and change it no more.
+
+    Every detail of tokens is a part of `tokens_in` or `tokens_out`. `cost_cents` is left None
+    where the call cannot be priced; `timestamp` is the start of the call, as a datetime, ISO text
+    or nanoseconds since the epoch; a datetime without a zone is local time.
+    """
+
+    call_id: str
+    model: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_cents: int | None = None
+    latency_ms: int | None = None
+    provider: str | None = None
+    policy_result: CusPolicyResult | str = CusPolicyResult.ALLOWED
+    error_code: str | None = None
+    error_message: str | None = None
+    session_id: str | None = None
+    agent_id: str | None = None
+    integration_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    timestamp: datetime | str | int = field(default_factory=time.time_ns)
+    tokens_cached: int = 0
+    tokens_cache_write: int = 0
+    tokens_cache_write_1h: int = 0
+    tokens_reasoning: int = 0
+    tokens_audio_in: int = 0
+    tokens_audio_out: int = 0
+    tokens_image_in: int = 0
+    tokens_total: int | None = None
+    service_tier: str | None = None
+    pricing_version: str | None = None
+    operation: CusOperation | str | None = None
+    stream: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as the wire has it: texts cut to their limits, error messages masked."""
+        data: dict[str, Any] = {
+            "call_id": self.call_id,
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+            "policy_result": self.policy_result,
+            "timestamp": _iso(self.timestamp),
+        }
+        for name, limit in _TEXT_LIMITS.items():
+            if (text := getattr(self, name)) is not None:
+                data[name] = _clean(text, limit)
+        for name in _OPTIONAL:
+            if (value := getattr(self, name)) is not None:
+                data[name] = value
+        for name in _DETAILS:
+            if value := getattr(self, name):
+                data[name] = value
+        if self.metadata:
+            data["metadata"] = _bounded(self.metadata)
+        return data
+
+
+def _iso(moment: datetime | str | int) -> str:
+    if isinstance(moment, str):
+        return moment
+    if isinstance(moment, datetime):
+        return moment.astimezone(UTC).isoformat()
+    seconds, nanoseconds = divmod(moment, 1_000_000_000)
+    second = datetime.fromtimestamp(seconds, UTC)
+    return second.replace(microsecond=nanoseconds // 1_000).isoformat()
+
+
+def _clean(text: object, limit: int) -> str:
+    """Text that UTF-8 can carry, without secrets, cut to its limit."""
+    masked = mask_secrets(str(text)[: 4 * limit])
+    return masked[:limit].encode("utf-8", "replace").decode("utf-8")
+
+
+def _bounded(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Metadata as it is if JSON can hold it within the limit, else a note in its place (E9)."""
+    try:
+        text = json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {"metadata_dropped": "not JSON"}
+    if len(text) > MAX_METADATA_BYTES:
+        return {"metadata_dropped": f"larger than {MAX_METADATA_BYTES} bytes"}
+    return metadata

@@ -1,0 +1,187 @@
+"""The reporter: the door through which a program's usage records leave for the server."""
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from aos_sdk.cus_buffer import CusMemoryBuffer
+from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_errors import CusConfigurationError
+from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_record import CusUsageRecord
+from aos_sdk.cus_sender import CusSender, OnError
+from aos_sdk.cus_tracker import CusCallTracker
+from aos_sdk.cus_transport import CusTransport
+from aos_sdk.cus_wire import CusOperation
+
+logger = logging.getLogger("aos_sdk")
+
+DEFAULT_BATCH_SIZE: Final = 50
+DEFAULT_BATCH_INTERVAL_SECONDS: Final = 5.0
+DEFAULT_MAX_QUEUE: Final = 65_536
+
+_said: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class CusReporterStats:
+    """What became of everything that this process reported.
+
+    `queued` waits still; `sent` was stored; `duplicates` was stored before; `conflicts` and
+    `rejected` were refused; `dropped` made room for newer ones. `retries` counts requests, and
+    `faults` errors of the SDK's own, which never reach the program.
+    """
+
+    queued: int = 0
+    sent: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    retries: int = 0
+    faults: int = 0
+
+
+class CusReporter:
+    """Reports usage records in the background; costs its caller microseconds and never raises.
+
+    `on_error` is called in the sender's thread with a CusDeliveryError: once when an outage
+    begins, and for every record that the server refuses. Without a usable key or address it says
+    so once in the log and does nothing at all; `problem` then tells why.
+    """
+
+    def __init__(
+        self,
+        integration_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 10.0,
+        on_error: OnError | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_interval: float = DEFAULT_BATCH_INTERVAL_SECONDS,
+        max_queue: int = DEFAULT_MAX_QUEUE,
+    ) -> None:
+        self.problem: str | None = None
+        self._faults_without_sender = 0
+        self._sender: CusSender | None = None
+        self._connection: CusConnection | None = None
+        self.guard = never_raise(count=self._count_fault)
+        self._batch_interval = batch_interval
+        try:
+            self._connection = CusConnection.resolve(integration_key, base_url)
+        except (CusConfigurationError, ValueError) as error:
+            self._stay_inert(error)
+            return
+        self._sender = CusSender(
+            CusMemoryBuffer(max_queue),
+            CusTransport(self._connection, timeout),
+            batch_size=batch_size,
+            batch_interval=batch_interval,
+            on_error=on_error,
+        )
+
+    def _stay_inert(self, error: Exception) -> None:
+        # A ValueError comes from an address that cannot be parsed, and its text may quote it.
+        known = isinstance(error, CusConfigurationError)
+        self.problem = str(error) if known else "AOS_BASE_URL cannot be read as an address"
+        if self.problem not in _said:
+            _said.add(self.problem)
+            logger.warning("usage is not reported: %s", self.problem)
+
+    @property
+    def tenant_id(self) -> str | None:
+        return self._connection.key.tenant_id if self._connection else None
+
+    @property
+    def integration_id(self) -> str | None:
+        return self._connection.key.integration_id if self._connection else None
+
+    @property
+    def stats(self) -> CusReporterStats:
+        """A snapshot of the counters; see CusReporterStats."""
+        if self._sender is None:
+            return CusReporterStats(faults=self._faults_without_sender)
+        tally, buffer = self._sender.tally, self._sender.buffer
+        return CusReporterStats(
+            queued=len(buffer),
+            sent=tally.sent,
+            duplicates=tally.duplicates,
+            conflicts=tally.conflicts,
+            rejected=tally.rejected,
+            dropped=buffer.dropped,
+            retries=tally.retries,
+            faults=tally.faults,
+        )
+
+    def report(self, record: CusUsageRecord) -> None:
+        """Hand one record over for delivery; it must not be changed afterwards."""
+        sender = self._sender
+        if sender is None:
+            return
+        with self.guard:
+            sender.accept(record)
+
+    def track_call(
+        self,
+        provider: str,
+        model: str,
+        *,
+        call_id: str | None = None,
+        session_id: str | None = None,
+        agent_id: str | None = None,
+        operation: CusOperation | None = None,
+    ) -> CusCallTracker:
+        """Measure and report the call in a `with` block."""
+        return CusCallTracker(
+            self,
+            provider,
+            model,
+            call_id=call_id,
+            session_id=session_id,
+            agent_id=agent_id,
+            operation=operation,
+        )
+
+    def enable_batching(
+        self,
+        max_size: int = DEFAULT_BATCH_SIZE,
+        flush_interval_seconds: float = DEFAULT_BATCH_INTERVAL_SECONDS,
+    ) -> None:
+        """Send every `max_size` records, at the latest after `flush_interval_seconds`."""
+        if self._sender is not None:
+            self._sender.set_pace(max_size, flush_interval_seconds)
+
+    def disable_batching(self) -> None:
+        """Send every record as soon as it is reported, still in the background."""
+        if self._sender is not None:
+            self._sender.set_pace(1, self._sender.batch_interval)
+
+    def flush(self, timeout: float = 5.0) -> int:
+        """Send what waits; return within `timeout` seconds with the number of records left."""
+        if self._sender is None:
+            return 0
+        with self.guard:
+            return self._sender.flush(timeout)
+        return len(self._sender.buffer)
+
+    def shutdown(self, timeout: float = 5.0) -> int:
+        """Flush and end the background thread, within `timeout` seconds; return what is left.
+
+        What is left stays in memory: another `flush` or report takes delivery up again.
+        """
+        if self._sender is None:
+            return 0
+        with self.guard:
+            return self._sender.stop(timeout)
+        return len(self._sender.buffer)
+
+    def _count_fault(self) -> None:
+        if self._sender is None:
+            self._faults_without_sender += 1
+            return
+        self._sender.tally.count_fault()
+
+    def __repr__(self) -> str:
+        if self._connection is None:
+            return "CusReporter(inert)"
+        key = self._connection.key
+        return f"CusReporter(tenant_id={key.tenant_id!r}, integration_id={key.integration_id!r})"

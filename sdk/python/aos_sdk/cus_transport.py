@@ -1,0 +1,131 @@
+"""One kept-alive connection to the server. Only the sender's thread comes here."""
+
+import contextlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from aos_sdk import __version__
+from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+_MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+NO_ANSWER: Final = 0
+
+# Connections of a forked parent. Closing one here could wait for a lock that a thread held which
+# does not exist in the child, so they are kept and never touched.
+_abandoned: list[object] = []
+
+
+@dataclass(frozen=True, slots=True)
+class CusAnswer:
+    """What the server said: `status` 0 is no answer at all, and then `reason` says why."""
+
+    status: int
+    body: bytes = b""
+    retry_after_seconds: float | None = None
+    reason: str = ""
+
+    def json(self) -> Any:
+        """The body as JSON, or None if it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class CusTransport:
+    """Posts batches; every network failure becomes an answer with status 0."""
+
+    def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
+        self._url = connection.base_url + LLM_USAGE_BATCH_PATH
+        self._key = connection.key
+        self._timeout_seconds = timeout_seconds
+        self._pool: PoolManager | None = None
+
+    def post_batch(self, body: bytes) -> CusAnswer:
+        """Send one encoded batch and wait for the answer, at most the timeout."""
+        import urllib3
+
+        if self._pool is None:
+            self._pool = self._open()
+        headers = {
+            INTEGRATION_KEY_HEADER: self._key.header_value,
+            "Content-Type": "application/json",
+            "User-Agent": f"aos-sdk-python/{__version__}",
+        }
+        try:
+            response = self._pool.request(
+                "POST",
+                self._url,
+                body=body,
+                headers=headers,
+                # Retrying is the sender's; a redirect could carry the key elsewhere.
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(total=self._timeout_seconds),
+                preload_content=False,
+            )
+            answer = _read_bounded(response)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            # The class alone: the text may hold more than a log should have.
+            return CusAnswer(NO_ANSWER, reason=type(error).__name__)
+        return CusAnswer(
+            response.status,
+            answer,
+            _retry_after(response.headers.get("Retry-After")),
+            f"HTTP {response.status}",
+        )
+
+    def _open(self) -> "PoolManager":
+        import ssl
+
+        import certifi
+        import urllib3
+
+        context: ssl.SSLContext | None = None
+        if self._url.startswith("https:"):
+            # The system's authorities, for companies with their own, and certifi's where it has none.
+            context = ssl.create_default_context()
+            context.load_verify_locations(certifi.where())
+        return urllib3.PoolManager(num_pools=1, maxsize=1, ssl_context=context)
+
+    def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.clear()
+
+    def abandon(self) -> None:
+        """Let go of a parent's connection, in a forked child."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            _abandoned.append(pool)
+
+
+def _read_bounded(response: "BaseHTTPResponse") -> bytes:
+    """The whole body, or none of it if it is absurdly long: no server of ours says so much."""
+    body = bytearray()
+    for chunk in response.stream():
+        body += chunk
+        if len(body) > _MAX_ANSWER_BYTES:
+            response.close()
+            return b""
+    response.release_conn()
+    return bytes(body)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait by a `Retry-After` header, in either of its forms."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    with contextlib.suppress(ValueError, TypeError):
+        moment = parsedate_to_datetime(value)
+        return max((moment.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    return None

@@ -1,0 +1,61 @@
+"""The words that SDK and server share on the wire. Both import this file, so they cannot drift."""
+
+from enum import StrEnum
+
+INTEGRATION_KEY_HEADER = "X-CUS-Integration-Key"
+KEY_SECRET_PREFIX = "aosk_"  # noqa: S105 - a public prefix for secret scanners, not a secret
+
+API_PREFIX = "/api/v1/cus"
+LLM_USAGE_PATH = f"{API_PREFIX}/telemetry/llm-usage"
+LLM_USAGE_BATCH_PATH = f"{API_PREFIX}/telemetry/llm-usage/batch"
+TELEMETRY_GAPS_PATH = f"{API_PREFIX}/telemetry/gaps"
+TELEMETRY_BYPASS_PATH = f"{API_PREFIX}/telemetry/bypass"
+ENFORCEMENT_CHECK_PATH = f"{API_PREFIX}/enforcement/check"
+ENFORCEMENT_BATCH_PATH = f"{API_PREFIX}/enforcement/batch"
+ENFORCEMENT_LEASE_PATH = f"{API_PREFIX}/enforcement/lease"
+ENFORCEMENT_CONFIG_PATH = f"{API_PREFIX}/enforcement/config"
+ENFORCEMENT_STATUS_PATH = f"{API_PREFIX}/enforcement/status"
+
+MAX_BATCH_RECORDS = 1_000
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+MAX_CALL_ID_LENGTH = 100
+MAX_SESSION_ID_LENGTH = 100
+MAX_AGENT_ID_LENGTH = 100
+MAX_PROVIDER_LENGTH = 50
+MAX_MODEL_LENGTH = 100
+MAX_ERROR_CODE_LENGTH = 50
+MAX_ERROR_MESSAGE_LENGTH = 1_000
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_DEPTH = 8
+
+INT32_MAX = 2**31 - 1
+
+
+class CusPolicyResult(StrEnum):
+    """What a usage record says about policy; a blocked call has no tokens and no cost (E6)."""
+
+    ALLOWED = "allowed"
+    WARNED = "warned"
+    BLOCKED = "blocked"
+
+
+class CusOperation(StrEnum):
+    """Which kind of provider call a record is about."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    IMAGE = "image"
+    AUDIO = "audio"
+    OTHER = "other"
+
+
+class CusIngestStatus(StrEnum):
+    """What became of one record: only `conflict` and `rejected` are the sender's trouble (E2)."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"

@@ -1,0 +1,24 @@
+"""The facts plane: evidence (append-only), and analytics that can be rebuilt from it."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils import timezone
+
+
+class TelemetryConfig(AppConfig):
+    name = "telemetry"
+    verbose_name = "Telemetry"
+
+    def ready(self) -> None:
+        from telemetry.cus_metrics import register_collector
+
+        register_collector()
+        post_migrate.connect(_make_partitions, sender=self, dispatch_uid="cus_make_partitions")
+
+
+def _make_partitions(using: str, **_signal: Any) -> None:
+    from telemetry.cus_partitions import make_partitions
+
+    make_partitions(timezone.now(), using=using)

@@ -1,0 +1,96 @@
+"""What makes two reports of one call id the same fact (ruling E2).
+
+The fields as sent that make the fact: integration, model, provider, tokens, cost,
+timestamp, latency, outcome. Never sequence, process, pricing version, metadata, or what the
+server adds.
+"""
+
+import hashlib
+import uuid
+from datetime import UTC, datetime
+
+import msgspec
+
+from telemetry.cus_models import CusLLMUsage
+from telemetry.cus_records import UsageRecord
+
+# A change of the fields below needs a new version: the ledger keeps hashes for ever.
+HASH_VERSION = 1
+_COMPARED = (
+    "model",
+    "tokens_in",
+    "tokens_out",
+    "tokens_cached",
+    "tokens_cache_write",
+    "tokens_cache_write_1h",
+    "tokens_reasoning",
+    "tokens_audio_in",
+    "tokens_audio_out",
+    "tokens_image_in",
+    "tokens_total",
+    "latency_ms",
+    "policy_result",
+    "error_code",
+)
+_SECOND = 1_000_000
+
+
+def content_hash(record: UsageRecord, integration_id: uuid.UUID) -> uuid.UUID:
+    """The version in the first byte, then 120 bits of SHA-256 over the fact's fields."""
+    fact = (
+        integration_id,
+        record.provider,
+        record.cost_cents,
+        _instant(record.timestamp),
+        *(getattr(record, name) for name in _COMPARED),
+    )
+    digest = hashlib.sha256(msgspec.json.encode(fact)).digest()
+    return uuid.UUID(bytes=bytes([HASH_VERSION]) + digest[:15])
+
+
+def differing_fields(
+    record: UsageRecord, integration_id: uuid.UUID, stored: CusLLMUsage
+) -> list[str]:
+    """The fields in which a report contradicts the row stored under its call id.
+
+    A report that leaves out what the server filled in at the time (provider, cost) does not
+    contradict it.
+    """
+    differ = [name for name in _COMPARED if getattr(record, name) != getattr(stored, name)]
+    if integration_id != stored.integration_id:
+        differ.insert(0, "integration_id")
+    for name in ("provider", "cost_cents"):
+        sent = getattr(record, name)
+        if sent is not None and sent != getattr(stored, name):
+            differ.append(name)
+    if not _same_time(record.timestamp, stored):
+        differ.append("timestamp")
+    return differ
+
+
+def parse_timestamp(text: str | None) -> datetime | None:
+    """The moment that an ISO 8601 text with a zone names, in UTC; None if it names none."""
+    if text is None:
+        return None
+    try:
+        moment = msgspec.convert(text, datetime)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _instant(text: str | None) -> str | int | None:
+    # One moment has many spellings; only the moment is the fact.
+    moment = parse_timestamp(text)
+    return text if moment is None else _microseconds(moment)
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * _SECOND + since.microseconds
+
+
+def _same_time(sent: str | None, stored: CusLLMUsage) -> bool:
+    if "clock_skew" in stored.flags:
+        return _instant(sent) == _instant(stored.sent_timestamp)
+    return parse_timestamp(sent) == stored.occurred_at

@@ -1,0 +1,145 @@
+"""Evidence: one row for each call as it was reported, and what makes it count once.
+
+No table here has a foreign key (they cost ingest over a third): the SDK key vouches for
+tenant and integration, which can be closed but not deleted. The database itself refuses
+UPDATE, DELETE and TRUNCATE on usage and ledger (ruling E5).
+"""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from aos_sdk.cus_wire import CusOperation, CusPolicyResult
+
+
+class CusLLMUsage(models.Model):
+    """One LLM call as its program reported it (§3.2, rulings M3, M4, E3).
+
+    A table partitioned by month of `created_at`, made in SQL: its real key is
+    (tenant_id, created_at, id). `created_at` is our clock at receipt; `occurred_at` is the
+    sender's clock at the start of the call. Token kinds other than `tokens_in` and
+    `tokens_out` are parts of those two.
+    """
+
+    class Pricing(models.TextChoices):
+        TABLE = "table", "Price table"
+        OVERRIDE = "override", "Tenant's own price"
+        GENAI_PRICES = "genai_prices", "genai-prices"
+        UNKNOWN = "unknown", "No price known"
+
+    id = models.UUIDField(primary_key=True)
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    session_id = models.CharField(max_length=100, null=True)  # noqa: DJ001  (§3.2: nullable)
+    agent_id = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    call_id = models.CharField(max_length=100)
+    provider = models.CharField(max_length=50)
+    model = models.CharField(max_length=100)
+    operation = models.CharField(
+        max_length=20, choices=[(word.value, word.value) for word in CusOperation]
+    )
+    stream = models.BooleanField(default=False)
+    tokens_in = models.PositiveIntegerField()
+    tokens_out = models.PositiveIntegerField()
+    tokens_cached = models.PositiveIntegerField(default=0)
+    tokens_cache_write = models.PositiveIntegerField(default=0)
+    tokens_cache_write_1h = models.PositiveIntegerField(default=0)
+    tokens_reasoning = models.PositiveIntegerField(default=0)
+    tokens_audio_in = models.PositiveIntegerField(default=0)
+    tokens_audio_out = models.PositiveIntegerField(default=0)
+    tokens_image_in = models.PositiveIntegerField(default=0)
+    tokens_total = models.PositiveIntegerField(null=True)
+    service_tier = models.CharField(max_length=50, null=True)  # noqa: DJ001
+    billed_units = models.JSONField(null=True)
+    cost_cents = models.PositiveIntegerField()
+    cost_microcents = models.PositiveBigIntegerField()
+    pricing = models.CharField(max_length=20, choices=Pricing)
+    pricing_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    reported_pricing_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    latency_ms = models.PositiveIntegerField(null=True)
+    policy_result = models.CharField(
+        max_length=20,
+        default=CusPolicyResult.ALLOWED.value,
+        choices=[(word.value, word.value) for word in CusPolicyResult],
+    )
+    error_code = models.CharField(max_length=50, null=True)  # noqa: DJ001
+    error_message = models.TextField(null=True)  # noqa: DJ001
+    metadata = models.JSONField(default=dict)
+    # What we noticed when it came in: `clock_skew`, `cost_mismatch`, `cut:<field>`, …
+    flags = models.JSONField(default=list)
+    # As sent; only where `occurred_at` could not be taken from it (ruling E3).
+    sent_timestamp = models.TextField(null=True)  # noqa: DJ001
+    process_id = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    sequence = models.PositiveBigIntegerField(null=True)
+    lease_id = models.UUIDField(null=True)
+    degraded = models.BooleanField(default=False)
+    admitted_at = models.DateTimeField(null=True)
+    occurred_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        managed = False
+        db_table = "cus_llm_usage"
+        verbose_name = "usage record"
+
+    def __str__(self) -> str:
+        return self.call_id
+
+
+class CusCallLedger(models.Model):
+    """Which call ids a tenant has used, for ever and across partitions (rulings E1, E2).
+
+    Keyed by 128 bits of the call id's SHA-256. Says where the row is and what its content
+    hashed to, which tells a duplicate from a conflict.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "call_hash")
+    tenant_id = models.UUIDField()
+    call_hash = models.UUIDField()
+    usage_id = models.UUIDField()
+    usage_created_at = models.DateTimeField()
+    # Its first byte is the version of the hash.
+    content_hash = models.UUIDField()
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_call_ledger"
+
+
+class CusLifetimeTotals(models.Model):
+    """Sums over all usage rows, kept in the transaction that stores them (ruling E8).
+
+    Split into shards so that writers to one integration do not queue behind one row; a
+    total is the sum over its shards. `calls` ran; `blocked` did not.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "provider", "model", "shard")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    provider = models.CharField(max_length=50)
+    model = models.CharField(max_length=100)
+    shard = models.SmallIntegerField()
+    calls = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+    blocked = models.BigIntegerField(default=0)
+    unpriced = models.BigIntegerField(default=0)
+    tokens_in = models.BigIntegerField(default=0)
+    tokens_out = models.BigIntegerField(default=0)
+    cost_cents = models.BigIntegerField(default=0)
+    cost_microcents = models.BigIntegerField(default=0)
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_lifetime_totals"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(shard__gte=0, shard__lt=8), name="cus_lifetime_totals_shard"
+            ),
+        ]

@@ -1,0 +1,105 @@
+"""Monthly partitions of the usage table: made ahead, guarded one by one (rulings E3, E5).
+
+The owner's connection makes them. A month is made as a table of its own and then attached,
+which, unlike `CREATE TABLE … PARTITION OF`, does not lock out ingest.
+"""
+
+import calendar
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from django.conf import settings
+from django.db import connections, transaction
+from psycopg import sql
+
+TABLE = "cus_llm_usage"
+_MONTHS_BEHIND = 1
+# Two makers at once would both find a month missing: one waits for the other.
+_LOCK_KEY = 0x6375735F7061  # "cus_pa"
+
+
+@dataclass(frozen=True, order=True)
+class Month:
+    """A calendar month in UTC."""
+
+    year: int
+    number: int
+
+    @classmethod
+    def of(cls, moment: datetime | date) -> "Month":
+        return cls(moment.year, moment.month)
+
+    def shifted(self, months: int) -> "Month":
+        """The month so many later (or, below zero, earlier)."""
+        year, index = divmod(self.year * 12 + self.number - 1 + months, 12)
+        return Month(year, index + 1)
+
+    @property
+    def start(self) -> datetime:
+        return datetime(self.year, self.number, 1, tzinfo=UTC)
+
+    @property
+    def partition(self) -> str:
+        """The name of the month's partition."""
+        return f"{TABLE}_{self.year:04d}_{self.number:02d}"
+
+    def __str__(self) -> str:
+        return f"{calendar.month_name[self.number]} {self.year}"
+
+
+def wanted_months(now: datetime) -> list[Month]:
+    """The months that must exist: the past one, this, and the next ones ahead."""
+    current = Month.of(now.astimezone(UTC))
+    ahead = settings.CUS_PARTITIONS_AHEAD_MONTHS
+    return [current.shifted(offset) for offset in range(-_MONTHS_BEHIND, ahead + 1)]
+
+
+def existing_months(using: str = "default") -> set[Month]:
+    """The months that have an attached partition."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
+            [TABLE],
+        )
+        names = [name.removeprefix(f"{TABLE}_") for (name,) in cursor.fetchall()]
+    return {Month(int(year), int(number)) for year, number in (name.split("_") for name in names)}
+
+
+def make_partitions(now: datetime, using: str = "owner") -> list[Month]:
+    """Make the months that are wanted and missing; says which it made."""
+    made = []
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        # Better to try again later than to make ingest queue behind us.
+        cursor.execute("SET LOCAL lock_timeout = '5s'")
+        present = existing_months(using)
+        for month in wanted_months(now):
+            if month not in present:
+                for statement in _statements(month):
+                    cursor.execute(statement)
+                made.append(month)
+    return made
+
+
+def _statements(month: Month) -> list[sql.Composed]:
+    names = {
+        "parent": sql.Identifier(TABLE),
+        "partition": sql.Identifier(month.partition),
+        "bounds": sql.Identifier(f"{month.partition}_bounds"),
+        "low": sql.Literal(month.start.isoformat()),
+        "high": sql.Literal(month.shifted(1).start.isoformat()),
+    }
+    return [sql.SQL(statement).format(**names) for statement in _MAKE]  # type: ignore[arg-type]
+
+
+_MAKE = (
+    "CREATE TABLE {partition} (LIKE {parent} INCLUDING ALL)",
+    # Lets ATTACH trust the bounds without reading the table; not needed afterwards.
+    "ALTER TABLE {partition} ADD CONSTRAINT {bounds}"
+    " CHECK (created_at >= {low} AND created_at < {high})",
+    "ALTER TABLE {parent} ATTACH PARTITION {partition} FOR VALUES FROM ({low}) TO ({high})",
+    "ALTER TABLE {partition} DROP CONSTRAINT {bounds}",
+    # Named on the partition itself: the parent's trigger guards the parent's name alone.
+    "CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {partition}"
+    " FOR EACH STATEMENT EXECUTE FUNCTION cus_refuse_change()",
+)

@@ -1,0 +1,122 @@
+"""The two doors through which SDKs report (§4.2)."""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import IO, Any
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
+from integrations.cus_auth import CusSdkKeyAuthentication, IsSdkKey
+from integrations.cus_sdk_keys import SdkPrincipal
+from telemetry.cus_records import BodyUnreadable, split_batch
+from telemetry.cus_serializers import BatchResult, SingleResult, UsageBatch, UsageRecordSchema
+from telemetry.cus_telemetry_service import CusTelemetryService, Outcome
+
+
+class BodyTooLarge(APIException):
+    """413: the body is over the limit."""
+
+    status_code = 413
+    default_code = "request_too_large"
+    default_detail = f"The body is over {MAX_BATCH_BYTES} bytes. Send fewer records a batch."
+
+
+class RawJsonParser(BaseParser):
+    """Hands the body on as it came: records are decoded one by one, by a compiled decoder."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None
+    ) -> bytes:
+        body: bytes = stream.read(MAX_BATCH_BYTES + 1)
+        if len(body) > MAX_BATCH_BYTES:
+            raise BodyTooLarge
+        return body
+
+
+class RecordError(APIException):
+    """A single record that was not stored, with the field that is to blame."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.status_code = _STATUS_OF_CODE.get(str(outcome.code), 400)
+        # A conflict names every field in which the reports differ.
+        fields = outcome.attr.split(", ") if outcome.attr else ["record"]
+        super().__init__({name: [outcome.detail] for name in fields}, outcome.code)
+
+
+_STATUS_OF_CODE = {"call_id_conflict": 409, "integration_mismatch": 403}
+
+
+class SdkView(APIView):
+    """A view for programs that hold an SDK key."""
+
+    authentication_classes = [CusSdkKeyAuthentication]
+    permission_classes = [IsSdkKey]
+    parser_classes = [RawJsonParser]
+
+    def telemetry(self, request: Request) -> CusTelemetryService:
+        """The service for the key's integration."""
+        principal: SdkPrincipal = request.user
+        return CusTelemetryService(principal, now=timezone.now())
+
+
+class LlmUsageView(SdkView):
+    """One record."""
+
+    @extend_schema(
+        operation_id="telemetry_llm_usage",
+        request=UsageRecordSchema,
+        responses={
+            201: SingleResult,
+            200: OpenApiResponse(SingleResult, description="Known already, stored once."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Report one LLM call."""
+        (outcome,) = self.telemetry(request).record_batch([bytes(request.data)])
+        if outcome.status in (CusIngestStatus.REJECTED, CusIngestStatus.CONFLICT):
+            raise RecordError(outcome)
+        status = 201 if outcome.status == CusIngestStatus.ACCEPTED else 200
+        answer = {"status": outcome.status, "id": outcome.id, "call_id": outcome.call_id}
+        return Response(answer, status=status)
+
+
+class LlmUsageBatchView(SdkView):
+    """Up to 1,000 records, each standing for itself."""
+
+    @extend_schema(
+        operation_id="telemetry_llm_usage_batch",
+        request=UsageBatch,
+        responses={200: BatchResult},
+    )
+    def post(self, request: Request) -> Response:
+        """Report up to 1,000 LLM calls; bad ones are named, good ones are stored."""
+        try:
+            records = split_batch(bytes(request.data))
+        except BodyUnreadable as error:
+            raise ParseError(str(error)) from None
+        return Response(_summary(self.telemetry(request).record_batch(records)))
+
+
+def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    counts = Counter(outcome.status for outcome in outcomes)
+    return {
+        "total": len(outcomes),
+        "accepted": counts[CusIngestStatus.ACCEPTED],
+        "duplicates": counts[CusIngestStatus.DUPLICATE],
+        "conflicts": counts[CusIngestStatus.CONFLICT],
+        "rejected": counts[CusIngestStatus.REJECTED],
+        "results": [
+            {name: value for name, value in asdict(outcome).items() if name != "id"}
+            for outcome in outcomes
+            if outcome.status != CusIngestStatus.ACCEPTED
+        ],
+    }

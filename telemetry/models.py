@@ -1,0 +1,12 @@
+"""The door through which Django finds this app's models."""
+
+from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
+from telemetry.cus_models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
+
+__all__ = [
+    "CusCallLedger",
+    "CusLLMUsage",
+    "CusLifetimeTotals",
+    "CusRollupRun",
+    "CusUsageDaily",
+]

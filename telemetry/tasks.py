@@ -1,0 +1,24 @@
+"""What beat runs for telemetry."""
+
+import structlog
+from celery import shared_task
+from django.utils import timezone
+
+from telemetry.cus_partitions import make_partitions
+from telemetry.cus_usage_aggregator import rollup_usage
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def cus_rollup_usage() -> None:
+    """Bring the daily aggregates up to date."""
+    days = rollup_usage(timezone.now())
+    log.info("usage rolled up", days=[day.isoformat() for day in days])
+
+
+@shared_task
+def cus_make_partitions() -> None:
+    """Keep the partitions of the usage table three months ahead."""
+    for month in make_partitions(timezone.now()):
+        log.info("partition made", month=str(month))

@@ -1,0 +1,10 @@
+"""Routes of telemetry, below /api/v1/cus/telemetry/."""
+
+from django.urls import path
+
+from telemetry.cus_telemetry_api import LlmUsageBatchView, LlmUsageView
+
+urlpatterns = [
+    path("llm-usage", LlmUsageView.as_view(), name="cus-llm-usage"),
+    path("llm-usage/batch", LlmUsageBatchView.as_view(), name="cus-llm-usage-batch"),
+]

@@ -1,0 +1,78 @@
+"""The database of the tests: real, migrated by its owner, used by the application's role.
+
+Tests connect as the product does, so a privilege that is missing or too many shows. Only
+the cleaning up after tests that commit is done as superuser: nobody else could.
+"""
+
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test import TransactionTestCase
+from psycopg import sql
+from pytest_django.plugin import DjangoDbBlocker
+
+from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_sdk_keys import issue_sdk_key
+from tests.cus_factories import SdkClient, make_integration, make_tenant
+
+_KEPT = ("django_migrations", "django_content_type", "auth_permission")
+
+
+def _superuser(database: str) -> "psycopg.Connection[tuple[object, ...]]":
+    return psycopg.connect(os.environ["CUS_SUPERUSER_URL"], dbname=database, autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    name = f"test_{worker}"
+    owner = settings.DATABASES["owner"]["USER"]
+    create = sql.SQL("CREATE DATABASE {} OWNER {}")
+    with _superuser("postgres") as connection:
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
+    for alias in connections:
+        connections[alias].settings_dict["NAME"] = name
+    with django_db_blocker.unblock():
+        call_command("migrate", verbosity=0)
+    yield
+    for connection in connections.all():
+        connection.close()
+
+
+def _empty_tables(self: TransactionTestCase) -> None:
+    """What `flush` would do, past the guards that refuse it to everybody else."""
+    with _superuser(connections["default"].settings_dict["NAME"]) as connection:
+        connection.execute("SET session_replication_role = replica")
+        tables = connection.execute(
+            "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+            " WHERE n.nspname = 'public' AND relkind IN ('r', 'p') AND NOT relispartition"
+            " AND relname <> ALL(%s)",
+            [list(_KEPT)],
+        ).fetchall()
+        names = sql.SQL(", ").join(sql.Identifier(str(name)) for (name,) in tables)
+        connection.execute(sql.SQL("TRUNCATE {}").format(names))
+
+
+TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def tenant(db: None) -> CusTenant:
+    return make_tenant()
+
+
+@pytest.fixture
+def integration(tenant: CusTenant) -> CusIntegration:
+    return make_integration(tenant)
+
+
+@pytest.fixture
+def sdk(integration: CusIntegration) -> SdkClient:
+    """A program that holds a key of `integration`."""
+    _, key = issue_sdk_key(integration)
+    return SdkClient(key)

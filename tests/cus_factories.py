@@ -1,0 +1,78 @@
+"""What tests make: tenants, people, integrations, records, and a program with a key."""
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+from django.test import Client
+
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
+from integrations.cus_sdk_keys import issue_sdk_key
+
+USAGE = "/api/v1/cus/telemetry/llm-usage"
+BATCH = f"{USAGE}/batch"
+_numbers = itertools.count(1)
+
+
+def make_tenant(name: str | None = None) -> CusTenant:
+    return CusTenant.objects.create(name=name or f"Tenant {next(_numbers)}")
+
+
+def make_integration(tenant: CusTenant | None = None, **fields: Any) -> CusIntegration:
+    service = CusIntegrationService(tenant or make_tenant())
+    values: dict[str, Any] = {
+        "name": f"Integration {next(_numbers)}",
+        "provider_type": "openai",
+        "credential": {"api_key": "sk-test-0123456789abcdef"},
+    }
+    return service.enable(service.create(**(values | fields)))
+
+
+def make_user(role: str, tenant: CusTenant | None = None) -> CusUser:
+    """An operator, support, admin or member; the latter two of `tenant`."""
+    email = f"{role}{next(_numbers)}@example.com"
+    user = CusUser.objects.create_user(
+        email,
+        "correct horse",
+        is_staff=True,
+        is_superuser=role == "operator",
+        is_support=role == "support",
+    )
+    if tenant:
+        CusMembership.objects.create(user=user, tenant=tenant, role=role)
+    return user
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    """A good record of a call of now, with a call id of its own."""
+    values: dict[str, Any] = {
+        "call_id": f"call-{next(_numbers)}",
+        "model": "gpt-4o",
+        "tokens_in": 1000,
+        "tokens_out": 500,
+        "cost_cents": 1,
+        "latency_ms": 250,
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
+    return values | fields
+
+
+class SdkClient:
+    """A program that reports with an SDK key."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.client = Client(headers={"X-CUS-Integration-Key": key})
+
+    @classmethod
+    def of(cls, integration: CusIntegration) -> "SdkClient":
+        return cls(issue_sdk_key(integration)[1])
+
+    def report(self, body: Any) -> Any:
+        """The response to one record."""
+        return self.client.post(USAGE, body, content_type="application/json")
+
+    def report_batch(self, *records: Any) -> Any:
+        """The response to a batch of records."""
+        return self.client.post(BATCH, {"records": records}, content_type="application/json")

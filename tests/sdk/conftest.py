@@ -1,0 +1,46 @@
+"""A collector, and reporters that leave no thread behind."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from aos_sdk import CusReporter
+from tests.sdk.cus_fake_servers import CusFakeCollector
+
+KEY = "tenant-1:integration-1:aosk_verysecretindeed"
+
+MakeReporter = Callable[..., CusReporter]
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CUS_INTEGRATION_KEY", "AOS_BASE_URL", "AOS_ALLOW_HTTP", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("aos_sdk.cus_sender.FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("aos_sdk.cus_reporter._said", set())
+
+
+@pytest.fixture
+def collector() -> Iterator[CusFakeCollector]:
+    with CusFakeCollector() as running:
+        yield running
+
+
+@pytest.fixture
+def make_reporter(collector: CusFakeCollector) -> Iterator[MakeReporter]:
+    made: list[CusReporter] = []
+
+    def make(**changes: object) -> CusReporter:
+        options: dict[str, object] = {
+            "integration_key": KEY,
+            "base_url": collector.url,
+            "timeout": 2.0,
+            "batch_interval": 0.05,
+            **changes,
+        }
+        made.append(CusReporter(**options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for reporter in made:
+        reporter.shutdown(2.0)
