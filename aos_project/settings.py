@@ -284,6 +284,7 @@ LOGGING = {
     "loggers": {
         # What a client did wrong is in the answer that it got.
         "django.request": {"level": "ERROR"},
+        "httpx2": {"level": "WARNING"},
         # One line a request is the proxy's business; ours would be a line an SDK batch.
         "django_structlog.middlewares.request": {"level": "WARNING"},
     },

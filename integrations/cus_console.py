@@ -11,7 +11,6 @@ from unfold.admin import ModelAdmin
 from integrations.cus_permissions import role_of, visible_to
 
 
-
 class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Shows the rows that the viewer may see, and changes none of them."""
 

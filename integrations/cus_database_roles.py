@@ -28,9 +28,7 @@ class DeciderRoleMissing(RuntimeError):
         )
 
 
-def grant_after_migrate(
-    sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **_signal: Any
-) -> None:
+def grant_after_migrate(sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **_signal: Any) -> None:
     """Signal handler: grants once a migrate run, when its last app is done."""
     # Django sends the signal once for each app that has models.
     last = [app for app in apps.get_app_configs() if app.models_module][-1]
@@ -85,7 +83,9 @@ def owner_of(cursor: Any, table: str) -> str:
 
 def _ensure_decider(connection: BaseDatabaseWrapper, role: str, *, member: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
+        cursor.execute(
+            "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
+        )
         may_create = cursor.fetchone()[0]
         cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
         if cursor.fetchone():

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Q
+from django.utils import timezone
 
 from aos_sdk.cus_wire import KEY_SECRET_PREFIX
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
@@ -73,6 +74,11 @@ def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
         return None
     _note_use(key, now)
     return SdkPrincipal(key.id, key.tenant_id, key.integration_id, key.integration.provider_type)
+
+
+def revoke_sdk_key(key: CusSdkKey) -> None:
+    """Stop a key for good. What it reported stays."""
+    CusSdkKey.objects.filter(id=key.id, revoked_at__isnull=True).update(revoked_at=timezone.now())
 
 
 def _note_use(key: CusSdkKey, now: datetime) -> None:

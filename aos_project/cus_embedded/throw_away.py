@@ -43,9 +43,7 @@ def throw_away_services() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def running(
-    server: Postgres | Valkey, sentinel: Sentinel
-) -> "Iterator[subprocess.Popen[bytes]]":
+def running(server: Postgres | Valkey, sentinel: Sentinel) -> "Iterator[subprocess.Popen[bytes]]":
     """One server from its preparation until it has stopped."""
     server.prepare()
     with server.log.open("wb") as log:

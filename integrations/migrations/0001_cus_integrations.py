@@ -11,195 +11,537 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CusUser',
+            name="CusUser",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('first_name', models.CharField(blank=True, max_length=150, verbose_name='first name')),
-                ('last_name', models.CharField(blank=True, max_length=150, verbose_name='last name')),
-                ('is_staff', models.BooleanField(default=False, help_text='Designates whether the user can log into this admin site.', verbose_name='staff status')),
-                ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
-                ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('email', models.EmailField(max_length=254, unique=True, verbose_name='e-mail address')),
-                ('is_support', models.BooleanField(default=False, help_text='May read usage, decisions and health of all tenants; may change nothing.', verbose_name='support staff')),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
+                ),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "first_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="first name"),
+                ),
+                (
+                    "last_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="last name"),
+                ),
+                (
+                    "is_staff",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates whether the user can log into this admin site.",
+                        verbose_name="staff status",
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Designates whether this user should be treated as active. Unselect this instead of deleting accounts.",
+                        verbose_name="active",
+                    ),
+                ),
+                (
+                    "date_joined",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="date joined"
+                    ),
+                ),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "email",
+                    models.EmailField(max_length=254, unique=True, verbose_name="e-mail address"),
+                ),
+                (
+                    "is_support",
+                    models.BooleanField(
+                        default=False,
+                        help_text="May read usage, decisions and health of all tenants; may change nothing.",
+                        verbose_name="support staff",
+                    ),
+                ),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'user',
-                'db_table': 'cus_users',
+                "verbose_name": "user",
+                "db_table": "cus_users",
             },
             managers=[
-                ('objects', integrations.cus_models.CusUserManager()),
+                ("objects", integrations.cus_models.CusUserManager()),
             ],
         ),
         migrations.CreateModel(
-            name='CusIntegration',
+            name="CusIntegration",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=255)),
-                ('provider_type', models.CharField(choices=[('openai', 'OpenAI'), ('anthropic', 'Anthropic'), ('azure_openai', 'Azure OpenAI'), ('bedrock', 'Amazon Bedrock'), ('custom', 'OpenAI-compatible')], max_length=50, verbose_name='provider')),
-                ('credential_ref', models.TextField(editable=False)),
-                ('credential_state', models.CharField(choices=[('unknown', 'Not checked yet'), ('valid', 'Valid'), ('invalid', 'Invalid')], db_default='unknown', max_length=20)),
-                ('config', models.JSONField(blank=True, db_default={}, default=dict)),
-                ('status', models.CharField(choices=[('created', 'Created'), ('enabled', 'Enabled'), ('disabled', 'Disabled'), ('error', 'Error')], db_default='created', max_length=20)),
-                ('health_state', models.CharField(choices=[('unknown', 'Unknown'), ('healthy', 'Healthy'), ('degraded', 'Degraded'), ('failing', 'Failing')], db_default='unknown', max_length=20, verbose_name='health')),
-                ('health_checked_at', models.DateTimeField(blank=True, null=True)),
-                ('health_message', models.TextField(blank=True, null=True)),
-                ('default_model', models.CharField(blank=True, max_length=100, null=True)),
-                ('budget_limit_cents', models.PositiveIntegerField(db_default=0, verbose_name='monthly budget (cents)')),
-                ('budget_basis', models.CharField(choices=[('rounded', 'As reported, each call rounded up to a cent'), ('exact', 'Exact, to the microcent')], db_default='rounded', max_length=20)),
-                ('token_limit_month', models.PositiveBigIntegerField(db_default=0, verbose_name='monthly tokens')),
-                ('rate_limit_rpm', models.PositiveIntegerField(db_default=0, verbose_name='calls a minute')),
-                ('enforcement_level', models.CharField(choices=[('visibility', 'Visibility: observe only'), ('control_plane', 'Control plane: define limits'), ('warn', 'Warn'), ('throttle', 'Throttle'), ('block', 'Block')], db_default='block', max_length=20)),
-                ('allow_unpriced', models.BooleanField(db_default=False)),
-                ('config_version', models.PositiveBigIntegerField(db_default=1, editable=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                (
+                    "provider_type",
+                    models.CharField(
+                        choices=[
+                            ("openai", "OpenAI"),
+                            ("anthropic", "Anthropic"),
+                            ("azure_openai", "Azure OpenAI"),
+                            ("bedrock", "Amazon Bedrock"),
+                            ("custom", "OpenAI-compatible"),
+                        ],
+                        max_length=50,
+                        verbose_name="provider",
+                    ),
+                ),
+                ("credential_ref", models.TextField(editable=False)),
+                (
+                    "credential_state",
+                    models.CharField(
+                        choices=[
+                            ("unknown", "Not checked yet"),
+                            ("valid", "Valid"),
+                            ("invalid", "Invalid"),
+                        ],
+                        db_default="unknown",
+                        max_length=20,
+                    ),
+                ),
+                ("config", models.JSONField(blank=True, db_default={}, default=dict)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("created", "Created"),
+                            ("enabled", "Enabled"),
+                            ("disabled", "Disabled"),
+                            ("error", "Error"),
+                        ],
+                        db_default="created",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "health_state",
+                    models.CharField(
+                        choices=[
+                            ("unknown", "Unknown"),
+                            ("healthy", "Healthy"),
+                            ("degraded", "Degraded"),
+                            ("failing", "Failing"),
+                        ],
+                        db_default="unknown",
+                        max_length=20,
+                        verbose_name="health",
+                    ),
+                ),
+                ("health_checked_at", models.DateTimeField(blank=True, null=True)),
+                ("health_message", models.TextField(blank=True, null=True)),
+                ("default_model", models.CharField(blank=True, max_length=100, null=True)),
+                (
+                    "budget_limit_cents",
+                    models.PositiveIntegerField(
+                        db_default=0, verbose_name="monthly budget (cents)"
+                    ),
+                ),
+                (
+                    "budget_basis",
+                    models.CharField(
+                        choices=[
+                            ("rounded", "As reported, each call rounded up to a cent"),
+                            ("exact", "Exact, to the microcent"),
+                        ],
+                        db_default="rounded",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "token_limit_month",
+                    models.PositiveBigIntegerField(db_default=0, verbose_name="monthly tokens"),
+                ),
+                (
+                    "rate_limit_rpm",
+                    models.PositiveIntegerField(db_default=0, verbose_name="calls a minute"),
+                ),
+                (
+                    "enforcement_level",
+                    models.CharField(
+                        choices=[
+                            ("visibility", "Visibility: observe only"),
+                            ("control_plane", "Control plane: define limits"),
+                            ("warn", "Warn"),
+                            ("throttle", "Throttle"),
+                            ("block", "Block"),
+                        ],
+                        db_default="block",
+                        max_length=20,
+                    ),
+                ),
+                ("allow_unpriced", models.BooleanField(db_default=False)),
+                ("config_version", models.PositiveBigIntegerField(db_default=1, editable=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("deleted_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'integration',
-                'db_table': 'cus_integrations',
-                'ordering': ['name'],
+                "verbose_name": "integration",
+                "db_table": "cus_integrations",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='CusTenant',
+            name="CusTenant",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=255, unique=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=255, unique=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'verbose_name': 'tenant',
-                'db_table': 'cus_tenants',
-                'constraints': [models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='cus_tenants_named')],
+                "verbose_name": "tenant",
+                "db_table": "cus_tenants",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("name", ""), _negated=True), name="cus_tenants_named"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='CusSdkKey',
+            name="CusSdkKey",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('label', models.CharField(blank=True, max_length=100)),
-                ('secret_hash', models.BinaryField(max_length=32, unique=True)),
-                ('hint', models.CharField(max_length=4)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('integration', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='sdk_keys', to='integrations.cusintegration')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='integrations.custenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("label", models.CharField(blank=True, max_length=100)),
+                ("secret_hash", models.BinaryField(max_length=32, unique=True)),
+                ("hint", models.CharField(max_length=4)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "integration",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="sdk_keys",
+                        to="integrations.cusintegration",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="integrations.custenant",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'SDK key',
-                'db_table': 'cus_sdk_keys',
+                "verbose_name": "SDK key",
+                "db_table": "cus_sdk_keys",
             },
         ),
         migrations.CreateModel(
-            name='CusMembership',
+            name="CusMembership",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('role', models.CharField(choices=[('admin', 'Tenant admin'), ('member', 'Tenant member')], default='member', max_length=20)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('user', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='membership', to=settings.AUTH_USER_MODEL)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='memberships', to='integrations.custenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("admin", "Tenant admin"), ("member", "Tenant member")],
+                        default="member",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="membership",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="memberships",
+                        to="integrations.custenant",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'membership',
-                'db_table': 'cus_memberships',
+                "verbose_name": "membership",
+                "db_table": "cus_memberships",
             },
         ),
         migrations.AddField(
-            model_name='cusintegration',
-            name='tenant',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='integrations', to='integrations.custenant'),
+            model_name="cusintegration",
+            name="tenant",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="integrations",
+                to="integrations.custenant",
+            ),
         ),
         migrations.CreateModel(
-            name='CusCredential',
+            name="CusCredential",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('sealed', models.BinaryField()),
-                ('key_id', models.CharField(db_index=True, max_length=32)),
-                ('hint', models.CharField(help_text="The credential's last four characters.", max_length=4)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('integration', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='stored_credential', to='integrations.cusintegration')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='integrations.custenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("sealed", models.BinaryField()),
+                ("key_id", models.CharField(db_index=True, max_length=32)),
+                (
+                    "hint",
+                    models.CharField(
+                        help_text="The credential's last four characters.", max_length=4
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                (
+                    "integration",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="stored_credential",
+                        to="integrations.cusintegration",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="integrations.custenant",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'credential',
-                'db_table': 'cus_credentials',
+                "verbose_name": "credential",
+                "db_table": "cus_credentials",
             },
         ),
         migrations.AddConstraint(
-            model_name='cususer',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('email'), name='cus_users_email_any_case'),
+            model_name="cususer",
+            constraint=models.UniqueConstraint(
+                django.db.models.functions.text.Lower("email"), name="cus_users_email_any_case"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusmembership',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['admin', 'member'])), name='cus_memberships_role'),
+            model_name="cusmembership",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("role__in", ["admin", "member"])), name="cus_memberships_role"
+            ),
         ),
         migrations.AddIndex(
-            model_name='cusintegration',
-            index=models.Index(fields=['tenant', 'status'], name='cus_integrations_status'),
+            model_name="cusintegration",
+            index=models.Index(fields=["tenant", "status"], name="cus_integrations_status"),
         ),
         migrations.AddIndex(
-            model_name='cusintegration',
-            index=models.Index(fields=['tenant', 'provider_type'], name='cus_integrations_provider'),
+            model_name="cusintegration",
+            index=models.Index(
+                fields=["tenant", "provider_type"], name="cus_integrations_provider"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('tenant', 'name'), name='cus_integrations_name', violation_error_message='Another integration of this tenant has that name.'),
+            model_name="cusintegration",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("deleted_at__isnull", True)),
+                fields=("tenant", "name"),
+                name="cus_integrations_name",
+                violation_error_message="Another integration of this tenant has that name.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='cus_integrations_named'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("name", ""), _negated=True), name="cus_integrations_named"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('provider_type__in', ['openai', 'anthropic', 'azure_openai', 'bedrock', 'custom'])), name='cus_integrations_provider_known'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "provider_type__in",
+                        ["openai", "anthropic", "azure_openai", "bedrock", "custom"],
+                    )
+                ),
+                name="cus_integrations_provider_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['created', 'enabled', 'disabled', 'error'])), name='cus_integrations_status_known'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["created", "enabled", "disabled", "error"])),
+                name="cus_integrations_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('health_state__in', ['unknown', 'healthy', 'degraded', 'failing'])), name='cus_integrations_health_known'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("health_state__in", ["unknown", "healthy", "degraded", "failing"])
+                ),
+                name="cus_integrations_health_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('credential_state__in', ['unknown', 'valid', 'invalid'])), name='cus_integrations_credential_state_known'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("credential_state__in", ["unknown", "valid", "invalid"])),
+                name="cus_integrations_credential_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('credential_ref__regex', '^(db|vault|env)://')), name='cus_integrations_credential_is_a_reference'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("credential_ref__regex", "^(db|vault|env)://")),
+                name="cus_integrations_credential_is_a_reference",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('budget_basis__in', ['rounded', 'exact'])), name='cus_integrations_budget_basis_known'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("budget_basis__in", ["rounded", "exact"])),
+                name="cus_integrations_budget_basis_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('enforcement_level__in', ['visibility', 'control_plane', 'warn', 'throttle', 'block'])), name='cus_integrations_level_known'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "enforcement_level__in",
+                        ["visibility", "control_plane", "warn", "throttle", "block"],
+                    )
+                ),
+                name="cus_integrations_level_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cusintegration',
-            constraint=models.CheckConstraint(condition=models.Q(('config_version__gte', 1)), name='cus_integrations_version_positive'),
+            model_name="cusintegration",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("config_version__gte", 1)),
+                name="cus_integrations_version_positive",
+            ),
         ),
     ]

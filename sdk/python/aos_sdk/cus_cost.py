@@ -368,24 +368,25 @@ def price_call(
 
     `at` is when the call started (default: now). Raises ValueError for a bad token count.
     """
-    if get_model_pricing(model, at) is None:
-        return None
     tokens_in, tokens_out, cached, write, write_1h, reasoning, audio_in, audio_out, image, _ = usage
-    microcents = calculate_cost_microcents(
-        model,
-        tokens_in,
-        tokens_out,
-        tokens_cached=cached,
-        tokens_cache_write=write,
-        tokens_cache_write_1h=write_1h,
-        tokens_reasoning=reasoning,
-        tokens_audio_in=audio_in,
-        tokens_audio_out=audio_out,
-        tokens_image_in=image,
-        service_tier=service_tier,
-        batch=batch,
-        at=at,
-    )
+    try:
+        microcents = calculate_cost_microcents(
+            model,
+            tokens_in,
+            tokens_out,
+            tokens_cached=cached,
+            tokens_cache_write=write,
+            tokens_cache_write_1h=write_1h,
+            tokens_reasoning=reasoning,
+            tokens_audio_in=audio_in,
+            tokens_audio_out=audio_out,
+            tokens_image_in=image,
+            service_tier=service_tier,
+            batch=batch,
+            at=at,
+        )
+    except CusUnknownModel:
+        return None
     return CusPricedCall(-(-microcents // MICROCENTS_PER_CENT), microcents, _VERSION, "table")
 
 

@@ -1,26 +1,10 @@
-"""What keeps the host program safe from us: the one guard, and the masking of secrets."""
+"""What keeps the host program safe from us: the one guard, and messages without secrets."""
 
-import re
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final
 
 from aos_sdk.cus_errors import CusLimitExceeded
-from aos_sdk.cus_wire import MAX_ERROR_MESSAGE_LENGTH
-
-_MASK: Final = "[masked]"
-_SECRETS: Final = re.compile(
-    r"""
-      [^\s"':,]{1,64}:[^\s"':,]{1,64}:aosk_[\w*.-]+        # a whole integration key
-    | aosk_[\w*.-]+
-    | \bsk-[\w*.-]{4,}                           # OpenAI, Anthropic; half-masked echoes too
-    | \b(?:bearer|basic)\s+[\w.~+/=*-]{4,}
-    | \b(?:AKIA|ASIA)[0-9A-Z]{12,}
-    | \bAIza[\w-]{20,}
-    | (?:api|access|secret)[_-]?key["']?\s*[:=]\s*["']?[^\s"',}]{4,}
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
+from aos_sdk.cus_wire import MAX_ERROR_MESSAGE_LENGTH, mask_secrets
 
 
 class never_raise:
@@ -53,14 +37,9 @@ class never_raise:
         return True
 
 
-def mask_secrets(text: str) -> str:
-    """Blank out whatever looks like a key or a token (ruling E9)."""
-    return _SECRETS.sub(_MASK, text)
-
-
-def masked_message(error: BaseException) -> str:
-    """An exception's text, fit for a record: masked, at most 1,000 characters."""
+def masked_message(message: str) -> str:
+    """An error's text, fit for the wire: masked, valid UTF-8, at most 1,000 characters (E9)."""
     # Cut twice: masking a megabyte is slow, and a mask may lengthen the text. The first cut
     # leaves a margin, so that a key which straddles the limit is still seen whole.
-    text = str(error)[: 4 * MAX_ERROR_MESSAGE_LENGTH]
-    return mask_secrets(text)[:MAX_ERROR_MESSAGE_LENGTH]
+    masked = mask_secrets(message[: 4 * MAX_ERROR_MESSAGE_LENGTH])[:MAX_ERROR_MESSAGE_LENGTH]
+    return masked.encode("utf-8", "replace").decode("utf-8")

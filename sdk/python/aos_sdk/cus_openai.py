@@ -74,18 +74,22 @@ def extract_openai_token_usage(response: Any) -> CusTokenUsage:
     usage = getattr(response, "usage", None)
     if usage is None:
         return CusTokenUsage()
+    tokens_in, tokens_out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    total = _count(usage, "total_tokens") or None
     sent = getattr(usage, "prompt_tokens_details", None)
     made = getattr(usage, "completion_tokens_details", None)
+    if sent is None and made is None:
+        return CusTokenUsage(tokens_in, tokens_out, tokens_total=total)
     return CusTokenUsage(
-        tokens_in=_count(usage, "prompt_tokens"),
-        tokens_out=_count(usage, "completion_tokens"),
+        tokens_in,
+        tokens_out,
         tokens_cached=_count(sent, "cached_tokens"),
         tokens_cache_write=_count(sent, "cache_write_tokens"),
         tokens_reasoning=_count(made, "reasoning_tokens"),
         tokens_audio_in=_count(sent, "audio_tokens"),
         tokens_audio_out=_count(made, "audio_tokens"),
         tokens_image_in=_count(sent, "image_tokens"),
-        tokens_total=_count(usage, "total_tokens") or None,
+        tokens_total=total,
     )
 
 

@@ -3,17 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
 
-from aos_sdk.cus_guard import mask_secrets
+from aos_sdk.cus_guard import masked_message
 from aos_sdk.cus_wire import (
     MAX_AGENT_ID_LENGTH,
     MAX_ERROR_CODE_LENGTH,
-    MAX_ERROR_MESSAGE_LENGTH,
     MAX_METADATA_BYTES,
     MAX_MODEL_LENGTH,
     MAX_PROVIDER_LENGTH,
@@ -28,7 +27,6 @@ _TEXT_LIMITS: Final = {
     "session_id": MAX_SESSION_ID_LENGTH,
     "agent_id": MAX_AGENT_ID_LENGTH,
     "error_code": MAX_ERROR_CODE_LENGTH,
-    "error_message": MAX_ERROR_MESSAGE_LENGTH,
 }
 _OPTIONAL: Final = (
     "integration_id",
@@ -125,18 +123,26 @@ class CusUsageRecord:
             "policy_result": self.policy_result,
             "timestamp": _iso(self.timestamp),
         }
-        for name, limit in _TEXT_LIMITS.items():
-            if (text := getattr(self, name)) is not None:
-                data[name] = _clean(text, limit)
-        for name in _OPTIONAL:
-            if (value := getattr(self, name)) is not None:
-                data[name] = value
-        for name in _DETAILS:
-            if value := getattr(self, name):
-                data[name] = value
+        data.update(self._texts())
+        data.update(self._facts())
+        if self.error_message is not None:
+            data["error_message"] = masked_message(str(self.error_message))
         if self.metadata:
             data["metadata"] = _bounded(self.metadata)
         return data
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        for name, limit in _TEXT_LIMITS.items():
+            if (text := getattr(self, name)) is not None:
+                yield name, _clean(str(text), limit)
+
+    def _facts(self) -> Iterator[tuple[str, object]]:
+        for name in _OPTIONAL:
+            if (value := getattr(self, name)) is not None:
+                yield name, value
+        for name in _DETAILS:
+            if value := getattr(self, name):
+                yield name, value
 
 
 def _iso(moment: datetime | str | int) -> str:
@@ -149,10 +155,9 @@ def _iso(moment: datetime | str | int) -> str:
     return second.replace(microsecond=nanoseconds // 1_000).isoformat()
 
 
-def _clean(text: object, limit: int) -> str:
-    """Text that UTF-8 can carry, without secrets, cut to its limit."""
-    masked = mask_secrets(str(text)[: 4 * limit])
-    return masked[:limit].encode("utf-8", "replace").decode("utf-8")
+def _clean(text: str, limit: int) -> str:
+    # A lone surrogate, which UTF-8 cannot carry, would spoil the whole batch.
+    return text[:limit].encode("utf-8", "replace").decode("utf-8")
 
 
 def _bounded(metadata: Mapping[str, Any]) -> Mapping[str, Any]:

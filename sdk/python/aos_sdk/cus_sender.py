@@ -4,6 +4,7 @@ At-least-once sending under one `call_id`, which the server deduplicates: exactl
 """
 
 import atexit
+import contextlib
 import json
 import logging
 import os
@@ -85,6 +86,26 @@ class _Receipt(NamedTuple):
         return cls(counts[0], counts[1], counts[2], counts[3], results)
 
 
+class _Alarm:
+    """Wakes the sender. Ringing takes no lock, as `Event.set` does: a signal handler that reports
+    may have interrupted the very thread that was about to ring.
+    """
+
+    def __init__(self) -> None:
+        # Locked is silent, and releasing a lock is one atomic step.
+        self._silence = threading.Lock()
+        self._silence.acquire()
+        self.is_silent = self._silence.locked
+
+    def ring(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was ringing already
+            self._silence.release()
+
+    def wait(self, seconds: float) -> None:
+        """Until it rings, at most so many seconds; it is silent afterwards."""
+        self._silence.acquire(timeout=seconds)
+
+
 class CusSender:
     """Sends records of one buffer to one server; safe to fork, to exit and to be interrupted."""
 
@@ -109,7 +130,7 @@ class CusSender:
         self.guard = never_raise(count=self.tally.count_fault)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = _Alarm()
         self._hurry = threading.Event()
         self._stop = threading.Event()
         self._settled = threading.Condition()
@@ -125,8 +146,8 @@ class CusSender:
         """Take one record over. Costs its caller a microsecond or two."""
         waiting = self.buffer.append(record)
         # The thread is woken once a batch, never once a record: waking costs more than all else.
-        if waiting >= self.batch_size and not self._wake.is_set():
-            self._wake.set()
+        if waiting >= self.batch_size and self._wake.is_silent():
+            self._wake.ring()
         if self._thread is None:
             self._start()
 
@@ -139,7 +160,7 @@ class CusSender:
             self._start()
         goal = self._settled_count + mine
         self._hurry.set()
-        self._wake.set()
+        self._wake.ring()
         with self._settled:
             self._settled.wait_for(lambda: self._has_settled(goal), max(timeout, 0.0))
         return len(self.buffer)
@@ -155,7 +176,7 @@ class CusSender:
         thread = self._thread
         self._stop.set()
         self._hurry.set()
-        self._wake.set()
+        self._wake.ring()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(deadline - time.monotonic(), 0.0))
         return left
@@ -173,15 +194,17 @@ class CusSender:
             if self._thread is None:
                 self._stop.clear()
                 thread = threading.Thread(target=self._run, name="aos-sdk-sender", daemon=True)
-                thread.start()
                 self._thread = thread
+                thread.start()
+        except RuntimeError:
+            self._thread = None  # no thread can be had; the next record tries again
+            raise
         finally:
             self._starting.release()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self._wake.wait(self.batch_interval)
-            self._wake.clear()
             with self.guard:
                 self._drain()
         self._transport.close()

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from aos_sdk.cus_cost import CusTokenUsage, price_call
-from aos_sdk.cus_guard import masked_message, never_raise
+from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord, generate_call_id
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aos_sdk.cus_reporter import CusReporter
 
 _UNKNOWN_MODEL = "unknown"
+_NO_USAGE = CusTokenUsage()
 
 
 class CusCallTracker:
@@ -83,7 +84,9 @@ class CusCallTracker:
         latency_ms = (time.perf_counter_ns() - self._began + 500_000) // 1_000_000
         with self._guard:
             if error is not None:
-                self.set_error(type(error).__name__, masked_message(error))
+                self.set_error(type(error).__name__)
+                with self._guard:  # an exception whose text fails is an exception all the same
+                    self._error_message = str(error)
             self._reporter.report(self._record(latency_ms))
 
     def set_tokens(self, tokens_in: int, tokens_out: int) -> Self:
@@ -125,7 +128,8 @@ class CusCallTracker:
         return self
 
     def _record(self, latency_ms: int) -> CusUsageRecord:
-        usage = self._usage or CusTokenUsage()
+        usage = self._usage or _NO_USAGE
+        # By position, for speed; the order is that of the record's fields.
         record = CusUsageRecord(
             self.call_id,
             self.model or _UNKNOWN_MODEL,
@@ -144,13 +148,14 @@ class CusCallTracker:
             self._started_at,
             *usage[2:],
             self._service_tier,
-            operation=self._operation,
+            None,
+            self._operation,
         )
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5); so does one
         # that succeeded and whose tokens nobody told us.
         told = self._usage is not None or self._error_code is not None
         if told and self._cost_cents is None:
-            with self._guard:
+            with self._guard:  # of its own, so that a price that fails does not cost the record
                 _price(record, usage)
         return record
 

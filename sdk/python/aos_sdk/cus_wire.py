@@ -1,6 +1,8 @@
 """The words that SDK and server share on the wire. Both import this file, so they cannot drift."""
 
+import re
 from enum import StrEnum
+from typing import Final
 
 INTEGRATION_KEY_HEADER = "X-CUS-Integration-Key"
 KEY_SECRET_PREFIX = "aosk_"  # noqa: S105 - a public prefix for secret scanners, not a secret
@@ -59,3 +61,23 @@ class CusIngestStatus(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     REJECTED = "rejected"
+
+
+_MASK: Final = "[masked]"
+_SECRETS: Final = re.compile(
+    r"""
+      [^\s"':,]{1,64}:[^\s"':,]{1,64}:aosk_[\w*.-]+        # a whole integration key
+    | aosk_[\w*.-]+
+    | \bsk-[\w*.-]{4,}                           # OpenAI, Anthropic; half-masked echoes too
+    | \b(?:bearer|basic)\s+[\w.~+/=*-]{4,}
+    | \b(?:AKIA|ASIA)[0-9A-Z]{12,}
+    | \bAIza[\w-]{20,}
+    | (?:api|access|secret)[_-]?key["']?\s*[:=]\s*["']?[^\s"',}]{4,}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def mask_secrets(text: str) -> str:
+    """Blank out whatever looks like a key or a token (ruling E9)."""
+    return _SECRETS.sub(_MASK, text)

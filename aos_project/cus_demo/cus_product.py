@@ -1,0 +1,73 @@
+"""The product that the demo reports to: the one that runs, else one started for it.
+
+Knows nothing of Django: on a fresh machine its settings can only be read once the runner
+has written them.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+
+_BASE_DIR = Path(__file__).resolve().parents[2]
+BASE_URL = "http://127.0.0.1:8000"
+_START_SECONDS = 60
+_STOP_SECONDS = 30
+
+
+class ProductUnavailable(RuntimeError):
+    """The product neither answers nor could be started."""
+
+
+@contextmanager
+def product_at(base_url: str) -> Iterator[None]:
+    """The product at this address, started (and stopped again) if nothing answers there."""
+    if _is_ready(base_url):
+        yield
+        return
+    address = urlsplit(base_url)
+    if address.hostname not in ("127.0.0.1", "localhost"):
+        msg = f"Nothing answers at {base_url}. Start the product there first."
+        raise ProductUnavailable(msg)
+    with _started(base_url, str(address.port or 80)):
+        yield
+
+
+@contextmanager
+def _started(base_url: str, port: str) -> Iterator[None]:
+    data = Path(os.environ.get("CUS_DATA_DIR", _BASE_DIR / ".data"))
+    data.mkdir(parents=True, exist_ok=True)
+    log = data / "demo-run.log"
+    command = [sys.executable, _BASE_DIR / "manage.py", "cus_run", "--port", port]
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as runner:  # noqa: S603
+        try:
+            _wait(base_url, runner, str(log))
+            yield
+        finally:
+            runner.terminate()
+            runner.wait(_STOP_SECONDS)
+
+
+def _wait(base_url: str, runner: "subprocess.Popen[bytes]", log: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if _is_ready(base_url):
+            return
+        if runner.poll() is not None:
+            break
+        time.sleep(0.2)
+    msg = f"The product could not be started; {log} says why."
+    raise ProductUnavailable(msg)
+
+
+def _is_ready(base_url: str) -> bool:
+    try:
+        return requests.get(f"{base_url}/readyz", timeout=5).ok
+    except requests.RequestException:
+        return False

@@ -1,0 +1,153 @@
+"""`manage.py cus_demo`: a production trace through the whole product, held against the trace."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from aos_project.cus_demo.cus_local_provider import serving
+from aos_project.cus_demo.cus_product import BASE_URL
+from aos_project.cus_demo.cus_replay import MODEL, Delivery, Replay
+from aos_project.cus_demo.cus_trace import Trace, TraceUnreadable, read_trace, synthetic_trace
+from aos_project.cus_first_start import TENANT, demo_integration
+from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
+from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key
+from telemetry.cus_evidence import UsageSums, sums_of_calls
+
+_OWN_TRACE = settings.BASE_DIR.parent / "shared/data/azure-llm-inference-2023-code.csv"
+_MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
+
+
+class Command(BaseCommand):
+    """Replays a trace and says whether what is stored agrees with it, to the microcent."""
+
+    help = "Replay a production trace through SDK and server, and compare what was stored."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--trace", help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens")
+        parser.add_argument(
+            "--speed", type=float, default=0, help="times real time; 0: as fast as it goes"
+        )
+        parser.add_argument("--base-url", default=BASE_URL, help="the product's")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        console = Console()
+        trace = _trace(options["trace"])
+        console.print(f"Replaying {trace.name}: {len(trace.calls):,} calls with {MODEL}")
+        if not self._replay(console, trace, options["base_url"], options["speed"]):
+            raise CommandError("What is stored does not agree with the trace; see the table.")
+
+    def _replay(self, console: Console, trace: Trace, base_url: str, speed: float) -> bool:
+        integration = _integration()
+        before = sums_of_calls(integration.tenant_id, trace.call_ids)
+        with _temporary_key(integration) as key, serving(trace) as provider_url:
+            replay = Replay(
+                trace, key=key, base_url=base_url, provider_url=provider_url, speed=speed
+            )
+            made = _run(console, replay)
+            delivery = replay.finish()
+        stored = sums_of_calls(integration.tenant_id, trace.call_ids)
+        console.print(_table(trace, made, stored))
+        console.print(_story(stored.rows - before.rows, delivery))
+        return made == len(trace.calls) and stored == _expected(trace)
+
+
+def _trace(path: str | None) -> Trace:
+    if path is None and not _OWN_TRACE.exists():
+        return synthetic_trace()
+    try:
+        return read_trace(Path(path) if path else _OWN_TRACE)
+    except TraceUnreadable as error:
+        raise CommandError(str(error)) from None
+
+
+def _integration() -> CusIntegration:
+    """The demo tenant's integration, made where someone took it away."""
+    tenant, _ = CusTenant.objects.get_or_create(name=TENANT)
+    existing = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True).first()
+    return existing or demo_integration(tenant)
+
+
+@contextmanager
+def _temporary_key(integration: CusIntegration) -> Iterator[str]:
+    key, text = issue_sdk_key(integration, label="Demo")
+    try:
+        yield text
+    finally:
+        revoke_sdk_key(key)
+
+
+def _run(console: Console, replay: Replay) -> int:
+    """Make the calls under a progress bar; how many were made."""
+    calls = replay.trace.calls
+    cost, made = Decimal(0), 0
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("calls · ${task.fields[cost]:.6f} · {task.fields[rate]:.0f}/s ·"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=5) as progress:
+        task = progress.add_task("calls", total=len(calls), cost=cost, rate=0)
+        for number in replay.run():
+            made += 1
+            cost += _microcents(calls[number]) / _MICROCENTS_PER_DOLLAR
+            rate = progress.tasks[task].finished_speed or progress.tasks[task].speed or 0
+            progress.update(task, advance=1, cost=cost, rate=rate)
+    return made
+
+
+def _microcents(call: Any) -> int:
+    return calculate_cost_microcents(MODEL, call.tokens_in, call.tokens_out)
+
+
+def _expected(trace: Trace) -> UsageSums:
+    return UsageSums(
+        rows=len(trace.calls),
+        tokens_in=trace.tokens_in,
+        tokens_out=trace.tokens_out,
+        cost_cents=sum(calculate_cost(MODEL, c.tokens_in, c.tokens_out) for c in trace.calls),
+        cost_microcents=sum(map(_microcents, trace.calls)),
+    )
+
+
+def _table(trace: Trace, made: int, stored: UsageSums) -> Table:
+    expected = _expected(trace)
+    table = Table("", "trace", "stored", "")
+    for name, wanted, found in (
+        ("calls made", expected.rows, made),
+        ("rows stored", expected.rows, stored.rows),
+        ("tokens in", expected.tokens_in, stored.tokens_in),
+        ("tokens out", expected.tokens_out, stored.tokens_out),
+        ("cost in cents, each call rounded up", expected.cost_cents, stored.cost_cents),
+        ("cost in microcents, exact", expected.cost_microcents, stored.cost_microcents),
+    ):
+        verdict = "[green]agrees[/]" if wanted == found else "[red]differs[/]"
+        table.add_row(name, f"{wanted:,}", f"{found:,}", verdict)
+    table.add_row("exact cost", _dollars(expected), _dollars(stored), "")
+    return table
+
+
+def _dollars(sums: UsageSums) -> str:
+    return f"${sums.cost_microcents / _MICROCENTS_PER_DOLLAR:.8f}"
+
+
+def _story(new: int, delivery: Delivery) -> str:
+    if not new:
+        known = delivery.duplicates + delivery.conflicts
+        return (
+            f"Nothing new was stored: all {known:,} call ids were known. A replay of a call id "
+            "counts once; the first report stands."
+        )
+    told = f"{new:,} rows are new; {delivery.duplicates + delivery.conflicts:,} were known already."
+    lost = delivery.rejected + delivery.dropped + delivery.undelivered
+    return told if not lost else f"{told} {lost:,} records were not delivered."

@@ -1,0 +1,276 @@
+"""`make run` from the outside: the real runner, servers, granian and celery.
+
+The product that it serves here is a stand-in of a few lines: what is tested is how the whole
+is started, kept and taken down, and the stand-in shows that what runs can reach the servers.
+"""
+
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from aos_project.cus_embedded.process import wait_for
+
+SOURCE = Path(__file__).resolve().parents[2] / "aos_project"
+STAND_IN = {
+    "manage.py": """
+        import os, psycopg, sys
+        if sys.argv[1] == "cus_run":
+            from aos_project.cus_runner import main
+            sys.exit(main(sys.argv[2:]))
+        with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS starts (at timestamptz)")
+            connection.execute("GRANT SELECT ON starts TO cus_app")
+            connection.execute("INSERT INTO starts VALUES (now())")
+        print("Prepared as the owner.")
+        """,
+    "aos_project/__init__.py": "",
+    "aos_project/wsgi.py": """
+        import os, psycopg
+        def application(environ, start_response):
+            with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+                count = connection.execute("SELECT count(*) FROM starts").fetchone()[0]
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [str(count).encode()]
+        """,
+    "aos_project/celery.py": """
+        import os
+        from celery import Celery
+        broker = os.environ["REDIS_URL"].replace("unix://", "redis+socket://")
+        app = Celery("aos_project", broker=broker)
+        app.conf.broker_connection_retry_on_startup = True
+        """,
+}
+
+
+@dataclass
+class Product:
+    folder: Path
+    port: int
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def run(self, **environment: str) -> "Running":
+        clean = {"PATH": os.environ["PATH"], "CUS_DATA_DIR": str(self.data)} | environment
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "cus_run", "--port", str(self.port)],
+            cwd=self.folder,
+            env=clean,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return Running(self, process)
+
+    def run_to_the_end(self, **environment: str) -> tuple[int, str]:
+        running = self.run(**environment)
+        output, _ = running.process.communicate(timeout=60)
+        return running.process.returncode, output
+
+    def ask(self) -> str | None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            return response.read().decode() if response.status == 200 else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+@dataclass
+class Running:
+    product: Product
+    process: "subprocess.Popen[str]"
+
+    def until(self, pattern: str) -> str:
+        """What it said up to the line with the pattern."""
+        assert self.process.stdout
+        text = ""
+        for line in self.process.stdout:
+            text += line
+            if re.search(pattern, line):
+                return text
+        pytest.fail(f"ended without saying {pattern!r}:\n{text}")
+
+    def family(self) -> dict[int, str]:
+        """Every process it started, by pid, with its command line."""
+        parents = {pid: parent for pid in all_pids() if (parent := parent_of(pid)) is not None}
+        family = {self.process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in family} - family:
+            family |= more
+        return {pid: command_of(pid) for pid in family - {self.process.pid}}
+
+    def main_of(self, pattern: str) -> int:
+        return min(
+            pid
+            for pid, command in self.family().items()
+            if re.search(pattern, command) and parent_of(pid) == self.process.pid
+        )
+
+    def end(self, sig: signal.Signals = signal.SIGINT) -> str:
+        self.process.send_signal(sig)
+        output, _ = self.process.communicate(timeout=60)
+        return output
+
+
+def all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def parent_of(pid: int) -> int | None:
+    """None once it is dead, buried or not."""
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(parent)
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def all_gone(pids: dict[int, str]) -> bool:
+    return all(parent_of(pid) is None for pid in pids)
+
+
+@pytest.fixture(scope="module")
+def product() -> Iterator[Product]:
+    folder = Path(tempfile.mkdtemp(prefix="aos-test-"))
+    folder.chmod(0o711)
+    (folder / "aos_project").mkdir()
+    for name, text in STAND_IN.items():
+        (folder / name).write_text(re.sub(r"^ {8}", "", text, flags=re.MULTILINE))
+    for name in ("cus_runner.py", "cus_supervisor.py"):
+        shutil.copy(SOURCE / name, folder / "aos_project")
+    shutil.copytree(SOURCE / "cus_embedded", folder / "aos_project/cus_embedded")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    yield Product(folder, port)
+    shutil.rmtree(folder)
+
+
+def test_first_start_serves_and_ctrl_c_leaves_nothing_running(product: Product) -> None:
+    running = product.run()
+    said = running.until("Serving on")
+    family = running.family()
+    assert "\nPrepared as the owner.\n" in f"\n{said}"
+    assert f"Serving on http://127.0.0.1:{product.port}/admin/ - Ctrl-C stops everything" in said
+    assert product.ask() == "1"
+    assert stat.S_IMODE((product.data / "local.env").stat().st_mode) == 0o600
+    assert len(family) > 10  # two servers, web, worker and beat, each with its own helpers
+    output = running.end()
+    assert running.process.returncode == 0, output
+    assert output.endswith("Stopped.\n")
+    assert wait_for(lambda: all_gone(family), 10), family
+    assert product.ask() is None
+
+
+def test_later_start_keeps_data_and_secrets_and_restarts_what_is_killed(product: Product) -> None:
+    secrets = (product.data / "local.env").read_text()
+    running = product.run()
+    running.until("Serving on")
+    assert product.ask() == "2"
+    assert (product.data / "local.env").read_text() == secrets
+
+    code, said = product.run_to_the_end()
+    expected = f"already running as process {running.process.pid}, http://127.0.0.1:{product.port}/"
+    assert code == 1
+    assert expected in said
+
+    web = running.main_of("granian")
+    helpers = {pid: name for pid, name in running.family().items() if parent_of(pid) == web}
+    os.kill(web, signal.SIGKILL)
+    running.until(r"web +\| killed by SIGKILL; restarting")
+    assert wait_for(lambda: product.ask() == "2", 30)
+    assert helpers
+    assert all_gone(helpers)
+
+    os.kill(running.main_of("postgres -D"), signal.SIGKILL)
+    running.until(r"postgres +\| killed by SIGKILL; restarting")
+    assert wait_for(lambda: product.ask() == "2", 30)
+    running.end(signal.SIGTERM)
+    assert running.process.returncode == 0
+
+
+def test_killed_runner_takes_everything_with_it_and_the_next_start_works(product: Product) -> None:
+    running = product.run()
+    running.until("Serving on")
+    family = running.family()
+    running.end(signal.SIGKILL)
+    assert wait_for(lambda: all_gone(family), 30), family
+    after = product.run()
+    after.until("Serving on")
+    assert product.ask() == "4"
+    after.end(signal.SIGHUP)
+    assert after.process.returncode == 0
+
+
+def test_interrupted_first_start_is_completed_by_the_next_one(product: Product) -> None:
+    fresh = Product(product.folder, product.port)
+    shutil.rmtree(fresh.data)
+    running = fresh.run()
+    assert wait_for((fresh.data / "postgres.making").exists, 30)
+    time.sleep(0.2)
+    family = running.family()
+    running.end(signal.SIGKILL)
+    assert wait_for(lambda: all_gone(family), 30)
+    after = fresh.run()
+    after.until("Serving on")
+    assert fresh.ask() == "1"
+    after.end()
+
+
+def test_taken_port_is_said_before_anything_is_started(product: Product) -> None:
+    with socket.create_server(("127.0.0.1", product.port)):
+        code, said = product.run_to_the_end()
+    assert code == 1
+    assert f"already listens on port {product.port} of 127.0.0.1" in said
+    assert f"PORT={product.port + 1} make run" in said
+
+
+def test_failing_preparation_stops_everything_and_says_so(product: Product) -> None:
+    # A database of the caller's own is used, not replaced: here it isn't there.
+    code, said = product.run_to_the_end(
+        DATABASE_URL="postgres://nobody@127.0.0.1:1/none",
+        DATABASE_OWNER_URL="postgres://nobody@127.0.0.1:1/none",
+    )
+    assert code == 1
+    assert "connection refused" in said.lower()
+    assert "manage.py cus_prepare failed (exit code 1)" in said
+    assert "DATABASE_URL" not in (product.data / "local.env").read_text()
+
+
+def test_owner_address_without_database_address_is_refused(product: Product) -> None:
+    code, said = product.run_to_the_end(DATABASE_OWNER_URL="postgres://nobody@127.0.0.1:1/none")
+    assert (code, said.strip()) == (
+        1,
+        "DATABASE_OWNER_URL is set, but DATABASE_URL is not. Set both, or neither.",
+    )
+
+
+def test_lost_keys_are_said_rather_than_replaced(product: Product) -> None:
+    kept = (product.data / "local.env").rename(product.data / "kept")
+    code, said = product.run_to_the_end()
+    kept.rename(product.data / "local.env")
+    assert code == 1
+    assert "local.env, with the passwords and keys for it, is missing" in said
