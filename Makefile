@@ -13,7 +13,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: runtime ## Install what is missing and serve the product (HOST=, PORT=8001)
-	@exec $(PYTHON) manage.py cus_run --host $(HOST) --port $(PORT)
+	@# make itself may be killed: the product must not stay behind.
+	@exec setpriv --pdeathsig TERM $(PYTHON) manage.py cus_run --host $(HOST) --port $(PORT)
 
 demo: runtime ## Send demo traffic to the running product (TRACE=FILE, SPEED=60)
 	@exec $(PYTHON) manage.py cus_demo $(if $(TRACE),--trace '$(TRACE)') $(if $(SPEED),--speed '$(SPEED)')

@@ -17,7 +17,7 @@ class Unavailable(APIException):
     wait = _RETRY_AFTER_SECONDS
 
 
-class CusExceptionHandler(ExceptionHandler):  # type: ignore[misc]  # the package has no types
+class CusExceptionHandler(ExceptionHandler):
     """Names an absent database for what it is, so that senders keep their events and retry."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:

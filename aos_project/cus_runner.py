@@ -78,9 +78,11 @@ def _serve(console: Console, host: str, port: int) -> None:
         _require_free(host, port)
         environment = _start_servers(data, console, supervisor)
         supervisor.run(_program("manage.py cus_prepare", ["manage.py", "cus_prepare"], environment))
-        for program in _product(environment, host, port):
-            supervisor.start(program)
+        supervisor.start(_web(environment, host, port))
         supervisor.wait_until(lambda: _answers(shown, port, environment), "web")
+        # Later, so that they don't compete with the first page for the processor.
+        for program in _workers(environment):
+            supervisor.start(program)
         console.say(f"\nServing on {url} - Ctrl-C stops everything\n")
         try:
             supervisor.watch()
@@ -199,21 +201,24 @@ def _read(path: Path) -> dict[str, str]:
 # --- The product's own programs -----------------------------------------------------------------
 
 
-def _product(environment: Mapping[str, str], host: str, port: int) -> list[Program]:
-    web = [
+def _web(environment: Mapping[str, str], host: str, port: int) -> Program:
+    arguments = [
         *("-m", "granian", "--interface", "wsgi", "aos_project.wsgi:application"),
         *("--workers", "2", "--blocking-threads", "4", "--workers-kill-timeout", "5"),
         *("--host", host, "--port", str(port), "--no-ws", "--log-level", "warning"),
     ]
+    return _program("web", arguments, environment)
+
+
+def _workers(environment: Mapping[str, str]) -> list[Program]:
     celery = ["-m", "celery", "-A", "aos_project", "-q"]
     worker = [
         *(*celery, "worker", "--concurrency", "2", "--loglevel", "INFO"),
         *("--without-gossip", "--without-mingle"),
     ]
-    # Running as root is the caller's choice; PostgreSQL's refusal is dealt with.
+    # That we run as root is the caller's choice, and needs no warning on each start.
     quiet = {"PYTHONWARNINGS": "ignore:You're running the worker"} | dict(environment)
     return [
-        _program("web", web, environment),
         _program("worker", worker, quiet),
         _program("beat", [*celery, "beat", "--loglevel", "WARNING"], environment),
     ]

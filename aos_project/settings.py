@@ -9,6 +9,7 @@ Precedence: the process environment, then `.env`, then `.data/local.env`, which
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import environ
 import structlog
@@ -251,7 +252,7 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- Logs ---------------------------------------------------------------------------------------
 
-_SHARED_PROCESSORS = [
+_SHARED_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -99,4 +99,4 @@ def _ensure_decider(connection: BaseDatabaseWrapper, role: str, *, member: str) 
 def _sql(statement: str, **names: str) -> sql.Composed:
     # The statements are this module's own text; only names are put in, quoted.
     identifiers = {key: sql.Identifier(name) for key, name in names.items()}
-    return sql.SQL(statement).format(**identifiers)  # type: ignore[arg-type]
+    return sql.SQL(statement).format(**identifiers)

@@ -51,7 +51,7 @@ class CusUser(AbstractUser):
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
-    objects: ClassVar[CusUserManager] = CusUserManager()  # type: ignore[assignment]
+    objects: ClassVar[CusUserManager] = CusUserManager()
 
     # People are deactivated, never erased: audit trails and evidence name them.
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"

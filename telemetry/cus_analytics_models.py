@@ -58,3 +58,6 @@ class CusRollupRun(models.Model):
 
     class Meta:
         db_table = "cus_rollup_runs"
+
+    def __str__(self) -> str:
+        return f"up to {self.covered_to:%Y-%m-%d %H:%M}"

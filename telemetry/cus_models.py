@@ -111,6 +111,9 @@ class CusCallLedger(models.Model):
     class Meta:
         db_table = "cus_call_ledger"
 
+    def __str__(self) -> str:
+        return str(self.call_hash)
+
 
 class CusLifetimeTotals(models.Model):
     """Sums over all usage rows, kept in the transaction that stores them (ruling E8).
@@ -143,3 +146,6 @@ class CusLifetimeTotals(models.Model):
                 condition=Q(shard__gte=0, shard__lt=8), name="cus_lifetime_totals_shard"
             ),
         ]
+
+    def __str__(self) -> str:
+        return f"{self.model} of {self.integration_id}, shard {self.shard}"

@@ -89,7 +89,7 @@ def _statements(month: Month) -> list[sql.Composed]:
         "low": sql.Literal(month.start.isoformat()),
         "high": sql.Literal(month.shifted(1).start.isoformat()),
     }
-    return [sql.SQL(statement).format(**names) for statement in _MAKE]  # type: ignore[arg-type]
+    return [sql.SQL(statement).format(**names) for statement in _MAKE]
 
 
 _MAKE = (

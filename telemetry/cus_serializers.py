@@ -1,11 +1,13 @@
 """What the OpenAPI document says of telemetry. Decoding itself is `cus_records`' business."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 
 
-def _count(**more: bool) -> serializers.IntegerField:
+def _count(**more: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, max_value=wire.INT32_MAX, **more)
 
 

@@ -19,7 +19,7 @@ _LOCK_KEY = 0x6375735F726F  # "cus_ro"
 
 _TOUCHED_DAYS = """
 SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date AS day FROM cus_llm_usage
-WHERE created_at >= coalesce(%(since)s, '-infinity') AND created_at < %(until)s
+WHERE created_at >= coalesce(%(since)s::timestamptz, '-infinity') AND created_at < %(until)s
     AND occurred_at >= %(oldest)s
 ORDER BY day
 """

@@ -6,6 +6,7 @@ the cleaning up after tests that commit is done as superuser: nobody else could.
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,12 +15,13 @@ from django.core.management import call_command
 from django.db import connections
 from django.test import TransactionTestCase
 from psycopg import sql
-from pytest_django.plugin import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker
 
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import issue_sdk_key
 from tests.cus_factories import SdkClient, make_integration, make_tenant
 
+ROOT = Path(__file__).resolve().parents[1]
 _KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 
@@ -31,7 +33,7 @@ def _superuser(database: str) -> "psycopg.Connection[tuple[object, ...]]":
 def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     name = f"test_{worker}"
-    owner = settings.DATABASES["owner"]["USER"]
+    owner = str(settings.DATABASES["owner"]["USER"])
     create = sql.SQL("CREATE DATABASE {} OWNER {}")
     with _superuser("postgres") as connection:
         connection.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
@@ -40,8 +42,8 @@ def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         call_command("migrate", verbosity=0)
     yield
-    for connection in connections.all():
-        connection.close()
+    for used in connections.all():
+        used.close()
 
 
 def _empty_tables(self: TransactionTestCase) -> None:
@@ -58,7 +60,14 @@ def _empty_tables(self: TransactionTestCase) -> None:
         connection.execute(sql.SQL("TRUNCATE {}").format(names))
 
 
-TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-assign]
+# Django has no seam for this.
+TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_passwords() -> None:
+    """Argon2 is slow on purpose; how a password is hashed is no business of these tests."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

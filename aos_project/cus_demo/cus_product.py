@@ -44,7 +44,7 @@ def _started(base_url: str, port: str) -> Iterator[None]:
     data = Path(os.environ.get("CUS_DATA_DIR", _BASE_DIR / ".data"))
     data.mkdir(parents=True, exist_ok=True)
     log = data / "demo-run.log"
-    command = [sys.executable, _BASE_DIR / "manage.py", "cus_run", "--port", port]
+    command = [sys.executable, str(_BASE_DIR / "manage.py"), "cus_run", "--port", port]
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as runner:  # noqa: S603
         try:
             _wait(base_url, runner, str(log))

@@ -189,9 +189,10 @@ def test_long_data_folder_gets_its_sockets_elsewhere(data: Path, run: Run) -> No
     deep.mkdir()
     deep.chmod(0o711)
     place = home_of(deep)
-    postgres = Postgres(place, fast=True)
-    with run(postgres):
+    postgres, valkey = Postgres(place, fast=True), Valkey(place)
+    with run(postgres), run(valkey):
         assert ask(postgres.url("app", "cus"), "SELECT 1") == 1
+        assert valkey.ready()
         assert deep not in place.sockets.parents
     shutil.rmtree(place.sockets)
 

@@ -40,8 +40,7 @@ def test_the_columns_that_nobody_names_have_the_defaults_of_the_specification(
     assert (row.budget_limit_cents, row.token_limit_month, row.rate_limit_rpm) == (0, 0, 0)
     assert (row.budget_basis, row.enforcement_level) == ("rounded", "block")
     assert (row.config, row.config_version) == ({}, 1)
-    assert row.created_at
-    assert row.updated_at
+    assert row.created_at == row.updated_at
     assert row.created_by is None
 
 

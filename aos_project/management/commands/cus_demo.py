@@ -1,6 +1,5 @@
 """`manage.py cus_demo`: a production trace through the whole product, held against the trace."""
 
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -32,7 +31,7 @@ class Command(BaseCommand):
 
     help = "Replay a production trace through SDK and server, and compare what was stored."
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--trace", help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens")
         parser.add_argument(
             "--speed", type=float, default=0, help="times real time; 0: as fast as it goes"

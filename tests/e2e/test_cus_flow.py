@@ -1,0 +1,122 @@
+"""A customer's program from its first call to the console, over real processes (§9)."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from django.test import Client
+from openai import OpenAI
+
+from aos_project.cus_demo.cus_local_provider import LocalProvider
+from aos_project.cus_demo.cus_replay import Replay
+from aos_project.cus_demo.cus_trace import synthetic_trace
+from aos_sdk import CusOpenAIProvider, CusReporter, calculate_cost
+from integrations.cus_models import CusIntegration
+from integrations.cus_sdk_keys import issue_sdk_key
+from telemetry.cus_evidence import sums_of_calls
+from telemetry.cus_models import CusLifetimeTotals, CusLLMUsage
+from tests.cus_factories import make_integration, make_user
+from tests.e2e.cus_served import ServedProduct
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TRACE = replace(synthetic_trace(), calls=synthetic_trace().calls[:200])
+
+
+@pytest.fixture
+def provider() -> Iterator[LocalProvider]:
+    """OpenAI's wire protocol on this machine, answering with the trace's tokens."""
+    tokens = [(call.tokens_in, call.tokens_out) for call in TRACE.calls]
+    with LocalProvider(tokens) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def product() -> Iterator[ServedProduct]:
+    with ServedProduct() as served:
+        yield served
+
+
+@pytest.fixture
+def integration() -> CusIntegration:
+    return make_integration()
+
+
+def _replay(
+    integration: CusIntegration, product: ServedProduct, provider: LocalProvider, speed: float = 0
+) -> Replay:
+    _, key = issue_sdk_key(integration)
+    return Replay(
+        TRACE, key=key, base_url=product.base_url, provider_url=provider.base_url, speed=speed
+    )
+
+
+def test_a_call_through_the_sdk_is_in_console_and_metrics(
+    integration: CusIntegration, product: ServedProduct, provider: LocalProvider
+) -> None:
+    _, key = issue_sdk_key(integration)
+    reporter = CusReporter(key, product.base_url)
+    with OpenAI(api_key="sk-local", base_url=provider.base_url) as client:
+        ours = CusOpenAIProvider(client=client, reporter=reporter)
+        answer = ours.chat_completions_create(
+            model="gpt-4o", messages=[{"role": "user", "content": "call 3"}], session_id="s"
+        )
+    assert reporter.shutdown(20) == 0
+
+    call = TRACE.calls[3]
+    assert answer.choices[0].message.content == "ok"
+    row = CusLLMUsage.objects.get()
+    assert (row.tokens_in, row.tokens_out) == (call.tokens_in, call.tokens_out)
+    assert row.cost_cents == calculate_cost("gpt-4o", call.tokens_in, call.tokens_out)
+    assert row.cost_microcents == 250 * call.tokens_in + 1000 * call.tokens_out
+    assert (row.session_id, row.provider, row.operation, row.flags) == ("s", "openai", "chat", [])
+    assert row.latency_ms is not None
+    console = Client()
+    console.force_login(make_user("support"))
+    assert row.call_id in console.get("/admin/telemetry/cusllmusage/").content.decode()
+    labels = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
+    metrics = console.get("/metrics").content.decode()
+    assert f"cus_llm_calls_total{{{labels}}} 1.0" in metrics
+
+
+def test_a_replayed_trace_agrees_to_the_last_microcent_and_counts_once(
+    integration: CusIntegration, product: ServedProduct, provider: LocalProvider
+) -> None:
+    for accepted, known in ((200, 0), (0, 200)):
+        replay = _replay(integration, product, provider)
+        assert sum(1 for _ in replay.run()) == 200
+        delivery = replay.finish()
+        assert delivery.undelivered == delivery.rejected == delivery.dropped == 0
+        assert delivery.duplicates + delivery.conflicts == known
+        assert delivery.sent == accepted
+
+    stored = sums_of_calls(integration.tenant_id, TRACE.call_ids)
+    assert stored.rows == CusLLMUsage.objects.count() == 200
+    assert (stored.tokens_in, stored.tokens_out) == (TRACE.tokens_in, TRACE.tokens_out)
+    assert stored.cost_microcents == 250 * TRACE.tokens_in + 1000 * TRACE.tokens_out
+
+
+def test_a_web_server_killed_in_the_middle_loses_and_doubles_nothing(
+    integration: CusIntegration, product: ServedProduct, provider: LocalProvider
+) -> None:
+    replay = _replay(integration, product, provider, speed=40)
+
+    for done, _ in enumerate(replay.run()):
+        if done in (40, 90):
+            product.kill()
+        if done in (60, 130):
+            product.start()
+    delivery = replay.finish()
+
+    assert delivery.undelivered == delivery.rejected == delivery.dropped == 0
+    assert replay.reporter.stats.retries > 0, "the kills came too late to matter"
+    stored = sums_of_calls(integration.tenant_id, TRACE.call_ids)
+    assert stored.rows == CusLLMUsage.objects.count() == 200
+    assert (stored.tokens_in, stored.tokens_out) == (TRACE.tokens_in, TRACE.tokens_out)
+    totals = CusLifetimeTotals.objects.filter(integration_id=integration.id)
+    assert sum(total.calls for total in totals) == 200
+    assert sum(total.cost_microcents for total in totals) == stored.cost_microcents

@@ -1,0 +1,114 @@
+"""SDK keys: recognisable, unguessable, kept only as a hash."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from integrations.cus_models import CusIntegration, CusSdkKey
+from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key, verify_sdk_key
+from tests.cus_factories import make_integration
+
+
+def test_a_key_names_tenant_and_integration_and_has_a_checksum(
+    integration: CusIntegration,
+) -> None:
+    _, text = issue_sdk_key(integration)
+
+    tenant_id, integration_id, secret = text.split(":")
+    assert (tenant_id, integration_id) == (str(integration.tenant_id), str(integration.id))
+    assert re.fullmatch(r"aosk_[0-9A-Za-z]{43}[0-9A-Za-z]{6}", secret)
+
+
+def test_a_key_vouches_for_its_integration(integration: CusIntegration) -> None:
+    key, text = issue_sdk_key(integration)
+
+    principal = verify_sdk_key(text, now=timezone.now())
+
+    assert principal is not None
+    assert (principal.key_id, principal.tenant_id) == (key.id, integration.tenant_id)
+    assert (principal.integration_id, principal.provider_type) == (integration.id, "openai")
+
+
+def test_two_keys_of_one_integration_live_at_once(integration: CusIntegration) -> None:
+    first, second = issue_sdk_key(integration)[1], issue_sdk_key(integration)[1]
+
+    assert first != second
+    assert verify_sdk_key(first, now=timezone.now())
+    assert verify_sdk_key(second, now=timezone.now())
+
+
+@pytest.mark.parametrize("change", [str.upper, str.lower, lambda t: t[:-1], lambda t: t + "0"])
+def test_a_key_that_was_mistyped_is_none(
+    integration: CusIntegration, change: Callable[[str], str]
+) -> None:
+    _, text = issue_sdk_key(integration)
+
+    assert verify_sdk_key(change(text), now=timezone.now()) is None
+
+
+def test_a_look_alike_is_refused_without_asking_the_database(
+    integration: CusIntegration, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    _, text = issue_sdk_key(integration)
+    look_alike = text[:-6] + ("000000" if not text.endswith("000000") else "111111")
+
+    with django_assert_num_queries(0):
+        assert verify_sdk_key(look_alike, now=timezone.now()) is None
+
+
+def test_the_secret_is_in_no_column(integration: CusIntegration) -> None:
+    _, text = issue_sdk_key(integration, label="x")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT cus_sdk_keys::text FROM cus_sdk_keys")
+        (row,) = cursor.fetchone()
+
+    assert text.split(":")[2][5:-4] not in row
+
+
+def test_a_hash_is_worth_nothing_under_another_server_secret(
+    integration: CusIntegration, settings: Settings
+) -> None:
+    _, text = issue_sdk_key(integration)
+    settings.CUS_KEY_HASH_SECRET = "another" * 8
+
+    assert verify_sdk_key(text, now=timezone.now()) is None
+
+
+def test_a_revoked_key_is_dead_and_an_expiring_one_dies_in_time(
+    integration: CusIntegration,
+) -> None:
+    now = timezone.now()
+    revoked, revoked_text = issue_sdk_key(integration)
+    expiring, expiring_text = issue_sdk_key(integration)
+    revoke_sdk_key(revoked)
+    CusSdkKey.objects.filter(id=expiring.id).update(expires_at=now + timedelta(seconds=5))
+
+    assert verify_sdk_key(revoked_text, now=now) is None
+    assert verify_sdk_key(expiring_text, now=now)
+    assert verify_sdk_key(expiring_text, now=now + timedelta(seconds=6)) is None
+
+
+def test_last_use_is_noted_coarsely(integration: CusIntegration) -> None:
+    now = timezone.now()
+    key, text = issue_sdk_key(integration)
+
+    def last_used(seconds: int) -> object:
+        verify_sdk_key(text, now=now + timedelta(seconds=seconds))
+        return CusSdkKey.objects.get(id=key.id).last_used_at
+
+    assert last_used(0) == now
+    assert last_used(60) == now
+    assert last_used(700) == now + timedelta(seconds=700)
+
+
+def test_the_key_of_a_closed_integration_still_takes_facts(db: None) -> None:
+    integration = make_integration()
+    _, text = issue_sdk_key(integration)
+    CusIntegration.objects.filter(id=integration.id).update(deleted_at=timezone.now())
+
+    assert verify_sdk_key(text, now=timezone.now())
