@@ -21,7 +21,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 DATA_DIR = Path(env("CUS_DATA_DIR", default=str(BASE_DIR / ".data")))
-environ.Env.read_env(BASE_DIR / ".env")
+environ.Env.read_env(env("CUS_ENV_FILE", default=str(BASE_DIR / ".env")))
 environ.Env.read_env(DATA_DIR / "local.env")
 
 
@@ -216,7 +216,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "aos_project.cus_schema.CusAutoSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -227,13 +227,20 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "AOS Customer Integrations",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    # From our own files: no browser of ours asks somebody else's server.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 # --- Jobs ---------------------------------------------------------------------------------------
 
 REDIS_URL = _required("REDIS_URL", "Start everything with `make run`, or point it at a Redis.")
-# Celery names a Redis behind a private socket by a scheme of its own.
-CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+# Celery names a Redis behind a private socket, and its database, in words of its own.
+CELERY_BROKER_URL = (
+    REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
+    if REDIS_URL.startswith("unix://")
+    else REDIS_URL
+)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 600
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -241,8 +248,8 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = {
     "cus-rollup-usage": {
         "task": "telemetry.tasks.cus_rollup_usage",
-        "schedule": 300.0,
-        "options": {"expires": 290},
+        "schedule": 60.0,
+        "options": {"expires": 55},
     },
     "cus-make-partitions": {
         "task": "telemetry.tasks.cus_make_partitions",

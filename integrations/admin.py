@@ -1,6 +1,7 @@
 """The console's pages on authority."""
 
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
@@ -8,6 +9,8 @@ from unfold.decorators import display
 from integrations.cus_console import CusReadOnlyAdmin
 from integrations.cus_models import CusIntegration
 
+# Roles are ours (ruling C9); Django's groups would only pretend to grant something.
+admin.site.unregister(Group)
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
 

@@ -17,7 +17,7 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     # What `role_of` must say for the page to exist for someone.
     viewers: tuple[str, ...] = ("operator", "support", "admin", "member")
     show_full_result_count = False
-    list_per_page = 50
+    list_per_page = list_max_show_all = 50
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

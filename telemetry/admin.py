@@ -38,6 +38,72 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")
+    fieldsets = (
+        (None, {"fields": ("call_id", "model", "provider", "operation", "stream", "service_tier")}),
+        ("Whose", {"fields": ("tenant_id", "integration_id", "session_id", "agent_id")}),
+        (
+            "Tokens",
+            {
+                "description": "The kinds below the first two are parts of them.",
+                "fields": (
+                    "tokens_in",
+                    "tokens_out",
+                    "tokens_cached",
+                    "tokens_cache_write",
+                    "tokens_cache_write_1h",
+                    "tokens_reasoning",
+                    "tokens_audio_in",
+                    "tokens_audio_out",
+                    "tokens_image_in",
+                    "tokens_total",
+                    "billed_units",
+                ),
+            },
+        ),
+        (
+            "Cost",
+            {
+                "fields": (
+                    "exact_cost",
+                    "cost_cents",
+                    "cost_microcents",
+                    "pricing",
+                    "pricing_version",
+                    "reported_pricing_version",
+                )
+            },
+        ),
+        (
+            "Outcome",
+            {
+                "fields": (
+                    "policy_result",
+                    "error_code",
+                    "error_message",
+                    "latency_ms",
+                    "degraded",
+                    "lease_id",
+                    "metadata",
+                )
+            },
+        ),
+        (
+            "Evidence",
+            {
+                "fields": (
+                    "id",
+                    "created_at",
+                    "occurred_at",
+                    "sent_timestamp",
+                    "admitted_at",
+                    "flags",
+                    "process_id",
+                    "sequence",
+                )
+            },
+        ),
+    )
+    readonly_fields = ("exact_cost",)
     paginator = BoundedPaginator
     sortable_by = ()
 

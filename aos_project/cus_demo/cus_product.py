@@ -5,8 +5,10 @@ has written them.
 """
 
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ _BASE_DIR = Path(__file__).resolve().parents[2]
 BASE_URL = "http://127.0.0.1:8000"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
+_OF_A_PROCESS = re.compile(r"\w+ +\| ")
 
 
 class ProductUnavailable(RuntimeError):
@@ -45,16 +48,34 @@ def _started(base_url: str, port: str) -> Iterator[None]:
     data.mkdir(parents=True, exist_ok=True)
     log = data / "demo-run.log"
     command = [sys.executable, str(_BASE_DIR / "manage.py"), "cus_run", "--port", port]
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as runner:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as runner:
+        reader = threading.Thread(target=_pass_on, args=(runner, log))
+        reader.start()
         try:
-            _wait(base_url, runner, str(log))
+            _wait(base_url, runner, log)
             yield
         finally:
             runner.terminate()
             runner.wait(_STOP_SECONDS)
+            reader.join()
 
 
-def _wait(base_url: str, runner: "subprocess.Popen[bytes]", log: str) -> None:
+def _pass_on(runner: "subprocess.Popen[str]", log: Path) -> None:
+    """The processes' own lines go to a file, the runner's to the terminal.
+
+    On a first start those are the logins and the key: shown once, and kept in no file.
+    """
+    assert runner.stdout
+    with log.open("w") as file:
+        for line in runner.stdout:
+            out = file if _OF_A_PROCESS.match(line) else sys.stdout
+            out.write(line)
+            out.flush()
+
+
+def _wait(base_url: str, runner: "subprocess.Popen[str]", log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if _is_ready(base_url):
@@ -62,7 +83,7 @@ def _wait(base_url: str, runner: "subprocess.Popen[bytes]", log: str) -> None:
         if runner.poll() is not None:
             break
         time.sleep(0.2)
-    msg = f"The product could not be started; {log} says why."
+    msg = f"The product could not be started; what it said is above and in {log}."
     raise ProductUnavailable(msg)
 
 

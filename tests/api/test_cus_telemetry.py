@@ -276,6 +276,7 @@ def test_bad_decoration_is_cut_or_dropped_and_the_money_kept(
         "yesterday",
         None,
     ],
+    ids=["ahead", "too old", "without a zone", "no time at all", "missing"],
 )
 def test_a_clock_that_is_wrong_does_not_lose_the_money(
     sdk: SdkClient, timestamp: str | None

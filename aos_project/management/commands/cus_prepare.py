@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from aos_project.cus_first_start import FirstStart, set_up
 
@@ -14,8 +15,14 @@ class Command(BaseCommand):
     help = "Migrate, make partitions and, on the first start, make logins and an SDK key."
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        call_command("migrate", interactive=False, verbosity=min(options["verbosity"], 1) - 1)
-        first = set_up()
+        try:
+            call_command("migrate", interactive=False, verbosity=min(options["verbosity"], 1) - 1)
+            first = set_up()
+        except OperationalError as error:
+            raise CommandError(
+                f"The database can't be used: {str(error).strip()}\n"
+                "Check DATABASE_URL and DATABASE_OWNER_URL, or unset them to use the embedded one."
+            ) from None
         if first:
             self.stdout.write(_welcome(first))
 
