@@ -2,8 +2,10 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -412,3 +414,20 @@ def test_another_method_answers_in_json(sdk: SdkClient) -> None:
 
     assert response.status_code == 405
     assert response.json()["errors"][0]["code"] == "method_not_allowed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_database_a_sender_is_told_to_come_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sdk = SdkClient.of(make_integration())
+    sdk.client.raise_request_exception = False
+    connection.close()
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "OPTIONS", {"host": str(tmp_path)})
+        response = sdk.report(record())
+
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    assert response.json()["errors"][0]["code"] == "unavailable"
+    assert sdk.report(record()).status_code == 201

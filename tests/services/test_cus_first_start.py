@@ -1,0 +1,80 @@
+"""A first start makes what a person needs to begin with, once."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+from django.test import Client
+
+from aos_project.cus_first_start import set_up
+from integrations.cus_models import CusIntegration, CusUser
+from tests.cus_factories import SdkClient, record
+
+pytestmark = pytest.mark.django_db(databases=["default", "owner"])
+
+
+def test_every_login_that_is_shown_opens_the_console() -> None:
+    first = set_up()
+
+    assert first
+    assert [role for role, _, _ in first.logins] == [
+        "operator",
+        "support",
+        "tenant admin",
+        "tenant member",
+    ]
+    for _, email, password in first.logins:
+        client = Client()
+        answer = client.post("/admin/login/", {"username": email, "password": password})
+        assert answer.status_code == 302, email
+        assert client.get("/admin/telemetry/cusllmusage/").status_code == 200
+
+
+def test_the_key_that_is_shown_reports_for_the_integration() -> None:
+    first = set_up()
+
+    assert first
+    assert SdkClient(first.sdk_key).report(record()).status_code == 201
+    integration = CusIntegration.objects.get()
+    assert (integration.status, integration.name) == ("enabled", first.integration)
+
+
+def test_a_second_start_makes_and_shows_nothing() -> None:
+    set_up()
+    people = CusUser.objects.count()
+
+    assert set_up() is None
+    assert CusUser.objects.count() == people
+
+
+def test_preparing_shows_each_secret_once_and_then_never_again() -> None:
+    first, second = io.StringIO(), io.StringIO()
+
+    call_command("cus_prepare", stdout=first)
+    call_command("cus_prepare", stdout=second)
+
+    assert re.search(r"CUS_INTEGRATION_KEY=\S+:aosk_\w+", first.getvalue())
+    assert second.getvalue() == ""
+
+
+def test_no_password_is_short_or_shared() -> None:
+    first = set_up()
+
+    assert first
+    passwords = {password for _, _, password in first.logins}
+    assert len(passwords) == 4
+    assert all(len(password) >= 16 for password in passwords)
+
+
+def test_a_database_that_is_away_is_said_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    owner = connections["owner"]
+    owner.close()
+    monkeypatch.setitem(owner.settings_dict, "OPTIONS", {"host": str(tmp_path)})
+
+    with pytest.raises(CommandError, match=r"(?s)The database can't be used: .*Check DATABASE_URL"):
+        call_command("cus_prepare")

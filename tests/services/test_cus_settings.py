@@ -1,0 +1,72 @@
+"""Settings: loud about what is missing, and strict in production."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from pytest_django import Settings
+
+from aos_project.cus_production import refuse_evidence_owner
+from tests.conftest import ROOT
+
+
+def _settings(**changes: str) -> "subprocess.CompletedProcess[str]":
+    """What a process says that reads the settings with these changes to the environment."""
+    kept = {name: value for name, value in (os.environ | changes).items() if value}
+    command = [sys.executable, "-c", "import aos_project.settings"]
+    return subprocess.run(command, env=kept, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SECRET_KEY", "CUS_CREDENTIAL_KEYS", "CUS_KEY_HASH_SECRET", "DATABASE_URL", "REDIS_URL"],
+)
+def test_what_is_missing_is_named_with_what_to_do(name: str) -> None:
+    read = _settings(**{name: "", "CUS_DATA_DIR": "/nowhere"})
+
+    assert read.returncode != 0
+    assert f"{name} is not set. Start everything with `make run`" in read.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CUS_MODE", "staging", "must be 'production' or 'local'"),
+        ("DATABASE_URL", "sqlite:///x", "must be a postgres:// address"),
+        ("DATABASE_URL", "mysql://a:b@c/d", "must be a postgres:// address"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_plain_words(name: str, value: str, says: str) -> None:
+    assert says in _settings(**{name: value}).stderr
+
+
+def test_production_never_shows_tracebacks() -> None:
+    assert "DEBUG is on in production" in _settings(CUS_MODE="production", DEBUG="1").stderr
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+def test_production_refuses_a_login_that_owns_evidence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_evidence_owner()  # locally one login may do for everything
+    settings.LOCAL = False
+    refuse_evidence_owner()
+    default, owner = connections["default"], connections["owner"]
+    default.close()
+    monkeypatch.setitem(default.settings_dict, "USER", owner.settings_dict["USER"])
+    monkeypatch.setitem(default.settings_dict, "PASSWORD", owner.settings_dict["PASSWORD"])
+
+    with pytest.raises(ImproperlyConfigured, match="owns the usage table"):
+        refuse_evidence_owner()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_is_on_disk_before_it_is_acknowledged() -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("30s",)
