@@ -10,16 +10,20 @@ import pytest
 import aos_sdk
 
 EXPORTS = [
+    "MODEL_REGISTRY",
     "CusBaseProvider",
     "CusCallContext",
     "CusCallTracker",
     "CusConfigurationError",
+    "CusCostBreakdown",
+    "CusCostParts",
     "CusDeliveryDelayed",
     "CusDeliveryError",
     "CusError",
     "CusIngestStatus",
     "CusKeyRefused",
     "CusLimitExceeded",
+    "CusModelInfo",
     "CusModelPricing",
     "CusOpenAIProvider",
     "CusOperation",
@@ -29,8 +33,10 @@ EXPORTS = [
     "CusProviderConfig",
     "CusProviderError",
     "CusRecordRefused",
+    "CusReportedUsage",
     "CusReporter",
     "CusReporterStats",
+    "CusStreamUsage",
     "CusTokenUsage",
     "CusUnknownModel",
     "CusUsageRecord",
@@ -38,13 +44,23 @@ EXPORTS = [
     "calculate_cost",
     "calculate_cost_breakdown",
     "calculate_cost_microcents",
+    "count_message_tokens",
+    "count_tokens",
     "create_openai_provider",
     "estimate_cost",
+    "estimate_tokens",
+    "extract_anthropic_usage",
+    "extract_openai_usage",
+    "extract_token_usage",
+    "extract_usage",
     "format_cost",
     "generate_call_id",
+    "get_context_window",
+    "get_model_info",
     "get_model_pricing",
     "get_pricing_version",
     "price_call",
+    "tiktoken_available",
 ]
 
 
@@ -79,9 +95,9 @@ print(sorted(set(sys.modules) - before), threading.active_count())
 def test_reporting_loads_no_http_client_and_no_provider_on_the_callers_side() -> None:
     code = """
 import sys, threading
-from aos_sdk import CusReporter, CusOpenAIProvider, calculate_cost
+from aos_sdk import CusReporter, CusOpenAIProvider, calculate_cost, count_message_tokens
 CusReporter("t:i:aosk_s", "http://127.0.0.1:9")
-print(sorted({"urllib3", "openai", "tiktoken", "certifi", "ssl"} & set(sys.modules)))
+print(sorted({"urllib3", "openai", "tiktoken", "regex", "certifi", "ssl"} & set(sys.modules)))
 print(threading.active_count())
 """
     assert _in_a_fresh_interpreter(code).split("\n")[:2] == ["[]", "1"]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
         CusProviderConfig,
     )
     from aos_sdk.cus_cost import (
+        CusCostBreakdown,
+        CusCostParts,
         CusModelPricing,
         CusPricedCall,
         CusPricingTable,
@@ -37,10 +39,28 @@ if TYPE_CHECKING:
         CusProviderError,
         CusRecordRefused,
     )
+    from aos_sdk.cus_message_tokens import count_message_tokens
     from aos_sdk.cus_openai import CusOpenAIProvider, create_openai_provider
     from aos_sdk.cus_record import CusUsageRecord, generate_call_id
     from aos_sdk.cus_reporter import CusReporter, CusReporterStats
+    from aos_sdk.cus_token_counter import (
+        MODEL_REGISTRY,
+        CusModelInfo,
+        count_tokens,
+        estimate_tokens,
+        get_context_window,
+        get_model_info,
+        tiktoken_available,
+    )
     from aos_sdk.cus_tracker import CusCallTracker
+    from aos_sdk.cus_usage import (
+        CusReportedUsage,
+        CusStreamUsage,
+        extract_anthropic_usage,
+        extract_openai_usage,
+        extract_token_usage,
+        extract_usage,
+    )
     from aos_sdk.cus_wire import CusIngestStatus, CusOperation, CusPolicyResult
 
 __version__ = "0.1.0"
@@ -50,6 +70,8 @@ _MODULE_OF = {
     for module, names in {
         "cus_base": ("CusBaseProvider", "CusCallContext", "CusProviderConfig"),
         "cus_cost": (
+            "CusCostBreakdown",
+            "CusCostParts",
             "CusModelPricing",
             "CusPricedCall",
             "CusPricingTable",
@@ -74,26 +96,48 @@ _MODULE_OF = {
             "CusProviderError",
             "CusRecordRefused",
         ),
+        "cus_message_tokens": ("count_message_tokens",),
         "cus_openai": ("CusOpenAIProvider", "create_openai_provider"),
         "cus_record": ("CusUsageRecord", "generate_call_id"),
         "cus_reporter": ("CusReporter", "CusReporterStats"),
+        "cus_token_counter": (
+            "CusModelInfo",
+            "MODEL_REGISTRY",
+            "count_tokens",
+            "estimate_tokens",
+            "get_context_window",
+            "get_model_info",
+            "tiktoken_available",
+        ),
         "cus_tracker": ("CusCallTracker",),
+        "cus_usage": (
+            "CusReportedUsage",
+            "CusStreamUsage",
+            "extract_anthropic_usage",
+            "extract_openai_usage",
+            "extract_token_usage",
+            "extract_usage",
+        ),
         "cus_wire": ("CusIngestStatus", "CusOperation", "CusPolicyResult"),
     }.items()
     for name in names
 }
 
 __all__ = [
+    "MODEL_REGISTRY",
     "CusBaseProvider",
     "CusCallContext",
     "CusCallTracker",
     "CusConfigurationError",
+    "CusCostBreakdown",
+    "CusCostParts",
     "CusDeliveryDelayed",
     "CusDeliveryError",
     "CusError",
     "CusIngestStatus",
     "CusKeyRefused",
     "CusLimitExceeded",
+    "CusModelInfo",
     "CusModelPricing",
     "CusOpenAIProvider",
     "CusOperation",
@@ -103,8 +147,10 @@ __all__ = [
     "CusProviderConfig",
     "CusProviderError",
     "CusRecordRefused",
+    "CusReportedUsage",
     "CusReporter",
     "CusReporterStats",
+    "CusStreamUsage",
     "CusTokenUsage",
     "CusUnknownModel",
     "CusUsageRecord",
@@ -112,13 +158,23 @@ __all__ = [
     "calculate_cost",
     "calculate_cost_breakdown",
     "calculate_cost_microcents",
+    "count_message_tokens",
+    "count_tokens",
     "create_openai_provider",
     "estimate_cost",
+    "estimate_tokens",
+    "extract_anthropic_usage",
+    "extract_openai_usage",
+    "extract_token_usage",
+    "extract_usage",
     "format_cost",
     "generate_call_id",
+    "get_context_window",
+    "get_model_info",
     "get_model_pricing",
     "get_pricing_version",
     "price_call",
+    "tiktoken_available",
 ]
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aos_sdk.cus_base import CusBaseProvider
-from aos_sdk.cus_cost import CusTokenUsage, calculate_cost
+from aos_sdk.cus_cost import calculate_cost
 from aos_sdk.cus_errors import CusProviderError
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_tracker import CusCallTracker
+from aos_sdk.cus_usage import extract_openai_usage, extract_token_usage
 from aos_sdk.cus_wire import CusOperation
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class CusOpenAIProvider(CusBaseProvider["OpenAI"]):
         return "openai"
 
     def _extract_usage(self, response: Any) -> tuple[int, int]:
-        usage = extract_openai_token_usage(response)
-        return usage.tokens_in, usage.tokens_out
+        return extract_openai_usage(response)
 
     def _calculate_cost(self, model: str, tokens_in: int, tokens_out: int) -> int:
         return calculate_cost(model, tokens_in, tokens_out)
@@ -62,41 +62,9 @@ class CusOpenAIProvider(CusBaseProvider["OpenAI"]):
         model = getattr(response, "model", None)
         if model and isinstance(model, str):
             tracker.set_model(model)
-        if getattr(response, "usage", None) is None:
-            return
-        tier = getattr(response, "service_tier", None)
-        usage = extract_openai_token_usage(response)
-        tracker.set_usage(usage, tier if isinstance(tier, str) else None)
-
-
-def extract_openai_token_usage(response: Any) -> CusTokenUsage:
-    """All kinds of tokens that a chat completion reports; zeros where it reports none."""
-    usage = getattr(response, "usage", None)
-    if usage is None:
-        return CusTokenUsage()
-    tokens_in, tokens_out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    total = _count(usage, "total_tokens") or None
-    sent = getattr(usage, "prompt_tokens_details", None)
-    made = getattr(usage, "completion_tokens_details", None)
-    if sent is None and made is None:
-        return CusTokenUsage(tokens_in, tokens_out, tokens_total=total)
-    return CusTokenUsage(
-        tokens_in,
-        tokens_out,
-        tokens_cached=_count(sent, "cached_tokens"),
-        tokens_cache_write=_count(sent, "cache_write_tokens"),
-        tokens_reasoning=_count(made, "reasoning_tokens"),
-        tokens_audio_in=_count(sent, "audio_tokens"),
-        tokens_audio_out=_count(made, "audio_tokens"),
-        tokens_image_in=_count(sent, "image_tokens"),
-        tokens_total=total,
-    )
-
-
-def _count(part: object, name: str) -> int:
-    """A count of tokens, or 0: providers leave details out, null, and once in a while negative."""
-    value = getattr(part, name, 0)
-    return value if type(value) is int and value > 0 else 0
+        usage = extract_token_usage(response, "openai")
+        if usage.reported:
+            tracker.set_usage(usage.tokens, usage.service_tier, usage.billed_units)
 
 
 def create_openai_provider(

