@@ -131,7 +131,7 @@ _OWNER_URL = env("DATABASE_OWNER_URL", default=_DATABASE_URL)
 
 def _database(url: str) -> dict[str, object]:
     config: dict[str, object] = env.db_url_config(url)
-    if config["ENGINE"] != "django.db.backends.postgresql":
+    if config.get("ENGINE") != "django.db.backends.postgresql":
         msg = "DATABASE_URL must be a postgres:// address: evidence needs PostgreSQL's triggers and partitions."
         raise ImproperlyConfigured(msg)
     # An acknowledged event is on disk whatever the server's own default says.
@@ -265,6 +265,12 @@ _SHARED_PROCESSORS: list[Any] = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+# Tracebacks name places, never the values there: those may be keys or a customer's data.
+_RENDERERS: list[Any] = (
+    [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+    if LOCAL
+    else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+)
 structlog.configure(
     processors=[
         *_SHARED_PROCESSORS,
@@ -282,9 +288,10 @@ LOGGING = {
         "line": {
             "()": structlog.stdlib.ProcessorFormatter,
             "foreign_pre_chain": _SHARED_PROCESSORS,
-            "processor": structlog.dev.ConsoleRenderer(colors=False)
-            if LOCAL
-            else structlog.processors.JSONRenderer(),
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_RENDERERS,
+            ],
         },
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},

@@ -10,6 +10,7 @@ from aos_project.cus_probes import healthz, metrics, readyz
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/v1/cus/", include("integrations.urls")),
     path("api/v1/cus/telemetry/", include("telemetry.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.core.paginator import Paginator
+from django.db import DataError
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
@@ -26,7 +27,18 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # Django lets a URL filter by any column, shown or not: a hidden one could be guessed
         # letter by letter (ruling C8).
-        return any(lookup == name or lookup.startswith(f"{name}__") for name in self.list_filter)
+        field, _, comparison = lookup.partition("__")
+        return field in self.list_filter and comparison in ("", "exact", "in", "isnull")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            page: HttpResponse = super().changelist_view(request, extra_context)
+        except (DataError, ValueError):
+            # A filter or a search that no value can have, such as a NUL.
+            return HttpResponseRedirect(f"{request.path}?e=1")
+        return page
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

@@ -11,11 +11,13 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 _ALL_ROWS = "SELECT, INSERT, UPDATE, DELETE"
+# Tables of others whose rows are a record too.
+_RECORDS_OF_OTHERS = {"django_admin_log": "SELECT, INSERT"}
 
 
 class DeciderRoleMissing(RuntimeError):
@@ -41,7 +43,8 @@ def grant_roles(connection: BaseDatabaseWrapper) -> None:
     app = str(settings.DATABASES[DEFAULT_DB_ALIAS]["USER"])
     decider = settings.CUS_DECIDER_ROLE
     _ensure_decider(connection, decider, member=app)
-    with connection.cursor() as cursor:
+    # At once: between a REVOKE and its GRANT a running product would meet closed doors.
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for role in (app, decider):
             cursor.execute(_sql("GRANT USAGE ON SCHEMA public TO {role}", role=role))
         cursor.execute(_sql("GRANT SELECT ON django_migrations TO {role}", role=app))
@@ -55,7 +58,9 @@ def _wishes() -> list[tuple[str, str, str]]:
     found = {}
     for model in apps.get_models(include_auto_created=True):
         found[model._meta.db_table] = (
-            _declared(model, "app_privileges", _ALL_ROWS),
+            _RECORDS_OF_OTHERS.get(
+                model._meta.db_table, _declared(model, "app_privileges", _ALL_ROWS)
+            ),
             _declared(model, "decider_privileges", ""),
         )
     return [(table, *may) for table, may in sorted(found.items())]

@@ -1,11 +1,15 @@
 """Who may see what (ruling C9): operator, support, tenant admin, tenant member."""
 
 import uuid
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db.models import Model, QuerySet
+from rest_framework.exceptions import NotFound, ParseError
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
 
-from integrations.cus_models import CusMembership, CusUser
+from integrations.cus_models import CusMembership, CusTenant, CusUser
 
 _M = TypeVar("_M", bound=Model)
 
@@ -36,6 +40,33 @@ def visible_to(queryset: QuerySet[_M], user: CusUser) -> QuerySet[_M]:
     if role is None:
         return queryset.none()
     return queryset.filter(tenant_id=own_tenant(user))
+
+
+class IsTenantPerson(BasePermission):
+    """People of a tenant read; its admins and operators change; support only reads (C9)."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        role = role_of(request.user)
+        if request.method in SAFE_METHODS:
+            return role is not None
+        return role in ("operator", "admin")
+
+
+def tenant_of(request: Request) -> CusTenant:
+    """The tenant that a request is about: the caller's own, or the one that `tenant_id` names.
+
+    Only operators and support name one; for everybody else another tenant does not exist.
+    """
+    user = request.user
+    if role_of(user) not in ("operator", "support"):
+        return CusTenant.objects.get(memberships__user=cast("CusUser", user))
+    wanted = request.query_params.get("tenant_id", "")
+    try:
+        return CusTenant.objects.get(id=uuid.UUID(wanted))
+    except ValueError:
+        raise ParseError("Name the tenant: ?tenant_id=<its id>.") from None
+    except CusTenant.DoesNotExist:
+        raise NotFound("There is no such tenant.") from None
 
 
 def _membership(user: CusUser) -> CusMembership | None:

@@ -34,6 +34,8 @@ class SdkPrincipal:
     tenant_id: uuid.UUID
     integration_id: uuid.UUID
     provider_type: str
+    # Where an OpenAI-compatible integration's provider is, if it says so.
+    base_url: str | None = None
 
     # What DRF asks of a request's user.
     is_authenticated = True
@@ -73,7 +75,14 @@ def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
     if parts[:2] != [str(key.tenant_id), str(key.integration_id)]:
         return None
     _note_use(key, now)
-    return SdkPrincipal(key.id, key.tenant_id, key.integration_id, key.integration.provider_type)
+    integration = key.integration
+    return SdkPrincipal(
+        key.id,
+        key.tenant_id,
+        key.integration_id,
+        integration.provider_type,
+        base_url=integration.config.get("base_url"),
+    )
 
 
 def revoke_sdk_key(key: CusSdkKey) -> None:

@@ -12,11 +12,16 @@ from unfold.decorators import display
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_models import CusIntegration
 from telemetry.cus_ids import made_at
-from telemetry.cus_models import CusLLMUsage
+from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
+from telemetry.cus_repricing import corrected_microcents
 
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
 # Between the making of a row's id and the transaction that stored it.
 _ID_WINDOW = timedelta(hours=1)
+
+
+def _dollars(microcents: int) -> str:
+    return f"${Decimal(microcents) / _MICROCENTS_PER_DOLLAR:.8f}"
 
 
 @admin.register(CusLLMUsage)
@@ -34,7 +39,8 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
         "latency_ms",
         "outcome",
     )
-    list_filter = ("policy_result", "provider")
+    # Filters with a list of their own: looking for values in use would read the whole table.
+    list_filter = ("policy_result", "pricing")
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")
@@ -65,10 +71,12 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
             {
                 "fields": (
                     "exact_cost",
+                    "corrected_cost",
                     "cost_cents",
                     "cost_microcents",
                     "pricing",
                     "pricing_version",
+                    "price_id",
                     "reported_pricing_version",
                 )
             },
@@ -103,7 +111,7 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
             },
         ),
     )
-    readonly_fields = ("exact_cost",)
+    readonly_fields = ("exact_cost", "corrected_cost")
     paginator = BoundedPaginator
     sortable_by = ()
 
@@ -126,6 +134,10 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
         )
         return found
 
+    @display(description="As corrected")
+    def corrected_cost(self, usage: CusLLMUsage) -> str:
+        return _dollars(corrected_microcents(usage))
+
     @display(description="Integration")
     def integration_name(self, usage: CusLLMUsage) -> str:
         return str(usage.integration_name)  # type: ignore[attr-defined]  # annotated above
@@ -134,7 +146,7 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
     def exact_cost(self, usage: CusLLMUsage) -> str:
         if usage.pricing == CusLLMUsage.Pricing.UNKNOWN:
             return "no price known"
-        return f"${Decimal(usage.cost_microcents) / _MICROCENTS_PER_DOLLAR:.8f}"
+        return _dollars(usage.cost_microcents)
 
     @display(
         description="Outcome",
@@ -146,3 +158,20 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
         if usage.error_code:
             return "failed", usage.error_code
         return ("warned", "warned") if usage.policy_result == "warned" else ("ok", "ok")
+
+
+@admin.register(CusCostAdjustment)
+class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
+    """Corrections of costs, newest first."""
+
+    list_display = (
+        "created_at",
+        "usage_id",
+        "old_version",
+        "new_version",
+        "difference_microcents",
+        "occurred_at",
+    )
+    ordering = ("-created_at", "-id")
+    paginator = BoundedPaginator
+    sortable_by = ()

@@ -20,6 +20,8 @@ class CusUsageDaily(models.Model):
     total_tokens_out = models.BigIntegerField(db_default=0)
     total_cost_cents = models.BigIntegerField(db_default=0)
     total_cost_microcents = models.BigIntegerField(db_default=0)
+    # Below zero where a price was too high (ruling M9).
+    correction_microcents = models.BigIntegerField(db_default=0)
     avg_latency_ms = models.IntegerField(null=True)
     error_count = models.BigIntegerField(db_default=0)
     blocked_count = models.BigIntegerField(db_default=0)

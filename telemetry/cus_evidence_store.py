@@ -50,6 +50,7 @@ class EvidenceRow(msgspec.Struct):
     cost_microcents: int
     pricing: str
     pricing_version: str | None
+    price_id: uuid.UUID | None
     reported_pricing_version: str | None
     latency_ms: int | None
     policy_result: str
@@ -129,18 +130,34 @@ _RECORD_TYPE = ", ".join(
     else f"{name} {_POSTGRES_TYPES[CusLLMUsage._meta.get_field(name).get_internal_type()]}"
     for name in EvidenceRow.__struct_fields__
 )
+
+
 # What a total sums, over the rows that were stored. Blocked calls did not run (ruling E8).
+def _sum(column: str) -> str:
+    # A row's cost has no bound but its type's: many absurd ones must not overflow the total and
+    # so stop everybody's ingest. Beyond what a total can hold it stays at its end.
+    return f"least(sum({column}), {_MOST})::bigint"
+
+
+_MOST = 2**63 - 1
 _SUMS = {
     "calls": "count(*) FILTER (WHERE policy_result <> 'blocked')",
     "errors": "count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL)",
     "blocked": "count(*) FILTER (WHERE policy_result = 'blocked')",
     "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
-    "tokens_in": "sum(tokens_in)",
-    "tokens_out": "sum(tokens_out)",
-    "cost_cents": "sum(cost_cents)",
-    "cost_microcents": "sum(cost_microcents)",
+    "cost_mismatches": "count(*) FILTER (WHERE flags @> '[\"cost_mismatch\"]')",
+    "tokens_mismatches": "count(*) FILTER (WHERE flags @> '[\"tokens_mismatch\"]')",
+    "tokens_in": _sum("tokens_in"),
+    "tokens_out": _sum("tokens_out"),
+    "cost_cents": _sum("cost_cents"),
+    "cost_microcents": _sum("cost_microcents"),
 }
 _TOTALS = CusLifetimeTotals._meta.db_table
+
+
+def _plus(name: str) -> str:
+    return f"least(total.{name}::numeric + excluded.{name}, {_MOST})::bigint"
+
 
 # Everything is done in the order of its key, so that two batches can't deadlock.
 _STORE = f"""
@@ -155,7 +172,7 @@ WITH sent AS MATERIALIZED (
 ), stored AS (
     INSERT INTO cus_llm_usage (tenant_id, created_at, {", ".join(_SENT_COLUMNS)})
     SELECT %(tenant)s, now(), {", ".join(_SENT_COLUMNS)} FROM sent JOIN fresh USING (call_hash)
-    RETURNING integration_id, provider, model, policy_result, error_code, pricing,
+    RETURNING integration_id, provider, model, policy_result, error_code, pricing, flags,
         tokens_in, tokens_out, cost_cents, cost_microcents
 ), totals AS (
     INSERT INTO {_TOTALS} AS total
@@ -164,7 +181,7 @@ WITH sent AS MATERIALIZED (
         {", ".join(_SUMS.values())}
     FROM stored GROUP BY integration_id, provider, model ORDER BY integration_id, provider, model
     ON CONFLICT (tenant_id, integration_id, provider, model, shard) DO UPDATE SET
-        {", ".join(f"{name} = total.{name} + excluded.{name}" for name in _SUMS)}
+        {", ".join(f"{name} = {_plus(name)}" for name in _SUMS)}
 )
 SELECT call_hash FROM fresh
 """  # noqa: S608  (the names are this module's and the models' own)

@@ -8,18 +8,34 @@ from collections.abc import Iterator
 
 from django.db import connection
 from prometheus_client import REGISTRY
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _LABELS = ("tenant_id", "integration_id")
+# Metric, the total that it shows, and what it says. Counters are of rows as recorded.
+_COUNTERS = (
+    ("cus_llm_calls", "calls", "LLM calls that ran, as reported; blocked ones are not among them."),
+    ("cus_llm_unpriced_calls", "unpriced", "Calls whose model nobody knows a price for."),
+    ("cus_llm_cost_mismatches", "cost_mismatches", "Calls whose reported cost is not ours."),
+    (
+        "cus_llm_tokens_mismatches",
+        "tokens_mismatches",
+        "Calls whose kinds of tokens do not add up.",
+    ),
+    ("cus_llm_cost_cents", "cost_cents", "Cost as reported, each call rounded up to a cent."),
+    ("cus_llm_cost_microcents", "cost_microcents", "Exact cost, in millionths of a cent."),
+)
+_CORRECTION = "correction_microcents"
+_SAYS = "What later adjustments add to the exact cost as recorded."
+_COLUMNS = (*(column for _, column, _ in _COUNTERS), _CORRECTION)
 # Every integration has its series from the start: `increase()` would miss a first call else.
-_TOTALS = """
+_TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text,
-    coalesce(sum(total.calls), 0)::bigint
+    {", ".join(f"coalesce(sum(total.{column}), 0)::bigint" for column in _COLUMNS)}
 FROM cus_integrations AS integration LEFT JOIN cus_lifetime_totals AS total ON
     (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
 GROUP BY 1, 2
-"""
+"""  # noqa: S608  (the names are this module's own)
 
 
 class CusTotalsCollector(Collector):
@@ -31,16 +47,19 @@ class CusTotalsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The counters as the totals are now."""
-        calls = CounterMetricFamily(
-            "cus_llm_calls_total",
-            "LLM calls that ran, as reported; blocked ones are not among them.",
-            labels=_LABELS,
+        families: list[CounterMetricFamily | GaugeMetricFamily] = [
+            CounterMetricFamily(name, text, labels=_LABELS) for name, _, text in _COUNTERS
+        ]
+        # A gauge: a correction may go down, which a counter never does.
+        families.append(
+            GaugeMetricFamily("cus_llm_cost_correction_microcents", _SAYS, labels=_LABELS)
         )
         with connection.cursor() as cursor:
             cursor.execute(_TOTALS)
-            for tenant_id, integration_id, count in cursor.fetchall():
-                calls.add_metric([tenant_id, integration_id], count)
-        yield calls
+            for tenant_id, integration_id, *sums in cursor.fetchall():
+                for family, value in zip(families, sums, strict=True):
+                    family.add_metric([tenant_id, integration_id], value)
+        yield from families
 
 
 _collector = CusTotalsCollector()

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
@@ -56,6 +57,8 @@ class CusLLMUsage(models.Model):
     cost_microcents = models.PositiveBigIntegerField()
     pricing = models.CharField(max_length=20, choices=Pricing)
     pricing_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    # Names the kept price that `cost_microcents` was computed from (ruling M6).
+    price_id = models.UUIDField(null=True)
     reported_pricing_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
     latency_ms = models.PositiveIntegerField(null=True)
     policy_result = models.CharField(
@@ -88,6 +91,73 @@ class CusLLMUsage(models.Model):
 
     def __str__(self) -> str:
         return self.call_id
+
+
+class CusKeptPrice(models.Model):
+    """A price as it was when it priced something, kept for ever (ruling M6).
+
+    Addressed by its content: the id is 128 bits of the SHA-256 of the other columns, so that
+    the same price is kept once and no kept price can come to mean something else.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    source = models.CharField(max_length=20, choices=CusLLMUsage.Pricing)
+    model = models.CharField(max_length=100)
+    version = models.CharField(max_length=100)
+    data = models.JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_kept_prices"
+        verbose_name = "kept price"
+        indexes = [models.Index(fields=["model", "version"], name="cus_kept_prices_version")]
+
+    def __str__(self) -> str:
+        return f"{self.model} ({self.source} {self.version})"
+
+
+class CusCostAdjustment(models.Model):
+    """A correction of one row's cost, because its price was wrong (ruling M9).
+
+    The row stays as recorded; what it costs as corrected is its `cost_microcents` and the
+    differences of its adjustments together.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    usage_id = models.UUIDField()
+    usage_created_at = models.DateTimeField()
+    # The row's first adjustment is 1.
+    number = models.PositiveIntegerField()
+    old_price_id = models.UUIDField(null=True)
+    new_price_id = models.UUIDField()
+    old_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    new_version = models.CharField(max_length=100)
+    difference_microcents = models.BigIntegerField()
+    occurred_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_cost_adjustments"
+        verbose_name = "cost adjustment"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant_id", "usage_id", "number"], name="cus_cost_adjustments_number"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["tenant_id", "-created_at"], name="cus_cost_adjustments_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.difference_microcents:+,} microcents"
 
 
 class CusCallLedger(models.Model):
@@ -128,14 +198,18 @@ class CusLifetimeTotals(models.Model):
     provider = models.CharField(max_length=50)
     model = models.CharField(max_length=100)
     shard = models.SmallIntegerField()
-    calls = models.BigIntegerField(default=0)
-    errors = models.BigIntegerField(default=0)
-    blocked = models.BigIntegerField(default=0)
-    unpriced = models.BigIntegerField(default=0)
-    tokens_in = models.BigIntegerField(default=0)
-    tokens_out = models.BigIntegerField(default=0)
-    cost_cents = models.BigIntegerField(default=0)
-    cost_microcents = models.BigIntegerField(default=0)
+    calls = models.BigIntegerField(db_default=0)
+    errors = models.BigIntegerField(db_default=0)
+    blocked = models.BigIntegerField(db_default=0)
+    unpriced = models.BigIntegerField(db_default=0)
+    cost_mismatches = models.BigIntegerField(db_default=0)
+    tokens_mismatches = models.BigIntegerField(db_default=0)
+    tokens_in = models.BigIntegerField(db_default=0)
+    tokens_out = models.BigIntegerField(db_default=0)
+    cost_cents = models.BigIntegerField(db_default=0)
+    cost_microcents = models.BigIntegerField(db_default=0)
+    # What later adjustments add to `cost_microcents`, which stays as recorded (ruling M9).
+    correction_microcents = models.BigIntegerField(db_default=0)
 
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
 

@@ -5,6 +5,7 @@ which, unlike `CREATE TABLE … PARTITION OF`, does not lock out ingest.
 """
 
 import calendar
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -13,6 +14,7 @@ from django.db import connections, transaction
 from psycopg import sql
 
 TABLE = "cus_llm_usage"
+_PARTITION = re.compile(rf"{TABLE}_(\d{{4}})_(\d{{2}})")
 _MONTHS_BEHIND = 1
 # Two makers at once would both find a month missing: one waits for the other.
 _LOCK_KEY = 0x6375735F7061  # "cus_pa"
@@ -61,8 +63,8 @@ def existing_months(using: str = "default") -> set[Month]:
             "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
             [TABLE],
         )
-        names = [name.removeprefix(f"{TABLE}_") for (name,) in cursor.fetchall()]
-    return {Month(int(year), int(number)) for year, number in (name.split("_") for name in names)}
+        matches = [_PARTITION.fullmatch(name) for (name,) in cursor.fetchall()]
+    return {Month(int(match[1]), int(match[2])) for match in matches if match}
 
 
 def make_partitions(now: datetime, using: str = "owner") -> list[Month]:

@@ -8,7 +8,9 @@ A good record is decoded by msgspec in one pass. Only a record that fails that i
 field by field.
 """
 
+import itertools
 import json
+import math
 import re
 import uuid
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
+from aos_sdk.cus_wire import mask_secrets
 
 Count = Annotated[int, Meta(ge=0, le=wire.INT32_MAX)]
 CallId = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
@@ -102,141 +105,180 @@ _HINTS = {
     "integration_id": "a UUID",
 }
 _COUNT_HINT = f"an integer from 0 to {wire.INT32_MAX} (not a text, a fraction or a boolean)"
-_LENGTHS = {
-    "timestamp": 50,
-    "provider": wire.MAX_PROVIDER_LENGTH,
-    "session_id": wire.MAX_SESSION_ID_LENGTH,
-    "agent_id": wire.MAX_AGENT_ID_LENGTH,
-    "error_code": wire.MAX_ERROR_CODE_LENGTH,
-    "error_message": wire.MAX_ERROR_MESSAGE_LENGTH,
-    "service_tier": 50,
-    "pricing_version": 100,
-    "process_id": 100,
-}
 # PostgreSQL's text and jsonb can hold neither.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NUL_ESCAPE = b"\\u0000"
+# Deeper than anything that is kept, shallower than what a parser's recursion can bear.
+_PARSED_DEPTH = 32
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_HUGE = 1 << 80
 
 _record_decoder = msgspec.json.Decoder(UsageRecord)
 _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
+def _lengths() -> dict[str, int]:
+    """How long each text of a record may be, as its type says."""
+    fields = msgspec.inspect.type_info(UsageRecord).fields  # type: ignore[attr-defined]
+    found: dict[str, int] = {}
+    for field in fields:
+        for kind in getattr(field.type, "types", (field.type,)):
+            if getattr(kind, "max_length", None) is not None:
+                found[field.name] = kind.max_length
+    return found
+
+
+_LENGTHS = _lengths()
+
+
 def split_batch(body: bytes) -> list[bytes | Any]:
-    """The records of a batch body, undecoded. Raises BodyUnreadable."""
+    """The records of a batch body, not yet decoded. Raises BodyUnreadable."""
     try:
         return [bytes(raw) for raw in _batch_decoder.decode(body).records]
-    except msgspec.ValidationError as error:
-        msg = f'The body must be {{"records": [1 to {wire.MAX_BATCH_RECORDS} records]}}: {error}.'
-        raise BodyUnreadable(msg) from None
-    except msgspec.DecodeError:
-        return _split_leniently(body)
-    except RecursionError:
-        raise BodyUnreadable(_TOO_DEEP) from None
+    except (ValueError, RecursionError):
+        # Seldom: what one record has in it must not cost the others their place.
+        return _records_of(_parse_leniently(body))
 
 
-_TOO_DEEP = "The body is nested too deeply to be read."
-_NOT_JSON = "The body is not JSON in UTF-8."
-
-
-def _split_leniently(body: bytes) -> list[Any]:
-    # One lone surrogate in a text makes msgspec refuse the whole body; Python's own parser
-    # reads it, so that the other records, and this one's money, are kept.
-    try:
-        records = json.loads(body)["records"]
-    except RecursionError:
-        raise BodyUnreadable(_TOO_DEEP) from None
-    except (ValueError, TypeError, KeyError):
-        raise BodyUnreadable(_NOT_JSON) from None
-    if not isinstance(records, list) or not 0 < len(records) <= wire.MAX_BATCH_RECORDS:
-        msg = f"A batch holds 1 to {wire.MAX_BATCH_RECORDS} records."
-        raise BodyUnreadable(msg)
-    return records
+def _records_of(parsed: Any) -> list[Any]:
+    records = parsed.get("records") if isinstance(parsed, dict) else None
+    if isinstance(records, list) and 0 < len(records) <= wire.MAX_BATCH_RECORDS:
+        return records
+    msg = f'The body must be {{"records": [1 to {wire.MAX_BATCH_RECORDS} records]}}.'
+    raise BodyUnreadable(msg)
 
 
 def decode_record(raw: bytes | Any) -> Decoded:
     """A record from its JSON (or from what a JSON parser made of it). Raises RecordRefused."""
-    if isinstance(raw, bytes) and _NUL_ESCAPE not in raw:
-        try:
-            record = _record_decoder.decode(raw)
-        except (ValueError, RecursionError):
-            return _decode_by_field(_parse(raw))
-        if _fits(record.metadata) and _fits(record.billed_units):
-            return Decoded(record, [])
-    return _decode_by_field(_parse(raw) if isinstance(raw, bytes) else raw)
+    decoded = _decode_strictly(raw) if isinstance(raw, bytes) else None
+    if decoded is None:
+        decoded = _decode_by_field(raw)
+    record = decoded.record
+    record.provider = record.provider or None
+    if record.error_code:
+        record.error_code = mask_secrets(record.error_code)[: wire.MAX_ERROR_CODE_LENGTH]
+    if record.error_message:
+        record.error_message = mask_secrets(record.error_message)
+    return decoded
 
 
-def _parse(raw: bytes) -> Any:
+def _decode_strictly(raw: bytes) -> Decoded | None:
+    """A record with nothing to mend, in one pass; None for any other."""
+    if _NUL_ESCAPE in raw:
+        return None
     try:
-        return json.loads(raw)
+        record = _record_decoder.decode(raw)
     except (ValueError, RecursionError):
-        raise RecordRefused(None, "invalid", "The record is not JSON that can be read.") from None
+        return None
+    return Decoded(record, []) if _fits(record.metadata) and _fits(record.billed_units) else None
 
 
-def _decode_by_field(fields: Any) -> Decoded:
-    if not isinstance(fields, dict):
-        raise RecordRefused(None, "invalid", "A record must be a JSON object.")
-    call_id = fields.get("call_id")
-    known_as = call_id[:100] if isinstance(call_id, str) else ""
+def _parse_leniently(raw: bytes) -> Any:
+    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting."""
+    text = _flattened(raw.decode("utf-8-sig", "replace"))
+    try:
+        return json.loads(text, parse_int=_bounded_int)
+    except ValueError:
+        raise BodyUnreadable("The body is not JSON.") from None
+
+
+def _bounded_int(digits: str) -> int:
+    # Reading ten thousand digits takes long and Python refuses it; any count is far shorter.
+    return int(digits) if len(digits) <= 20 else _HUGE
+
+
+def _flattened(text: str) -> str:
+    """The text with null for whatever is nested deeper than a parser can bear."""
+    kept: list[str] = []
+    depth = done = 0
+    for token in _BRACKETS.finditer(text):
+        bracket = token.group()
+        if bracket in "[{":
+            depth += 1
+            if depth == _PARSED_DEPTH + 1:
+                kept += text[done : token.start()], "null"
+        elif bracket in "]}":
+            depth -= 1
+            if depth == _PARSED_DEPTH:
+                done = token.end()
+    return "".join((*kept, text[done:])) if depth <= _PARSED_DEPTH else ""
+
+
+def _decode_by_field(raw: bytes | Any) -> Decoded:
+    fields = _fields_of(raw)
+    known_as = _known_as(fields.get("call_id"))
     for name in _REQUIRED:
         if fields.get(name) is None:
             raise RecordRefused(name, "required", f"{name} is missing.", known_as)
     flags: list[str] = []
     values: dict[str, Any] = {}
-    for name in _TYPES.keys() & fields.keys():
-        if fields[name] is None:
-            continue
-        if name in _COUNTED:
-            values[name] = _counted(name, fields[name], known_as)
-        else:
-            _take_decoration(name, fields[name], values, flags)
-    return Decoded(UsageRecord(**values), sorted(flags))
+    for name, value in fields.items():
+        if name in _COUNTED and value is not None:
+            values[name] = _counted(name, value, known_as)
+        elif name in _TYPES and value is not None:
+            values[name], flag = _decoration(name, value)
+            if flag:
+                flags.append(f"{flag}:{name}")
+    stated = {name: value for name, value in values.items() if value is not None}
+    return Decoded(UsageRecord(**stated), sorted(flags))
+
+
+def _fields_of(raw: bytes | Any) -> dict[str, Any]:
+    try:
+        fields = _parse_leniently(raw) if isinstance(raw, bytes) else raw
+    except BodyUnreadable:
+        raise RecordRefused(None, "invalid", "The record is not JSON that can be read.") from None
+    if not isinstance(fields, dict):
+        raise RecordRefused(None, "invalid", "A record must be a JSON object.")
+    return fields
+
+
+def _known_as(call_id: Any) -> str:
+    """The call id by which a refused record is named in the answer."""
+    return _UNSTORABLE.sub("?", call_id)[:100] if isinstance(call_id, str) else ""
 
 
 def _counted(name: str, value: Any, known_as: str) -> Any:
     try:
         return msgspec.convert(value, _TYPES[name])
-    except (msgspec.ValidationError, UnicodeEncodeError):
+    except ValueError:
         detail = f"{name} must be {_HINTS.get(name, _COUNT_HINT)}."
         raise RecordRefused(name, "invalid", detail, known_as) from None
 
 
-def _take_decoration(name: str, value: Any, values: dict[str, Any], flags: list[str]) -> None:
-    mended = _mended(name, value)
-    if mended != value:
-        flags.append(f"cut:{name}")
-    try:
-        values[name] = msgspec.convert(mended, _TYPES[name])
-    except (ValueError, RecursionError):
-        flags[:] = [*(flag for flag in flags if flag != f"cut:{name}"), f"dropped:{name}"]
-
-
-def _mended(name: str, value: Any) -> Any:
-    """The value with what can't be stored taken out, or cut to length; else as it was."""
+def _decoration(name: str, value: Any) -> tuple[Any, str | None]:
+    """A value that can be stored, and what had to be done for that: `cut`, `dropped`, nothing."""
+    mended = value
     if isinstance(value, str):
-        return _UNSTORABLE.sub("", value)[: _LENGTHS.get(name)]
-    if name in ("metadata", "billed_units") and not (isinstance(value, dict) and _fits(value)):
-        return None
-    return value
+        mended = _UNSTORABLE.sub("", value)[: _LENGTHS.get(name)]
+    elif isinstance(value, dict) and not _fits(value):
+        return None, "dropped"
+    try:
+        return msgspec.convert(mended, _TYPES[name]), None if mended == value else "cut"
+    except ValueError:
+        return None, "dropped"
 
 
 def _fits(value: dict[str, Any] | None) -> bool:
-    """Whether an object is small, shallow and storable (ruling E9)."""
+    """Whether an object is small, shallow and storable as it is (ruling E9)."""
     if not value:
         return True
-    try:
-        encoded = msgspec.json.encode(value)
-    except (ValueError, OverflowError, RecursionError):
-        return False
-    storable = _NUL_ESCAPE not in encoded and not _UNSTORABLE.search(encoded.decode())
-    return storable and len(encoded) <= wire.MAX_METADATA_BYTES and _depth(value) <= _MAX_DEPTH
+    return (
+        _is_storable(value, wire.MAX_METADATA_DEPTH)
+        and len(msgspec.json.encode(value)) <= wire.MAX_METADATA_BYTES
+    )
 
 
-_MAX_DEPTH = wire.MAX_METADATA_DEPTH
-
-
-def _depth(value: Any) -> int:
+def _is_storable(value: Any, depth: int) -> bool:
+    """Whether PostgreSQL can keep a value as it is, within so many levels."""
+    if isinstance(value, str):
+        return not _UNSTORABLE.search(value)
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    if isinstance(value, float):
+        return math.isfinite(value)
     if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
+        items = itertools.chain(value, value.values())
+    else:
+        items = iter(value or ())
+    return value is None or (depth > 0 and all(_is_storable(item, depth - 1) for item in items))

@@ -1,7 +1,6 @@
 """The two doors through which SDKs report (§4.2)."""
 
 from collections import Counter
-from dataclasses import asdict
 from typing import IO, Any, cast
 
 from django.utils import timezone
@@ -28,6 +27,14 @@ class BodyTooLarge(APIException):
     default_detail = f"The body is over {MAX_BATCH_BYTES} bytes. Send fewer records a batch."
 
 
+class LengthRequired(APIException):
+    """411: a chunked body, whose end the server can't tell."""
+
+    status_code = 411
+    default_code = "length_required"
+    default_detail = "Send the body with a Content-Length, not in chunks."
+
+
 class RawJsonParser(BaseParser):
     """Hands the body on as it came: records are decoded one by one, by a compiled decoder."""
 
@@ -48,7 +55,7 @@ class RecordError(APIException):
     def __init__(self, outcome: Outcome) -> None:
         self.status_code = _STATUS_OF_CODE.get(str(outcome.code), 400)
         # A conflict names every field in which the reports differ.
-        fields = outcome.attr.split(", ") if outcome.attr else ["record"]
+        fields = outcome.fields or ("record",)
         super().__init__({name: [outcome.detail] for name in fields}, outcome.code)
 
 
@@ -69,6 +76,8 @@ class SdkView(APIView):
 
     def body(self, request: Request) -> bytes:
         """The body as RawJsonParser handed it on; empty where there was none."""
+        if "Transfer-Encoding" in request.headers and not request.META.get("CONTENT_LENGTH"):
+            raise LengthRequired
         return bytes(cast("bytes", request.data))
 
 
@@ -110,6 +119,9 @@ class LlmUsageBatchView(SdkView):
         return Response(_summary(self.telemetry(request).record_batch(records)))
 
 
+_REPORTED = ("index", "call_id", "status", "code", "detail", "attr")
+
+
 def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
     counts = Counter(outcome.status for outcome in outcomes)
     return {
@@ -119,7 +131,7 @@ def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
         "conflicts": counts[CusIngestStatus.CONFLICT],
         "rejected": counts[CusIngestStatus.REJECTED],
         "results": [
-            {name: value for name, value in asdict(outcome).items() if name != "id"}
+            {name: getattr(outcome, name) for name in _REPORTED}
             for outcome in outcomes
             if outcome.status != CusIngestStatus.ACCEPTED
         ],

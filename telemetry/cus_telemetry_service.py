@@ -3,28 +3,16 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.conf import settings
-
-from aos_sdk.cus_cost import CusPricedCall, CusTokenUsage, price_call
-from aos_sdk.cus_wire import CusIngestStatus, CusPolicyResult, mask_secrets
+from aos_sdk.cus_wire import CusIngestStatus
 from integrations.cus_sdk_keys import SdkPrincipal
-from telemetry.cus_content import content_hash, differing_fields, parse_timestamp
-from telemetry.cus_evidence_store import (
-    EvidenceRow,
-    KnownCall,
-    hash_call_id,
-    known_calls,
-    store_batch,
-)
-from telemetry.cus_ids import uuid7
-from telemetry.cus_models import CusLLMUsage
+from telemetry.cus_content import content_hash, differing_fields
+from telemetry.cus_evidence_rows import RowBuilder
+from telemetry.cus_evidence_store import KnownCall, hash_call_id, known_calls, store_batch
+from telemetry.cus_pricing import keep_prices
 from telemetry.cus_records import Decoded, RecordRefused, UsageRecord, decode_record
-
-# A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
-_CLOCK_AHEAD = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -37,7 +25,13 @@ class Outcome:
     id: uuid.UUID | None = None
     code: str | None = None
     detail: str | None = None
-    attr: str | None = None
+    # Which fields are to blame; a conflict may name several.
+    fields: tuple[str, ...] = ()
+
+    @property
+    def attr(self) -> str | None:
+        """The fields to blame as one text."""
+        return ", ".join(self.fields) or None
 
 
 class CusTelemetryService:
@@ -72,7 +66,9 @@ class CusTelemetryService:
             firsts.setdefault(entry.call_hash, entry)
         if not firsts:
             return []
-        rows = {key: self._row(entry) for key, entry in firsts.items()}
+        builder = RowBuilder(self.principal, now=self.now)
+        rows = {key: builder.row(entry.record, entry.flags) for key, entry in firsts.items()}
+        keep_prices(builder.used_prices)
         new = store_batch(self.principal.tenant_id, list(rows.values()))
         replays = [
             entry
@@ -93,18 +89,16 @@ class CusTelemetryService:
         return [self._replay(entry, known[entry.call_hash]) for entry in replays]
 
     def _replay(self, entry: "_Entry", known: KnownCall) -> Outcome:
-        differ = self._differences(entry.record, known)
+        differ = tuple(self._differences(entry.record, known))
+        where = (entry.index, entry.record.call_id)
         if not differ:
-            status, code, detail, attr = CusIngestStatus.DUPLICATE, None, None, None
-        else:
-            status, code = CusIngestStatus.CONFLICT, "call_id_conflict"
-            attr = ", ".join(differ)
-            detail = (
-                f"This call_id was reported before with another {attr}. The first report stands; "
-                "a new call needs a new call_id."
-            )
-        call_id = entry.record.call_id
-        return Outcome(entry.index, call_id, status, known.usage_id, code, detail, attr)
+            return Outcome(*where, CusIngestStatus.DUPLICATE, known.usage_id)
+        detail = (
+            f"This call_id was reported before with another {', '.join(differ)}. The first report "
+            "stands; a new call needs a new call_id."
+        )
+        code = "call_id_conflict"
+        return Outcome(*where, CusIngestStatus.CONFLICT, known.usage_id, code, detail, differ)
 
     def _differences(self, record: UsageRecord, known: KnownCall) -> list[str]:
         integration_id = self.principal.integration_id
@@ -113,63 +107,6 @@ class CusTelemetryService:
         if known.row is None:
             return ["content"]  # Its month was dropped; the hash still tells that it differs.
         return differing_fields(record, integration_id, known.row)
-
-    def _row(self, entry: "_Entry") -> EvidenceRow:
-        record, flags = entry.record, list(entry.flags)
-        occurred_at = self._occurred_at(record, flags)
-        priced = _price(record, occurred_at)
-        cost_cents = _cost_cents(record, priced, flags)
-        _check_tokens(record, flags)
-        return EvidenceRow(
-            id=uuid7(),
-            call_hash=entry.call_hash,
-            content_hash=content_hash(record, self.principal.integration_id),
-            integration_id=self.principal.integration_id,
-            session_id=record.session_id,
-            agent_id=record.agent_id,
-            call_id=record.call_id,
-            provider=record.provider or self.principal.provider_type,
-            model=record.model,
-            operation=record.operation,
-            stream=record.stream,
-            tokens_in=record.tokens_in,
-            tokens_out=record.tokens_out,
-            tokens_cached=record.tokens_cached,
-            tokens_cache_write=record.tokens_cache_write,
-            tokens_cache_write_1h=record.tokens_cache_write_1h,
-            tokens_reasoning=record.tokens_reasoning,
-            tokens_audio_in=record.tokens_audio_in,
-            tokens_audio_out=record.tokens_audio_out,
-            tokens_image_in=record.tokens_image_in,
-            tokens_total=record.tokens_total,
-            service_tier=record.service_tier,
-            billed_units=record.billed_units,
-            cost_cents=cost_cents,
-            cost_microcents=priced.cost_microcents if priced else 0,
-            pricing=CusLLMUsage.Pricing.TABLE if priced else CusLLMUsage.Pricing.UNKNOWN,
-            pricing_version=priced.pricing_version if priced else None,
-            reported_pricing_version=record.pricing_version,
-            latency_ms=record.latency_ms,
-            policy_result=record.policy_result,
-            error_code=record.error_code,
-            error_message=record.error_message and mask_secrets(record.error_message),
-            metadata=record.metadata,
-            flags=flags,
-            sent_timestamp=record.timestamp if "clock_skew" in flags else None,
-            process_id=record.process_id,
-            sequence=record.sequence,
-            lease_id=record.lease_id,
-            degraded=record.degraded,
-            occurred_at=occurred_at,
-        )
-
-    def _occurred_at(self, record: UsageRecord, flags: list[str]) -> datetime:
-        moment = parse_timestamp(record.timestamp)
-        oldest = self.now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
-        if moment and oldest <= moment <= self.now + _CLOCK_AHEAD:
-            return moment
-        flags.append("clock_skew")
-        return self.now
 
 
 class _Entry:
@@ -191,53 +128,5 @@ def _rejected(index: int, refused: RecordRefused) -> Outcome:
         CusIngestStatus.REJECTED,
         code=refused.code,
         detail=refused.detail,
-        attr=refused.attr,
+        fields=(refused.attr,) if refused.attr else (),
     )
-
-
-def _price(record: UsageRecord, at: datetime) -> CusPricedCall | None:
-    usage = CusTokenUsage(
-        record.tokens_in,
-        record.tokens_out,
-        record.tokens_cached,
-        record.tokens_cache_write,
-        record.tokens_cache_write_1h,
-        record.tokens_reasoning,
-        record.tokens_audio_in,
-        record.tokens_audio_out,
-        record.tokens_image_in,
-        record.tokens_total,
-    )
-    return price_call(record.model, usage, service_tier=record.service_tier, at=at)
-
-
-def _cost_cents(record: UsageRecord, priced: CusPricedCall | None, flags: list[str]) -> int:
-    """The cost as reported, which is a fact; ours where none was (ruling M7)."""
-    ours = priced.cost_cents if priced else 0
-    if record.cost_cents is None:
-        flags.append("cost_filled")
-        return ours
-    if priced and record.cost_cents != ours:
-        flags.append("cost_mismatch")
-    return record.cost_cents
-
-
-def _check_tokens(record: UsageRecord, flags: list[str]) -> None:
-    """Flag kinds that do not add up, which is how tokens get counted twice (ruling M8)."""
-    parts_in = (
-        record.tokens_cached
-        + record.tokens_cache_write
-        + record.tokens_audio_in
-        + record.tokens_image_in
-    )
-    parts_out = record.tokens_reasoning + record.tokens_audio_out
-    total = record.tokens_in + record.tokens_out
-    if (
-        parts_in > record.tokens_in
-        or parts_out > record.tokens_out
-        or record.tokens_cache_write_1h > record.tokens_cache_write
-        or record.tokens_total not in (None, total)
-    ):
-        flags.append("tokens_mismatch")
-    if record.policy_result == CusPolicyResult.BLOCKED and (total or record.cost_cents):
-        flags.append("blocked_with_usage")

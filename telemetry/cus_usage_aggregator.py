@@ -8,19 +8,19 @@ one came, and an ingest transaction lasts thirty seconds at most.
 
 from datetime import date, datetime, timedelta
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from telemetry.cus_analytics_models import CusRollupRun
 
 _OVERLAP = timedelta(minutes=10)
-# Facts are taken up to 35 days back (ruling E3), so after 36 a day can't change.
-_FINAL_AFTER_DAYS = 36
+# Ingest takes facts up to `CUS_TELEMETRY_MAX_AGE_DAYS` back; a day more and a day can't change.
+_MARGIN_DAYS = 1
 _LOCK_KEY = 0x6375735F726F  # "cus_ro"
 
 _TOUCHED_DAYS = """
 SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date AS day FROM cus_llm_usage
 WHERE created_at >= coalesce(%(since)s::timestamptz, '-infinity') AND created_at < %(until)s
-    AND occurred_at >= %(oldest)s
 ORDER BY day
 """
 
@@ -32,7 +32,7 @@ INSERT INTO cus_usage_daily AS daily (tenant_id, integration_id, date, total_cal
     avg_latency_ms, error_count, blocked_count, computed_at)
 SELECT tenant_id, integration_id, %(day)s,
     count(*) FILTER (WHERE policy_result <> 'blocked'),
-    sum(tokens_in), sum(tokens_out), sum(cost_cents), sum(cost_microcents),
+    least(sum(tokens_in), 9223372036854775807), least(sum(tokens_out), 9223372036854775807), least(sum(cost_cents), 9223372036854775807), least(sum(cost_microcents), 9223372036854775807),
     round(avg(latency_ms) FILTER (WHERE policy_result <> 'blocked')),
     count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL),
     count(*) FILTER (WHERE policy_result = 'blocked'), now()
@@ -40,7 +40,7 @@ FROM cus_llm_usage
 WHERE occurred_at >= %(day)s::timestamp AT TIME ZONE 'UTC'
     AND occurred_at < (%(day)s::timestamp + interval '1 day') AT TIME ZONE 'UTC'
     AND created_at >= (%(day)s::timestamp - interval '10 minutes') AT TIME ZONE 'UTC'
-    AND created_at < (%(day)s::timestamp + interval '38 days') AT TIME ZONE 'UTC'
+    AND created_at < (%(day)s::timestamp + make_interval(days => %(final_after)s)) AT TIME ZONE 'UTC'
 GROUP BY tenant_id, integration_id ORDER BY tenant_id, integration_id
 ON CONFLICT (tenant_id, integration_id, date) DO UPDATE SET
     total_calls = excluded.total_calls,
@@ -55,22 +55,38 @@ ON CONFLICT (tenant_id, integration_id, date) DO UPDATE SET
 """
 
 
+# Corrections come when a price is found to be wrong, for days of any age (ruling M9).
+_CORRECT_DAYS = """
+WITH adjusted AS (
+    SELECT tenant_id, integration_id, (occurred_at AT TIME ZONE 'UTC')::date AS date,
+        difference_microcents, created_at
+    FROM cus_cost_adjustments
+), corrected AS (
+    SELECT tenant_id, integration_id, date, sum(difference_microcents) AS microcents
+    FROM adjusted GROUP BY tenant_id, integration_id, date
+    HAVING max(created_at) >= coalesce(%(since)s::timestamptz, '-infinity')
+)
+UPDATE cus_usage_daily AS daily
+SET correction_microcents = corrected.microcents, computed_at = now()
+FROM corrected
+WHERE (daily.tenant_id, daily.integration_id, daily.date)
+    = (corrected.tenant_id, corrected.integration_id, corrected.date)
+"""
+
+
 def rollup_usage(now: datetime) -> list[date]:
     """Bring `cus_usage_daily` up to `now`; says which days were computed anew."""
     with transaction.atomic(), connection.cursor() as cursor:
         # Two runs at once would do the same work; the second finds it done.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
-        cursor.execute(
-            _TOUCHED_DAYS,
-            {
-                "since": _since(),
-                "until": now,
-                "oldest": now - timedelta(days=_FINAL_AFTER_DAYS),
-            },
-        )
+        since = _since()
+        # The day itself, how late its calls may come, and a margin (ruling E8a).
+        final_after = 1 + settings.CUS_TELEMETRY_MAX_AGE_DAYS + _MARGIN_DAYS
+        cursor.execute(_TOUCHED_DAYS, {"since": since, "until": now})
         days: list[date] = [day for (day,) in cursor.fetchall()]
         for day in days:
-            cursor.execute(_COMPUTE_DAY, {"day": day})
+            cursor.execute(_COMPUTE_DAY, {"day": day, "final_after": final_after})
+        cursor.execute(_CORRECT_DAYS, {"since": since})
         CusRollupRun.objects.create(covered_to=now, days=len(days))
         # Only the last run's mark is needed; the others are kept a week to look at.
         CusRollupRun.objects.filter(covered_to__lt=now - timedelta(days=7)).delete()

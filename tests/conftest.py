@@ -19,6 +19,7 @@ from pytest_django import DjangoDbBlocker
 
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import issue_sdk_key
+from telemetry.cus_pricing import forget_kept, forget_overrides
 from tests.cus_factories import SdkClient, make_integration, make_tenant
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +69,13 @@ TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[attr-defin
 def _quick_passwords() -> None:
     """Argon2 is slow on purpose; how a password is hashed is no business of these tests."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_prices() -> None:
+    """What a process remembers of prices outlives a test's transaction; its rows do not."""
+    forget_overrides()
+    forget_kept()
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ CREATE TABLE cus_llm_usage (
     cost_microcents bigint NOT NULL,
     pricing varchar(20) NOT NULL,
     pricing_version varchar(100),
+    price_id uuid,
     reported_pricing_version varchar(100),
     latency_ms integer,
     policy_result varchar(20) NOT NULL DEFAULT 'allowed',
@@ -71,16 +72,13 @@ CREATE INDEX cus_llm_usage_received ON cus_llm_usage USING brin (created_at);
 """
 
 GUARDS = """
-CREATE FUNCTION cus_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '% is evidence: rows are added, never changed or removed (% refused)',
-        TG_TABLE_NAME, TG_OP
-        USING ERRCODE = 'restrict_violation',
-            HINT = 'Correct a fact by adding another one.';
-END $$;
 CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_llm_usage
     FOR EACH STATEMENT EXECUTE FUNCTION cus_refuse_change();
 CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_call_ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION cus_refuse_change();
+CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_kept_prices
+    FOR EACH STATEMENT EXECUTE FUNCTION cus_refuse_change();
+CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_cost_adjustments
     FOR EACH STATEMENT EXECUTE FUNCTION cus_refuse_change();
 """
 
@@ -89,6 +87,7 @@ TOTALS = "ALTER TABLE cus_lifetime_totals SET (fillfactor = 30)"
 
 class Migration(migrations.Migration):
     dependencies = [
+        ("integrations", "0002_cus_guards"),
         ("telemetry", "0001_cus_telemetry"),
     ]
 
@@ -96,7 +95,9 @@ class Migration(migrations.Migration):
         migrations.RunSQL(USAGE, "DROP TABLE cus_llm_usage"),
         migrations.RunSQL(
             GUARDS,
-            "DROP TRIGGER cus_append_only ON cus_call_ledger; DROP FUNCTION cus_refuse_change()",
+            "DROP TRIGGER cus_append_only ON cus_call_ledger;"
+            "DROP TRIGGER cus_append_only ON cus_kept_prices;"
+            "DROP TRIGGER cus_append_only ON cus_cost_adjustments",
         ),
         migrations.RunSQL(TOTALS, "ALTER TABLE cus_lifetime_totals RESET (fillfactor)"),
     ]

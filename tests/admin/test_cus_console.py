@@ -152,6 +152,22 @@ def test_hidden_columns_cannot_be_asked_for_by_url(own: CusIntegration, query: s
     assert response.status_code in (302, 400)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{INTEGRATIONS}?provider_type__regex=(",
+        f"{INTEGRATIONS}?status__exact=%00",
+        f"{INTEGRATIONS}?q=%00",
+        f"{USAGE}?policy_result__range=1",
+        f"{USAGE}?policy_result__exact=%00",
+        f"{USAGE}?q=%00",
+        f"{USAGE}?p=999999999999999999999",
+    ],
+)
+def test_no_address_that_a_viewer_types_breaks_a_page(own: CusIntegration, url: str) -> None:
+    assert _client(make_user("support")).get(url).status_code in (200, 302, 400)
+
+
 def test_a_call_is_found_by_its_id(own: CusIntegration, sdk: SdkClient) -> None:
     sdk.report(record(call_id="another-call"))
 

@@ -68,7 +68,7 @@ def test_a_reported_cost_that_is_not_ours_is_kept_and_flagged(sdk: SdkClient) ->
 
 
 def test_a_model_without_a_price_is_stored_as_unpriced(sdk: SdkClient) -> None:
-    sdk.report(record(model="o1-pro", cost_cents=None))
+    sdk.report(record(model="nobody-knows", cost_cents=None))
 
     row = CusLLMUsage.objects.get()
     assert (row.pricing, row.cost_cents, row.cost_microcents) == ("unknown", 0, 0)
@@ -267,6 +267,91 @@ def test_bad_decoration_is_cut_or_dropped_and_the_money_kept(
     assert row.flags == [flag]
     assert getattr(row, field) == stored
     assert row.cost_microcents == 750_000
+
+
+def _raw(**fields: str) -> str:
+    """A record as JSON text, with some fields given as JSON text themselves."""
+    text = json.dumps(record())[:-1]
+    return text + "".join(f', "{name}": {value}' for name, value in fields.items()) + "}"
+
+
+HOSTILE_DECORATION = {
+    "deep metadata": ("metadata", '{"a": ' + "[" * 600 + "]" * 600 + "}"),
+    "very deep metadata": ("metadata", '{"a": ' + "[" * 10_000 + "]" * 10_000 + "}"),
+    "deep nesting in a field nobody knows": ("extra", "[" * 5_000 + "]" * 5_000),
+    "brackets in a text": ("error_message", '"' + "[{" * 3_000 + '"'),
+    "an endless number": ("sequence", "9" * 6_000),
+    "an endless number in metadata": ("metadata", '{"a": ' + "9" * 6_000 + "}"),
+    "infinity": ("metadata", '{"a": 1e400}'),
+    "no number": ("metadata", '{"a": NaN}'),
+    "a lone surrogate": ("error_code", '"\\ud800"'),
+    "a lone surrogate as a key": ("metadata", '{"\\udfff": 1}'),
+    "a NUL": ("agent_id", '"\\u0000"'),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_DECORATION)
+def test_nothing_in_a_records_decoration_loses_its_money_or_the_others(
+    sdk: SdkClient, case: str
+) -> None:
+    name, value = HOSTILE_DECORATION[case]
+    hostile, good = _raw(**{name: value}), json.dumps(record())
+
+    body = sdk.client.post(
+        BATCH, f'{{"records": [{good}, {hostile}]}}', content_type="application/json"
+    ).json()
+
+    assert (body["accepted"], body["rejected"]) == (2, 0), body
+    assert (
+        sdk.client.post(USAGE, _raw(**{name: value}), content_type="application/json").status_code
+        == 201
+    )
+    assert CusLLMUsage.objects.filter(cost_microcents=750_000).count() == 3
+
+
+def test_bytes_that_are_no_utf_8_cost_a_text_and_nothing_else(sdk: SdkClient) -> None:
+    raw = _raw(error_message='"caf\xe9"').encode("latin-1")
+
+    assert sdk.client.post(USAGE, raw, content_type="application/json").status_code == 201
+    assert CusLLMUsage.objects.get().error_message == "caf\ufffd"
+
+
+@pytest.mark.parametrize("call_id", ["\\ud800", "a\\u0000", "[" * 200])
+def test_a_call_id_that_cannot_be_said_does_not_hide_what_became_of_the_others(
+    sdk: SdkClient, call_id: str
+) -> None:
+    bad = f'{{"call_id": "{call_id}", "model": "m", "tokens_in": 1, "tokens_out": 1}}'
+    text = f'{{"records": [{json.dumps(record())}, {bad}]}}'
+
+    response = sdk.client.post(BATCH, text, content_type="application/json")
+
+    assert response.status_code == 200
+    body = response.json()
+    assert (body["accepted"], body["rejected"]) == (1, 1)
+    assert body["results"][0]["attr"] == "call_id"
+
+
+def test_an_empty_provider_is_none_at_all(sdk: SdkClient) -> None:
+    sent = record()
+    sdk.report(sent)
+
+    assert sdk.report(sent | {"provider": ""}).status_code == 200
+
+
+def test_a_key_in_an_error_code_is_masked_too(sdk: SdkClient) -> None:
+    sent = record(error_code="sk-abcdefghijkl")
+
+    assert sdk.report(sent).status_code == 201
+    assert CusLLMUsage.objects.get().error_code == "[masked]"
+    assert sdk.report(sent).status_code == 200
+
+
+def test_a_chunked_body_is_asked_for_with_its_length(sdk: SdkClient) -> None:
+    response = sdk.client.generic(
+        "POST", USAGE, content_type="application/json", HTTP_TRANSFER_ENCODING="chunked"
+    )
+
+    assert response.status_code == 411
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from integrations.cus_models import CusIntegration
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
@@ -100,8 +101,10 @@ def test_running_twice_counts_nothing_twice(sdk: SdkClient) -> None:
     assert CusRollupRun.objects.count() == 2
 
 
-def test_a_day_older_than_thirty_six_days_is_final(integration: CusIntegration) -> None:
-    old = timezone.now() - timedelta(days=37)
+def test_a_day_that_is_over_by_more_than_facts_may_be_late_is_final(
+    integration: CusIntegration,
+) -> None:
+    old = timezone.now() - timedelta(days=38)
     final = CusUsageDaily.objects.create(
         tenant_id=integration.tenant_id,
         integration_id=integration.id,
@@ -116,7 +119,7 @@ def test_a_day_older_than_thirty_six_days_is_final(integration: CusIntegration) 
             [integration.tenant_id, integration.id, old],
         )
 
-    assert rollup_usage(_later()) == []
+    rollup_usage(_later())
     final.refresh_from_db()
     assert final.total_calls == 5
 
@@ -149,3 +152,45 @@ def test_beat_has_tasks_that_run(sdk: SdkClient) -> None:
     cus_make_partitions()
 
     assert CusRollupRun.objects.exists()
+
+
+def test_a_row_that_came_late_is_rolled_up_even_after_an_outage_of_days(
+    sdk: SdkClient, settings: Settings
+) -> None:
+    almost_too_old = datetime.now(UTC) - timedelta(days=34, hours=22)
+    sdk.report(record(timestamp=almost_too_old.isoformat()))
+
+    rollup_usage(_later(2 * 86_400))
+
+    assert CusUsageDaily.objects.get(date=almost_too_old.date()).total_calls == 1
+
+
+def test_facts_may_be_as_late_as_the_setting_says(sdk: SdkClient, settings: Settings) -> None:
+    settings.CUS_TELEMETRY_MAX_AGE_DAYS = 60
+    old = datetime.now(UTC) - timedelta(days=50)
+    sdk.report(record(timestamp=old.isoformat()))
+
+    rollup_usage(_later())
+
+    assert CusUsageDaily.objects.get(date=old.date()).total_calls == 1
+
+
+def test_a_poisoned_integration_does_not_stop_the_days_of_the_others(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO cus_llm_usage (id, tenant_id, integration_id, call_id, provider, model,"
+            " tokens_in, tokens_out, cost_cents, cost_microcents, pricing, occurred_at)"
+            " SELECT gen_random_uuid(), %s, %s, n, 'openai', 'm', 1, 1, 0, 9e18, 'unknown', now()"
+            " FROM generate_series(1, 3) AS n",
+            [integration.tenant_id, integration.id],
+        )
+    other = make_integration()
+    SdkClient.of(other).report(record())
+
+    rollup_usage(_later())
+
+    poisoned = CusUsageDaily.objects.get(integration_id=integration.id)
+    assert poisoned.total_cost_microcents == 2**63 - 1
+    assert CusUsageDaily.objects.get(integration_id=other.id).total_calls == 1

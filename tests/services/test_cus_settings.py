@@ -37,10 +37,34 @@ def test_what_is_missing_is_named_with_what_to_do(name: str) -> None:
         ("CUS_MODE", "staging", "must be 'production' or 'local'"),
         ("DATABASE_URL", "sqlite:///x", "must be a postgres:// address"),
         ("DATABASE_URL", "mysql://a:b@c/d", "must be a postgres:// address"),
+        ("DATABASE_URL", "notaurl", "must be a postgres:// address"),
     ],
 )
 def test_what_cannot_be_is_refused_in_plain_words(name: str, value: str, says: str) -> None:
     assert says in _settings(**{name: value}).stderr
+
+
+@pytest.mark.parametrize("mode", ["local", "production"])
+def test_a_traceback_names_places_and_never_the_values_there(mode: str) -> None:
+    program = (
+        "import django, logging; django.setup()\n"
+        "def fail(secret):\n    raise ValueError('it broke')\n"
+        "try:\n    fail('aosk_' + 'x' * 40)\n"
+        "except ValueError:\n    logging.getLogger('x').exception('failed')\n"
+    )
+    settings_module = {"DJANGO_SETTINGS_MODULE": "aos_project.settings", "CUS_MODE": mode}
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | settings_module,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+
+    assert "ValueError: it broke" in said
+    assert "in fail" in said
+    assert "aosk_" not in said
 
 
 def test_production_never_shows_tracebacks() -> None:

@@ -179,3 +179,26 @@ def test_a_partition_made_later_is_guarded_like_the_first() -> None:
             for month in made:
                 cursor.execute(f"DROP TABLE {month.partition}")
     assert len(made) >= 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE cus_sdk_keys SET tenant_id = gen_random_uuid()",
+        "UPDATE cus_sdk_keys SET secret_hash = '1'",
+        "DELETE FROM cus_sdk_keys",
+        "DELETE FROM cus_users",
+        "UPDATE django_admin_log SET change_message = ''",
+        "DELETE FROM django_admin_log",
+        "UPDATE cus_price_overrides SET prices = '{}'",
+        "DELETE FROM cus_kept_prices",
+        "UPDATE cus_cost_adjustments SET difference_microcents = 0",
+    ],
+)
+def test_the_application_may_do_no_more_than_it_needs(change: str) -> None:
+    with (
+        pytest.raises(DatabaseError, match="permission denied"),
+        transaction.atomic(),
+        connections["default"].cursor() as cursor,
+    ):
+        cursor.execute(change)

@@ -1,6 +1,18 @@
-"""The database itself refuses to remove a tenant or an integration."""
+"""What the database itself refuses, whoever asks."""
 
 from django.db import migrations
+
+APPEND_ONLY = """
+CREATE FUNCTION cus_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is evidence: rows are added, never changed or removed (% refused)',
+        TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation',
+            HINT = 'Correct a fact by adding another one.';
+END $$;
+CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_price_overrides
+    FOR EACH STATEMENT EXECUTE FUNCTION cus_refuse_change();
+"""
 
 # Tenants and integrations are closed, never deleted: evidence names them (ruling E5).
 NEVER_REMOVED = """
@@ -20,5 +32,6 @@ class Migration(migrations.Migration):
     dependencies = [("integrations", "0001_cus_integrations")]
 
     operations = [
+        migrations.RunSQL(APPEND_ONLY, "DROP FUNCTION cus_refuse_change() CASCADE"),
         migrations.RunSQL(NEVER_REMOVED, "DROP FUNCTION cus_refuse_delete() CASCADE"),
     ]

@@ -1,0 +1,77 @@
+"""A tenant's own prices: appended with a moment from which they hold, never changed (M5)."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+
+from aos_sdk.cus_cost import CusModelPricing
+from integrations.cus_models import CusPriceOverride, CusTenant, CusUser
+
+KINDS = (
+    "input",
+    "cached",
+    "cache_write_5m",
+    "cache_write_1h",
+    "audio_in",
+    "image_in",
+    "output",
+    "reasoning",
+    "audio_out",
+)
+# Up to a million dollars per million tokens, down to what a rate can hold.
+_PRICE = re.compile(r"\d{1,6}(?:\.\d{1,8})?")
+
+
+class CusPriceOverrideService:
+    """The prices of one tenant."""
+
+    def __init__(self, tenant: CusTenant, *, actor: CusUser | None = None) -> None:
+        self.tenant = tenant
+        self.actor = actor
+
+    def scope(self) -> QuerySet[CusPriceOverride]:
+        """The tenant's prices, newest moment of a model first."""
+        return CusPriceOverride.objects.filter(tenant=self.tenant)
+
+    def append(
+        self, *, model: str, prices: dict[str, Any], valid_from: datetime, note: str = ""
+    ) -> CusPriceOverride:
+        """A new price of a model from a moment on. Raises ValidationError, by field."""
+        override = CusPriceOverride(
+            tenant=self.tenant,
+            model=model.strip(),
+            prices=checked_prices(prices),
+            valid_from=valid_from,
+            note=note,
+            created_by=self.actor,
+        )
+        override.full_clean()
+        override.save(force_insert=True)
+        return override
+
+
+def checked_prices(prices: Any) -> dict[str, str]:
+    """The prices as decimal texts. Raises ValidationError, which says what is wrong."""
+    if not isinstance(prices, dict):
+        raise ValidationError({"prices": "Prices are an object of kinds and dollars."})
+    unknown = sorted(set(prices) - set(KINDS))
+    if unknown:
+        known = ", ".join(KINDS)
+        raise ValidationError({"prices": f"Unknown: {', '.join(unknown)}. Kinds are {known}."})
+    for kind in ("input", "output"):
+        if kind not in prices:
+            raise ValidationError({"prices": f"The price of {kind} is missing."})
+    texts = {kind: _checked(kind, price) for kind, price in prices.items()}
+    # What can't be built now could not price a call later.
+    CusModelPricing.from_data("override", {}, texts)
+    return texts
+
+
+def _checked(kind: str, price: Any) -> str:
+    if isinstance(price, str) and _PRICE.fullmatch(price):
+        return price
+    hint = "a text with dollars per million tokens, such as '2.50' (at most 8 decimals)"
+    raise ValidationError({"prices": f"The price of {kind} must be {hint}."})

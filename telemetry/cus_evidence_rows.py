@@ -1,0 +1,146 @@
+"""From a decoded record to the row that is stored: its time, its price, and what we noticed."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult
+from integrations.cus_sdk_keys import SdkPrincipal
+from telemetry.cus_content import content_hash, parse_timestamp
+from telemetry.cus_evidence_store import EvidenceRow, hash_call_id
+from telemetry.cus_ids import uuid7
+from telemetry.cus_models import CusLLMUsage
+from telemetry.cus_pricing import (
+    AppliedPrice,
+    CusPricer,
+    in_cents,
+    microcents_of,
+    pricings_of_version,
+)
+from telemetry.cus_records import UsageRecord
+
+# A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
+_CLOCK_AHEAD = timedelta(minutes=5)
+
+
+class RowBuilder:
+    """Makes the rows of one batch of one SDK key."""
+
+    def __init__(self, principal: SdkPrincipal, *, now: datetime) -> None:
+        self.principal = principal
+        self.now = now
+        self._pricer = CusPricer(
+            principal.tenant_id, principal.provider_type, base_url=principal.base_url
+        )
+        self._used: dict[uuid.UUID, AppliedPrice] = {}
+
+    @property
+    def used_prices(self) -> Iterable[AppliedPrice]:
+        """The prices of the rows made so far: to be kept before the rows are stored."""
+        return self._used.values()
+
+    def row(self, record: UsageRecord, flags: list[str]) -> EvidenceRow:
+        """The row of a record; `flags` says what decoding had to cut."""
+        flags = list(flags)
+        occurred_at = self._occurred_at(record, flags)
+        price = self._pricer.price_at(record.model, record.provider, occurred_at)
+        if price is not None:
+            self._used[price.id] = price
+        microcents = microcents_of(record, price.pricing) if price else 0
+        _check_tokens(record, flags)
+        return EvidenceRow(
+            id=uuid7(),
+            call_hash=hash_call_id(record.call_id),
+            content_hash=content_hash(record, self.principal.integration_id),
+            integration_id=self.principal.integration_id,
+            session_id=record.session_id,
+            agent_id=record.agent_id,
+            call_id=record.call_id,
+            provider=record.provider or self.principal.provider_type,
+            model=record.model,
+            operation=record.operation,
+            stream=record.stream,
+            tokens_in=record.tokens_in,
+            tokens_out=record.tokens_out,
+            tokens_cached=record.tokens_cached,
+            tokens_cache_write=record.tokens_cache_write,
+            tokens_cache_write_1h=record.tokens_cache_write_1h,
+            tokens_reasoning=record.tokens_reasoning,
+            tokens_audio_in=record.tokens_audio_in,
+            tokens_audio_out=record.tokens_audio_out,
+            tokens_image_in=record.tokens_image_in,
+            tokens_total=record.tokens_total,
+            service_tier=record.service_tier,
+            billed_units=record.billed_units,
+            cost_cents=_cost_cents(record, price, in_cents(microcents), flags),
+            cost_microcents=microcents,
+            pricing=price.source if price else CusLLMUsage.Pricing.UNKNOWN,
+            pricing_version=price.version if price else None,
+            price_id=price.id if price else None,
+            reported_pricing_version=record.pricing_version,
+            latency_ms=record.latency_ms,
+            policy_result=record.policy_result,
+            error_code=record.error_code,
+            error_message=record.error_message,
+            metadata=record.metadata,
+            flags=flags,
+            sent_timestamp=record.timestamp if "clock_skew" in flags else None,
+            process_id=record.process_id,
+            sequence=record.sequence,
+            lease_id=record.lease_id,
+            degraded=record.degraded,
+            occurred_at=occurred_at,
+        )
+
+    def _occurred_at(self, record: UsageRecord, flags: list[str]) -> datetime:
+        moment = parse_timestamp(record.timestamp)
+        oldest = self.now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
+        if moment and oldest <= moment <= self.now + _CLOCK_AHEAD:
+            return moment
+        flags.append("clock_skew")
+        return self.now
+
+
+def _cost_cents(
+    record: UsageRecord, price: AppliedPrice | None, ours: int, flags: list[str]
+) -> int:
+    """The cost as reported, which is a fact; ours where none was (ruling M7)."""
+    if record.cost_cents is None:
+        flags.append("cost_filled")
+        return min(ours, INT32_MAX)
+    if price and record.cost_cents != ours and not _matches_reported_version(record):
+        flags.append("cost_mismatch")
+    return record.cost_cents
+
+
+def _matches_reported_version(record: UsageRecord) -> bool:
+    """Whether the reported cost is right by the version that the sender priced with."""
+    if record.pricing_version is None:
+        return False
+    return any(
+        in_cents(microcents_of(record, pricing)) == record.cost_cents
+        for pricing in pricings_of_version(record.model, record.pricing_version)
+    )
+
+
+def _check_tokens(record: UsageRecord, flags: list[str]) -> None:
+    """Flag kinds that do not add up, which is how tokens get counted twice (ruling M8)."""
+    parts_in = (
+        record.tokens_cached
+        + record.tokens_cache_write
+        + record.tokens_audio_in
+        + record.tokens_image_in
+    )
+    parts_out = record.tokens_reasoning + record.tokens_audio_out
+    total = record.tokens_in + record.tokens_out
+    if (
+        parts_in > record.tokens_in
+        or parts_out > record.tokens_out
+        or record.tokens_cache_write_1h > record.tokens_cache_write
+        or record.tokens_total not in (None, total)
+    ):
+        flags.append("tokens_mismatch")
+    if record.policy_result == CusPolicyResult.BLOCKED and (total or record.cost_cents):
+        flags.append("blocked_with_usage")

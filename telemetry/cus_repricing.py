@@ -1,0 +1,190 @@
+"""Corrections of costs whose price was wrong: added, never written over (ruling M9)."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+from django.db import connection, transaction
+from django.db.models import Sum
+
+from integrations.cus_models import CusIntegration
+from telemetry.cus_ids import uuid7
+from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
+from telemetry.cus_pricing import AppliedPrice, CusPricer, keep_prices, microcents_of
+
+_CHUNK = 500
+# Two repricings at once would both find the same rows to be wrong.
+_LOCK_KEY = 0x6375735F7270  # "cus_rp"
+
+
+@dataclass(frozen=True)
+class Repriced:
+    """What one chunk of rows came to. Differences in microcents, as corrected less as recorded."""
+
+    rows: int
+    adjusted: int
+    difference_microcents: int
+
+
+class _Adjustment(msgspec.Struct):
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    provider: str
+    model: str
+    usage_id: uuid.UUID
+    usage_created_at: datetime
+    number: int
+    old_price_id: uuid.UUID | None
+    new_price_id: uuid.UUID
+    old_version: str | None
+    new_version: str
+    difference_microcents: int
+    occurred_at: datetime
+
+
+def reprice(
+    model: str, start: datetime, end: datetime, *, tenant_id: uuid.UUID | None = None
+) -> Iterator[Repriced]:
+    """Adjust the calls of a model that occurred in [start, end) to what they cost by today's prices.
+
+    A price of today that is valid from a past date is what a past call should have cost; a
+    call whose model is still unknown is left alone. Yields after each chunk, which is then
+    committed; stopped and begun again, or run twice, it adds nothing twice.
+    """
+    rows = CusLLMUsage.objects.filter(
+        model=model,
+        occurred_at__gte=start,
+        occurred_at__lt=end,
+        # Keeps earlier months' partitions out; a sender's clock may run a little ahead.
+        created_at__gte=start - timedelta(minutes=10),
+    )
+    if tenant_id:
+        rows = rows.filter(tenant_id=tenant_id)
+    chunk: list[CusLLMUsage] = []
+    for row in rows.order_by("created_at").iterator(chunk_size=_CHUNK):
+        chunk.append(row)
+        if len(chunk) == _CHUNK:
+            yield _reprice_chunk(chunk)
+            chunk = []
+    if chunk:
+        yield _reprice_chunk(chunk)
+
+
+@transaction.atomic
+def _reprice_chunk(rows: list[CusLLMUsage]) -> Repriced:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+    pricers = _pricers(rows)
+    earlier = _earlier(rows)
+    adjustments, prices = [], []
+    for row in rows:
+        price = pricers[row.integration_id].price_at(row.model, row.provider, row.occurred_at)
+        adjustment = price and _adjustment(row, price, earlier.get(row.id))
+        if price and adjustment:
+            adjustments.append(adjustment)
+            prices.append(price)
+    keep_prices(prices)
+    if adjustments:
+        _append(adjustments)
+    total = sum(adjustment.difference_microcents for adjustment in adjustments)
+    return Repriced(len(rows), len(adjustments), total)
+
+
+def _pricers(rows: list[CusLLMUsage]) -> dict[uuid.UUID, CusPricer]:
+    integrations = CusIntegration.objects.in_bulk({row.integration_id for row in rows})
+    return {
+        integration.id: CusPricer(
+            integration.tenant_id,
+            integration.provider_type,
+            base_url=integration.config.get("base_url"),
+        )
+        for integration in integrations.values()
+    }
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What earlier adjustments of a row came to, and the price that the last one set."""
+
+    number: int
+    difference_microcents: int
+    price_id: uuid.UUID
+    version: str
+
+
+def _earlier(rows: list[CusLLMUsage]) -> dict[uuid.UUID, _Earlier]:
+    known: dict[uuid.UUID, _Earlier] = {}
+    adjustments = CusCostAdjustment.objects.filter(
+        tenant_id__in={row.tenant_id for row in rows}, usage_id__in=[row.id for row in rows]
+    )
+    for one in adjustments.order_by("number"):
+        before = known.get(one.usage_id)
+        difference = one.difference_microcents + (before.difference_microcents if before else 0)
+        known[one.usage_id] = _Earlier(one.number, difference, one.new_price_id, one.new_version)
+    return known
+
+
+def _adjustment(
+    row: CusLLMUsage, price: AppliedPrice, earlier: _Earlier | None
+) -> _Adjustment | None:
+    """The entry that brings a row to its price; None if it is there already."""
+    costs = row.cost_microcents + (earlier.difference_microcents if earlier else 0)
+    difference = microcents_of(row, price.pricing) - costs
+    if not difference:
+        return None
+    return _Adjustment(
+        id=uuid7(),
+        tenant_id=row.tenant_id,
+        integration_id=row.integration_id,
+        provider=row.provider,
+        model=row.model,
+        usage_id=row.id,
+        usage_created_at=row.created_at,
+        number=earlier.number + 1 if earlier else 1,
+        old_price_id=earlier.price_id if earlier else row.price_id,
+        new_price_id=price.id,
+        old_version=earlier.version if earlier else row.pricing_version,
+        new_version=price.version,
+        difference_microcents=difference,
+        occurred_at=row.occurred_at,
+    )
+
+
+# Adjustments and what the totals say of them change together, as rows and totals do.
+_APPEND = """
+WITH sent AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(adjustments)s::json) AS entry(
+        id uuid, tenant_id uuid, integration_id uuid, provider text, model text,
+        usage_id uuid, usage_created_at timestamptz, number integer, old_price_id uuid,
+        new_price_id uuid, old_version text, new_version text,
+        difference_microcents bigint, occurred_at timestamptz)
+), added AS (
+    INSERT INTO cus_cost_adjustments (id, tenant_id, integration_id, usage_id, usage_created_at,
+        number, old_price_id, new_price_id, old_version, new_version, difference_microcents,
+        occurred_at)
+    SELECT id, tenant_id, integration_id, usage_id, usage_created_at, number, old_price_id,
+        new_price_id, old_version, new_version, difference_microcents, occurred_at
+    FROM sent ORDER BY tenant_id, usage_id
+)
+INSERT INTO cus_lifetime_totals AS total
+    (tenant_id, integration_id, provider, model, shard, correction_microcents)
+SELECT tenant_id, integration_id, provider, model, 0, sum(difference_microcents)
+FROM sent GROUP BY tenant_id, integration_id, provider, model
+ORDER BY tenant_id, integration_id, provider, model
+ON CONFLICT (tenant_id, integration_id, provider, model, shard) DO UPDATE SET
+    correction_microcents = total.correction_microcents + excluded.correction_microcents
+"""
+
+
+def _append(adjustments: list[_Adjustment]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_APPEND, {"adjustments": msgspec.json.encode(adjustments).decode()})
+
+
+def corrected_microcents(row: CusLLMUsage) -> int:
+    """What a row costs as corrected, in microcents."""
+    found = CusCostAdjustment.objects.filter(tenant_id=row.tenant_id, usage_id=row.id)
+    return row.cost_microcents + (found.aggregate(all=Sum("difference_microcents"))["all"] or 0)

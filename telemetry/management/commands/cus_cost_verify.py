@@ -1,0 +1,61 @@
+"""`manage.py cus_cost_verify`: recompute stored costs from the prices they name."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from telemetry.cus_command_line import moment, tenant_id_of
+from telemetry.cus_cost_audit import CostDifference, difference, failed_checks, rows_received
+
+_SHOWN = 50
+
+
+class Command(BaseCommand):
+    """Checks the arithmetic on known calls, then every stored row of a time against its price."""
+
+    help = "Recompute stored rows from the prices they were priced by; none should differ."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        yesterday = timezone.now() - timedelta(days=1)
+        parser.add_argument("--from", dest="start", type=moment, default=yesterday)
+        parser.add_argument("--to", dest="end", type=moment, default=timezone.now())
+        parser.add_argument("--tenant", help="id or name")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        console = Console(file=self.stdout)  # type: ignore[arg-type]
+        failed = failed_checks()
+        if failed:
+            raise CommandError(f"The price table fails its self-test for {', '.join(failed)}.")
+        console.print("Self-test: the known calls cost what they should.")
+        rows = rows_received(options["start"], options["end"], tenant_id_of(options["tenant"]))
+        checked, found = 0, []
+        for row in track(rows, "Recomputing rows", console=Console(stderr=True)):
+            checked += 1
+            wrong = difference(row)
+            if wrong:
+                found.append(wrong)
+        if found:
+            console.print(_table(found))
+            raise CommandError(f"{len(found):,} of {checked:,} rows differ.")
+        console.print(f"{checked:,} rows recomputed, none differs.")
+
+
+def _table(found: list[CostDifference]) -> Table:
+    table = Table("call", "model", "version", "stored", "recomputed", "why")
+    for one in found[:_SHOWN]:
+        table.add_row(
+            one.usage.call_id,
+            one.usage.model,
+            one.usage.pricing_version or "none",
+            f"{one.usage.cost_microcents:,}",
+            "" if one.recomputed is None else f"{one.recomputed:,}",
+            one.reason,
+        )
+    if len(found) > _SHOWN:
+        table.caption = f"and {len(found) - _SHOWN:,} more"
+    return table
