@@ -131,8 +131,8 @@ def test_cached_audio_is_billed_as_cached_and_not_as_audio_too() -> None:
         "gpt-realtime", 100, 0, tokens_cached=80, tokens_audio_in=50, tokens_image_in=10
     )
     parts = breakdown["parts_microcents"]
-    assert (parts.input, parts.cached) == (0, 80 * 40)
-    assert (parts.audio_in, parts.image_in) == (10 * 3_200, 10 * 500)
+    assert [parts.input, parts.cached] == [0, 80 * 40]
+    assert [parts.audio_in, parts.image_in] == [10 * 3_200, 10 * 500]
     assert sum(parts) == breakdown["total_cost_microcents"]
 
 
@@ -190,7 +190,7 @@ def test_both_lifetimes_of_a_cache_write_have_their_price_at_openai_too() -> Non
     parts = calculate_cost_breakdown(
         "gpt-6.1-terra", 100, 0, tokens_cache_write=60, tokens_cache_write_1h=20
     )["parts_microcents"]
-    assert (parts.cache_write_5m, parts.cache_write_1h) == (40 * 125, 20 * 250)
+    assert [parts.cache_write_5m, parts.cache_write_1h] == [40 * 125, 20 * 250]
 
 
 def test_enormous_counts_stay_exact() -> None:
