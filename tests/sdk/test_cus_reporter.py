@@ -24,6 +24,7 @@ from aos_sdk import (
     CusPolicyResult,
     CusRecordRefused,
     CusReporter,
+    CusTokenUsage,
     CusUsageRecord,
     cus_sender,
     generate_call_id,
@@ -471,6 +472,18 @@ def test_a_tracked_call_is_timed_priced_and_reported(
     assert row["policy_result"] == CusPolicyResult.WARNED
     assert (row["provider"], row["session_id"], row["agent_id"]) == ("openai", "s", "a")
     assert reporter.stats.faults == 1
+
+
+def test_what_is_not_billed_by_the_token_is_reported_and_priced(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    reporter = make_reporter()
+    with reporter.track_call("anthropic", "claude-sonnet-4") as call:
+        call.set_usage(CusTokenUsage(1_000, 500), "standard", {"searches": 2})
+    assert reporter.flush(5.0) == 0
+    (row,) = collector.stored.values()
+    assert (row["billed_units"], row["cost_cents"]) == ({"searches": 2}, 4)
+    assert reporter.stats.faults == 0
 
 
 def test_a_tracked_call_that_fails_passes_its_exception_on_and_masks_it(

@@ -16,6 +16,8 @@ import openai.types.chat as oc
 import openai.types.responses as orr
 import pytest
 from anthropic.types.messages import MessageBatchIndividualResponse
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.beta import BetaResponse
 from openai.types.decision import Decision
 from openai.types.realtime import RealtimeResponse
@@ -576,6 +578,38 @@ def test_audio_that_is_certainly_cached_is_not_counted_twice() -> None:
         {"usage": {"prompt_tokens": 100, "prompt_tokens_details": details}}, "openai"
     )
     assert (usage.tokens_cached, usage.tokens_audio_in, usage.tokens_image_in) == (80, 10, 10)
+
+
+NAMES = st.sampled_from(
+    [
+        *("usage", "response", "message", "chunk", "data", "result", "output", "tool_usage"),
+        *("type", "action", "prompt_tokens", "input_tokens", "output_tokens", "total_tokens"),
+        *("input_tokens_details", "output_tokens_details", "cached_tokens", "audio_tokens"),
+        *("cached_tokens_details", "iterations", "cache_creation", "server_tool_use", "seconds"),
+        *("cache_read_input_tokens", "cache_creation_input_tokens", "service_tier", "speed"),
+    ]
+)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["message", "compaction", "advisor_message", "fast", "web_search_call"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=6),
+    max_leaves=30,
+)
+
+
+@given(JSON.map(lambda usage: {"usage": usage}) | JSON, st.sampled_from([None, "openai", "x"]))
+def test_whatever_a_response_holds_nothing_is_raised_and_no_kind_is_negative(
+    response: Any, provider: str | None
+) -> None:
+    for usage in (extract_token_usage(response, provider), _streamed([response] * 2, provider)):
+        assert all(count >= 0 for count in usage[:9])
+        assert all(count > 0 for count in (usage.billed_units or {}).values())
+        assert usage.tokens_cache_write_1h <= usage.tokens_cache_write
+        assert price_call("gpt-4o", usage.tokens, billed_units=usage.billed_units)
 
 
 def test_a_two_tuple_has_cache_reads_and_writes_in_it() -> None:

@@ -264,12 +264,11 @@ def disjoint_kinds(usage: Usage) -> tuple[int, int, int, int, int, int, int, int
     if plain_in < 0:
         audio_in, image = without_overlap(-plain_in, audio_in, image)
         plain_in = 0
-    write_5m = write - write_1h
     plain_out = tokens_out - reasoning - audio_out
     return (
         plain_in,
         cached,
-        write_5m if write_5m > 0 else 0,
+        write - write_1h,
         write_1h,
         audio_in,
         image,

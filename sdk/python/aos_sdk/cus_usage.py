@@ -5,7 +5,7 @@ provider's object or as the JSON it was made from, and so are their streams (`Cu
 Nothing here imports them. Null, absent or absurd numbers count 0, and nothing raises.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_pricing import CusTokenUsage, without_overlap
@@ -252,56 +252,51 @@ def _is_search(call: Any) -> bool:
 
 
 def _anthropic(usage: Any) -> CusReportedUsage:
-    read, write, write_1h = 0, 0, 0
-    tokens_in, tokens_out = 0, 0
-    for part in (usage, *_compactions(usage)):
-        part_read, part_write, part_1h = _cache(part)
-        read, write, write_1h = read + part_read, write + part_write, write_1h + part_1h
-        tokens_in += _count(part, "input_tokens") + part_read + part_write
-        tokens_out += _count(part, "output_tokens")
+    tokens_in, tokens_out, read, write, write_1h = _sampled(usage)
+    thinking = _count(_get(usage, "output_tokens_details"), "thinking_tokens")
+    iterations, tools = _get(usage, "iterations"), _get(usage, "server_tool_use")
+    # Summaries that the server made of a long context: billed, and not in the usage's totals.
+    for part in _of_kind(iterations, "compaction"):
+        more_in, more_out, more_read, more_write, more_1h = _sampled(part)
+        tokens_in, tokens_out, read = tokens_in + more_in, tokens_out + more_out, read + more_read
+        write, write_1h = write + more_write, write_1h + more_1h
     return CusReportedUsage(
         tokens_in,
         tokens_out,
         read,
         write,
         write_1h,
-        _count(_get(usage, "output_tokens_details"), "thinking_tokens"),
-        billed_units=_anthropic_units(usage),
+        thinking,
+        billed_units=_anthropic_units(tools, iterations) if tools or iterations else None,
         service_tier=_anthropic_tier(usage),
         reported=_reports(usage, "input_tokens", "output_tokens"),
     )
 
 
-def _cache(usage: Any) -> tuple[int, int, int]:
-    """Tokens read from the cache, written to it, and of those written for an hour."""
+def _sampled(usage: Any) -> tuple[int, int, int, int, int]:
+    """Tokens in and out, and of those that went in the cached, the written, the kept an hour."""
+    read = _count(usage, "cache_read_input_tokens")
     lifetimes = _get(usage, "cache_creation")
-    for_5m = _count(lifetimes, "ephemeral_5m_input_tokens")
     for_1h = _count(lifetimes, "ephemeral_1h_input_tokens")
-    write = _count(usage, "cache_creation_input_tokens") or for_5m + for_1h
-    return _count(usage, "cache_read_input_tokens"), write, min(for_1h, write)
+    write = _count(usage, "cache_creation_input_tokens")
+    write = write or for_1h + _count(lifetimes, "ephemeral_5m_input_tokens")
+    tokens_in = _count(usage, "input_tokens") + read + write
+    return tokens_in, _count(usage, "output_tokens"), read, write, min(for_1h, write)
 
 
-def _iterations(usage: Any, kind: str) -> Iterable[Any]:
-    found = _get(usage, "iterations")
-    return [part for part in found if _get(part, "type") == kind] if isinstance(found, list) else ()
+def _of_kind(iterations: Any, kind: str) -> Sequence[Any]:
+    if not isinstance(iterations, list):
+        return ()
+    return [part for part in iterations if _get(part, "type") == kind]
 
 
-def _compactions(usage: Any) -> Iterable[Any]:
-    """Summaries that the server made of a long context: billed, and not in the usage's totals."""
-    return _iterations(usage, "compaction")
-
-
-def _anthropic_units(usage: Any) -> Mapping[str, int] | None:
-    tools = _get(usage, "server_tool_use")
+def _anthropic_units(tools: Any, iterations: Any) -> Mapping[str, int] | None:
     # An advisor is another model, billed at its own rates and not in the usage's totals.
-    advisors = _iterations(usage, "advisor_message")
+    advisors = (_sampled(part)[:2] for part in _of_kind(iterations, "advisor_message"))
     units = {
         "searches": _count(tools, "web_search_requests"),
         "fetches": _count(tools, "web_fetch_requests"),
-        "advisor_tokens": sum(
-            sum(_cache(part)[:2]) + _count(part, "input_tokens") + _count(part, "output_tokens")
-            for part in advisors
-        ),
+        "advisor_tokens": sum(map(sum, advisors)),
     }
     return {unit: count for unit, count in units.items() if count} or None
 
