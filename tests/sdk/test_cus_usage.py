@@ -549,7 +549,7 @@ NOTHING = [
 ]
 
 
-@pytest.mark.parametrize("response", NOTHING, ids=repr)
+@pytest.mark.parametrize("response", NOTHING)
 @pytest.mark.parametrize("provider", [None, "openai", "anthropic", "bedrock"])
 def test_a_response_without_usage_has_no_tokens_and_raises_nothing(
     response: Any, provider: str | None
