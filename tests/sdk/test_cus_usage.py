@@ -4,9 +4,11 @@ Each response is built by the package's own type, with the sum that the provider
 (in microcents, worked out by hand from its price page).
 """
 
-from collections.abc import Callable, Iterable
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import anthropic.types as at
 import anthropic.types.beta as ab
@@ -15,10 +17,13 @@ import openai.types.audio as oa
 import openai.types.chat as oc
 import openai.types.responses as orr
 import pytest
+from anthropic.lib.streaming import MessageStopEvent
 from anthropic.types.messages import MessageBatchIndividualResponse
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.lib.streaming.chat import ChunkEvent
 from openai.types.beta import BetaResponse
+from openai.types.beta.assistant_stream_event import ThreadRunCompleted, ThreadRunCreated
 from openai.types.decision import Decision
 from openai.types.realtime import RealtimeResponse
 
@@ -200,6 +205,7 @@ SHAPES: dict[str, Shape] = {
             output=[
                 {"type": "file_search_call", "id": "f", "queries": [], "status": "completed"},
                 {"type": "message", "id": "m", "content": [], "role": "assistant"},
+                {"type": "image_generation_call", "id": "i", "svg_usage": {"total_tokens": 9}},
             ],
             tool_usage={
                 "web_search": {"num_requests": 3},
@@ -207,7 +213,7 @@ SHAPES: dict[str, Shape] = {
             },
         ),
         RESPONSE_TOKENS,
-        {"searches": 3, "file_searches": 1, "image_tool_tokens": 77},
+        {"searches": 3, "file_searches": 1, "image_tool_tokens": 77, "svg_tokens": 9},
         None,
         RESPONSE_COST + 3 * SEARCH_COST + SEARCH_COST // 4,
     ),
@@ -526,6 +532,46 @@ def test_the_kinds_are_disjoint_and_add_up_to_the_providers_total(shape: Shape) 
     assert usage.tokens_total in (None, usage.tokens_in + usage.tokens_out)
 
 
+# What carries `usage` in these packages and is no response to a call: reports of an organisation,
+# and voice sessions that are billed by the minute.
+NO_RESPONSES = {"BetaAnalyticsUsageItem", "SessionClosedEvent", "SessionUsageUpdatedEvent"}
+
+
+def _types_with_usage() -> Iterator[tuple[str, Any, Any]]:
+    """Every type of the installed packages that has a `usage`, with each type that it can be of."""
+    for package in (ot, at):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            module = importlib.import_module(found.name)
+            for name, kind in vars(module).items():
+                fields = getattr(kind, "model_fields", {})
+                if "usage" in fields and kind.__module__ == found.name:
+                    for usage in _models_in(fields["usage"].annotation):
+                        yield f"{found.name}.{name}", kind, usage
+
+
+def _models_in(annotation: Any) -> Iterator[Any]:
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def test_no_type_of_the_packages_that_carries_usage_is_left_unread() -> None:
+    seen = 0
+    for name, kind, usage in _types_with_usage():
+        names = usage.model_fields.keys() & {"prompt_tokens", "input_tokens", "seconds"}
+        if name.rsplit(".", 1)[-1] in NO_RESPONSES:
+            continue
+        said = dict.fromkeys(names, 100)
+        if "total_tokens" in usage.model_fields:
+            said["total_tokens"] = 100
+        found = extract_token_usage(kind.construct(usage=usage.construct(**said)))
+        assert found.reported, name
+        assert found.tokens_in == 100 or found.billed_units == {"seconds": 100}, name
+        seen += 1
+    assert seen > 40
+
+
 NOTHING = [
     None,
     {},
@@ -648,6 +694,25 @@ def _gateway_chat_stream() -> list[Any]:
     return [_chunk(growing), _chunk(None), _chunk(CHAT_USAGE), _chunk(None)]
 
 
+def _helper_chat_stream() -> list[Any]:
+    chunks = (_chunk(None), _chunk(CHAT_USAGE))
+    return [ChunkEvent.construct(type="chunk", chunk=chunk, snapshot=None) for chunk in chunks]
+
+
+def _assistant_stream() -> list[Any]:
+    run = {"id": "r", "object": "thread.run", "usage": CHAT_USAGE}
+    return [
+        ThreadRunCreated.construct(event="thread.run.created", data={"id": "r", "usage": None}),
+        ThreadRunCompleted.construct(event="thread.run.completed", data=run),
+    ]
+
+
+def _helper_message_stream() -> list[Any]:
+    whole = {**MESSAGE, "usage": MESSAGE_USAGE}
+    end = MessageStopEvent.construct(type="message_stop", message=whole)
+    return [*_message_stream()[:-1], end]
+
+
 def _response_stream() -> list[Any]:
     return [
         orr.ResponseCreatedEvent.construct(response=_response("x", usage=None)),
@@ -675,6 +740,9 @@ def _message_stream(start: Any = at.RawMessageStartEvent) -> list[Any]:
     [
         (_openai_chat_stream, CHAT_TOKENS),
         (_gateway_chat_stream, CHAT_TOKENS),
+        (_helper_chat_stream, CHAT_TOKENS),
+        (_assistant_stream, CHAT_TOKENS),
+        (_helper_message_stream, MESSAGE_TOKENS),
         (_response_stream, RESPONSE_TOKENS),
         (_message_stream, MESSAGE_TOKENS),
         (lambda: _message_stream(ab.BetaRawMessageStartEvent), MESSAGE_TOKENS),

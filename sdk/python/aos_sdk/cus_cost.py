@@ -219,7 +219,7 @@ def calculate_cost_breakdown(
 
 
 def estimate_cost(model: str, tokens_in: int, tokens_out: int | None = None) -> int:
-    """What a call may cost at most, in cents, before it is made.
+    """What a call will cost, in cents, before it is made: all its tokens plain, none cached.
 
     Without `tokens_out` (the call's own maximum) the model's maximum output counts (ruling F3).
     Raises CusUnknownModel, also if the model's maximum is needed and not known.

@@ -224,8 +224,9 @@ def _uncached_media(sent: Any, room: int) -> tuple[int, int]:
 
 
 def _openai_units(bearer: Any, usage: Any) -> Mapping[str, int] | None:
-    units = {"seconds": _seconds(_get(usage, "seconds")), **_hosted_tools(bearer)}
-    units["svg_tokens"] = _count(_get(bearer, "svg_usage"), "total_tokens")
+    drawn = _count(_get(bearer, "svg_usage"), "total_tokens")
+    units = {"seconds": _seconds(_get(usage, "seconds")), "svg_tokens": drawn}
+    units.update(_hosted_tools(bearer))
     return {unit: count for unit, count in units.items() if count} or None
 
 
@@ -241,6 +242,7 @@ def _hosted_tools(response: Any) -> Mapping[str, int]:
     return {
         "searches": searches,
         "file_searches": sum(_get(call, "type") == "file_search_call" for call in calls),
+        "svg_tokens": sum(_count(_get(call, "svg_usage"), "total_tokens") for call in calls),
         "image_tool_tokens": _count(_get(tools, "image_gen"), "total_tokens"),
     }
 
