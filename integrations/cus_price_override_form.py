@@ -47,6 +47,11 @@ class PriceOverrideForm(forms.ModelForm):  # type: ignore[type-arg]  # not subsc
         model = CusPriceOverride
         fields = ("tenant", "model", "valid_from", "note")
 
+    def _get_validation_exclusions(self) -> set[str]:
+        # What no box asks for is checked with the rest: a moment is free once for each tenant.
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return exclusions - {"tenant"} if self.tenant_id else exclusions
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if self.tenant_id:

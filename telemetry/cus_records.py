@@ -8,7 +8,6 @@ A good record is decoded by msgspec in one pass. Only a record that fails that i
 field by field.
 """
 
-import itertools
 import json
 import math
 import re
@@ -277,8 +276,5 @@ def _is_storable(value: Any, depth: int) -> bool:
         return abs(value) < 2**63
     if isinstance(value, float):
         return math.isfinite(value)
-    if isinstance(value, dict):
-        items = itertools.chain(value, value.values())
-    else:
-        items = iter(value or ())
+    items = (*value, *value.values()) if isinstance(value, dict) else value or ()
     return value is None or (depth > 0 and all(_is_storable(item, depth - 1) for item in items))

@@ -81,9 +81,10 @@ class _Rates:
     def applying(self, tokens_in: int, tier: str | None) -> "_Rates":
         """The list that bills this call: its tier's if that has one, then by its length."""
         rates = self if tier is None else self.tiers.get(tier, self)
-        if rates.long_rates is None or tokens_in <= (rates.long_above or 0):
-            return rates
-        return rates.long_rates
+        # Some providers have several steps, each nested in the one before.
+        while rates.long_rates is not None and tokens_in > (rates.long_above or 0):
+            rates = rates.long_rates
+        return rates
 
 
 def _times(prices: Mapping[str, Any], factor: str) -> dict[str, Any]:

@@ -1,0 +1,228 @@
+"""Which price a call has on the server, and that it is kept for ever (rulings M5 to M7)."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_pricing_version
+from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_price_override_service import CusPriceOverrideService
+from telemetry.cus_genai_prices import VERSION, genai_pricing
+from telemetry.cus_models import CusKeptPrice, CusLifetimeTotals, CusLLMUsage
+from telemetry.cus_pricing import forget_overrides, kept_pricing, microcents_of
+from tests.cus_factories import SdkClient, make_integration, make_tenant, record
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def _report(sdk: SdkClient, **fields: Any) -> CusLLMUsage:
+    sent = record(**({"cost_cents": None} | fields))
+    assert sdk.report(sent).status_code == 201
+    return CusLLMUsage.objects.get(call_id=sent["call_id"])
+
+
+def _override(tenant: CusTenant, model: str, days_ago: int = 1, **prices: str) -> None:
+    CusPriceOverrideService(tenant).append(
+        model=model,
+        prices={"input": "1", "output": "2"} | prices,
+        valid_from=timezone.now() - timedelta(days=days_ago),
+    )
+    forget_overrides()
+
+
+def test_cached_tokens_are_counted_once_and_at_their_own_price(sdk: SdkClient) -> None:
+    row = _report(sdk, model="gpt-4o-mini", tokens_in=1000, tokens_cached=900, tokens_out=0)
+
+    assert Decimal(row.cost_microcents) == 100 * 15 + 900 * Decimal("7.5")
+    assert row.flags == ["cost_filled"]
+
+
+def test_a_dated_name_is_priced_as_its_model_and_never_as_a_shorter_one(sdk: SdkClient) -> None:
+    mini = _report(sdk, model="gpt-4o-mini-2024-07-18", tokens_in=1000, tokens_out=0)
+    large = _report(sdk, model="gpt-4o-2024-08-06", tokens_in=1000, tokens_out=0)
+
+    assert (mini.cost_microcents, large.cost_microcents) == (15_000, 250_000)
+
+
+def test_a_row_names_the_price_that_priced_it_and_the_price_is_kept(sdk: SdkClient) -> None:
+    row = _report(sdk, tokens_cached=100)
+
+    assert row.price_id
+    kept = CusKeptPrice.objects.get(id=row.price_id)
+    assert (kept.source, kept.version) == ("table", get_pricing_version())
+    assert kept.model == "gpt-4o"
+    assert microcents_of(row, kept_pricing(row.price_id)) == row.cost_microcents
+
+
+def test_a_price_is_kept_once_however_many_calls_it_priced(sdk: SdkClient) -> None:
+    for _ in range(3):
+        _report(sdk)
+    _report(sdk, model="gpt-4o-mini")
+
+    assert CusKeptPrice.objects.count() == 2
+
+
+def test_a_kept_price_cannot_come_to_mean_something_else(sdk: SdkClient) -> None:
+    row = _report(sdk)
+
+    assert row.price_id
+    with pytest.raises(IntegrityError), transaction.atomic():
+        CusKeptPrice.objects.create(
+            id=row.price_id, source="table", model="gpt-4o", version="x", data={}
+        )
+
+
+def test_a_tenants_own_price_goes_before_the_tables(sdk: SdkClient, tenant: CusTenant) -> None:
+    _override(tenant, "gpt-4o")
+
+    row = _report(sdk, model="gpt-4o-2024-08-06", tokens_in=10, tokens_out=10)
+
+    assert (row.pricing, row.cost_microcents) == ("override", 10 * 100 + 10 * 200)
+    assert row.price_id
+    assert CusKeptPrice.objects.get(id=row.price_id).data == {"input": "1", "output": "2"}
+
+
+def test_a_tenants_own_price_is_no_other_tenants(sdk: SdkClient, tenant: CusTenant) -> None:
+    _override(make_tenant(), "gpt-4o")
+
+    assert _report(sdk).pricing == "table"
+
+
+def test_a_call_has_the_price_of_its_own_moment(sdk: SdkClient, tenant: CusTenant) -> None:
+    _override(tenant, "gpt-4o", days_ago=10, input="1")
+    _override(tenant, "gpt-4o", days_ago=2, input="3")
+
+    def input_price(days_ago: int) -> int:
+        moment = timezone.now() - timedelta(days=days_ago)
+        row = _report(sdk, tokens_in=1, tokens_out=0, timestamp=moment.isoformat())
+        return row.cost_microcents
+
+    assert [input_price(days) for days in (20, 5, 1)] == [250, 100, 300]
+
+
+def test_a_model_of_a_custom_provider_can_have_a_price_of_its_own(tenant: CusTenant) -> None:
+    sdk = SdkClient.of(make_integration(tenant, provider_type="custom"))
+    _override(tenant, "our-llama")
+
+    assert _report(sdk, model="our-llama").pricing == "override"
+    assert _report(sdk, model="our-llama-2").pricing == "unknown"
+
+
+def test_beyond_the_table_genai_prices_answers_with_its_version(tenant: CusTenant) -> None:
+    bedrock = SdkClient.of(make_integration(tenant, provider_type="bedrock"))
+
+    row = _report(bedrock, model="amazon.nova-pro-v1:0", tokens_in=1000, tokens_out=1000)
+
+    assert (row.pricing, row.pricing_version) == ("genai_prices", VERSION)
+    assert row.cost_microcents == 1000 * 80 + 1000 * 320
+    assert _report(bedrock, model="us.anthropic.claude-sonnet-4-20250514-v1:0").pricing == "table"
+
+
+def test_an_openai_compatible_server_is_known_by_its_address_or_not_at_all(
+    tenant: CusTenant,
+) -> None:
+    somewhere = make_integration(tenant, provider_type="custom")
+    deepseek = make_integration(
+        tenant, provider_type="custom", config={"base_url": "https://api.deepseek.com/v1"}
+    )
+
+    assert _report(SdkClient.of(somewhere), model="deepseek-chat").pricing == "unknown"
+    assert _report(SdkClient.of(deepseek), model="deepseek-chat").pricing == "genai_prices"
+    named = _report(SdkClient.of(somewhere), model="deepseek-chat", provider="deepseek")
+    assert named.pricing == "genai_prices"
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("gpt-4o-mini-foo", "openai"),
+        ("gpt-4o-ultra", "openai"),
+        ("gpt-4o-mini-foo", "azure_openai"),
+        ("claude-opus-4-99", "anthropic"),
+        ("amazon.nova-pro-plus-v1:0", "bedrock"),
+        ("", "openai"),
+        ("\\", "nobody"),
+    ],
+)
+def test_a_name_that_only_begins_like_a_known_one_has_no_price(model: str, provider: str) -> None:
+    assert genai_pricing(model, provider, NOW) is None
+
+
+def test_steps_of_longer_inputs_are_priced_as_genai_prices_does() -> None:
+    pricing = genai_pricing("gemini-2.5-pro", "google", NOW)
+
+    assert pricing
+    short = pricing.cost_microcents(CusTokenUsage(200_000, 0))
+    long = pricing.cost_microcents(CusTokenUsage(200_001, 0))
+    assert (short, long) == (200_000 * 125, 200_001 * 250)
+
+
+def test_several_steps_are_taken_one_after_the_other() -> None:
+    entry = {
+        "input": "1",
+        "output": "1",
+        "long_context": {
+            "above": 10,
+            "input": "2",
+            "output": "1",
+            "long_context": {"above": 20, "input": "3", "output": "1"},
+        },
+    }
+    pricing = CusModelPricing.from_data("m", {}, entry)
+
+    costs = [pricing.cost_microcents(CusTokenUsage(tokens, 0)) for tokens in (10, 11, 21)]
+    assert costs == [10 * 100, 11 * 200, 21 * 300]
+
+
+def test_a_cost_by_the_version_that_the_sender_used_is_no_mismatch(sdk: SdkClient) -> None:
+    CusKeptPrice.objects.create(
+        id="00000000-0000-0000-0000-000000000001",
+        source="table",
+        model="gpt-4o",
+        version="2025-01-01",
+        data={"input": "50", "output": "100"},
+    )
+
+    by_old = _report(sdk, cost_cents=10, pricing_version="2025-01-01")
+    by_none = _report(sdk, cost_cents=10, pricing_version="2024-01-01")
+    wrong = _report(sdk, cost_cents=11, pricing_version="2025-01-01")
+
+    assert by_old.flags == []
+    assert by_none.flags == wrong.flags == ["cost_mismatch"]
+
+
+def test_mismatches_and_unpriced_calls_are_counted(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    _report(sdk, cost_cents=99)
+    _report(sdk, model="nobody-knows")
+    _report(sdk, tokens_total=7)
+
+    totals = CusLifetimeTotals.objects.filter(integration_id=integration.id)
+    assert sum(total.cost_mismatches for total in totals) == 1
+    assert sum(total.unpriced for total in totals) == 1
+    assert sum(total.tokens_mismatches for total in totals) == 1
+
+
+def test_what_is_billed_by_the_unit_is_priced_and_absurd_counts_are_not(sdk: SdkClient) -> None:
+    searched = _report(sdk, tokens_in=0, tokens_out=0, billed_units={"searches": 3})
+    absurd = _report(sdk, tokens_in=0, tokens_out=0, billed_units={"searches": 2**62})
+
+    assert searched.cost_microcents == 3_000_000
+    assert absurd.cost_microcents == 0
+
+
+def test_a_cost_too_large_for_its_column_is_cut_there_and_exact_beside_it(
+    sdk: SdkClient, tenant: CusTenant
+) -> None:
+    _override(tenant, "gpt-4o", input="999999")
+
+    row = _report(sdk, tokens_in=2**31 - 1, tokens_out=0)
+
+    assert row.cost_cents == 2**31 - 1
+    assert row.cost_microcents == (2**31 - 1) * 99_999_900
