@@ -61,6 +61,10 @@ CUS_METRICS_NETWORKS = env.list(
     "CUS_METRICS_NETWORKS", default=["127.0.0.0/8", "::1/128"] if LOCAL else []
 )
 CUS_PARTITIONS_AHEAD_MONTHS = 3
+# Connections that each process keeps for SDK routes; 0: each thread's own one does.
+CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=4)
+# Requests a second of one SDK key in each process before it is told to wait; 0: any number.
+CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
 # The role that enforcement decides as (ruling E5): it cannot read analytics.
 CUS_DECIDER_ROLE = env("CUS_DECIDER_ROLE", default="cus_decider")
 
@@ -90,8 +94,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    # An SDK's request goes no further down this list.
+    "integrations.cus_sdk_routes.CusSdkRoutes",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

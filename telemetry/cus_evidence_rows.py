@@ -90,6 +90,7 @@ class RowBuilder:
             process_id=record.process_id,
             sequence=record.sequence,
             lease_id=record.lease_id,
+            reserved=record.reserved if record.lease_id else None,
             degraded=record.degraded,
             occurred_at=occurred_at,
         )

@@ -1,9 +1,9 @@
 """The one statement that stores a batch of evidence, and the one that compares replays.
 
-Ledger, rows and totals change in a single statement, so a call is either known, stored and
-counted, or none of the three (rulings E1, E2, E8). A statement can't see what another
-transaction committed after it began, so records that turn out not to be new are compared
-by a second one.
+Ledger, rows, totals, holds and leases change in a single statement, so a call is either known,
+stored, counted and no longer held, or none of these (rulings E1, E2, E8, F5). A statement
+can't see what another transaction committed after it began, so records that turn out not to
+be new are compared by a second one.
 """
 
 import hashlib
@@ -13,11 +13,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import connections
 
-from telemetry.cus_models import CusLifetimeTotals, CusLLMUsage
-
-SHARDS = 8
+from telemetry.cus_connections import evidence_cursor
+from telemetry.cus_models import CusLLMUsage, CusUsageSums
+from telemetry.cus_records import Reserved
 
 
 class EvidenceRow(msgspec.Struct):
@@ -62,6 +61,7 @@ class EvidenceRow(msgspec.Struct):
     process_id: str | None
     sequence: int | None
     lease_id: uuid.UUID | None
+    reserved: Reserved | None
     degraded: bool
     occurred_at: datetime
 
@@ -79,36 +79,41 @@ def hash_call_id(call_id: str) -> uuid.UUID:
     return uuid.UUID(bytes=hashlib.sha256(call_id.encode()).digest()[:16])
 
 
-def store_batch(
-    tenant_id: uuid.UUID, rows: Sequence[EvidenceRow], *, using: str = "default"
-) -> set[uuid.UUID]:
+def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[uuid.UUID]:
     """Store the rows whose call id is new; says which were, by call hash.
 
-    `rows` must not name a call twice. Committed when the surrounding transaction is; outside
-    of one, when this returns.
+    `rows` must not name a call twice. Committed and on disk when this returns, unless the
+    caller has a transaction open.
     """
-    with connections[using].cursor() as cursor:
-        # The records travel as one JSON text, which PostgreSQL unpacks.
-        records = msgspec.json.encode(rows).decode()
+    # The records travel as one JSON text, which PostgreSQL unpacks.
+    records = msgspec.json.encode(rows).decode()
+    with evidence_cursor() as cursor:
         cursor.execute(_STORE, {"tenant": tenant_id, "records": records})
         return {call_hash for (call_hash,) in cursor.fetchall()}
 
 
 def known_calls(
-    tenant_id: uuid.UUID, call_hashes: Sequence[uuid.UUID], *, using: str = "default"
+    tenant_id: uuid.UUID, call_hashes: Sequence[uuid.UUID]
 ) -> dict[uuid.UUID, KnownCall]:
     """What is stored under these call hashes, by call hash."""
-    with connections[using].cursor() as cursor:
+    with evidence_cursor() as cursor:
         cursor.execute(_KNOWN, {"tenant": tenant_id, "hashes": list(call_hashes)})
         found = cursor.fetchall()
     return {
-        call_hash: KnownCall(
-            content_hash,
-            usage_id,
-            CusLLMUsage(**dict(zip(_USAGE_COLUMNS, row, strict=True))) if row[0] else None,
-        )
+        call_hash: KnownCall(content_hash, usage_id, _read_row(row))
         for call_hash, content_hash, usage_id, *row in found
     }
+
+
+def _read_row(values: Sequence[Any]) -> CusLLMUsage | None:
+    row = dict(zip(_USAGE_COLUMNS, values, strict=True))
+    if row["id"] is None:
+        return None
+    # Django reads jsonb as text, to decode it by its own rules; a bare connection decodes it.
+    for name in _JSON_COLUMNS:
+        if isinstance(row[name], str):
+            row[name] = msgspec.json.decode(row[name])
+    return CusLLMUsage(**row)
 
 
 _POSTGRES_TYPES = {
@@ -122,24 +127,45 @@ _POSTGRES_TYPES = {
     "DateTimeField": "timestamptz",
 }
 _USAGE_COLUMNS = [field.attname for field in CusLLMUsage._meta.fields]
-_LEDGER_COLUMNS = ("call_hash", "content_hash")
-_SENT_COLUMNS = [name for name in EvidenceRow.__struct_fields__ if name not in _LEDGER_COLUMNS]
-_RECORD_TYPE = ", ".join(
-    f"{name} uuid"
-    if name in _LEDGER_COLUMNS
-    else f"{name} {_POSTGRES_TYPES[CusLLMUsage._meta.get_field(name).get_internal_type()]}"
-    for name in EvidenceRow.__struct_fields__
-)
+_JSON_COLUMNS = ("metadata", "flags", "billed_units")
+# What travels with a row and is not in it.
+_BESIDE = {"call_hash": "uuid", "content_hash": "uuid", "reserved": "jsonb"}
+_SENT_COLUMNS = [name for name in EvidenceRow.__struct_fields__ if name not in _BESIDE]
 
 
-# What a total sums, over the rows that were stored. Blocked calls did not run (ruling E8).
+def _type_of(column: str) -> str:
+    if column in _BESIDE:
+        return _BESIDE[column]
+    return _POSTGRES_TYPES[CusLLMUsage._meta.get_field(column).get_internal_type()]
+
+
+_RECORD_TYPE = ", ".join(f"{name} {_type_of(name)}" for name in EvidenceRow.__struct_fields__)
+_MOST = 2**63 - 1
+
+
 def _sum(column: str) -> str:
     # A row's cost has no bound but its type's: many absurd ones must not overflow the total and
     # so stop everybody's ingest. Beyond what a total can hold it stays at its end.
     return f"least(sum({column}), {_MOST})::bigint"
 
 
-_MOST = 2**63 - 1
+def _plus(name: str) -> str:
+    return f"least(total.{name}::numeric + excluded.{name}, {_MOST})::bigint"
+
+
+_SUMMED = (
+    "tokens_in",
+    "tokens_out",
+    "tokens_cached",
+    "tokens_cache_write",
+    "tokens_reasoning",
+    "tokens_audio_in",
+    "tokens_audio_out",
+    "tokens_image_in",
+    "cost_cents",
+    "cost_microcents",
+)
+# What a total sums, over the rows that were stored. Blocked calls did not run (ruling E8).
 _SUMS = {
     "calls": "count(*) FILTER (WHERE policy_result <> 'blocked')",
     "errors": "count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL)",
@@ -147,16 +173,24 @@ _SUMS = {
     "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
     "cost_mismatches": "count(*) FILTER (WHERE flags @> '[\"cost_mismatch\"]')",
     "tokens_mismatches": "count(*) FILTER (WHERE flags @> '[\"tokens_mismatch\"]')",
-    "tokens_in": _sum("tokens_in"),
-    "tokens_out": _sum("tokens_out"),
-    "cost_cents": _sum("cost_cents"),
-    "cost_microcents": _sum("cost_microcents"),
+    **{column: _sum(column) for column in _SUMMED},
 }
-_TOTALS = CusLifetimeTotals._meta.db_table
 
 
-def _plus(name: str) -> str:
-    return f"least(total.{name}::numeric + excluded.{name}, {_MOST})::bigint"
+def _upsert_totals(table: str, **keys: str) -> str:
+    """The part of the statement that adds the stored rows to a table of totals.
+
+    `keys` are the columns that identify a total, beside the tenant and its shard, and what
+    fills them.
+    """
+    columns, values = ", ".join(keys), ", ".join(keys.values())
+    return f"""
+    INSERT INTO {table} AS total (tenant_id, {columns}, shard, {", ".join(_SUMS)})
+    SELECT %(tenant)s, {values}, pg_backend_pid() %% {CusUsageSums.SHARDS}, {", ".join(_SUMS.values())}
+    FROM stored GROUP BY {values} ORDER BY {values}
+    ON CONFLICT (tenant_id, {columns}, shard) DO UPDATE SET
+        {", ".join(f"{name} = {_plus(name)}" for name in _SUMS)}
+    """  # noqa: S608  (the names are this module's own)
 
 
 # Everything is done in the order of its key, so that two batches can't deadlock.
@@ -170,18 +204,44 @@ WITH sent AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING call_hash
 ), stored AS (
-    INSERT INTO cus_llm_usage (tenant_id, created_at, {", ".join(_SENT_COLUMNS)})
-    SELECT %(tenant)s, now(), {", ".join(_SENT_COLUMNS)} FROM sent JOIN fresh USING (call_hash)
-    RETURNING integration_id, provider, model, policy_result, error_code, pricing, flags,
-        tokens_in, tokens_out, cost_cents, cost_microcents
-), totals AS (
-    INSERT INTO {_TOTALS} AS total
-        (tenant_id, integration_id, provider, model, shard, {", ".join(_SUMS)})
-    SELECT %(tenant)s, integration_id, provider, model, pg_backend_pid() %% {SHARDS},
-        {", ".join(_SUMS.values())}
-    FROM stored GROUP BY integration_id, provider, model ORDER BY integration_id, provider, model
-    ON CONFLICT (tenant_id, integration_id, provider, model, shard) DO UPDATE SET
-        {", ".join(f"{name} = {_plus(name)}" for name in _SUMS)}
+    INSERT INTO cus_llm_usage (tenant_id, created_at, admitted_at, {", ".join(_SENT_COLUMNS)})
+    SELECT %(tenant)s, now(), coalesce(hold.taken_at, lease.taken_at),
+        {", ".join(f"sent.{name}" for name in _SENT_COLUMNS)}
+    FROM sent JOIN fresh USING (call_hash)
+    LEFT JOIN cus_enforcement_holds AS hold
+        ON hold.tenant_id = %(tenant)s AND hold.call_id = sent.call_id
+    LEFT JOIN cus_enforcement_leases AS lease
+        ON lease.tenant_id = %(tenant)s AND lease.id = sent.lease_id
+        AND lease.integration_id = sent.integration_id
+    RETURNING id, call_id, integration_id, provider, model, lease_id, policy_result, error_code,
+        pricing, flags, {", ".join(_SUMMED)}
+), lifetime AS (
+    {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
+), period AS (
+    {_upsert_totals("cus_period_totals", integration_id="integration_id", period="date_trunc('month', now() AT TIME ZONE 'UTC')::date")}
+), settled AS (
+    DELETE FROM cus_enforcement_holds WHERE tenant_id = %(tenant)s AND call_id IN (
+        SELECT call_id FROM cus_enforcement_holds
+        WHERE tenant_id = %(tenant)s AND call_id IN (SELECT call_id FROM stored)
+        ORDER BY call_id FOR UPDATE)
+), due AS (
+    SELECT stored.lease_id AS id, stored.integration_id, count(*) AS calls,
+        sum((reserved->>'cents')::bigint) AS cents,
+        sum((reserved->>'microcents')::bigint) AS microcents,
+        sum((reserved->>'tokens')::bigint) AS tokens
+    FROM stored JOIN sent USING (id) WHERE stored.lease_id IS NOT NULL
+    GROUP BY stored.lease_id, stored.integration_id
+), touched AS (
+    SELECT lease.id FROM cus_enforcement_leases AS lease JOIN due USING (id, integration_id)
+    WHERE lease.tenant_id = %(tenant)s ORDER BY lease.id FOR UPDATE OF lease
+), lowered AS (
+    UPDATE cus_enforcement_leases AS lease SET
+        calls = greatest(lease.calls - due.calls, 0),
+        cents = greatest(lease.cents - coalesce(due.cents, 0), 0),
+        microcents = greatest(lease.microcents - coalesce(due.microcents, 0), 0),
+        tokens = greatest(lease.tokens - coalesce(due.tokens, 0), 0)
+    FROM due JOIN touched USING (id)
+    WHERE lease.tenant_id = %(tenant)s AND lease.id = due.id
 )
 SELECT call_hash FROM fresh
 """  # noqa: S608  (the names are this module's and the models' own)

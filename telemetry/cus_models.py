@@ -185,18 +185,18 @@ class CusCallLedger(models.Model):
         return str(self.call_hash)
 
 
-class CusLifetimeTotals(models.Model):
-    """Sums over all usage rows, kept in the transaction that stores them (ruling E8).
+class CusUsageSums(models.Model):
+    """What a total sums over usage rows, kept in the transaction that stores them (ruling E8).
 
-    Split into shards so that writers to one integration do not queue behind one row; a
-    total is the sum over its shards. `calls` ran; `blocked` did not.
+    Split into shards so that writers to one integration do not queue behind one row; a total
+    is the sum over its shards. `calls` ran; `blocked` did not. Below `tokens_out` come the
+    kinds of tokens that are parts of the two above.
     """
 
-    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "provider", "model", "shard")
+    SHARDS: ClassVar[int] = 8
+
     tenant_id = models.UUIDField()
     integration_id = models.UUIDField()
-    provider = models.CharField(max_length=50)
-    model = models.CharField(max_length=100)
     shard = models.SmallIntegerField()
     calls = models.BigIntegerField(db_default=0)
     errors = models.BigIntegerField(db_default=0)
@@ -206,12 +206,29 @@ class CusLifetimeTotals(models.Model):
     tokens_mismatches = models.BigIntegerField(db_default=0)
     tokens_in = models.BigIntegerField(db_default=0)
     tokens_out = models.BigIntegerField(db_default=0)
+    tokens_cached = models.BigIntegerField(db_default=0)
+    tokens_cache_write = models.BigIntegerField(db_default=0)
+    tokens_reasoning = models.BigIntegerField(db_default=0)
+    tokens_audio_in = models.BigIntegerField(db_default=0)
+    tokens_audio_out = models.BigIntegerField(db_default=0)
+    tokens_image_in = models.BigIntegerField(db_default=0)
     cost_cents = models.BigIntegerField(db_default=0)
     cost_microcents = models.BigIntegerField(db_default=0)
     # What later adjustments add to `cost_microcents`, which stays as recorded (ruling M9).
     correction_microcents = models.BigIntegerField(db_default=0)
 
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        abstract = True
+
+
+class CusLifetimeTotals(CusUsageSums):
+    """An integration's sums for life, by provider and model: what metrics show."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "provider", "model", "shard")
+    provider = models.CharField(max_length=50)
+    model = models.CharField(max_length=100)
 
     class Meta:
         db_table = "cus_lifetime_totals"
@@ -223,3 +240,98 @@ class CusLifetimeTotals(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} of {self.integration_id}, shard {self.shard}"
+
+
+class CusPeriodTotals(CusUsageSums):
+    """An integration's sums of a month, by when its calls were received: what limits bind."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "period", "shard")
+    # The first day of the month, in UTC.
+    period = models.DateField()
+
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_period_totals"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(shard__gte=0, shard__lt=8), name="cus_period_totals_shard"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.period:%Y-%m} of {self.integration_id}, shard {self.shard}"
+
+
+class CusEnforcementHold(models.Model):
+    """What is set aside for a call that was admitted and has not landed (ruling F5).
+
+    Beside the evidence that settles it: the statement that stores the call's row removes its
+    hold, so at no instant is the call counted twice or not at all.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "call_id")
+    tenant_id = models.UUIDField()
+    call_id = models.CharField(max_length=100)
+    integration_id = models.UUIDField()
+    cents = models.BigIntegerField()
+    microcents = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    taken_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
+
+    class Meta:
+        db_table = "cus_enforcement_holds"
+        indexes = [
+            models.Index(fields=["tenant_id", "integration_id"], name="cus_holds_integration"),
+            models.Index(fields=["expires_at"], name="cus_holds_expiry"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0),
+                name="cus_enforcement_holds_amounts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.call_id
+
+
+class CusEnforcementLease(models.Model):
+    """What is lent to a holder that admits calls by itself for a moment (ruling F5a).
+
+    The amounts are what remains: each of its calls that lands lowers them by what was set
+    aside for it, in the statement that stores the call's row, never below 0.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "id")
+    tenant_id = models.UUIDField()
+    id = models.UUIDField()
+    integration_id = models.UUIDField()
+    holder_id = models.CharField(max_length=100)
+    cents = models.BigIntegerField()
+    microcents = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    calls = models.BigIntegerField()
+    taken_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
+
+    class Meta:
+        db_table = "cus_enforcement_leases"
+        indexes = [
+            models.Index(fields=["tenant_id", "integration_id"], name="cus_leases_integration"),
+            models.Index(fields=["expires_at"], name="cus_leases_expiry"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0, calls__gte=0),
+                name="cus_enforcement_leases_amounts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -67,6 +67,31 @@ def existing_months(using: str = "default") -> set[Month]:
     return {Month(int(match[1]), int(match[2])) for match in matches if match}
 
 
+@dataclass(frozen=True)
+class Partition:
+    """A month that exists: its rows as PostgreSQL estimates them, its sizes as it says them."""
+
+    month: Month
+    rows: int
+    table_size: str
+    indexes_size: str
+
+
+def partitions(using: str = "default") -> list[Partition]:
+    """The months that exist, the earliest first."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, greatest(reltuples, 0)::bigint, pg_size_pretty(pg_table_size(oid)),"
+            " pg_size_pretty(pg_indexes_size(oid)) FROM pg_class"
+            " JOIN pg_inherits ON inhrelid = oid WHERE inhparent = %s::regclass ORDER BY relname",
+            [TABLE],
+        )
+        found = [(_PARTITION.fullmatch(name), *rest) for name, *rest in cursor.fetchall()]
+    return [
+        Partition(Month(int(match[1]), int(match[2])), *rest) for match, *rest in found if match
+    ]
+
+
 def make_partitions(now: datetime, using: str = "owner") -> list[Month]:
     """Make the months that are wanted and missing; says which it made."""
     made = []

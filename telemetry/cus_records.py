@@ -30,6 +30,14 @@ Text1000 = Annotated[str, Meta(max_length=wire.MAX_ERROR_MESSAGE_LENGTH)]
 BigCount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
+class Reserved(msgspec.Struct):
+    """What a leased call's holder had set aside for it; lowers the lease (ruling F5a)."""
+
+    cents: BigCount = 0
+    microcents: BigCount = 0
+    tokens: BigCount = 0
+
+
 class UsageRecord(msgspec.Struct):
     """One call as its program reported it (§4.3). Tokens are counts, cost is in cents."""
 
@@ -65,6 +73,7 @@ class UsageRecord(msgspec.Struct):
     process_id: Text100 | None = None
     sequence: BigCount | None = None
     lease_id: uuid.UUID | None = None
+    reserved: Reserved | None = None
     degraded: bool = False
 
 

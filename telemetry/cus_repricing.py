@@ -168,13 +168,22 @@ WITH sent AS MATERIALIZED (
     SELECT id, tenant_id, integration_id, usage_id, usage_created_at, number, old_price_id,
         new_price_id, old_version, new_version, difference_microcents, occurred_at
     FROM sent ORDER BY tenant_id, usage_id
+), lifetime AS (
+    INSERT INTO cus_lifetime_totals AS total
+        (tenant_id, integration_id, provider, model, shard, correction_microcents)
+    SELECT tenant_id, integration_id, provider, model, 0, sum(difference_microcents)
+    FROM sent GROUP BY tenant_id, integration_id, provider, model
+    ORDER BY tenant_id, integration_id, provider, model
+    ON CONFLICT (tenant_id, integration_id, provider, model, shard) DO UPDATE SET
+        correction_microcents = total.correction_microcents + excluded.correction_microcents
 )
-INSERT INTO cus_lifetime_totals AS total
-    (tenant_id, integration_id, provider, model, shard, correction_microcents)
-SELECT tenant_id, integration_id, provider, model, 0, sum(difference_microcents)
-FROM sent GROUP BY tenant_id, integration_id, provider, model
-ORDER BY tenant_id, integration_id, provider, model
-ON CONFLICT (tenant_id, integration_id, provider, model, shard) DO UPDATE SET
+INSERT INTO cus_period_totals AS total
+    (tenant_id, integration_id, period, shard, correction_microcents)
+SELECT tenant_id, integration_id,
+    date_trunc('month', usage_created_at AT TIME ZONE 'UTC')::date AS period, 0,
+    sum(difference_microcents)
+FROM sent GROUP BY tenant_id, integration_id, period ORDER BY tenant_id, integration_id, period
+ON CONFLICT (tenant_id, integration_id, period, shard) DO UPDATE SET
     correction_microcents = total.correction_microcents + excluded.correction_microcents
 """
 

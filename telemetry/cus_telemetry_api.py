@@ -1,5 +1,6 @@
 """The two doors through which SDKs report (§4.2)."""
 
+import zlib
 from collections import Counter
 from typing import IO, Any, cast
 
@@ -14,6 +15,7 @@ from rest_framework.views import APIView
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 from integrations.cus_auth import CusSdkKeyAuthentication, IsSdkKey
 from integrations.cus_sdk_keys import SdkPrincipal
+from integrations.cus_throttle import SdkKeyThrottle
 from telemetry.cus_records import BodyUnreadable, split_batch
 from telemetry.cus_serializers import BatchResult, SingleResult, UsageBatch, UsageRecordSchema
 from telemetry.cus_telemetry_service import CusTelemetryService, Outcome
@@ -35,6 +37,14 @@ class LengthRequired(APIException):
     default_detail = "Send the body with a Content-Length, not in chunks."
 
 
+class EncodingUnsupported(APIException):
+    """415: a body packed in a way that we don't unpack."""
+
+    status_code = 415
+    default_code = "unsupported_encoding"
+    default_detail = "Send the body plain, or with Content-Encoding: gzip."
+
+
 class RawJsonParser(BaseParser):
     """Hands the body on as it came: records are decoded one by one, by a compiled decoder."""
 
@@ -46,7 +56,27 @@ class RawJsonParser(BaseParser):
         body: bytes = stream.read(MAX_BATCH_BYTES + 1)
         if len(body) > MAX_BATCH_BYTES:
             raise BodyTooLarge
+        encoding = parser_context["request"].headers.get("Content-Encoding", "identity").lower()
+        if encoding == "gzip":
+            return _inflated(body)
+        if encoding != "identity":
+            raise EncodingUnsupported
         return body
+
+
+def _inflated(body: bytes) -> bytes:
+    """A gzip body unpacked, as far as a plain one may be large. Raises BodyTooLarge, ParseError."""
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = inflater.decompress(body, MAX_BATCH_BYTES + 1)
+    except zlib.error:
+        plain, inflater = b"", zlib.decompressobj()
+    # Never unpacked further than the limit: a small body may hold gigabytes.
+    if len(plain) > MAX_BATCH_BYTES:
+        raise BodyTooLarge
+    if not inflater.eof or inflater.unused_data:
+        raise ParseError("The body is not one whole gzip stream.")
+    return plain
 
 
 class RecordError(APIException):
@@ -67,6 +97,7 @@ class SdkView(APIView):
 
     authentication_classes = [CusSdkKeyAuthentication]
     permission_classes = [IsSdkKey]
+    throttle_classes = [SdkKeyThrottle]
     parser_classes = [RawJsonParser]
 
     def telemetry(self, request: Request) -> CusTelemetryService:

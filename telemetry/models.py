@@ -4,17 +4,23 @@ from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
 from telemetry.cus_models import (
     CusCallLedger,
     CusCostAdjustment,
+    CusEnforcementHold,
+    CusEnforcementLease,
     CusKeptPrice,
     CusLifetimeTotals,
     CusLLMUsage,
+    CusPeriodTotals,
 )
 
 __all__ = [
     "CusCallLedger",
     "CusCostAdjustment",
+    "CusEnforcementHold",
+    "CusEnforcementLease",
     "CusKeptPrice",
     "CusLLMUsage",
     "CusLifetimeTotals",
+    "CusPeriodTotals",
     "CusRollupRun",
     "CusUsageDaily",
 ]

@@ -18,7 +18,7 @@ from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_sdk_keys import issue_sdk_key
+from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key
 from telemetry.cus_pricing import forget_kept, forget_overrides
 from tests.cus_factories import SdkClient, make_integration, make_tenant
 
@@ -66,16 +66,26 @@ TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[attr-defin
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _one_connection() -> None:
+    """Evidence goes over Django's connection, and so into a test's transaction.
+
+    The pool is what the end-to-end tests' server processes use.
+    """
+    settings.CUS_EVIDENCE_POOL_SIZE = 0
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _quick_passwords() -> None:
     """Argon2 is slow on purpose; how a password is hashed is no business of these tests."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
-def _fresh_prices() -> None:
-    """What a process remembers of prices outlives a test's transaction; its rows do not."""
+def _fresh_memory() -> None:
+    """What a process remembers of prices and keys outlives a test's transaction; its rows do not."""
     forget_overrides()
     forget_kept()
+    forget_sdk_keys()
 
 
 @pytest.fixture

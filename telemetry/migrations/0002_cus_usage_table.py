@@ -82,7 +82,10 @@ CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_cost_a
     FOR EACH STATEMENT EXECUTE FUNCTION cus_refuse_change();
 """
 
-TOTALS = "ALTER TABLE cus_lifetime_totals SET (fillfactor = 30)"
+TOTALS = """
+ALTER TABLE cus_lifetime_totals SET (fillfactor = 30);
+ALTER TABLE cus_period_totals SET (fillfactor = 30);
+"""
 
 
 class Migration(migrations.Migration):
@@ -99,5 +102,5 @@ class Migration(migrations.Migration):
             "DROP TRIGGER cus_append_only ON cus_kept_prices;"
             "DROP TRIGGER cus_append_only ON cus_cost_adjustments",
         ),
-        migrations.RunSQL(TOTALS, "ALTER TABLE cus_lifetime_totals RESET (fillfactor)"),
+        migrations.RunSQL(TOTALS, migrations.RunSQL.noop),
     ]

@@ -1,13 +1,16 @@
 """The two doors through which SDKs report (§4.2, rulings E1 to E7)."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant
 from integrations.cus_sdk_keys import issue_sdk_key
@@ -516,3 +519,72 @@ def test_without_a_database_a_sender_is_told_to_come_back(
     assert int(response["Retry-After"]) > 0
     assert response.json()["errors"][0]["code"] == "unavailable"
     assert sdk.report(record()).status_code == 201
+
+
+def _gzip(sdk: SdkClient, body: bytes, encoding: str = "gzip") -> Any:
+    return sdk.client.generic(
+        "POST", BATCH, body, content_type="application/json", HTTP_CONTENT_ENCODING=encoding
+    )
+
+
+def test_a_body_may_come_as_gzip(sdk: SdkClient) -> None:
+    plain = json.dumps({"records": [record() for _ in range(20)]}).encode()
+
+    response = _gzip(sdk, gzip.compress(plain))
+
+    assert response.json()["accepted"] == 20
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status"),
+    [
+        (gzip.compress(b" " * 50_000_000), "gzip", 413),
+        (gzip.compress(gzip.compress(b"x" * 100)), "gzip", 400),
+        (gzip.compress(b'{"records": []}')[:-9], "gzip", 400),
+        (gzip.compress(b"{}") + b"more", "gzip", 400),
+        (b"no gzip at all", "gzip", 400),
+        (b"", "gzip", 400),
+        (b"{}", "br", 415),
+        (b"{}", "gzip, gzip", 415),
+    ],
+    ids=["bomb", "twice", "cut", "more behind", "none", "empty", "brotli", "two encodings"],
+)
+def test_a_packed_body_that_is_no_good_is_refused_within_bounds(
+    sdk: SdkClient, body: bytes, encoding: str, status: int
+) -> None:
+    response = _gzip(sdk, body, encoding)
+
+    assert response.status_code == status
+    assert response.json()["errors"][0]["detail"]
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(
+    sdk: SdkClient, integration: CusIntegration, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.CUS_SDK_REQUESTS_PER_SECOND = 0.5
+    monkeypatch.setattr("integrations.cus_throttle.time.monotonic", lambda: 123.0)
+
+    statuses = [sdk.report(record()).status_code for _ in range(6)]
+    refused = sdk.report(record())
+
+    assert statuses == [201] * 5 + [429]
+    assert int(refused["Retry-After"]) == 7
+    assert refused.json()["errors"][0]["code"] == "throttled"
+    assert SdkClient.of(integration).report(record()).status_code == 201
+
+
+def test_a_program_is_given_no_cookie_and_no_page_policy_but_the_security_headers(
+    sdk: SdkClient,
+) -> None:
+    response = sdk.report(record())
+
+    assert "Set-Cookie" not in response.headers
+    assert "Content-Security-Policy" not in response.headers
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_in_production_a_program_is_sent_to_https_too(sdk: SdkClient, settings: Settings) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+
+    assert sdk.report(record()).status_code == 301
+    assert not CusLLMUsage.objects.exists()

@@ -15,7 +15,12 @@ from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_price_override_service import CusPriceOverrideService
 from telemetry import cus_cost_audit
 from telemetry.cus_analytics_models import CusUsageDaily
-from telemetry.cus_models import CusCostAdjustment, CusLifetimeTotals, CusLLMUsage
+from telemetry.cus_models import (
+    CusCostAdjustment,
+    CusLifetimeTotals,
+    CusLLMUsage,
+    CusPeriodTotals,
+)
 from telemetry.cus_pricing import forget_overrides
 from telemetry.cus_repricing import corrected_microcents, reprice
 from telemetry.cus_usage_aggregator import rollup_usage
@@ -238,6 +243,9 @@ def test_reports_follow_as_recorded_and_as_corrected(
     totals = CusLifetimeTotals.objects.filter(integration_id=integration.id)
     assert sum(total.cost_microcents for total in totals) == 50_000
     assert sum(total.correction_microcents for total in totals) == -30_000
+    months = CusPeriodTotals.objects.filter(integration_id=integration.id)
+    assert sum(month.cost_microcents for month in months) == 50_000
+    assert sum(month.correction_microcents for month in months) == -30_000
     console = Client()
     console.force_login(make_user("support"))
     metrics = console.get("/metrics").content.decode()

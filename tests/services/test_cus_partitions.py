@@ -1,5 +1,6 @@
 """Months of evidence exist before they are needed (ruling E3)."""
 
+import io
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from telemetry.cus_partitions import Month, existing_months, make_partitions, wanted_months
 
@@ -68,6 +70,28 @@ def test_a_month_is_made_when_its_time_comes_and_its_indexes_with_it() -> None:
         with connections["owner"].cursor() as cursor:
             for month in made:
                 cursor.execute(f"DROP TABLE {month.partition}")
+
+
+@pytest.mark.django_db(databases=["default", "owner"])
+def test_the_command_shows_the_months_and_what_comes_next() -> None:
+    said = io.StringIO()
+
+    call_command("cus_telemetry_partitions", "--make", stdout=said)
+
+    shown = said.getvalue()
+    for month in wanted_months(timezone.now()):
+        assert month.partition in shown
+    assert "Next: " in shown
+    assert "Missing" not in shown
+
+
+def test_the_command_names_what_is_missing(db: None, settings: Settings) -> None:
+    settings.CUS_PARTITIONS_AHEAD_MONTHS = 5
+    said = io.StringIO()
+
+    call_command("cus_telemetry_partitions", stdout=said)
+
+    assert "Beat makes them" in said.getvalue()
 
 
 def test_no_model_lacks_a_migration(db: None) -> None:

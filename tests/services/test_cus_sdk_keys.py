@@ -10,7 +10,12 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from integrations.cus_models import CusIntegration, CusSdkKey
-from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key, verify_sdk_key
+from integrations.cus_sdk_keys import (
+    forget_sdk_keys,
+    issue_sdk_key,
+    revoke_sdk_key,
+    verify_sdk_key,
+)
 from tests.cus_factories import make_integration
 
 
@@ -85,7 +90,9 @@ def test_a_revoked_key_is_dead_and_an_expiring_one_dies_in_time(
     now = timezone.now()
     revoked, revoked_text = issue_sdk_key(integration)
     expiring, expiring_text = issue_sdk_key(integration)
+    assert verify_sdk_key(revoked_text, now=now)
     revoke_sdk_key(revoked)
+    forget_sdk_keys()  # what two seconds do
     CusSdkKey.objects.filter(id=expiring.id).update(expires_at=now + timedelta(seconds=5))
 
     assert verify_sdk_key(revoked_text, now=now) is None
@@ -98,6 +105,7 @@ def test_last_use_is_noted_coarsely(integration: CusIntegration) -> None:
     key, text = issue_sdk_key(integration)
 
     def last_used(seconds: int) -> object:
+        forget_sdk_keys()
         verify_sdk_key(text, now=now + timedelta(seconds=seconds))
         return CusSdkKey.objects.get(id=key.id).last_used_at
 
@@ -112,3 +120,40 @@ def test_the_key_of_a_closed_integration_still_takes_facts(db: None) -> None:
     CusIntegration.objects.filter(id=integration.id).update(deleted_at=timezone.now())
 
     assert verify_sdk_key(text, now=timezone.now())
+
+
+def test_a_key_is_looked_up_once_in_a_while_and_a_revocation_acts_within_two_seconds(
+    integration: CusIntegration,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("integrations.cus_sdk_keys.time.monotonic", lambda: clock[0])
+    key, text = issue_sdk_key(integration)
+    assert verify_sdk_key(text, now=timezone.now())
+    with django_assert_num_queries(0):
+        assert verify_sdk_key(text, now=timezone.now())
+    revoke_sdk_key(key)
+
+    clock[0] += 1.9
+
+    assert verify_sdk_key(text, now=timezone.now()) is None
+
+
+def test_a_remembered_key_opens_no_other_integration(integration: CusIntegration) -> None:
+    other = make_integration()
+    _, text = issue_sdk_key(integration)
+    assert verify_sdk_key(text, now=timezone.now())
+
+    stitched = f"{other.tenant_id}:{other.id}:{text.split(':')[2]}"
+
+    assert verify_sdk_key(stitched, now=timezone.now()) is None
+
+
+def test_a_remembered_key_dies_when_it_expires(integration: CusIntegration) -> None:
+    now = timezone.now()
+    key, text = issue_sdk_key(integration)
+    CusSdkKey.objects.filter(id=key.id).update(expires_at=now + timedelta(seconds=1))
+    assert verify_sdk_key(text, now=now)
+
+    assert verify_sdk_key(text, now=now + timedelta(seconds=1)) is None

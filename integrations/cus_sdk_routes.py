@@ -1,0 +1,30 @@
+"""The short way for programs: SDK requests skip what only browsers need."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.template.response import SimpleTemplateResponse
+from django.urls import resolve
+
+from aos_sdk.cus_wire import LLM_USAGE_BATCH_PATH, LLM_USAGE_PATH
+
+_ROUTES = frozenset({LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH})
+
+
+class CusSdkRoutes:
+    """Middleware: calls the view of an SDK route at once.
+
+    Sessions, CSRF, messages, static files, page policies and request logs would cost a program's
+    request more than the view itself and mean nothing to it. What stands before this in
+    `MIDDLEWARE` (https, security headers) applies to it all the same.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info not in _ROUTES or request.method != "POST":
+            return self.get_response(request)
+        match = request.resolver_match = resolve(request.path_info)
+        response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+        return response.render() if isinstance(response, SimpleTemplateResponse) else response

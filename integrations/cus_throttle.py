@@ -1,0 +1,48 @@
+"""How often one SDK key may ask: so that one program's loop is not everybody's outage."""
+
+import threading
+import time
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from integrations.cus_sdk_keys import SdkPrincipal
+
+_WINDOW_SECONDS = 10
+_MAX_KEYS = 10_000
+
+
+class SdkKeyThrottle(BaseThrottle):
+    """At most `CUS_SDK_REQUESTS_PER_SECOND` of one key in each process, over ten seconds; 0: any.
+
+    Counted in the process: a shared counter would cost a request another round trip, and the
+    limit is there to protect the process. A refused request is 429 with `Retry-After`.
+    """
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        """Count the request, and say whether it is within the limit."""
+        most = settings.CUS_SDK_REQUESTS_PER_SECOND * _WINDOW_SECONDS
+        principal: object = request.user
+        if not most or not isinstance(principal, SdkPrincipal):
+            return True
+        return _count(str(principal.key_id), int(time.monotonic() / _WINDOW_SECONDS)) <= most
+
+    def wait(self) -> float:
+        """Seconds until the next window."""
+        return _WINDOW_SECONDS - time.monotonic() % _WINDOW_SECONDS
+
+
+_counts: dict[str, tuple[int, int]] = {}
+_counting = threading.Lock()
+
+
+def _count(key: str, window: int) -> int:
+    with _counting:
+        if len(_counts) >= _MAX_KEYS:
+            _counts.clear()
+        counted_in, count = _counts.get(key, (window, 0))
+        count = count + 1 if counted_in == window else 1
+        _counts[key] = window, count
+        return count
