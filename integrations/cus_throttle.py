@@ -23,7 +23,7 @@ class SdkKeyThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         """Count the request, and say whether it is within the limit."""
-        most = settings.CUS_SDK_REQUESTS_PER_SECOND * _WINDOW_SECONDS
+        most = int(settings.CUS_SDK_REQUESTS_PER_SECOND * _WINDOW_SECONDS)
         principal: object = request.user
         if not most or not isinstance(principal, SdkPrincipal):
             return True

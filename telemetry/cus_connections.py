@@ -59,6 +59,9 @@ def _open_pool() -> ConnectionPool[Any]:
     # Django's own needs; a bare connection decodes and prepares by psycopg's defaults.
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
+    # Our statements' plans do not depend on what is in a batch: planned once a connection,
+    # not once a batch, which for a small one takes longer than all the rest.
+    parameters["options"] = f"{parameters.get('options', '')} -c plan_cache_mode=force_generic_plan"
     return ConnectionPool(
         kwargs={**parameters, "autocommit": True},
         min_size=1,

@@ -8,6 +8,7 @@ server adds.
 import hashlib
 import uuid
 from datetime import UTC, datetime
+from operator import attrgetter
 
 import msgspec
 
@@ -33,6 +34,7 @@ _COMPARED = (
     "error_code",
 )
 _SECOND = 1_000_000
+_compared = attrgetter(*_COMPARED)
 
 
 def content_hash(record: UsageRecord, integration_id: uuid.UUID) -> uuid.UUID:
@@ -42,7 +44,7 @@ def content_hash(record: UsageRecord, integration_id: uuid.UUID) -> uuid.UUID:
         record.provider,
         record.cost_cents,
         _instant(record.timestamp),
-        *(getattr(record, name) for name in _COMPARED),
+        *_compared(record),
     )
     digest = hashlib.sha256(msgspec.json.encode(fact)).digest()
     return uuid.UUID(bytes=bytes([HASH_VERSION]) + digest[:15])

@@ -34,6 +34,8 @@ class RowBuilder:
         self._pricer = CusPricer(
             principal.tenant_id, principal.provider_type, base_url=principal.base_url
         )
+        self._oldest = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
+        self._newest = now + _CLOCK_AHEAD
         self._used: dict[uuid.UUID, AppliedPrice] = {}
 
     @property
@@ -97,8 +99,7 @@ class RowBuilder:
 
     def _occurred_at(self, record: UsageRecord, flags: list[str]) -> datetime:
         moment = parse_timestamp(record.timestamp)
-        oldest = self.now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
-        if moment and oldest <= moment <= self.now + _CLOCK_AHEAD:
+        if moment and self._oldest <= moment <= self._newest:
             return moment
         flags.append("clock_skew")
         return self.now

@@ -205,25 +205,27 @@ WITH sent AS MATERIALIZED (
     RETURNING call_hash
 ), stored AS (
     INSERT INTO cus_llm_usage (tenant_id, created_at, admitted_at, {", ".join(_SENT_COLUMNS)})
-    SELECT %(tenant)s, now(), coalesce(hold.taken_at, lease.taken_at),
+    SELECT %(tenant)s, now(), coalesce(
+            (SELECT taken_at FROM cus_enforcement_holds AS hold
+                WHERE hold.tenant_id = %(tenant)s AND hold.call_id = sent.call_id),
+            (SELECT taken_at FROM cus_enforcement_leases AS lease
+                WHERE lease.tenant_id = %(tenant)s AND lease.id = sent.lease_id
+                AND lease.integration_id = sent.integration_id)),
         {", ".join(f"sent.{name}" for name in _SENT_COLUMNS)}
     FROM sent JOIN fresh USING (call_hash)
-    LEFT JOIN cus_enforcement_holds AS hold
-        ON hold.tenant_id = %(tenant)s AND hold.call_id = sent.call_id
-    LEFT JOIN cus_enforcement_leases AS lease
-        ON lease.tenant_id = %(tenant)s AND lease.id = sent.lease_id
-        AND lease.integration_id = sent.integration_id
     RETURNING id, call_id, integration_id, provider, model, lease_id, policy_result, error_code,
         pricing, flags, {", ".join(_SUMMED)}
 ), lifetime AS (
     {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
 ), period AS (
     {_upsert_totals("cus_period_totals", integration_id="integration_id", period="date_trunc('month', now() AT TIME ZONE 'UTC')::date")}
+), landed AS (
+    SELECT call_id FROM cus_enforcement_holds
+    WHERE tenant_id = %(tenant)s AND call_id = ANY (ARRAY(SELECT call_id FROM stored))
+    ORDER BY call_id FOR UPDATE
 ), settled AS (
-    DELETE FROM cus_enforcement_holds WHERE tenant_id = %(tenant)s AND call_id IN (
-        SELECT call_id FROM cus_enforcement_holds
-        WHERE tenant_id = %(tenant)s AND call_id IN (SELECT call_id FROM stored)
-        ORDER BY call_id FOR UPDATE)
+    DELETE FROM cus_enforcement_holds
+    WHERE tenant_id = %(tenant)s AND call_id = ANY (ARRAY(SELECT call_id FROM landed))
 ), due AS (
     SELECT stored.lease_id AS id, stored.integration_id, count(*) AS calls,
         sum((reserved->>'cents')::bigint) AS cents,

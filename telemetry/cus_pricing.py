@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -61,9 +62,12 @@ class Priceable(Protocol):
     billed_units: dict[str, Any] | None
 
 
+_tokens = attrgetter(*CusTokenUsage._fields)
+
+
 def microcents_of(call: Priceable, pricing: CusModelPricing) -> int:
     """What a call costs at a price, rounded up once, to the microcent (ruling M3)."""
-    usage = CusTokenUsage._make(getattr(call, name) for name in CusTokenUsage._fields)
+    usage = CusTokenUsage._make(_tokens(call))
     return pricing.cost_microcents(
         usage, tier=call.service_tier, billed_units=_units(call.billed_units)
     )
