@@ -21,11 +21,18 @@ from pathlib import Path
 import environ
 
 from aos_project.cus_embedded import Postgres, ServiceError, Valkey, product_home
-from aos_project.cus_embedded.errors import NotOurs, SecretsLost
+from aos_project.cus_embedded.errors import (
+    NoDataFolder,
+    NotOurs,
+    SecretsIncomplete,
+    SecretsLost,
+)
+from aos_project.cus_embedded.groups import GroupRecord, listener
 from aos_project.cus_embedded.passwords import product_secrets, write_private
 from aos_project.cus_embedded.process import Program, alive
 from aos_project.cus_supervisor import Console, Interrupted, Supervisor
 
+_LARGEST_PORT = 65_535
 BASE_DIR = Path(__file__).resolve().parent.parent
 _SERVER_ADDRESSES = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
 _LOCAL_ENV_HEADER = """\
@@ -39,7 +46,7 @@ class AlreadyRunning(ServiceError):
 
 
 class PortTaken(ServiceError):
-    """Something else already listens on port {port} of {host}.
+    """Something else already listens on port {port} of {host} ({who}).
     Stop it, or take another port: PORT={other} make run
     """
 
@@ -56,7 +63,7 @@ def main(arguments: list[str]) -> int:
     """Serve until Ctrl-C. The exit code: 0 when asked to stop, 1 when it could not go on."""
     parser = argparse.ArgumentParser(prog="manage.py cus_run", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", type=_port, default=8000)
     options = parser.parse_args(arguments)
     console = Console()
     try:
@@ -70,11 +77,23 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is no port: take one from 1 to {_LARGEST_PORT}")
+    return int(text)
+
+
 def _serve(console: Console, host: str, port: int) -> None:
     data = Path(os.environ.get("CUS_DATA_DIR") or BASE_DIR / ".data").absolute()
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
     url = f"http://{shown}:{port}/admin/"
-    with _lock(data, url) as lock, Supervisor(console, keep_open=[lock]) as supervisor:
+    record = GroupRecord(data)
+    with (
+        _lock(data, url) as lock,
+        Supervisor(console, keep_open=[lock], record=record) as supervisor,
+    ):
+        if ended := record.end_left_over():
+            console.say(f"Ended what a killed run left behind: {', '.join(map(str, ended))}")
         _require_free(host, port)
         environment = _start_servers(data, console, supervisor)
         supervisor.run(_program("manage.py cus_prepare", ["manage.py", "cus_prepare"], environment))
@@ -105,6 +124,8 @@ def _lock(data: Path, url: str) -> Iterator[int]:
         file = os.open(data / "run.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError as error:
         raise NotOurs(path=data) from error
+    except OSError as error:
+        raise NoDataFolder(path=data, reason=error.strerror) from error
     try:
         _take(file)
         os.pwrite(file, f"{os.getpid()} {url}\n".encode(), 0)
@@ -123,9 +144,9 @@ def _take(file: int) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(file, 0)
             return
-        pid, _, url = os.pread(file, 1000, 0).decode().strip().partition(" ")
+        pid, _, url = os.pread(file, 1000, 0).decode(errors="replace").strip().partition(" ")
         # After a kill -9 the lock is held, for a moment, by what cleans up behind it.
-        if (pid and alive(int(pid))) or time.monotonic() > deadline:
+        if (pid.isdecimal() and alive(int(pid))) or time.monotonic() > deadline:
             raise AlreadyRunning(pid=pid or "unknown", url=url)
         time.sleep(0.1)
 
@@ -138,9 +159,14 @@ def _require_free(host: str, port: int) -> None:
             probe.bind(address)
             # Listening shares an address with no one, bound or not.
             probe.listen()
+    except UnicodeError as error:
+        raise CannotListen(host=host, port=port, reason="that is no host's name") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(host=host, port=port, other=port + 1) from error
+            who = f"process {pid}" if (pid := listener(port)) else "a process that we may not see"
+            raise PortTaken(
+                host=host, port=port, who=who, other=port % _LARGEST_PORT + 1
+            ) from error
         raise CannotListen(host=host, port=port, reason=error.strerror) from error
 
 
@@ -183,8 +209,14 @@ def write_local_env(data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
     if (data / "postgres").exists() and not path.exists():
         raise SecretsLost(data=data / "postgres", secrets=path)
     known = _read(path)
+    fresh = product_secrets()
+    # The file is written as a whole, so one that lacks a secret has been damaged since.
+    lost = [name for name in fresh if not (known.get(name) or os.environ.get(name))]
+    if path.exists() and lost:
+        raise SecretsIncomplete(secrets=path, names=", ".join(lost))
     kept = {name: value for name, value in known.items() if name not in _SERVER_ADDRESSES}
-    values = {"CUS_MODE": "local"} | product_secrets() | kept | dict(addresses)
+    made = {} if path.exists() else fresh
+    values = {"CUS_MODE": "local"} | made | kept | dict(addresses)
     if values != known:
         lines = (f"{name}={value}\n" for name, value in values.items())
         write_private(path, _LOCAL_ENV_HEADER + "".join(lines))
@@ -194,7 +226,7 @@ def write_local_env(data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
 def _read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    lines = (line.partition("=") for line in path.read_text().splitlines())
+    lines = (line.partition("=") for line in path.read_text(errors="replace").splitlines())
     return {name: value for name, equals, value in lines if equals and name[0] != "#"}
 
 

@@ -20,6 +20,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from aos_project.cus_embedded.errors import KeepsDying, NeverReady, StepFailed
+from aos_project.cus_embedded.groups import GroupRecord
 from aos_project.cus_embedded.postgres import log_end
 from aos_project.cus_embedded.process import Program, kill_group, launch, stop
 from aos_project.cus_embedded.sentinel import Sentinel
@@ -84,10 +85,16 @@ class Supervisor:
     """`with Supervisor(Console()) as supervisor:`: what was started ends with the block."""
 
     def __init__(
-        self, console: Console, *, keep_open: Sequence[int] = (), first_delay: float = 0.25
+        self,
+        console: Console,
+        *,
+        keep_open: Sequence[int] = (),
+        record: GroupRecord | None = None,
+        first_delay: float = 0.25,
     ) -> None:
         self._console = console
         self._keep_open = keep_open
+        self._record = record
         self._first_delay = first_delay
         self._children: dict[str, _Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -120,13 +127,13 @@ class Supervisor:
     def run(self, program: Program) -> None:
         """Run it to its end, its output untouched, while the others are kept running."""
         process = launch(program)
-        self._sentinel.watch_group(process.pid)
+        self._watch_group(process.pid)
         try:
             while process.poll() is None:
                 self._turn(0.05)
         finally:
             stop(program, process)
-            self._sentinel.forget_group(process.pid)
+            self._forget_group(process.pid)
         if process.returncode != 0:
             raise StepFailed(name=program.name, code=process.returncode)
 
@@ -170,8 +177,18 @@ class Supervisor:
                 process = launch(program, output)
         # The servers stop themselves when we die, and in their own time: data come first.
         if program.on_orphan is signal.SIGKILL:
-            self._sentinel.watch_group(process.pid)
+            self._watch_group(process.pid)
         return process
+
+    def _watch_group(self, pgid: int) -> None:
+        self._sentinel.watch_group(pgid)
+        if self._record:
+            self._record.add(pgid)
+
+    def _forget_group(self, pgid: int) -> None:
+        self._sentinel.forget_group(pgid)
+        if self._record:
+            self._record.remove(pgid)
 
     def _listen(self, child: _Child) -> None:
         if child.process.stdout:
@@ -209,7 +226,7 @@ class Supervisor:
     def _clear(self, child: _Child) -> None:
         """After its end: the rest of its group, its last words, its pipe."""
         kill_group(child.process.pid)
-        self._sentinel.forget_group(child.process.pid)
+        self._forget_group(child.process.pid)
         while self._hear(child):
             pass
         pipe = child.process.stdout

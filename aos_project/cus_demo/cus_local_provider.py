@@ -93,7 +93,7 @@ def _completion(number: int, model: str, tokens_in: int, tokens_out: int) -> dic
 def serving(trace: Trace) -> Iterator[str]:
     """A provider of the trace in a process of its own; gives its base URL."""
     module = __name__ if __name__ != "__main__" else "aos_project.cus_demo.cus_local_provider"
-    with Popen([sys.executable, "-m", module], stdin=PIPE, stdout=PIPE, text=True) as process:  # noqa: S603
+    with Popen([sys.executable, "-m", module], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
         for call in trace.calls:

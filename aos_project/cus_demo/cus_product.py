@@ -48,7 +48,7 @@ def _started(base_url: str, port: str) -> Iterator[None]:
     data.mkdir(parents=True, exist_ok=True)
     log = data / "demo-run.log"
     command = [sys.executable, str(_BASE_DIR / "manage.py"), "cus_run", "--port", port]
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as runner:
         reader = threading.Thread(target=_pass_on, args=(runner, log))

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGHUP, _leave)
     try:
         with throw_away_services() as environment:
-            return subprocess.run(  # noqa: S603
+            return subprocess.run(
                 arguments[2:], env=os.environ | environment, check=False
             ).returncode
     except ServiceError as error:

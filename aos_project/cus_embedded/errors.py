@@ -42,6 +42,24 @@ class SecretsLost(ServiceError):
     """
 
 
+class SecretsIncomplete(SecretsLost):
+    """{secrets} has lost {names}, which the stored data can't be read without.
+    Put the file back as it was. To give up the data and start afresh: make clean
+    """
+
+
+class SecretsUnreadable(SecretsLost):
+    """{secrets} is damaged: it should hold passwords as JSON ({reason}).
+    Put the file back as it was. To give up the data and start afresh: make clean
+    """
+
+
+class NoDataFolder(ServiceError):
+    """{path} can't be the data folder: {reason}.
+    Name another one: CUS_DATA_DIR=/some/folder make run
+    """
+
+
 class DidNotStart(ServiceError):
     """{name} did not start. The end of its log:
     {log}

@@ -132,15 +132,16 @@ def _move_out(data: Path, account: Account, say: Callable[[str], None]) -> Path:
 
 def _home(folder: Path, account: Account | None) -> Home:
     postgres_programs, valkey_program = _programs(folder, account)
-    if (folder / "postgres").exists() and not (folder / "passwords.json").exists():
-        raise SecretsLost(data=folder / "postgres", secrets=folder / "passwords.json")
+    secrets, data = folder / "passwords.json", folder / "postgres"
+    if data.exists() and not secrets.exists():
+        raise SecretsLost(data=data, secrets=secrets)
     return Home(
         folder=folder,
         sockets=_sockets(folder, account),
         account=account,
         postgres_programs=postgres_programs,
         valkey_program=valkey_program,
-        passwords=server_passwords(folder / "passwords.json"),
+        passwords=server_passwords(secrets, of_existing_data=data.exists()),
     )
 
 
@@ -199,7 +200,7 @@ def _runs(account: Account, packages: Path) -> bool:
 
 def _succeeds(account: Account, *command: str | Path) -> bool:
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command,
             cwd="/",
             stdin=subprocess.DEVNULL,

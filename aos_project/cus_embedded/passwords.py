@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from aos_project.cus_embedded.errors import SecretsIncomplete, SecretsUnreadable
+
 _NAMES = ("superuser", "owner", "app", "valkey")
 
 
@@ -19,13 +21,28 @@ def product_secrets() -> dict[str, str]:
     }
 
 
-def server_passwords(path: Path) -> dict[str, str]:
+def server_passwords(path: Path, *, of_existing_data: bool = False) -> dict[str, str]:
     """The embedded servers' passwords, made on first use."""
-    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    known = _known(path)
+    # With this one the others can be set anew.
+    if of_existing_data and "superuser" not in known:
+        raise SecretsIncomplete(secrets=path, names="superuser")
     missing = {name: secrets.token_urlsafe(32) for name in _NAMES if name not in known}
     if missing:
         known |= missing
         write_private(path, json.dumps(known, indent=1) + "\n")
+    return known
+
+
+def _known(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    try:
+        known = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise SecretsUnreadable(secrets=path, reason=error) from error
+    if not isinstance(known, dict) or not all(isinstance(word, str) for word in known.values()):
+        raise SecretsUnreadable(secrets=path, reason="not an object of texts")
     return known
 
 

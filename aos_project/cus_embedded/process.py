@@ -50,7 +50,7 @@ def launch(
     identity: dict[str, object] = {}
     if program.account:
         identity = {"user": program.account.uid, "group": program.account.gid, "extra_groups": []}
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # noqa: S603
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
         list(program.command),
         cwd=program.cwd,
         env=program.env,

@@ -22,7 +22,7 @@ class Sentinel:
 
     def __init__(self, keep_open: Sequence[int] = ()) -> None:
         # A lock among `keep_open` stays held until the clean-up is done.
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -1,9 +1,11 @@
 """The embedded PostgreSQL and Valkey, on real servers: what survives, and who may do what."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -20,7 +22,13 @@ import pytest
 import redis
 
 from aos_project.cus_embedded import Home, Postgres, Valkey, home, product_home
-from aos_project.cus_embedded.errors import DiskFull, SecretsLost
+from aos_project.cus_embedded.errors import (
+    DiskFull,
+    SecretsIncomplete,
+    SecretsLost,
+    SecretsUnreadable,
+)
+from aos_project.cus_embedded.groups import GroupRecord, listener
 from aos_project.cus_embedded.process import launch, wait_for
 from aos_project.cus_embedded.sentinel import Sentinel
 from aos_project.cus_embedded.throw_away import running
@@ -215,6 +223,25 @@ def test_lost_passwords_are_said_and_nothing_is_touched(data: Path) -> None:
     assert not (data / "passwords.json").exists()
 
 
+@pytest.mark.parametrize("broken", ["", "{", "[]", '{"superuser": 1}', "\udcff"])
+def test_damaged_passwords_are_said_and_kept_as_they_are(data: Path, broken: str) -> None:
+    path = data / "passwords.json"
+    path.write_bytes(broken.encode(errors="surrogateescape"))
+    with pytest.raises(
+        SecretsUnreadable, match=r"passwords\.json is damaged.*\n.*Put the file back"
+    ):
+        home_of(data)
+    assert path.read_bytes() == broken.encode(errors="surrogateescape")
+
+
+def test_lost_superusers_password_is_said_once_there_are_data(data: Path) -> None:
+    (data / "postgres").mkdir()
+    (data / "passwords.json").write_text("{}")
+    with pytest.raises(SecretsIncomplete, match=r"passwords\.json has lost superuser"):
+        home_of(data)
+    assert (data / "passwords.json").read_text() == "{}"
+
+
 @as_root
 def test_root_keeps_data_out_of_a_private_folder_without_opening_it(
     data: Path, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -245,7 +272,7 @@ def test_root_keeps_data_out_of_a_private_folder_without_opening_it(
 def test_root_runs_an_ordinary_users_data_as_that_user(data: Path) -> None:
     (data / "postgres").mkdir()
     os.chown(data / "postgres", 65534, 65534)
-    (data / "passwords.json").write_text("{}")
+    (data / "passwords.json").write_text('{"superuser": "x"}')
     account = home_of(data).account
     assert account
     assert account.uid == 65534
@@ -348,3 +375,78 @@ def test_sentinel_ends_groups_and_folders_but_not_what_was_withdrawn(tmp_path: P
     assert not (tmp_path / "doomed").exists()
     spared.kill()
     spared.wait()
+
+
+@contextlib.contextmanager
+def group_of(script: str, data: Path) -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script],
+        env={"CUS_DATA_DIR": str(data)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as leader:
+        yield leader
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader.pid, signal.SIGKILL)
+
+
+ORPHANING = "sleep 60 >/dev/null & echo $!; exec sleep 60"
+
+
+def test_group_whose_leader_was_killed_is_ended_by_its_record(tmp_path: Path) -> None:
+    with group_of(ORPHANING, tmp_path) as leader:
+        assert leader.stdout
+        worker = int(leader.stdout.readline())
+        GroupRecord(tmp_path).add(leader.pid)
+        leader.kill()
+        leader.wait()
+        assert GroupRecord(tmp_path).end_left_over() == [worker]
+        assert not is_running(worker)
+        assert GroupRecord(tmp_path).end_left_over() == []
+
+
+def test_group_that_was_withdrawn_is_left_alone(tmp_path: Path) -> None:
+    with group_of("sleep 60", tmp_path) as leader:
+        record = GroupRecord(tmp_path)
+        record.add(leader.pid)
+        record.remove(leader.pid)
+        assert GroupRecord(tmp_path).end_left_over() == []
+        assert leader.poll() is None
+
+
+@pytest.mark.parametrize("other", ["start", "boot", "data"])
+def test_stranger_with_the_number_of_a_group_of_ours_is_left_alone(
+    tmp_path: Path, other: str
+) -> None:
+    data = tmp_path / "elsewhere" if other == "data" else tmp_path
+    with group_of(ORPHANING, data) as leader:
+        assert leader.stdout
+        worker = int(leader.stdout.readline())
+        GroupRecord(tmp_path).add(leader.pid)
+        path = tmp_path / "run.groups"
+        written = json.loads(path.read_text())
+        if other == "start":
+            written["started"][str(leader.pid)] -= 1
+            os.kill(worker, signal.SIGKILL)
+        elif other == "boot":
+            written["boot"] = "another"
+        else:
+            leader.kill()
+            leader.wait()
+        path.write_text(json.dumps(written))
+        assert GroupRecord(tmp_path).end_left_over() == []
+        assert is_running(worker if other == "data" else leader.pid)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"boot": 1}', "\0"])
+def test_damaged_record_of_groups_stops_no_start(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.groups").write_text(text)
+    assert GroupRecord(tmp_path).end_left_over() == []
+
+
+def test_listener_of_a_port_is_found() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert listener(port) == os.getpid()
+    assert listener(port) is None

@@ -253,6 +253,25 @@ def test_killed_runner_takes_everything_with_it_and_the_next_start_works(product
     assert after.process.returncode == 0
 
 
+def test_workers_that_outlived_sentinel_and_runner_are_ended_by_the_next_start(
+    product: Product,
+) -> None:
+    running = product.run()
+    running.until("celery@.* ready")
+    family = running.family()
+    os.kill(running.main_of(r"sentinel\.py"), signal.SIGKILL)
+    running.end(signal.SIGKILL)
+    left = {pid: name for pid, name in family.items() if "granian" in name}
+    time.sleep(1)
+    assert not all_gone(left), "nothing was left over, so this shows nothing"
+    after = product.run()
+    assert "Ended what a killed run left behind: " in after.until("Serving on")
+    assert product.ask() is not None
+    assert all_gone(family)
+    after.end()
+    assert after.process.returncode == 0
+
+
 def test_interrupted_first_start_is_completed_by_the_next_one(product: Product) -> None:
     shutil.rmtree(product.data)
     running = product.run()
@@ -271,7 +290,8 @@ def test_taken_port_is_said_before_anything_is_started(product: Product) -> None
     with socket.create_server(("127.0.0.1", product.port)):
         code, said = product.run_to_the_end()
     assert code == 1
-    assert f"already listens on port {product.port} of 127.0.0.1" in said
+    expected = f"already listens on port {product.port} of 127.0.0.1 (process {os.getpid()})"
+    assert expected in said
     assert f"PORT={product.port + 1} make run" in said
 
 
@@ -301,3 +321,48 @@ def test_lost_keys_are_said_rather_than_replaced(product: Product) -> None:
     kept.rename(product.data / "local.env")
     assert code == 1
     assert "local.env, with the passwords and keys for it, is missing" in said
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "# only a comment\n", "SECRET_KEY=\n", "\0\1", "CUS_MODE=local\nSECRET_KEY=x\n"]
+)
+def test_emptied_or_partial_keys_are_said_rather_than_replaced(product: Product, kept: str) -> None:
+    path = product.data / "local.env"
+    whole = path.read_text()
+    path.write_text(kept)
+    try:
+        code, said = product.run_to_the_end()
+        assert path.read_text() == kept
+    finally:
+        path.write_text(whole)
+    assert code == 1
+    assert re.search(r"local\.env has lost .*CUS_KEY_HASH_SECRET", said)
+    assert "Put the file back" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "http"])
+def test_impossible_port_is_said(product: Product, port: str) -> None:
+    code, said = Product(product.folder, port).run_to_the_end()  # type: ignore[arg-type]
+    assert code == 2
+    assert "is no port: take one from 1 to 65535" in said or "expected one argument" in said
+    assert "Traceback" not in said
+
+
+def test_file_in_place_of_the_data_folder_is_said(product: Product) -> None:
+    for path in (product.folder / "manage.py", product.folder / "manage.py" / "data"):
+        code, said = product.run_to_the_end(CUS_DATA_DIR=str(path))
+        assert code == 1
+        assert f"{path} can't be the data folder" in said
+        assert "CUS_DATA_DIR=/some/folder make run" in said
+        assert "Traceback" not in said
+
+
+def test_damaged_lock_file_does_not_stop_the_start(product: Product) -> None:
+    (product.data / "run.lock").write_bytes(b"\xff garbage")
+    running = product.run()
+    running.until("Serving on")
+    (product.data / "run.lock").write_bytes(b"\xff garbage")
+    code, said = product.run_to_the_end()
+    assert (code, "already running" in said, "Traceback" in said) == (1, True, False)
+    running.end()

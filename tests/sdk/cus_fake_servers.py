@@ -94,6 +94,7 @@ class CusFakeCollector(CusFakeServer):
         self.largest_batch = 1_000
         self.refuses: set[str] = set()
         self.poison: set[str] = set()
+        self.fails_on: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -109,6 +110,8 @@ class CusFakeCollector(CusFakeServer):
             return 413, cus_error("too_large"), {}
         if any(record["call_id"] in self.poison for record in records):
             return 400, cus_error("malformed"), {}
+        if any(record["call_id"] in self.fails_on for record in records):
+            return 500, cus_error("server_error"), {}
         receipt = self._store(records)
         if self.lose_answers:
             self.lose_answers -= 1

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from aos_sdk import (
     CusReporter,
     CusTokenUsage,
     CusUsageRecord,
+    cus_exit,
     cus_sender,
     generate_call_id,
 )
@@ -217,6 +219,104 @@ def test_a_record_that_no_json_can_hold_is_refused_alone(
     assert "bad" in str(told[0])
 
 
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def _nested(levels: int) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        nested = {"in": nested}
+    return nested
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        CusUsageRecord("bad-\ud800", "gpt-4o"),
+        CusUsageRecord("bad-", "gpt-4o", timestamp=10**27),
+        CusUsageRecord("bad-", Mute()),  # type: ignore[arg-type]
+        CusUsageRecord("bad-", "gpt-4o", error_message=Mute()),  # type: ignore[arg-type]
+        CusUsageRecord("bad-", "gpt-4o", billed_units=_nested(2_000)),
+        CusUsageRecord(Mute(), "gpt-4o"),  # type: ignore[arg-type]
+        "no record at all",
+    ],
+    ids=["surrogate", "timestamp", "model", "error", "depth", "call_id", "no_record"],
+)
+def test_a_record_whose_encoding_fails_in_whatever_way_is_refused_alone(
+    make_reporter: MakeReporter, collector: CusFakeCollector, record: Any
+) -> None:
+    told: list[CusDeliveryError] = []
+    reporter = make_reporter(on_error=told.append)
+    reporter.report(record)
+    ids = _report(reporter, 3)
+    assert reporter.flush(2.0) == 0
+    assert list(collector.stored) == ids
+    assert (reporter.stats.sent, reporter.stats.rejected) == (3, 1)
+    (error,) = told
+    assert isinstance(error, CusRecordRefused)
+    assert error.code == "unencodable"
+    assert error.call_id in ("bad-", "bad-?", "?")
+
+
+def test_a_record_that_the_server_fails_on_is_isolated_and_set_aside(
+    make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cus_sender, "FIRST_ASIDE_SECONDS", 0.2)
+    told: list[CusDeliveryError] = []
+    collector.fails_on.add("call-13")
+    reporter = make_reporter(on_error=told.append)
+    _report(reporter, 40)
+    assert reporter.flush(20.0) == 1
+    assert len(collector.stored) == 39
+    assert (reporter.stats.queued, reporter.stats.rejected) == (1, 0)
+    assert len([error for error in told if "call-13" in str(error)]) == 1
+
+    reporter.report(_record(41))
+    began = time.monotonic()
+    assert reporter.flush(5.0) == 1
+    assert time.monotonic() - began < 1.0, "a flush waited for what was set aside"
+
+    # Twice as long each time, and alone: in a second it is seldom tried again.
+    before = len(collector.batches)
+    time.sleep(1.0)
+    assert 1 <= len(collector.batches) - before <= 4
+    assert all(len(batch) == 1 for batch in collector.batches[before:])
+
+    collector.fails_on.clear()
+    _eventually(lambda: "call-13" in collector.stored)
+    _eventually(lambda: reporter.stats.queued == 0)
+    assert reporter.stats.sent == 41
+
+
+@pytest.mark.parametrize("status", [502, 503, 504, 429])
+def test_a_server_that_is_away_gets_its_batch_whole(
+    make_reporter: MakeReporter, collector: CusFakeCollector, status: int
+) -> None:
+    collector.script.extend([(status, {})] * 7)
+    reporter = make_reporter()
+    _report(reporter, 20)
+    assert reporter.flush(20.0) == 0
+    assert {len(batch) for batch in collector.batches} == {20}
+
+
+def test_a_flush_without_failure_does_not_shorten_a_later_pause(
+    make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter = make_reporter()
+    reporter.report(_record(1))
+    assert reporter.flush(5.0) == 0
+    monkeypatch.setattr(cus_sender, "FIRST_RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(cus_sender, "LONGEST_RETRY_SECONDS", 60.0)
+    collector.script.append((503, {}))
+    reporter.report(_record(2))
+    _eventually(lambda: reporter.stats.retries == 1)
+    time.sleep(0.3)
+    assert len(collector.batches) == 2
+    assert reporter.flush(5.0) == 0
+
+
 @pytest.mark.parametrize("status", [404, 405, 302])
 def test_an_answer_about_the_way_there_costs_no_record(
     make_reporter: MakeReporter, collector: CusFakeCollector, status: int
@@ -342,10 +442,10 @@ for number in range(20):
 """
 
 
-def _run(url: str) -> tuple[float, str]:
+def _run(url: str, program: str = EXITING_PROGRAM) -> tuple[float, str]:
     began = time.monotonic()
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", EXITING_PROGRAM, url],
+        [sys.executable, "-W", "error", "-c", program, url],
         capture_output=True,
         text=True,
         timeout=30,
@@ -364,6 +464,107 @@ def test_a_dead_server_holds_an_exit_up_for_a_second_at_most() -> None:
     seconds, errors = _run("http://127.0.0.1:9")
     assert seconds < 4.0  # an interpreter's start included, on a busy machine
     assert "Traceback" not in errors
+
+
+def test_an_exit_sends_thousands_and_says_once_how_many_are_left(
+    collector: CusFakeCollector,
+) -> None:
+    program = EXITING_PROGRAM.replace("range(20)", "range(5_000)")
+    _, errors = _run(collector.url, program)
+    assert len(collector.stored) == 5_000
+    assert errors == ""
+    assert max(len(batch) for batch in collector.batches) == 1_000
+
+    two_servers = (
+        program
+        + f"""
+other = CusReporter("t:i:aosk_s", "{collector.url}", batch_interval=60.0)
+other.report(CusUsageRecord("other", "gpt-4o"))
+"""
+    )
+    _, errors = _run("http://127.0.0.1:9", two_servers)
+    assert "other" in collector.stored, "one dead server took all of the time"
+    assert errors.count("5000 usage records could not be sent") == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "method"),
+    [
+        ("multiprocessing", "fork"),
+        ("multiprocessing", "spawn"),
+        ("multiprocessing", "forkserver"),
+        ("billiard", "fork"),
+    ],
+)
+def test_a_child_of_multiprocessing_sends_what_waits(
+    collector: CusFakeCollector, tmp_path: Path, package: str, method: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import {package} as multiprocessing, sys, time
+from aos_sdk import CusReporter, CusUsageRecord
+
+def work(url):
+    reporter = CusReporter("t:i:aosk_s", url, batch_interval=60.0)
+    for number in range(20):
+        reporter.report(CusUsageRecord(f"child-{{number}}", "gpt-4o"))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    for url in sys.argv[1:]:
+        began = time.monotonic()
+        child = context.Process(target=work, args=(url,))
+        child.start()
+        child.join()
+    print(time.monotonic() - began)
+""")
+    arguments = [sys.executable, str(program), collector.url, "http://127.0.0.1:9"]
+    run = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    assert len(collector.stored) == 20
+    assert float(run.stdout) < 4.0
+    assert run.stderr.count("20 usage records could not be sent") == 1
+
+
+WAITING_PROGRAM = """
+import signal, sys, time
+from aos_sdk import CusReporter, CusUsageRecord
+HANDLER
+reporter = CusReporter("t:i:aosk_s", sys.argv[1], batch_interval=60.0)
+for number in range(20):
+    reporter.report(CusUsageRecord(f"term-{number}", "gpt-4o"))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def _terminate(url: str, handler: str = "") -> tuple[int, float]:
+    program = WAITING_PROGRAM.replace("HANDLER", handler)
+    arguments = [sys.executable, "-c", program, url]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        began = time.monotonic()
+        process.terminate()
+        return process.wait(30), time.monotonic() - began
+
+
+def test_sigterm_sends_what_waits_and_ends_the_program_as_before(
+    collector: CusFakeCollector,
+) -> None:
+    code, _ = _terminate(collector.url)
+    assert code == -signal.SIGTERM
+    assert len(collector.stored) == 20
+    code, seconds = _terminate("http://127.0.0.1:9")
+    assert code == -signal.SIGTERM
+    assert seconds < 3.0
+
+
+def test_a_program_that_handles_sigterm_keeps_its_handler(collector: CusFakeCollector) -> None:
+    code, _ = _terminate(
+        collector.url, "import os; signal.signal(signal.SIGTERM, lambda *_: os._exit(7))"
+    )
+    assert code == 7
+    assert not collector.stored
 
 
 def test_without_a_key_it_says_so_once_and_is_inert(
@@ -570,10 +771,25 @@ def test_texts_are_cut_to_what_the_wire_takes() -> None:
     assert CusUsageRecord("c", "m", session_id="sk-9876").to_dict()["session_id"] == "sk-9876"
 
 
-@pytest.mark.parametrize("metadata", [{"a": "x" * 20_000}, {"a": object()}, {"a": float("nan")}])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": "x" * 20_000},
+        {"a": object()},
+        {"a": float("nan")},
+        {"a": "\ud800"},
+        _nested(9),
+        _nested(5_000),
+    ],
+)
 def test_metadata_that_cannot_travel_is_replaced_by_a_note(metadata: dict[str, Any]) -> None:
     data = CusUsageRecord("c", "m", metadata=metadata).to_dict()
     assert list(data["metadata"]) == ["metadata_dropped"]
+
+
+def test_metadata_at_its_limits_travels_as_it_is() -> None:
+    for metadata in (_nested(8), {"a": "x" * (16 * 1024 - 8)}, {"a": "ü" * 8_000}):
+        assert CusUsageRecord("c", "m", metadata=metadata).to_dict()["metadata"] == metadata
 
 
 def test_a_timestamp_of_any_kind_goes_out_as_iso_with_a_zone() -> None:
@@ -631,5 +847,5 @@ def test_a_reporter_that_is_dropped_still_delivers(
     CusReporter(KEY, collector.url, batch_interval=0.05).report(_record(1))
     gc.collect()
     _eventually(lambda: collector.stored)
-    for sender in list(cus_sender._senders):
+    for sender in list(cus_exit._senders):
         sender.stop(2.0)

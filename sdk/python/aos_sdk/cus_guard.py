@@ -11,13 +11,17 @@ class never_raise:
     """Swallow and count whatever our own code raises in the block.
 
     Only `CusLimitExceeded` and what is no `Exception` (Ctrl-C, cancellation) come through.
-    It holds no state, so one instance can guard many blocks, nested and in threads.
+    It holds no state, so one instance can guard many blocks, nested and in threads. Where it
+    matters what was swallowed, `tell` is handed the exception.
     """
 
-    __slots__ = ("_count",)
+    __slots__ = ("_count", "_tell")
 
-    def __init__(self, count: Callable[[], object]) -> None:
+    def __init__(
+        self, count: Callable[[], object], *, tell: Callable[[Exception], object] | None = None
+    ) -> None:
         self._count = count
+        self._tell = tell
 
     def __enter__(self) -> None:
         return None
@@ -34,6 +38,8 @@ class never_raise:
             return False
         # Counted, not logged: our log may be captured by the caller.
         self._count()
+        if self._tell is not None:
+            self._tell(error)
         return True
 
 
@@ -41,5 +47,10 @@ def masked_message(message: str) -> str:
     """An error's text, fit for the wire: masked, valid UTF-8, at most 1,000 characters (E9)."""
     # Cut twice: masking a megabyte is slow, and a mask may lengthen the text. The first cut
     # leaves a margin, so that a key which straddles the limit is still seen whole.
-    masked = mask_secrets(message[: 4 * MAX_ERROR_MESSAGE_LENGTH])[:MAX_ERROR_MESSAGE_LENGTH]
-    return masked.encode("utf-8", "replace").decode("utf-8")
+    masked = mask_secrets(message[: 4 * MAX_ERROR_MESSAGE_LENGTH])
+    return plain_text(masked, MAX_ERROR_MESSAGE_LENGTH)
+
+
+def plain_text(text: str, limit: int) -> str:
+    """A text cut to its limit, without lone surrogates, which UTF-8 cannot carry."""
+    return text[:limit].encode("utf-8", "replace").decode("utf-8")

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
 
-from aos_sdk.cus_guard import masked_message
+from aos_sdk.cus_guard import masked_message, plain_text
 from aos_sdk.cus_wire import (
     MAX_AGENT_ID_LENGTH,
     MAX_ERROR_CODE_LENGTH,
     MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
     MAX_MODEL_LENGTH,
     MAX_PROVIDER_LENGTH,
     MAX_SESSION_ID_LENGTH,
@@ -137,7 +138,7 @@ class CusUsageRecord:
     def _texts(self) -> Iterator[tuple[str, str]]:
         for name, limit in _TEXT_LIMITS.items():
             if (text := getattr(self, name)) is not None:
-                yield name, _clean(str(text), limit)
+                yield name, plain_text(str(text), limit)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         for name in _OPTIONAL:
@@ -158,17 +159,28 @@ def _iso(moment: datetime | str | int) -> str:
     return second.replace(microsecond=nanoseconds // 1_000).isoformat()
 
 
-def _clean(text: str, limit: int) -> str:
-    # A lone surrogate, which UTF-8 cannot carry, would spoil the whole batch.
-    return text[:limit].encode("utf-8", "replace").decode("utf-8")
+def encoded_json(value: object) -> bytes:
+    """Compact UTF-8. Raises ValueError for what is no JSON or no UTF-8, a lone surrogate too."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
 def _bounded(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Metadata as it is if JSON can hold it within the limit, else a note in its place (E9)."""
+    """Metadata as it is if it is JSON within the limits, else a note in its place (E9)."""
+    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+        return {"metadata_dropped": f"deeper than {MAX_METADATA_DEPTH} levels"}
     try:
-        text = json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+        size = len(encoded_json(metadata))
+    except (TypeError, ValueError):
         return {"metadata_dropped": "not JSON"}
-    if len(text) > MAX_METADATA_BYTES:
+    if size > MAX_METADATA_BYTES:
         return {"metadata_dropped": f"larger than {MAX_METADATA_BYTES} bytes"}
     return metadata
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    # Stops at the limit, so that a thousand levels, or a circle, exhaust nobody's stack.
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return False
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in value)

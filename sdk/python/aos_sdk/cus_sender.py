@@ -3,19 +3,17 @@
 At-least-once sending under one `call_id`, which the server deduplicates: exactly once in effect.
 """
 
-import atexit
 import contextlib
-import json
 import logging
-import os
 import random
 import threading
 import time
-import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from aos_sdk import cus_exit
 from aos_sdk.cus_buffer import CusBuffer, CusEntry
 from aos_sdk.cus_errors import (
     CusDeliveryDelayed,
@@ -23,10 +21,15 @@ from aos_sdk.cus_errors import (
     CusKeyRefused,
     CusRecordRefused,
 )
-from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_record import CusUsageRecord
-from aos_sdk.cus_transport import CusAnswer, CusTransport
-from aos_sdk.cus_wire import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, CusIngestStatus
+from aos_sdk.cus_guard import never_raise, plain_text
+from aos_sdk.cus_record import CusUsageRecord, encoded_json
+from aos_sdk.cus_transport import CusAnswer, CusReceipt, CusTransport, first_error
+from aos_sdk.cus_wire import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_RECORDS,
+    MAX_CALL_ID_LENGTH,
+    CusIngestStatus,
+)
 
 logger = logging.getLogger("aos_sdk")
 
@@ -35,12 +38,19 @@ LONGEST_RETRY_SECONDS: Final = 30.0
 KEY_RETRY_SECONDS: Final = 60.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 600.0
 SHORTEST_RETRY_AFTER_SECONDS: Final = 0.05
-EXIT_SECONDS: Final = 0.8
+# A batch that the server fails on so often in a row is halved, to find the record at fault; that
+# one, alone, is set aside after so many, so that the others pass.
+FAILURES_BEFORE_HALVING: Final = 3
+FAILURES_BEFORE_SETTING_ASIDE: Final = 5
+FIRST_ASIDE_SECONDS: Final = 60.0
+LONGEST_ASIDE_SECONDS: Final = 3_600.0
 
 # These blame what was sent, so the sender looks for the record at fault. Every other refusal (a
 # 404 from a half-deployed server, a proxy's 405) is about the way there: the records must wait.
 _BLAMES_A_RECORD: Final = frozenset({400, 409, 413, 422})
 _BLAMES_THE_KEY: Final = frozenset({401, 403})
+# The server fell over something, which may be one of our records. 502, 503 and 504 mean "away".
+_FAILED: Final = 500
 
 OnError = Callable[[CusDeliveryError], object]
 
@@ -60,32 +70,6 @@ class CusTally:
         self.faults += 1
 
 
-class _Receipt(NamedTuple):
-    """What a 2xx answer says became of a batch."""
-
-    accepted: int
-    duplicates: int
-    conflicts: int
-    rejected: int
-    results: list[Any]
-
-    @property
-    def total(self) -> int:
-        return self.accepted + self.duplicates + self.conflicts + self.rejected
-
-    @classmethod
-    def read(cls, answer: CusAnswer) -> "_Receipt | None":
-        """None if it is no receipt: a proxy's or a portal's 200 must not pass for storage."""
-        body: Any = answer.json() if 200 <= answer.status < 300 else None
-        if not isinstance(body, dict):
-            return None
-        counts: list[Any] = [body.get(name) for name in cls._fields[:4]]
-        results = body.get("results")
-        if not isinstance(results, list) or not all(type(n) is int and n >= 0 for n in counts):
-            return None
-        return cls(counts[0], counts[1], counts[2], counts[3], results)
-
-
 class _Alarm:
     """Wakes the sender. Ringing takes no lock, as `Event.set` does: a signal handler that reports
     may have interrupted the very thread that was about to ring.
@@ -101,9 +85,33 @@ class _Alarm:
         with contextlib.suppress(RuntimeError):  # it was ringing already
             self._silence.release()
 
-    def wait(self, seconds: float) -> None:
-        """Until it rings, at most so many seconds; it is silent afterwards."""
-        self._silence.acquire(timeout=seconds)
+    def silence(self) -> None:
+        self._silence.acquire(blocking=False)
+
+    def wait(self, seconds: float) -> bool:
+        """Until it rings (True), at most so many seconds; it is silent afterwards."""
+        return self._silence.acquire(timeout=seconds)
+
+
+@dataclass(slots=True)
+class _Part:
+    """Records that go out together, and how often in a row the server failed on them."""
+
+    entries: list[CusEntry]
+    failures: int = 0
+
+    def halves(self) -> "list[_Part]":
+        middle = len(self.entries) // 2
+        return [_Part(self.entries[:middle]), _Part(self.entries[middle:])]
+
+
+@dataclass(slots=True)
+class _Aside:
+    """A record on which the server fails: it goes out alone, less and less often."""
+
+    entry: CusEntry
+    delay_seconds: float
+    due: float
 
 
 class CusSender:
@@ -123,19 +131,22 @@ class CusSender:
         self._on_error = on_error
         self.set_pace(batch_size, batch_interval)
         self._begin()
-        _senders.add(self)
+        cus_exit.look_after(self)
 
     def _begin(self) -> None:
         self.tally = CusTally()
         self.guard = never_raise(count=self.tally.count_fault)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._wake = _Alarm()
-        self._hurry = threading.Event()
-        self._stop = threading.Event()
+        self._stopping = False
+        # There is something to send / somebody waits for it: go on, even in a pause after a failure.
+        self._work = _Alarm()
+        self._haste = _Alarm()
         self._settled = threading.Condition()
         self._settled_count = 0
         self._failures = 0
+        # By `id` of the entry, which the buffer still holds as taken.
+        self._aside: dict[int, _Aside] = {}
 
     def set_pace(self, batch_size: int, batch_interval: float) -> None:
         """Send every `batch_size` records (1 to 1,000), at the latest after `batch_interval` s."""
@@ -146,37 +157,49 @@ class CusSender:
         """Take one record over. Costs its caller a microsecond or two."""
         waiting = self.buffer.append(record)
         # The thread is woken once a batch, never once a record: waking costs more than all else.
-        if waiting >= self.batch_size and self._wake.is_silent():
-            self._wake.ring()
+        if waiting >= self.batch_size and self._work.is_silent():
+            self._work.ring()
         if self._thread is None:
             self._start()
 
     def flush(self, timeout: float) -> int:
-        """Send what waits now; say how many records are left, at the latest after `timeout` s."""
-        mine = len(self.buffer)
-        if not mine or threading.current_thread() is self._thread:
-            return mine
-        if self._thread is None:
-            self._start()
+        """Send what waits now; say how many records are left, at the latest after `timeout` s.
+
+        Records that were set aside are not waited for.
+        """
+        mine = len(self.buffer) - len(self._aside)
+        if mine <= 0 or threading.current_thread() is self._thread:
+            return len(self.buffer)
         goal = self._settled_count + mine
-        self._hurry.set()
-        self._wake.ring()
+        self._go()
         with self._settled:
             self._settled.wait_for(lambda: self._has_settled(goal), max(timeout, 0.0))
         return len(self.buffer)
 
     def _has_settled(self, goal: int) -> bool:
         # Under steady traffic the buffer may never be seen empty; what was there is gone by then.
-        return self._settled_count >= goal or not len(self.buffer)
+        return self._settled_count >= goal or len(self.buffer) <= len(self._aside)
+
+    def hurry_up(self) -> None:
+        """Send what waits now, in batches as large as can be, without waiting for it."""
+        self.batch_size = MAX_BATCH_RECORDS
+        if len(self.buffer):
+            self._go()
+
+    def _go(self) -> None:
+        if self._thread is None:
+            self._start()
+        self._work.ring()
+        self._haste.ring()
 
     def stop(self, timeout: float) -> int:
         """Flush, then end the thread; a later record starts it anew. Says how many are left."""
         deadline = time.monotonic() + timeout
         left = self.flush(timeout)
         thread = self._thread
-        self._stop.set()
-        self._hurry.set()
-        self._wake.ring()
+        self._stopping = True
+        self._work.ring()
+        self._haste.ring()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(deadline - time.monotonic(), 0.0))
         return left
@@ -192,7 +215,7 @@ class CusSender:
             return  # another thread is at it, or the code that this one has interrupted
         try:
             if self._thread is None:
-                self._stop.clear()
+                self._stopping = False
                 thread = threading.Thread(target=self._run, name="aos-sdk-sender", daemon=True)
                 self._thread = thread
                 thread.start()
@@ -201,67 +224,82 @@ class CusSender:
             raise
         finally:
             self._starting.release()
+        cus_exit.prepare_exit()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait(self.batch_interval)
-            with self.guard:
-                self._drain()
-        self._transport.close()
-        self._thread = None
+        try:
+            while not self._stopping:
+                self._work.wait(self.batch_interval)
+                with self.guard:
+                    self._drain()
+            self._transport.close()
+        finally:
+            self._thread = None
 
     def _drain(self) -> None:
-        while not self._stop.is_set():
-            entries = self.buffer.take(self.batch_size)
+        while not self._stopping:
+            self._retry_set_aside()
+            taken = self.buffer.take(self.batch_size + len(self._aside))
+            entries = [entry for entry in taken if id(entry) not in self._aside]
             if not entries:
                 return
-            self._deliver(entries)
+            self._deliver(_Part(entries))
 
-    def _deliver(self, entries: list[CusEntry]) -> None:
-        """Send a batch until every record of it is settled, in parts where the server asks."""
-        parts = [entries]
-        while parts and not self._stop.is_set():
-            parts += reversed(self._attempt(parts.pop()))
+    def _deliver(self, whole: _Part) -> None:
+        """Send a batch until every record of it is settled, in parts where the server asks.
 
-    def _attempt(self, part: list[CusEntry]) -> list[list[CusEntry]]:
+        What has to go out again lets the other parts go first.
+        """
+        parts = deque([whole])
+        while parts and not self._stopping:
+            parts += self._attempt(parts.popleft())
+
+    def _attempt(self, part: _Part) -> list[_Part]:
         """Send one part; return what of it is to be sent again."""
-        part, body = self._encode(part)
-        if not part:
+        body = self._encode(part)
+        if not part.entries:
             return []
-        if len(body) > MAX_BATCH_BYTES and len(part) > 1:
-            return _halves(part)
+        if len(body) > MAX_BATCH_BYTES and len(part.entries) > 1:
+            return part.halves()
         answer = self._transport.post_batch(body)
-        if self._stored(part, answer):
+        if self._stored(part.entries, answer):
             return []
         if answer.status in _BLAMES_A_RECORD:
             return self._narrow(part, answer)
+        if answer.status == _FAILED and answer.retry_after_seconds is None:
+            return self._isolate(part, answer)
+        part.failures = 0
         self._wait_after(answer)
         return [part]
 
-    def _encode(self, part: list[CusEntry]) -> tuple[list[CusEntry], bytes]:
-        """The body of a batch. A record that no JSON can hold is refused here, alone."""
+    def _encode(self, part: _Part) -> bytes:
+        """The body of a batch. A record that cannot be encoded is refused here, alone."""
         good: list[CusEntry] = []
-        texts: list[str] = []
-        for entry in part:
-            try:
+        texts: list[bytes] = []
+        errors: list[Exception] = []
+        # It is no fault of ours, so it is counted as refused and not as a fault.
+        guard = never_raise(count=int, tell=errors.append)
+        for entry in part.entries:
+            errors.clear()
+            with guard:
                 texts.append(_record_json(entry))
-            except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
-                self._refuse(entry, "unencodable", f"{type(error).__name__} while encoding", "")
-            else:
                 good.append(entry)
-        return good, f'{{"records":[{",".join(texts)}]}}'.encode()
+            for error in errors:
+                self._refuse(entry, "unencodable", f"{type(error).__name__} while encoding", "")
+        part.entries = good
+        return b'{"records":[%b]}' % b",".join(texts)
 
-    def _stored(self, part: list[CusEntry], answer: CusAnswer) -> bool:
+    def _stored(self, entries: list[CusEntry], answer: CusAnswer) -> bool:
         """Take a receipt in. One that does not account for every record is none."""
-        receipt = _Receipt.read(answer)
-        if receipt is None or receipt.total != len(part):
+        receipt = CusReceipt.read(answer)
+        if receipt is None or receipt.total != len(entries):
             return False
         self.tally.sent += receipt.accepted
         self.tally.duplicates += receipt.duplicates
         self.tally.conflicts += receipt.conflicts
         self.tally.rejected += receipt.rejected
         self._recover()
-        self._settle(part)
+        self._settle(entries)
         for result in receipt.results:
             with self.guard:
                 self._report_result(result)
@@ -273,49 +311,98 @@ class CusSender:
         words = (str(result.get(name) or "") for name in ("code", "detail", "attr"))
         self._tell(CusRecordRefused(str(result["call_id"]), str(result["status"]), *words))
 
-    def _narrow(self, part: list[CusEntry], answer: CusAnswer) -> list[list[CusEntry]]:
+    def _narrow(self, part: _Part, answer: CusAnswer) -> list[_Part]:
         """Halve a refused batch, so that one bad record does not hold up the others."""
         self._recover()
-        if len(part) > 1:
-            return _halves(part)
-        self._refuse(part[0], *_first_error(answer))
+        if len(part.entries) > 1:
+            return part.halves()
+        self._refuse(part.entries[0], *first_error(answer))
         return []
 
     def _refuse(self, entry: CusEntry, code: str, detail: str, attr: str) -> None:
         self.tally.rejected += 1
         self._settle([entry])
-        call_id = str(entry[2].call_id)
+        call_id = self._name_of(entry)
         self._tell(CusRecordRefused(call_id, CusIngestStatus.REJECTED, code, detail, attr))
+
+    def _name_of(self, entry: CusEntry) -> str:
+        with self.guard:
+            return plain_text(str(entry[2].call_id), MAX_CALL_ID_LENGTH)
+        return "?"
 
     def _settle(self, entries: list[CusEntry]) -> None:
         self.buffer.settle(entries)
         with self._settled:
-            self._settled_count += len(entries)
+            asides = [self._aside.pop(id(entry), None) for entry in entries]
+            self._settled_count += asides.count(None)
             self._settled.notify_all()
 
+    def _isolate(self, part: _Part, answer: CusAnswer) -> list[_Part]:
+        """Look for the record that the server fails on, if it is one, and set it aside."""
+        part.failures += 1
+        if id(part.entries[0]) in self._aside:
+            self._set_aside(part.entries[0], answer)
+            return []
+        self._wait_after(answer)
+        if len(part.entries) > 1:
+            return part.halves() if part.failures >= FAILURES_BEFORE_HALVING else [part]
+        if part.failures < FAILURES_BEFORE_SETTING_ASIDE:
+            return [part]
+        self._set_aside(part.entries[0], answer)
+        return []
+
+    def _set_aside(self, entry: CusEntry, answer: CusAnswer) -> None:
+        former = self._aside.get(id(entry))
+        delay = FIRST_ASIDE_SECONDS
+        if former:
+            self.tally.retries += 1
+            delay = min(former.delay_seconds * 2, LONGEST_ASIDE_SECONDS)
+        else:
+            self._complain(
+                f"the server fails on usage record {self._name_of(entry)} ({answer.reason}); "
+                "it is kept and sent again later, after the others"
+            )
+        with self._settled:
+            self._aside[id(entry)] = _Aside(entry, delay, time.monotonic() + delay)
+            self._settled.notify_all()
+
+    def _retry_set_aside(self) -> None:
+        now = time.monotonic()
+        for aside in [aside for aside in self._aside.values() if aside.due <= now]:
+            self._deliver(_Part([aside.entry]))
+
     def _wait_after(self, answer: CusAnswer) -> None:
-        """Pause before the same batch goes out again: records stay ours until they are stored."""
+        """Pause before the next request: records stay ours until they are stored."""
         self.tally.retries += 1
         self._failures += 1
         if self._failures == 1:
             self._announce(answer)
         if answer.status in _BLAMES_THE_KEY:
-            self._stop.wait(KEY_RETRY_SECONDS)
+            self._pause(KEY_RETRY_SECONDS)
         elif answer.retry_after_seconds is not None:
-            self._stop.wait(_spread_retry_after(answer.retry_after_seconds))
+            self._pause(_spread_retry_after(answer.retry_after_seconds))
         else:
             # Only a wait that nobody asked for may be cut short, and by `flush` alone.
-            self._hurry.wait(_backoff_seconds(self._failures))
-            self._hurry.clear()
+            self._pause(_backoff_seconds(self._failures), until_haste=True)
+
+    def _pause(self, seconds: float, *, until_haste: bool = False) -> None:
+        # Whoever was in haste before has had an attempt since.
+        self._haste.silence()
+        deadline = time.monotonic() + seconds
+        while not self._stopping and (left := deadline - time.monotonic()) > 0:
+            if self._haste.wait(left) and until_haste:
+                return
 
     def _announce(self, answer: CusAnswer) -> None:
+        # Once an outage: a log line an attempt would fill the host's disk.
         if answer.status in _BLAMES_THE_KEY:
             message = f"the server refuses the integration key ({answer.reason}); records are kept"
-            self._tell(CusKeyRefused(message))
+            self._complain(message, CusKeyRefused)
         else:
-            message = f"telemetry is delayed ({answer.reason}); it is kept and sent later"
-            self._tell(CusDeliveryDelayed(message))
-        # Once an outage: a log line an attempt would fill the host's disk.
+            self._complain(f"telemetry is delayed ({answer.reason}); it is kept and sent later")
+
+    def _complain(self, message: str, kind: type[CusDeliveryError] = CusDeliveryDelayed) -> None:
+        self._tell(kind(message))
         logger.warning("%s", message)
 
     def _recover(self) -> None:
@@ -330,27 +417,12 @@ class CusSender:
             self._on_error(error)
 
 
-def _record_json(entry: CusEntry) -> str:
+def _record_json(entry: CusEntry) -> bytes:
     process_id, number, record = entry
     data = record.to_dict()
     data["process_id"] = process_id
     data["sequence"] = number
-    return json.dumps(data, separators=(",", ":"), allow_nan=False)
-
-
-def _halves(part: list[CusEntry]) -> list[list[CusEntry]]:
-    middle = len(part) // 2
-    return [part[:middle], part[middle:]]
-
-
-def _first_error(answer: CusAnswer) -> tuple[str, str, str]:
-    """Code, detail and attr of an error answer, whatever a proxy may have put in its place."""
-    problem = answer.json()
-    errors = problem.get("errors") if isinstance(problem, dict) else None
-    if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
-        return (f"http_{answer.status}", answer.reason, "")
-    code, detail, attr = (str(errors[0].get(name) or "") for name in ("code", "detail", "attr"))
-    return code, detail, attr
+    return encoded_json(data)
 
 
 def _backoff_seconds(failures: int) -> float:
@@ -363,24 +435,3 @@ def _backoff_seconds(failures: int) -> float:
 def _spread_retry_after(seconds: float) -> float:
     wanted = min(max(seconds, SHORTEST_RETRY_AFTER_SECONDS), LONGEST_RETRY_AFTER_SECONDS)
     return wanted * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
-
-
-_senders: "weakref.WeakSet[CusSender]" = weakref.WeakSet()
-
-
-def _restart_all_in_child() -> None:
-    for sender in list(_senders):
-        sender.restart_in_child()
-
-
-@atexit.register
-def _stop_all_at_exit() -> None:
-    """Send what waits, all reporters within one deadline: a dead server must not hold up an exit."""
-    deadline = time.monotonic() + EXIT_SECONDS
-    for sender in list(_senders):
-        with sender.guard:
-            sender.stop(max(deadline - time.monotonic(), 0.0))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_all_in_child)

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aos_sdk import __version__
 from aos_sdk.cus_connection import CusConnection
@@ -39,6 +39,42 @@ class CusAnswer:
             return None
 
 
+class CusReceipt(NamedTuple):
+    """What a 2xx answer says became of a batch."""
+
+    accepted: int
+    duplicates: int
+    conflicts: int
+    rejected: int
+    results: list[Any]
+
+    @property
+    def total(self) -> int:
+        return self.accepted + self.duplicates + self.conflicts + self.rejected
+
+    @classmethod
+    def read(cls, answer: CusAnswer) -> "CusReceipt | None":
+        """None if it is no receipt: a proxy's or a portal's 200 must not pass for storage."""
+        body: Any = answer.json() if 200 <= answer.status < 300 else None
+        if not isinstance(body, dict):
+            return None
+        counts: list[Any] = [body.get(name) for name in cls._fields[:4]]
+        results = body.get("results")
+        if not isinstance(results, list) or not all(type(n) is int and n >= 0 for n in counts):
+            return None
+        return cls(counts[0], counts[1], counts[2], counts[3], results)
+
+
+def first_error(answer: CusAnswer) -> tuple[str, str, str]:
+    """Code, detail and attr of an error answer, whatever a proxy may have put in its place."""
+    problem = answer.json()
+    errors = problem.get("errors") if isinstance(problem, dict) else None
+    if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
+        return (f"http_{answer.status}", answer.reason, "")
+    code, detail, attr = (str(errors[0].get(name) or "") for name in ("code", "detail", "attr"))
+    return code, detail, attr
+
+
 class CusTransport:
     """Posts batches; every network failure becomes an answer with status 0."""
 
@@ -52,14 +88,14 @@ class CusTransport:
         """Send one encoded batch and wait for the answer, at most the timeout."""
         import urllib3
 
-        if self._pool is None:
-            self._pool = self._open()
         headers = {
             INTEGRATION_KEY_HEADER: self._key.header_value,
             "Content-Type": "application/json",
             "User-Agent": f"aos-sdk-python/{__version__}",
         }
         try:
+            if self._pool is None:
+                self._pool = self._open()
             response = self._pool.request(
                 "POST",
                 self._url,

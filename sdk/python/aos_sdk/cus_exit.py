@@ -1,0 +1,101 @@
+"""The end of a program: what waits in memory is sent while there is still a second to do it.
+
+An interpreter that exits asks `atexit`; a child of multiprocessing asks only its own finalizers;
+SIGTERM asks nobody, unless somebody listens. `os._exit` and SIGKILL cannot be heard.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from aos_sdk.cus_sender import CusSender
+
+logger = logging.getLogger("aos_sdk")
+
+EXIT_SECONDS: Final = 0.8
+# After the finalizers of the program, which may still report.
+_LAST: Final = -1_000
+
+_senders: "weakref.WeakSet[CusSender]" = weakref.WeakSet()
+# The process whose multiprocessing finalizer is ours: a fork has the number, and not the finalizer.
+_finalized_in: int | None = None
+
+
+def look_after(sender: "CusSender") -> None:
+    """Send what waits in this sender before the process ends, and begin it anew in a fork."""
+    _senders.add(sender)
+    _listen_for_sigterm()
+
+
+def prepare_exit() -> None:
+    """What each process has to do for itself. Called when a sender starts its thread."""
+    _listen_for_sigterm()
+    _finalize_child()
+
+
+@atexit.register
+def send_what_waits() -> None:
+    """All senders at once, within one deadline: a dead server must not hold up an exit."""
+    deadline = time.monotonic() + EXIT_SECONDS
+    senders = list(_senders)
+    for sender in senders:
+        with sender.guard:
+            sender.hurry_up()
+    for sender in senders:
+        with sender.guard:
+            sender.stop(max(deadline - time.monotonic(), 0.0))
+    if left := sum(len(sender.buffer) for sender in senders):
+        logger.warning(
+            "%d usage records could not be sent before the program ended, and are lost", left
+        )
+
+
+def _listen_for_sigterm() -> None:
+    # Whoever handles SIGTERM already knows how this program ends, and we stay out of it.
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        with contextlib.suppress(ValueError):  # a subinterpreter may not
+            signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    """Send, then die of the signal, as the parent process expects to see it."""
+    try:
+        send_what_waits()
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _finalize_child() -> None:
+    """A forked child of multiprocessing (or Celery) leaves by `os._exit`, which skips `atexit`."""
+    global _finalized_in
+    # Whoever is such a child has imported it; nobody else pays for the import.
+    package, util = sys.modules.get("multiprocessing"), sys.modules.get("multiprocessing.util")
+    if package is None or util is None or _finalized_in == os.getpid():
+        return
+    # A spawned child runs an interpreter of its own, which comes to `atexit`.
+    is_spawned = package.get_start_method(allow_none=True) == "spawn"
+    # Celery's workers have a name in it, but no parent.
+    if package.current_process().name != "MainProcess" and not is_spawned:
+        _finalized_in = os.getpid()
+        util.Finalize(None, send_what_waits, exitpriority=_LAST)
+
+
+def _restart_all_in_child() -> None:
+    for sender in list(_senders):
+        sender.restart_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_all_in_child)
