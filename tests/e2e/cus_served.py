@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from django.db import connections
 
 from tests.conftest import ROOT
+from tests.cus_ports import free_port
 
 _START_SECONDS = 30
 
@@ -22,9 +22,7 @@ class ServedProduct:
     """granian, as `make run` starts it, on a port of its own. `kill` is `kill -9`."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from aos_project.cus_embedded.process import wait_for
+from tests.cus_ports import free_port
 
 SOURCE = Path(__file__).resolve().parents[2] / "aos_project"
 STAND_IN = {
@@ -174,9 +175,7 @@ def stand_in() -> Iterator[Product]:
     for name in ("cus_runner.py", "cus_supervisor.py"):
         shutil.copy(SOURCE / name, folder / "aos_project")
     shutil.copytree(SOURCE / "cus_embedded", folder / "aos_project/cus_embedded")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    yield Product(folder, port)
+    yield Product(folder, free_port())
     shutil.rmtree(folder)
 
 
