@@ -19,6 +19,10 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 # How long a request waits for a connection before it is told to come back.
 _WAIT_SECONDS = 5.0
 _IDLE_SECONDS = 300.0
+# Our statements look things up by key, whatever is in a batch and however large the tables are.
+# So they are planned once a connection, not once a batch (for a small one that takes longer
+# than all the rest), and never to read a table whole because it was empty at the time.
+_PLANNING = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 
 _pools: dict[int, ConnectionPool[Any]] = {}
 _opening = threading.Lock()
@@ -59,9 +63,7 @@ def _open_pool() -> ConnectionPool[Any]:
     # Django's own needs; a bare connection decodes and prepares by psycopg's defaults.
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
-    # Our statements' plans do not depend on what is in a batch: planned once a connection,
-    # not once a batch, which for a small one takes longer than all the rest.
-    parameters["options"] = f"{parameters.get('options', '')} -c plan_cache_mode=force_generic_plan"
+    parameters["options"] = f"{parameters.get('options', '')} {_PLANNING}"
     return ConnectionPool(
         kwargs={**parameters, "autocommit": True},
         min_size=1,

@@ -23,15 +23,22 @@ class UsageSums:
 _SUMS_OF_CALLS = """
 SELECT count(*), coalesce(sum(tokens_in), 0)::bigint, coalesce(sum(tokens_out), 0)::bigint,
     coalesce(sum(cost_cents), 0)::bigint, coalesce(sum(cost_microcents), 0)::bigint
-FROM cus_call_ledger AS ledger JOIN cus_llm_usage AS usage ON
-    (usage.tenant_id, usage.created_at, usage.id)
-    = (ledger.tenant_id, ledger.usage_created_at, ledger.usage_id)
-WHERE ledger.tenant_id = %s AND ledger.call_hash = ANY(%s)
+FROM unnest(%(hashes)s::uuid[]) AS wanted(call_hash)
+CROSS JOIN LATERAL (
+    SELECT * FROM cus_call_ledger
+    WHERE tenant_id = %(tenant)s AND call_hash = wanted.call_hash LIMIT 1
+) AS ledger
+CROSS JOIN LATERAL (
+    SELECT * FROM cus_llm_usage
+    WHERE tenant_id = %(tenant)s AND created_at = ledger.usage_created_at
+        AND id = ledger.usage_id LIMIT 1
+) AS usage
 """
 
 
 def sums_of_calls(tenant_id: uuid.UUID, call_ids: Sequence[str]) -> UsageSums:
     """What is stored under these call ids of a tenant."""
     with connection.cursor() as cursor:
-        cursor.execute(_SUMS_OF_CALLS, [tenant_id, [hash_call_id(name) for name in call_ids]])
+        hashes = [hash_call_id(name) for name in call_ids]
+        cursor.execute(_SUMS_OF_CALLS, {"tenant": tenant_id, "hashes": hashes})
         return UsageSums(*cursor.fetchone())

@@ -248,11 +248,19 @@ WITH sent AS MATERIALIZED (
 SELECT call_hash FROM fresh
 """  # noqa: S608  (the names are this module's and the models' own)
 
+# Key by key: a join would be planned by what the planner believes of the tables, and while
+# they grow faster than they are analysed it believes that reading them whole is cheap.
 _KNOWN = f"""
 SELECT ledger.call_hash, ledger.content_hash, ledger.usage_id,
     {", ".join(f"usage.{name}" for name in _USAGE_COLUMNS)}
-FROM cus_call_ledger AS ledger LEFT JOIN cus_llm_usage AS usage ON
-    (usage.tenant_id, usage.created_at, usage.id)
-    = (ledger.tenant_id, ledger.usage_created_at, ledger.usage_id)
-WHERE ledger.tenant_id = %(tenant)s AND ledger.call_hash = ANY(%(hashes)s)
+FROM unnest(%(hashes)s::uuid[]) AS wanted(call_hash)
+CROSS JOIN LATERAL (
+    SELECT * FROM cus_call_ledger
+    WHERE tenant_id = %(tenant)s AND call_hash = wanted.call_hash LIMIT 1
+) AS ledger
+LEFT JOIN LATERAL (
+    SELECT * FROM cus_llm_usage
+    WHERE tenant_id = %(tenant)s AND created_at = ledger.usage_created_at
+        AND id = ledger.usage_id LIMIT 1
+) AS usage ON true
 """  # noqa: S608

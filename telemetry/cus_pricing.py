@@ -188,7 +188,8 @@ def keep_prices(prices: Iterable[AppliedPrice]) -> None:
                 version=price.version,
                 data=dict(price.pricing.data),
             )
-            for price in new.values()
+            # In the order of their key, so that two processes can't deadlock.
+            for _, price in sorted(new.items())
         ),
         ignore_conflicts=True,
     )
