@@ -136,7 +136,8 @@ class HostileDelivery:
     ) -> None:
         if status != "rejected":
             self.result.find(f"{status}, though {faults} can't be counted: {_short(record.raw)}")
-        elif attr not in faults:
+            return
+        if attr not in faults:
             self.result.find(f"{attr} is blamed for {faults}: {_short(record.raw)}")
         if said is None:
             return
