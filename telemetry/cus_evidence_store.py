@@ -158,6 +158,7 @@ _SUMMED = (
     "tokens_out",
     "tokens_cached",
     "tokens_cache_write",
+    "tokens_cache_write_1h",
     "tokens_reasoning",
     "tokens_audio_in",
     "tokens_audio_out",

@@ -208,6 +208,7 @@ class CusUsageSums(models.Model):
     tokens_out = models.BigIntegerField(db_default=0)
     tokens_cached = models.BigIntegerField(db_default=0)
     tokens_cache_write = models.BigIntegerField(db_default=0)
+    tokens_cache_write_1h = models.BigIntegerField(db_default=0)
     tokens_reasoning = models.BigIntegerField(db_default=0)
     tokens_audio_in = models.BigIntegerField(db_default=0)
     tokens_audio_out = models.BigIntegerField(db_default=0)

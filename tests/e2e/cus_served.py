@@ -1,5 +1,6 @@
 """The product as a customer's program meets it: a web server process on the tests' database."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,44 +8,67 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from django.db import connections
 
-from tests.conftest import ROOT
 from tests.cus_ports import free_port
 
+ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 30
 
 
 class ServedProduct:
-    """granian, as `make run` starts it, on a port of its own. `kill` is `kill -9`."""
+    """granian, as `make run` starts it, on a port of its own. `kill` is `kill -9`.
 
-    def __init__(self) -> None:
+    `environment` says on what it runs, if not on the tests' database.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = environment
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Serve, and wait until it answers."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Begin to serve."""
         command = ["-m", "granian", "--interface", "wsgi", "--workers", "1"]
         command += ["--blocking-threads", "4", "--workers-kill-timeout", "5"]
         command += ["--port", str(self.port), "aos_project.wsgi:application"]
         self._process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
-            env=os.environ | {"DATABASE_URL": _test_database_url()},
+            env=os.environ | (self._environment or {"DATABASE_URL": _test_database_url()}),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._wait_until_ready()
+
+    @property
+    def pid(self) -> int:
+        """Of the server itself, which leads the process group of its workers."""
+        assert self._process
+        return self._process.pid
+
+    def kill_worker(self) -> None:
+        """`kill -9` of the process that answers requests, not of the one that started it."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
 
     def kill(self) -> None:
         """End the server and its workers at once, whatever they are doing."""
         assert self._process
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def __enter__(self) -> "ServedProduct":
@@ -59,7 +83,8 @@ class ServedProduct:
     ) -> None:
         self.kill()
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Return once it answers that it is ready."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             try:

@@ -1,0 +1,227 @@
+"""The product on servers of its own that may be killed: a PostgreSQL that syncs, and granian.
+
+What a campaign knows of it is HTTP and SQL. Start and restart from the main thread: the
+kernel ends a server whose starting thread is gone.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import psycopg
+
+from aos_project.cus_embedded import Postgres, Valkey, throw_away_home
+from aos_project.cus_embedded.passwords import product_secrets
+from aos_project.cus_embedded.process import launch, stop, wait_for
+from aos_project.cus_embedded.sentinel import Sentinel
+from aos_project.cus_embedded.throw_away import running
+from tests.e2e.cus_served import ROOT, ServedProduct
+
+_START_SECONDS = 60.0
+_ANSWER_SECONDS = 40.0
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the product said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError if it is none."""
+        return json.loads(self.body)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is a JSON object and says so."""
+        if not self.headers.get("content-type", "").startswith("application/json"):
+            return False
+        try:
+            return isinstance(self.json(), dict)
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.body[:300]!r}"
+
+
+class Door:
+    """A connection of one program to one web server, with its SDK key."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
+        self._key = key
+        self._connection: http.client.HTTPConnection | None = None
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        """Raises OSError or HTTPException where there was no answer."""
+        try:
+            connection = self._send(path, body, headers or {})
+            response = connection.getresponse()
+            said = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, said, response.read())
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+
+    def abandon(self, path: str, body: bytes, sent: float) -> None:
+        """Send that part of a request, and leave without waiting for the answer."""
+        try:
+            connection = self._send(path, body[: int(len(body) * sent)], {}, len(body))
+            connection.close()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+    def _send(
+        self, path: str, body: bytes, headers: Mapping[str, str], length: int | None = None
+    ) -> http.client.HTTPConnection:
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection(
+                "127.0.0.1", self._port, timeout=_ANSWER_SECONDS
+            )
+        own = {
+            "X-CUS-Integration-Key": self._key,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body) if length is None else length),
+        }
+        self._connection.request("POST", path, body, {**own, **headers})
+        return self._connection
+
+
+class RealProduct:
+    """PostgreSQL with fsync on, Valkey, and web servers; all of it gone afterwards."""
+
+    def __init__(self, *, web_servers: int = 2) -> None:
+        self._stack = ExitStack()
+        self._home = throw_away_home()
+        self._postgres = Postgres(self._home)
+        self._web_servers = web_servers
+        self.environment: dict[str, str] = {}
+        self.webs: list[ServedProduct] = []
+
+    def __enter__(self) -> "RealProduct":
+        with ExitStack() as stack:
+            self._sentinel = self._watch_folders(stack)
+            self._start_servers(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def make_keys(self, tenants: int = 1, integrations: int = 1) -> list[list[str]]:
+        """SDK keys of new integrations, a list for each new tenant."""
+        program = [sys.executable, "-m", "tests.trust.cus_make_keys"]
+        done = subprocess.run(
+            [*program, str(tenants), str(integrations)],
+            cwd=ROOT,
+            env=os.environ | self.environment,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        keys: list[list[str]] = json.loads(done.stdout)
+        return keys
+
+    def door(self, number: int, key: str) -> Door:
+        """To a web server; one number leads to one server."""
+        return Door(self.webs[number % len(self.webs)].port, key)
+
+    def connect(self) -> "psycopg.Connection[Row]":
+        """To the database, past all privileges. Raises psycopg.OperationalError."""
+        url = self._postgres.url("superuser", "cus")
+        return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+    def kill_database(self) -> None:
+        """`kill -9` of the postmaster; what it had not synced is lost."""
+        os.kill(self._database.pid, signal.SIGKILL)
+        self._database.wait()
+        self._sentinel.forget_group(self._database.pid)
+
+    def start_database(self) -> None:
+        """Start it, and wait until it has recovered what a kill interrupted."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._try_to_start_database():
+            # It refuses for as long as a process of the killed one holds its memory.
+            assert time.monotonic() < deadline, self._postgres.log.read_text()[-2000:]
+            time.sleep(0.2)
+
+    def restart_web(self, number: int) -> None:
+        """What whoever supervises a dead web server does."""
+        web = self.webs[number]
+        self._sentinel.forget_group(web.pid)
+        web.kill()
+        web.start()
+        self._sentinel.watch_group(web.pid)
+
+    def _watch_folders(self, stack: ExitStack) -> Sentinel:
+        sentinel = Sentinel()
+        stack.callback(sentinel.close)
+        for folder in (self._home.folder, self._home.sockets):
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            sentinel.watch_folder(folder)
+        return sentinel
+
+    def _start_servers(self, stack: ExitStack) -> None:
+        self.start_database()
+        stack.callback(self._stop_database)
+        valkey = Valkey(self._home)
+        stack.enter_context(running(valkey, self._sentinel))
+        self.environment = product_secrets() | {
+            "CUS_MODE": "local",
+            "CUS_DATA_DIR": str(self._home.folder),
+            "CUS_ENV_FILE": os.devnull,
+            "LOG_LEVEL": "CRITICAL",
+            **self._postgres.environment(),
+            **valkey.environment(),
+        }
+        self.make_keys(0, 0)  # which migrates
+        for _ in range(self._web_servers):
+            web = ServedProduct(self.environment)
+            web.launch()
+            stack.callback(web.kill)
+            self._sentinel.watch_group(web.pid)
+            self.webs.append(web)
+        for web in self.webs:
+            web.wait_until_ready()
+
+    def _try_to_start_database(self) -> bool:
+        self._postgres.prepare()
+        with self._postgres.log.open("ab") as log:
+            child = launch(self._postgres.program, log)
+        self._sentinel.watch_group(child.pid)
+        wait_for(lambda: child.poll() is not None or self._postgres.ready(), _START_SECONDS)
+        if child.poll() is not None:
+            self._sentinel.forget_group(child.pid)
+            return False
+        self._database = child
+        return True
+
+    def _stop_database(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            stop(self._postgres.program, self._database)
+        self._sentinel.forget_group(self._database.pid)
