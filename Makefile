@@ -7,10 +7,10 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check demo lock clean runtime development
+.PHONY: help run test check bench bench-peers demo lock clean runtime development
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: runtime ## Install what is missing and serve the product (HOST=, PORT=8001)
 	@# make itself may be killed: the product must not stay behind.
@@ -24,6 +24,12 @@ test: development ## Run the tests, each run on servers of its own (ARGS='-k bud
 
 check: development ## Lint, types, import contracts, migrations, deployment checks
 	@exec $(PYTHON) -m aos_project.cus_embedded exec -- bin/check
+
+bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
+	@exec $(PYTHON) -m benchmarks $(ARGS)
+
+bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, which it installs
+	@exec $(PYTHON) -m benchmarks --peers $(ARGS)
 
 lock: development ## Pin what pyproject.toml asks for (existing pins stay)
 	@$(PYTHON) -m pip install -q --disable-pip-version-check uv
