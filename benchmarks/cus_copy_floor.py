@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connections
+from django.db import connection, connections
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -55,16 +55,16 @@ def copy_text(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def copy_in(database: str, text: bytes) -> None:
+def copy_in(text: bytes) -> None:
     """One COPY, committed when this returns."""
-    with connections[database].cursor() as cursor, cursor.copy(_COPY) as copy:
+    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         copy.write(text)
 
 
-def copy_rows(database: str, tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> None:
+def copy_rows(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> None:
     """The same from the rows themselves, which psycopg encodes."""
     made_at = (tenant_id, datetime.now(UTC))
-    with connections[database].cursor() as cursor, cursor.copy(_COPY) as copy:
+    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         for row in rows:
             copy.write_row((*made_at, *(_value(getattr(row, name)) for name in _COLUMNS)))
 

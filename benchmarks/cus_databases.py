@@ -38,7 +38,11 @@ def prepare() -> Sender:
 def new_sender() -> Sender:
     """A program with a key of an integration of its own."""
     integration = demo_integration(CusTenant.objects.create(name="Benchmark"))
-    _, key = issue_sdk_key(integration, label="Benchmark")
+    return sender_of(issue_sdk_key(integration, label="Benchmark")[1])
+
+
+def sender_of(key: str) -> Sender:
+    """Who holds a key."""
     principal = verify_sdk_key(key, now=timezone.now())
     assert principal
     return Sender(key, principal)
@@ -65,7 +69,7 @@ def new_database(name: str) -> str:
 
 def owner_of(database: str) -> str:
     """The alias under which the owner of a database's tables connects."""
-    return f"{database}_owner"
+    return "owner" if database == "default" else f"{database}_owner"
 
 
 def month_start(moment: datetime) -> datetime:

@@ -1,22 +1,22 @@
 """(d) What an event costs as rows pile up in its partition, and months behind it."""
 
+from contextlib import ExitStack
+from functools import partial
 from statistics import median
 
 from benchmarks.cus_databases import Sender
 from benchmarks.cus_report import Section
 from benchmarks.cus_rounds import Contestant, contest, ratio
 from benchmarks.cus_sizes import Sizes
+from benchmarks.cus_store_process import StoreProcess
 from benchmarks.cus_targets import FILLED_BESIDE_FRESH, THIRTEENTH_BESIDE_FIRST
-from benchmarks.cus_traffic import call_ids, row_batches
-from telemetry.cus_evidence_store import store_batch
 
 _BATCH = 500
 
 
 def measure(sizes: Sizes, sender: Sender, *, fresh: str, filled: str, thirteenth: str) -> Section:
     databases = {"fresh": fresh, "filled": filled, "thirteenth": thirteenth}
-    contestants = [_contestant(*item, sizes, sender) for item in databases.items()]
-    seconds = contest(contestants, sizes.rounds)
+    seconds = _contest(databases, sizes, sender)
     rows = f"{sizes.filled_rows:,} rows"
     section = Section(
         "Cost of an event as the database grows (batches of 500, one connection)",
@@ -33,13 +33,18 @@ def measure(sizes: Sizes, sender: Sender, *, fresh: str, filled: str, thirteenth
     return section
 
 
-def _contestant(name: str, database: str, sizes: Sizes, sender: Sender) -> Contestant:
-    ids, tenant_id = call_ids(), sender.principal.tenant_id
-    return Contestant(
-        name,
-        lambda: row_batches(sender, ids, size=_BATCH, number=sizes.growth_turn),
-        lambda batch: store_batch(tenant_id, batch, using=database),
-    )
+def _contest(databases: dict[str, str], sizes: Sizes, sender: Sender) -> dict[str, list[float]]:
+    turn = {"batch": _BATCH, "batches": sizes.growth_turn}
+    with ExitStack() as stack:
+        stores = {
+            name: stack.enter_context(StoreProcess(database, sender))
+            for name, database in databases.items()
+        }
+        contestants = [
+            Contestant(name, partial(store.turn, "statement", **turn))
+            for name, store in stores.items()
+        ]
+        return contest(contestants, sizes.rounds)
 
 
 def _cost(seconds: list[float], sizes: Sizes) -> str:

@@ -1,16 +1,18 @@
 """(a) The ingest statement beside a bare COPY, each batch a durable commit of its own."""
 
+from functools import partial
 from statistics import median
 
 from benchmarks import cus_totals
-from benchmarks.cus_copy_floor import copy_in, copy_rows, copy_text, make_floor
+from benchmarks.cus_copy_floor import make_floor
 from benchmarks.cus_databases import Sender, new_database
 from benchmarks.cus_report import Section
 from benchmarks.cus_rounds import Contestant, contest, ratio
 from benchmarks.cus_sizes import BATCHES, Sizes
+from benchmarks.cus_store_process import StoreProcess
 from benchmarks.cus_targets import STATEMENT_BESIDE_COPY
-from benchmarks.cus_traffic import call_ids, row_batches
-from telemetry.cus_evidence_store import EvidenceRow, store_batch
+
+_KINDS = ("statement", "copy", "copy_rows")
 
 
 def measure(sizes: Sizes, sender: Sender) -> Section:
@@ -23,35 +25,26 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
     )
     database = new_database("bench_ingest")
     make_floor(database)
-    for batch in BATCHES:
-        section.rows.append(_row(batch, sizes, database, sender))
-    section.notes.append(
-        "COPY gets its text ready-made; the other one, like the statement, the rows as Python has them."
-    )
-    section.notes.append(cus_totals.check(database, sender.principal))
+    with StoreProcess(database, sender) as store:
+        section.rows = [_row(batch, sizes.turns[batch], sizes.rounds, store) for batch in BATCHES]
+    section.notes = [
+        "COPY gets its text ready-made; the other one, like the statement, rows as Python has them.",
+        cus_totals.check(database, sender.principal),
+    ]
     return section
 
 
-def _row(batch: int, sizes: Sizes, database: str, sender: Sender) -> list[str]:
-    ids, turn, tenant_id = call_ids(), sizes.turns[batch], sender.principal.tenant_id
-
-    def batches() -> list[list[EvidenceRow]]:
-        return row_batches(sender, ids, size=batch, number=turn)
-
-    ours = Contestant("ours", batches, lambda rows: store_batch(tenant_id, rows, using=database))
-    floor = Contestant(
-        "floor",
-        lambda: [copy_text(tenant_id, rows) for rows in batches()],
-        lambda text: copy_in(database, text),
-    )
-    encoding = Contestant("encoding", batches, lambda rows: copy_rows(database, tenant_id, rows))
-    seconds = contest([ours, floor, encoding], sizes.rounds)
-    of_copy = ratio(seconds["floor"], seconds["ours"])
+def _row(batch: int, batches: int, rounds: int, store: StoreProcess) -> list[str]:
+    contestants = [
+        Contestant(kind, partial(store.turn, kind, batch=batch, batches=batches)) for kind in _KINDS
+    ]
+    seconds = contest(contestants, rounds)
+    of_copy = ratio(seconds["copy"], seconds["statement"])
     target = STATEMENT_BESIDE_COPY.get(batch)
     return [
         str(batch),
         f"{of_copy:.2f} x",
         target.verdict(of_copy) if target else "-",
-        f"{ratio(seconds['encoding'], seconds['ours']):.2f} x",
-        *(f"{batch * turn / median(seconds[name]):,.0f}" for name in seconds),
+        f"{ratio(seconds['copy_rows'], seconds['statement']):.2f} x",
+        *(f"{batch * batches / median(seconds[kind]):,.0f}" for kind in _KINDS),
     ]

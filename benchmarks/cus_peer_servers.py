@@ -122,7 +122,7 @@ def _sqlalchemy_url(peer: Peer, database: str) -> str:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(  # noqa: S603  (pip and venv, with what is written above)
+    done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
     )
     if done.returncode != 0:

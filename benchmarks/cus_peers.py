@@ -82,7 +82,7 @@ def _peer_served(peer: Peer, database: str) -> Iterator[tuple[int, str]]:
 
 def _events_a_second(peer: Peer, database: str, port: int, folder: str, sizes: Sizes) -> float:
     """From the first one sent until all of them are rows, or time is up."""
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(
         peer.client_command(port, sizes.peer_events),
         env=quiet_environment(folder),
         stdin=subprocess.PIPE,

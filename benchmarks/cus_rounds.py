@@ -1,20 +1,16 @@
 """Contests: each contestant has its turn in each round, so that noise meets all alike."""
 
-import gc
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`prepare` makes one turn's pieces of work off the clock; `work` does one, on the clock."""
+    """`turn` does one turn's work and says how many seconds it took."""
 
     name: str
-    prepare: Callable[[], Sequence[Any]]
-    work: Callable[[Any], object]
+    turn: Callable[[], float]
 
 
 def contest(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[float]]:
@@ -26,19 +22,10 @@ def contest(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[fl
     for number in range(rounds + 1):
         shift = number % len(contestants)
         for one in (*contestants[shift:], *contestants[:shift]):
-            taken = _turn(one)
+            taken = one.turn()
             if number > 0:
                 seconds[one.name].append(taken)
     return seconds
-
-
-def _turn(contestant: Contestant) -> float:
-    pieces = contestant.prepare()
-    gc.collect()
-    started = time.perf_counter()
-    for piece in pieces:
-        contestant.work(piece)
-    return time.perf_counter() - started
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
