@@ -28,7 +28,12 @@ def measure(sizes: Sizes, sender: Sender, *, fresh: str, filled: str, thirteenth
         ("thirteenth", f"the 13th month, {rows} in twelve before", THIRTEENTH_BESIDE_FIRST),
     ):
         times = ratio(seconds[name], seconds["fresh"])
-        figures = (f"{times:.2f} x", target.verdict(times), _cost(seconds[name], sizes), fresh_cost)
+        figures = (
+            f"{times:.2f} x",
+            target.verdict(times, rows=sizes.filled_rows),
+            _cost(seconds[name], sizes),
+            fresh_cost,
+        )
         section.rows.append((where, *figures))
     return section
 

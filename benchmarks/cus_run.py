@@ -9,7 +9,7 @@ from benchmarks.cus_conditions import conditions
 from benchmarks.cus_databases import Sender, new_database, prepare
 from benchmarks.cus_fill import fill_past_year, fill_this_month
 from benchmarks.cus_report import Section, new_console
-from benchmarks.cus_sizes import Sizes
+from benchmarks.cus_sizes import TINY, Sizes
 
 
 def run(sizes: Sizes, sections: Collection[str]) -> int:
@@ -17,6 +17,8 @@ def run(sizes: Sizes, sections: Collection[str]) -> int:
     console, started = new_console(), time.monotonic()
     sender = prepare()
     conditions(sizes).show(console)
+    if sizes is TINY:
+        console.print("[yellow]Tiny sizes: these figures say nothing about speed.[/]\n")
     if "ingest" in sections:
         cus_ingest.measure(sizes, sender).show(console)
     if "http" in sections:

@@ -190,6 +190,13 @@ def test_a_target_says_whether_it_is_reached() -> None:
     assert "NOT" in Target(0.3, "ms", at_least=False).verdict(0.4)
 
 
+def test_a_target_about_many_rows_is_not_reached_over_few() -> None:
+    target = Target(1.7, "x", at_least=False, rows=1_000)
+
+    assert target.verdict(1.5, rows=10) == "≤ 1.7 x at 1,000 rows"
+    assert "reached" in target.verdict(1.5, rows=1_000)
+
+
 def test_the_databases_contests_run_and_their_totals_are_checked(
     database: str, sender: Sender
 ) -> None:
