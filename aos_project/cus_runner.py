@@ -97,7 +97,7 @@ def _serve(console: Console, host: str, port: int) -> None:
         _require_free(host, port)
         environment = _start_servers(data, console, supervisor)
         supervisor.run(_program("manage.py cus_prepare", ["manage.py", "cus_prepare"], environment))
-        supervisor.start(_web(environment, host, port))
+        supervisor.start(web_program(environment, host, port))
         supervisor.wait_until(lambda: _answers(shown, port, environment), "web")
         # Later, so that they don't compete with the first page for the processor.
         for program in _workers(environment):
@@ -233,9 +233,15 @@ def _read(path: Path) -> dict[str, str]:
 # --- The product's own programs -----------------------------------------------------------------
 
 
-def _web(environment: Mapping[str, str], host: str, port: int) -> Program:
+def web_program(
+    environment: Mapping[str, str],
+    host: str,
+    port: int,
+    application: str = "aos_project.wsgi:application",
+) -> Program:
+    """The web server as the product runs it; the benchmarks serve what they compare with alike."""
     arguments = [
-        *("-m", "granian", "--interface", "wsgi", "aos_project.wsgi:application"),
+        *("-m", "granian", "--interface", "wsgi", application),
         *("--workers", "2", "--blocking-threads", "4", "--workers-kill-timeout", "5"),
         *("--host", host, "--port", str(port), "--no-ws", "--log-level", "warning"),
     ]

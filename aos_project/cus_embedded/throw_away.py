@@ -18,11 +18,12 @@ _START_SECONDS = 60.0
 
 
 @contextmanager
-def throw_away_services() -> Iterator[dict[str, str]]:
+def throw_away_services(*, durable: bool = False) -> Iterator[dict[str, str]]:
     """A PostgreSQL and a Valkey in a temporary folder; yields a whole environment for the
-    product, which must not fall back on the developer's own configuration."""
+    product, which must not fall back on the developer's own configuration. `durable` gives
+    PostgreSQL the settings of `make run`, with fsync."""
     home = throw_away_home()
-    postgres = Postgres(home, fast=True)
+    postgres = Postgres(home, fast=not durable)
     with ExitStack() as stack:
         sentinel = Sentinel()
         stack.callback(sentinel.close)

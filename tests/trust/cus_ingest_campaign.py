@@ -1,4 +1,4 @@
-"""`make trust-ingest`: the whole of issue 4's campaigns, on servers of its own.
+"""`make trust-ingest`: the whole of the ingest campaigns, on servers of its own.
 
 `python -m tests.trust.cus_ingest_campaign [--scale 0.1] [--only exactness …]` prints what was
 done and found as a table. The exit code is 0 if nothing was found, 1 if something was.

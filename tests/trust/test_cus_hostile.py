@@ -1,4 +1,4 @@
-"""Whatever is sent: no 5xx, no HTML, what is refused is named, what counts is stored (issue 4).
+"""Whatever is sent: no 5xx, no HTML, what is refused is named, what counts is stored.
 
 Small runs of what `make trust-ingest` does in full.
 """

@@ -1,4 +1,4 @@
-"""Ingest counts every event once, whatever is killed and however often it is sent (issue 4).
+"""Ingest counts every event once, whatever is killed and however often it is sent.
 
 Small runs of what `make trust-ingest` does in full, on a PostgreSQL that syncs and is killed.
 """

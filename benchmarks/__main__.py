@@ -1,0 +1,55 @@
+"""`python -m benchmarks [--full | --tiny] [--only NAME …] [--peers]`, on servers of its own."""
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+
+from aos_project.cus_embedded import ServiceError, throw_away_services
+
+SECTIONS = ("ingest", "http", "totals", "growth")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="12 million rows, more and longer rounds")
+    size.add_argument("--tiny", action="store_true", help="whether it works; says nothing of speed")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--peers", action="store_true", help="arize-phoenix and mlflow instead")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, _leave)
+    try:
+        with throw_away_services(durable=True) as environment:
+            os.environ.update(environment)
+            return _run(options)
+    except ServiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    # The settings are read from the environment, so nothing of Django's may come before it.
+    os.environ["DJANGO_SETTINGS_MODULE"] = "aos_project.settings"
+    import django
+
+    django.setup()
+    from benchmarks import cus_run
+    from benchmarks.cus_sizes import DEFAULT, FULL, TINY
+
+    sizes = FULL if options.full else TINY if options.tiny else DEFAULT
+    if options.peers:
+        return cus_run.run_peers(sizes)
+    return cus_run.run(sizes, options.only)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""Puts a load on a server that takes reports, and gathers what the senders measured."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from aos_project.cus_runner import BASE_DIR
+from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH, LLM_USAGE_PATH
+from benchmarks.cus_databases import Sender
+from benchmarks.cus_traffic import templates
+
+# The server has eight threads. Batches keep two cores busy with half of them; single records
+# spend their time waiting for the disk, and share a flush when more of them wait.
+CONNECTIONS = {1: 8}
+_FEW_CONNECTIONS = 4
+_MOST_REQUESTS = 200_000
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one turn did. Latencies in seconds, one a request."""
+
+    events: int
+    seconds: float
+    latencies: Sequence[float]
+
+    @property
+    def events_a_second(self) -> float:
+        return self.events / self.seconds
+
+
+class Refused(Exception):
+    """A server that refuses what it should take would look fast."""
+
+
+def put_load(port: int, sender: Sender, *, batch: int, seconds: float) -> Load:
+    """Senders that each wait for an answer before they send on, for so long."""
+    orders = json.dumps(_orders(port, sender, batch, seconds)) + "\n"
+    number = CONNECTIONS.get(batch, _FEW_CONNECTIONS)
+    with ExitStack() as stack:
+        senders = [stack.enter_context(_start(orders)) for _ in range(number)]
+        for process in senders:
+            _line(process)
+        for process in senders:
+            _tell(process, "go\n")
+        answers = [json.loads(_line(process)) for process in senders]
+    refused = sum(answer["refused"] for answer in answers)
+    if refused:
+        raise Refused(f"{refused} of {sum(len(one['latencies']) for one in answers)} batches")
+    latencies = [latency for answer in answers for latency in answer["latencies"]]
+    return Load(len(latencies) * batch, max(one["seconds"] for one in answers), latencies)
+
+
+def _orders(port: int, sender: Sender, batch: int, seconds: float) -> dict[str, Any]:
+    path = LLM_USAGE_PATH if batch == 1 else LLM_USAGE_BATCH_PATH
+    lines = (
+        f"POST {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        f"{INTEGRATION_KEY_HEADER}: {sender.key}",
+        "Content-Type: application/json",
+        "Accept: application/json",
+    )
+    return {
+        "port": port,
+        "head": "".join(f"{line}\r\n" for line in lines),
+        "templates": templates(),
+        "batch": batch,
+        "wrapped": batch > 1,
+        "seconds": seconds,
+        "most": _MOST_REQUESTS,
+    }
+
+
+def _start(orders: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.cus_load"],
+        cwd=BASE_DIR,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    _tell(process, orders)
+    return process
+
+
+def _tell(process: "subprocess.Popen[str]", text: str) -> None:
+    assert process.stdin
+    process.stdin.write(text)
+    process.stdin.flush()
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout
+    line = process.stdout.readline()
+    if not line:
+        raise Refused("a sender ended before it was done; its traceback is above")
+    return line

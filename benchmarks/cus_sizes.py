@@ -1,0 +1,64 @@
+"""How much is measured: the default in a few minutes, all of it, or just that it works."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MILLION = 1_000_000
+BATCHES = (1, 50, 500)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers that decide how long a run takes, and how much its figures are worth."""
+
+    # Rounds of each contest; in every one, each contestant has its turn.
+    rounds: int
+    # How many batches of a size make one turn of the database's contestants.
+    turns: Mapping[int, int]
+    # How long a turn over HTTP lasts, and how often it comes.
+    http_seconds: float
+    http_rounds: int
+    # Rows of the filled partition; an integration has all of them, or these shares in twelfths.
+    filled_rows: int
+    twelfths: tuple[int, ...]
+    # Batches of 500 that make one turn into a fresh or a filled partition.
+    growth_turn: int
+    # Calls that each peer gets, and how long it may take.
+    peer_events: int
+    peer_seconds: float
+
+
+DEFAULT = Sizes(
+    rounds=7,
+    turns={1: 300, 50: 60, 500: 16},
+    http_seconds=4.0,
+    http_rounds=3,
+    filled_rows=MILLION,
+    twelfths=(12,),
+    growth_turn=10,
+    peer_events=3_000,
+    peer_seconds=120.0,
+)
+FULL = Sizes(
+    rounds=15,
+    turns={1: 500, 50: 100, 500: 30},
+    http_seconds=10.0,
+    http_rounds=5,
+    filled_rows=12 * MILLION,
+    twelfths=(10, 1, 1),
+    growth_turn=20,
+    peer_events=10_000,
+    peer_seconds=300.0,
+)
+# Says nothing about speed.
+TINY = Sizes(
+    rounds=2,
+    turns={1: 20, 50: 4, 500: 2},
+    http_seconds=0.5,
+    http_rounds=1,
+    filled_rows=24_000,
+    twelfths=(10, 1, 1),
+    growth_turn=2,
+    peer_events=200,
+    peer_seconds=60.0,
+)

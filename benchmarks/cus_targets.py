@@ -1,0 +1,37 @@
+"""The targets that these figures are held against (design: ingest and totals)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound that a figure should keep."""
+
+    bound: float
+    unit: str = ""
+    at_least: bool = True
+    # Where the target is about so many rows: fewer can't reach it.
+    rows: int = 0
+
+    def reached(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def verdict(self, value: float, *, rows: int = 0) -> str:
+        """The bound and whether the value, over so many rows, keeps it, with rich's markup."""
+        if rows < self.rows:
+            return f"{self} at {self.rows:,} rows"
+        word = "[green]reached[/]" if self.reached(value) else "[red]NOT reached[/]"
+        return f"{self}: {word}"
+
+    def __str__(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        return " ".join(filter(None, (sign, f"{self.bound:,g}", self.unit)))
+
+
+STATEMENT_BESIDE_COPY = {500: Target(0.60, "x")}
+EVENTS_A_SECOND = {500: Target(25_000, "/s"), 50: Target(10_000, "/s"), 1: Target(700, "/s")}
+BESIDE_DRF = {500: Target(6, "x")}
+FILLED_BESIDE_FRESH = Target(1.7, "x", at_least=False, rows=12_000_000)
+THIRTEENTH_BESIDE_FIRST = Target(1.05, "x", at_least=False)
+TOTALS_READ = Target(0.3, "ms", at_least=False)
+BESIDE_PEERS = Target(100, "x")
