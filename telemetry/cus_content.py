@@ -37,8 +37,8 @@ _SECOND = 1_000_000
 _compared = attrgetter(*_COMPARED)
 
 
-def content_hash(record: UsageRecord, integration_id: uuid.UUID) -> uuid.UUID:
-    """The version in the first byte, then 120 bits of SHA-256 over the fact's fields."""
+def content_hash(record: UsageRecord, integration_id: uuid.UUID) -> str:
+    """32 hex digits: the version in the first two, then 120 bits of the fact's SHA-256."""
     fact = (
         integration_id,
         record.provider,
@@ -46,8 +46,8 @@ def content_hash(record: UsageRecord, integration_id: uuid.UUID) -> uuid.UUID:
         _instant(record.timestamp),
         *_compared(record),
     )
-    digest = hashlib.sha256(msgspec.json.encode(fact)).digest()
-    return uuid.UUID(bytes=bytes([HASH_VERSION]) + digest[:15])
+    digest = hashlib.sha256(msgspec.json.encode(fact)).hexdigest()
+    return f"{HASH_VERSION:02x}{digest[:30]}"
 
 
 def differing_fields(

@@ -19,12 +19,13 @@ from telemetry.cus_models import CusLLMUsage, CusUsageSums
 from telemetry.cus_records import Reserved
 
 
-class EvidenceRow(msgspec.Struct):
+class EvidenceRow(msgspec.Struct, gc=False):
     """A usage row as it will be stored, with what the ledger needs to know of it."""
 
     id: uuid.UUID
-    call_hash: uuid.UUID
-    content_hash: uuid.UUID
+    # Both as 32 hex digits: the ledger has them as UUIDs, which take longer to make and compare.
+    call_hash: str
+    content_hash: str
     integration_id: uuid.UUID
     session_id: str | None
     agent_id: str | None
@@ -69,18 +70,18 @@ class EvidenceRow(msgspec.Struct):
 class KnownCall(msgspec.Struct):
     """A call id that the ledger held already; `row` is None once retention dropped its month."""
 
-    content_hash: uuid.UUID
+    content_hash: str
     usage_id: uuid.UUID
     row: CusLLMUsage | None
 
 
-def hash_call_id(call_id: str) -> uuid.UUID:
-    """128 bits of the call id's SHA-256: the ledger's key within a tenant."""
-    return uuid.UUID(bytes=hashlib.sha256(call_id.encode()).digest()[:16])
+def hash_call_id(call_id: str) -> str:
+    """128 bits of the call id's SHA-256 in hex: the ledger's key within a tenant."""
+    return hashlib.sha256(call_id.encode()).hexdigest()[:32]
 
 
-def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[uuid.UUID]:
-    """Store the rows whose call id is new; says which were, by call hash.
+def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[str]:
+    """Store the rows whose call id is new; says whose was not, by call hash.
 
     `rows` must not name a call twice. Committed and on disk when this returns, unless the
     caller has a transaction open.
@@ -89,18 +90,16 @@ def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[uuid.U
     records = msgspec.json.encode(rows).decode()
     with evidence_cursor() as cursor:
         cursor.execute(_STORE, {"tenant": tenant_id, "records": records})
-        return {call_hash for (call_hash,) in cursor.fetchall()}
+        return {call_hash.hex for (call_hash,) in cursor.fetchall()}
 
 
-def known_calls(
-    tenant_id: uuid.UUID, call_hashes: Sequence[uuid.UUID]
-) -> dict[uuid.UUID, KnownCall]:
+def known_calls(tenant_id: uuid.UUID, call_hashes: Sequence[str]) -> dict[str, KnownCall]:
     """What is stored under these call hashes, by call hash."""
     with evidence_cursor() as cursor:
         cursor.execute(_KNOWN, {"tenant": tenant_id, "hashes": list(call_hashes)})
         found = cursor.fetchall()
     return {
-        call_hash: KnownCall(content_hash, usage_id, _read_row(row))
+        call_hash.hex: KnownCall(content_hash.hex, usage_id, _read_row(row))
         for call_hash, content_hash, usage_id, *row in found
     }
 
@@ -246,7 +245,7 @@ WITH sent AS MATERIALIZED (
     FROM due JOIN touched USING (id)
     WHERE lease.tenant_id = %(tenant)s AND lease.id = due.id
 )
-SELECT call_hash FROM fresh
+SELECT call_hash FROM sent WHERE call_hash NOT IN (SELECT call_hash FROM fresh)
 """  # noqa: S608  (the names are this module's and the models' own)
 
 # Key by key: a join would be planned by what the planner believes of the tables, and while

@@ -79,7 +79,7 @@ def in_cents(microcents: int) -> int:
 
 
 class CusPricer:
-    """Finds prices for the calls of one tenant's integration."""
+    """Finds prices for the calls of one tenant's integration, in one batch."""
 
     def __init__(
         self, tenant_id: uuid.UUID, provider_type: str, *, base_url: str | None = None
@@ -87,6 +87,7 @@ class CusPricer:
         self.tenant_id = tenant_id
         self.provider_type = provider_type
         self.base_url = base_url
+        self._own = _overrides(tenant_id)
 
     def price_at(self, model: str, provider: str | None, at: datetime) -> AppliedPrice | None:
         """The price of a model for a call that started then; None if nobody knows one (M5)."""
@@ -100,8 +101,10 @@ class CusPricer:
         return _applied(Source.GENAI_PRICES, GENAI_VERSION, beyond) if beyond else None
 
     def _override(self, model: str, at: datetime) -> AppliedPrice | None:
+        if not self._own:
+            return None
         wanted = {model, canonical_name(model) or model}
-        for override in _overrides(self.tenant_id):
+        for override in self._own:
             if override.valid_from <= at and override.names & wanted:
                 return override.price
         return None

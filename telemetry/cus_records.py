@@ -38,7 +38,8 @@ class Reserved(msgspec.Struct):
     tokens: BigCount = 0
 
 
-class UsageRecord(msgspec.Struct):
+# No garbage collector needs to look at what holds no cycle: a batch makes thousands of these.
+class UsageRecord(msgspec.Struct, gc=False):
     """One call as its program reported it (§4.3). Tokens are counts, cost is in cents."""
 
     call_id: CallId

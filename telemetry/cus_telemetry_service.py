@@ -2,9 +2,10 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from aos_sdk.cus_wire import CusIngestStatus
 from integrations.cus_sdk_keys import SdkPrincipal
@@ -15,8 +16,7 @@ from telemetry.cus_pricing import keep_prices
 from telemetry.cus_records import Decoded, RecordRefused, UsageRecord, decode_record
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one record of a batch (ruling E4)."""
 
     index: int
@@ -61,7 +61,7 @@ class CusTelemetryService:
         return decoded
 
     def _store(self, entries: "Sequence[_Entry]") -> list[Outcome]:
-        firsts: dict[uuid.UUID, _Entry] = {}
+        firsts: dict[str, _Entry] = {}
         for entry in entries:
             firsts.setdefault(entry.call_hash, entry)
         if not firsts:
@@ -69,15 +69,16 @@ class CusTelemetryService:
         builder = RowBuilder(self.principal, now=self.now)
         rows = {key: builder.row(entry.record, entry.flags) for key, entry in firsts.items()}
         keep_prices(builder.used_prices)
-        new = store_batch(self.principal.tenant_id, list(rows.values()))
+        known = store_batch(self.principal.tenant_id, list(rows.values()))
         replays = [
             entry
             for entry in entries
-            if entry.call_hash not in new or firsts[entry.call_hash] is not entry
+            if entry.call_hash in known or firsts[entry.call_hash] is not entry
         ]
         accepted = [
-            Outcome(firsts[key].index, rows[key].call_id, CusIngestStatus.ACCEPTED, rows[key].id)
-            for key in new
+            Outcome(first.index, rows[key].call_id, CusIngestStatus.ACCEPTED, rows[key].id)
+            for key, first in firsts.items()
+            if key not in known
         ]
         return accepted + self._compare(replays)
 

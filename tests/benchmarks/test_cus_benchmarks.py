@@ -1,6 +1,7 @@
 """What the benchmarks' figures rest on. How fast anything is, no test says."""
 
 import dataclasses
+import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -143,7 +144,7 @@ def test_the_ledger_knows_filled_rows_as_it_knows_reported_ones(sender: Sender) 
 
     calls = _select(filled.database, f"SELECT call_id, id, created_at FROM {TABLE}")
     ledger = "SELECT call_hash, usage_id, usage_created_at FROM cus_call_ledger"
-    expected = {(hash_call_id(call_id), row_id, at) for call_id, row_id, at in calls}
+    expected = {(uuid.UUID(hash_call_id(call_id)), row_id, at) for call_id, row_id, at in calls}
     assert set(_select(filled.database, ledger)) == expected
 
 
