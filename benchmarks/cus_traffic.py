@@ -13,7 +13,7 @@ from aos_sdk.cus_cost import CusTokenUsage, price_call
 from aos_sdk.cus_record import CusUsageRecord
 from benchmarks.cus_databases import Sender
 from telemetry.cus_evidence_rows import RowBuilder
-from telemetry.cus_evidence_store import EvidenceRow
+from telemetry.cus_evidence_store import EvidenceRow, hash_call_id
 from telemetry.cus_pricing import keep_prices
 from telemetry.cus_records import decode_record
 
@@ -51,7 +51,7 @@ def _row(builder: RowBuilder, call_id: str, index: int) -> EvidenceRow:
     halves: Sequence[tuple[str, str]] = templates()
     head, tail = halves[index % _VARIANTS]
     decoded = decode_record((head + call_id + tail).encode())
-    return builder.row(decoded.record, decoded.flags)
+    return builder.row(decoded.record, decoded.flags, call_hash=hash_call_id(call_id))
 
 
 def _record(draw: random.Random) -> dict[str, object]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from telemetry.cus_evidence_store import hash_call_id
+from telemetry.cus_evidence_store import STORED_CALLS, hash_call_id
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,11 @@ class UsageSums:
     cost_microcents: int = 0
 
 
-_SUMS_OF_CALLS = """
-SELECT count(*), coalesce(sum(tokens_in), 0)::bigint, coalesce(sum(tokens_out), 0)::bigint,
-    coalesce(sum(cost_cents), 0)::bigint, coalesce(sum(cost_microcents), 0)::bigint
-FROM unnest(%(hashes)s::uuid[]) AS wanted(call_hash)
-CROSS JOIN LATERAL (
-    SELECT * FROM cus_call_ledger
-    WHERE tenant_id = %(tenant)s AND call_hash = wanted.call_hash LIMIT 1
-) AS ledger
-CROSS JOIN LATERAL (
-    SELECT * FROM cus_llm_usage
-    WHERE tenant_id = %(tenant)s AND created_at = ledger.usage_created_at
-        AND id = ledger.usage_id LIMIT 1
-) AS usage
+_SUMS_OF_CALLS = f"""
+SELECT count(usage.id),
+    coalesce(sum(usage.tokens_in), 0)::bigint, coalesce(sum(usage.tokens_out), 0)::bigint,
+    coalesce(sum(usage.cost_cents), 0)::bigint, coalesce(sum(usage.cost_microcents), 0)::bigint
+{STORED_CALLS}
 """
 
 

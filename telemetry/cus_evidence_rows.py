@@ -9,7 +9,7 @@ from django.conf import settings
 from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult
 from integrations.cus_sdk_keys import SdkPrincipal
 from telemetry.cus_content import content_hash, parse_timestamp
-from telemetry.cus_evidence_store import EvidenceRow, hash_call_id
+from telemetry.cus_evidence_store import EvidenceRow
 from telemetry.cus_ids import uuid7
 from telemetry.cus_models import CusLLMUsage
 from telemetry.cus_pricing import (
@@ -43,7 +43,7 @@ class RowBuilder:
         """The prices of the rows made so far: to be kept before the rows are stored."""
         return self._used.values()
 
-    def row(self, record: UsageRecord, flags: list[str]) -> EvidenceRow:
+    def row(self, record: UsageRecord, flags: list[str], *, call_hash: str) -> EvidenceRow:
         """The row of a record; `flags` says what decoding had to cut."""
         flags = list(flags)
         occurred_at = self._occurred_at(record, flags)
@@ -54,7 +54,7 @@ class RowBuilder:
         _check_tokens(record, flags)
         return EvidenceRow(
             id=uuid7(),
-            call_hash=hash_call_id(record.call_id),
+            call_hash=call_hash,
             content_hash=content_hash(record, self.principal.integration_id),
             integration_id=self.principal.integration_id,
             session_id=record.session_id,

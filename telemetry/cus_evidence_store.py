@@ -248,11 +248,11 @@ WITH sent AS MATERIALIZED (
 SELECT call_hash FROM sent WHERE call_hash NOT IN (SELECT call_hash FROM fresh)
 """  # noqa: S608  (the names are this module's and the models' own)
 
-# Key by key: a join would be planned by what the planner believes of the tables, and while
-# they grow faster than they are analysed it believes that reading them whole is cheap.
-_KNOWN = f"""
-SELECT ledger.call_hash, ledger.content_hash, ledger.usage_id,
-    {", ".join(f"usage.{name}" for name in _USAGE_COLUMNS)}
+# The stored calls of a tenant by the hashes of their call ids; `usage` is null once retention
+# dropped the row. Key by key: a join would be planned by what the planner believes of the
+# tables, and while they grow faster than they are analysed it believes that reading them whole
+# is cheap.
+STORED_CALLS = """
 FROM unnest(%(hashes)s::uuid[]) AS wanted(call_hash)
 CROSS JOIN LATERAL (
     SELECT * FROM cus_call_ledger
@@ -263,4 +263,10 @@ LEFT JOIN LATERAL (
     WHERE tenant_id = %(tenant)s AND created_at = ledger.usage_created_at
         AND id = ledger.usage_id LIMIT 1
 ) AS usage ON true
-"""  # noqa: S608
+"""
+
+_KNOWN = f"""
+SELECT ledger.call_hash, ledger.content_hash, ledger.usage_id,
+    {", ".join(f"usage.{name}" for name in _USAGE_COLUMNS)}
+{STORED_CALLS}
+"""

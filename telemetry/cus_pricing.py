@@ -84,7 +84,6 @@ class CusPricer:
     def __init__(
         self, tenant_id: uuid.UUID, provider_type: str, *, base_url: str | None = None
     ) -> None:
-        self.tenant_id = tenant_id
         self.provider_type = provider_type
         self.base_url = base_url
         self._own = _overrides(tenant_id)

@@ -67,7 +67,10 @@ class CusTelemetryService:
         if not firsts:
             return []
         builder = RowBuilder(self.principal, now=self.now)
-        rows = {key: builder.row(entry.record, entry.flags) for key, entry in firsts.items()}
+        rows = {
+            key: builder.row(entry.record, entry.flags, call_hash=key)
+            for key, entry in firsts.items()
+        }
         keep_prices(builder.used_prices)
         known = store_batch(self.principal.tenant_id, list(rows.values()))
         replays = [
