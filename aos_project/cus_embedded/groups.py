@@ -120,7 +120,8 @@ def _process(pid: int) -> _Process | None:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
-    if state in ("Z", "X"):
+    # Of a program with threads the first one may be dead while another still holds the port.
+    if state in ("Z", "X") and int(fields[16]) <= 1:
         return None
     return _Process(pid, group=int(fields[1]), session=int(fields[2]), started=int(fields[18]))
 

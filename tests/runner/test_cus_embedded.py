@@ -429,6 +429,7 @@ def test_stranger_with_the_number_of_a_group_of_ours_is_left_alone(
         if other == "start":
             written["started"][str(leader.pid)] -= 1
             os.kill(worker, signal.SIGKILL)
+            assert wait_for(lambda: not is_running(worker), 5)
         elif other == "boot":
             written["boot"] = "another"
         else:
