@@ -4,6 +4,8 @@ from django.db import InterfaceError, OperationalError
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import APIException
 
+from integrations.cus_errors import CusError
+
 _RETRY_AFTER_SECONDS = 2
 
 
@@ -24,5 +26,14 @@ class CusExceptionHandler(ExceptionHandler):
         """A failure of the database is 503, never 500."""
         if isinstance(exc, OperationalError | InterfaceError):
             return Unavailable()
+        if isinstance(exc, CusError):
+            return _of_ours(exc)
         converted: Exception = super().convert_known_exceptions(exc)
         return converted
+
+
+def _of_ours(error: CusError) -> APIException:
+    """The same in the API's terms: our rules know no HTTP framework."""
+    exception = APIException(error.detail, code=error.code)
+    exception.status_code = error.status
+    return exception

@@ -1,15 +1,24 @@
 """How programs prove who they are."""
 
+from typing import TYPE_CHECKING
+
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.auth import TokenAuthentication
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
+from integrations.cus_login_models import CusApiToken
+from integrations.cus_models import CusUser
 from integrations.cus_sdk_keys import SdkPrincipal, verify_sdk_key
+from integrations.cus_token_service import verify_token
+
+if TYPE_CHECKING:
+    # DRF imports what its settings name, and so this, before its views are there.
+    from rest_framework.views import APIView
 
 
 class CusSdkKeyAuthentication(BaseAuthentication):
@@ -31,12 +40,25 @@ class CusSdkKeyAuthentication(BaseAuthentication):
         return "Bearer"
 
 
+class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
+    """A person's API token, as a bearer token. An SDK key is none."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[CusUser, CusApiToken]:
+        found = verify_token(token.decode(errors="replace"), now=timezone.now())
+        if found is None:
+            raise AuthenticationFailed(
+                "This API token is not valid: it is unknown, revoked or expired, or its person has "
+                "no role here any more. Make a new one in the console."
+            )
+        return found.user, found
+
+
 class IsSdkKey(BasePermission):
     """Only a program with an SDK key."""
 
     message = "Only an SDK key may do this. Send it in the header X-CUS-Integration-Key."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         return isinstance(request.user, SdkPrincipal)
 
 
@@ -48,6 +70,17 @@ class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "apiKey", "in": "header", "name": INTEGRATION_KEY_HEADER}
+
+
+class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes an API token."""
+
+    target_class = CusTokenAuthentication
+    name = "apiToken"
+    priority = 1
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
 
 
 def _key_text(request: Request) -> str:

@@ -1,5 +1,6 @@
 """The door through which Django finds this app's models."""
 
+from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_models import (
     CusCredential,
     CusIntegration,
@@ -11,11 +12,13 @@ from integrations.cus_models import (
 )
 
 __all__ = [
+    "CusApiToken",
     "CusCredential",
     "CusIntegration",
     "CusMembership",
     "CusPriceOverride",
     "CusSdkKey",
     "CusTenant",
+    "CusTotpDevice",
     "CusUser",
 ]
