@@ -14,6 +14,8 @@ from django.shortcuts import render
 
 # A home or a server has a /64 to pick addresses from.
 _IPV6_PREFIX = 64
+# No e-mail address is longer, and django-axes' column takes little more.
+_LONGEST_NAME = 254
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -39,7 +41,7 @@ def client_address(request: HttpRequest) -> str | None:
 def login_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
     """The e-mail address that somebody signs in with, in the one spelling that is counted."""
     given = (credentials or {}).get("username") or request.POST.get("username", "")
-    return str(given).strip().casefold()
+    return str(given).strip().casefold()[:_LONGEST_NAME]
 
 
 def locked_out(request: HttpRequest, *_details: Any) -> HttpResponse:
