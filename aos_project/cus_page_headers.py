@@ -2,7 +2,8 @@
 
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 # Nothing here asks for a device or another site's identity.
 _PERMISSIONS = ", ".join(
@@ -19,18 +20,19 @@ _PERMISSIONS = ", ".join(
 )
 
 
-class CusPageHeaders(CSPMiddleware):  # type: ignore[misc]  # django-csp has no types of Django's
+class CusPageHeaders(CSPMiddleware):
     """Middleware: a strict content policy, what the theme needs beyond it for the console alone."""
 
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
         response.headers.setdefault("Permissions-Policy", _PERMISSIONS)
-        answer: HttpResponse = super().process_response(request, response)
-        return answer
+        return super().process_response(request, response)
 
     def get_policy_parts(
         self,
         request: HttpRequest,
-        response: HttpResponse,
+        response: HttpResponseBase,
         report_only: bool = False,  # noqa: FBT001, FBT002  (django-csp's own signature)
     ) -> PolicyParts:
         parts = super().get_policy_parts(request, response, report_only)

@@ -40,12 +40,14 @@ class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     digest = models.CharField(max_length=128, unique=True, editable=False)
-    user = models.ForeignKey(CusUser, models.PROTECT, related_name="api_tokens")
+    user = models.ForeignKey(CusUser, models.PROTECT, related_name="+")
     name = models.CharField(max_length=100)
     hint = models.CharField(max_length=4, editable=False)
     expiry = models.DateTimeField("expires at")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects: ClassVar[models.Manager["CusApiToken"]] = models.Manager()
 
     # Revoked, never erased: who could do what, and until when, stays answerable.
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE (revoked_at, last_used_at)"

@@ -29,7 +29,7 @@ class CusSecondFactorService:
 
     def is_set_up(self) -> bool:
         """Whether the person has proved to hold an authenticator."""
-        return CusTotpDevice.objects.filter(user=self.user, confirmed=True).exists()
+        return bool(CusTotpDevice.objects.filter(user=self.user, confirmed=True).exists())
 
     def begin(self, device_id: int | None = None) -> CusTotpDevice:
         """The authenticator being set up: the named one, if it is still waiting, else a new one.

@@ -63,7 +63,8 @@ class TokenIssued(TokenOutput):
 
     token = serializers.SerializerMethodField()
 
-    class Meta(TokenOutput.Meta):
+    class Meta:
+        model = CusApiToken
         fields = (*TokenOutput.Meta.fields, "token")
 
     def get_token(self, _token: CusApiToken) -> str:

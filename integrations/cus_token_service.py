@@ -53,7 +53,7 @@ class CusTokenService:
 
     def scope(self) -> QuerySet[CusApiToken]:
         """The person's tokens, also the ended ones."""
-        return CusApiToken.objects.filter(user=self.user)  # type: ignore[no-any-return]
+        return CusApiToken.objects.filter(user=self.user)
 
     @transaction.atomic
     def issue(

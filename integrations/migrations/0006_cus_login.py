@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
                     "user",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT,
-                        related_name="api_tokens",
+                        related_name="+",
                         to=settings.AUTH_USER_MODEL,
                     ),
                 ),
