@@ -12,6 +12,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/second-factor/", second_factor, name="cus-second-factor"),
     path("admin/second-factor/setup/", set_up, name="cus-second-factor-setup"),
+    path("admin/password_reset/", include("integrations.cus_password_urls")),
     path("admin/", admin.site.urls),
     path("api/v1/cus/", include("integrations.urls")),
     path("api/v1/cus/telemetry/", include("telemetry.urls")),
