@@ -86,6 +86,7 @@ CUS_SESSION_HOURS = env.int("CUS_SESSION_HOURS", default=12)
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
+    "unfold.contrib.import_export",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -102,6 +103,7 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "import_export",
     "django_prometheus",
     "django_structlog",
     "django_celery_beat",
@@ -388,6 +390,8 @@ LOGGING = {
         # What a client did wrong is in the answer that it got.
         "django.request": {"level": "ERROR"},
         "httpx2": {"level": "WARNING"},
+        # Four lines a sign-in; what matters of it are the failures.
+        "axes": {"level": "WARNING"},
         # One line a request is the proxy's business; ours would be a line an SDK batch.
         "django_structlog.middlewares.request": {"level": "WARNING"},
     },
@@ -401,4 +405,11 @@ UNFOLD = {
     "SITE_SUBHEADER": "Keys, evidence and limits of your LLM providers",
     "SITE_SYMBOL": "hub",
     "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "SITE_URL": None,
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": "aos_project.cus_sidebar.navigation",
+    },
+    "ACCOUNT": {"navigation": "aos_project.cus_sidebar.account"},
 }

@@ -33,7 +33,8 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         # Django lets a URL filter by any column, shown or not: a hidden one could be guessed
         # letter by letter (ruling C8).
         field, _, comparison = lookup.partition("__")
-        return field in self.list_filter and comparison in ("", "exact", "in", "isnull")
+        shown = self.get_list_filter(request) if request else self.list_filter
+        return field in shown and comparison in ("", "exact", "in", "isnull", "id__exact")
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -102,7 +103,8 @@ def tenants_of(request: HttpRequest) -> QuerySet[CusTenant]:
     role = role_of(user)
     if role == "operator":
         return tenants
-    return tenants.filter(id=own_tenant(user)) if role == "admin" else tenants.none()
+    own = own_tenant(user)
+    return tenants.filter(id=own) if own and role == "admin" else tenants.none()
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time

@@ -52,7 +52,8 @@ class CusActions:
         if not self.has_act_permission(request, object_id):
             raise PermissionDenied
         if request.method in ("GET", "HEAD"):
-            return self._ask(request, row, question)
+            page: HttpResponse = self._ask(request, row, question)
+            return page
         if request.method != "POST":
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         try:
@@ -64,7 +65,8 @@ class CusActions:
             messages.error(request, " ".join(refusal.messages))
         else:
             messages.success(request, question.done)
-        return self._back(request, row)
+        back: HttpResponse = self._back(request, row)
+        return back
 
     def has_act_permission(self: Any, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whether the person may press the page's buttons."""

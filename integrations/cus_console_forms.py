@@ -9,8 +9,9 @@ from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest
 
-from integrations.cus_console import CusReadOnlyAdmin
+from integrations.cus_console import CusReadOnlyAdmin, tenants_of
 from integrations.cus_errors import CusError
+from integrations.cus_models import CusTenant
 from integrations.cus_permissions import role_of
 
 
@@ -22,6 +23,11 @@ class CusServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscrip
 
     # Whose form it is; set for each request by `CusServiceAdmin`.
     request: ClassVar[HttpRequest]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether something is being added; our keys are made before they are stored."""
+        return bool(self.instance._state.adding)  # noqa: SLF001  (Django documents it)
 
     def call_service(self) -> Model:
         """Do it. Raises ValidationError or CusError."""
@@ -91,3 +97,11 @@ class CusServiceAdmin(CusReadOnlyAdmin):
 
     def save_related(self, *_saved: Any) -> None:
         """Nothing."""
+
+
+def tenant_for(request: HttpRequest, chosen: Mapping[str, Any]) -> CusTenant:
+    """The tenant that a new row is for: the one chosen by an operator, else the person's own."""
+    if role_of(request.user) == "operator":
+        tenant: CusTenant = chosen["tenant"]
+        return tenant
+    return tenants_of(request).get()

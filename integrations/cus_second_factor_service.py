@@ -11,6 +11,8 @@ from django.db import transaction
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from integrations.cus_audit import record_change
+from integrations.cus_errors import OperatorsOnly
 from integrations.cus_login_models import CusTotpDevice
 from integrations.cus_models import CusUser
 
@@ -59,6 +61,7 @@ class CusSecondFactorService:
         CusTotpDevice.objects.filter(id=device.id).update(confirmed=True)
         device.confirmed = True
         TOTPDevice.objects.filter(user=self.user).exclude(id=device.id).delete()
+        record_change("person.second_factor_set_up", self.user, actor=self.user)
         return self._new_recovery_codes()
 
     @transaction.atomic
@@ -84,6 +87,18 @@ class CusSecondFactorService:
     def recovery_codes_left(self) -> int:
         """How many recovery codes were not used yet."""
         return int(StaticToken.objects.filter(device__user=self.user).count())
+
+    @transaction.atomic
+    def remove(self, *, actor: CusUser | None) -> None:
+        """Forget authenticator and recovery codes: the next sign-in sets up new ones.
+
+        For operators and the system. Sessions that the second factor opened are closed by it.
+        """
+        if actor and not actor.is_operator:
+            raise OperatorsOnly
+        TOTPDevice.objects.filter(user=self.user).delete()
+        StaticDevice.objects.filter(user=self.user).delete()
+        record_change("person.second_factor_reset", self.user, actor=actor)
 
     def _new_recovery_codes(self) -> list[str]:
         StaticDevice.objects.filter(user=self.user).delete()

@@ -14,9 +14,10 @@ from knox.crypto import hash_token
 from knox.models import get_digest_token
 from knox.settings import CONSTANTS, knox_settings
 
+from integrations.cus_audit import differences, record_change
 from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
-from integrations.cus_models import CusUser
+from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_permissions import role_of
 
 LONGEST = timedelta(days=365)
@@ -100,10 +101,23 @@ class CusTokenService:
         )
         token.full_clean()
         token.save(force_insert=True)
+        changes = differences({}, {"expires_at": expiry})
+        record_change(
+            "token.issued", token, actor=self.actor, tenant=self._tenant(), changes=changes
+        )
         return token, text
 
+    @transaction.atomic
     def _end(self, tokens: "QuerySet[CusApiToken]", now: datetime) -> int:
-        return tokens.filter(revoked_at__isnull=True).update(revoked_at=now)
+        """End those that are alive, each with its entry in the audit trail."""
+        alive = list(tokens.filter(revoked_at__isnull=True).select_for_update(no_key=True))
+        CusApiToken.objects.filter(id__in=[token.id for token in alive]).update(revoked_at=now)
+        for token in alive:
+            record_change("token.revoked", token, actor=self.actor, tenant=self._tenant())
+        return len(alive)
+
+    def _tenant(self) -> CusTenant | None:
+        return CusTenant.objects.filter(memberships__user=self.user).first()
 
 
 def verify_token(text: str, *, now: datetime) -> CusApiToken | None:

@@ -1,7 +1,7 @@
 """The door through which Django finds this app's models."""
 
-from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_models import (
     CusCredential,
     CusIntegration,
