@@ -92,7 +92,7 @@ class CusIntegrationAdmin(CusActions, CusExport, CusServiceAdmin):
         if not self.has_change_permission(request, obj):
             return _read(request)
         return [
-            (None, {"fields": ("name", "provider_type", "tenant_shown", "config_version")}),
+            (None, {"fields": ("name", "provider_type", "tenant_shown", "seen_version")}),
             *_entered(("credential_shown",)),
             *_STATE,
         ]

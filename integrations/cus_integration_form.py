@@ -97,7 +97,7 @@ class IntegrationForm(CusServiceForm):
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "0.01"}),
     )
     # What the person saw; a change since then is somebody else's.
-    config_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+    seen_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
     for _key in CONFIG:
         locals()[f"config_{_key}"] = _config_box(_key)
@@ -120,7 +120,7 @@ class IntegrationForm(CusServiceForm):
             return
         self.fields["provider_type"].disabled = True
         self.initial["budget"] = Decimal(integration.budget_limit_cents) / 100
-        self.initial["config_version"] = integration.config_version
+        self.initial["seen_version"] = integration.config_version
         for key, value in integration.config.items():
             self.initial[f"config_{key}"] = value
 
@@ -138,7 +138,7 @@ class IntegrationForm(CusServiceForm):
             return service.change(
                 self.instance.id,
                 # No version at all is not the present one.
-                expected_version=self.cleaned_data["config_version"] or 0,
+                expected_version=self.cleaned_data["seen_version"] or 0,
                 credential=self._given_secrets() or None,
                 **self._given_fields(),
             )
