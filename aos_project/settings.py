@@ -300,10 +300,10 @@ REST_FRAMEWORK = {
     # The first one says 401 to who sends nothing.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "integrations.cus_auth.CusTokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        "integrations.cus_auth.CusSessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["integrations.cus_json.CusJsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "aos_project.cus_schema.CusAutoSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",

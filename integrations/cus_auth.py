@@ -1,11 +1,12 @@
-"""How programs prove who they are."""
+"""How people and programs prove who they are."""
 
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
+from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -53,6 +54,13 @@ class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox
         return found.user, found
 
 
+class CusSessionAuthentication(SessionAuthentication):
+    """A person who is signed in to the console. Who is not gets 401, not DRF's 403."""
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Session"
+
+
 class IsSdkKey(BasePermission):
     """Only a program with an SDK key."""
 
@@ -81,6 +89,12 @@ class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer"}
+
+
+class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes a session: as it does Django's own."""
+
+    target_class = CusSessionAuthentication  # type: ignore[assignment]
 
 
 def _key_text(request: Request) -> str:

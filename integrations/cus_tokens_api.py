@@ -11,8 +11,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from integrations.cus_login_models import CusApiToken
+from integrations.cus_pages import CusPages
 from integrations.cus_permissions import role_of
-from integrations.cus_price_overrides_api import NewestFirst
+from integrations.cus_person_api import PersonView
 from integrations.cus_serializers import TokenInput, TokenIssued, TokenOutput
 from integrations.cus_token_service import CusTokenService
 
@@ -24,37 +25,40 @@ class IsPerson(BasePermission):
         return role_of(request.user) is not None
 
 
-class NewestTokenFirst(NewestFirst):
+class NewestTokenFirst(CusPages):
     """By the column that knox names."""
 
     ordering = ("-created", "-id")
 
 
-class TokensView(APIView):
+class TokensView(PersonView):
     """The caller's API tokens."""
 
     permission_classes = [IsPerson]
+    pagination_class = NewestTokenFirst
 
     @extend_schema(operation_id="tokens_list", responses=TokenOutput(many=True))
     def get(self, request: Request) -> Response:
         """The caller's tokens, newest first, also the ended ones. No secrets."""
         pages = NewestTokenFirst()
-        page = pages.paginate_queryset(_service(request).scope(), request, self)
+        page = pages.paginate_queryset(self._service(request).scope(), request, self)
         return pages.get_paginated_response(TokenOutput(page, many=True).data)
 
     @extend_schema(operation_id="tokens_issue", request=TokenInput, responses={201: TokenIssued})
     def post(self, request: Request) -> Response:
         """Issue a token. Its text is in this answer and nowhere else."""
-        fields = TokenInput(data=request.data)
-        fields.is_valid(raise_exception=True)
+        fields = self.fields(request, TokenInput)
         made_with = request.auth if isinstance(request.auth, CusApiToken) else None
-        token, text = _service(request).issue(
-            **fields.validated_data, now=timezone.now(), made_with=made_with
+        token, text = self._service(request).issue(
+            **fields, now=timezone.now(), made_with=made_with
         )
         return Response(TokenIssued(token, context={"token": text}).data, status=201)
 
+    def _service(self, request: Request) -> CusTokenService:
+        return CusTokenService(self.person(request))
 
-class TokenView(APIView):
+
+class TokenView(PersonView):
     """One of the caller's API tokens."""
 
     permission_classes = [IsPerson]
@@ -62,13 +66,12 @@ class TokenView(APIView):
     @extend_schema(operation_id="tokens_revoke", responses={204: None})
     def delete(self, request: Request, token_id: uuid.UUID) -> Response:
         """Revoke a token. Revoking a revoked one changes nothing."""
-        service = _service(request)
+        service = self._service(request)
         token = service.scope().filter(id=token_id).first()
         if token is None:
             raise Http404
         service.revoke(token, now=timezone.now())
         return Response(status=204)
 
-
-def _service(request: Request) -> CusTokenService:
-    return CusTokenService(request.user)  # type: ignore[arg-type]  # as IsPerson made sure
+    def _service(self, request: Request) -> CusTokenService:
+        return CusTokenService(self.person(request))

@@ -2,10 +2,25 @@
 
 from django.urls import path
 
+from integrations.cus_integrations_api import (
+    DisableView,
+    EnableView,
+    IntegrationsView,
+    IntegrationView,
+)
+from integrations.cus_members_api import MembersView, MemberView
 from integrations.cus_price_overrides_api import PriceOverridesView
 from integrations.cus_tokens_api import TokensView, TokenView
 
+_ONE = "integrations/<uuid:integration_id>"
+
 urlpatterns = [
+    path("integrations", IntegrationsView.as_view(), name="cus-integrations"),
+    path(_ONE, IntegrationView.as_view(), name="cus-integration"),
+    path(f"{_ONE}/enable", EnableView.as_view(), name="cus-integration-enable"),
+    path(f"{_ONE}/disable", DisableView.as_view(), name="cus-integration-disable"),
+    path("members", MembersView.as_view(), name="cus-members"),
+    path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),
     path("tokens", TokensView.as_view(), name="cus-tokens"),
     path("tokens/<uuid:token_id>", TokenView.as_view(), name="cus-token"),

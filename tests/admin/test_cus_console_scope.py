@@ -195,7 +195,7 @@ def _everything(world: World) -> list[Any]:
     return [type(row)._base_manager.filter(pk=row.pk).values().get() for row in rows]
 
 
-BUTTONS = {
+BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cusintegration": {
         "enable": ("operator", "admin"),
         "disable": ("operator", "admin"),
