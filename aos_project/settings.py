@@ -8,14 +8,17 @@ Precedence: the process environment, then `.env`, then `.data/local.env`, which
 """
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import environ
 import structlog
 from celery.schedules import crontab
-from csp.constants import SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
+
+from aos_project.cus_secrets import refuse_weak_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -69,23 +72,38 @@ CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=4)
 CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
 # The role that enforcement decides as (ruling E5): it cannot read analytics.
 CUS_DECIDER_ROLE = env("CUS_DECIDER_ROLE", default="cus_decider")
+# One proxy before us ends TLS; it sets X-Forwarded-Proto and appends to X-Forwarded-For.
+CUS_BEHIND_PROXY = env.bool("CUS_BEHIND_PROXY", default=False)
+# Whether everybody who signs in shows a second factor.
+CUS_REQUIRE_TOTP = env.bool("CUS_REQUIRE_TOTP", default=not LOCAL)
+# How many wrong passwords close the login for a person at an address, and for how long.
+CUS_LOGIN_ATTEMPTS = env.int("CUS_LOGIN_ATTEMPTS", default=5)
+CUS_LOGIN_COOL_OFF_MINUTES = env.int("CUS_LOGIN_COOL_OFF_MINUTES", default=15)
+CUS_SESSION_HOURS = env.int("CUS_SESSION_HOURS", default=12)
 
 # --- Applications -------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
+    "unfold.contrib.import_export",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "csp",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
+    "knox",
     "rest_framework",
     "drf_standardized_errors",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "import_export",
     "django_prometheus",
     "django_structlog",
     "django_celery_beat",
@@ -105,11 +123,14 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "integrations.cus_second_factor_gate.CusSecondFactorGate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "aos_project.cus_page_headers.CusPageHeaders",
     "django_structlog.middlewares.RequestMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "aos_project.urls"
@@ -135,6 +156,19 @@ _DATABASE_URL = _required(
     "DATABASE_URL", "Start everything with `make run`, or point it at a PostgreSQL ≥ 15."
 )
 _OWNER_URL = env("DATABASE_OWNER_URL", default=_DATABASE_URL)
+REDIS_URL = _required("REDIS_URL", "Start everything with `make run`, or point it at a Redis.")
+if not LOCAL:
+    refuse_weak_secrets(
+        {
+            "SECRET_KEY": SECRET_KEY,
+            "CUS_KEY_HASH_SECRET": CUS_KEY_HASH_SECRET,
+            "CUS_CREDENTIAL_KEYS": CUS_CREDENTIAL_KEYS,
+            "CUS_METRICS_TOKEN": CUS_METRICS_TOKEN,
+            "DATABASE_URL": _DATABASE_URL,
+            "DATABASE_OWNER_URL": _OWNER_URL,
+            "REDIS_URL": REDIS_URL,
+        }
+    )
 
 
 def _database(url: str) -> dict[str, object]:
@@ -184,24 +218,33 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = not LOCAL
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 0 if LOCAL else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not LOCAL
-if env.bool("CUS_BEHIND_PROXY", default=False):
+if CUS_BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
-SESSION_COOKIE_HTTPONLY = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SESSION_COOKIE_AGE = CUS_SESSION_HOURS * 3600
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+# Lax: who follows a link from a mail is still signed in.
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+if not LOCAL:
+    # Browsers take these from this very host over https alone: no subdomain can plant one.
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-cus_session", "__Host-cus_csrf"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024 + 65_536
 
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        "img-src": [SELF, "data:"],
-        # The admin theme's Alpine.js evaluates expressions and styles elements inline.
-        "script-src": [SELF, UNSAFE_EVAL],
-        "style-src": [SELF, UNSAFE_INLINE],
-        "object-src": ["'none'"],
-        "frame-ancestors": ["'none'"],
-        "base-uri": [SELF],
-        "form-action": [SELF],
-    },
+_STRICT_POLICY = {
+    "default-src": [SELF],
+    "img-src": [SELF, "data:"],
+    "object-src": [NONE],
+    "frame-ancestors": [NONE],
+    "base-uri": [SELF],
+    "form-action": [SELF],
+}
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": _STRICT_POLICY}
+# The console's theme evaluates expressions (Alpine.js) and styles elements inline.
+CUS_CONSOLE_POLICY = {
+    "script-src": [SELF, UNSAFE_EVAL],
+    "style-src": [SELF, UNSAFE_INLINE],
 }
 
 LANGUAGE_CODE = "en-us"
@@ -214,6 +257,26 @@ STATIC_ROOT = None if LOCAL else BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = LOCAL
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Counted in the database: every process and a restart see the same, and sign-in needs it anyway.
+AXES_HANDLER = "axes.handlers.database.AxesDatabaseHandler"
+AXES_FAILURE_LIMIT = CUS_LOGIN_ATTEMPTS
+AXES_COOLOFF_TIME = timedelta(minutes=CUS_LOGIN_COOL_OFF_MINUTES)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+# Who goes on trying is not kept out longer than who waits: it would hit the person, not the robot.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_USERNAME_CALLABLE = "integrations.cus_login_throttle.login_name"
+AXES_CLIENT_IP_CALLABLE = "integrations.cus_login_throttle.client_address"
+AXES_LOCKOUT_CALLABLE = "integrations.cus_login_throttle.locked_out"
+OTP_TOTP_ISSUER = "AOS Customer Integrations"
 
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -228,11 +291,17 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+# Django tells validators of every change of a password; this one ends the person's tokens.
+AUTH_PASSWORD_VALIDATORS += [{"NAME": "integrations.cus_token_service.EndTokensWithPassword"}]
 
 # --- API ----------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["integrations.cus_auth.CusSessionAuthentication"],
+    # The first one says 401 to who sends nothing.
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "integrations.cus_auth.CusTokenAuthentication",
+        "integrations.cus_auth.CusSessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["integrations.cus_json.CusJsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -240,6 +309,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
+KNOX_TOKEN_MODEL = "integrations.CusApiToken"  # noqa: S105  (a model's name)
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "aost_", "TOKEN_TTL": None}
 DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "aos_project.cus_exceptions.CusExceptionHandler",
 }
@@ -254,7 +325,6 @@ SPECTACULAR_SETTINGS = {
 
 # --- Jobs ---------------------------------------------------------------------------------------
 
-REDIS_URL = _required("REDIS_URL", "Start everything with `make run`, or point it at a Redis.")
 # Celery names a Redis behind a private socket, and its database, in words of its own.
 CELERY_BROKER_URL = (
     REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
@@ -320,6 +390,8 @@ LOGGING = {
         # What a client did wrong is in the answer that it got.
         "django.request": {"level": "ERROR"},
         "httpx2": {"level": "WARNING"},
+        # Four lines a sign-in; what matters of it are the failures.
+        "axes": {"level": "WARNING"},
         # One line a request is the proxy's business; ours would be a line an SDK batch.
         "django_structlog.middlewares.request": {"level": "WARNING"},
     },
@@ -333,4 +405,11 @@ UNFOLD = {
     "SITE_SUBHEADER": "Keys, evidence and limits of your LLM providers",
     "SITE_SYMBOL": "hub",
     "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "SITE_URL": None,
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": "aos_project.cus_sidebar.navigation",
+    },
+    "ACCOUNT": {"navigation": "aos_project.cus_sidebar.account"},
 }

@@ -6,9 +6,12 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from aos_project.cus_probes import healthz, metrics, readyz
+from integrations.cus_second_factor_views import second_factor, set_up
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/second-factor/", second_factor, name="cus-second-factor"),
+    path("admin/second-factor/setup/", set_up, name="cus-second-factor-setup"),
     path("admin/password_reset/", include("integrations.cus_password_urls")),
     path("admin/", admin.site.urls),
     path("api/v1/cus/", include("integrations.urls")),

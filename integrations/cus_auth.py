@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.auth import TokenAuthentication
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
+from integrations.cus_login_models import CusApiToken
+from integrations.cus_models import CusUser
 from integrations.cus_sdk_keys import SdkPrincipal, verify_sdk_key
+from integrations.cus_token_service import verify_token
 
 if TYPE_CHECKING:
     # DRF imports what its settings name, and so this, before its views are there.
@@ -35,6 +39,19 @@ class CusSdkKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
+    """A person's API token, as a bearer token. An SDK key is none."""
+
+    def authenticate_credentials(self, token: bytes) -> tuple[CusUser, CusApiToken]:
+        found = verify_token(token.decode(errors="replace"), now=timezone.now())
+        if found is None:
+            raise AuthenticationFailed(
+                "This API token is not valid: it is unknown, revoked or expired, or its person has "
+                "no role here any more. Make a new one in the console."
+            )
+        return found.user, found
 
 
 class CusSessionAuthentication(SessionAuthentication):
@@ -61,6 +78,17 @@ class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "apiKey", "in": "header", "name": INTEGRATION_KEY_HEADER}
+
+
+class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes an API token."""
+
+    target_class = CusTokenAuthentication
+    name = "apiToken"
+    priority = 1
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
 
 
 class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ import uuid
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from integrations.cus_audit import record_change
 from integrations.cus_conflicts import refused_by
@@ -24,6 +25,7 @@ from integrations.cus_errors import (
 )
 from integrations.cus_member_mail import send_invitation
 from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_token_service import CusTokenService
 
 _ADMIN = CusMembership.Role.ADMIN
 
@@ -105,6 +107,8 @@ class CusMemberService:
         self._keep_an_admin(membership)
         self._record("member.removed", membership, membership.role, None)
         person = membership.user
+        if person:
+            CusTokenService(person, actor=self.actor).revoke_all(now=timezone.now())
         membership.delete()
         if person:
             # A session holds as long as the password that it was opened with.

@@ -1,15 +1,18 @@
 """Who may see what (ruling C9): operator, support, tenant admin, tenant member."""
 
 import uuid
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.db.models import Model, QuerySet
 from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from integrations.cus_models import CusMembership, CusTenant, CusUser
+
+if TYPE_CHECKING:
+    # DRF imports what its settings name, and so this, before its views are there.
+    from rest_framework.views import APIView
 
 _M = TypeVar("_M", bound=Model)
 
@@ -45,7 +48,7 @@ def visible_to(queryset: QuerySet[_M], user: CusUser) -> QuerySet[_M]:
 class IsTenantPerson(BasePermission):
     """People of a tenant read; its admins and operators change; support only reads (C9)."""
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         role = role_of(request.user)
         if request.method in SAFE_METHODS:
             return role is not None

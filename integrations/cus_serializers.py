@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusIntegration, CusMembership, CusPriceOverride
 from integrations.cus_price_override_service import KINDS
 from integrations.cus_strict_fields import (
@@ -56,6 +57,37 @@ class PriceOverrideOutput(serializers.ModelSerializer[CusPriceOverride]):
     class Meta:
         model = CusPriceOverride
         fields = ("id", "model", "prices", "valid_from", "note", "created_at")
+
+
+class TokenInput(StrictInput):
+    """What an API token is called, and when it ends (in 90 days if nothing is said)."""
+
+    name = StrictText(max_length=100)
+    expires_at = StrictMoment(required=False, help_text="Within a year.")
+
+
+class TokenOutput(serializers.ModelSerializer[CusApiToken]):
+    """An API token, without its secret."""
+
+    created_at = serializers.DateTimeField(source="created", read_only=True)
+    expires_at = serializers.DateTimeField(source="expiry", read_only=True)
+
+    class Meta:
+        model = CusApiToken
+        fields = ("id", "name", "hint", "created_at", "expires_at", "revoked_at", "last_used_at")
+
+
+class TokenIssued(TokenOutput):
+    """A new API token, with its text: shown once."""
+
+    token = serializers.SerializerMethodField()
+
+    class Meta:
+        model = CusApiToken
+        fields = (*TokenOutput.Meta.fields, "token")
+
+    def get_token(self, _token: CusApiToken) -> str:
+        return str(self.context["token"])
 
 
 class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):

@@ -1,6 +1,7 @@
 """The door through which Django finds this app's models."""
 
 from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_models import (
     CusCredential,
     CusIntegration,
@@ -12,6 +13,7 @@ from integrations.cus_models import (
 )
 
 __all__ = [
+    "CusApiToken",
     "CusAuditEntry",
     "CusCredential",
     "CusIntegration",
@@ -19,5 +21,6 @@ __all__ = [
     "CusPriceOverride",
     "CusSdkKey",
     "CusTenant",
+    "CusTotpDevice",
     "CusUser",
 ]

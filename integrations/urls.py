@@ -10,6 +10,7 @@ from integrations.cus_integrations_api import (
 )
 from integrations.cus_members_api import MembersView, MemberView
 from integrations.cus_price_overrides_api import PriceOverridesView
+from integrations.cus_tokens_api import TokensView, TokenView
 
 _ONE = "integrations/<uuid:integration_id>"
 
@@ -21,4 +22,6 @@ urlpatterns = [
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),
+    path("tokens", TokensView.as_view(), name="cus-tokens"),
+    path("tokens/<uuid:token_id>", TokenView.as_view(), name="cus-token"),
 ]

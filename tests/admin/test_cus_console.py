@@ -88,22 +88,19 @@ def test_the_pages_of_one_row_obey_the_same_scope(
 
 
 @pytest.mark.parametrize("role", ["operator", "support", "admin", "member"])
-@pytest.mark.parametrize("page", PAGES)
-def test_nobody_adds_changes_or_deletes_here(
-    role: str, page: str, tenant: CusTenant, own: CusIntegration
+def test_nobody_adds_changes_or_deletes_a_fact(
+    role: str, tenant: CusTenant, own: CusIntegration
 ) -> None:
     user = make_user(role, tenant if role in ("admin", "member") else None)
     client = _client(user)
-    row = own.id if page == INTEGRATIONS else CusLLMUsage.objects.get().id
+    row = CusLLMUsage.objects.get().id
 
-    assert client.get(f"{page}add/").status_code == 403
-    assert client.post(f"{page}add/", {"name": "x"}).status_code == 403
-    assert client.post(f"{page}{row}/change/", {"name": "x"}).status_code == 403
-    assert client.post(f"{page}{row}/delete/", {"post": "yes"}).status_code == 403
-    client.post(page, {"action": "delete_selected", "_selected_action": [str(row)], "post": "yes"})
-    own.refresh_from_db()
-    assert own.name != "x"
-    assert CusLLMUsage.objects.count() == 1
+    assert client.get(f"{USAGE}add/").status_code == 403
+    assert client.post(f"{USAGE}add/", {"model": "x"}).status_code == 403
+    assert client.post(f"{USAGE}{row}/change/", {"model": "x"}).status_code == 403
+    assert client.post(f"{USAGE}{row}/delete/", {"post": "yes"}).status_code == 403
+    client.post(USAGE, {"action": "delete_selected", "_selected_action": [str(row)], "post": "yes"})
+    assert CusLLMUsage.objects.get().model != "x"
 
 
 def test_who_has_no_role_sees_nothing(own: CusIntegration) -> None:

@@ -1,0 +1,73 @@
+"""Which secrets production refuses to start with. No message quotes one."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from integrations.cus_envelope import KeyRing, KeyRingInvalid
+
+# Characters below which a secret can't be random enough, as `openssl rand` would print it.
+_SHORTEST = {"SECRET_KEY": 50, "CUS_KEY_HASH_SECRET": 32, "CUS_METRICS_TOKEN": 20}
+_FEWEST_DIFFERENT = 10
+_PLACEHOLDER = re.compile(
+    r"change.?me|insecure|example|placeholder|password|replace|default|(your|my|super).?secret",
+    re.IGNORECASE,
+)
+_MAKE_ONE = "openssl rand -base64 48 makes one."
+
+
+def refuse_weak_secrets(given: Mapping[str, str]) -> None:
+    """Stop on a secret that is a placeholder, too short, or used twice.
+
+    `given` is by the names of `.env.example`. Raises ImproperlyConfigured.
+    """
+    for name, shortest in _SHORTEST.items():
+        if given.get(name):
+            _refuse_guessable(name, given[name], shortest)
+    _refuse_weak_keys(given["CUS_CREDENTIAL_KEYS"])
+    for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"):
+        _refuse_example_password(name, given.get(name, ""))
+    _refuse_shared(given)
+
+
+def _refuse_guessable(name: str, secret: str, shortest: int) -> None:
+    if len(secret) < shortest:
+        _refuse(name, f"is shorter than {shortest} characters", _MAKE_ONE)
+    # No random text of this length has a word of seven letters in a million years.
+    if _PLACEHOLDER.search(secret):
+        _refuse(name, "looks like a placeholder", _MAKE_ONE)
+    if len(set(secret)) < _FEWEST_DIFFERENT:
+        _refuse(name, "repeats a few characters", _MAKE_ONE)
+
+
+def _refuse_weak_keys(text: str) -> None:
+    how = "Give id:key pairs; openssl rand -base64 32 makes a key."
+    try:
+        ring = KeyRing.parse(text)
+    except KeyRingInvalid:
+        _refuse("CUS_CREDENTIAL_KEYS", "can't be read", how)
+    for key_id, key in ring.keys.items():
+        if len(set(key)) < _FEWEST_DIFFERENT:
+            _refuse("CUS_CREDENTIAL_KEYS", f"has a key that is not random, {key_id}", how)
+
+
+def _refuse_example_password(name: str, url: str) -> None:
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        return  # An address that nobody can read is refused where it is read.
+    if password.upper() in ("PASSWORD", "CHANGEME", "POSTGRES", "SECRET"):
+        _refuse(name, "has the password of an example", "Give the login one of its own.")
+
+
+def _refuse_shared(given: Mapping[str, str]) -> None:
+    """One secret that leaks must not be two."""
+    if given["SECRET_KEY"] == given["CUS_KEY_HASH_SECRET"]:
+        _refuse("CUS_KEY_HASH_SECRET", "is the same as SECRET_KEY", _MAKE_ONE)
+
+
+def _refuse(name: str, fault: str, remedy: str) -> None:
+    msg = f"{name} {fault}, so production does not start with it. {remedy}"
+    raise ImproperlyConfigured(msg)

@@ -1,0 +1,60 @@
+"""The console's sidebar: what each person may open, grouped by what it is about."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+
+# Group, then (title, icon, page).
+_GROUPS = (
+    (
+        "Governance",
+        (
+            ("Integrations", "hub", "integrations_cusintegration"),
+            ("Price overrides", "sell", "integrations_cuspriceoverride"),
+        ),
+    ),
+    (
+        "Usage",
+        (
+            ("Usage records", "receipt_long", "telemetry_cusllmusage"),
+            ("Cost corrections", "balance", "telemetry_cuscostadjustment"),
+        ),
+    ),
+    (
+        "People",
+        (
+            ("Tenants", "apartment", "integrations_custenant"),
+            ("Members", "group", "integrations_cusmembership"),
+            ("Everybody", "badge", "integrations_cususer"),
+            ("API tokens", "vpn_key", "integrations_cusapitoken"),
+            ("Audit trail", "history", "integrations_cusauditentry"),
+        ),
+    ),
+)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The groups with the pages that the person may open; an empty group is left out."""
+    open_pages = {
+        f"{model._meta.app_label}_{model._meta.model_name}"
+        for model, page in admin.site._registry.items()  # noqa: SLF001  (it has no other door)
+        if page.has_view_permission(request)
+    }
+    overview = {"title": "Overview", "icon": "home", "link": reverse("admin:index")}
+    groups: list[dict[str, Any]] = [{"items": [overview | {"permission": None}]}]
+    for title, pages in _GROUPS:
+        items = [_item(*page) for page in pages if page[2] in open_pages]
+        if items:
+            groups.append({"title": title, "separator": True, "items": items})
+    return groups
+
+
+def account(_request: HttpRequest) -> list[dict[str, Any]]:
+    """What hangs below the person's own name."""
+    return [{"title": "Second factor", "link": reverse("cus-second-factor-setup")}]
+
+
+def _item(title: str, icon: str, page: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse(f"admin:{page}_changelist")}

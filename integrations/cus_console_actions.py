@@ -1,0 +1,92 @@
+"""Buttons that change something: asked about on a page of their own, done by POST alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from integrations.cus_errors import CusError
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person is asked before something is done, and told afterwards."""
+
+    title: str
+    text: str
+    button: str
+    done: str
+    is_dangerous: bool = False
+
+
+class CusActions:
+    """For an admin page: runs what a button stands for, within the page's own scope."""
+
+    model: ClassVar[type[Model]]
+
+    def run(
+        self: Any,
+        request: HttpRequest,
+        object_id: str,
+        question: Question,
+        do: Callable[[Any], object],
+    ) -> HttpResponse:
+        """Ask; on POST do it to the row, and say what came of it.
+
+        A link that somebody sends, or a picture in a mail, asks and changes nothing.
+        """
+        row = self.get_object(request, object_id)
+        if row is None:
+            answer: HttpResponse = self._get_obj_does_not_exist_redirect(
+                request, self.opts, object_id
+            )
+            return answer
+        if not self.has_act_permission(request, object_id):
+            raise PermissionDenied
+        if request.method in ("GET", "HEAD"):
+            page: HttpResponse = self._ask(request, row, question)
+            return page
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
+        try:
+            with transaction.atomic():
+                do(row)
+        except CusError as refusal:
+            messages.error(request, refusal.detail)
+        except ValidationError as refusal:
+            messages.error(request, " ".join(refusal.messages))
+        else:
+            messages.success(request, question.done)
+        back: HttpResponse = self._back(request, row)
+        return back
+
+    def has_act_permission(self: Any, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whether the person may press the page's buttons."""
+        return bool(self.has_change_permission(request))
+
+    def _ask(self: Any, request: HttpRequest, row: Model, question: Question) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": question.title,
+            "question": question,
+            "object": row,
+            "opts": self.opts,
+            "back": self._url_of(row),
+        }
+        return TemplateResponse(request, "admin/cus_question.html", context)
+
+    def _back(self: Any, request: HttpRequest, row: Model) -> HttpResponseRedirect:
+        still_there = self.get_object(request, str(row.pk)) is not None
+        return redirect(self._url_of(row) if still_there else self._url_of(None))
+
+    def _url_of(self: Any, row: Model | None) -> str:
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}"
+        return reverse(f"{name}_change", args=[row.pk]) if row else reverse(f"{name}_changelist")

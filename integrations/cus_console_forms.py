@@ -1,0 +1,107 @@
+"""Pages that change something: the services do it, and their refusals stand in the form."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import transaction
+from django.db.models import Model
+from django.http import HttpRequest
+
+from integrations.cus_console import CusReadOnlyAdmin, tenants_of
+from integrations.cus_errors import CusError
+from integrations.cus_models import CusTenant
+from integrations.cus_permissions import role_of
+
+
+class CusServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A form whose last check is the service's own: it does the change, or says why not.
+
+    So a refused save is a form with one message, never a page that says that it was saved.
+    """
+
+    # Whose form it is; set for each request by `CusServiceAdmin`.
+    request: ClassVar[HttpRequest]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether something is being added; our keys are made before they are stored."""
+        return bool(self.instance._state.adding)  # noqa: SLF001  (Django documents it)
+
+    def call_service(self) -> Model:
+        """Do it. Raises ValidationError or CusError."""
+        raise NotImplementedError
+
+    def field_of(self, name: str) -> str:
+        """The form's field for what the service calls `name`."""
+        return name
+
+    def _post_clean(self) -> None:
+        # Not the model's checks: the service has its own, and one place must rule.
+        if self.errors:
+            return
+        try:
+            with transaction.atomic():
+                self.instance = self.call_service()
+        except ValidationError as refusal:
+            self._show(refusal)
+        except CusError as refusal:
+            self._blame(refusal.attr or NON_FIELD_ERRORS, [refusal.detail])
+
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002  (Django's own signature)
+        """What the service made."""
+        return self.instance
+
+    def save_m2m(self) -> None:
+        """Nothing is left to save."""
+
+    def _show(self, refusal: ValidationError) -> None:
+        if not hasattr(refusal, "error_dict"):
+            self._blame(NON_FIELD_ERRORS, refusal.messages)
+            return
+        by_field: Mapping[str, list[str]] = refusal.message_dict
+        for name, texts in by_field.items():
+            self._blame(name, texts)
+
+    def _blame(self, name: str, texts: list[str]) -> None:
+        field = self.field_of(name)
+        self.add_error(field if field in self.fields else None, texts)
+
+
+class CusServiceAdmin(CusReadOnlyAdmin):
+    """A page whose forms are `CusServiceForm`s. Nothing is saved around the services."""
+
+    changers: tuple[str, ...] = ("operator", "admin")
+    form = CusServiceForm
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return role_of(request.user) in self.changers
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return role_of(request.user) in self.changers
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Model | None = None,
+        change: bool = False,  # noqa: FBT001, FBT002  (Django's own signature)
+        **options: Any,
+    ) -> Any:
+        form = super().get_form(request, obj, change, **options)
+        form.request = request
+        return form
+
+    def save_model(self, *_saved: Any) -> None:
+        """Nothing: the form's check did it."""
+
+    def save_related(self, *_saved: Any) -> None:
+        """Nothing."""
+
+
+def tenant_for(request: HttpRequest, chosen: Mapping[str, Any]) -> CusTenant:
+    """The tenant that a new row is for: the one chosen by an operator, else the person's own."""
+    if role_of(request.user) == "operator":
+        tenant: CusTenant = chosen["tenant"]
+        return tenant
+    return tenants_of(request).get()

@@ -1,0 +1,241 @@
+"""The console's pages on integrations."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_console_actions import CusActions, Question
+from integrations.cus_console_export import CusExport
+from integrations.cus_console_forms import CusServiceAdmin
+from integrations.cus_integration_form import (
+    CONFIG,
+    LIMITS,
+    SECRETS,
+    IntegrationForm,
+    types_with_config,
+    types_with_secret,
+)
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_permissions import role_of
+
+_GOOD, _BAD, _SO_SO = "success", "danger", "warning"
+
+
+def _shown_for(types: list[str]) -> str:
+    """When the theme shows a box: a test of the provider that is chosen."""
+    return f"{types}.includes(provider_type)"
+
+
+@admin.register(CusIntegration)
+class CusIntegrationAdmin(CusActions, CusExport, CusServiceAdmin):
+    """Integrations of the viewer's tenant; of all tenants for operators and support."""
+
+    form = IntegrationForm
+    list_display = (
+        "name",
+        "tenant",
+        "provider_type",
+        "status_label",
+        "health_label",
+        "budget_shown",
+        "default_model",
+        "created_at",
+    )
+    search_fields = ("name", "tenant__name")
+    list_select_related = ("tenant", "stored_credential")
+    list_filter = ("status", "health_state", "provider_type")
+    actions_row = ("enable", "disable")
+    actions_detail = ("enable", "disable", "recover", "remove", "history")
+    conditional_fields: ClassVar[dict[str, str]] = {
+        **{f"config_{key}": _shown_for(types_with_config(key)) for key in CONFIG},
+        **{f"secret_{key}": _shown_for(types_with_secret(key)) for key in SECRETS},
+    }
+    readonly_fields = (
+        "tenant_shown",
+        "status_label",
+        "health_label",
+        "budget_shown",
+        "config_shown",
+        "credential_shown",
+        "health_checked_at",
+        "health_message",
+        "error_reason",
+        "credential_state",
+        "coverage_percent",
+        "created_at",
+        "updated_at",
+        "created_by",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CusIntegration]:
+        scope: QuerySet[CusIntegration] = super().get_queryset(request)
+        return scope.filter(deleted_at__isnull=True)
+
+    def get_list_filter(self, request: HttpRequest) -> list[str]:
+        sees_all = role_of(request.user) in ("operator", "support")
+        return [*(("tenant",) if sees_all else ()), *self.list_filter]
+
+    def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return role_of(request.user) == "operator"
+
+    def get_fieldsets(self, request: HttpRequest, obj: CusIntegration | None = None) -> Any:
+        if obj is None:
+            whose = ("tenant",) if role_of(request.user) == "operator" else ()
+            return [(None, {"fields": (*whose, "name", "provider_type")}), *_entered()]
+        if not self.has_change_permission(request, obj):
+            return _read(request)
+        return [
+            (None, {"fields": ("name", "provider_type", "tenant_shown", "seen_version")}),
+            *_entered(("credential_shown",)),
+            *_STATE,
+        ]
+
+    @display(
+        description="Status",
+        ordering="status",
+        label={"enabled": _GOOD, "error": _BAD, "disabled": _SO_SO},
+    )
+    def status_label(self, integration: CusIntegration) -> tuple[str, str]:
+        return integration.status, integration.get_status_display()
+
+    @display(
+        description="Health",
+        ordering="health_state",
+        label={"healthy": _GOOD, "failing": _BAD, "degraded": _SO_SO},
+    )
+    def health_label(self, integration: CusIntegration) -> tuple[str, str]:
+        return integration.health_state, integration.get_health_state_display()
+
+    @display(description="Monthly budget", ordering="budget_limit_cents")
+    def budget_shown(self, integration: CusIntegration) -> str:
+        limit = integration.budget_limit_cents
+        return f"${limit // 100:,}.{limit % 100:02d}" if limit else "No limit"
+
+    @display(description="Tenant")
+    def tenant_shown(self, integration: CusIntegration) -> str:
+        return str(integration.tenant)
+
+    @display(description="Configuration")
+    def config_shown(self, integration: CusIntegration) -> str:
+        return ", ".join(f"{key} {value}" for key, value in sorted(integration.config.items()))
+
+    @display(description="Stored credential")
+    def credential_shown(self, integration: CusIntegration) -> str:
+        stored = getattr(integration, "stored_credential", None)
+        if stored is None:
+            return "From the server's environment, or none"
+        entered = CusAuditEntry.objects.filter(
+            object_type="integration",
+            object_id=str(integration.id),
+            changes__has_key="credential",
+        )
+        last = entered.order_by("-created_at").first()
+        by = (
+            f", entered by {last.actor_label} on {last.created_at:%Y-%m-%d %H:%M} UTC"
+            if last
+            else ""
+        )
+        return f"…{stored.hint}{by}"
+
+    @action(description="Enable", icon="play_arrow", permissions=["act"])
+    def enable(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Enable the integration",
+            "Calls are let through from now on, within its limits.",
+            "Enable",
+            "The integration is enabled.",
+        )
+        return self.run(request, object_id, question, _by(request, CusIntegrationService.enable))
+
+    @action(description="Disable", icon="pause", permissions=["act"])
+    def disable(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Disable the integration",
+            "Every call through it is blocked until it is enabled again.",
+            "Disable",
+            "The integration is disabled.",
+            is_dangerous=True,
+        )
+        return self.run(request, object_id, question, _by(request, CusIntegrationService.disable))
+
+    @action(description="Clear error", icon="healing", permissions=["operate"])
+    def recover(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Clear the error",
+            "The integration returns to the status that it had before the error.",
+            "Clear it",
+            "No error is open.",
+        )
+        return self.run(request, object_id, question, _by(request, CusIntegrationService.recover))
+
+    @action(description="Delete", icon="delete", permissions=["act"], variant=ActionVariant.DANGER)
+    def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Delete the integration",
+            "Its credential is destroyed and every call is blocked, for good. Its name becomes "
+            "free; what was used stays on record, and late reports still arrive.",
+            "Delete it",
+            "The integration is deleted.",
+            is_dangerous=True,
+        )
+        return self.run(request, object_id, question, _by(request, CusIntegrationService.delete))
+
+    @action(description="History", icon="history")
+    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.history_view(request, object_id)
+
+
+_STATE = (
+    (
+        "State",
+        {
+            "fields": (
+                "status_label",
+                "error_reason",
+                "health_label",
+                "health_checked_at",
+                "health_message",
+                "credential_state",
+                "coverage_percent",
+            )
+        },
+    ),
+    ("Record", {"fields": ("created_at", "updated_at", "created_by")}),
+)
+
+
+def _entered(credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
+    """The boxes that both adding and changing have."""
+    hint = "Never shown again." + (" Leave empty to keep the stored one." if credential else "")
+    secrets = tuple(f"secret_{key}" for key in SECRETS)
+    return (
+        ("Credential", {"fields": (*credential, *secrets), "description": hint}),
+        ("Configuration", {"fields": tuple(f"config_{key}" for key in CONFIG)}),
+        ("Limits", {"fields": ("budget", *LIMITS)}),
+    )
+
+
+def _read(request: HttpRequest) -> Any:
+    """The page of who only reads. Support sees nothing of credentials (ruling C9)."""
+    hidden = ("credential_shown",) if role_of(request.user) != "support" else ()
+    about = ("name", "tenant_shown", "provider_type", "config_shown", *hidden)
+    return [
+        (None, {"fields": about}),
+        ("Limits", {"fields": ("budget_shown", *LIMITS)}),
+        *_STATE,
+    ]
+
+
+def _by(
+    request: HttpRequest, method: Callable[[CusIntegrationService, CusIntegration], object]
+) -> Callable[[CusIntegration], object]:
+    """The service's method, in the name of the person who asks."""
+    actor = cast("CusUser", request.user)
+    return lambda row: method(CusIntegrationService(row.tenant, actor=actor), row)

@@ -1,0 +1,182 @@
+"""The form in which people enter an integration: boxes for each provider's own settings."""
+
+from decimal import Decimal
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.core.exceptions import ValidationError
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from integrations.cus_console_forms import CusServiceForm, tenant_for
+from integrations.cus_errors import IntegrationChanged, VersionMismatch
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_provider_rules import RULES
+
+CONFIG = tuple(sorted({key for rules in RULES.values() for key in rules.keys}))
+SECRETS = (
+    "api_key",
+    "azure_ad_token",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+)
+LIMITS = (
+    "default_model",
+    "enforcement_level",
+    "budget_basis",
+    "token_limit_month",
+    "rate_limit_rpm",
+    "allow_unpriced",
+)
+_NEW = {
+    "enforcement_level": CusIntegration.EnforcementLevel.BLOCK,
+    "budget_basis": CusIntegration.BudgetBasis.ROUNDED,
+    "token_limit_month": 0,
+    "rate_limit_rpm": 0,
+    "allow_unpriced": False,
+    "budget": 0,
+}
+_SHOUTED = {"url", "api", "aws", "ad", "id"}
+
+
+def label_of(key: str) -> str:
+    """A key as people read it: `base_url` is "Base URL"."""
+    words = [word.upper() if word in _SHOUTED else word for word in key.split("_")]
+    text = " ".join(words)
+    return text[0].upper() + text[1:]
+
+
+def types_with_config(key: str) -> list[str]:
+    """The provider types that may be configured with `key`."""
+    return [str(provider) for provider, rules in RULES.items() if key in rules.keys]
+
+
+def types_with_secret(key: str) -> list[str]:
+    """The provider types whose credential may have `key`."""
+    return [
+        str(provider)
+        for provider, rules in RULES.items()
+        if any(key in needed | optional for needed, optional in rules.shapes)
+    ]
+
+
+def _config_box(key: str) -> forms.Field:
+    if key == "timeout_seconds":
+        box = UnfoldAdminIntegerFieldWidget
+        return forms.IntegerField(label=label_of(key), required=False, widget=box)
+    box = UnfoldAdminTextInputWidget
+    return forms.CharField(label=label_of(key), required=False, strip=False, widget=box)
+
+
+def _secret_box(key: str) -> forms.CharField:
+    # Never rendered back, and no browser's to keep.
+    widget = UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"})
+    return forms.CharField(label=label_of(key), required=False, strip=False, widget=widget)
+
+
+class IntegrationForm(CusServiceForm):
+    """What the integration service takes, as boxes. Credentials only go in."""
+
+    provider_type = forms.ChoiceField(
+        label="Provider",
+        choices=CusIntegration.Provider.choices,
+        widget=UnfoldAdminSelectWidget,
+    )
+    budget = forms.DecimalField(
+        label="Monthly budget, in US dollars",
+        help_text="0: no limit",
+        min_value=Decimal(0),
+        decimal_places=2,
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "0.01"}),
+    )
+    # What the person saw; a change since then is somebody else's.
+    seen_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
+    for _key in CONFIG:
+        locals()[f"config_{_key}"] = _config_box(_key)
+    for _key in SECRETS:
+        locals()[f"secret_{_key}"] = _secret_box(_key)
+
+    class Meta:
+        model = CusIntegration
+        fields = ("tenant", "name", *LIMITS)
+
+    _fields_of: ClassVar[dict[str, str]] = {"budget_limit_cents": "budget"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        integration = self.instance
+        if self.is_new:
+            self.initial = _NEW | {
+                name: value for name, value in self.initial.items() if name not in _NEW
+            }
+            return
+        self.fields["provider_type"].disabled = True
+        self.initial["budget"] = Decimal(integration.budget_limit_cents) / 100
+        self.initial["seen_version"] = integration.config_version
+        for key, value in integration.config.items():
+            self.initial[f"config_{key}"] = value
+
+    def call_service(self) -> CusIntegration:
+        actor = cast("CusUser", self.request.user)
+        if self.is_new:
+            tenant = tenant_for(self.request, self.cleaned_data)
+            return CusIntegrationService(tenant, actor=actor).create(
+                provider_type=self.cleaned_data["provider_type"],
+                credential=self._given_secrets(),
+                **self._given_fields(),
+            )
+        service = CusIntegrationService(self.instance.tenant, actor=actor)
+        try:
+            return service.change(
+                self.instance.id,
+                # No version at all is not the present one.
+                expected_version=self.cleaned_data["seen_version"] or 0,
+                credential=self._given_secrets() or None,
+                **self._given_fields(),
+            )
+        except (VersionMismatch, IntegrationChanged):
+            raise ValidationError(
+                "Somebody changed this integration while you had it open, so nothing of yours was "
+                "saved. Open it again, and enter your changes once more."
+            ) from None
+
+    def _show(self, refusal: ValidationError) -> None:
+        if hasattr(refusal, "error_dict") and "config" in refusal.message_dict:
+            # Each text begins with the key that it is about.
+            for text in refusal.message_dict["config"]:
+                self._blame(f"config_{text.split(' ', 1)[0].rstrip(':')}", [text])
+            return
+        super()._show(refusal)
+
+    def field_of(self, name: str) -> str:
+        if name == "credential":
+            provider = self.cleaned_data.get("provider_type", "")
+            return next(f"secret_{key}" for key in SECRETS if provider in types_with_secret(key))
+        return self._fields_of.get(name, name)
+
+    def _given_fields(self) -> dict[str, Any]:
+        cleaned = self.cleaned_data
+        rules = RULES[cleaned["provider_type"]]
+        config = {key: cleaned.get(f"config_{key}") for key in rules.keys}
+        return {
+            "name": cleaned["name"],
+            **{name: cleaned[name] for name in LIMITS},
+            "default_model": cleaned["default_model"] or None,
+            "budget_limit_cents": int(cleaned["budget"] * 100),
+            "config": {key: value for key, value in config.items() if value not in (None, "")},
+        }
+
+    def _given_secrets(self) -> dict[str, str]:
+        """What was typed into this provider's boxes; those of another one don't count."""
+        provider = self.cleaned_data["provider_type"]
+        keys = [key for key in SECRETS if provider in types_with_secret(key)]
+        given = {key: self.cleaned_data.get(f"secret_{key}", "") for key in keys}
+        return {key: value for key, value in given.items() if value}

@@ -1,0 +1,110 @@
+"""The console's page on the people of a tenant."""
+
+from typing import cast
+
+from django import forms
+from django.contrib import admin
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminEmailInputWidget
+
+from integrations.cus_console_actions import CusActions, Question
+from integrations.cus_console_export import CusExport
+from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm, tenant_for
+from integrations.cus_member_service import CusMemberService
+from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_permissions import role_of
+
+_ADDRESS = Coalesce("user__email", "invited_email")
+
+
+class MemberForm(CusServiceForm):
+    """Whom to invite as what; later, what somebody is."""
+
+    invited_email = forms.EmailField(
+        label="E-mail address",
+        widget=UnfoldAdminEmailInputWidget,
+        help_text="We mail a link there with which the person chooses a password.",
+    )
+
+    class Meta:
+        model = CusMembership
+        fields = ("tenant", "invited_email", "role")
+
+    def call_service(self) -> CusMembership:
+        role = self.cleaned_data["role"]
+        if not self.is_new:
+            return _service(self.request, self.instance.tenant).change_role(self.instance.id, role)
+        tenant = tenant_for(self.request, self.cleaned_data)
+        email = self.cleaned_data["invited_email"]
+        return _service(self.request, tenant).invite(email=email, role=role)
+
+
+@admin.register(CusMembership)
+class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
+    """The people of the viewer's tenant, and the invitations that are open."""
+
+    # Support reads usage, decisions and health (ruling C9): people are neither.
+    viewers = ("operator", "admin", "member")
+    form = MemberForm
+    list_display = ("address", "tenant", "role", "state", "created_at")
+    list_filter = ("role",)
+    search_fields = ("user__email", "invited_email")
+    list_select_related = ("tenant", "user")
+    ordering = ("tenant__name", _ADDRESS)
+    actions_detail = ("remove", "history")
+
+    def get_fields(self, request: HttpRequest, obj: CusMembership | None = None) -> list[str]:
+        if obj:
+            return ["address", "tenant", "role", "state", "created_at"]
+        asked = ["invited_email", "role"]
+        return ["tenant", *asked] if role_of(request.user) == "operator" else asked
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: CusMembership | None = None
+    ) -> list[str]:
+        return ["address", "tenant", "state", "created_at"] if obj else []
+
+    @display(description="E-mail address", ordering=_ADDRESS)
+    def address(self, membership: CusMembership) -> str:
+        return membership.email
+
+    @display(
+        description="State", label={"joined": "success", "invited": "warning", "out": "danger"}
+    )
+    def state(self, membership: CusMembership) -> tuple[str, str]:
+        if membership.user is None:
+            return "invited", "Invited"
+        return ("joined", "Joined") if membership.user.is_active else ("out", "Deactivated")
+
+    @action(
+        description="Remove",
+        icon="person_remove",
+        permissions=["act"],
+        variant=ActionVariant.DANGER,
+    )
+    def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Remove from the tenant",
+            "They see nothing of the tenant any more: their sessions and API tokens end. An "
+            "invitation is withdrawn.",
+            "Remove",
+            "The person has been removed.",
+            is_dangerous=True,
+        )
+        return self.run(
+            request,
+            object_id,
+            question,
+            lambda row: _service(request, row.tenant).remove(row.id),
+        )
+
+    @action(description="History", icon="history")
+    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.history_view(request, object_id)
+
+
+def _service(request: HttpRequest, tenant: CusTenant) -> CusMemberService:
+    return CusMemberService(tenant, actor=cast("CusUser", request.user))

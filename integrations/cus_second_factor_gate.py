@@ -1,0 +1,65 @@
+"""Nothing is reached with a password alone where a second factor is due."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from integrations.cus_second_factor_service import CusSecondFactorService
+
+# What one needs to sign in or out, and what is open to everybody anyway.
+_OPEN = frozenset(
+    {
+        "admin:login",
+        "admin:logout",
+        "admin_password_reset",
+        "password_reset_done",
+        "password_reset_confirm",
+        "password_reset_complete",
+        "cus-second-factor",
+        "cus-second-factor-setup",
+        "healthz",
+        "readyz",
+        "metrics",
+        "schema",
+        "docs",
+    }
+)
+
+
+class CusSecondFactorGate:
+    """Middleware: leads who has shown only a password to the second factor.
+
+    The API sees such a session as nobody's. API tokens pass: only who is through here makes any.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_view: Any) -> HttpResponse | None:
+        match = request.resolver_match
+        if (match and match.view_name in _OPEN) or not second_factor_is_due(request):
+            return None
+        if request.path_info.startswith("/api/"):
+            request.user = AnonymousUser()
+            return None
+        query = urlencode({"next": request.get_full_path()})
+        return HttpResponseRedirect(f"{reverse('cus-second-factor')}?{query}")
+
+
+def second_factor_is_due(request: HttpRequest) -> bool:
+    """Whether a signed-in person has yet to show a second factor.
+
+    It is asked of everybody where CUS_REQUIRE_TOTP is on, and always of who has set one up.
+    """
+    user: Any = request.user
+    if not user.is_authenticated or user.is_verified():
+        return False
+    return settings.CUS_REQUIRE_TOTP or CusSecondFactorService(user).is_set_up()

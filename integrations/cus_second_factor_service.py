@@ -1,0 +1,128 @@
+"""The second factor of one person: set up, asked for at sign-in, reset."""
+
+import hashlib
+import hmac
+import secrets
+from datetime import datetime
+from typing import cast
+
+from django.conf import settings
+from django.db import transaction
+from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from integrations.cus_audit import record_change
+from integrations.cus_errors import OperatorsOnly
+from integrations.cus_login_models import CusTotpDevice
+from integrations.cus_models import CusUser
+
+_RECOVERY_CODES = 10
+# No letter or digit that is read as another one.
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+_CODE_LETTERS = 10  # 49 bits
+_STORED_DIGITS = 16
+
+
+class CusSecondFactorService:
+    """An authenticator app, and recovery codes for when its phone is gone."""
+
+    def __init__(self, user: CusUser) -> None:
+        self.user = user
+
+    def is_set_up(self) -> bool:
+        """Whether the person has proved to hold an authenticator."""
+        return bool(CusTotpDevice.objects.filter(user=self.user, confirmed=True).exists())
+
+    def begin(self, device_id: int | None = None) -> CusTotpDevice:
+        """The authenticator being set up: the named one, if it is still waiting, else a new one.
+
+        Whoever names none gets a seed that nobody saw before.
+        """
+        waiting = CusTotpDevice.objects.filter(user=self.user, confirmed=False)
+        named = waiting.filter(id=device_id).first() if device_id else None
+        if named:
+            return cast("CusTotpDevice", named)
+        # Through the concrete model: a proxy's rows are deleted as what they are.
+        TOTPDevice.objects.filter(user=self.user, confirmed=False).delete()
+        return cast(
+            "CusTotpDevice",
+            CusTotpDevice.objects.create(user=self.user, name="Authenticator", confirmed=False),
+        )
+
+    @transaction.atomic
+    def confirm(self, device: CusTotpDevice, code: str) -> list[str] | None:
+        """Take the authenticator into use, in place of any other. The recovery codes, shown once.
+
+        None if it shows another code.
+        """
+        locked = CusTotpDevice.objects.select_for_update().filter(id=device.id).first()
+        if locked is None or not locked.verify_token(_digits(code)):
+            return None
+        CusTotpDevice.objects.filter(id=device.id).update(confirmed=True)
+        device.confirmed = True
+        TOTPDevice.objects.filter(user=self.user).exclude(id=device.id).delete()
+        record_change("person.second_factor_set_up", self.user, actor=self.user)
+        return self._new_recovery_codes()
+
+    @transaction.atomic
+    def verify(self, code: str) -> CusTotpDevice | StaticDevice | None:
+        """What proved the person, by an authenticator's or a recovery code; None if nothing did."""
+        model, given = CusTotpDevice, _digits(code)
+        if not given.isdecimal():
+            model, given = StaticDevice, _stored(code)
+        device = model.objects.select_for_update().filter(user=self.user, confirmed=True).first()
+        proved = device is not None and device.verify_token(given)
+        return device if proved else None
+
+    def blocked_until(self) -> datetime | None:
+        """When a code may be tried again: each wrong one doubles the wait."""
+        waits = []
+        for model in (CusTotpDevice, StaticDevice):
+            for device in model.objects.filter(user=self.user):
+                allowed, why = device.verify_is_allowed()
+                if not allowed:
+                    waits.append(why["locked_until"])
+        return max(waits, default=None)
+
+    def recovery_codes_left(self) -> int:
+        """How many recovery codes were not used yet."""
+        return int(StaticToken.objects.filter(device__user=self.user).count())
+
+    @transaction.atomic
+    def remove(self, *, actor: CusUser | None) -> None:
+        """Forget authenticator and recovery codes: the next sign-in sets up new ones.
+
+        For operators and the system. Sessions that the second factor opened are closed by it.
+        """
+        if actor and not actor.is_operator:
+            raise OperatorsOnly
+        TOTPDevice.objects.filter(user=self.user).delete()
+        StaticDevice.objects.filter(user=self.user).delete()
+        record_change("person.second_factor_reset", self.user, actor=actor)
+
+    def _new_recovery_codes(self) -> list[str]:
+        StaticDevice.objects.filter(user=self.user).delete()
+        device = StaticDevice.objects.create(user=self.user, name="Recovery codes")
+        codes = [_new_code() for _ in range(_RECOVERY_CODES)]
+        StaticToken.objects.bulk_create(
+            StaticToken(device=device, token=_stored(code)) for code in codes
+        )
+        return codes
+
+
+def _new_code() -> str:
+    letters = "".join(secrets.choice(_LETTERS) for _ in range(_CODE_LETTERS))
+    return f"{letters[:5]}-{letters[5:]}"
+
+
+def _digits(code: str) -> str:
+    return "".join(code.split())
+
+
+def _stored(code: str) -> str:
+    """What is kept of a recovery code: its keyed hash, as long as the column."""
+    letters = "".join(code.split()).replace("-", "").lower()
+    digest = hmac.digest(
+        settings.CUS_KEY_HASH_SECRET.encode(), b"recovery:" + letters.encode(), hashlib.sha256
+    )
+    return digest.hex()[:_STORED_DIGITS]

@@ -1,0 +1,122 @@
+"""The pages of the second factor: set it up, show it at sign-in."""
+
+import base64
+from typing import Any, cast
+
+import qrcode
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+from django_otp import login as mark_verified
+from django_otp.plugins.otp_static.models import StaticDevice
+from qrcode.image.svg import SvgPathImage
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from integrations.cus_login_models import CusTotpDevice
+from integrations.cus_models import CusUser
+from integrations.cus_second_factor_gate import second_factor_is_due
+from integrations.cus_second_factor_service import CusSecondFactorService
+
+# Which authenticator this session is setting up: no other session ever saw its seed.
+_SETTING_UP = "cus_setting_up"
+
+
+class CodeForm(forms.Form):
+    """One code, however it is typed."""
+
+    code = forms.CharField(
+        max_length=32,
+        widget=UnfoldAdminTextInputWidget(
+            attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}
+        ),
+    )
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def second_factor(request: HttpRequest) -> HttpResponse:
+    """Ask for a code; lead who has no authenticator yet to setting one up."""
+    service = CusSecondFactorService(cast("CusUser", request.user))
+    if not second_factor_is_due(request):
+        return HttpResponseRedirect(_next(request))
+    if not service.is_set_up():
+        return redirect("cus-second-factor-setup")
+    form = CodeForm(request.POST or None)
+    if not form.is_valid():
+        return _page(request, "ask", form=form)
+    device = service.verify(form.cleaned_data["code"])
+    if device is None:
+        form.add_error("code", _refusal(service))
+        return _page(request, "ask", form=form)
+    _pass(request, device)
+    if isinstance(device, StaticDevice):
+        left = service.recovery_codes_left()
+        messages.warning(request, f"That recovery code is used up; {left} are left.")
+    return HttpResponseRedirect(_next(request))
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def set_up(request: HttpRequest) -> HttpResponse:
+    """Set up an authenticator, also in place of the present one."""
+    service = CusSecondFactorService(cast("CusUser", request.user))
+    # Who only knows the password must not replace what protects against that.
+    if service.is_set_up() and second_factor_is_due(request):
+        return redirect("cus-second-factor")
+    device = service.begin(request.session.get(_SETTING_UP))
+    request.session[_SETTING_UP] = device.id
+    form = CodeForm(request.POST or None)
+    codes = service.confirm(device, form.cleaned_data["code"]) if form.is_valid() else None
+    if codes is not None:
+        del request.session[_SETTING_UP]
+        _pass(request, device)
+        return _page(request, "recovery_codes", codes=codes)
+    if form.is_valid():
+        form.add_error("code", _refusal(service))
+    return _page(request, "set_up", form=form, **_shown(device))
+
+
+def _pass(request: HttpRequest, device: CusTotpDevice | StaticDevice) -> None:
+    """The session is now somebody else's to steal: it gets a new name."""
+    request.session.cycle_key()
+    mark_verified(request, device)
+
+
+def _refusal(service: CusSecondFactorService) -> str:
+    until = service.blocked_until()
+    if until is None:
+        return "That code is not right. Enter the one that is shown now."
+    seconds = max(1, round((until - timezone.now()).total_seconds()))
+    return f"That code was not accepted. Wait {seconds} s, then enter the one that is shown then."
+
+
+def _shown(device: CusTotpDevice) -> dict[str, str]:
+    """What an authenticator app reads: a picture, or the same as text."""
+    picture = qrcode.make(device.config_url, image_factory=SvgPathImage, border=2)
+    text = base64.b32encode(device.bin_key).decode()
+    return {
+        "picture": "data:image/svg+xml;base64," + base64.b64encode(picture.to_string()).decode(),
+        "text": " ".join(text[at : at + 4] for at in range(0, len(text), 4)),
+    }
+
+
+def _next(request: HttpRequest) -> str:
+    wanted = request.GET.get("next", "")
+    safe = url_has_allowed_host_and_scheme(
+        wanted, {request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if safe else reverse("admin:index")
+
+
+def _page(request: HttpRequest, name: str, **context: Any) -> HttpResponse:
+    everything = admin.site.each_context(request) | {"title": "Second factor"} | context
+    return render(request, f"second_factor/cus_{name}.html", everything)

@@ -1,0 +1,71 @@
+"""The console's page on tenants, for operators."""
+
+from typing import Any, cast
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from integrations.cus_console import CusReadOnlyAdmin
+from integrations.cus_console_actions import CusActions, Question
+from integrations.cus_console_export import CusExport
+from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm
+from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_tenant_service import CusTenantService
+
+
+class TenantForm(CusServiceForm):
+    """A tenant's name."""
+
+    class Meta:
+        model = CusTenant
+        fields = ("name",)
+
+    def call_service(self) -> CusTenant:
+        service = CusTenantService(actor=cast("CusUser", self.request.user))
+        name = self.cleaned_data["name"]
+        return service.create(name) if self.is_new else service.rename(self.instance, name)
+
+
+@admin.register(CusTenant)
+class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
+    """Tenants, open and closed."""
+
+    viewers = changers = ("operator",)
+    form = TenantForm
+    list_display = ("name", "state", "created_at", "closed_at")
+    search_fields = ("name",)
+    ordering = ("name",)
+    fields = ("name", "created_at", "closed_at")
+    readonly_fields = ("created_at", "closed_at")
+    actions_detail = ("close", "history")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        # A tenant's row has no tenant_id: who may not see all sees none (`viewers`).
+        return super(CusReadOnlyAdmin, self).get_queryset(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        may = super().has_change_permission(request, obj)
+        return may and not (isinstance(obj, CusTenant) and obj.closed_at)
+
+    @display(description="State", label={"open": "success", "closed": "danger"})
+    def state(self, tenant: CusTenant) -> tuple[str, str]:
+        return ("closed", "Closed") if tenant.closed_at else ("open", "Open")
+
+    @action(description="Close", icon="lock", permissions=["act"], variant=ActionVariant.DANGER)
+    def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Close the tenant",
+            "Its people see nothing any more and its integrations stop, for good. What they used "
+            "stays on record.",
+            "Close it",
+            "The tenant is closed.",
+            is_dangerous=True,
+        )
+        service = CusTenantService(actor=cast("CusUser", request.user))
+        return self.run(request, object_id, question, service.close)
+
+    @action(description="History", icon="history")
+    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.history_view(request, object_id)

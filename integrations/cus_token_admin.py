@@ -1,0 +1,127 @@
+"""The console's page on API tokens: one's own; operators see and end all."""
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget
+
+from integrations.cus_console import CusReadOnlyAdmin
+from integrations.cus_console_actions import CusActions, Question
+from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm
+from integrations.cus_login_models import CusApiToken
+from integrations.cus_models import CusUser
+from integrations.cus_permissions import role_of
+from integrations.cus_token_service import CusTokenService
+
+
+class TokenForm(CusServiceForm):
+    """What a token is called, and when it ends."""
+
+    expires_at = forms.SplitDateTimeField(
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget,
+        help_text="Within a year. Empty: in 90 days.",
+    )
+    # What the page that follows shows, and nothing keeps.
+    text = ""
+
+    class Meta:
+        model = CusApiToken
+        fields = ("name",)
+
+    def call_service(self) -> CusApiToken:
+        token, self.text = CusTokenService(cast("CusUser", self.request.user)).issue(
+            name=self.cleaned_data["name"],
+            expires_at=self.cleaned_data["expires_at"],
+            now=timezone.now(),
+        )
+        token.shown_once = self.text
+        return token
+
+
+@admin.register(CusApiToken)
+class CusApiTokenAdmin(CusActions, CusServiceAdmin):
+    """API tokens, also the ended ones. None shows its secret."""
+
+    changers = ("operator", "support", "admin", "member")
+    form = TokenForm
+    list_display = ("name", "user", "hint_shown", "state", "created", "expiry", "last_used_at")
+    search_fields = ("name", "user__email")
+    list_select_related = ("user",)
+    ordering = ("-created", "-id")
+    readonly_fields = (
+        "user",
+        "hint_shown",
+        "state",
+        "created",
+        "expiry",
+        "revoked_at",
+        "last_used_at",
+    )
+    actions_detail = ("revoke",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CusApiToken]:
+        # By person, not by tenant: a colleague's tokens are not one's own.
+        tokens = super(CusReadOnlyAdmin, self).get_queryset(request)
+        if role_of(request.user) == "operator":
+            return cast("QuerySet[CusApiToken]", tokens)
+        return cast("QuerySet[CusApiToken]", tokens.filter(user=request.user))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_act_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return role_of(request.user) in self.changers
+
+    def get_fields(self, request: HttpRequest, obj: CusApiToken | None = None) -> list[str]:
+        return ["name", *self.readonly_fields] if obj else ["name", "expires_at"]
+
+    @display(description="Ends in")
+    def hint_shown(self, token: CusApiToken) -> str:
+        return f"…{token.hint}"
+
+    @display(description="State", label={"alive": "success", "ended": "danger"})
+    def state(self, token: CusApiToken) -> tuple[str, str]:
+        if token.revoked_at:
+            return "ended", "Revoked"
+        return ("ended", "Expired") if token.expiry <= timezone.now() else ("alive", "Alive")
+
+    def response_add(
+        self, request: HttpRequest, obj: CusApiToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The token's text, on this page and nowhere else."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Your new API token",
+            "opts": self.opts,
+            "token": obj,
+            "text": obj.shown_once,
+        }
+        page = TemplateResponse(request, "admin/cus_token_issued.html", context)
+        add_never_cache_headers(page)
+        return page
+
+    @action(description="Revoke", icon="block", permissions=["act"], variant=ActionVariant.DANGER)
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Revoke the token",
+            "Programs that use it get 401 from now on. This can't be undone.",
+            "Revoke",
+            "The token is revoked.",
+            is_dangerous=True,
+        )
+        actor = cast("CusUser", request.user)
+        return self.run(
+            request,
+            object_id,
+            question,
+            lambda row: CusTokenService(row.user, actor=actor).revoke(row, now=timezone.now()),
+        )

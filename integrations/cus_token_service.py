@@ -1,0 +1,155 @@
+"""API tokens of a person: issued once, listed, revoked.
+
+A token is `aost_` and 256 random bits. What it may is what its person may, at that moment: who
+lost their role or was deactivated has only dead tokens.
+"""
+
+import hmac
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from knox.crypto import hash_token
+from knox.models import get_digest_token
+from knox.settings import CONSTANTS, knox_settings
+
+from integrations.cus_audit import differences, record_change
+from integrations.cus_errors import CusError
+from integrations.cus_login_models import CusApiToken
+from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_permissions import role_of
+
+LONGEST = timedelta(days=365)
+USUAL = timedelta(days=90)
+_MOST = 50
+# Last use is for people who tidy up: one write in ten minutes tells them enough.
+_LAST_USED_EVERY = timedelta(minutes=10)
+
+
+class TokenExpiryInvalid(CusError):
+    """A token ends in the future, and within a year. Choose such a moment."""
+
+    code = "token_expiry_invalid"
+
+
+class TokenOutlivesItsMaker(CusError):
+    """A token that is made with a token ends no later than that one. Choose an earlier moment."""
+
+    code = "token_expiry_invalid"
+
+
+class TooManyTokens(CusError):
+    """You have 50 tokens that are alive. Revoke one that is not used any more."""
+
+    code, status = "too_many_tokens", 409
+
+
+class CusTokenService:
+    """The tokens of one person, `user`; `actor` is who does something about them."""
+
+    def __init__(self, user: CusUser, *, actor: CusUser | None = None) -> None:
+        self.user = user
+        self.actor = actor or user
+
+    def scope(self) -> QuerySet[CusApiToken]:
+        """The person's tokens, also the ended ones."""
+        return CusApiToken.objects.filter(user=self.user)
+
+    @transaction.atomic
+    def issue(
+        self,
+        *,
+        name: str,
+        now: datetime,
+        expires_at: datetime | None = None,
+        made_with: CusApiToken | None = None,
+    ) -> tuple[CusApiToken, str]:
+        """A new token and its text, which is nowhere else and can't be shown again.
+
+        `made_with` is the token that the request for it came with: it may be handed on, but not
+        prolonged. Raises ValidationError, TokenExpiryInvalid, TokenOutlivesItsMaker, TooManyTokens.
+        """
+        expiry = expires_at or min(now + USUAL, made_with.expiry if made_with else now + USUAL)
+        if not now < expiry <= now + LONGEST:
+            raise TokenExpiryInvalid
+        if made_with and expiry > made_with.expiry:
+            raise TokenOutlivesItsMaker
+        # In a row, so that the bound holds for who asks twice at once.
+        CusUser.objects.select_for_update(no_key=True).get(id=self.user.id)
+        if self.scope().filter(revoked_at__isnull=True, expiry__gt=now).count() >= _MOST:
+            raise TooManyTokens
+        return self._make(name, expiry)
+
+    def revoke(self, token: CusApiToken, *, now: datetime) -> bool:
+        """End a token for good. False if it had ended already."""
+        return bool(self._end(self.scope().filter(id=token.id), now))
+
+    def revoke_all(self, *, now: datetime) -> int:
+        """End all of the person's tokens, as when they leave. How many that were."""
+        return self._end(self.scope(), now)
+
+    def _make(self, name: str, expiry: datetime) -> tuple[CusApiToken, str]:
+        digest, text = get_digest_token()
+        token = CusApiToken(
+            user=self.user,
+            name=name,
+            expiry=expiry,
+            hint=text[-4:],
+            digest=digest,
+            token_key=text[: CONSTANTS.TOKEN_KEY_LENGTH],
+        )
+        token.full_clean()
+        token.save(force_insert=True)
+        changes = differences({}, {"expires_at": expiry})
+        record_change(
+            "token.issued", token, actor=self.actor, tenant=self._tenant(), changes=changes
+        )
+        return token, text
+
+    @transaction.atomic
+    def _end(self, tokens: "QuerySet[CusApiToken]", now: datetime) -> int:
+        """End those that are alive, each with its entry in the audit trail."""
+        alive = list(tokens.filter(revoked_at__isnull=True).select_for_update(no_key=True))
+        CusApiToken.objects.filter(id__in=[token.id for token in alive]).update(revoked_at=now)
+        for token in alive:
+            record_change("token.revoked", token, actor=self.actor, tenant=self._tenant())
+        return len(alive)
+
+    def _tenant(self) -> CusTenant | None:
+        return CusTenant.objects.filter(memberships__user=self.user).first()
+
+
+def verify_token(text: str, *, now: datetime) -> CusApiToken | None:
+    """The living token of this text, whose person has a role; None if there is none."""
+    if not text.startswith(knox_settings.TOKEN_PREFIX):
+        return None
+    digest = hash_token(text)
+    alive = CusApiToken.objects.filter(digest=digest, revoked_at__isnull=True, expiry__gt=now)
+    token: CusApiToken | None = alive.select_related("user").first()
+    # The index compares as indexes do; once more in constant time.
+    if token is None or not hmac.compare_digest(token.digest, digest):
+        return None
+    if role_of(token.user) is None:
+        return None
+    if token.last_used_at is None or now - token.last_used_at >= _LAST_USED_EVERY:
+        CusApiToken.objects.filter(id=token.id).update(last_used_at=now)
+    return token
+
+
+class EndTokensWithPassword:
+    """Not a rule for passwords: Django tells validators when one was changed.
+
+    Who changes a password may do so because somebody else knows it, and tokens were made with it.
+    """
+
+    def validate(self, password: str, user: CusUser | None = None) -> None:
+        """Any password is fine here."""
+
+    def get_help_text(self) -> str:
+        return ""
+
+    def password_changed(self, password: str, user: CusUser | None = None) -> None:
+        """Called by `CusUser.save` after a new password was set."""
+        if user is not None:
+            CusTokenService(user).revoke_all(now=timezone.now())

@@ -1,0 +1,77 @@
+"""The caller's API tokens, over HTTP."""
+
+import uuid
+
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from integrations.cus_login_models import CusApiToken
+from integrations.cus_pages import CusPages
+from integrations.cus_permissions import role_of
+from integrations.cus_person_api import PersonView
+from integrations.cus_serializers import TokenInput, TokenIssued, TokenOutput
+from integrations.cus_token_service import CusTokenService
+
+
+class IsPerson(BasePermission):
+    """Anybody with a role, support staff too: these are their own tokens."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return role_of(request.user) is not None
+
+
+class NewestTokenFirst(CusPages):
+    """By the column that knox names."""
+
+    ordering = ("-created", "-id")
+
+
+class TokensView(PersonView):
+    """The caller's API tokens."""
+
+    permission_classes = [IsPerson]
+    pagination_class = NewestTokenFirst
+
+    @extend_schema(operation_id="tokens_list", responses=TokenOutput(many=True))
+    def get(self, request: Request) -> Response:
+        """The caller's tokens, newest first, also the ended ones. No secrets."""
+        pages = NewestTokenFirst()
+        page = pages.paginate_queryset(self._service(request).scope(), request, self)
+        return pages.get_paginated_response(TokenOutput(page, many=True).data)
+
+    @extend_schema(operation_id="tokens_issue", request=TokenInput, responses={201: TokenIssued})
+    def post(self, request: Request) -> Response:
+        """Issue a token. Its text is in this answer and nowhere else."""
+        fields = self.fields(request, TokenInput)
+        made_with = request.auth if isinstance(request.auth, CusApiToken) else None
+        token, text = self._service(request).issue(
+            **fields, now=timezone.now(), made_with=made_with
+        )
+        return Response(TokenIssued(token, context={"token": text}).data, status=201)
+
+    def _service(self, request: Request) -> CusTokenService:
+        return CusTokenService(self.person(request))
+
+
+class TokenView(PersonView):
+    """One of the caller's API tokens."""
+
+    permission_classes = [IsPerson]
+
+    @extend_schema(operation_id="tokens_revoke", responses={204: None})
+    def delete(self, request: Request, token_id: uuid.UUID) -> Response:
+        """Revoke a token. Revoking a revoked one changes nothing."""
+        service = self._service(request)
+        token = service.scope().filter(id=token_id).first()
+        if token is None:
+            raise Http404
+        service.revoke(token, now=timezone.now())
+        return Response(status=204)
+
+    def _service(self, request: Request) -> CusTokenService:
+        return CusTokenService(self.person(request))

@@ -1,0 +1,506 @@
+"""Every console page, for every role: the rows, the forms, the filters, the buttons (C8, C9)."""
+
+import csv
+import io
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.db import models
+from django.test import Client
+from django.utils import timezone
+
+from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
+from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_token_service import CusTokenService
+from telemetry.cus_models import CusLLMUsage
+from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, record
+
+pytestmark = pytest.mark.django_db
+
+ROLES = ("operator", "support", "admin", "member", "nobody")
+A = "/admin/integrations/"
+
+# What each role gets: the list, a row of its own tenant, a foreign row, the form to add one, and
+# whether a row's form can be posted. "-" is 403, "gone" the way back that Django gives for a row
+# that is not there, "read" a page without a form.
+PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
+    "cusintegration": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("list", "read", "read", "-"),
+        "admin": ("list", "edit", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cuspriceoverride": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("list", "read", "read", "-"),
+        "admin": ("list", "read", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusmembership": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("list", "edit", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "custenant": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("-", "-", "-", "-"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cususer": {
+        "operator": ("list", "read", "read", "-"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("-", "-", "-", "-"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusapitoken": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("list", "gone", "gone", "add"),
+        "admin": ("list", "gone", "gone", "add"),
+        "member": ("list", "gone", "gone", "add"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusauditentry": {
+        "operator": ("list", "read", "read", "-"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("list", "read", "gone", "-"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+}
+CASES = [(page, role) for page in PAGES for role in ROLES]
+
+
+@dataclass(frozen=True)
+class World:
+    """Two tenants, and a row of each page's kind in both."""
+
+    tenant: CusTenant
+    own: dict[str, models.Model]
+    foreign: dict[str, models.Model]
+
+
+def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
+    from integrations.cus_audit_models import CusAuditEntry
+
+    member = make_user("member", tenant)
+    integration = make_integration(tenant, name=f"{name} integration")
+    price = CusPriceOverrideService(tenant).append(
+        model=f"{name}-model",
+        prices={"input": "1", "output": "2"},
+        valid_from=datetime(2026, 11, 1, tzinfo=UTC),
+    )
+    token, _ = CusTokenService(member).issue(name=f"{name} token", now=timezone.now())
+    return {
+        "cusintegration": integration,
+        "cuspriceoverride": price,
+        "cusmembership": CusMembership.objects.get(user=member),
+        "custenant": tenant,
+        "cususer": member,
+        "cusapitoken": token,
+        "cusauditentry": CusAuditEntry.objects.filter(
+            tenant=tenant, object_id=str(integration.id)
+        ).latest("created_at"),
+    }
+
+
+@pytest.fixture
+def world() -> World:
+    tenant, other = make_tenant("Own tenant"), make_tenant("Foreign tenant")
+    return World(tenant, _rows(tenant, "own"), _rows(other, "foreign"))
+
+
+def _user(role: str, world: World) -> CusUser:
+    return make_user(role, world.tenant if role in ("admin", "member") else None)
+
+
+def _client(user: CusUser) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _seen(response: Any) -> str:
+    if response.status_code == 403:
+        return "-"
+    if response.status_code == 302:
+        return "gone"
+    assert response.status_code == 200, response.status_code
+    return "edit" if 'name="_save"' in response.content.decode() else "read"
+
+
+def test_the_table_names_every_page_on_authority() -> None:
+    registered = {
+        model._meta.model_name
+        for model in admin.site._registry
+        if model._meta.app_label == "integrations"
+    }
+
+    assert registered == set(PAGES)
+
+
+def test_no_page_of_a_package_is_open_to_anybody() -> None:
+    labels = {model._meta.app_label for model in admin.site._registry}
+
+    assert labels <= {"integrations", "telemetry", "enforcement"}
+
+
+@pytest.mark.parametrize(("page", "role"), CASES)
+def test_each_role_gets_what_the_table_says(page: str, role: str, world: World) -> None:
+    client = _client(_user(role, world))
+    listed, own, foreign, add = PAGES[page][role]
+
+    assert client.get(f"{A}{page}/").status_code == (200 if listed == "list" else 403)
+    assert _seen(client.get(f"{A}{page}/{world.own[page].pk}/change/")) == own
+    assert _seen(client.get(f"{A}{page}/{world.foreign[page].pk}/change/")) == foreign
+    assert client.get(f"{A}{page}/add/").status_code == (200 if add == "add" else 403)
+
+
+@pytest.mark.parametrize(("page", "role"), CASES)
+def test_what_is_not_offered_is_refused_when_posted(page: str, role: str, world: World) -> None:
+    client = _client(_user(role, world))
+    _, own, foreign, add = PAGES[page][role]
+    before = _everything(world)
+
+    for row, may in ((world.own[page], own), (world.foreign[page], foreign)):
+        url = f"{A}{page}/{row.pk}/"
+        if may != "edit":
+            answer = client.post(f"{url}change/", {"name": "taken over", "role": "admin"})
+            assert answer.status_code in (302, 403)
+        assert client.post(f"{url}delete/", {"post": "yes"}).status_code in (302, 403)
+    if add != "add":
+        assert client.post(f"{A}{page}/add/", {"name": "new"}).status_code == 403
+    for action in ("delete_selected", "export_admin_action", "deactivate", "remove"):
+        client.post(
+            f"{A}{page}/",
+            {"action": action, "_selected_action": [str(world.own[page].pk)], "post": "yes"},
+        )
+
+    assert _everything(world) == before
+
+
+def _everything(world: World) -> list[Any]:
+    """All rows of the world, as they are stored."""
+    rows = [*world.own.values(), *world.foreign.values()]
+    return [type(row)._base_manager.filter(pk=row.pk).values().get() for row in rows]
+
+
+BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cusintegration": {
+        "enable": ("operator", "admin"),
+        "disable": ("operator", "admin"),
+        "recover": ("operator",),
+        "remove": ("operator", "admin"),
+    },
+    "cusmembership": {"remove": ("operator", "admin")},
+    "custenant": {"close": ("operator",)},
+    "cususer": {
+        "deactivate": ("operator",),
+        "reactivate": ("operator",),
+        "reset_second_factor": ("operator",),
+    },
+    "cusapitoken": {"revoke": ("operator",)},
+}
+PRESSES = [
+    (page, button, role)
+    for page, buttons in BUTTONS.items()
+    for button in buttons
+    for role in ROLES
+    if role not in buttons[button]
+]
+
+
+def test_the_table_names_every_button() -> None:
+    for model, page in admin.site._registry.items():
+        offered = {*getattr(page, "actions_detail", ()), *getattr(page, "actions_row", ())}
+        known = set(BUTTONS.get(str(model._meta.model_name), {}))
+        assert offered - {"history"} == known, model
+
+
+@pytest.mark.parametrize(("page", "button", "role"), PRESSES)
+def test_a_button_pressed_by_hand_does_nothing_for_who_may_not(
+    page: str, button: str, role: str, world: World
+) -> None:
+    client = _client(_user(role, world))
+    before = _everything(world)
+
+    for row in (world.own[page], world.foreign[page]):
+        for method in (client.get, client.post):
+            assert method(f"{A}{page}/{row.pk}/{button}/").status_code in (302, 403)
+
+    assert _everything(world) == before
+
+
+@pytest.mark.parametrize(
+    ("page", "button"), [(page, button) for page, buttons in BUTTONS.items() for button in buttons]
+)
+def test_a_tenant_admins_buttons_end_at_the_tenant(page: str, button: str, world: World) -> None:
+    client = _client(_user("admin", world))
+    before = _everything(world)
+
+    assert client.post(f"{A}{page}/{world.foreign[page].pk}/{button}/").status_code in (302, 403)
+    for nonsense in (uuid.uuid4(), "nonsense", "%00"):
+        assert client.post(f"{A}{page}/{nonsense}/{button}/").status_code in (302, 403)
+
+    assert _everything(world) == before
+
+
+@pytest.mark.parametrize(
+    ("page", "button"), [(page, button) for page, buttons in BUTTONS.items() for button in buttons]
+)
+def test_a_link_asks_and_changes_nothing(page: str, button: str, world: World) -> None:
+    client = _client(make_user("operator"))
+    before = _everything(world)
+
+    answer = client.get(f"{A}{page}/{world.own[page].pk}/{button}/")
+
+    assert answer.status_code == 200
+    assert '<form method="post"' in answer.content.decode()
+    assert _everything(world) == before
+    assert Client(enforce_csrf_checks=True).post(
+        f"{A}{page}/{world.own[page].pk}/{button}/"
+    ).status_code in (302, 403)
+
+
+HIDDEN = [
+    ("cusintegration", "credential_ref__startswith=db"),
+    ("cusintegration", "stored_credential__hint=cdef"),
+    ("cusintegration", "stored_credential__key_id=k1"),
+    ("cusintegration", "created_by__password__startswith=a"),
+    ("cusintegration", "tenant__memberships__user__email__startswith=a"),
+    ("cusintegration", "config__base_url=x"),
+    ("cusmembership", "user__password__startswith=a"),
+    ("cusmembership", "tenant__name=x"),
+    ("cusmembership", "user__is_superuser=1"),
+    ("cususer", "password__startswith=a"),
+    ("cusapitoken", "digest__startswith=a"),
+    ("cusapitoken", "token_key__startswith=aost"),
+    ("cusapitoken", "user__password__startswith=a"),
+    ("cusauditentry", "changes__icontains=x"),
+    ("cusauditentry", "actor__password__startswith=a"),
+    ("cuspriceoverride", "created_by__password__startswith=a"),
+]
+
+
+@pytest.mark.parametrize(("page", "query"), HIDDEN)
+@pytest.mark.parametrize("way", ["", "export/"])
+def test_no_hidden_column_is_asked_for_by_url(
+    page: str, query: str, way: str, world: World
+) -> None:
+    answer = _client(make_user("operator")).get(f"{A}{page}/{way}?{query}")
+
+    assert answer.status_code in (302, 400)
+
+
+def test_a_tenants_people_cannot_filter_by_tenant(world: World) -> None:
+    query = f"tenant__id__exact={world.foreign['custenant'].pk}"
+
+    refused = _client(_user("member", world)).get(f"{A}cusintegration/?{query}")
+    shown = _client(make_user("support")).get(f"{A}cusintegration/?{query}")
+
+    assert refused.status_code in (302, 400)
+    assert "foreign integration" in shown.content.decode()
+    assert "own integration" not in shown.content.decode()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    ("app", "model", "field"),
+    [
+        ("integrations", "cusintegration", "tenant"),
+        ("integrations", "cusintegration", "created_by"),
+        ("integrations", "cusmembership", "user"),
+        ("integrations", "cusmembership", "tenant"),
+        ("integrations", "cusapitoken", "user"),
+        ("integrations", "cusauditentry", "actor"),
+        ("integrations", "cuscredential", "integration"),
+        ("admin", "logentry", "user"),
+    ],
+)
+def test_autocomplete_says_nothing_that_a_page_would_not(
+    role: str, app: str, model: str, field: str, world: World
+) -> None:
+    query = f"app_label={app}&model_name={model}&field_name={field}&term="
+
+    answer = _client(_user(role, world)).get(f"/admin/autocomplete/?{query}")
+
+    if role == "operator" or model == "cuscredential":
+        # A picker of integrations answers as their page does.
+        assert role in ("operator", "support") or "foreign" not in answer.content.decode()
+        return
+    assert answer.status_code in (403, 404)
+
+
+@pytest.mark.parametrize("role", ["admin", "member"])
+def test_the_consoles_search_finds_no_foreign_row(role: str, world: World) -> None:
+    for term in ("foreign", "Foreign", "a"):
+        page = _client(_user(role, world)).get(f"/admin/search/?s={term}").content.decode()
+        assert "Foreign" not in page
+        assert "foreign" not in page.replace(f"={term}", "")
+
+
+def test_a_picker_offers_a_tenant_admin_nothing_foreign(world: World) -> None:
+    client = _client(_user("admin", world))
+
+    for page in ("cusintegration", "cuspriceoverride", "cusmembership"):
+        form = client.get(f"{A}{page}/add/").content.decode()
+        assert str(world.foreign["custenant"].pk) not in form
+        assert "Foreign tenant" not in form
+
+
+@pytest.mark.parametrize("role", ["admin", "member"])
+@pytest.mark.parametrize("page", [page for page in PAGES if PAGES[page]["member"][0] == "list"])
+def test_a_list_and_its_export_hold_the_same_rows_and_nothing_foreign(
+    page: str, role: str, world: World
+) -> None:
+    client = _client(_user(role, world))
+
+    listed = client.get(f"{A}{page}/").content.decode()
+    assert "foreign" not in listed.lower()
+    if page == "cusapitoken":
+        return
+    assert "own" in listed
+    exported = client.get(f"{A}{page}/export/")
+    assert exported.status_code == 200
+    assert "foreign" not in exported.content.decode().lower()
+    assert len(list(csv.reader(io.StringIO(exported.content.decode())))) > 1
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "cusapitoken"])
+@pytest.mark.parametrize("role", ROLES)
+def test_who_may_not_see_a_page_may_not_export_it(page: str, role: str, world: World) -> None:
+    expected = 200 if PAGES[page][role][0] == "list" else 403
+
+    for method in ("get", "post"):
+        answer = getattr(_client(_user(role, world)), method)(f"{A}{page}/export/")
+        assert answer.status_code == expected
+
+
+def test_an_export_has_the_columns_of_the_page_and_no_secret(world: World) -> None:
+    text = _client(make_user("operator")).get(f"{A}cusintegration/export/").content.decode()
+
+    heads, *rows = csv.reader(io.StringIO(text))
+    assert heads == [
+        "Name",
+        "Tenant",
+        "Provider",
+        "Status",
+        "Health",
+        "Monthly budget",
+        "Default model",
+        "Created at",
+    ]
+    assert ["foreign integration", "Foreign tenant", "OpenAI", "Enabled"] in [
+        row[:4] for row in rows
+    ]
+    assert "db://" not in text
+    assert "cdef" not in text
+
+
+def test_an_export_obeys_the_pages_filters_and_search(world: World) -> None:
+    client = _client(make_user("operator"))
+
+    found = client.get(f"{A}cusintegration/export/?q=foreign").content.decode()
+    none = client.get(f"{A}cusintegration/export/?status__exact=error").content.decode()
+
+    assert "foreign integration" in found
+    assert "own integration" not in found
+    assert len(none.splitlines()) == 1
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_no_cell_of_an_export_is_a_formula(start: str, world: World) -> None:
+    make_integration(world.tenant, name=f'{start}HYPERLINK("http://evil.example")')
+
+    text = _client(make_user("support")).get(f"{A}cusintegration/export/").content.decode()
+
+    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    assert f'\'{start}HYPERLINK("http://evil.example")' in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+@pytest.mark.parametrize("page", list(PAGES))
+@pytest.mark.parametrize("role", ROLES)
+def test_a_rows_history_is_open_to_who_may_see_the_row(page: str, role: str, world: World) -> None:
+    client = _client(_user(role, world))
+    _, own, foreign, _ = PAGES[page][role]
+
+    for row, seen in ((world.own[page], own), (world.foreign[page], foreign)):
+        answer = client.get(f"{A}{page}/{row.pk}/history/")
+        if seen in ("-", "gone"):
+            assert answer.status_code in (302, 403)
+            assert "cusauditentry" not in answer.headers.get("Location", "")
+        else:
+            assert answer["Location"].endswith(f"cusauditentry/?object_id__exact={row.pk}")
+
+
+def test_the_audit_trail_answers_for_one_object(world: World) -> None:
+    client = _client(_user("member", world))
+    own, foreign = (rows["cusintegration"].pk for rows in (world.own, world.foreign))
+
+    shown = client.get(f"{A}cusauditentry/?object_id__exact={own}").content.decode()
+    nothing = client.get(f"{A}cusauditentry/?object_id__exact={foreign}").content.decode()
+
+    assert "integration.created" in shown
+    assert "member.added" not in shown
+    assert "integration.created" not in nothing
+
+
+def test_nothing_is_kept_in_djangos_own_history(world: World) -> None:
+    from django.contrib.admin.models import LogEntry
+
+    client = _client(make_user("operator"))
+    client.post(f"{A}custenant/add/", {"name": "Logged tenant"})
+
+    assert CusTenant.objects.filter(name="Logged tenant").exists()
+    assert not LogEntry.objects.exists()
+    assert "Logged tenant" not in _client(_user("member", world)).get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("role", "offered", "withheld"),
+    [
+        ("operator", ["custenant", "cususer", "cusmembership", "cusauditentry"], []),
+        ("support", ["cusintegration", "cusllmusage"], ["cususer", "cusmembership", "custenant"]),
+        ("admin", ["cusintegration", "cusmembership", "cusapitoken"], ["cususer", "custenant"]),
+        ("member", ["cusintegration", "cusauditentry"], ["cususer", "custenant"]),
+    ],
+)
+def test_the_sidebar_names_what_one_may_open_and_only_that(
+    role: str, offered: list[str], withheld: list[str], world: World
+) -> None:
+    client = _client(_user(role, world))
+
+    page = client.get("/admin/").content.decode()
+
+    for name in offered:
+        assert f"/{name}/" in page
+    for name in withheld:
+        assert f"/{name}/" not in page
+
+
+def test_support_sees_nothing_of_credentials(world: World) -> None:
+    integration = world.own["cusintegration"]
+    url = f"{A}cusintegration/{integration.pk}/change/"
+
+    assert "…cdef" not in _client(make_user("support")).get(url).content.decode()
+    assert "…cdef" in _client(_user("member", world)).get(url).content.decode()
+
+
+def test_usage_has_no_form_and_no_export(world: World) -> None:
+    SdkClient.of(CusIntegration.objects.get(name="own integration")).report(record())
+    client = _client(make_user("operator"))
+    usage = CusLLMUsage.objects.get()
+
+    assert client.get("/admin/telemetry/cusllmusage/export/").status_code in (302, 404)
+    assert client.get(f"/admin/telemetry/cusllmusage/{usage.pk}/history/").status_code == 302
