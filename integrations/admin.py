@@ -9,13 +9,21 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from integrations.cus_console import CusReadOnlyAdmin
-from integrations.cus_models import CusIntegration, CusPriceOverride, CusTenant, CusUser
+from integrations.cus_key_admin import CusSdkKeyAdmin
+from integrations.cus_models import (
+    CusIntegration,
+    CusPriceOverride,
+    CusSdkKey,
+    CusTenant,
+    CusUser,
+)
 from integrations.cus_permissions import own_tenant, role_of
 from integrations.cus_price_override_form import PriceOverrideForm
 from integrations.cus_price_override_service import CusPriceOverrideService
 
 # Roles are ours (ruling C9); Django's groups would only pretend to grant something.
 admin.site.unregister(Group)
+admin.site.register(CusSdkKey, CusSdkKeyAdmin)
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
 

@@ -45,7 +45,11 @@ class SdkPrincipal:
 
 
 def issue_sdk_key(
-    integration: CusIntegration, *, label: str = "", actor: CusUser | None = None
+    integration: CusIntegration,
+    *,
+    label: str = "",
+    expires_at: datetime | None = None,
+    actor: CusUser | None = None,
 ) -> tuple[CusSdkKey, str]:
     """A new key and its whole text, which is nowhere else and can't be shown again."""
     secret = _new_secret()
@@ -55,6 +59,7 @@ def issue_sdk_key(
         label=label,
         secret_hash=_hash(secret),
         hint=secret[-4:],
+        expires_at=expires_at,
         created_by=actor,
     )
     return key, f"{integration.tenant_id}:{integration.id}:{secret}"
@@ -99,6 +104,11 @@ def forget_sdk_keys() -> None:
     _known.clear()
 
 
+def alive_at(now: datetime) -> Q:
+    """The keys that are neither revoked nor expired."""
+    return Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+
+
 def _ask(digest: bytes, now: datetime) -> _Known | None:
     asked_at = time.monotonic()
     key = _find(digest, now)
@@ -113,9 +123,11 @@ def _ask(digest: bytes, now: datetime) -> _Known | None:
 
 
 def _find(digest: bytes, now: datetime) -> CusSdkKey | None:
+    # A deleted integration's keys go on as long as late facts may come (ruling C3).
+    oldest = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
+    serves = Q(integration__deleted_at__isnull=True) | Q(integration__deleted_at__gt=oldest)
     key = (
-        CusSdkKey.objects.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-        .filter(secret_hash=digest, revoked_at__isnull=True)
+        CusSdkKey.objects.filter(alive_at(now), serves, secret_hash=digest)
         .select_related("integration")
         .first()
     )
@@ -136,9 +148,10 @@ def _principal(key: CusSdkKey) -> SdkPrincipal:
     )
 
 
-def revoke_sdk_key(key: CusSdkKey) -> None:
-    """Stop a key for good. What it reported stays."""
-    CusSdkKey.objects.filter(id=key.id, revoked_at__isnull=True).update(revoked_at=timezone.now())
+def revoke_sdk_key(key: CusSdkKey) -> bool:
+    """Stop a key for good, and say whether it was not yet. What it reported stays."""
+    alive = CusSdkKey.objects.filter(id=key.id, revoked_at__isnull=True)
+    return bool(alive.update(revoked_at=timezone.now()))
 
 
 def _note_use(key: CusSdkKey, now: datetime) -> None:
