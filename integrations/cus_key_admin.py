@@ -48,7 +48,7 @@ class CusSdkKeyAdmin(CusReadOnlyAdmin):
 
     def formfield_for_foreignkey(
         self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **options: Any
-    ) -> ModelChoiceField[Any] | None:
+    ) -> "ModelChoiceField[Any] | None":
         if db_field.name == "integration":
             living = CusIntegration.objects.filter(deleted_at__isnull=True)
             options["queryset"] = visible_to(living, cast("CusUser", request.user))
