@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from contextlib import suppress
 
 from django.conf import settings
 from django.db import transaction
@@ -16,7 +17,13 @@ from integrations.cus_credential_stores import (
     store_of,
 )
 from integrations.cus_envelope import key_ring, seal
-from integrations.cus_errors import CredentialRefRefused, CredentialUnreadable
+from integrations.cus_errors import (
+    CredentialMissing,
+    CredentialRefRefused,
+    CredentialUnreadable,
+    IntegrationNotFound,
+)
+from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_redaction import remember_secret
 
@@ -64,19 +71,21 @@ class CusCredentialService:
     def open(self, integration: CusIntegration) -> OpenedCredential:
         """The plain credential; it does not print itself.
 
-        Raises CredentialUnreadable when it can't be decrypted or is not there, and makes that the
-        integration's state at once (ruling F2); CredentialStoreUnavailable when its store can't
-        be asked, which says nothing about the credential.
+        Raises CredentialUnreadable when it can't be decrypted, which also puts the integration
+        into error, and CredentialMissing when it is not there; either makes the credential's
+        state `invalid` at once (ruling F2). Raises CredentialStoreUnavailable when its store
+        can't be asked, which says nothing about the credential.
         """
         try:
             return parsed_credential(store_of(integration.credential_ref).read(integration))
         except CredentialRefRefused as error:
             # The operator's bounds were drawn tighter after it had been set.
-            refused = CredentialUnreadable(error.detail)
             self._mark_invalid(integration)
-            raise refused from None
-        except CredentialUnreadable:
+            raise CredentialMissing(error.detail) from None
+        except CredentialUnreadable as error:
             self._mark_invalid(integration)
+            if not isinstance(error, CredentialMissing):
+                self._fail(integration, error.detail)
             raise
 
     def destroy(self, integration: CusIntegration) -> None:
@@ -98,6 +107,10 @@ class CusCredentialService:
             config_version=F("config_version") + 1,
             updated_at=timezone.now(),
         )
+
+    def _fail(self, integration: CusIntegration, reason: str) -> None:
+        with suppress(IntegrationNotFound):  # deleted: nothing of it serves any more
+            CusIntegrationLifecycle(self.tenant).fail(integration, reason)
 
 
 def check_credential_ref(ref: str, tenant: CusTenant) -> None:

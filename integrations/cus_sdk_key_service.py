@@ -7,7 +7,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from integrations.cus_errors import CusError
+from integrations.cus_audit import differences, record_change
+from integrations.cus_errors import CusError, IntegrationNotFound
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
 from integrations.cus_sdk_keys import alive_at, issue_sdk_key, revoke_sdk_key
 
@@ -31,7 +32,7 @@ class SdkKeyNotFound(CusError):
 class SdkKeyExpiryPast(CusError):
     """An SDK key must expire in the future, or never."""
 
-    code, status = "expiry_past", 400
+    code, attr = "expiry_past", "expires_at"
 
 
 class CusSdkKeyService:
@@ -57,8 +58,11 @@ class CusSdkKeyService:
         TooManySdkKeys, SdkKeyExpiryPast.
         """
         # One after the other: two who ask at once must not both find room.
-        CusIntegration.objects.select_for_update(no_key=True).get(id=self.integration.id)
+        locked = CusIntegration.objects.select_for_update(no_key=True)
+        integration = locked.get(id=self.integration.id)
         now = timezone.now()
+        if integration.deleted_at:
+            raise IntegrationNotFound
         if expires_at and expires_at <= now:
             raise SdkKeyExpiryPast
         if self.scope().filter(alive_at(now)).count() >= MAX_ALIVE:
@@ -76,4 +80,6 @@ class CusSdkKeyService:
             raise SdkKeyNotFound
         if revoke_sdk_key(key):
             key.refresh_from_db()
+            changes = differences({"revoked_at": None}, {"revoked_at": key.revoked_at})
+            record_change("sdk_key.revoked", key, actor=self.actor, changes=changes)
         return key

@@ -18,9 +18,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from integrations.cus_errors import CusError
 from integrations.cus_models import CusIntegration
+from integrations.cus_provider_rules import RULES
 
 _Provider = CusIntegration.Provider
 PROVIDERS = {
@@ -124,17 +126,20 @@ def worker_config(entry: Any) -> WorkerConfig:
     if not isinstance(entry.get("enabled", False), bool):
         raise WorkerRefused("enabled must be true or false.")
     config: dict[str, Any] = entry["config"]
+    provider_type = _provider(config)
+    kept = _kept_config(provider_type, config)
     limit, notes = _monthly_tokens(entry)
-    left = sorted(set(config) - {"provider", "model", *_CREDENTIAL, *_CONFIG})
+    left = set(config) - {"provider", "model", *_CREDENTIAL}
+    left -= {legacy for legacy, ours in _CONFIG.items() if ours in kept}
     if left:
-        notes = (*notes, f"not carried over: {', '.join(left)}")
+        notes = (*notes, f"not carried over: {', '.join(sorted(left))}")
     return WorkerConfig(
         tenant=_text(entry, "tenant"),
         worker_id=_text(entry, "worker_id"),
         enabled=entry.get("enabled", False),
-        provider_type=_provider(config),
+        provider_type=provider_type,
         credential=_texts(config, {name: name for name in _CREDENTIAL}),
-        config=_texts(config, _CONFIG),
+        config=kept,
         default_model=_text(config, "model", at_most=100) if config.get("model") else None,
         token_limit_month=limit,
         notes=notes,
@@ -144,14 +149,28 @@ def worker_config(entry: Any) -> WorkerConfig:
 def _provider(config: dict[str, Any]) -> str:
     named = _text(config, "provider").lower().replace("-", "_").replace(" ", "_")
     known = PROVIDERS.get(named)
-    elsewhere = bool(config.get("base_url")) and known in (None, _Provider.OPENAI)
-    if elsewhere and "//api.openai.com" not in str(config["base_url"]):
+    if known in (None, _Provider.OPENAI) and _elsewhere(config):
         return _Provider.CUSTOM
     if known is None:
         raise WorkerRefused(
             "config.provider is none that we know. With a config.base_url it would become custom."
         )
+    if known == _Provider.ANTHROPIC and _elsewhere(config):
+        raise WorkerRefused("anthropic at an address of its own can't be an integration.")
     return known
+
+
+def _elsewhere(config: dict[str, Any]) -> bool:
+    """Whether it names another address than its provider's own."""
+    if not config.get("base_url"):
+        return False
+    host = urlsplit(_text(config, "base_url", at_most=2048)).hostname
+    return host not in ("api.openai.com", "api.anthropic.com")
+
+
+def _kept_config(provider_type: str, config: dict[str, Any]) -> dict[str, str]:
+    known = RULES[provider_type].keys
+    return _texts(config, {name: ours for name, ours in _CONFIG.items() if ours in known})
 
 
 def _monthly_tokens(entry: dict[str, Any]) -> tuple[int, tuple[str, ...]]:

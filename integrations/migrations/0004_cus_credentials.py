@@ -18,7 +18,7 @@ ALTER TABLE cus_credentials RESET (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("integrations", "0002_cus_guards")]
+    dependencies = [("integrations", "0003_cus_control_plane")]
 
     operations = [
         migrations.CreateModel(

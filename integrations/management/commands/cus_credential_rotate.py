@@ -85,13 +85,15 @@ class Command(BaseCommand):
         credential = _new_credential(file)
         service = CusIntegrationService(integration.tenant)
         try:
-            service.update(
-                integration,
+            service.change(
+                integration.id,
                 credential=dict(credential),
                 expected_version=integration.config_version,
             )
-        except (CusError, ValidationError) as error:
-            raise CommandError(str(error)) from None
+        except CusError as error:
+            raise CommandError(error.detail) from None
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
         self.stdout.write(f"The credential of {integration.name} is replaced.")
 
 
