@@ -164,7 +164,11 @@ def _elsewhere(config: dict[str, Any]) -> bool:
     """Whether it names another address than its provider's own."""
     if not config.get("base_url"):
         return False
-    host = urlsplit(_text(config, "base_url", at_most=2048)).hostname
+    address = _text(config, "base_url", at_most=2048)
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:
+        raise WorkerRefused("base_url is no address.") from None
     return host not in ("api.openai.com", "api.anthropic.com")
 
 

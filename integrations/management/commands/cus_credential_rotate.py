@@ -45,11 +45,11 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         console = Console(file=self.stdout)  # type: ignore[arg-type]
-        if options["file"] and not options["integration"]:
+        if options["file"] and options["integration"] is None:
             raise CommandError("--file goes with --integration.")
-        if options["integration"]:
+        if options["integration"] is not None:
             return self._replace(options["integration"], options["file"])
-        if options["retire"]:
+        if options["retire"] is not None:
             return self._retire(options["retire"])
         return self._rotate(console, dry_run=options["dry_run"])
 
