@@ -67,7 +67,12 @@ class CusSdkKeyService:
             raise SdkKeyExpiryPast
         if self.scope().filter(alive_at(now)).count() >= MAX_ALIVE:
             raise TooManySdkKeys
-        return issue_sdk_key(self.integration, label=label, expires_at=expires_at, actor=self.actor)
+        key, text = issue_sdk_key(
+            self.integration, label=label, expires_at=expires_at, actor=self.actor
+        )
+        changes = differences({}, {"label": label, "expires_at": expires_at})
+        record_change("sdk_key.issued", key, actor=self.actor, changes=changes)
+        return key, text
 
     @transaction.atomic
     def revoke(self, key_id: uuid.UUID) -> CusSdkKey:

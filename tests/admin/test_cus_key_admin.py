@@ -79,7 +79,7 @@ def test_a_third_key_is_refused_with_one_message(
 def test_keys_are_revoked_and_the_dead_stay_listed(
     admin: Client, integration: CusIntegration
 ) -> None:
-    key, text = CusSdkKeyService(integration).issue(label="old one")
+    key, _ = CusSdkKeyService(integration).issue(label="old one")
     chosen = {"action": "revoke_keys", "_selected_action": [str(key.id)]}
 
     page = admin.post(KEYS, chosen, follow=True).content.decode()
