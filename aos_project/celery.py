@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, setup_logging, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aos_project.settings")
 
@@ -19,3 +19,18 @@ def _keep_our_logging(loglevel: Any = None, **_signal: Any) -> None:
     """Celery would put its own in place of Django's, which masks secrets; its level is kept."""
     if loglevel:
         logging.getLogger().setLevel(loglevel)
+
+
+@worker_init.connect(weak=False)
+@beat_init.connect(weak=False)
+def _refuse_evidence_owner(**_signal: Any) -> None:
+    """Worker and beat start under the same condition as the web does."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    from aos_project.cus_production import refuse_evidence_owner
+
+    try:
+        refuse_evidence_owner()
+    except ImproperlyConfigured as error:
+        # Celery logs a receiver's exception and goes on; only this ends the process.
+        raise SystemExit(str(error)) from None
