@@ -16,7 +16,7 @@ from django.conf import settings
 from integrations.cus_envelope import key_ring, open_sealed
 from integrations.cus_errors import CredentialMissing, CredentialRefRefused
 from integrations.cus_models import CusCredential, CusIntegration
-from integrations.cus_redaction import MASK, remember_secret
+from integrations.cus_redaction import remember_secret
 
 
 class OpenedCredential(dict[str, str]):
@@ -27,7 +27,7 @@ class OpenedCredential(dict[str, str]):
         remember_secret(*fields.values())
 
     def __repr__(self) -> str:
-        return f"OpenedCredential({', '.join(f'{name}={MASK}' for name in self)})"
+        return f"OpenedCredential({', '.join(self)})"
 
     __str__ = __repr__
 

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
+from structlog.processors import format_exc_info
+
 from aos_sdk.cus_wire import mask_secrets
 
 MASK: Final = "[masked]"
@@ -165,7 +167,9 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always true: a record is masked, not dropped."""
-        if isinstance(record.msg, dict):  # structlog's own, which redact_event has in hand
+        if isinstance(record.msg, dict):  # structlog's own
+            event = format_exc_info(None, "", dict(record.msg))
+            record.msg = redact_event(None, "", dict(event))
             return True
         record.msg, record.args = redact(record.getMessage()), None
         if record.exc_info and record.exc_info[1]:
