@@ -36,7 +36,7 @@ class CusSdkKeyAdmin(CusReadOnlyAdmin):
     search_fields = ("label", "hint", "integration__name")
     list_select_related = ("integration",)
     ordering = ("-created_at",)
-    actions = ("revoke_keys",)
+    actions = ("revoke_keys",)  # type: ignore[assignment]  # None for pages that only show
 
     def get_fields(self, request: HttpRequest, obj: CusSdkKey | None = None) -> tuple[str, ...]:
         if obj is None:

@@ -22,7 +22,9 @@ from integrations.cus_strict_fields import StrictMoment, StrictText
 class SdkKeyInput(StrictInput):
     """What may be said of a new key."""
 
-    label = StrictText(max_length=100, required=False, allow_blank=True)
+    label = StrictText(  # type: ignore[assignment]  # the name of an attribute of its class, too
+        max_length=100, required=False, allow_blank=True
+    )
     expires_at = StrictMoment(required=False, allow_null=True, help_text="null: never.")
 
 

@@ -75,10 +75,15 @@ def remember_secret(*values: str) -> None:
 
 def remember_settings(settings: Any) -> None:
     """Blank the secrets of the settings out for as long as the process lives."""
-    names = ("SECRET_KEY", "CUS_KEY_HASH_SECRET", "CUS_METRICS_TOKEN", "CUS_VAULT_TOKEN")
-    names += ("EMAIL_HOST_PASSWORD",)
+    names = (
+        "SECRET_KEY",
+        "CUS_KEY_HASH_SECRET",
+        "CUS_METRICS_TOKEN",
+        "CUS_VAULT_TOKEN",
+        "EMAIL_HOST_PASSWORD",
+        "CUS_CREDENTIAL_KEYS",
+    )
     values = [str(getattr(settings, name, "")) for name in names]
-    values += [str(getattr(settings, "CUS_CREDENTIAL_KEYS", ""))]
     values += [part.partition(":")[2] for part in re.split(r"[\s,]+", values[-1])]
     values += [str(one.get("PASSWORD") or "") for one in settings.DATABASES.values()]
     for name in ("REDIS_URL", "CELERY_BROKER_URL"):

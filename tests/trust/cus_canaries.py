@@ -78,7 +78,7 @@ def database_dump() -> dict[str, str]:
 
 def broker_content() -> str:
     """Every key of the broker with its value."""
-    client = redis.Redis.from_url(settings.REDIS_URL)
+    client: Any = redis.Redis.from_url(settings.REDIS_URL)  # type: ignore[no-untyped-call]
     read = {
         b"string": client.get,
         b"list": lambda key: client.lrange(key, 0, -1),
@@ -93,9 +93,11 @@ def broker_content() -> str:
 @contextmanager
 def everything_logged() -> Iterator[dict[str, io.StringIO]]:
     """What the process logs at any level, as each formatter writes it behind the filter."""
-    shared = settings.LOGGING["formatters"]["line"]["foreign_pre_chain"]
+    logging_settings: Any = settings.LOGGING
+    configured = logging_settings["formatters"]["line"]
+    shared = configured["foreign_pre_chain"]
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    json_line = [
+    json_line: list[Any] = [
         remove,
         structlog.processors.format_exc_info,
         redact_event,
@@ -104,7 +106,7 @@ def everything_logged() -> Iterator[dict[str, io.StringIO]]:
     formatters: dict[str, logging.Formatter] = {
         "log, as configured": structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=settings.LOGGING["formatters"]["line"]["processors"],
+            processors=configured["processors"],
         ),
         "log, in production": structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=json_line

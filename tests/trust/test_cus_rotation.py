@@ -137,7 +137,7 @@ def test_a_real_kill_in_the_middle_leaves_every_credential_readable(
         with transaction.atomic():
             CusCredential.objects.select_for_update().get(id=order[row])
             process = _start_rotation(keys)
-            _wait_until(lambda wanted=row: _counts().get("new", 0) == wanted)  # type: ignore[misc]
+            _wait_until(lambda wanted=row: _counts().get("new", 0) == wanted)
             time.sleep(0.1)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
