@@ -248,6 +248,38 @@ def test_a_process_says_no_secret_whichever_way_it_speaks(mode: str) -> None:
     assert said.count("direct cause") == 4  # two logs, a thread, the end
 
 
+_WORKER = """
+import django
+django.setup()
+from aos_project.celery import app
+from integrations.cus_redaction import remember_secret
+secret = "canary-" + "4711-value-x"
+remember_secret(secret)
+app.log.setup(loglevel="WARNING", redirect_stdouts=True)
+@app.task
+def fail():
+    raise RuntimeError("provider says no to " + secret)
+fail.apply()
+print("printed " + secret)
+"""
+
+
+def test_a_worker_logs_as_the_product_does() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _WORKER],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "aos_project.settings"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    said = ended.stdout + ended.stderr
+    assert "canary" not in said
+    assert "provider says no to [masked]" in said
+    assert "printed [masked]" in said
+
+
 # --- Celery -------------------------------------------------------------------------------------
 
 

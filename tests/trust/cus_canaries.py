@@ -78,7 +78,7 @@ def database_dump() -> dict[str, str]:
 
 def broker_content() -> str:
     """Every key of the broker with its value."""
-    client: Any = redis.Redis.from_url(settings.REDIS_URL)  # type: ignore[no-untyped-call]
+    client: Any = redis.Redis.from_url(settings.REDIS_URL)
     read = {
         b"string": client.get,
         b"list": lambda key: client.lrange(key, 0, -1),
