@@ -1,16 +1,24 @@
 """The Celery application: `celery -A aos_project worker` and `… beat`."""
 
+import logging
 import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, worker_init
+from celery.signals import beat_init, setup_logging, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aos_project.settings")
 
-app = Celery("aos_project")
+app = Celery("aos_project", task_cls="aos_project.cus_task:CusTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@setup_logging.connect(weak=False)
+def _keep_our_logging(loglevel: Any = None, **_signal: Any) -> None:
+    """Celery would put its own in place of Django's, which masks secrets; its level is kept."""
+    if loglevel:
+        logging.getLogger().setLevel(loglevel)
 
 
 @worker_init.connect(weak=False)

@@ -176,7 +176,7 @@ def _require_free(host: str, port: int) -> None:
 def _start_servers(data: Path, console: Console, supervisor: Supervisor) -> dict[str, str]:
     """Start what nobody configured. Returns the environment for the product's programs."""
     environ.Env.read_env(os.environ.get("CUS_ENV_FILE") or BASE_DIR / ".env")
-    if os.environ.get("DATABASE_OWNER_URL") and not os.environ.get("DATABASE_URL"):
+    if _configured("DATABASE_OWNER_URL") and not _configured("DATABASE_URL"):
         raise OwnerWithoutDatabase
     servers = _embedded(data, console, supervisor)
     addresses: dict[str, str] = {}
@@ -192,9 +192,14 @@ def _start_servers(data: Path, console: Console, supervisor: Supervisor) -> dict
     return local | given | {"CUS_DATA_DIR": str(data), "PYTHONUNBUFFERED": "1"}
 
 
+def _configured(name: str) -> bool:
+    """Whether somebody set it, as a value or as the file that holds it."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
 def _embedded(data: Path, console: Console, supervisor: Supervisor) -> list[Postgres | Valkey]:
     kinds = [("DATABASE_URL", Postgres), ("REDIS_URL", Valkey)]
-    needed = [kind for name, kind in kinds if not os.environ.get(name)]
+    needed = [kind for name, kind in kinds if not _configured(name)]
     if not needed:
         return []
     home = product_home(data, console.say)
@@ -211,7 +216,7 @@ def write_local_env(data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
     known = _read(path)
     fresh = product_secrets()
     # The file is written as a whole, so one that lacks a secret has been damaged since.
-    lost = [name for name in fresh if not (known.get(name) or os.environ.get(name))]
+    lost = [name for name in fresh if not (known.get(name) or _configured(name))]
     if path.exists() and lost:
         raise SecretsIncomplete(secrets=path, names=", ".join(lost))
     kept = {name: value for name, value in known.items() if name not in _SERVER_ADDRESSES}

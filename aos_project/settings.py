@@ -19,6 +19,7 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 
 from aos_project.cus_secrets import refuse_weak_secrets
+from integrations.cus_redaction import redact_event, redact_line
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -28,13 +29,33 @@ environ.Env.read_env(env("CUS_ENV_FILE", default=str(BASE_DIR / ".env")))
 environ.Env.read_env(DATA_DIR / "local.env")
 
 
-def _required(name: str, hint: str) -> str:
-    """The value of an environment variable that has no safe default."""
-    value: str = env(name, default="")
-    if not value:
+def _secret(name: str, hint: str = "", default: str | None = None) -> str:
+    """A secret: from the file that `<name>_FILE` names, else the variable, else `default`.
+
+    A file comes first: what mounts secrets as files sets such a variable on purpose.
+    """
+    value: str = _file_text(f"{name}_FILE") or env(name, default="") or default or ""
+    if not value and default is None:
         msg = f"{name} is not set. {hint}"
         raise ImproperlyConfigured(msg)
     return value
+
+
+def _file_text(name: str) -> str:
+    """What stands in the file that an environment variable names; empty if it names none."""
+    path = env(name, default="")
+    if not path:
+        return ""
+    try:
+        text = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        msg = f"{name} is {path!r}, which can't be read: {reason}."
+        raise ImproperlyConfigured(msg) from None
+    if not text:
+        msg = f"{name} is {path!r}, and that file is empty."
+        raise ImproperlyConfigured(msg)
+    return text
 
 
 MODE = env("CUS_MODE", default="production")
@@ -44,7 +65,7 @@ if MODE not in ("production", "local"):
 LOCAL = MODE == "local"
 
 _RUN_HINT = "Start everything with `make run`, or set it (see .env.example)."
-SECRET_KEY = _required("SECRET_KEY", _RUN_HINT)
+SECRET_KEY = _secret("SECRET_KEY", _RUN_HINT)
 DEBUG = env.bool("DEBUG", default=False)
 if DEBUG and not LOCAL:
     msg = "DEBUG is on in production: tracebacks would show secrets. Unset DEBUG, or set CUS_MODE=local."
@@ -52,16 +73,27 @@ if DEBUG and not LOCAL:
 
 # --- What the product itself is configured with -------------------------------------------------
 
-# Ruling C2: `id:base64 of 32 bytes`, comma-separated. The first encrypts, all decrypt.
-CUS_CREDENTIAL_KEYS = _required("CUS_CREDENTIAL_KEYS", _RUN_HINT)
+# Ruling C2: `id:base64 of 32 bytes`, by commas or lines. The first encrypts, all decrypt.
+CUS_CREDENTIAL_KEYS = _secret("CUS_CREDENTIAL_KEYS", _RUN_HINT)
 # Keys the hash under which SDK keys are stored: a stolen table alone verifies nothing.
-CUS_KEY_HASH_SECRET = _required("CUS_KEY_HASH_SECRET", _RUN_HINT)
+CUS_KEY_HASH_SECRET = _secret("CUS_KEY_HASH_SECRET", _RUN_HINT)
+# Credentials in HashiCorp Vault (ruling C1): KV version 2, below a path of each tenant's own.
+CUS_VAULT_ADDRESS = env("CUS_VAULT_ADDRESS", default="")
+CUS_VAULT_TOKEN = env("CUS_VAULT_TOKEN", default="")
+# Read at each use, not at the start: Vault's agent renews the token in this file.
+CUS_VAULT_TOKEN_FILE = env("CUS_VAULT_TOKEN_FILE", default="")
+CUS_VAULT_NAMESPACE = env("CUS_VAULT_NAMESPACE", default="")
+CUS_VAULT_MOUNT = env("CUS_VAULT_MOUNT", default="secret")
+CUS_VAULT_PATH = env("CUS_VAULT_PATH", default="cus/{tenant_id}/")
+# The authorities that Vault's certificate is checked by; empty: those that this machine trusts.
+CUS_VAULT_CA_FILE = env("CUS_VAULT_CA_FILE", default="")
+CUS_VAULT_TIMEOUT_SECONDS = env.float("CUS_VAULT_TIMEOUT_SECONDS", default=3.0)
 # Facts older than this when they arrive keep their money but not their time (ruling E3).
 CUS_TELEMETRY_MAX_AGE_DAYS = env.int("CUS_TELEMETRY_MAX_AGE_DAYS", default=35)
 # Ruling C6: a provider's address may be http, such as for a model server in one's own network.
 CUS_ALLOW_HTTP_PROVIDERS = env.bool("CUS_ALLOW_HTTP_PROVIDERS", default=False)
 # /metrics answers to this bearer token, or to an address in these networks.
-CUS_METRICS_TOKEN = env("CUS_METRICS_TOKEN", default="")
+CUS_METRICS_TOKEN = _secret("CUS_METRICS_TOKEN", default="")
 CUS_METRICS_NETWORKS = env.list(
     "CUS_METRICS_NETWORKS", default=["127.0.0.0/8", "::1/128"] if LOCAL else []
 )
@@ -152,11 +184,11 @@ TEMPLATES = [
 
 # --- Database: two logins of one PostgreSQL (ruling E5) -----------------------------------------
 
-_DATABASE_URL = _required(
+_DATABASE_URL = _secret(
     "DATABASE_URL", "Start everything with `make run`, or point it at a PostgreSQL ≥ 15."
 )
-_OWNER_URL = env("DATABASE_OWNER_URL", default=_DATABASE_URL)
-REDIS_URL = _required("REDIS_URL", "Start everything with `make run`, or point it at a Redis.")
+_OWNER_URL = _secret("DATABASE_OWNER_URL", default=_DATABASE_URL)
+REDIS_URL = _secret("REDIS_URL", "Start everything with `make run`, or point it at a Redis.")
 if not LOCAL:
     refuse_weak_secrets(
         {
@@ -356,10 +388,20 @@ _SHARED_PROCESSORS: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 # Tracebacks name places, never the values there: those may be keys or a customer's data.
+# And nothing is written before what is, or looks like, a secret is blanked out of it.
 _RENDERERS: list[Any] = (
-    [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+    [
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+        redact_line,
+    ]
     if LOCAL
-    else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else [
+        structlog.processors.format_exc_info,
+        redact_event,
+        structlog.processors.JSONRenderer(),
+    ]
 )
 structlog.configure(
     processors=[
@@ -384,9 +426,18 @@ LOGGING = {
             ],
         },
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"redact": {"()": "integrations.cus_redaction.RedactingFilter"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["redact"],
+        }
+    },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     "loggers": {
+        # Without Django's own handlers, which mask nothing.
+        "django": {"handlers": [], "level": "INFO"},
         # What a client did wrong is in the answer that it got.
         "django.request": {"level": "ERROR"},
         "httpx2": {"level": "WARNING"},

@@ -5,6 +5,7 @@ from django.contrib import admin
 from integrations import (  # noqa: F401  (registers the pages)
     cus_audit_admin,
     cus_integration_admin,
+    cus_key_admin,
     cus_member_admin,
     cus_people_admin,
     cus_price_override_admin,

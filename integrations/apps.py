@@ -9,7 +9,11 @@ class IntegrationsConfig(AppConfig):
     verbose_name = "Integrations"
 
     def ready(self) -> None:
+        from django.conf import settings
+
         from integrations import cus_checks  # noqa: F401  (registers the system checks)
         from integrations.cus_database_roles import grant_after_migrate
+        from integrations.cus_redaction import install
 
+        install(settings)
         post_migrate.connect(grant_after_migrate, dispatch_uid="cus_grant_after_migrate")

@@ -32,3 +32,17 @@ def check_key_hash_secret(**_kwargs: Any) -> list[CheckMessage]:
             id="cus.E002",
         )
     ]
+
+
+@register(Tags.security)
+def check_vault_path(**_kwargs: Any) -> list[CheckMessage]:
+    """Each tenant has a path of its own in Vault, if Vault is used."""
+    if not settings.CUS_VAULT_ADDRESS or "{tenant_id}/" in settings.CUS_VAULT_PATH:
+        return []
+    return [
+        Error(
+            "CUS_VAULT_PATH has no {tenant_id}/ in it: every tenant could have every secret.",
+            hint="Set it to something like cus/{tenant_id}/.",
+            id="cus.E003",
+        )
+    ]

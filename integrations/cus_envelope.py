@@ -26,10 +26,12 @@ _WRAPPED_BYTES = 48
 
 
 class KeyRingInvalid(ValueError):
-    """CUS_CREDENTIAL_KEYS must be `id:key` pairs, comma-separated, each key base64 of 32 bytes."""
+    """CUS_CREDENTIAL_KEYS must be `id:key` pairs, separated by commas or lines: each id once, each
+    key base64 of 32 bytes.
+    """
 
     def __init__(self) -> None:
-        super().__init__(self.__doc__)
+        super().__init__(" ".join((self.__doc__ or "").split()))
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,10 +44,12 @@ class KeyRing:
     @classmethod
     def parse(cls, text: str) -> "KeyRing":
         """A ring from `id:base64,id:base64`. Raises KeyRingInvalid, which quotes no key."""
-        keys = dict(_parse_key(part.strip()) for part in text.split(",") if part.strip())
-        if not keys:
+        pairs = [_parse_key(part) for part in text.replace(",", " ").split()]
+        keys = dict(pairs)
+        # Of two keys with one id the loser would be forgotten, with all that it sealed.
+        if not pairs or len(keys) != len(pairs):
             raise KeyRingInvalid
-        return cls(first_id=next(iter(keys)), keys=keys)
+        return cls(first_id=pairs[0][0], keys=keys)
 
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self.keys)})"
@@ -70,32 +74,74 @@ def key_ring(text: str) -> KeyRing:
 
 def seal(ring: KeyRing, plain: bytes, *, row: str) -> bytes:
     """Encrypt `plain` for the row named `row` under the ring's first key."""
-    key_id = ring.first_id
-    header = bytes([FORMAT, len(key_id)]) + key_id.encode()
-    bound = header + row.encode()
-    data_key, wrap_nonce, nonce = AESGCM.generate_key(256), os.urandom(12), os.urandom(12)
-    wrapped = AESGCM(ring.keys[key_id]).encrypt(wrap_nonce, data_key, bound)
+    data_key, nonce = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES)
     # The body is bound to the row but not to the key id, so that rotation only rewraps.
-    body = AESGCM(data_key).encrypt(nonce, plain, row.encode())
-    return header + wrap_nonce + wrapped + nonce + body
+    body = nonce + AESGCM(data_key).encrypt(nonce, plain, row.encode())
+    return _header_and_key(ring, data_key, row) + body
+
+
+def rewrap(ring: KeyRing, sealed: bytes, *, row: str) -> bytes:
+    """The same secret with its data key wrapped by the ring's first key.
+
+    The secret itself stays sealed: only the data key passes through memory. The old header is
+    authenticated while unwrapping, so a header that names another key than the one that wrapped
+    does not get through. Raises CredentialUnreadable.
+    """
+    parts = _parts(sealed)
+    data_key = _unwrap(ring, parts, row)
+    return _header_and_key(ring, data_key, row) + parts.body
+
+
+def sealing_key_id(sealed: bytes) -> str:
+    """The id of the key that wrapped it, as its header says. Raises CredentialUnreadable."""
+    return _parts(sealed).key_id
 
 
 def open_sealed(ring: KeyRing, sealed: bytes, *, row: str) -> bytes:
     """Decrypt what `seal` made for the same row. Raises CredentialUnreadable."""
-    try:
-        return _open(ring, sealed, row)
-    except (InvalidTag, KeyError, IndexError, ValueError):
-        # One answer whatever is wrong: a difference would help who tampers.
-        raise CredentialUnreadable from None
+    parts = _parts(sealed)
+    data_key = _unwrap(ring, parts, row)
+    return _decrypt(data_key, parts.body, row.encode())
 
 
-def _open(ring: KeyRing, sealed: bytes, row: str) -> bytes:
-    if sealed[0] != FORMAT:
+@dataclass(frozen=True, repr=False)
+class _Parts:
+    header: bytes
+    wrapped: bytes  # nonce and data key
+    body: bytes  # nonce and ciphertext
+
+    @property
+    def key_id(self) -> str:
+        # Every byte has a character here; an id that is none of ours is found in no ring.
+        return self.header[2:].decode("latin-1")
+
+
+def _parts(sealed: bytes) -> _Parts:
+    if len(sealed) < 2 or sealed[0] != FORMAT:
         raise CredentialUnreadable
     start = 2 + sealed[1]
-    header, rest = sealed[:start], sealed[start:]
-    key = ring.keys[header[2:].decode()]
-    wrap_nonce, rest = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]
-    wrapped, rest = rest[:_WRAPPED_BYTES], rest[_WRAPPED_BYTES:]
-    data_key = AESGCM(key).decrypt(wrap_nonce, wrapped, header + row.encode())
-    return AESGCM(data_key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], row.encode())
+    end = start + _NONCE_BYTES + _WRAPPED_BYTES
+    return _Parts(sealed[:start], sealed[start:end], sealed[end:])
+
+
+def _unwrap(ring: KeyRing, parts: _Parts, row: str) -> bytes:
+    key = ring.keys.get(parts.key_id)
+    if key is None:
+        raise CredentialUnreadable
+    return _decrypt(key, parts.wrapped, parts.header + row.encode())
+
+
+def _header_and_key(ring: KeyRing, data_key: bytes, row: str) -> bytes:
+    header = bytes([FORMAT, len(ring.first_id)]) + ring.first_id.encode()
+    nonce = os.urandom(_NONCE_BYTES)
+    bound = header + row.encode()
+    return header + nonce + AESGCM(ring.keys[ring.first_id]).encrypt(nonce, data_key, bound)
+
+
+def _decrypt(key: bytes, nonce_and_text: bytes, bound: bytes) -> bytes:
+    nonce, text = nonce_and_text[:_NONCE_BYTES], nonce_and_text[_NONCE_BYTES:]
+    try:
+        return AESGCM(key).decrypt(nonce, text, bound)
+    except (InvalidTag, ValueError):
+        # One answer whatever is wrong: a difference would help who tampers.
+        raise CredentialUnreadable from None

@@ -20,6 +20,24 @@ class CredentialUnreadable(CusError):
     code, status = "credential_unreadable", 409
 
 
+class CredentialMissing(CredentialUnreadable):
+    """There is no credential where this integration's reference points. Enter it again."""
+
+    code, status = "credential_missing", 409
+
+
+class CredentialStoreUnavailable(CusError):
+    """The store that keeps this credential can't be asked just now. The credential may be fine."""
+
+    code, status = "credential_store_unavailable", 503
+
+
+class CredentialRefRefused(CusError):
+    """A credential's reference must be db://, env://CUS_CREDENTIAL_… or vault://mount/path#field."""
+
+    code, attr = "credential_ref_refused", "credential_ref"
+
+
 class IntegrationNotFound(CusError):
     """There is no such integration."""
 

@@ -47,7 +47,11 @@ class SdkPrincipal:
 
 
 def issue_sdk_key(
-    integration: CusIntegration, *, label: str = "", actor: CusUser | None = None
+    integration: CusIntegration,
+    *,
+    label: str = "",
+    expires_at: datetime | None = None,
+    actor: CusUser | None = None,
 ) -> tuple[CusSdkKey, str]:
     """A new key and its whole text, which is nowhere else and can't be shown again."""
     secret = _new_secret()
@@ -57,6 +61,7 @@ def issue_sdk_key(
         label=label,
         secret_hash=_hash(secret),
         hint=secret[-4:],
+        expires_at=expires_at,
         created_by=actor,
     )
     return key, f"{integration.tenant_id}:{integration.id}:{secret}"
@@ -101,6 +106,11 @@ def forget_sdk_keys() -> None:
     _known.clear()
 
 
+def alive_at(now: datetime) -> Q:
+    """The keys that are neither revoked nor expired."""
+    return Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+
+
 def _ask(digest: bytes, now: datetime) -> _Known | None:
     asked_at = time.monotonic()
     key = _find(digest, now)
@@ -116,8 +126,7 @@ def _ask(digest: bytes, now: datetime) -> _Known | None:
 
 def _find(digest: bytes, now: datetime) -> CusSdkKey | None:
     key = (
-        CusSdkKey.objects.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-        .filter(*_still_reporting(now), secret_hash=digest, revoked_at__isnull=True)
+        CusSdkKey.objects.filter(alive_at(now), *_still_reporting(now), secret_hash=digest)
         .select_related("integration__tenant")
         .first()
     )
@@ -146,9 +155,10 @@ def _principal(key: CusSdkKey) -> SdkPrincipal:
     )
 
 
-def revoke_sdk_key(key: CusSdkKey) -> None:
-    """Stop a key for good. What it reported stays."""
-    CusSdkKey.objects.filter(id=key.id, revoked_at__isnull=True).update(revoked_at=timezone.now())
+def revoke_sdk_key(key: CusSdkKey) -> bool:
+    """Stop a key for good, and say whether it was not yet. What it reported stays."""
+    alive = CusSdkKey.objects.filter(id=key.id, revoked_at__isnull=True)
+    return bool(alive.update(revoked_at=timezone.now()))
 
 
 def _note_use(key: CusSdkKey, now: datetime) -> None:

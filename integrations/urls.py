@@ -8,6 +8,7 @@ from integrations.cus_integrations_api import (
     IntegrationsView,
     IntegrationView,
 )
+from integrations.cus_keys_api import SdkKeysView, SdkKeyView
 from integrations.cus_members_api import MembersView, MemberView
 from integrations.cus_price_overrides_api import PriceOverridesView
 from integrations.cus_tokens_api import TokensView, TokenView
@@ -19,6 +20,8 @@ urlpatterns = [
     path(_ONE, IntegrationView.as_view(), name="cus-integration"),
     path(f"{_ONE}/enable", EnableView.as_view(), name="cus-integration-enable"),
     path(f"{_ONE}/disable", DisableView.as_view(), name="cus-integration-disable"),
+    path(f"{_ONE}/keys", SdkKeysView.as_view(), name="cus-sdk-keys"),
+    path(f"{_ONE}/keys/<uuid:key_id>", SdkKeyView.as_view(), name="cus-sdk-key"),
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),

@@ -3,23 +3,28 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from celery.signals import beat_init, worker_init
 from celery.utils.dispatch import Signal
+from django.conf import settings as settings_of_tests
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from pytest_django import Settings
 
 from aos_project import celery  # noqa: F401  (connects its signals)
 from aos_project.cus_production import refuse_evidence_owner
+from integrations.cus_envelope import KeyRing, KeyRingInvalid
 from tests.conftest import ROOT
 
 
-def _settings(**changes: str) -> "subprocess.CompletedProcess[str]":
+def _settings(
+    code: str = "import aos_project.settings", **changes: str
+) -> "subprocess.CompletedProcess[str]":
     """What a process says that reads the settings with these changes to the environment."""
     kept = {name: value for name, value in (os.environ | changes).items() if value}
-    command = [sys.executable, "-c", "import aos_project.settings"]
+    command = [sys.executable, "-c", code]
     return subprocess.run(command, env=kept, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -45,6 +50,64 @@ def test_what_is_missing_is_named_with_what_to_do(name: str) -> None:
 )
 def test_what_cannot_be_is_refused_in_plain_words(name: str, value: str, says: str) -> None:
     assert says in _settings(**{name: value}).stderr
+
+
+_SECRETS = (
+    "SECRET_KEY",
+    "CUS_CREDENTIAL_KEYS",
+    "CUS_KEY_HASH_SECRET",
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "REDIS_URL",
+)
+
+
+def test_every_secret_may_stand_in_a_file_which_comes_before_the_variable(tmp_path: Path) -> None:
+    files = {}
+    for name in _SECRETS:
+        (tmp_path / name).write_text(os.environ[name] + "\n")
+        files[f"{name}_FILE"] = str(tmp_path / name)
+
+    for elsewhere in (dict.fromkeys(_SECRETS, ""), {"SECRET_KEY": "overruled"}):
+        read = _settings(
+            **files,
+            **elsewhere,
+            CUS_DATA_DIR="/nowhere",
+            code="import aos_project.settings as s; print(s.SECRET_KEY, s.DATABASES, s.REDIS_URL)",
+        )
+        assert read.returncode == 0, read.stderr
+        assert os.environ["SECRET_KEY"] in read.stdout
+        assert os.environ["REDIS_URL"] in read.stdout
+        assert repr(dict(settings_of_tests.DATABASES["owner"])["USER"]) in read.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "can't be read: No such file"), ("", "is empty"), (b"\xff\xfe\xff", "is not text")],
+)
+def test_a_secrets_file_that_is_none_is_named(
+    tmp_path: Path, content: str | bytes | None, says: str
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    read = _settings(SECRET_KEY_FILE=str(path))
+
+    assert read.returncode != 0
+    assert "SECRET_KEY_FILE is" in read.stderr
+    assert says in read.stderr
+
+
+def test_a_key_ring_in_a_file_may_have_a_line_for_each_key() -> None:
+    ring = os.environ["CUS_CREDENTIAL_KEYS"]
+    other = "old:" + ring.partition(":")[2]
+
+    parsed = KeyRing.parse(f"{ring}\n{other}\n")
+
+    assert list(parsed.keys) == [ring.partition(":")[0], "old"]
+    with pytest.raises(KeyRingInvalid):
+        KeyRing.parse(f"{ring},{ring}")
 
 
 @pytest.mark.parametrize("mode", ["local", "production"])

@@ -1,0 +1,152 @@
+"""Where credentials are kept: one class for each scheme of `credential_ref` (ruling C1).
+
+A new store is a class here, or in a module of its own, and a line in `_STORES`.
+"""
+
+import json
+import os
+import re
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+from django.conf import settings
+
+from integrations.cus_envelope import key_ring, open_sealed
+from integrations.cus_errors import CredentialMissing, CredentialRefRefused
+from integrations.cus_models import CusCredential, CusIntegration
+from integrations.cus_redaction import remember_secret
+
+
+class OpenedCredential(dict[str, str]):
+    """A plain credential by field. Printing it shows the names of its fields alone."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(fields)
+        remember_secret(*fields.values())
+
+    def __repr__(self) -> str:
+        return f"OpenedCredential({', '.join(self)})"
+
+    __str__ = __repr__
+
+
+class CredentialStore(ABC):
+    """What keeps credentials, and which of them an integration may have."""
+
+    scheme: ClassVar[str]
+
+    @abstractmethod
+    def check(self, ref: str, tenant_id: uuid.UUID) -> None:
+        """Raise CredentialRefRefused unless an operator may give the tenant this reference."""
+
+    @abstractmethod
+    def read(self, integration: CusIntegration) -> str:
+        """The stored text. Raises CredentialUnreadable (or its kind CredentialMissing) where
+        the credential is at fault, CredentialStoreUnavailable where the store is.
+        """
+
+
+class DatabaseStore(CredentialStore):
+    """`db://<credential id>`: sealed, in our own table."""
+
+    scheme = "db"
+
+    def check(self, ref: str, tenant_id: uuid.UUID) -> None:
+        raise CredentialRefRefused(
+            "A db:// reference is made by storing a credential; it can't be set by hand."
+        )
+
+    def read(self, integration: CusIntegration) -> str:
+        stored = CusCredential.objects.filter(
+            tenant_id=integration.tenant_id,
+            integration=integration,
+            id=uuid.UUID(credential_id(integration)),
+        ).first()
+        if stored is None:
+            raise CredentialMissing
+        ring = key_ring(settings.CUS_CREDENTIAL_KEYS)
+        return open_sealed(ring, bytes(stored.sealed), row=row_name(integration)).decode()
+
+
+class EnvironmentStore(CredentialStore):
+    """`env://NAME`: a variable of the server's environment, named for this purpose."""
+
+    scheme = "env"
+    # The names of the key ring's own variables begin alike.
+    _NAME = re.compile(r"env://(CUS_CREDENTIAL_(?!KEYS)[A-Z0-9_]{1,100})", re.ASCII)
+
+    def check(self, ref: str, tenant_id: uuid.UUID) -> None:
+        self._name(ref)
+
+    def read(self, integration: CusIntegration) -> str:
+        name = self._name(integration.credential_ref)
+        value = os.environ.get(name, "")
+        if not value:
+            raise CredentialMissing(f"The server's environment has no {name}. Set it and restart.")
+        return value
+
+    def _name(self, ref: str) -> str:
+        found = self._NAME.fullmatch(ref)
+        if not found:
+            raise CredentialRefRefused(
+                "An env:// reference must name a variable that begins with CUS_CREDENTIAL_, in "
+                "capitals, digits and underscores; the key ring is none."
+            )
+        return found[1]
+
+
+def store_of(ref: str) -> CredentialStore:
+    """The store of a reference, by its scheme. Raises CredentialRefRefused for an unknown one."""
+    scheme, separator, _ = ref.partition("://")
+    make = _STORES.get(scheme) if separator else None
+    if make is None:
+        raise CredentialRefRefused
+    return make()
+
+
+def parsed_credential(text: str) -> OpenedCredential:
+    """A credential from a store's text: a JSON object of texts, or anything else as an API key."""
+    text = text.strip()
+    if not text.startswith("{"):
+        fields: object = {"api_key": text}
+    else:
+        try:
+            fields = json.loads(text)
+        except ValueError:
+            fields = None
+    if not isinstance(fields, dict) or not fields or not all(map(_is_filled, fields.values())):
+        raise CredentialMissing(
+            "The credential's store holds something that is neither a key nor a JSON object of "
+            'texts such as {"api_key": "…"}. Put the credential there again.'
+        )
+    return OpenedCredential(fields)
+
+
+def credential_id(integration: CusIntegration) -> str:
+    """The stored credential's id, as `db://<id>` names it in `credential_ref` (ruling C1)."""
+    return integration.credential_ref.removeprefix("db://")
+
+
+def row_name(integration: CusIntegration) -> str:
+    """What a sealed credential is bound to (ruling C2)."""
+    return f"{integration.tenant_id}:{integration.id}"
+
+
+def _is_filled(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _vault() -> CredentialStore:
+    # Only who keeps credentials in Vault has its client (the extra `vault`).
+    from integrations.cus_vault_store import VaultStore
+
+    return VaultStore()
+
+
+_STORES: dict[str, Callable[[], CredentialStore]] = {
+    "db": DatabaseStore,
+    "env": EnvironmentStore,
+    "vault": _vault,
+}

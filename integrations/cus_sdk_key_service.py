@@ -1,0 +1,90 @@
+"""The SDK keys of one integration: issued, listed, revoked; two may live at once."""
+
+import uuid
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from integrations.cus_audit import differences, record_change
+from integrations.cus_errors import CusError, IntegrationNotFound
+from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
+from integrations.cus_sdk_keys import alive_at, issue_sdk_key, revoke_sdk_key
+
+MAX_ALIVE = 2
+
+
+class TooManySdkKeys(CusError):
+    """This integration has two living SDK keys, which is enough to change from one to the other.
+    Revoke one of them first.
+    """
+
+    code, status = "too_many_sdk_keys", 409
+
+
+class SdkKeyNotFound(CusError):
+    """There is no such SDK key."""
+
+    code, status = "not_found", 404
+
+
+class SdkKeyExpiryPast(CusError):
+    """An SDK key must expire in the future, or never."""
+
+    code, attr = "expiry_past", "expires_at"
+
+
+class CusSdkKeyService:
+    """What may be done with an integration's keys. Who calls this has seen to who may."""
+
+    def __init__(self, integration: CusIntegration, *, actor: CusUser | None = None) -> None:
+        self.integration = integration
+        self.actor = actor
+
+    def scope(self) -> QuerySet[CusSdkKey]:
+        """All keys of the integration, also those that are dead: what reported stays known."""
+        return CusSdkKey.objects.filter(
+            tenant_id=self.integration.tenant_id, integration=self.integration
+        )
+
+    @transaction.atomic
+    def issue(
+        self, *, label: str = "", expires_at: datetime | None = None
+    ) -> tuple[CusSdkKey, str]:
+        """A new key and its whole text, which can't be shown again.
+
+        A key counts as living until it is revoked or has expired, however soon it will. Raises
+        TooManySdkKeys, SdkKeyExpiryPast.
+        """
+        # One after the other: two who ask at once must not both find room.
+        locked = CusIntegration.objects.select_for_update(no_key=True)
+        integration = locked.get(id=self.integration.id)
+        now = timezone.now()
+        if integration.deleted_at:
+            raise IntegrationNotFound
+        if expires_at and expires_at <= now:
+            raise SdkKeyExpiryPast
+        if self.scope().filter(alive_at(now)).count() >= MAX_ALIVE:
+            raise TooManySdkKeys
+        key, text = issue_sdk_key(
+            self.integration, label=label, expires_at=expires_at, actor=self.actor
+        )
+        changes = differences({}, {"label": label, "expires_at": expires_at})
+        record_change("sdk_key.issued", key, actor=self.actor, changes=changes)
+        return key, text
+
+    @transaction.atomic
+    def revoke(self, key_id: uuid.UUID) -> CusSdkKey:
+        """Stop a key for good, everywhere within two seconds. Raises SdkKeyNotFound.
+
+        Revoking a revoked key changes nothing.
+        """
+        key = self.scope().filter(id=key_id).first()
+        if key is None:
+            raise SdkKeyNotFound
+        if revoke_sdk_key(key):
+            key.refresh_from_db()
+            changes = differences({"revoked_at": None}, {"revoked_at": key.revoked_at})
+            record_change("sdk_key.revoked", key, actor=self.actor, changes=changes)
+        return key

@@ -1,0 +1,214 @@
+"""Legacy worker configurations: read from an export, and said in the words of integrations (§8).
+
+| legacy | becomes |
+| --- | --- |
+| `tenant` | the tenant of that id or name, which must exist |
+| `worker_id` | the integration's name |
+| `enabled` | enabled; otherwise created and not yet enabled |
+| `config.provider` | the provider type; a provider that we don't name becomes `custom`, by its base URL |
+| `config.api_key` and the like | the credential, sealed |
+| `config.model` | the default model |
+| `max_runs_per_day` times `max_tokens_per_run` | times 31, the monthly tokens: never stricter |
+
+Runs a day alone have no equal here (calls a minute would refuse bursts that were allowed), nor
+have tokens a run alone; a configuration with one of them alone gets no limit, and says so.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from integrations.cus_errors import CusError
+from integrations.cus_models import CusIntegration
+from integrations.cus_provider_rules import RULES
+
+_Provider = CusIntegration.Provider
+PROVIDERS = {
+    "openai": _Provider.OPENAI,
+    "anthropic": _Provider.ANTHROPIC,
+    "claude": _Provider.ANTHROPIC,
+    "azure": _Provider.AZURE_OPENAI,
+    "azure_openai": _Provider.AZURE_OPENAI,
+    "bedrock": _Provider.BEDROCK,
+    "aws_bedrock": _Provider.BEDROCK,
+    "amazon_bedrock": _Provider.BEDROCK,
+}
+_CREDENTIAL = (
+    "api_key",
+    "azure_ad_token",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+)
+# Legacy name → ours.
+_CONFIG = {
+    "base_url": "base_url",
+    "organization": "organization",
+    "project": "project",
+    "api_version": "api_version",
+    "deployment": "deployment",
+    "region": "region",
+    "aws_region": "region",
+}
+_DAYS = 31
+_MOST = 2**63 - 1
+
+
+class WorkerRefused(CusError):
+    """This worker configuration can't become an integration."""
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """One legacy worker as an integration. Printing it shows no credential."""
+
+    tenant: str
+    worker_id: str
+    enabled: bool
+    provider_type: str
+    credential: dict[str, str] = field(repr=False)
+    config: dict[str, str]
+    default_model: str | None
+    token_limit_month: int
+    notes: tuple[str, ...]
+
+
+def entries(text: str) -> Iterator[tuple[int, Any]]:
+    """(line number, JSON value) of a JSON array or of JSON lines.
+
+    A line that is no JSON comes as WorkerRefused in place of its value; an array ends there.
+    """
+    if text.lstrip("\ufeff \t\r\n").startswith("["):
+        yield from _of_array(text)
+        return
+    for number, line in enumerate(text.lstrip("\ufeff").split("\n"), 1):
+        if line.strip():
+            yield number, _parsed(line)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        # Not the parser's words: they may quote what it stumbled over.
+        return WorkerRefused("This is no JSON.")
+
+
+def _of_array(text: str) -> Iterator[tuple[int, Any]]:
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    while True:
+        at = _past(text, at, " \t\r\n,")
+        number = text.count("\n", 0, at) + 1
+        if text[at : at + 1] == "]":
+            return
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            yield number, WorkerRefused("This is no JSON; nothing after it was read.")
+            return
+        yield number, value
+
+
+def _past(text: str, at: int, skipped: str) -> int:
+    while at < len(text) and text[at] in skipped:
+        at += 1
+    return at
+
+
+def worker_config(entry: Any) -> WorkerConfig:
+    """The entry in our words. Raises WorkerRefused, which names fields and never their values."""
+    if isinstance(entry, WorkerRefused):
+        raise entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
+        raise WorkerRefused("A worker is an object with tenant, worker_id and config.")
+    if not isinstance(entry.get("enabled", False), bool):
+        raise WorkerRefused("enabled must be true or false.")
+    config: dict[str, Any] = entry["config"]
+    provider_type = _provider(config)
+    kept = _kept_config(provider_type, config)
+    limit, notes = _monthly_tokens(entry)
+    left = set(config) - {"provider", "model", *_CREDENTIAL}
+    left -= {legacy for legacy, ours in _CONFIG.items() if ours in kept}
+    if left:
+        notes = (*notes, f"not carried over: {', '.join(sorted(left))}")
+    return WorkerConfig(
+        tenant=_text(entry, "tenant"),
+        worker_id=_text(entry, "worker_id"),
+        enabled=entry.get("enabled", False),
+        provider_type=provider_type,
+        credential=_texts(config, {name: name for name in _CREDENTIAL}),
+        config=kept,
+        default_model=_text(config, "model", at_most=100) if config.get("model") else None,
+        token_limit_month=limit,
+        notes=notes,
+    )
+
+
+def _provider(config: dict[str, Any]) -> str:
+    named = _text(config, "provider").lower().replace("-", "_").replace(" ", "_")
+    known = PROVIDERS.get(named)
+    if known in (None, _Provider.OPENAI) and _elsewhere(config):
+        return _Provider.CUSTOM
+    if known is None:
+        raise WorkerRefused(
+            "config.provider is none that we know. With a config.base_url it would become custom."
+        )
+    if known == _Provider.ANTHROPIC and _elsewhere(config):
+        raise WorkerRefused("anthropic at an address of its own can't be an integration.")
+    return known
+
+
+def _elsewhere(config: dict[str, Any]) -> bool:
+    """Whether it names another address than its provider's own."""
+    if not config.get("base_url"):
+        return False
+    address = _text(config, "base_url", at_most=2048)
+    try:
+        host = urlsplit(address).hostname
+    except ValueError:
+        raise WorkerRefused("base_url is no address.") from None
+    return host not in ("api.openai.com", "api.anthropic.com")
+
+
+def _kept_config(provider_type: str, config: dict[str, Any]) -> dict[str, str]:
+    known = RULES[provider_type].keys
+    return _texts(config, {name: ours for name, ours in _CONFIG.items() if ours in known})
+
+
+def _monthly_tokens(entry: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
+    runs, tokens = _count(entry, "max_runs_per_day"), _count(entry, "max_tokens_per_run")
+    if runs and tokens:
+        limit = runs * tokens * _DAYS
+        if limit > _MOST:
+            raise WorkerRefused("max_runs_per_day times max_tokens_per_run is too large.")
+        return limit, (f"{runs:,} runs a day of {tokens:,} tokens, as tokens a month",)
+    if runs:
+        return 0, (f"no limit: {runs:,} runs a day have no equal",)
+    if tokens:
+        return 0, (f"no limit: {tokens:,} tokens a run have no equal",)
+    return 0, ()
+
+
+def _count(entry: dict[str, Any], name: str) -> int:
+    value = entry.get(name)
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise WorkerRefused(f"{name} must be a whole number, 0 or more.")
+    return value
+
+
+def _texts(config: dict[str, Any], names: dict[str, str]) -> dict[str, str]:
+    given = {ours: legacy for legacy, ours in names.items() if config.get(legacy)}
+    return {ours: _text(config, legacy, at_most=10_000) for ours, legacy in given.items()}
+
+
+def _text(entry: dict[str, Any], name: str, *, at_most: int = 255) -> str:
+    value = entry.get(name)
+    if not isinstance(value, str) or not value.strip() or len(value) > at_most:
+        raise WorkerRefused(f"{name} must be a text of 1 to {at_most:,} characters.")
+    if not value.isprintable():
+        raise WorkerRefused(f"{name} holds characters that can't be shown.")
+    return value.strip()
