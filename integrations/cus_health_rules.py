@@ -6,12 +6,12 @@
 - The provider's own "bad key" twice in a row makes the credential invalid; a missing or
   undecryptable one is so at once. A pass makes it valid.
 - A configuration that the provider refuses three times in a row, or a credential that can't be
-  decrypted, puts an enabled integration into `error`; a pass lifts it.
+  decrypted, is an error; a pass closes it, whoever opened it.
 
 Nothing else stops a call: not a network, a timeout, a 5xx, a 429 or a missing permission.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from integrations.cus_models import CusIntegration
 from integrations.cus_probe_answers import Verdict
@@ -23,17 +23,17 @@ ERROR_AFTER = 3
 
 _Health = CusIntegration.Health
 _Credential = CusIntegration.CredentialState
-_Status = CusIntegration.Status
-_NO_CREDENTIAL = (Verdict.CREDENTIAL_MISSING, Verdict.CREDENTIAL_UNREADABLE)
+NO_CREDENTIAL = (Verdict.CREDENTIAL_MISSING, Verdict.CREDENTIAL_UNREADABLE)
 
 
 @dataclass(frozen=True)
 class HealthState:
-    """All that the next state depends on; the fields are columns of the integration."""
+    """All that the next state depends on."""
 
     health_state: str = _Health.UNKNOWN
     credential_state: str = _Credential.UNKNOWN
-    status: str = _Status.ENABLED
+    # An error is open: the lifecycle knows what that means for the status.
+    in_error: bool = False
     consecutive_failures: int = 0
     consecutive_passes: int = 0
     consecutive_bad_keys: int = 0
@@ -42,15 +42,20 @@ class HealthState:
     @classmethod
     def of(cls, integration: CusIntegration) -> "HealthState":
         """As the integration's row says."""
-        return cls(**{name: getattr(integration, name) for name in cls.__dataclass_fields__})
+        in_error = integration.status == CusIntegration.Status.ERROR
+        return cls(
+            health_state=integration.health_state,
+            credential_state=integration.credential_state,
+            in_error=in_error or bool(integration.error_reason),
+            consecutive_failures=integration.consecutive_failures,
+            consecutive_passes=integration.consecutive_passes,
+            consecutive_bad_keys=integration.consecutive_bad_keys,
+            consecutive_refusals=integration.consecutive_refusals,
+        )
 
-    def decides_like(self, other: "HealthState") -> bool:
-        """Whether enforcement would see no difference (ruling F10)."""
-        return (self.credential_state, self.status) == (other.credential_state, other.status)
-
-    def looks_like(self, other: "HealthState") -> bool:
-        """Whether this is no transition: the counters alone differ."""
-        return self.health_state == other.health_state and self.decides_like(other)
+    def columns(self) -> dict[str, str | int]:
+        """What of it is kept in columns of these names. The status is the lifecycle's to set."""
+        return {name: value for name, value in asdict(self).items() if name != "in_error"}
 
 
 def next_health(state: HealthState, verdict: Verdict, *, slow: bool = False) -> HealthState:
@@ -60,7 +65,7 @@ def next_health(state: HealthState, verdict: Verdict, *, slow: bool = False) -> 
     failures = state.consecutive_failures + 1
     bad_keys = state.consecutive_bad_keys + 1 if verdict is Verdict.BAD_KEY else 0
     refusals = state.consecutive_refusals + 1 if verdict is Verdict.CONFIG_REFUSED else 0
-    invalid = verdict in _NO_CREDENTIAL or bad_keys >= INVALID_AFTER
+    invalid = verdict in NO_CREDENTIAL or bad_keys >= INVALID_AFTER
     broken = verdict is Verdict.CREDENTIAL_UNREADABLE or refusals >= ERROR_AFTER
     stays_failing = state.health_state == _Health.FAILING
     return HealthState(
@@ -68,8 +73,7 @@ def next_health(state: HealthState, verdict: Verdict, *, slow: bool = False) -> 
             _Health.FAILING if stays_failing or failures >= FAILING_AFTER else _Health.DEGRADED
         ),
         credential_state=_Credential.INVALID if invalid else state.credential_state,
-        # One that does not serve has nothing to be stopped.
-        status=_Status.ERROR if broken and state.status == _Status.ENABLED else state.status,
+        in_error=state.in_error or broken,
         consecutive_failures=failures,
         consecutive_bad_keys=bad_keys,
         consecutive_refusals=refusals,
@@ -83,6 +87,5 @@ def _after_pass(state: HealthState, *, slow: bool) -> HealthState:
     return HealthState(
         health_state=_Health.HEALTHY if healthy else _Health.DEGRADED,
         credential_state=_Credential.VALID,
-        status=_Status.ENABLED if state.status == _Status.ERROR else state.status,
         consecutive_passes=passes,
     )

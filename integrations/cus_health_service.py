@@ -3,7 +3,7 @@
 import math
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,11 +11,13 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.db.models import F, QuerySet
 
+from integrations.cus_audit import differences, record_change
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_errors import CredentialUnreadable, CusError
 from integrations.cus_health_models import CusHealthTransition
-from integrations.cus_health_rules import HealthState, next_health
+from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health_turns import turn
+from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_probe_answers import Finding, Verdict
 from integrations.cus_provider_probes import PROBES, CredentialMissing
@@ -76,10 +78,11 @@ class CusHealthService:
         self.tenant = tenant
         self.actor = actor
         self.http = http or SafeHttp.from_settings()
+        self._integrations = CusIntegrationService(tenant, actor=actor)
 
     def scope(self) -> QuerySet[CusIntegration]:
         """The tenant's integrations that are not deleted."""
-        return CusIntegration.objects.filter(tenant=self.tenant, deleted_at__isnull=True)
+        return self._integrations.scope()
 
     def test(self, integration: CusIntegration, *, now: datetime) -> CheckResult:
         """One check that a person asked for, within 10 seconds.
@@ -105,16 +108,21 @@ class CusHealthService:
         """
         began = time.monotonic()
         with turn(self.tenant.id, integration.id, wait_seconds=wait_seconds):
-            current = self.scope().get(id=integration.id)
-            seen = self._seen(current)
+            current = self._integrations.get(integration.id)
+            seen = _seen(current)
             finding = self._ask(current, seconds - (time.monotonic() - began))
+            if finding.verdict in NO_CREDENTIAL:
+                # Nobody was asked, so nothing can be stale; and opening it has marked the row.
+                seen = _seen(self._integrations.get(integration.id))
             return self._store(current, finding, seen, now)
 
     def _ask(self, integration: CusIntegration, seconds: float) -> Finding:
         try:
             credential = CusCredentialService(self.tenant).open(integration)
         except CredentialUnreadable as error:
-            return Finding(Verdict.CREDENTIAL_UNREADABLE, error.detail)
+            missing = error.code == CredentialMissing.code
+            kind = Verdict.CREDENTIAL_MISSING if missing else Verdict.CREDENTIAL_UNREADABLE
+            return Finding(kind, error.detail)
         except ObjectDoesNotExist:
             return Finding(Verdict.CREDENTIAL_MISSING, CredentialMissing().detail)
         except CusError as error:
@@ -122,50 +130,57 @@ class CusHealthService:
         probe = PROBES[integration.provider_type](integration.config, credential)
         return probe.ask(self.http, seconds=seconds).without(credential.values())
 
-    def _seen(self, integration: CusIntegration) -> _Seen:
-        stored = CusCredential.objects.filter(tenant=self.tenant, integration=integration)
-        return _Seen(
-            integration.config_version, stored.values_list("updated_at", flat=True).first()
-        )
-
     @transaction.atomic
     def _store(
         self, checked: CusIntegration, finding: Finding, seen: _Seen, now: datetime
     ) -> CheckResult:
         """Take the result in, unless the integration is another by now or a later check is known."""
-        row = self.scope().select_for_update().filter(id=checked.id).first()
-        if row is None or self._seen(row) != seen or (row.health_checked_at or now) > now:
-            return _result(finding, HealthState.of(row or checked), stored=False)
+        row = self.scope().select_for_update(no_key=True).filter(id=checked.id).first()
+        if row is None or _seen(row) != seen or (row.health_checked_at or now) > now:
+            return _result(finding, row or checked, stored=False)
+        was = _shown(row)
         before = HealthState.of(row)
         after = next_health(before, finding.verdict, slow=_is_slow(finding))
+        told = {"credential_state": after.credential_state}
+        changes = differences({"credential_state": before.credential_state}, told)
         self.scope().filter(id=row.id).update(
-            **asdict(after),
+            **after.columns(),
             health_checked_at=now,
             health_message=finding.message,
             health_latency_ms=finding.latency_ms,
-            config_version=F("config_version") + (0 if after.decides_like(before) else 1),
+            # Decisions read the credential's state, not health (ruling F10).
+            config_version=F("config_version") + bool(changes),
         )
-        if not after.looks_like(before):
-            self._remember(row, before, after, finding, now)
-        return _result(finding, after, stored=True)
+        if changes:
+            record_change("integration.checked", row, actor=self.actor, changes=changes)
+        self._move_status(row, before, after, finding.message)
+        current = self._integrations.get(row.id)
+        if _shown(current) != was:
+            self._remember(was, current, finding, now)
+        return _result(finding, current, stored=True)
+
+    def _move_status(
+        self, row: CusIntegration, before: HealthState, after: HealthState, reason: str
+    ) -> None:
+        if before.in_error and not after.in_error:
+            self._integrations.recover(row)
+        # One that was disabled serves nobody: there is nothing to stop.
+        if after.in_error and not before.in_error and row.status != CusIntegration.Status.DISABLED:
+            self._integrations.fail(row, reason)
 
     def _remember(
-        self,
-        row: CusIntegration,
-        before: HealthState,
-        after: HealthState,
-        finding: Finding,
-        now: datetime,
+        self, was: tuple[str, str, str], after: CusIntegration, finding: Finding, now: datetime
     ) -> None:
+        health, credential, status = was
         CusHealthTransition.objects.create(
             tenant=self.tenant,
-            integration=row,
+            integration=after,
             checked_at=now,
-            health_from=before.health_state,
+            health_from=health,
             health_to=after.health_state,
-            credential_from=before.credential_state,
+            credential_from=credential,
             credential_to=after.credential_state,
-            status_from=before.status,
+            status_from=status,
             status_to=after.status,
             verdict=finding.verdict,
             message=finding.message,
@@ -187,13 +202,22 @@ def _is_slow(finding: Finding) -> bool:
     return bool((finding.latency_ms or 0) >= settings.CUS_HEALTH_SLOW_MS)
 
 
-def _result(finding: Finding, state: HealthState, *, stored: bool) -> CheckResult:
+def _shown(integration: CusIntegration) -> tuple[str, str, str]:
+    return integration.health_state, integration.credential_state, integration.status
+
+
+def _seen(integration: CusIntegration) -> _Seen:
+    stored = CusCredential.objects.filter(integration=integration)
+    return _Seen(integration.config_version, stored.values_list("updated_at", flat=True).first())
+
+
+def _result(finding: Finding, now_is: CusIntegration, *, stored: bool) -> CheckResult:
     return CheckResult(
         verdict=finding.verdict,
         message=finding.message,
         latency_ms=finding.latency_ms,
-        health_state=state.health_state,
-        credential_state=state.credential_state,
-        status=state.status,
+        health_state=now_is.health_state,
+        credential_state=now_is.credential_state,
+        status=now_is.status,
         stored=stored,
     )

@@ -6,6 +6,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
+from integrations.cus_errors import IntegrationNotFound
 from integrations.cus_health_schedule import ROUND_SECONDS, due_checks, stale
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
@@ -34,7 +35,8 @@ def cus_check_health(integration_id: str) -> None:
         return
     try:
         result = CusHealthService(wanted.tenant).check(wanted, now=now)
-    except CheckUnderWay:
+    except (CheckUnderWay, IntegrationNotFound):
+        # The next round comes to it, or it was deleted just now.
         return
     log.info(
         "integration checked",

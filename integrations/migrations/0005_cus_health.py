@@ -15,7 +15,7 @@ CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_health
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("integrations", "0002_cus_guards"),
+        ("integrations", "0003_cus_control_plane"),
     ]
 
     operations = [
