@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from integrations.cus_console import CusReadOnlyAdmin
+from integrations.cus_health_admin import CusHealthTestButton
 from integrations.cus_models import CusIntegration, CusPriceOverride, CusTenant, CusUser
 from integrations.cus_permissions import own_tenant, role_of
 from integrations.cus_price_override_form import PriceOverrideForm
@@ -20,7 +21,7 @@ _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
 
 @admin.register(CusIntegration)
-class CusIntegrationAdmin(CusReadOnlyAdmin):
+class CusIntegrationAdmin(CusHealthTestButton, CusReadOnlyAdmin):
     """Integrations of the viewer's tenant; of all tenants for operators and support."""
 
     list_display = (

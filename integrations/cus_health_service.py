@@ -149,7 +149,7 @@ class CusHealthService:
             health_message=finding.message,
             health_latency_ms=finding.latency_ms,
             # Decisions read the credential's state, not health (ruling F10).
-            config_version=F("config_version") + bool(changes),
+            config_version=F("config_version") + int(bool(changes)),
         )
         if changes:
             record_change("integration.checked", row, actor=self.actor, changes=changes)
