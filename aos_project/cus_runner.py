@@ -259,10 +259,17 @@ def _workers(environment: Mapping[str, str]) -> list[Program]:
         *(*celery, "worker", "--concurrency", "2", "--loglevel", "INFO"),
         *("--without-gossip", "--without-mingle"),
     ]
+    # In threads: a health check is nearly all waiting, and ends by deadlines of its own.
+    checks = [
+        *(*celery, "worker", "--queues", "cus_health", "--pool", "threads", "--concurrency", "16"),
+        *("--hostname", "checks@%h", "--loglevel", "WARNING"),
+        *("--without-gossip", "--without-mingle"),
+    ]
     # That we run as root is the caller's choice, and needs no warning on each start.
     quiet = {"PYTHONWARNINGS": "ignore:You're running the worker"} | dict(environment)
     return [
         _program("worker", worker, quiet),
+        _program("checks", checks, quiet),
         _program("beat", [*celery, "beat", "--loglevel", "WARNING"], environment),
     ]
 

@@ -102,6 +102,14 @@ CUS_PARTITIONS_AHEAD_MONTHS = 3
 CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=4)
 # Requests a second of one SDK key in each process before it is told to wait; 0: any number.
 CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
+# Seconds between an integration's health checks; 0: only those that people ask for.
+CUS_HEALTH_CHECK_SECONDS = env.int("CUS_HEALTH_CHECK_SECONDS", default=300)
+# A provider that takes longer to answer is degraded.
+CUS_HEALTH_SLOW_MS = env.int("CUS_HEALTH_SLOW_MS", default=3_000)
+# Private hosts that health checks may call all the same: `host` or `host:port`, exactly (C6).
+CUS_ALLOWED_PRIVATE_HOSTS = env.list("CUS_ALLOWED_PRIVATE_HOSTS", default=[])
+# Certificates to trust for providers, in place of the public ones: a file in PEM.
+CUS_PROVIDER_CA_FILE = env("CUS_PROVIDER_CA_FILE", default="")
 # The role that enforcement decides as (ruling E5): it cannot read analytics.
 CUS_DECIDER_ROLE = env("CUS_DECIDER_ROLE", default="cus_decider")
 # One proxy before us ends TLS; it sets X-Forwarded-Proto and appends to X-Forwarded-For.
@@ -377,7 +385,15 @@ CELERY_BEAT_SCHEDULE = {
         "task": "telemetry.tasks.cus_make_partitions",
         "schedule": crontab(minute="17"),
     },
+    # `cus_health_schedule.ROUND_SECONDS`; what is due, it looks up.
+    "cus-health-checks": {
+        "task": "integrations.tasks.cus_fan_out_health_checks",
+        "schedule": 15.0,
+        "options": {"expires": 14},
+    },
 }
+# Health checks wait for other people's servers: a worker of their own, or rollups would too.
+CELERY_TASK_ROUTES = {"integrations.tasks.cus_check_health": {"queue": "cus_health"}}
 
 # --- Logs ---------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from django.contrib import admin
 
 from integrations import (  # noqa: F401  (registers the pages)
     cus_audit_admin,
+    cus_health_admin,
     cus_integration_admin,
     cus_key_admin,
     cus_member_admin,

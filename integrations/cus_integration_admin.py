@@ -13,6 +13,7 @@ from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_console_actions import CusActions, Question
 from integrations.cus_console_export import CusExport
 from integrations.cus_console_forms import CusServiceAdmin
+from integrations.cus_health_admin import CusHealthTestButton
 from integrations.cus_integration_form import (
     CONFIG,
     LIMITS,
@@ -34,7 +35,7 @@ def _shown_for(types: list[str]) -> str:
 
 
 @admin.register(CusIntegration)
-class CusIntegrationAdmin(CusActions, CusExport, CusServiceAdmin):
+class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusServiceAdmin):
     """Integrations of the viewer's tenant; of all tenants for operators and support."""
 
     form = IntegrationForm
@@ -52,7 +53,7 @@ class CusIntegrationAdmin(CusActions, CusExport, CusServiceAdmin):
     list_select_related = ("tenant", "stored_credential")
     list_filter = ("status", "health_state", "provider_type")
     actions_row = ("enable", "disable")
-    actions_detail = ("enable", "disable", "recover", "remove", "history")
+    actions_detail = ("run_health_test", "enable", "disable", "recover", "remove", "history")
     conditional_fields: ClassVar[dict[str, str]] = {
         **{f"config_{key}": _shown_for(types_with_config(key)) for key in CONFIG},
         **{f"secret_{key}": _shown_for(types_with_secret(key)) for key in SECRETS},

@@ -111,10 +111,14 @@ class CusIntegrationService(CusIntegrationLifecycle):
             )
         if credential is not None:
             check_credential(row.provider_type, credential)
+            # What checks said in a row was about another credential.
             values["credential_state"] = CusIntegration.CredentialState.UNKNOWN
+            values["consecutive_bad_keys"] = 0
             changes["credential"] = "changed"
         if not changes:
             return row
+        if "config" in values:
+            values["consecutive_refusals"] = 0
         with refused_by(cus_integrations_name=NameTaken):
             written = self._write(row, values)
         if not written:
@@ -133,7 +137,11 @@ class CusIntegrationService(CusIntegrationLifecycle):
         if self.actor is None or not self.actor.is_operator:
             raise OperatorsOnly
         row = self.get(integration.id)
-        if not self._write(row, {"credential_state": CusIntegration.CredentialState.UNKNOWN}):
+        fresh = {
+            "credential_state": CusIntegration.CredentialState.UNKNOWN,
+            "consecutive_bad_keys": 0,
+        }
+        if not self._write(row, fresh):
             raise IntegrationChanged
         CusCredentialService(self.tenant).refer(row, ref)
         changes = {"credential_ref": "changed"}

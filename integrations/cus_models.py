@@ -9,6 +9,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
@@ -192,6 +193,16 @@ class CusIntegration(models.Model):
     )
     health_checked_at = models.DateTimeField(null=True, blank=True)
     health_message = models.TextField(null=True, blank=True)  # noqa: DJ001  (§3.1: nullable)
+    health_latency_ms = models.PositiveIntegerField(null=True, blank=True, editable=False)
+    # Checks in a row (`cus_health_rules`).
+    consecutive_failures = models.PositiveIntegerField(db_default=0, editable=False)
+    consecutive_passes = models.PositiveIntegerField(db_default=0, editable=False)
+    consecutive_bad_keys = models.PositiveIntegerField(db_default=0, editable=False)
+    consecutive_refusals = models.PositiveIntegerField(db_default=0, editable=False)
+    # When people asked for a check of their own, the last few: what limits how often they may.
+    health_tests = ArrayField(
+        models.DateTimeField(), default=list, db_default=[], editable=False, blank=True
+    )
     default_model = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001
     # 0 is "no limit" (ruling F3).
     budget_limit_cents = models.PositiveIntegerField("monthly budget (cents)", db_default=0)

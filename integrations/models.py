@@ -1,6 +1,7 @@
 """The door through which Django finds this app's models."""
 
 from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_import_models import CusImportedWorker
 from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_models import (
@@ -17,6 +18,7 @@ __all__ = [
     "CusApiToken",
     "CusAuditEntry",
     "CusCredential",
+    "CusHealthTransition",
     "CusImportedWorker",
     "CusIntegration",
     "CusMembership",

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from integrations.cus_health_api import HealthView, TestView
 from integrations.cus_integrations_api import (
     DisableView,
     EnableView,
@@ -20,6 +21,8 @@ urlpatterns = [
     path(_ONE, IntegrationView.as_view(), name="cus-integration"),
     path(f"{_ONE}/enable", EnableView.as_view(), name="cus-integration-enable"),
     path(f"{_ONE}/disable", DisableView.as_view(), name="cus-integration-disable"),
+    path(f"{_ONE}/health", HealthView.as_view(), name="cus-health"),
+    path(f"{_ONE}/test", TestView.as_view(), name="cus-health-test"),
     path(f"{_ONE}/keys", SdkKeysView.as_view(), name="cus-sdk-keys"),
     path(f"{_ONE}/keys/<uuid:key_id>", SdkKeyView.as_view(), name="cus-sdk-key"),
     path("members", MembersView.as_view(), name="cus-members"),

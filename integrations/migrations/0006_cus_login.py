@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("integrations", "0003_cus_control_plane"),
+        ("integrations", "0005_cus_health"),
         ("otp_totp", "0003_add_timestamps"),
     ]
 

@@ -1,0 +1,71 @@
+"""Which integrations are due for a check, and when within the next seconds.
+
+Beat asks every few seconds. What is due is spread over those seconds, stalest first and, of each
+tenant, only so many: a tenant with 500 integrations has its first one checked no sooner than
+another has its only one. What finds no free place is still due at the next round.
+"""
+
+import random
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
+
+from integrations.cus_models import CusIntegration
+
+ROUND_SECONDS = 15.0
+# Of one tenant in one round.
+MOST_OF_A_TENANT = 60
+_Status = CusIntegration.Status
+# A disabled one serves nobody. One in error is checked, or it could not recover; one that was
+# only created, so that it is known to work when it is enabled.
+CHECKED_STATUSES = (_Status.CREATED, _Status.ENABLED, _Status.ERROR)
+
+
+@dataclass(frozen=True)
+class DueCheck:
+    """A check to begin so many seconds from now."""
+
+    integration_id: uuid.UUID
+    delay_seconds: float
+
+
+def checkable() -> QuerySet[CusIntegration]:
+    """The integrations of all tenants that are looked after."""
+    return CusIntegration.objects.filter(
+        deleted_at__isnull=True, tenant__closed_at__isnull=True, status__in=CHECKED_STATUSES
+    )
+
+
+def stale(now: datetime) -> QuerySet[CusIntegration]:
+    """Those whose last check is an interval ago, or that had none."""
+    before = now - timedelta(seconds=settings.CUS_HEALTH_CHECK_SECONDS)
+    never_or_long_ago = Q(health_checked_at__isnull=True) | Q(health_checked_at__lte=before)
+    return checkable().filter(never_or_long_ago)
+
+
+def due_checks(now: datetime) -> list[DueCheck]:
+    """The checks of the next round, spread over it; every tenant's first before any's second."""
+    if not settings.CUS_HEALTH_CHECK_SECONDS:
+        return []
+    place = Window(
+        RowNumber(),
+        partition_by=F("tenant_id"),
+        order_by=[F("health_checked_at").asc(nulls_first=True), F("id").asc()],
+    )
+    ranked = stale(now).annotate(place=place).filter(place__lte=MOST_OF_A_TENANT)
+    rows = list(ranked.order_by("place", "tenant_id").values_list("id", "tenant_id", "place"))
+    counts = Counter(tenant_id for _, tenant_id, _ in rows)
+    return [
+        DueCheck(integration_id, _delay(place - 1, counts[tenant_id]))
+        for integration_id, tenant_id, place in rows
+    ]
+
+
+def _delay(number: int, count: int) -> float:
+    # At a random moment of its own share of the round: even, and never all tenants at once.
+    return ROUND_SECONDS * (number + random.random()) / count  # noqa: S311  (not a secret)

@@ -1,0 +1,224 @@
+"""Is the integration's provider there, and does it accept the credential? (CUS-004)"""
+
+import math
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import transaction
+from django.db.models import F, QuerySet
+
+from integrations.cus_audit import differences, record_change
+from integrations.cus_credential_service import CusCredentialService
+from integrations.cus_errors import CredentialUnreadable, CusError
+from integrations.cus_health_models import CusHealthTransition
+from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health
+from integrations.cus_health_turns import turn
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
+from integrations.cus_probe_answers import Finding, Verdict
+from integrations.cus_provider_probes import PROBES, CredentialMissing
+from integrations.cus_safe_http import SECONDS, SafeHttp
+
+TESTS_A_MINUTE = 6
+_MINUTE = timedelta(minutes=1)
+# A person's test in all: waiting for its turn, and asking.
+_TEST_SECONDS = 9.5
+_TEST_WAIT_SECONDS = 2.0
+
+
+class TestedTooOften(CusError):
+    """This integration was tested six times within a minute. Wait a little."""
+
+    code, status = "throttled", 429
+    # Or pytest takes it for a test.
+    __test__ = False
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__()
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found, and what the integration is now."""
+
+    verdict: Verdict
+    message: str
+    latency_ms: int | None
+    health_state: str
+    credential_state: str
+    status: str
+    # False: the integration changed meanwhile, or a later check is known. Nothing was written.
+    stored: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether the provider answered and accepted the credential."""
+        return self.verdict is Verdict.OK
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a check is about: its result says nothing of an integration that is another by then."""
+
+    config_version: int
+    credential_at: datetime | None
+
+
+class CusHealthService:
+    """Checks the integrations of one tenant. `http` is what they are asked over."""
+
+    def __init__(
+        self, tenant: CusTenant, *, actor: CusUser | None = None, http: SafeHttp | None = None
+    ) -> None:
+        self.tenant = tenant
+        self.actor = actor
+        self.http = http or SafeHttp.from_settings()
+        self._integrations = CusIntegrationService(tenant, actor=actor)
+
+    def scope(self) -> QuerySet[CusIntegration]:
+        """The tenant's integrations that are not deleted."""
+        return self._integrations.scope()
+
+    def test(self, integration: CusIntegration, *, now: datetime) -> CheckResult:
+        """One check that a person asked for, within 10 seconds.
+
+        Raises TestedTooOften, CheckUnderWay.
+        """
+        self._count_test(integration.id, now)
+        return self.check(
+            integration, now=now, seconds=_TEST_SECONDS, wait_seconds=_TEST_WAIT_SECONDS
+        )
+
+    def check(
+        self,
+        integration: CusIntegration,
+        *,
+        now: datetime,
+        seconds: float = SECONDS,
+        wait_seconds: float = 0.0,
+    ) -> CheckResult:
+        """One check, and what it means for the integration. Raises CheckUnderWay.
+
+        `seconds` are for waiting and asking together; `now` is when the check begins.
+        """
+        until = time.monotonic() + seconds
+        with turn(self.tenant.id, integration.id, wait_seconds=wait_seconds):
+            current = self._integrations.get(integration.id)
+            seen = _seen(current)
+            finding = self._ask(current, until)
+            if finding.verdict in NO_CREDENTIAL:
+                # Nobody was asked, so nothing can be stale; and opening it has marked the row.
+                seen = _seen(self._integrations.get(integration.id))
+            return self._store(current, finding, seen, now)
+
+    def _ask(self, integration: CusIntegration, until: float) -> Finding:
+        try:
+            credential = CusCredentialService(self.tenant).open(integration)
+        except CredentialUnreadable as error:
+            missing = error.code == CredentialMissing.code
+            kind = Verdict.CREDENTIAL_MISSING if missing else Verdict.CREDENTIAL_UNREADABLE
+            return Finding(kind, error.detail)
+        except ObjectDoesNotExist:
+            return Finding(Verdict.CREDENTIAL_MISSING, CredentialMissing().detail)
+        except CusError as error:
+            return Finding(Verdict.NOT_CHECKABLE, error.detail)
+        probe = PROBES[integration.provider_type](integration.config, credential)
+        # Opening may have taken its time too: some credentials are kept in other stores.
+        return probe.ask(self.http, seconds=until - time.monotonic()).without(credential.values())
+
+    @transaction.atomic
+    def _store(
+        self, checked: CusIntegration, finding: Finding, seen: _Seen, now: datetime
+    ) -> CheckResult:
+        """Take the result in, unless the integration is another by now or a later check is known."""
+        row = self.scope().select_for_update(no_key=True).filter(id=checked.id).first()
+        if row is None or _seen(row) != seen or (row.health_checked_at or now) > now:
+            return _result(finding, row or checked, stored=False)
+        was = _shown(row)
+        before = HealthState.of(row)
+        after = next_health(before, finding.verdict, slow=_is_slow(finding))
+        told = {"credential_state": after.credential_state}
+        changes = differences({"credential_state": before.credential_state}, told)
+        self.scope().filter(id=row.id).update(
+            **after.columns(),
+            health_checked_at=now,
+            health_message=finding.message,
+            health_latency_ms=finding.latency_ms,
+            # Decisions read the credential's state, not health (ruling F10).
+            config_version=F("config_version") + int(bool(changes)),
+        )
+        if changes:
+            record_change("integration.checked", row, actor=self.actor, changes=changes)
+        self._move_status(row, before, after, finding.message)
+        current = self._integrations.get(row.id)
+        if _shown(current) != was:
+            self._remember(was, current, finding, now)
+        return _result(finding, current, stored=True)
+
+    def _move_status(
+        self, row: CusIntegration, before: HealthState, after: HealthState, reason: str
+    ) -> None:
+        if before.in_error and not after.in_error:
+            self._integrations.recover(row)
+        # One that was disabled serves nobody: there is nothing to stop.
+        if after.in_error and not before.in_error and row.status != CusIntegration.Status.DISABLED:
+            self._integrations.fail(row, reason)
+
+    def _remember(
+        self, was: tuple[str, str, str], after: CusIntegration, finding: Finding, now: datetime
+    ) -> None:
+        health, credential, status = was
+        CusHealthTransition.objects.create(
+            tenant=self.tenant,
+            integration=after,
+            checked_at=now,
+            health_from=health,
+            health_to=after.health_state,
+            credential_from=credential,
+            credential_to=after.credential_state,
+            status_from=status,
+            status_to=after.status,
+            verdict=finding.verdict,
+            message=finding.message,
+            latency_ms=finding.latency_ms,
+        )
+
+    @transaction.atomic
+    def _count_test(self, integration_id: uuid.UUID, now: datetime) -> None:
+        """Count in the row itself: every process sees the same."""
+        row = self.scope().select_for_update().get(id=integration_id)
+        recent = [at for at in row.health_tests if now - _MINUTE < at]
+        if len(recent) >= TESTS_A_MINUTE:
+            wait = recent[-TESTS_A_MINUTE] + _MINUTE - now
+            raise TestedTooOften(max(1, math.ceil(wait.total_seconds())))
+        self.scope().filter(id=integration_id).update(health_tests=[*recent, now])
+
+
+def _is_slow(finding: Finding) -> bool:
+    return bool((finding.latency_ms or 0) >= settings.CUS_HEALTH_SLOW_MS)
+
+
+def _shown(integration: CusIntegration) -> tuple[str, str, str]:
+    return integration.health_state, integration.credential_state, integration.status
+
+
+def _seen(integration: CusIntegration) -> _Seen:
+    stored = CusCredential.objects.filter(integration=integration)
+    return _Seen(integration.config_version, stored.values_list("updated_at", flat=True).first())
+
+
+def _result(finding: Finding, now_is: CusIntegration, *, stored: bool) -> CheckResult:
+    return CheckResult(
+        verdict=finding.verdict,
+        message=finding.message,
+        latency_ms=finding.latency_ms,
+        health_state=now_is.health_state,
+        credential_state=now_is.credential_state,
+        status=now_is.status,
+        stored=stored,
+    )

@@ -1,0 +1,175 @@
+"""What a provider's answer says, and how much of it may be kept.
+
+Providers echo keys in their messages, whole or half-masked. What is stored has the
+credential's own strings taken out by value, then what looks like a key, and is cut.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+from aos_sdk.cus_wire import mask_secrets
+from integrations.cus_safe_http import SafeResponse
+
+_MASK = "[masked]"
+_MAX_MESSAGE = 300
+_MAX_CODE = 60
+# So many characters of a secret in a row are no accident.
+_TELLING = 6
+# What is shorter is no secret, and would be found in any text.
+_SHORTEST = 4
+_CODE = re.compile(r"[\w.-]+")
+# A long list is cut before its end; that it is one, its beginning says.
+_LISTING_BEGINS = re.compile(rb'\s*(?:\[|\{[^\[]{0,500}"(?:data|models|modelSummaries)"\s*:\s*\[)')
+_LISTS = ("data", "models", "modelSummaries")
+
+
+class Verdict(StrEnum):
+    """What one check found."""
+
+    OK = "ok"
+    BAD_KEY = "bad_key"
+    MISSING_PERMISSION = "missing_permission"
+    RATE_LIMITED = "rate_limited"
+    PROVIDER_DOWN = "provider_down"
+    TIMEOUT = "timeout"
+    UNEXPECTED = "unexpected"
+    CONFIG_REFUSED = "config_refused"
+    NOT_CHECKABLE = "not_checkable"
+    CREDENTIAL_MISSING = "credential_missing"
+    CREDENTIAL_UNREADABLE = "credential_unreadable"
+
+
+_SAYS = {
+    Verdict.BAD_KEY: "{label} does not accept this key. Enter a valid one.",
+    Verdict.MISSING_PERMISSION: "{label} knows the caller but does not let it list models. "
+    "Grant that permission, or allow this server's address.",
+    Verdict.RATE_LIMITED: "{label} limits the rate of this account just now.",
+    Verdict.PROVIDER_DOWN: "{label} has a failure of its own.",
+    Verdict.CONFIG_REFUSED: "{label} does not know what is configured. "
+    "Check base_url, api_version, organization and project.",
+    Verdict.UNEXPECTED: "{label} gave an answer that is not its own.",
+}
+
+
+@dataclass(frozen=True)
+class ProviderError:
+    """The error that an answer's JSON describes. Any text in it may hold a secret."""
+
+    code: str
+    kind: str
+    message: str
+
+    def is_one_of(self, codes: Iterable[str]) -> bool:
+        """Whether its code or its type is one of these."""
+        return self.code in codes or self.kind in codes
+
+    def says(self, *phrases: str) -> bool:
+        """Whether its message has one of these phrases, in lower case."""
+        message = self.message.lower()
+        return any(phrase in message for phrase in phrases)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check. `message` is for people, and is to be masked before it is kept."""
+
+    verdict: Verdict
+    message: str
+    latency_ms: int | None = None
+
+    @classmethod
+    def of(
+        cls, verdict: Verdict, label: str, answer: SafeResponse, error: ProviderError
+    ) -> "Finding":
+        """What an error of the provider's own amounts to, with its words behind ours."""
+        words = f" It says (HTTP {answer.status}): {error.message}" if error.message else ""
+        return cls(verdict, _SAYS[verdict].format(label=label) + words, answer.latency_ms)
+
+    @classmethod
+    def unexpected(cls, label: str, answer: SafeResponse) -> "Finding":
+        """An answer that is not the provider's, or not one to this question."""
+        verdict = Verdict.PROVIDER_DOWN if answer.status >= 500 else Verdict.UNEXPECTED
+        if answer.status == 429:
+            verdict = Verdict.RATE_LIMITED
+        hint = " It redirects, which is not followed." if 300 <= answer.status < 400 else ""
+        said = f"{_SAYS[verdict].format(label=label)} (HTTP {answer.status}){hint}"
+        return cls(verdict, said, answer.latency_ms)
+
+    def without(self, secrets: Iterable[str]) -> "Finding":
+        """The same, fit to be kept: no secret in the message, no control character, cut."""
+        return replace(self, message=presentable(self.message, secrets))
+
+
+def presentable(text: str, secrets: Iterable[str]) -> str:
+    """A provider's words without the secrets, on one line, at most 300 characters."""
+    clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    for secret in secrets:
+        clean = _without(clean, secret)
+    # Half-masked echoes (`abcd****wxyz`) give away a beginning and an end.
+    clean = re.sub(r"\S*\*{2,}\S*", _MASK, mask_secrets(clean))
+    return clean if len(clean) <= _MAX_MESSAGE else clean[: _MAX_MESSAGE - 1] + "…"
+
+
+def error_of(answer: SafeResponse) -> ProviderError | None:
+    """The error that the answer describes; None if it is not one in JSON."""
+    data = _json(answer)
+    if not isinstance(data, dict):
+        return None
+    inner = data.get("error")
+    if isinstance(inner, dict):
+        data = inner
+    elif isinstance(inner, str):
+        data = {"message": inner} | data
+    elif not {"message", "Message", "detail", "__type"} & set(data):
+        return None
+    kind = answer.headers.get("x-amzn-errortype", "").partition(":")[0]
+    kind = kind or _text(data.get("__type")).rpartition("#")[2]
+    message = data.get("message") or data.get("Message") or data.get("detail")
+    return ProviderError(
+        code=kind or _code(data.get("code")), kind=_code(data.get("type")), message=_text(message)
+    )
+
+
+def is_listing(answer: SafeResponse) -> bool:
+    """Whether this is a list of models."""
+    if answer.cut:
+        return bool(_LISTING_BEGINS.match(answer.body))
+    data = _json(answer)
+    if isinstance(data, dict):
+        return any(isinstance(data.get(name), list) for name in _LISTS)
+    return isinstance(data, list)
+
+
+def _json(answer: SafeResponse) -> Any:
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(value: Any) -> str:
+    # JSON can spell half of a character, which no database takes.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else ""
+
+
+def _code(value: Any) -> str:
+    text = _text(value)
+    return text if len(text) <= _MAX_CODE and _CODE.fullmatch(text) else ""
+
+
+def _without(text: str, secret: str) -> str:
+    forms = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
+    forms.add(base64.b64encode(secret.encode()).decode())
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, _MASK) if len(form) >= _SHORTEST else text
+    if len(secret) < _TELLING:
+        return text
+    pieces = {secret[at : at + _TELLING] for at in range(len(secret) - _TELLING + 1)}
+    words = (_MASK if any(piece in word for piece in pieces) else word for word in text.split(" "))
+    return " ".join(words)

@@ -1,0 +1,111 @@
+"""`manage.py cus_health_check`: ask the providers now, and say how the integrations are."""
+
+import json
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from integrations.cus_errors import IntegrationNotFound
+from integrations.cus_health_schedule import checkable, stale
+from integrations.cus_health_service import CheckResult, CusHealthService
+from integrations.cus_health_turns import CheckUnderWay
+from integrations.cus_models import CusIntegration
+
+# A worker may be at it just now; that takes no longer.
+_WAIT_SECONDS = 11.0
+
+
+class Command(BaseCommand):
+    """Runs checks one after the other, with the same rules and the same history as beat's."""
+
+    help = "Check integrations now. Exit code 1 if any is failing or in error, else 0."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("--integration", type=_uuid, help="its id, whatever its status")
+        which.add_argument("--tenant", help="id or name: all of its integrations")
+        which.add_argument("--all", action="store_true", help="all that are looked after")
+        which.add_argument("--stale", action="store_true", help="all that are due for a check")
+        parser.add_argument("--json", action="store_true", help="one JSON object a line")
+        parser.add_argument("--summary", action="store_true", help="only how many are how")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        counts: Counter[str] = Counter()
+        for integration, result in _checked(_wanted(options)):
+            counts[result.health_state if result else "skipped"] += 1
+            counts["in error"] += bool(result and result.status == CusIntegration.Status.ERROR)
+            if not options["summary"]:
+                self.stdout.write(_line(integration, result, as_json=options["json"]))
+        if options["summary"]:
+            self.stdout.write(_summary(counts, as_json=options["json"]))
+        if counts[CusIntegration.Health.FAILING] or counts["in error"]:
+            sys.exit(1)
+
+
+def _uuid(text: str) -> uuid.UUID:
+    return uuid.UUID(text)
+
+
+def _wanted(options: dict[str, Any]) -> QuerySet[CusIntegration]:
+    if options["stale"]:
+        return stale(timezone.now())
+    if options["all"]:
+        return checkable()
+    if options["tenant"]:
+        found = checkable().filter(_named(options["tenant"]))
+    else:
+        living = CusIntegration.objects.filter(deleted_at__isnull=True)
+        found = living.filter(id=options["integration"])
+    if not found.exists():
+        raise CommandError("There is no such integration or tenant to check.", returncode=2)
+    return found
+
+
+def _named(text: str) -> Q:
+    try:
+        return Q(tenant_id=uuid.UUID(text))
+    except ValueError:
+        return Q(tenant__name=text)
+
+
+def _checked(
+    wanted: QuerySet[CusIntegration],
+) -> Iterator[tuple[CusIntegration, CheckResult | None]]:
+    """Each with its result; None where a check was under way the whole time."""
+    for integration in wanted.select_related("tenant").order_by("tenant__name", "name", "id"):
+        service = CusHealthService(integration.tenant)
+        try:
+            result = service.check(integration, now=timezone.now(), wait_seconds=_WAIT_SECONDS)
+        except (CheckUnderWay, IntegrationNotFound):
+            result = None
+        yield integration, result
+
+
+def _line(integration: CusIntegration, result: CheckResult | None, *, as_json: bool) -> str:
+    if as_json:
+        who = {
+            "integration_id": str(integration.id),
+            "tenant": integration.tenant.name,
+            "name": integration.name,
+        }
+        return json.dumps(who | (asdict(result) if result else {"health_state": "skipped"}))
+    name = f"{integration.tenant.name} / {integration.name}"
+    if result is None:
+        return f"skipped   {name}: other checks of its tenant were under way."
+    time = f" in {result.latency_ms} ms" if result.latency_ms is not None else ""
+    return f"{result.health_state:<9} {name}: {result.message}{time}"
+
+
+def _summary(counts: Counter[str], *, as_json: bool) -> str:
+    names = [*CusIntegration.Health.values, "in error", "skipped"]
+    shown = {name: counts[name] for name in names}
+    if as_json:
+        return json.dumps(shown)
+    return ", ".join(f"{count} {name}" for name, count in shown.items() if count) or "none to check"

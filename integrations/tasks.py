@@ -1,0 +1,47 @@
+"""What beat runs for authority. Tasks get ids, never values: arguments lie in the broker."""
+
+import uuid
+
+import structlog
+from celery import shared_task
+from django.utils import timezone
+
+from integrations.cus_errors import IntegrationNotFound
+from integrations.cus_health_schedule import ROUND_SECONDS, due_checks, stale
+from integrations.cus_health_service import CusHealthService
+from integrations.cus_health_turns import CheckUnderWay
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def cus_fan_out_health_checks() -> None:
+    """Start what is due, one task an integration."""
+    for due in due_checks(timezone.now()):
+        cus_check_health.apply_async(
+            args=(str(due.integration_id),),
+            countdown=due.delay_seconds,
+            # What no worker came to in this round is due in the next.
+            expires=due.delay_seconds + ROUND_SECONDS,
+        )
+
+
+@shared_task
+def cus_check_health(integration_id: str) -> None:
+    """Check one integration, if it is still due and it is its tenant's turn."""
+    now = timezone.now()
+    wanted = stale(now).filter(id=uuid.UUID(integration_id)).select_related("tenant").first()
+    if wanted is None:
+        return
+    try:
+        result = CusHealthService(wanted.tenant).check(wanted, now=now)
+    except (CheckUnderWay, IntegrationNotFound):
+        # The next round comes to it, or it was deleted just now.
+        return
+    log.info(
+        "integration checked",
+        integration_id=integration_id,
+        verdict=result.verdict,
+        health_state=result.health_state,
+        stored=result.stored,
+    )
