@@ -70,6 +70,23 @@ def test_who_is_invited_sets_a_password_by_the_mailed_link_and_is_in(
     assert set(actions) == {"member.invited", "member.joined"}
 
 
+def test_who_forgot_the_password_gets_a_link_and_others_the_same_page(client: Client) -> None:
+    person = make_user("operator")
+    asked = [
+        client.post("/admin/password_reset/", {"email": email}, follow=True)
+        for email in (person.email, "unknown@example.com")
+    ]
+
+    assert asked[0].status_code == 200
+    assert asked[0].redirect_chain == asked[1].redirect_chain
+    (letter,) = mail.outbox
+    (path,) = re.findall(r"/admin/password_reset/\S+/\S+/", str(letter.body))
+    assert _set_password(client, path).status_code == 302
+    person.refresh_from_db()
+    assert person.check_password(PASSWORD)
+    assert role_of(person) == "operator"
+
+
 def test_a_link_works_once(service: CusMemberService, client: Client) -> None:
     service.invite(email="new@example.com", role="member")
     link = _link()
