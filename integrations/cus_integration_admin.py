@@ -213,7 +213,9 @@ _STATE = (
 
 def _entered(credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
     """The boxes that both adding and changing have."""
-    hint = "Never shown again." + (" Leave empty to keep the stored one." if credential else "")
+    hint = "Never shown again. Amazon takes AWS keys or an API key, Azure an API key or a token."
+    if credential:
+        hint += " Leave empty to keep what is stored."
     secrets = tuple(f"secret_{key}" for key in SECRETS)
     return (
         ("Credential", {"fields": (*credential, *secrets), "description": hint}),
