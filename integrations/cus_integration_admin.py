@@ -59,8 +59,8 @@ class CusIntegrationAdmin(CusActions, CusExport, CusServiceAdmin):
     }
     readonly_fields = (
         "tenant_shown",
-        "status_label",
-        "health_label",
+        "status",
+        "health_state",
         "budget_shown",
         "config_shown",
         "credential_shown",
@@ -197,9 +197,9 @@ _STATE = (
         "State",
         {
             "fields": (
-                "status_label",
+                "status",
                 "error_reason",
-                "health_label",
+                "health_state",
                 "health_checked_at",
                 "health_message",
                 "credential_state",
