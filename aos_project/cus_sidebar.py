@@ -51,6 +51,26 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return groups
 
 
+def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """The first page: the sidebar's groups, with what can be added at once."""
+    pages = {page["admin_url"]: page for app in context["app_list"] for page in app["models"]}
+    groups = [
+        {
+            "name": group["title"],
+            "app_label": group["title"].lower(),
+            "app_url": request.path,
+            "models": [
+                pages[item["link"]] | {"name": item["title"]}
+                for item in group["items"]
+                if item["link"] in pages
+            ],
+        }
+        for group in navigation(request)
+        if "title" in group
+    ]
+    return context | {"app_list": groups, "title": "Overview"}
+
+
 def account(_request: HttpRequest) -> list[dict[str, Any]]:
     """What hangs below the person's own name."""
     return [{"title": "Second factor", "link": reverse("cus-second-factor-setup")}]

@@ -17,6 +17,7 @@ import structlog
 from celery.schedules import crontab
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from aos_project.cus_secrets import refuse_weak_secrets
 from integrations.cus_redaction import redact_event, redact_line
@@ -471,6 +472,14 @@ UNFOLD = {
     "SITE_HEADER": "AOS Customer Integrations",
     "SITE_SUBHEADER": "Keys, evidence and limits of your LLM providers",
     "SITE_SYMBOL": "hub",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda _request: static("aos_project/cus_icon.svg"),
+        }
+    ],
+    "DASHBOARD_CALLBACK": "aos_project.cus_sidebar.overview",
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": None,

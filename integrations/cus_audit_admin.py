@@ -2,11 +2,14 @@
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.html import format_html
 from unfold.decorators import display
 
 from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_console_export import CusExport
+
+_NOTHING: tuple[object, ...] = (None, "", {}, 0)
 
 
 @admin.register(CusAuditEntry)
@@ -15,7 +18,7 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
 
     # Support reads usage, decisions and health (ruling C9): this is neither.
     viewers = ("operator", "admin", "member")
-    list_display = ("created_at", "action", "object_label", "object_type", "actor_label", "what")
+    list_display = ("moment", "action", "object_label", "object_type", "actor_label", "what")
     list_filter = ("object_type",)
     search_fields = ("action", "object_label", "actor_label", "object_id__exact")
     search_help_text = "An action, a name, a person, or a whole id"
@@ -38,9 +41,15 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
         # What the pages' "History" leads to.
         return lookup == "object_id__exact" or super().lookup_allowed(lookup, value, request)
 
+    @display(description="When (UTC)", ordering="-created_at")
+    def moment(self, entry: CusAuditEntry) -> str:
+        text = f"{entry.created_at:%Y-%m-%d %H:%M:%S}"
+        return format_html('<span class="whitespace-nowrap">{}</span>', text)
+
     @display(description="Changes")
     def what(self, entry: CusAuditEntry) -> str:
-        return "; ".join(_said(name, change) for name, change in sorted(entry.changes.items()))
+        said = (_said(name, change) for name, change in sorted(entry.changes.items()))
+        return "; ".join(text for text in said if text)
 
 
 def _said(name: str, change: object) -> str:
@@ -48,8 +57,13 @@ def _said(name: str, change: object) -> str:
     if not isinstance(change, dict):
         return f"{label} {change}"
     before, after = change.get("from"), change.get("to")
+    if before in _NOTHING:
+        # What was made: what it has, not all that it lacks.
+        return "" if after in _NOTHING or after is False else f"{label}: {_value(after)}"
     return f"{label}: {_value(before)} → {_value(after)}"
 
 
 def _value(value: object) -> str:
-    return "nothing" if value in (None, "", {}) else str(value)
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {part}" for key, part in sorted(value.items()))
+    return "nothing" if value in _NOTHING else str(value)

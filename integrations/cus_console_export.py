@@ -6,6 +6,8 @@ from django.contrib.admin.utils import display_for_field, label_for_field, looku
 from django.db.models import Field as ModelField
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.html import strip_tags
+from django.utils.safestring import SafeString
 from import_export.admin import ExportMixin
 from import_export.fields import Field
 from import_export.formats.base_formats import CSV
@@ -66,6 +68,8 @@ def _text(field: "ModelField[Any, Any] | None", value: Any) -> str:
     if isinstance(value, tuple):
         # A label of the theme's: its colour, and what it says.
         value = value[-1]
+    if isinstance(value, SafeString):
+        value = strip_tags(value)
     return "" if value is None else str(value)
 
 

@@ -60,8 +60,8 @@ class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusService
     }
     readonly_fields = (
         "tenant_shown",
-        "status_label",
-        "health_label",
+        "status",
+        "health_state",
         "budget_shown",
         "config_shown",
         "credential_shown",
@@ -198,9 +198,9 @@ _STATE = (
         "State",
         {
             "fields": (
-                "status_label",
+                "status",
                 "error_reason",
-                "health_label",
+                "health_state",
                 "health_checked_at",
                 "health_message",
                 "credential_state",
@@ -214,7 +214,9 @@ _STATE = (
 
 def _entered(credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
     """The boxes that both adding and changing have."""
-    hint = "Never shown again." + (" Leave empty to keep the stored one." if credential else "")
+    hint = "Never shown again. Amazon takes AWS keys or an API key, Azure an API key or a token."
+    if credential:
+        hint += " Leave empty to keep what is stored."
     secrets = tuple(f"secret_{key}" for key in SECRETS)
     return (
         ("Credential", {"fields": (*credential, *secrets), "description": hint}),

@@ -58,14 +58,14 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
 
     def get_fields(self, request: HttpRequest, obj: CusMembership | None = None) -> list[str]:
         if obj:
-            return ["address", "tenant", "role", "state", "created_at"]
+            return ["address", "tenant", "role", "standing", "created_at"]
         asked = ["invited_email", "role"]
         return ["tenant", *asked] if role_of(request.user) == "operator" else asked
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: CusMembership | None = None
     ) -> list[str]:
-        return ["address", "tenant", "state", "created_at"] if obj else []
+        return ["address", "tenant", "standing", "created_at"] if obj else []
 
     @display(description="E-mail address", ordering=_ADDRESS)
     def address(self, membership: CusMembership) -> str:
@@ -78,6 +78,10 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
         if membership.user is None:
             return "invited", "Invited"
         return ("joined", "Joined") if membership.user.is_active else ("out", "Deactivated")
+
+    @display(description="State")
+    def standing(self, membership: CusMembership) -> str:
+        return str(self.state(membership)[1])
 
     @action(
         description="Remove",

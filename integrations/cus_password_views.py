@@ -7,10 +7,13 @@ from django.http import HttpResponse
 
 from integrations.cus_member_service import accept_invitation
 from integrations.cus_models import CusUser
+from integrations.cus_password_pages import CusSetPasswordForm, InTheme
 
 
-class CusPasswordConfirmView(PasswordResetConfirmView):
+class CusPasswordConfirmView(InTheme, PasswordResetConfirmView):
     """Who reached this holds the link that was mailed to the address: that is the acceptance."""
+
+    form_class = CusSetPasswordForm
 
     @transaction.atomic
     def form_valid(self, form: "SetPasswordForm[CusUser]") -> HttpResponse:

@@ -60,7 +60,7 @@ class CusApiTokenAdmin(CusActions, CusServiceAdmin):
     readonly_fields = (
         "user",
         "hint_shown",
-        "state",
+        "standing",
         "created",
         "expiry",
         "revoked_at",
@@ -93,6 +93,10 @@ class CusApiTokenAdmin(CusActions, CusServiceAdmin):
         if token.revoked_at:
             return "ended", "Revoked"
         return ("ended", "Expired") if token.expiry <= timezone.now() else ("alive", "Alive")
+
+    @display(description="State")
+    def standing(self, token: CusApiToken) -> str:
+        return str(self.state(token)[1])
 
     def response_add(
         self, request: HttpRequest, obj: CusApiToken, post_url_continue: str | None = None
