@@ -57,7 +57,8 @@ class CusIntegrationLifecycle:
 
         Failing again replaces the reason; one that was disabled in error stays disabled.
         """
-        said = reason.strip()[:_MAX_REASON] or "No reason was given."
+        # A provider's message may hold what a text of the database can't.
+        said = reason.replace("\0", "").strip()[:_MAX_REASON] or "No reason was given."
         return self._move(integration, "integration.failed", lambda row: _failing(row, said))
 
     def recover(self, integration: CusIntegration) -> CusIntegration:

@@ -155,7 +155,8 @@ def test_block_is_entered_with_enough_coverage_or_with_none_known(
     service = CusIntegrationService(tenant)
 
     if enters:
-        assert service.change(integration.id, enforcement_level="block")
+        changed = service.change(integration.id, enforcement_level="block")
+        assert changed.enforcement_level == "block"
         return
     with pytest.raises(LevelNotReachable, match=r"needs 95 %"):
         service.change(integration.id, enforcement_level="block")

@@ -146,7 +146,7 @@ class Lifecycle(RuleBasedStateMachine):
 @pytest.mark.timeout(600)
 def test_a_thousand_random_lives_follow_the_model(tenant: CusTenant) -> None:
     Lifecycle.tenant = tenant
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Lifecycle,
         settings=settings(
             max_examples=SEQUENCES,
@@ -199,6 +199,16 @@ def test_what_was_disabled_in_error_does_not_start_by_itself(tenant: CusTenant) 
     assert service.fail(integration, "Still broken.").status == "disabled"
     assert service.recover(integration).status == "disabled"
     assert service.enable(integration).status == "enabled"
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [("x" * 2000, "x" * 1000), ("a\0b", "ab"), ("  ", "No reason was given.")],
+)
+def test_a_reason_is_kept_as_far_as_it_can_be(tenant: CusTenant, reason: str, kept: str) -> None:
+    failed = CusIntegrationService(tenant).fail(make_integration(tenant), reason)
+
+    assert failed.error_reason == kept
 
 
 def test_another_tenants_service_moves_nothing(tenant: CusTenant) -> None:

@@ -57,6 +57,8 @@ def test_the_columns_that_nobody_names_have_the_defaults_of_the_specification(
         ("token_limit_month", -1),
         ("rate_limit_rpm", -1),
         ("config_version", 0),
+        ("coverage_percent", 101),
+        ("coverage_percent", -1),
         ("name", ""),
         ("credential_ref", "sk-a-real-key"),
         ("tenant_id", None),
@@ -164,6 +166,16 @@ def test_a_role_is_one_of_those_there_are(tenant: CusTenant) -> None:
             user_id=user.id,
             role="owner",
         )
+
+
+def test_a_membership_is_somebodys_or_an_invitation(tenant: CusTenant) -> None:
+    row = {"tenant_id": tenant.id, "role": "member"}
+
+    with pytest.raises(IntegrityError, match="cus_memberships_somebody"), transaction.atomic():
+        _insert("cus_memberships", id=uuid.uuid4(), **row)
+    _insert("cus_memberships", id=uuid.uuid4(), invited_email="a@example.com", **row)
+    with pytest.raises(IntegrityError, match="cus_memberships_invited_once"):
+        _insert("cus_memberships", id=uuid.uuid4(), invited_email="A@EXAMPLE.com", **row)
 
 
 def test_an_integration_has_one_credential_and_a_key_one_hash(
