@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from integrations import cus_redaction
 from integrations.cus_credential_service import CusCredentialService, check_credential_ref
 from integrations.cus_credential_stores import parsed_credential
 from integrations.cus_errors import (
@@ -17,6 +18,7 @@ from integrations.cus_errors import (
     CredentialUnreadable,
 )
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_redaction import redact
 from tests.cus_factories import make_integration, make_tenant
 from tests.services.cus_fake_vault import TOKEN, FakeVault, serving_vault
 
@@ -179,6 +181,19 @@ def test_an_opened_credential_does_not_print_itself(integration: CusIntegration)
     assert "sk-test" not in f"{opened} {opened!r} {opened!s} {[opened]}"
     assert "api_key" in repr(opened)
     assert opened["api_key"] == "sk-test-0123456789abcdef"
+
+
+def test_what_is_opened_is_known_to_redaction_from_then_on(integration: CusIntegration) -> None:
+    stored = {"api_key": "a-plain-word-that-no-pattern-knows"}
+    service = CusCredentialService(integration.tenant)
+    service.store(integration, stored)
+    # As in another process than the one that stored it.
+    cus_redaction._remembered.clear()
+    assert redact(stored["api_key"]) == stored["api_key"]
+
+    service.open(integration)
+
+    assert redact(f"it was {stored['api_key']}") == "it was [masked]"
 
 
 # --- Vault --------------------------------------------------------------------------------------

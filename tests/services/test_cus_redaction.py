@@ -255,12 +255,11 @@ from aos_project.celery import app
 from integrations.cus_redaction import remember_secret
 secret = "canary-" + "4711-value-x"
 remember_secret(secret)
-app.log.setup(loglevel="WARNING", redirect_stdouts=True)
+app.log.setup(loglevel="WARNING", redirect_stdouts=False)
 @app.task
 def fail():
     raise RuntimeError("provider says no to " + secret)
 fail.apply()
-print("printed " + secret)
 """
 
 
@@ -277,7 +276,6 @@ def test_a_worker_logs_as_the_product_does() -> None:
     said = ended.stdout + ended.stderr
     assert "canary" not in said
     assert "provider says no to [masked]" in said
-    assert "printed [masked]" in said
 
 
 # --- Celery -------------------------------------------------------------------------------------

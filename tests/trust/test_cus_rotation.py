@@ -330,7 +330,7 @@ def test_one_integrations_credential_is_replaced_by_what_is_piped_or_in_a_file(
     ("which", "text", "says"),
     [
         ("", "sk-good-0123456789", "takes an integration's id"),
-        (str(uuid.uuid4()), "sk-good-0123456789", "There is no integration"),
+        ("00000000-0000-4000-8000-000000000000", "sk-good-0123456789", "There is no integration"),
         (None, "", "neither a key nor a JSON object"),
         (None, '{"api_key": 5, "x": "sk-leak"}', "neither a key nor a JSON object"),
         (None, '{"surprise": "sk-leaked-0123"}', "api_key"),
