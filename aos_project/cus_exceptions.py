@@ -1,8 +1,12 @@
 """How API views' exceptions become answers, beyond what drf-standardized-errors knows."""
 
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db import DataError, InterfaceError, OperationalError
 from drf_standardized_errors.handler import ExceptionHandler
-from rest_framework.exceptions import APIException
+from rest_framework import serializers
+from rest_framework.exceptions import APIException, ParseError
+
+from integrations.cus_errors import CusError
 
 _RETRY_AFTER_SECONDS = 2
 
@@ -17,12 +21,30 @@ class Unavailable(APIException):
     wait = _RETRY_AFTER_SECONDS
 
 
+class RuleBroken(APIException):
+    """One of the product's own rules, in the words and with the status that the rule has."""
+
+    def __init__(self, error: CusError) -> None:
+        self.status_code = error.status
+        # DRF sends it as Retry-After.
+        self.wait = error.retry_after_seconds
+        if error.status == Unavailable.status_code:
+            self.wait = self.wait or _RETRY_AFTER_SECONDS
+        super().__init__({error.attr: [error.detail]} if error.attr else error.detail, error.code)
+
+
 class CusExceptionHandler(ExceptionHandler):
     """Names an absent database for what it is, so that senders keep their events and retry."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
-        """A failure of the database is 503, never 500."""
+        """A failure of the database is 503, a broken rule its own status; neither is 500."""
         if isinstance(exc, OperationalError | InterfaceError):
             return Unavailable()
+        if isinstance(exc, CusError):
+            return RuleBroken(exc)
+        if isinstance(exc, ModelValidationError):
+            return serializers.ValidationError(serializers.as_serializer_error(exc))
+        if isinstance(exc, DataError):
+            return ParseError("A value is beyond what can be stored. Nothing was stored.")
         converted: Exception = super().convert_known_exceptions(exc)
         return converted

@@ -12,6 +12,7 @@ urlpatterns = [
     path("admin/password_reset/", include("integrations.cus_password_urls")),
     path("admin/", admin.site.urls),
     path("api/v1/cus/", include("integrations.urls")),
+    path("api/v1/cus/integrations/", include("telemetry.cus_integration_urls")),
     path("api/v1/cus/telemetry/", include("telemetry.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

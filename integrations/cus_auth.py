@@ -1,15 +1,21 @@
-"""How programs prove who they are."""
+"""How people and programs prove who they are."""
+
+from typing import TYPE_CHECKING
 
 from django.utils import timezone
+from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from integrations.cus_sdk_keys import SdkPrincipal, verify_sdk_key
+
+if TYPE_CHECKING:
+    # DRF imports what its settings name, and so this, before its views are there.
+    from rest_framework.views import APIView
 
 
 class CusSdkKeyAuthentication(BaseAuthentication):
@@ -31,12 +37,19 @@ class CusSdkKeyAuthentication(BaseAuthentication):
         return "Bearer"
 
 
+class CusSessionAuthentication(SessionAuthentication):
+    """A person who is signed in to the console. Who is not gets 401, not DRF's 403."""
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Session"
+
+
 class IsSdkKey(BasePermission):
     """Only a program with an SDK key."""
 
     message = "Only an SDK key may do this. Send it in the header X-CUS-Integration-Key."
 
-    def has_permission(self, request: Request, view: APIView) -> bool:
+    def has_permission(self, request: Request, view: "APIView") -> bool:
         return isinstance(request.user, SdkPrincipal)
 
 
@@ -48,6 +61,12 @@ class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "apiKey", "in": "header", "name": INTEGRATION_KEY_HEADER}
+
+
+class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes a session: as it does Django's own."""
+
+    target_class = CusSessionAuthentication  # type: ignore[assignment]
 
 
 def _key_text(request: Request) -> str:

@@ -54,6 +54,8 @@ class CusMemberService:
         """
         self._lock()
         membership = CusMembership(tenant=self.tenant, invited_email=email, role=role)
+        if not email:
+            raise ValidationError({"invited_email": "Enter the address to invite."})
         membership.clean_fields()
         if self.scope().filter(Q(user__email__iexact=email)).exists():
             raise AlreadyMember

@@ -1,34 +1,53 @@
 """What the API of authority takes and gives."""
 
+from typing import Any, ClassVar
+
 from rest_framework import serializers
 
-from integrations.cus_models import CusPriceOverride
+from integrations.cus_models import CusIntegration, CusMembership, CusPriceOverride
 from integrations.cus_price_override_service import KINDS
+from integrations.cus_strict_fields import (
+    MAX_BIG_INTEGER,
+    StrictBoolean,
+    StrictChoice,
+    StrictEmail,
+    StrictInteger,
+    StrictMoment,
+    StrictText,
+)
 
 _TEXT = "US dollars per million tokens, as a decimal text."
+_MOST_NAMED = 10
 
 
 class StrictInput(serializers.Serializer[object]):
     """Refuses fields that it does not know: a typing error must not pass for a wish."""
 
+    # What the answers show and nobody sets; refused with words of its own.
+    shown_only: ClassVar[frozenset[str]] = frozenset()
+
     def to_internal_value(self, data: object) -> object:
         if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))
+            unknown = sorted(set(data) - set(self.fields))[:_MOST_NAMED]
             if unknown:
-                hint = f"Unknown field. Known are {', '.join(self.fields)}."
-                raise serializers.ValidationError({name: [hint] for name in unknown})
+                raise serializers.ValidationError({name: [self._hint(name)] for name in unknown})
         return super().to_internal_value(data)
+
+    def _hint(self, name: str) -> str:
+        if name in self.shown_only:
+            return "This field can't be set this way; it is only shown."
+        return f"Unknown field. Known are {', '.join(self.fields)}."
 
 
 class PriceOverrideInput(StrictInput):
     """A tenant's own price of a model from a moment on."""
 
-    model = serializers.CharField(max_length=100)
+    model = StrictText(max_length=100)
     prices = serializers.DictField(
-        child=serializers.CharField(), help_text=f"{_TEXT} Kinds: {', '.join(KINDS)}."
+        child=StrictText(), help_text=f"{_TEXT} Kinds: {', '.join(KINDS)}."
     )
-    valid_from = serializers.DateTimeField()
-    note = serializers.CharField(max_length=255, required=False, allow_blank=True)
+    valid_from = StrictMoment()
+    note = StrictText(max_length=255, required=False, allow_blank=True)
 
 
 class PriceOverrideOutput(serializers.ModelSerializer[CusPriceOverride]):
@@ -37,3 +56,143 @@ class PriceOverrideOutput(serializers.ModelSerializer[CusPriceOverride]):
     class Meta:
         model = CusPriceOverride
         fields = ("id", "model", "prices", "valid_from", "note", "created_at")
+
+
+class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
+    """An integration as it is. Its credential is in no answer, but for the last characters."""
+
+    config = serializers.DictField()
+    coverage_percent = serializers.FloatField(allow_null=True)
+    credential_hint = serializers.SerializerMethodField(
+        help_text="The credential's last four characters; null where there is none to show."
+    )
+
+    class Meta:
+        model = CusIntegration
+        fields = (
+            "id",
+            "tenant_id",
+            "name",
+            "provider_type",
+            "status",
+            "error_reason",
+            "health_state",
+            "health_checked_at",
+            "health_message",
+            "credential_state",
+            "credential_hint",
+            "config",
+            "default_model",
+            "budget_limit_cents",
+            "budget_basis",
+            "token_limit_month",
+            "rate_limit_rpm",
+            "enforcement_level",
+            "allow_unpriced",
+            "coverage_percent",
+            "config_version",
+            "created_at",
+            "updated_at",
+        )
+
+    def get_credential_hint(self, integration: CusIntegration) -> str | None:
+        if not self.context["shows_credentials"]:
+            return None
+        stored: Any = getattr(integration, "stored_credential", None)
+        return stored.hint or None if stored else None
+
+
+class IntegrationChange(StrictInput):
+    """What may be changed of an integration. PUT sets what is missing to its default."""
+
+    shown_only = frozenset(IntegrationOutput.Meta.fields)
+
+    name = StrictText(max_length=255)
+    credential = serializers.DictField(
+        child=StrictText(),
+        required=False,
+        write_only=True,
+        help_text="Replaces the stored one; without it the stored one stays.",
+    )
+    config = serializers.DictField(
+        default=dict, help_text="By provider type; holds no secrets, and is shown."
+    )
+    default_model = StrictText(max_length=100, allow_null=True, default=None)
+    budget_limit_cents = StrictInteger(default=0, help_text="A month; 0: no limit.")
+    budget_basis = StrictChoice(
+        CusIntegration.BudgetBasis.choices, default=CusIntegration.BudgetBasis.ROUNDED
+    )
+    token_limit_month = StrictInteger(
+        max_value=MAX_BIG_INTEGER, default=0, help_text="0: no limit."
+    )
+    rate_limit_rpm = StrictInteger(default=0, help_text="Calls a minute; 0: no limit.")
+    enforcement_level = StrictChoice(
+        CusIntegration.EnforcementLevel.choices,
+        default=CusIntegration.EnforcementLevel.BLOCK,
+        help_text="Goes up one rung at a time, and down freely.",
+    )
+    allow_unpriced = StrictBoolean(default=False)
+
+
+class IntegrationCreate(IntegrationChange):
+    """A new integration."""
+
+    shown_only = frozenset(IntegrationOutput.Meta.fields) - {"provider_type"}
+
+    provider_type = StrictChoice(CusIntegration.Provider.choices)
+    credential = serializers.DictField(
+        child=StrictText(),
+        write_only=True,
+        help_text="openai, anthropic, custom: {api_key}; azure_openai: {api_key} or "
+        "{azure_ad_token}; bedrock: {aws_access_key_id, aws_secret_access_key, "
+        "aws_session_token?} or {api_key}.",
+    )
+
+
+class IntegrationFilters(StrictInput):
+    """Which integrations are listed, and in what order."""
+
+    status = StrictChoice(CusIntegration.Status.choices, required=False)
+    provider_type = StrictChoice(CusIntegration.Provider.choices, required=False)
+    health_state = StrictChoice(CusIntegration.Health.choices, required=False)
+    search = StrictText(max_length=255, required=False, help_text="Part of the name.")
+    ordering = StrictChoice(
+        ["name", "-name", "created_at", "-created_at", "updated_at", "-updated_at"],
+        default="name",
+    )
+
+
+class IntegrationFiltersOfAll(IntegrationFilters):
+    """The same for operators and support, who see every tenant."""
+
+    tenant_id = serializers.UUIDField(
+        required=False, help_text="Operators and support only: the integrations of this tenant."
+    )
+
+
+class MemberInput(StrictInput):
+    """Somebody to invite."""
+
+    email = StrictEmail(max_length=254)
+    role = StrictChoice(CusMembership.Role.choices, default=CusMembership.Role.MEMBER)
+
+
+class MemberChange(StrictInput):
+    """Somebody's new role."""
+
+    role = StrictChoice(CusMembership.Role.choices)
+
+
+class MemberOutput(serializers.ModelSerializer[CusMembership]):
+    """Somebody of the tenant, or an invitation that is still open."""
+
+    email = serializers.EmailField()
+    state = serializers.SerializerMethodField()
+
+    class Meta:
+        model = CusMembership
+        fields = ("id", "email", "role", "state", "created_at")
+
+    def get_state(self, membership: CusMembership) -> str:
+        """`invited` until the person has set a password, then `active`."""
+        return "active" if membership.user_id else "invited"

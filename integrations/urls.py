@@ -3,10 +3,25 @@
 from django.urls import path
 
 from integrations.cus_health_api import HealthView, TestView
+from integrations.cus_integrations_api import (
+    DisableView,
+    EnableView,
+    IntegrationsView,
+    IntegrationView,
+)
+from integrations.cus_members_api import MembersView, MemberView
 from integrations.cus_price_overrides_api import PriceOverridesView
 
+_ONE = "integrations/<uuid:integration_id>"
+
 urlpatterns = [
-    path("integrations/<uuid:integration_id>/health", HealthView.as_view(), name="cus-health"),
-    path("integrations/<uuid:integration_id>/test", TestView.as_view(), name="cus-health-test"),
+    path("integrations", IntegrationsView.as_view(), name="cus-integrations"),
+    path(_ONE, IntegrationView.as_view(), name="cus-integration"),
+    path(f"{_ONE}/enable", EnableView.as_view(), name="cus-integration-enable"),
+    path(f"{_ONE}/disable", DisableView.as_view(), name="cus-integration-disable"),
+    path("members", MembersView.as_view(), name="cus-members"),
+    path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
+    path(f"{_ONE}/health", HealthView.as_view(), name="cus-integration-health"),
+    path(f"{_ONE}/test", TestView.as_view(), name="cus-integration-test"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),
 ]

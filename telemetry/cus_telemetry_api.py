@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 from integrations.cus_auth import CusSdkKeyAuthentication, IsSdkKey
+from integrations.cus_json import LengthRequired
 from integrations.cus_sdk_keys import SdkPrincipal
 from integrations.cus_throttle import SdkKeyThrottle
 from telemetry.cus_records import BodyUnreadable, split_batch
@@ -27,14 +28,6 @@ class BodyTooLarge(APIException):
     status_code = 413
     default_code = "request_too_large"
     default_detail = f"The body is over {MAX_BATCH_BYTES} bytes. Send fewer records a batch."
-
-
-class LengthRequired(APIException):
-    """411: a chunked body, whose end the server can't tell."""
-
-    status_code = 411
-    default_code = "length_required"
-    default_detail = "Send the body with a Content-Length, not in chunks."
 
 
 class EncodingUnsupported(APIException):

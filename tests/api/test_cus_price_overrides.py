@@ -68,8 +68,8 @@ def test_each_role_does_what_it_may(tenant: CusTenant, who: str, reads: int, app
 
 def test_a_program_and_a_stranger_may_do_nothing(sdk: SdkClient) -> None:
     for client in (sdk.client, _client(None)):
-        assert client.get(URL).status_code == 403
-        assert _post(client, _body()).status_code == 403
+        assert client.get(URL).status_code == 401
+        assert _post(client, _body()).status_code == 401
 
 
 def test_an_operator_says_which_tenant(tenant: CusTenant) -> None:

@@ -9,13 +9,16 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_sdk_keys import (
+    SdkPrincipal,
     forget_sdk_keys,
     issue_sdk_key,
     revoke_sdk_key,
     verify_sdk_key,
 )
+from integrations.cus_tenant_service import CusTenantService
 from tests.cus_factories import make_integration
 
 
@@ -114,12 +117,36 @@ def test_last_use_is_noted_coarsely(integration: CusIntegration) -> None:
     assert last_used(700) == now + timedelta(seconds=700)
 
 
-def test_the_key_of_a_closed_integration_still_takes_facts(db: None) -> None:
-    integration = make_integration()
+@pytest.mark.parametrize("closed", ["integration", "tenant"])
+def test_a_key_of_what_is_closed_takes_late_facts_alone_and_for_a_while(
+    integration: CusIntegration, closed: str, settings: Settings
+) -> None:
+    now = timezone.now()
     _, text = issue_sdk_key(integration)
-    CusIntegration.objects.filter(id=integration.id).update(deleted_at=timezone.now())
+    before = verify_sdk_key(text, now=now)
+    assert before
+    assert not before.ingest_only
+    if closed == "integration":
+        CusIntegrationService(integration.tenant).delete(integration)
+    else:
+        CusTenantService().close(integration.tenant)
 
-    assert verify_sdk_key(text, now=timezone.now())
+    def later(**time: int) -> SdkPrincipal | None:
+        forget_sdk_keys()
+        return verify_sdk_key(text, now=now + timedelta(**time))
+
+    late = later(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
+    assert late
+    assert late.ingest_only
+    assert later(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS, minutes=1) is None
+
+
+def test_a_revoked_key_of_a_deleted_integration_takes_nothing(integration: CusIntegration) -> None:
+    key, text = issue_sdk_key(integration)
+    CusIntegrationService(integration.tenant).delete(integration)
+    revoke_sdk_key(key)
+
+    assert verify_sdk_key(text, now=timezone.now()) is None
 
 
 def test_a_key_is_looked_up_once_in_a_while_and_a_revocation_acts_within_two_seconds(

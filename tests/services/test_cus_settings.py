@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from celery.signals import beat_init, worker_init
+from celery.utils.dispatch import Signal
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from pytest_django import Settings
 
+from aos_project import celery  # noqa: F401  (connects its signals)
 from aos_project.cus_production import refuse_evidence_owner
 from tests.conftest import ROOT
 
@@ -85,6 +88,23 @@ def test_production_refuses_a_login_that_owns_evidence(
 
     with pytest.raises(ImproperlyConfigured, match="owns the usage table"):
         refuse_evidence_owner()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
+@pytest.mark.parametrize("signal", [worker_init, beat_init], ids=["worker", "beat"])
+def test_worker_and_beat_do_not_start_as_who_owns_evidence(
+    signal: Signal, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LOCAL = False
+    signal.send(sender=None)
+    default, owner = connections["default"], connections["owner"]
+    default.close()
+    monkeypatch.setitem(default.settings_dict, "USER", owner.settings_dict["USER"])
+    monkeypatch.setitem(default.settings_dict, "PASSWORD", owner.settings_dict["PASSWORD"])
+
+    with pytest.raises(SystemExit, match="owns the usage table"):
+        signal.send(sender=None)
+    default.close()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,0 +1,191 @@
+"""Integrations over HTTP (§4.1)."""
+
+import uuid
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from integrations.cus_errors import IntegrationNotFound, VersionMismatch
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_pages import CusPages, filters_of
+from integrations.cus_permissions import role_of, tenant_of, visible_to
+from integrations.cus_person_api import PersonView
+from integrations.cus_serializers import (
+    IntegrationChange,
+    IntegrationCreate,
+    IntegrationFilters,
+    IntegrationFiltersOfAll,
+    IntegrationOutput,
+)
+
+_TENANT = OpenApiParameter(
+    "tenant_id", uuid.UUID, description="Operators must say for which tenant; others can't."
+)
+_IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The ETag that was read: 412 if the integration has changed since.",
+)
+
+
+def found_integration(request: Request, integration_id: uuid.UUID) -> CusIntegration:
+    """The integration, if the caller may see it. A foreign one is missing like any other."""
+    rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), _person(request))
+    integration = rows.filter(id=integration_id).select_related("tenant").first()
+    if integration is None:
+        raise IntegrationNotFound
+    return integration
+
+
+def service_of(request: Request, integration: CusIntegration) -> CusIntegrationService:
+    """The service of the integration's tenant, for the caller."""
+    return CusIntegrationService(integration.tenant, actor=_person(request))
+
+
+class IntegrationPages(CusPages):
+    """In the order that the query asks for."""
+
+    def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
+        wanted = request.query_params.get("ordering", "name")
+        return (wanted, "-id" if wanted.startswith("-") else "id")
+
+
+class IntegrationsView(PersonView):
+    """The integrations of the caller's tenant; for operators and support, of all."""
+
+    pagination_class = IntegrationPages
+
+    @extend_schema(
+        operation_id="integrations_list",
+        parameters=[IntegrationFiltersOfAll],
+        responses=IntegrationOutput(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """List integrations."""
+        sees_all = role_of(request.user) in ("operator", "support")
+        filters = filters_of(request, IntegrationFiltersOfAll if sees_all else IntegrationFilters)
+        rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), _person(request))
+        pages = IntegrationPages()
+        page = pages.paginate_queryset(_filtered(rows, **filters), request, self)
+        return pages.get_paginated_response(_shown(request, page, many=True))
+
+    @extend_schema(
+        operation_id="integrations_create",
+        parameters=[_TENANT],
+        request=IntegrationCreate,
+        responses={201: IntegrationOutput},
+    )
+    def post(self, request: Request) -> Response:
+        """Make an integration. It serves once it is enabled."""
+        tenant = tenant_of(request)
+        fields = self.fields(request, IntegrationCreate)
+        made = CusIntegrationService(tenant, actor=self.person(request)).create(**fields)
+        return _answer(request, made, status=201)
+
+
+class IntegrationView(PersonView):
+    """One integration."""
+
+    @extend_schema(operation_id="integrations_read", responses=IntegrationOutput)
+    def get(self, request: Request, integration_id: uuid.UUID) -> Response:
+        """Read an integration. Its ETag is its `config_version`."""
+        found = found_integration(request, integration_id)
+        return _answer(request, service_of(request, found).get(found.id))
+
+    @extend_schema(
+        operation_id="integrations_replace",
+        parameters=[_IF_MATCH],
+        request=IntegrationChange,
+        responses=IntegrationOutput,
+    )
+    def put(self, request: Request, integration_id: uuid.UUID) -> Response:
+        """Replace what may be changed; a missing credential keeps the stored one."""
+        return self._change(request, integration_id, partial=False)
+
+    @extend_schema(
+        operation_id="integrations_change",
+        parameters=[_IF_MATCH],
+        request=IntegrationChange,
+        responses=IntegrationOutput,
+    )
+    def patch(self, request: Request, integration_id: uuid.UUID) -> Response:
+        """Change what the body names."""
+        return self._change(request, integration_id, partial=True)
+
+    @extend_schema(
+        operation_id="integrations_delete",
+        responses={204: OpenApiResponse(description="Closed: its keys go on for ingest alone.")},
+    )
+    def delete(self, request: Request, integration_id: uuid.UUID) -> Response:
+        """Delete an integration. What it reported stays."""
+        found = found_integration(request, integration_id)
+        service_of(request, found).delete(found)
+        return Response(status=204)
+
+    def _change(self, request: Request, integration_id: uuid.UUID, *, partial: bool) -> Response:
+        found = found_integration(request, integration_id)
+        fields = self.fields(request, IntegrationChange, partial=partial)
+        changed = service_of(request, found).change(
+            found.id, expected_version=_expected_version(request, found), **fields
+        )
+        return _answer(request, changed)
+
+
+class EnableView(PersonView):
+    """Letting an integration serve."""
+
+    @extend_schema(operation_id="integrations_enable", request=None, responses=IntegrationOutput)
+    def post(self, request: Request, integration_id: uuid.UUID) -> Response:
+        """Enable an integration. Enabling an enabled one changes nothing."""
+        found = found_integration(request, integration_id)
+        return _answer(request, service_of(request, found).enable(found))
+
+
+class DisableView(PersonView):
+    """Stopping an integration."""
+
+    @extend_schema(operation_id="integrations_disable", request=None, responses=IntegrationOutput)
+    def post(self, request: Request, integration_id: uuid.UUID) -> Response:
+        """Disable an integration, whatever its status. It stays so until it is enabled."""
+        found = found_integration(request, integration_id)
+        return _answer(request, service_of(request, found).disable(found))
+
+
+def _person(request: Request) -> CusUser:
+    return request.user  # type: ignore[return-value]  # as IsTenantPerson made sure
+
+
+def _filtered(
+    rows: QuerySet[CusIntegration], *, search: str = "", ordering: str = "", **exact: Any
+) -> QuerySet[CusIntegration]:
+    """`ordering` is the pages' business: they need it to tell where the next one begins."""
+    rows = rows.filter(**exact).select_related("stored_credential")
+    return rows.filter(name__icontains=search) if search else rows
+
+
+def _shown(request: Request, shown: Any, *, many: bool = False) -> Any:
+    # Support sees nothing of a credential, not even its end (ruling C9).
+    context = {"shows_credentials": role_of(request.user) != "support"}
+    return IntegrationOutput(shown, many=many, context=context).data
+
+
+def _answer(request: Request, integration: CusIntegration, *, status: int = 200) -> Response:
+    # No 304 on it: the health in the body moves without a new version.
+    headers = {"ETag": f'"{integration.config_version}"'}
+    return Response(_shown(request, integration), status=status, headers=headers)
+
+
+def _expected_version(request: Request, integration: CusIntegration) -> int | None:
+    """The version that If-Match asks for. Raises VersionMismatch where that is another one."""
+    header = request.headers.get("If-Match", "*")
+    tags = {tag.strip() for tag in header.split(",")}
+    if "*" in tags:
+        return None
+    if f'"{integration.config_version}"' not in tags:
+        raise VersionMismatch
+    return integration.config_version

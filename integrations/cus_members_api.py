@@ -1,0 +1,84 @@
+"""People of a tenant over HTTP."""
+
+import uuid
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from integrations.cus_errors import MemberNotFound
+from integrations.cus_member_service import CusMemberService
+from integrations.cus_models import CusMembership
+from integrations.cus_pages import NewestFirst
+from integrations.cus_permissions import IsTenantPerson, role_of, tenant_of, visible_to
+from integrations.cus_person_api import PersonView
+from integrations.cus_serializers import MemberChange, MemberInput, MemberOutput
+
+
+class IsOfTheTenant(IsTenantPerson):
+    """As elsewhere, but not support: whom tenants employ is none of its business (C9)."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if request.method in SAFE_METHODS and role_of(request.user) == "support":
+            return False
+        return super().has_permission(request, view)
+
+
+class MembersView(PersonView):
+    """The people of the caller's tenant."""
+
+    permission_classes = [IsOfTheTenant]
+    pagination_class = NewestFirst
+
+    @extend_schema(operation_id="members_list", responses=MemberOutput(many=True))
+    def get(self, request: Request) -> Response:
+        """List people and open invitations, newest first."""
+        pages = NewestFirst()
+        page = pages.paginate_queryset(self._service(request).scope(), request, self)
+        return pages.get_paginated_response(MemberOutput(page, many=True).data)
+
+    @extend_schema(
+        operation_id="members_invite", request=MemberInput, responses={201: MemberOutput}
+    )
+    def post(self, request: Request) -> Response:
+        """Invite an address, by mail."""
+        service = self._service(request)
+        member = service.invite(**self.fields(request, MemberInput))
+        return Response(MemberOutput(member).data, status=201)
+
+    def _service(self, request: Request) -> CusMemberService:
+        return CusMemberService(tenant_of(request), actor=self.person(request))
+
+
+class MemberView(PersonView):
+    """Somebody of the caller's tenant."""
+
+    permission_classes = [IsOfTheTenant]
+
+    @extend_schema(operation_id="members_read", responses=MemberOutput)
+    def get(self, request: Request, member_id: uuid.UUID) -> Response:
+        """Read one of the tenant's people or invitations."""
+        return Response(MemberOutput(self._service(request, member_id).get(member_id)).data)
+
+    @extend_schema(operation_id="members_change", request=MemberChange, responses=MemberOutput)
+    def patch(self, request: Request, member_id: uuid.UUID) -> Response:
+        """Give somebody another role. Nobody changes their own."""
+        service = self._service(request, member_id)
+        fields = self.fields(request, MemberChange)
+        return Response(MemberOutput(service.change_role(member_id, **fields)).data)
+
+    @extend_schema(operation_id="members_remove", responses={204: None})
+    def delete(self, request: Request, member_id: uuid.UUID) -> Response:
+        """Remove somebody, or withdraw an invitation."""
+        self._service(request, member_id).remove(member_id)
+        return Response(status=204)
+
+    def _service(self, request: Request, member_id: uuid.UUID) -> CusMemberService:
+        person = self.person(request)
+        rows = visible_to(CusMembership.objects.select_related("tenant"), person)
+        member = rows.filter(id=member_id).first()
+        if member is None:
+            raise MemberNotFound
+        return CusMemberService(member.tenant, actor=person)

@@ -1,0 +1,46 @@
+"""What all views for people have in common."""
+
+from typing import Any, cast
+
+from rest_framework import serializers
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from integrations.cus_json import CusJsonParser, LengthRequired
+from integrations.cus_models import CusUser
+from integrations.cus_permissions import IsTenantPerson
+
+
+class PersonView(APIView):
+    """A view for people with a role: JSON in, JSON out."""
+
+    permission_classes = [IsTenantPerson]
+    parser_classes = [CusJsonParser]
+
+    def person(self, request: Request) -> CusUser:
+        """Who asks; the permissions made sure that it is somebody."""
+        return cast("CusUser", request.user)
+
+    def fields(
+        self,
+        request: Request,
+        serializer: type[serializers.Serializer[object]],
+        *,
+        partial: bool = False,
+    ) -> dict[str, Any]:
+        """The body as `serializer` checks it. Raises ValidationError, by field."""
+        checked = serializer(data=self._body(request), partial=partial)
+        checked.is_valid(raise_exception=True)
+        return dict(cast("dict[str, Any]", checked.validated_data))
+
+    def _body(self, request: Request) -> Any:
+        if "Transfer-Encoding" in request.headers and not request.META.get("CONTENT_LENGTH"):
+            raise LengthRequired
+        # A form's body has been read by the CSRF check, and would look empty below.
+        sent = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
+        if sent and (request.content_type or "").partition(";")[0].strip().lower() != (
+            "application/json"
+        ):
+            raise UnsupportedMediaType(request.content_type or "")
+        return request.data

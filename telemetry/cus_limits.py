@@ -1,0 +1,123 @@
+"""Where an integration stands against its limits this month: what people and programs are shown.
+
+Only shown: a decision reads the same tables under its own lock (ruling F5).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from integrations.cus_models import CusIntegration
+
+_EXACT = CusIntegration.BudgetBasis.EXACT
+
+# One statement, so that a call is in the sums or in what is held, never in both or in neither.
+_STANDING = """
+WITH used AS (
+    SELECT coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(blocked), 0)::bigint AS blocked,
+        coalesce(sum(tokens_in + tokens_out), 0)::bigint AS tokens,
+        coalesce(sum(cost_cents), 0)::bigint AS cost_cents,
+        coalesce(sum(cost_microcents), 0)::bigint AS cost_microcents,
+        coalesce(sum(correction_microcents), 0)::bigint AS correction_microcents
+    FROM cus_period_totals
+    WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND period = %(period)s
+), aside AS (
+    SELECT 1 AS calls, cents, microcents, tokens FROM cus_enforcement_holds
+    WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND expires_at > %(now)s
+    UNION ALL
+    SELECT calls, cents, microcents, tokens FROM cus_enforcement_leases
+    WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND expires_at > %(now)s
+), held AS (
+    SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(cents), 0)::bigint,
+        coalesce(sum(microcents), 0)::bigint, coalesce(sum(tokens), 0)::bigint
+    FROM aside
+)
+SELECT used.*, held.* FROM used, held
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A month so far. Costs in cents as reported, and in exact microcents as corrected."""
+
+    calls: int
+    blocked_calls: int
+    tokens: int
+    cost_cents: int
+    recorded_microcents: int
+    correction_microcents: int
+    held_calls: int
+    held_cents: int
+    held_microcents: int
+    held_tokens: int
+
+    @property
+    def cost_microcents(self) -> int:
+        """An open month counts its corrections in the exact sum (ruling M9)."""
+        return self.recorded_microcents + self.correction_microcents
+
+
+def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
+    """Limits, use of the month, what is held, and what remains: the answer of `…/limits`."""
+    start, end = month_of(now)
+    month = _standing(integration, now)
+    return {
+        "integration_id": integration.id,
+        "period_start": start,
+        "period_end": end,
+        "budget_basis": integration.budget_basis,
+        "calls": month.calls,
+        "blocked_calls": month.blocked_calls,
+        "tokens": month.tokens,
+        "cost_cents": month.cost_cents,
+        "cost_microcents": month.cost_microcents,
+        "correction_microcents": month.correction_microcents,
+        "held_calls": month.held_calls,
+        "held_cents": month.held_cents,
+        "held_microcents": month.held_microcents,
+        "held_tokens": month.held_tokens,
+        "budget": _budget(integration, month),
+        "token_limit": _share(integration.token_limit_month, month.tokens, month.held_tokens),
+        "rate_limit_rpm": integration.rate_limit_rpm or None,
+    }
+
+
+def month_of(now: datetime) -> tuple[datetime, datetime]:
+    """When the month of `now` began and when it ends, in UTC."""
+    start = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    year, month = divmod(start.month, 12)
+    return start, start.replace(year=start.year + year, month=month + 1)
+
+
+def _standing(integration: CusIntegration, now: datetime) -> Standing:
+    names: dict[str, Any] = {
+        "tenant": integration.tenant_id,
+        "integration": integration.id,
+        "period": month_of(now)[0].date(),
+        "now": now,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING, names)
+        return Standing(*cursor.fetchone())
+
+
+def _budget(integration: CusIntegration, month: Standing) -> dict[str, Any]:
+    """In microcents on either basis: the two are compared with the same limit (ruling M3)."""
+    exact = integration.budget_basis == _EXACT
+    used = month.cost_microcents if exact else month.cost_cents * MICROCENTS_PER_CENT
+    held = month.held_microcents if exact else month.held_cents * MICROCENTS_PER_CENT
+    return _share(integration.budget_limit_cents * MICROCENTS_PER_CENT, used, held)
+
+
+def _share(limit: int, used: int, held: int) -> dict[str, Any]:
+    """A limit of 0 is none (ruling F3): there is nothing that remains of it, and no share."""
+    return {
+        "limit": limit or None,
+        "used": used,
+        "held": held,
+        "remaining": max(limit - used - held, 0) if limit else None,
+        "percent": round(100 * (used + held) / limit, 2) if limit else None,
+    }

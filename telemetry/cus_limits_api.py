@@ -1,0 +1,56 @@
+"""An integration's limits and what is left of them, over HTTP."""
+
+import uuid
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from integrations.cus_integrations_api import found_integration
+from integrations.cus_models import CusIntegration
+from integrations.cus_person_api import PersonView
+from telemetry.cus_limits import limits_of
+
+
+class LimitShare(serializers.Serializer[object]):
+    """One limit. Without it, `limit`, `remaining` and `percent` are null."""
+
+    limit = serializers.IntegerField(allow_null=True)
+    used = serializers.IntegerField()
+    held = serializers.IntegerField(help_text="Set aside for calls that have not landed yet.")
+    remaining = serializers.IntegerField(allow_null=True)
+    percent = serializers.FloatField(allow_null=True, help_text="Of the limit, used and held.")
+
+
+class LimitsOutput(serializers.Serializer[object]):
+    """The month so far, by when calls were received (UTC)."""
+
+    integration_id = serializers.UUIDField()
+    period_start = serializers.DateTimeField()
+    period_end = serializers.DateTimeField()
+    budget_basis = serializers.ChoiceField(CusIntegration.BudgetBasis.choices)
+    calls = serializers.IntegerField(help_text="Calls that ran.")
+    blocked_calls = serializers.IntegerField()
+    tokens = serializers.IntegerField()
+    cost_cents = serializers.IntegerField(help_text="As reported, each call rounded up.")
+    cost_microcents = serializers.IntegerField(help_text="Exact, with corrections.")
+    correction_microcents = serializers.IntegerField(help_text="The corrections in it.")
+    held_calls = serializers.IntegerField()
+    held_cents = serializers.IntegerField()
+    held_microcents = serializers.IntegerField()
+    held_tokens = serializers.IntegerField()
+    budget = LimitShare(help_text="In microcents, on the integration's budget_basis.")
+    token_limit = LimitShare()
+    rate_limit_rpm = serializers.IntegerField(allow_null=True)
+
+
+class LimitsView(PersonView):
+    """What an integration may still use this month."""
+
+    @extend_schema(operation_id="integrations_limits", responses=LimitsOutput)
+    def get(self, request: Request, integration_id: uuid.UUID) -> Response:
+        """Limits, use of the month, and what remains."""
+        integration = found_integration(request, integration_id)
+        return Response(LimitsOutput(limits_of(integration, now=timezone.now())).data)
