@@ -39,6 +39,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 def _give_checks(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = CusHealthService.check.__kwdefaults__ or {}
     monkeypatch.setitem(defaults, "seconds", seconds)
+    monkeypatch.setattr("integrations.cus_health_service.SECONDS", seconds)
 
 
 class World:
