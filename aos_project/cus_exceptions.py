@@ -26,8 +26,10 @@ class RuleBroken(APIException):
 
     def __init__(self, error: CusError) -> None:
         self.status_code = error.status
+        # DRF sends it as Retry-After.
+        self.wait = error.retry_after_seconds
         if error.status == Unavailable.status_code:
-            self.wait = _RETRY_AFTER_SECONDS
+            self.wait = self.wait or _RETRY_AFTER_SECONDS
         super().__init__({error.attr: [error.detail]} if error.attr else error.detail, error.code)
 
 

@@ -8,6 +8,8 @@ class CusError(Exception):
     status = 400
     # The input field that is to blame, if it is one.
     attr: str | None = None
+    # When it may be worth trying again.
+    retry_after_seconds: int | None = None
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or " ".join((self.__doc__ or "").split())

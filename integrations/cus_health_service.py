@@ -104,7 +104,8 @@ class CusHealthService:
     ) -> CheckResult:
         """One check, and what it means for the integration. Raises CheckUnderWay.
 
-        `seconds` are for waiting and asking together; `now` is when the check begins.
+        `seconds` are for waiting and asking together, so more than `wait_seconds`; asking takes
+        no more than 10 of them. `now` is when the check begins.
         """
         until = time.monotonic() + seconds
         with turn(self.tenant.id, integration.id, wait_seconds=wait_seconds):
@@ -129,7 +130,8 @@ class CusHealthService:
             return Finding(Verdict.NOT_CHECKABLE, error.detail)
         probe = PROBES[integration.provider_type](integration.config, credential)
         # Opening may have taken its time too: some credentials are kept in other stores.
-        return probe.ask(self.http, seconds=until - time.monotonic()).without(credential.values())
+        left = min(until - time.monotonic(), SECONDS)
+        return probe.ask(self.http, seconds=left).without(credential.values())
 
     @transaction.atomic
     def _store(

@@ -4,12 +4,19 @@ import uuid
 
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
+from redis import Redis
 
 from integrations.cus_errors import IntegrationNotFound
 from integrations.cus_health_schedule import ROUND_SECONDS, due_checks, stale
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
+
+# `CELERY_TASK_ROUTES` sends checks there.
+_QUEUE = "cus_health"
+# More than this wait only when nobody works them off; the broker's memory is everybody's.
+_MOST_WAITING = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -17,6 +24,11 @@ log = structlog.get_logger(__name__)
 @shared_task
 def cus_fan_out_health_checks() -> None:
     """Start what is due, one task an integration."""
+    if (waiting := _waiting()) >= _MOST_WAITING:
+        log.error(
+            "no worker takes health checks: is one running with -Q cus_health?", waiting=waiting
+        )
+        return
     for due in due_checks(timezone.now()):
         cus_check_health.apply_async(
             args=(str(due.integration_id),),
@@ -24,6 +36,12 @@ def cus_fan_out_health_checks() -> None:
             # What no worker came to in this round is due in the next.
             expires=due.delay_seconds + ROUND_SECONDS,
         )
+
+
+def _waiting() -> int:
+    # Celery keeps a queue as a list of that name.
+    with Redis.from_url(settings.REDIS_URL, socket_timeout=5) as broker:
+        return int(broker.llen(_QUEUE))
 
 
 @shared_task

@@ -21,6 +21,7 @@ from integrations.cus_health_turns import CheckUnderWay, turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_probe_answers import Verdict
+from integrations.cus_safe_http import SafeHttp, SafeResponse
 from tests.cus_factories import make_integration, make_tenant, make_user
 from tests.cus_raw_server import Behaviour, RawServer, says
 
@@ -216,14 +217,17 @@ def test_the_history_can_not_be_rewritten(provider: Provider, statement: str) ->
 
 def _meanwhile(provider: Provider, do: Callable[[], object]) -> CheckResult:
     """A check during which, while the provider is being asked, something else happens."""
-    open_socket = provider.service._ask
+    http = provider.service.http
 
-    def ask(*arguments: Any) -> Any:
-        found = open_socket(*arguments)
-        do()
-        return found
+    class Meanwhile(SafeHttp):
+        """Asks as ever; before the answer is dealt with, the rest of the world goes on."""
 
-    provider.service._ask = ask  # type: ignore[method-assign]
+        def get(self, *arguments: Any, **options: Any) -> SafeResponse:
+            found = http.get(*arguments, **options)
+            do()
+            return found
+
+    provider.service.http = Meanwhile()
     return provider.check(BAD_KEY)
 
 

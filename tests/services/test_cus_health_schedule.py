@@ -14,6 +14,7 @@ from django.conf import settings as configured
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
+from redis import Redis
 
 from aos_project.celery import app
 from aos_project.cus_runner import _workers
@@ -135,6 +136,23 @@ def test_one_task_an_integration_is_started_and_knows_its_id_alone(
         assert 0 <= how["countdown"] < ROUND_SECONDS
         # Not before its time, and not together with the next round's.
         assert how["countdown"] < how["expires"] <= 2 * ROUND_SECONDS
+
+
+def test_while_no_worker_takes_checks_no_more_are_started(
+    tenant: CusTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        make_integration(tenant)
+    monkeypatch.setattr(tasks, "_MOST_WAITING", 5)
+    with Redis.from_url(configured.REDIS_URL) as broker:
+        broker.delete("cus_health")
+        counts = []
+        for _ in range(4):
+            tasks.cus_fan_out_health_checks()
+            counts.append(broker.llen("cus_health"))
+        broker.delete("cus_health")
+
+    assert counts == [3, 6, 6, 6]
 
 
 def test_beat_asks_as_often_as_a_round_lasts() -> None:

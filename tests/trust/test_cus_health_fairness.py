@@ -36,6 +36,12 @@ def workers() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def _give_checks(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = CusHealthService.check.__kwdefaults__ or {}
+    monkeypatch.setitem(defaults, "seconds", seconds)
+    monkeypatch.setattr("integrations.cus_health_service.SECONDS", seconds)
+
+
 class World:
     """Servers and the integrations that point at them."""
 
@@ -65,7 +71,7 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World
     settings.CUS_ALLOW_HTTP_PROVIDERS = True
     settings.CUS_HEALTH_SLOW_MS = 100_000
     # Longer than any wait of these tests: who comes first is not a matter of this machine's load.
-    monkeypatch.setitem(CusHealthService.check.__kwdefaults__, "seconds", 2.0 * _PATIENCE)
+    _give_checks(2.0 * _PATIENCE, monkeypatch)
     with ExitStack() as stack:
         built = World(stack, settings)
         stack.callback(built.release.set)
@@ -146,7 +152,7 @@ def test_an_answer_without_end_ends_the_check_and_not_the_worker(
 def test_a_dripping_provider_is_given_up_at_the_deadline(
     world: World, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CusHealthService.check.__kwdefaults__, "seconds", 1.0)
+    _give_checks(1.0, monkeypatch)
     dripping = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x")
     integration = world.integration(make_tenant(), world.server(dripping))
 

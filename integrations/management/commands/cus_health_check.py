@@ -17,6 +17,7 @@ from integrations.cus_health_schedule import checkable, stale
 from integrations.cus_health_service import CheckResult, CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
 from integrations.cus_models import CusIntegration
+from integrations.cus_safe_http import SECONDS
 
 # A worker may be at it just now; that takes no longer.
 _WAIT_SECONDS = 11.0
@@ -82,7 +83,12 @@ def _checked(
     for integration in wanted.select_related("tenant").order_by("tenant__name", "name", "id"):
         service = CusHealthService(integration.tenant)
         try:
-            result = service.check(integration, now=timezone.now(), wait_seconds=_WAIT_SECONDS)
+            result = service.check(
+                integration,
+                now=timezone.now(),
+                seconds=_WAIT_SECONDS + SECONDS,
+                wait_seconds=_WAIT_SECONDS,
+            )
         except (CheckUnderWay, IntegrationNotFound):
             result = None
         yield integration, result
