@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.db.models import F, QuerySet
 
 from integrations.cus_audit import differences, record_change
 from integrations.cus_credential_service import CusCredentialService
-from integrations.cus_errors import CredentialUnreadable, CusError
+from integrations.cus_errors import CredentialMissing, CredentialUnreadable, CusError
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health_turns import turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_probe_answers import Finding, Verdict
-from integrations.cus_provider_probes import PROBES, CredentialMissing
+from integrations.cus_provider_probes import PROBES
 from integrations.cus_safe_http import SECONDS, SafeHttp
 
 TESTS_A_MINUTE = 6
@@ -120,13 +119,12 @@ class CusHealthService:
     def _ask(self, integration: CusIntegration, until: float) -> Finding:
         try:
             credential = CusCredentialService(self.tenant).open(integration)
+        except CredentialMissing as error:
+            return Finding(Verdict.CREDENTIAL_MISSING, error.detail)
         except CredentialUnreadable as error:
-            missing = error.code == CredentialMissing.code
-            kind = Verdict.CREDENTIAL_MISSING if missing else Verdict.CREDENTIAL_UNREADABLE
-            return Finding(kind, error.detail)
-        except ObjectDoesNotExist:
-            return Finding(Verdict.CREDENTIAL_MISSING, CredentialMissing().detail)
+            return Finding(Verdict.CREDENTIAL_UNREADABLE, error.detail)
         except CusError as error:
+            # Such as a store that can't be asked: that says nothing of the credential.
             return Finding(Verdict.NOT_CHECKABLE, error.detail)
         probe = PROBES[integration.provider_type](integration.config, credential)
         # Opening may have taken its time too: some credentials are kept in other stores.

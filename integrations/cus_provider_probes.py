@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.session import Session
 
-from integrations.cus_errors import CusError
+from integrations.cus_errors import CredentialMissing, CusError
 from integrations.cus_probe_answers import Finding, ProviderError, Verdict, error_of, is_listing
 from integrations.cus_safe_addresses import AddressRefused, UrlRefused
 from integrations.cus_safe_http import (
@@ -37,12 +37,6 @@ class ConfigIncomplete(CusError):
     """A setting that the check needs is missing or malformed."""
 
     code = "config_incomplete"
-
-
-class CredentialMissing(CusError):
-    """There is no credential. Enter the provider's key."""
-
-    code, status = "credential_missing", 409
 
 
 class Probe:
