@@ -187,10 +187,6 @@ class CusIntegrationAdmin(CusActions, CusExport, CusServiceAdmin):
         )
         return self.run(request, object_id, question, _by(request, CusIntegrationService.delete))
 
-    @action(description="History", icon="history")
-    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.history_view(request, object_id)
-
 
 _STATE = (
     (
