@@ -12,8 +12,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from unfold.decorators import action
 
 from integrations.cus_errors import CusError
+from integrations.cus_permissions import role_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,16 @@ class CusActions:
     def has_act_permission(self: Any, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whether the person may press the page's buttons."""
         return bool(self.has_change_permission(request))
+
+    @action(description="History", icon="history", permissions=["trail"])
+    def history(self: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The audit trail's entries on the row."""
+        trail: HttpResponse = self.history_view(request, object_id)
+        return trail
+
+    def has_trail_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whether the person may read the audit trail, whose page it is that this leads to."""
+        return role_of(request.user) in ("operator", "admin", "member")
 
     def _ask(self: Any, request: HttpRequest, row: Model, question: Question) -> HttpResponse:
         context = {

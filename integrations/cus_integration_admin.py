@@ -188,10 +188,6 @@ class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusService
         )
         return self.run(request, object_id, question, _by(request, CusIntegrationService.delete))
 
-    @action(description="History", icon="history")
-    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.history_view(request, object_id)
-
 
 _STATE = (
     (

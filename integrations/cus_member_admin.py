@@ -105,10 +105,6 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
             lambda row: _service(request, row.tenant).remove(row.id),
         )
 
-    @action(description="History", icon="history")
-    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.history_view(request, object_id)
-
 
 def _service(request: HttpRequest, tenant: CusTenant) -> CusMemberService:
     return CusMemberService(tenant, actor=cast("CusUser", request.user))

@@ -101,10 +101,6 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         )
         return self.run(request, object_id, question, _service(request).reset_second_factor)
 
-    @action(description="History", icon="history")
-    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.history_view(request, object_id)
-
 
 def _service(request: HttpRequest) -> CusPersonService:
     return CusPersonService(actor=cast("CusUser", request.user))

@@ -65,7 +65,3 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
         )
         service = CusTenantService(actor=cast("CusUser", request.user))
         return self.run(request, object_id, question, service.close)
-
-    @action(description="History", icon="history")
-    def history(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.history_view(request, object_id)

@@ -439,7 +439,8 @@ def test_a_rows_history_is_open_to_who_may_see_the_row(page: str, role: str, wor
 
     for row, seen in ((world.own[page], own), (world.foreign[page], foreign)):
         answer = client.get(f"{A}{page}/{row.pk}/history/")
-        if seen in ("-", "gone"):
+        # Support has no trail to be led to.
+        if seen in ("-", "gone") or (role == "support" and page == "cusintegration"):
             assert answer.status_code in (302, 403)
             assert "cusauditentry" not in answer.headers.get("Location", "")
         else:
