@@ -12,6 +12,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/cus/", include("integrations.urls")),
     path("api/v1/cus/telemetry/", include("telemetry.urls")),
+    path("api/v1/cus/enforcement/", include("enforcement.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("healthz", healthz, name="healthz"),
