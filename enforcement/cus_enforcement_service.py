@@ -32,8 +32,10 @@ from telemetry.cus_holds import (
 )
 
 # From the beginning of a request (ruling F6): for the lock, for all that needs evidence, for
-# all of it. A server that answers says within the first that the lock can't be had.
+# all of it. A server that answers says within the first that the lock can't be had, and gives
+# up reading after so long; one that hangs is given up on by our own clock.
 _LOCK_SECONDS = 0.2
+_READ_SECONDS = 0.17
 _EVIDENCE_SECONDS = 0.39
 _WHOLE_SECONDS = 0.43
 # A call's record may land between our reading and our hold; then we look once more.
@@ -109,12 +111,16 @@ class CusEnforcementService:
             now=self.at,
             lock=lock_key(self.caller.integration_id),
             wait_ms=max(left * 1_000, 1),
+            read_ms=_READ_SECONDS * 1_000,
         )
         try:
             rows = connection.rows(message)
         except errors.LockNotAvailable:
             connection.rows("ROLLBACK")
             raise _Contended from None
+        except errors.QueryCanceled:
+            connection.rows("ROLLBACK")
+            raise DatabaseAbsent("evidence could not be read in time") from None
         if not rows:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")

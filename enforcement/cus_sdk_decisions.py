@@ -28,7 +28,7 @@ _WAITING = """
 SELECT usage.id, usage.tenant_id, usage.integration_id, usage.call_id, usage.policy_result,
     usage.degraded, usage.occurred_at, usage.created_at, usage.decision::text
 FROM cus_llm_usage AS usage
-WHERE usage.decision IS NOT NULL AND usage.created_at >= coalesce(%(since)s, '-infinity')
+WHERE usage.decision IS NOT NULL AND usage.created_at >= coalesce(%(since)s::timestamptz, '-infinity')
     AND NOT EXISTS (SELECT FROM cus_enforcement_decisions AS known
         WHERE known.tenant_id = usage.tenant_id AND known.created_at = usage.created_at
             AND known.id = usage.id)
@@ -92,7 +92,9 @@ def _decision(  # noqa: PLR0913  (a row's columns)
         tenant_id=tenant_id,
         integration_id=integration_id,
         call_id=call_id,
-        result=result if result in set(Result) else _RESULTS[CusPolicyResult(policy_result)],
+        result=result
+        if isinstance(result, str) and result in set(Result)
+        else _RESULTS[CusPolicyResult(policy_result)],
         reason=str(first.get("code", ""))[:50],
         step=step if type(step) is int and 1 <= step <= 9 else None,
         degraded=degraded or said.get("degraded") is True,

@@ -183,7 +183,7 @@ class HoldChange(NamedTuple):
 # `lock_timeout` ends with the lock: what fails with it has waited for that and nothing else.
 LOCK_AND_READ = """
 BEGIN; SET LOCAL lock_timeout = {wait_ms}; SELECT pg_advisory_xact_lock({lock});
-SET LOCAL lock_timeout = 0; EXECUTE cus_read({tenant}, {integration}, {call_ids}, {now});
+SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {read_ms}; EXECUTE cus_read({tenant}, {integration}, {call_ids}, {now});
 """
 
 
@@ -195,7 +195,7 @@ def lock_key(integration_id: uuid.UUID) -> int:
 
 def read_statement(connection: Any, **values: Any) -> str:
     """`LOCK_AND_READ` with its values, to be sent as one message."""
-    names = ("lock", "wait_ms")
+    names = ("lock", "wait_ms", "read_ms")
     text = LOCK_AND_READ.format(
         **{name: f"%({name})s" for name in ("tenant", "integration", "call_ids", "now")},
         **{name: int(values.pop(name)) for name in names},

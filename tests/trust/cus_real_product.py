@@ -156,6 +156,11 @@ class RealProduct:
         url = self._postgres.url("superuser", "cus")
         return psycopg.connect(url, autocommit=True, connect_timeout=5)
 
+    @property
+    def database_pid(self) -> int:
+        """Of the postmaster, whose children do the work."""
+        return self._database.pid
+
     def kill_database(self) -> None:
         """`kill -9` of the postmaster; what it had not synced is lost."""
         os.kill(self._database.pid, signal.SIGKILL)
