@@ -27,7 +27,9 @@ _SERVER_TIMEOUTS = {
     "statement_timeout": "1s",
     "idle_in_transaction_session_timeout": "2s",
     "plan_cache_mode": "force_generic_plan",
+    # As planned while tables were small, a look-up must still be one when they are large.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
 }
 _CONNECT_SECONDS = 2
 _T = TypeVar("_T")
@@ -46,7 +48,7 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
 
     ends_at = float("inf")
 
-    def wait(self, gen: Any, interval: float = 0.0, timeout: float | None = None) -> Any:
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server, but not for longer. Raises psycopg.OperationalError."""
         left = max(self.ends_at - time.monotonic(), 0.001)
         return super().wait(gen, interval, left if self.ends_at < float("inf") else timeout)
