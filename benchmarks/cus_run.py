@@ -4,7 +4,15 @@ import os
 import time
 from collections.abc import Collection
 
-from benchmarks import cus_check_peer, cus_enforcement, cus_growth, cus_http, cus_ingest, cus_peers, cus_totals
+from benchmarks import (
+    cus_check_peer,
+    cus_enforcement,
+    cus_growth,
+    cus_http,
+    cus_ingest,
+    cus_peers,
+    cus_totals,
+)
 from benchmarks.cus_conditions import conditions
 from benchmarks.cus_databases import Sender, new_database, prepare
 from benchmarks.cus_fill import fill_past_year, fill_this_month

@@ -243,7 +243,9 @@ def test_a_missing_estimate_is_the_most_that_the_model_can_do(
 
     for call_id, model in (("named", "gpt-4o"), ("unnamed", "gpt-4o-mini")):
         pricing = get_model_pricing(model)
-        assert pricing and pricing.context_window and pricing.max_output
+        assert pricing
+        assert pricing.context_window
+        assert pricing.max_output
         hold = CusEnforcementHold.objects.get(call_id=call_id)
         assert hold.tokens == pricing.context_window + pricing.max_output
         most = (pricing.context_window, pricing.max_output, 0, 0, 0, 0, 0, 0, 0, None)
@@ -492,18 +494,19 @@ def test_people_read_the_decisions_of_their_tenant(
 def test_decisions_are_filtered(client: Client, refused: CusEnforcementDecision) -> None:
     client.force_login(make_user("operator"))
     moment = refused.created_at
-    kept = [
+    kept: list[dict[str, Any]] = [
         {"call_id": "refused"}, {"integration_id": refused.integration_id}, {"result": "blocked"},
         {"from": moment.isoformat(), "to": (moment + timedelta(seconds=1)).isoformat()},
     ]  # fmt: skip
-    left_out = [
+    left_out: list[dict[str, Any]] = [
         {"call_id": "other"}, {"integration_id": refused.id}, {"result": "warned"},
         {"to": moment.isoformat()},
     ]  # fmt: skip
     for filters, number in [*((one, 1) for one in kept), *((one, 0) for one in left_out)]:
         answer = client.get(f"{ENFORCEMENT}/decisions", filters)
         assert len(answer.json()["results"]) == number, filters
-    for bad in ({"result": "x"}, {"from": "x"}, {"integration_id": "x"}, {"call_id": "\x00"}):
+    odd = ({"result": "x"}, {"from": "x"}, {"integration_id": "x"}, {"call_id": "\x00"})
+    for bad in odd:
         assert client.get(f"{ENFORCEMENT}/decisions", bad).status_code == 400
 
 

@@ -1,6 +1,7 @@
 """The order of checks (§15.1 to §15.4), against an oracle written in another style."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -98,6 +99,14 @@ def _authority(**changes: object) -> Authority:
     return msgspec.structs.replace(authority, **changes)
 
 
+# Authority under which one unit alone is limited, to 1,000.
+_ONE_LIMIT: dict[str, dict[str, Any]] = {
+    "cents": {"token_limit_month": 0},
+    "microcents": {"token_limit_month": 0, "budget_basis": "exact"},
+    "tokens": {"budget_limit_cents": 0},
+}
+
+
 @pytest.mark.parametrize(
     ("used", "held", "leased", "estimate", "result"),
     [
@@ -116,22 +125,18 @@ def _authority(**changes: object) -> Authority:
 def test_a_limit_is_exceeded_by_one_and_near_from_80_percent(
     used: int, held: int, leased: int, estimate: int, result: str
 ) -> None:
-    for place in range(3):
-        unit = [0, 0, 0]
+    for name, limits in _ONE_LIMIT.items():
 
-        def amounts(value: int, at: int = place, base: list[int] = unit) -> Amounts:
-            return Amounts(
-                *(value * (1_000_000 if at == 1 else 1) if i == at else base[i] for i in range(3))
-            )
+        def amounts(value: int, unit: str = name) -> Amounts:
+            scale = 1_000_000 if unit == "microcents" else 1
+            return Amounts(**{unit: value * scale})
 
-        limits = {0: {"token_limit_month": 0}, 1: {"token_limit_month": 0, "budget_basis": "exact"},
-                  2: {"budget_limit_cents": 0}}[place]  # fmt: skip
         facts = _facts(
             authority=_authority(**limits),
             usage=Usage(used=amounts(used), held=amounts(held), leased=amounts(leased)),
             estimate=amounts(estimate),
         )
-        assert decide(facts).result == result, place
+        assert decide(facts).result == result, name
 
 
 @pytest.mark.parametrize("level", ["visibility", "control_plane", "warn", "throttle", "block"])

@@ -4,13 +4,9 @@ Small runs of what `make trust-enforcement` does in full, over real web servers 
 PostgreSQL that is stopped, hung and restarted.
 """
 
-import contextlib
-import os
-import signal
 import threading
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -130,25 +126,10 @@ def test_without_postgresql_a_check_goes_by_what_was_last_known(
     assert ask(door, "back")[0] == "allowed"
 
 
-@contextlib.contextmanager
-def stopped(product: RealProduct) -> Iterator[None]:
-    """PostgreSQL with all its processes, stopped in its tracks."""
-    leader = product.database_pid
-    children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
-    pids = [leader, *map(int, children)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_a_hung_postgresql_obeys_no_timeout_and_is_not_waited_for(
     product: RealProduct, key: str, door: Door
 ) -> None:
-    with stopped(product):
+    with product.stopped_database():
         answers = [ask(door, f"hung-{number}") for number in range(8)]
 
     assert {told for told, _ in answers} == {"degraded"}
