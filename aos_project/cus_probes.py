@@ -78,7 +78,7 @@ def _check_partitions() -> None:
         missing = wanted - existing_months(table=table)
         if missing:
             months = ", ".join(map(str, sorted(missing)))
-            msg = f"partitions of {table} are missing for {months}: is beat running?"
+            msg = f"partitions are missing for {months} ({table}): is beat running?"
             raise _NotReady(msg)
 
 

@@ -63,7 +63,7 @@ class CusCheckScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
     """How the OpenAPI document describes it."""
 
     target_class = CusCheckAuthentication
-    name = "sdkKey"
+    name = "sdkKeyOfChecks"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
         return {"type": "apiKey", "in": "header", "name": INTEGRATION_KEY_HEADER}

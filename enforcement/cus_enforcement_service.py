@@ -8,7 +8,6 @@ used + held + leased + estimate ≤ limit, however many callers there are.
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from operator import sub
 from typing import Any
@@ -46,6 +45,10 @@ class _Contended(Exception):
     """The integration's lock could not be had in time."""
 
 
+class _Unreadable(Exception):
+    """The server answers, but evidence could not be read in time."""
+
+
 class _Landed(Exception):
     """A call that we were about to hold for was recorded, or held elsewhere, meanwhile."""
 
@@ -70,16 +73,21 @@ class CusEnforcementService:
 
     def check_batch(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
         """The verdicts on calls, each of which sees those before it; under one lock."""
-        if not self.caller.absent and self.caller.verified:
-            try:
-                return self._decide_locked(requests)
-            except (_Contended, PoolBusy):
-                return self._decide_unread(requests, contended=True)
-            except (DatabaseAbsent, psycopg.Error):
-                # Any failure to read is want of evidence; the log says which, the caller waits
-                # for nobody's repair.
-                pass
-        return self._decide_unread(requests, contended=False)
+        if not self.caller.verified:
+            # Whoever made that key up is told nothing, and holds nothing.
+            return self._judge(requests, None, contended=False)
+        if self.caller.absent:
+            return self._by_last_state(requests)
+        try:
+            return self._decide_locked(requests)
+        except (_Contended, PoolBusy):
+            return self._decide_unread(requests, contended=True)
+        except DatabaseAbsent:
+            # What did not answer about evidence won't about authority.
+            return self._by_last_state(requests)
+        except (_Unreadable, psycopg.Error):
+            # Any failure to read is want of evidence: the caller waits for nobody's repair.
+            return self._decide_unread(requests, contended=False)
 
     # --- With evidence --------------------------------------------------------------------------
 
@@ -120,7 +128,7 @@ class CusEnforcementService:
             raise _Contended from None
         except errors.QueryCanceled:
             connection.rows("ROLLBACK")
-            raise DatabaseAbsent("evidence could not be read in time") from None
+            raise _Unreadable from None
         if not rows:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
@@ -188,11 +196,16 @@ class CusEnforcementService:
             connection.rows("; ".join(statements), values)
             return verdicts
 
-        if not self.caller.absent:
-            end_by = self.caller.began + _WHOLE_SECONDS
-            # What the database can't take now comes with the call's record (ruling F9).
-            with suppress(DatabaseAbsent, PoolBusy, psycopg.Error):
-                return decider_pool().run(work, take_by=end_by, end_by=end_by)
+        end_by = self.caller.began + _WHOLE_SECONDS
+        try:
+            return decider_pool().run(work, take_by=end_by, end_by=end_by)
+        except (DatabaseAbsent, PoolBusy, psycopg.Error):
+            return self._by_last_state(requests, contended=contended)
+
+    def _by_last_state(
+        self, requests: Sequence[CheckRequest], *, contended: bool = False
+    ) -> list[Verdict]:
+        """Verdicts by what this process last saw. The log gets them with the calls' records."""
         last = known_state(self.caller.integration_id)
         return self._judge(requests, last.authority if last else None, contended=contended)
 

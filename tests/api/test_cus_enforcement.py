@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 
 from aos_sdk.cus_cost import get_model_pricing
+from enforcement.cus_check_keys import forget_callers
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
 from integrations.cus_models import CusIntegration, CusPriceOverride, CusSdkKey
@@ -336,8 +337,6 @@ def test_only_a_living_sdk_key_is_answered(client: Client, integration: CusInteg
         client.post(f"{ENFORCEMENT}/check", {}, content_type="application/json").status_code == 401
     )
     revoke_sdk_key(CusSdkKey.objects.get(id=key.id))
-    from enforcement.cus_check_keys import forget_callers
-
     forget_callers()
     assert sdk.check().status_code == 401
 

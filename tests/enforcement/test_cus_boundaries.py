@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.apps import apps
+from django.db import connections
 
 from enforcement.cus_decider import DeciderConnection, decider_pool
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
@@ -103,11 +104,7 @@ def test_a_check_is_two_messages_to_the_database(
 
 
 def test_the_decision_log_is_append_only_month_by_month(integration: CusIntegration) -> None:
-    with _superuser("postgres") as server:
-        assert server.info.server_version
-    from django.conf import settings
-
-    with _superuser(str(settings.DATABASES["default"]["NAME"])) as connection:
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as connection:
         tables = connection.execute(
             "SELECT 'cus_enforcement_decisions' UNION ALL SELECT inhrelid::regclass::text"
             " FROM pg_inherits WHERE inhparent = 'cus_enforcement_decisions'::regclass"

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
@@ -22,6 +24,7 @@ from enforcement.cus_rounds import Verdict
 from integrations.cus_models import CusIntegration
 from telemetry.cus_holds import HoldChange, sweep
 from telemetry.cus_models import CusEnforcementHold, CusLLMUsage, CusPeriodTotals
+from tests.conftest import _superuser
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_user, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,8 +43,6 @@ def _overrun() -> tuple[int, int, int]:
 
 
 def _check(integration: CusIntegration, call_id: str, at: datetime | None = None) -> Verdict:
-    import time
-
     caller = Caller(integration.tenant_id, integration.id, time.monotonic())
     request = CheckRequest(call_id=call_id, estimated_tokens=1, estimated_cost_cents=5)
     return CusEnforcementService(caller, at=at).check(request)
@@ -156,17 +157,29 @@ def test_the_sweeper_takes_what_is_over_or_landed_and_waits_for_nobody(
     )  # fmt: skip
     past = timezone.now() - timedelta(seconds=1)
     CusEnforcementHold.objects.filter(call_id__in=["over", "locked"]).update(expires_at=past)
-    from tests.conftest import _superuser
-
-    name = str(CusEnforcementHold.objects.using("default").db)
-    from django.db import connections
-
-    with _superuser(str(connections[name].settings_dict["NAME"])) as other, other.transaction():
+    with (
+        _superuser(str(connections["default"].settings_dict["NAME"])) as other,
+        other.transaction(),
+    ):
         other.execute("SELECT 1 FROM cus_enforcement_holds WHERE call_id = 'locked' FOR UPDATE")
         assert sweep(timezone.now()) == (2, 0)
 
     left = set(CusEnforcementHold.objects.values_list("call_id", flat=True))
     assert left == {"lives", "locked"}
+
+
+def test_a_key_that_nobody_could_vouch_for_holds_nothing_and_learns_nothing(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    sdk.check()
+    whose = (integration.tenant_id, integration.id)
+    for absent in (True, False):
+        caller = Caller(*whose, time.monotonic(), absent, verified=False)
+        verdict = CusEnforcementService(caller).check(CheckRequest(call_id="made-up"))
+        assert verdict.decision.reasons[0].code == "state_unknown"
+        assert verdict.facts.authority is None
+
+    assert not CusEnforcementHold.objects.filter(call_id="made-up").exists()
 
 
 # --- Explained ----------------------------------------------------------------------------------
