@@ -37,7 +37,7 @@ from enforcement.cus_serializers import (
 from integrations.cus_auth import key_text
 from integrations.cus_models import CusUser
 from integrations.cus_permissions import IsTenantPerson, visible_to
-from telemetry.cus_telemetry_api import LengthRequired, RawJsonParser
+from telemetry.cus_telemetry_api import SdkView
 
 
 class CusCheckAuthentication(BaseAuthentication):
@@ -78,22 +78,17 @@ class IsCaller(BasePermission):
         return isinstance(request.user, Caller)
 
 
-class CheckerView(APIView):
+class CheckerView(SdkView):
     """A view for programs that ask before they call."""
 
     authentication_classes = [CusCheckAuthentication]
     permission_classes = [IsCaller]
-    parser_classes = [RawJsonParser]
+    # A well-formed check is always answered by a verdict.
+    throttle_classes = []
 
     def caller(self, request: Request) -> Caller:
         """Whose key the request came with."""
         return cast("Caller", request.user)  # as IsCaller made sure
-
-    def body(self, request: Request) -> bytes:
-        """The body as RawJsonParser handed it on."""
-        if "Transfer-Encoding" in request.headers and not request.META.get("CONTENT_LENGTH"):
-            raise LengthRequired
-        return bytes(cast("bytes", request.data))
 
 
 class CheckView(CheckerView):

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+import structlog
 from psycopg import errors
 
 from enforcement import cus_decision_log as log
@@ -29,6 +30,8 @@ from telemetry.cus_holds import (
     read_statement,
     reading_of,
 )
+
+logger = structlog.get_logger(__name__)
 
 # From the beginning of a request (ruling F6): for the lock, for all that needs evidence, for
 # all of it. A server that answers says within the first that the lock can't be had, and gives
@@ -85,8 +88,10 @@ class CusEnforcementService:
         except DatabaseAbsent:
             # What did not answer about evidence won't about authority.
             return self._by_last_state(requests)
-        except (_Unreadable, psycopg.Error):
-            # Any failure to read is want of evidence: the caller waits for nobody's repair.
+        except (_Unreadable, psycopg.Error) as error:
+            # Any failure to read is want of evidence: the caller waits for nobody's repair. But
+            # somebody should know that a server that answers does not say what we ask.
+            logger.warning("evidence could not be read", error=type(error).__name__)
             return self._decide_unread(requests, contended=False)
 
     # --- With evidence --------------------------------------------------------------------------
