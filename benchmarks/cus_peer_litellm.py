@@ -55,6 +55,7 @@ async def _call(limiter: RouterBudgetLimiting) -> bool:
 
 async def main(seconds: float) -> None:
     limiter = _limiter(1e9)
+    await _admits(limiter)  # what it imports at first is not what is measured
     latencies: list[float] = []
     started = ended = time.perf_counter()
     while ended - started < seconds:
