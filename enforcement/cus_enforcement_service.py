@@ -37,8 +37,8 @@ logger = structlog.get_logger(__name__)
 # all of it. A server that answers says within the first that the lock can't be had, and gives
 # up reading after so long; one that hangs is given up on by our own clock.
 _LOCK_SECONDS = 0.2
-_READ_SECONDS = 0.17
-_EVIDENCE_SECONDS = 0.39
+_READ_SECONDS = 0.195
+_EVIDENCE_SECONDS = 0.41
 _WHOLE_SECONDS = 0.43
 # A call's record may land between our reading and our hold; then we look once more.
 _ATTEMPTS = 3

@@ -100,7 +100,8 @@ class CheckRaces:
         if not len(admitted) <= held <= self.room:
             self._find(f"{name}: {len(admitted)} were told yes, {held} are held, room {self.room}")
         seen = {result for _, result in outcomes}
-        if held < self.room and "contention" not in seen:
+        # On a machine that starves, evidence may take longer to read than F6 waits for it.
+        if held < self.room and not seen & {"contention", "degraded"}:
             self._find(f"{name}: refused with room left: {held} held; {Counter(seen)}")
         self._land(admitted[::2])
         self._expect(f"{name}-full", "blocked" if held == self.room else None)
@@ -134,7 +135,7 @@ class CheckRaces:
         for _ in range(20):
             result = told(self._doors[1].post(CHECK, asked(call_id)))
             # Nobody else asks now; but a request that was left behind may still be at work.
-            if result != "contention":
+            if result not in ("contention", "degraded"):
                 break
         if wanted and result != wanted:
             self._find(f"{call_id}: {result}, not {wanted}")

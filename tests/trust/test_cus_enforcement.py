@@ -55,7 +55,8 @@ def test_of_many_who_ask_at_once_no_more_are_let_in_than_there_is_room_for(
     assert tally.findings == []
     assert tally.races == 6
     assert tally.answers["blocked"] > 0
-    assert set(tally.answers) <= {"allowed", "warned", "blocked", "contention", "left"}
+    # A starved machine may not read in time: that is said, and let in without a hold (F6).
+    assert set(tally.answers) <= {"allowed", "warned", "blocked", "contention", "left", "degraded"}
 
 
 @pytest.mark.parametrize(
