@@ -7,10 +7,10 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check trust-ingest bench bench-peers demo lock clean runtime development
+.PHONY: help run test check trust-ingest trust-enforcement bench bench-peers bench-enforcement demo lock clean runtime development
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: runtime ## Install what is missing and serve the product (HOST=, PORT=8001)
 	@# make itself may be killed: the product must not stay behind.
@@ -28,11 +28,17 @@ check: development ## Lint, types, import contracts, migrations, deployment chec
 trust-ingest: development ## Kill, replay, race and fuzz ingest, in full (ARGS='--scale 0.1')
 	@exec $(PYTHON) -m tests.trust.cus_ingest_campaign $(ARGS)
 
+trust-enforcement: development ## Race, kill, stop and hang checks, in full (ARGS='--scale 0.1')
+	@exec $(PYTHON) -m tests.trust.cus_enforcement_campaign $(ARGS)
+
 bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks $(ARGS)
 
 bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, which it installs
 	@exec $(PYTHON) -m benchmarks --peers $(ARGS)
+
+bench-enforcement: development ## Measure checks over HTTP, beside litellm's budget limiter (ARGS=--full)
+	@exec $(PYTHON) -m benchmarks --enforcement $(ARGS)
 
 lock: development ## Pin what pyproject.toml asks for (existing pins stay)
 	@$(PYTHON) -m pip install -q --disable-pip-version-check uv

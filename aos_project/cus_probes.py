@@ -14,7 +14,8 @@ from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 from redis import Redis, RedisError
 
-from telemetry.cus_partitions import existing_months, wanted_months
+from enforcement.cus_models import CusEnforcementDecision
+from telemetry.cus_partitions import TABLE, existing_months, wanted_months
 
 _BROKER_SECONDS = 1
 
@@ -72,11 +73,13 @@ def _check_migrations() -> None:
 
 
 def _check_partitions() -> None:
-    missing = set(wanted_months(timezone.now())) - existing_months()
-    if missing:
-        months = ", ".join(map(str, sorted(missing)))
-        msg = f"partitions are missing for {months}: is beat running?"
-        raise _NotReady(msg)
+    wanted = set(wanted_months(timezone.now()))
+    for table in (TABLE, CusEnforcementDecision._meta.db_table):
+        missing = wanted - existing_months(table=table)
+        if missing:
+            months = ", ".join(map(str, sorted(missing)))
+            msg = f"partitions are missing for {months} ({table}): is beat running?"
+            raise _NotReady(msg)
 
 
 def _check_broker() -> None:

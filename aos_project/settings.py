@@ -101,6 +101,8 @@ CUS_METRICS_NETWORKS = env.list(
 CUS_PARTITIONS_AHEAD_MONTHS = 3
 # Connections that each process keeps for SDK routes; 0: each thread's own one does.
 CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=4)
+# Connections that each process keeps for checks, which decide as a role of their own.
+CUS_ENFORCEMENT_POOL_SIZE = env.int("CUS_ENFORCEMENT_POOL_SIZE", default=4)
 # Requests a second of one SDK key in each process before it is told to wait; 0: any number.
 CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
 # Seconds between an integration's health checks; 0: only those that people ask for.
@@ -391,6 +393,20 @@ CELERY_BEAT_SCHEDULE = {
         "task": "integrations.tasks.cus_fan_out_health_checks",
         "schedule": 15.0,
         "options": {"expires": 14},
+    },
+    "cus-make-decision-partitions": {
+        "task": "enforcement.tasks.cus_make_decision_partitions",
+        "schedule": crontab(minute="19"),
+    },
+    "cus-sweep-holds": {
+        "task": "enforcement.tasks.cus_sweep_holds",
+        "schedule": 60.0,
+        "options": {"expires": 55},
+    },
+    "cus-take-in-decisions": {
+        "task": "enforcement.tasks.cus_take_in_decisions",
+        "schedule": 60.0,
+        "options": {"expires": 55},
     },
 }
 # Health checks wait for other people's servers: a worker of their own, or rollups would too.

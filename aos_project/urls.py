@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/v1/cus/", include("integrations.urls")),
     path("api/v1/cus/integrations/", include("telemetry.cus_integration_urls")),
     path("api/v1/cus/telemetry/", include("telemetry.urls")),
+    path("api/v1/cus/enforcement/", include("enforcement.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("healthz", healthz, name="healthz"),

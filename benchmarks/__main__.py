@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--full | --tiny] [--only NAME …] [--peers]`, on servers of its own."""
+"""`python -m benchmarks [--full | --tiny] [--only NAME …] [--peers | --enforcement]`, on servers of its own."""
 
 import argparse
 import os
@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> int:
     size.add_argument("--tiny", action="store_true", help="whether it works; says nothing of speed")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--peers", action="store_true", help="arize-phoenix and mlflow instead")
+    parser.add_argument("--enforcement", action="store_true", help="checks instead")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
@@ -44,6 +45,8 @@ def _run(options: argparse.Namespace) -> int:
     sizes = FULL if options.full else TINY if options.tiny else DEFAULT
     if options.peers:
         return cus_run.run_peers(sizes)
+    if options.enforcement:
+        return cus_run.run_enforcement(sizes)
     return cus_run.run(sizes, options.only)
 
 

@@ -29,9 +29,13 @@ def main() -> None:
 def _send(connection: socket.socket, orders: dict[str, Any]) -> dict[str, Any]:
     requests, refused = _requests(orders), 0
     latencies: list[float] = []
+    # How often to send, for a load that is less than all; 0: as soon as there is an answer.
+    every = orders.get("every", 0.0)
     started = ended = time.perf_counter()
     while ended - started < orders["seconds"] and len(latencies) < orders["most"]:
         request = next(requests)
+        if every:
+            time.sleep(max(0.0, started + len(latencies) * every - time.perf_counter()))
         sent_at = time.perf_counter()
         connection.sendall(request)
         status = _answer(connection)
@@ -43,8 +47,9 @@ def _send(connection: socket.socket, orders: dict[str, Any]) -> dict[str, Any]:
 
 def _requests(orders: dict[str, Any]) -> Iterator[bytes]:
     templates = [(head.encode(), tail.encode()) for head, tail in orders["templates"]]
-    size, head = orders["batch"], orders["head"].encode()
+    size, heads = orders["batch"], [head.encode() for head in orders["heads"]]
     prefix, numbers = secrets.token_hex(16).encode(), count(1)
+    number = orders.get("first_head", 0)
     opening, closing = (b'{"records":[', b"]}") if orders["wrapped"] else (b"", b"")
     while True:
         records = (
@@ -52,6 +57,9 @@ def _requests(orders: dict[str, Any]) -> Iterator[bytes]:
             for before, after in (templates[index % len(templates)] for index in range(size))
         )
         body = b"%b%b%b" % (opening, b",".join(records), closing)
+        # Each head has a key of its own, so that the requests are of several integrations.
+        head = heads[number % len(heads)]
+        number += 1
         yield b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 

@@ -39,10 +39,15 @@ class Refused(Exception):
 
 def put_load(port: int, sender: Sender, *, batch: int, seconds: float) -> Load:
     """Senders that each wait for an answer before they send on, for so long."""
-    orders = json.dumps(_orders(port, sender, batch, seconds)) + "\n"
-    number = CONNECTIONS.get(batch, _FEW_CONNECTIONS)
+    orders = _orders(port, sender, batch, seconds)
+    return put_orders([orders] * CONNECTIONS.get(batch, _FEW_CONNECTIONS))
+
+
+def put_orders(orders: Sequence[dict[str, Any]]) -> Load:
+    """One sender for each of the orders, all at once."""
+    batch = orders[0]["batch"]
     with ExitStack() as stack:
-        senders = [stack.enter_context(_start(orders)) for _ in range(number)]
+        senders = [stack.enter_context(_start(json.dumps(one) + "\n")) for one in orders]
         for process in senders:
             _line(process)
         for process in senders:
@@ -57,22 +62,27 @@ def put_load(port: int, sender: Sender, *, batch: int, seconds: float) -> Load:
 
 def _orders(port: int, sender: Sender, batch: int, seconds: float) -> dict[str, Any]:
     path = LLM_USAGE_PATH if batch == 1 else LLM_USAGE_BATCH_PATH
-    lines = (
-        f"POST {path} HTTP/1.1",
-        f"Host: 127.0.0.1:{port}",
-        f"{INTEGRATION_KEY_HEADER}: {sender.key}",
-        "Content-Type: application/json",
-        "Accept: application/json",
-    )
     return {
         "port": port,
-        "head": "".join(f"{line}\r\n" for line in lines),
+        "heads": [request_head(port, path, sender.key)],
         "templates": templates(),
         "batch": batch,
         "wrapped": batch > 1,
         "seconds": seconds,
         "most": _MOST_REQUESTS,
     }
+
+
+def request_head(port: int, path: str, key: str) -> str:
+    """The lines of a request before the length of its body."""
+    lines = (
+        f"POST {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        f"{INTEGRATION_KEY_HEADER}: {key}",
+        "Content-Type: application/json",
+        "Accept: application/json",
+    )
+    return "".join(f"{line}\r\n" for line in lines)
 
 
 def _start(orders: str) -> "subprocess.Popen[str]":

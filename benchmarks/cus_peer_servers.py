@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +19,21 @@ _INSTALL_SECONDS = 600.0
 
 class NotInstallable(Exception):
     """Why a peer has to be left out."""
+
+
+def install(wanted: Sequence[str]) -> None:
+    """Packages into the environment of the peers' own. Raises NotInstallable."""
+    try:
+        if not _PYTHON.exists():
+            _run([sys.executable, "-m", "venv", str(_VENV)])
+        _run([str(_PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted])
+    except subprocess.TimeoutExpired:
+        raise NotInstallable(f"not installed after {_INSTALL_SECONDS:.0f} s") from None
+
+
+def peer_command(program: str, *arguments: str) -> list[str]:
+    """What runs a program of this folder in the peers' environment."""
+    return [str(_PYTHON), str(Path(__file__).with_name(program)), *arguments]
 
 
 @dataclass(frozen=True)
@@ -37,19 +52,10 @@ class Peer:
 
     def install(self) -> None:
         """Into an environment of the peers' own. Raises NotInstallable."""
-        try:
-            if not _PYTHON.exists():
-                _run([sys.executable, "-m", "venv", str(_VENV)])
-            wanted = [f"{self.name}=={self.version}", *self.packages]
-            _run(
-                [str(_PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
-            )
-        except subprocess.TimeoutExpired:
-            raise NotInstallable(f"not installed after {_INSTALL_SECONDS:.0f} s") from None
+        install([f"{self.name}=={self.version}", *self.packages])
 
     def client_command(self, port: int, events: int) -> list[str]:
-        program = Path(__file__).with_name(self.client)
-        return [str(_PYTHON), str(program), str(port), str(events)]
+        return peer_command(self.client, str(port), str(events))
 
 
 PEERS = (

@@ -4,7 +4,15 @@ import os
 import time
 from collections.abc import Collection
 
-from benchmarks import cus_growth, cus_http, cus_ingest, cus_peers, cus_totals
+from benchmarks import (
+    cus_check_peer,
+    cus_enforcement,
+    cus_growth,
+    cus_http,
+    cus_ingest,
+    cus_peers,
+    cus_totals,
+)
 from benchmarks.cus_conditions import conditions
 from benchmarks.cus_databases import Sender, new_database, prepare
 from benchmarks.cus_fill import fill_past_year, fill_this_month
@@ -38,6 +46,16 @@ def _growth(sizes: Sizes, sender: Sender, filled: str) -> Section:
     thirteenth = fill_past_year("bench_thirteenth", sizes, sender)
     fresh = new_database("bench_fresh")
     return cus_growth.measure(sizes, sender, fresh=fresh, filled=filled, thirteenth=thirteenth)
+
+
+def run_enforcement(sizes: Sizes) -> int:
+    """Checks over HTTP, and a peer's budget limiter."""
+    console = new_console()
+    sender = prepare()
+    conditions(sizes).show(console)
+    cus_enforcement.measure(sizes, sender).show(console)
+    cus_check_peer.measure(sizes).show(console)
+    return 0
 
 
 def run_peers(sizes: Sizes) -> int:

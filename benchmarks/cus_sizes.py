@@ -25,6 +25,9 @@ class Sizes:
     growth_turn: int
     # Calls that each peer gets, and how long it may take.
     peer_events: int
+    # Rows of evidence that checks are made over, and how long each load of checks lasts.
+    checked_rows: int
+    check_seconds: float
     peer_seconds: float
 
 
@@ -37,6 +40,8 @@ DEFAULT = Sizes(
     twelfths=(12,),
     growth_turn=10,
     peer_events=3_000,
+    checked_rows=200_000,
+    check_seconds=4.0,
     peer_seconds=120.0,
 )
 FULL = Sizes(
@@ -48,6 +53,8 @@ FULL = Sizes(
     twelfths=(10, 1, 1),
     growth_turn=20,
     peer_events=10_000,
+    checked_rows=10 * MILLION,
+    check_seconds=15.0,
     peer_seconds=300.0,
 )
 # Says nothing about speed.
@@ -60,5 +67,7 @@ TINY = Sizes(
     twelfths=(10, 1, 1),
     growth_turn=2,
     peer_events=200,
+    checked_rows=12_000,
+    check_seconds=0.5,
     peer_seconds=60.0,
 )

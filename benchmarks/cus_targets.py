@@ -34,4 +34,7 @@ BESIDE_DRF = {500: Target(6, "x")}
 FILLED_BESIDE_FRESH = Target(1.7, "x", at_least=False, rows=12_000_000)
 THIRTEENTH_BESIDE_FIRST = Target(1.05, "x", at_least=False)
 TOTALS_READ = Target(0.3, "ms", at_least=False)
+CHECKS_A_SECOND = Target(900, "/s")
+CHECK_P50 = Target(1.5, "ms", at_least=False)
+CHECK_P99 = Target(10, "ms", at_least=False)
 BESIDE_PEERS = Target(100, "x")

@@ -1,8 +1,27 @@
 """The decisions plane: may this call run?"""
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils import timezone
 
 
 class EnforcementConfig(AppConfig):
     name = "enforcement"
     verbose_name = "Enforcement"
+
+    def ready(self) -> None:
+        from enforcement.cus_metrics import register_collector
+
+        register_collector()
+        post_migrate.connect(
+            _make_partitions, sender=self, dispatch_uid="cus_make_decision_partitions"
+        )
+
+
+def _make_partitions(using: str, **_signal: Any) -> None:
+    from enforcement.cus_models import CusEnforcementDecision
+    from telemetry.cus_partitions import make_partitions
+
+    make_partitions(timezone.now(), using=using, table=CusEnforcementDecision._meta.db_table)

@@ -26,7 +26,7 @@ class CusSdkKeyAuthentication(BaseAuthentication):
     """The key in `X-CUS-Integration-Key`, or as a bearer token."""
 
     def authenticate(self, request: Request) -> tuple[SdkPrincipal, None] | None:
-        text = _key_text(request)
+        text = key_text(request)
         if not text:
             return None
         principal = verify_sdk_key(text, now=timezone.now())
@@ -97,7 +97,8 @@ class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
     target_class = CusSessionAuthentication  # type: ignore[assignment]
 
 
-def _key_text(request: Request) -> str:
+def key_text(request: Request) -> str:
+    """The SDK key that a request carries, or nothing."""
     text = request.headers.get(INTEGRATION_KEY_HEADER)
     if text:
         return str(text).strip()

@@ -379,6 +379,10 @@ class CusSdkKey(models.Model):
     app_privileges: ClassVar[str] = (
         "SELECT, INSERT, UPDATE (label, expires_at, revoked_at, last_used_at)"
     )
+    # A check tells whose a key is, under deadlines that only the decider's connections keep.
+    decider_privileges: ClassVar[str] = (
+        "SELECT (id, tenant_id, integration_id, secret_hash, expires_at, revoked_at)"
+    )
 
     class Meta:
         db_table = "cus_sdk_keys"

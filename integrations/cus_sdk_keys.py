@@ -101,6 +101,23 @@ def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
     return principal if parts[:2] == named else None
 
 
+def digest_of_key(text: str) -> tuple[uuid.UUID, uuid.UUID, bytes] | None:
+    """The tenant and the integration that a key's text names, and its secret's hash.
+
+    None for what can't be a key. Whether it is one, and theirs, only the database knows.
+    """
+    parts = text.split(":")
+    if len(parts) != 3 or not _well_formed(parts[2]):
+        return None
+    try:
+        tenant_id, integration_id = (uuid.UUID(part) for part in parts[:2])
+    except ValueError:
+        return None
+    if parts[:2] != [str(tenant_id), str(integration_id)]:
+        return None
+    return tenant_id, integration_id, _hash(parts[2])
+
+
 def forget_sdk_keys() -> None:
     """Ask the database about every key again."""
     _known.clear()

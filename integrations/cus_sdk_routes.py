@@ -6,9 +6,16 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
 
-from aos_sdk.cus_wire import LLM_USAGE_BATCH_PATH, LLM_USAGE_PATH
+from aos_sdk.cus_wire import (
+    ENFORCEMENT_BATCH_PATH,
+    ENFORCEMENT_CHECK_PATH,
+    LLM_USAGE_BATCH_PATH,
+    LLM_USAGE_PATH,
+)
 
-_ROUTES = frozenset({LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH})
+_ROUTES = frozenset(
+    {LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH, ENFORCEMENT_CHECK_PATH, ENFORCEMENT_BATCH_PATH}
+)
 
 
 class CusSdkRoutes:

@@ -94,6 +94,7 @@ class RowBuilder:
             lease_id=record.lease_id,
             reserved=record.reserved if record.lease_id else None,
             degraded=record.degraded,
+            decision=record.decision,
             occurred_at=occurred_at,
         )
 

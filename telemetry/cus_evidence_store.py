@@ -64,6 +64,7 @@ class EvidenceRow(msgspec.Struct, gc=False):
     lease_id: uuid.UUID | None
     reserved: Reserved | None
     degraded: bool
+    decision: dict[str, Any] | None
     occurred_at: datetime
 
 
@@ -123,10 +124,11 @@ _POSTGRES_TYPES = {
     "BooleanField": "boolean",
     "PositiveIntegerField": "integer",
     "PositiveBigIntegerField": "bigint",
+    "BigIntegerField": "bigint",
     "DateTimeField": "timestamptz",
 }
 _USAGE_COLUMNS = [field.attname for field in CusLLMUsage._meta.fields]
-_JSON_COLUMNS = ("metadata", "flags", "billed_units")
+_JSON_COLUMNS = ("metadata", "flags", "billed_units", "decision")
 # What travels with a row and is not in it.
 _BESIDE = {"call_hash": "uuid", "content_hash": "uuid", "reserved": "jsonb"}
 _SENT_COLUMNS = [name for name in EvidenceRow.__struct_fields__ if name not in _BESIDE]
@@ -174,7 +176,12 @@ _SUMS = {
     "cost_mismatches": "count(*) FILTER (WHERE flags @> '[\"cost_mismatch\"]')",
     "tokens_mismatches": "count(*) FILTER (WHERE flags @> '[\"tokens_mismatch\"]')",
     **{column: _sum(column) for column in _SUMMED},
+    # `greatest` passes over the null of a call that nothing was held for.
+    "overrun_cents": _sum("greatest(cost_cents - estimate_cents, 0)"),
+    "overrun_microcents": _sum("greatest(cost_microcents - estimate_microcents, 0)"),
+    "overrun_tokens": _sum("greatest(tokens_in::bigint + tokens_out - estimate_tokens, 0)"),
 }
+_ESTIMATE = ("estimate_cents", "estimate_microcents", "estimate_tokens")
 
 
 def _upsert_totals(table: str, **keys: str) -> str:
@@ -204,17 +211,22 @@ WITH sent AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING call_hash
 ), stored AS (
-    INSERT INTO cus_llm_usage (tenant_id, created_at, admitted_at, {", ".join(_SENT_COLUMNS)})
-    SELECT %(tenant)s, now(), coalesce(
-            (SELECT taken_at FROM cus_enforcement_holds AS hold
-                WHERE hold.tenant_id = %(tenant)s AND hold.call_id = sent.call_id),
+    INSERT INTO cus_llm_usage
+        (tenant_id, created_at, admitted_at, {", ".join(_ESTIMATE)}, {", ".join(_SENT_COLUMNS)})
+    SELECT %(tenant)s, now(), coalesce(hold.taken_at,
             (SELECT taken_at FROM cus_enforcement_leases AS lease
                 WHERE lease.tenant_id = %(tenant)s AND lease.id = sent.lease_id
                 AND lease.integration_id = sent.integration_id)),
+        coalesce(hold.cents, (sent.reserved->>'cents')::bigint),
+        coalesce(hold.microcents, (sent.reserved->>'microcents')::bigint),
+        coalesce(hold.tokens, (sent.reserved->>'tokens')::bigint),
         {", ".join(f"sent.{name}" for name in _SENT_COLUMNS)}
-    FROM sent JOIN fresh USING (call_hash)
+    FROM sent JOIN fresh USING (call_hash) LEFT JOIN LATERAL (
+        SELECT taken_at, cents, microcents, tokens FROM cus_enforcement_holds
+        WHERE tenant_id = %(tenant)s AND call_id = sent.call_id LIMIT 1
+    ) AS hold ON true
     RETURNING id, call_id, integration_id, provider, model, lease_id, policy_result, error_code,
-        pricing, flags, {", ".join(_SUMMED)}
+        pricing, flags, {", ".join((*_SUMMED, *_ESTIMATE))}
 ), lifetime AS (
     {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
 ), period AS (

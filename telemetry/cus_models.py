@@ -77,6 +77,12 @@ class CusLLMUsage(models.Model):
     sequence = models.PositiveBigIntegerField(null=True)
     lease_id = models.UUIDField(null=True)
     degraded = models.BooleanField(default=False)
+    # What was held for the call, or set aside from a lease, when it was let in (ruling F3).
+    estimate_cents = models.BigIntegerField(null=True)
+    estimate_microcents = models.BigIntegerField(null=True)
+    estimate_tokens = models.BigIntegerField(null=True)
+    # What the SDK decided by itself, for the decision log (ruling F9).
+    decision = models.JSONField(null=True)
     admitted_at = models.DateTimeField(null=True)
     occurred_at = models.DateTimeField()
     created_at = models.DateTimeField()
@@ -215,6 +221,10 @@ class CusUsageSums(models.Model):
     tokens_image_in = models.BigIntegerField(db_default=0)
     cost_cents = models.BigIntegerField(db_default=0)
     cost_microcents = models.BigIntegerField(db_default=0)
+    # What calls cost and took beyond what had been held for them (ruling F3).
+    overrun_cents = models.BigIntegerField(db_default=0)
+    overrun_microcents = models.BigIntegerField(db_default=0)
+    overrun_tokens = models.BigIntegerField(db_default=0)
     # What later adjustments add to `cost_microcents`, which stays as recorded (ruling M9).
     correction_microcents = models.BigIntegerField(db_default=0)
 

@@ -1,4 +1,4 @@
-"""Monthly partitions of the usage table: made ahead, guarded one by one (rulings E3, E5).
+"""Monthly partitions of the usage table and its like: made ahead, guarded one by one (rulings E3, E5).
 
 The owner's connection makes them. A month is made as a table of its own and then attached,
 which, unlike `CREATE TABLE … PARTITION OF`, does not lock out ingest.
@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from psycopg import sql
 
 TABLE = "cus_llm_usage"
-_PARTITION = re.compile(rf"{TABLE}_(\d{{4}})_(\d{{2}})")
+_PARTITION = re.compile(r"(\w+)_(\d{4})_(\d{2})")
 _MONTHS_BEHIND = 1
 # Two makers at once would both find a month missing: one waits for the other.
 _LOCK_KEY = 0x6375735F7061  # "cus_pa"
@@ -42,8 +42,12 @@ class Month:
 
     @property
     def partition(self) -> str:
-        """The name of the month's partition."""
-        return f"{TABLE}_{self.year:04d}_{self.number:02d}"
+        """The name of the month's partition of the usage table."""
+        return self.partition_of(TABLE)
+
+    def partition_of(self, table: str) -> str:
+        """The name of the month's partition of a table."""
+        return f"{table}_{self.year:04d}_{self.number:02d}"
 
     def __str__(self) -> str:
         return f"{calendar.month_name[self.number]} {self.year}"
@@ -56,15 +60,15 @@ def wanted_months(now: datetime) -> list[Month]:
     return [current.shifted(offset) for offset in range(-_MONTHS_BEHIND, ahead + 1)]
 
 
-def existing_months(using: str = "default") -> set[Month]:
-    """The months that have an attached partition."""
+def existing_months(using: str = "default", *, table: str = TABLE) -> set[Month]:
+    """The months for which a table has an attached partition."""
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass",
-            [TABLE],
+            [table],
         )
         matches = [_PARTITION.fullmatch(name) for (name,) in cursor.fetchall()]
-    return {Month(int(match[1]), int(match[2])) for match in matches if match}
+    return {Month(int(match[2]), int(match[3])) for match in matches if match}
 
 
 @dataclass(frozen=True)
@@ -88,31 +92,35 @@ def partitions(using: str = "default") -> list[Partition]:
         )
         found = [(_PARTITION.fullmatch(name), *rest) for name, *rest in cursor.fetchall()]
     return [
-        Partition(Month(int(match[1]), int(match[2])), *rest) for match, *rest in found if match
+        Partition(Month(int(match[2]), int(match[3])), *rest) for match, *rest in found if match
     ]
 
 
-def make_partitions(now: datetime, using: str = "owner") -> list[Month]:
-    """Make the months that are wanted and missing; says which it made."""
+def make_partitions(now: datetime, using: str = "owner", *, table: str = TABLE) -> list[Month]:
+    """Make a table's months that are wanted and missing; says which it made.
+
+    The table is partitioned by `created_at`, and guarded as evidence is.
+    """
     made = []
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
         # Better to try again later than to make ingest queue behind us.
         cursor.execute("SET LOCAL lock_timeout = '5s'")
-        present = existing_months(using)
+        present = existing_months(using, table=table)
         for month in wanted_months(now):
             if month not in present:
-                for statement in _statements(month):
+                for statement in _statements(table, month):
                     cursor.execute(statement)
                 made.append(month)
     return made
 
 
-def _statements(month: Month) -> list[sql.Composed]:
+def _statements(table: str, month: Month) -> list[sql.Composed]:
+    partition = month.partition_of(table)
     names = {
-        "parent": sql.Identifier(TABLE),
-        "partition": sql.Identifier(month.partition),
-        "bounds": sql.Identifier(f"{month.partition}_bounds"),
+        "parent": sql.Identifier(table),
+        "partition": sql.Identifier(partition),
+        "bounds": sql.Identifier(f"{partition}_bounds"),
         "low": sql.Literal(month.start.isoformat()),
         "high": sql.Literal(month.shifted(1).start.isoformat()),
     }

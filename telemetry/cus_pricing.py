@@ -7,7 +7,7 @@ priced again after any upgrade.
 import hashlib
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -82,11 +82,17 @@ class CusPricer:
     """Finds prices for the calls of one tenant's integration, in one batch."""
 
     def __init__(
-        self, tenant_id: uuid.UUID, provider_type: str, *, base_url: str | None = None
+        self,
+        tenant_id: uuid.UUID,
+        provider_type: str,
+        *,
+        base_url: str | None = None,
+        own: "Sequence[OwnPrice] | None" = None,
     ) -> None:
+        """`own`: the tenant's own prices, where the caller has just read them."""
         self.provider_type = provider_type
         self.base_url = base_url
-        self._own = _overrides(tenant_id)
+        self._own = _overrides(tenant_id) if own is None else own
 
     def price_at(self, model: str, provider: str | None, at: datetime) -> AppliedPrice | None:
         """The price of a model for a call that started then; None if nobody knows one (M5)."""
@@ -110,22 +116,24 @@ class CusPricer:
 
 
 @dataclass(frozen=True)
-class _Override:
+class OwnPrice:
+    """A tenant's own price of a model, under all its names, from a moment on."""
+
     valid_from: datetime
     names: frozenset[str]
     price: AppliedPrice
 
 
-_overrides_known: dict[uuid.UUID, tuple[float, list[_Override]]] = {}
+_overrides_known: dict[uuid.UUID, tuple[float, list[OwnPrice]]] = {}
 
 
-def _overrides(tenant_id: uuid.UUID) -> list[_Override]:
+def _overrides(tenant_id: uuid.UUID) -> list[OwnPrice]:
     """A tenant's own prices, the latest moment first, read anew every other second."""
     read_at, known = _overrides_known.get(tenant_id, (0.0, []))
     if time.monotonic() - read_at < _OVERRIDES_SECONDS:
         return known
     stored = CusPriceOverride.objects.filter(tenant_id=tenant_id).order_by("-valid_from")
-    known = [_read_override(override) for override in stored]
+    known = own_prices(stored.values_list("id", "model", "prices", "valid_from"))
     _overrides_known[tenant_id] = time.monotonic(), known
     return known
 
@@ -135,13 +143,22 @@ def forget_overrides() -> None:
     _overrides_known.clear()
 
 
-def _read_override(override: CusPriceOverride) -> _Override:
-    pricing = CusModelPricing.from_data(override.model, {}, override.prices)
-    version = str(override.id)
-    names = {override.model, canonical_name(override.model) or override.model}
+def own_prices(
+    rows: Iterable[tuple[uuid.UUID, str, dict[str, Any], datetime]],
+) -> list[OwnPrice]:
+    """A tenant's own prices from their id, model, prices and moment, in the order given."""
+    return [_own_price(*row) for row in rows]
+
+
+def _own_price(
+    override_id: uuid.UUID, model: str, prices: dict[str, Any], valid_from: datetime
+) -> OwnPrice:
+    pricing = CusModelPricing.from_data(model, {}, prices)
+    version = str(override_id)
+    names = {model, canonical_name(model) or model}
     content = _content_id(Source.OVERRIDE, version, pricing)
     price = AppliedPrice(content, Source.OVERRIDE, version, pricing)
-    return _Override(override.valid_from, frozenset(names), price)
+    return OwnPrice(valid_from, frozenset(names), price)
 
 
 # A price is one object for as long as its table is loaded, so its identity finds it quickly;

@@ -76,6 +76,7 @@ class UsageRecord(msgspec.Struct, gc=False):
     lease_id: uuid.UUID | None = None
     reserved: Reserved | None = None
     degraded: bool = False
+    decision: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ def _decode_strictly(raw: bytes) -> Decoded | None:
         record = _record_decoder.decode(raw)
     except (ValueError, RecursionError):
         return None
-    return Decoded(record, []) if _fits(record.metadata) and _fits(record.billed_units) else None
+    storable = map(_fits, (record.metadata, record.billed_units, record.decision))
+    return Decoded(record, []) if all(storable) else None
 
 
 def _parse_leniently(raw: bytes) -> Any:

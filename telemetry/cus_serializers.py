@@ -46,6 +46,11 @@ class UsageRecordSchema(serializers.Serializer[object]):
     sequence = serializers.IntegerField(min_value=0, required=False, allow_null=True)
     lease_id = serializers.UUIDField(required=False, allow_null=True)
     degraded = serializers.BooleanField(required=False)
+    decision = serializers.DictField(
+        required=False,
+        allow_null=True,
+        help_text="What the SDK decided by itself (leased, degraded).",
+    )
 
 
 class UsageBatch(serializers.Serializer[object]):

@@ -17,6 +17,8 @@ from django.test import TransactionTestCase
 from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
+from enforcement.cus_authority import forget_states
+from enforcement.cus_check_keys import forget_callers
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key
 from telemetry.cus_pricing import forget_kept, forget_overrides
@@ -86,6 +88,8 @@ def _fresh_memory() -> None:
     forget_overrides()
     forget_kept()
     forget_sdk_keys()
+    forget_callers()
+    forget_states()
 
 
 @pytest.fixture

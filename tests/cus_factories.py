@@ -14,6 +14,7 @@ from integrations.cus_tenant_service import CusTenantService
 
 USAGE = "/api/v1/cus/telemetry/llm-usage"
 BATCH = f"{USAGE}/batch"
+ENFORCEMENT = "/api/v1/cus/enforcement"
 _numbers = itertools.count(1)
 
 
@@ -87,3 +88,15 @@ class SdkClient:
     def report_batch(self, *records: Any) -> Any:
         """The response to a batch of records."""
         return self.client.post(BATCH, {"records": records}, content_type="application/json")
+
+    def check(self, call_id: str | None = None, **fields: Any) -> Any:
+        """The response to a check of one call, which costs a cent and ten tokens by default."""
+        values: dict[str, Any] = {
+            "call_id": call_id or f"call-{next(_numbers)}",
+            "model": "gpt-4o",
+            "estimated_tokens": 10,
+            "estimated_cost_cents": 1,
+        }
+        return self.client.post(
+            f"{ENFORCEMENT}/check", values | fields, content_type="application/json"
+        )

@@ -31,7 +31,7 @@ def test_every_migration_and_every_test_says_so() -> None:
 
 
 def test_every_table_of_ours_says_so() -> None:
-    for label in ("integrations", "telemetry"):
+    for label in ("integrations", "telemetry", "enforcement"):
         for model in apps.get_app_config(label).get_models():
             # A proxy has no table of its own.
             assert model._meta.proxy or model._meta.db_table.startswith("cus_")

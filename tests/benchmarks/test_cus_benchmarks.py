@@ -12,7 +12,7 @@ from django.db import connections
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from benchmarks import cus_growth, cus_ingest
+from benchmarks import cus_enforcement, cus_growth, cus_ingest
 from benchmarks.cus_copy_floor import FLOOR, copy_in, copy_rows, copy_text, make_floor
 from benchmarks.cus_databases import Sender, month_start, new_database, new_sender, totals_tables
 from benchmarks.cus_fill import fill_past_year, fill_this_month
@@ -222,3 +222,16 @@ def test_both_servers_store_every_event_that_they_acknowledge(
     acknowledged = sum(load.events for load in loads)
     assert _select(database, f"SELECT count(*) FROM {TABLE}") == [(acknowledged,)]
     assert acknowledged > 0
+
+
+def test_checks_are_measured_on_one_integration_and_on_a_hundred(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cus_enforcement, "CALLERS", (1, 8))
+
+    section = cus_enforcement.measure(TINY, sender)
+
+    assert [row[:2] for row in section.rows] == [
+        [keys, callers] for keys in ("1", "100") for callers in ("1", "8", "8, half load")
+    ]
+    assert all(float(row[2].replace(",", "")) > 0 for row in section.rows)

@@ -42,6 +42,14 @@ _SUMS = {
         "cost_microcents",
     )
 }
+_SUMS |= {
+    f"overrun_{unit}": f"sum(greatest({cost} - estimate_{unit}, 0))"
+    for unit, cost in (
+        ("cents", "cost_cents"),
+        ("microcents", "cost_microcents"),
+        ("tokens", "(tokens_in::bigint + tokens_out)"),
+    )
+}
 # Nobody adjusts a cost here, and which shard a sum is in is nobody's business.
 _OTHER = ("shard", "correction_microcents")
 

@@ -7,7 +7,7 @@ done and found as a table. The exit code is 0 if nothing was found, 1 if somethi
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -192,23 +192,28 @@ def _by_hypothesis(delivery: HostileDelivery, records: Hostility, count: int) ->
     deliver()
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="make trust-ingest", description=__doc__)
+def main(
+    arguments: list[str],
+    campaigns: Mapping[str, Callable[[Context], Report]] = _CAMPAIGNS,
+    name: str = "trust-ingest",
+) -> int:
+    """Run the chosen campaigns on a product of their own, and say what was found."""
+    parser = argparse.ArgumentParser(prog=f"make {name}")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the full size")
     parser.add_argument("--seconds", type=float, default=1800.0, help="at most, for each delivery")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", choices=[*_CAMPAIGNS], default=[*_CAMPAIGNS])
+    parser.add_argument("--only", nargs="*", choices=[*campaigns], default=[*campaigns])
     options = parser.parse_args(arguments)
     console = Console()
     reports: dict[str, tuple[Report, float]] = {}
     with RealProduct() as product:
-        for name in options.only:
+        for chosen in options.only:
             started = time.monotonic()
             context = Context(
-                product, options.scale, options.seconds, options.seed, _sayer(console, name)
+                product, options.scale, options.seconds, options.seed, _sayer(console, chosen)
             )
-            reports[name] = _CAMPAIGNS[name](context), time.monotonic() - started
-    console.print(_table(reports))
+            reports[chosen] = campaigns[chosen](context), time.monotonic() - started
+    console.print(_table(reports, name))
     found = [finding for report, _ in reports.values() for finding in report.findings]
     for finding in found:
         console.print(f"FOUND: {finding}", markup=False, highlight=False)
@@ -227,8 +232,8 @@ def _sayer(console: Console, name: str) -> Callable[[str], None]:
     return say
 
 
-def _table(reports: dict[str, tuple[Report, float]]) -> Table:
-    table = Table("campaign", "seconds", "what was done", "found", title="trust-ingest")
+def _table(reports: dict[str, tuple[Report, float]], title: str) -> Table:
+    table = Table("campaign", "seconds", "what was done", "found", title=title)
     for name, (report, seconds) in reports.items():
         table.add_row(name, f"{seconds:.0f}", report.did, str(len(report.findings) or "nothing"))
     return table

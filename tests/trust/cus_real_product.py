@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -155,6 +156,20 @@ class RealProduct:
         """To the database, past all privileges. Raises psycopg.OperationalError."""
         url = self._postgres.url("superuser", "cus")
         return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+    @contextlib.contextmanager
+    def stopped_database(self) -> Iterator[None]:
+        """PostgreSQL with all its processes stopped in their tracks: it hangs."""
+        leader = self._database.pid
+        children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+        pids = [leader, *map(int, children)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def kill_database(self) -> None:
         """`kill -9` of the postmaster; what it had not synced is lost."""

@@ -192,6 +192,11 @@ class CusModelPricing:
         """
         return -(-self._scaled_cost(usage, tier, billed_units) // RATE_SCALE)
 
+    def dearest_microcents(self, tokens: int) -> int:
+        """What so many tokens cost at most, whatever kinds they turn out to be (ruling F3)."""
+        rates = self.rates.applying(tokens, None)
+        return -(-(tokens * max(rates.input, rates.output, *rates.details)) // RATE_SCALE)
+
     def parts_microcents(
         self,
         usage: Usage,

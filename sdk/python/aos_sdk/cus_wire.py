@@ -17,8 +17,10 @@ ENFORCEMENT_BATCH_PATH = f"{API_PREFIX}/enforcement/batch"
 ENFORCEMENT_LEASE_PATH = f"{API_PREFIX}/enforcement/lease"
 ENFORCEMENT_CONFIG_PATH = f"{API_PREFIX}/enforcement/config"
 ENFORCEMENT_STATUS_PATH = f"{API_PREFIX}/enforcement/status"
+ENFORCEMENT_DECISIONS_PATH = f"{API_PREFIX}/enforcement/decisions"
 
 MAX_BATCH_RECORDS = 1_000
+MAX_BATCH_CHECKS = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 MAX_CALL_ID_LENGTH = 100
@@ -40,6 +42,37 @@ class CusPolicyResult(StrEnum):
     ALLOWED = "allowed"
     WARNED = "warned"
     BLOCKED = "blocked"
+
+
+class CusEnforcementResult(StrEnum):
+    """What a check says, from the mildest to the hardest (§15.2)."""
+
+    ALLOWED = "allowed"
+    WARNED = "warned"
+    THROTTLED = "throttled"
+    BLOCKED = "blocked"
+    HARD_BLOCKED = "hard_blocked"
+
+
+class CusReasonCode(StrEnum):
+    """Why a check says what it says."""
+
+    INTEGRATION_NOT_FOUND = "integration_not_found"
+    INTEGRATION_NOT_ENABLED = "integration_not_enabled"
+    INTEGRATION_DISABLED = "integration_disabled"
+    INTEGRATION_ERROR = "integration_error"
+    CREDENTIALS_INVALID = "credentials_invalid"
+    STATE_UNKNOWN = "state_unknown"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    TOKEN_LIMIT_EXCEEDED = "token_limit_exceeded"  # noqa: S105 - a word, not a secret
+    RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+    MODEL_UNPRICED = "model_unpriced"
+    CALL_RECORDED = "call_recorded"
+    CONTENTION = "contention"
+    BUDGET_WARNING = "budget_warning"
+    TOKEN_WARNING = "token_warning"  # noqa: S105 - a word, not a secret
+    EVIDENCE_UNAVAILABLE = "evidence_unavailable"
+    ALL_CHECKS_PASSED = "all_checks_passed"
 
 
 class CusOperation(StrEnum):

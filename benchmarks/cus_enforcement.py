@@ -1,0 +1,117 @@
+"""Checks a second, and how long one takes: one integration and a hundred, 1, 8 and 64 callers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from aos_project.cus_first_start import demo_integration
+from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH
+from benchmarks.cus_databases import Sender, sender_of, superuser
+from benchmarks.cus_fill import fill_this_month
+from benchmarks.cus_loading import Load, put_orders, request_head
+from benchmarks.cus_report import Section
+from benchmarks.cus_rounds import percentile
+from benchmarks.cus_served import PRODUCT, served
+from benchmarks.cus_sizes import Sizes
+from benchmarks.cus_targets import CHECK_P50, CHECK_P99, CHECKS_A_SECOND
+from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_sdk_keys import issue_sdk_key
+
+CALLERS = (1, 8, 64)
+_INTEGRATIONS = 100
+_HALF_LOAD_CALLERS = 8
+_WARM_UP_SECONDS = 1.0
+# As the SDK asks: with an estimate of its own.
+_BODY = ('{"call_id":"', '","model":"gpt-4o","estimated_tokens":1800,"estimated_cost_cents":1}')
+# All limits are set, none is reached: a plain check reads all that there is and takes a hold.
+_LIMITS = {"budget_limit_cents": 2**31 - 1, "token_limit_month": 2**62}
+
+
+def measure(sizes: Sizes, sender: Sender) -> Section:
+    section = Section(
+        "Plain checks over HTTP: hold taken, durable (granian, 2 x 4 threads)",
+        ("integrations", "callers", "checks/s", "target", "p50 ms", "target", "p99 ms", "target"),
+    )
+    keys = [sender.key, *_more_keys(sender)]
+    CusIntegration.objects.update(**_LIMITS)
+    many = replace(sizes, filled_rows=sizes.checked_rows, twelfths=(12,))
+    filled = fill_this_month("bench_checks", many, sender)
+    section.notes.append(
+        f"{sizes.checked_rows:,} rows of evidence this month, all of one integration."
+    )
+    with served(PRODUCT, filled.database) as port:
+        for which in (keys[:1], keys):
+            _measure_loads(section, port, which, sizes, filled.database)
+    return section
+
+
+def _measure_loads(
+    section: Section, port: int, keys: Sequence[str], sizes: Sizes, database: str
+) -> None:
+    _load(port, keys, 8, min(_WARM_UP_SECONDS, sizes.check_seconds))
+    most = 0.0
+    for callers in CALLERS:
+        _settle(database)
+        load = _load(port, keys, callers, sizes.check_seconds)
+        if callers == _HALF_LOAD_CALLERS:
+            most = load.events_a_second
+        wanted = callers == _HALF_LOAD_CALLERS and len(keys) > 1
+        row = _row(keys, str(callers), load)
+        row[3] = CHECKS_A_SECOND.verdict(load.events_a_second) if wanted else "-"
+        section.rows.append(row)
+    _settle(database)
+    every = 2 * _HALF_LOAD_CALLERS / most
+    half = _load(port, keys, _HALF_LOAD_CALLERS, sizes.check_seconds, every=every)
+    row = _row(keys, f"{_HALF_LOAD_CALLERS}, half load", half)
+    p50, p99 = (percentile(_milliseconds(half), share) for share in (0.5, 0.99))
+    row[5], row[7] = CHECK_P50.verdict(p50), CHECK_P99.verdict(p99)
+    section.rows.append(row)
+
+
+def _row(keys: Sequence[str], callers: str, load: Load) -> list[str]:
+    found = _milliseconds(load)
+    p50, p99 = median(found), percentile(found, 0.99)
+    rate = f"{load.events_a_second:,.0f}"
+    return [str(len(keys)), callers, rate, "-", f"{p50:.2f}", "-", f"{p99:.1f}", "-"]
+
+
+def _milliseconds(load: Load) -> list[float]:
+    return [latency * 1_000 for latency in load.latencies]
+
+
+def _load(
+    port: int, keys: Sequence[str], callers: int, seconds: float, *, every: float = 0.0
+) -> Load:
+    orders: dict[str, Any] = {
+        "port": port,
+        "heads": [request_head(port, ENFORCEMENT_CHECK_PATH, key) for key in keys],
+        "templates": [_BODY],
+        "batch": 1,
+        "wrapped": False,
+        "seconds": seconds,
+        "every": every,
+        "most": 10**9,
+    }
+    # Each begins elsewhere, so that they are not all at one integration after the other.
+    shift = max(len(keys) // callers, 1)
+    return put_orders([orders | {"first_head": number * shift} for number in range(callers)])
+
+
+def _settle(database: str) -> None:
+    """The calls of the last load have landed: an integration has few that run."""
+    with superuser(database) as connection:
+        connection.execute("TRUNCATE cus_enforcement_holds")
+        connection.execute("VACUUM (ANALYZE) cus_decision_totals")
+
+
+def _more_keys(sender: Sender) -> list[str]:
+    tenant = CusTenant.objects.get(id=sender.principal.tenant_id)
+    keys = []
+    for number in range(1, _INTEGRATIONS):
+        # Each is made under the same name, which it gives up to the next.
+        CusIntegration.objects.filter(tenant=tenant, name="OpenAI").update(name=f"Checked {number}")
+        integration = demo_integration(tenant)
+        keys.append(issue_sdk_key(integration)[1])
+        sender_of(keys[-1])
+    return keys

@@ -1,0 +1,108 @@
+"""What checks are answered: the shapes of `POST /enforcement/check` and its siblings."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from aos_sdk.cus_wire import CusEnforcementResult
+from enforcement.cus_check_keys import Caller
+from enforcement.cus_reasons import Reason
+from enforcement.cus_rounds import Verdict
+
+
+class CheckAnswer(msgspec.Struct, kw_only=True):
+    """The verdict on one call."""
+
+    result: CusEnforcementResult
+    call_id: str
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    reasons: Sequence[Reason]
+    degraded: bool
+    retry_after_seconds: int | None
+    hold_expires_at: datetime | None
+    enforcement_level: str | None
+    config_version: int | None
+    evaluated_at: datetime
+
+
+class ConfigAnswer(msgspec.Struct, kw_only=True):
+    """What an SDK decides by when it can't ask."""
+
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    provider_type: str
+    default_model: str | None
+    status: str
+    credential_state: str
+    enforcement_level: str
+    budget_limit_cents: int
+    budget_basis: str
+    token_limit_month: int
+    rate_limit_rpm: int
+    allow_unpriced: bool
+    warning_threshold_percent: int
+    # The tenant's own prices, the latest moment first.
+    overrides: Sequence["OwnPriceAnswer"]
+    config_version: int
+
+
+class OwnPriceAnswer(msgspec.Struct):
+    """A price of the tenant's own, as it was appended."""
+
+    id: uuid.UUID
+    model: str
+    prices: dict[str, str]
+    valid_from: datetime
+
+
+class AmountsAnswer(msgspec.Struct):
+    """Cost in both units, and tokens."""
+
+    cents: int
+    microcents: int
+    tokens: int
+
+
+class StatusAnswer(msgspec.Struct, kw_only=True):
+    """Where an integration stands this month, and what a call of zero cost would be told."""
+
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    status: str
+    enforcement_level: str
+    budget_limit_cents: int
+    budget_basis: str
+    token_limit_month: int
+    rate_limit_rpm: int
+    used: AmountsAnswer
+    held: AmountsAnswer
+    leased: AmountsAnswer
+    admitted_last_minute: int
+    period_end: datetime
+    coverage_percent: float | None
+    result: CusEnforcementResult
+    reasons: Sequence[Reason]
+    config_version: int
+    evaluated_at: datetime
+
+
+def answer_of(caller: Caller, verdict: Verdict) -> CheckAnswer:
+    """A verdict as it is answered."""
+    facts, decision = verdict.facts, verdict.decision
+    authority = facts.authority
+    return CheckAnswer(
+        result=decision.result,
+        call_id=facts.call_id,
+        tenant_id=caller.tenant_id,
+        integration_id=caller.integration_id,
+        reasons=decision.reasons,
+        degraded=decision.degraded,
+        retry_after_seconds=decision.retry_after_seconds,
+        hold_expires_at=verdict.hold_expires_at,
+        enforcement_level=authority.enforcement_level if authority else None,
+        config_version=authority.config_version if authority else None,
+        evaluated_at=facts.evaluated_at,
+    )

@@ -1,0 +1,98 @@
+"""Whose an SDK key is, for checks: asked under a deadline, remembered through an outage (F6)."""
+
+import hmac
+import time
+import uuid
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
+from integrations.cus_sdk_keys import digest_of_key
+
+# A revoked key must be dead within two seconds; while the database is away, the last answer
+# stands for five minutes.
+_REMEMBERED_SECONDS = 1.5
+_OUTAGE_SECONDS = 300.0
+_ASK_SECONDS = 0.2
+_MAX_KNOWN = 10_000
+_FIND = """
+SELECT tenant_id, integration_id, expires_at, secret_hash FROM cus_sdk_keys
+WHERE secret_hash = %s AND revoked_at IS NULL
+"""
+
+
+class Caller(NamedTuple):
+    """The integration whose key a check came with, and how asking about the key went.
+
+    `began` is when the request did, on the monotonic clock. `absent`: the database did not
+    answer; not `verified`: nor had it, lately, so the key's own word is all there is.
+    """
+
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    began: float
+    absent: bool = False
+    verified: bool = True
+
+    @property
+    def is_authenticated(self) -> bool:
+        """What DRF asks of a request's user."""
+        return True
+
+
+class _Known(NamedTuple):
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    expires_at: datetime | None
+    asked_at: float
+
+
+_known: dict[bytes, _Known] = {}
+
+
+def caller_of(text: str, *, now: datetime) -> Caller | None:
+    """Whom a key's text vouches for, or None if it is no living key.
+
+    With no database and no answer of the last five minutes, the caller that the key names,
+    unverified: of an integration whose state is unknown.
+    """
+    named = digest_of_key(text)
+    if named is None:
+        return None
+    tenant_id, integration_id, digest = named
+    began, absent = time.monotonic(), False
+    known = _known.get(digest)
+    if known is None or began - known.asked_at > _REMEMBERED_SECONDS:
+        try:
+            known = _ask(digest, began)
+        except (DatabaseAbsent, PoolBusy) as error:
+            absent = isinstance(error, DatabaseAbsent)
+            if known is None or began - known.asked_at > _OUTAGE_SECONDS:
+                return Caller(tenant_id, integration_id, began, absent, verified=False)
+    if known is None or (known.expires_at and known.expires_at <= now):
+        return None
+    if known[:2] != (tenant_id, integration_id):
+        return None
+    return Caller(tenant_id, integration_id, began, absent)
+
+
+def forget_callers() -> None:
+    """Ask the database about every key again."""
+    _known.clear()
+
+
+def _ask(digest: bytes, began: float) -> _Known | None:
+    def find(connection: DeciderConnection) -> list[tuple[Any, ...]]:
+        return connection.rows(_FIND, [digest])
+
+    end_by = began + _ASK_SECONDS
+    rows = decider_pool().run(find, take_by=end_by, end_by=end_by)
+    # The index compares as indexes do; once more in constant time.
+    if not rows or not hmac.compare_digest(bytes(rows[0][3]), digest):
+        _known.pop(digest, None)
+        return None
+    if len(_known) >= _MAX_KNOWN:
+        _known.clear()
+    tenant_id, integration_id, expires_at, _ = rows[0]
+    known = _known[digest] = _Known(tenant_id, integration_id, expires_at, began)
+    return known

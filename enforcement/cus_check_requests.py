@@ -1,0 +1,70 @@
+"""Checks as they come over the wire: strictly decoded, refused by field."""
+
+import re
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from aos_sdk import cus_wire as wire
+from telemetry.cus_records import BigCount, CallId, ModelName
+
+_T = TypeVar("_T")
+
+
+class CheckRequest(msgspec.Struct, frozen=True):
+    """A call that wants to run. What it does not estimate is estimated at its most (F3)."""
+
+    call_id: CallId
+    model: ModelName | None = None
+    estimated_tokens: BigCount | None = None
+    estimated_cost_cents: BigCount | None = None
+    estimated_cost_microcents: BigCount | None = None
+    reserve: bool = True
+
+
+class _Batch(msgspec.Struct):
+    requests: Annotated[list[CheckRequest], Meta(min_length=1, max_length=wire.MAX_BATCH_CHECKS)]
+
+
+class RequestRefused(Exception):
+    """A body that is no check: which field is to blame, and why."""
+
+    def __init__(self, attr: str | None, detail: str) -> None:
+        super().__init__(detail)
+        self.attr, self.detail = attr, detail
+
+
+_one = msgspec.json.Decoder(CheckRequest)
+_many = msgspec.json.Decoder(_Batch)
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`\Z")
+_MISSING = re.compile(r"missing required field `(\w+)`")
+
+
+def decode_check(body: bytes) -> CheckRequest:
+    """The check in a body. Raises RequestRefused."""
+    found: CheckRequest = _decode(_one, body)
+    return found
+
+
+def decode_checks(body: bytes) -> list[CheckRequest]:
+    """The checks of a batch body. Raises RequestRefused."""
+    found: _Batch = _decode(_many, body)
+    return found.requests
+
+
+def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _refused(str(error)) from None
+    except (ValueError, RecursionError):
+        raise RequestRefused(None, "The body is not JSON that can be read.") from None
+
+
+def _refused(message: str) -> RequestRefused:
+    place, missing = _PLACE.search(message), _MISSING.search(message)
+    path = place[1] if place else ""
+    if missing:
+        path = f"{path}.{missing[1]}".lstrip(".")
+    return RequestRefused(path or None, f"{_PLACE.sub('', message)}.")

@@ -1,0 +1,207 @@
+"""The doors to enforcement: checks for programs, the decision log for people."""
+
+from typing import Any, cast
+
+import msgspec
+from django.db import OperationalError
+from django.http import HttpResponse
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import pagination
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
+from enforcement.cus_answers import ConfigAnswer, answer_of
+from enforcement.cus_check_keys import Caller, caller_of
+from enforcement.cus_check_requests import RequestRefused, decode_check, decode_checks
+from enforcement.cus_decider import DatabaseAbsent, PoolBusy
+from enforcement.cus_enforcement_service import CusEnforcementService
+from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_overview import config_of, status_of
+from enforcement.cus_serializers import (
+    CheckBatchResult,
+    CheckBatchSchema,
+    CheckResult,
+    CheckSchema,
+    ConfigResult,
+    DecisionFilters,
+    DecisionOutput,
+    StatusResult,
+)
+from integrations.cus_auth import key_text
+from integrations.cus_models import CusUser
+from integrations.cus_permissions import IsTenantPerson, visible_to
+from telemetry.cus_telemetry_api import SdkView
+
+
+class CusCheckAuthentication(BaseAuthentication):
+    """An SDK key, whose last answer stands while the database is away (ruling F6)."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
+        text = key_text(request)
+        if not text:
+            return None
+        caller = caller_of(text, now=timezone.now())
+        if caller is None:
+            raise AuthenticationFailed(
+                "This SDK key is not valid here: it is unknown, revoked or expired. "
+                "Issue a new one for the integration."
+            )
+        return caller, None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class CusCheckScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes it."""
+
+    target_class = CusCheckAuthentication
+    name = "sdkKeyOfChecks"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": INTEGRATION_KEY_HEADER}
+
+
+class IsCaller(BasePermission):
+    """Only a program with an SDK key."""
+
+    message = "Only an SDK key may do this. Send it in the header X-CUS-Integration-Key."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return isinstance(request.user, Caller)
+
+
+class CheckerView(SdkView):
+    """A view for programs that ask before they call."""
+
+    authentication_classes = [CusCheckAuthentication]
+    permission_classes = [IsCaller]
+    # A well-formed check is always answered by a verdict.
+    throttle_classes = []
+
+    def caller(self, request: Request) -> Caller:
+        """Whose key the request came with."""
+        return cast("Caller", request.user)  # as IsCaller made sure
+
+
+class CheckView(CheckerView):
+    """One call."""
+
+    @extend_schema(
+        operation_id="enforcement_check", request=CheckSchema, responses={200: CheckResult}
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Ask whether a call may run; if so, what it may cost is held until it is reported."""
+        try:
+            asked = decode_check(self.body(request))
+        except RequestRefused as refused:
+            raise _invalid(refused) from None
+        caller = self.caller(request)
+        verdict = CusEnforcementService(caller).check(asked)
+        response = _json(answer_of(caller, verdict))
+        if verdict.decision.result == "throttled":
+            response["Retry-After"] = str(verdict.decision.retry_after_seconds)
+        return response
+
+
+class CheckBatchView(CheckerView):
+    """Up to 100 calls."""
+
+    @extend_schema(
+        operation_id="enforcement_batch",
+        request=CheckBatchSchema,
+        responses={200: CheckBatchResult},
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Ask whether calls may run, in the order given: each sees those before it."""
+        try:
+            asked = decode_checks(self.body(request))
+        except RequestRefused as refused:
+            raise _invalid(refused) from None
+        caller = self.caller(request)
+        verdicts = CusEnforcementService(caller).check_batch(asked)
+        return _json({"decisions": [answer_of(caller, verdict) for verdict in verdicts]})
+
+
+class StatusView(CheckerView):
+    """Where the integration stands."""
+
+    @extend_schema(operation_id="enforcement_status", responses=StatusResult)
+    def get(self, request: Request) -> HttpResponse:
+        """Limits, usage, what is held, and the verdict that a call of zero cost would get now."""
+        return _json(_available(status_of, self.caller(request)))
+
+
+class ConfigView(CheckerView):
+    """What an SDK needs to know of its integration."""
+
+    @extend_schema(
+        operation_id="enforcement_config",
+        responses={
+            200: ConfigResult,
+            304: OpenApiResponse(description="As the ETag in If-None-Match says."),
+        },
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """Status, level, limits and own prices; 304 if nothing changed."""
+        config: ConfigAnswer = _available(config_of, self.caller(request))
+        etag = f'"{config.config_version}"'
+        unchanged = etag in _tags(request.headers.get("If-None-Match", ""))
+        response = HttpResponse(status=304) if unchanged else _json(config)
+        response["ETag"] = etag
+        return response
+
+
+class NewestDecisions(pagination.CursorPagination):
+    """Pages that stay right while decisions are added."""
+
+    ordering = ("-created_at", "-id")
+    page_size = 100
+
+
+class DecisionsView(APIView):
+    """The decision log of the caller's tenant; of all tenants for operators and support."""
+
+    permission_classes = [IsTenantPerson]
+
+    @extend_schema(
+        operation_id="enforcement_decisions",
+        parameters=[DecisionFilters],
+        responses=DecisionOutput(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """Every decision but a plain `allowed`, newest first."""
+        asked = DecisionFilters(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        user = cast("CusUser", request.user)  # as IsTenantPerson made sure
+        scope = visible_to(CusEnforcementDecision.objects.all(), user)
+        pages = NewestDecisions()
+        page = pages.paginate_queryset(scope.filter(**asked.lookups()), request, self)
+        return pages.get_paginated_response(DecisionOutput(page, many=True).data)
+
+
+def _json(content: Any) -> HttpResponse:
+    return HttpResponse(msgspec.json.encode(content), content_type="application/json")
+
+
+def _invalid(refused: RequestRefused) -> ValidationError:
+    return ValidationError({refused.attr or "body": [refused.detail]})
+
+
+def _tags(header: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+
+
+def _available(read: Any, caller: Caller) -> Any:
+    """What `read` says. Raises OperationalError, which is answered by 503."""
+    try:
+        return read(caller)
+    except (DatabaseAbsent, PoolBusy) as error:
+        raise OperationalError(type(error).__name__) from error

@@ -1,0 +1,235 @@
+"""May this call run? One integration's checks: lock, read, decide, hold, commit (rulings F3 to F6).
+
+A check is two messages to the database. The first takes the integration's lock and then
+reads, in one statement, all that a decision depends on; the second sets aside what the call
+may cost, logs what is to be logged, and commits. So at every admission
+used + held + leased + estimate ≤ limit, however many callers there are.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from operator import sub
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+from psycopg import errors
+
+from enforcement import cus_decision_log as log
+from enforcement.cus_authority import known_state, remember_state
+from enforcement.cus_check_keys import Caller
+from enforcement.cus_check_requests import CheckRequest
+from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
+from enforcement.cus_precedence import Authority, Facts, decide
+from enforcement.cus_rounds import Round, Verdict
+from telemetry.cus_holds import (
+    HOLD_LIFE,
+    lock_key,
+    read_statement,
+    reading_of,
+)
+
+logger = structlog.get_logger(__name__)
+
+# From the beginning of a request (ruling F6): for the lock, for all that needs evidence, for
+# all of it. A server that answers says within the first that the lock can't be had, and gives
+# up reading after so long; one that hangs is given up on by our own clock.
+_LOCK_SECONDS = 0.2
+_READ_SECONDS = 0.195
+_EVIDENCE_SECONDS = 0.41
+_WHOLE_SECONDS = 0.43
+# A call's record may land between our reading and our hold; then we look once more.
+_ATTEMPTS = 3
+
+
+class _Contended(Exception):
+    """The integration's lock could not be had in time."""
+
+
+class _Unreadable(Exception):
+    """The server answers, but evidence could not be read in time."""
+
+
+class _Landed(Exception):
+    """A call that we were about to hold for was recorded, or held elsewhere, meanwhile."""
+
+
+class CusEnforcementService:
+    """Decides for the integration that an SDK key vouches for.
+
+    `at` stands in for the database's clock, in tests. Nothing here raises for want of a
+    database, and a verdict is there within 450 ms.
+    """
+
+    def __init__(self, caller: Caller, *, at: datetime | None = None) -> None:
+        self.caller = caller
+        self.at = at
+        self._whose = (caller.tenant_id, caller.integration_id)
+        # Of an attempt that was committed and then made again: see `_Landed`.
+        self._counted = log.counts([])
+
+    def check(self, request: CheckRequest) -> Verdict:
+        """The verdict on one call, which is held for if it may run and wants that."""
+        return self.check_batch([request])[0]
+
+    def check_batch(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+        """The verdicts on calls, each of which sees those before it; under one lock."""
+        if not self.caller.verified:
+            # Whoever made that key up is told nothing, and holds nothing.
+            return self._judge(requests, None, contended=False)
+        if self.caller.absent:
+            return self._by_last_state(requests)
+        try:
+            return self._decide_locked(requests)
+        except (_Contended, PoolBusy):
+            return self._decide_unread(requests, contended=True)
+        except DatabaseAbsent:
+            # What did not answer about evidence won't about authority.
+            return self._by_last_state(requests)
+        except (_Unreadable, psycopg.Error) as error:
+            # Any failure to read is want of evidence: the caller waits for nobody's repair. But
+            # somebody should know that a server that answers does not say what we ask.
+            logger.warning("evidence could not be read", error=type(error).__name__)
+            return self._decide_unread(requests, contended=False)
+
+    # --- With evidence --------------------------------------------------------------------------
+
+    def _decide_locked(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+        began = self.caller.began
+
+        def work(connection: DeciderConnection) -> list[Verdict]:
+            round_ = self._read(connection, requests)
+            verdicts = [round_.verdict(request) for request in requests]
+            return self._commit(connection, round_, verdicts)
+
+        for _ in range(_ATTEMPTS):
+            try:
+                return decider_pool().run(
+                    work, take_by=began + _LOCK_SECONDS, end_by=began + _EVIDENCE_SECONDS
+                )
+            except _Landed:
+                continue
+        raise DatabaseAbsent("the calls' holds keep changing")
+
+    def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
+        call_ids = [request.call_id for request in requests]
+        left = self.caller.began + _LOCK_SECONDS - time.monotonic()
+        message = read_statement(
+            connection,
+            tenant=self.caller.tenant_id,
+            integration=self.caller.integration_id,
+            call_ids=call_ids,
+            now=self.at,
+            lock=lock_key(self.caller.integration_id),
+            wait_ms=max(left * 1_000, 1),
+            read_ms=_READ_SECONDS * 1_000,
+        )
+        try:
+            rows = connection.rows(message)
+        except errors.LockNotAvailable:
+            connection.rows("ROLLBACK")
+            raise _Contended from None
+        except errors.QueryCanceled:
+            connection.rows("ROLLBACK")
+            raise _Unreadable from None
+        if not rows:
+            connection.rows("ROLLBACK")
+            raise DatabaseAbsent("there is no such integration")
+        reading = reading_of(rows[0], call_ids)
+        known = remember_state(self.caller.integration_id, reading.integration)
+        return Round(self.caller.tenant_id, known, reading)
+
+    def _commit(
+        self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]
+    ) -> list[Verdict]:
+        """Hold, log and commit in one message. Refusals stand even if it fails (ruling F9)."""
+        # In the order of their key, as ingest deletes them.
+        changes = sorted(round_.changes.items())
+        statements = [change.statement for _, change in changes]
+        values: list[Any] = []
+        for call_id, change in changes:
+            values += [*self._whose, call_id, *change.amounts, round_.reading.now, HOLD_LIFE]
+        logging, logged = self._logging(verdicts)
+        try:
+            found = connection.all_rows(
+                "; ".join([*statements, *logging, "COMMIT"]), [*values, *logged]
+            )
+        except psycopg.Error:
+            if changes or any(verdict.decision.admits for verdict in verdicts):
+                raise
+            return verdicts
+        ends = {
+            call_id: rows[0][0] if rows else None
+            for (call_id, _), rows in zip(changes, found, strict=False)
+        }
+        if None in ends.values():
+            self._counted = _counts(verdicts)
+            raise _Landed
+        return [
+            verdict._replace(hold_expires_at=ends.get(verdict.facts.call_id))
+            for verdict in verdicts
+        ]
+
+    def _logging(self, verdicts: Sequence[Verdict]) -> tuple[list[str], list[Any]]:
+        """The statements that append and count decisions, and their values."""
+        statements: list[str] = []
+        values: list[Any] = []
+        notable = [
+            log.entry(*self._whose, verdict.facts, verdict.decision)
+            for verdict in verdicts
+            if not verdict.decision.is_plain
+        ]
+        if notable:
+            statements.append(log.EXECUTE_APPEND)
+            values.append(log.encoded(notable))
+        statements.append(log.EXECUTE_COUNT)
+        values += [*self._whose, *map(sub, _counts(verdicts), self._counted)]
+        return statements, values
+
+    # --- Without --------------------------------------------------------------------------------
+
+    def _decide_unread(self, requests: Sequence[CheckRequest], *, contended: bool) -> list[Verdict]:
+        """Verdicts by authority alone: fresh if the database gives it, else as last known."""
+
+        def work(connection: DeciderConnection) -> list[Verdict]:
+            ((_, row),) = connection.rows("EXECUTE cus_read_authority(%s, %s)", self._whose)
+            known = remember_state(self.caller.integration_id, msgspec.json.decode(row))
+            verdicts = self._judge(requests, known.authority, contended=contended)
+            statements, values = self._logging(verdicts)
+            connection.rows("; ".join(statements), values)
+            return verdicts
+
+        end_by = self.caller.began + _WHOLE_SECONDS
+        try:
+            return decider_pool().run(work, take_by=end_by, end_by=end_by)
+        except (DatabaseAbsent, PoolBusy, psycopg.Error):
+            return self._by_last_state(requests, contended=contended)
+
+    def _by_last_state(
+        self, requests: Sequence[CheckRequest], *, contended: bool = False
+    ) -> list[Verdict]:
+        """Verdicts by what this process last saw. The log gets them with the calls' records."""
+        last = known_state(self.caller.integration_id)
+        return self._judge(requests, last.authority if last else None, contended=contended)
+
+    def _judge(
+        self, requests: Sequence[CheckRequest], authority: Authority | None, *, contended: bool
+    ) -> list[Verdict]:
+        verdicts = []
+        for request in requests:
+            facts = Facts(
+                call_id=request.call_id,
+                model=request.model,
+                evaluated_at=self.at or datetime.now(UTC),
+                authority=authority,
+                usage=None,
+                contended=contended,
+            )
+            verdicts.append(Verdict(decide(facts), facts))
+        return verdicts
+
+
+def _counts(verdicts: Sequence[Verdict]) -> list[int]:
+    return log.counts(verdict.decision for verdict in verdicts)

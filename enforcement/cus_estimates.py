@@ -1,0 +1,98 @@
+"""What a call may cost before it is made: a missing estimate is never 0 (ruling F3)."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusModelPricing, get_model_pricing
+from telemetry.cus_amounts import MOST, Amounts
+from telemetry.cus_pricing import CusPricer, OwnPrice, in_cents, own_prices
+
+
+class Asked(NamedTuple):
+    """What a check says of its call. None where it says nothing."""
+
+    model: str | None = None
+    tokens: int | None = None
+    cents: int | None = None
+    microcents: int | None = None
+
+
+class Estimate(NamedTuple):
+    """What is set aside for a call, and whether that rests on a price and on a token count."""
+
+    amounts: Amounts
+    priced: bool
+    tokens_known: bool
+
+
+def estimate(
+    asked: Asked, integration: Mapping[str, Any], tenant: uuid.UUID, at: datetime
+) -> Estimate:
+    """What a call may cost by what the check says, else by the most that its model can do."""
+    model = asked.model or integration["default_model"]
+    pricing = _pricing(model, integration, tenant, at)
+    most = _most_tokens(model, pricing, at)
+    tokens = asked.tokens if asked.tokens is not None else most and sum(most)
+    microcents = _microcents(asked, pricing, most)
+    cents = asked.cents
+    if cents is None:
+        cents = in_cents(microcents or 0)
+    # Named, a model must have a price: its record would count nothing else.
+    priced = microcents is not None and (model is None or pricing is not None)
+    amounts = Amounts(*(min(amount, MOST) for amount in (cents, microcents or 0, tokens or 0)))
+    return Estimate(amounts, priced, tokens is not None)
+
+
+def _microcents(
+    asked: Asked, pricing: CusModelPricing | None, most: tuple[int, int] | None
+) -> int | None:
+    if asked.microcents is not None:
+        return asked.microcents
+    if asked.cents is not None:
+        return asked.cents * MICROCENTS_PER_CENT
+    if pricing is None:
+        return None
+    if asked.tokens is not None:
+        return pricing.dearest_microcents(asked.tokens)
+    if most is None:
+        return None
+    return pricing.cost_microcents((*most, 0, 0, 0, 0, 0, 0, 0, None))
+
+
+def _most_tokens(
+    model: str | None, pricing: CusModelPricing | None, at: datetime
+) -> tuple[int, int] | None:
+    """A model's context window and maximum output; a tenant's own price does not say them."""
+    for known in (pricing, get_model_pricing(model, at) if model else None):
+        if known is not None and known.context_window:
+            # What has no output of its own (an embedding) has none to speak of.
+            return known.context_window, known.max_output or 0
+    return None
+
+
+def _pricing(
+    model: str | None, integration: Mapping[str, Any], tenant: uuid.UUID, at: datetime
+) -> CusModelPricing | None:
+    if model is None:
+        return None
+    pricer = CusPricer(
+        tenant,
+        integration["provider_type"],
+        base_url=integration["base_url"],
+        own=_own(integration["overrides"]),
+    )
+    price = pricer.price_at(model, None, at)
+    return price.pricing if price else None
+
+
+@lru_cache(maxsize=1_024)
+def _own(text: str | None) -> Sequence[OwnPrice]:
+    if not text:
+        return ()
+    rows = msgspec.json.decode(text, type=list[tuple[uuid.UUID, str, dict[str, Any], datetime]])
+    return own_prices(rows)

@@ -1,0 +1,79 @@
+"""Decisions: what was decided of a call, on which facts, by whom (ruling F9)."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from aos_sdk.cus_wire import CusEnforcementResult
+
+
+class CusEnforcementDecision(models.Model):
+    """Every decision but a plain `allowed`, with all that it depended on.
+
+    A table partitioned by month of `created_at`, made in SQL: its real key is
+    (tenant_id, created_at, id). The pure decision function, run again on `facts`, gives the
+    same verdict.
+    """
+
+    class By(models.TextChoices):
+        SERVER = "server", "Server"
+        SDK = "sdk", "SDK"
+
+    id = models.UUIDField(primary_key=True)
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    call_id = models.CharField(max_length=100)
+    result = models.CharField(
+        max_length=20, choices=[(word.value, word.value) for word in CusEnforcementResult]
+    )
+    # The code of the first reason, which decided.
+    reason = models.CharField(max_length=50)
+    # The number of the check that decided (§15.1), where that is known.
+    step = models.SmallIntegerField(null=True)
+    degraded = models.BooleanField(default=False)
+    decided_by = models.CharField(max_length=10, choices=By)
+    facts = models.JSONField()
+    reasons = models.JSONField()
+    evaluated_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT"
+    decider_privileges: ClassVar[str] = "SELECT, INSERT"
+
+    class Meta:
+        managed = False
+        db_table = "cus_enforcement_decisions"
+        verbose_name = "decision"
+
+    def __str__(self) -> str:
+        return f"{self.call_id}: {self.result}"
+
+
+class CusDecisionTotals(models.Model):
+    """How many decisions of each result an integration's checks had; plain ones are only here.
+
+    Counted in the transaction of the decision. What the database could not take while it was
+    away is counted when it comes with the call's record.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    allowed = models.BigIntegerField(db_default=0)
+    warned = models.BigIntegerField(db_default=0)
+    throttled = models.BigIntegerField(db_default=0)
+    blocked = models.BigIntegerField(db_default=0)
+    hard_blocked = models.BigIntegerField(db_default=0)
+    # Of those above, how many were made without evidence.
+    degraded = models.BigIntegerField(db_default=0)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_decision_totals"
+
+    def __str__(self) -> str:
+        return str(self.integration_id)

@@ -1,0 +1,87 @@
+"""Where an integration stands, and what its SDKs decide by: read without the lock."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from enforcement.cus_answers import AmountsAnswer, ConfigAnswer, OwnPriceAnswer, StatusAnswer
+from enforcement.cus_authority import Known, remember_state
+from enforcement.cus_check_keys import Caller
+from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, decider_pool
+from enforcement.cus_precedence import WARNING_PERCENT, Facts, Usage, decide
+from enforcement.cus_reasons import period_end
+from telemetry.cus_holds import reading_of
+
+# Nobody's call waits for these, so they may take longer than a check.
+_SECONDS = 2.0
+_READ = "EXECUTE cus_read(%s, %s, '{}', NULL)"
+_READ_AUTHORITY = "EXECUTE cus_read_authority(%s, %s)"
+
+
+def config_of(caller: Caller) -> ConfigAnswer:
+    """What an SDK needs to know. Raises DatabaseAbsent, PoolBusy."""
+    _, text = _row(caller, _READ_AUTHORITY)
+    row: Mapping[str, Any] = msgspec.json.decode(text)
+    remember_state(caller.integration_id, row)
+    prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
+    shared = {name: row[name] for name in ConfigAnswer.__struct_fields__ if name in row}
+    return ConfigAnswer(
+        **shared
+        | {
+            "tenant_id": caller.tenant_id,
+            "integration_id": caller.integration_id,
+            "warning_threshold_percent": WARNING_PERCENT,
+            "overrides": [OwnPriceAnswer(*price) for price in prices],
+        }
+    )
+
+
+def status_of(caller: Caller) -> StatusAnswer:
+    """Limits, usage, what is held and the verdict of now. Raises DatabaseAbsent, PoolBusy."""
+    reading = reading_of(_row(caller, _READ), [])
+    known = remember_state(caller.integration_id, reading.integration)
+    usage = Usage(
+        used=reading.used, held=reading.held, leased=reading.leased, admitted=reading.admitted
+    )
+    decision = decide(
+        Facts(call_id="", evaluated_at=reading.now, authority=known.authority, usage=usage)
+    )
+    return StatusAnswer(
+        tenant_id=caller.tenant_id,
+        integration_id=caller.integration_id,
+        **_limits(known),
+        used=AmountsAnswer(*reading.used),
+        held=AmountsAnswer(*reading.held),
+        leased=AmountsAnswer(*reading.leased),
+        admitted_last_minute=reading.admitted,
+        period_end=period_end(reading.now),
+        coverage_percent=known.row.get("coverage_percent"),
+        result=decision.result,
+        reasons=decision.reasons,
+        evaluated_at=reading.now,
+    )
+
+
+def _limits(known: Known) -> dict[str, Any]:
+    names = (
+        "status",
+        "enforcement_level",
+        "budget_limit_cents",
+        "budget_basis",
+        "token_limit_month",
+        "rate_limit_rpm",
+        "config_version",
+    )
+    return {name: known.row[name] for name in names}
+
+
+def _row(caller: Caller, statement: str) -> tuple[Any, ...]:
+    if caller.absent:
+        raise DatabaseAbsent("it did not answer when asked about the key")
+
+    def read(connection: DeciderConnection) -> list[tuple[Any, ...]]:
+        return connection.rows(statement, [caller.tenant_id, caller.integration_id])
+
+    end_by = caller.began + _SECONDS
+    return decider_pool().run(read, take_by=end_by, end_by=end_by)[0]

@@ -1,0 +1,165 @@
+"""What the OpenAPI document says of enforcement, and the decision log's filters and rows."""
+
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from aos_sdk import cus_wire as wire
+from enforcement.cus_models import CusEnforcementDecision
+
+_BIGGEST = 2**63 - 1
+_RESULTS = [result.value for result in wire.CusEnforcementResult]
+
+
+def _amount(**more: Any) -> serializers.IntegerField:
+    return serializers.IntegerField(min_value=0, max_value=_BIGGEST, **more)
+
+
+class CheckSchema(serializers.Serializer[object]):
+    """A call that wants to run. What is left out is estimated at the most its model can do."""
+
+    call_id = serializers.RegexField(
+        r"^[!-~]{1,100}$", help_text="Asked again, it renews its hold."
+    )
+    model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH, required=False, allow_null=True)
+    estimated_tokens = _amount(required=False, allow_null=True)
+    estimated_cost_cents = _amount(required=False, allow_null=True)
+    estimated_cost_microcents = _amount(required=False, allow_null=True)
+    reserve = serializers.BooleanField(required=False)
+
+
+class CheckBatchSchema(serializers.Serializer[object]):
+    """1 to 100 calls."""
+
+    requests = CheckSchema(many=True)
+
+
+class ReasonResult(serializers.Serializer[object]):
+    """Why. Values are cents, tokens or calls a minute, by limit_type."""
+
+    code = serializers.ChoiceField([code.value for code in wire.CusReasonCode])
+    message = serializers.CharField()
+    action = serializers.CharField()
+    limit_type = serializers.ChoiceField(["budget", "tokens", "rate"], allow_null=True)
+    limit_value = serializers.IntegerField(allow_null=True)
+    current_value = serializers.IntegerField(allow_null=True)
+    held_value = serializers.IntegerField(allow_null=True)
+    threshold_percent = serializers.IntegerField(allow_null=True)
+    retry_after_seconds = serializers.IntegerField(allow_null=True)
+
+
+class CheckResult(serializers.Serializer[object]):
+    """The verdict. Retry-After stands beside it when throttled."""
+
+    result = serializers.ChoiceField(_RESULTS)
+    call_id = serializers.CharField()
+    tenant_id = serializers.UUIDField()
+    integration_id = serializers.UUIDField()
+    reasons = ReasonResult(many=True)
+    degraded = serializers.BooleanField()
+    retry_after_seconds = serializers.IntegerField(allow_null=True)
+    hold_expires_at = serializers.DateTimeField(allow_null=True)
+    enforcement_level = serializers.CharField(allow_null=True)
+    config_version = serializers.IntegerField(allow_null=True)
+    evaluated_at = serializers.DateTimeField()
+
+
+class CheckBatchResult(serializers.Serializer[object]):
+    """The verdicts, in the order asked."""
+
+    decisions = CheckResult(many=True)
+
+
+class OwnPriceResult(serializers.Serializer[object]):
+    """A price of the tenant's own."""
+
+    id = serializers.UUIDField()
+    model = serializers.CharField()
+    prices = serializers.DictField()
+    valid_from = serializers.DateTimeField()
+
+
+class LimitsResult(serializers.Serializer[object]):
+    """What governs an integration. A limit of 0 is no limit."""
+
+    tenant_id = serializers.UUIDField()
+    integration_id = serializers.UUIDField()
+    status = serializers.CharField()
+    enforcement_level = serializers.CharField()
+    budget_limit_cents = serializers.IntegerField()
+    budget_basis = serializers.CharField()
+    token_limit_month = serializers.IntegerField()
+    rate_limit_rpm = serializers.IntegerField()
+    config_version = serializers.IntegerField()
+
+
+class ConfigResult(LimitsResult):
+    """What an SDK decides by when it can't ask."""
+
+    provider_type = serializers.CharField()
+    default_model = serializers.CharField(allow_null=True)
+    credential_state = serializers.CharField()
+    allow_unpriced = serializers.BooleanField()
+    warning_threshold_percent = serializers.IntegerField()
+    overrides = OwnPriceResult(many=True)
+
+
+class AmountsResult(serializers.Serializer[object]):
+    """Cost in both units, and tokens."""
+
+    cents = serializers.IntegerField()
+    microcents = serializers.IntegerField()
+    tokens = serializers.IntegerField()
+
+
+class StatusResult(LimitsResult):
+    """Where an integration stands this month."""
+
+    used = AmountsResult()
+    held = AmountsResult()
+    leased = AmountsResult()
+    admitted_last_minute = serializers.IntegerField()
+    period_end = serializers.DateTimeField()
+    coverage_percent = serializers.FloatField(allow_null=True)
+    result = serializers.ChoiceField(_RESULTS)
+    reasons = ReasonResult(many=True)
+    evaluated_at = serializers.DateTimeField()
+
+
+class DecisionFilters(serializers.Serializer[object]):
+    """Which decisions: those of a call, an integration, a result, received from … to …."""
+
+    call_id = serializers.RegexField(r"^[!-~]{1,100}$", required=False)
+    integration_id = serializers.UUIDField(required=False)
+    result = serializers.ChoiceField(_RESULTS, required=False)
+    # `from` is a word of Python's.
+    vars()["from"] = serializers.DateTimeField(required=False)
+    to = serializers.DateTimeField(required=False)
+
+    def lookups(self) -> dict[str, str | datetime]:
+        """The filters as Django's lookups."""
+        names = {"from": "created_at__gte", "to": "created_at__lt"}
+        return {names.get(name, name): value for name, value in self.validated_data.items()}
+
+
+class DecisionOutput(serializers.ModelSerializer[CusEnforcementDecision]):
+    """A decision of the log, with the facts it was made on."""
+
+    class Meta:
+        model = CusEnforcementDecision
+        fields = [
+            "id",
+            "tenant_id",
+            "integration_id",
+            "call_id",
+            "result",
+            "reason",
+            "step",
+            "degraded",
+            "decided_by",
+            "reasons",
+            "facts",
+            "evaluated_at",
+            "created_at",
+        ]

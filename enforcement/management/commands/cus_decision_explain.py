@@ -1,0 +1,48 @@
+"""`manage.py cus_decision_explain CALL_ID`: why a call was let in, warned of or refused."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from enforcement.cus_explain import Explanation, explain
+from enforcement.cus_models import CusEnforcementDecision
+from telemetry.cus_command_line import tenant_id_of
+
+
+class Command(BaseCommand):
+    """Prints each decision of a call with its facts, and decides it again from them."""
+
+    help = "Say why a call was decided as it was, and what would change that."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("call_id")
+        parser.add_argument("--tenant", help="its name or id, where several use that call id")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        tenant_id = tenant_id_of(options["tenant"])
+        scope = CusEnforcementDecision.objects.filter(call_id=options["call_id"])
+        if tenant_id:
+            scope = scope.filter(tenant_id=tenant_id)
+        decisions = list(scope.order_by("created_at", "id"))
+        if not decisions:
+            raise CommandError(
+                f"No decision is logged for {options['call_id']!r}. Plain allowed calls are counted, "
+                "not logged: if it was reported, it was let in."
+            )
+        explanations = [explain(decision) for decision in decisions]
+        for explanation in explanations:
+            self._print(explanation)
+        if any(explanation.identical is False for explanation in explanations):
+            raise CommandError("A decision made again from its facts differs from the one logged.")
+
+    def _print(self, explanation: Explanation) -> None:
+        decision = explanation.decision
+        self.stdout.write(f"{decision.created_at.isoformat()}  {decision.result}")
+        self.stdout.write(f"  decided by      {decision.decided_by}, at check {explanation.step}")
+        for reason in decision.reasons:
+            self.stdout.write(f"  {reason['code']}: {reason['message']} {reason['action']}.")
+        for line in explanation.changes:
+            self.stdout.write(f"  would change it {line}")
+        for name, value in explanation.facts:
+            self.stdout.write(f"  {name:<42} {value}")
+        self.stdout.write(f"  decided again   {explanation.verdict}\n")

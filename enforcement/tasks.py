@@ -1,0 +1,35 @@
+"""What beat runs for enforcement."""
+
+import structlog
+from celery import shared_task
+from django.utils import timezone
+
+from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_sdk_decisions import take_in
+from telemetry.cus_holds import sweep
+from telemetry.cus_partitions import make_partitions
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def cus_sweep_holds() -> None:
+    """Remove holds and leases whose life is over."""
+    holds, leases = sweep(timezone.now())
+    if holds or leases:
+        log.info("swept", holds=holds, leases=leases)
+
+
+@shared_task
+def cus_take_in_decisions() -> None:
+    """Append the decisions that SDKs took, which came with their calls' records."""
+    taken = take_in()
+    if taken:
+        log.info("decisions of SDKs taken in", decisions=taken)
+
+
+@shared_task
+def cus_make_decision_partitions() -> None:
+    """Keep the partitions of the decision log three months ahead."""
+    for month in make_partitions(timezone.now(), table=CusEnforcementDecision._meta.db_table):
+        log.info("partition of decisions made", month=str(month))

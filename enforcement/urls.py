@@ -1,0 +1,19 @@
+"""Routes of enforcement, below /api/v1/cus/enforcement/."""
+
+from django.urls import path
+
+from enforcement.cus_enforcement_api import (
+    CheckBatchView,
+    CheckView,
+    ConfigView,
+    DecisionsView,
+    StatusView,
+)
+
+urlpatterns = [
+    path("check", CheckView.as_view(), name="cus-enforcement-check"),
+    path("batch", CheckBatchView.as_view(), name="cus-enforcement-batch"),
+    path("status", StatusView.as_view(), name="cus-enforcement-status"),
+    path("config", ConfigView.as_view(), name="cus-enforcement-config"),
+    path("decisions", DecisionsView.as_view(), name="cus-enforcement-decisions"),
+]

@@ -1,0 +1,273 @@
+"""Holds and leases beside the evidence that settles them: what a check reads and sets aside.
+
+The statements are prepared on the enforcement pool's connections and run there by name, so
+that a check is two messages: lock and read, then hold and commit. All that a decision needs
+is read by one statement, after the lock was had (ruling F5): what a statement sees was
+committed before it began.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from django.db import connection as app_connection
+
+from telemetry.cus_amounts import MOST, Amounts
+
+# A hold ends this long after its last renewal (ruling F5).
+HOLD_LIFE = timedelta(minutes=15)
+_SWEPT_AT_ONCE = 1_000
+
+
+class OwnHold(NamedTuple):
+    """A live hold of a call that is asked about. `recent`: taken within the last minute."""
+
+    amounts: Amounts
+    recent: bool
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What one statement saw of an integration: its row, and its month's evidence.
+
+    `held` and `admitted` leave out the calls that are asked about; those are in `own`, or,
+    where another integration of the tenant holds them, in `taken_elsewhere`.
+    """
+
+    now: datetime
+    integration: Mapping[str, Any]
+    used: Amounts
+    held: Amounts
+    leased: Amounts
+    admitted: int
+    recorded: frozenset[str]
+    own: Mapping[str, OwnHold]
+    taken_elsewhere: frozenset[str]
+
+
+def _sum(expression: str) -> str:
+    return f"least(coalesce(sum({expression}), 0), {MOST})::bigint"
+
+
+def _lives(table: str) -> str:
+    # In a form that no index helps with: the one on `expires_at` has every tenant's.
+    return f"{table}.expires_at - (SELECT now FROM moment) > interval '0'"  # noqa: S608
+
+
+_AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in ("cents", "microcents", "tokens"))
+_MINUTE = "interval '60 seconds'"
+
+# What decisions read of an integration; its tenant's own prices too, which estimates need.
+_AUTHORITY = """
+    jsonb_build_object(
+        'status', integration.status, 'credential_state', integration.credential_state,
+        'enforcement_level', integration.enforcement_level,
+        'budget_limit_cents', integration.budget_limit_cents,
+        'budget_basis', integration.budget_basis,
+        'token_limit_month', integration.token_limit_month,
+        'rate_limit_rpm', integration.rate_limit_rpm,
+        'allow_unpriced', integration.allow_unpriced,
+        'config_version', integration.config_version,
+        'coverage_percent', integration.coverage_percent,
+        'deleted', integration.deleted_at IS NOT NULL OR tenant.closed_at IS NOT NULL,
+        'provider_type', integration.provider_type,
+        'default_model', integration.default_model,
+        'base_url', integration.config->>'base_url',
+        'overrides', (SELECT jsonb_agg(jsonb_build_array(id, model, prices, valid_from)
+            ORDER BY valid_from DESC)::text
+            FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
+    )::text
+"""
+# By its id alone: planned over a few rows, the tenant's index would look as good.
+_INTEGRATION = "integration AS MATERIALIZED (SELECT * FROM cus_integrations WHERE id = $2)"
+_FROM = "integration JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id"
+
+# The month and the minute are those of the server's clock when the lock was had (ruling E3).
+# A caller may name another moment: that is how tests reach the next month.
+_READ = f"""
+PREPARE cus_read (uuid, uuid, text[], timestamptz) AS
+WITH moment AS MATERIALIZED (SELECT coalesce($4, clock_timestamp()) AS now), {_INTEGRATION}
+SELECT moment.now, {_AUTHORITY},
+    totals.cents, totals.microcents, totals.tokens,
+    held.cents, held.microcents, held.tokens,
+    leased.cents, leased.microcents, leased.tokens,
+    held.recent + leased.recent + CASE WHEN integration.rate_limit_rpm > 0 THEN (
+        SELECT count(*) FROM (
+            SELECT 1 FROM cus_llm_usage AS usage
+            WHERE usage.tenant_id = $1 AND usage.integration_id = $2
+                AND usage.created_at > (SELECT now - {_MINUTE} FROM moment)
+                AND usage.policy_result <> 'blocked'
+                AND CASE WHEN usage.admitted_at IS NULL
+                    THEN usage.created_at - usage.occurred_at <= {_MINUTE}
+                    ELSE usage.admitted_at > (SELECT now - {_MINUTE} FROM moment) END
+            ORDER BY usage.created_at DESC LIMIT integration.rate_limit_rpm::bigint + 1
+        ) AS admissions
+    ) ELSE 0 END,
+    ARRAY(SELECT call_id FROM unnest($3) AS asked(call_id) WHERE EXISTS (
+        SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1 AND ledger.call_hash
+            = encode(substr(sha256(convert_to(asked.call_id, 'UTF8')), 1, 16), 'hex')::uuid)),
+    (SELECT jsonb_object_agg(call_id, jsonb_build_array(cents, microcents, tokens,
+            taken_at > (SELECT now - {_MINUTE} FROM moment), hold.integration_id = $2))::text
+        FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
+            AND hold.call_id = ANY ($3) AND {_lives("hold")})
+FROM moment, {_FROM}, LATERAL (
+    SELECT {_sum("cost_cents")} AS cents,
+        greatest({_sum("cost_microcents::numeric + correction_microcents")}, 0) AS microcents,
+        {_sum("tokens_in::numeric + tokens_out")} AS tokens
+    FROM cus_period_totals AS total WHERE total.tenant_id = $1 AND total.integration_id = $2
+        AND total.period = (SELECT date_trunc('month', now AT TIME ZONE 'UTC')::date FROM moment)
+) AS totals, LATERAL (
+    SELECT {_AMOUNTS}, count(*) FILTER (WHERE taken_at > (SELECT now - {_MINUTE} FROM moment))
+        AS recent
+    FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2
+        AND {_lives("hold")} AND hold.call_id <> ALL ($3)
+) AS held, LATERAL (
+    SELECT {_AMOUNTS}, coalesce(sum(calls) FILTER (
+            WHERE taken_at > (SELECT now - {_MINUTE} FROM moment)), 0)::bigint AS recent
+    FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
+        AND lease.integration_id = $2 AND {_lives("lease")}
+) AS leased
+WHERE integration.tenant_id = $1 AND integration.id = $2
+"""  # noqa: S608  (the names are this module's own)
+
+_READ_AUTHORITY = f"""
+PREPARE cus_read_authority (uuid, uuid) AS
+WITH {_INTEGRATION}
+SELECT now(), {_AUTHORITY} FROM {_FROM}
+WHERE integration.tenant_id = $1 AND integration.id = $2
+"""  # noqa: S608
+
+# Asked for again, a live hold keeps the larger amounts and when it was taken; one whose life
+# is over begins anew. No row comes back for a call that was recorded meanwhile or that
+# another integration holds.
+_TAKE = """
+PREPARE cus_take_hold (uuid, uuid, text, bigint, bigint, bigint, timestamptz, interval) AS
+INSERT INTO cus_enforcement_holds AS hold
+    (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
+SELECT $1, $2, $3, $4, $5, $6, $7, $7 + $8 WHERE NOT EXISTS (
+    SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1 AND ledger.call_hash
+        = encode(substr(sha256(convert_to($3, 'UTF8')), 1, 16), 'hex')::uuid)
+ON CONFLICT (tenant_id, call_id) DO UPDATE SET integration_id = excluded.integration_id,
+    cents = CASE WHEN hold.expires_at > $7 THEN greatest(hold.cents, excluded.cents)
+        ELSE excluded.cents END,
+    microcents = CASE WHEN hold.expires_at > $7
+        THEN greatest(hold.microcents, excluded.microcents) ELSE excluded.microcents END,
+    tokens = CASE WHEN hold.expires_at > $7 THEN greatest(hold.tokens, excluded.tokens)
+        ELSE excluded.tokens END,
+    taken_at = CASE WHEN hold.expires_at > $7 THEN hold.taken_at ELSE excluded.taken_at END,
+    expires_at = excluded.expires_at
+WHERE hold.integration_id = excluded.integration_id OR hold.expires_at <= $7
+RETURNING hold.expires_at
+"""
+# A hold that was there when we read: if its call has landed meanwhile it must not come back.
+_RENEW = """
+PREPARE cus_renew_hold (uuid, uuid, text, bigint, bigint, bigint, timestamptz, interval) AS
+UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $4),
+    microcents = greatest(microcents, $5), tokens = greatest(tokens, $6), expires_at = $7 + $8
+WHERE tenant_id = $1 AND integration_id = $2 AND call_id = $3
+RETURNING hold.expires_at
+"""
+
+PREPARED = (_READ, _READ_AUTHORITY, _TAKE, _RENEW)
+
+
+class HoldChange(NamedTuple):
+    """A hold to be taken, or one that is there to be renewed."""
+
+    amounts: Amounts
+    renews: bool
+
+    @property
+    def statement(self) -> str:
+        """What does it: tenant, integration, call id, amounts, now and the hold's life follow."""
+        name = "cus_renew_hold" if self.renews else "cus_take_hold"
+        return f"EXECUTE {name}(%s, %s, %s, %s, %s, %s, %s, %s)"
+
+
+# Only the integration's own checks take it, so it makes nobody wait who does not check.
+# `lock_timeout` ends with the lock: what fails with it has waited for that and nothing else.
+LOCK_AND_READ = """
+BEGIN; SET LOCAL lock_timeout = {wait_ms}; SELECT pg_advisory_xact_lock({lock});
+SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {read_ms}; EXECUTE cus_read({tenant}, {integration}, {call_ids}, {now});
+"""
+
+
+def lock_key(integration_id: uuid.UUID) -> int:
+    """The number of an integration's advisory lock: 63 bits of its id."""
+    # Two integrations that share a number would only wait for each other.
+    return int.from_bytes(integration_id.bytes[8:]) >> 1
+
+
+def read_statement(connection: Any, **values: Any) -> str:
+    """`LOCK_AND_READ` with its values, to be sent as one message."""
+    names = ("lock", "wait_ms", "read_ms")
+    text = LOCK_AND_READ.format(
+        **{name: f"%({name})s" for name in ("tenant", "integration", "call_ids", "now")},
+        **{name: int(values.pop(name)) for name in names},
+    )
+    return str(connection.cursor().mogrify(text, values))
+
+
+def reading_of(row: tuple[Any, ...], call_ids: Iterable[str]) -> Reading:
+    """What a row of `cus_read` says."""
+    now, integration, *numbers, recorded, own = row
+    holds = msgspec.json.decode(own) if own else {}
+    return Reading(
+        now=now,
+        integration=msgspec.json.decode(integration),
+        used=Amounts(*numbers[0:3]),
+        held=Amounts(*numbers[3:6]),
+        leased=Amounts(*numbers[6:9]),
+        admitted=numbers[9],
+        recorded=frozenset(recorded),
+        own={
+            call_id: OwnHold(Amounts(*amounts), recent)
+            for call_id, (*amounts, recent, ours) in holds.items()
+            if ours
+        },
+        taken_elsewhere=frozenset(
+            name for name in call_ids if name in holds and not holds[name][4]
+        ),
+    )
+
+
+_SWEEP_HOLDS = """
+WITH over AS (
+    SELECT tenant_id, call_id FROM cus_enforcement_holds AS hold
+    WHERE expires_at <= %(now)s OR EXISTS (
+        SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = hold.tenant_id
+            AND ledger.call_hash = encode(substr(sha256(convert_to(hold.call_id, 'UTF8')), 1, 16),
+                'hex')::uuid)
+    ORDER BY tenant_id, call_id LIMIT %(most)s FOR UPDATE OF hold SKIP LOCKED
+)
+DELETE FROM cus_enforcement_holds AS hold USING over
+WHERE hold.tenant_id = over.tenant_id AND hold.call_id = over.call_id
+"""
+_SWEEP_LEASES = """
+WITH over AS (
+    SELECT tenant_id, id FROM cus_enforcement_leases WHERE expires_at <= %(now)s
+    ORDER BY tenant_id, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+)
+DELETE FROM cus_enforcement_leases AS lease USING over
+WHERE lease.tenant_id = over.tenant_id AND lease.id = over.id
+"""
+
+
+def sweep(now: datetime) -> tuple[int, int]:
+    """Remove the holds and leases whose life is over; says how many of each.
+
+    They count for nothing from that moment on, swept or not. A hold that was taken while its
+    call was being stored is removed too: nothing would settle it.
+    """
+    return _sweep(_SWEEP_HOLDS, now), _sweep(_SWEEP_LEASES, now)
+
+
+def _sweep(statement: str, now: datetime) -> int:
+    swept: int = 0
+    with app_connection.cursor() as cursor:
+        while True:
+            cursor.execute(statement, {"now": now, "most": _SWEPT_AT_ONCE})
+            swept += cursor.rowcount
+            if cursor.rowcount < _SWEPT_AT_ONCE:
+                return swept

@@ -1,0 +1,116 @@
+"""Enforcement decides by evidence and authority, never by analytics (§15.5, rulings E5, E8)."""
+
+import re
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.db import connections
+
+from enforcement.cus_decider import DeciderConnection, decider_pool
+from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
+from integrations.cus_models import CusIntegration
+from telemetry import cus_analytics_models
+from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
+from tests.conftest import _superuser
+from tests.cus_factories import SdkClient
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _analytics() -> set[str]:
+    return {
+        model._meta.db_table
+        for model in apps.get_app_config("telemetry").get_models()
+        if model.__module__ == cus_analytics_models.__name__
+    }
+
+
+def _as_decider(work: Any) -> Any:
+    until = time.monotonic() + 5
+    return decider_pool().run(work, take_by=until, end_by=until)
+
+
+def test_there_are_analytics_to_keep_out() -> None:
+    assert "cus_usage_daily" in _analytics()
+
+
+def test_no_statement_of_a_check_names_an_analytics_table(
+    sdk: SdkClient, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    execute = psycopg.ClientCursor.execute
+
+    def listening(cursor: Any, statement: Any, *values: Any, **options: Any) -> Any:
+        sent.append(str(statement))
+        return execute(cursor, statement, *values, **options)
+
+    monkeypatch.setattr(psycopg.ClientCursor, "execute", listening)
+    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1, rate_limit_rpm=5)
+    sdk.check()
+    assert sdk.check().json()["result"] == "blocked"
+    sdk.client.get("/api/v1/cus/enforcement/status")
+
+    text = " ".join([*sent, *HOLDS_PREPARED, *LOG_PREPARED])
+    executed = set(re.findall(r"EXECUTE (\w+)", " ".join(sent)))
+    assert executed >= {"cus_read", "cus_take_hold", "cus_append", "cus_count"}
+    assert executed <= set(re.findall(r"PREPARE (\w+)", text))
+    for table in _analytics():
+        assert table not in text
+
+
+def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: None) -> None:
+    assert _as_decider(lambda one: one.rows("SELECT current_user")) == [("cus_decider",)]
+    for table in (*_analytics(), "cus_credentials", "cus_users"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            _as_decider(lambda one, name=table: one.rows(f"SELECT 1 FROM {name} LIMIT 1"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE cus_llm_usage SET cost_cents = 0",
+        "INSERT INTO cus_call_ledger DEFAULT VALUES",
+        "UPDATE cus_period_totals SET cost_cents = 0",
+        "UPDATE cus_integrations SET budget_limit_cents = 0",
+        "DELETE FROM cus_enforcement_decisions",
+        "UPDATE cus_enforcement_decisions SET result = 'allowed'",
+        "SELECT last_used_at FROM cus_sdk_keys",
+    ],
+)
+def test_the_decider_changes_nothing_but_holds_leases_and_its_own_log(statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        _as_decider(lambda one: one.rows(statement))
+
+
+def test_a_check_is_two_messages_to_the_database(
+    sdk: SdkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk.check()  # the key is known from here on
+    sent: list[str] = []
+    rows = DeciderConnection.all_rows
+
+    def listening(self: DeciderConnection, statement: str, values: Any = None) -> Any:
+        sent.append(statement)
+        return rows(self, statement, values)
+
+    monkeypatch.setattr(DeciderConnection, "all_rows", listening)
+    sdk.check()
+
+    assert len(sent) == 2
+    assert sent[0].index("pg_advisory_xact_lock") < sent[0].index("EXECUTE cus_read")
+
+
+def test_the_decision_log_is_append_only_month_by_month(integration: CusIntegration) -> None:
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as connection:
+        tables = connection.execute(
+            "SELECT 'cus_enforcement_decisions' UNION ALL SELECT inhrelid::regclass::text"
+            " FROM pg_inherits WHERE inhparent = 'cus_enforcement_decisions'::regclass"
+        ).fetchall()
+        assert len(tables) == 1 + 5
+        for (table,) in tables:
+            for change in ("DELETE FROM {}", "UPDATE {} SET call_id = ''", "TRUNCATE {}"):
+                with pytest.raises(psycopg.Error, match="is evidence"):
+                    connection.execute(change.format(table).encode())

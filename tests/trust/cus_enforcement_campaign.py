@@ -1,0 +1,145 @@
+"""`make trust-enforcement`: the whole of the enforcement campaigns, on servers of its own.
+
+`python -m tests.trust.cus_enforcement_campaign [--scale 0.1] [--only races …]`. The exit code
+is 0 if nothing was found, 1 if something was.
+"""
+
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from telemetry.cus_holds import lock_key
+from tests.trust.cus_check_races import CheckRaces, ask, integration_of
+from tests.trust.cus_ingest_campaign import Context, Report, main
+from tests.trust.cus_real_product import RealProduct
+
+_IN_TIME = 0.45
+# A request and its answer on a machine where all is at work at once; said in the report.
+_MACHINE_SECONDS = 0.15
+_TABLES = (
+    "cus_period_totals",
+    "cus_enforcement_holds",
+    "cus_enforcement_leases",
+    "cus_integrations",
+)
+
+
+def races(context: Context) -> Report:
+    """1,000 races of 100 callers for room of 10, some of them killed in mid-request."""
+    key = context.product.make_keys()[0][0]
+    number = context.of(1_000, 5)
+    tally = CheckRaces(context.product, key, "race", callers=100).run(
+        number, lambda done: context.say(f"{done:,} races")
+    )
+    told = ", ".join(f"{count:,} {answer}" for answer, count in tally.answers.most_common())
+    return Report(f"{tally.races:,} races of 100 for 10: {told}", tally.findings)
+
+
+def outages(context: Context) -> Report:
+    """Each way in which PostgreSQL can be away: what is told, and after how long."""
+    product = context.product
+    key = product.make_keys()[0][0]
+    found: list[str] = []
+    slowest: Counter[str] = Counter()
+    door = product.door(0, key)
+    rounds = context.of(50, 2)
+    for turn in range(rounds):
+        for name, wanted, trouble in _troubles(product, key):
+            if (before := ask(door, f"{name}-{turn}-before")[0]) != "allowed":
+                found.append(f"before {name}: {before}")
+            with trouble:
+                for number in range(3):
+                    told, seconds = ask(door, f"{name}-{turn}-{number}")
+                    slowest[name] = max(slowest[name], int(seconds * 1_000))
+                    if told != wanted:
+                        found.append(f"{name}: told {told}, not {wanted}")
+                    if seconds > _IN_TIME + _MACHINE_SECONDS:
+                        found.append(f"{name}: answered after {seconds:.3f} s")
+        context.say(f"{turn + 1} of {rounds} rounds")
+    door.close()
+    times = ", ".join(f"{name} {most} ms" for name, most in slowest.items())
+    return Report(f"{rounds} rounds; slowest answers: {times}", found)
+
+
+def restarts(context: Context) -> Report:
+    """PostgreSQL killed and restarted under load: all answered, and the cap holds."""
+    product = context.product
+    key = product.make_keys()[0][0]
+    limit = 500
+    with product.connect() as connection:
+        connection.execute(
+            "UPDATE cus_integrations SET budget_limit_cents = %s WHERE id = %s",
+            [limit, integration_of(key)],
+        )
+    answers: list[str] = []
+    over = threading.Event()
+
+    def load(number: int) -> None:
+        door, count = product.door(number, key), 0
+        while not over.is_set():
+            answers.append(ask(door, f"load-{number}-{count}")[0])
+            count += 1
+        door.close()
+
+    callers = [threading.Thread(target=load, args=(number,)) for number in range(8)]
+    for caller in callers:
+        caller.start()
+    kills = context.of(20, 2)
+    for kill in range(kills):
+        time.sleep(0.5)
+        product.kill_database()
+        product.start_database()
+        context.say(f"{kill + 1} kills")
+    over.set()
+    for caller in callers:
+        caller.join()
+    told = Counter(answers)
+    with product.connect() as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(cents), 0) FROM cus_enforcement_holds WHERE integration_id = %s",
+            [integration_of(key)],
+        ).fetchone()
+    held = int(row[0]) if row else 0
+    yes = told["allowed"] + told["warned"]
+    found = [] if yes <= held <= limit else [f"{yes} were told yes, {held} are held, limit {limit}"]
+    known = {"allowed", "warned", "blocked", "degraded", "contention", "state_unknown"}
+    found += [f"told {answer}" for answer in set(told) - known]
+    return Report(f"{kills} kills, {len(answers):,} checks: {dict(told)}", found)
+
+
+def _troubles(
+    product: RealProduct, key: str
+) -> Iterator[tuple[str, str, AbstractContextManager[None]]]:
+    for table in _TABLES:
+        statement = f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"
+        yield f"locked {table}".replace(" ", "-"), "degraded", _open(product, statement)
+    number = lock_key(uuid.UUID(integration_of(key)))
+    yield "stuck", "contention", _open(product, f"SELECT pg_advisory_xact_lock({number})")
+    yield "hung", "degraded", product.stopped_database()
+    yield "killed", "degraded", _away(product)
+
+
+@contextmanager
+def _open(product: RealProduct, statement: str) -> Iterator[None]:
+    """A transaction that has done this and goes on."""
+    with product.connect() as connection, connection.transaction():
+        connection.execute(statement.encode())
+        yield
+
+
+@contextmanager
+def _away(product: RealProduct) -> Iterator[None]:
+    product.kill_database()
+    try:
+        yield
+    finally:
+        product.start_database()
+
+
+if __name__ == "__main__":
+    campaigns = {"races": races, "outages": outages, "restarts": restarts}
+    raise SystemExit(main(sys.argv[1:], campaigns, "trust-enforcement"))
