@@ -31,10 +31,10 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
         "object_label",
         "object_id",
         "actor_label",
-        "tenant",
+        "tenant_shown",
         "what",
     )
-    readonly_fields = ("what",)
+    readonly_fields = ("tenant_shown", "what")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # What the pages' "History" leads to.

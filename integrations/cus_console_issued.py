@@ -63,6 +63,14 @@ class CusIssuedAdmin(CusActions, CusServiceAdmin):
     def standing(self, row: Any) -> str:
         return str(self.state(row)[1])
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One button: what follows is the page that shows the secret, whichever was pressed."""
+        one = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        page: HttpResponse = super().add_view(request, form_url, one | (extra_context or {}))
+        return page
+
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponse:

@@ -28,6 +28,16 @@ class CusHealthTransitionAdmin(CusExport, CusReadOnlyAdmin):
     list_select_related = ("integration", "tenant")
     date_hierarchy = "checked_at"
     paginator = BoundedPaginator
+    fields = (
+        "integration",
+        "tenant_shown",
+        "checked_at",
+        "change",
+        "verdict",
+        "message",
+        "latency_ms",
+    )
+    readonly_fields = ("tenant_shown", "change")
 
     @display(description="Health", ordering="health_to", label=_LABELS)
     def health(self, transition: CusHealthTransition) -> tuple[str, str]:

@@ -72,7 +72,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         "coverage_percent",
         "created_at",
         "updated_at",
-        "created_by",
+        "created_by_shown",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CusIntegration]:
@@ -127,10 +127,6 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     def budget_shown(self, integration: CusIntegration) -> str:
         limit = integration.budget_limit_cents
         return f"${limit // 100:,}.{limit % 100:02d}" if limit else "No limit"
-
-    @display(description="Tenant")
-    def tenant_shown(self, integration: CusIntegration) -> str:
-        return str(integration.tenant)
 
     @display(description="Configuration")
     def config_shown(self, integration: CusIntegration) -> str:
@@ -214,7 +210,7 @@ _STATE = (
             )
         },
     ),
-    ("Record", {"fields": ("created_at", "updated_at", "created_by")}),
+    ("Record", {"fields": ("created_at", "updated_at", "created_by_shown")}),
 )
 
 

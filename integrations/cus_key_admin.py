@@ -53,10 +53,10 @@ class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
     ordering = ("-created_at", "-id")
     readonly_fields = (
         "key",
-        "tenant",
+        "tenant_shown",
         "standing",
         "created_at",
-        "created_by",
+        "created_by_shown",
         "revoked_at",
         "last_used_at",
     )

@@ -31,12 +31,12 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         "email",
         "role",
         "belongs_to",
-        "is_active",
+        "active",
         "has_second_factor",
         "last_login",
         "date_joined",
     )
-    readonly_fields = ("role", "belongs_to", "has_second_factor")
+    readonly_fields = ("role", "belongs_to", "active", "has_second_factor")
     list_select_related = ("membership__tenant",)
     actions_detail = (
         "make_support",
@@ -80,6 +80,11 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     def belongs_to(self, person: CusUser) -> str:
         membership = getattr(person, "membership", None)
         return str(membership.tenant) if membership else ""
+
+    @display(description="Active", boolean=True)
+    def active(self, person: CusUser) -> bool:
+        # Without what Django's own field advises: there is no box here to unselect.
+        return person.is_active
 
     @display(description="Second factor", boolean=True)
     def has_second_factor(self, person: CusUser) -> bool:

@@ -23,7 +23,16 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     search_fields = ("model",)
     list_select_related = ("tenant",)
     form = PriceOverrideForm
-    fields = ("tenant", "model", "prices", "valid_from", "note", "created_at", "created_by")
+    fields = (
+        "tenant_shown",
+        "model",
+        "prices",
+        "valid_from",
+        "note",
+        "created_at",
+        "created_by_shown",
+    )
+    readonly_fields = ("tenant_shown", "created_at", "created_by_shown")
     actions_detail = ("history",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
