@@ -12,6 +12,8 @@ _GROUPS = (
         "Governance",
         (
             ("Integrations", "hub", "integrations_cusintegration"),
+            ("SDK keys", "key", "integrations_cussdkkey"),
+            ("Health history", "monitor_heart", "integrations_cushealthtransition"),
             ("Price overrides", "sell", "integrations_cuspriceoverride"),
         ),
     ),

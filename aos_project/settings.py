@@ -408,6 +408,10 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 55},
     },
+    "cus-clear-sessions": {
+        "task": "integrations.tasks.cus_clear_sessions",
+        "schedule": crontab(hour="3", minute="41"),
+    },
 }
 # Health checks wait for other people's servers: a worker of their own, or rollups would too.
 CELERY_TASK_ROUTES = {"integrations.tasks.cus_check_health": {"queue": "cus_health"}}

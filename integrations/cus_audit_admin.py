@@ -6,7 +6,7 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console import TRAIL_READERS, BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_console_export import CusExport
 
 _NOTHING: tuple[object, ...] = (None, "", {}, 0)
@@ -16,8 +16,7 @@ _NOTHING: tuple[object, ...] = (None, "", {}, 0)
 class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
     """The audit trail of the viewer's tenant, newest first; of everything for operators."""
 
-    # Support reads usage, decisions and health (ruling C9): this is neither.
-    viewers = ("operator", "admin", "member")
+    viewers = TRAIL_READERS
     list_display = ("moment", "action", "object_label", "object_type", "actor_label", "what")
     list_filter = ("object_type",)
     search_fields = ("action", "object_label", "actor_label", "object_id__exact")
@@ -32,10 +31,10 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
         "object_label",
         "object_id",
         "actor_label",
-        "tenant",
+        "tenant_shown",
         "what",
     )
-    readonly_fields = ("what",)
+    readonly_fields = ("tenant_shown", "what")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # What the pages' "History" leads to.

@@ -1,6 +1,7 @@
 """Buttons that change something: asked about on a page of their own, done by POST alone."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +13,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
 
+from integrations.cus_console import TRAIL_READERS
 from integrations.cus_errors import CusError
 from integrations.cus_permissions import role_of
 
@@ -27,6 +30,8 @@ class Question:
     button: str
     done: str
     is_dangerous: bool = False
+    # Whether it is done in one transaction: not what waits for somebody else's server.
+    is_atomic: bool = True
 
 
 class CusActions:
@@ -41,7 +46,7 @@ class CusActions:
         question: Question,
         do: Callable[[Any], object],
     ) -> HttpResponse:
-        """Ask; on POST do it to the row, and say what came of it.
+        """Ask; on POST do it to the row, and say what came of it: `do`'s own text, if it has one.
 
         A link that somebody sends, or a picture in a mail, asks and changes nothing.
         """
@@ -59,20 +64,30 @@ class CusActions:
         if request.method != "POST":
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         try:
-            with transaction.atomic():
-                do(row)
+            with transaction.atomic() if question.is_atomic else nullcontext():
+                said = do(row)
         except CusError as refusal:
             messages.error(request, refusal.detail)
         except ValidationError as refusal:
             messages.error(request, " ".join(refusal.messages))
         else:
-            messages.success(request, question.done)
+            messages.success(request, said if isinstance(said, str) else question.done)
         back: HttpResponse = self._back(request, row)
         return back
 
     def has_act_permission(self: Any, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whether the person may press the page's buttons."""
         return bool(self.has_change_permission(request))
+
+    def is_offered(self, button: str, row: Any) -> bool:
+        """Whether the row's page shows the button: not one for what is so already."""
+        return True
+
+    def get_actions_detail(self: Any, request: HttpRequest, object_id: Any) -> list[UnfoldAction]:
+        """The buttons that the person may press and that would change something."""
+        allowed = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        row = self.get_object(request, object_id)
+        return [button for button in allowed if row and self.is_offered(button.path, row)]
 
     @action(description="History", icon="history", permissions=["trail"])
     def history(self: Any, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -82,7 +97,7 @@ class CusActions:
 
     def has_trail_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Whether the person may read the audit trail, whose page it is that this leads to."""
-        return role_of(request.user) in ("operator", "admin", "member")
+        return role_of(request.user) in TRAIL_READERS
 
     def _ask(self: Any, request: HttpRequest, row: Model, question: Question) -> HttpResponse:
         context = {

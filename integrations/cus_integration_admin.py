@@ -10,7 +10,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_console_actions import CusActions, Question
+from integrations.cus_console_actions import Question
 from integrations.cus_console_export import CusExport
 from integrations.cus_console_forms import CusServiceAdmin
 from integrations.cus_health_admin import CusHealthTestButton
@@ -35,7 +35,7 @@ def _shown_for(types: list[str]) -> str:
 
 
 @admin.register(CusIntegration)
-class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusServiceAdmin):
+class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     """Integrations of the viewer's tenant; of all tenants for operators and support."""
 
     form = IntegrationForm
@@ -53,7 +53,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusService
     list_select_related = ("tenant", "stored_credential")
     list_filter = ("status", "health_state", "provider_type")
     actions_row = ("enable", "disable")
-    actions_detail = ("run_health_test", "enable", "disable", "recover", "remove", "history")
+    actions_detail = ("test_now", "enable", "disable", "recover", "remove", "history")
     conditional_fields: ClassVar[dict[str, str]] = {
         **{f"config_{key}": _shown_for(types_with_config(key)) for key in CONFIG},
         **{f"secret_{key}": _shown_for(types_with_secret(key)) for key in SECRETS},
@@ -72,7 +72,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusService
         "coverage_percent",
         "created_at",
         "updated_at",
-        "created_by",
+        "created_by_shown",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CusIntegration]:
@@ -86,15 +86,24 @@ class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusService
     def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return role_of(request.user) == "operator"
 
+    def is_offered(self, button: str, row: CusIntegration) -> bool:
+        applies = {
+            "enable": row.status in ("created", "disabled"),
+            "disable": row.status != "disabled",
+            "recover": row.error_reason is not None,
+        }
+        return applies.get(button, True)
+
     def get_fieldsets(self, request: HttpRequest, obj: CusIntegration | None = None) -> Any:
         if obj is None:
             whose = ("tenant",) if role_of(request.user) == "operator" else ()
-            return [(None, {"fields": (*whose, "name", "provider_type")}), *_entered()]
+            about = (*whose, "name", "provider_type")
+            return [(None, {"fields": about}), *_entered(request)]
         if not self.has_change_permission(request, obj):
             return _read(request)
         return [
             (None, {"fields": ("name", "provider_type", "tenant_shown", "seen_version")}),
-            *_entered(("credential_shown",)),
+            *_entered(request, ("credential_shown",)),
             *_STATE,
         ]
 
@@ -119,10 +128,6 @@ class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusService
         limit = integration.budget_limit_cents
         return f"${limit // 100:,}.{limit % 100:02d}" if limit else "No limit"
 
-    @display(description="Tenant")
-    def tenant_shown(self, integration: CusIntegration) -> str:
-        return str(integration.tenant)
-
     @display(description="Configuration")
     def config_shown(self, integration: CusIntegration) -> str:
         return ", ".join(f"{key} {value}" for key, value in sorted(integration.config.items()))
@@ -131,7 +136,8 @@ class CusIntegrationAdmin(CusHealthTestButton, CusActions, CusExport, CusService
     def credential_shown(self, integration: CusIntegration) -> str:
         stored = getattr(integration, "stored_credential", None)
         if stored is None:
-            return "From the server's environment, or none"
+            is_here = integration.credential_ref.startswith("db://")
+            return "None" if is_here else "In a store of the operator's"
         entered = CusAuditEntry.objects.filter(
             object_type="integration",
             object_id=str(integration.id),
@@ -204,16 +210,18 @@ _STATE = (
             )
         },
     ),
-    ("Record", {"fields": ("created_at", "updated_at", "created_by")}),
+    ("Record", {"fields": ("created_at", "updated_at", "created_by_shown")}),
 )
 
 
-def _entered(credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
+def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
     """The boxes that both adding and changing have."""
     hint = "Never shown again. Amazon takes AWS keys or an API key, Azure an API key or a token."
     if credential:
         hint += " Leave empty to keep what is stored."
     secrets = tuple(f"secret_{key}" for key in SECRETS)
+    if role_of(request.user) == "operator":
+        secrets += ("reference",)
     return (
         ("Credential", {"fields": (*credential, *secrets), "description": hint}),
         ("Configuration", {"fields": tuple(f"config_{key}" for key in CONFIG)}),

@@ -17,6 +17,7 @@ from integrations.cus_console_forms import CusServiceForm, tenant_for
 from integrations.cus_errors import IntegrationChanged, VersionMismatch
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_permissions import role_of
 from integrations.cus_provider_rules import RULES
 
 CONFIG = tuple(sorted({key for rules in RULES.values() for key in rules.keys}))
@@ -96,6 +97,14 @@ class IntegrationForm(CusServiceForm):
         decimal_places=2,
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "0.01"}),
     )
+    # For operators alone (ruling C1). Says where a credential is; it is none itself.
+    reference = forms.CharField(
+        label="Reference to another store",
+        required=False,
+        widget=UnfoldAdminTextInputWidget(
+            attrs={"placeholder": "env://CUS_CREDENTIAL_… or vault://mount/path#field"}
+        ),
+    )
     # What the person saw; a change since then is somebody else's.
     seen_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
@@ -108,11 +117,18 @@ class IntegrationForm(CusServiceForm):
         model = CusIntegration
         fields = ("tenant", "name", *LIMITS)
 
-    _fields_of: ClassVar[dict[str, str]] = {"budget_limit_cents": "budget"}
+    _fields_of: ClassVar[dict[str, str]] = {
+        "budget_limit_cents": "budget",
+        "credential_ref": "reference",
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         integration = self.instance
+        if role_of(self.request.user) != "operator":
+            del self.fields["reference"]
+        elif not self.is_new and not integration.credential_ref.startswith("db://"):
+            self.fields["reference"].help_text = f"Now {integration.credential_ref}"
         if self.is_new:
             self.initial = _NEW | {
                 name: value for name, value in self.initial.items() if name not in _NEW
@@ -125,23 +141,30 @@ class IntegrationForm(CusServiceForm):
             self.initial[f"config_{key}"] = value
 
     def call_service(self) -> CusIntegration:
+        if self.cleaned_data.get("reference") and self._given_secrets():
+            raise ValidationError({"reference": "Enter a credential or where one is, not both."})
         actor = cast("CusUser", self.request.user)
         if self.is_new:
             tenant = tenant_for(self.request, self.cleaned_data)
             return CusIntegrationService(tenant, actor=actor).create(
                 provider_type=self.cleaned_data["provider_type"],
                 credential=self._given_secrets(),
+                reference=self.cleaned_data.get("reference"),
                 **self._given_fields(),
             )
-        service = CusIntegrationService(self.instance.tenant, actor=actor)
+        return self._change(CusIntegrationService(self.instance.tenant, actor=actor))
+
+    def _change(self, service: CusIntegrationService) -> CusIntegration:
+        reference = self.cleaned_data.get("reference")
         try:
-            return service.change(
+            changed = service.change(
                 self.instance.id,
                 # No version at all is not the present one.
                 expected_version=self.cleaned_data["seen_version"] or 0,
                 credential=self._given_secrets() or None,
                 **self._given_fields(),
             )
+            return service.refer(changed, reference) if reference else changed
         except (VersionMismatch, IntegrationChanged):
             raise ValidationError(
                 "Somebody changed this integration while you had it open, so nothing of yours was "

@@ -54,13 +54,23 @@ class CusIntegrationService(CusIntegrationLifecycle):
 
     @transaction.atomic
     def create(
-        self, *, name: str, provider_type: str, credential: dict[str, str], **fields: Any
+        self,
+        *,
+        name: str,
+        provider_type: str,
+        credential: dict[str, str] | None = None,
+        reference: str | None = None,
+        **fields: Any,
     ) -> CusIntegration:
-        """A new integration, `created` and not yet serving, with its credential sealed.
+        """A new integration, `created` and not yet serving.
 
-        Raises ValidationError, by field, NameTaken and TenantClosed.
+        Its credential is sealed or, for operators, in a store that `reference` names (ruling C1).
+        Raises ValidationError, by field, NameTaken, TenantClosed, OperatorsOnly and what the
+        credential service says of the reference.
         """
         self.require_open_tenant()
+        if reference:
+            self._require_operator()
         _refuse_unknown(fields)
         integration = CusIntegration(
             tenant=self.tenant,
@@ -71,10 +81,14 @@ class CusIntegrationService(CusIntegrationLifecycle):
             **fields,
         )
         check_fields(integration)
-        check_credential(provider_type, credential)
+        if not reference:
+            check_credential(provider_type, credential or {})
         with refused_by(cus_integrations_name=NameTaken):
             integration.save(force_insert=True)
-        CusCredentialService(self.tenant).store(integration, credential)
+        if reference:
+            CusCredentialService(self.tenant).refer(integration, reference)
+        else:
+            CusCredentialService(self.tenant).store(integration, credential or {})
         integration = self.get(integration.id)
         made = differences({}, values_of(integration, _RECORDED)) | {"credential": "changed"}
         record_change("integration.created", integration, actor=self.actor, changes=made)
@@ -134,8 +148,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
 
         Raises OperatorsOnly, and what the credential service says of the reference.
         """
-        if self.actor is None or not self.actor.is_operator:
-            raise OperatorsOnly
+        self._require_operator()
         row = self.get(integration.id)
         fresh = {
             "credential_state": CusIntegration.CredentialState.UNKNOWN,
@@ -173,6 +186,10 @@ class CusIntegrationService(CusIntegrationLifecycle):
         CusCredentialService(self.tenant).destroy(integration)
         changes = {"credential": "changed"}
         record_change("integration.deleted", integration, actor=self.actor, changes=changes)
+
+    def _require_operator(self) -> None:
+        if self.actor is None or not self.actor.is_operator:
+            raise OperatorsOnly
 
 
 def raise_config_versions(tenant: CusTenant) -> None:

@@ -1,33 +1,47 @@
 """The console's page of SDK keys: issued with one look at them, listed, revoked."""
 
+from datetime import datetime
 from typing import Any, cast
 
-from django.contrib import admin, messages
-from django.db.models import ForeignKey, QuerySet
-from django.forms import ModelChoiceField, ModelForm
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils import timezone
-from unfold.decorators import display
+from django.contrib import admin
+from django.db.models import ForeignKey
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
 
-from integrations.cus_console import CusReadOnlyAdmin
-from integrations.cus_errors import CusError
+from integrations.cus_console_actions import Question
+from integrations.cus_console_export import CusExport
+from integrations.cus_console_issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
-from integrations.cus_permissions import role_of, visible_to
+from integrations.cus_permissions import visible_to
 from integrations.cus_sdk_key_service import CusSdkKeyService
 
-_STATES = {"alive": "success", "expired": "warning", "revoked": "danger"}
+
+class SdkKeyForm(CusIssuingForm):
+    """For which integration, what it is called, and when it ends."""
+
+    class Meta:
+        model = CusSdkKey
+        fields = ("integration", "label", "expires_at")
+        help_texts = {"expires_at": "Empty: it ends when somebody revokes it."}
+
+    def issue(self) -> tuple[CusSdkKey, str]:
+        cleaned = self.cleaned_data
+        actor = cast("CusUser", self.request.user)
+        service = CusSdkKeyService(cleaned["integration"], actor=actor)
+        return service.issue(label=cleaned["label"], expires_at=cleaned["expires_at"])
 
 
 @admin.register(CusSdkKey)
-class CusSdkKeyAdmin(CusReadOnlyAdmin):
+class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
     """The keys of the integrations that the viewer manages (ruling C9)."""
 
-    viewers = ("operator", "admin")
+    viewers = changers = ("operator", "admin")
+    form = SdkKeyForm
     list_display = (
         "key",
         "integration",
+        "tenant",
         "label",
         "state",
         "created_at",
@@ -35,79 +49,58 @@ class CusSdkKeyAdmin(CusReadOnlyAdmin):
         "last_used_at",
     )
     search_fields = ("label", "hint", "integration__name")
-    list_select_related = ("integration",)
-    ordering = ("-created_at",)
-    actions = ("revoke_keys",)  # type: ignore[assignment]  # None for pages that only show
+    list_select_related = ("integration", "tenant")
+    ordering = ("-created_at", "-id")
+    readonly_fields = (
+        "key",
+        "tenant_shown",
+        "standing",
+        "created_at",
+        "created_by_shown",
+        "revoked_at",
+        "last_used_at",
+    )
+    actions_row = ("revoke",)
+    actions_detail = ("revoke", "history")
 
-    def get_fields(self, request: HttpRequest, obj: CusSdkKey | None = None) -> tuple[str, ...]:
-        if obj is None:
-            return ("integration", "label", "expires_at")
-        return ("key", "integration", "label", "state", *_MOMENTS, "created_by")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return role_of(request.user) in self.viewers
+    def get_fields(self, request: HttpRequest, obj: CusSdkKey | None = None) -> list[str]:
+        asked = ["integration", "label", "expires_at"]
+        return [*asked, *self.readonly_fields] if obj else asked
 
     def formfield_for_foreignkey(
-        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **options: Any
-    ) -> "ModelChoiceField[Any] | None":
+        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
+    ) -> Any:
         if db_field.name == "integration":
-            living = CusIntegration.objects.filter(deleted_at__isnull=True)
-            options["queryset"] = visible_to(living, cast("CusUser", request.user))
-        field: ModelChoiceField[Any] | None = super().formfield_for_foreignkey(
-            db_field, request, **options
+            living = CusIntegration.objects.filter(deleted_at__isnull=True).order_by("name")
+            kwargs["queryset"] = visible_to(living, cast("CusUser", request.user))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def ends_at(self, row: CusSdkKey) -> datetime | None:
+        return row.expires_at
+
+    def use_of(self, row: CusSdkKey) -> str:
+        return (
+            f"It reports for {row.integration}. Give it to the program as CUS_INTEGRATION_KEY, and "
+            "to nobody else."
         )
-        return field
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            page: HttpResponse = super().changeform_view(request, *args, **kwargs)
-        except CusError as error:
-            self.message_user(request, error.detail, messages.ERROR)
-            return HttpResponseRedirect(reverse("admin:integrations_cussdkkey_changelist"))
-        return page
-
-    def save_model(
-        self,
-        request: HttpRequest,
-        obj: CusSdkKey,
-        form: "ModelForm[CusSdkKey]",
-        change: bool,  # noqa: FBT001  (Django's own signature)
-    ) -> None:
-        service = CusSdkKeyService(obj.integration, actor=cast("CusUser", request.user))
-        issued, text = service.issue(label=obj.label, expires_at=obj.expires_at)
-        obj.pk, obj.hint = issued.pk, issued.hint
-        # For the very next answer, and for nothing that outlives it.
-        request.issued_sdk_key = text  # type: ignore[attr-defined]
-
-    def response_add(
-        self, request: HttpRequest, obj: CusSdkKey, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        """The one page that shows the key: the answer itself, so that nothing has to keep it."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "SDK key issued",
-            "key": obj,
-            "integration": obj.integration,
-            "issued_text": request.issued_sdk_key,  # type: ignore[attr-defined]
-        }
-        return TemplateResponse(request, "integrations/cus_sdk_key_issued.html", context)
-
-    @admin.action(description="Revoke: refused everywhere within two seconds", permissions=["add"])
-    def revoke_keys(self, request: HttpRequest, keys: QuerySet[CusSdkKey]) -> None:
-        for key in keys.select_related("integration"):
-            service = CusSdkKeyService(key.integration, actor=cast("CusUser", request.user))
-            service.revoke(key.id)
-        self.message_user(request, f"{len(keys)} revoked.", messages.SUCCESS)
-
-    @display(description="Key")
+    @display(description="Key", ordering="hint")
     def key(self, key: CusSdkKey) -> str:
         return f"aosk_…{key.hint}"
 
-    @display(description="State", label=_STATES)
-    def state(self, key: CusSdkKey) -> str:
-        if key.revoked_at:
-            return "revoked"
-        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "alive"
-
-
-_MOMENTS = ("created_at", "expires_at", "last_used_at", "revoked_at")
+    @action(description="Revoke", icon="block", permissions=["act"], variant=ActionVariant.DANGER)
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Revoke the SDK key",
+            "Programs that use it are refused everywhere within two seconds. This can't be undone.",
+            "Revoke",
+            "The key is revoked.",
+            is_dangerous=True,
+        )
+        actor = cast("CusUser", request.user)
+        return self.run(
+            request,
+            object_id,
+            question,
+            lambda row: CusSdkKeyService(row.integration, actor=actor).revoke(row.id),
+        )

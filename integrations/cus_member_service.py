@@ -107,15 +107,30 @@ class CusMemberService:
         self._lock()
         membership = self.get(pk)
         self._keep_an_admin(membership)
-        self._record("member.removed", membership, membership.role, None)
         person = membership.user
-        if person:
-            CusTokenService(person, actor=self.actor).revoke_all(now=timezone.now())
-        membership.delete()
+        self._end(membership)
         if person:
             # A session holds as long as the password that it was opened with.
             person.set_unusable_password()
             person.save(update_fields=["password"])
+
+    @transaction.atomic
+    def release(self, person: CusUser) -> None:
+        """End the membership of who joins the service's own staff, and keeps their password.
+
+        For operators and the system alone: it may leave the tenant without an admin.
+        """
+        if self.actor and not self.actor.is_operator:
+            raise OperatorsOnly
+        membership = self.scope().filter(user=person).first()
+        if membership:
+            self._end(membership)
+
+    def _end(self, membership: CusMembership) -> None:
+        self._record("member.removed", membership, membership.role, None)
+        if membership.user:
+            CusTokenService(membership.user, actor=self.actor).revoke_all(now=timezone.now())
+        membership.delete()
 
     def _lock(self) -> None:
         """One change at a time: two admins who remove each other would leave nobody."""

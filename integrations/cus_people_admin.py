@@ -1,5 +1,6 @@
 """The console's page on people, for operators."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib import admin
@@ -14,7 +15,7 @@ from integrations.cus_console_actions import CusActions, Question
 from integrations.cus_console_export import CusExport
 from integrations.cus_models import CusUser
 from integrations.cus_permissions import role_of
-from integrations.cus_person_service import CusPersonService
+from integrations.cus_person_service import CusPersonService, StaffRole, staff_role
 
 
 @admin.register(CusUser)
@@ -30,14 +31,22 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         "email",
         "role",
         "belongs_to",
-        "is_active",
+        "active",
         "has_second_factor",
         "last_login",
         "date_joined",
     )
-    readonly_fields = ("role", "belongs_to", "has_second_factor")
+    readonly_fields = ("role", "belongs_to", "active", "has_second_factor")
     list_select_related = ("membership__tenant",)
-    actions_detail = ("deactivate", "reactivate", "reset_second_factor", "history")
+    actions_detail = (
+        "make_support",
+        "make_operator",
+        "revoke_role",
+        "deactivate",
+        "reactivate",
+        "reset_second_factor",
+        "history",
+    )
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # A person's row has no tenant_id: who may not see all sees none (`viewers`).
@@ -48,12 +57,22 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     def has_act_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return role_of(request.user) == "operator"
 
+    def is_offered(self, button: str, row: CusUser) -> bool:
+        applies = {
+            "make_support": staff_role(row) != "support",
+            "make_operator": staff_role(row) != "operator",
+            "revoke_role": staff_role(row) is not None,
+            "deactivate": row.is_active,
+            "reactivate": not row.is_active,
+            "reset_second_factor": bool(row.second_factor),  # type: ignore[attr-defined]  # annotated above
+        }
+        return applies.get(button, True)
+
     @display(description="Role")
     def role(self, person: CusUser) -> str:
-        if person.is_superuser:
-            return "Operator"
-        if person.is_support:
-            return "Support"
+        staff = staff_role(person)
+        if staff:
+            return staff.capitalize()
         membership = getattr(person, "membership", None)
         return membership.get_role_display() if membership else "None"
 
@@ -62,9 +81,54 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         membership = getattr(person, "membership", None)
         return str(membership.tenant) if membership else ""
 
+    @display(description="Active", boolean=True)
+    def active(self, person: CusUser) -> bool:
+        # Without what Django's own field advises: there is no box here to unselect.
+        return person.is_active
+
     @display(description="Second factor", boolean=True)
     def has_second_factor(self, person: CusUser) -> bool:
         return bool(person.second_factor)  # type: ignore[attr-defined]  # annotated above
+
+    @action(description="Make support", icon="support_agent", permissions=["act"])
+    def make_support(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Make the person support",
+            "They read usage, decisions and health of all tenants, and change nothing. Who belongs "
+            "to a tenant leaves it, and their API tokens end.",
+            "Make support",
+            "The person is support now.",
+        )
+        return self.run(request, object_id, question, _role(request, "support"))
+
+    @action(description="Make operator", icon="admin_panel_settings", permissions=["act"])
+    def make_operator(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Make the person an operator",
+            "They may do everything, for all tenants. Who belongs to a tenant leaves it, and their "
+            "API tokens end.",
+            "Make operator",
+            "The person is an operator now.",
+            is_dangerous=True,
+        )
+        return self.run(request, object_id, question, _role(request, "operator"))
+
+    @action(
+        description="Revoke role",
+        icon="remove_moderator",
+        permissions=["act"],
+        variant=ActionVariant.DANGER,
+    )
+    def revoke_role(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        question = Question(
+            "Revoke the role",
+            "They are neither operator nor support any more, and see nothing until a tenant "
+            "invites them. Their API tokens end.",
+            "Revoke it",
+            "The person has no role any more.",
+            is_dangerous=True,
+        )
+        return self.run(request, object_id, question, _role(request, None))
 
     @action(
         description="Deactivate", icon="block", permissions=["act"], variant=ActionVariant.DANGER
@@ -100,6 +164,10 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             is_dangerous=True,
         )
         return self.run(request, object_id, question, _service(request).reset_second_factor)
+
+
+def _role(request: HttpRequest, role: StaffRole | None) -> Callable[[CusUser], None]:
+    return lambda person: _service(request).change_role(person, role)
 
 
 def _service(request: HttpRequest) -> CusPersonService:

@@ -1,11 +1,14 @@
 """People, as operators look after them: let in and kept out."""
 
+from typing import Literal
+
 from django.db import transaction
 from django.utils import timezone
 
 from integrations.cus_audit import record_change
 from integrations.cus_errors import CusError, OperatorsOnly
-from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_member_service import CusMemberService
+from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_second_factor_service import CusSecondFactorService
 from integrations.cus_token_service import CusTokenService
 
@@ -14,6 +17,15 @@ class NotYourself(CusError):
     """You can't do this to yourself. Ask another operator."""
 
     code, status = "not_yourself", 409
+
+
+class LastOperator(CusError):
+    """This is the last operator, and somebody must run the service. Make another one first."""
+
+    code, status = "last_operator", 409
+
+
+StaffRole = Literal["operator", "support"]
 
 
 class CusPersonService:
@@ -25,10 +37,37 @@ class CusPersonService:
         self.actor = actor
 
     @transaction.atomic
+    def change_role(self, person: CusUser, role: StaffRole | None) -> None:
+        """Make the person an operator or support of all tenants, or (None) neither any more.
+
+        Who joins the staff leaves their tenant: an address belongs to one side alone. API tokens
+        end, for they were made with other rights. Again changes nothing. Raises NotYourself,
+        OperatorsOnly, LastOperator.
+        """
+        self._require_other(person)
+        self._keep_an_operator(person, is_leaving=role != "operator")
+        person = CusUser.objects.select_for_update(no_key=True).get(id=person.id)
+        before = staff_role(person)
+        if role == before:
+            return
+        if role:
+            self._release(person)
+        person.is_superuser, person.is_support = role == "operator", role == "support"
+        # Whoever signs in does so to the console.
+        person.is_staff = True
+        person.save(update_fields=["is_superuser", "is_support", "is_staff"])
+        CusTokenService(person, actor=self.actor).revoke_all(now=timezone.now())
+        changes = {"role": {"from": before, "to": role}}
+        record_change("person.role_changed", person, actor=self.actor, changes=changes)
+
+    @transaction.atomic
     def deactivate(self, person: CusUser) -> None:
-        """Keep the person out: no session, no token works any more. Again changes nothing."""
-        if self.actor and person.id == self.actor.id:
-            raise NotYourself
+        """Keep the person out: no session, no token works any more. Again changes nothing.
+
+        Raises NotYourself, OperatorsOnly, LastOperator.
+        """
+        self._require_other(person)
+        self._keep_an_operator(person, is_leaving=True)
         if CusUser.objects.filter(id=person.id, is_active=True).update(is_active=False):
             CusTokenService(person, actor=self.actor).revoke_all(now=timezone.now())
             self._record("person.deactivated", person)
@@ -40,11 +79,36 @@ class CusPersonService:
             self._record("person.reactivated", person)
 
     def reset_second_factor(self, person: CusUser) -> None:
-        """Make the person set up a new authenticator at the next sign-in."""
+        """Make the person set up a new authenticator at the next sign-in. Raises NotYourself."""
+        self._require_other(person)
+        CusSecondFactorService(person).remove(actor=self.actor)
+
+    def _require_other(self, person: CusUser) -> None:
         if self.actor and person.id == self.actor.id:
             raise NotYourself
-        CusSecondFactorService(person).remove(actor=self.actor)
+
+    def _keep_an_operator(self, person: CusUser, *, is_leaving: bool) -> None:
+        """One change at a time: two operators who put each other out would leave nobody."""
+        operators = CusUser.objects.filter(is_superuser=True, is_active=True)
+        locked = operators.order_by("id").select_for_update(no_key=True)
+        ids = list(locked.values_list("id", flat=True))
+        if self.actor and self.actor.id not in ids:
+            raise OperatorsOnly
+        if is_leaving and ids == [person.id]:
+            raise LastOperator
+
+    def _release(self, person: CusUser) -> None:
+        membership = CusMembership.objects.filter(user=person).select_related("tenant").first()
+        if membership:
+            CusMemberService(membership.tenant, actor=self.actor).release(person)
 
     def _record(self, action: str, person: CusUser) -> None:
         tenant = CusTenant.objects.filter(memberships__user=person).first()
         record_change(action, person, actor=self.actor, tenant=tenant)
+
+
+def staff_role(person: CusUser) -> StaffRole | None:
+    """What the person does for all tenants, whether or not they may sign in just now."""
+    if person.is_superuser:
+        return "operator"
+    return "support" if person.is_support else None

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from integrations.cus_console import CusReadOnlyAdmin
+from integrations.cus_console_actions import CusActions
 from integrations.cus_console_export import CusExport
 from integrations.cus_models import CusPriceOverride, CusTenant, CusUser
 from integrations.cus_permissions import own_tenant, role_of
@@ -15,14 +16,24 @@ from integrations.cus_price_override_service import CusPriceOverrideService
 
 
 @admin.register(CusPriceOverride)
-class CusPriceOverrideAdmin(CusExport, CusReadOnlyAdmin):
+class CusPriceOverrideAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     """Tenants' own prices. A new one is added; none is ever changed."""
 
     list_display = ("model", "tenant", "input_price", "output_price", "valid_from", "note")
     search_fields = ("model",)
     list_select_related = ("tenant",)
     form = PriceOverrideForm
-    fields = ("tenant", "model", "prices", "valid_from", "note", "created_at", "created_by")
+    fields = (
+        "tenant_shown",
+        "model",
+        "prices",
+        "valid_from",
+        "note",
+        "created_at",
+        "created_by_shown",
+    )
+    readonly_fields = ("tenant_shown", "created_at", "created_by_shown")
+    actions_detail = ("history",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return role_of(request.user) in ("operator", "admin")

@@ -49,6 +49,9 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
         may = super().has_change_permission(request, obj)
         return may and not (isinstance(obj, CusTenant) and obj.closed_at)
 
+    def is_offered(self, button: str, row: CusTenant) -> bool:
+        return button != "close" or row.closed_at is None
+
     @display(description="State", label={"open": "success", "closed": "danger"})
     def state(self, tenant: CusTenant) -> tuple[str, str]:
         return ("closed", "Closed") if tenant.closed_at else ("open", "Open")

@@ -1,28 +1,27 @@
 """The console's page on API tokens: one's own; operators see and end all."""
 
-from typing import Any, cast
+from datetime import datetime
+from typing import cast
 
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
 from integrations.cus_console import CusReadOnlyAdmin
-from integrations.cus_console_actions import CusActions, Question
-from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm
+from integrations.cus_console_actions import Question
+from integrations.cus_console_issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusUser
 from integrations.cus_permissions import role_of
 from integrations.cus_token_service import CusTokenService
 
 
-class TokenForm(CusServiceForm):
+class TokenForm(CusIssuingForm):
     """What a token is called, and when it ends."""
 
     expires_at = forms.SplitDateTimeField(
@@ -30,25 +29,21 @@ class TokenForm(CusServiceForm):
         widget=UnfoldAdminSplitDateTimeWidget,
         help_text="Within a year. Empty: in 90 days.",
     )
-    # What the page that follows shows, and nothing keeps.
-    text = ""
 
     class Meta:
         model = CusApiToken
         fields = ("name",)
 
-    def call_service(self) -> CusApiToken:
-        token, self.text = CusTokenService(cast("CusUser", self.request.user)).issue(
+    def issue(self) -> tuple[CusApiToken, str]:
+        return CusTokenService(cast("CusUser", self.request.user)).issue(
             name=self.cleaned_data["name"],
             expires_at=self.cleaned_data["expires_at"],
             now=timezone.now(),
         )
-        token.shown_once = self.text
-        return token
 
 
 @admin.register(CusApiToken)
-class CusApiTokenAdmin(CusActions, CusServiceAdmin):
+class CusApiTokenAdmin(CusIssuedAdmin):
     """API tokens, also the ended ones. None shows its secret."""
 
     changers = ("operator", "support", "admin", "member")
@@ -66,7 +61,7 @@ class CusApiTokenAdmin(CusActions, CusServiceAdmin):
         "revoked_at",
         "last_used_at",
     )
-    actions_detail = ("revoke",)
+    actions_detail = ("revoke", "history")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CusApiToken]:
         # By person, not by tenant: a colleague's tokens are not one's own.
@@ -75,12 +70,6 @@ class CusApiTokenAdmin(CusActions, CusServiceAdmin):
             return cast("QuerySet[CusApiToken]", tokens)
         return cast("QuerySet[CusApiToken]", tokens.filter(user=request.user))
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_act_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return role_of(request.user) in self.changers
-
     def get_fields(self, request: HttpRequest, obj: CusApiToken | None = None) -> list[str]:
         return ["name", *self.readonly_fields] if obj else ["name", "expires_at"]
 
@@ -88,30 +77,12 @@ class CusApiTokenAdmin(CusActions, CusServiceAdmin):
     def hint_shown(self, token: CusApiToken) -> str:
         return f"…{token.hint}"
 
-    @display(description="State", label={"alive": "success", "ended": "danger"})
-    def state(self, token: CusApiToken) -> tuple[str, str]:
-        if token.revoked_at:
-            return "ended", "Revoked"
-        return ("ended", "Expired") if token.expiry <= timezone.now() else ("alive", "Alive")
+    def ends_at(self, row: CusApiToken) -> datetime | None:
+        ends_at: datetime = row.expiry
+        return ends_at
 
-    @display(description="State")
-    def standing(self, token: CusApiToken) -> str:
-        return str(self.state(token)[1])
-
-    def response_add(
-        self, request: HttpRequest, obj: CusApiToken, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        """The token's text, on this page and nowhere else."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Your new API token",
-            "opts": self.opts,
-            "token": obj,
-            "text": obj.shown_once,
-        }
-        page = TemplateResponse(request, "admin/cus_token_issued.html", context)
-        add_never_cache_headers(page)
-        return page
+    def use_of(self, row: CusApiToken) -> str:
+        return "Send it with each request to the API, as Authorization: Bearer, then the token."
 
     @action(description="Revoke", icon="block", permissions=["act"], variant=ActionVariant.DANGER)
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:

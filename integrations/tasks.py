@@ -5,6 +5,7 @@ import uuid
 import structlog
 from celery import shared_task
 from django.conf import settings
+from django.core.management import call_command
 from django.utils import timezone
 from redis import Redis
 
@@ -63,3 +64,9 @@ def cus_check_health(integration_id: str) -> None:
         health_state=result.health_state,
         stored=result.stored,
     )
+
+
+@shared_task
+def cus_clear_sessions() -> None:
+    """Delete the sessions that have ended."""
+    call_command("clearsessions")

@@ -16,7 +16,6 @@ from tests.cus_raw_server import RawServer, says
 pytestmark = pytest.mark.django_db
 
 HISTORY = "/admin/integrations/cushealthtransition/"
-FORM = {"_form_submitted": "on"}
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def _client(role: str, tenant: CusTenant | None = None, *, csrf: bool = False) -
 
 
 def _test(integration: CusIntegration) -> str:
-    return f"/admin/integrations/cusintegration/{integration.id}/test/"
+    return f"/admin/integrations/cusintegration/{integration.id}/test_now/"
 
 
 @pytest.mark.parametrize("role", ["admin", "member"])
@@ -59,6 +58,7 @@ def test_people_see_the_history_of_their_own_tenant(
     assert "Foreign one" not in page
     row = CusHealthTransition.objects.get(integration=foreign)
     assert client.get(f"{HISTORY}{row.id}/change/").status_code == 302
+    assert "Own one" in client.get(f"{HISTORY}?checked_at__year=2026").content.decode()
     for hidden in ("integration__credential_ref__startswith=d", "message__startswith=x"):
         assert client.get(f"{HISTORY}?{hidden}").status_code in (302, 400)
 
@@ -97,19 +97,38 @@ def test_the_button_asks_first_and_tests_by_post(
     page = f"/admin/integrations/cusintegration/{integration.id}/change/"
     assert _test(integration) in client.get(page).content.decode()
 
-    assert "Test this integration now?" in client.get(_test(integration)).content.decode()
+    asked = client.get(_test(integration)).content.decode()
+    assert "which costs nothing" in asked
     assert server.connections == 1
 
-    response = client.post(_test(integration), FORM)
-    assert response["HX-Redirect"] == page
+    response = client.post(_test(integration))
+    assert response["Location"] == page
     assert server.connections == 2
-    assert "has a failure of its own" in client.get(page).content.decode()
+    (message,) = client.get(page).context["messages"]
+    assert "has a failure of its own" in message.message
+    assert message.level_tag == "error"
+
+
+def test_a_provider_that_answers_is_good_news(
+    tenant: CusTenant, server: RawServer, settings: Settings
+) -> None:
+    with RawServer(says(200, {"data": []})) as good:
+        settings.CUS_ALLOWED_PRIVATE_HOSTS = [f"127.0.0.1:{good.port}"]
+        integration = make_integration(
+            tenant, provider_type="custom", config={"base_url": good.url}
+        )
+        answer = _client("admin", tenant).post(_test(integration), follow=True)
+
+    (message,) = answer.context["messages"]
+    assert message.level_tag == "success"
+    integration.refresh_from_db()
+    assert integration.health_state == "healthy"
 
 
 def test_another_site_can_not_press_the_button(tenant: CusTenant, server: RawServer) -> None:
     integration = _checked(tenant, server, "One")
 
-    assert _client("admin", tenant, csrf=True).post(_test(integration), FORM).status_code == 403
+    assert _client("admin", tenant, csrf=True).post(_test(integration)).status_code == 403
     assert server.connections == 1
 
 
@@ -121,14 +140,14 @@ def test_who_only_reads_has_no_button(role: str, tenant: CusTenant, server: RawS
 
     assert _test(integration) not in page.content.decode()
     assert client.get(_test(integration)).status_code == 403
-    assert client.post(_test(integration), FORM).status_code == 403
+    assert client.post(_test(integration)).status_code == 403
     assert server.connections == 1
 
 
 def test_a_foreign_integration_can_not_be_tested(tenant: CusTenant, server: RawServer) -> None:
     foreign = _checked(make_tenant(), server, "Foreign one")
 
-    assert _client("admin", tenant).post(_test(foreign), FORM).status_code == 302
+    assert _client("admin", tenant).post(_test(foreign)).status_code == 302
     assert server.connections == 1
 
 
@@ -136,7 +155,7 @@ def test_the_seventh_test_within_a_minute_says_so(tenant: CusTenant, server: Raw
     integration = _checked(tenant, server, "One")
     client = _client("admin", tenant)
     for _ in range(7):
-        client.post(_test(integration), FORM)
+        client.post(_test(integration))
 
     page = client.get(f"/admin/integrations/cusintegration/{integration.id}/change/")
     assert "six times within a minute" in page.content.decode()

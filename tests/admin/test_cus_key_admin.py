@@ -1,5 +1,6 @@
 """The console's page of SDK keys: who sees it, the one look at a key, revoking."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
+from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant, CusUser
 from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_sdk_keys import verify_sdk_key
@@ -36,8 +38,8 @@ def _form(integration: CusIntegration, **fields: str) -> dict[str, str]:
 
 def _issued(response: Any) -> str:
     """The key that the page shows."""
-    text: str = response.content.decode()
-    return text.partition("<code>")[2].partition("</code>")[0]
+    found = re.search(r'<code id="issued-secret"[^>]*>([^<]*)</code>', response.content.decode())
+    return found[1] if found else ""
 
 
 def test_a_key_is_shown_in_the_answer_and_nowhere_again(
@@ -54,13 +56,22 @@ def test_a_key_is_shown_in_the_answer_and_nowhere_again(
     secret = text.split(":")[2]
     kept = [str(one.get_decoded()) for one in Session.objects.all()]
     kept += [str(one) for one in LogEntry.objects.values()]
+    entries = list(CusAuditEntry.objects.filter(action="sdk_key.issued").values())
+    kept += [str(one) for one in entries]
     kept += [str(admin.cookies)]
     key = CusSdkKey.objects.get()
-    for page in (KEYS, f"{KEYS}{key.id}/change/", f"{KEYS}add/", f"{KEYS}{key.id}/history/"):
-        kept.append(admin.get(page, follow=True).content.decode())
-    assert len(LogEntry.objects.all()) == 1
+    pages = {
+        url: admin.get(f"{KEYS}{url}", follow=True).content.decode()
+        for url in ("", f"{key.id}/change/", "add/", f"{key.id}/history/", "export/")
+    }
+    kept += pages.values()
+    # Who issued which key is on record, in the one trail that knows tenants.
+    assert [(one["object_id"], one["tenant_id"]) for one in entries] == [
+        (str(key.id), integration.tenant_id)
+    ]
+    assert "sdk_key.issued" in pages[f"{key.id}/history/"]
     assert not any(secret[5:-4] in one for one in kept)
-    assert f"aosk_…{secret[-4:]}" in kept[3]
+    assert f"aosk_…{secret[-4:]}" in pages[""]
 
 
 def test_a_third_key_is_refused_with_one_message(
@@ -69,24 +80,46 @@ def test_a_third_key_is_refused_with_one_message(
     for _ in range(2):
         admin.post(f"{KEYS}add/", _form(integration))
 
-    page = admin.post(f"{KEYS}add/", _form(integration), follow=True).content.decode()
+    answer = admin.post(f"{KEYS}add/", _form(integration))
 
-    assert "Revoke one of them first" in page.replace("\n", " ")
-    assert "added successfully" not in page
+    assert answer.status_code == 200
+    (said,) = answer.context["adminform"].form.non_field_errors()
+    assert "Revoke one of them first" in said
+    assert _issued(answer) == ""
+    assert list(answer.context["messages"]) == []
     assert CusSdkKey.objects.count() == 2
 
 
-def test_keys_are_revoked_and_the_dead_stay_listed(
+def test_a_moment_that_is_past_is_said_at_its_box(
+    admin: Client, integration: CusIntegration
+) -> None:
+    past = {"expires_at_0": "2020-01-01", "expires_at_1": "00:00"}
+
+    answer = admin.post(f"{KEYS}add/", _form(integration, **past))
+
+    assert list(answer.context["adminform"].form.errors) == ["expires_at"]
+    assert not CusSdkKey.objects.exists()
+
+
+def test_a_key_is_revoked_by_a_button_and_the_dead_stay_listed(
     admin: Client, integration: CusIntegration
 ) -> None:
     key, _ = CusSdkKeyService(integration).issue(label="old one")
-    chosen = {"action": "revoke_keys", "_selected_action": [str(key.id)]}
+    revoke = f"{KEYS}{key.id}/revoke/"
+    assert revoke in admin.get(KEYS).content.decode()
+    assert revoke in admin.get(f"{KEYS}{key.id}/change/").content.decode()
 
-    page = admin.post(KEYS, chosen, follow=True).content.decode()
+    asked = admin.get(revoke).content.decode()
+    assert "two seconds" in asked
+    assert CusSdkKey.objects.get().revoked_at is None
+    done = admin.post(revoke, follow=True).content.decode()
 
-    assert "1 revoked" in page
-    assert "old one" in page
+    assert "The key is revoked." in done
+    assert revoke not in done
     assert CusSdkKey.objects.get().revoked_at
+    listed = admin.get(KEYS).content.decode()
+    assert "old one" in listed
+    assert "Revoked" in listed
 
 
 def test_a_tenant_admin_neither_sees_nor_names_anothers(
@@ -100,8 +133,9 @@ def test_a_tenant_admin_neither_sees_nor_names_anothers(
     assert admin.get(f"{KEYS}{key.id}/change/").status_code == 302
     refused = admin.post(f"{KEYS}add/", _form(foreign))
     assert refused.status_code == 200
-    assert not _issued(refused).startswith(str(foreign.tenant_id))
-    admin.post(KEYS, {"action": "revoke_keys", "_selected_action": [str(key.id)]})
+    assert list(refused.context["adminform"].form.errors) == ["integration"]
+    assert _issued(refused) == ""
+    assert admin.post(f"{KEYS}{key.id}/revoke/").status_code == 302
     assert CusSdkKey.objects.get(integration=foreign).revoked_at is None
     assert CusSdkKey.objects.count() == 1
 
@@ -116,8 +150,7 @@ def test_who_manages_no_keys_sees_no_page(
     for page in (KEYS, f"{KEYS}add/", f"{KEYS}{key.id}/change/"):
         assert client.get(page).status_code == 403
     assert client.post(f"{KEYS}add/", _form(integration)).status_code == 403
-    chosen = {"action": "revoke_keys", "_selected_action": [str(key.id)]}
-    assert client.post(KEYS, chosen).status_code == 403
+    assert client.post(f"{KEYS}{key.id}/revoke/").status_code == 403
     assert CusSdkKey.objects.get().revoked_at is None
 
 

@@ -4,13 +4,16 @@ from datetime import timedelta
 
 import pytest
 from axes.models import AccessAttempt
+from django.conf import settings as configured
 from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_login_throttle import client_address
 from integrations.cus_models import CusUser
+from integrations.tasks import cus_clear_sessions
 from tests.cus_factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -147,3 +150,17 @@ def test_passwords_are_hashed_with_argon2(settings: Settings) -> None:
 
     assert hashed.startswith("argon2$argon2id$")
     assert check_password("correct horse", hashed)
+
+
+def test_ended_sessions_are_deleted_daily_and_living_ones_stay() -> None:
+    living, ended = Client(), Client()
+    for client in (living, ended):
+        client.force_login(make_user("operator"))
+    yesterday = timezone.now() - timedelta(days=1)
+    Session.objects.filter(pk=ended.session.session_key).update(expire_date=yesterday)
+
+    cus_clear_sessions()
+
+    assert [one.pk for one in Session.objects.all()] == [living.session.session_key]
+    jobs = configured.CELERY_BEAT_SCHEDULE.values()
+    assert cus_clear_sessions.name in {job["task"] for job in jobs}

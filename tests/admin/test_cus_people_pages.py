@@ -163,7 +163,9 @@ def test_a_deactivated_person_is_out_at_once_and_tokens_stay_ended(
     assert {"person.deactivated", "person.reactivated", "token.revoked"} <= set(said)
 
 
-@pytest.mark.parametrize("button", ["deactivate", "reset_second_factor"])
+@pytest.mark.parametrize(
+    "button", ["deactivate", "reset_second_factor", "make_support", "make_operator", "revoke_role"]
+)
 def test_an_operator_does_not_lock_themselves_out(operator: CusUser, button: str) -> None:
     TOTPDevice.objects.create(user=operator, confirmed=True)
     client = _client(operator)
@@ -175,7 +177,7 @@ def test_an_operator_does_not_lock_themselves_out(operator: CusUser, button: str
 
     assert "do this to yourself" in str(*answer.context["messages"])
     operator.refresh_from_db()
-    assert operator.is_active
+    assert operator.is_operator
     assert TOTPDevice.objects.exists()
 
 

@@ -1,0 +1,162 @@
+"""What each role gets of each console page (rulings C8 and C9), and two tenants to ask it of."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.db import models
+from django.utils import timezone
+
+from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_health_models import CusHealthTransition
+from integrations.cus_models import CusMembership, CusTenant
+from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_sdk_key_service import CusSdkKeyService
+from integrations.cus_token_service import CusTokenService
+from tests.cus_factories import make_integration, make_tenant, make_user
+
+ROLES = ("operator", "support", "admin", "member", "nobody")
+
+# What each role gets: the list, a row of its own tenant, a foreign row, the form to add one, and
+# whether a row's form can be posted. "-" is 403, "gone" the way back that Django gives for a row
+# that is not there, "read" a page without a form.
+PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
+    "cusintegration": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("list", "read", "read", "-"),
+        "admin": ("list", "edit", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cuspriceoverride": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("list", "read", "read", "-"),
+        "admin": ("list", "read", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusmembership": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("list", "edit", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "custenant": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("-", "-", "-", "-"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cususer": {
+        "operator": ("list", "read", "read", "-"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("-", "-", "-", "-"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusapitoken": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("list", "gone", "gone", "add"),
+        "admin": ("list", "gone", "gone", "add"),
+        "member": ("list", "gone", "gone", "add"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cussdkkey": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("list", "read", "gone", "add"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cushealthtransition": {
+        "operator": ("list", "read", "read", "-"),
+        "support": ("list", "read", "read", "-"),
+        "admin": ("list", "read", "gone", "-"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusauditentry": {
+        "operator": ("list", "read", "read", "-"),
+        "support": ("-", "-", "-", "-"),
+        "admin": ("list", "read", "gone", "-"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+}
+
+# Who may press each button.
+BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cusintegration": {
+        "enable": ("operator", "admin"),
+        "disable": ("operator", "admin"),
+        "recover": ("operator",),
+        "test_now": ("operator", "admin"),
+        "remove": ("operator", "admin"),
+    },
+    "cusmembership": {"remove": ("operator", "admin")},
+    "custenant": {"close": ("operator",)},
+    "cususer": {
+        "deactivate": ("operator",),
+        "reactivate": ("operator",),
+        "reset_second_factor": ("operator",),
+        "make_support": ("operator",),
+        "make_operator": ("operator",),
+        "revoke_role": ("operator",),
+    },
+    "cusapitoken": {"revoke": ("operator",)},
+    "cussdkkey": {"revoke": ("operator", "admin")},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """Two tenants, and a row of each page's kind in both."""
+
+    tenant: CusTenant
+    own: dict[str, models.Model]
+    foreign: dict[str, models.Model]
+
+
+def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
+    member = make_user("member", tenant)
+    integration = make_integration(tenant, name=f"{name} integration")
+    price = CusPriceOverrideService(tenant).append(
+        model=f"{name}-model",
+        prices={"input": "1", "output": "2"},
+        valid_from=datetime(2026, 11, 1, tzinfo=UTC),
+    )
+    token, _ = CusTokenService(member).issue(name=f"{name} token", now=timezone.now())
+    key, _ = CusSdkKeyService(integration).issue(label=f"{name} key")
+    transition = CusHealthTransition.objects.create(
+        tenant=tenant,
+        integration=integration,
+        checked_at=timezone.now(),
+        health_from="unknown",
+        health_to="degraded",
+        credential_from="unknown",
+        credential_to="unknown",
+        status_from="enabled",
+        status_to="enabled",
+        verdict="slow",
+        message=f"{name} provider was slow",
+    )
+    return {
+        "cusintegration": integration,
+        "cuspriceoverride": price,
+        "cusmembership": CusMembership.objects.get(user=member),
+        "custenant": tenant,
+        "cususer": member,
+        "cusapitoken": token,
+        "cussdkkey": key,
+        "cushealthtransition": transition,
+        "cusauditentry": CusAuditEntry.objects.filter(
+            tenant=tenant, object_id=str(integration.id)
+        ).latest("created_at"),
+    }
+
+
+def make_world() -> World:
+    """The two tenants, "Own tenant" being the one that the viewer belongs to."""
+    tenant, other = make_tenant("Own tenant"), make_tenant("Foreign tenant")
+    return World(tenant, _rows(tenant, "own"), _rows(other, "foreign"))
