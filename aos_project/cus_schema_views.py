@@ -1,13 +1,20 @@
 """The OpenAPI document and its page: open to everybody, whatever they send along."""
 
+from types import SimpleNamespace
 from typing import Any
 
 from django.http import HttpResponseBase
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+
+
+class _ByFormat(DefaultContentNegotiation):
+    # Elsewhere `?format=` is no way to ask: everything else has one form.
+    settings = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
 
 
 class _OpenPage(APIView):
@@ -28,6 +35,8 @@ class _OpenPage(APIView):
 
 class SchemaView(_OpenPage, SpectacularAPIView):
     """The OpenAPI document, as YAML or with `?format=json`."""
+
+    content_negotiation_class = _ByFormat
 
 
 class DocsView(_OpenPage, SpectacularSwaggerSplitView):

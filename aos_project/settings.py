@@ -349,6 +349,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "aos_project.cus_schema.CusAutoSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
     # There is one, and the document names no other that somebody asks for.
     "ALLOWED_VERSIONS": ["1"],
 }

@@ -116,6 +116,7 @@ class LlmUsageView(SdkView):
         responses={
             201: SingleResult,
             200: OpenApiResponse(SingleResult, description="Known already, stored once."),
+            409: None,
         },
     )
     def post(self, request: Request) -> Response:
