@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check trust-ingest trust-enforcement bench bench-peers bench-enforcement demo lock clean runtime development
+.PHONY: help run test check trust-ingest trust-enforcement bench bench-peers bench-enforcement mutate-permissions fuzz-api demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ trust-ingest: development ## Kill, replay, race and fuzz ingest, in full (ARGS='
 
 trust-enforcement: development ## Race, kill, stop and hang checks, in full (ARGS='--scale 0.1')
 	@exec $(PYTHON) -m tests.trust.cus_enforcement_campaign $(ARGS)
+
+mutate-permissions: development ## Make holes in the permissions; each must fail a test (ARGS=console)
+	@exec $(PYTHON) -m tests.trust.cus_permission_mutants $(ARGS)
+
+fuzz-api: development ## Fuzz the API by its own document (ARGS='--fuzz-examples 200 --fuzz-seed 7')
+	@exec $(PYTHON) -m pytest -n 0 -q tests/api/test_cus_api_fuzz.py --fuzz-examples 50 $(ARGS)
 
 bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""The OpenAPI document tells of errors too: any operation may answer in their one shape."""
+"""The OpenAPI document tells of errors too: of those that an operation can have, in one shape."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,12 @@ from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
 Direction = Literal["request", "response"]
-_STATUSES = ("400", "401", "403", "404", "405", "406", "409", "413", "415", "429", "500", "503")
+# Whatever is asked: no form of answer that suits, our fault, no database.
+_ANY = frozenset({"406", "500", "503"})
+# What a body can be: malformed, in chunks, too large, in another form.
+_OF_A_BODY = frozenset({"400", "411", "413", "415"})
+# What names a thing that may not be there.
+_NAMING = frozenset({"cursor", "tenant_id"})
 
 
 class ErrorDetail(serializers.Serializer[object]):
@@ -26,11 +31,36 @@ class ErrorResponse(serializers.Serializer[object]):
 
 
 class CusAutoSchema(AutoSchema):
-    """Describes each operation's errors beside what the view says of its answers."""
+    """Describes an operation's errors: those that the view names, and those that follow from it.
+
+    A view names what its service may refuse (409) or bound (429); who may call, what is sent and
+    what the URL names say the rest.
+    """
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
-        for status in _STATUSES:
-            if status not in bodies:
-                bodies[status] = self._get_response_for_code(ErrorResponse, status)  # type: ignore[no-untyped-call]
+        named = {status for status in bodies if status >= "400"}
+        for status in sorted(named | self._errors()):
+            bodies[status] = self._get_response_for_code(ErrorResponse, status)  # type: ignore[no-untyped-call]
         return bodies
+
+    def _errors(self) -> set[str]:
+        found = {*_ANY, *self._errors_of_parameters()}
+        if self.view.get_authenticators():
+            found |= {"401", "403"}
+        if self.method in ("POST", "PUT", "PATCH") and self.get_request_serializer():
+            found |= _OF_A_BODY
+        if self.view.get_throttles():
+            found.add("429")
+        return found
+
+    def _errors_of_parameters(self) -> set[str]:
+        given = {(one["in"], one["name"]) for one in self._get_parameters()}  # type: ignore[no-untyped-call]
+        found = set()
+        if any(place == "query" and name != "cursor" for place, name in given):
+            found.add("400")
+        if any(place == "path" or name in _NAMING for place, name in given):
+            found.add("404")
+        if ("header", "If-Match") in given:
+            found.add("412")
+        return found

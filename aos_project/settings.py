@@ -351,6 +351,9 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "aos_project.cus_schema.CusAutoSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
+    # There is one, and the document names no other that somebody asks for.
+    "ALLOWED_VERSIONS": ["1"],
 }
 KNOX_TOKEN_MODEL = "integrations.CusApiToken"  # noqa: S105  (a model's name)
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "aost_", "TOKEN_TTL": None}

@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from aos_project.cus_probes import healthz, metrics, readyz
+from aos_project.cus_schema_views import DocsView, SchemaView
 from integrations.cus_second_factor_views import second_factor, set_up
 
 urlpatterns = [
@@ -18,8 +18,8 @@ urlpatterns = [
     path("api/v1/cus/integrations/", include("telemetry.cus_integration_urls")),
     path("api/v1/cus/telemetry/", include("telemetry.urls")),
     path("api/v1/cus/enforcement/", include("enforcement.urls")),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
+    path("api/docs", DocsView.as_view(url_name="schema"), name="docs"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),

@@ -55,7 +55,9 @@ class TestView(PersonView):
     # Or pytest takes it for a test.
     __test__ = False
 
-    @extend_schema(operation_id="integrations_test", request=None, responses=TestOutput)
+    @extend_schema(
+        operation_id="integrations_test", request=None, responses={200: TestOutput, 429: None}
+    )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Ask the provider now, within 10 seconds; at most 6 times a minute."""
         found = found_integration(request, integration_id)

@@ -22,8 +22,10 @@ from integrations.cus_serializers import (
     IntegrationOutput,
 )
 
-_TENANT = OpenApiParameter(
-    "tenant_id", uuid.UUID, description="Operators must say for which tenant; others can't."
+TENANT = OpenApiParameter(
+    "tenant_id",
+    uuid.UUID,
+    description="Whose. Operators and support must say; for others it is their own tenant.",
 )
 _IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -76,9 +78,9 @@ class IntegrationsView(PersonView):
 
     @extend_schema(
         operation_id="integrations_create",
-        parameters=[_TENANT],
+        parameters=[TENANT],
         request=IntegrationCreate,
-        responses={201: IntegrationOutput},
+        responses={201: IntegrationOutput, 409: None},
     )
     def post(self, request: Request) -> Response:
         """Make an integration. It serves once it is enabled."""
@@ -101,7 +103,7 @@ class IntegrationView(PersonView):
         operation_id="integrations_replace",
         parameters=[_IF_MATCH],
         request=IntegrationChange,
-        responses=IntegrationOutput,
+        responses={200: IntegrationOutput, 409: None},
     )
     def put(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Replace what may be changed; a missing credential keeps the stored one."""
@@ -111,7 +113,7 @@ class IntegrationView(PersonView):
         operation_id="integrations_change",
         parameters=[_IF_MATCH],
         request=IntegrationChange,
-        responses=IntegrationOutput,
+        responses={200: IntegrationOutput, 409: None},
     )
     def patch(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Change what the body names."""
@@ -139,7 +141,11 @@ class IntegrationView(PersonView):
 class EnableView(PersonView):
     """Letting an integration serve."""
 
-    @extend_schema(operation_id="integrations_enable", request=None, responses=IntegrationOutput)
+    @extend_schema(
+        operation_id="integrations_enable",
+        request=None,
+        responses={200: IntegrationOutput, 409: None},
+    )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Enable an integration. Enabling an enabled one changes nothing."""
         found = found_integration(request, integration_id)
@@ -149,7 +155,11 @@ class EnableView(PersonView):
 class DisableView(PersonView):
     """Stopping an integration."""
 
-    @extend_schema(operation_id="integrations_disable", request=None, responses=IntegrationOutput)
+    @extend_schema(
+        operation_id="integrations_disable",
+        request=None,
+        responses={200: IntegrationOutput, 409: None},
+    )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Disable an integration, whatever its status. It stays so until it is enabled."""
         found = found_integration(request, integration_id)

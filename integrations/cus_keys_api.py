@@ -74,7 +74,9 @@ class SdkKeysView(PersonView):
         return pages.get_paginated_response(SdkKeyOutput(page, many=True).data)
 
     @extend_schema(
-        operation_id="sdk_keys_issue", request=SdkKeyInput, responses={201: SdkKeyIssued}
+        operation_id="sdk_keys_issue",
+        request=SdkKeyInput,
+        responses={201: SdkKeyIssued, 409: None},
     )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Issue a key. 409 while two of the integration are alive."""

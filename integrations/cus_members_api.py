@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from integrations.cus_errors import MemberNotFound
+from integrations.cus_integrations_api import TENANT
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership
 from integrations.cus_pages import NewestFirst
@@ -32,7 +33,9 @@ class MembersView(PersonView):
     permission_classes = [IsOfTheTenant]
     pagination_class = NewestFirst
 
-    @extend_schema(operation_id="members_list", responses=MemberOutput(many=True))
+    @extend_schema(
+        operation_id="members_list", parameters=[TENANT], responses=MemberOutput(many=True)
+    )
     def get(self, request: Request) -> Response:
         """List people and open invitations, newest first."""
         pages = NewestFirst()
@@ -40,7 +43,10 @@ class MembersView(PersonView):
         return pages.get_paginated_response(MemberOutput(page, many=True).data)
 
     @extend_schema(
-        operation_id="members_invite", request=MemberInput, responses={201: MemberOutput}
+        operation_id="members_invite",
+        parameters=[TENANT],
+        request=MemberInput,
+        responses={201: MemberOutput, 409: None},
     )
     def post(self, request: Request) -> Response:
         """Invite an address, by mail."""
@@ -62,14 +68,18 @@ class MemberView(PersonView):
         """Read one of the tenant's people or invitations."""
         return Response(MemberOutput(self._service(request, member_id).get(member_id)).data)
 
-    @extend_schema(operation_id="members_change", request=MemberChange, responses=MemberOutput)
+    @extend_schema(
+        operation_id="members_change",
+        request=MemberChange,
+        responses={200: MemberOutput, 409: None},
+    )
     def patch(self, request: Request, member_id: uuid.UUID) -> Response:
         """Give somebody another role. Nobody changes their own."""
         service = self._service(request, member_id)
         fields = self.fields(request, MemberChange)
         return Response(MemberOutput(service.change_role(member_id, **fields)).data)
 
-    @extend_schema(operation_id="members_remove", responses={204: None})
+    @extend_schema(operation_id="members_remove", responses={204: None, 409: None})
     def delete(self, request: Request, member_id: uuid.UUID) -> Response:
         """Remove somebody, or withdraw an invitation."""
         self._service(request, member_id).remove(member_id)

@@ -11,12 +11,22 @@ from integrations.cus_json import CusJsonParser, LengthRequired
 from integrations.cus_models import CusUser
 from integrations.cus_permissions import IsTenantPerson
 
+# Not OPTIONS: what there is stands in /api/schema.
+OFFERED = ["get", "head", "post", "put", "patch", "delete"]
+
 
 class PersonView(APIView):
     """A view for people with a role: JSON in, JSON out."""
 
     permission_classes = [IsTenantPerson]
     parser_classes = [CusJsonParser]
+    http_method_names = OFFERED
+
+    def check_permissions(self, request: Request) -> None:
+        # Before roles: what a URL does not offer, it offers nobody who has said who they are.
+        if request.user and request.method not in self.allowed_methods:
+            self.http_method_not_allowed(request)
+        super().check_permissions(request)
 
     def person(self, request: Request) -> CusUser:
         """Who asks; the permissions made sure that it is somebody."""

@@ -12,7 +12,7 @@ from aos_sdk.cus_cost import CusModelPricing
 from integrations.cus_audit import differences, record_change, values_of
 from integrations.cus_conflicts import refused_by
 from integrations.cus_errors import MomentTaken
-from integrations.cus_integration_service import raise_config_versions
+from integrations.cus_integration_service import CusIntegrationService, raise_config_versions
 from integrations.cus_models import CusPriceOverride, CusTenant, CusUser
 
 KINDS = (
@@ -45,7 +45,11 @@ class CusPriceOverrideService:
     def append(
         self, *, model: str, prices: dict[str, Any], valid_from: datetime, note: str = ""
     ) -> CusPriceOverride:
-        """A new price of a model from a moment on. Raises ValidationError, by field."""
+        """A new price of a model from a moment on.
+
+        Raises ValidationError, by field, MomentTaken and TenantClosed.
+        """
+        CusIntegrationService(self.tenant).require_open_tenant()
         override = CusPriceOverride(
             tenant=self.tenant,
             model=model.strip(),

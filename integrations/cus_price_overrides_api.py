@@ -4,6 +4,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from integrations.cus_integrations_api import TENANT
 from integrations.cus_pages import NewestFirst
 from integrations.cus_permissions import tenant_of
 from integrations.cus_person_api import PersonView
@@ -16,7 +17,11 @@ class PriceOverridesView(PersonView):
 
     pagination_class = NewestFirst
 
-    @extend_schema(operation_id="price_overrides_list", responses=PriceOverrideOutput(many=True))
+    @extend_schema(
+        operation_id="price_overrides_list",
+        parameters=[TENANT],
+        responses=PriceOverrideOutput(many=True),
+    )
     def get(self, request: Request) -> Response:
         """The tenant's own prices, newest first."""
         pages = NewestFirst()
@@ -25,8 +30,9 @@ class PriceOverridesView(PersonView):
 
     @extend_schema(
         operation_id="price_overrides_append",
+        parameters=[TENANT],
         request=PriceOverrideInput,
-        responses={201: PriceOverrideOutput},
+        responses={201: PriceOverrideOutput, 409: None},
     )
     def post(self, request: Request) -> Response:
         """Append a price."""

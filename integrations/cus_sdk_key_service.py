@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from integrations.cus_audit import differences, record_change
-from integrations.cus_errors import CusError, IntegrationNotFound
+from integrations.cus_errors import CusError, IntegrationNotFound, TenantClosed
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
 from integrations.cus_sdk_keys import alive_at, issue_sdk_key, revoke_sdk_key
 
@@ -55,14 +55,16 @@ class CusSdkKeyService:
         """A new key and its whole text, which can't be shown again.
 
         A key counts as living until it is revoked or has expired, however soon it will. Raises
-        TooManySdkKeys, SdkKeyExpiryPast.
+        TooManySdkKeys, SdkKeyExpiryPast, TenantClosed.
         """
         # One after the other: two who ask at once must not both find room.
-        locked = CusIntegration.objects.select_for_update(no_key=True)
-        integration = locked.get(id=self.integration.id)
+        locked = CusIntegration.objects.select_for_update(of=("self",), no_key=True)
+        integration = locked.select_related("tenant").get(id=self.integration.id)
         now = timezone.now()
         if integration.deleted_at:
             raise IntegrationNotFound
+        if integration.tenant.closed_at:
+            raise TenantClosed
         if expires_at and expires_at <= now:
             raise SdkKeyExpiryPast
         if self.scope().filter(alive_at(now)).count() >= MAX_ALIVE:

@@ -44,7 +44,11 @@ class TokensView(PersonView):
         page = pages.paginate_queryset(self._service(request).scope(), request, self)
         return pages.get_paginated_response(TokenOutput(page, many=True).data)
 
-    @extend_schema(operation_id="tokens_issue", request=TokenInput, responses={201: TokenIssued})
+    @extend_schema(
+        operation_id="tokens_issue",
+        request=TokenInput,
+        responses={201: TokenIssued, 409: None},
+    )
     def post(self, request: Request) -> Response:
         """Issue a token. Its text is in this answer and nowhere else."""
         fields = self.fields(request, TokenInput)

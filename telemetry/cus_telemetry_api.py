@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 from integrations.cus_auth import CusSdkKeyAuthentication, IsSdkKey
 from integrations.cus_json import LengthRequired
+from integrations.cus_person_api import OFFERED
 from integrations.cus_sdk_keys import SdkPrincipal
 from integrations.cus_throttle import SdkKeyThrottle
 from telemetry.cus_records import BodyUnreadable, split_batch
@@ -92,6 +93,7 @@ class SdkView(APIView):
     permission_classes = [IsSdkKey]
     throttle_classes = [SdkKeyThrottle]
     parser_classes = [RawJsonParser]
+    http_method_names = OFFERED
 
     def telemetry(self, request: Request) -> CusTelemetryService:
         """The service for the key's integration."""
@@ -114,6 +116,7 @@ class LlmUsageView(SdkView):
         responses={
             201: SingleResult,
             200: OpenApiResponse(SingleResult, description="Known already, stored once."),
+            409: None,
         },
     )
     def post(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from django.core.management import call_command
 from django.test import Client
 
@@ -30,7 +31,61 @@ def test_every_operation_tells_of_its_errors(client: Client, db: None) -> None:
     }
     for path in document["paths"].values():
         for operation in path.values():
-            assert {"400", "401", "413", "503"} <= operation["responses"].keys()
+            assert {"401", "403", "406", "503"} <= operation["responses"].keys()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "errors"),
+    [
+        ("get", "integrations", "400 401 403 404 406 500 503"),
+        ("post", "integrations", "400 401 403 404 406 409 411 413 415 500 503"),
+        ("get", "integrations/{integration_id}", "401 403 404 406 500 503"),
+        (
+            "patch",
+            "integrations/{integration_id}",
+            "400 401 403 404 406 409 411 412 413 415 500 503",
+        ),
+        ("delete", "integrations/{integration_id}", "401 403 404 406 500 503"),
+        ("post", "integrations/{integration_id}/enable", "401 403 404 406 409 500 503"),
+        ("post", "integrations/{integration_id}/test", "401 403 404 406 429 500 503"),
+        ("post", "tokens", "400 401 403 406 409 411 413 415 500 503"),
+        ("delete", "tokens/{token_id}", "401 403 404 406 500 503"),
+        ("post", "telemetry/llm-usage", "400 401 403 406 409 411 413 415 429 500 503"),
+        ("post", "telemetry/llm-usage/batch", "400 401 403 406 411 413 415 429 500 503"),
+    ],
+)
+def test_an_operation_tells_of_the_errors_that_it_can_have_and_no_others(
+    method: str, path: str, errors: str, client: Client, db: None
+) -> None:
+    document = client.get("/api/schema?format=json").json()
+
+    described = document["paths"][f"/api/v1/cus/{path}"][method]["responses"]
+    assert sorted(one for one in described if one >= "400") == errors.split()
+    for status in errors.split():
+        shape = described[status]["content"]["application/json"]["schema"]["$ref"]
+        assert shape.endswith("/ErrorResponse")
+
+
+@pytest.mark.parametrize("query", ["format=zzz", "format=json&version=%0a", "lang=%00", "lang=zz"])
+@pytest.mark.parametrize("path", ["/api/schema", "/api/docs"])
+def test_no_query_breaks_the_document_and_its_errors_are_json(
+    path: str, query: str, client: Client, db: None
+) -> None:
+    response = client.get(f"{path}?{query}", headers={"Authorization": "Bearer ended"})
+
+    if path == "/api/schema" and query == "format=zzz":
+        assert response.status_code == 404
+        assert response["Content-Type"] == "application/json"
+        assert response.json()["errors"][0]["code"] == "not_found"
+    else:
+        assert response.status_code == 200
+
+
+def test_an_answer_in_a_form_that_there_is_not_is_refused_in_json(client: Client) -> None:
+    for path in ("/api/schema", "/api/docs", "/api/v1/cus/tokens"):
+        response = client.get(path, headers={"Accept": "image/png"})
+        assert response.status_code == 406
+        assert response.json()["type"] == "client_error"
 
 
 def test_a_list_is_described_as_the_pages_that_it_is(client: Client, db: None) -> None:

@@ -1,0 +1,43 @@
+"""The OpenAPI document and its page: open to everybody, whatever they send along."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from django.http import HttpResponseBase
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+
+class _ByFormat(DefaultContentNegotiation):
+    # Elsewhere `?format=` is no way to ask: everything else has one form.
+    settings = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
+
+
+class _OpenPage(APIView):
+    # No credential is looked at: a token that has ended must not close what is open to all.
+    authentication_classes = []
+    permission_classes = []
+    http_method_names = ["get", "head"]
+
+    def finalize_response(
+        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        """An error is JSON as everywhere in the API, in whatever form the page was asked for."""
+        if isinstance(response, Response) and response.exception:
+            request.accepted_renderer = JSONRenderer()
+            request.accepted_media_type = JSONRenderer.media_type
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+class SchemaView(_OpenPage, SpectacularAPIView):
+    """The OpenAPI document, as YAML or with `?format=json`."""
+
+    content_negotiation_class = _ByFormat
+
+
+class DocsView(_OpenPage, SpectacularSwaggerSplitView):
+    """The document as pages to read and to try."""

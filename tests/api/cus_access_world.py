@@ -1,0 +1,218 @@
+"""Who may ask for what: the people, programs and rows that the access matrix walks over."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_member_service import CusMemberService
+from integrations.cus_models import CusIntegration, CusMembership, CusSdkKey, CusTenant, CusUser
+from integrations.cus_sdk_key_service import CusSdkKeyService
+from integrations.cus_sdk_keys import issue_sdk_key
+from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_token_service import CusTokenService
+from tests.cus_factories import make_integration, make_tenant, make_user
+
+API = "api/"
+MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
+# Every method that a browser or a program could send.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+_PARTS = ("integration_id", "key_id", "member_id", "token_id")
+# Refused before a connection is made, so that a live test answers at once.
+_NOWHERE = {"base_url": "https://127.0.0.1:1"}
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """A tenant and one row of each kind that a URL can name."""
+
+    tenant: CusTenant
+    integration: CusIntegration
+    key: CusSdkKey
+    key_text: str
+    member: CusMembership
+    person: CusUser
+
+
+@dataclass(frozen=True)
+class Principal:
+    """One of the table's columns, by one of the ways to prove it."""
+
+    column: str
+    way: str
+    client: Client
+    user: CusUser | None = None
+
+
+class World:
+    """Two open tenants, a closed one, and everybody of the table's columns."""
+
+    def __init__(self) -> None:
+        self.own, self.foreign, self.closed = (_belongings() for _ in range(3))
+        self.gone = _integration(self.own.tenant)
+        self.gone_key, self.gone_key_text = issue_sdk_key(self.gone)
+        CusIntegrationService(self.own.tenant).delete(self.gone)
+        self.revoked_key = _revoked_key(self.own.integration)
+        removed = CusMembership.objects.get(user=make_user("member", self.own.tenant))
+        self.removed_id = removed.id
+        CusMemberService(self.own.tenant).remove(removed.id)
+        self.people = {
+            "oper": make_user("operator"),
+            "admin": make_user("admin", self.own.tenant),
+            "memb": make_user("member", self.own.tenant),
+            "supp": make_user("support"),
+            "none": make_user("nobody"),
+            "clsd": make_user("admin", self.closed.tenant),
+        }
+        self.principals = list(self._principals())
+        CusTenantService().close(self.closed.tenant)
+
+    def _principals(self) -> Iterator[Principal]:
+        for column, user in self.people.items():
+            session = Client()
+            session.force_login(user)
+            yield Principal(column, "session", session, user)
+            column = "dead" if column in ("none", "clsd") else column
+            yield Principal(column, f"token of {user.email}", _bearer(_token(user)), user)
+        admin = self.people["admin"]
+        yield Principal("dead", "revoked token", _bearer(_token(admin, revoked=True)), admin)
+        yield Principal("dead", "expired token", _bearer(_token(admin, expired=True)), admin)
+        yield Principal("key", "header", _keyed(self.own.key_text))
+        yield Principal("key", "bearer", _bearer(self.own.key_text))
+        yield Principal("anon", "nothing", Client())
+        yield Principal("anon", "nonsense", _bearer("nonsense"))
+
+    def named(self, url: str, thing: str, who: Principal) -> str:
+        """The URL with the ids that its parts stand for, when `who` asks for a `thing`."""
+        if thing == "missing":
+            return url.format(**dict.fromkeys(_PARTS, MISSING))
+        ids = self._deleted() if thing == "deleted" else self._ids(self._whose(thing, who))
+        if "{token_id}" in url:
+            ids["token_id"] = self._token_id(thing, who)
+        ids["key_id"] = self._keys().get(thing, ids["key_id"])
+        return url.format(**ids)
+
+    def _whose(self, thing: str, who: Principal) -> Belongings:
+        if thing == "closed" or (who.column == "clsd" and thing == "own"):
+            return self.closed
+        # "stray": a key of the caller's, by way of somebody else's integration.
+        return self.foreign if thing in ("foreign", "stray") else self.own
+
+    def _ids(self, rows: Belongings) -> dict[str, uuid.UUID]:
+        return {
+            "integration_id": rows.integration.id,
+            "key_id": rows.key.id,
+            "member_id": rows.member.id,
+        }
+
+    def _keys(self) -> dict[str, uuid.UUID]:
+        return {
+            "stray": self.own.key.id,
+            "revoked key": self.revoked_key.id,
+            "foreign key": self.foreign.key.id,
+            "missing key": MISSING,
+        }
+
+    def tenant_named(self, thing: str) -> uuid.UUID | None:
+        """What `?tenant_id=` says, where a list or a new row is asked of a tenant."""
+        tenants = {"own": self.own.tenant.id, "foreign": self.foreign.tenant.id}
+        tenants |= {"missing": MISSING, "closed": self.closed.tenant.id}
+        return tenants.get(thing)
+
+    def foreign_ids(self) -> Iterator[tuple[str, str]]:
+        """What of another tenant no answer may hold, by what it is."""
+        rows = self.foreign
+        for name in ("tenant", "integration", "key", "member", "person"):
+            yield name, str(getattr(rows, name).id)
+        yield "address", rows.person.email
+        yield "name", rows.integration.name
+
+    def program(self, thing: str, who: Principal) -> Principal:
+        """The key's program; for what is deleted or closed, one that holds the key of that."""
+        text = {"deleted": self.gone_key_text, "closed": self.closed.key_text}.get(thing)
+        if text is None or who.column != "key":
+            return who
+        return Principal("key", who.way, (_keyed if who.way == "header" else _bearer)(text))
+
+    def _deleted(self) -> dict[str, uuid.UUID]:
+        return {
+            "integration_id": self.gone.id,
+            "key_id": self.gone_key.id,
+            "member_id": self.removed_id,
+        }
+
+    def _token_id(self, thing: str, who: Principal) -> uuid.UUID:
+        """A spare one, so that nobody revokes what they ask with; `deleted` is a revoked one."""
+        user = self.foreign.person if thing == "foreign" else who.user
+        if user is None:
+            return MISSING
+        service = CusTokenService(user)
+        token, _ = service.issue(name="spare", now=timezone.now())
+        if thing == "deleted":
+            service.revoke(token, now=timezone.now())
+        return uuid.UUID(str(token.id))
+
+
+def api_urls() -> dict[str, set[str]]:
+    """Every route below /api/ as the resolver has it, and the methods that its view offers."""
+    return dict(_walk(get_resolver().url_patterns, ""))
+
+
+def _walk(
+    patterns: "list[URLPattern | URLResolver]", before: str
+) -> Iterator[tuple[str, set[str]]]:
+    for one in patterns:
+        route = before + str(one.pattern)
+        if isinstance(one, URLResolver):
+            yield from _walk(one.url_patterns, route)
+        elif route.startswith(API):
+            view = one.callback.view_class  # type: ignore[attr-defined]  # as_view sets it
+            names = {name.upper() for name in view.http_method_names}
+            offered = {name for name in names if hasattr(view, name.lower())}
+            yield _named_parts(route), offered | ({"HEAD"} if "GET" in offered else set())
+
+
+def _named_parts(route: str) -> str:
+    return route.replace("<uuid:", "{").replace(">", "}")
+
+
+def _integration(tenant: CusTenant) -> CusIntegration:
+    return make_integration(tenant, provider_type="custom", config=_NOWHERE)
+
+
+def _belongings() -> Belongings:
+    tenant = make_tenant()
+    integration = _integration(tenant)
+    key, text = CusSdkKeyService(integration).issue()
+    person = make_user("member", tenant)
+    # So that nobody in the table is a tenant's last admin.
+    make_user("admin", tenant)
+    member = CusMembership.objects.get(user=person)
+    return Belongings(tenant, integration, key, text, member, person)
+
+
+def _revoked_key(integration: CusIntegration) -> CusSdkKey:
+    service = CusSdkKeyService(integration)
+    return service.revoke(service.issue()[0].id)
+
+
+def _token(user: CusUser, *, revoked: bool = False, expired: bool = False) -> str:
+    made = timezone.now() if not expired else datetime(2025, 1, 1, tzinfo=UTC)
+    service = CusTokenService(user)
+    token, text = service.issue(name="a token", now=made, expires_at=made + timedelta(days=30))
+    if revoked:
+        service.revoke(token, now=timezone.now())
+    return text
+
+
+def _bearer(text: str) -> Client:
+    return Client(headers={"Authorization": f"Bearer {text}"})
+
+
+def _keyed(text: str) -> Client:
+    return Client(headers={"X-CUS-Integration-Key": text})

@@ -1,0 +1,367 @@
+"""Every URL, method, object and principal of the API, and the status that each gets (C8, C9)."""
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from integrations.cus_audit_models import CusAuditEntry
+from tests.api.cus_access_world import METHODS, MISSING, Principal, World, api_urls
+from tests.cus_factories import record
+
+pytestmark = pytest.mark.django_db
+
+# One line for each URL (below /api/v1/cus/), method and object. `other` is every method that the
+# URL does not offer; a list or a new row is of the tenant that `?tenant_id=` names, or `unnamed`.
+# The columns: operator, tenant admin, member and support, by session and by API token alike;
+# somebody without a role and an admin of a closed tenant, by session; a dead token (of those two,
+# revoked, expired); the SDK key of the own integration, as header and as bearer token; nobody.
+# HEAD goes by GET's line. A new URL needs its lines here, and a body in BODIES if it takes one.
+TABLE = """
+method url                                        object      oper admin memb supp none clsd dead key  anon
+GET    integrations                               unnamed     200  200  200  200  403  403  401  401  401
+GET    integrations                               own         200  400  400  200  403  403  401  401  401
+GET    integrations                               foreign     200  400  400  200  403  403  401  401  401
+GET    integrations                               missing     200  400  400  200  403  403  401  401  401
+GET    integrations                               closed      200  400  400  200  403  403  401  401  401
+POST   integrations                               unnamed     400  201  403  403  403  403  401  401  401
+POST   integrations                               own         201  201  403  403  403  403  401  401  401
+POST   integrations                               foreign     201  201  403  403  403  403  401  401  401
+POST   integrations                               missing     404  201  403  403  403  403  401  401  401
+POST   integrations                               closed      409  201  403  403  403  403  401  401  401
+other  integrations                               any         405  405  405  405  405  405  401  401  401
+
+GET    integrations/{integration_id}              own         200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}              foreign     200  404  404  200  403  403  401  401  401
+GET    integrations/{integration_id}              missing     404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}              deleted     404  404  404  404  403  403  401  401  401
+PUT    integrations/{integration_id}              own         200  200  403  403  403  403  401  401  401
+PUT    integrations/{integration_id}              foreign     200  404  403  403  403  403  401  401  401
+PUT    integrations/{integration_id}              missing     404  404  403  403  403  403  401  401  401
+PUT    integrations/{integration_id}              deleted     404  404  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}              own         200  200  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}              foreign     200  404  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}              missing     404  404  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}              deleted     404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}              own         204  204  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}              foreign     204  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}              missing     404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}              deleted     404  404  403  403  403  403  401  401  401
+other  integrations/{integration_id}              any         405  405  405  405  405  405  401  401  401
+
+POST   integrations/{integration_id}/enable       own         200  200  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/enable       foreign     200  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/enable       missing     404  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/enable       deleted     404  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/enable       closed      409  404  403  403  403  403  401  401  401
+other  integrations/{integration_id}/enable       any         405  405  405  405  405  405  401  401  401
+
+POST   integrations/{integration_id}/disable      own         200  200  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/disable      foreign     200  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/disable      missing     404  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/disable      deleted     404  404  403  403  403  403  401  401  401
+other  integrations/{integration_id}/disable      any         405  405  405  405  405  405  401  401  401
+
+GET    integrations/{integration_id}/health       own         200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}/health       foreign     200  404  404  200  403  403  401  401  401
+GET    integrations/{integration_id}/health       missing     404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/health       deleted     404  404  404  404  403  403  401  401  401
+other  integrations/{integration_id}/health       any         405  405  405  405  405  405  401  401  401
+
+POST   integrations/{integration_id}/test         own         200  200  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/test         foreign     200  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/test         missing     404  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/test         deleted     404  404  403  403  403  403  401  401  401
+other  integrations/{integration_id}/test         any         405  405  405  405  405  405  401  401  401
+
+GET    integrations/{integration_id}/keys         own         200  200  403  403  403  403  401  401  401
+GET    integrations/{integration_id}/keys         foreign     200  404  403  403  403  403  401  401  401
+GET    integrations/{integration_id}/keys         missing     404  404  403  403  403  403  401  401  401
+GET    integrations/{integration_id}/keys         deleted     404  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/keys         own         201  201  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/keys         foreign     201  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/keys         missing     404  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/keys         deleted     404  404  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/keys         closed      409  404  403  403  403  403  401  401  401
+other  integrations/{integration_id}/keys         any         405  405  405  405  405  405  401  401  401
+
+DELETE integrations/{integration_id}/keys/{key_id} own         204  204  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} foreign     204  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} missing     404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} deleted     404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} revoked key 204  204  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} foreign key 404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} missing key 404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} stray       404  404  403  403  403  403  401  401  401
+other  integrations/{integration_id}/keys/{key_id} any         405  405  405  405  405  405  401  401  401
+
+GET    members                                    unnamed     400  200  200  403  403  403  401  401  401
+GET    members                                    own         200  200  200  403  403  403  401  401  401
+GET    members                                    foreign     200  200  200  403  403  403  401  401  401
+GET    members                                    missing     404  200  200  403  403  403  401  401  401
+GET    members                                    closed      200  200  200  403  403  403  401  401  401
+POST   members                                    unnamed     400  201  403  403  403  403  401  401  401
+POST   members                                    own         201  201  403  403  403  403  401  401  401
+POST   members                                    foreign     201  201  403  403  403  403  401  401  401
+POST   members                                    missing     404  201  403  403  403  403  401  401  401
+POST   members                                    closed      409  201  403  403  403  403  401  401  401
+other  members                                    any         405  405  405  405  405  405  401  401  401
+
+GET    members/{member_id}                        own         200  200  200  403  403  403  401  401  401
+GET    members/{member_id}                        foreign     200  404  404  403  403  403  401  401  401
+GET    members/{member_id}                        missing     404  404  404  403  403  403  401  401  401
+GET    members/{member_id}                        deleted     404  404  404  403  403  403  401  401  401
+PATCH  members/{member_id}                        own         200  200  403  403  403  403  401  401  401
+PATCH  members/{member_id}                        foreign     200  404  403  403  403  403  401  401  401
+PATCH  members/{member_id}                        missing     404  404  403  403  403  403  401  401  401
+PATCH  members/{member_id}                        deleted     404  404  403  403  403  403  401  401  401
+DELETE members/{member_id}                        own         204  204  403  403  403  403  401  401  401
+DELETE members/{member_id}                        foreign     204  404  403  403  403  403  401  401  401
+DELETE members/{member_id}                        missing     404  404  403  403  403  403  401  401  401
+DELETE members/{member_id}                        deleted     404  404  403  403  403  403  401  401  401
+other  members/{member_id}                        any         405  405  405  405  405  405  401  401  401
+
+GET    price-overrides                            unnamed     400  200  200  400  403  403  401  401  401
+GET    price-overrides                            own         200  200  200  200  403  403  401  401  401
+GET    price-overrides                            foreign     200  200  200  200  403  403  401  401  401
+GET    price-overrides                            missing     404  200  200  404  403  403  401  401  401
+GET    price-overrides                            closed      200  200  200  200  403  403  401  401  401
+POST   price-overrides                            unnamed     400  201  403  403  403  403  401  401  401
+POST   price-overrides                            own         201  201  403  403  403  403  401  401  401
+POST   price-overrides                            foreign     201  201  403  403  403  403  401  401  401
+POST   price-overrides                            missing     404  201  403  403  403  403  401  401  401
+POST   price-overrides                            closed      409  201  403  403  403  403  401  401  401
+other  price-overrides                            any         405  405  405  405  405  405  401  401  401
+
+GET    tokens                                     all         200  200  200  200  403  403  401  401  401
+POST   tokens                                     all         201  201  201  201  403  403  401  401  401
+other  tokens                                     any         405  405  405  405  405  405  401  401  401
+
+DELETE tokens/{token_id}                          own         204  204  204  204  403  403  401  401  401
+DELETE tokens/{token_id}                          foreign     404  404  404  404  403  403  401  401  401
+DELETE tokens/{token_id}                          missing     404  404  404  404  403  403  401  401  401
+DELETE tokens/{token_id}                          deleted     204  204  204  204  403  403  401  401  401
+other  tokens/{token_id}                          any         405  405  405  405  405  405  401  401  401
+
+GET    integrations/{integration_id}/limits       own         200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}/limits       foreign     200  404  404  200  403  403  401  401  401
+GET    integrations/{integration_id}/limits       missing     404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/limits       deleted     404  404  404  404  403  403  401  401  401
+other  integrations/{integration_id}/limits       any         405  405  405  405  405  405  401  401  401
+
+POST   telemetry/llm-usage                        own         401  401  401  401  401  401  401  201  401
+POST   telemetry/llm-usage                        foreign     401  401  401  401  401  401  401  403  401
+POST   telemetry/llm-usage                        missing     401  401  401  401  401  401  401  403  401
+POST   telemetry/llm-usage                        deleted     401  401  401  401  401  401  401  201  401
+POST   telemetry/llm-usage                        closed      401  401  401  401  401  401  401  201  401
+other  telemetry/llm-usage                        any         401  401  401  401  401  401  401  405  401
+
+POST   telemetry/llm-usage/batch                  own         401  401  401  401  401  401  401  200  401
+POST   telemetry/llm-usage/batch                  deleted     401  401  401  401  401  401  401  200  401
+POST   telemetry/llm-usage/batch                  closed      401  401  401  401  401  401  401  200  401
+other  telemetry/llm-usage/batch                  any         401  401  401  401  401  401  401  405  401
+
+GET    /api/schema                                all         200  200  200  200  200  200  200  200  200
+other  /api/schema                                any         405  405  405  405  405  405  405  405  405
+
+GET    /api/docs                                  all         200  200  200  200  200  200  200  200  200
+other  /api/docs                                  any         405  405  405  405  405  405  405  405  405
+"""
+
+_INTEGRATION = {"name": "Walked", "config": {"base_url": "https://127.0.0.1:1"}}
+_KEY = {"api_key": "sk-test-0123456789abcdef"}
+BODIES: dict[str, Any] = {
+    "POST integrations": _INTEGRATION | {"provider_type": "custom", "credential": _KEY},
+    "PUT integrations/{integration_id}": _INTEGRATION,
+    "PATCH integrations/{integration_id}": {"name": "Walked"},
+    "POST integrations/{integration_id}/keys": {"label": "walked"},
+    "POST members": {"email": "walked@example.com"},
+    "PATCH members/{member_id}": {"role": "admin"},
+    "POST price-overrides": {
+        "model": "walked",
+        "prices": {"input": "1", "output": "2"},
+        "valid_from": "2026-11-01T00:00:00Z",
+    },
+    "POST tokens": {"name": "walked"},
+    "POST telemetry/llm-usage": record(call_id="walked"),
+    "POST telemetry/llm-usage/batch": {"records": [record(call_id="walked")]},
+}
+
+
+PEOPLE = ("oper", "admin", "memb", "supp")
+LIKE = {"foreign": "missing", "deleted": "missing", "foreign key": "missing key"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table."""
+
+    method: str
+    url: str
+    thing: str
+    expected: dict[str, int]
+
+    @property
+    def path(self) -> str:
+        return self.url if self.url.startswith("/") else f"/api/v1/cus/{self.url}"
+
+    @property
+    def methods(self) -> list[str]:
+        """What is sent: also HEAD for GET, and all that is not offered for `other`."""
+        if self.method == "other":
+            return sorted(set(METHODS) - _offered_by_table(self.url))
+        return ["GET", "HEAD"] if self.method == "GET" else [self.method]
+
+
+HEAD, *ROWS = [row for row in TABLE.splitlines() if row.strip()]
+COLUMNS = HEAD.split()[3:]
+
+
+def _parse(row: str) -> Line:
+    method, url, *thing = row.split()[: -len(COLUMNS)]
+    statuses = map(int, row.split()[-len(COLUMNS) :])
+    return Line(method, url, " ".join(thing), dict(zip(COLUMNS, statuses, strict=True)))
+
+
+LINES = [_parse(row) for row in ROWS]
+URLS = sorted({line.url for line in LINES})
+
+
+def _offered_by_table(url: str) -> set[str]:
+    named = {line.method for line in LINES if line.url == url} - {"other"}
+    return named | ({"HEAD"} if "GET" in named else set())
+
+
+def _ask(world: World, line: Line, method: str, who: Principal) -> Any:
+    """The answer, and the audit trail's entries that came of it; what changed is taken back."""
+    before = transaction.savepoint()
+    try:
+        who = world.program(line.thing, who)
+        path = world.named(line.path, line.thing, who)
+        noted = _noted(world)
+        answer = who.client.generic(
+            method,
+            path,
+            _body(world, line),
+            content_type="application/json",
+            query_params=_query(world, line),
+        )
+        return answer, _noted(world) - noted
+    finally:
+        transaction.savepoint_rollback(before)
+
+
+def _noted(world: World) -> Counter[Any]:
+    return Counter(CusAuditEntry.objects.values_list("tenant_id", flat=True))
+
+
+def _query(world: World, line: Line) -> dict[str, str]:
+    tenant = world.tenant_named(line.thing)
+    by_query = line.url in ("integrations", "members", "price-overrides")
+    return {"tenant_id": str(tenant)} if by_query and tenant else {}
+
+
+def _body(world: World, line: Line) -> str:
+    body = BODIES.get(f"{line.method} {line.url}")
+    if body is None:
+        return ""
+    # A record is of the key's integration, unless it says of which.
+    named = {"foreign": world.foreign.integration.id, "missing": MISSING}.get(line.thing)
+    if named and line.url == "telemetry/llm-usage":
+        body = body | {"integration_id": str(named)}
+    if named and line.url == "telemetry/llm-usage/batch":
+        body = {"records": [body["records"][0] | {"integration_id": str(named)}]}
+    return json.dumps(body)
+
+
+def test_the_table_names_every_url_and_method_and_nothing_else() -> None:
+    known = {url: _offered_by_table(url) for url in {line.url for line in LINES}}
+    assert known == {_short(url): offered for url, offered in api_urls().items()}
+
+    for url in known:
+        assert "other" in {line.method for line in LINES if line.url == url}, url
+    assert len({(line.method, line.url, line.thing) for line in LINES}) == len(LINES)
+
+
+def _short(url: str) -> str:
+    return url.removeprefix("api/v1/cus/") if url.startswith("api/v1/") else f"/{url}"
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_everybody_gets_what_the_table_says(url: str) -> None:
+    world, wrong = World(), []
+    refused: dict[tuple[str, str, str], bytes] = {}
+
+    for number, line in enumerate(line for line in LINES if line.url == url):
+        for method, who in _asked(world, line, number):
+            answer, noted = _ask(world, line, method, who)
+            told = f"{method} {line.url} {line.thing} by {who.column} ({who.way})"
+            if answer.status_code != line.expected[who.column]:
+                wrong.append(f"{told}: {answer.status_code}, not {line.expected[who.column]}")
+            wrong += [f"{told}: {reason}" for reason in _leaks(world, who, answer, noted)]
+            if answer.status_code >= 400:
+                refused[method, line.thing, who.way] = _bytes(answer)
+
+    assert wrong == []
+    _compare(refused)
+
+
+def _asked(world: World, line: Line, number: int) -> Iterator[tuple[str, Principal]]:
+    """Who asks with what. People ask in both of their ways; others in one, a new one each line."""
+    for column in COLUMNS:
+        ways = [one for one in world.principals if one.column == column]
+        one = ways[number % len(ways)]
+        is_person = column in PEOPLE and line.method != "other"
+        yield from itertools.product([line.methods[0]], ways if is_person else [one])
+        yield from itertools.product(line.methods[1:], [one])
+
+
+def _compare(refused: dict[tuple[str, str, str], bytes]) -> None:
+    """A row that is another's, or was deleted, answers as one that never was: to the byte.
+
+    Wherever the table refuses both; another answer is for who may see the difference.
+    """
+    for (method, thing, way), answer in refused.items():
+        like = LIKE.get(thing)
+        if like and (method, like, way) in refused:
+            assert answer == refused[method, like, way], (method, thing, way)
+
+
+def _leaks(world: World, who: Principal, answer: Any, noted: Counter[Any]) -> Iterator[str]:
+    """What no answer may do, whatever its status."""
+    if answer.status_code >= 400:
+        if noted:
+            yield "refused, and yet something changed"
+        if answer.request["REQUEST_METHOD"] != "HEAD" and not _is_error(answer):
+            yield "an error in another shape"
+    if who.column not in ("oper", "supp"):
+        if noted[world.foreign.tenant.id] or noted[world.closed.tenant.id]:
+            yield "changed something of another tenant"
+        text = answer.content.decode()
+        yield from (f"tells of a foreign {name}" for name, it in world.foreign_ids() if it in text)
+
+
+def _is_error(answer: Any) -> bool:
+    body = answer.json()
+    return body.keys() == {"type", "errors"} and bool(body["errors"][0]["detail"])
+
+
+def _bytes(answer: Any) -> bytes:
+    headers = "".join(f"{name}: {value}\n" for name, value in sorted(answer.headers.items()))
+    return f"{answer.status_code}\n{headers}".encode() + answer.content
+
+
+@pytest.mark.parametrize("url", [url for url in URLS if "{" in url])
+def test_what_is_no_id_is_nothing_either(url: str) -> None:
+    client = World().principals[0].client
+
+    for nonsense in ("1", "nonsense", str(MISSING)[:-1], "%00", "..%2f"):
+        path = "/api/v1/cus/" + re.sub(r"{\w+}", nonsense, url)
+        for method in METHODS:
+            assert client.generic(method, path).status_code == 404

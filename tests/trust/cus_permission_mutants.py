@@ -1,0 +1,415 @@
+"""Holes made on purpose in the code that says who may what: a test must fall into each.
+
+`make mutate-permissions` makes them one at a time in a copy of the tree, runs the tests that
+should notice, and says which did. ARGS='visible' takes those whose file or sentence has the word.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from aos_project.cus_embedded import throw_away_services
+
+ROOT = Path(__file__).resolve().parents[2]
+_TOO_LONG_SECONDS = 600
+
+MATRIX = "tests/api/test_cus_access_matrix.py"
+ONE = f"{MATRIX}::test_everybody_gets_what_the_table_says[integrations/{{integration_id}}]"
+KEYS = f"{MATRIX}::test_everybody_gets_what_the_table_says[integrations/{{integration_id}}/keys]"
+MEMBERS = f"{MATRIX}::test_everybody_gets_what_the_table_says[members]"
+MEMBER = f"{MATRIX}::test_everybody_gets_what_the_table_says[members/{{member_id}}]"
+PRICES = f"{MATRIX}::test_everybody_gets_what_the_table_says[price-overrides]"
+TOKENS = f"{MATRIX}::test_everybody_gets_what_the_table_says[tokens]"
+TOKEN = f"{MATRIX}::test_everybody_gets_what_the_table_says[tokens/{{token_id}}]"
+USAGE = f"{MATRIX}::test_everybody_gets_what_the_table_says[telemetry/llm-usage]"
+SCOPE = "tests/admin/test_cus_console_scope.py"
+FACTOR = "tests/admin/test_cus_second_factor.py"
+PEOPLE = "tests/admin/test_cus_people_pages.py"
+SERVICE = "tests/services/test_cus_members.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A text of a file of `integrations`, what takes its place, and what that breaks."""
+
+    file: str
+    text: str
+    instead: str
+    breaks: str
+    tests: str
+
+    @property
+    def path(self) -> Path:
+        return Path("integrations") / f"cus_{self.file}.py"
+
+
+MUTANTS = [
+    Mutant(
+        "permissions",
+        "not isinstance(user, CusUser) or not user.is_active",
+        "not isinstance(user, CusUser)",
+        "Who was deactivated keeps their role.",
+        "tests/api/test_cus_tokens.py",
+    ),
+    Mutant(
+        "permissions",
+        "if user.is_superuser:",
+        "if user.is_superuser or user.is_staff:",
+        "Everybody who may sign in to the console is an operator.",
+        ONE,
+    ),
+    Mutant(
+        "permissions",
+        "    if user.is_support:\n        return",
+        "    if user.is_staff:\n        return",
+        "Everybody who is no operator is support, and sees all tenants.",
+        ONE,
+    ),
+    Mutant(
+        "permissions",
+        "return membership.role if membership else None",
+        'return membership.role if membership else "member"',
+        "Who has no role is a member.",
+        TOKENS,
+    ),
+    Mutant(
+        "permissions",
+        "return membership.tenant_id if membership else None",
+        "return CusTenant.objects.order_by('-created_at').values_list('id', flat=True).first()",
+        "One's own tenant is the newest there is.",
+        ONE,
+    ),
+    Mutant(
+        "permissions",
+        'if role in ("operator", "support"):\n        return queryset',
+        'if role in ("operator", "support", "admin"):\n        return queryset',
+        "A tenant's admin sees the rows of all tenants.",
+        ONE,
+    ),
+    Mutant(
+        "permissions",
+        "return queryset.filter(tenant_id=own_tenant(user))",
+        "return queryset",
+        "`visible_to` shows everybody everything.",
+        MEMBER,
+    ),
+    Mutant(
+        "permissions",
+        "return queryset.none()",
+        "return queryset",
+        "`visible_to` shows everything to who has no role.",
+        "tests/services/test_cus_permissions.py",
+    ),
+    Mutant(
+        "permissions",
+        "return role is not None\n",
+        "return True\n",
+        "Who has no role reads.",
+        ONE,
+    ),
+    Mutant(
+        "permissions",
+        'return role in ("operator", "admin")',
+        'return role in ("operator", "admin", "member")',
+        "A tenant's members change what its admins should.",
+        ONE,
+    ),
+    Mutant(
+        "permissions",
+        'return role in ("operator", "admin")',
+        'return role in ("operator", "admin", "support")',
+        "Support changes what it should only read.",
+        ONE,
+    ),
+    Mutant(
+        "permissions",
+        'if role_of(user) not in ("operator", "support"):\n        return CusTenant',
+        'if role_of(user) not in ("operator", "support", "admin"):\n        return CusTenant',
+        "A tenant's admin names the tenant that a request is about.",
+        PRICES,
+    ),
+    Mutant(
+        "permissions",
+        "filter(user=user, tenant__closed_at__isnull=True)",
+        "filter(user=user)",
+        "People of a closed tenant go on as before.",
+        ONE,
+    ),
+    Mutant(
+        "person_api",
+        "permission_classes = [IsTenantPerson]",
+        "permission_classes = []",
+        "A view that says nothing of its own is open to everybody who proves who they are.",
+        ONE,
+    ),
+    Mutant(
+        "auth",
+        "if found is None:\n            raise AuthenticationFailed(",
+        "if found is None:\n            return None\n        if False:\n            raise AuthenticationFailed(",
+        "A dead API token is nobody's, and no error.",
+        "tests/api/test_cus_tokens.py",
+    ),
+    Mutant(
+        "auth",
+        "if principal is None:\n            raise AuthenticationFailed(",
+        "if principal is None:\n            return None\n        if False:\n            raise AuthenticationFailed(",
+        "A revoked SDK key gets another answer than that it is not valid.",
+        "tests/api/test_cus_telemetry.py",
+    ),
+    Mutant(
+        "auth",
+        "return isinstance(request.user, SdkPrincipal)",
+        "return True",
+        "The SDK's routes are open to who sends no key.",
+        USAGE,
+    ),
+    Mutant(
+        "token_service",
+        "if role_of(token.user) is None:\n        return None",
+        "if False:\n        return None",
+        "A token outlives its person's role.",
+        TOKENS,
+    ),
+    Mutant(
+        "token_service",
+        "revoked_at__isnull=True, expiry__gt=now)\n    token",
+        "expiry__gt=now)\n    token",
+        "A revoked token goes on.",
+        "tests/api/test_cus_tokens.py",
+    ),
+    Mutant(
+        "token_service",
+        "return CusApiToken.objects.filter(user=self.user)",
+        "return CusApiToken.objects.all()",
+        "Everybody's tokens are one's own to list and to revoke.",
+        TOKEN,
+    ),
+    Mutant(
+        "keys_api",
+        'return role_of(request.user) in ("operator", "admin")',
+        "return role_of(request.user) is not None",
+        "Members and support see and issue SDK keys.",
+        KEYS,
+    ),
+    Mutant(
+        "members_api",
+        'role_of(request.user) == "support":\n            return False',
+        'role_of(request.user) == "support":\n            return True',
+        "Support reads whom tenants employ.",
+        MEMBERS,
+    ),
+    Mutant(
+        "tokens_api",
+        "return role_of(request.user) is not None",
+        "return True",
+        "Who has no role makes API tokens.",
+        TOKENS,
+    ),
+    Mutant(
+        "integrations_api",
+        "rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), _person(request))\n    integration",
+        "rows = CusIntegration.objects.filter(deleted_at__isnull=True)\n    integration",
+        "An integration is found by whoever knows its id.",
+        ONE,
+    ),
+    Mutant(
+        "integrations_api",
+        'context = {"shows_credentials": role_of(request.user) != "support"}',
+        'context = {"shows_credentials": True}',
+        "Support sees the end of a credential.",
+        "tests/api/test_cus_integrations.py",
+    ),
+    Mutant(
+        "sdk_key_service",
+        "tenant_id=self.integration.tenant_id, integration=self.integration",
+        "tenant_id=self.integration.tenant_id",
+        "A key is revoked by way of another integration of the tenant.",
+        "tests/services/test_cus_sdk_key_service.py tests/api/test_cus_keys.py",
+    ),
+    Mutant(
+        "member_service",
+        "if self.actor and membership.user_id == self.actor.id:\n            raise OwnRole",
+        "if False:\n            raise OwnRole",
+        "People raise themselves.",
+        SERVICE,
+    ),
+    Mutant(
+        "second_factor_gate",
+        "or not second_factor_is_due(request)",
+        "or True",
+        "A password alone opens every page.",
+        FACTOR,
+    ),
+    Mutant(
+        "second_factor_gate",
+        "            request.user = AnonymousUser()\n",
+        "",
+        "A session with a password alone reaches the API.",
+        FACTOR,
+    ),
+    Mutant(
+        "second_factor_gate",
+        "return settings.CUS_REQUIRE_TOTP or CusSecondFactorService(user).is_set_up()",
+        "return settings.CUS_REQUIRE_TOTP",
+        "Who set up a second factor is not asked for it where it is not required.",
+        FACTOR,
+    ),
+    Mutant(
+        "second_factor_views",
+        "if service.is_set_up() and second_factor_is_due(request):",
+        "if False:",
+        "Who only knows the password replaces the authenticator.",
+        FACTOR,
+    ),
+    Mutant(
+        "console",
+        "return visible_to(super().get_queryset(request), request.user)",
+        "return super().get_queryset(request)",
+        "The console's lists show all tenants to everybody.",
+        SCOPE,
+    ),
+    Mutant(
+        "console",
+        'return field in shown and comparison in ("", "exact", "in", "isnull", "id__exact")',
+        "return True",
+        "A hidden column is guessed by URL.",
+        SCOPE,
+    ),
+    Mutant(
+        "console",
+        "        if not self.has_view_permission(request):\n            raise PermissionDenied\n        found",
+        "        found",
+        "A picker looks where its page may not.",
+        SCOPE,
+    ),
+    Mutant(
+        "console",
+        'return tenants.filter(id=own) if own and role == "admin" else tenants.none()',
+        "return tenants",
+        "A picker offers other tenants.",
+        SCOPE,
+    ),
+    Mutant(
+        "console",
+        "return role_of(request.user) in self.viewers",
+        "return role_of(request.user) is not None",
+        "Every page of the console exists for everybody with a role.",
+        SCOPE,
+    ),
+    Mutant(
+        "console",
+        "if self.get_object(request, object_id) is None or not",
+        "if not",
+        "A row's history is led to for who may not see the row.",
+        SCOPE,
+    ),
+    Mutant(
+        "console_actions",
+        "        if not self.has_act_permission(request, object_id):\n            raise PermissionDenied\n",
+        "",
+        "Who may see a row presses its buttons.",
+        SCOPE,
+    ),
+    Mutant(
+        "console_actions",
+        'if request.method in ("GET", "HEAD"):',
+        "if False:",
+        "A link that somebody sends is refused, and no page asks.",
+        SCOPE,
+    ),
+    Mutant(
+        "console_export",
+        "return bool(self.has_view_permission(request))",
+        "return True",
+        "Who may not see a page exports it.",
+        SCOPE,
+    ),
+    Mutant(
+        "console_forms",
+        "    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:\n"
+        "        return role_of(request.user) in self.changers",
+        "    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:\n"
+        "        return True",
+        "Who may see a form saves it.",
+        SCOPE,
+    ),
+    Mutant(
+        "console_forms",
+        'if role_of(request.user) == "operator":\n        tenant',
+        "if True:\n        tenant",
+        "A tenant's admin chooses the tenant of a new row.",
+        f"{SCOPE} {PEOPLE} tests/admin/test_cus_integration_pages.py",
+    ),
+]
+
+
+def copied(to: Path) -> Path:
+    """The tree as git knows it, with what is not committed yet."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+def killed(mutant: Mutant, tree: Path, number: int) -> bool:
+    """Whether a test falls into the hole. Raises RuntimeError where they could not be run."""
+    path = tree / mutant.path
+    whole = path.read_text()
+    path.write_text(whole.replace(mutant.text, mutant.instead))
+    # Named as one of xdist's workers, a run uses the servers that are there, and its own database.
+    env = os.environ | {"PYTEST_XDIST_WORKER": f"mutant{number}"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    try:
+        run = subprocess.run(
+            [*command, *mutant.tests.split()],
+            cwd=tree,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=_TOO_LONG_SECONDS,
+            check=False,
+        )
+    finally:
+        path.write_text(whole)
+    if run.returncode not in (0, 1) or " error" in run.stdout.splitlines()[-1]:
+        raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
+    return run.returncode == 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+def main(words: list[str]) -> int:
+    """Make each hole; 1 if any survived."""
+    chosen = [one for one in MUTANTS if all(word in f"{one.file} {one.breaks}" for word in words)]
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder, throw_away_services() as services:
+        os.environ.update(services)
+        tree = copied(Path(folder))
+        for number, mutant in enumerate(chosen, 1):
+            start = time.monotonic()
+            dead = killed(mutant, tree, number)
+            survived += not dead
+            fate = "killed" if dead else "SURVIVED"
+            took = f"{fate:8} {time.monotonic() - start:4.0f} s"
+            _say(f"{number:3} {took}  {mutant.path.name}: {mutant.breaks}")
+    _say(f"{len(chosen)} mutants, {len(chosen) - survived} killed, {survived} survived")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
