@@ -97,6 +97,7 @@ DELETE integrations/{integration_id}/keys/{key_id} missing     404  404  403  40
 DELETE integrations/{integration_id}/keys/{key_id} deleted     404  404  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} revoked key 204  204  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} foreign key 404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} sibling key 404  404  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} missing key 404  404  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} stray       404  404  403  403  403  403  401  401  401
 other  integrations/{integration_id}/keys/{key_id} any         405  405  405  405  405  405  401  401  401
@@ -195,7 +196,12 @@ BODIES: dict[str, Any] = {
 
 
 PEOPLE = ("oper", "admin", "memb", "supp")
-LIKE = {"foreign": "missing", "deleted": "missing", "foreign key": "missing key"}
+LIKE = {
+    "foreign": "missing",
+    "deleted": "missing",
+    "foreign key": "missing key",
+    "sibling key": "missing key",
+}
 
 
 @dataclass(frozen=True)
