@@ -360,7 +360,7 @@ def _is_error(answer: Any) -> bool:
 
 def _bytes(answer: Any) -> bytes:
     headers = "".join(f"{name}: {value}\n" for name, value in sorted(answer.headers.items()))
-    return f"{answer.status_code}\n{headers}".encode() + answer.content
+    return f"{answer.status_code}\n{headers}".encode() + bytes(answer.content)
 
 
 @pytest.mark.parametrize("url", [url for url in URLS if "{" in url])

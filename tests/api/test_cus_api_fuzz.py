@@ -50,7 +50,7 @@ class Fuzzer:
         self.statuses: Counter[int] = Counter()
         self._numbers = itertools.count()
 
-    def send(self, case: Case) -> int:
+    def send(self, case: "Case[Any]") -> int:
         """Send it, hold the answer against the document, and give its status.
 
         Raises what schemathesis found.
@@ -59,7 +59,7 @@ class Fuzzer:
             self._name_what_is_there(case)
         before = transaction.savepoint()
         try:
-            response = case.call_and_validate(**self.credentials, checks=CHECKS)
+            response = case.call_and_validate(checks=CHECKS, **self.credentials)
             self.statuses[response.status_code] += 1
             return response.status_code
         finally:
@@ -69,9 +69,13 @@ class Fuzzer:
         """How often each status was answered, for who runs this with -s."""
         print(f"\n{column}: {sum(self.statuses.values())} {sorted(self.statuses.items())}")  # noqa: T201
 
-    def _name_what_is_there(self, case: Case) -> None:
+    def _name_what_is_there(self, case: "Case[Any]") -> None:
         own = self.world.own
-        there = {"integration_id": own.integration, "key_id": own.key, "member_id": own.member}
+        there: dict[str, Any] = {
+            "integration_id": own.integration,
+            "key_id": own.key,
+            "member_id": own.member,
+        }
         for name in set(there) & set(case.path_parameters or {}):
             case.path_parameters[name] = str(there[name].id)
         declared = {one.name for one in case.operation.iter_parameters()}
@@ -79,7 +83,7 @@ class Fuzzer:
             case.query = {**(case.query or {}), "tenant_id": str(own.tenant.id)}
 
 
-def _credentials(who: Principal) -> dict[str, dict[str, str]]:
+def _credentials(who: Principal) -> dict[str, Any]:
     headers = {
         name.removeprefix("HTTP_").replace("_", "-"): str(value)
         for name, value in who.client.defaults.items()
@@ -101,7 +105,7 @@ def _operations() -> Iterator[Any]:
     application = get_wsgi_application()
     schema = schemathesis.openapi.from_wsgi("/api/schema?format=json", application, config=config)
     for result in schema.get_all_operations():
-        yield result.ok()
+        yield result.ok()  # type: ignore[union-attr]  # an error would raise, and that is right
 
 
 def _fuzz(fuzzer: Fuzzer, operation: Any, mode: GenerationMode, examples: int, number: int) -> None:
@@ -114,7 +118,7 @@ def _fuzz(fuzzer: Fuzzer, operation: Any, mode: GenerationMode, examples: int, n
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def send(case: Case) -> None:
+    def send(case: "Case[Any]") -> None:
         fuzzer.send(case)
 
     send()
