@@ -35,7 +35,7 @@ mutate-permissions: development ## Make holes in the permissions; each must fail
 	@exec $(PYTHON) -m tests.trust.cus_permission_mutants $(ARGS)
 
 fuzz-api: development ## Fuzz the API by its own document (ARGS='--fuzz-examples 200 --fuzz-seed 7')
-	@exec $(PYTHON) -m pytest -n 0 -q tests/api/test_cus_api_fuzz.py --fuzz-examples 50 $(ARGS)
+	@exec $(PYTHON) -m pytest -n 0 -q -s tests/api/test_cus_api_fuzz.py --fuzz-examples 50 $(ARGS)
 
 bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks $(ARGS)

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 from typing import Any
 
-from django.http import HttpResponseBase
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
@@ -14,7 +13,7 @@ from rest_framework.views import APIView
 
 class _ByFormat(DefaultContentNegotiation):
     # Elsewhere `?format=` is no way to ask: everything else has one form.
-    settings = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
+    settings: Any = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
 
 
 class _OpenPage(APIView):
@@ -24,10 +23,10 @@ class _OpenPage(APIView):
     http_method_names = ["get", "head"]
 
     def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
         """An error is JSON as everywhere in the API, in whatever form the page was asked for."""
-        if isinstance(response, Response) and response.exception:
+        if response.exception:
             request.accepted_renderer = JSONRenderer()
             request.accepted_media_type = JSONRenderer.media_type
         return super().finalize_response(request, response, *args, **kwargs)

@@ -8,13 +8,11 @@ from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework import pagination
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from enforcement.cus_answers import ConfigAnswer, answer_of
@@ -33,10 +31,12 @@ from enforcement.cus_serializers import (
     DecisionFilters,
     DecisionOutput,
     StatusResult,
+    lookups_of,
 )
 from integrations.cus_auth import key_text
-from integrations.cus_models import CusUser
-from integrations.cus_permissions import IsTenantPerson, visible_to
+from integrations.cus_pages import NewestFirst, filters_of
+from integrations.cus_permissions import visible_to
+from integrations.cus_person_api import PersonView
 from telemetry.cus_telemetry_api import SdkView
 
 
@@ -159,17 +159,8 @@ class ConfigView(CheckerView):
         return response
 
 
-class NewestDecisions(pagination.CursorPagination):
-    """Pages that stay right while decisions are added."""
-
-    ordering = ("-created_at", "-id")
-    page_size = 100
-
-
-class DecisionsView(APIView):
+class DecisionsView(PersonView):
     """The decision log of the caller's tenant; of all tenants for operators and support."""
-
-    permission_classes = [IsTenantPerson]
 
     @extend_schema(
         operation_id="enforcement_decisions",
@@ -178,12 +169,10 @@ class DecisionsView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Every decision but a plain `allowed`, newest first."""
-        asked = DecisionFilters(data=request.query_params)
-        asked.is_valid(raise_exception=True)
-        user = cast("CusUser", request.user)  # as IsTenantPerson made sure
-        scope = visible_to(CusEnforcementDecision.objects.all(), user)
-        pages = NewestDecisions()
-        page = pages.paginate_queryset(scope.filter(**asked.lookups()), request, self)
+        asked = filters_of(request, DecisionFilters)
+        scope = visible_to(CusEnforcementDecision.objects.all(), self.person(request))
+        pages = NewestFirst()
+        page = pages.paginate_queryset(scope.filter(**lookups_of(asked)), request, self)
         return pages.get_paginated_response(DecisionOutput(page, many=True).data)
 
 

@@ -1,12 +1,13 @@
 """What the OpenAPI document says of enforcement, and the decision log's filters and rows."""
 
-from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 from enforcement.cus_models import CusEnforcementDecision
+from integrations.cus_serializers import StrictInput
+from integrations.cus_strict_fields import StrictChoice, StrictMoment
 
 _BIGGEST = 2**63 - 1
 _RESULTS = [result.value for result in wire.CusEnforcementResult]
@@ -127,20 +128,23 @@ class StatusResult(LimitsResult):
     evaluated_at = serializers.DateTimeField()
 
 
-class DecisionFilters(serializers.Serializer[object]):
+class DecisionFilters(StrictInput):
     """Which decisions: those of a call, an integration, a result, received from … to …."""
 
     call_id = serializers.RegexField(r"^[!-~]{1,100}$", required=False)
     integration_id = serializers.UUIDField(required=False)
-    result = serializers.ChoiceField(_RESULTS, required=False)
+    result = StrictChoice(_RESULTS, required=False)
     # `from` is a word of Python's.
-    vars()["from"] = serializers.DateTimeField(required=False)
-    to = serializers.DateTimeField(required=False)
+    vars()["from"] = StrictMoment(required=False)
+    to = StrictMoment(required=False)
 
-    def lookups(self) -> dict[str, str | datetime]:
-        """The filters as Django's lookups."""
-        names = {"from": "created_at__gte", "to": "created_at__lt"}
-        return {names.get(name, name): value for name, value in self.validated_data.items()}
+
+_LOOKUPS = {"from": "created_at__gte", "to": "created_at__lt"}
+
+
+def lookups_of(filters: dict[str, Any]) -> dict[str, Any]:
+    """The checked filters as Django's lookups."""
+    return {_LOOKUPS.get(name, name): value for name, value in filters.items()}
 
 
 class DecisionOutput(serializers.ModelSerializer[CusEnforcementDecision]):

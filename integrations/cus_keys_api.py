@@ -64,6 +64,7 @@ class SdkKeysView(PersonView):
     """The keys of an integration. Two may live at once, so that one can replace the other."""
 
     permission_classes = [ManagesKeys]
+    pagination_class = NewestFirst
 
     @extend_schema(operation_id="sdk_keys_list", responses=SdkKeyOutput(many=True))
     def get(self, request: Request, integration_id: uuid.UUID) -> Response:

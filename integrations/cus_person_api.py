@@ -24,7 +24,7 @@ class PersonView(APIView):
 
     def check_permissions(self, request: Request) -> None:
         # Before roles: what a URL does not offer, it offers nobody who has said who they are.
-        if request.user and request.method not in self.allowed_methods:
+        if request.successful_authenticator and request.method not in self.allowed_methods:
             self.http_method_not_allowed(request)
         super().check_permissions(request)
 

@@ -28,6 +28,12 @@ ROOT = Path(__file__).resolve().parents[1]
 _KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make fuzz-api` asks for more than a test run can wait for."""
+    parser.addoption("--fuzz-examples", type=int, default=2, help="requests of a kind")
+    parser.addoption("--fuzz-seed", type=int, default=1, help="which requests are made")
+
+
 def _superuser(database: str) -> "psycopg.Connection[tuple[object, ...]]":
     return psycopg.connect(os.environ["CUS_SUPERUSER_URL"], dbname=database, autocommit=True)
 

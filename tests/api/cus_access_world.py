@@ -114,6 +114,7 @@ class World:
         return {
             "stray": self.own.key.id,
             "revoked key": self.revoked_key.id,
+            "sibling key": self.gone_key.id,
             "foreign key": self.foreign.key.id,
             "missing key": MISSING,
         }

@@ -97,6 +97,7 @@ DELETE integrations/{integration_id}/keys/{key_id} missing     404  404  403  40
 DELETE integrations/{integration_id}/keys/{key_id} deleted     404  404  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} revoked key 204  204  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} foreign key 404  404  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/keys/{key_id} sibling key 404  404  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} missing key 404  404  403  403  403  403  401  401  401
 DELETE integrations/{integration_id}/keys/{key_id} stray       404  404  403  403  403  403  401  401  401
 other  integrations/{integration_id}/keys/{key_id} any         405  405  405  405  405  405  401  401  401
@@ -167,6 +168,29 @@ POST   telemetry/llm-usage/batch                  deleted     401  401  401  401
 POST   telemetry/llm-usage/batch                  closed      401  401  401  401  401  401  401  200  401
 other  telemetry/llm-usage/batch                  any         401  401  401  401  401  401  401  405  401
 
+POST   enforcement/check                          own         401  401  401  401  401  401  401  200  401
+POST   enforcement/check                          deleted     401  401  401  401  401  401  401  200  401
+POST   enforcement/check                          closed      401  401  401  401  401  401  401  200  401
+other  enforcement/check                          any         401  401  401  401  401  401  401  405  401
+
+POST   enforcement/batch                          own         401  401  401  401  401  401  401  200  401
+POST   enforcement/batch                          deleted     401  401  401  401  401  401  401  200  401
+POST   enforcement/batch                          closed      401  401  401  401  401  401  401  200  401
+other  enforcement/batch                          any         401  401  401  401  401  401  401  405  401
+
+GET    enforcement/status                         own         401  401  401  401  401  401  401  200  401
+GET    enforcement/status                         deleted     401  401  401  401  401  401  401  200  401
+GET    enforcement/status                         closed      401  401  401  401  401  401  401  200  401
+other  enforcement/status                         any         401  401  401  401  401  401  401  405  401
+
+GET    enforcement/config                         own         401  401  401  401  401  401  401  200  401
+GET    enforcement/config                         deleted     401  401  401  401  401  401  401  200  401
+GET    enforcement/config                         closed      401  401  401  401  401  401  401  200  401
+other  enforcement/config                         any         401  401  401  401  401  401  401  405  401
+
+GET    enforcement/decisions                      all         200  200  200  200  403  403  401  401  401
+other  enforcement/decisions                      any         405  405  405  405  405  405  401  401  401
+
 GET    /api/schema                                all         200  200  200  200  200  200  200  200  200
 other  /api/schema                                any         405  405  405  405  405  405  405  405  405
 
@@ -191,11 +215,18 @@ BODIES: dict[str, Any] = {
     "POST tokens": {"name": "walked"},
     "POST telemetry/llm-usage": record(call_id="walked"),
     "POST telemetry/llm-usage/batch": {"records": [record(call_id="walked")]},
+    "POST enforcement/check": {"call_id": "walked", "model": "gpt-4o"},
+    "POST enforcement/batch": {"requests": [{"call_id": "walked", "model": "gpt-4o"}]},
 }
 
 
 PEOPLE = ("oper", "admin", "memb", "supp")
-LIKE = {"foreign": "missing", "deleted": "missing", "foreign key": "missing key"}
+LIKE = {
+    "foreign": "missing",
+    "deleted": "missing",
+    "foreign key": "missing key",
+    "sibling key": "missing key",
+}
 
 
 @dataclass(frozen=True)
@@ -354,7 +385,7 @@ def _is_error(answer: Any) -> bool:
 
 def _bytes(answer: Any) -> bytes:
     headers = "".join(f"{name}: {value}\n" for name, value in sorted(answer.headers.items()))
-    return f"{answer.status_code}\n{headers}".encode() + answer.content
+    return f"{answer.status_code}\n{headers}".encode() + bytes(answer.content)
 
 
 @pytest.mark.parametrize("url", [url for url in URLS if "{" in url])

@@ -229,7 +229,7 @@ MUTANTS = [
         "tenant_id=self.integration.tenant_id, integration=self.integration",
         "tenant_id=self.integration.tenant_id",
         "A key is revoked by way of another integration of the tenant.",
-        "tests/services/test_cus_sdk_key_service.py tests/api/test_cus_keys.py",
+        f"{MATRIX}::test_everybody_gets_what_the_table_says[integrations/{{integration_id}}/keys/{{key_id}}]",
     ),
     Mutant(
         "member_service",

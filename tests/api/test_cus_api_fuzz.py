@@ -1,0 +1,183 @@
+"""What the API answers to everybody, whatever they send, stands in its own document.
+
+schemathesis makes requests from the OpenAPI document: good ones, ones that break it in one place,
+and one for each bound that it names. Every other one names rows that are there. In `make test`
+they are the same in each run; `make fuzz-api` makes more, of any seed.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections, transaction
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from pytest_django import Settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import GenerationConfig
+from schemathesis.specs.openapi import checks
+
+from tests.api.cus_access_world import Principal, World
+
+pytestmark = pytest.mark.django_db
+
+# Left out: `positive_data_acceptance`, for a document says how a request looks, not that the row
+# is there or the name is free; `negative_data_rejection`, for telemetry takes odd records on
+# purpose and says so in its answer (ruling E3a); `ignored_auth`, `unsupported_method`,
+# `use_after_free`, `ensure_resource_availability`: the access matrix has who gets what, for each.
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+COLUMNS = ("oper", "admin", "memb", "supp", "none", "clsd", "dead", "key", "anon")
+
+
+class Fuzzer:
+    """One principal, who sends what schemathesis thinks of, and takes back what came of it."""
+
+    def __init__(self, world: World, who: Principal) -> None:
+        self.world = world
+        self.credentials = _credentials(who)
+        self.statuses: Counter[int] = Counter()
+        self._numbers = itertools.count()
+
+    def send(self, case: "Case[Any]") -> int:
+        """Send it, hold the answer against the document, and give its status.
+
+        Raises what schemathesis found.
+        """
+        if next(self._numbers) % 2:
+            self._name_what_is_there(case)
+        before = transaction.savepoint()
+        try:
+            response = case.call_and_validate(checks=CHECKS, **self.credentials)
+            self.statuses[response.status_code] += 1
+            return response.status_code
+        finally:
+            transaction.savepoint_rollback(before)
+
+    def tell(self, column: str) -> None:
+        """How often each status was answered, for who runs this with -s."""
+        print(f"\n{column}: {sum(self.statuses.values())} {sorted(self.statuses.items())}")  # noqa: T201
+
+    def _name_what_is_there(self, case: "Case[Any]") -> None:
+        own = self.world.own
+        there: dict[str, Any] = {
+            "integration_id": own.integration,
+            "key_id": own.key,
+            "member_id": own.member,
+        }
+        for name in set(there) & set(case.path_parameters or {}):
+            case.path_parameters[name] = str(there[name].id)
+        declared = {one.name for one in case.operation.iter_parameters()}
+        if "tenant_id" in declared:
+            case.query = {**(case.query or {}), "tenant_id": str(own.tenant.id)}
+
+
+def _credentials(who: Principal) -> dict[str, Any]:
+    headers = {
+        name.removeprefix("HTTP_").replace("_", "-"): str(value)
+        for name, value in who.client.defaults.items()
+        if name.startswith("HTTP_")
+    }
+    cookies = {name: one.value for name, one in who.client.cookies.items()}
+    return {"headers": headers, "cookies": cookies}
+
+
+def _one_of(world: World, column: str) -> Principal:
+    """A token where there is one: a session's changes would all fail for want of a CSRF token."""
+    ways = [one for one in world.principals if one.column == column]
+    return next((one for one in ways if one.way.startswith("token")), ways[0])
+
+
+def _operations() -> Iterator[Any]:
+    # Credentials are ours to send, not to be made up.
+    config = schemathesis.Config.from_dict({"generation": {"with-security-parameters": False}})
+    application = get_wsgi_application()
+    schema = schemathesis.openapi.from_wsgi("/api/schema?format=json", application, config=config)
+    for result in schema.get_all_operations():
+        yield result.ok()  # type: ignore[union-attr]  # an error would raise, and that is right
+
+
+def _fuzz(fuzzer: Fuzzer, operation: Any, mode: GenerationMode, examples: int, number: int) -> None:
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: "Case[Any]") -> None:
+        fuzzer.send(case)
+
+    send()
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--fuzz-examples"))
+
+
+@pytest.fixture
+def number(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--fuzz-seed"))
+
+
+@pytest.fixture(autouse=True)
+def _all_in_one_transaction(settings: Settings) -> Iterator[None]:
+    """No request is refused for its number, and none ends the test's transaction."""
+    settings.CUS_SDK_REQUESTS_PER_SECOND = 0
+    # Django's own test client does the same: a connection in a transaction looks unusable.
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_no_answer_is_one_that_the_document_does_not_describe(
+    column: str, examples: int, number: int
+) -> None:
+    world = World()
+    fuzzer = Fuzzer(world, _one_of(world, column))
+
+    for operation in _operations():
+        for mode in MODES:
+            _fuzz(fuzzer, operation, mode, examples, number)
+
+    fuzzer.tell(column)
+    # Or the principal was not who we think, and everything was refused.
+    reached = set(fuzzer.statuses) & {200, 201, 204}
+    assert bool(reached) == (column in ("oper", "admin", "memb", "supp", "key"))
+    assert (403 in fuzzer.statuses) >= (column in ("memb", "supp", "none", "clsd"))
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("column", ["admin", "key"])
+def test_every_bound_of_the_document_is_answered_as_it_says(column: str) -> None:
+    world = World()
+    fuzzer = Fuzzer(world, _one_of(world, column))
+    generation = GenerationConfig(modes=MODES, with_security_parameters=False)
+
+    for operation in _operations():
+        cases = operation.schema.iter_coverage_cases(
+            operation, generation_modes=MODES, generation_config=generation
+        )
+        # Where the principal is nobody, no bound comes into it.
+        all(fuzzer.send(case) != 401 for case in cases)
+
+    fuzzer.tell(column)
+    assert fuzzer.statuses[400] > 0
