@@ -13,6 +13,7 @@ from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from enforcement.cus_answers import ConfigAnswer, answer_of
