@@ -38,7 +38,7 @@ class CusPasswordResetView(InTheme, views.PasswordResetView):
 
     form_class = CusPasswordResetForm
 
-    def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:  # type: ignore[override]
+    def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
         """The link is to where we are, not to the host that the request names (CUS_PUBLIC_URL)."""
         scheme, _, place = settings.CUS_PUBLIC_URL.partition("://")
         form.save(
