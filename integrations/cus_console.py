@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import DataError
 from django.db.models import ForeignKey, Model, QuerySet
@@ -48,8 +48,8 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     ) -> HttpResponse:
         try:
             page: HttpResponse = super().changelist_view(request, extra_context)
-        except (DataError, ValueError):
-            # A filter or a search that no value can have, such as a NUL.
+        except (DataError, ValueError, ValidationError):
+            # A filter, a search or a chosen row that no value can have, such as a NUL.
             return HttpResponseRedirect(f"{request.path}?e=1")
         return page
 
@@ -67,6 +67,9 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         # A picker elsewhere may not look where its page may not (ruling C8).
         if not self.has_view_permission(request):
             raise PermissionDenied
+        if "\0" in search_term:
+            # No text of the database has one, and it says so as an error.
+            return queryset.none(), False
         found: tuple[QuerySet[Any], bool] = super().get_search_results(
             request, queryset, search_term
         )

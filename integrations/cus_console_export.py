@@ -3,9 +3,11 @@
 from typing import Any
 
 from django.contrib.admin.utils import display_for_field, label_for_field, lookup_field
+from django.core.exceptions import ValidationError
+from django.db import DataError
 from django.db.models import Field as ModelField
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from import_export.admin import ExportMixin
@@ -31,6 +33,14 @@ class CusExport(ExportMixin):  # type: ignore[misc]  # import-export has no type
 
     def has_export_permission(self: Any, request: HttpRequest) -> bool:
         return bool(self.has_view_permission(request))
+
+    def export_action(self, request: HttpRequest) -> HttpResponse:
+        """The download; a filter that no value can have leads back to the list, as it does there."""
+        try:
+            answer: HttpResponse = super().export_action(request)
+        except (DataError, ValueError, ValidationError):
+            return HttpResponseRedirect("../?e=1")
+        return answer
 
     def get_export_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         rows: QuerySet[Any] = super().get_export_queryset(request)

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from integrations.cus_audit import record_change
 from integrations.cus_credential_stores import (
     OpenedCredential,
     credential_id,
@@ -24,7 +25,7 @@ from integrations.cus_errors import (
     IntegrationNotFound,
 )
 from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_redaction import remember_secret
 
 # What a credential's secret part is called, by the order in which we look for a hint.
@@ -34,8 +35,9 @@ _SECRET_FIELDS = ("api_key", "azure_ad_token", "aws_secret_access_key")
 class CusCredentialService:
     """Keeps and opens the credentials of one tenant's integrations (CUS-002)."""
 
-    def __init__(self, tenant: CusTenant) -> None:
+    def __init__(self, tenant: CusTenant, *, actor: CusUser | None = None) -> None:
         self.tenant = tenant
+        self.actor = actor
 
     @transaction.atomic
     def store(self, integration: CusIntegration, credential: dict[str, str]) -> CusCredential:
@@ -98,19 +100,26 @@ class CusCredentialService:
             credential_ref=ref, updated_at=timezone.now()
         )
 
+    @transaction.atomic
     def _mark_invalid(self, integration: CusIntegration) -> None:
         invalid = CusIntegration.CredentialState.INVALID
-        CusIntegration.objects.filter(
+        rows = CusIntegration.objects.filter(
             tenant=self.tenant, id=integration.id, deleted_at__isnull=True
-        ).exclude(credential_state=invalid).update(
+        )
+        row = rows.exclude(credential_state=invalid).select_for_update(no_key=True).first()
+        if row is None:
+            return
+        rows.update(
             credential_state=invalid,
             config_version=F("config_version") + 1,
             updated_at=timezone.now(),
         )
+        told = {"credential_state": {"from": row.credential_state, "to": invalid}}
+        record_change("integration.checked", row, actor=self.actor, changes=told)
 
     def _fail(self, integration: CusIntegration, reason: str) -> None:
         with suppress(IntegrationNotFound):  # deleted: nothing of it serves any more
-            CusIntegrationLifecycle(self.tenant).fail(integration, reason)
+            CusIntegrationLifecycle(self.tenant, actor=self.actor).fail(integration, reason)
 
 
 def check_credential_ref(ref: str, tenant: CusTenant) -> None:

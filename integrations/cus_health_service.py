@@ -3,7 +3,7 @@
 import math
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -66,6 +66,8 @@ class _Seen:
 
     config_version: int
     credential_at: datetime | None
+    # As people saw it before: opening the credential may already move it.
+    shown: tuple[str, str, str] = field(compare=False)
 
 
 class CusHealthService:
@@ -113,12 +115,12 @@ class CusHealthService:
             finding = self._ask(current, until)
             if finding.verdict in NO_CREDENTIAL:
                 # Nobody was asked, so nothing can be stale; and opening it has marked the row.
-                seen = _seen(self._integrations.get(integration.id))
+                seen = replace(_seen(self._integrations.get(integration.id)), shown=seen.shown)
             return self._store(current, finding, seen, now)
 
     def _ask(self, integration: CusIntegration, until: float) -> Finding:
         try:
-            credential = CusCredentialService(self.tenant).open(integration)
+            credential = CusCredentialService(self.tenant, actor=self.actor).open(integration)
         except CredentialMissing as error:
             return Finding(Verdict.CREDENTIAL_MISSING, error.detail)
         except CredentialUnreadable as error:
@@ -139,7 +141,6 @@ class CusHealthService:
         row = self.scope().select_for_update(no_key=True).filter(id=checked.id).first()
         if row is None or _seen(row) != seen or (row.health_checked_at or now) > now:
             return _result(finding, row or checked, stored=False)
-        was = _shown(row)
         before = HealthState.of(row)
         after = next_health(before, finding.verdict, slow=_is_slow(finding))
         told = {"credential_state": after.credential_state}
@@ -156,8 +157,8 @@ class CusHealthService:
             record_change("integration.checked", row, actor=self.actor, changes=changes)
         self._move_status(row, before, after, finding.message)
         current = self._integrations.get(row.id)
-        if _shown(current) != was:
-            self._remember(was, current, finding, now)
+        if _shown(current) != seen.shown:
+            self._remember(seen.shown, current, finding, now)
         return _result(finding, current, stored=True)
 
     def _move_status(
@@ -209,7 +210,8 @@ def _shown(integration: CusIntegration) -> tuple[str, str, str]:
 
 def _seen(integration: CusIntegration) -> _Seen:
     stored = CusCredential.objects.filter(integration=integration)
-    return _Seen(integration.config_version, stored.values_list("updated_at", flat=True).first())
+    stored_at = stored.values_list("updated_at", flat=True).first()
+    return _Seen(integration.config_version, stored_at, _shown(integration))
 
 
 def _result(finding: Finding, now_is: CusIntegration, *, stored: bool) -> CheckResult:

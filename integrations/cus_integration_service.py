@@ -107,7 +107,8 @@ class CusIntegrationService(CusIntegrationLifecycle):
 
         Raises VersionMismatch if `config_version` is not `expected_version` any more;
         IntegrationChanged if another change was written at the same moment; ValidationError,
-        by field; NameTaken; LevelNotReachable. What is as it was already changes nothing.
+        by field; NameTaken; LevelNotReachable; OperatorsOnly. What is as it was already changes
+        nothing.
         """
         _refuse_unknown(fields)
         row = self.get(integration_id)
@@ -123,7 +124,9 @@ class CusIntegrationService(CusIntegrationLifecycle):
                 current=before["enforcement_level"],
                 coverage_percent=row.coverage_percent,
             )
-        if credential is not None:
+        if credential is None:
+            self._keep_address(row, before["config"])
+        else:
             check_credential(row.provider_type, credential)
             # What checks said in a row was about another credential.
             values["credential_state"] = CusIntegration.CredentialState.UNKNOWN
@@ -141,6 +144,16 @@ class CusIntegrationService(CusIntegrationLifecycle):
             CusCredentialService(self.tenant).store(row, credential)
         record_change("integration.changed", row, actor=self.actor, changes=changes)
         return self.get(integration_id)
+
+    def _keep_address(self, row: CusIntegration, before: Mapping[str, Any]) -> None:
+        """A secret of the operator's goes to no address of the tenant's choice (ruling C1)."""
+        moved = row.config.get("base_url") != before.get("base_url")
+        is_operator = self.actor is not None and self.actor.is_operator
+        if moved and not is_operator and not row.credential_ref.startswith("db://"):
+            raise OperatorsOnly(
+                "This integration's credential is kept in a store of the operator's, so only an "
+                "operator may send it to another base_url. Or enter a credential of your own."
+            )
 
     @transaction.atomic
     def refer(self, integration: CusIntegration, ref: str) -> CusIntegration:

@@ -41,7 +41,8 @@ def client_address(request: HttpRequest) -> str | None:
 def login_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
     """The e-mail address that somebody signs in with, in the one spelling that is counted."""
     given = (credentials or {}).get("username") or request.POST.get("username", "")
-    return str(given).strip().casefold()[:_LONGEST_NAME]
+    # Upper case first, as the database compares: it takes a dotless i for an i.
+    return str(given).strip().upper().casefold()[:_LONGEST_NAME]
 
 
 def locked_out(request: HttpRequest, *_details: Any) -> HttpResponse:

@@ -32,7 +32,7 @@ def send_invitation(membership: CusMembership, person: CusUser, *, may_join: boo
     body = text.format(
         role=membership.get_role_display().lower(),
         tenant=membership.tenant,
-        link=_password_link(person) if may_join else "",
+        link=_link(membership, person) if may_join else "",
         days=settings.PASSWORD_RESET_TIMEOUT // 86_400,
     )
     subject = f"Invitation to {membership.tenant}"
@@ -42,7 +42,9 @@ def send_invitation(membership: CusMembership, person: CusUser, *, may_join: boo
         raise MailUnavailable from None
 
 
-def _password_link(person: CusUser) -> str:
+def _link(membership: CusMembership, person: CusUser) -> str:
+    """Names the invitation: somebody else's, sent before, is not accepted with this one."""
     uid = urlsafe_base64_encode(force_bytes(person.pk))
     token = default_token_generator.make_token(person)
-    return f"{settings.CUS_PUBLIC_URL}{reverse('password_reset_confirm', args=[uid, token])}"
+    path = reverse("password_reset_confirm", args=[uid, token])
+    return f"{settings.CUS_PUBLIC_URL}{path}?invitation={membership.pk}"

@@ -159,22 +159,22 @@ def may_join(person: CusUser) -> bool:
 
 
 @transaction.atomic
-def accept_invitation(person: CusUser) -> CusMembership | None:
-    """Make the oldest open invitation of the person's address theirs; None if there is none.
+def accept_invitation(person: CusUser, invitation: uuid.UUID) -> CusMembership | None:
+    """Make this open invitation of the person's address theirs; None if it is none.
 
-    Called when they have set a password by the link that was mailed to that address.
+    Called when they have set a password by the link that was mailed to that address, which names
+    the invitation: who invites first must not have whom another tenant invites.
     """
     person = CusUser.objects.select_for_update(no_key=True).get(id=person.id)
     if not may_join(person):
         return None
     invitations = CusMembership.objects.select_for_update(of=("self",), no_key=True)
-    membership = (
-        invitations.filter(
-            user=None, invited_email__iexact=person.email, tenant__closed_at__isnull=True
-        )
-        .order_by("created_at", "id")
-        .first()
-    )
+    membership = invitations.filter(
+        id=invitation,
+        user=None,
+        invited_email__iexact=person.email,
+        tenant__closed_at__isnull=True,
+    ).first()
     if membership is None:
         return None
     membership.user = person

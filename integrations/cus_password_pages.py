@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import forms, views
+from django.http import HttpResponse, HttpResponseRedirect
 from unfold.widgets import BASE_INPUT_CLASSES
 
 
@@ -35,6 +37,19 @@ class CusPasswordResetView(InTheme, views.PasswordResetView):
     """Asks where to send the link."""
 
     form_class = CusPasswordResetForm
+
+    def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
+        """The link is to where we are, not to the host that the request names (CUS_PUBLIC_URL)."""
+        scheme, _, place = settings.CUS_PUBLIC_URL.partition("://")
+        form.save(
+            domain_override=place,
+            use_https=scheme == "https",
+            from_email=self.from_email,
+            email_template_name=self.email_template_name,
+            subject_template_name=self.subject_template_name,
+            request=self.request,
+        )
+        return HttpResponseRedirect(self.get_success_url())
 
 
 class CusPasswordSentView(InTheme, views.PasswordResetDoneView):

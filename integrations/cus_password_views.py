@@ -1,13 +1,21 @@
 """Setting a password by a mailed link: Django's own flow, which also accepts invitations."""
 
+import uuid
+from contextlib import suppress
+from typing import Any
+
 from django.contrib.auth.forms import SetPasswordForm
 from django.contrib.auth.views import PasswordResetConfirmView
 from django.db import transaction
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from integrations.cus_member_service import accept_invitation
 from integrations.cus_models import CusUser
 from integrations.cus_password_pages import CusSetPasswordForm, InTheme
+
+# Which invitation the link was mailed for.
+_INVITATION = "cus_invitation"
 
 
 class CusPasswordConfirmView(InTheme, PasswordResetConfirmView):
@@ -15,9 +23,17 @@ class CusPasswordConfirmView(InTheme, PasswordResetConfirmView):
 
     form_class = CusSetPasswordForm
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Remember whose link it is: Django leads on to an address without the link's parts."""
+        if kwargs.get("token") != self.reset_url_token:
+            request.session[_INVITATION] = request.GET.get("invitation", "")
+        return super().dispatch(request, *args, **kwargs)
+
     @transaction.atomic
     def form_valid(self, form: "SetPasswordForm[CusUser]") -> HttpResponse:
-        """Keep the password, and join the tenant that invited this address."""
+        """Keep the password, and join the tenant whose invitation the link is."""
+        named = self.request.session.pop(_INVITATION, "")
         response = super().form_valid(form)
-        accept_invitation(form.user)
+        with suppress(ValueError):
+            accept_invitation(form.user, uuid.UUID(named))
         return response

@@ -155,6 +155,10 @@ def test_hidden_columns_cannot_be_asked_for_by_url(own: CusIntegration, query: s
         f"{INTEGRATIONS}?provider_type__regex=(",
         f"{INTEGRATIONS}?status__exact=%00",
         f"{INTEGRATIONS}?q=%00",
+        f"{INTEGRATIONS}export/?status__exact=%00",
+        f"{INTEGRATIONS}export/?q=%00",
+        "/admin/autocomplete/?app_label=integrations&model_name=cussdkkey"
+        "&field_name=integration&term=%00",
         f"{USAGE}?policy_result__range=1",
         f"{USAGE}?policy_result__exact=%00",
         f"{USAGE}?q=%00",
@@ -163,6 +167,14 @@ def test_hidden_columns_cannot_be_asked_for_by_url(own: CusIntegration, query: s
 )
 def test_no_address_that_a_viewer_types_breaks_a_page(own: CusIntegration, url: str) -> None:
     assert _client(make_user("support")).get(url).status_code in (200, 302, 400)
+
+
+def test_no_row_that_is_chosen_by_hand_breaks_an_action(own: CusIntegration) -> None:
+    chosen = {"action": "revoke_keys", "_selected_action": ["nonsense"]}
+
+    answer = _client(make_user("operator")).post("/admin/integrations/cussdkkey/", chosen)
+
+    assert answer.status_code in (200, 302)
 
 
 def test_a_call_is_found_by_its_id(own: CusIntegration, sdk: SdkClient) -> None:

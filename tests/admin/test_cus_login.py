@@ -84,7 +84,15 @@ def test_a_good_sign_in_forgets_the_slips(user: CusUser) -> None:
         assert _try(user.email, "correct horse") == 302
 
 
-@pytest.mark.parametrize("spelling", [str.upper, str.title, lambda email: f" {email} "])
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        str.upper,
+        str.title,
+        lambda email: f" {email} ",
+        lambda email: email.replace("i", "\N{LATIN SMALL LETTER DOTLESS I}"),
+    ],
+)
 def test_another_spelling_of_the_address_is_the_same_person(
     user: CusUser, spelling: object
 ) -> None:

@@ -212,6 +212,27 @@ def test_the_history_can_not_be_rewritten(provider: Provider, statement: str) ->
         cursor.execute(statement.format("cus_health_transitions"))
 
 
+@pytest.mark.parametrize("broken", ["missing", "unreadable"])
+def test_a_credential_that_can_not_be_opened_is_in_history_and_trail(
+    provider: Provider, broken: str
+) -> None:
+    provider.check(GOOD)
+    stored = CusCredential.objects.all()
+    _ = stored.delete() if broken == "missing" else stored.update(sealed=b"\1nonsense")
+
+    provider.check(GOOD, GOOD)
+
+    row = CusHealthTransition.objects.latest("checked_at")
+    assert CusHealthTransition.objects.count() == 2
+    assert (row.credential_from, row.credential_to) == ("valid", "invalid")
+    assert (row.status_from, row.status_to) == ("enabled", provider.integration.status)
+    entries = CusAuditEntry.objects.filter(action="integration.checked").order_by("created_at")
+    assert [entry.changes["credential_state"] for entry in entries] == [
+        {"from": "unknown", "to": "valid"},
+        {"from": "valid", "to": "invalid"},
+    ]
+
+
 # --- Conditional writing ------------------------------------------------------------------------
 
 

@@ -189,6 +189,29 @@ def test_only_an_operator_points_to_a_credential_of_the_server(integration: CusI
     assert not CusCredential.objects.exists()
 
 
+def test_no_tenant_sends_a_credential_of_the_server_to_an_address_of_its_own(
+    tenant: CusTenant,
+) -> None:
+    integration = make_integration(tenant, provider_type="custom")
+    operator, admin = make_user("operator"), make_user("admin", tenant)
+    CusIntegrationService(tenant, actor=operator).refer(integration, "env://CUS_CREDENTIAL_OURS")
+    service = CusIntegrationService(tenant, actor=admin)
+    elsewhere = {"base_url": "https://evil.example.net"}
+
+    with pytest.raises(OperatorsOnly):
+        service.change(integration.id, config=elsewhere)
+
+    # All else is the tenant's to change, and the address too once the credential is its own.
+    same = integration.config | {"timeout_seconds": 5}
+    assert service.change(integration.id, config=same).config == same
+    own = service.change(integration.id, config=elsewhere, credential={"api_key": "own-key-0123"})
+    assert own.credential_ref.startswith("db://")
+    by_operator = CusIntegrationService(tenant, actor=operator)
+    by_operator.refer(integration, "env://CUS_CREDENTIAL_OURS")
+    moved = by_operator.change(integration.id, config={"base_url": "https://m.example.com"})
+    assert moved.config == {"base_url": "https://m.example.com"}
+
+
 def test_nothing_starts_in_a_closed_tenant(tenant: CusTenant) -> None:
     running, made = make_integration(tenant), make_integration(tenant)
     CusTenantService().close(tenant)

@@ -4,6 +4,7 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.core import mail
@@ -11,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.mail.message import EmailMessage
 from django.db import connections
 from django.test import Client
+from pytest_django import Settings
 
 from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_errors import (
@@ -122,7 +124,9 @@ def test_inviting_somebody_of_elsewhere_looks_as_inviting_somebody_unknown(
     assert role_of(CusUser.objects.get(email=email)) == role
 
 
-def test_two_tenants_invite_one_address_and_the_first_one_has_it(client: Client) -> None:
+def test_of_two_tenants_that_invite_an_address_the_one_whose_link_is_followed_has_it(
+    client: Client,
+) -> None:
     first, second = make_tenant(), make_tenant()
     CusMemberService(first).invite(email="new@example.com", role="member")
     CusMemberService(second).invite(email="NEW@example.com", role="admin")
@@ -130,8 +134,35 @@ def test_two_tenants_invite_one_address_and_the_first_one_has_it(client: Client)
     _set_password(client, _link())
 
     membership = CusMembership.objects.get(user__email="new@example.com")
-    assert (membership.tenant, membership.role) == (first, "member")
-    assert [row.user for row in CusMemberService(second).scope()] == [None]
+    assert (membership.tenant, membership.role) == (second, "admin")
+    assert [row.user for row in CusMemberService(first).scope()] == [None]
+
+
+@pytest.mark.parametrize("named", ["", "nonsense", "\0", "other"])
+def test_a_link_that_names_no_invitation_of_the_address_joins_nobody(
+    service: CusMemberService, client: Client, named: str
+) -> None:
+    other = service.invite(email="other@example.com", role="admin")
+    service.invite(email="new@example.com", role="member")
+    path = _link().partition("?")[0]
+    query = urlencode({"invitation": str(other.id) if named == "other" else named})
+
+    assert _set_password(client, f"{path}?{query}").status_code == 302
+
+    assert not CusMembership.objects.filter(user__email="new@example.com").exists()
+
+
+def test_mails_lead_to_us_whatever_host_a_request_names(settings: Settings) -> None:
+    settings.ALLOWED_HOSTS, settings.CUS_PUBLIC_URL = ["*"], "https://aos.example.com"
+    person = make_user("operator")
+
+    Client(headers={"host": "evil.example.net"}).post(
+        "/admin/password_reset/", {"email": person.email}
+    )
+
+    body = str(mail.outbox[-1].body)
+    assert "https://aos.example.com/admin/password_reset/" in body
+    assert "evil" not in body
 
 
 @pytest.mark.parametrize("email", ["", "nobody", "a@b", "x" * 250 + "@example.com"])
