@@ -52,7 +52,7 @@ def _sum(expression: str) -> str:
 
 
 def _lives(table: str) -> str:
-    # In a form that no index helps with: the one on `expires_at` has every tenant's.
+    # In a form that no index helps with: one on `expires_at` has every tenant's.
     return f"{table}.expires_at - (SELECT now FROM moment) > interval '0'"  # noqa: S608
 
 
@@ -224,7 +224,7 @@ def lock_and_read_values(
         "read_ms": int(read_seconds * 1_000),
         "call_ids": list(call_ids),
         # As an array's text, which costs less to make than an array.
-        "hashes": "{%s}" % ",".join(map(hash_call_id, call_ids)),
+        "hashes": f"{{{','.join(map(hash_call_id, call_ids))}}}",
         "now": now,
     }
 
