@@ -15,7 +15,7 @@ import msgspec
 from django.db import connection as app_connection
 
 from telemetry.cus_amounts import MOST, Amounts
-from telemetry.cus_evidence_store import hash_call_id
+from telemetry.cus_ids import hash_call_id
 
 # A hold ends this long after its last renewal (ruling F5).
 HOLD_LIFE = timedelta(minutes=15)
