@@ -54,6 +54,9 @@ class _Landed(Exception):
     """A call that we were about to hold for was recorded, or held elsewhere, meanwhile."""
 
 
+_LOAD = (_Contended, PoolBusy, QueueTimeout)
+_ABSENCE = (DatabaseAbsent, _Unreadable, psycopg.Error)
+# Those of one integration, and one moment where a test names it, are decided together.
 _joined = JoinedWork[CheckRequest, "Verdict | Exception"](most=MAX_BATCH_CHECKS)
 
 
@@ -83,26 +86,28 @@ class CusEnforcementService:
         if self.caller.absent:
             return self._by_last_state(requests)
         try:
-            return self._decide_joined(requests)
-        except (_Contended, PoolBusy, QueueTimeout):
-            return self._decide_unread(requests, contended=True)
-        except DatabaseAbsent:
-            # What did not answer about evidence won't about authority.
-            return self._by_last_state(requests)
-        except (_Unreadable, psycopg.Error) as error:
-            # Any failure to read is want of evidence: the caller waits for nobody's repair. But
-            # somebody should know that a server that answers does not say what we ask.
-            logger.warning("evidence could not be read", error=type(error).__name__)
-            return self._decide_unread(requests, contended=False)
+            found = self._decide_joined(requests)
+        except (*_LOAD, *_ABSENCE) as error:
+            return self._decide_without(requests, error)
+        errors_met = [one for one in found if isinstance(one, Exception)]
+        if errors_met:
+            unkept = [
+                request
+                for request, one in zip(requests, found, strict=True)
+                if isinstance(one, Exception)
+            ]
+            anew = iter(self._decide_without(unkept, errors_met[0]))
+            return [one if isinstance(one, Verdict) else next(anew) for one in found]
+        return [one for one in found if isinstance(one, Verdict)]
 
     # --- With evidence --------------------------------------------------------------------------
 
-    def _decide_joined(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+    def _decide_joined(self, requests: Sequence[CheckRequest]) -> Sequence[Verdict | Exception]:
         """Verdicts of a round of our own, or of one in which somebody took us along."""
         began = self.caller.began
         while True:
             try:
-                found = _joined.run(
+                return _joined.run(
                     (self.caller.integration_id, self.at),
                     requests,
                     self._decide_locked,
@@ -112,14 +117,10 @@ class CusEnforcementService:
             except GroupTimeout as late:
                 raise DatabaseAbsent("no answer in time") from late
             except GroupFailed as failed:
-                if isinstance(failed.__cause__, (DatabaseAbsent, _Unreadable, psycopg.Error)):
+                if isinstance(failed.__cause__, _ABSENCE):
                     raise failed.__cause__ from None
                 # Its time for the lock was over, not ours; or its request was at fault.
                 continue
-            verdicts = [verdict for verdict in found if isinstance(verdict, Verdict)]
-            if len(verdicts) < len(found):
-                raise next(error for error in found if isinstance(error, Exception))
-            return verdicts
 
     def _decide_locked(self, requests: Sequence[CheckRequest]) -> list[Verdict | Exception]:
         """Verdicts of one round; the error in place of those that it kept from being stored."""
@@ -213,6 +214,18 @@ class CusEnforcementService:
         return statements, values
 
     # --- Without --------------------------------------------------------------------------------
+
+    def _decide_without(self, requests: Sequence[CheckRequest], error: Exception) -> list[Verdict]:
+        """Verdicts without evidence, by what kept us from reading or storing it."""
+        if isinstance(error, _LOAD):
+            return self._decide_unread(requests, contended=True)
+        if isinstance(error, DatabaseAbsent):
+            # What did not answer about evidence won't about authority.
+            return self._by_last_state(requests)
+        # Any failure to read is want of evidence: the caller waits for nobody's repair. But
+        # somebody should know that a server that answers does not say what we ask.
+        logger.warning("evidence could not be read", error=type(error).__name__)
+        return self._decide_unread(requests, contended=False)
 
     def _decide_unread(self, requests: Sequence[CheckRequest], *, contended: bool) -> list[Verdict]:
         """Verdicts by authority alone: fresh if the database gives it, else as last known."""

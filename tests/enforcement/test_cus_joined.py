@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connections
 
@@ -196,3 +197,27 @@ def test_who_was_taken_along_by_one_whose_time_was_over_goes_on_alone(
             for one in hasty:
                 assert one.result(SOON).decision.result == "throttled"
         assert patient.result(SOON).decision.result == "allowed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refusal_stands_though_the_commit_of_its_round_fails(
+    integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1)
+    rows = DeciderConnection.all_rows
+
+    def broken(self: DeciderConnection, statement: str, values: Any = None) -> Any:
+        if "cus_take_hold" in statement and "COMMIT" in statement:
+            raise psycopg.errors.DiskFull
+        return rows(self, statement, values)
+
+    monkeypatch.setattr(DeciderConnection, "all_rows", broken)
+    caller = Caller(integration.tenant_id, integration.id, time.monotonic() + SOON)
+    verdicts = CusEnforcementService(caller).check_batch(
+        [CheckRequest(call_id=name, estimated_cost_cents=1) for name in ("fits", "does-not")]
+    )
+
+    said = [(one.decision.result, one.decision.reasons[0].code) for one in verdicts]
+    assert said == [("allowed", "evidence_unavailable"), ("blocked", "budget_exceeded")]
+    assert verdicts[0].decision.degraded
+    assert not CusEnforcementHold.objects.exists()
