@@ -6,6 +6,7 @@ and answers with what it measured.
 """
 
 import json
+import random
 import secrets
 import socket
 import sys
@@ -29,14 +30,18 @@ def main() -> None:
 def _send(connection: socket.socket, orders: dict[str, Any]) -> dict[str, Any]:
     requests, refused = _requests(orders), 0
     latencies: list[float] = []
-    # How often to send, for a load that is less than all; 0: as soon as there is an answer.
+    # How often to send on average, for a load that is less than all; 0: as soon as there is an
+    # answer. At random, as callers do who know nothing of each other: in step, all would ask at
+    # once and each wait for the others.
     every = orders.get("every", 0.0)
-    started = ended = time.perf_counter()
+    started = ended = due = time.perf_counter()
     while ended - started < orders["seconds"] and len(latencies) < orders["most"]:
         request = next(requests)
         if every:
-            time.sleep(max(0.0, started + len(latencies) * every - time.perf_counter()))
-        sent_at = time.perf_counter()
+            due += random.expovariate(1 / every)
+            time.sleep(max(0.0, due - time.perf_counter()))
+        # What had to wait for the answer before it has waited since it was due.
+        sent_at = due if every and due < ended else time.perf_counter()
         connection.sendall(request)
         status = _answer(connection)
         ended = time.perf_counter()

@@ -13,7 +13,8 @@ from aos_sdk.cus_cost import CusTokenUsage, price_call
 from aos_sdk.cus_record import CusUsageRecord
 from benchmarks.cus_databases import Sender
 from telemetry.cus_evidence_rows import RowBuilder
-from telemetry.cus_evidence_store import EvidenceRow, hash_call_id
+from telemetry.cus_evidence_store import EvidenceRow
+from telemetry.cus_ids import hash_call_id
 from telemetry.cus_pricing import keep_prices
 from telemetry.cus_records import decode_record
 

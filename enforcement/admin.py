@@ -1,27 +1,17 @@
 """The console's page on decisions: to read, never to change."""
 
-from datetime import timedelta
-from uuid import UUID
-
 from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from enforcement.cus_models import CusEnforcementDecision
-from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
-from integrations.cus_models import CusIntegration
-from telemetry.cus_ids import made_at
-
-# Between the making of an entry's id and the transaction that stored it.
-_ID_WINDOW = timedelta(hours=1)
+from telemetry.cus_evidence_console import CusEvidenceAdmin
 
 
 @admin.register(CusEnforcementDecision)
-class CusEnforcementDecisionAdmin(CusReadOnlyAdmin):
+class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
     """Every decision but a plain `allowed`, newest first."""
 
     list_display = (
@@ -45,31 +35,6 @@ class CusEnforcementDecisionAdmin(CusReadOnlyAdmin):
         ("Record", {"fields": ("id", "evaluated_at", "created_at")}),
     )
     readonly_fields = ("integration", "usage")
-    paginator = BoundedPaginator
-    sortable_by = ()
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[CusEnforcementDecision]:
-        scope: QuerySet[CusEnforcementDecision] = super().get_queryset(request)
-        names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
-        return scope.annotate(integration_name=Subquery(names[:1]))
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: str | None = None
-    ) -> CusEnforcementDecision | None:
-        # The id alone is in no index; the moment inside it says in which partition to look.
-        try:
-            moment = made_at(UUID(object_id))
-        except (ValueError, OverflowError):
-            return None
-        window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
-        found: CusEnforcementDecision | None = (
-            self.get_queryset(request).filter(created_at__range=window, id=object_id).first()
-        )
-        return found
-
-    @display(description="Integration")
-    def integration_name(self, decision: CusEnforcementDecision) -> str:
-        return str(decision.integration_name)  # type: ignore[attr-defined]  # annotated above
 
     @display(description="Integration")
     def integration(self, decision: CusEnforcementDecision) -> SafeString:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psycopg
 from django.conf import settings
@@ -61,7 +61,10 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
         """The rows of each statement of a message that gives rows."""
         with self.cursor() as cursor:
             cursor.execute(statement, values)
-            found = [part.fetchall() for part in cursor.results() if part.description]
+            # Not `description`, which describes every column anew.
+            found = [
+                part.fetchall() for part in cursor.results() if cast("Any", part.pgresult).nfields
+            ]
         return found or [[]]
 
 

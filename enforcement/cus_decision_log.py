@@ -65,7 +65,6 @@ ON CONFLICT (tenant_id, integration_id) DO UPDATE SET
 
 PREPARED = (_APPEND, _COUNT)
 EXECUTE_APPEND = "EXECUTE cus_append(%s)"
-EXECUTE_COUNT = f"EXECUTE cus_count(%s, %s, {', '.join('%s' for _ in _COUNTED)})"
 
 
 def entry(
@@ -86,6 +85,12 @@ def entry(
         reasons=decision.reasons,
         evaluated_at=facts.evaluated_at,
     )
+
+
+def execute_count(numbers: Iterable[int]) -> str:
+    """What adds `counts` to an integration's totals; its tenant and itself are the values."""
+    # Within the text, which is nearly always the same: each value of a statement costs.
+    return f"EXECUTE cus_count(%s, %s, {', '.join(map(str, numbers))})"
 
 
 def encoded(entries: Iterable[LogEntry]) -> str:

@@ -3,7 +3,8 @@
 A check is two messages to the database. The first takes the integration's lock and then
 reads, in one statement, all that a decision depends on; the second sets aside what the call
 may cost, logs what is to be logged, and commits. So at every admission
-used + held + leased + estimate ≤ limit, however many callers there are.
+used + held + leased + estimate ≤ limit, however many callers there are. Those that ask of one
+integration at the same time, in one process, are decided in one such round.
 """
 
 import time
@@ -17,19 +18,16 @@ import psycopg
 import structlog
 from psycopg import errors
 
+from aos_sdk.cus_wire import MAX_BATCH_CHECKS
 from enforcement import cus_decision_log as log
 from enforcement.cus_authority import known_state, remember_state
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
+from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
-from telemetry.cus_holds import (
-    HOLD_LIFE,
-    lock_key,
-    read_statement,
-    reading_of,
-)
+from telemetry.cus_holds import LOCK_AND_READ, lock_and_read_values, reading_of
 
 logger = structlog.get_logger(__name__)
 
@@ -54,6 +52,12 @@ class _Unreadable(Exception):
 
 class _Landed(Exception):
     """A call that we were about to hold for was recorded, or held elsewhere, meanwhile."""
+
+
+_LOAD = (_Contended, PoolBusy, QueueTimeout)
+_ABSENCE = (DatabaseAbsent, _Unreadable, psycopg.Error)
+# Those of one integration, and one moment where a test names it, are decided together.
+_joined = JoinedWork[CheckRequest, "Verdict | Exception"](most=MAX_BATCH_CHECKS)
 
 
 class CusEnforcementService:
@@ -82,52 +86,78 @@ class CusEnforcementService:
         if self.caller.absent:
             return self._by_last_state(requests)
         try:
-            return self._decide_locked(requests)
-        except (_Contended, PoolBusy):
-            return self._decide_unread(requests, contended=True)
-        except DatabaseAbsent:
-            # What did not answer about evidence won't about authority.
-            return self._by_last_state(requests)
-        except (_Unreadable, psycopg.Error) as error:
-            # Any failure to read is want of evidence: the caller waits for nobody's repair. But
-            # somebody should know that a server that answers does not say what we ask.
-            logger.warning("evidence could not be read", error=type(error).__name__)
-            return self._decide_unread(requests, contended=False)
+            found = self._decide_joined(requests)
+        except (*_LOAD, *_ABSENCE) as error:
+            return self._decide_without(requests, error)
+        errors_met = [one for one in found if isinstance(one, Exception)]
+        if errors_met:
+            unkept = [
+                request
+                for request, one in zip(requests, found, strict=True)
+                if isinstance(one, Exception)
+            ]
+            anew = iter(self._decide_without(unkept, errors_met[0]))
+            return [one if isinstance(one, Verdict) else next(anew) for one in found]
+        return [one for one in found if isinstance(one, Verdict)]
 
     # --- With evidence --------------------------------------------------------------------------
 
-    def _decide_locked(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+    def _decide_joined(self, requests: Sequence[CheckRequest]) -> Sequence[Verdict | Exception]:
+        """Verdicts of a round of our own, or of one in which somebody took us along."""
         began = self.caller.began
+        while True:
+            try:
+                return _joined.run(
+                    (self.caller.integration_id, self.at),
+                    requests,
+                    self._decide_locked,
+                    turn_by=began + _LOCK_SECONDS,
+                    end_by=began + _EVIDENCE_SECONDS,
+                )
+            except GroupTimeout as late:
+                raise DatabaseAbsent("no answer in time") from late
+            except GroupFailed as failed:
+                if isinstance(failed.__cause__, _ABSENCE):
+                    raise failed.__cause__ from None
+                # Its time for the lock was over, not ours; or its request was at fault.
+                continue
+
+    def _decide_locked(self, requests: Sequence[CheckRequest]) -> list[Verdict | Exception]:
+        """Verdicts of one round; the error in place of those that it kept from being stored."""
+        began, decided = self.caller.began, list[Verdict]()
 
         def work(connection: DeciderConnection) -> list[Verdict]:
             round_ = self._read(connection, requests)
-            verdicts = [round_.verdict(request) for request in requests]
-            return self._commit(connection, round_, verdicts)
+            decided[:] = [round_.verdict(request) for request in requests]
+            return self._commit(connection, round_, decided)
 
         for _ in range(_ATTEMPTS):
             try:
-                return decider_pool().run(
-                    work, take_by=began + _LOCK_SECONDS, end_by=began + _EVIDENCE_SECONDS
-                )
+                return [
+                    *decider_pool().run(
+                        work, take_by=began + _LOCK_SECONDS, end_by=began + _EVIDENCE_SECONDS
+                    )
+                ]
             except _Landed:
                 continue
-        raise DatabaseAbsent("the calls' holds keep changing")
+            except (DatabaseAbsent, psycopg.Error) as error:
+                # A refusal stands, stored or not (ruling F9).
+                if not decided:
+                    raise
+                return [error if one.decision.admits else one for one in decided]
+        raise _Contended
 
     def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
         call_ids = [request.call_id for request in requests]
         left = self.caller.began + _LOCK_SECONDS - time.monotonic()
-        message = read_statement(
-            connection,
-            tenant=self.caller.tenant_id,
-            integration=self.caller.integration_id,
-            call_ids=call_ids,
-            now=self.at,
-            lock=lock_key(self.caller.integration_id),
-            wait_ms=max(left * 1_000, 1),
-            read_ms=_READ_SECONDS * 1_000,
+        if left <= 0:
+            # We have not even asked: that we are slow is load, not the absence of the database.
+            raise _Contended
+        values = lock_and_read_values(
+            *self._whose, call_ids, wait_seconds=left, read_seconds=_READ_SECONDS, now=self.at
         )
         try:
-            rows = connection.rows(message)
+            rows = connection.rows(LOCK_AND_READ, values)
         except errors.LockNotAvailable:
             connection.rows("ROLLBACK")
             raise _Contended from None
@@ -144,22 +174,17 @@ class CusEnforcementService:
     def _commit(
         self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]
     ) -> list[Verdict]:
-        """Hold, log and commit in one message. Refusals stand even if it fails (ruling F9)."""
+        """Hold, log and commit in one message."""
         # In the order of their key, as ingest deletes them.
         changes = sorted(round_.changes.items())
         statements = [change.statement for _, change in changes]
         values: list[Any] = []
         for call_id, change in changes:
-            values += [*self._whose, call_id, *change.amounts, round_.reading.now, HOLD_LIFE]
+            values += change.values(*self._whose, call_id, round_.reading.now)
         logging, logged = self._logging(verdicts)
-        try:
-            found = connection.all_rows(
-                "; ".join([*statements, *logging, "COMMIT"]), [*values, *logged]
-            )
-        except psycopg.Error:
-            if changes or any(verdict.decision.admits for verdict in verdicts):
-                raise
-            return verdicts
+        found = connection.all_rows(
+            "; ".join([*statements, *logging, "COMMIT"]), [*values, *logged]
+        )
         ends = {
             call_id: rows[0][0] if rows else None
             for (call_id, _), rows in zip(changes, found, strict=False)
@@ -184,11 +209,23 @@ class CusEnforcementService:
         if notable:
             statements.append(log.EXECUTE_APPEND)
             values.append(log.encoded(notable))
-        statements.append(log.EXECUTE_COUNT)
-        values += [*self._whose, *map(sub, _counts(verdicts), self._counted)]
+        statements.append(log.execute_count(map(sub, _counts(verdicts), self._counted)))
+        values += self._whose
         return statements, values
 
     # --- Without --------------------------------------------------------------------------------
+
+    def _decide_without(self, requests: Sequence[CheckRequest], error: Exception) -> list[Verdict]:
+        """Verdicts without evidence, by what kept us from reading or storing it."""
+        if isinstance(error, _LOAD):
+            return self._decide_unread(requests, contended=True)
+        if isinstance(error, DatabaseAbsent):
+            # What did not answer about evidence won't about authority.
+            return self._by_last_state(requests)
+        # Any failure to read is want of evidence: the caller waits for nobody's repair. But
+        # somebody should know that a server that answers does not say what we ask.
+        logger.warning("evidence could not be read", error=type(error).__name__)
+        return self._decide_unread(requests, contended=False)
 
     def _decide_unread(self, requests: Sequence[CheckRequest], *, contended: bool) -> list[Verdict]:
         """Verdicts by authority alone: fresh if the database gives it, else as last known."""

@@ -15,7 +15,7 @@ from telemetry.cus_holds import reading_of
 
 # Nobody's call waits for these, so they may take longer than a check.
 _SECONDS = 2.0
-_READ = "EXECUTE cus_read(%s, %s, '{}', NULL)"
+_READ = "EXECUTE cus_read(%s, %s, '{}', '{}', NULL)"
 _READ_AUTHORITY = "EXECUTE cus_read_authority(%s, %s)"
 
 

@@ -1,6 +1,7 @@
 """The decisions of one reading: each call sees what those before it set aside."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -8,7 +9,10 @@ from enforcement.cus_authority import Known
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_estimates import Asked, estimate
 from enforcement.cus_precedence import Decision, Facts, Usage, decide
+from telemetry.cus_amounts import Amounts
 from telemetry.cus_holds import HoldChange, OwnHold, Reading
+
+_NO_HOLD = OwnHold(Amounts(), recent=False)
 
 
 class Verdict(NamedTuple):
@@ -30,7 +34,11 @@ class Round:
         self.changes: dict[str, HoldChange] = {}
         self._tenant_id = tenant_id
         self._known = known
-        self._own = dict(reading.own)
+        self._own: dict[str, OwnHold] = {}
+        # Of all of `_own`; exact, so that one can be taken out again.
+        self._own_sums, self._own_recent = [0, 0, 0], 0
+        for call_id, own in reading.own.items():
+            self._set_own(call_id, own)
 
     def verdict(self, request: CheckRequest) -> Verdict:
         """Decide one call, and note what that changes."""
@@ -48,7 +56,13 @@ class Round:
             amounts = own.amounts.at_least(amounts) if admits else own.amounts
         taken_now = call_id in self.changes and not self.changes[call_id].renews
         self.changes[call_id] = HoldChange(amounts, renews=bool(own) and not taken_now)
-        self._own[call_id] = OwnHold(amounts, recent=own.recent if own else True)
+        self._set_own(call_id, OwnHold(amounts, recent=own.recent if own else True))
+
+    def _set_own(self, call_id: str, own: OwnHold) -> None:
+        was = self._own.get(call_id, _NO_HOLD)
+        self._own_sums = _changed(self._own_sums, was, own)
+        self._own_recent += own.recent - was.recent
+        self._own[call_id] = own
 
     def _facts(self, request: CheckRequest) -> Facts:
         reading = self.reading
@@ -69,13 +83,19 @@ class Round:
         )
 
     def _usage_without(self, call_id: str) -> Usage:
-        reading = self.reading
-        held, admitted = reading.held, reading.admitted
-        for name, hold in self._own.items():
-            if name != call_id:
-                held = held.plus(hold.amounts)
-                admitted += hold.recent
-        return Usage(used=reading.used, held=held, leased=reading.leased, admitted=admitted)
+        reading, own = self.reading, self._own.get(call_id, _NO_HOLD)
+        others = Amounts._make(_changed(self._own_sums, own, _NO_HOLD))
+        return Usage(
+            used=reading.used,
+            held=reading.held.plus(others),
+            leased=reading.leased,
+            admitted=reading.admitted + self._own_recent - own.recent,
+        )
+
+
+def _changed(sums: Sequence[int], was: OwnHold, becomes: OwnHold) -> list[int]:
+    amounts = zip(sums, was.amounts, becomes.amounts, strict=True)
+    return [total - before + after for total, before, after in amounts]
 
 
 def _asked(request: CheckRequest) -> Asked:

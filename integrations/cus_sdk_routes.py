@@ -1,10 +1,11 @@
 """The short way for programs: SDK requests skip what only browsers need."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from django.http import HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse
-from django.urls import resolve
+from django.urls import ResolverMatch, get_urlconf, resolve
 
 from aos_sdk.cus_wire import (
     ENFORCEMENT_BATCH_PATH,
@@ -16,6 +17,12 @@ from aos_sdk.cus_wire import (
 _ROUTES = frozenset(
     {LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH, ENFORCEMENT_CHECK_PATH, ENFORCEMENT_BATCH_PATH}
 )
+
+
+@lru_cache
+def _match(path: str, urlconf: str | None) -> ResolverMatch:
+    # None of these has a part that varies, so it is looked for once.
+    return resolve(path, urlconf)
 
 
 class CusSdkRoutes:
@@ -32,6 +39,6 @@ class CusSdkRoutes:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info not in _ROUTES or request.method != "POST":
             return self.get_response(request)
-        match = request.resolver_match = resolve(request.path_info)
+        match = request.resolver_match = _match(request.path_info, get_urlconf())
         response: HttpResponse = match.func(request, *match.args, **match.kwargs)
         return response.render() if isinstance(response, SimpleTemplateResponse) else response

@@ -1,23 +1,16 @@
 """The console's pages on facts: to read, never to change."""
 
-from datetime import timedelta
 from decimal import Decimal
-from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import HttpRequest
 from unfold.decorators import display
 
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
-from integrations.cus_models import CusIntegration
-from telemetry.cus_ids import made_at
+from telemetry.cus_evidence_console import CusEvidenceAdmin
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_repricing import corrected_microcents
 
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
-# Between the making of a row's id and the transaction that stored it.
-_ID_WINDOW = timedelta(hours=1)
 
 
 def _dollars(microcents: int) -> str:
@@ -25,7 +18,7 @@ def _dollars(microcents: int) -> str:
 
 
 @admin.register(CusLLMUsage)
-class CusLLMUsageAdmin(CusReadOnlyAdmin):
+class CusLLMUsageAdmin(CusEvidenceAdmin):
     """Usage records, newest first."""
 
     list_display = (
@@ -112,35 +105,10 @@ class CusLLMUsageAdmin(CusReadOnlyAdmin):
         ),
     )
     readonly_fields = ("exact_cost", "corrected_cost")
-    paginator = BoundedPaginator
-    sortable_by = ()
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[CusLLMUsage]:
-        scope: QuerySet[CusLLMUsage] = super().get_queryset(request)
-        names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
-        return scope.annotate(integration_name=Subquery(names[:1]))
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: str | None = None
-    ) -> CusLLMUsage | None:
-        # The id alone is in no index; the moment inside it says in which partition to look.
-        try:
-            moment = made_at(UUID(object_id))
-        except (ValueError, OverflowError):
-            return None
-        window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
-        found: CusLLMUsage | None = (
-            self.get_queryset(request).filter(created_at__range=window, id=object_id).first()
-        )
-        return found
 
     @display(description="As corrected")
     def corrected_cost(self, usage: CusLLMUsage) -> str:
         return _dollars(corrected_microcents(usage))
-
-    @display(description="Integration")
-    def integration_name(self, usage: CusLLMUsage) -> str:
-        return str(usage.integration_name)  # type: ignore[attr-defined]  # annotated above
 
     @display(description="Exact cost")
     def exact_cost(self, usage: CusLLMUsage) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from telemetry.cus_evidence_store import STORED_CALLS, hash_call_id
+from telemetry.cus_evidence_store import STORED_CALLS
+from telemetry.cus_ids import hash_call_id
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ can't see what another transaction committed after it began, so records that tur
 be new are compared by a second one.
 """
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -74,11 +73,6 @@ class KnownCall(msgspec.Struct):
     content_hash: str
     usage_id: uuid.UUID
     row: CusLLMUsage | None
-
-
-def hash_call_id(call_id: str) -> str:
-    """128 bits of the call id's SHA-256 in hex: the ledger's key within a tenant."""
-    return hashlib.sha256(call_id.encode()).hexdigest()[:32]
 
 
 def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[str]:

@@ -7,7 +7,7 @@ committed before it began.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 from django.db import connection as app_connection
 
 from telemetry.cus_amounts import MOST, Amounts
+from telemetry.cus_ids import hash_call_id
 
 # A hold ends this long after its last renewal (ruling F5).
 HOLD_LIFE = timedelta(minutes=15)
@@ -51,12 +52,13 @@ def _sum(expression: str) -> str:
 
 
 def _lives(table: str) -> str:
-    # In a form that no index helps with: the one on `expires_at` has every tenant's.
+    # In a form that no index helps with: one on `expires_at` has every tenant's.
     return f"{table}.expires_at - (SELECT now FROM moment) > interval '0'"  # noqa: S608
 
 
 _AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in ("cents", "microcents", "tokens"))
 _MINUTE = "interval '60 seconds'"
+_LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
 # What decisions read of an integration; its tenant's own prices too, which estimates need.
 _AUTHORITY = """
@@ -86,8 +88,8 @@ _FROM = "integration JOIN cus_tenants AS tenant ON tenant.id = integration.tenan
 # The month and the minute are those of the server's clock when the lock was had (ruling E3).
 # A caller may name another moment: that is how tests reach the next month.
 _READ = f"""
-PREPARE cus_read (uuid, uuid, text[], timestamptz) AS
-WITH moment AS MATERIALIZED (SELECT coalesce($4, clock_timestamp()) AS now), {_INTEGRATION}
+PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz) AS
+WITH moment AS MATERIALIZED (SELECT coalesce($5, clock_timestamp()) AS now), {_INTEGRATION}
 SELECT moment.now, {_AUTHORITY},
     totals.cents, totals.microcents, totals.tokens,
     held.cents, held.microcents, held.tokens,
@@ -104,9 +106,7 @@ SELECT moment.now, {_AUTHORITY},
             ORDER BY usage.created_at DESC LIMIT integration.rate_limit_rpm::bigint + 1
         ) AS admissions
     ) ELSE 0 END,
-    ARRAY(SELECT call_id FROM unnest($3) AS asked(call_id) WHERE EXISTS (
-        SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1 AND ledger.call_hash
-            = encode(substr(sha256(convert_to(asked.call_id, 'UTF8')), 1, 16), 'hex')::uuid)),
+    ARRAY(SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)),
     (SELECT jsonb_object_agg(call_id, jsonb_build_array(cents, microcents, tokens,
             taken_at > (SELECT now - {_MINUTE} FROM moment), hold.integration_id = $2))::text
         FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
@@ -141,33 +141,33 @@ WHERE integration.tenant_id = $1 AND integration.id = $2
 # Asked for again, a live hold keeps the larger amounts and when it was taken; one whose life
 # is over begins anew. No row comes back for a call that was recorded meanwhile or that
 # another integration holds.
-_TAKE = """
-PREPARE cus_take_hold (uuid, uuid, text, bigint, bigint, bigint, timestamptz, interval) AS
+_TAKE = f"""
+PREPARE cus_take_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
 INSERT INTO cus_enforcement_holds AS hold
     (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
-SELECT $1, $2, $3, $4, $5, $6, $7, $7 + $8 WHERE NOT EXISTS (
-    SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1 AND ledger.call_hash
-        = encode(substr(sha256(convert_to($3, 'UTF8')), 1, 16), 'hex')::uuid)
+SELECT $1, $2, $3, $5, $6, $7, $8, $8 + {_LIFE} WHERE NOT EXISTS (
+    SELECT FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = $4)
 ON CONFLICT (tenant_id, call_id) DO UPDATE SET integration_id = excluded.integration_id,
-    cents = CASE WHEN hold.expires_at > $7 THEN greatest(hold.cents, excluded.cents)
+    cents = CASE WHEN hold.expires_at > $8 THEN greatest(hold.cents, excluded.cents)
         ELSE excluded.cents END,
-    microcents = CASE WHEN hold.expires_at > $7
+    microcents = CASE WHEN hold.expires_at > $8
         THEN greatest(hold.microcents, excluded.microcents) ELSE excluded.microcents END,
-    tokens = CASE WHEN hold.expires_at > $7 THEN greatest(hold.tokens, excluded.tokens)
+    tokens = CASE WHEN hold.expires_at > $8 THEN greatest(hold.tokens, excluded.tokens)
         ELSE excluded.tokens END,
-    taken_at = CASE WHEN hold.expires_at > $7 THEN hold.taken_at ELSE excluded.taken_at END,
+    taken_at = CASE WHEN hold.expires_at > $8 THEN hold.taken_at ELSE excluded.taken_at END,
     expires_at = excluded.expires_at
-WHERE hold.integration_id = excluded.integration_id OR hold.expires_at <= $7
+WHERE hold.integration_id = excluded.integration_id OR hold.expires_at <= $8
 RETURNING hold.expires_at
-"""
+"""  # noqa: S608
 # A hold that was there when we read: if its call has landed meanwhile it must not come back.
-_RENEW = """
-PREPARE cus_renew_hold (uuid, uuid, text, bigint, bigint, bigint, timestamptz, interval) AS
-UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $4),
-    microcents = greatest(microcents, $5), tokens = greatest(tokens, $6), expires_at = $7 + $8
+_RENEW = f"""
+PREPARE cus_renew_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
+UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $5),
+    microcents = greatest(microcents, $6), tokens = greatest(tokens, $7),
+    expires_at = $8 + {_LIFE}
 WHERE tenant_id = $1 AND integration_id = $2 AND call_id = $3
 RETURNING hold.expires_at
-"""
+"""  # noqa: S608
 
 PREPARED = (_READ, _READ_AUTHORITY, _TAKE, _RENEW)
 
@@ -180,16 +180,23 @@ class HoldChange(NamedTuple):
 
     @property
     def statement(self) -> str:
-        """What does it: tenant, integration, call id, amounts, now and the hold's life follow."""
+        """What does it, with the values that `values` gives."""
         name = "cus_renew_hold" if self.renews else "cus_take_hold"
         return f"EXECUTE {name}(%s, %s, %s, %s, %s, %s, %s, %s)"
+
+    def values(
+        self, tenant_id: uuid.UUID, integration_id: uuid.UUID, call_id: str, now: datetime
+    ) -> tuple[Any, ...]:
+        """Of the call whose hold it is, at the moment of the decision."""
+        return (tenant_id, integration_id, call_id, hash_call_id(call_id), *self.amounts, now)
 
 
 # Only the integration's own checks take it, so it makes nobody wait who does not check.
 # `lock_timeout` ends with the lock: what fails with it has waited for that and nothing else.
 LOCK_AND_READ = """
-BEGIN; SET LOCAL lock_timeout = {wait_ms}; SELECT pg_advisory_xact_lock({lock});
-SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {read_ms}; EXECUTE cus_read({tenant}, {integration}, {call_ids}, {now});
+BEGIN; SET LOCAL lock_timeout = %(wait_ms)s; SELECT pg_advisory_xact_lock(%(lock)s);
+SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = %(read_ms)s;
+EXECUTE cus_read(%(tenant)s, %(integration)s, %(call_ids)s, %(hashes)s, %(now)s)
 """
 
 
@@ -199,19 +206,33 @@ def lock_key(integration_id: uuid.UUID) -> int:
     return int.from_bytes(integration_id.bytes[8:]) >> 1
 
 
-def read_statement(connection: Any, **values: Any) -> str:
-    """`LOCK_AND_READ` with its values, to be sent as one message."""
-    names = ("lock", "wait_ms", "read_ms")
-    text = LOCK_AND_READ.format(
-        **{name: f"%({name})s" for name in ("tenant", "integration", "call_ids", "now")},
-        **{name: int(values.pop(name)) for name in names},
-    )
-    return str(connection.cursor().mogrify(text, values))
+def lock_and_read_values(
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID,
+    call_ids: Sequence[str],
+    *,
+    wait_seconds: float,
+    read_seconds: float,
+    now: datetime | None,
+) -> dict[str, Any]:
+    """What `LOCK_AND_READ` needs: whose, of which calls, and how long either may take."""
+    return {
+        "tenant": tenant_id,
+        "integration": integration_id,
+        "lock": lock_key(integration_id),
+        "wait_ms": max(int(wait_seconds * 1_000), 1),
+        "read_ms": int(read_seconds * 1_000),
+        "call_ids": list(call_ids),
+        # As an array's text, which costs less to make than an array.
+        "hashes": f"{{{','.join(map(hash_call_id, call_ids))}}}",
+        "now": now,
+    }
 
 
-def reading_of(row: tuple[Any, ...], call_ids: Iterable[str]) -> Reading:
+def reading_of(row: tuple[Any, ...], call_ids: Sequence[str]) -> Reading:
     """What a row of `cus_read` says."""
-    now, integration, *numbers, recorded, own = row
+    now, integration, *numbers, known, own = row
+    hashes = {call_hash.hex for call_hash in known}
     holds = msgspec.json.decode(own) if own else {}
     return Reading(
         now=now,
@@ -220,7 +241,7 @@ def reading_of(row: tuple[Any, ...], call_ids: Iterable[str]) -> Reading:
         held=Amounts(*numbers[3:6]),
         leased=Amounts(*numbers[6:9]),
         admitted=numbers[9],
-        recorded=frozenset(recorded),
+        recorded=frozenset(name for name in call_ids if hashes and hash_call_id(name) in hashes),
         own={
             call_id: OwnHold(Amounts(*amounts), recent)
             for call_id, (*amounts, recent, ours) in holds.items()

@@ -1,5 +1,6 @@
-"""Identifiers of rows: UUIDs of version 7, which sort by when they were made."""
+"""Identifiers: rows' are UUIDs of version 7, which sort by when they were made; calls' are hashed."""
 
+import hashlib
 import os
 import time
 import uuid
@@ -23,3 +24,8 @@ def uuid7() -> uuid.UUID:
 def made_at(identifier: uuid.UUID) -> datetime:
     """When a version 7 id was made, to the millisecond."""
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)
+
+
+def hash_call_id(call_id: str) -> str:
+    """128 bits of the call id's SHA-256 in hex: the ledger's key within a tenant."""
+    return hashlib.sha256(call_id.encode()).hexdigest()[:32]

@@ -297,7 +297,6 @@ class CusEnforcementHold(models.Model):
         db_table = "cus_enforcement_holds"
         indexes = [
             models.Index(fields=["tenant_id", "integration_id"], name="cus_holds_integration"),
-            models.Index(fields=["expires_at"], name="cus_holds_expiry"),
         ]
         constraints = [
             models.CheckConstraint(

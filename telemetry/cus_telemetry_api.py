@@ -8,6 +8,7 @@ from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -86,6 +87,9 @@ class RecordError(APIException):
 _STATUS_OF_CODE = {"call_id_conflict": 409, "integration_mismatch": 403}
 
 
+_JSON = (JSONRenderer(), JSONRenderer.media_type)
+
+
 class SdkView(APIView):
     """A view for programs that hold an SDK key."""
 
@@ -94,6 +98,14 @@ class SdkView(APIView):
     throttle_classes = [SdkKeyThrottle]
     parser_classes = [RawJsonParser]
     http_method_names = OFFERED
+
+    def perform_content_negotiation(
+        self,
+        request: Request,
+        force: bool = False,  # noqa: FBT001, FBT002  (DRF's own)
+    ) -> tuple[BaseRenderer, str]:
+        """JSON, whatever is asked for: programs get nothing else here."""
+        return _JSON
 
     def telemetry(self, request: Request) -> CusTelemetryService:
         """The service for the key's integration."""

@@ -23,7 +23,9 @@ from benchmarks.cus_sizes import TINY
 from benchmarks.cus_targets import Target
 from benchmarks.cus_totals import check, read_totals, sum_rows
 from benchmarks.cus_traffic import call_ids, row_batches
-from telemetry.cus_evidence_store import EvidenceRow, hash_call_id, store_batch
+from enforcement.cus_decider import close_decider_pool
+from telemetry.cus_evidence_store import EvidenceRow, store_batch
+from telemetry.cus_ids import hash_call_id
 from telemetry.cus_partitions import TABLE
 
 SIZES = dataclasses.replace(TINY, filled_rows=1_200, turns={1: 2, 50: 1, 500: 1}, growth_turn=1)
@@ -34,6 +36,7 @@ def _own_databases(django_db_setup: None, django_db_blocker: DjangoDbBlocker) ->
     """A copy of the tests' database stands for the one that a run prepares: what the
     benchmarks make, in it and beside it, no other test meets."""
     tests = connections.settings["default"]["NAME"]
+    close_decider_pool()  # or it could not be copied
     with django_db_blocker.unblock():
         _use(new_database(f"{tests}_bench"))
         yield
