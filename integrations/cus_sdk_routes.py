@@ -6,9 +6,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
 
-from aos_sdk.cus_wire import LLM_USAGE_BATCH_PATH, LLM_USAGE_PATH
+from aos_sdk.cus_wire import LLM_USAGE_BATCH_PATH, LLM_USAGE_PATH, TELEMETRY_BYPASS_PATH
 
-_ROUTES = frozenset({LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH})
+_ROUTES = frozenset({LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH, TELEMETRY_BYPASS_PATH})
 
 
 class CusSdkRoutes:

@@ -11,6 +11,7 @@ from unfold.decorators import display
 
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_models import CusIntegration
+from telemetry.cus_bypass_models import CusBypassReport
 from telemetry.cus_ids import made_at
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_repricing import corrected_microcents
@@ -175,3 +176,35 @@ class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     paginator = BoundedPaginator
     sortable_by = ()
+
+
+@admin.register(CusBypassReport)
+class CusBypassReportAdmin(CusReadOnlyAdmin):
+    """What SDKs saw of calls that went past them, newest first."""
+
+    list_display = (
+        "created_at",
+        "integration_name",
+        "governed_calls",
+        "bypassed_calls",
+        "went_to",
+        "window_start",
+        "window_end",
+        "process_id",
+    )
+    ordering = ("-created_at", "-id")
+    paginator = BoundedPaginator
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CusBypassReport]:
+        scope: QuerySet[CusBypassReport] = super().get_queryset(request)
+        names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
+        return scope.annotate(integration_name=Subquery(names[:1]))
+
+    @display(description="Integration")
+    def integration_name(self, report: CusBypassReport) -> str:
+        return str(report.integration_name)  # type: ignore[attr-defined]  # annotated above
+
+    @display(description="Bypassed calls went to")
+    def went_to(self, report: CusBypassReport) -> str:
+        return ", ".join(sorted(report.hosts)) or "-"

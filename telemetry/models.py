@@ -1,6 +1,7 @@
 """The door through which Django finds this app's models."""
 
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
+from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
 from telemetry.cus_models import (
     CusCallLedger,
     CusCostAdjustment,
@@ -13,6 +14,8 @@ from telemetry.cus_models import (
 )
 
 __all__ = [
+    "CusBypassHour",
+    "CusBypassReport",
     "CusCallLedger",
     "CusCostAdjustment",
     "CusEnforcementHold",

@@ -1,6 +1,7 @@
 """The reporter: the door through which a program's usage records leave for the server."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ from aos_sdk.cus_connection import CusConnection
 from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
-from aos_sdk.cus_sender import CusSender, OnError
+from aos_sdk.cus_sender import CusSender, CusSideReport, OnError
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_transport import CusTransport
 from aos_sdk.cus_wire import CusOperation
@@ -111,6 +112,18 @@ class CusReporter:
             retries=tally.retries,
             faults=tally.faults,
         )
+
+    def add_side_report(self, side: CusSideReport) -> Callable[[], object]:
+        """Deliver `side` beside the records; call what is returned when it has something to say."""
+        if self._sender is None:
+            return int
+        self._sender.side_reports.append(side)
+        return self._sender.ensure_running
+
+    def remove_side_report(self, side: CusSideReport) -> None:
+        """Deliver it no longer."""
+        if self._sender is not None and side in self._sender.side_reports:
+            self._sender.side_reports.remove(side)
 
     def report(self, record: CusUsageRecord) -> None:
         """Hand one record over for delivery; it must not be changed afterwards."""

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aos_sdk import cus_exit
 from aos_sdk.cus_buffer import CusBuffer, CusEntry
@@ -53,6 +53,16 @@ _BLAMES_THE_KEY: Final = frozenset({401, 403})
 _FAILED: Final = 500
 
 OnError = Callable[[CusDeliveryError], object]
+
+
+class CusSideReport(Protocol):
+    """Something small that the sender's thread delivers beside the records."""
+
+    def report_due(self, now: float, *, final: bool = False) -> tuple[str, bytes] | None:
+        """Path and body to post now, or None; `final` at the end of a program, in full."""
+
+    def answered(self, answer: CusAnswer, now: float) -> None:
+        """What the server said to it."""
 
 
 @dataclass(slots=True)
@@ -127,6 +137,7 @@ class CusSender:
         on_error: OnError | None = None,
     ) -> None:
         self.buffer = buffer
+        self.side_reports: list[CusSideReport] = []
         self._transport = transport
         self._on_error = on_error
         self.set_pace(batch_size, batch_interval)
@@ -159,6 +170,10 @@ class CusSender:
         # The thread is woken once a batch, never once a record: waking costs more than all else.
         if waiting >= self.batch_size and self._work.is_silent():
             self._work.ring()
+        self.ensure_running()
+
+    def ensure_running(self) -> None:
+        """Start the thread unless it runs."""
         if self._thread is None:
             self._start()
 
@@ -187,8 +202,7 @@ class CusSender:
             self._go()
 
     def _go(self) -> None:
-        if self._thread is None:
-            self._start()
+        self.ensure_running()
         self._work.ring()
         self._haste.ring()
 
@@ -232,9 +246,22 @@ class CusSender:
                 self._work.wait(self.batch_interval)
                 with self.guard:
                     self._drain()
+                self._send_side_reports()
+            self._send_side_reports(final=True)
             self._transport.close()
         finally:
             self._thread = None
+
+    def _send_side_reports(self, *, final: bool = False) -> None:
+        for side in self.side_reports:
+            with self.guard:
+                due = side.report_due(time.monotonic(), final=final)
+                while due is not None:
+                    answer = self._transport.post(*due)
+                    side.answered(answer, time.monotonic())
+                    # The next one at once, but never the same again.
+                    former, due = due, side.report_due(time.monotonic(), final=final)
+                    due = None if due == former else due
 
     def _drain(self) -> None:
         while not self._stopping:

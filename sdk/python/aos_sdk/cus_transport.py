@@ -79,13 +79,17 @@ class CusTransport:
     """Posts batches; every network failure becomes an answer with status 0."""
 
     def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
-        self._url = connection.base_url + LLM_USAGE_BATCH_PATH
+        self._base_url = connection.base_url
         self._key = connection.key
         self._timeout_seconds = timeout_seconds
         self._pool: PoolManager | None = None
 
     def post_batch(self, body: bytes) -> CusAnswer:
         """Send one encoded batch and wait for the answer, at most the timeout."""
+        return self.post(LLM_USAGE_BATCH_PATH, body)
+
+    def post(self, path: str, body: bytes) -> CusAnswer:
+        """Send a JSON body to a path of the server's."""
         import urllib3
 
         headers = {
@@ -98,7 +102,7 @@ class CusTransport:
                 self._pool = self._open()
             response = self._pool.request(
                 "POST",
-                self._url,
+                self._base_url + path,
                 body=body,
                 headers=headers,
                 # Retrying is the sender's; a redirect could carry the key elsewhere.
@@ -125,7 +129,7 @@ class CusTransport:
         import urllib3
 
         context: ssl.SSLContext | None = None
-        if self._url.startswith("https:"):
+        if self._base_url.startswith("https:"):
             # The system's authorities, for companies with their own, and certifi's where it has none.
             context = ssl.create_default_context()
             context.load_verify_locations(certifi.where())

@@ -21,6 +21,9 @@ ENFORCEMENT_STATUS_PATH = f"{API_PREFIX}/enforcement/status"
 MAX_BATCH_RECORDS = 1_000
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
+# Hosts that one bypass report names; the SDK adds the others up as one.
+MAX_BYPASS_HOSTS = 50
+
 MAX_CALL_ID_LENGTH = 100
 MAX_SESSION_ID_LENGTH = 100
 MAX_AGENT_ID_LENGTH = 100

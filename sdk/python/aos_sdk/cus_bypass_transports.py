@@ -1,0 +1,119 @@
+"""The places where calls leave: `send` of the HTTP clients that the provider packages ride on.
+
+openai 3 and anthropic 2 ride on httpx2, older majors on httpx. `send` is called once for each
+attempt of a call, streamed or not, and a client with a transport of its own comes by here too.
+Other HTTP libraries (requests, aiohttp, boto3) are not watched.
+"""
+
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from aos_sdk.cus_bypass import CusBypassWatch
+from aos_sdk.cus_import_hook import CusImportHook
+from aos_sdk.cus_reporter import CusReporter
+
+_PACKAGES: Final = ("httpx", "httpx2")
+# Where the provider packages look for an address that the program does not give.
+_BASE_URLS: Final = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT")
+
+_installing = threading.Lock()
+_hook: CusImportHook | None = None
+_watch: CusBypassWatch | None = None
+# A watch that was let go still has its reporter deliver what it counted.
+_watches: "weakref.WeakKeyDictionary[CusReporter, CusBypassWatch]" = weakref.WeakKeyDictionary()
+# Class, its own `send`, and what stands in its place.
+_patched: list[tuple[type, Any, Any]] = []
+
+
+def detect_bypass(reporter: CusReporter) -> CusBypassWatch:
+    """Watch this process' provider calls, and report by `reporter` how many were governed.
+
+    All of them are reported for the reporter's integration. Again is the same.
+    """
+    watch = _watches.get(reporter)
+    if watch is None:
+        watch = _watches[reporter] = CusBypassWatch()
+        for name in _BASE_URLS:
+            host = urlsplit(os.environ.get(name, "")).hostname
+            if host:
+                watch.add_host(host)
+        watch.wake = reporter.add_side_report(watch)
+    watch_transports(watch)
+    return watch
+
+
+def watch_transports(watch: CusBypassWatch) -> None:
+    """Let `watch` see every request of the clients of httpx and httpx2, from now on.
+
+    One watch at a time: the one before is let go. Imports nothing: a package that is not
+    imported yet is taken when it is.
+    """
+    global _hook, _watch
+    with _installing:
+        _watch = watch
+        if _hook is None:
+            _hook = CusImportHook(_PACKAGES, _patch)
+            _hook.install()
+
+
+def unwatch_transports() -> None:
+    """Put the clients' own functions back, and watch no longer."""
+    global _hook, _watch
+    with _installing:
+        _watch = None
+        if _hook is not None:
+            _hook.remove()
+            _hook = None
+        for owner, original, ours in _patched:
+            # Whoever has wrapped it since keeps what they have; without a watch it passes on.
+            if owner.__dict__.get("send") is ours:
+                owner.send = original  # type: ignore[attr-defined]
+        _patched.clear()
+
+
+def _patch(package: ModuleType) -> None:
+    for name, wrapped in (("Client", _sync), ("AsyncClient", _async)):
+        owner = getattr(package, name, None)
+        original = getattr(owner, "__dict__", {}).get("send")
+        if owner is None or not callable(original):
+            continue  # no package that we know; then there is nothing to watch
+        ours = wrapped(original)
+        owner.send = ours
+        _patched.append((owner, original, ours))
+
+
+def _sync(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if _watch is not None:
+            _watch.see(request)
+        return original(self, request, *args, **kwargs)
+
+    return send
+
+
+def _async(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if _watch is not None:
+            _watch.see(request)
+        return await original(self, request, *args, **kwargs)
+
+    return send
+
+
+def _restart_in_child() -> None:
+    global _installing
+    _installing = threading.Lock()
+    for watch in list(_watches.values()):
+        watch.restart_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)
