@@ -30,6 +30,8 @@ class CusAnswer:
     body: bytes = b""
     retry_after_seconds: float | None = None
     reason: str = ""
+    # The server's clock, as its `Date` header has it.
+    date: str = ""
 
     def json(self) -> Any:
         """The body as JSON, or None if it is none."""
@@ -120,6 +122,7 @@ class CusTransport:
             answer,
             _retry_after(response.headers.get("Retry-After")),
             f"HTTP {response.status}",
+            response.headers.get("Date", ""),
         )
 
     def _open(self) -> "PoolManager":

@@ -1,6 +1,7 @@
 """The words that SDK and server share on the wire. Both import this file, so they cannot drift."""
 
 import re
+import zlib
 from enum import StrEnum
 from typing import Final
 
@@ -64,6 +65,30 @@ class CusIngestStatus(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     REJECTED = "rejected"
+
+
+_BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECK_DIGITS: Final = 6  # 62 ** 6 > 2 ** 32
+
+
+def base62(number: int, width: int) -> str:
+    """A number in so many base62 digits."""
+    digits = ""
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits
+
+
+def key_checksum(digits: str) -> str:
+    """The CRC-32 of a key secret's random digits: tells a mistyped key from a revoked one."""
+    return base62(zlib.crc32(digits.encode()), _CHECK_DIGITS)
+
+
+def is_key_secret(secret: str) -> bool:
+    """Whether a text is `aosk_`, digits, and their checksum."""
+    digits = secret[len(KEY_SECRET_PREFIX) : -_CHECK_DIGITS]
+    return secret.isascii() and secret == KEY_SECRET_PREFIX + digits + key_checksum(digits)
 
 
 _MASK: Final = "[masked]"
