@@ -81,10 +81,10 @@ def _patch(package: ModuleType) -> None:
     for name, wrapped in (("Client", _sync), ("AsyncClient", _async)):
         owner = getattr(package, name, None)
         original = getattr(owner, "__dict__", {}).get("send")
-        if owner is None or not callable(original):
+        if not isinstance(owner, type) or not callable(original):
             continue  # no package that we know; then there is nothing to watch
         ours = wrapped(original)
-        owner.send = ours
+        owner.send = ours  # type: ignore[attr-defined]
         _patched.append((owner, original, ours))
 
 
