@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check trust-ingest bench bench-peers demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix trust-ingest bench bench-peers demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ check: development ## Lint, types, import contracts, migrations, deployment chec
 
 trust-ingest: development ## Kill, replay, race and fuzz ingest, in full (ARGS='--scale 0.1')
 	@exec $(PYTHON) -m tests.trust.cus_ingest_campaign $(ARGS)
+
+test-sdk-matrix: development ## Run the capture tests on the ends of every provider major (ARGS=--only openai1)
+	@exec $(PYTHON) -m tests.sdk.cus_matrix $(ARGS)
 
 bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks $(ARGS)

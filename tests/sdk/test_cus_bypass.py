@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import importlib.util
+import importlib
 import inspect
 import json
 import logging
@@ -24,7 +24,12 @@ from tests.sdk.cus_fake_servers import Answer, CusFakeCollector, CusFakeServer, 
 
 openai = pytest.importorskip("openai")
 
-PACKAGE = "httpx2" if importlib.util.find_spec("httpx2") else "httpx"
+# What the installed openai rides on: httpx2 from its major 3 on, httpx before.
+PACKAGE = next(
+    kind.__module__.partition(".")[0]
+    for kind in openai.DefaultHttpxClient.__mro__
+    if kind.__module__.startswith("httpx")
+)
 http = importlib.import_module(PACKAGE)
 
 SECRET = "what nobody else should read"
