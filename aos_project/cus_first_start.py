@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
 from integrations.cus_sdk_keys import issue_sdk_key
+from integrations.cus_tenant_service import CusTenantService
 
 TENANT = "Demo"
 
@@ -29,10 +31,11 @@ def set_up() -> FirstStart | None:
     logins: list[tuple[str, str, str]] = []
     operator = _user(logins, "operator", "operator@example.com", is_staff=True, is_superuser=True)
     _user(logins, "support", "support@example.com", is_staff=True, is_support=True)
-    tenant = CusTenant.objects.create(name=TENANT)
+    tenant = CusTenantService(actor=operator).create(TENANT)
+    members = CusMemberService(tenant, actor=operator)
     for role in CusMembership.Role:
         user = _user(logins, f"tenant {role}", f"{role}@demo.example.com", is_staff=True)
-        CusMembership.objects.create(tenant=tenant, user=user, role=role)
+        members.add(user, role)
     integration = demo_integration(tenant, operator)
     _, sdk_key = issue_sdk_key(integration, label="First start", actor=operator)
     return FirstStart(logins, integration.name, sdk_key)

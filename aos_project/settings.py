@@ -55,6 +55,8 @@ CUS_CREDENTIAL_KEYS = _required("CUS_CREDENTIAL_KEYS", _RUN_HINT)
 CUS_KEY_HASH_SECRET = _required("CUS_KEY_HASH_SECRET", _RUN_HINT)
 # Facts older than this when they arrive keep their money but not their time (ruling E3).
 CUS_TELEMETRY_MAX_AGE_DAYS = env.int("CUS_TELEMETRY_MAX_AGE_DAYS", default=35)
+# Ruling C6: a provider's address may be http, such as for a model server in one's own network.
+CUS_ALLOW_HTTP_PROVIDERS = env.bool("CUS_ALLOW_HTTP_PROVIDERS", default=False)
 # /metrics answers to this bearer token, or to an address in these networks.
 CUS_METRICS_TOKEN = env("CUS_METRICS_TOKEN", default="")
 CUS_METRICS_NETWORKS = env.list(
@@ -159,11 +161,23 @@ DATABASES["owner"]["CONN_MAX_AGE"] = 0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "integrations.CusUser"
 
+# --- Mail: invitations, and links to set a password with ---------------------------------------
+
+# Locally a mail is printed by the web process.
+vars().update(env.email_url("EMAIL_URL", default="consolemail://" if LOCAL else "smtp://127.0.0.1"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env("DEFAULT_FROM_EMAIL", default="aos@localhost")
+
 # --- Web ----------------------------------------------------------------------------------------
 
 ALLOWED_HOSTS = env.list(
     "ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"] if LOCAL else []
 )
+# What links in mails begin with: a request's own Host header is the sender's to choose.
+CUS_PUBLIC_URL = env(
+    "CUS_PUBLIC_URL",
+    default="http://127.0.0.1:8000" if LOCAL else f"https://{(ALLOWED_HOSTS or ['localhost'])[0]}",
+).rstrip("/")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = not LOCAL
 # Probes come from inside the cluster, without TLS.

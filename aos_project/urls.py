@@ -9,6 +9,7 @@ from aos_project.cus_probes import healthz, metrics, readyz
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/password_reset/", include("integrations.cus_password_urls")),
     path("admin/", admin.site.urls),
     path("api/v1/cus/", include("integrations.urls")),
     path("api/v1/cus/telemetry/", include("telemetry.urls")),

@@ -1,8 +1,10 @@
 """Provider credentials: sealed on the way in, opened only to be used."""
 
 import json
+import re
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from integrations.cus_envelope import key_ring, open_sealed, seal
@@ -10,6 +12,8 @@ from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 
 # What a credential's secret part is called, by the order in which we look for a hint.
 _SECRET_FIELDS = ("api_key", "azure_ad_token", "aws_secret_access_key")
+
+_ENV_REF = re.compile(r"env://CUS_CREDENTIAL_(?!KEYS)[A-Z0-9_]{1,100}", re.ASCII)
 
 
 class CusCredentialService:
@@ -47,6 +51,24 @@ class CusCredentialService:
         plain = open_sealed(ring, bytes(stored.sealed), row=self._row(integration))
         opened: dict[str, str] = json.loads(plain)
         return opened
+
+    def refer(self, integration: CusIntegration, ref: str) -> None:
+        """Take the credential from the server's environment from now on (ruling C1).
+
+        Only for operators: who calls this has made sure of it. Raises ValidationError.
+        """
+        if not _ENV_REF.fullmatch(ref):
+            hint = "A reference must be env://CUS_CREDENTIAL_… and name no key ring."
+            raise ValidationError({"credential_ref": hint})
+        integration.credential_ref = ref
+        CusIntegration.objects.filter(tenant=self.tenant, id=integration.id).update(
+            credential_ref=ref
+        )
+        self.destroy(integration)
+
+    def destroy(self, integration: CusIntegration) -> None:
+        """Remove the stored credential for good."""
+        CusCredential.objects.filter(tenant=self.tenant, integration=integration).delete()
 
     def _row(self, integration: CusIntegration) -> str:
         return f"{self.tenant.id}:{integration.id}"

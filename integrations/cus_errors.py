@@ -6,6 +6,8 @@ class CusError(Exception):
 
     code = "invalid"
     status = 400
+    # The input field that is to blame, if it is one.
+    attr: str | None = None
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or " ".join((self.__doc__ or "").split())
@@ -16,3 +18,93 @@ class CredentialUnreadable(CusError):
     """The stored credential can't be decrypted. Enter it again, or restore the key that sealed it."""
 
     code, status = "credential_unreadable", 409
+
+
+class IntegrationNotFound(CusError):
+    """There is no such integration."""
+
+    code, status = "not_found", 404
+
+
+class NameTaken(CusError):
+    """Another integration of this tenant has that name. Choose another one."""
+
+    code, status, attr = "name_taken", 409, "name"
+
+
+class MomentTaken(CusError):
+    """This model has a price from that moment on already. Choose another moment."""
+
+    code, attr = "moment_taken", "valid_from"
+
+
+class IntegrationChanged(CusError):
+    """Somebody else changed this integration at the same moment. Read it again, then change it."""
+
+    code, status = "integration_changed", 409
+
+
+class VersionMismatch(CusError):
+    """The integration has changed since you read it. Read it again, and send its new ETag."""
+
+    code, status = "precondition_failed", 412
+
+
+class InvalidTransition(CusError):
+    """The integration can't go from its state to that one."""
+
+    code, status = "invalid_transition", 409
+
+
+class LevelNotReachable(CusError):
+    """The enforcement level goes up one rung at a time, and down freely."""
+
+    code, status, attr = "level_not_reachable", 409, "enforcement_level"
+
+
+class TenantClosed(CusError):
+    """This tenant is closed. Nothing of it can be made or started any more."""
+
+    code, status = "tenant_closed", 409
+
+
+class OperatorsOnly(CusError):
+    """Only an operator may do this."""
+
+    code, status = "permission_denied", 403
+
+
+class TenantNameTaken(CusError):
+    """Another tenant has that name. Choose another one; closed tenants keep theirs."""
+
+    code, status, attr = "name_taken", 409, "name"
+
+
+class MemberNotFound(CusError):
+    """There is no such member."""
+
+    code, status = "not_found", 404
+
+
+class AlreadyMember(CusError):
+    """This address is a member of the tenant already, or invited. Change its role instead."""
+
+    code, status, attr = "already_member", 409, "email"
+
+
+class OwnRole(CusError):
+    """Nobody changes their own role. Ask another admin, or an operator."""
+
+    code, status, attr = "own_role", 403, "role"
+
+
+class LastAdmin(CusError):
+    """This is the tenant's last admin. Make somebody else an admin first, or ask an operator."""
+
+    code, status = "last_admin", 409
+
+
+class MailUnavailable(CusError):
+    """The invitation could not be sent by mail, so nobody was invited. Try again later."""
+
+    code, status = "mail_unavailable", 503

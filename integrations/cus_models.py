@@ -101,7 +101,11 @@ class CusMembership(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="memberships")
-    user = models.OneToOneField(CusUser, models.PROTECT, related_name="membership")
+    # Nobody yet while the invitation is open: until then it gives no rights to anyone.
+    user = models.OneToOneField(
+        CusUser, models.PROTECT, null=True, blank=True, related_name="membership"
+    )
+    invited_email = models.EmailField("invited address", null=True, blank=True)  # noqa: DJ001  (null: joined without an invitation)
     role = models.CharField(max_length=20, choices=Role, default=Role.MEMBER)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -112,10 +116,22 @@ class CusMembership(models.Model):
             models.CheckConstraint(
                 condition=Q(role__in=["admin", "member"]), name="cus_memberships_role"
             ),
+            models.CheckConstraint(
+                condition=Q(user__isnull=False) | Q(invited_email__isnull=False),
+                name="cus_memberships_somebody",
+            ),
+            models.UniqueConstraint(
+                "tenant", Lower("invited_email"), name="cus_memberships_invited_once"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} · {self.get_role_display()} of {self.tenant}"
+        return f"{self.email} · {self.get_role_display()} of {self.tenant}"
+
+    @property
+    def email(self) -> str:
+        """The person's address, or the one that was invited."""
+        return self.user.email if self.user else self.invited_email or ""
 
 
 class CusIntegration(models.Model):
@@ -166,6 +182,11 @@ class CusIntegration(models.Model):
     )
     config = models.JSONField(default=dict, db_default={}, blank=True)
     status = models.CharField(max_length=20, choices=Status, db_default=Status.CREATED)
+    # What is wrong, until a check passes; and the status that it returns to then.
+    error_reason = models.TextField(null=True, blank=True, editable=False)  # noqa: DJ001
+    status_before_error = models.CharField(  # noqa: DJ001
+        max_length=20, choices=Status, null=True, blank=True, editable=False
+    )
     health_state = models.CharField(
         "health", max_length=20, choices=Health, db_default=Health.UNKNOWN
     )
@@ -183,6 +204,10 @@ class CusIntegration(models.Model):
         max_length=20, choices=EnforcementLevel, db_default=EnforcementLevel.BLOCK
     )
     allow_unpriced = models.BooleanField(db_default=False)
+    # Of the calls seen lately, how many were governed (ruling F8); null: none was seen.
+    coverage_percent = models.DecimalField(
+        "coverage (%)", max_digits=5, decimal_places=2, null=True, blank=True, editable=False
+    )
     # Rises with anything that a decision reads; it is the ETag (ruling F10).
     config_version = models.PositiveBigIntegerField(db_default=1, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -252,6 +277,9 @@ class CusIntegration(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(config_version__gte=1), name="cus_integrations_version_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(coverage_percent__range=(0, 100)), name="cus_integrations_coverage"
             ),
         ]
 

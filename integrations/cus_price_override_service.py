@@ -5,9 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 
 from aos_sdk.cus_cost import CusModelPricing
+from integrations.cus_audit import differences, record_change, values_of
+from integrations.cus_conflicts import refused_by
+from integrations.cus_errors import MomentTaken
+from integrations.cus_integration_service import raise_config_versions
 from integrations.cus_models import CusPriceOverride, CusTenant, CusUser
 
 KINDS = (
@@ -36,6 +41,7 @@ class CusPriceOverrideService:
         """The tenant's prices, newest moment of a model first."""
         return CusPriceOverride.objects.filter(tenant=self.tenant)
 
+    @transaction.atomic
     def append(
         self, *, model: str, prices: dict[str, Any], valid_from: datetime, note: str = ""
     ) -> CusPriceOverride:
@@ -49,7 +55,11 @@ class CusPriceOverrideService:
             created_by=self.actor,
         )
         override.full_clean()
-        override.save(force_insert=True)
+        with refused_by(cus_price_overrides_moment=MomentTaken):
+            override.save(force_insert=True)
+        raise_config_versions(self.tenant)
+        changes = differences({}, values_of(override, ("model", "prices", "valid_from", "note")))
+        record_change("price_override.appended", override, actor=self.actor, changes=changes)
         return override
 
 

@@ -36,6 +36,8 @@ class SdkPrincipal:
     provider_type: str
     # Where an OpenAI-compatible integration's provider is, if it says so.
     base_url: str | None = None
+    # Its integration is deleted or its tenant closed: late facts are taken, no call is admitted.
+    ingest_only: bool = False
 
     # What DRF asks of a request's user.
     is_authenticated = True
@@ -112,14 +114,21 @@ def _ask(digest: bytes, now: datetime) -> _Known | None:
 def _find(digest: bytes, now: datetime) -> CusSdkKey | None:
     key = (
         CusSdkKey.objects.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-        .filter(secret_hash=digest, revoked_at__isnull=True)
-        .select_related("integration")
+        .filter(*_still_reporting(now), secret_hash=digest, revoked_at__isnull=True)
+        .select_related("integration__tenant")
         .first()
     )
     # The index compares as indexes do; once more in constant time.
     if key is None or not hmac.compare_digest(bytes(key.secret_hash), digest):
         return None
     return key
+
+
+def _still_reporting(now: datetime) -> list[Q]:
+    """Of what is closed, facts are taken for as long as they may be late (ruling C3)."""
+    since = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
+    closings = ("integration__deleted_at", "integration__tenant__closed_at")
+    return [Q(**{f"{name}__isnull": True}) | Q(**{f"{name}__gt": since}) for name in closings]
 
 
 def _principal(key: CusSdkKey) -> SdkPrincipal:
@@ -130,6 +139,7 @@ def _principal(key: CusSdkKey) -> SdkPrincipal:
         key.integration_id,
         integration.provider_type,
         base_url=integration.config.get("base_url"),
+        ingest_only=bool(integration.deleted_at or integration.tenant.closed_at),
     )
 
 

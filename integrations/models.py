@@ -1,5 +1,6 @@
 """The door through which Django finds this app's models."""
 
+from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_models import (
     CusCredential,
     CusIntegration,
@@ -11,6 +12,7 @@ from integrations.cus_models import (
 )
 
 __all__ = [
+    "CusAuditEntry",
     "CusCredential",
     "CusIntegration",
     "CusMembership",

@@ -7,16 +7,26 @@ from typing import Any
 from django.test import Client
 
 from integrations.cus_integration_service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
+from integrations.cus_member_service import CusMemberService
+from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_sdk_keys import issue_sdk_key
+from integrations.cus_tenant_service import CusTenantService
 
 USAGE = "/api/v1/cus/telemetry/llm-usage"
 BATCH = f"{USAGE}/batch"
 _numbers = itertools.count(1)
 
 
+# What each type of provider can't do without.
+_CONFIGS = {
+    "azure_openai": {"base_url": "https://models.example.com"},
+    "bedrock": {"region": "eu-central-1"},
+    "custom": {"base_url": "https://models.example.com/v1"},
+}
+
+
 def make_tenant(name: str | None = None) -> CusTenant:
-    return CusTenant.objects.create(name=name or f"Tenant {next(_numbers)}")
+    return CusTenantService().create(name or f"Tenant {next(_numbers)}")
 
 
 def make_integration(tenant: CusTenant | None = None, **fields: Any) -> CusIntegration:
@@ -25,6 +35,7 @@ def make_integration(tenant: CusTenant | None = None, **fields: Any) -> CusInteg
         "name": f"Integration {next(_numbers)}",
         "provider_type": "openai",
         "credential": {"api_key": "sk-test-0123456789abcdef"},
+        "config": _CONFIGS.get(fields.get("provider_type", "openai"), {}),
     }
     return service.enable(service.create(**(values | fields)))
 
@@ -40,7 +51,7 @@ def make_user(role: str, tenant: CusTenant | None = None) -> CusUser:
         is_support=role == "support",
     )
     if tenant:
-        CusMembership.objects.create(user=user, tenant=tenant, role=role)
+        CusMemberService(tenant).add(user, role)
     return user
 
 

@@ -20,6 +20,7 @@ from aos_project.cus_first_start import TENANT, demo_integration
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key
+from integrations.cus_tenant_service import CusTenantService
 from telemetry.cus_evidence import UsageSums, sums_of_calls
 
 _OWN_TRACE = settings.BASE_DIR.parent / "shared/data/azure-llm-inference-2023-code.csv"
@@ -71,7 +72,7 @@ def _trace(path: str | None) -> Trace:
 
 def _integration() -> CusIntegration:
     """The demo tenant's integration, made where someone took it away."""
-    tenant, _ = CusTenant.objects.get_or_create(name=TENANT)
+    tenant = CusTenant.objects.filter(name=TENANT).first() or CusTenantService().create(TENANT)
     existing = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True).first()
     return existing or demo_integration(tenant)
 

@@ -1,0 +1,143 @@
+"""How an integration's status moves: created → enabled ⇄ disabled, and error in and out.
+
+An error has a reason, and is open until it is cleared. `fail` opens it, `recover` closes it and
+gives back the status from before (ruling F2). Disabling always works, also in error: who stops
+an integration must not have it start by itself when a check passes. Enabling is refused while
+an error is open.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from integrations.cus_audit import differences, record_change, values_of
+from integrations.cus_errors import (
+    IntegrationChanged,
+    IntegrationNotFound,
+    InvalidTransition,
+    TenantClosed,
+)
+from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
+
+_Status = CusIntegration.Status
+_NO_ERROR = {"error_reason": None, "status_before_error": None}
+# Each failed attempt means that somebody else's change was written in between.
+_ATTEMPTS = 10
+_MAX_REASON = 1000
+
+Step = Callable[[CusIntegration], Mapping[str, Any]]
+
+
+class CusIntegrationLifecycle:
+    """The transitions of one tenant's integrations. Each may be asked for twice."""
+
+    def __init__(self, tenant: CusTenant, *, actor: CusUser | None = None) -> None:
+        self.tenant = tenant
+        self.actor = actor
+
+    def scope(self) -> QuerySet[CusIntegration]:
+        """The tenant's integrations that are not deleted."""
+        return CusIntegration.objects.filter(tenant=self.tenant, deleted_at__isnull=True)
+
+    @transaction.atomic
+    def enable(self, integration: CusIntegration) -> CusIntegration:
+        """Let the integration serve. Raises InvalidTransition, which says what is in the way."""
+        self.require_open_tenant()
+        return self._move(integration, "integration.enabled", _enabling)
+
+    def disable(self, integration: CusIntegration) -> CusIntegration:
+        """Stop the integration, whatever its status. It stays stopped until it is enabled."""
+        return self._move(integration, "integration.disabled", _disabling)
+
+    def fail(self, integration: CusIntegration, reason: str) -> CusIntegration:
+        """Put the integration into `error`, with what is wrong in plain words (no secrets).
+
+        Failing again replaces the reason; one that was disabled in error stays disabled.
+        """
+        said = reason.strip()[:_MAX_REASON] or "No reason was given."
+        return self._move(integration, "integration.failed", lambda row: _failing(row, said))
+
+    def recover(self, integration: CusIntegration) -> CusIntegration:
+        """Close an open error: a check passed, or an operator cleared it.
+
+        The integration returns to the status that it had before, unless it was disabled since.
+        """
+        return self._move(integration, "integration.recovered", _recovering)
+
+    def require_open_tenant(self) -> None:
+        """Raise TenantClosed unless the tenant is open, and stays so until the transaction ends."""
+        tenants = CusTenant.objects.select_for_update(no_key=True)
+        if tenants.get(id=self.tenant.id).closed_at:
+            raise TenantClosed
+
+    @transaction.atomic
+    def _move(self, integration: CusIntegration, action: str, step: Step) -> CusIntegration:
+        for _ in range(_ATTEMPTS):
+            row = self.scope().filter(id=integration.id).first()
+            if row is None:
+                raise IntegrationNotFound
+            values = step(row)
+            if not values or self._write(row, values):
+                if values:
+                    changes = differences(values_of(row, values), values)
+                    record_change(action, row, actor=self.actor, changes=changes)
+                integration.refresh_from_db()
+                return integration
+        raise IntegrationChanged
+
+    def _write(self, row: CusIntegration, values: Mapping[str, Any]) -> bool:
+        """Write the values if the row is still as it was read; the version rises with them."""
+        unchanged = self.scope().filter(id=row.id, config_version=row.config_version)
+        return bool(
+            unchanged.update(
+                **values, config_version=F("config_version") + 1, updated_at=timezone.now()
+            )
+        )
+
+
+def _enabling(row: CusIntegration) -> Mapping[str, Any]:
+    if row.status == _Status.ENABLED:
+        return {}
+    if row.error_reason or row.status == _Status.ERROR:
+        raise InvalidTransition(
+            f"The integration is in error: {row.error_reason or 'its reason is not known.'} "
+            "Mend that and run a test: when it passes, the error is lifted."
+        )
+    if row.credential_state == CusIntegration.CredentialState.INVALID:
+        raise InvalidTransition(
+            "The provider refuses the integration's credential. Enter a valid one first."
+        )
+    if not _has_credential(row):
+        raise InvalidTransition("The integration has no credential. Enter one first.")
+    return {"status": _Status.ENABLED}
+
+
+def _disabling(row: CusIntegration) -> Mapping[str, Any]:
+    return {} if row.status == _Status.DISABLED else {"status": _Status.DISABLED}
+
+
+def _failing(row: CusIntegration, reason: str) -> Mapping[str, Any]:
+    if row.error_reason == reason:
+        return {}
+    if row.error_reason:
+        return {"error_reason": reason}
+    return {
+        "status": _Status.ERROR,
+        "status_before_error": row.status,
+        "error_reason": reason,
+    }
+
+
+def _recovering(row: CusIntegration) -> Mapping[str, Any]:
+    if row.status == _Status.ERROR:
+        return {"status": row.status_before_error or _Status.DISABLED} | _NO_ERROR
+    return _NO_ERROR if row.error_reason else {}
+
+
+def _has_credential(row: CusIntegration) -> bool:
+    if not row.credential_ref.startswith("db://"):
+        return True
+    return CusCredential.objects.filter(tenant_id=row.tenant_id, integration=row).exists()

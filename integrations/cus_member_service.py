@@ -1,0 +1,180 @@
+"""People of a tenant: invited, given a role, removed.
+
+An invitation is a membership that has an address and no person yet. It becomes theirs when they
+set a password through the link in the mail. Inviting an address that belongs to another tenant
+looks the same from here as inviting one that nobody answers for: it stays open, and only the
+mail says why. So no tenant can find out who is another's.
+"""
+
+import uuid
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+
+from integrations.cus_audit import record_change
+from integrations.cus_conflicts import refused_by
+from integrations.cus_errors import (
+    AlreadyMember,
+    LastAdmin,
+    MemberNotFound,
+    OperatorsOnly,
+    OwnRole,
+    TenantClosed,
+)
+from integrations.cus_member_mail import send_invitation
+from integrations.cus_models import CusMembership, CusTenant, CusUser
+
+_ADMIN = CusMembership.Role.ADMIN
+
+
+class CusMemberService:
+    """The people of one tenant. `actor` is who asks; None is the system."""
+
+    def __init__(self, tenant: CusTenant, *, actor: CusUser | None = None) -> None:
+        self.tenant = tenant
+        self.actor = actor
+
+    def scope(self) -> QuerySet[CusMembership]:
+        """The tenant's people and its open invitations."""
+        return CusMembership.objects.filter(tenant=self.tenant).select_related("user", "tenant")
+
+    def get(self, pk: uuid.UUID | str) -> CusMembership:
+        """One of the tenant's people or invitations. Raises MemberNotFound."""
+        try:
+            return self.scope().get(id=pk)
+        except (CusMembership.DoesNotExist, ValidationError):
+            raise MemberNotFound from None
+
+    @transaction.atomic
+    def invite(self, *, email: str, role: str) -> CusMembership:
+        """Invite an address, by mail.
+
+        Raises ValidationError, AlreadyMember, TenantClosed, MailUnavailable.
+        """
+        self._lock()
+        membership = CusMembership(tenant=self.tenant, invited_email=email, role=role)
+        membership.clean_fields()
+        if self.scope().filter(Q(user__email__iexact=email)).exists():
+            raise AlreadyMember
+        with refused_by(cus_memberships_invited_once=AlreadyMember):
+            membership.save(force_insert=True)
+        self._record("member.invited", membership, None, membership.role)
+        person = _person(email)
+        send_invitation(membership, person, may_join=may_join(person))
+        return membership
+
+    @transaction.atomic
+    def add(self, user: CusUser, role: str) -> CusMembership:
+        """Make a known person a member at once. For operators and the system alone."""
+        if self.actor and not self.actor.is_operator:
+            raise OperatorsOnly
+        self._lock()
+        membership = CusMembership(tenant=self.tenant, user=user, role=role)
+        membership.full_clean()
+        membership.save(force_insert=True)
+        self._record("member.added", membership, None, membership.role)
+        return membership
+
+    @transaction.atomic
+    def change_role(self, pk: uuid.UUID | str, role: str) -> CusMembership:
+        """Give somebody another role. Raises OwnRole, LastAdmin, MemberNotFound, ValidationError."""
+        self._lock()
+        membership = self.get(pk)
+        if self.actor and membership.user_id == self.actor.id:
+            raise OwnRole
+        before, membership.role = membership.role, role
+        membership.clean_fields()
+        if role == before:
+            return membership
+        if role != _ADMIN:
+            self._keep_an_admin(membership)
+        membership.save(update_fields=["role"])
+        self._record("member.role_changed", membership, before, membership.role)
+        return membership
+
+    @transaction.atomic
+    def remove(self, pk: uuid.UUID | str) -> None:
+        """End a membership or withdraw an invitation. Raises LastAdmin, MemberNotFound.
+
+        The person stays, for the audit trail names them, and has no role, no password and so
+        no session and no living token any more.
+        """
+        self._lock()
+        membership = self.get(pk)
+        self._keep_an_admin(membership)
+        self._record("member.removed", membership, membership.role, None)
+        person = membership.user
+        membership.delete()
+        if person:
+            # A session holds as long as the password that it was opened with.
+            person.set_unusable_password()
+            person.save(update_fields=["password"])
+
+    def _lock(self) -> None:
+        """One change at a time: two admins who remove each other would leave nobody."""
+        tenants = CusTenant.objects.select_for_update(no_key=True)
+        if tenants.get(id=self.tenant.id).closed_at:
+            raise TenantClosed
+
+    def _keep_an_admin(self, leaving: CusMembership) -> None:
+        if self.actor is None or self.actor.is_operator or not _is_admin(leaving):
+            return
+        others = self.scope().filter(role=_ADMIN, user__is_active=True).exclude(id=leaving.id)
+        if not others.exists():
+            raise LastAdmin
+
+    def _record(
+        self, action: str, membership: CusMembership, before: str | None, after: str | None
+    ) -> None:
+        changes = {"role": {"from": before, "to": after}}
+        record_change(action, membership, actor=self.actor, changes=changes)
+
+
+def may_join(person: CusUser) -> bool:
+    """Whether an invitation can become this person's: they belong to nobody yet."""
+    taken = person.is_superuser or person.is_support or not person.is_active
+    return not taken and not CusMembership.objects.filter(user=person).exists()
+
+
+@transaction.atomic
+def accept_invitation(person: CusUser) -> CusMembership | None:
+    """Make the oldest open invitation of the person's address theirs; None if there is none.
+
+    Called when they have set a password by the link that was mailed to that address.
+    """
+    person = CusUser.objects.select_for_update(no_key=True).get(id=person.id)
+    if not may_join(person):
+        return None
+    invitations = CusMembership.objects.select_for_update(of=("self",), no_key=True)
+    membership = (
+        invitations.filter(
+            user=None, invited_email__iexact=person.email, tenant__closed_at__isnull=True
+        )
+        .order_by("created_at", "id")
+        .first()
+    )
+    if membership is None:
+        return None
+    membership.user = person
+    membership.save(update_fields=["user"])
+    record_change("member.joined", membership, actor=person)
+    return membership
+
+
+def _is_admin(membership: CusMembership) -> bool:
+    return membership.role == _ADMIN and membership.user is not None
+
+
+def _person(email: str) -> CusUser:
+    """Whom the address signs in as; made, without a password, if it is nobody yet."""
+    known = CusUser.objects.filter(email__iexact=email)
+    person = known.first()
+    if person:
+        return person
+    try:
+        with transaction.atomic():
+            return CusUser.objects.create_user(email, is_staff=True)
+    except IntegrityError:
+        # Another tenant invited the same address at the same moment.
+        return known.get()
