@@ -312,7 +312,7 @@ def test_one_process_id_at_two_integrations_is_two_processes(
     response = send(SdkClient.of(foreign), report | {"governed_calls": 0})
 
     assert response.status_code == 201
-    assert (covered(integration), covered(foreign)) == (93, 0)
+    assert [covered(integration), covered(foreign)] == [Decimal(93), Decimal(0)]
 
 
 def test_reports_are_limited_like_all_that_a_key_sends(sdk: SdkClient, settings: Settings) -> None:

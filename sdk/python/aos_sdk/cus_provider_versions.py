@@ -11,9 +11,9 @@ class CusSupportedRange(NamedTuple):
     oldest: tuple[int, int]
     below: int
 
-    def __contains__(self, version: object) -> bool:
-        parts = _numbers(str(version))
-        return self.oldest <= parts < (self.below, 0)
+    def admits(self, version: str) -> bool:
+        """Whether a release is within it."""
+        return self.oldest <= _numbers(version) < (self.below, 0)
 
     def __str__(self) -> str:
         return f">={'.'.join(map(str, self.oldest))},<{self.below}"
@@ -36,7 +36,7 @@ def installed_version(package: str) -> str | None:
 
 def is_supported(package: str, version: str) -> bool:
     """Whether the SDK knows this release of a provider package."""
-    return version in SUPPORTED[package]
+    return SUPPORTED[package].admits(version)
 
 
 def _numbers(version: str) -> tuple[int, int]:
