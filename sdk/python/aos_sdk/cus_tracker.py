@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from aos_sdk.cus_context import current_call, leave_call
 from aos_sdk.cus_cost import CusTokenUsage, price_call
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord, generate_call_id
@@ -38,6 +39,7 @@ class CusCallTracker:
         "_reporter",
         "_service_tier",
         "_started_at",
+        "_token",
         "_usage",
         "agent_id",
         "call_id",
@@ -76,6 +78,7 @@ class CusCallTracker:
     def __enter__(self) -> Self:
         self._started_at = time.time_ns()
         self._began = time.perf_counter_ns()
+        self._token = current_call.set(self)
         return self
 
     def __exit__(
@@ -85,6 +88,7 @@ class CusCallTracker:
         trace: TracebackType | None,
     ) -> None:
         latency_ms = (time.perf_counter_ns() - self._began + 500_000) // 1_000_000
+        leave_call(self._token)
         with self._guard:
             if error is not None:
                 self.set_error(type(error).__name__)
