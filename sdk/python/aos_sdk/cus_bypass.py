@@ -34,6 +34,7 @@ LLM_PATHS: Final = (
     b"/chat/completions",
     b"/completions",
     b"/responses",
+    b"/responses/compact",
     b"/embeddings",
     b"/images/generations",
     b"/images/edits",
