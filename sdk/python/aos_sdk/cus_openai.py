@@ -1,45 +1,52 @@
 """The adapter for OpenAI: the native client, its own responses, and a record of every call."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from aos_sdk.cus_base import CusBaseProvider
+from aos_sdk import cus_surfaces as surfaces
+from aos_sdk.cus_base import CusBaseProvider, text_of
 from aos_sdk.cus_cost import calculate_cost
 from aos_sdk.cus_errors import CusProviderError
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_tracker import CusCallTracker
-from aos_sdk.cus_usage import extract_openai_usage, extract_token_usage
-from aos_sdk.cus_wire import CusOperation
+from aos_sdk.cus_usage import extract_openai_usage
 
 if TYPE_CHECKING:
     from openai import OpenAI
-    from openai.types.chat import ChatCompletion
 
 
-class CusOpenAIProvider(CusBaseProvider["OpenAI"]):
-    """OpenAI chat completions, governed. `client` is the native client, for everything else."""
+class CusOpenAIProvider(CusBaseProvider[Any]):
+    """OpenAI, governed, by its own client: `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or a subclass.
 
-    operation = CusOperation.CHAT
+    Each method is one of the client's: same arguments, same response, same errors, and an awaitable
+    where the client is asynchronous. `call_id`, `session_id` and `agent_id` are ours, for the record.
+    """
 
-    def chat_completions_create(
-        self,
-        *,
-        call_id: str | None = None,
-        session_id: str | None = None,
-        agent_id: str | None = None,
-        **kwargs: Any,
-    ) -> "ChatCompletion":
-        """`client.chat.completions.create(**kwargs)`: same arguments, same response, same errors.
+    def chat_completions_create(self, **kwargs: Any) -> Any:
+        """`client.chat.completions.create(**kwargs)`."""
+        return self._govern(surfaces.CHAT, self._client.chat.completions.create, kwargs)
 
-        `call_id`, `session_id` and `agent_id` are ours, for the record alone. Raises
-        CusProviderError, before anything is sent, for `stream=True`.
-        """
-        if kwargs.get("stream"):
-            message = "streaming is not supported here yet; call without stream=True"
-            raise CusProviderError(message)
-        create: Callable[..., ChatCompletion] = self._client.chat.completions.create
-        context = self._new_context(kwargs.get("model"), call_id, session_id, agent_id)
-        return self._execute_with_telemetry(context, lambda: create(**kwargs))
+    def completions_create(self, **kwargs: Any) -> Any:
+        """`client.completions.create(**kwargs)`."""
+        return self._govern(surfaces.COMPLETION, self._client.completions.create, kwargs)
+
+    def embeddings_create(self, **kwargs: Any) -> Any:
+        """`client.embeddings.create(**kwargs)`."""
+        return self._govern(surfaces.EMBEDDING, self._client.embeddings.create, kwargs)
+
+    def responses_create(self, **kwargs: Any) -> Any:
+        """`client.responses.create(**kwargs)`."""
+        return self._govern(surfaces.RESPONSES, self._client.responses.create, kwargs)
+
+    def chat(self, messages: Any, model: str, **kwargs: Any) -> Any:
+        """A chat completion of these messages."""
+        return self.chat_completions_create(messages=messages, model=model, **kwargs)
+
+    def complete(self, prompt: str, model: str, **kwargs: Any) -> Any:
+        """A chat completion of one prompt."""
+        return self.chat([{"role": "user", "content": prompt}], model, **kwargs)
+
+    def ask(self, prompt: str, model: str, **kwargs: Any) -> Any:
+        """The text that answers a prompt; an awaitable of it where the client is asynchronous."""
+        return text_of(self.complete(prompt, model, **kwargs), _text)
 
     def _create_client(self, api_key: str | None, **kwargs: Any) -> "OpenAI":
         try:
@@ -58,13 +65,9 @@ class CusOpenAIProvider(CusBaseProvider["OpenAI"]):
     def _calculate_cost(self, model: str, tokens_in: int, tokens_out: int) -> int:
         return calculate_cost(model, tokens_in, tokens_out)
 
-    def _observe(self, tracker: CusCallTracker, response: Any) -> None:
-        model = getattr(response, "model", None)
-        if model and isinstance(model, str):
-            tracker.set_model(model)
-        usage = extract_token_usage(response, "openai")
-        if usage.reported:
-            tracker.set_usage(usage.tokens, usage.service_tier, usage.billed_units)
+
+def _text(completion: Any) -> str:
+    return completion.choices[0].message.content or ""
 
 
 def create_openai_provider(

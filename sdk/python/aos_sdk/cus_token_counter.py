@@ -23,6 +23,7 @@ from aos_sdk.cus_price_table import about_model, canonical_name, model_names
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
+_MAX_READY: Final = 1_000
 _CHARACTERS_PER_TOKEN: Final = 4
 # Encodings that differ in their special tokens alone, which no ordinary text has.
 _SAME_RANKS: Final = {"o200k_harmony": "o200k_base"}
@@ -126,6 +127,34 @@ def encoding_for(model: str) -> "Encoding | None":
     """tiktoken's encoding of a model, or None where the count is to be estimated."""
     name = get_model_info(model).tokenizer_name or _encoding_in_tiktokens_map(model)
     return _encodings.get(name) if name in _HAS_RANKS else None
+
+
+def ready_to_count(model: str) -> bool:
+    """Whether a count would start at once. If not, what it needs is loaded in the background.
+
+    For a count on somebody else's time: the first one loads an encoding, for up to a second.
+    """
+    if model in _ready or not tiktoken_available():
+        return True
+    if model not in _loading:
+        _loading.add(model)
+        threading.Thread(
+            target=_make_ready, args=(model,), daemon=True, name="cus-encoding"
+        ).start()
+    return False
+
+
+# Models whose encodings are there, or are known not to exist; and those on their way.
+_ready: set[str] = set()
+_loading: set[str] = set()
+
+
+def _make_ready(model: str) -> None:
+    encoding_for(model)
+    if len(_ready) > _MAX_READY:  # names come from callers
+        _ready.clear()
+    _ready.add(model)
+    _loading.discard(model)
 
 
 def _encoding_in_tiktokens_map(model: str) -> str | None:

@@ -108,12 +108,13 @@ class CusStreamUsage:
     not changed. `usage` can be asked at any time, also of a stream that broke off.
     """
 
-    __slots__ = ("_anthropic", "_last", "_provider")
+    __slots__ = ("_anthropic", "_is_final", "_last", "_provider")
 
     def __init__(self, provider: str | None = None) -> None:
         self._provider = provider
         self._last: Any = None
         self._anthropic: dict[str, Any] | None = None
+        self._is_final = False
 
     def add(self, event: Any) -> None:
         """Take note of one chunk or event. Costs next to nothing for those without usage."""
@@ -127,9 +128,15 @@ class CusStreamUsage:
             return
         family = _FAMILY_OF_PROVIDER.get(self._provider or "") or _family_of(event, usage)
         if family == _ANTHROPIC:
+            self._is_final = self._anthropic is not None
             self._anthropic = {**(self._anthropic or {}), **_fields(usage)}
         else:
             self._last = bearer
+
+    @property
+    def is_first_guess(self) -> bool:
+        """Whether Anthropic has said what went in, and not yet what came out in the end."""
+        return self._anthropic is not None and not self._is_final
 
     @property
     def usage(self) -> CusReportedUsage:
