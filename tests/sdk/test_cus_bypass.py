@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 
 from aos_sdk.cus_bypass import WINDOW_SECONDS, CusBypassWatch
-from aos_sdk.cus_bypass_transports import detect_bypass, unwatch_transports, watch_transports
+from aos_sdk.cus_bypass_transports import (
+    detect_bypass,
+    unwatch_transports,
+    watch_of,
+    watch_transports,
+)
 from aos_sdk.cus_transport import CusAnswer
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import Answer, CusFakeCollector, CusFakeServer, cus_chat_completion
@@ -62,7 +67,7 @@ def provider() -> Iterator[Provider]:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[CusBypassWatch]:
     monkeypatch.setattr("aos_sdk.cus_bypass.in_governed_call", _governed.get)
     watch = CusBypassWatch()
-    watch_transports(watch)
+    watch_transports(lambda: watch)
     yield watch
     unwatch_transports()
 
@@ -178,8 +183,8 @@ def test_a_host_of_a_governed_call_is_watched_from_then_on(watch: CusBypassWatch
 def test_watching_twice_counts_once_and_ends_without_a_trace(watch: CusBypassWatch) -> None:
     unwatch_transports()
     originals = http.Client.__dict__["send"], http.AsyncClient.__dict__["send"]
-    watch_transports(watch)
-    watch_transports(watch)
+    watch_transports(lambda: watch)
+    watch_transports(lambda: watch)
     assert http.Client.__dict__["send"] is not originals[0]
     assert inspect.signature(http.Client.send) == inspect.signature(originals[0])
     assert inspect.iscoroutinefunction(http.AsyncClient.send)
@@ -215,7 +220,7 @@ import sys
 from aos_sdk.cus_bypass import CusBypassWatch
 from aos_sdk.cus_bypass_transports import unwatch_transports, watch_transports
 watch = CusBypassWatch()
-watch_transports(watch)
+watch_transports(lambda: watch)
 assert not {{"httpx", "httpx2", "openai"}} & set(sys.modules)
 import {PACKAGE} as http
 with http.Client(transport=http.MockTransport(lambda request: http.Response(200))) as client:
@@ -230,10 +235,16 @@ print(watch.snapshot().bypassed_calls)
     assert (run.stdout, run.returncode) == ("1\n", 0), run.stderr
 
 
-def test_what_goes_wrong_in_counting_never_reaches_the_program(watch: CusBypassWatch) -> None:
-    watch.see(object())
+def test_what_goes_wrong_in_counting_never_reaches_the_program(
+    watch: CusBypassWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(request: object) -> None:
+        raise ValueError(request)
 
-    assert watch.faults == 1
+    monkeypatch.setattr(watch, "see", fails)
+    replies = http.MockTransport(lambda request: http.Response(200))
+    with http.Client(transport=replies) as client:
+        assert client.post("https://api.openai.com/v1/responses").status_code == 200
 
 
 def test_no_count_is_lost_between_threads() -> None:
@@ -372,8 +383,8 @@ def test_the_reporter_sends_a_window_again_until_it_is_taken(
     collector.script.extend([(503, {}), None])
     reporter = make_reporter()
     try:
-        watch = detect_bypass(reporter)
-        assert detect_bypass(reporter) is watch
+        detect_bypass(reporter)
+        watch = watch_of(reporter)
         watch.count("a", is_governed=False)
         _wait_for(lambda: bool(collector.bypass_reports))
     finally:
@@ -401,8 +412,8 @@ def _counts_in_child(watch: CusBypassWatch, pipe: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_counts_for_itself(make_reporter: MakeReporter) -> None:
-    watch = detect_bypass(make_reporter())
-    unwatch_transports()
+    reporter = make_reporter()
+    watch = watch_of(reporter)
     watch.count("a", is_governed=False)
     ours, theirs = multiprocessing.get_context("fork").Pipe()
     child = multiprocessing.get_context("fork").Process(

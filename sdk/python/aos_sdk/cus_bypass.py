@@ -19,7 +19,6 @@ from typing import Any, Final, NamedTuple
 
 from aos_sdk import __version__
 from aos_sdk.cus_context import in_governed_call
-from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_transport import CusAnswer
 from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
 
@@ -93,15 +92,13 @@ class CusBypassWatch:
 
     A window is closed a minute after its first call. Closed, it is sent as it is until the server
     has answered for it, while later calls count in the next one: so each call is in one window,
-    and the server stores a window once by (process, start). Nothing here raises or blocks.
+    and the server stores a window once by (process, start).
     """
 
     def __init__(self) -> None:
-        self.faults = 0
         self.refused = 0
         # Called when there begins to be something to report.
         self.wake: Callable[[], object] = int
-        self._guard = never_raise(count=self._count_fault)
         self._hosts = set(_HOSTS)
         self._sites: set[tuple[str, int]] = set()
         self.restart_in_child()
@@ -125,22 +122,21 @@ class CusBypassWatch:
 
     def see(self, request: Any) -> None:
         """Take note of a request that an HTTP client of httpx or httpx2 is about to send."""
-        with self._guard:
-            if request.method != "POST":
-                return
-            url = request.url
-            path = url.raw_path.partition(b"?")[0]
-            if not path.endswith(LLM_PATHS) or _NOT_LLM_PATH in path:
-                return
-            is_governed = in_governed_call()
-            host = url.host
-            if host not in self._hosts and not self._learn(host, request, is_governed=is_governed):
-                return
-            if request.headers.get(_RETRY_HEADER, "0") != "0":
-                return
-            self.count(host, is_governed=is_governed)
-            if not is_governed:
-                self._name_call_site(host)
+        if request.method != "POST":
+            return
+        url = request.url
+        path = url.raw_path.partition(b"?")[0]
+        if not path.endswith(LLM_PATHS) or _NOT_LLM_PATH in path:
+            return
+        is_governed = in_governed_call()
+        host = url.host
+        if host not in self._hosts and not self._learn(host, request, is_governed=is_governed):
+            return
+        if request.headers.get(_RETRY_HEADER, "0") != "0":
+            return
+        self.count(host, is_governed=is_governed)
+        if not is_governed:
+            self._name_call_site(host)
 
     def _learn(self, host: str, request: Any, *, is_governed: bool) -> bool:
         """Whether a host that we don't know yet is a provider's; remembered if so."""
@@ -232,9 +228,6 @@ class CusBypassWatch:
             *site,
             host,
         )
-
-    def _count_fault(self) -> None:
-        self.faults += 1
 
 
 def _is_receipt(answer: CusAnswer) -> bool:

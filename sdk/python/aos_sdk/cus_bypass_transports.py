@@ -6,6 +6,7 @@ Other HTTP libraries (requests, aiohttp, boto3) are not watched.
 """
 
 import functools
+import itertools
 import os
 import threading
 import weakref
@@ -15,6 +16,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aos_sdk.cus_bypass import CusBypassWatch
+from aos_sdk.cus_configuration import active
+from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_import_hook import CusImportHook
 from aos_sdk.cus_reporter import CusReporter
 
@@ -24,18 +27,30 @@ _BASE_URLS: Final = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDP
 
 _installing = threading.Lock()
 _hook: CusImportHook | None = None
-_watch: CusBypassWatch | None = None
+# Says who counts a request that is about to be made; None while nobody is to watch.
+_current: Callable[[], CusBypassWatch | None] | None = None
 # A watch that was let go still has its reporter deliver what it counted.
 _watches: "weakref.WeakKeyDictionary[CusReporter, CusBypassWatch]" = weakref.WeakKeyDictionary()
+_faults = itertools.count(1).__next__
+_guard = never_raise(count=_faults)
 # Class, its own `send`, and what stands in its place.
 _patched: list[tuple[type, Any, Any]] = []
 
 
-def detect_bypass(reporter: CusReporter) -> CusBypassWatch:
-    """Watch this process' provider calls, and report by `reporter` how many were governed.
+def detect_bypass(reporter: CusReporter | None = None) -> None:
+    """Watch this process' provider calls, and report by `reporter` how many were governed; by
+    default that of `cus_configure`, whichever it is at the time of a call.
 
     All of them are reported for the reporter's integration. Again is the same.
     """
+    if reporter is None:
+        watch_transports(_configured_watch)
+    else:
+        watch_transports(lambda: watch_of(reporter))
+
+
+def watch_of(reporter: CusReporter) -> CusBypassWatch:
+    """The watch whose counts this reporter delivers."""
     watch = _watches.get(reporter)
     if watch is None:
         watch = _watches[reporter] = CusBypassWatch()
@@ -44,19 +59,25 @@ def detect_bypass(reporter: CusReporter) -> CusBypassWatch:
             if host:
                 watch.add_host(host)
         watch.wake = reporter.add_side_report(watch)
-    watch_transports(watch)
     return watch
 
 
-def watch_transports(watch: CusBypassWatch) -> None:
-    """Let `watch` see every request of the clients of httpx and httpx2, from now on.
+def _configured_watch() -> CusBypassWatch | None:
+    configuration = active.get()
+    # Who reports nothing has nothing to be told: no calls are governed then.
+    if not configuration.auto_report or configuration.reporter.problem is not None:
+        return None
+    return watch_of(configuration.reporter)
 
-    One watch at a time: the one before is let go. Imports nothing: a package that is not
-    imported yet is taken when it is.
+
+def watch_transports(current: Callable[[], CusBypassWatch | None]) -> None:
+    """Let the watch that `current` names see every request of the clients of httpx and httpx2.
+
+    Imports nothing: a package that is not imported yet is taken when it is.
     """
-    global _hook, _watch
+    global _hook, _current
     with _installing:
-        _watch = watch
+        _current = current
         if _hook is None:
             _hook = CusImportHook(_PACKAGES, _patch)
             _hook.install()
@@ -64,9 +85,9 @@ def watch_transports(watch: CusBypassWatch) -> None:
 
 def unwatch_transports() -> None:
     """Put the clients' own functions back, and watch no longer."""
-    global _hook, _watch
+    global _hook, _current
     with _installing:
-        _watch = None
+        _current = None
         if _hook is not None:
             _hook.remove()
             _hook = None
@@ -88,11 +109,18 @@ def _patch(package: ModuleType) -> None:
         _patched.append((owner, original, ours))
 
 
+def _see(current: Callable[[], CusBypassWatch | None], request: Any) -> None:
+    with _guard:
+        watch = current()
+        if watch is not None:
+            watch.see(request)
+
+
 def _sync(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        if _watch is not None:
-            _watch.see(request)
+        if _current is not None:
+            _see(_current, request)
         return original(self, request, *args, **kwargs)
 
     return send
@@ -101,8 +129,8 @@ def _sync(original: Callable[..., Any]) -> Callable[..., Any]:
 def _async(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        if _watch is not None:
-            _watch.see(request)
+        if _current is not None:
+            _see(_current, request)
         return await original(self, request, *args, **kwargs)
 
     return send

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from aos_sdk.cus_base import run
+from aos_sdk.cus_bypass_transports import detect_bypass as watch_for_bypass
+from aos_sdk.cus_bypass_transports import unwatch_transports
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_generators import driven, driving_async
 from aos_sdk.cus_patch import PATCHES
@@ -117,9 +119,12 @@ def cus_install_middleware(
         PATCHES["openai"].install()
     if patch_anthropic:
         PATCHES["anthropic"].install()
+    if detect_bypass:
+        watch_for_bypass()
 
 
 def cus_uninstall_middleware() -> None:
     """Put the original functions back."""
     for patch in PATCHES.values():
         patch.remove()
+    unwatch_transports()
