@@ -22,7 +22,7 @@ from aos_sdk.cus_surfaces import CusSurface, prepare_call
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
 
-T = TypeVar("T")  # the native client
+T = TypeVar("T", covariant=True)  # the native client
 R = TypeVar("R")  # the provider's own response
 
 

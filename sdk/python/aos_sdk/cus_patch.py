@@ -17,6 +17,7 @@ from aos_sdk.cus_configuration import active
 from aos_sdk.cus_context import current_call
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_import_hook import CusImportHook
+from aos_sdk.cus_provider_versions import SUPPORTED, is_supported
 from aos_sdk.cus_surfaces import (
     TARGETS,
     CusProviderCall,
@@ -27,9 +28,6 @@ from aos_sdk.cus_surfaces import (
 )
 
 logger = logging.getLogger("aos_sdk")
-
-# The majors whose sources we have read and whose behaviour is tested.
-SUPPORTED_MAJORS: Final = {"openai": frozenset({1, 2, 3}), "anthropic": frozenset({0, 1, 2})}
 
 Function = Callable[..., Any]
 
@@ -89,8 +87,7 @@ class CusPatch:
 
     def _is_supported(self) -> bool:
         version = getattr(sys.modules.get(f"{self._package}._version"), "__version__", "")
-        major = version.partition(".")[0]
-        if major.isdecimal() and int(major) in SUPPORTED_MAJORS[self._package]:
+        if is_supported(self._package, version):
             return True
         if not self._has_warned:
             self._has_warned = True
@@ -185,4 +182,4 @@ def _note(batch: Any) -> None:
         call.batch = batch
 
 
-PATCHES: Final = {package: CusPatch(package) for package in SUPPORTED_MAJORS}
+PATCHES: Final = {package: CusPatch(package) for package in SUPPORTED}
