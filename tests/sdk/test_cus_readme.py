@@ -19,7 +19,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8
 # What an example promises: the value of a line, in a comment behind it.
 _PROMISE = re.compile(r"  # (-?\d+|True|False)\b")
 # An example that uses one of these makes a governed call.
-_GOVERNS = re.compile(r"CusOpenAIProvider|CusAnthropicProvider|track_call|cus_\w+\(")
+_GOVERNS = re.compile(r"CusOpenAIProvider|CusAnthropicProvider|@?cus_\w+\(")
 
 
 def _reply(path: str, body: dict[str, Any]) -> Answer:
@@ -85,5 +85,5 @@ def test_an_example_runs(example: str, collector: CusFakeCollector, tmp_path: Pa
 
 
 def test_there_are_examples_and_promises() -> None:
-    assert len(EXAMPLES) >= 5
+    assert len(EXAMPLES) >= 9
     assert sum(bool(_PROMISE.search(example)) for example in EXAMPLES) >= 2
