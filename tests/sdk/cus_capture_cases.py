@@ -74,7 +74,7 @@ class Case:
 def dumped(thing: Any) -> Any:
     """Type and content, to compare; a stream's events as they came over the wire."""
     if hasattr(thing, "to_dict"):
-        return type(thing).__name__, thing.to_dict()
+        return type(thing).__name__, thing.to_dict(warnings=False)
     return (type(thing).__name__, str(thing)) if isinstance(thing, str) else type(thing).__name__
 
 

@@ -82,9 +82,16 @@ MOODS = {
 @SYNC_AND_ASYNC
 @pytest.mark.parametrize("mood", MOODS)
 @pytest.mark.parametrize(
-    "name", ["chat", "chat stream", "responses", "messages", "messages helper"]
+    ("way", "name"),
+    [
+        ("middleware", "chat stream"),
+        ("middleware", "responses"),
+        ("middleware", "messages helper"),
+        ("adapter", "chat"),
+        ("adapter", "messages"),
+        ("decorator", "messages stream"),
+    ],
 )
-@pytest.mark.parametrize("way", ["middleware", "adapter", "decorator"])
 def test_errors_timeouts_and_retries_of_the_client_are_one_call(
     way: str,
     name: str,
