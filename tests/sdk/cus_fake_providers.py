@@ -8,7 +8,6 @@ stream with pauses, `/broken` hangs up in the middle, `/fails` answers 500 twice
 import contextlib
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,8 +61,10 @@ class CusFakeProvider:
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
         self.attempts: Counter[str] = Counter()
-        self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.released = threading.Event()
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self})
+        )
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -81,107 +82,104 @@ class CusFakeProvider:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._released.set()
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        fake = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1  # head and body in one packet, else each answer waits 40 ms for an ACK
+class _Handler(BaseHTTPRequestHandler):
+    fake: CusFakeProvider
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, else each answer waits 40 ms for an ACK
 
-            def handle(self) -> None:
-                try:
-                    super().handle()
-                except OSError:
-                    return  # the caller has gone, which is what some tests are about
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            return  # the caller has gone, which is what some tests are about
 
-            def finish(self) -> None:
-                with contextlib.suppress(OSError):
-                    super().finish()
+    def finish(self) -> None:
+        with contextlib.suppress(OSError):
+            super().finish()
 
-            def do_GET(self) -> None:
-                if self.path.endswith("/results"):
-                    self.send_lines(_batch_lines())
-                    return
-                url = f"{fake.url}/v1/messages/batches/msgbatch_1/results"
-                self.send_json(200, {**BATCH, "results_url": url})
+    def do_GET(self) -> None:
+        if self.path.endswith("/results"):
+            self.send_lines(_batch_lines())
+            return
+        url = f"{self.fake.url}/v1/messages/batches/msgbatch_1/results"
+        self.send_json(200, {**BATCH, "results_url": url})
 
-            def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
-                is_json = "json" in self.headers["Content-Type"]
-                body = json.loads(raw) if is_json else {"model": "whisper-1"}
-                fake.requests.append((self.path, body))
-                model = body.get("model") or self.path.split("/model/")[-1].split("/")[0]
-                model, _, mood = model.partition("/")
-                if not self.is_refused(mood, str(body)):
-                    self.answer(model, mood, body)
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        is_json = "json" in self.headers["Content-Type"]
+        body = json.loads(raw) if is_json else {"model": "whisper-1"}
+        self.fake.requests.append((self.path, body))
+        model = body.get("model") or self.path.split("/model/")[-1].split("/")[0]
+        model, _, mood = model.partition("/")
+        if not self.is_refused(mood, str(body)):
+            self.answer(model, mood, body)
 
-            def is_refused(self, mood: str, key: str) -> bool:
-                fake.attempts[key] += 1
-                if mood == "silent":
-                    fake._released.wait(20)
-                    self.close_connection = True
-                    return True
-                if mood == "refused" or (mood == "fails" and fake.attempts[key] <= 2):
-                    error = {"message": "no: sk-proj-abcdef123456", "type": "x", "code": None}
-                    status = 429 if mood == "refused" else 500
-                    self.send_json(status, {"type": "error", "error": error})
-                    return True
-                return False
+    def is_refused(self, mood: str, key: str) -> bool:
+        self.fake.attempts[key] += 1
+        if mood == "silent":
+            self.fake.released.wait(20)
+            self.close_connection = True
+            return True
+        if mood == "refused" or (mood == "fails" and self.fake.attempts[key] <= 2):
+            error = {"message": "no: sk-proj-abcdef123456", "type": "x", "code": None}
+            status = 429 if mood == "refused" else 500
+            self.send_json(status, {"type": "error", "error": error})
+            return True
+        return False
 
-            def answer(self, model: str, mood: str, body: Any) -> None:
-                if body.get("stream"):
-                    self.send_events(_events(self.path, model, body), mood)
-                elif self.path.endswith("/audio/speech"):
-                    self.send_bytes(200, "audio/mpeg", b"ID3 not much of a song")
-                else:
-                    self.send_json(200, _document(self.path, model))
+    def answer(self, model: str, mood: str, body: Any) -> None:
+        if body.get("stream"):
+            self.send_events(_events(self.path, model, body), mood)
+        elif self.path.endswith("/audio/speech"):
+            self.send_bytes(200, "audio/mpeg", b"ID3 not much of a song")
+        else:
+            self.send_json(200, _document(self.path, model))
 
-            def send_json(self, status: int, document: Any) -> None:
-                self.send_bytes(status, "application/json", json.dumps(document).encode())
+    def send_json(self, status: int, document: Any) -> None:
+        self.send_bytes(status, "application/json", json.dumps(document).encode())
 
-            def send_lines(self, lines: list[Any]) -> None:
-                text = "".join(f"{json.dumps(line)}\n" for line in lines)
-                self.send_bytes(200, "application/x-jsonl", text.encode())
+    def send_lines(self, lines: list[Any]) -> None:
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        self.send_bytes(200, "application/x-jsonl", text.encode())
 
-            def send_bytes(self, status: int, content_type: str, content: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("retry-after-ms", "5")
-                self.end_headers()
-                self.wfile.write(content)
+    def send_bytes(self, status: int, content_type: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("retry-after-ms", "5")
+        self.end_headers()
+        self.wfile.write(content)
 
-            def send_events(self, events: Iterator[Event], mood: str) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream; charset=utf-8")
-                self.send_header("Transfer-Encoding", "chunked")
-                self.end_headers()
-                for index, (name, data) in enumerate(events):
-                    if mood == "broken" and index == 3:
-                        self.close_connection = True
-                        return
-                    self.send_event(name, data)
-                    if mood == "slow" or (mood == "endless" and index == 3):
-                        fake._released.wait(20 if mood == "endless" else PAUSE_SECONDS)
-                self.wfile.write(b"0\r\n\r\n")
-                self.wfile.flush()
+    def send_events(self, events: Iterator[Event], mood: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for index, (name, data) in enumerate(events):
+            if mood == "broken" and index == 3:
+                self.close_connection = True
+                return
+            self.send_event(name, data)
+            if mood == "slow" or (mood == "endless" and index == 3):
+                self.fake.released.wait(20 if mood == "endless" else PAUSE_SECONDS)
+        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
 
-            def send_event(self, name: str | None, data: Any) -> None:
-                head = f"event: {name}\n" if name else ""
-                text = data if isinstance(data, str) else json.dumps(data)
-                event = f"{head}data: {text}\n\n".encode()
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
-                self.wfile.flush()
+    def send_event(self, name: str | None, data: Any) -> None:
+        head = f"event: {name}\n" if name else ""
+        text = data if isinstance(data, str) else json.dumps(data)
+        event = f"{head}data: {text}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+        self.wfile.flush()
 
-            def log_message(self, format: str, *args: object) -> None:
-                """Keep the test's output clean."""
-
-        return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output clean."""
 
 
 def _document(path: str, model: str) -> Any:
@@ -202,7 +200,8 @@ def _document(path: str, model: str) -> Any:
         return {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage}
     if "/audio/" in path:
         details = {"text_tokens": 0, "audio_tokens": 1_000}
-        usage = {**RESPONSE_USAGE, "type": "tokens", "input_token_details": details}
+        counts = {"input_tokens": 1_000, "output_tokens": 500, "total_tokens": 1_500}
+        usage = {**counts, "type": "tokens", "input_token_details": details}
         return {"text": TEXT, "usage": usage}
     return _message(model)
 
@@ -329,7 +328,3 @@ def _message_events(model: str) -> Iterator[Event]:
     delta = {"stop_reason": "end_turn", "stop_sequence": None}
     yield event("message_delta", delta=delta, usage={"output_tokens": 500})
     yield event("message_stop")
-
-
-def monotonic_ms() -> float:
-    return time.monotonic() * 1_000

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         CusProviderStatus,
     )
     from aos_sdk.cus_configuration import cus_configure, cus_get_reporter, cus_shutdown
-    from aos_sdk.cus_context import cus_context, in_governed_call
     from aos_sdk.cus_cost import (
         CusCostBreakdown,
         CusCostParts,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from aos_sdk.cus_openai import CusOpenAIProvider, create_openai_provider
     from aos_sdk.cus_record import CusUsageRecord, generate_call_id
     from aos_sdk.cus_reporter import CusReporter, CusReporterStats
+    from aos_sdk.cus_scope import cus_context, in_governed_call
     from aos_sdk.cus_token_counter import (
         MODEL_REGISTRY,
         CusModelInfo,
@@ -83,7 +83,7 @@ _MODULE_OF = {
         "cus_base": ("CusBaseProvider", "CusCallContext", "CusProviderConfig", "CusProviderStatus"),
         "cus_anthropic": ("CusAnthropicProvider", "create_anthropic_provider"),
         "cus_configuration": ("cus_configure", "cus_get_reporter", "cus_shutdown"),
-        "cus_context": ("cus_context", "in_governed_call"),
+        "cus_scope": ("cus_context", "in_governed_call"),
         "cus_middleware": (
             "CusTelemetryTracker",
             "cus_install_middleware",

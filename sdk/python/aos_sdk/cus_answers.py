@@ -10,14 +10,16 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from aos_sdk.cus_batches import CusBatchResults
-from aos_sdk.cus_context import current_call, leave_call
 from aos_sdk.cus_generators import driven, driven_async
 from aos_sdk.cus_raw import watch_raw
+from aos_sdk.cus_scope import current_call, leave_call
 from aos_sdk.cus_streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_tracker import CusCallTracker
 
 Answer = Callable[[CusCallTracker, Any], Any]
 
+# Where managers of stream helpers and of streamed bodies keep the request that they will send.
+_REQUESTS: Final = ("_api_request", "_request_func")
 _PROVIDER_PACKAGES: Final = frozenset({"openai", "anthropic"})
 
 
@@ -52,8 +54,8 @@ def _learn(kind: type) -> Answer:
             name = base.__name__
             if name in _ANSWERS_OF_CLASSES:
                 return _ANSWERS_OF_CLASSES[name]
-            if name.endswith("StreamManager"):
-                return _stream_manager
+            if name.endswith(("StreamManager", "ResponseContextManager")):
+                return _manager
     return _whole
 
 
@@ -121,11 +123,11 @@ class _Request:
         return awaited(self._call, self._request).__await__()
 
 
-def _stream_manager(call: CusCallTracker, manager: Any) -> Any:
-    """A stream helper sends its request when its block begins: the call is that request."""
+def _manager(call: CusCallTracker, manager: Any) -> Any:
+    """A manager sends its request when its block begins: the call is that request."""
     call.postpone()
     with call.reporter.guard:
-        name = next(name for name in vars(manager) if name.endswith("__api_request"))
+        name = next(name for name in vars(manager) if name.endswith(_REQUESTS))
         request = getattr(manager, name)
         if isinstance(request, CoroutineType):
             setattr(manager, name, _Request(call, request))

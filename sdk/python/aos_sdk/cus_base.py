@@ -15,9 +15,10 @@ from typing import Any, Final, Generic, TypeVar
 from aos_sdk.cus_answers import answered
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_connection import DEFAULT_BASE_URL
-from aos_sdk.cus_context import current_call, leave_call
 from aos_sdk.cus_cost import CusUnknownModel
+from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_reporter import CusReporter
+from aos_sdk.cus_scope import current_call, leave_call
 from aos_sdk.cus_surfaces import CusSurface, prepare_call
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
@@ -29,6 +30,7 @@ R = TypeVar("R")  # the provider's own response
 _FAILURES_UNTIL_FAILING: Final = 3
 
 
+@passed_over_by_warnings
 def run(
     call: CusCallTracker,
     function: Callable[..., Any],

@@ -7,7 +7,7 @@ same thread or task, and its calls are not this one's.
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-from aos_sdk.cus_context import current_call, leave_call
+from aos_sdk.cus_scope import current_call, leave_call
 from aos_sdk.cus_streams import CusStreamWatch
 from aos_sdk.cus_tracker import CusCallTracker
 

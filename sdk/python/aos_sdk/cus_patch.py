@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from aos_sdk.cus_base import run
 from aos_sdk.cus_configuration import active
-from aos_sdk.cus_context import current_call
+from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_import_hook import CusImportHook
 from aos_sdk.cus_provider_versions import SUPPORTED, is_supported
+from aos_sdk.cus_scope import current_call
 from aos_sdk.cus_surfaces import (
     TARGETS,
     CusProviderCall,
@@ -123,6 +124,7 @@ class CusPatch:
         if inspect.iscoroutinefunction(original):
 
             @functools.wraps(original)
+            @passed_over_by_warnings
             async def governed_later(*args: Any, **kwargs: Any) -> Any:
                 call = self._prepare(surface, args, kwargs)
                 if call is None:
@@ -132,6 +134,7 @@ class CusPatch:
             return governed_later
 
         @functools.wraps(original)
+        @passed_over_by_warnings
         def governed(*args: Any, **kwargs: Any) -> Any:
             call = self._prepare(surface, args, kwargs)
             if call is None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_configuration import CusConfiguration
-from aos_sdk.cus_context import current_call
 from aos_sdk.cus_reporter import CusReporter
+from aos_sdk.cus_scope import current_call
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from aos_sdk.cus_context import current_call, current_identity, leave_call
 from aos_sdk.cus_cost import CusTokenUsage, plain_cost_cents, price_call
 from aos_sdk.cus_price_table import TABLE_VERSION
 from aos_sdk.cus_record import CusUsageRecord, generate_call_id
+from aos_sdk.cus_scope import current_call, current_identity, leave_call
 from aos_sdk.cus_usage import CusReportedUsage, extract_token_usage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 

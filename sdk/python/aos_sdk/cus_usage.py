@@ -182,6 +182,7 @@ def _family_of(bearer: Any, usage: Any) -> str:
 
 
 def _openai(bearer: Any, usage: Any) -> CusReportedUsage:
+    bearer, usage = _view(bearer), _view(usage)
     # Chat completions, completions and embeddings speak of prompts; all the others of input.
     is_prompt = _get(usage, "prompt_tokens") is not None
     if is_prompt:
@@ -191,6 +192,7 @@ def _openai(bearer: Any, usage: Any) -> CusReportedUsage:
         tokens_in, tokens_out = _count(usage, "input_tokens"), _count(usage, "output_tokens")
         sent = _get(usage, "input_tokens_details") or _get(usage, "input_token_details")
         made = _get(usage, "output_tokens_details") or _get(usage, "output_token_details")
+    sent, made = _view(sent), _view(made)
     cached, write = _count(sent, "cached_tokens"), _count(sent, "cache_write_tokens")
     lifetimes = _get(sent, "cache_write_tokens_details") if write else None
     audio, image = _uncached_media(sent, tokens_in - cached - write)
@@ -284,6 +286,7 @@ def _anthropic(usage: Any) -> CusReportedUsage:
 
 def _sampled(usage: Any) -> tuple[int, int, int, int, int]:
     """Tokens in and out, and of those that went in the cached, the written, the kept an hour."""
+    usage = _view(usage)
     read = _count(usage, "cache_read_input_tokens")
     lifetimes = _get(usage, "cache_creation")
     for_1h = _count(lifetimes, "ephemeral_1h_input_tokens")
@@ -346,8 +349,17 @@ def _count(part: Any, name: str) -> int:
     """A count of tokens, or 0: providers leave details out, null, and once in a while negative."""
     if part is None:
         return 0
-    value = _get(part, name)
+    value = part.get(name) if type(part) is dict else _get(part, name)
     return value if type(value) is int and value > 0 else 0
+
+
+def _view(part: Any) -> Any:
+    """The fields of a provider's object as the dictionary they are: quicker to ask many times."""
+    kind = type(part)
+    if kind is dict or part is None or not _is_model.get(kind):
+        return part
+    extra = part.__pydantic_extra__
+    return {**part.__dict__, **extra} if extra else part.__dict__
 
 
 def _reports(usage: Any, *names: str) -> bool:
