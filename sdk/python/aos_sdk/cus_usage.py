@@ -227,7 +227,7 @@ def _plain_chat(response: dict[str, Any]) -> CusReportedUsage | None:
 
     What `_openai` would say of it, in a fraction of its time; None leaves it to that.
     """
-    usage = response.get("usage")
+    usage: Any = response.get("usage")
     if not _is_model.get(type(usage)) or usage.__pydantic_extra__ or "output" in response:
         return None
     counts = usage.__dict__
