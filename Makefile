@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix trust-ingest bench bench-peers demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix trust-ingest bench bench-peers bench-sdk demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ bench: development ## Measure ingest and totals beside what else one could do (A
 
 bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, which it installs
 	@exec $(PYTHON) -m benchmarks --peers $(ARGS)
+
+bench-sdk: development ## Measure what the SDK adds to a call and to a chunk
+	@exec $(PYTHON) -m benchmarks.cus_sdk_capture $(ARGS)
 
 lock: development ## Pin what pyproject.toml asks for (existing pins stay)
 	@$(PYTHON) -m pip install -q --disable-pip-version-check uv

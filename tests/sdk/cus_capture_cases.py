@@ -27,9 +27,13 @@ from aos_sdk import (
 from tests.sdk.cus_fake_providers import TEXT
 
 MESSAGES: Final[Any] = [{"role": "user", "content": "a very private prompt"}]
-CHAT: Final = {"model": "gpt-4o", "messages": MESSAGES}
-INPUT: Final = {"model": "gpt-4o", "input": "a very private prompt"}
-MESSAGE: Final = {"model": "claude-sonnet-4", "messages": MESSAGES, "max_tokens": 900}
+CHAT: Final[dict[str, Any]] = {"model": "gpt-4o", "messages": MESSAGES}
+INPUT: Final[dict[str, Any]] = {"model": "gpt-4o", "input": "a very private prompt"}
+MESSAGE: Final[dict[str, Any]] = {
+    "model": "claude-sonnet-4",
+    "messages": MESSAGES,
+    "max_tokens": 900,
+}
 
 
 class CusRecordingReporter(CusReporter):

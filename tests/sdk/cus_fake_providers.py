@@ -19,14 +19,14 @@ from tests.sdk.cus_fake_servers import cus_chat_completion
 WORDS = ["The ", "quick ", "brown ", "fox ", "jumps."]
 TEXT = "".join(WORDS)
 PAUSE_SECONDS = 0.02
-CHAT_USAGE = {
+CHAT_USAGE: dict[str, Any] = {
     "prompt_tokens": 1_000,
     "completion_tokens": 500,
     "total_tokens": 1_500,
     "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
     "completion_tokens_details": {"reasoning_tokens": 100, "audio_tokens": 0},
 }
-RESPONSE_USAGE = {
+RESPONSE_USAGE: dict[str, Any] = {
     "input_tokens": 1_000,
     "output_tokens": 500,
     "total_tokens": 1_500,
@@ -191,16 +191,20 @@ def _document(path: str, model: str) -> Any:
         choice = {"index": 0, "text": TEXT, "finish_reason": "stop", "logprobs": None}
         return {**_head(model, "text_completion"), "choices": [choice], "usage": CHAT_USAGE}
     if path.endswith("/embeddings"):
-        usage = {"prompt_tokens": 1_000, "total_tokens": 1_000}
+        counted = {"prompt_tokens": 1_000, "total_tokens": 1_000}
         data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}]
-        return {"object": "list", "model": model, "data": data, "usage": usage}
+        return {"object": "list", "model": model, "data": data, "usage": counted}
     if "/images/" in path:
         details = {"text_tokens": 1_000, "image_tokens": 0}
-        usage = {**RESPONSE_USAGE, "input_tokens_details": details}
+        usage: dict[str, Any] = {**RESPONSE_USAGE, "input_tokens_details": details}
         return {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage}
     if "/audio/" in path:
         details = {"text_tokens": 0, "audio_tokens": 1_000}
-        counts = {"input_tokens": 1_000, "output_tokens": 500, "total_tokens": 1_500}
+        counts: dict[str, Any] = {
+            "input_tokens": 1_000,
+            "output_tokens": 500,
+            "total_tokens": 1_500,
+        }
         usage = {**counts, "type": "tokens", "input_token_details": details}
         return {"text": TEXT, "usage": usage}
     return _message(model)

@@ -72,7 +72,7 @@ def test_a_call_is_recorded_once_with_its_tokens_and_its_cost_and_the_program_ca
     assert recorder.stats.faults == 0
 
 
-MOODS = {
+MOODS: dict[str, tuple[dict[str, Any], bool]] = {
     "refused": ({"max_retries": 0}, True),
     "fails": ({"max_retries": 3}, False),
     "silent": ({"max_retries": 0, "timeout": 0.2}, True),

@@ -300,7 +300,7 @@ def test_a_helpers_block_can_be_entered_again_and_each_time_is_a_call(
     provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
     with anthropic.Anthropic(api_key="k", base_url=provider.url) as client:
-        manager = client.messages.stream(**MESSAGE)  # type: ignore[arg-type]
+        manager = client.messages.stream(**MESSAGE)
         assert recorder.rows == []
         for _ in range(2):
             with manager as stream:
@@ -313,7 +313,7 @@ def test_a_helper_that_is_never_entered_is_no_call(
     provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
     with anthropic.Anthropic(api_key="k", base_url=provider.url) as client:
-        client.messages.stream(**MESSAGE)  # type: ignore[arg-type]
-        copy.copy(client.messages.stream(**MESSAGE))  # type: ignore[arg-type]
+        client.messages.stream(**MESSAGE)
+        copy.copy(client.messages.stream(**MESSAGE))
     gc.collect()
     assert recorder.rows == []

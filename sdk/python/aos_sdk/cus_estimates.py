@@ -58,11 +58,11 @@ def _characters(thing: Any, depth: int) -> int:
     if depth > _MAX_DEPTH:
         return 0
     if isinstance(thing, Mapping):
-        said = (value for name, value in thing.items() if name not in _DATA_KEYS)
+        said: Iterable[Any] = [value for name, value in thing.items() if name not in _DATA_KEYS]
     elif isinstance(thing, list | tuple):
-        said = iter(thing)
+        said = thing
     else:
-        said = iter(_dumped(thing))
+        said = _dumped(thing)
     return sum(_characters(value, depth + 1) for value in said)
 
 

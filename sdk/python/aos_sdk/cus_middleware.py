@@ -80,7 +80,7 @@ def cus_telemetry(
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         governed: Any = _governed(function, begin)
-        return functools.wraps(function)(governed)  # type: ignore[no-any-return]
+        return functools.wraps(function)(governed)
 
     return decorate
 

@@ -54,13 +54,16 @@ def _learn(kind: type) -> Callable[[Any, Texts], None] | None:
 
 
 def _from_choices(chunk: Any, texts: Texts) -> None:
-    for choice in chunk.choices or ():
-        delta = getattr(choice, "delta", None)
+    # By the objects' own dictionaries: this is done for each chunk of each stream.
+    for choice in chunk.__dict__.get("choices") or ():
+        delta = choice.__dict__.get("delta")
         if delta is None:  # completions of the old kind
-            _keep(getattr(choice, "text", None), texts)
+            _keep(choice.__dict__.get("text"), texts)
             continue
         fields = delta.__dict__
-        _keep(fields.get("content"), texts)
+        content = fields.get("content")
+        if type(content) is str:
+            texts.append(content)
         if fields.get("refusal"):
             _keep(fields["refusal"], texts)
         for call in fields.get("tool_calls") or ():

@@ -131,7 +131,7 @@ def watch_stream(watch: CusStreamWatch, stream: Any) -> None:
     """Look on at a provider's `Stream`."""
     watched = _watched(stream._iterator, watch)  # noqa: SLF001 - the one place to look on from
     stream._iterator = watched  # noqa: SLF001
-    alive = weakref.ref(watched)
+    alive: weakref.ref[Any] = weakref.ref(watched)
     watch.running = lambda: (it := alive()) is not None and it.gi_running
     watch_close(watch, stream.response)
 
@@ -140,7 +140,7 @@ def watch_async_stream(watch: CusStreamWatch, stream: Any) -> None:
     """Look on at a provider's `AsyncStream`."""
     watched = _watched_async(stream._iterator, watch)  # noqa: SLF001
     stream._iterator = watched  # noqa: SLF001
-    alive = weakref.ref(watched)
+    alive: weakref.ref[Any] = weakref.ref(watched)
     watch.running = lambda: (it := alive()) is not None and it.ag_running
     watch_close(watch, stream.response)
 

@@ -72,6 +72,10 @@ def extract_token_usage(response: Any, provider: str | None = None) -> CusReport
     `provider` decides how it is read; None or one that serves others' models (Bedrock, Vertex,
     a gateway) leaves that to its shape.
     """
+    if provider == _OPENAI and _is_model.get(type(response)):
+        plain = _plain_chat(response.__dict__)
+        if plain is not None:
+            return plain
     bearer = _bearer(response)
     usage = _get(bearer, "usage")
     if usage is None:
@@ -216,6 +220,41 @@ def _openai(bearer: Any, usage: Any) -> CusReportedUsage:
         "batch" if _get(bearer, "object") == "batch" else tier if isinstance(tier, str) else None,
         is_prompt or _reports(usage, "input_tokens", "output_tokens", "seconds"),
     )
+
+
+def _plain_chat(response: dict[str, Any]) -> CusReportedUsage | None:
+    """The plainest answer there is, and the most frequent: a prompt and a completion, no details.
+
+    What `_openai` would say of it, in a fraction of its time; None leaves it to that.
+    """
+    usage: Any = response.get("usage")
+    if not _is_model.get(type(usage)) or usage.__pydantic_extra__ or "output" in response:
+        return None
+    counts = usage.__dict__
+    tokens_in, tokens_out = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if type(tokens_in) is not int or type(tokens_out) is not int or tokens_in | tokens_out < 0:
+        return None
+    if _says(counts.get("prompt_tokens_details")) or _says(counts.get("completion_tokens_details")):
+        return None
+    total, tier = counts.get("total_tokens"), response.get("service_tier")
+    if type(total) is not int or total <= 0 or response.get("object") == "batch":
+        return None
+    return CusReportedUsage(
+        tokens_in,
+        tokens_out,
+        tokens_total=total,
+        service_tier=tier if type(tier) is str else None,
+        reported=True,
+    )
+
+
+def _says(details: Any) -> bool:
+    """Whether details of tokens hold anything but zeros and nulls."""
+    if details is None:
+        return False
+    if not _is_model.get(type(details)):
+        return True
+    return bool(details.__pydantic_extra__) or any(details.__dict__.values())
 
 
 def _uncached_media(sent: Any, room: int) -> tuple[int, int]:
