@@ -36,6 +36,7 @@ EXPORTS = [
     "CusReportedUsage",
     "CusReporter",
     "CusReporterStats",
+    "CusSpoolUnavailable",
     "CusStreamUsage",
     "CusTokenUsage",
     "CusUnknownModel",

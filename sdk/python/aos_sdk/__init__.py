@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         CusLimitExceeded,
         CusProviderError,
         CusRecordRefused,
+        CusSpoolUnavailable,
     )
     from aos_sdk.cus_message_tokens import count_message_tokens
     from aos_sdk.cus_openai import CusOpenAIProvider, create_openai_provider
@@ -95,6 +96,7 @@ _MODULE_OF = {
             "CusLimitExceeded",
             "CusProviderError",
             "CusRecordRefused",
+            "CusSpoolUnavailable",
         ),
         "cus_message_tokens": ("count_message_tokens",),
         "cus_openai": ("CusOpenAIProvider", "create_openai_provider"),
@@ -150,6 +152,7 @@ __all__ = [
     "CusReportedUsage",
     "CusReporter",
     "CusReporterStats",
+    "CusSpoolUnavailable",
     "CusStreamUsage",
     "CusTokenUsage",
     "CusUnknownModel",
