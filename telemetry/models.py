@@ -11,6 +11,7 @@ from telemetry.cus_models import (
     CusLLMUsage,
     CusPeriodTotals,
 )
+from telemetry.cus_reporting_models import CusReportingProcess, CusSequenceFold
 
 __all__ = [
     "CusCallLedger",
@@ -21,6 +22,8 @@ __all__ = [
     "CusLLMUsage",
     "CusLifetimeTotals",
     "CusPeriodTotals",
+    "CusReportingProcess",
     "CusRollupRun",
+    "CusSequenceFold",
     "CusUsageDaily",
 ]

@@ -5,6 +5,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from telemetry.cus_partitions import make_partitions
+from telemetry.cus_sequences import fold_sequences
 from telemetry.cus_usage_aggregator import rollup_usage
 
 log = structlog.get_logger(__name__)
@@ -22,3 +23,9 @@ def cus_make_partitions() -> None:
     """Keep the partitions of the usage table three months ahead."""
     for month in make_partitions(timezone.now()):
         log.info("partition made", month=str(month))
+
+
+@shared_task
+def cus_fold_sequences() -> None:
+    """Keep the answer to which sequences came short to compute."""
+    fold_sequences(timezone.now())

@@ -5,18 +5,12 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 from itertools import count
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aos_sdk.cus_guard import plain_text
 from aos_sdk.cus_record import CusUsageRecord, encoded_json
 from aos_sdk.cus_ring_codec import decode_record
-from aos_sdk.cus_wire import MAX_CALL_ID_LENGTH
-
-# Why a sequence will never come: it made room for newer ones, its caller was interrupted, or it
-# was refused before any server had counted it.
-FULL: Final = "full"
-INTERRUPTED: Final = "interrupted"
-REFUSED: Final = "refused"
+from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
 
 
 class CusEntry(NamedTuple):
@@ -103,7 +97,7 @@ class CusMemoryBuffer:
         self._waiting: deque[CusEntry] = deque()
         self._taken: dict[int, CusEntry] = {}
         self._shedding = threading.Lock()
-        self._dropped = {FULL: 0, REFUSED: 0}
+        self._dropped = {DROPPED_FULL: 0, DROPPED_REFUSED: 0}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._taken)
@@ -132,7 +126,7 @@ class CusMemoryBuffer:
         try:
             while len(self._waiting) > self._capacity:
                 self._waiting.popleft()
-                self._dropped[FULL] += 1
+                self._dropped[DROPPED_FULL] += 1
         except IndexError:
             return  # the sender was quicker
         finally:
@@ -150,7 +144,7 @@ class CusMemoryBuffer:
     def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
         for entry in entries:
             if self._taken.pop(entry.sequence, None) and refused:
-                self._dropped[REFUSED] += 1
+                self._dropped[DROPPED_REFUSED] += 1
 
     def abandon(self) -> None:
         """Nothing of it is shared with the parent."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from aos_sdk.cus_buffer import FULL
 from aos_sdk.cus_connection import CusConnection
 from aos_sdk.cus_delivery import OnError
 from aos_sdk.cus_errors import CusConfigurationError
@@ -17,7 +16,7 @@ from aos_sdk.cus_spool import STATE_DIRECTORY, CusSpool, spool_folder
 from aos_sdk.cus_storage import CusStorage
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_transport import CusTransport
-from aos_sdk.cus_wire import CusOperation
+from aos_sdk.cus_wire import DROPPED_FULL, CusOperation
 
 logger = logging.getLogger("aos_sdk")
 
@@ -123,7 +122,7 @@ class CusReporter:
             duplicates=tally.duplicates,
             conflicts=tally.conflicts,
             rejected=tally.rejected,
-            dropped=buffer.dropped.get(FULL, 0) if buffer is not None else 0,
+            dropped=buffer.dropped.get(DROPPED_FULL, 0) if buffer is not None else 0,
             adopted=tally.adopted,
             retries=tally.retries,
             faults=tally.faults,

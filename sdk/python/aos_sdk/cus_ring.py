@@ -125,8 +125,8 @@ class CusRing:
         if not slots or not chunks or self._layout.size > len(mapping):
             message = "a ring that was cut off"
             raise CusRingUnusable(message)
-        self.slots = slots
-        self.process_id = process.decode()
+        self.slots: int = slots
+        self.process_id: str = process.decode()
         self.state = self._read_state()
         self.claim: Callable[[], int] = count(1).__next__
         self._numbers = count(1)

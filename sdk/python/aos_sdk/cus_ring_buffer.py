@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from aos_sdk.cus_buffer import FULL, INTERRUPTED, REFUSED, CusEntry
+from aos_sdk.cus_buffer import CusEntry
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
 from aos_sdk.cus_ring import CusRing, CusRingState
 from aos_sdk.cus_ring_codec import encode_any, encode_plain
+from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED
 
 # A number that was claimed and not written within so long: its caller was interrupted in between,
 # by Ctrl-C for example, and has had an exception instead of a record.
@@ -29,9 +30,9 @@ class _RingReader:
         self._next = ring.state.tail
         self._taken: dict[int, CusEntry] = {}
         self._dropped = {
-            FULL: ring.state.full,
-            INTERRUPTED: ring.state.interrupted,
-            REFUSED: ring.state.refused,
+            DROPPED_FULL: ring.state.full,
+            DROPPED_INTERRUPTED: ring.state.interrupted,
+            DROPPED_REFUSED: ring.state.refused,
         }
 
     @property
@@ -41,7 +42,7 @@ class _RingReader:
     def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
         for entry in entries:
             if self._taken.pop(entry.sequence, None) and refused:
-                self._dropped[REFUSED] += 1
+                self._dropped[DROPPED_REFUSED] += 1
         self._save()
 
     def _lowest(self) -> int:
@@ -52,9 +53,9 @@ class _RingReader:
         self._ring.save(
             CusRingState(
                 tail=self._lowest(),
-                full=dropped[FULL],
-                interrupted=dropped[INTERRUPTED],
-                refused=dropped[REFUSED],
+                full=dropped[DROPPED_FULL],
+                interrupted=dropped[DROPPED_INTERRUPTED],
+                refused=dropped[DROPPED_REFUSED],
             )
         )
 
@@ -99,7 +100,7 @@ class CusRingBuffer(_RingReader):
     @property
     def dropped(self) -> dict[str, int]:
         overrun = max(self._ring.next_sequence - self._ring.slots - self._next, 0)
-        found = {**self._dropped, FULL: self._dropped[FULL] + overrun}
+        found = {**self._dropped, DROPPED_FULL: self._dropped[DROPPED_FULL] + overrun}
         return {reason: number for reason, number in found.items() if number}
 
     def take(self, limit: int) -> list[CusEntry]:
@@ -130,7 +131,7 @@ class CusRingBuffer(_RingReader):
 
     def _skip_overwritten(self, oldest: int) -> None:
         if self._next < oldest:
-            self._dropped[FULL] += oldest - self._next
+            self._dropped[DROPPED_FULL] += oldest - self._next
             self._next = oldest
 
     def _read(self, sequence: int) -> None:
@@ -140,7 +141,7 @@ class CusRingBuffer(_RingReader):
         elif payload:
             self._hold(sequence, payload)
         else:
-            self._dropped[FULL] += 1
+            self._dropped[DROPPED_FULL] += 1
 
     def _look_into_holes(self) -> None:
         now = time.monotonic()
@@ -151,7 +152,7 @@ class CusRingBuffer(_RingReader):
             elif payload is None and now - since < GIVE_UP_SECONDS:
                 continue
             else:
-                self._dropped[INTERRUPTED] += 1
+                self._dropped[DROPPED_INTERRUPTED] += 1
             del self._holes[sequence]
 
     def _lowest(self) -> int:
@@ -180,8 +181,8 @@ class CusAdoptedRing(_RingReader):
         # Numbers below the ring's reach were overwritten; any other that is missing was torn, or
         # lost its chunks to newer records.
         reach = max(self.last_sequence - ring.slots + 1, ring.state.tail)
-        self._dropped[FULL] += reach - ring.state.tail
-        self._dropped[INTERRUPTED] += self.last_sequence + 1 - reach - len(self._unread)
+        self._dropped[DROPPED_FULL] += reach - ring.state.tail
+        self._dropped[DROPPED_INTERRUPTED] += self.last_sequence + 1 - reach - len(self._unread)
         self._next = self.last_sequence + 1
 
     def __len__(self) -> int:

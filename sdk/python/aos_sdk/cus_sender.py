@@ -88,15 +88,19 @@ class CusSender:
         """The buffer, opened by whoever reports first in this process."""
         # Reentrant: a signal handler that reports meanwhile opens one of its own, which then wins.
         with self._opening:
-            if self.buffer is None:
-                opened, problem = self._storage.open()
-                if problem is not None:
-                    self._notices.append(problem)
-                if self.buffer is None:
-                    self.buffer = opened
-                else:
-                    opened.discard_if_empty()
-            return self.buffer
+            if self.buffer is not None:
+                return self.buffer
+            opened, problem = self._storage.open()
+            if problem is not None:
+                self._notices.append(problem)
+            return self._settle_on(opened)
+
+    def _settle_on(self, opened: CusBuffer) -> CusBuffer:
+        if self.buffer is None:
+            self.buffer = opened
+        else:
+            opened.discard_if_empty()
+        return self.buffer
 
     @property
     def queued(self) -> int:
