@@ -91,7 +91,9 @@ class CusGapsService:
 
 def _read(row: tuple[Any, ...]) -> ProcessGaps:
     # Django leaves JSON as text, for its own fields to decode.
-    return ProcessGaps(*row[:5], json.loads(row[5]), json.loads(row[6]), row[7])
+    integration_id, process_id, first, last, sequence, dropped, missing, count = row
+    lists = (json.loads(dropped), json.loads(missing))
+    return ProcessGaps(integration_id, process_id, first, last, sequence, *lists, count)
 
 
 # Rows received since the last fold are added from evidence, so the answer is exact at any time. A

@@ -11,7 +11,8 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, Final
 
-from aos_sdk.cus_record import CusUsageRecord, encoded_json
+from aos_sdk.cus_record import DETAILS, TEXT_LIMITS, CusUsageRecord, encoded_json, iso_moment
+from aos_sdk.cus_wire import MAX_MODEL_LENGTH, MAX_PROVIDER_LENGTH
 
 _PLAIN: Final = 1
 _JSON: Final = 2
@@ -21,7 +22,17 @@ _NUMBERS: Final = Struct("<B?q12i")
 _MISSING: Final = -1
 # No key or name of anybody's holds it; a text that does travels as JSON.
 _SEPARATOR: Final = "\x1f"
-_TEXTS: Final = 11
+_NAMES: Final = (
+    "error_code",
+    "session_id",
+    "agent_id",
+    "integration_id",
+    "service_tier",
+    "pricing_version",
+    "operation",
+)
+_TEXTS: Final = 4 + len(_NAMES)
+_MAY_MISS: Final = ("cost_cents", "latency_ms", "tokens_total")
 
 
 def encode_any(record: CusUsageRecord) -> bytes:
@@ -92,36 +103,33 @@ def decode_record(payload: bytes) -> dict[str, Any]:
     if not payload or payload[0] != _PLAIN:
         message = "a stored record is of an unknown kind"
         raise ValueError(message)
-    return _decode_plain(payload).to_dict()
+    return _decode_plain(payload)
 
 
-def _decode_plain(payload: bytes) -> CusUsageRecord:
+def _decode_plain(payload: bytes) -> dict[str, Any]:
+    """What `to_dict` says of the record, made without it: this runs for every record."""
     _, stream, timestamp, *numbers = _NUMBERS.unpack_from(payload)
     texts = payload[_NUMBERS.size :].decode().split(_SEPARATOR)
+    call_id, model, provider, policy_result, *names = texts
     tokens_in, tokens_out, cost, latency, *details, total = numbers
-    call_id, model, provider, policy_result, error_code, *names, operation = texts
-    session_id, agent_id, integration_id, service_tier, pricing_version = names
-    # By position, for speed; the order is that of the record's fields.
-    return CusUsageRecord(  # type: ignore[call-arg]  # twenty-seven, in two unpacked lists
-        call_id,
-        model,
-        tokens_in,
-        tokens_out,
-        None if cost == _MISSING else cost,
-        None if latency == _MISSING else latency,
-        provider or None,
-        policy_result,
-        error_code or None,
-        None,
-        session_id or None,
-        agent_id or None,
-        integration_id or None,
-        None,
-        timestamp,
-        *details,
-        None if total == _MISSING else total,
-        service_tier or None,
-        pricing_version or None,
-        operation or None,
-        stream,
-    )
+    data: dict[str, Any] = {
+        "call_id": call_id,
+        "model": model[:MAX_MODEL_LENGTH],
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "policy_result": policy_result,
+        "timestamp": iso_moment(timestamp),
+    }
+    if provider:
+        data["provider"] = provider[:MAX_PROVIDER_LENGTH]
+    for name, text in zip(_NAMES, names, strict=True):
+        if text:
+            data[name] = text[: TEXT_LIMITS.get(name)]
+    for name, number in zip(_MAY_MISS, (cost, latency, total), strict=True):
+        if number != _MISSING:
+            data[name] = number
+    if any(details):
+        data.update((name, n) for name, n in zip(DETAILS, details, strict=False) if n)
+    if stream:
+        data["stream"] = True
+    return data
