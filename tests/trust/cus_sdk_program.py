@@ -57,7 +57,7 @@ def report(reporter: CusReporter, accepted: Accepted, options: dict[str, Any]) -
             CusUsageRecord(f"{accepted.name}-{number}", "gpt-4o", number, metadata=metadata)
         )
         accepted.note(number)
-        if pause and number % 10 == 0:
+        if pause and number % 10 == 0 and number > options.get("burst", 0):
             time.sleep(pause)
 
 
@@ -130,13 +130,18 @@ def sweep(options: dict[str, Any]) -> None:
     """The next process of the host: adopts until nothing of a dead process is left."""
     reporter = make_reporter(options)
     reporter.report(CusUsageRecord(f"{options['name']}-1", "gpt-4o"))
-    Accepted(options["accepted"], options["name"]).note(1)
+    accepted = Accepted(options["accepted"], options["name"])
+    accepted.note(reports := 1)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         rings = list(Path(options["spool"]).glob("*/*.ring"))
         if reporter.stats.queued == 0 and len(rings) <= 1:
             break
         time.sleep(0.01)
+        if reporter.stats.queued == 0:
+            # What a dead process dropped and did not say goes beside somebody's records.
+            accepted.note(reports := reports + 1)
+            reporter.report(CusUsageRecord(f"{options['name']}-{reports}", "gpt-4o"))
     say(reporter, time.monotonic())
 
 

@@ -77,7 +77,7 @@ class _Round:
 
     def execute(self, number: int) -> None:
         program = self._start(f"r{number}", "exit", count=100_000, pause=0.004)
-        self._wait_until_stored(f"r{number}-", 200)
+        self._wait_until_stored(f"r{number}-", 50)
         if number % 2:
             self._product.webs[0].kill()
         else:
@@ -125,6 +125,7 @@ class _Round:
             "fate": fate,
             "count": count,
             "pause": pause,
+            "burst": 3_000,
             "timeout": 5.0,
         }
         return subprocess.Popen(

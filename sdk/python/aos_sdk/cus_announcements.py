@@ -8,17 +8,27 @@ count since the process began, so that saying them twice does no harm.
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from aos_sdk.cus_buffer import CusSource
 
 ANNOUNCE_SECONDS: Final = 60.0
 
 
-@dataclass(slots=True)
-class _Said:
-    at: float
+@dataclass(frozen=True, slots=True)
+class CusNews:
+    """What there is to say of a process, as it was when it was put into a batch."""
+
+    process_id: str
+    last_sequence: int
     dropped: dict[str, int]
+
+    def members(self) -> bytes:
+        """Members of the batch's body that precede its records."""
+        said: dict[str, Any] = {"process_id": self.process_id, "last_sequence": self.last_sequence}
+        if self.dropped:
+            said["dropped"] = self.dropped
+        return json.dumps(said, separators=(",", ":")).encode()[1:-1] + b","
 
 
 @dataclass(slots=True)
@@ -26,26 +36,20 @@ class CusAnnouncements:
     """What was announced of which process. `always` is for the last batches of a program."""
 
     always: bool = False
-    _said: dict[str, _Said] = field(default_factory=dict)
+    _said: dict[str, tuple[float, CusNews]] = field(default_factory=dict)
 
-    def beside(self, source: CusSource) -> bytes:
-        """Members of the batch's body that precede its records; empty if there is no news."""
-        said = self._said.get(source.process_id)
-        dropped = source.dropped
-        due = said is None or time.monotonic() - said.at >= ANNOUNCE_SECONDS
-        if not (self.always or due or (said and said.dropped != dropped)):
-            return b""
-        news: dict[str, object] = {
-            "process_id": source.process_id,
-            "last_sequence": source.last_sequence,
-        }
-        if dropped:
-            news["dropped"] = dropped
-        return json.dumps(news, separators=(",", ":")).encode()[1:-1] + b","
+    def of(self, source: CusSource) -> CusNews | None:
+        """News of a process, if there is any or it is time to say the old again."""
+        at, said = self._said.get(source.process_id, (0.0, None))
+        news = CusNews(source.process_id, source.last_sequence, source.dropped)
+        due = said is None or time.monotonic() - at >= ANNOUNCE_SECONDS
+        if self.always or due or said is None or said.dropped != news.dropped:
+            return news
+        return None
 
-    def arrived(self, source: CusSource) -> None:
-        """The server has stored a batch with what `beside` said."""
-        self._said[source.process_id] = _Said(time.monotonic(), source.dropped)
+    def arrived(self, news: CusNews) -> None:
+        """The server has stored a batch with these. What has happened since is to be said yet."""
+        self._said[news.process_id] = (time.monotonic(), news)
 
     def forget(self, source: CusSource) -> None:
         """A process of which nothing is left."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aos_sdk.cus_announcements import CusAnnouncements
+from aos_sdk.cus_announcements import CusAnnouncements, CusNews
 from aos_sdk.cus_buffer import CusEntry, CusSource
 from aos_sdk.cus_errors import (
     CusDeliveryDelayed,
@@ -19,6 +19,7 @@ from aos_sdk.cus_errors import (
     CusRecordRefused,
 )
 from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_ring_buffer import CusAdoptedRing
 from aos_sdk.cus_transport import CusAnswer, CusReceipt, CusTransport, first_error
 from aos_sdk.cus_waits import CusWaits
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
@@ -99,6 +100,9 @@ class CusDelivery:
         settled: Callable[[CusSource, int], None],
     ) -> None:
         self.announcements = CusAnnouncements()
+        # Rings of dead processes that dropped records and have none left: what they dropped is
+        # said beside somebody else's.
+        self.orphans: list[CusAdoptedRing] = []
         self._transport = transport
         self._waits = waits
         self._tally = tally
@@ -140,8 +144,11 @@ class CusDelivery:
 
     def _attempt(self, part: _Part) -> list[_Part]:
         """Send one part; return what of it is to be sent again."""
-        news = self.announcements.beside(part.source)
-        body = self._encode(part, news)
+        orphan = self.orphans[0] if self.orphans else None
+        news = self.announcements.of(part.source)
+        if news is None and orphan is not None:
+            news = self.announcements.of(orphan)
+        body = self._encode(part, news.members() if news else b"")
         if not part.entries:
             return []
         if len(body) > MAX_BATCH_BYTES and len(part.entries) > 1:
@@ -149,7 +156,7 @@ class CusDelivery:
         answer = self._transport.post_batch(body)
         if self._stored(part, answer):
             if news:
-                self.announcements.arrived(part.source)
+                self._announced(news)
             return []
         if answer.status in _BLAMES_A_RECORD:
             return self._narrow(part, answer)
@@ -158,6 +165,12 @@ class CusDelivery:
         part.failures = 0
         self._wait_after(answer)
         return [part]
+
+    def _announced(self, news: CusNews) -> None:
+        self.announcements.arrived(news)
+        for orphan in [ring for ring in self.orphans if ring.process_id == news.process_id]:
+            self.orphans.remove(orphan)
+            orphan.finish()
 
     def _encode(self, part: _Part, news: bytes) -> bytes:
         """The body of a batch. A record that cannot be encoded is refused here, alone."""

@@ -174,7 +174,7 @@ class CusSender:
 
     def restart_in_child(self) -> None:
         """Begin anew after a fork: the thread is gone, the waiting records are the parent's."""
-        for source in (self.buffer, *self._adopted):
+        for source in (self.buffer, *self._adopted, *self._delivery.orphans):
             if source is not None:
                 with self.guard:
                     source.abandon()
@@ -244,8 +244,11 @@ class CusSender:
         if self._storage.spool is None or self._adopted or now < self._adopt_at:
             return
         for ring in self._storage.spool.adopt():
-            self._adopted.append(ring)
-            self.tally.adopted += len(ring)
+            if len(ring):
+                self._adopted.append(ring)
+                self.tally.adopted += len(ring)
+            else:
+                self._delivery.orphans.append(ring)
         self._adopt_at = now + ADOPT_SECONDS
 
     def _drain_adopted(self) -> None:

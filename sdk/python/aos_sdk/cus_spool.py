@@ -115,7 +115,10 @@ class CusSpool:
             raise OSError(0, message)
 
     def adopt(self) -> Iterator[CusAdoptedRing]:
-        """The rings of dead processes that nobody else has adopted, locked."""
+        """The rings of dead processes that nobody else has adopted, locked.
+
+        One may be empty, if its process had to drop records and may not have said so.
+        """
         if sys.platform == "win32":
             return
         try:
@@ -148,7 +151,7 @@ class CusSpool:
             os.close(descriptor)
             return
         adopted = CusAdoptedRing(file.ring, file.let_go, file.remove)
-        if len(adopted):
+        if len(adopted) or adopted.dropped:
             yield adopted
         else:
             adopted.finish()
