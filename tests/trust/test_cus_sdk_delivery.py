@@ -6,7 +6,7 @@ import pytest
 
 from tests.trust.cus_sdk_windows import DISKS, FATES, run_campaign
 
-WINDOWS = 24
+WINDOWS = 16
 
 
 @pytest.mark.timeout(600)
