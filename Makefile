@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check trust-ingest bench bench-peers demo lock clean runtime development
+.PHONY: help run test check trust-ingest trust-sdk bench bench-peers bench-sdk demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +28,17 @@ check: development ## Lint, types, import contracts, migrations, deployment chec
 trust-ingest: development ## Kill, replay, race and fuzz ingest, in full (ARGS='--scale 0.1')
 	@exec $(PYTHON) -m tests.trust.cus_ingest_campaign $(ARGS)
 
+trust-sdk: development ## 500 fault windows for the SDK's delivery (ARGS='--windows 50')
+	@exec $(PYTHON) -m tests.trust.cus_sdk_campaign $(ARGS)
+
 bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks $(ARGS)
 
 bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, which it installs
 	@exec $(PYTHON) -m benchmarks --peers $(ARGS)
+
+bench-sdk: development ## Measure what the SDK's delivery costs a program (ARGS=--full: a soak)
+	@exec $(PYTHON) -m benchmarks --sdk-delivery $(ARGS)
 
 lock: development ## Pin what pyproject.toml asks for (existing pins stay)
 	@$(PYTHON) -m pip install -q --disable-pip-version-check uv
