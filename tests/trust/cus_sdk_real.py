@@ -108,10 +108,22 @@ class _Round:
         self._result.named += sum(gap[2] for gap in named)
 
     def _check_named(self, named: list[Any], before: set[str]) -> None:
-        """What is named as missing is missing; the SDK may not have said yet how much there was."""
-        named_count = sum(gap[2] for gap in named)
-        if named_count > len(before) + 1:
-            self._find(f"{named_count} named of {len(before)} that are missing")
+        """Named is what is missing, up to what the process had announced; and it had announced."""
+        missing = {int(call_id.split("-")[1]) for call_id in before}
+        numbers = {
+            number
+            for _, ranges, _, _ in named
+            for first, last in ranges
+            for number in range(first, last + 1)
+        }
+        if not numbers:
+            self._find(f"nothing named of {len(missing)} that are missing")
+            return
+        # A kill may come between a record's last byte and the note that it was accepted.
+        if numbers - missing - {max(missing, default=0) + 1}:
+            self._find(f"named and not missing: {sorted(numbers - missing)[:5]}")
+        if unnamed := {number for number in missing if number <= max(numbers)} - numbers:
+            self._find(f"missing and not named: {sorted(unnamed)[:5]}")
 
     def _start(
         self, name: str, fate: str, count: int = 1, pause: float = 0.0

@@ -94,7 +94,8 @@ class CusMemoryBuffer:
         self.process_id = uuid.uuid4().hex
         self._numbers = count(1)
         self._next_number = self._numbers.__next__
-        self._waiting: deque[CusEntry] = deque()
+        # Plain pairs: an entry of its own for each would be most of what appending costs.
+        self._waiting: deque[tuple[int, CusUsageRecord]] = deque()
         self._taken: dict[int, CusEntry] = {}
         self._shedding = threading.Lock()
         self._dropped = {DROPPED_FULL: 0, DROPPED_REFUSED: 0}
@@ -113,7 +114,7 @@ class CusMemoryBuffer:
     def append(self, record: CusUsageRecord) -> int:
         sequence = self._next_number()
         waiting = self._waiting
-        waiting.append(CusEntry(self.process_id, sequence, record))
+        waiting.append((sequence, record))
         if len(waiting) > self._capacity:
             self._shed()
         return sequence
@@ -135,10 +136,10 @@ class CusMemoryBuffer:
     def take(self, limit: int) -> list[CusEntry]:
         while len(self._taken) < limit and self._waiting:
             try:
-                entry = self._waiting.popleft()
+                sequence, record = self._waiting.popleft()
             except IndexError:
                 break  # shed in the meantime
-            self._taken[entry.sequence] = entry
+            self._taken[sequence] = CusEntry(self.process_id, sequence, record)
         return list(self._taken.values())[:limit]
 
     def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
