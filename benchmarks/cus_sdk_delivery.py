@@ -109,7 +109,7 @@ def _timed(call: Any, calls: int, pause_every: int) -> tuple[list[float], list[f
             walls.append(time.perf_counter() - wall)
         times.append((time.thread_time() - began) / 50)
         if start % pause_every == 0:
-            time.sleep(0.01)  # a program that does something else, too
+            time.sleep(0.02)  # a program that does something else, too
     return times, walls, lambda: (time.process_time() - process) - (time.thread_time() - own)
 
 
@@ -159,7 +159,7 @@ def _measure(mode: str, url: str, folder: Path, calls: int, extra: dict[str, str
         "url": url,
         "spool": str(folder / "spool"),
         "calls": calls,
-        "pause_every": 500,
+        "pause_every": 250,
     }
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.cus_sdk_delivery", "--program", json.dumps(options)],
@@ -188,6 +188,7 @@ def run(calls: int, *, soak: bool) -> int:
                 counted = _measure(mode, url, folder, 50, extra)
                 found[mode]["mallocs"] = counted["mallocs"]
     server.shutdown()
+    server.server_close()
     names = ("added_us", "whole_us", "p99_us", "mallocs", "background_us", "rss_mib", "left")
     for row in (*names, "dropped"):
         cells = []

@@ -77,7 +77,8 @@ class _Round:
 
     def execute(self, number: int) -> None:
         program = self._start(f"r{number}", "exit", count=100_000, pause=0.004)
-        self._wait_until_stored(f"r{number}-", 50)
+        # So many that the first batch, which says how much there is, has had its answer.
+        self._wait_until_stored(f"r{number}-", 200)
         if number % 2:
             self._product.webs[0].kill()
         else:
