@@ -128,14 +128,9 @@ class CusRing:
         self.slots: int = slots
         self.process_id: str = process.decode()
         self.state = self._read_state()
-        self.claim: Callable[[], int] = count(1).__next__
         self._numbers = count(1)
+        self.claim: Callable[[], int] = self._numbers.__next__
         self._claim_chunk = count(1).__next__
-        self._number_from(1)
-
-    def _number_from(self, first: int) -> None:
-        self._numbers = count(first)
-        self.claim = self._numbers.__next__
 
     @classmethod
     def create(cls, descriptor: int, slots: int, process_id: str) -> "CusRing":
