@@ -38,6 +38,24 @@ def test_the_first_batch_says_how_far_the_process_has_counted_and_the_next_do_no
     assert said[1:] == [{}, {}]
 
 
+def test_a_burst_that_goes_on_is_said_before_it_is_sent(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    reporter = make_reporter(batch_interval=60.0)
+    answer = collector._answer
+
+    def go_on(path: str, body: dict[str, Any]) -> Any:
+        if len(collector.requests) == 1:
+            cus_report(reporter, 500)
+        return answer(path, body)
+
+    collector._answer = go_on
+    cus_report(reporter, 10)
+    reporter.flush(5.0)
+    assert reporter.flush(5.0) == 0
+    assert [said.get("last_sequence") for said in _said(collector)][:3] == [10, 510, None]
+
+
 def test_it_is_said_again_once_a_minute_and_at_the_end(
     make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,14 +38,19 @@ class CusAnnouncements:
     always: bool = False
     _said: dict[str, tuple[float, CusNews]] = field(default_factory=dict)
 
-    def of(self, source: CusSource) -> CusNews | None:
-        """News of a process, if there is any or it is time to say the old again."""
+    def of(self, source: CusSource, highest: int) -> CusNews | None:
+        """News of a process beside a batch that ends with the number `highest`, if there is any.
+
+        Once a minute there is; and while more waits than the batch holds, whenever twice as much
+        has been reported as was said: a process killed in a burst is missed by more than its start.
+        """
         at, said = self._said.get(source.process_id, (0.0, None))
         news = CusNews(source.process_id, source.last_sequence, source.dropped)
         due = said is None or time.monotonic() - at >= ANNOUNCE_SECONDS
         if self.always or due or said is None or said.dropped != news.dropped:
             return news
-        return None
+        has_grown = news.last_sequence >= 2 * said.last_sequence
+        return news if has_grown and news.last_sequence > highest else None
 
     def arrived(self, news: CusNews) -> None:
         """The server has stored a batch with these. What has happened since is to be said yet."""

@@ -145,9 +145,9 @@ class CusDelivery:
     def _attempt(self, part: _Part) -> list[_Part]:
         """Send one part; return what of it is to be sent again."""
         orphan = self.orphans[0] if self.orphans else None
-        news = self.announcements.of(part.source)
+        news = self.announcements.of(part.source, part.entries[-1].sequence)
         if news is None and orphan is not None:
-            news = self.announcements.of(orphan)
+            news = self.announcements.of(orphan, orphan.last_sequence)
         body = self._encode(part, news.members() if news else b"")
         if not part.entries:
             return []
