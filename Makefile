@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix trust-ingest bench bench-peers bench-sdk demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix trust-ingest trust-sdk bench bench-peers bench-sdk bench-sdk-delivery demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: development ## Lint, types, import contracts, migrations, deployment chec
 trust-ingest: development ## Kill, replay, race and fuzz ingest, in full (ARGS='--scale 0.1')
 	@exec $(PYTHON) -m tests.trust.cus_ingest_campaign $(ARGS)
 
+trust-sdk: development ## 500 fault windows for the SDK's delivery (ARGS='--windows 50')
+	@exec $(PYTHON) -m tests.trust.cus_sdk_campaign $(ARGS)
+
 test-sdk-matrix: development ## Run the capture tests on the ends of every provider major (ARGS=--only openai1)
 	@exec $(PYTHON) -m tests.sdk.cus_matrix $(ARGS)
 
@@ -39,6 +42,9 @@ bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, whic
 
 bench-sdk: development ## Measure what the SDK adds to a call and to a chunk
 	@exec $(PYTHON) -m benchmarks.cus_sdk_capture $(ARGS)
+
+bench-sdk-delivery: development ## Measure what the SDK's delivery costs a program (ARGS=--full: a soak)
+	@exec $(PYTHON) -m benchmarks --sdk-delivery $(ARGS)
 
 lock: development ## Pin what pyproject.toml asks for (existing pins stay)
 	@$(PYTHON) -m pip install -q --disable-pip-version-check uv

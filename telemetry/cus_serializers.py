@@ -49,9 +49,17 @@ class UsageRecordSchema(serializers.Serializer[object]):
 
 
 class UsageBatch(serializers.Serializer[object]):
-    """A batch of records."""
+    """A batch of records, and what their process says of itself since it began."""
 
     records = UsageRecordSchema(many=True)
+    process_id = serializers.CharField(max_length=100, required=False, allow_null=True)
+    last_sequence = serializers.IntegerField(min_value=0, required=False, allow_null=True)
+    dropped = serializers.DictField(
+        child=serializers.IntegerField(min_value=0),
+        required=False,
+        allow_null=True,
+        help_text="How many sequences will never come, by reason.",
+    )
 
 
 class SingleResult(serializers.Serializer[object]):

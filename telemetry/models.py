@@ -12,6 +12,7 @@ from telemetry.cus_models import (
     CusLLMUsage,
     CusPeriodTotals,
 )
+from telemetry.cus_reporting_models import CusReportingProcess, CusSequenceFold
 
 __all__ = [
     "CusBypassHour",
@@ -24,6 +25,8 @@ __all__ = [
     "CusLLMUsage",
     "CusLifetimeTotals",
     "CusPeriodTotals",
+    "CusReportingProcess",
     "CusRollupRun",
+    "CusSequenceFold",
     "CusUsageDaily",
 ]

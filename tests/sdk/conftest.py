@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,11 @@ MakeReporter = Callable[..., CusReporter]
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUS_SPOOL_DIR", str(tmp_path / "spool"))
     for name in ("CUS_INTEGRATION_KEY", "AOS_BASE_URL", "AOS_ALLOW_HTTP", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("aos_sdk.cus_sender.FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("aos_sdk.cus_waits.FIRST_RETRY_SECONDS", 0.02)
     monkeypatch.setattr("aos_sdk.cus_reporter._said", set())
 
 

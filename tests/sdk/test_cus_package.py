@@ -38,6 +38,7 @@ EXPORTS = [
     "CusReportedUsage",
     "CusReporter",
     "CusReporterStats",
+    "CusSpoolUnavailable",
     "CusStreamUsage",
     "CusTelemetryTracker",
     "CusTokenUsage",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         CusLimitExceeded,
         CusProviderError,
         CusRecordRefused,
+        CusSpoolUnavailable,
     )
     from aos_sdk.cus_message_tokens import count_message_tokens
     from aos_sdk.cus_middleware import (
@@ -118,6 +119,7 @@ _MODULE_OF = {
             "CusLimitExceeded",
             "CusProviderError",
             "CusRecordRefused",
+            "CusSpoolUnavailable",
         ),
         "cus_message_tokens": ("count_message_tokens",),
         "cus_openai": ("CusOpenAIProvider", "create_openai_provider"),
@@ -175,6 +177,7 @@ __all__ = [
     "CusReportedUsage",
     "CusReporter",
     "CusReporterStats",
+    "CusSpoolUnavailable",
     "CusStreamUsage",
     "CusTelemetryTracker",
     "CusTokenUsage",

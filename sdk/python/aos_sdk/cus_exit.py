@@ -1,7 +1,8 @@
-"""The end of a program: what waits in memory is sent while there is still a second to do it.
+"""The end of a program: what waits is sent while there is still a second to do it.
 
 An interpreter that exits asks `atexit`; a child of multiprocessing asks only its own finalizers;
-SIGTERM asks nobody, unless somebody listens. `os._exit` and SIGKILL cannot be heard.
+SIGTERM asks nobody, unless somebody listens. `os._exit` and SIGKILL cannot be heard. What a ring
+holds survives all of them, so nobody listens for SIGTERM where there is one.
 """
 
 import atexit
@@ -30,15 +31,17 @@ _senders: "weakref.WeakSet[CusSender]" = weakref.WeakSet()
 _finalized_in: int | None = None
 
 
-def look_after(sender: "CusSender") -> None:
+def look_after(sender: "CusSender", *, durable: bool) -> None:
     """Send what waits in this sender before the process ends, and begin it anew in a fork."""
     _senders.add(sender)
-    _listen_for_sigterm()
+    if not durable:
+        _listen_for_sigterm()
 
 
-def prepare_exit() -> None:
+def prepare_exit(*, durable: bool) -> None:
     """What each process has to do for itself. Called when a sender starts its thread."""
-    _listen_for_sigterm()
+    if not durable:
+        _listen_for_sigterm()
     _finalize_child()
 
 
@@ -53,9 +56,17 @@ def send_what_waits() -> None:
     for sender in senders:
         with sender.guard:
             sender.stop(max(deadline - time.monotonic(), 0.0))
-    if left := sum(len(sender.buffer) for sender in senders):
+            sender.discard_if_empty()
+    _say_what_is_left(senders)
+
+
+def _say_what_is_left(senders: "list[CusSender]") -> None:
+    buffers = [sender.buffer for sender in senders if sender.buffer is not None]
+    if kept := sum(len(buffer) for buffer in buffers if buffer.durable):
+        logger.info("%d usage records wait on disk for the next process", kept)
+    if lost := sum(len(buffer) for buffer in buffers if not buffer.durable):
         logger.warning(
-            "%d usage records could not be sent before the program ended, and are lost", left
+            "%d usage records could not be sent before the program ended, and are lost", lost
         )
 
 

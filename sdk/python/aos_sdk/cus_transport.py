@@ -14,6 +14,8 @@ from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
+    from aos_sdk.cus_sockets import CusDeadline
+
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 NO_ANSWER: Final = 0
 
@@ -101,7 +103,8 @@ class CusTransport:
         }
         try:
             if self._pool is None:
-                self._pool = self._open()
+                self._pool, self._deadline = self._open()
+            self._deadline.begin(self._timeout_seconds)
             response = self._pool.request(
                 "POST",
                 self._base_url + path,
@@ -120,23 +123,16 @@ class CusTransport:
         return CusAnswer(
             response.status,
             answer,
-            _retry_after(response.headers.get("Retry-After")),
+            _retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
             f"HTTP {response.status}",
             response.headers.get("Date", ""),
         )
 
-    def _open(self) -> "PoolManager":
-        import ssl
+    def _open(self) -> "tuple[PoolManager, CusDeadline]":
+        from aos_sdk.cus_sockets import CusDeadline, open_pool
 
-        import certifi
-        import urllib3
-
-        context: ssl.SSLContext | None = None
-        if self._base_url.startswith("https:"):
-            # The system's authorities, for companies with their own, and certifi's where it has none.
-            context = ssl.create_default_context()
-            context.load_verify_locations(certifi.where())
-        return urllib3.PoolManager(num_pools=1, maxsize=1, ssl_context=context)
+        deadline = CusDeadline()
+        return open_pool(tls=self._base_url.startswith("https:"), deadline=deadline), deadline
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -162,13 +158,22 @@ def _read_bounded(response: "BaseHTTPResponse") -> bytes:
     return bytes(body)
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait by a `Retry-After` header, in either of its forms."""
+def _retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Seconds to wait by a `Retry-After` header, in either of its forms.
+
+    A moment is compared with the server's own `Date`, where it says one: our clock may be wrong.
+    """
     if value is None:
         return None
     if value.strip().isdecimal():
         return float(value)
-    with contextlib.suppress(ValueError, TypeError):
-        moment = parsedate_to_datetime(value)
-        return max((moment.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    moment = _moment(value)
+    if moment is None:
+        return None
+    return max((moment - (_moment(date) or datetime.now(UTC))).total_seconds(), 0.0)
+
+
+def _moment(text: str | None) -> datetime | None:
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(text or "").astimezone(UTC)
     return None

@@ -37,6 +37,13 @@ MAX_METADATA_DEPTH = 8
 
 INT32_MAX = 2**31 - 1
 
+# Why a sequence of a process will never come: it made room for newer records, its caller was
+# interrupted before it was written, or it was refused before any server had answered for it.
+DROPPED_FULL = "full"
+DROPPED_INTERRUPTED = "interrupted"
+DROPPED_REFUSED = "refused"
+DROP_REASONS = (DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED)
+
 
 class CusPolicyResult(StrEnum):
     """What a usage record says about policy; a blocked call has no tokens and no cost (E6)."""
