@@ -70,3 +70,4 @@ def recorder() -> Iterator[CusRecordingReporter]:
     yield reporter
     cus_uninstall_middleware()
     active.replace(None)
+    reporter.shutdown(1.0)

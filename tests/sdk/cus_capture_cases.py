@@ -5,10 +5,10 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 
 import anthropic
-import httpx2
 import openai
 
 from aos_sdk import (
@@ -25,6 +25,7 @@ from aos_sdk import (
     cus_wrap,
 )
 from tests.sdk.cus_fake_providers import TEXT
+from tests.sdk.cus_provider_http import anthropic_http, openai_http
 
 MESSAGES: Final[Any] = [{"role": "user", "content": "a very private prompt"}]
 CHAT: Final[dict[str, Any]] = {"model": "gpt-4o", "messages": MESSAGES}
@@ -60,10 +61,17 @@ class Case:
 
     def call(self, client: Any) -> Any:
         """Make the native call on the client."""
-        method = client
-        for name in self.path.split("."):
-            method = getattr(method, name)
-        return method(**self.all_arguments)
+        return attrgetter(self.path)(client)(**self.all_arguments)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the installed package has the method: not all of their releases have all."""
+        with client_of(self, "http://127.0.0.1:1") as client:
+            try:
+                attrgetter(self.path)(client)
+            except AttributeError:
+                return False
+        return True
 
     @property
     def all_arguments(self) -> dict[str, Any]:
@@ -162,7 +170,7 @@ _ESTIMATED: Final = {
 _STREAM: Final = {"stream": True}
 _RESPONSES: Final = {"operation": "responses"}
 
-CASES: Final[dict[str, Case]] = {
+_ALL: Final[dict[str, Case]] = {
     "chat": _openai("chat.completions.create", CHAT),
     "chat stream": _openai("chat.completions.create", {**CHAT, **_STREAM}, "stream", **_ESTIMATED),
     "chat stream with usage": _openai(
@@ -172,6 +180,8 @@ CASES: Final[dict[str, Case]] = {
     ),
     "chat helper": _openai("chat.completions.stream", CHAT, "helper", **_ESTIMATED),
     "chat parse": _openai("chat.completions.parse", CHAT),
+    "beta chat parse": _openai("beta.chat.completions.parse", CHAT),
+    "beta chat helper": _openai("beta.chat.completions.stream", CHAT, "helper", **_ESTIMATED),
     "chat raw": _openai("chat.completions.with_raw_response.create", CHAT, "raw"),
     "chat raw parse": _openai("chat.completions.with_raw_response.parse", CHAT, "raw"),
     "chat raw stream": _openai(
@@ -217,6 +227,29 @@ CASES: Final[dict[str, Case]] = {
         model="whisper-1",
         tokens_audio_in=1_000,
     ),
+    "images stream": _openai(
+        "images.generate",
+        {"model": "gpt-image-1", "prompt": "a very private prompt", **_STREAM},
+        "stream",
+        operation="image",
+        model="gpt-image-1",
+    ),
+    "transcriptions stream": _openai(
+        "audio.transcriptions.create",
+        {"model": "gpt-4o-transcribe", "file": b"RIFF", **_STREAM},
+        "stream",
+        operation="audio",
+        model="gpt-4o-transcribe",
+        tokens_audio_in=1_000,
+    ),
+    "translations": _openai(
+        "audio.translations.create",
+        {"model": "whisper-1", "file": b"RIFF"},
+        operation="audio",
+        model="whisper-1",
+        tokens_in=0,
+        tokens_out=0,
+    ),
     "speech": _openai(
         "audio.speech.create",
         {"model": "tts-1", "voice": "alloy", "input": "a very private prompt"},
@@ -258,6 +291,10 @@ def client_of(case: Case, url: str, *, is_async: bool = False, **options: Any) -
     kind = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic
     return kind(api_key="sk-test", base_url=url, **options)
 
+
+CASES: Final = {name: case for name, case in _ALL.items() if case.exists}
+# What some supported release has, and the installed one has not.
+ABSENT: Final = _ALL.keys() - CASES.keys()
 
 Way = Callable[[Case, Any], Any]
 
@@ -303,7 +340,7 @@ WAYS: Final[dict[str, Way]] = {
 }
 
 
-ERRORS: Final = (openai.OpenAIError, anthropic.AnthropicError, httpx2.HTTPError)
+ERRORS: Final = (openai.OpenAIError, anthropic.AnthropicError, openai_http.HTTPError, anthropic_http.HTTPError)
 
 
 @dataclass

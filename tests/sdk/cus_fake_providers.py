@@ -7,6 +7,7 @@ stream with pauses, `/broken` hangs up in the middle, `/fails` answers 500 twice
 
 import contextlib
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -113,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         is_json = "json" in self.headers["Content-Type"]
-        body = json.loads(raw) if is_json else {"model": "whisper-1"}
+        body = json.loads(raw) if is_json else _form(raw)
         self.fake.requests.append((self.path, body))
         model = body.get("model") or self.path.split("/model/")[-1].split("/")[0]
         model, _, mood = model.partition("/")
@@ -182,6 +183,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
 
+def _form(raw: bytes) -> dict[str, Any]:
+    """The short fields of a form, as they would be in JSON."""
+    fields = re.findall(rb'name="(\w+)"\r\n\r\n([^\r]*)\r\n', raw)
+    form: dict[str, Any] = {name.decode(): value.decode() for name, value in fields}
+    return {**form, "stream": form.get("stream") == "true"}
+
+
 def _document(path: str, model: str) -> Any:
     if path.endswith("/chat/completions"):
         return _chat(model)
@@ -198,6 +206,8 @@ def _document(path: str, model: str) -> Any:
         details = {"text_tokens": 1_000, "image_tokens": 0}
         usage: dict[str, Any] = {**RESPONSE_USAGE, "input_tokens_details": details}
         return {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage}
+    if path.endswith("/audio/translations"):
+        return {"text": TEXT}  # whisper's, which is billed by the second: no usage
     if "/audio/" in path:
         details = {"text_tokens": 0, "audio_tokens": 1_000}
         counts: dict[str, Any] = {
@@ -273,6 +283,10 @@ def _events(path: str, model: str, body: Any) -> Iterator[Event]:
         return _chat_events(model, body, "chat.completion.chunk")
     if path.endswith("/responses"):
         return _response_events(model)
+    if "/images/" in path:
+        return _image_events()
+    if "/audio/" in path:
+        return _transcript_events()
     if path.endswith("/completions"):
         return _chat_events(model, body, "text_completion")
     return _message_events(model)
@@ -313,6 +327,29 @@ def _response_events(model: str) -> Iterator[Event]:
         yield event("response.output_text.delta", **where, delta=word, logprobs=[])
     yield event("response.output_text.done", **where, text=TEXT, logprobs=[])
     yield event("response.completed", response=_response(model, RESPONSE_USAGE))
+
+
+def _image_events() -> Iterator[Event]:
+    about = {
+        "b64_json": "AAAA",
+        "background": "opaque",
+        "created_at": 1,
+        "output_format": "png",
+        "quality": "low",
+        "size": "1024x1024",
+    }
+    part = "image_generation.partial_image"
+    yield part, {"type": part, "partial_image_index": 0, **about}
+    usage = _document("/images/", "")["usage"]
+    done = "image_generation.completed"
+    yield done, {"type": done, "usage": usage, **about}
+
+
+def _transcript_events() -> Iterator[Event]:
+    for word in WORDS:
+        yield None, {"type": "transcript.text.delta", "delta": word}
+    usage = _document("/audio/transcriptions", "")["usage"]
+    yield None, {"type": "transcript.text.done", "text": TEXT, "usage": usage}
 
 
 def _message_events(model: str) -> Iterator[Event]:

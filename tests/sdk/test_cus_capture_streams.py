@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import anthropic
-import httpx2
 import openai
 import pytest
 
@@ -26,6 +25,7 @@ from tests.sdk.cus_capture_cases import (
     dumped,
 )
 from tests.sdk.cus_fake_providers import WORDS, CusFakeProvider
+from tests.sdk.cus_provider_http import anthropic_http, openai_http
 
 STREAMS = ["chat stream", "responses stream", "messages stream"]
 
@@ -153,7 +153,7 @@ def test_a_read_timeout_in_a_stream_is_its_error(
 ) -> None:
     case = replace(CASES["messages stream"], mood="endless")
     with client_of(case, provider.url, timeout=0.2, max_retries=0) as client:
-        with pytest.raises(httpx2.ReadTimeout):
+        with pytest.raises(anthropic_http.ReadTimeout):
             list(case.call(client))
     (row,) = recorder.rows
     assert (row["error_code"], row["tokens_in"]) == ("ReadTimeout", 1_000)
@@ -171,14 +171,14 @@ def test_an_abandoned_stream_counts_what_was_said_so_far(
     assert row["tokens_in"] == count_message_tokens(MESSAGES, "gpt-4o")
 
 
-class _ToTheFake(httpx2.HTTPTransport):
+class _ToTheFake(openai_http.HTTPTransport):  # type: ignore[misc]  # which of two, is not known
     """Sends what is meant for a well-known host to the fake provider."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._url = httpx2.URL(url)
+        self._url = openai_http.URL(url)
 
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+    def handle_request(self, request: Any) -> Any:
         request.url = request.url.copy_with(scheme="http", host=self._url.host, port=self._url.port)
         return super().handle_request(request)
 

@@ -13,7 +13,8 @@ from aos_sdk.cus_reporter import (
     DEFAULT_MAX_QUEUE,
     CusReporter,
 )
-from aos_sdk.cus_sender import OnError
+from aos_sdk.cus_delivery import OnError
+from aos_sdk.cus_spool import STATE_DIRECTORY
 
 logger = logging.getLogger("aos_sdk")
 
@@ -22,16 +23,6 @@ CusOnUnavailable = Literal["allow", "block"]
 
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off", ""})
-
-
-class _FromEnvironment:
-    """Says that an argument was not given, where None is a value."""
-
-    def __repr__(self) -> str:
-        return "<from the environment>"
-
-
-FROM_ENVIRONMENT: Final = _FromEnvironment()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +43,12 @@ class _Active:
 
     def __init__(self) -> None:
         self.configuration: CusConfiguration | None = None
-        self._lock = threading.Lock()
+        self.restart_in_child()
+
+    def restart_in_child(self) -> None:
+        """After a fork, the lock may be one that a thread held which is not here."""
+        # Reentrant: a signal handler may make a call while this thread reads the environment.
+        self._lock = threading.RLock()
 
     def get(self) -> CusConfiguration:
         if self.configuration is None:
@@ -77,6 +73,9 @@ class _Active:
 
 active: Final = _Active()
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=active.restart_in_child)
+
 
 def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
     integration_key: str | None = None,
@@ -88,7 +87,7 @@ def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
     batch_interval: float | None = None,
     enforce: bool | Literal["check"] | None = None,
     on_unavailable: CusOnUnavailable | None = None,
-    spool_dir: str | os.PathLike[str] | _FromEnvironment | None = FROM_ENVIRONMENT,
+    spool_dir: str | os.PathLike[str] | None = STATE_DIRECTORY,
     max_queue: int | None = None,
     stream_usage: CusStreamUsageMode | None = None,
     session_id: str | None = None,
@@ -98,7 +97,8 @@ def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
     """Say how this process reports, and return its reporter; what is not said, `CUS_…` variables say.
 
     `batch_interval` is in seconds. `stream_usage` is `inject` (ask OpenAI for a stream's usage where
-    that is known to work) or `estimate` (count locally). Without a key nothing is reported and the
+    that is known to work) or `estimate` (count locally). With `spool_dir=None` records wait in memory
+    alone. Without a key nothing is reported and the
     program runs on. Raises CusConfigurationError for a value that cannot be meant. Calling it again
     replaces the configuration; what the former reporter still holds is sent in the background.
     """
@@ -149,7 +149,7 @@ def _configuration(**given: Any) -> CusConfiguration:
         batch_size=said("batch_size", int, DEFAULT_BATCH_SIZE) if batched else 1,
         batch_interval=said("batch_interval", float, DEFAULT_BATCH_INTERVAL_SECONDS),
         max_queue=said("max_queue", int, DEFAULT_MAX_QUEUE),
-        **_spool(given.get("spool_dir", FROM_ENVIRONMENT)),
+        spool_dir=given.get("spool_dir", STATE_DIRECTORY),
     )
     stream_usage = said("stream_usage", str, "inject")
     on_unavailable = said("on_unavailable", str, "allow")
@@ -166,14 +166,6 @@ def _configuration(**given: Any) -> CusConfiguration:
         enforce=enforce,
         on_unavailable=on_unavailable,
     )
-
-
-def _spool(spool_dir: object) -> dict[str, Any]:
-    """What the reporter is to be told of its spool: nothing, unless somebody said something."""
-    takes_it = "spool_dir" in CusReporter.__init__.__annotations__
-    if isinstance(spool_dir, _FromEnvironment) or not takes_it:
-        return {}
-    return {"spool_dir": spool_dir}
 
 
 def _from_environment(name: str, read: Any, default: Any) -> Any:

@@ -13,9 +13,11 @@ from typing import Final
 
 from aos_sdk import __version__
 from aos_sdk.cus_connection import CusConnection
-from aos_sdk.cus_errors import CusConfigurationError
+from aos_sdk.cus_errors import CusConfigurationError, CusSpoolUnavailable
 from aos_sdk.cus_provider_versions import SUPPORTED, installed_version, is_supported
 from aos_sdk.cus_record import CusUsageRecord, encoded_json, generate_call_id
+from aos_sdk.cus_reporter import DEFAULT_MAX_QUEUE
+from aos_sdk.cus_spool import STATE_DIRECTORY, CusSpool, spool_folder
 from aos_sdk.cus_transport import NO_ANSWER, CusAnswer, CusTransport, first_error
 from aos_sdk.cus_wire import (
     LLM_USAGE_BATCH_PATH,
@@ -73,13 +75,13 @@ def examine(
     except (CusConfigurationError, ValueError) as error:
         known = isinstance(error, CusConfigurationError)
         says = str(error) if known else "AOS_BASE_URL cannot be read as an address"
-        return [CusFinding("configuration", CusState.PROBLEM, says), *_packages(), _spool()]
+        return [CusFinding("configuration", CusState.PROBLEM, says), *_packages()]
     findings = [_key(connection)]
     transport = CusTransport(connection, timeout_seconds)
     asked_at = time.time()
     answer = _within(timeout_seconds, lambda: transport.post(LLM_USAGE_BATCH_PATH, _NOTHING))
     findings += [_server(connection, answer), _clock(answer, asked_at), _authentication(answer)]
-    findings += [*_packages(), _spool()]
+    findings += [*_packages(), _spool(connection)]
     if send_test_event:
         findings.append(_test_event(transport, timeout_seconds))
     return findings
@@ -149,9 +151,31 @@ def _package(name: str) -> CusFinding:
     return CusFinding(name, CusState.OK, f"{version} is supported ({SUPPORTED[name]})")
 
 
-def _spool() -> CusFinding:
-    says = "records wait in memory until they are sent; they do not survive a killed process"
-    return CusFinding("spool", CusState.SKIPPED, says)
+def _spool(connection: CusConnection) -> CusFinding:
+    check, in_memory = "spool", "records wait in memory, which no killed process keeps"
+    folder = spool_folder(STATE_DIRECTORY)
+    if folder is None:
+        return CusFinding(check, CusState.WARNING, f"{in_memory}: CUS_SPOOL_DIR turns the spool off")
+    spool = CusSpool(folder, connection)
+    waiting = spool.census()
+    try:
+        ring = spool.create(DEFAULT_MAX_QUEUE)
+    except CusSpoolUnavailable as error:
+        return CusFinding(check, CusState.WARNING, f"{in_memory}: {error}")
+    ring.discard_if_empty()
+    ring.abandon()
+    says = (
+        f"records wait in {spool.folder}, and survive their process: "
+        f"{_number(waiting.living_records, 'record')} in "
+        f"{_number(waiting.living_rings, 'ring')} of running processes, "
+        f"{_number(waiting.dead_records, 'record')} in "
+        f"{_number(waiting.dead_rings, 'ring')} that the next process to report adopts"
+    )
+    return CusFinding(check, CusState.OK, says)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _test_event(transport: CusTransport, timeout_seconds: float) -> CusFinding:

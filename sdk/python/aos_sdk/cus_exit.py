@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,12 @@ _LAST: Final = -1_000
 _senders: "weakref.WeakSet[CusSender]" = weakref.WeakSet()
 # The process whose multiprocessing finalizer is ours: a fork has the number, and not the finalizer.
 _finalized_in: int | None = None
+_last_words: list[Callable[[], object]] = []
+
+
+def before_sending(say: Callable[[], object]) -> None:
+    """Call this at the end of a program, while it can still report. It must raise nothing."""
+    _last_words.append(say)
 
 
 def look_after(sender: "CusSender", *, durable: bool) -> None:
@@ -49,6 +56,8 @@ def prepare_exit(*, durable: bool) -> None:
 def send_what_waits() -> None:
     """All senders at once, within one deadline: a dead server must not hold up an exit."""
     deadline = time.monotonic() + EXIT_SECONDS
+    for say in _last_words:
+        say()
     senders = list(_senders)
     for sender in senders:
         with sender.guard:

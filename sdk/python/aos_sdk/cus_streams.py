@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any, Final
 
+from aos_sdk import cus_exit
 from aos_sdk.cus_estimates import estimate_prompt, estimate_text
 from aos_sdk.cus_stream_text import gather_text
 from aos_sdk.cus_tracker import CusCallTracker
@@ -20,6 +21,11 @@ from aos_sdk.cus_wire import CusOperation
 # Chunks are looked at so many at a time: cheaper for each, and a long stream keeps few of them.
 _AT_A_TIME: Final = 32
 _COUNTABLE: Final = frozenset({CusOperation.CHAT, CusOperation.RESPONSES, CusOperation.COMPLETION})
+
+
+# The streams that run, by their watches' addresses: a dictionary's items can be listed at any moment,
+# whatever other threads do to it meanwhile, which is not so of a WeakSet.
+_running: "dict[int, weakref.ref[CusStreamWatch]]" = {}
 
 
 class CusStreamWatch:
@@ -37,6 +43,7 @@ class CusStreamWatch:
         self._texts: list[str] = []
         self._open = [None]
         self._process = os.getpid()
+        _running[id(self)] = weakref.ref(self)
         call.stream = True
 
     def first(self, item: Any) -> None:
@@ -97,6 +104,7 @@ class CusStreamWatch:
             self._open.pop()  # atomic: a stream may be closed by another thread than its reader's
         except IndexError:
             return False
+        _running.pop(id(self), None)
         return True
 
     def _settle(self) -> None:
@@ -121,10 +129,25 @@ class CusStreamWatch:
         self.call.set_usage(tokens, known.service_tier, known.billed_units)
         self.call.set_metadata(tokens_estimated=True)
 
-    def __del__(self) -> None:
-        # A stream that nobody read, nor closed. In a forked child it is the parent's to tell of.
+    def leave(self) -> None:
+        """Nobody will read on. In a forked child the stream is the parent's to tell of."""
         if self._open and self._process == os.getpid():
             self.abandon()
+
+    def __del__(self) -> None:
+        # A stream that nobody read to its end, nor closed.
+        self.leave()
+
+
+def _leave_all() -> None:
+    """The program ends: what is known of the streams that still run is all that will be."""
+    for alive in list(_running.values()):
+        if (watch := alive()) is not None:
+            with watch.call.reporter.guard:
+                watch.leave()
+
+
+cus_exit.before_sending(_leave_all)
 
 
 def watch_stream(watch: CusStreamWatch, stream: Any) -> None:

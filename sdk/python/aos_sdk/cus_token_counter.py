@@ -9,6 +9,7 @@ import base64
 import gzip
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -174,7 +175,13 @@ class _Encodings:
 
     def __init__(self) -> None:
         self._built: dict[str, Encoding | None] = {}
-        self._lock = threading.Lock()
+        self.restart_in_child()
+
+    def restart_in_child(self) -> None:
+        """After a fork, the lock may be one that a thread held which is not here."""
+        # Reentrant: a signal handler, or the end of a dropped stream, may count while this thread
+        # builds. It builds one of its own then.
+        self._lock = threading.RLock()
 
     def get(self, name: str | None) -> "Encoding | None":
         name = _SAME_RANKS.get(name or "", name or "")
@@ -203,6 +210,15 @@ class _Encodings:
 
 
 _encodings = _Encodings()
+
+
+def _restart_in_child() -> None:
+    _encodings.restart_in_child()
+    _loading.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)
 
 
 def _ranks_folder() -> Path | None:
