@@ -340,7 +340,12 @@ WAYS: Final[dict[str, Way]] = {
 }
 
 
-ERRORS: Final = (openai.OpenAIError, anthropic.AnthropicError, openai_http.HTTPError, anthropic_http.HTTPError)
+ERRORS: Final = (
+    openai.OpenAIError,
+    anthropic.AnthropicError,
+    openai_http.HTTPError,
+    anthropic_http.HTTPError,
+)
 
 
 @dataclass

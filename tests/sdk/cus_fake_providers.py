@@ -5,10 +5,13 @@ stream with pauses, `/broken` hangs up in the middle, `/fails` answers 500 twice
 `/refused` answers 429, `/silent` never answers.
 """
 
+import base64
 import contextlib
 import json
 import re
+import struct
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,6 +44,7 @@ MESSAGE_USAGE = {
     "cache_creation_input_tokens": 0,
     "service_tier": "standard",
 }
+TOOL_USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Ada"}}
 BATCH = {
     "id": "msgbatch_1",
     "type": "message_batch",
@@ -137,10 +141,13 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, model: str, mood: str, body: Any) -> None:
         if body.get("stream"):
             self.send_events(_events(self.path, model, body), mood)
+        elif self.path.endswith("-response-stream"):
+            frames = (_aws_frame(data) for _, data in _message_events(model, body))
+            self.send_bytes(200, "application/vnd.amazon.eventstream", b"".join(frames))
         elif self.path.endswith("/audio/speech"):
             self.send_bytes(200, "audio/mpeg", b"ID3 not much of a song")
         else:
-            self.send_json(200, _document(self.path, model))
+            self.send_json(200, _document(self.path, model, body))
 
     def send_json(self, status: int, document: Any) -> None:
         self.send_bytes(status, "application/json", json.dumps(document).encode())
@@ -190,7 +197,7 @@ def _form(raw: bytes) -> dict[str, Any]:
     return {**form, "stream": form.get("stream") == "true"}
 
 
-def _document(path: str, model: str) -> Any:
+def _document(path: str, model: str, body: Any) -> Any:
     if path.endswith("/chat/completions"):
         return _chat(model)
     if path.endswith("/responses"):
@@ -217,7 +224,30 @@ def _document(path: str, model: str) -> Any:
         }
         usage = {**counts, "type": "tokens", "input_token_details": details}
         return {"text": TEXT, "usage": usage}
-    return _message(model)
+    asks = {"content": [TOOL_USE], "stop_reason": "tool_use"}
+    return _message(model, **(asks if _wants_a_tool(body) else {}))
+
+
+def _wants_a_tool(body: Any) -> bool:
+    """Whether a model that was given tools has not heard of a result yet: it asks for one, then."""
+    return bool(body.get("tools")) and "tool_result" not in str(body["messages"])
+
+
+def _aws_frame(event: Any) -> bytes:
+    """An event as Bedrock frames it."""
+    payload = json.dumps({"bytes": base64.b64encode(json.dumps(event).encode()).decode()}).encode()
+    about = {
+        b":event-type": b"chunk",
+        b":content-type": b"application/json",
+        b":message-type": b"event",
+    }
+    headers = b"".join(
+        struct.pack(f">B{len(name)}sBH{len(value)}s", len(name), name, 7, len(value), value)
+        for name, value in about.items()
+    )
+    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
+    return message + struct.pack(">I", zlib.crc32(message))
 
 
 def _head(model: str, kind: str) -> dict[str, Any]:
@@ -289,7 +319,7 @@ def _events(path: str, model: str, body: Any) -> Iterator[Event]:
         return _transcript_events()
     if path.endswith("/completions"):
         return _chat_events(model, body, "text_completion")
-    return _message_events(model)
+    return _message_events(model, body)
 
 
 def _chat_events(model: str, body: Any, kind: str) -> Iterator[Event]:
@@ -340,7 +370,7 @@ def _image_events() -> Iterator[Event]:
     }
     part = "image_generation.partial_image"
     yield part, {"type": part, "partial_image_index": 0, **about}
-    usage = _document("/images/", "")["usage"]
+    usage = _document("/images/", "", {})["usage"]
     done = "image_generation.completed"
     yield done, {"type": done, "usage": usage, **about}
 
@@ -348,11 +378,11 @@ def _image_events() -> Iterator[Event]:
 def _transcript_events() -> Iterator[Event]:
     for word in WORDS:
         yield None, {"type": "transcript.text.delta", "delta": word}
-    usage = _document("/audio/transcriptions", "")["usage"]
+    usage = _document("/audio/transcriptions", "", {})["usage"]
     yield None, {"type": "transcript.text.done", "text": TEXT, "usage": usage}
 
 
-def _message_events(model: str) -> Iterator[Event]:
+def _message_events(model: str, body: Any) -> Iterator[Event]:
     begun = _message(
         model, content=[], stop_reason=None, usage={**MESSAGE_USAGE, "output_tokens": 1}
     )
@@ -361,6 +391,15 @@ def _message_events(model: str) -> Iterator[Event]:
         return kind, {"type": kind, **fields}
 
     yield event("message_start", message=begun)
+    if _wants_a_tool(body):
+        yield event("content_block_start", index=0, content_block={**TOOL_USE, "input": {}})
+        said = {"type": "input_json_delta", "partial_json": json.dumps(TOOL_USE["input"])}
+        yield event("content_block_delta", index=0, delta=said)
+        yield event("content_block_stop", index=0)
+        delta = {"stop_reason": "tool_use", "stop_sequence": None}
+        yield event("message_delta", delta=delta, usage={"output_tokens": 500})
+        yield event("message_stop")
+        return
     yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
     yield event("ping")
     for word in WORDS:

@@ -23,9 +23,11 @@ sys.path.insert(0, str(ROOT / "sdk" / "python"))
 from aos_sdk.cus_provider_versions import SUPPORTED, CusSupportedRange  # noqa: E402
 
 # The versions that this environment is pinned to: only the provider packages vary.
-TOOLS = ("pytest", "pytest-timeout", "hypothesis", "urllib3", "certifi")
+TOOLS = ("pytest", "pytest-timeout", "hypothesis", "urllib3", "certifi", "botocore")
 _USES_PROVIDERS = re.compile(
-    r"""^(?:import|from) (?:openai|anthropic)\b|importorskip\("(?:openai|anthropic)""", re.MULTILINE
+    r"""^(?:import|from) (?:openai|anthropic|tests\.sdk\.cus_capture_cases)\b"""
+    r"""|importorskip\("(?:openai|anthropic)""",
+    re.MULTILINE,
 )
 # These read what only the newest packages, or others than the providers', have.
 _ONLY_HERE = frozenset({"test_cus_usage.py", "test_cus_token_counter.py", "test_cus_typing.py"})

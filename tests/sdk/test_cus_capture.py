@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from aos_sdk import CusTokenUsage, price_call
+from aos_sdk.cus_provider_versions import SUPPORTED, installed_version
 from tests.sdk.cus_capture_cases import (
+    ABSENT,
     ADAPTED,
     CASES,
     WAYS,
@@ -72,6 +74,15 @@ def test_a_call_is_recorded_once_with_its_tokens_and_its_cost_and_the_program_ca
     assert "private" not in str(row)
     _assert_priced(row)
     assert recorder.stats.faults == 0
+
+
+def test_the_newest_packages_have_every_surface() -> None:
+    newest = {package: str(known.below - 1) for package, known in SUPPORTED.items()}
+    if all(
+        (installed_version(package) or "").startswith(f"{major}.")
+        for package, major in newest.items()
+    ):
+        assert not ABSENT
 
 
 MOODS: dict[str, tuple[dict[str, Any], bool]] = {

@@ -114,7 +114,9 @@ def test_a_stream_that_nobody_reads_is_reported_when_it_is_gone(
     assert row["metadata"]["abandoned"] is True
 
 
-@pytest.mark.parametrize("name", [*STREAMS, "chat", "messages", "messages helper", "chat helper"])
+@pytest.mark.parametrize(
+    "name", [*STREAMS, "chat", "messages", "messages helper", "beta chat helper"]
+)
 def test_a_cancelled_task_is_cancelled_and_its_call_reported_once(
     name: str, provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
@@ -206,13 +208,19 @@ def test_usage_is_asked_for_at_openai_and_the_caller_does_not_see_it(
     assert "stream_options" not in request
 
 
+def _chat_helper(client: openai.OpenAI) -> Any:
+    # Old releases have it below `beta` alone.
+    completions: Any = getattr(client.chat.completions, "stream", None)
+    return (completions or client.beta.chat.completions.stream)(model="gpt-4o", messages=MESSAGES)
+
+
 def test_the_stream_helper_at_openai_ends_as_without_us(
     at_openai: openai.OpenAI, provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
-    with at_openai.chat.completions.stream(model="gpt-4o", messages=MESSAGES) as stream:
+    with _chat_helper(at_openai) as stream:
         governed = stream.get_final_completion()
     with openai.OpenAI(api_key="sk-test", base_url=f"{provider.url}/v1") as client:
-        with client.chat.completions.stream(model="gpt-4o", messages=MESSAGES) as stream:
+        with _chat_helper(client) as stream:
             assert stream.get_final_completion().to_dict() == governed.to_dict()
     assert governed.usage is None
     assert recorder.rows[0]["tokens_out"] == 500

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from aos_sdk import cus_doctor
+from aos_sdk import CusReporter, CusUsageRecord, cus_doctor
 from aos_sdk.cus_doctor import CusState, examine, main
 from aos_sdk.cus_provider_versions import SUPPORTED, is_supported
 from aos_sdk.cus_wire import key_checksum
 from tests.sdk.cus_fake_servers import Answer, CusFakeServer, cus_error
+from tests.sdk.cus_reports import cus_eventually
 
 DIGITS = "0123456789" * 4 + "abc"
 SECRET = f"aosk_{DIGITS}{key_checksum(DIGITS)}"
@@ -71,8 +72,54 @@ def test_all_is_in_order(server: Server, capsys: pytest.CaptureFixture[str]) -> 
     assert "ok       authentication: the server accepts the key\n" in said
     assert "ok       clock: this machine's clock agrees with the server's\n" in said
     assert "ok       openai: " in said
-    assert "spool: " in said
+    assert "ok       spool: records wait in " in said
     assert SECRET not in said
+
+
+DYING = """
+import os
+from aos_sdk import CusReporter, CusUsageRecord
+reporter = CusReporter()
+for number in range(3):
+    reporter.report(CusUsageRecord(f"dead-{number}", "gpt-4o", 1, 1))
+os._exit(0)
+"""
+
+
+def test_the_spool_is_described_with_what_waits_in_it(server: Server, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    assert ": 0 records in 0 rings of running processes, 0 records in 0 rings" in _spool_says(spool)
+    assert not list(spool.glob("*/*")), "it has left its own ring behind"
+
+    subprocess.run([sys.executable, "-c", DYING], check=True, timeout=60)
+    assert ", 3 records in 1 ring that the next process to report adopts" in _spool_says(spool)
+
+    server.answer = (503, cus_error("unavailable"), {})
+    living = CusReporter(batch_interval=0.05)
+    living.report(CusUsageRecord("mine", "gpt-4o", 1, 1))
+    cus_eventually(lambda: living.stats.adopted == 3)
+    assert ": 4 records in 2 rings of running processes, 0 records in 0 " in _spool_says(spool)
+    living.shutdown(0.1)
+
+
+def _spool_says(folder: Path) -> str:
+    state, says = found()["spool"]
+    assert (state, str(folder) in says) == (CusState.OK, True)
+    return says
+
+
+def test_records_that_no_killed_process_keeps_are_warned_of(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUS_SPOOL_DIR", "off")
+    state, says = found()["spool"]
+    assert (state, "CUS_SPOOL_DIR turns the spool off" in says) == (CusState.WARNING, True)
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CUS_SPOOL_DIR", str(tmp_path / "file"))
+    state, says = found()["spool"]
+    assert (state, "File exists" in says) == (CusState.WARNING, True)
+    assert main(["doctor"]) == 0
 
 
 def test_nothing_is_stored_unless_it_is_asked_for(server: Server) -> None:

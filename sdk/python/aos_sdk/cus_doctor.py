@@ -155,7 +155,9 @@ def _spool(connection: CusConnection) -> CusFinding:
     check, in_memory = "spool", "records wait in memory, which no killed process keeps"
     folder = spool_folder(STATE_DIRECTORY)
     if folder is None:
-        return CusFinding(check, CusState.WARNING, f"{in_memory}: CUS_SPOOL_DIR turns the spool off")
+        return CusFinding(
+            check, CusState.WARNING, f"{in_memory}: CUS_SPOOL_DIR turns the spool off"
+        )
     spool = CusSpool(folder, connection)
     waiting = spool.census()
     try:
