@@ -68,15 +68,17 @@ other.report(CusUsageRecord("other", "gpt-4o"))
 OPEN_STREAM_PROGRAM = """
 import os, sys
 import openai
-from aos_sdk import cus_configure, cus_install_middleware
+from aos_sdk import cus_configure, cus_exit, cus_install_middleware
 cus_configure("t:i:aosk_s", sys.argv[1], batch_interval=60.0, spool_dir=SPOOL)
 cus_install_middleware()
 client = openai.OpenAI(api_key="k", base_url="PROVIDER/v1")
 asked = {"model": "gpt-4o/slow", "messages": [{"role": "user", "content": "hello"}]}
 stream = client.chat.completions.create(**asked, stream=True)
 print(next(stream).choices[0].delta.content)
-if child := os.fork():
-    os.waitpid(child, 0)
+if not os.fork():
+    cus_exit.send_what_waits()  # as a child of multiprocessing does
+    os._exit(0)
+os.wait()
 """
 
 
@@ -85,7 +87,8 @@ def test_a_stream_that_is_open_at_the_end_is_reported_once_with_what_is_known(
     spool: str, collector: CusFakeCollector, provider: CusFakeProvider
 ) -> None:
     program = OPEN_STREAM_PROGRAM.replace("SPOOL", spool).replace("PROVIDER", provider.url)
-    _run(collector.url, program)
+    _, errors = _run(collector.url, program)
+    assert errors == ""
     (row,) = collector.stored.values()
     assert row["metadata"]["abandoned"] is True
     assert row["metadata"]["tokens_estimated"] is True

@@ -6,6 +6,7 @@ provider reports of a call always beats a count made here.
 """
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import logging
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
+from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_price_table import about_model, canonical_name, model_names
 
 if TYPE_CHECKING:
@@ -139,9 +141,11 @@ def ready_to_count(model: str) -> bool:
         return True
     if model not in _loading:
         _loading.add(model)
-        threading.Thread(
+        thread = threading.Thread(
             target=_make_ready, args=(model,), daemon=True, name="cus-encoding"
-        ).start()
+        )
+        with contextlib.suppress(RuntimeError):  # the program ends, and begins no thread any more
+            thread.start()
     return False
 
 
@@ -151,7 +155,8 @@ _loading: set[str] = set()
 
 
 def _make_ready(model: str) -> None:
-    encoding_for(model)
+    with never_raise(count=int):  # a program that ends imports nothing any more either
+        encoding_for(model)
     if len(_ready) > _MAX_READY:  # names come from callers
         _ready.clear()
     _ready.add(model)
