@@ -21,9 +21,9 @@ from aos_sdk import (
     cus_telemetry,
     cus_track,
     cus_wrap,
-    in_governed_call,
 )
 from aos_sdk.cus_configuration import CusConfiguration, active
+from aos_sdk.cus_scope import in_governed_call
 from tests.sdk.cus_capture_cases import CHAT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import cus_chat_completion

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeCollector
 
 EXITING_PROGRAM = """
@@ -63,37 +62,6 @@ other.report(CusUsageRecord("other", "gpt-4o"))
     _, errors = _run("http://127.0.0.1:9", two_servers)
     assert "other" in collector.stored, "one dead server took all of the time"
     assert errors.count("5000 usage records could not be sent") == 1
-
-
-OPEN_STREAM_PROGRAM = """
-import os, sys
-import openai
-from aos_sdk import cus_configure, cus_exit, cus_install_middleware
-cus_configure("t:i:aosk_s", sys.argv[1], batch_interval=60.0, spool_dir=SPOOL)
-cus_install_middleware()
-client = openai.OpenAI(api_key="k", base_url="PROVIDER/v1")
-asked = {"model": "gpt-4o/slow", "messages": [{"role": "user", "content": "hello"}]}
-stream = client.chat.completions.create(**asked, stream=True)
-print(next(stream).choices[0].delta.content)
-if not os.fork():
-    cus_exit.send_what_waits()  # as a child of multiprocessing does
-    os._exit(0)
-os.wait()
-"""
-
-
-@pytest.mark.parametrize("spool", ['"state"', "None"], ids=["ring", "memory"])
-def test_a_stream_that_is_open_at_the_end_is_reported_once_with_what_is_known(
-    spool: str, collector: CusFakeCollector, provider: CusFakeProvider
-) -> None:
-    program = OPEN_STREAM_PROGRAM.replace("SPOOL", spool).replace("PROVIDER", provider.url)
-    _, errors = _run(collector.url, program)
-    assert errors == ""
-    (row,) = collector.stored.values()
-    assert row["metadata"]["abandoned"] is True
-    assert row["metadata"]["tokens_estimated"] is True
-    assert row["tokens_in"] > 0
-    assert row["tokens_out"] > 0
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from aos_sdk.cus_openai import CusOpenAIProvider, create_openai_provider
     from aos_sdk.cus_record import CusUsageRecord, generate_call_id
     from aos_sdk.cus_reporter import CusReporter, CusReporterStats
-    from aos_sdk.cus_scope import cus_context, in_governed_call
+    from aos_sdk.cus_scope import cus_context
     from aos_sdk.cus_token_counter import (
         MODEL_REGISTRY,
         CusModelInfo,
@@ -84,7 +84,7 @@ _MODULE_OF = {
         "cus_base": ("CusBaseProvider", "CusCallContext", "CusProviderConfig", "CusProviderStatus"),
         "cus_anthropic": ("CusAnthropicProvider", "create_anthropic_provider"),
         "cus_configuration": ("cus_configure", "cus_get_reporter", "cus_shutdown"),
-        "cus_scope": ("cus_context", "in_governed_call"),
+        "cus_scope": ("cus_context",),
         "cus_middleware": (
             "CusTelemetryTracker",
             "cus_install_middleware",
@@ -212,7 +212,6 @@ __all__ = [
     "get_model_info",
     "get_model_pricing",
     "get_pricing_version",
-    "in_governed_call",
     "price_call",
     "tiktoken_available",
 ]
