@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check trust-ingest trust-enforcement bench bench-peers bench-enforcement mutate-permissions fuzz-api demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk bench bench-peers bench-enforcement bench-sdk bench-sdk-delivery mutate-permissions fuzz-api demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ mutate-permissions: development ## Make holes in the permissions; each must fail
 fuzz-api: development ## Fuzz the API by its own document (ARGS='--fuzz-examples 200 --fuzz-seed 7')
 	@exec $(PYTHON) -m pytest -n 0 -q -s tests/api/test_cus_api_fuzz.py --fuzz-examples 50 $(ARGS)
 
+trust-sdk: development ## 500 fault windows for the SDK's delivery (ARGS='--windows 50')
+	@exec $(PYTHON) -m tests.trust.cus_sdk_campaign $(ARGS)
+
+test-sdk-matrix: development ## Run the capture tests on the ends of every provider major (ARGS=--only openai1)
+	@exec $(PYTHON) -m tests.sdk.cus_matrix $(ARGS)
+
 bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks $(ARGS)
 
@@ -45,6 +51,12 @@ bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, whic
 
 bench-enforcement: development ## Measure checks over HTTP, beside litellm's budget limiter (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks --enforcement $(ARGS)
+
+bench-sdk: development ## Measure what the SDK adds to a call and to a chunk
+	@exec $(PYTHON) -m benchmarks.cus_sdk_capture $(ARGS)
+
+bench-sdk-delivery: development ## Measure what the SDK's delivery costs a program (ARGS=--full: a soak)
+	@exec $(PYTHON) -m benchmarks --sdk-delivery $(ARGS)
 
 lock: development ## Pin what pyproject.toml asks for (existing pins stay)
 	@$(PYTHON) -m pip install -q --disable-pip-version-check uv

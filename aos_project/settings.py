@@ -387,6 +387,15 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 55},
     },
+    "cus-refresh-coverage": {
+        "task": "telemetry.tasks.cus_refresh_coverage",
+        "schedule": crontab(minute="*/5"),
+    },
+    "cus-fold-sequences": {
+        "task": "telemetry.tasks.cus_fold_sequences",
+        "schedule": 60.0,
+        "options": {"expires": 55},
+    },
     "cus-make-partitions": {
         "task": "telemetry.tasks.cus_make_partitions",
         "schedule": crontab(minute="17"),

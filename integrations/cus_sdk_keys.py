@@ -9,7 +9,6 @@ import hmac
 import secrets
 import time
 import uuid
-import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,12 +16,10 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from aos_sdk.cus_wire import KEY_SECRET_PREFIX
+from aos_sdk.cus_wire import KEY_SECRET_PREFIX, base62, is_key_secret, key_checksum
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
 
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_DIGITS = 43  # 62 ** 43 > 2 ** 256
-_CHECK_DIGITS = 6  # 62 ** 6 > 2 ** 32
 # Last use is for people who tidy up: one write in ten minutes tells them enough.
 # A revoked key must be dead within two seconds.
 _REMEMBERED_SECONDS = 1.5
@@ -87,7 +84,7 @@ def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
     within that time in every process.
     """
     parts = text.split(":")
-    if len(parts) != 3 or not _well_formed(parts[2]):
+    if len(parts) != 3 or not is_key_secret(parts[2]):
         return None
     digest = _hash(parts[2])
     known = _known.get(digest)
@@ -107,7 +104,7 @@ def digest_of_key(text: str) -> tuple[uuid.UUID, uuid.UUID, bytes] | None:
     None for what can't be a key. Whether it is one, and theirs, only the database knows.
     """
     parts = text.split(":")
-    if len(parts) != 3 or not _well_formed(parts[2]):
+    if len(parts) != 3 or not is_key_secret(parts[2]):
         return None
     try:
         tenant_id, integration_id = (uuid.UUID(part) for part in parts[:2])
@@ -185,25 +182,8 @@ def _note_use(key: CusSdkKey, now: datetime) -> None:
 
 
 def _new_secret() -> str:
-    digits = _base62(secrets.randbits(256), _RANDOM_DIGITS)
-    return KEY_SECRET_PREFIX + digits + _checksum(digits)
-
-
-def _well_formed(secret: str) -> bool:
-    digits = secret[len(KEY_SECRET_PREFIX) : -_CHECK_DIGITS]
-    return secret.isascii() and secret == KEY_SECRET_PREFIX + digits + _checksum(digits)
-
-
-def _checksum(digits: str) -> str:
-    return _base62(zlib.crc32(digits.encode()), _CHECK_DIGITS)
-
-
-def _base62(number: int, width: int) -> str:
-    digits = ""
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        digits = _BASE62[digit] + digits
-    return digits
+    digits = base62(secrets.randbits(256), _RANDOM_DIGITS)
+    return KEY_SECRET_PREFIX + digits + key_checksum(digits)
 
 
 def _hash(secret: str) -> bytes:

@@ -6,7 +6,8 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
-from telemetry.cus_evidence_console import CusEvidenceAdmin
+from telemetry.cus_bypass_models import CusBypassReport
+from telemetry.cus_evidence_console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_repricing import corrected_microcents
 
@@ -143,3 +144,24 @@ class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     paginator = BoundedPaginator
     sortable_by = ()
+
+
+@admin.register(CusBypassReport)
+class CusBypassReportAdmin(CusReportedAdmin):
+    """What SDKs saw of calls that went past them, newest first."""
+
+    list_display = (
+        "created_at",
+        "integration_name",
+        "governed_calls",
+        "bypassed_calls",
+        "went_to",
+        "window_start",
+        "window_end",
+        "process_id",
+    )
+    ordering = ("-created_at", "-id")
+
+    @display(description="Bypassed calls went to")
+    def went_to(self, report: CusBypassReport) -> str:
+        return ", ".join(sorted(report.hosts)) or "-"

@@ -16,15 +16,24 @@ from telemetry.cus_ids import made_at
 _ID_WINDOW = timedelta(hours=1)
 
 
-class CusEvidenceAdmin(CusReadOnlyAdmin):
-    """Rows of a table that is partitioned by `created_at`, with the name of their integration."""
+class CusReportedAdmin(CusReadOnlyAdmin):
+    """What programs reported, with the name of their integration."""
 
     paginator = BoundedPaginator
     sortable_by = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
-        return super().get_queryset(request).annotate(integration_name=Subquery(names[:1]))
+        scope: QuerySet[Any] = super().get_queryset(request)
+        return scope.annotate(integration_name=Subquery(names[:1]))
+
+    @display(description="Integration")
+    def integration_name(self, row: Any) -> str:
+        return str(row.integration_name)
+
+
+class CusEvidenceAdmin(CusReportedAdmin):
+    """Rows of a table that is partitioned by `created_at`."""
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -36,7 +45,3 @@ class CusEvidenceAdmin(CusReadOnlyAdmin):
             return None
         window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
         return self.get_queryset(request).filter(created_at__range=window, id=object_id).first()
-
-    @display(description="Integration")
-    def integration_name(self, row: Any) -> str:
-        return str(row.integration_name)

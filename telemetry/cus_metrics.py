@@ -37,6 +37,11 @@ FROM cus_integrations AS integration LEFT JOIN cus_lifetime_totals AS total ON
 GROUP BY 1, 2
 """  # noqa: S608  (the names are this module's own)
 
+_COVERAGE = """
+SELECT tenant_id::text, id::text, (coverage_percent / 100)::float8
+FROM cus_integrations WHERE coverage_percent IS NOT NULL
+"""
+
 
 class CusTotalsCollector(Collector):
     """Turns the lifetime totals into counters, one read a scrape."""
@@ -60,6 +65,18 @@ class CusTotalsCollector(Collector):
                 for family, value in zip(families, sums, strict=True):
                     family.add_metric([tenant_id, integration_id], value)
         yield from families
+        yield _coverage()
+
+
+def _coverage() -> GaugeMetricFamily:
+    """One series for each integration that calls have been seen of lately."""
+    says = "Governed calls, of all provider calls seen in the last 7 days."
+    family = GaugeMetricFamily("cus_integration_coverage_ratio", says, labels=_LABELS)
+    with connection.cursor() as cursor:
+        cursor.execute(_COVERAGE)
+        for tenant_id, integration_id, ratio in cursor.fetchall():
+            family.add_metric([tenant_id, integration_id], ratio)
+    return family
 
 
 _collector = CusTotalsCollector()

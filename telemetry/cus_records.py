@@ -20,6 +20,8 @@ from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
 from aos_sdk.cus_wire import mask_secrets
+from telemetry.cus_announcements import ANNOUNCED, announcement_of, is_count, process_name
+from telemetry.cus_sequences import Announcement, Origin
 
 Count = Annotated[int, Meta(ge=0, le=wire.INT32_MAX)]
 CallId = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
@@ -101,6 +103,10 @@ class BodyUnreadable(ValueError):
 
 class _Batch(msgspec.Struct):
     records: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=wire.MAX_BATCH_RECORDS)]
+    # Read afterwards: nothing that is wrong with them may cost a record its place.
+    process_id: msgspec.Raw = msgspec.Raw()
+    last_sequence: msgspec.Raw = msgspec.Raw()
+    dropped: msgspec.Raw = msgspec.Raw()
 
 
 _TYPES: dict[str, Any] = get_type_hints(UsageRecord, include_extras=True)
@@ -141,13 +147,23 @@ def _lengths() -> dict[str, int]:
 _LENGTHS = _lengths()
 
 
-def split_batch(body: bytes) -> list[bytes | Any]:
-    """The records of a batch body, not yet decoded. Raises BodyUnreadable."""
+def read_batch(body: bytes) -> tuple[list[bytes | Any], Announcement | None]:
+    """The records of a batch body, not yet decoded, and what it announces. Raises BodyUnreadable."""
     try:
-        return [bytes(raw) for raw in _batch_decoder.decode(body).records]
+        batch = _batch_decoder.decode(body)
     except (ValueError, RecursionError):
         # Seldom: what one record has in it must not cost the others their place.
-        return _records_of(_parse_leniently(body))
+        parsed = _parse_leniently(body)
+        return _records_of(parsed), announcement_of(parsed)
+    said = {name: _plain(getattr(batch, name)) for name in ANNOUNCED}
+    return [bytes(raw) for raw in batch.records], announcement_of(said)
+
+
+def _plain(raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw) if bytes(raw) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _records_of(parsed: Any) -> list[Any]:
@@ -290,3 +306,13 @@ def _is_storable(value: Any, depth: int) -> bool:
         return math.isfinite(value)
     items = (*value, *value.values()) if isinstance(value, dict) else value or ()
     return value is None or (depth > 0 and all(_is_storable(item, depth - 1) for item in items))
+
+
+def origin_of(raw: bytes | Any) -> list[Origin]:
+    """Process and sequence of a record that was refused, as far as they can be read."""
+    try:
+        fields = _fields_of(raw)
+    except RecordRefused:
+        return []
+    process_id, sequence = process_name(fields.get("process_id")), fields.get("sequence")
+    return [(process_id, sequence)] if process_id and is_count(sequence) else []

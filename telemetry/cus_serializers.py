@@ -54,9 +54,17 @@ class UsageRecordSchema(serializers.Serializer[object]):
 
 
 class UsageBatch(serializers.Serializer[object]):
-    """A batch of records."""
+    """A batch of records, and what their process says of itself since it began."""
 
     records = UsageRecordSchema(many=True)
+    process_id = serializers.CharField(max_length=100, required=False, allow_null=True)
+    last_sequence = serializers.IntegerField(min_value=0, required=False, allow_null=True)
+    dropped = serializers.DictField(
+        child=serializers.IntegerField(min_value=0),
+        required=False,
+        allow_null=True,
+        help_text="How many sequences will never come, by reason.",
+    )
 
 
 class SingleResult(serializers.Serializer[object]):
@@ -65,6 +73,34 @@ class SingleResult(serializers.Serializer[object]):
     status = serializers.ChoiceField(["accepted", "duplicate"])
     id = serializers.UUIDField(help_text="The stored row's.")
     call_id = serializers.CharField()
+
+
+class BypassReportSchema(serializers.Serializer[object]):
+    """What one process saw in one window. The first report of a window stands."""
+
+    process_id = serializers.RegexField(r"^[!-~]{1,100}$")
+    window_start = serializers.DateTimeField(help_text="With a zone.")
+    window_end = serializers.DateTimeField(help_text="With a zone.")
+    governed_calls = _count()
+    bypassed_calls = _count()
+    hosts = serializers.DictField(
+        child=_count(),
+        required=False,
+        help_text=f"Bypassed calls by host; at most {wire.MAX_BYPASS_HOSTS} hosts.",
+    )
+    sdk = serializers.RegexField(r"^[ -~]{0,100}$", required=False, help_text="Name and version.")
+
+
+class BypassReportResult(serializers.Serializer[object]):
+    """The report as it is stored; the same for each delivery of it."""
+
+    id = serializers.UUIDField()
+    process_id = serializers.CharField()
+    window_start = serializers.DateTimeField()
+    window_end = serializers.DateTimeField()
+    governed_calls = serializers.IntegerField()
+    bypassed_calls = serializers.IntegerField()
+    clock_skew = serializers.BooleanField(help_text="Counted at its receipt instead.")
 
 
 class RecordResult(serializers.Serializer[object]):

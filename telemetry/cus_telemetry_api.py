@@ -19,7 +19,7 @@ from integrations.cus_json import LengthRequired
 from integrations.cus_person_api import OFFERED
 from integrations.cus_sdk_keys import SdkPrincipal
 from integrations.cus_throttle import SdkKeyThrottle
-from telemetry.cus_records import BodyUnreadable, split_batch
+from telemetry.cus_records import BodyUnreadable, read_batch
 from telemetry.cus_serializers import BatchResult, SingleResult, UsageBatch, UsageRecordSchema
 from telemetry.cus_telemetry_service import CusTelemetryService, Outcome
 
@@ -152,10 +152,10 @@ class LlmUsageBatchView(SdkView):
     def post(self, request: Request) -> Response:
         """Report up to 1,000 LLM calls; bad ones are named, good ones are stored."""
         try:
-            records = split_batch(self.body(request))
+            records, announcement = read_batch(self.body(request))
         except BodyUnreadable as error:
             raise ParseError(str(error)) from None
-        return Response(_summary(self.telemetry(request).record_batch(records)))
+        return Response(_summary(self.telemetry(request).record_batch(records, announcement)))
 
 
 _REPORTED = ("index", "call_id", "status", "code", "detail", "attr")

@@ -14,7 +14,14 @@ from telemetry.cus_evidence_rows import RowBuilder
 from telemetry.cus_evidence_store import KnownCall, known_calls, store_batch
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_pricing import keep_prices
-from telemetry.cus_records import Decoded, RecordRefused, UsageRecord, decode_record
+from telemetry.cus_records import (
+    Decoded,
+    RecordRefused,
+    UsageRecord,
+    decode_record,
+    origin_of,
+)
+from telemetry.cus_sequences import MAX_SEQUENCE, Announcement, Origin, note_sequences
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -41,9 +48,17 @@ class CusTelemetryService:
     def __init__(self, principal: SdkPrincipal, *, now: datetime) -> None:
         self.principal = principal
         self.now = now
+        # Sequences that have an answer now and no row of evidence.
+        self._answered: list[Origin] = []
 
-    def record_batch(self, records: Sequence[bytes | Any]) -> list[Outcome]:
-        """Store each record that is new and can be counted; one outcome a record, in order."""
+    def record_batch(
+        self, records: Sequence[bytes | Any], announcement: Announcement | None = None
+    ) -> list[Outcome]:
+        """Store each record that is new and can be counted; one outcome a record, in order.
+
+        With it goes what their process announces of itself, after them: a sequence is never
+        expected before the records that came with the news of it are stored.
+        """
         outcomes: list[Outcome] = []
         entries: list[_Entry] = []
         for index, raw in enumerate(records):
@@ -51,7 +66,10 @@ class CusTelemetryService:
                 entries.append(_Entry(index, self._own(decode_record(raw))))
             except RecordRefused as refused:
                 outcomes.append(_rejected(index, refused))
+                self._answered.extend(origin_of(raw))
         outcomes += self._store(entries)
+        where = (self.principal.tenant_id, self.principal.integration_id)
+        note_sequences(*where, announcement, self._answered)
         return sorted(outcomes, key=lambda outcome: outcome.index)
 
     def _own(self, decoded: Decoded) -> Decoded:
@@ -94,6 +112,7 @@ class CusTelemetryService:
         return [self._replay(entry, known[entry.call_hash]) for entry in replays]
 
     def _replay(self, entry: "_Entry", known: KnownCall) -> Outcome:
+        self._answered.extend(_own_origin(entry.record, known))
         differ = tuple(self._differences(entry.record, known))
         where = (entry.index, entry.record.call_id)
         if not differ:
@@ -124,6 +143,16 @@ class _Entry:
         self.record = decoded.record
         self.flags = decoded.flags
         self.call_hash = hash_call_id(decoded.record.call_id)
+
+
+def _own_origin(record: UsageRecord, known: KnownCall) -> list[Origin]:
+    """The number of a report whose call another report had brought; none if it is a redelivery."""
+    if record.process_id is None or record.sequence is None or record.sequence >= MAX_SEQUENCE:
+        return []
+    origin = (record.process_id, record.sequence)
+    if known.row is not None and origin == (known.row.process_id, known.row.sequence):
+        return []
+    return [origin]
 
 
 def _rejected(index: int, refused: RecordRefused) -> Outcome:

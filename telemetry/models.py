@@ -1,6 +1,7 @@
 """The door through which Django finds this app's models."""
 
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
+from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
 from telemetry.cus_models import (
     CusCallLedger,
     CusCostAdjustment,
@@ -11,8 +12,11 @@ from telemetry.cus_models import (
     CusLLMUsage,
     CusPeriodTotals,
 )
+from telemetry.cus_reporting_models import CusReportingProcess, CusSequenceFold
 
 __all__ = [
+    "CusBypassHour",
+    "CusBypassReport",
     "CusCallLedger",
     "CusCostAdjustment",
     "CusEnforcementHold",
@@ -21,6 +25,8 @@ __all__ = [
     "CusLLMUsage",
     "CusLifetimeTotals",
     "CusPeriodTotals",
+    "CusReportingProcess",
     "CusRollupRun",
+    "CusSequenceFold",
     "CusUsageDaily",
 ]

@@ -4,7 +4,9 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
+from telemetry.cus_bypass_service import refresh_all_coverage
 from telemetry.cus_partitions import make_partitions
+from telemetry.cus_sequences import fold_sequences
 from telemetry.cus_usage_aggregator import rollup_usage
 
 log = structlog.get_logger(__name__)
@@ -22,3 +24,15 @@ def cus_make_partitions() -> None:
     """Keep the partitions of the usage table three months ahead."""
     for month in make_partitions(timezone.now()):
         log.info("partition made", month=str(month))
+
+
+@shared_task
+def cus_refresh_coverage() -> None:
+    """Let what is older than 7 days fall out of each integration's coverage (ruling F8)."""
+    log.info("coverage refreshed", integrations=refresh_all_coverage(timezone.now()))
+
+
+@shared_task
+def cus_fold_sequences() -> None:
+    """Keep the answer to which sequences came short to compute."""
+    fold_sequences(timezone.now())

@@ -2,9 +2,13 @@
 
 from django.urls import path
 
+from telemetry.cus_bypass_api import BypassView
+from telemetry.cus_gaps_api import GapsView
 from telemetry.cus_telemetry_api import LlmUsageBatchView, LlmUsageView
 
 urlpatterns = [
+    path("gaps", GapsView.as_view(), name="cus-gaps"),
     path("llm-usage", LlmUsageView.as_view(), name="cus-llm-usage"),
     path("llm-usage/batch", LlmUsageBatchView.as_view(), name="cus-llm-usage-batch"),
+    path("bypass", BypassView.as_view(), name="cus-bypass"),
 ]

@@ -83,6 +83,14 @@ def _one_connection() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _own_spool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and no process that one starts, leaves or finds records in the user's own spool."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUS_SPOOL_DIR", str(tmp_path_factory.mktemp("spool")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _quick_passwords() -> None:
     """Argon2 is slow on purpose; how a password is hashed is no business of these tests."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

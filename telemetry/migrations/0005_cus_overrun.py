@@ -13,7 +13,7 @@ CREATE INDEX cus_llm_usage_decisions ON cus_llm_usage (created_at) WHERE decisio
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0002_cus_usage_table")]
+    dependencies = [("telemetry", "0004_cus_reporting_processes")]
 
     operations = [
         migrations.RunSQL(

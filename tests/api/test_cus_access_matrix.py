@@ -13,6 +13,7 @@ from django.db import transaction
 
 from integrations.cus_audit_models import CusAuditEntry
 from tests.api.cus_access_world import METHODS, MISSING, Principal, World, api_urls
+from tests.api.test_cus_bypass import window
 from tests.cus_factories import record
 
 pytestmark = pytest.mark.django_db
@@ -168,6 +169,18 @@ POST   telemetry/llm-usage/batch                  deleted     401  401  401  401
 POST   telemetry/llm-usage/batch                  closed      401  401  401  401  401  401  401  200  401
 other  telemetry/llm-usage/batch                  any         401  401  401  401  401  401  401  405  401
 
+POST   telemetry/bypass                           own         401  401  401  401  401  401  401  201  401
+POST   telemetry/bypass                           deleted     401  401  401  401  401  401  401  201  401
+POST   telemetry/bypass                           closed      401  401  401  401  401  401  401  201  401
+other  telemetry/bypass                           any         401  401  401  401  401  401  401  405  401
+
+GET    telemetry/gaps                             unnamed     400  200  200  400  403  403  401  401  401
+GET    telemetry/gaps                             own         200  200  200  200  403  403  401  401  401
+GET    telemetry/gaps                             foreign     200  200  200  200  403  403  401  401  401
+GET    telemetry/gaps                             missing     404  200  200  404  403  403  401  401  401
+GET    telemetry/gaps                             closed      200  200  200  200  403  403  401  401  401
+other  telemetry/gaps                             any         405  405  405  405  405  405  401  401  401
+
 POST   enforcement/check                          own         401  401  401  401  401  401  401  200  401
 POST   enforcement/check                          deleted     401  401  401  401  401  401  401  200  401
 POST   enforcement/check                          closed      401  401  401  401  401  401  401  200  401
@@ -215,6 +228,7 @@ BODIES: dict[str, Any] = {
     "POST tokens": {"name": "walked"},
     "POST telemetry/llm-usage": record(call_id="walked"),
     "POST telemetry/llm-usage/batch": {"records": [record(call_id="walked")]},
+    "POST telemetry/bypass": window(),
     "POST enforcement/check": {"call_id": "walked", "model": "gpt-4o"},
     "POST enforcement/batch": {"requests": [{"call_id": "walked", "model": "gpt-4o"}]},
 }
@@ -294,7 +308,7 @@ def _noted(world: World) -> Counter[Any]:
 
 def _query(world: World, line: Line) -> dict[str, str]:
     tenant = world.tenant_named(line.thing)
-    by_query = line.url in ("integrations", "members", "price-overrides")
+    by_query = line.url in ("integrations", "members", "price-overrides", "telemetry/gaps")
     return {"tenant_id": str(tenant)} if by_query and tenant else {}
 
 

@@ -1,10 +1,16 @@
 """A collector, and reporters that leave no thread behind."""
 
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from aos_sdk import CusReporter
+from aos_sdk import CusReporter, cus_uninstall_middleware
+from aos_sdk.cus_configuration import CusConfiguration, active
+from aos_sdk.cus_token_counter import ready_to_count
+from tests.sdk.cus_capture_cases import CusRecordingReporter
+from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeCollector
 
 KEY = "tenant-1:integration-1:aosk_verysecretindeed"
@@ -13,10 +19,11 @@ MakeReporter = Callable[..., CusReporter]
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUS_SPOOL_DIR", str(tmp_path / "spool"))
     for name in ("CUS_INTEGRATION_KEY", "AOS_BASE_URL", "AOS_ALLOW_HTTP", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("aos_sdk.cus_sender.FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("aos_sdk.cus_waits.FIRST_RETRY_SECONDS", 0.02)
     monkeypatch.setattr("aos_sdk.cus_reporter._said", set())
 
 
@@ -44,3 +51,23 @@ def make_reporter(collector: CusFakeCollector) -> Iterator[MakeReporter]:
     yield make
     for reporter in made:
         reporter.shutdown(1.0)
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[CusFakeProvider]:
+    with CusFakeProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def recorder() -> Iterator[CusRecordingReporter]:
+    """The reporter of the process's configuration; afterwards there is none, and no patch."""
+    # Else the first count of a run would be an estimate, while the encoding loads.
+    while not ready_to_count("gpt-4o"):
+        time.sleep(0.01)
+    reporter = CusRecordingReporter()
+    active.replace(CusConfiguration(reporter))
+    yield reporter
+    cus_uninstall_middleware()
+    active.replace(None)
+    reporter.shutdown(1.0)

@@ -95,16 +95,20 @@ class CusFakeCollector(CusFakeServer):
         self.refuses: set[str] = set()
         self.poison: set[str] = set()
         self.fails_on: set[str] = set()
+        self.bypass_reports: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
     @property
     def batches(self) -> list[list[dict[str, Any]]]:
-        return [body["records"] for _, _, body in self.requests]
+        return [body["records"] for _, _, body in self.requests if "records" in body]
 
     def _receive(self, path: str, body: dict[str, Any]) -> Answer:
         if self.script:
             scripted = self.script.popleft()
             return scripted and (scripted[0], cus_error("scripted"), scripted[1])
+        if path.endswith("/bypass"):
+            self.bypass_reports.append(body)
+            return 201, body, {}
         records = body["records"]
         if len(records) > self.largest_batch:
             return 413, cus_error("too_large"), {}

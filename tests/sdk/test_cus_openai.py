@@ -11,7 +11,6 @@ from aos_sdk import (
     CusCallContext,
     CusOpenAIProvider,
     CusProviderConfig,
-    CusProviderError,
     CusReporter,
     CusUnknownModel,
     create_openai_provider,
@@ -200,23 +199,13 @@ def test_a_providers_error_passes_through_and_is_reported(
     assert "abcdef123456" not in row["error_message"]
 
 
-def test_a_streamed_call_is_refused_before_anybody_is_called(
-    client: openai.OpenAI, reporter: CusReporter, openai_server: FakeOpenAI
-) -> None:
-    provider = CusOpenAIProvider(client=client, reporter=reporter)
-    with pytest.raises(CusProviderError, match="stream"):
-        provider.chat_completions_create(model="gpt-4o", messages=MESSAGES, stream=True)
-    assert openai_server.requests == []
-    assert reporter.stats.queued == 0
-
-
 def test_a_broken_extraction_is_counted_and_the_response_returned(
     client: openai.OpenAI, reporter: CusReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explode(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("aos_sdk.cus_openai.extract_token_usage", explode)
+    monkeypatch.setattr("aos_sdk.cus_tracker.extract_token_usage", explode)
     provider = CusOpenAIProvider(client=client, reporter=reporter)
     assert provider.chat_completions_create(model="gpt-4o", messages=MESSAGES).id == "chatcmpl-1"
     assert reporter.stats.faults == 1

@@ -9,59 +9,34 @@ import pytest
 
 import aos_sdk
 
-EXPORTS = [
-    "MODEL_REGISTRY",
-    "CusBaseProvider",
-    "CusCallContext",
-    "CusCallTracker",
-    "CusConfigurationError",
-    "CusCostBreakdown",
-    "CusCostParts",
-    "CusDeliveryDelayed",
-    "CusDeliveryError",
-    "CusError",
-    "CusIngestStatus",
-    "CusKeyRefused",
-    "CusLimitExceeded",
-    "CusModelInfo",
-    "CusModelPricing",
-    "CusOpenAIProvider",
-    "CusOperation",
-    "CusPolicyResult",
-    "CusPricedCall",
-    "CusPricingTable",
-    "CusProviderConfig",
-    "CusProviderError",
-    "CusRecordRefused",
-    "CusReportedUsage",
-    "CusReporter",
-    "CusReporterStats",
-    "CusStreamUsage",
-    "CusTokenUsage",
-    "CusUnknownModel",
-    "CusUsageRecord",
-    "__version__",
-    "calculate_cost",
-    "calculate_cost_breakdown",
-    "calculate_cost_microcents",
-    "count_message_tokens",
-    "count_tokens",
-    "create_openai_provider",
-    "estimate_cost",
-    "estimate_tokens",
-    "extract_anthropic_usage",
-    "extract_openai_usage",
-    "extract_token_usage",
-    "extract_usage",
-    "format_cost",
-    "generate_call_id",
-    "get_context_window",
-    "get_model_info",
-    "get_model_pricing",
-    "get_pricing_version",
-    "price_call",
-    "tiktoken_available",
-]
+# The public surface is a promise, so each name is here for a reason.
+EXPORTS = {
+    "§14": """
+        CusReporter CusUsageRecord CusCallTracker CusBaseProvider CusProviderConfig CusProviderError
+        count_tokens estimate_tokens get_model_info tiktoken_available calculate_cost
+        calculate_cost_breakdown get_model_pricing format_cost CusPricingTable CusOpenAIProvider
+        create_openai_provider CusAnthropicProvider create_anthropic_provider cus_configure cus_track
+        cus_telemetry cus_wrap cus_install_middleware cus_shutdown
+    """,
+    "programs written for the reference implementation have them": """
+        CusPolicyResult CusModelPricing CusModelInfo CusTelemetryTracker CusCallContext
+        CusProviderStatus cus_uninstall_middleware cus_get_reporter generate_call_id
+        count_message_tokens extract_usage extract_openai_usage extract_anthropic_usage
+        get_context_window estimate_cost get_pricing_version MODEL_REGISTRY
+    """,
+    "what the above take, return or tell": """
+        CusOperation CusIngestStatus CusReporterStats CusCostBreakdown CusCostParts CusPricedCall
+        CusTokenUsage CusReportedUsage
+    """,
+    "to be caught, or told to on_error": """
+        CusError CusConfigurationError CusUnknownModel CusLimitExceeded CusDeliveryError
+        CusDeliveryDelayed CusKeyRefused CusRecordRefused CusSpoolUnavailable
+    """,
+    "exact costs, all kinds of tokens, sessions of a block": """
+        calculate_cost_microcents price_call extract_token_usage CusStreamUsage cus_context
+    """,
+    "as of every package": "__version__",
+}
 
 
 def _in_a_fresh_interpreter(code: str) -> str:
@@ -72,9 +47,10 @@ def _in_a_fresh_interpreter(code: str) -> str:
 
 
 def test_the_public_names_are_these_and_each_of_them_loads() -> None:
-    assert aos_sdk.__all__ == EXPORTS
-    assert all(getattr(aos_sdk, name) for name in EXPORTS)
-    assert set(EXPORTS) <= set(dir(aos_sdk))
+    names = [name for group in EXPORTS.values() for name in group.split()]
+    assert sorted(aos_sdk.__all__) == sorted(names)
+    assert all(getattr(aos_sdk, name) for name in names)
+    assert set(names) <= set(dir(aos_sdk))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

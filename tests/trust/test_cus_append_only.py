@@ -37,11 +37,11 @@ def stored() -> CusLLMUsage:
 
 def evidence_tables() -> list[str]:
     partitions = [month.partition for month in sorted(existing_months())]
-    return ["cus_llm_usage", "cus_call_ledger", *partitions]
+    return ["cus_llm_usage", "cus_call_ledger", "cus_bypass_reports", *partitions]
 
 
 def test_there_is_a_partition_for_the_past_this_and_the_next_three_months() -> None:
-    assert len(evidence_tables()) == 2 + 5
+    assert len(evidence_tables()) == 3 + 5
 
 
 @pytest.mark.parametrize("login", ["default", "owner"])

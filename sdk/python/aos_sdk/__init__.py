@@ -7,11 +7,14 @@ thread and touches no network.
 # Type checkers know this name; importing `typing` for it would cost more than all the rest.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from aos_sdk.cus_anthropic import CusAnthropicProvider, create_anthropic_provider
     from aos_sdk.cus_base import (
         CusBaseProvider,
         CusCallContext,
         CusProviderConfig,
+        CusProviderStatus,
     )
+    from aos_sdk.cus_configuration import cus_configure, cus_get_reporter, cus_shutdown
     from aos_sdk.cus_cost import (
         CusCostBreakdown,
         CusCostParts,
@@ -38,11 +41,21 @@ if TYPE_CHECKING:
         CusLimitExceeded,
         CusProviderError,
         CusRecordRefused,
+        CusSpoolUnavailable,
     )
     from aos_sdk.cus_message_tokens import count_message_tokens
+    from aos_sdk.cus_middleware import (
+        CusTelemetryTracker,
+        cus_install_middleware,
+        cus_telemetry,
+        cus_track,
+        cus_uninstall_middleware,
+        cus_wrap,
+    )
     from aos_sdk.cus_openai import CusOpenAIProvider, create_openai_provider
     from aos_sdk.cus_record import CusUsageRecord, generate_call_id
     from aos_sdk.cus_reporter import CusReporter, CusReporterStats
+    from aos_sdk.cus_scope import cus_context
     from aos_sdk.cus_token_counter import (
         MODEL_REGISTRY,
         CusModelInfo,
@@ -68,7 +81,18 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     name: module
     for module, names in {
-        "cus_base": ("CusBaseProvider", "CusCallContext", "CusProviderConfig"),
+        "cus_base": ("CusBaseProvider", "CusCallContext", "CusProviderConfig", "CusProviderStatus"),
+        "cus_anthropic": ("CusAnthropicProvider", "create_anthropic_provider"),
+        "cus_configuration": ("cus_configure", "cus_get_reporter", "cus_shutdown"),
+        "cus_scope": ("cus_context",),
+        "cus_middleware": (
+            "CusTelemetryTracker",
+            "cus_install_middleware",
+            "cus_telemetry",
+            "cus_track",
+            "cus_uninstall_middleware",
+            "cus_wrap",
+        ),
         "cus_cost": (
             "CusCostBreakdown",
             "CusCostParts",
@@ -95,6 +119,7 @@ _MODULE_OF = {
             "CusLimitExceeded",
             "CusProviderError",
             "CusRecordRefused",
+            "CusSpoolUnavailable",
         ),
         "cus_message_tokens": ("count_message_tokens",),
         "cus_openai": ("CusOpenAIProvider", "create_openai_provider"),
@@ -125,6 +150,7 @@ _MODULE_OF = {
 
 __all__ = [
     "MODEL_REGISTRY",
+    "CusAnthropicProvider",
     "CusBaseProvider",
     "CusCallContext",
     "CusCallTracker",
@@ -146,11 +172,14 @@ __all__ = [
     "CusPricingTable",
     "CusProviderConfig",
     "CusProviderError",
+    "CusProviderStatus",
     "CusRecordRefused",
     "CusReportedUsage",
     "CusReporter",
     "CusReporterStats",
+    "CusSpoolUnavailable",
     "CusStreamUsage",
+    "CusTelemetryTracker",
     "CusTokenUsage",
     "CusUnknownModel",
     "CusUsageRecord",
@@ -160,7 +189,17 @@ __all__ = [
     "calculate_cost_microcents",
     "count_message_tokens",
     "count_tokens",
+    "create_anthropic_provider",
     "create_openai_provider",
+    "cus_configure",
+    "cus_context",
+    "cus_get_reporter",
+    "cus_install_middleware",
+    "cus_shutdown",
+    "cus_telemetry",
+    "cus_track",
+    "cus_uninstall_middleware",
+    "cus_wrap",
     "estimate_cost",
     "estimate_tokens",
     "extract_anthropic_usage",

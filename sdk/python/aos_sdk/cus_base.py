@@ -1,22 +1,53 @@
-"""What every provider adapter shares: its client, its reporter, and the one call path."""
+"""The one path of every captured call, and what the provider adapters share (§5.2, §6.1).
+
+Whoever captures (adapter, decorator, block, wrapper, patch) makes a call and lets `run` run it: it is
+timed, looked at, priced, reported, and what came back goes on to the caller as it is.
+"""
 
 import contextlib
 import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
 
+from aos_sdk.cus_answers import answered
+from aos_sdk.cus_configuration import active
 from aos_sdk.cus_connection import DEFAULT_BASE_URL
-from aos_sdk.cus_cost import CusTokenUsage, CusUnknownModel
-from aos_sdk.cus_record import generate_call_id
+from aos_sdk.cus_cost import CusUnknownModel
+from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_reporter import CusReporter
+from aos_sdk.cus_scope import current_call, leave_call
+from aos_sdk.cus_surfaces import CusSurface, prepare_call
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
 
-T = TypeVar("T")  # the native client
+T = TypeVar("T", covariant=True)  # the native client
 R = TypeVar("R")  # the provider's own response
+
+
+_FAILURES_UNTIL_FAILING: Final = 3
+
+
+@passed_over_by_warnings
+def run(
+    call: CusCallTracker,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Make the call: what the function returns or raises is what the caller gets."""
+    call.start()
+    token = current_call.set(call)
+    try:
+        response = function(*args, **kwargs)
+    except BaseException as error:
+        leave_call(token)
+        call.fail(error)
+        raise
+    leave_call(token)
+    return answered(call, response)
 
 
 def _default_base_url() -> str:
@@ -43,14 +74,42 @@ class CusCallContext:
     agent_id: str | None = None
 
 
+class CusProviderStatus(StrEnum):
+    """How an adapter's calls have gone of late, by the server's words for health."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    FAILING = "failing"
+
+
+class _Health:
+    """How the calls of one adapter go: failures in a row, None before the first call."""
+
+    def __init__(self) -> None:
+        self._failures: int | None = None
+
+    def note(self, *, failed: bool) -> None:
+        self._failures = (self._failures or 0) + 1 if failed else 0
+
+    @property
+    def status(self) -> CusProviderStatus:
+        if self._failures is None:
+            return CusProviderStatus.UNKNOWN
+        if self._failures == 0:
+            return CusProviderStatus.HEALTHY
+        is_failing = self._failures >= _FAILURES_UNTIL_FAILING
+        return CusProviderStatus.FAILING if is_failing else CusProviderStatus.DEGRADED
+
+
 class CusBaseProvider(ABC, Generic[T]):
     """A governed provider (§5.2): every call made through it is timed, priced and reported.
 
     A subclass says how to make the native client, how to read a response's tokens and what they
-    cost; `_execute_with_telemetry` does the rest and lets responses and errors through untouched.
+    cost. Responses and errors pass through untouched; with an asynchronous client, so do awaitables.
+    Reports by `reporter`, else by one made of `config` or `integration_key`, else by that of
+    `cus_configure`.
     """
-
-    operation: CusOperation = CusOperation.OTHER
 
     def __init__(
         self,
@@ -62,16 +121,16 @@ class CusBaseProvider(ABC, Generic[T]):
         client: T | None = None,
         **client_kwargs: Any,
     ) -> None:
-        """Use `client`, or make one of `api_key` and `client_kwargs`; report by `reporter`, or by
-        one made of `config` or `integration_key`. Errors of the native client pass through.
-        """
+        """Use `client`, or make one of `api_key` and `client_kwargs`, whose errors pass through."""
         self._config = config or CusProviderConfig(integration_key=integration_key)
         self._client = (
             client if client is not None else self._create_client(api_key, **client_kwargs)
         )
-        self._reporter = reporter or CusReporter(
-            integration_key or self._config.integration_key, self._config.base_url
-        )
+        key = integration_key or self._config.integration_key
+        if reporter is None and (config is not None or key is not None):
+            reporter = CusReporter(key, self._config.base_url)
+        self._reporter = reporter
+        self._health = _Health()
 
     @abstractmethod
     def _create_client(self, api_key: str | None, **kwargs: Any) -> T:
@@ -91,44 +150,87 @@ class CusBaseProvider(ABC, Generic[T]):
 
     @property
     def client(self) -> T:
-        """The native client. Calls made on it directly are not governed."""
+        """The native client. Calls made on it directly are not governed by this adapter."""
         return self._client
 
     @property
     def reporter(self) -> CusReporter:
-        return self._reporter
+        return self._reporter or active.get().reporter
 
-    def _new_context(
-        self, model: object, call_id: str | None, session_id: str | None, agent_id: str | None
-    ) -> CusCallContext:
-        name = model if isinstance(model, str) else ""
-        return CusCallContext(
-            call_id or generate_call_id(), name, time.time(), session_id, agent_id
-        )
+    @property
+    def status(self) -> CusProviderStatus:
+        """How the last calls through this adapter went: one failure degrades, three in a row fail."""
+        return self._health.status
+
+    def _govern(
+        self,
+        surface: CusSurface,
+        function: Callable[..., Any],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Call a method of the native client, as one call. Our own three arguments stay here."""
+        call_id = kwargs.pop("call_id", None)
+        session_id, agent_id = kwargs.pop("session_id", None), kwargs.pop("agent_id", None)
+        call = None
+        if self._config.auto_report:
+            with self.reporter.guard:
+                configuration = active.get()
+                call = prepare_call(
+                    surface, self._client, kwargs, configuration, self.reporter, call_id
+                )
+        if call is None:
+            return function(**kwargs)
+        call.session_id = session_id or call.session_id
+        call.agent_id = agent_id or call.agent_id
+        call.health = self._health
+        return run(call, function, (), call.arguments)
 
     def _execute_with_telemetry(self, context: CusCallContext, call: Callable[[], R]) -> R:
-        """Make the call, time it, and report it with its tokens, its cost and its outcome."""
+        """Make the call, time it, and report it with its tokens, its cost and its outcome.
+
+        For adapters of one's own; `_extract_usage` reads the response.
+        """
         if not self._config.auto_report:
             return call()
-        with self._reporter.track_call(
+        own = _OwnCall(
+            self.reporter,
             self._get_provider_name(),
             context.model,
             call_id=context.call_id,
             session_id=context.session_id,
             agent_id=context.agent_id,
-            operation=self.operation,
-        ) as tracker:
-            response = call()
-            with self._reporter.guard:
-                self._observe(tracker, response)
-            return response
+            operation=CusOperation.OTHER,
+        )
+        own.adapter, own.health = self, self._health
+        response: R = run(own, call, (), {})
+        return response
 
-    def _observe(self, tracker: CusCallTracker, response: Any) -> None:
-        """Tell the tracker what a response says. A subclass that knows more kinds overrides it."""
+    def _read(self, call: CusCallTracker, response: Any) -> None:
         tokens_in, tokens_out = self._extract_usage(response)
-        tracker.set_usage(CusTokenUsage(tokens_in, tokens_out))
+        call.set_tokens(tokens_in, tokens_out)
         with contextlib.suppress(CusUnknownModel):
-            tracker.set_cost(self._calculate_cost(tracker.model, tokens_in, tokens_out))
+            call.set_cost(self._calculate_cost(call.model, tokens_in, tokens_out))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(reporter={self._reporter!r})"
+        return f"{type(self).__name__}(reporter={self.reporter!r})"
+
+
+def text_of(answer: Any, read: Callable[[Any], str]) -> Any:
+    """The text of an answer, or an awaitable of it where the answer is still to come."""
+    if not hasattr(answer, "__await__"):
+        return read(answer)
+
+    async def later() -> str:
+        return read(await answer)
+
+    return later()
+
+
+class _OwnCall(CusCallTracker):
+    """A call by an adapter of the program's own, which reads the response itself."""
+
+    is_leaf = True
+    adapter: CusBaseProvider[Any]
+
+    def read(self, response: Any) -> None:
+        self.adapter._read(self, response)  # noqa: SLF001 - the adapter's own half of the work

@@ -1,70 +1,123 @@
-"""Where records wait for the sender. The memory buffer is one shape of it; a durable one fits."""
+"""Where records wait for the sender: in memory, or in a ring that outlives the process."""
 
 import threading
 import uuid
 from collections import deque
+from collections.abc import Iterable
 from itertools import count
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from aos_sdk.cus_record import CusUsageRecord
+from aos_sdk.cus_guard import plain_text
+from aos_sdk.cus_record import CusUsageRecord, encoded_json
+from aos_sdk.cus_ring_codec import decode_record
+from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
 
-# The process that wrote a record, its number there, and the record.
-CusEntry = tuple[str, int, CusUsageRecord]
+
+class CusEntry(NamedTuple):
+    """A record with its number in its process: as it was reported, or as a ring has it."""
+
+    process_id: str
+    sequence: int
+    record: CusUsageRecord | bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the wire gets. Raises whatever the record's values raise."""
+        record = self.record
+        data = decode_record(record) if isinstance(record, bytes) else record.to_dict()
+        data["process_id"] = self.process_id
+        data["sequence"] = self.sequence
+        return data
+
+    def to_json(self, integration_id: str) -> bytes:
+        """The same as JSON; a record always says which integration it belongs to."""
+        data = self.to_dict()
+        data.setdefault("integration_id", integration_id)
+        return encoded_json(data)
+
+    @property
+    def call_id(self) -> str:
+        """The name that `on_error` hears. Raises what an absurd record raises."""
+        record = self.record
+        name = decode_record(record)["call_id"] if isinstance(record, bytes) else record.call_id
+        return plain_text(str(name), MAX_CALL_ID_LENGTH)
 
 
-class CusBuffer(Protocol):
-    """A bounded queue whose reader owns what it takes until it settles it.
+class CusSource(Protocol):
+    """Records of one process, whose reader owns what it takes until it settles it."""
 
-    Any thread appends; one thread takes and settles.
-    """
-
-    dropped: int
-
-    def append(self, record: CusUsageRecord) -> int:
-        """Store one record and say how many wait. Never blocks."""
+    process_id: str
 
     def take(self, limit: int) -> list[CusEntry]:
         """Up to `limit` of the oldest: first those taken before and not settled yet."""
 
-    def settle(self, entries: list[CusEntry]) -> None:
-        """Forget entries that the server has answered for."""
+    def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
+        """Forget entries that the server has answered for; or, refused, that it will never get."""
 
-    def restart(self) -> None:
-        """Begin anew in a forked child: what waits is the parent's, who will send it."""
+    @property
+    def last_sequence(self) -> int:
+        """The highest number that a record of the process has."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many numbers will never come, since the process began, by reason."""
 
     def __len__(self) -> int:
         """How many are not settled yet, taken or not."""
 
 
+class CusBuffer(CusSource, Protocol):
+    """The source that this process appends to. Bounded: the oldest make room and are counted."""
+
+    durable: bool
+
+    def append(self, record: CusUsageRecord) -> int:
+        """Store one record and say its sequence. Takes no lock that a signal handler could wait for."""
+
+    def abandon(self) -> None:
+        """Let go of everything, in a forked child: it is the parent's."""
+
+    def discard_if_empty(self) -> None:
+        """At the end: leave nothing on disk that nobody needs."""
+
+
 class CusMemoryBuffer:
-    """A buffer of at most `capacity` records in memory; the oldest make room and are counted.
+    """A buffer of at most `capacity` records in memory.
 
     Appending takes no lock: a signal handler or a finalizer may report at any point, and must not
     wait for the code that it has interrupted.
     """
 
+    durable = False
+
     def __init__(self, capacity: int) -> None:
         self._capacity = max(capacity, 1)
-        self.restart()
-
-    def restart(self) -> None:
-        self._process_id = uuid.uuid4().hex
-        self._next_number = count(1).__next__
-        self._waiting: deque[CusEntry] = deque()
-        self._taken: list[CusEntry] = []
+        self.process_id = uuid.uuid4().hex
+        self._numbers = count(1)
+        self._next_number = self._numbers.__next__
+        # Plain pairs: an entry of its own for each would be most of what appending costs.
+        self._waiting: deque[tuple[int, CusUsageRecord]] = deque()
+        self._taken: dict[int, CusEntry] = {}
         self._shedding = threading.Lock()
-        self.dropped = 0
+        self._dropped = {DROPPED_FULL: 0, DROPPED_REFUSED: 0}
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._taken)
 
+    @property
+    def last_sequence(self) -> int:
+        return int(repr(self._numbers)[6:-1]) - 1
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        return {reason: number for reason, number in self._dropped.items() if number}
+
     def append(self, record: CusUsageRecord) -> int:
+        sequence = self._next_number()
         waiting = self._waiting
-        waiting.append((self._process_id, self._next_number(), record))
-        size = len(waiting)
-        if size > self._capacity:
+        waiting.append((sequence, record))
+        if len(waiting) > self._capacity:
             self._shed()
-        return size
+        return sequence
 
     def _shed(self) -> None:
         # Whoever finds the lock taken leaves: its holder is shedding already, or is the very code
@@ -74,7 +127,7 @@ class CusMemoryBuffer:
         try:
             while len(self._waiting) > self._capacity:
                 self._waiting.popleft()
-                self.dropped += 1
+                self._dropped[DROPPED_FULL] += 1
         except IndexError:
             return  # the sender was quicker
         finally:
@@ -83,11 +136,19 @@ class CusMemoryBuffer:
     def take(self, limit: int) -> list[CusEntry]:
         while len(self._taken) < limit and self._waiting:
             try:
-                self._taken.append(self._waiting.popleft())
+                sequence, record = self._waiting.popleft()
             except IndexError:
                 break  # shed in the meantime
-        return self._taken[:limit]
+            self._taken[sequence] = CusEntry(self.process_id, sequence, record)
+        return list(self._taken.values())[:limit]
 
-    def settle(self, entries: list[CusEntry]) -> None:
-        done = {id(entry) for entry in entries}
-        self._taken = [entry for entry in self._taken if id(entry) not in done]
+    def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
+        for entry in entries:
+            if self._taken.pop(entry.sequence, None) and refused:
+                self._dropped[DROPPED_REFUSED] += 1
+
+    def abandon(self) -> None:
+        """Nothing of it is shared with the parent."""
+
+    def discard_if_empty(self) -> None:
+        """Nothing of it is on disk."""

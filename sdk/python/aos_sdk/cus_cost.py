@@ -1,9 +1,9 @@
 """What a call costs, in cents and in exact microcents (§11.3, §11.4, rulings M1 to M8)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final, NamedTuple, TypedDict, Unpack
+from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
 from aos_sdk.cus_price_table import (
     TABLE_VERSION,
@@ -123,6 +123,27 @@ def price_call(
     except CusUnknownModel:
         return None
     return CusPricedCall(-(-microcents // MICROCENTS_PER_CENT), microcents, TABLE_VERSION, "table")
+
+
+def plain_cost_cents(
+    model: str,
+    usage: Sequence[Any],
+    service_tier: str | None,
+    billed_units: Mapping[str, int] | None,
+) -> int | None:
+    """What `price_call` would answer in cents, in a fraction of its time, or None for any call that
+    is not of the plainest kind: tokens in, tokens out, one price for ever, the standard tier.
+    """
+    plain = plain_rates.get(model)
+    if plain is None or billed_units is not None or service_tier in plain[2]:
+        return None
+    tokens_in, tokens_out, *details = usage[:9]
+    if any(details) or not (type(tokens_in) is type(tokens_out) is int):
+        return None
+    if tokens_in | tokens_out < 0:
+        return None
+    microcents = -(-(tokens_in * plain[0] + tokens_out * plain[1]) // RATE_SCALE)
+    return -(-microcents // MICROCENTS_PER_CENT)
 
 
 def calculate_cost_microcents(  # noqa: PLR0913 - the kinds of tokens that providers bill

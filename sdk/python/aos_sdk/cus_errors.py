@@ -7,6 +7,7 @@ CusError
 └── CusDeliveryError           never raised at the host: handed to `on_error`
     ├── CusDeliveryDelayed     the server cannot be reached or asks to wait; records are kept
     ├── CusKeyRefused          the server refuses the key; records are kept
+    ├── CusSpoolUnavailable    no folder can hold the spool: records wait in memory alone
     └── CusRecordRefused       the server refuses one record for good
 CusUnknownModel (ValueError)   lives in `cus_cost`, which imports nothing of ours
 """
@@ -38,6 +39,10 @@ class CusDeliveryDelayed(CusDeliveryError):
 
 class CusKeyRefused(CusDeliveryError):
     """The server refuses the integration key; telemetry is kept and tried again every minute."""
+
+
+class CusSpoolUnavailable(CusDeliveryError):
+    """Records wait in memory alone, and are lost if the process is killed; the text says why."""
 
 
 class CusRecordRefused(CusDeliveryError):

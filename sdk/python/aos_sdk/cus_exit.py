@@ -1,7 +1,8 @@
-"""The end of a program: what waits in memory is sent while there is still a second to do it.
+"""The end of a program: what waits is sent while there is still a second to do it.
 
 An interpreter that exits asks `atexit`; a child of multiprocessing asks only its own finalizers;
-SIGTERM asks nobody, unless somebody listens. `os._exit` and SIGKILL cannot be heard.
+SIGTERM asks nobody, unless somebody listens. `os._exit` and SIGKILL cannot be heard. What a ring
+holds survives all of them, so nobody listens for SIGTERM where there is one.
 """
 
 import atexit
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -28,17 +30,25 @@ _LAST: Final = -1_000
 _senders: "weakref.WeakSet[CusSender]" = weakref.WeakSet()
 # The process whose multiprocessing finalizer is ours: a fork has the number, and not the finalizer.
 _finalized_in: int | None = None
+_last_words: list[Callable[[], object]] = []
 
 
-def look_after(sender: "CusSender") -> None:
+def before_sending(say: Callable[[], object]) -> None:
+    """Call this at the end of a program, while it can still report. It must raise nothing."""
+    _last_words.append(say)
+
+
+def look_after(sender: "CusSender", *, durable: bool) -> None:
     """Send what waits in this sender before the process ends, and begin it anew in a fork."""
     _senders.add(sender)
-    _listen_for_sigterm()
+    if not durable:
+        _listen_for_sigterm()
 
 
-def prepare_exit() -> None:
+def prepare_exit(*, durable: bool) -> None:
     """What each process has to do for itself. Called when a sender starts its thread."""
-    _listen_for_sigterm()
+    if not durable:
+        _listen_for_sigterm()
     _finalize_child()
 
 
@@ -46,6 +56,8 @@ def prepare_exit() -> None:
 def send_what_waits() -> None:
     """All senders at once, within one deadline: a dead server must not hold up an exit."""
     deadline = time.monotonic() + EXIT_SECONDS
+    for say in _last_words:
+        say()
     senders = list(_senders)
     for sender in senders:
         with sender.guard:
@@ -53,9 +65,17 @@ def send_what_waits() -> None:
     for sender in senders:
         with sender.guard:
             sender.stop(max(deadline - time.monotonic(), 0.0))
-    if left := sum(len(sender.buffer) for sender in senders):
+            sender.discard_if_empty()
+    _say_what_is_left(senders)
+
+
+def _say_what_is_left(senders: "list[CusSender]") -> None:
+    buffers = [sender.buffer for sender in senders if sender.buffer is not None]
+    if kept := sum(len(buffer) for buffer in buffers if buffer.durable):
+        logger.info("%d usage records wait on disk for the next process", kept)
+    if lost := sum(len(buffer) for buffer in buffers if not buffer.durable):
         logger.warning(
-            "%d usage records could not be sent before the program ended, and are lost", left
+            "%d usage records could not be sent before the program ended, and are lost", lost
         )
 
 

@@ -22,7 +22,7 @@ from aos_sdk.cus_wire import (
     CusPolicyResult,
 )
 
-_TEXT_LIMITS: Final = {
+TEXT_LIMITS: Final = {
     "model": MAX_MODEL_LENGTH,
     "provider": MAX_PROVIDER_LENGTH,
     "session_id": MAX_SESSION_ID_LENGTH,
@@ -39,7 +39,7 @@ _OPTIONAL: Final = (
     "operation",
 )
 # The server takes a missing one for 0 or false.
-_DETAILS: Final = (
+DETAILS: Final = (
     "tokens_cached",
     "tokens_cache_write",
     "tokens_cache_write_1h",
@@ -125,7 +125,7 @@ class CusUsageRecord:
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             "policy_result": self.policy_result,
-            "timestamp": _iso(self.timestamp),
+            "timestamp": iso_moment(self.timestamp),
         }
         data.update(self._texts())
         data.update(self._facts())
@@ -136,7 +136,7 @@ class CusUsageRecord:
         return data
 
     def _texts(self) -> Iterator[tuple[str, str]]:
-        for name, limit in _TEXT_LIMITS.items():
+        for name, limit in TEXT_LIMITS.items():
             if (text := getattr(self, name)) is not None:
                 yield name, plain_text(str(text), limit)
 
@@ -144,12 +144,13 @@ class CusUsageRecord:
         for name in _OPTIONAL:
             if (value := getattr(self, name)) is not None:
                 yield name, value
-        for name in _DETAILS:
+        for name in DETAILS:
             if value := getattr(self, name):
                 yield name, value
 
 
-def _iso(moment: datetime | str | int) -> str:
+def iso_moment(moment: datetime | str | int) -> str:
+    """A moment as the wire has it: ISO 8601 with a zone."""
     if isinstance(moment, str):
         return moment
     if isinstance(moment, datetime):
@@ -159,9 +160,13 @@ def _iso(moment: datetime | str | int) -> str:
     return second.replace(microsecond=nanoseconds // 1_000).isoformat()
 
 
+# Made once: `json.dumps` makes one for each call that has options.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
+
+
 def encoded_json(value: object) -> bytes:
     """Compact UTF-8. Raises ValueError for what is no JSON or no UTF-8, a lone surrogate too."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+    return _encode(value).encode()
 
 
 def _bounded(metadata: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,18 +1,23 @@
 """The reporter: the door through which a program's usage records leave for the server."""
 
 import logging
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from aos_sdk.cus_buffer import CusMemoryBuffer
 from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_delivery import OnError
 from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
-from aos_sdk.cus_sender import CusSender, OnError
+from aos_sdk.cus_sender import CusSender, CusSideReport
+from aos_sdk.cus_spool import STATE_DIRECTORY, CusSpool, spool_folder
+from aos_sdk.cus_storage import CusStorage
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_transport import CusTransport
-from aos_sdk.cus_wire import CusOperation
+from aos_sdk.cus_wire import DROPPED_FULL, CusOperation
 
 logger = logging.getLogger("aos_sdk")
 
@@ -25,11 +30,12 @@ _said: set[str] = set()
 
 @dataclass(frozen=True, slots=True)
 class CusReporterStats:
-    """What became of everything that this process reported.
+    """What became of everything that this process reported or adopted.
 
     `queued` waits still; `sent` was stored; `duplicates` was stored before; `conflicts` and
-    `rejected` were refused; `dropped` made room for newer ones. `retries` counts requests, and
-    `faults` errors of the SDK's own, which never reach the program.
+    `rejected` were refused; `dropped` made room for newer ones; these are together what was
+    reported and `adopted`, which is what dead processes of this host had left. `retries` counts
+    requests, and `faults` errors of the SDK's own, which never reach the program.
     """
 
     queued: int = 0
@@ -38,6 +44,7 @@ class CusReporterStats:
     conflicts: int = 0
     rejected: int = 0
     dropped: int = 0
+    adopted: int = 0
     retries: int = 0
     faults: int = 0
 
@@ -50,7 +57,7 @@ class CusReporter:
     so once in the log and does nothing at all; `problem` then tells why.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the public surface, each argument by its name
         self,
         integration_key: str | None = None,
         base_url: str | None = None,
@@ -59,7 +66,13 @@ class CusReporter:
         batch_size: int = DEFAULT_BATCH_SIZE,
         batch_interval: float = DEFAULT_BATCH_INTERVAL_SECONDS,
         max_queue: int = DEFAULT_MAX_QUEUE,
+        spool_dir: str | os.PathLike[str] | None = STATE_DIRECTORY,
     ) -> None:
+        """Unset, key and address come from the environment (CUS_INTEGRATION_KEY, AOS_BASE_URL).
+
+        `spool_dir` is where records wait that no crash may lose; unset, it is CUS_SPOOL_DIR or
+        else a private folder below the user's state directory. None keeps them in memory.
+        """
         self.problem: str | None = None
         self._faults_without_sender = 0
         self._sender: CusSender | None = None
@@ -71,9 +84,12 @@ class CusReporter:
         except (CusConfigurationError, ValueError) as error:
             self._stay_inert(error)
             return
+        folder = spool_folder(spool_dir)
+        spool = CusSpool(folder, self._connection) if folder else None
         self._sender = CusSender(
-            CusMemoryBuffer(max_queue),
-            CusTransport(self._connection, timeout),
+            CusStorage(spool, max_queue),
+            partial(CusTransport, self._connection, timeout),
+            integration_id=self._connection.key.integration_id,
             batch_size=batch_size,
             batch_interval=batch_interval,
             on_error=on_error,
@@ -102,15 +118,34 @@ class CusReporter:
             return CusReporterStats(faults=self._faults_without_sender)
         tally, buffer = self._sender.tally, self._sender.buffer
         return CusReporterStats(
-            queued=len(buffer),
+            queued=self._sender.queued,
             sent=tally.sent,
             duplicates=tally.duplicates,
             conflicts=tally.conflicts,
             rejected=tally.rejected,
-            dropped=buffer.dropped,
+            dropped=buffer.dropped.get(DROPPED_FULL, 0) if buffer is not None else 0,
+            adopted=tally.adopted,
             retries=tally.retries,
             faults=tally.faults,
         )
+
+    @property
+    def durable(self) -> bool:
+        """Whether what waits now outlives the process; False before the first report, too."""
+        buffer = self._sender.buffer if self._sender is not None else None
+        return buffer is not None and buffer.durable
+
+    def add_side_report(self, side: CusSideReport) -> Callable[[], object]:
+        """Deliver `side` beside the records; call what is returned when it has something to say."""
+        if self._sender is None:
+            return int
+        self._sender.side_reports.append(side)
+        return self._sender.ensure_running
+
+    def remove_side_report(self, side: CusSideReport) -> None:
+        """Deliver it no longer."""
+        if self._sender is not None and side in self._sender.side_reports:
+            self._sender.side_reports.remove(side)
 
     def report(self, record: CusUsageRecord) -> None:
         """Hand one record over for delivery; it must not be changed afterwards."""
@@ -161,18 +196,19 @@ class CusReporter:
             return 0
         with self.guard:
             return self._sender.flush(timeout)
-        return len(self._sender.buffer)
+        return self._sender.left()
 
     def shutdown(self, timeout: float = 5.0) -> int:
         """Flush and end the background thread, within `timeout` seconds; return what is left.
 
-        What is left stays in memory: another `flush` or report takes delivery up again.
+        What is left stays where it is: another `flush` or report takes delivery up again, and
+        from a ring the next process of this host.
         """
         if self._sender is None:
             return 0
         with self.guard:
             return self._sender.stop(timeout)
-        return len(self._sender.buffer)
+        return self._sender.left()
 
     def _count_fault(self) -> None:
         if self._sender is None:

@@ -6,9 +6,11 @@ provider reports of a call always beats a count made here.
 """
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +20,13 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
+from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_price_table import about_model, canonical_name, model_names
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
+_MAX_READY: Final = 1_000
 _CHARACTERS_PER_TOKEN: Final = 4
 # Encodings that differ in their special tokens alone, which no ordinary text has.
 _SAME_RANKS: Final = {"o200k_harmony": "o200k_base"}
@@ -128,6 +132,37 @@ def encoding_for(model: str) -> "Encoding | None":
     return _encodings.get(name) if name in _HAS_RANKS else None
 
 
+def ready_to_count(model: str) -> bool:
+    """Whether a count would start at once. If not, what it needs is loaded in the background.
+
+    For a count on somebody else's time: the first one loads an encoding, for up to a second.
+    """
+    if model in _ready or not tiktoken_available():
+        return True
+    if model not in _loading:
+        _loading.add(model)
+        thread = threading.Thread(
+            target=_make_ready, args=(model,), daemon=True, name="cus-encoding"
+        )
+        with contextlib.suppress(RuntimeError):  # the program ends, and begins no thread any more
+            thread.start()
+    return False
+
+
+# Models whose encodings are there, or are known not to exist; and those on their way.
+_ready: set[str] = set()
+_loading: set[str] = set()
+
+
+def _make_ready(model: str) -> None:
+    with never_raise(count=int):  # a program that ends imports nothing any more either
+        encoding_for(model)
+    if len(_ready) > _MAX_READY:  # names come from callers
+        _ready.clear()
+    _ready.add(model)
+    _loading.discard(model)
+
+
 def _encoding_in_tiktokens_map(model: str) -> str | None:
     """tiktoken knows families by their prefixes, so also models that are newer than our table."""
     if canonical_name(model) is not None or not tiktoken_available():
@@ -145,7 +180,13 @@ class _Encodings:
 
     def __init__(self) -> None:
         self._built: dict[str, Encoding | None] = {}
-        self._lock = threading.Lock()
+        self.restart_in_child()
+
+    def restart_in_child(self) -> None:
+        """After a fork, the lock may be one that a thread held which is not here."""
+        # Reentrant: a signal handler, or the end of a dropped stream, may count while this thread
+        # builds. It builds one of its own then.
+        self._lock = threading.RLock()
 
     def get(self, name: str | None) -> "Encoding | None":
         name = _SAME_RANKS.get(name or "", name or "")
@@ -174,6 +215,15 @@ class _Encodings:
 
 
 _encodings = _Encodings()
+
+
+def _restart_in_child() -> None:
+    _encodings.restart_in_child()
+    _loading.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)
 
 
 def _ranks_folder() -> Path | None:

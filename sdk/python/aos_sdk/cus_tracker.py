@@ -1,54 +1,71 @@
-"""One captured call: the single path that times, prices and reports, whoever captures it."""
+"""One call, from its start to its record: timed, read, priced, reported, once."""
 
+import copy
 import time
 from collections.abc import Mapping
+from contextvars import Token
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from aos_sdk.cus_cost import CusTokenUsage, price_call
-from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_cost import CusTokenUsage, plain_cost_cents, price_call
+from aos_sdk.cus_price_table import TABLE_VERSION
 from aos_sdk.cus_record import CusUsageRecord, generate_call_id
+from aos_sdk.cus_scope import current_call, current_identity, leave_call
+from aos_sdk.cus_usage import CusReportedUsage, extract_token_usage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
 if TYPE_CHECKING:
     from aos_sdk.cus_reporter import CusReporter
 
-_UNKNOWN_MODEL = "unknown"
-_NO_USAGE = CusTokenUsage()
+_UNKNOWN_MODEL: Final = "unknown"
+_NO_USAGE: Final = CusTokenUsage()
+
+
+class Health(Protocol):
+    """Whoever wants to know how calls end."""
+
+    def note(self, *, failed: bool) -> None: ...
 
 
 class CusCallTracker:
-    """Measures the call in its `with` block and reports it when the block ends.
+    """Measures the call in its `with` (or `async with`) block and reports it when the block ends.
 
     An exception of the block passes through untouched; the call is then reported with the
     exception's class as `error_code` and its masked text. No method raises anything of its own.
+
+    A governed provider call inside the block is this call, and not another one: the first gives it
+    its tokens, unless they are set; each further one has a record of its own.
     """
 
-    __slots__ = (
-        "_began",
-        "_billed_units",
-        "_cost_cents",
-        "_error_code",
-        "_error_message",
-        "_guard",
-        "_metadata",
-        "_operation",
-        "_policy_result",
-        "_provider",
-        "_reporter",
-        "_service_tier",
-        "_started_at",
-        "_usage",
-        "agent_id",
-        "call_id",
-        "model",
-        "session_id",
-    )
+    # What most calls never set stands here once, and costs none of them anything.
+    is_leaf = False  # whether a governed call within is a part of this one, not worth a look
+    is_reported = True
+    started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
+    began: int
+    stream = False
+    health: "Health | None" = None  # who keeps count of an adapter's failures
+    hides_usage = False  # whether a stream's last chunk was asked for by us alone
+    arguments: dict[str, Any] = {}
+    # Of a call in a call: the other one, and one turn between the two to end without a report.
+    outer: "CusCallTracker | None" = None
+    inner: "CusCallTracker | None" = None
+    turn_with_outer: list[None] | None = None
+    turn_with_inner: list[None] | None = None
+    usage: CusTokenUsage | CusReportedUsage | None = None
+    service_tier: str | None = None
+    billed_units: Mapping[str, int] | None = None
+    cost_cents: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    metadata: dict[str, Any] | None = None
+    policy_result = CusPolicyResult.ALLOWED
+    _token: "Token[CusCallTracker | None] | None" = None
 
     def __init__(
         self,
         reporter: "CusReporter",
-        provider: str,
+        provider: str | None,
         model: str,
         *,
         call_id: str | None = None,
@@ -56,26 +73,48 @@ class CusCallTracker:
         agent_id: str | None = None,
         operation: CusOperation | None = None,
     ) -> None:
-        self.call_id = call_id or generate_call_id()
+        self.reporter = reporter
+        self.provider = provider
         self.model = model
+        self.operation = operation
+        self.call_id = call_id or generate_call_id()
         self.session_id = session_id
         self.agent_id = agent_id
-        self._reporter = reporter
-        self._provider = provider
-        self._operation = operation
-        self._usage: CusTokenUsage | None = None
-        self._service_tier: str | None = None
-        self._billed_units: Mapping[str, int] | None = None
-        self._cost_cents: int | None = None
-        self._error_code: str | None = None
-        self._error_message: str | None = None
-        self._metadata: dict[str, Any] | None = None
-        self._policy_result = CusPolicyResult.ALLOWED
-        self._guard: never_raise = reporter.guard
+        identity = current_identity.get()
+        if identity is not None:
+            self.session_id = session_id or identity[0]
+            self.agent_id = agent_id or identity[1]
+
+    def start(self) -> None:
+        """The call starts now. If it is the first in a surrounding call, it is what that is about."""
+        outer = current_call.get()
+        if outer is not None and outer.inner is None:
+            self.outer = outer
+            outer.inner = self
+            outer.turn_with_inner = self.turn_with_outer = [None]
+        self.started_at = time.time_ns()
+        self.began = time.perf_counter_ns()
+
+    @property
+    def has_inner(self) -> bool:
+        """Whether a governed call ran within this one."""
+        return self.inner is not None
+
+    def again(self) -> Self:
+        """Another call like this one: a stream helper's block can be entered again."""
+        another = copy.copy(self)
+        another.call_id = generate_call_id()
+        return another
+
+    def postpone(self) -> None:
+        """Take the start back: what was to run has only been prepared, and may never run."""
+        outer, self.outer = self.outer, None
+        if outer is not None:
+            outer.inner = outer.turn_with_inner = self.turn_with_outer = None
 
     def __enter__(self) -> Self:
-        self._started_at = time.time_ns()
-        self._began = time.perf_counter_ns()
+        self.start()
+        self._token = current_call.set(self)
         return self
 
     def __exit__(
@@ -84,17 +123,27 @@ class CusCallTracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        latency_ms = (time.perf_counter_ns() - self._began + 500_000) // 1_000_000
-        with self._guard:
-            if error is not None:
-                self.set_error(type(error).__name__)
-                with self._guard:  # an exception whose text fails is an exception all the same
-                    self._error_message = str(error)
-            self._reporter.report(self._record(latency_ms))
+        if self._token is not None:
+            leave_call(self._token)
+        if error is None:
+            self.end()
+        else:
+            self.fail(error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, trace)
 
     def set_tokens(self, tokens_in: int, tokens_out: int) -> Self:
         """What the provider counted; details by `set_usage`."""
-        self._usage = CusTokenUsage(tokens_in, tokens_out)
+        self.usage = CusTokenUsage(tokens_in, tokens_out)
         return self
 
     def set_usage(
@@ -106,76 +155,179 @@ class CusCallTracker:
         """All kinds of tokens that the provider counted, the tier that it served from, and what
         it bills otherwise, e.g. `{"searches": 2}`.
         """
-        self._usage = usage
-        self._service_tier = service_tier
-        self._billed_units = billed_units
+        self.usage = usage
+        self.service_tier = service_tier
+        self.billed_units = billed_units
         return self
+
+    def set_usage_from_response(self, response: Any, provider: str | None = None) -> Self:
+        """Read tokens, tier and model from what a provider answered; without usage, do nothing."""
+        with self.reporter.guard:
+            usage = extract_token_usage(response, provider or self.provider)
+            if usage.reported:
+                self.set_reported(usage)
+                self.set_model_from(response)
+        return self
+
+    def read(self, response: Any) -> None:
+        """What a provider's answer to this very call says; the caller guards it."""
+        usage = extract_token_usage(response, self.provider)
+        if usage.reported:
+            self.set_reported(usage)
+        self.set_model_from(response)
+
+    def set_reported(self, usage: CusReportedUsage) -> None:
+        """Take over all that a response, or a stream, has reported."""
+        self.usage = usage
+        self.service_tier = usage.service_tier
+        self.billed_units = usage.billed_units
+
+    def set_estimated(self, tokens_in: int, tokens_out: int) -> None:
+        """Take a local count where the provider gave none, and say so (ruling T2)."""
+        self.set_tokens(tokens_in, tokens_out)
+        self.set_metadata(tokens_estimated=True)
 
     def set_model(self, model: str) -> Self:
         """The model that answered, where it is another than the one asked for."""
         self.model = model
         return self
 
+    def set_model_from(self, response: Any) -> None:
+        """The model that a response names, if it names one."""
+        model = response.get("model") if type(response) is dict else getattr(response, "model", "")
+        if model and isinstance(model, str):
+            self.model = model
+
     def set_cost(self, cost_cents: int) -> Self:
         """A cost in cents that is known better than by the price table."""
-        self._cost_cents = cost_cents
+        self.cost_cents = cost_cents
         return self
 
     def set_error(self, code: str, message: str = "") -> Self:
         """Report the call as failed. What looks like a key is masked before it is sent."""
-        self._error_code = code
-        self._error_message = message
+        self.error_code = code
+        self.error_message = message
         return self
 
     def set_metadata(self, **metadata: Any) -> Self:
         """Add facts of your own, JSON values of 16 KiB in all; never prompts or completions."""
-        self._metadata = {**(self._metadata or {}), **metadata}
+        self.metadata = {**(self.metadata or {}), **metadata}
         return self
 
     def set_policy_result(self, result: CusPolicyResult | str) -> Self:
         """`allowed`, `warned` or `blocked`; anything else is counted as a fault and ignored."""
-        with self._guard:
-            self._policy_result = CusPolicyResult(result)
+        with self.reporter.guard:
+            self.policy_result = CusPolicyResult(result)
         return self
 
-    def _record(self, latency_ms: int) -> CusUsageRecord:
-        usage = self._usage or _NO_USAGE
+    def fail(self, error: BaseException) -> None:
+        """The call ends now, with this exception."""
+        guard = self.reporter.guard
+        with guard:
+            self.set_error(type(error).__name__)
+            with guard:  # an exception whose text fails is an exception all the same
+                self.error_message = str(error)
+        self.end()
+
+    def end(self) -> None:
+        """The call ends now: report it, unless the call that it is a part of does so later."""
+        ended = time.perf_counter_ns()
+        reporter = self.reporter
+        if self.health is not None:
+            self.health.note(failed=self.error_code is not None)
+        with reporter.guard:
+            call = self if self.outer is self.inner else self._united()
+            if call is not None and call.is_reported:
+                latency_ms = (ended - call.began + 500_000) // 1_000_000
+                reporter.report(call.record(latency_ms))
+
+    def _united(self) -> "CusCallTracker | None":
+        """The outermost call with all that is known of it, or None while a part of it still runs."""
+        call = self
+        if call.inner is not None:
+            if _takes(call.turn_with_inner):
+                return None
+            call.take(call.inner)
+        while (outer := call.outer) is not None:
+            if _takes(call.turn_with_outer):
+                return None
+            outer.take(call)
+            call = outer
+        return call
+
+    def take(self, inner: "CusCallTracker") -> None:
+        """What the provider call says of itself is better known than what we were told."""
+        self.provider = inner.provider or self.provider
+        self.operation = inner.operation or self.operation
+        self.model = inner.model or self.model
+        self.stream = inner.stream
+        if inner.usage is not None:
+            self.usage = inner.usage
+            self.service_tier = inner.service_tier
+            self.billed_units = inner.billed_units
+        if inner.error_code is not None:
+            self.error_code, self.error_message = inner.error_code, inner.error_message
+        if inner.metadata is not None:
+            self.metadata = {**inner.metadata, **(self.metadata or {})}
+
+    def record(self, latency_ms: int | None, service_tier: str | None = None) -> CusUsageRecord:
+        """What there is to say of the call, priced. `service_tier` is one that is known otherwise."""
+        usage = self.usage or _NO_USAGE
         # By position, for speed; the order is that of the record's fields.
         record = CusUsageRecord(
             self.call_id,
             self.model or _UNKNOWN_MODEL,
             usage[0],
             usage[1],
-            self._cost_cents,
+            self.cost_cents,
             latency_ms,
-            self._provider,
-            self._policy_result,
-            self._error_code,
-            self._error_message,
+            self.provider,
+            self.policy_result,
+            self.error_code,
+            self.error_message,
             self.session_id,
             self.agent_id,
             None,
-            self._metadata,
-            self._started_at,
-            *usage[2:],
-            self._service_tier,
+            self.metadata,
+            self.started_at,
+            *usage[2:10],
+            service_tier or self.service_tier,
             None,
-            self._operation,
+            self.operation,
+            self.stream,
+            self.billed_units,
         )
-        if self._billed_units is not None:
-            record.billed_units = self._billed_units
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5); so does one
         # that succeeded and whose tokens nobody told us.
-        told = self._usage is not None or self._error_code is not None
-        if told and self._cost_cents is None:
-            with self._guard:  # of its own, so that a price that fails does not cost the record
+        told = self.usage is not None or self.error_code is not None
+        if told and self.cost_cents is None:
+            with self.reporter.guard:  # of its own: a price that fails must not cost the record
                 _price(record, usage)
         return record
 
 
-def _price(record: CusUsageRecord, usage: CusTokenUsage) -> None:
+def _takes(turn: list[None] | None) -> bool:
+    """Whether the turn was there to be taken: atomic, as two threads may end the two at once."""
+    if not turn:
+        return False
+    try:
+        turn.pop()
+    except IndexError:
+        return False
+    return True
+
+
+def _price(record: CusUsageRecord, usage: CusTokenUsage | CusReportedUsage) -> None:
+    cents = plain_cost_cents(record.model, usage, record.service_tier, record.billed_units)
+    if cents is not None:
+        record.cost_cents = cents
+        record.pricing_version = TABLE_VERSION
+        return
     priced = price_call(
-        record.model, usage, service_tier=record.service_tier, billed_units=record.billed_units
+        record.model,
+        CusTokenUsage._make(usage[:10]),
+        service_tier=record.service_tier,
+        billed_units=record.billed_units,
     )
     if priced is not None:
         record.cost_cents = priced.cost_cents

@@ -14,6 +14,8 @@ from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
+    from aos_sdk.cus_sockets import CusDeadline
+
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 NO_ANSWER: Final = 0
 
@@ -30,6 +32,8 @@ class CusAnswer:
     body: bytes = b""
     retry_after_seconds: float | None = None
     reason: str = ""
+    # The server's clock, as its `Date` header has it.
+    date: str = ""
 
     def json(self) -> Any:
         """The body as JSON, or None if it is none."""
@@ -79,13 +83,17 @@ class CusTransport:
     """Posts batches; every network failure becomes an answer with status 0."""
 
     def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
-        self._url = connection.base_url + LLM_USAGE_BATCH_PATH
+        self._base_url = connection.base_url
         self._key = connection.key
         self._timeout_seconds = timeout_seconds
         self._pool: PoolManager | None = None
 
     def post_batch(self, body: bytes) -> CusAnswer:
         """Send one encoded batch and wait for the answer, at most the timeout."""
+        return self.post(LLM_USAGE_BATCH_PATH, body)
+
+    def post(self, path: str, body: bytes) -> CusAnswer:
+        """Send a JSON body to a path of the server's."""
         import urllib3
 
         headers = {
@@ -95,10 +103,11 @@ class CusTransport:
         }
         try:
             if self._pool is None:
-                self._pool = self._open()
+                self._pool, self._deadline = self._open()
+            self._deadline.begin(self._timeout_seconds)
             response = self._pool.request(
                 "POST",
-                self._url,
+                self._base_url + path,
                 body=body,
                 headers=headers,
                 # Retrying is the sender's; a redirect could carry the key elsewhere.
@@ -114,22 +123,16 @@ class CusTransport:
         return CusAnswer(
             response.status,
             answer,
-            _retry_after(response.headers.get("Retry-After")),
+            _retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
             f"HTTP {response.status}",
+            response.headers.get("Date", ""),
         )
 
-    def _open(self) -> "PoolManager":
-        import ssl
+    def _open(self) -> "tuple[PoolManager, CusDeadline]":
+        from aos_sdk.cus_sockets import CusDeadline, open_pool
 
-        import certifi
-        import urllib3
-
-        context: ssl.SSLContext | None = None
-        if self._url.startswith("https:"):
-            # The system's authorities, for companies with their own, and certifi's where it has none.
-            context = ssl.create_default_context()
-            context.load_verify_locations(certifi.where())
-        return urllib3.PoolManager(num_pools=1, maxsize=1, ssl_context=context)
+        deadline = CusDeadline()
+        return open_pool(tls=self._base_url.startswith("https:"), deadline=deadline), deadline
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -155,13 +158,22 @@ def _read_bounded(response: "BaseHTTPResponse") -> bytes:
     return bytes(body)
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait by a `Retry-After` header, in either of its forms."""
+def _retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Seconds to wait by a `Retry-After` header, in either of its forms.
+
+    A moment is compared with the server's own `Date`, where it says one: our clock may be wrong.
+    """
     if value is None:
         return None
     if value.strip().isdecimal():
         return float(value)
-    with contextlib.suppress(ValueError, TypeError):
-        moment = parsedate_to_datetime(value)
-        return max((moment.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    moment = _moment(value)
+    if moment is None:
+        return None
+    return max((moment - (_moment(date) or datetime.now(UTC))).total_seconds(), 0.0)
+
+
+def _moment(text: str | None) -> datetime | None:
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(text or "").astimezone(UTC)
     return None

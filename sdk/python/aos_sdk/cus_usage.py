@@ -72,6 +72,10 @@ def extract_token_usage(response: Any, provider: str | None = None) -> CusReport
     `provider` decides how it is read; None or one that serves others' models (Bedrock, Vertex,
     a gateway) leaves that to its shape.
     """
+    if provider == _OPENAI and _is_model.get(type(response)):
+        plain = _plain_chat(response.__dict__)
+        if plain is not None:
+            return plain
     bearer = _bearer(response)
     usage = _get(bearer, "usage")
     if usage is None:
@@ -108,12 +112,13 @@ class CusStreamUsage:
     not changed. `usage` can be asked at any time, also of a stream that broke off.
     """
 
-    __slots__ = ("_anthropic", "_last", "_provider")
+    __slots__ = ("_anthropic", "_is_final", "_last", "_provider")
 
     def __init__(self, provider: str | None = None) -> None:
         self._provider = provider
         self._last: Any = None
         self._anthropic: dict[str, Any] | None = None
+        self._is_final = False
 
     def add(self, event: Any) -> None:
         """Take note of one chunk or event. Costs next to nothing for those without usage."""
@@ -127,9 +132,15 @@ class CusStreamUsage:
             return
         family = _FAMILY_OF_PROVIDER.get(self._provider or "") or _family_of(event, usage)
         if family == _ANTHROPIC:
+            self._is_final = self._anthropic is not None
             self._anthropic = {**(self._anthropic or {}), **_fields(usage)}
         else:
             self._last = bearer
+
+    @property
+    def is_first_guess(self) -> bool:
+        """Whether Anthropic has said what went in, and not yet what came out in the end."""
+        return self._anthropic is not None and not self._is_final
 
     @property
     def usage(self) -> CusReportedUsage:
@@ -175,6 +186,7 @@ def _family_of(bearer: Any, usage: Any) -> str:
 
 
 def _openai(bearer: Any, usage: Any) -> CusReportedUsage:
+    bearer, usage = _view(bearer), _view(usage)
     # Chat completions, completions and embeddings speak of prompts; all the others of input.
     is_prompt = _get(usage, "prompt_tokens") is not None
     if is_prompt:
@@ -184,6 +196,7 @@ def _openai(bearer: Any, usage: Any) -> CusReportedUsage:
         tokens_in, tokens_out = _count(usage, "input_tokens"), _count(usage, "output_tokens")
         sent = _get(usage, "input_tokens_details") or _get(usage, "input_token_details")
         made = _get(usage, "output_tokens_details") or _get(usage, "output_token_details")
+    sent, made = _view(sent), _view(made)
     cached, write = _count(sent, "cached_tokens"), _count(sent, "cache_write_tokens")
     lifetimes = _get(sent, "cache_write_tokens_details") if write else None
     audio, image = _uncached_media(sent, tokens_in - cached - write)
@@ -207,6 +220,41 @@ def _openai(bearer: Any, usage: Any) -> CusReportedUsage:
         "batch" if _get(bearer, "object") == "batch" else tier if isinstance(tier, str) else None,
         is_prompt or _reports(usage, "input_tokens", "output_tokens", "seconds"),
     )
+
+
+def _plain_chat(response: dict[str, Any]) -> CusReportedUsage | None:
+    """The plainest answer there is, and the most frequent: a prompt and a completion, no details.
+
+    What `_openai` would say of it, in a fraction of its time; None leaves it to that.
+    """
+    usage: Any = response.get("usage")
+    if not _is_model.get(type(usage)) or usage.__pydantic_extra__ or "output" in response:
+        return None
+    counts = usage.__dict__
+    tokens_in, tokens_out = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if type(tokens_in) is not int or type(tokens_out) is not int or tokens_in | tokens_out < 0:
+        return None
+    if _says(counts.get("prompt_tokens_details")) or _says(counts.get("completion_tokens_details")):
+        return None
+    total, tier = counts.get("total_tokens"), response.get("service_tier")
+    if type(total) is not int or total <= 0 or response.get("object") == "batch":
+        return None
+    return CusReportedUsage(
+        tokens_in,
+        tokens_out,
+        tokens_total=total,
+        service_tier=tier if type(tier) is str else None,
+        reported=True,
+    )
+
+
+def _says(details: Any) -> bool:
+    """Whether details of tokens hold anything but zeros and nulls."""
+    if details is None:
+        return False
+    if not _is_model.get(type(details)):
+        return True
+    return bool(details.__pydantic_extra__) or any(details.__dict__.values())
 
 
 def _uncached_media(sent: Any, room: int) -> tuple[int, int]:
@@ -277,6 +325,7 @@ def _anthropic(usage: Any) -> CusReportedUsage:
 
 def _sampled(usage: Any) -> tuple[int, int, int, int, int]:
     """Tokens in and out, and of those that went in the cached, the written, the kept an hour."""
+    usage = _view(usage)
     read = _count(usage, "cache_read_input_tokens")
     lifetimes = _get(usage, "cache_creation")
     for_1h = _count(lifetimes, "ephemeral_1h_input_tokens")
@@ -339,8 +388,17 @@ def _count(part: Any, name: str) -> int:
     """A count of tokens, or 0: providers leave details out, null, and once in a while negative."""
     if part is None:
         return 0
-    value = _get(part, name)
+    value = part.get(name) if type(part) is dict else _get(part, name)
     return value if type(value) is int and value > 0 else 0
+
+
+def _view(part: Any) -> Any:
+    """The fields of a provider's object as the dictionary they are: quicker to ask many times."""
+    kind = type(part)
+    if kind is dict or part is None or not _is_model.get(kind):
+        return part
+    extra = part.__pydantic_extra__
+    return {**part.__dict__, **extra} if extra else part.__dict__
 
 
 def _reports(usage: Any, *names: str) -> bool:

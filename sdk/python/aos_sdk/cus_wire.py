@@ -1,6 +1,7 @@
 """The words that SDK and server share on the wire. Both import this file, so they cannot drift."""
 
 import re
+import zlib
 from enum import StrEnum
 from typing import Final
 
@@ -23,6 +24,9 @@ MAX_BATCH_RECORDS = 1_000
 MAX_BATCH_CHECKS = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
+# Hosts that one bypass report names; the SDK adds the others up as one.
+MAX_BYPASS_HOSTS = 50
+
 MAX_CALL_ID_LENGTH = 100
 MAX_SESSION_ID_LENGTH = 100
 MAX_AGENT_ID_LENGTH = 100
@@ -34,6 +38,13 @@ MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 8
 
 INT32_MAX = 2**31 - 1
+
+# Why a sequence of a process will never come: it made room for newer records, its caller was
+# interrupted before it was written, or it was refused before any server had answered for it.
+DROPPED_FULL = "full"
+DROPPED_INTERRUPTED = "interrupted"
+DROPPED_REFUSED = "refused"
+DROP_REASONS = (DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED)
 
 
 class CusPolicyResult(StrEnum):
@@ -94,6 +105,30 @@ class CusIngestStatus(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     REJECTED = "rejected"
+
+
+_BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECK_DIGITS: Final = 6  # 62 ** 6 > 2 ** 32
+
+
+def base62(number: int, width: int) -> str:
+    """A number in so many base62 digits."""
+    digits = ""
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits
+
+
+def key_checksum(digits: str) -> str:
+    """The CRC-32 of a key secret's random digits: tells a mistyped key from a revoked one."""
+    return base62(zlib.crc32(digits.encode()), _CHECK_DIGITS)
+
+
+def is_key_secret(secret: str) -> bool:
+    """Whether a text is `aosk_`, digits, and their checksum."""
+    digits = secret[len(KEY_SECRET_PREFIX) : -_CHECK_DIGITS]
+    return secret.isascii() and secret == KEY_SECRET_PREFIX + digits + key_checksum(digits)
 
 
 _MASK: Final = "[masked]"

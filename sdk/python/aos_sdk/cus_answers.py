@@ -1,0 +1,180 @@
+"""What came back, and how to look at it: an object at once, a stream while it is read, and so on.
+
+By class and once a class: nothing here imports a provider's package, or asks more of an object than
+what every supported version of it has.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final
+
+from aos_sdk.cus_batches import CusBatchResults
+from aos_sdk.cus_generators import driven, driven_async
+from aos_sdk.cus_raw import watch_raw
+from aos_sdk.cus_scope import current_call, leave_call
+from aos_sdk.cus_streams import CusStreamWatch, watch_async_stream, watch_stream
+from aos_sdk.cus_tracker import CusCallTracker
+
+Answer = Callable[[CusCallTracker, Any], Any]
+
+# Where managers of stream helpers and of streamed bodies keep the request that they will send.
+_REQUESTS: Final = ("_api_request", "_request_func")
+_PROVIDER_PACKAGES: Final = frozenset({"openai", "anthropic"})
+
+
+def answered(call: CusCallTracker, response: Any) -> Any:
+    """Look at what a call came back with, report it when it is over, and hand it on."""
+    kind = type(response)
+    answer = _answers.get(kind)
+    if answer is None:
+        answer = _answers[kind] = _learn(kind)
+    return answer(call, response)
+
+
+async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
+    """Run the call that has been prepared, now."""
+    call.start()
+    token = current_call.set(call)
+    try:
+        response = await awaitable
+    except BaseException as error:
+        leave_call(token)
+        call.fail(error)
+        raise
+    leave_call(token)
+    return answered(call, response)
+
+
+def _learn(kind: type) -> Answer:
+    if hasattr(kind, "__await__"):
+        return _awaitable
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] in _PROVIDER_PACKAGES:
+            name = base.__name__
+            if name in _ANSWERS_OF_CLASSES:
+                return _ANSWERS_OF_CLASSES[name]
+            if name.endswith(("StreamManager", "ResponseContextManager")):
+                return _manager
+    return _whole
+
+
+def _whole(call: CusCallTracker, response: Any) -> Any:
+    with call.reporter.guard:
+        call.read(response)
+    call.end()
+    return response
+
+
+def _awaitable(call: CusCallTracker, awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    call.postpone()
+    return awaited(call, awaitable)
+
+
+def _generator(call: CusCallTracker, generator: Any) -> Any:
+    call.postpone()
+    return driven(call, generator)
+
+
+def _async_generator(call: CusCallTracker, generator: Any) -> Any:
+    call.postpone()
+    return driven_async(call, generator)
+
+
+def _stream(call: CusCallTracker, stream: Any) -> Any:
+    if call.has_inner:  # which looks on at it already
+        call.end()
+        return stream
+    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
+    with call.reporter.guard:
+        watch_stream(watch, stream)
+    return stream
+
+
+def _async_stream(call: CusCallTracker, stream: Any) -> Any:
+    if call.has_inner:
+        call.end()
+        return stream
+    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
+    with call.reporter.guard:
+        watch_async_stream(watch, stream)
+    return stream
+
+
+def _raw(call: CusCallTracker, raw: Any) -> Any:
+    if call.has_inner:
+        call.end()
+        return raw
+    with call.reporter.guard:
+        watch_raw(call, call.arguments, raw)
+    return raw
+
+
+class _Request:
+    """The request of a stream helper, which is sent when its `async with` begins: then it counts."""
+
+    __slots__ = ("_call", "_request")
+
+    def __init__(self, call: CusCallTracker, request: Awaitable[Any]) -> None:
+        self._call = call
+        self._request = request
+
+    def __await__(self) -> Any:
+        return awaited(self._call, self._request).__await__()
+
+
+def _manager(call: CusCallTracker, manager: Any) -> Any:
+    """A manager sends its request when its block begins: the call is that request."""
+    call.postpone()
+    with call.reporter.guard:
+        name = next(name for name in vars(manager) if name.endswith(_REQUESTS))
+        request = getattr(manager, name)
+        if isinstance(request, CoroutineType):
+            setattr(manager, name, _Request(call, request))
+        else:
+            model, unused = call.again(), [call]
+            send = partial(_requested, lambda: unused.pop() if unused else model.again(), request)
+            setattr(manager, name, send)
+    return manager
+
+
+def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) -> Any:
+    call = calls()
+    call.start()
+    token = current_call.set(call)
+    try:
+        stream = request()
+    except BaseException as error:
+        leave_call(token)
+        call.fail(error)
+        raise
+    leave_call(token)
+    return answered(call, stream)
+
+
+def _batch_results(call: CusCallTracker, results: Any) -> Any:
+    """The results of a batch are calls, each of them; to fetch them is none."""
+    batch = getattr(call, "batch", None)
+    if batch is None:
+        call.end()
+        return results
+    call.postpone()
+    with call.reporter.guard:
+        CusBatchResults(call, batch.id, batch.ended_at).watch(results)
+    return results
+
+
+_ANSWERS_OF_CLASSES: Final[dict[str, Answer]] = {
+    "Stream": _stream,
+    "AsyncStream": _async_stream,
+    "BaseAPIResponse": _raw,
+    "LegacyAPIResponse": _raw,
+    "JSONLDecoder": _batch_results,
+    "AsyncJSONLDecoder": _batch_results,
+}
+# Those of Python's own kinds; those of classes are learned.
+_answers: Final[dict[type, Answer]] = {
+    GeneratorType: _generator,
+    AsyncGeneratorType: _async_generator,
+    CoroutineType: _awaitable,
+}

@@ -1,0 +1,168 @@
+"""Anthropic's calls by their own types: a program that type-checks against `anthropic` does so here.
+
+See `cus_openai_calls`, which does the same for OpenAI.
+"""
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
+
+from aos_sdk import cus_surfaces as surfaces
+from aos_sdk.cus_base import CusBaseProvider, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from anthropic import Anthropic, AsyncStream, Stream, Timeout
+
+    # What all synchronous clients are, those for Bedrock and Vertex too; and all asynchronous ones.
+    from anthropic._base_client import AsyncAPIClient, SyncAPIClient
+    from anthropic.types import Message, MessageParam, RawMessageStreamEvent
+    from anthropic.types import message_create_params as params
+    from typing_extensions import TypedDict, TypeVar
+
+    ClientT = TypeVar(
+        "ClientT", bound=SyncAPIClient | AsyncAPIClient, covariant=True, default=Anthropic
+    )
+    _R = TypeVar("_R")
+    Later = Coroutine[Any, Any, _R]
+    Messages = Iterable[MessageParam]
+
+    class Options(TypedDict, total=False):
+        """What the client's methods take beside the request, and what is ours."""
+
+        call_id: str | None
+        session_id: str | None
+        agent_id: str | None
+        extra_headers: Mapping[str, Any] | None
+        extra_query: Mapping[str, object] | None
+        extra_body: object | None
+        timeout: float | Timeout | None
+
+    class MessageWhole(params.MessageCreateParamsNonStreaming, Options): ...
+
+    class MessageStream(params.MessageCreateParamsStreaming, Options): ...
+
+    class MessageEither(params.MessageCreateParamsBase, Options): ...
+else:
+    from typing import TypeVar
+
+    ClientT = TypeVar("ClientT")
+
+# Anthropic wants to be told; where the caller does not say, this is what an answer may take.
+DEFAULT_MAX_TOKENS: Final = 1_024
+
+
+class CusAnthropicCalls(CusBaseProvider[ClientT]):
+    """The calls of `CusAnthropicProvider`, with a synchronous and with an asynchronous client."""
+
+    @overload
+    def messages_create(
+        self: "CusAnthropicCalls[SyncAPIClient]", **kwargs: "Unpack[MessageWhole]"
+    ) -> "Message": ...
+    @overload
+    def messages_create(
+        self: "CusAnthropicCalls[SyncAPIClient]", **kwargs: "Unpack[MessageStream]"
+    ) -> "Stream[RawMessageStreamEvent]": ...
+    @overload
+    def messages_create(
+        self: "CusAnthropicCalls[SyncAPIClient]", *, stream: bool, **kwargs: "Unpack[MessageEither]"
+    ) -> "Message | Stream[RawMessageStreamEvent]": ...
+    @overload
+    def messages_create(
+        self: "CusAnthropicCalls[AsyncAPIClient]", **kwargs: "Unpack[MessageWhole]"
+    ) -> "Later[Message]": ...
+    @overload
+    def messages_create(
+        self: "CusAnthropicCalls[AsyncAPIClient]", **kwargs: "Unpack[MessageStream]"
+    ) -> "Later[AsyncStream[RawMessageStreamEvent]]": ...
+    @overload
+    def messages_create(
+        self: "CusAnthropicCalls[AsyncAPIClient]",
+        *,
+        stream: bool,
+        **kwargs: "Unpack[MessageEither]",
+    ) -> "Later[Message | AsyncStream[RawMessageStreamEvent]]": ...
+    def messages_create(self, **kwargs: Any) -> Any:
+        """`client.messages.create(**kwargs)`."""
+        client: Any = self._client
+        return self._govern(surfaces.MESSAGES, client.messages.create, kwargs)
+
+    @overload
+    def chat(
+        self: "CusAnthropicCalls[SyncAPIClient]",
+        messages: "Messages",
+        model: str,
+        *,
+        stream: Literal[True],
+        **kwargs: Any,
+    ) -> "Stream[RawMessageStreamEvent]": ...
+    @overload
+    def chat(
+        self: "CusAnthropicCalls[SyncAPIClient]", messages: "Messages", model: str, **kwargs: Any
+    ) -> "Message": ...
+    @overload
+    def chat(
+        self: "CusAnthropicCalls[AsyncAPIClient]",
+        messages: "Messages",
+        model: str,
+        *,
+        stream: Literal[True],
+        **kwargs: Any,
+    ) -> "Later[AsyncStream[RawMessageStreamEvent]]": ...
+    @overload
+    def chat(
+        self: "CusAnthropicCalls[AsyncAPIClient]", messages: "Messages", model: str, **kwargs: Any
+    ) -> "Later[Message]": ...
+    def chat(self, messages: Any, model: str, **kwargs: Any) -> Any:
+        """A message that answers these; at most 1,024 tokens unless `max_tokens` says otherwise."""
+        kwargs.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
+        ours: Any = self
+        return ours.messages_create(messages=messages, model=model, **kwargs)
+
+    @overload
+    def complete(
+        self: "CusAnthropicCalls[SyncAPIClient]",
+        prompt: str,
+        model: str,
+        *,
+        stream: Literal[True],
+        **kwargs: Any,
+    ) -> "Stream[RawMessageStreamEvent]": ...
+    @overload
+    def complete(
+        self: "CusAnthropicCalls[SyncAPIClient]", prompt: str, model: str, **kwargs: Any
+    ) -> "Message": ...
+    @overload
+    def complete(
+        self: "CusAnthropicCalls[AsyncAPIClient]",
+        prompt: str,
+        model: str,
+        *,
+        stream: Literal[True],
+        **kwargs: Any,
+    ) -> "Later[AsyncStream[RawMessageStreamEvent]]": ...
+    @overload
+    def complete(
+        self: "CusAnthropicCalls[AsyncAPIClient]", prompt: str, model: str, **kwargs: Any
+    ) -> "Later[Message]": ...
+    def complete(self, prompt: str, model: str, **kwargs: Any) -> Any:
+        """A message that answers one prompt."""
+        ours: Any = self
+        return ours.chat([{"role": "user", "content": prompt}], model, **kwargs)
+
+    @overload
+    def ask(
+        self: "CusAnthropicCalls[SyncAPIClient]", prompt: str, model: str, **kwargs: Any
+    ) -> str: ...
+    @overload
+    def ask(
+        self: "CusAnthropicCalls[AsyncAPIClient]", prompt: str, model: str, **kwargs: Any
+    ) -> "Later[str]": ...
+    def ask(self, prompt: str, model: str, **kwargs: Any) -> Any:
+        """The text that answers a prompt; an awaitable of it where the client is asynchronous."""
+        ours: Any = self
+        return text_of(ours.complete(prompt, model, **kwargs), _text)
+
+
+def _text(message: Any) -> str:
+    return "".join(block.text for block in message.content if block.type == "text")

@@ -1,0 +1,240 @@
+"""Calls that go past the SDK (§13.1, ruling F8): counted by windows, named once a call site.
+
+What counts is a provider call as it leaves the process: a POST to one of `LLM_PATHS` at a
+provider's host. Governed or not, it is counted here and nowhere else, so that both sides of the
+coverage are of one kind. Retries that a provider's client makes are its call, not further ones.
+"""
+
+import json
+import logging
+import re
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+from aos_sdk import __version__
+from aos_sdk.cus_scope import in_governed_call
+from aos_sdk.cus_transport import CusAnswer
+from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
+
+logger = logging.getLogger("aos_sdk")
+
+WINDOW_SECONDS: Final = 60.0
+
+# The ends of paths that a provider bills as a model's work. Not among them: lists of models,
+# files, fine-tuning, moderation, token counting, polling, and batches, whose calls are counted
+# by the provider when it runs them.
+LLM_PATHS: Final = (
+    b"/chat/completions",
+    b"/completions",
+    b"/responses",
+    b"/responses/compact",
+    b"/embeddings",
+    b"/images/generations",
+    b"/images/edits",
+    b"/images/variations",
+    b"/audio/speech",
+    b"/audio/transcriptions",
+    b"/audio/translations",
+    b"/messages",
+    b"/complete",
+    b"/invoke",
+    b"/invoke-with-response-stream",
+    b":rawPredict",
+    b":streamRawPredict",
+)
+# `/messages` is also a part of a stored thread, which no model answers.
+_NOT_LLM_PATH: Final = b"/threads/"
+
+_HOSTS: Final = frozenset({"api.openai.com", "api.anthropic.com"})
+_HOST_ENDS: Final = (
+    ".api.openai.com",
+    ".openai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".services.ai.azure.com",
+    "aiplatform.googleapis.com",
+)
+_BEDROCK: Final = "bedrock-runtime"
+# How the clients of the provider packages name themselves: their calls are a provider's calls,
+# wherever their `base_url` points.
+_CLIENTS: Final = re.compile(r"\w*(OpenAI|Anthropic)\w*/Python ")
+_RETRY_HEADER: Final = "x-stainless-retry-count"
+
+_OTHER_HOST: Final = "other"
+_MAX_HOSTS_KNOWN: Final = 1_000
+_MAX_SITES: Final = 1_000
+_REFUSED: Final = frozenset({400, 409, 413, 422})
+
+# Code that stands between a program's own line and the wire.
+_NOT_THE_PROGRAM: Final = frozenset(
+    {
+        *("aos_sdk", "openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"),
+        *("anyio", "asyncio", "concurrent", "contextlib", "functools", "threading", "uvloop"),
+    }
+)
+
+
+class CusBypassCounts(NamedTuple):
+    """Provider calls, governed and not; `hosts` says where the latter went."""
+
+    governed_calls: int
+    bypassed_calls: int
+    hosts: Mapping[str, int]
+
+
+class CusBypassWatch:
+    """Counts a process' provider calls, and hands its counts to the sender window by window.
+
+    A window is closed a minute after its first call. Closed, it is sent as it is until the server
+    has answered for it, while later calls count in the next one: so each call is in one window,
+    and the server stores a window once by (process, start).
+    """
+
+    def __init__(self) -> None:
+        self.refused = 0
+        # Called when there begins to be something to report.
+        self.wake: Callable[[], object] = int
+        self._hosts = set(_HOSTS)
+        self._sites: set[tuple[str, int]] = set()
+        self.restart_in_child()
+
+    def restart_in_child(self) -> None:
+        """Begin anew after a fork: what was counted is the parent's, who will report it."""
+        self._process_id = uuid.uuid4().hex
+        # Reentrant: a signal handler may make a call while this thread counts one.
+        self._lock = threading.RLock()
+        self._governed = 0
+        self._bypassed: dict[str, int] = {}
+        self._opened_at = self._last_start = 0.0
+        self._opened = 0.0
+        self._closed: bytes | None = None
+        self._retry_at = 0.0
+
+    def add_host(self, host: str) -> None:
+        """Watch calls to this host too: one that a client is configured for."""
+        if len(self._hosts) < _MAX_HOSTS_KNOWN:
+            self._hosts.add(host)
+
+    def see(self, request: Any) -> None:
+        """Take note of a request that an HTTP client of httpx or httpx2 is about to send."""
+        if request.method != "POST":
+            return
+        url = request.url
+        path = url.raw_path.partition(b"?")[0]
+        if not path.endswith(LLM_PATHS) or _NOT_LLM_PATH in path:
+            return
+        is_governed = in_governed_call()
+        host = url.host
+        if host not in self._hosts and not self._learn(host, request, is_governed=is_governed):
+            return
+        if request.headers.get(_RETRY_HEADER, "0") != "0":
+            return
+        self.count(host, is_governed=is_governed)
+        if not is_governed:
+            self._name_call_site(host)
+
+    def _learn(self, host: str, request: Any, *, is_governed: bool) -> bool:
+        """Whether a host that we don't know yet is a provider's; remembered if so."""
+        is_provider = (
+            is_governed
+            or host.endswith(_HOST_ENDS)
+            or host.startswith(_BEDROCK)
+            or _CLIENTS.match(request.headers.get("user-agent", "")) is not None
+        )
+        if is_provider:
+            self.add_host(host)
+        return is_provider
+
+    def count(self, host: str, *, is_governed: bool) -> None:
+        """Count one provider call."""
+        with self._lock:
+            is_first = not self._governed and not self._bypassed
+            if is_first:
+                self._opened_at, self._opened = time.time(), time.monotonic()
+            if is_governed:
+                self._governed += 1
+            else:
+                known = host in self._bypassed or len(self._bypassed) < MAX_BYPASS_HOSTS - 1
+                name = host if known and host.isascii() and len(host) < 256 else _OTHER_HOST
+                self._bypassed[name] = self._bypassed.get(name, 0) + 1
+        if is_first:
+            self.wake()
+
+    def snapshot(self) -> CusBypassCounts:
+        """What has been counted in the window that is open."""
+        with self._lock:
+            hosts = dict(self._bypassed)
+            return CusBypassCounts(self._governed, sum(hosts.values()), hosts)
+
+    def report_due(self, now: float, *, final: bool = False) -> tuple[str, bytes] | None:
+        """The path and the body to post now, or None; `now` in seconds of the monotonic clock.
+
+        `final` asks for what there is, at the end of a program. The same report is due until
+        `answered` has heard that the server took it or never will.
+        """
+        if self._closed is None and (final or now - self._opened >= WINDOW_SECONDS):
+            self._closed = self._close()
+            self._retry_at = now
+        if self._closed is None or (now < self._retry_at and not final):
+            return None
+        return TELEMETRY_BYPASS_PATH, self._closed
+
+    def answered(self, answer: CusAnswer, now: float) -> None:
+        """What the server said to the report that was due."""
+        if _is_receipt(answer):
+            self._closed = None
+        elif answer.status in _REFUSED:
+            self._closed = None
+            self.refused += 1
+            logger.warning("the server refuses a bypass report (%s)", answer.reason)
+        else:
+            self._retry_at = now + WINDOW_SECONDS
+
+    def _close(self) -> bytes | None:
+        """The open window as a report; counting goes on in a new one."""
+        with self._lock:
+            counts = self.snapshot()
+            if not counts.governed_calls and not counts.bypassed_calls:
+                return None
+            # Starts never repeat, whatever the wall clock does: they are the server's key.
+            start = max(self._opened_at, self._last_start + 0.001)
+            self._last_start = start
+            self._governed = 0
+            self._bypassed = {}
+        report = {
+            "window_start": _iso(start),
+            "window_end": _iso(max(start, time.time())),
+            "process_id": self._process_id,
+            "sdk": f"aos-sdk-python/{__version__}",
+            **counts._asdict(),
+        }
+        return json.dumps(report).encode()
+
+    def _name_call_site(self, host: str) -> None:
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (there is no public way)
+        while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_PROGRAM:
+            frame = frame.f_back
+        site = (frame.f_code.co_filename, frame.f_lineno) if frame else ("?", 0)
+        if site in self._sites or len(self._sites) >= _MAX_SITES:
+            return
+        self._sites.add(site)
+        logger.warning(
+            "%s:%d calls %s past the SDK: the call is counted as bypassed, and its cost is unknown",
+            *site,
+            host,
+        )
+
+
+def _is_receipt(answer: CusAnswer) -> bool:
+    # A proxy's or a portal's 200 must not pass for one.
+    body = answer.json() if 200 <= answer.status < 300 else None
+    return isinstance(body, dict) and "window_start" in body
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

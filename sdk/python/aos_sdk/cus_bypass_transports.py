@@ -1,0 +1,147 @@
+"""The places where calls leave: `send` of the HTTP clients that the provider packages ride on.
+
+openai 3 and anthropic 2 ride on httpx2, older majors on httpx. `send` is called once for each
+attempt of a call, streamed or not, and a client with a transport of its own comes by here too.
+Other HTTP libraries (requests, aiohttp, boto3) are not watched.
+"""
+
+import functools
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from aos_sdk.cus_bypass import CusBypassWatch
+from aos_sdk.cus_configuration import active
+from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_import_hook import CusImportHook
+from aos_sdk.cus_reporter import CusReporter
+
+_PACKAGES: Final = ("httpx", "httpx2")
+# Where the provider packages look for an address that the program does not give.
+_BASE_URLS: Final = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT")
+
+_installing = threading.Lock()
+_hook: CusImportHook | None = None
+# Says who counts a request that is about to be made; None while nobody is to watch.
+_current: Callable[[], CusBypassWatch | None] | None = None
+# A watch that was let go still has its reporter deliver what it counted.
+_watches: "weakref.WeakKeyDictionary[CusReporter, CusBypassWatch]" = weakref.WeakKeyDictionary()
+_faults = itertools.count(1).__next__
+_guard = never_raise(count=_faults)
+# Class, its own `send`, and what stands in its place.
+_patched: list[tuple[type, Any, Any]] = []
+
+
+def detect_bypass(reporter: CusReporter | None = None) -> None:
+    """Watch this process' provider calls, and report by `reporter` how many were governed; by
+    default that of `cus_configure`, whichever it is at the time of a call.
+
+    All of them are reported for the reporter's integration. Again is the same.
+    """
+    if reporter is None:
+        watch_transports(_configured_watch)
+    else:
+        watch_transports(lambda: watch_of(reporter))
+
+
+def watch_of(reporter: CusReporter) -> CusBypassWatch:
+    """The watch whose counts this reporter delivers."""
+    watch = _watches.get(reporter)
+    if watch is None:
+        watch = _watches[reporter] = CusBypassWatch()
+        for name in _BASE_URLS:
+            host = urlsplit(os.environ.get(name, "")).hostname
+            if host:
+                watch.add_host(host)
+        watch.wake = reporter.add_side_report(watch)
+    return watch
+
+
+def _configured_watch() -> CusBypassWatch | None:
+    configuration = active.get()
+    # Who reports nothing has nothing to be told: no calls are governed then.
+    if not configuration.auto_report or configuration.reporter.problem is not None:
+        return None
+    return watch_of(configuration.reporter)
+
+
+def watch_transports(current: Callable[[], CusBypassWatch | None]) -> None:
+    """Let the watch that `current` names see every request of the clients of httpx and httpx2.
+
+    Imports nothing: a package that is not imported yet is taken when it is.
+    """
+    global _hook, _current
+    with _installing:
+        _current = current
+        if _hook is None:
+            _hook = CusImportHook(_PACKAGES, _patch)
+            _hook.install()
+
+
+def unwatch_transports() -> None:
+    """Put the clients' own functions back, and watch no longer."""
+    global _hook, _current
+    with _installing:
+        _current = None
+        if _hook is not None:
+            _hook.remove()
+            _hook = None
+        for owner, original, ours in _patched:
+            # Whoever has wrapped it since keeps what they have; without a watch it passes on.
+            if owner.__dict__.get("send") is ours:
+                owner.send = original  # type: ignore[attr-defined]
+        _patched.clear()
+
+
+def _patch(package: ModuleType) -> None:
+    for name, wrapped in (("Client", _sync), ("AsyncClient", _async)):
+        owner = getattr(package, name, None)
+        original = getattr(owner, "__dict__", {}).get("send")
+        if not isinstance(owner, type) or not callable(original):
+            continue  # no package that we know; then there is nothing to watch
+        ours = wrapped(original)
+        owner.send = ours  # type: ignore[attr-defined]
+        _patched.append((owner, original, ours))
+
+
+def _see(current: Callable[[], CusBypassWatch | None], request: Any) -> None:
+    with _guard:
+        watch = current()
+        if watch is not None:
+            watch.see(request)
+
+
+def _sync(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if _current is not None:
+            _see(_current, request)
+        return original(self, request, *args, **kwargs)
+
+    return send
+
+
+def _async(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if _current is not None:
+            _see(_current, request)
+        return await original(self, request, *args, **kwargs)
+
+    return send
+
+
+def _restart_in_child() -> None:
+    global _installing
+    _installing = threading.Lock()
+    for watch in list(_watches.values()):
+        watch.restart_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)

@@ -1,0 +1,196 @@
+"""How the SDK captures and reports in this process, said once (`cus_configure`)."""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from aos_sdk.cus_delivery import OnError
+from aos_sdk.cus_errors import CusConfigurationError
+from aos_sdk.cus_reporter import (
+    DEFAULT_BATCH_INTERVAL_SECONDS,
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MAX_QUEUE,
+    CusReporter,
+)
+from aos_sdk.cus_spool import STATE_DIRECTORY
+
+logger = logging.getLogger("aos_sdk")
+
+CusStreamUsageMode = Literal["inject", "estimate"]
+CusOnUnavailable = Literal["allow", "block"]
+
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+_NO: Final = frozenset({"0", "false", "no", "off", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class CusConfiguration:
+    """What governs captured calls. `auto_report=False` lets every call pass unseen."""
+
+    reporter: CusReporter
+    auto_report: bool = True
+    stream_usage: CusStreamUsageMode = "inject"
+    session_id: str | None = None
+    agent_id: str | None = None
+    enforce: bool | Literal["check"] = False
+    on_unavailable: CusOnUnavailable = "allow"
+
+
+class _Active:
+    """The process's configuration, made of the environment when it is first needed."""
+
+    def __init__(self) -> None:
+        self.configuration: CusConfiguration | None = None
+        self.restart_in_child()
+
+    def restart_in_child(self) -> None:
+        """After a fork, the lock may be one that a thread held which is not here."""
+        # Reentrant: a signal handler may make a call while this thread reads the environment.
+        self._lock = threading.RLock()
+
+    def get(self) -> CusConfiguration:
+        if self.configuration is None:
+            with self._lock:
+                if self.configuration is None:
+                    self.configuration = self._of_environment()
+        return self.configuration
+
+    def _of_environment(self) -> CusConfiguration:
+        try:
+            return _configuration()
+        except CusConfigurationError as error:
+            # Nobody called us, so nobody could catch it.
+            logger.warning("calls are not captured: %s", error)
+            return CusConfiguration(CusReporter(), auto_report=False)
+
+    def replace(self, configuration: CusConfiguration | None) -> CusConfiguration | None:
+        with self._lock:
+            before, self.configuration = self.configuration, configuration
+        return before
+
+
+active: Final = _Active()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=active.restart_in_child)
+
+
+def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
+    integration_key: str | None = None,
+    base_url: str | None = None,
+    *,
+    auto_report: bool | None = None,
+    batch_telemetry: bool | None = None,
+    batch_size: int | None = None,
+    batch_interval: float | None = None,
+    enforce: bool | Literal["check"] | None = None,
+    on_unavailable: CusOnUnavailable | None = None,
+    spool_dir: str | os.PathLike[str] | None = STATE_DIRECTORY,
+    max_queue: int | None = None,
+    stream_usage: CusStreamUsageMode | None = None,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+    on_error: OnError | None = None,
+) -> CusReporter:
+    """Say how this process reports, and return its reporter; what is not said, `CUS_…` variables say.
+
+    `batch_interval` is in seconds. `stream_usage` is `inject` (ask OpenAI for a stream's usage where
+    that is known to work) or `estimate` (count locally). With `spool_dir=None` records wait in memory
+    alone. Without a key nothing is reported and the
+    program runs on. Raises CusConfigurationError for a value that cannot be meant. Calling it again
+    replaces the configuration; what the former reporter still holds is sent in the background.
+    """
+    configuration = _configuration(
+        integration_key=integration_key,
+        base_url=base_url,
+        auto_report=auto_report,
+        batch_telemetry=batch_telemetry,
+        batch_size=batch_size,
+        batch_interval=batch_interval,
+        enforce=enforce,
+        on_unavailable=on_unavailable,
+        spool_dir=spool_dir,
+        max_queue=max_queue,
+        stream_usage=stream_usage,
+        session_id=session_id,
+        agent_id=agent_id,
+        on_error=on_error,
+    )
+    active.replace(configuration)
+    return configuration.reporter
+
+
+def cus_get_reporter() -> CusReporter:
+    """The reporter of `cus_configure`, or one made of the environment."""
+    return active.get().reporter
+
+
+def cus_shutdown(timeout: float = 5.0) -> int:
+    """Send what waits and end the background thread; return how many records are left.
+
+    Returns within `timeout` seconds. Calls that are captured afterwards are reported still.
+    """
+    configuration = active.configuration
+    return 0 if configuration is None else configuration.reporter.shutdown(timeout)
+
+
+def _configuration(**given: Any) -> CusConfiguration:
+    def said(name: str, read: Any, default: Any = None) -> Any:
+        value = given.get(name)
+        return value if value is not None else _from_environment(name, read, default)
+
+    batched = said("batch_telemetry", _flag, default=True)
+    reporter = CusReporter(
+        given.get("integration_key"),
+        given.get("base_url"),
+        on_error=given.get("on_error"),
+        batch_size=said("batch_size", int, DEFAULT_BATCH_SIZE) if batched else 1,
+        batch_interval=said("batch_interval", float, DEFAULT_BATCH_INTERVAL_SECONDS),
+        max_queue=said("max_queue", int, DEFAULT_MAX_QUEUE),
+        spool_dir=given.get("spool_dir", STATE_DIRECTORY),
+    )
+    stream_usage = said("stream_usage", str, "inject")
+    on_unavailable = said("on_unavailable", str, "allow")
+    enforce = said("enforce", _enforce, default=False)
+    _one_of("stream_usage", stream_usage, get_args(CusStreamUsageMode))
+    _one_of("on_unavailable", on_unavailable, get_args(CusOnUnavailable))
+    _one_of("enforce", enforce, (False, True, "check"))
+    return CusConfiguration(
+        reporter,
+        auto_report=said("auto_report", _flag, default=True),
+        stream_usage=stream_usage,
+        session_id=said("session_id", str),
+        agent_id=said("agent_id", str),
+        enforce=enforce,
+        on_unavailable=on_unavailable,
+    )
+
+
+def _from_environment(name: str, read: Any, default: Any) -> Any:
+    variable = f"CUS_{name.upper()}"
+    text = os.environ.get(variable)
+    if not text:
+        return default
+    try:
+        return read(text)
+    except ValueError as error:
+        message = f"{variable} is {text!r}, which cannot be meant; see docs/sdk.md"
+        raise CusConfigurationError(message) from error
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _YES | _NO:
+        raise ValueError(text)
+    return text.lower() in _YES
+
+
+def _enforce(text: str) -> bool | str:
+    return text if text == "check" else _flag(text)
+
+
+def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        message = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
+        raise CusConfigurationError(message)

@@ -1,0 +1,242 @@
+"""`python -m aos_sdk doctor`: says in plain words what keeps a program from reporting, if anything."""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final
+
+from aos_sdk import __version__
+from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_errors import CusConfigurationError, CusSpoolUnavailable
+from aos_sdk.cus_provider_versions import SUPPORTED, installed_version, is_supported
+from aos_sdk.cus_record import CusUsageRecord, encoded_json, generate_call_id
+from aos_sdk.cus_reporter import DEFAULT_MAX_QUEUE
+from aos_sdk.cus_spool import STATE_DIRECTORY, CusSpool, spool_folder
+from aos_sdk.cus_transport import NO_ANSWER, CusAnswer, CusTransport, first_error
+from aos_sdk.cus_wire import (
+    LLM_USAGE_BATCH_PATH,
+    LLM_USAGE_PATH,
+    CusIngestStatus,
+    is_key_secret,
+)
+
+DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+# A clock that is wrong by more than the server corrects moves calls to other days (ruling E3).
+_SKEW_TOLERATED_SECONDS: Final = 300.0
+_SKEW_UNREMARKABLE_SECONDS: Final = 10.0
+# The key is needed for it and nothing is stored by it: no records, so the server refuses it.
+_NOTHING: Final = b'{"records":[]}'
+
+_NO_ANSWER_MEANS: Final = {
+    "NameResolutionError": "its name cannot be resolved",
+    "NewConnectionError": "nobody listens there",
+    "ConnectTimeoutError": "it does not answer in time",
+    "ReadTimeoutError": "it does not answer in time",
+    "SSLError": "its TLS certificate is not trusted, or it speaks no TLS",
+    "ProtocolError": "it breaks the connection off",
+}
+
+
+class CusState(StrEnum):
+    """How a check came out; only `problem` makes the doctor fail."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class CusFinding:
+    """What one check found, in a sentence."""
+
+    check: str
+    state: CusState
+    says: str
+
+
+def examine(
+    base_url: str | None = None,
+    *,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    send_test_event: bool = False,
+) -> list[CusFinding]:
+    """Look at key, server, clock, provider packages and spool; nothing is stored by it, unless
+    `send_test_event` asks for one event. The key is in no finding.
+    """
+    try:
+        connection = CusConnection.resolve(None, base_url)
+    except (CusConfigurationError, ValueError) as error:
+        known = isinstance(error, CusConfigurationError)
+        says = str(error) if known else "AOS_BASE_URL cannot be read as an address"
+        return [CusFinding("configuration", CusState.PROBLEM, says), *_packages()]
+    findings = [_key(connection)]
+    transport = CusTransport(connection, timeout_seconds)
+    asked_at = time.time()
+    answer = _within(timeout_seconds, lambda: transport.post(LLM_USAGE_BATCH_PATH, _NOTHING))
+    findings += [_server(connection, answer), _clock(answer, asked_at), _authentication(answer)]
+    findings += [*_packages(), _spool(connection)]
+    if send_test_event:
+        findings.append(_test_event(transport, timeout_seconds))
+    return findings
+
+
+def _key(connection: CusConnection) -> CusFinding:
+    key = connection.key
+    if not is_key_secret(key.secret):
+        says = "the key's checksum does not fit: it was cut off or mistyped; copy it whole"
+        return CusFinding("key", CusState.PROBLEM, says)
+    says = f"well formed, for integration {key.integration_id} of tenant {key.tenant_id}"
+    return CusFinding("key", CusState.OK, says)
+
+
+def _server(connection: CusConnection, answer: CusAnswer) -> CusFinding:
+    url = connection.base_url
+    if answer.status == NO_ANSWER:
+        why = _NO_ANSWER_MEANS.get(answer.reason, f"it cannot be reached ({answer.reason})")
+        return CusFinding("server", CusState.PROBLEM, f"no answer from {url}: {why}")
+    how = "over TLS, with a trusted certificate" if url.startswith("https:") else "over plain http"
+    return CusFinding("server", CusState.OK, f"{url} answers {how}")
+
+
+def _clock(answer: CusAnswer, asked_at: float) -> CusFinding:
+    try:
+        theirs = parsedate_to_datetime(answer.date).timestamp()
+    except (ValueError, TypeError):
+        return CusFinding("clock", CusState.SKIPPED, "the server does not tell its time")
+    # Ours, half way between question and answer; theirs is cut to the second.
+    ahead = (asked_at + time.time()) / 2 - (theirs + 0.5)
+    where = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    if abs(ahead) <= _SKEW_UNREMARKABLE_SECONDS:
+        return CusFinding("clock", CusState.OK, "this machine's clock agrees with the server's")
+    if abs(ahead) <= _SKEW_TOLERATED_SECONDS:
+        return CusFinding("clock", CusState.WARNING, f"this machine's clock is {where}")
+    says = f"this machine's clock is {where}; calls may be shown on the wrong day: set it right"
+    return CusFinding("clock", CusState.PROBLEM, says)
+
+
+def _authentication(answer: CusAnswer) -> CusFinding:
+    check = "authentication"
+    if answer.status == NO_ANSWER:
+        return CusFinding(check, CusState.SKIPPED, "nobody answered")
+    code, detail, _ = first_error(answer)
+    if answer.status == 400 and not code.startswith("http_"):
+        return CusFinding(check, CusState.OK, "the server accepts the key")
+    if answer.status in (401, 403):
+        return CusFinding(check, CusState.PROBLEM, f"the server refuses the key: {detail}")
+    if answer.status == 429 or answer.status >= 500:
+        says = f"the server cannot take reports just now ({answer.reason})"
+        return CusFinding(check, CusState.PROBLEM, says)
+    says = f"what answers there is no AOS server ({answer.reason}): is AOS_BASE_URL right?"
+    return CusFinding(check, CusState.PROBLEM, says)
+
+
+def _packages() -> list[CusFinding]:
+    return [_package(name) for name in SUPPORTED]
+
+
+def _package(name: str) -> CusFinding:
+    version = installed_version(name)
+    if version is None:
+        return CusFinding(name, CusState.SKIPPED, "not installed")
+    if not is_supported(name, version):
+        says = f"{version} is not supported, so its calls are not governed: use {SUPPORTED[name]}"
+        return CusFinding(name, CusState.PROBLEM, says)
+    return CusFinding(name, CusState.OK, f"{version} is supported ({SUPPORTED[name]})")
+
+
+def _spool(connection: CusConnection) -> CusFinding:
+    check, in_memory = "spool", "records wait in memory, which no killed process keeps"
+    folder = spool_folder(STATE_DIRECTORY)
+    if folder is None:
+        return CusFinding(
+            check, CusState.WARNING, f"{in_memory}: CUS_SPOOL_DIR turns the spool off"
+        )
+    spool = CusSpool(folder, connection)
+    waiting = spool.census()
+    try:
+        ring = spool.create(DEFAULT_MAX_QUEUE)
+    except CusSpoolUnavailable as error:
+        return CusFinding(check, CusState.WARNING, f"{in_memory}: {error}")
+    ring.discard_if_empty()
+    ring.abandon()
+    says = (
+        f"records wait in {spool.folder}, and survive their process: "
+        f"{_number(waiting.living_records, 'record')} in "
+        f"{_number(waiting.living_rings, 'ring')} of running processes, "
+        f"{_number(waiting.dead_records, 'record')} in "
+        f"{_number(waiting.dead_rings, 'ring')} that the next process to report adopts"
+    )
+    return CusFinding(check, CusState.OK, says)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _test_event(transport: CusTransport, timeout_seconds: float) -> CusFinding:
+    check = "test event"
+    call_id = generate_call_id()
+    record = CusUsageRecord(
+        call_id=call_id,
+        model="gpt-4o-mini",
+        tokens_in=0,
+        tokens_out=0,
+        cost_cents=0,
+        agent_id="aos-sdk-doctor",
+        metadata={"test": True},
+    )
+    body = encoded_json(record.to_dict())
+    answer = _within(timeout_seconds, lambda: transport.post(LLM_USAGE_PATH, body))
+    receipt = answer.json() if answer.status == 201 else None
+    if isinstance(receipt, dict) and receipt.get("status") == CusIngestStatus.ACCEPTED:
+        return CusFinding(check, CusState.OK, f"stored, under the call id {call_id}")
+    code, detail, _ = first_error(answer)
+    says = f"not stored: {detail or answer.reason} ({code})"
+    return CusFinding(check, CusState.PROBLEM, says)
+
+
+def _within(timeout_seconds: float, ask: Callable[[], CusAnswer]) -> CusAnswer:
+    """What is answered within the time, whatever the network does: names that resolve slowly and
+    answers that drip have no deadline of their own.
+    """
+    answers: list[CusAnswer] = []
+    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+    thread.start()
+    thread.join(timeout_seconds + 1.0)
+    return answers[0] if answers else CusAnswer(NO_ANSWER, reason="ReadTimeoutError")
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Run the checks, print them, and return the exit code: 0 if there is no problem."""
+    findings = examine(
+        arguments.base_url,
+        timeout_seconds=min(max(arguments.timeout, 0.1), 60.0),
+        send_test_event=arguments.send_test_event,
+    )
+    healthy = all(finding.state != CusState.PROBLEM for finding in findings)
+    if arguments.json:
+        checks = [asdict(finding) for finding in findings]
+        sys.stdout.write(json.dumps({"ok": healthy, "sdk": __version__, "checks": checks}) + "\n")
+    else:
+        for finding in findings:
+            sys.stdout.write(f"{finding.state:<8} {finding.check}: {finding.says}\n")
+    return 0 if healthy else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of `python -m aos_sdk`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m aos_sdk", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    ours = commands.add_parser("doctor", help="say whether this program can report")
+    ours.add_argument("--base-url", help="the server, instead of AOS_BASE_URL")
+    ours.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_SECONDS, metavar="SECONDS")
+    ours.add_argument("--send-test-event", action="store_true", help="store one event of 0 tokens")
+    ours.add_argument("--json", action="store_true", help="for programs")
+    return doctor(parser.parse_args(arguments))

@@ -1,0 +1,86 @@
+"""Generators that are calls: a function of the program's own that yields what a model says.
+
+The call runs while the generator does, and not between its steps: then other code runs, in the
+same thread or task, and its calls are not this one's.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+from aos_sdk.cus_scope import current_call, leave_call
+from aos_sdk.cus_streams import CusStreamWatch
+from aos_sdk.cus_tracker import CusCallTracker
+
+
+def driven(call: CusCallTracker, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The same generator to its caller: what is sent and thrown goes in, what comes out is read."""
+    call.start()
+    watch = CusStreamWatch(call, call.arguments)
+    step: Callable[[Any], Any] = inner.send
+    value: Any = None
+    while True:
+        token = current_call.set(call)
+        try:
+            item = step(value)
+        except StopIteration as stop:
+            leave_call(token)
+            watch.end()
+            return stop.value
+        except BaseException as error:
+            leave_call(token)
+            watch.fail(error)
+            raise
+        leave_call(token)
+        watch.take(item)
+        try:
+            value = yield item
+            step = inner.send
+        except GeneratorExit:
+            inner.close()
+            watch.abandon()
+            raise
+        except BaseException as error:  # noqa: BLE001 - the generator gets it
+            value, step = error, inner.throw
+
+
+def driven_async(call: CusCallTracker, inner: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+    """The same of an asynchronous generator."""
+    return driving_async(lambda: (call, inner))()
+
+
+def driving_async(
+    begin: Callable[..., tuple[CusCallTracker, AsyncGenerator[Any, Any]]],
+) -> Callable[..., AsyncGenerator[Any, Any]]:
+    """A function of the same kind, whose generators drive the one that `begin` makes."""
+
+    async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        call, inner = begin(*args, **kwargs)
+        call.start()
+        watch = CusStreamWatch(call, call.arguments)
+        step: Callable[[Any], Any] = inner.asend
+        value: Any = None
+        while True:
+            token = current_call.set(call)
+            try:
+                item = await step(value)
+            except StopAsyncIteration:
+                leave_call(token)
+                watch.end()
+                return
+            except BaseException as error:
+                leave_call(token)
+                watch.fail(error)
+                raise
+            leave_call(token)
+            watch.take(item)
+            try:
+                value = yield item
+                step = inner.asend
+            except GeneratorExit:
+                await inner.aclose()
+                watch.abandon()
+                raise
+            except BaseException as error:  # noqa: BLE001 - the generator gets it
+                value, step = error, inner.athrow
+
+    return generator

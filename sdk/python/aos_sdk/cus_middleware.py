@@ -1,0 +1,130 @@
+"""Capture without an adapter: a decorator, a block, a wrapper, or a patch (§5.3)."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from aos_sdk.cus_base import run
+from aos_sdk.cus_bypass_transports import detect_bypass as watch_for_bypass
+from aos_sdk.cus_bypass_transports import unwatch_transports
+from aos_sdk.cus_configuration import active
+from aos_sdk.cus_generators import driven, driving_async
+from aos_sdk.cus_patch import PATCHES
+from aos_sdk.cus_tracker import CusCallTracker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CusTelemetryTracker = CusCallTracker
+
+
+def cus_track(
+    model: str,
+    provider: str | None = None,
+    *,
+    call_id: str | None = None,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+) -> CusCallTracker:
+    """Measure the call in a `with` or `async with` block; tell its tracker what came of it."""
+    configuration = active.get()
+    call = CusCallTracker(
+        configuration.reporter,
+        provider,
+        model,
+        call_id=call_id,
+        session_id=session_id,
+        agent_id=agent_id,
+    )
+    call.is_reported = configuration.auto_report
+    if call.session_id is None:
+        call.session_id = configuration.session_id
+    if call.agent_id is None:
+        call.agent_id = configuration.agent_id
+    return call
+
+
+def cus_wrap(
+    function: Callable[[], R],
+    *,
+    model: str,
+    provider: str | None = None,
+    call_id: str | None = None,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+) -> R:
+    """Call the function and return what it returns, measured: a response, an awaitable or a stream.
+
+    Tokens are read from what it returns, or from what the awaitable or the stream brings.
+    """
+    call = cus_track(model, provider, call_id=call_id, session_id=session_id, agent_id=agent_id)
+    result: R = run(call, function, (), {})
+    return result
+
+
+def cus_telemetry(
+    model: str,
+    provider: str | None = None,
+    *,
+    session_id: str | None = None,
+    agent_id: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Measure every call of a function, coroutine function, generator or asynchronous generator.
+
+    Tokens are read from what it returns or yields. The function stays what it is to whoever looks.
+    """
+
+    def begin() -> CusCallTracker:
+        return cus_track(model, provider, session_id=session_id, agent_id=agent_id)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        governed: Any = _governed(function, begin)
+        return functools.wraps(function)(governed)
+
+    return decorate
+
+
+def _governed(function: Callable[..., Any], begin: Callable[[], CusCallTracker]) -> Any:
+    if inspect.isasyncgenfunction(function):
+        return driving_async(lambda *args, **kwargs: (begin(), function(*args, **kwargs)))
+    if inspect.isgeneratorfunction(function):
+
+        def yields(*args: Any, **kwargs: Any) -> Any:
+            return (yield from driven(begin(), function(*args, **kwargs)))
+
+        return yields
+    if inspect.iscoroutinefunction(function):
+
+        async def returns_later(*args: Any, **kwargs: Any) -> Any:
+            return await run(begin(), function, args, kwargs)
+
+        return returns_later
+
+    def returns(*args: Any, **kwargs: Any) -> Any:
+        return run(begin(), function, args, kwargs)
+
+    return returns
+
+
+def cus_install_middleware(
+    *, patch_openai: bool = True, patch_anthropic: bool = True, detect_bypass: bool = True
+) -> None:
+    """Govern every call that the program makes with these packages, imported already or not.
+
+    Installed twice is installed once. With `detect_bypass`, requests to the providers that pass by
+    are counted and reported.
+    """
+    if patch_openai:
+        PATCHES["openai"].install()
+    if patch_anthropic:
+        PATCHES["anthropic"].install()
+    if detect_bypass:
+        watch_for_bypass()
+
+
+def cus_uninstall_middleware() -> None:
+    """Put the original functions back."""
+    for patch in PATCHES.values():
+        patch.remove()
+    unwatch_transports()

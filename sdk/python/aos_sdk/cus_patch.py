@@ -1,0 +1,188 @@
+"""Puts governed methods into the providers' classes, and the original ones back.
+
+Nothing is imported for it: what is not imported yet is patched when the program imports it.
+"""
+
+import functools
+import inspect
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+
+from aos_sdk.cus_base import run
+from aos_sdk.cus_configuration import active
+from aos_sdk.cus_frames import passed_over_by_warnings
+from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_import_hook import CusImportHook
+from aos_sdk.cus_provider_versions import SUPPORTED, is_supported
+from aos_sdk.cus_scope import current_call
+from aos_sdk.cus_surfaces import (
+    TARGETS,
+    CusProviderCall,
+    CusSurface,
+    CusTarget,
+    is_raw,
+    prepare_call,
+)
+
+logger = logging.getLogger("aos_sdk")
+
+Function = Callable[..., Any]
+
+
+class CusPatch:
+    """The patch of one provider's package. `install` and `remove` can be called in any order."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+        self._targets: dict[str, list[CusTarget]] = {}
+        for target in TARGETS:
+            if target.module.startswith(f"{package}."):
+                self._targets.setdefault(target.module, []).append(target)
+        self._hook: CusImportHook | None = None
+        self._patched: list[tuple[type, str, Function, Function]] = []
+        self._governed: dict[Function, Function] = {}
+        self._lock = threading.RLock()
+        self._has_warned = False
+        self.faults = 0
+        self._guard = never_raise(count=self._count_fault)
+        self.is_installed = False
+
+    def _count_fault(self) -> None:
+        self.faults += 1
+
+    def install(self) -> None:
+        """Patch what is imported, and the rest when it is. A second time, do nothing."""
+        with self._lock:
+            if self._hook is not None:
+                return
+            self.is_installed = True
+            self._hook = CusImportHook(self._targets, self._patch_module)
+            self._hook.install()
+
+    def remove(self) -> None:
+        """Put the original functions back, where nobody else has put another one since."""
+        with self._lock:
+            self.is_installed = False
+            if self._hook is not None:
+                self._hook.remove()
+                self._hook = None
+            for owner, name, original, governed in reversed(self._patched):
+                if owner.__dict__.get(name) is governed:
+                    setattr(owner, name, original)
+            self._patched.clear()
+            self._governed.clear()
+
+    def _patch_module(self, module: ModuleType) -> None:
+        with self._lock, self._guard:
+            if self.is_installed and self._is_supported():
+                for target in self._targets[module.__name__]:
+                    for prefix in ("", "Async"):
+                        owner = vars(module).get(prefix + target.class_name)
+                        # Packages re-export the classes of their modules: each is patched once.
+                        if owner is not None and owner.__module__ == module.__name__:
+                            self._patch_class(owner, target)
+
+    def _is_supported(self) -> bool:
+        version = getattr(sys.modules.get(f"{self._package}._version"), "__version__", "")
+        if is_supported(self._package, version):
+            return True
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "%s %s is not known to this version of the SDK; its calls are not captured",
+                self._package,
+                version or "without a version",
+            )
+        return False
+
+    def _patch_class(self, owner: type, target: CusTarget) -> None:
+        for name in target.methods:
+            original = owner.__dict__.get(name)
+            if inspect.isfunction(original):
+                self._put(owner, name, original, self._governing(original, target.surface))
+        lookup = owner.__dict__.get("retrieve")
+        if target.surface.is_batch and inspect.isfunction(lookup):
+            self._put(owner, "retrieve", lookup, _noting_batch(lookup))
+
+    def _put(self, owner: type, name: str, original: Function, governed: Function) -> None:
+        setattr(owner, name, governed)
+        self._patched.append((owner, name, original, governed))
+
+    def _governing(self, original: Function, surface: CusSurface) -> Function:
+        """The governed function of an original one: the same one for every class that holds it."""
+        if original in self._governed.values():
+            return original
+        if original not in self._governed:
+            self._governed[original] = self._make(original, surface)
+        return self._governed[original]
+
+    def _make(self, original: Function, surface: CusSurface) -> Function:
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            @passed_over_by_warnings
+            async def governed_later(*args: Any, **kwargs: Any) -> Any:
+                call = self._prepare(surface, args, kwargs)
+                if call is None:
+                    return await original(*args, **kwargs)
+                return await run(call, original, args, call.arguments)
+
+            return governed_later
+
+        @functools.wraps(original)
+        @passed_over_by_warnings
+        def governed(*args: Any, **kwargs: Any) -> Any:
+            call = self._prepare(surface, args, kwargs)
+            if call is None:
+                return original(*args, **kwargs)
+            return run(call, original, args, call.arguments)
+
+        return governed
+
+    def _prepare(
+        self, surface: CusSurface, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> CusProviderCall | None:
+        """The call to be made, or None where it is to pass as if we were not here."""
+        if not self.is_installed or not args:
+            return None
+        with self._guard:
+            configuration = active.get()
+            if not configuration.auto_report or (surface.is_batch and is_raw(kwargs)):
+                return None
+            client = getattr(args[0], "_client", None)
+            return prepare_call(surface, client, kwargs, configuration, configuration.reporter)
+        return None
+
+
+def _noting_batch(lookup: Function) -> Function:
+    """To read a batch's results, the package looks the batch up: then we know what it is."""
+    if inspect.iscoroutinefunction(lookup):
+
+        @functools.wraps(lookup)
+        async def noting_later(*args: Any, **kwargs: Any) -> Any:
+            batch = await lookup(*args, **kwargs)
+            _note(batch)
+            return batch
+
+        return noting_later
+
+    @functools.wraps(lookup)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        batch = lookup(*args, **kwargs)
+        _note(batch)
+        return batch
+
+    return noting
+
+
+def _note(batch: Any) -> None:
+    call = current_call.get()
+    if isinstance(call, CusProviderCall):
+        call.batch = batch
+
+
+PATCHES: Final = {package: CusPatch(package) for package in SUPPORTED}

@@ -1,0 +1,168 @@
+"""Raw responses: the caller gets the body, as bytes or to parse as he likes; we read along.
+
+Nothing is asked of the provider that the caller did not ask for, and no byte is held back.
+"""
+
+import json
+import weakref
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, Final
+
+from aos_sdk.cus_stream_text import gather_json_text
+from aos_sdk.cus_streams import CusStreamWatch, watch_close
+from aos_sdk.cus_tracker import CusCallTracker
+
+_LAST_EVENTS: Final = frozenset(
+    {"message_stop", "response.completed", "response.failed", "response.incomplete"}
+)
+# A body larger than this (an image, a speech) is not read for its usage.
+_MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+
+
+class CusBodyWatch(CusStreamWatch):
+    """What is known of a body that is being read: server-sent events, or one JSON document."""
+
+    def __init__(
+        self, call: CusCallTracker, arguments: dict[str, Any], *, is_event_stream: bool
+    ) -> None:
+        super().__init__(call, arguments)
+        call.stream = is_event_stream
+        self._is_event_stream = is_event_stream
+        self._is_too_large = False
+        self._rest = b""
+        self._has_begun = False
+        self._is_done = False
+        self.at_work = False
+        # Not a method of itself: a circle would keep a dropped body from being told of at once.
+        alive = weakref.ref(self)
+        self.running = lambda: (it := alive()) is not None and it.at_work
+
+    def pass_on(self, chunk: bytes) -> None:
+        """Some bytes are on their way to the caller."""
+        self.passed.append(chunk)
+        if self._is_event_stream:
+            self.look()
+
+    def look(self) -> None:
+        """Read the whole lines, or the more of the one document, that have passed."""
+        with self.call.reporter.guard:
+            data, self.passed[:] = b"".join((self._rest, *self.passed)), ()
+            if self._is_event_stream:
+                *lines, self._rest = data.splitlines(keepends=True) or [b""]
+                if self._rest.endswith((b"\r", b"\n")):
+                    lines, self._rest = [*lines, self._rest], b""
+                for line in lines:
+                    self._read_line(line)
+            elif len(data) > _MAX_BODY_BYTES:
+                self._rest, self._is_too_large = b"", True
+            else:
+                self._rest = data
+
+    def _read_line(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        if line[5:].strip() == b"[DONE]":
+            self._is_done = True
+            return
+        event = _json(line[5:])
+        if not isinstance(event, dict):
+            return
+        self._is_done = self._is_done or event.get("type") in _LAST_EVENTS
+        if not self._has_begun:
+            self._has_begun = True
+            self.first(event)
+        self.note(event)
+        gather_json_text(event, self._texts)
+
+    def abandon(self) -> None:
+        """The caller wants no more: because there is none, if he has seen the last event."""
+        if self.passed:
+            self.look()
+        if self._is_done:
+            self.end()
+        else:
+            super().abandon()
+
+    def _settle(self) -> None:
+        self.look()
+        with self.call.reporter.guard:
+            if not self._is_event_stream and not self._is_too_large:
+                document = _json(self._rest)
+                self._rest = b""
+                if isinstance(document, dict):
+                    self.call.read(document)
+                    return
+        if self._is_event_stream:
+            super()._settle()
+
+
+def watch_raw(call: CusCallTracker, arguments: dict[str, Any], raw: Any) -> None:
+    """Look on at what `with_raw_response` or `with_streaming_response` answers."""
+    response = raw.http_response
+    content_type = response.headers.get("content-type", "")
+    if response.is_closed:
+        _read_at_once(call, response, content_type)
+        return
+    watch = CusBodyWatch(call, arguments, is_event_stream="event-stream" in content_type)
+    alive, kind = weakref.ref(response), type(response)
+
+    def iter_bytes(chunk_size: int | None = None) -> Generator[bytes, None, None]:
+        if (response := alive()) is not None:
+            yield from _reading(kind.iter_bytes(response, chunk_size), watch)
+
+    async def aiter_bytes(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        if (response := alive()) is not None:
+            async for chunk in _reading_async(kind.aiter_bytes(response, chunk_size), watch):
+                yield chunk
+
+    response.iter_bytes, response.aiter_bytes = iter_bytes, aiter_bytes
+    watch_close(watch, response)
+
+
+def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> None:
+    content = response.content
+    if "json" in content_type and len(content) <= _MAX_BODY_BYTES:
+        call.read(_json(content))
+    call.end()
+
+
+def _reading(body: Any, watch: CusBodyWatch) -> Generator[bytes, None, None]:
+    watch.at_work = True
+    try:
+        for chunk in body:
+            watch.at_work = False
+            watch.pass_on(chunk)
+            yield chunk
+            watch.at_work = True
+    except GeneratorExit:
+        watch.abandon()
+        raise
+    except BaseException as error:
+        watch.fail(error)
+        raise
+    watch.end()
+
+
+async def _reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes, None]:
+    watch.at_work = True
+    try:
+        async for chunk in body:
+            watch.at_work = False
+            watch.pass_on(chunk)
+            yield chunk
+            watch.at_work = True
+    except GeneratorExit:
+        watch.abandon()
+        await body.aclose()
+        raise
+    except BaseException as error:
+        watch.fail(error)
+        raise
+    watch.end()
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # "[DONE]", and whatever a gateway sends
+        return None

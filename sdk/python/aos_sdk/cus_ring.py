@@ -1,0 +1,250 @@
+"""A ring of records in a memory-mapped file: durable once appended, whatever kills the process.
+
+What is written to the mapping is the kernel's from that moment on, so it outlives SIGKILL and
+`os._exit` without a system call. It does not outlive the machine's power: nothing is synced.
+
+The file (version 1, little-endian; `docs/decisions/0024` has the reasons):
+
+    page 0         magic, version, sizes, the process that wrote it; at 1024 and 2048 two copies of
+                   the state (how far it is settled), written in turn, each with its checksum
+    slots          one record each: sequence n is in slot n mod slots, or in none. Sequence,
+                   checksum of the payload seeded with it, length, first chunk; then the payload
+    chunks         what does not fit a slot: sequence and next chunk; then more of the payload
+
+A record counts once its slot holds its sequence and a payload with the right checksum, and the
+slot is written last. So a write that was cut off is no record, and a slot that was overwritten
+meanwhile is recognised by whoever reads it.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from mmap import mmap
+from struct import Struct
+from typing import Final, NamedTuple
+from zlib import crc32
+
+MAGIC: Final = b"AOSRING\0"
+VERSION: Final = 1
+PAGE_BYTES: Final = 4096
+SLOT_BYTES: Final = 256
+CHUNK_BYTES: Final = 512
+# A quarter as many chunks as slots: a record with metadata takes one or two of them.
+_SLOTS_A_CHUNK: Final = 4
+_FEWEST_CHUNKS: Final = 256
+
+_HEADER: Final = Struct("<8sIIIII32s")
+_STATE: Final = Struct("<QQQQQ")
+_CHECKSUM: Final = Struct("<I")
+_STATE_AT: Final = (1024, 2048)
+_HEAD: Final = Struct("<QIIQ")
+_LINK: Final = Struct("<QQ")
+_ROOM: Final = SLOT_BYTES - _HEAD.size
+_CHUNK_ROOM: Final = CHUNK_BYTES - _LINK.size
+_MASK: Final = 0xFFFFFFFF
+
+
+class CusRingUnusable(ValueError):
+    """A file that is no ring of this version; it is left as it is."""
+
+
+class CusRecordTooLarge(ValueError):
+    """A record that no ring can hold."""
+
+
+class CusRingState(NamedTuple):
+    """What of a ring is done with: everything below `tail`; and what was dropped, ever, by reason."""
+
+    generation: int = 0
+    tail: int = 1
+    full: int = 0
+    interrupted: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    slots: int
+    chunks: int
+
+    @property
+    def chunks_at(self) -> int:
+        return PAGE_BYTES + self.slots * SLOT_BYTES
+
+    @property
+    def size(self) -> int:
+        return self.chunks_at + self.chunks * CHUNK_BYTES
+
+
+def ring_bytes(slots: int) -> int:
+    """How large the file of a ring is."""
+    return _layout(slots).size
+
+
+def _layout(slots: int) -> _Layout:
+    return _Layout(slots, max(slots // _SLOTS_A_CHUNK, _FEWEST_CHUNKS))
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Give a file its blocks now. Raises OSError where the disk has no room for them.
+
+    Writing to a mapping of a file with holes on a full disk would kill the program by SIGBUS.
+    """
+    if sys.platform != "win32" and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    block = bytes(1 << 20)
+    for start in range(0, size, len(block)):
+        left = memoryview(block)[: size - start]
+        while left:
+            left = left[os.write(descriptor, left) :]
+
+
+class CusRing:
+    """One mapped ring. Any thread appends, without a lock; one thread reads.
+
+    Appending takes no lock, so that a signal handler or a finalizer may report at any point, and
+    a fork can copy no lock that somebody holds.
+    """
+
+    def __init__(self, mapping: mmap) -> None:
+        """Raises CusRingUnusable if the mapping is no ring that this version can read."""
+        self._map = mapping
+        magic, version, slot_bytes, slots, chunk_bytes, chunks, process = _HEADER.unpack_from(
+            mapping
+        )
+        sizes = (magic, version, slot_bytes, chunk_bytes)
+        self._layout = _Layout(slots, chunks)
+        whole = crc32(mapping[: _HEADER.size])
+        sound = _CHECKSUM.unpack_from(mapping, _HEADER.size)[0] == whole
+        if sizes != (MAGIC, VERSION, SLOT_BYTES, CHUNK_BYTES) or not sound:
+            message = "no ring of this version"
+            raise CusRingUnusable(message)
+        if not slots or not chunks or self._layout.size > len(mapping):
+            message = "a ring that was cut off"
+            raise CusRingUnusable(message)
+        self.slots: int = slots
+        self.process_id: str = process.decode()
+        self.state = self._read_state()
+        self._numbers = count(1)
+        self.claim: Callable[[], int] = self._numbers.__next__
+        self._claim_chunk = count(1).__next__
+
+    @classmethod
+    def create(cls, descriptor: int, slots: int, process_id: str) -> "CusRing":
+        """Make an empty file a ring. Raises OSError where the disk has no room for all of it."""
+        layout = _layout(slots)
+        allocate(descriptor, layout.size)
+        mapping = mmap(descriptor, layout.size)
+        header = _HEADER.pack(
+            MAGIC,
+            VERSION,
+            SLOT_BYTES,
+            layout.slots,
+            CHUNK_BYTES,
+            layout.chunks,
+            process_id.encode(),
+        )
+        mapping[: len(header) + 4] = header + _CHECKSUM.pack(crc32(header))
+        return cls(mapping)
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence that the next record of this process will have."""
+        # The one way to look at a counter without a lock and without taking a number from it.
+        return int(repr(self._numbers)[6:-1])
+
+    def append(self, payload: bytes) -> int:
+        """Store one record and say its sequence. The oldest is overwritten where there is no room.
+
+        Raises CusRecordTooLarge.
+        """
+        size = len(payload)
+        chunk = 0
+        if size > _ROOM:
+            sequence, chunk = self._append_chunks(payload)
+        else:
+            sequence = self.claim()
+        start = PAGE_BYTES + sequence % self.slots * SLOT_BYTES
+        head = _HEAD.pack(sequence, crc32(payload, sequence & _MASK), size, chunk)
+        slot = head + payload[:_ROOM]
+        self._map[start : start + len(slot)] = slot
+        return sequence
+
+    def _append_chunks(self, payload: bytes) -> tuple[int, int]:
+        parts = [
+            payload[start : start + _CHUNK_ROOM]
+            for start in range(_ROOM, len(payload), _CHUNK_ROOM)
+        ]
+        if len(parts) > self._layout.chunks:
+            message = f"a record of {len(payload)} bytes is too large for the spool"
+            raise CusRecordTooLarge(message)
+        sequence = self.claim()
+        positions = [self._claim_chunk() for _ in parts]
+        for position, following, part in zip(positions, (*positions[1:], 0), parts, strict=True):
+            start = self._chunk_at(position)
+            chunk = _LINK.pack(sequence, following) + part
+            self._map[start : start + len(chunk)] = chunk
+        return sequence, positions[0]
+
+    def _chunk_at(self, position: int) -> int:
+        return self._layout.chunks_at + position % self._layout.chunks * CHUNK_BYTES
+
+    def read(self, sequence: int) -> bytes | None:
+        """The payload of a record; empty if it was overwritten or torn, None if never written."""
+        start = PAGE_BYTES + sequence % self.slots * SLOT_BYTES
+        # Copied before it is looked at: a writer may come by at any time.
+        slot = self._map[start : start + SLOT_BYTES]
+        found, checksum, size, chunk = _HEAD.unpack_from(slot)
+        if found != sequence:
+            return None if found < sequence else b""
+        payload = slot[_HEAD.size : _HEAD.size + size]
+        if size > _ROOM:
+            payload += self._read_chunks(sequence, chunk, size - _ROOM)
+        return payload if crc32(payload, sequence & _MASK) == checksum else b""
+
+    def _read_chunks(self, sequence: int, position: int, size: int) -> bytes:
+        found = bytearray()
+        # Every round adds some or ends it, so that a torn link leads into no circle.
+        while position and len(found) < size:
+            start = self._chunk_at(position)
+            chunk = self._map[start : start + CHUNK_BYTES]
+            owner, position = _LINK.unpack_from(chunk)
+            if owner != sequence:
+                break
+            found += chunk[_LINK.size :]
+        return bytes(found[:size])
+
+    def written(self) -> list[int]:
+        """The sequences from the tail on that slots claim to hold, in order; for a dead ring."""
+        tail = self.state.tail
+        found = (
+            _HEAD.unpack_from(self._map, PAGE_BYTES + slot * SLOT_BYTES)[0]
+            for slot in range(self.slots)
+        )
+        return sorted(sequence for sequence in found if sequence >= tail)
+
+    def save(self, state: CusRingState) -> None:
+        """Write down what is done with, beside the last such note and not over it."""
+        self.state = state._replace(generation=self.state.generation + 1)
+        at = _STATE_AT[self.state.generation % 2]
+        packed = _STATE.pack(*self.state)
+        packed += _CHECKSUM.pack(crc32(packed))
+        self._map[at : at + len(packed)] = packed
+
+    def _read_state(self) -> CusRingState:
+        found = [CusRingState()]
+        for at in _STATE_AT:
+            packed = self._map[at : at + _STATE.size]
+            if _CHECKSUM.unpack_from(self._map, at + _STATE.size)[0] == crc32(packed):
+                state = CusRingState(*_STATE.unpack(packed))
+                # Twenty zero bytes are no state, whatever their checksum.
+                if state.generation:
+                    found.append(state)
+        return max(found)
+
+    def close(self) -> None:
+        """Let go of the mapping; the file stays."""
+        self._map.close()

@@ -1,0 +1,50 @@
+"""The door through which SDKs tell of calls that went past them (§13.1, ruling F8)."""
+
+from typing import cast
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from integrations.cus_sdk_keys import SdkPrincipal
+from telemetry.cus_bypass_service import (
+    CusBypassService,
+    ReportRefused,
+    WindowConflict,
+    decode_report,
+)
+from telemetry.cus_serializers import BypassReportResult, BypassReportSchema
+from telemetry.cus_telemetry_api import SdkView
+
+
+class ReportError(APIException):
+    """A report that was not stored, with the fields that are to blame."""
+
+    def __init__(self, error: ReportRefused | WindowConflict) -> None:
+        self.status_code = error.status
+        fields = error.fields if isinstance(error, WindowConflict) else [error.attr or "report"]
+        super().__init__({name: [error.detail] for name in fields}, error.code)
+
+
+class BypassView(SdkView):
+    """One process' window."""
+
+    @extend_schema(
+        operation_id="telemetry_bypass",
+        request=BypassReportSchema,
+        responses={
+            201: BypassReportResult,
+            200: OpenApiResponse(BypassReportResult, description="Known already, counted once."),
+            409: None,
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Report how many provider calls were governed in a window, and how many were not."""
+        service = CusBypassService(cast("SdkPrincipal", request.user), now=timezone.now())
+        try:
+            stored, is_new = service.record(decode_report(self.body(request)))
+        except (ReportRefused, WindowConflict) as error:
+            raise ReportError(error) from None
+        return Response(BypassReportResult(stored).data, status=201 if is_new else 200)

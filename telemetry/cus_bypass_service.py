@@ -1,0 +1,191 @@
+"""Bypass reports of one integration, and the coverage that follows from them (ruling F8).
+
+Coverage is governed ÷ (governed + bypassed) over the trailing 7 days. Both counts come from the
+same reports: the SDK's watch over the provider clients' transports, so they count one thing.
+"""
+
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Sum
+from msgspec import Meta
+
+from aos_sdk import cus_wire as wire
+from integrations.cus_errors import CusError
+from integrations.cus_models import CusIntegration
+from integrations.cus_sdk_keys import SdkPrincipal
+from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
+from telemetry.cus_ids import uuid7
+
+COVERAGE_WINDOW = timedelta(days=7)
+# How far a sender's clock may be ahead of ours (ruling E3).
+_CLOCK_AHEAD = timedelta(minutes=5)
+_HOUR = timedelta(hours=1)
+
+_Count = Annotated[int, Meta(ge=0, le=wire.INT32_MAX)]
+_Moment = Annotated[datetime, Meta(tz=True)]
+_Name = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
+_Host = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
+
+
+class BypassReport(msgspec.Struct):
+    """One process' window as it came: strictly typed and bounded; unknown fields are ignored."""
+
+    window_start: _Moment
+    window_end: _Moment
+    governed_calls: _Count
+    bypassed_calls: _Count
+    process_id: _Name
+    hosts: Annotated[dict[_Host, _Count], Meta(max_length=wire.MAX_BYPASS_HOSTS)] = {}
+    sdk: Annotated[str, Meta(pattern=r"^[ -~]{0,100}\Z")] = ""
+
+
+class ReportRefused(CusError):
+    """The report is not what this endpoint takes. Send what the API's document describes."""
+
+    code = "invalid"
+
+    def __init__(self, attr: str | None, detail: str) -> None:
+        super().__init__(detail)
+        self.attr = attr
+
+
+class WindowConflict(CusError):
+    """This process reported the same window before, with other counts. The first report stands;
+    count on in a window with a later window_start.
+    """
+
+    code, status = "window_conflict", 409
+
+    def __init__(self, fields: list[str]) -> None:
+        super().__init__()
+        self.fields = fields
+
+
+_decoder = msgspec.json.Decoder(BypassReport)
+_COMPARED = ("window_end", "governed_calls", "bypassed_calls", "hosts")
+_PATH = re.compile(r"`\$\.(\w+)|field `(\w+)`")
+_COUNTS = """
+INSERT INTO cus_bypass_hours AS hours
+    (tenant_id, integration_id, hour, governed_calls, bypassed_calls)
+VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (tenant_id, integration_id, hour) DO UPDATE SET
+    governed_calls = hours.governed_calls + excluded.governed_calls,
+    bypassed_calls = hours.bypassed_calls + excluded.bypassed_calls
+"""
+
+
+def decode_report(body: bytes) -> BypassReport:
+    """A report from its JSON, its times in UTC. Raises ReportRefused."""
+    try:
+        report = _decoder.decode(body)
+        report.window_start = report.window_start.astimezone(UTC)
+        report.window_end = report.window_end.astimezone(UTC)
+    except msgspec.ValidationError as error:
+        path = _PATH.search(str(error))
+        raise ReportRefused(path and (path[1] or path[2]), f"{error}.") from None
+    except OverflowError:
+        detail = "window_start and window_end must be moments of the years 1 to 9999 in UTC."
+        raise ReportRefused("window_start", detail) from None
+    except (ValueError, RecursionError):
+        raise ReportRefused(None, "The body is not JSON that can be read.") from None
+    return report
+
+
+class CusBypassService:
+    """Stores what an SDK key's programs report of calls that went past them."""
+
+    def __init__(self, principal: SdkPrincipal, *, now: datetime) -> None:
+        self.principal = principal
+        self.now = now
+
+    def record(self, report: BypassReport) -> tuple[CusBypassReport, bool]:
+        """Store a report once; the stored one, and whether it is new. Raises WindowConflict.
+
+        The coverage of the integration is brought up to date in the same transaction.
+        """
+        with transaction.atomic():
+            stored, is_new = self._store(report)
+            if is_new:
+                self._count(stored)
+                refresh_coverage(stored.tenant_id, stored.integration_id, self.now)
+        differ = [name for name in _COMPARED if getattr(report, name) != getattr(stored, name)]
+        if differ:
+            raise WindowConflict(differ)
+        return stored, is_new
+
+    def _store(self, report: BypassReport) -> tuple[CusBypassReport, bool]:
+        occurred_at = self._occurred_at(report)
+        return CusBypassReport.objects.get_or_create(
+            tenant_id=self.principal.tenant_id,
+            integration_id=self.principal.integration_id,
+            process_id=report.process_id,
+            window_start=report.window_start,
+            defaults={
+                "id": uuid7(),
+                "window_end": report.window_end,
+                "governed_calls": report.governed_calls,
+                "bypassed_calls": report.bypassed_calls,
+                "hosts": report.hosts,
+                "sdk": report.sdk,
+                "occurred_at": occurred_at or self.now,
+                "clock_skew": occurred_at is None,
+            },
+        )
+
+    def _occurred_at(self, report: BypassReport) -> datetime | None:
+        """The end of the window, unless that cannot be: no clock may move calls out of coverage."""
+        oldest = self.now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
+        end = report.window_end
+        is_sound = oldest <= end <= self.now + _CLOCK_AHEAD and report.window_start <= end
+        return end if is_sound else None
+
+    def _count(self, stored: CusBypassReport) -> None:
+        hour = stored.occurred_at.replace(minute=0, second=0, microsecond=0)
+        whose = (stored.tenant_id, stored.integration_id)
+        with connection.cursor() as cursor:
+            cursor.execute(_COUNTS, [*whose, hour, stored.governed_calls, stored.bypassed_calls])
+
+
+def coverage_percent(
+    tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime
+) -> Decimal | None:
+    """How many percent of the calls seen in the trailing 7 days were governed; None if none were.
+
+    By whole hours, the one that has begun to fall out of the 7 days included. Rounded down: a gate
+    at 95 % is not passed with 94.999.
+    """
+    hours = CusBypassHour.objects.filter(
+        tenant_id=tenant_id, integration_id=integration_id, hour__gt=now - COVERAGE_WINDOW - _HOUR
+    )
+    sums = hours.aggregate(governed=Sum("governed_calls"), bypassed=Sum("bypassed_calls"))
+    governed = int(sums["governed"] or 0)
+    seen = governed + int(sums["bypassed"] or 0)
+    return Decimal(governed * 10_000 // seen) / 100 if seen else None
+
+
+def refresh_coverage(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime) -> None:
+    """Bring an integration's `coverage_percent` up to date."""
+    scope = CusIntegration.objects.filter(tenant_id=tenant_id, id=integration_id)
+    with transaction.atomic():
+        # Locked in a statement of its own: who waits here then sees what the other has added.
+        current = scope.select_for_update(no_key=True).values_list("coverage_percent", flat=True)
+        shown = current.get()
+        percent = coverage_percent(tenant_id, integration_id, now)
+        if percent != shown:
+            scope.update(coverage_percent=percent)
+
+
+def refresh_all_coverage(now: datetime) -> int:
+    """Let what is older than 7 days fall out of every integration's coverage; says of how many."""
+    shown = CusIntegration.objects.filter(coverage_percent__isnull=False)
+    whose = list(shown.values_list("tenant_id", "id"))
+    for tenant_id, integration_id in whose:
+        refresh_coverage(tenant_id, integration_id, now)
+    return len(whose)

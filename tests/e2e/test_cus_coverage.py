@@ -1,0 +1,124 @@
+"""Calls past the SDK, from a customer's process to the console's coverage, over real processes."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from aos_project.cus_demo.cus_local_provider import LocalProvider
+from integrations.cus_models import CusIntegration
+from integrations.cus_sdk_keys import issue_sdk_key
+from telemetry.cus_bypass_models import CusBypassReport
+from telemetry.cus_models import CusLLMUsage
+from tests.cus_factories import make_integration
+from tests.e2e.cus_served import ServedProduct
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# A customer's program: of 100 calls, every 14th goes past the SDK; then an ordinary exit.
+PROGRAM = """
+import sys
+from openai import OpenAI
+from aos_sdk import CusOpenAIProvider, CusReporter
+from aos_sdk.cus_bypass_transports import detect_bypass
+
+reporter = CusReporter()
+detect_bypass(reporter)
+with OpenAI(api_key="sk-local", base_url=sys.argv[1]) as client:
+    governed = CusOpenAIProvider(client=client, reporter=reporter).chat_completions_create
+    for number in range(1, 101):
+        create = governed if number % 14 else client.chat.completions.create
+        create(model="gpt-4o", messages=[{"role": "user", "content": "call 0"}])
+"""
+
+
+@pytest.fixture
+def provider() -> Iterator[LocalProvider]:
+    """OpenAI's wire protocol on this machine."""
+    with LocalProvider([(100, 10)] * 100) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def product() -> Iterator[ServedProduct]:
+    with ServedProduct() as served:
+        yield served
+
+
+@pytest.fixture
+def integration() -> CusIntegration:
+    return make_integration()
+
+
+def _environment(integration: CusIntegration, product: ServedProduct) -> dict[str, str]:
+    _, key = issue_sdk_key(integration)
+    return os.environ | {"CUS_INTEGRATION_KEY": key, "AOS_BASE_URL": product.base_url}
+
+
+def test_the_doctor_finds_a_real_server_in_order_and_sends_a_test_event(
+    integration: CusIntegration, product: ServedProduct
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "aos_sdk", "doctor", "--json", "--send-test-event"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=_environment(integration, product),
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    states = {check["check"]: check["state"] for check in json.loads(run.stdout)["checks"]}
+    checks = ("key", "server", "clock", "authentication", "openai", "anthropic", "test event")
+    assert [states[name] for name in checks] == ["ok"] * len(checks)
+    row = CusLLMUsage.objects.get()
+    assert (row.agent_id, row.cost_microcents, row.flags) == ("aos-sdk-doctor", 0, [])
+
+
+def test_the_doctor_finds_a_key_that_was_revoked(
+    integration: CusIntegration, product: ServedProduct
+) -> None:
+    environment = _environment(integration, product)
+    integration.sdk_keys.update(revoked_at="2026-01-01T00:00:00Z")
+
+    run = subprocess.run(
+        [sys.executable, "-m", "aos_sdk", "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+
+    assert run.returncode == 1
+    assert "problem  authentication: the server refuses the key" in run.stdout
+    assert environment["CUS_INTEGRATION_KEY"].rsplit(":", 1)[1] not in run.stdout + run.stderr
+
+
+def test_of_a_hundred_calls_seven_bypass_the_sdk_and_coverage_reads_93_percent(
+    integration: CusIntegration, product: ServedProduct, provider: LocalProvider
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, provider.base_url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=_environment(integration, product),
+    )
+
+    assert run.returncode == 0, run.stderr
+    # One line for the one call site.
+    assert run.stderr.count("past the SDK") == 1
+    assert CusLLMUsage.objects.count() == 93
+    report = CusBypassReport.objects.get()
+    assert (report.governed_calls, report.bypassed_calls) == (93, 7)
+    assert (report.hosts, report.clock_skew) == ({"127.0.0.1": 7}, False)
+    integration.refresh_from_db()
+    assert integration.coverage_percent == Decimal("93.00")

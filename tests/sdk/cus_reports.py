@@ -1,0 +1,31 @@
+"""What tests of delivery report with, and wait by."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aos_sdk import CusReporter, CusUsageRecord
+
+
+def cus_record(number: int, **changes: Any) -> CusUsageRecord:
+    return CusUsageRecord(f"call-{number}", "gpt-4o", 10, 5, 1, **changes)
+
+
+def cus_report(reporter: CusReporter, count: int) -> list[str]:
+    for number in range(count):
+        reporter.report(cus_record(number))
+    return [f"call-{number}" for number in range(count)]
+
+
+def cus_eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.005)
+
+
+def cus_nested(levels: int) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        nested = {"in": nested}
+    return nested

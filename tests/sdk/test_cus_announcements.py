@@ -1,0 +1,141 @@
+"""What a process says of itself: how far it counted and what it dropped, exactly and seldom."""
+
+from typing import Any
+
+import pytest
+
+from aos_sdk import cus_announcements, cus_delivery
+from aos_sdk.cus_transport import _retry_after
+from tests.sdk.conftest import MakeReporter
+from tests.sdk.cus_fake_servers import CusFakeCollector
+from tests.sdk.cus_reports import cus_record, cus_report
+
+
+@pytest.fixture(autouse=True, params=["ring", "memory"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "memory":
+        monkeypatch.setenv("CUS_SPOOL_DIR", "off")
+    return str(request.param)
+
+
+def _said(collector: CusFakeCollector) -> list[dict[str, Any]]:
+    """What was said beside each batch."""
+    return [
+        {name: value for name, value in body.items() if name != "records"}
+        for _, _, body in collector.requests
+    ]
+
+
+def test_the_first_batch_says_how_far_the_process_has_counted_and_the_next_do_not(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    reporter = make_reporter(batch_interval=60.0)
+    cus_report(reporter, 120)
+    assert reporter.flush(5.0) == 0
+    process = collector.batches[0][0]["process_id"]
+    said = _said(collector)
+    assert said[0] == {"process_id": process, "last_sequence": 120}
+    assert said[1:] == [{}, {}]
+
+
+def test_a_burst_that_goes_on_is_said_before_it_is_sent(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    reporter = make_reporter(batch_interval=60.0)
+    answer = collector._answer
+
+    def go_on(path: str, body: dict[str, Any]) -> Any:
+        if len(collector.requests) == 1:
+            cus_report(reporter, 500)
+        return answer(path, body)
+
+    collector._answer = go_on
+    cus_report(reporter, 10)
+    reporter.flush(5.0)
+    assert reporter.flush(5.0) == 0
+    assert [said.get("last_sequence") for said in _said(collector)][:3] == [10, 510, None]
+
+
+def test_it_is_said_again_once_a_minute_and_at_the_end(
+    make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter = make_reporter()
+    for number in range(2):
+        reporter.report(cus_record(number))
+        assert reporter.flush(5.0) == 0
+    monkeypatch.setattr(cus_announcements, "ANNOUNCE_SECONDS", 0.0)
+    reporter.report(cus_record(2))
+    assert reporter.flush(5.0) == 0
+    monkeypatch.setattr(cus_announcements, "ANNOUNCE_SECONDS", 60.0)
+    assert reporter._sender
+    reporter.report(cus_record(3))
+    reporter._sender.hurry_up()
+    assert reporter.flush(5.0) == 0
+    assert [said.get("last_sequence") for said in _said(collector)] == [1, None, 3, 4]
+
+
+def test_what_was_dropped_is_said_with_the_next_batch_and_not_forgotten_by_a_failure(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    reporter = make_reporter(max_queue=10, batch_interval=60.0)
+    cus_report(reporter, 25)
+    collector.script.extend([(503, {}), None])
+    assert reporter.flush(5.0) == 0
+    assert reporter.stats.dropped == 15
+    assert [said["dropped"] for said in _said(collector)] == [{"full": 15}] * 3
+
+
+def test_what_is_dropped_while_a_batch_is_under_way_is_said_with_the_one_after(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    reporter = make_reporter(max_queue=10, batch_interval=60.0)
+    answer = collector._answer
+
+    def overrun(path: str, body: dict[str, Any]) -> Any:
+        if len(collector.requests) == 1:
+            cus_report(reporter, 30)
+        return answer(path, body)
+
+    collector._answer = overrun
+    cus_report(reporter, 5)
+    reporter.flush(5.0)
+    assert reporter.flush(5.0) == 0
+    assert reporter.stats.dropped == 20
+    said = _said(collector)
+    assert "dropped" not in said[0]
+    assert {"full": 20} in [one.get("dropped") for one in said[1:]]
+
+
+def test_a_record_refused_before_any_server_counted_it_is_said_to_be_refused(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    collector.poison.add("call-1")
+    reporter = make_reporter(batch_interval=60.0)
+    cus_report(reporter, 3)
+    assert reporter.flush(5.0) == 0
+    reporter.report(cus_record(4))
+    assert reporter.flush(5.0) == 0
+    assert {"refused": 1} in [said.get("dropped") for said in _said(collector)]
+
+
+def test_a_server_that_fails_on_everything_costs_no_memory(
+    make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cus_delivery, "MOST_ASIDE", 2)
+    reporter = make_reporter(batch_interval=60.0, batch_size=1)
+    collector.fails_on.update(f"call-{number}" for number in range(10))
+    monkeypatch.setattr(cus_delivery, "FAILURES_BEFORE_SETTING_ASIDE", 1)
+    cus_report(reporter, 10)
+    assert reporter.flush(1.0) == 10
+    assert reporter._sender
+    assert len(reporter._sender._delivery._aside) == 2
+    collector.fails_on.clear()
+    reporter.flush(5.0)
+    assert len(collector.stored) == 8
+
+
+def test_a_wait_until_a_moment_is_by_the_servers_own_clock() -> None:
+    asked = "Sun, 06 Nov 1994 08:49:37 GMT"
+    assert _retry_after(asked, "Sun, 06 Nov 1994 08:49:07 GMT") == 30.0
+    assert _retry_after(asked, "nonsense") == 0.0
+    assert _retry_after("Fri, 31 Dec 9999 23:59:59 GMT") is not None

@@ -1,0 +1,116 @@
+"""What the SDK costs the program it lives in: allocations, system calls, processor time.
+
+Counted, not timed, so that a busy machine changes nothing.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import sys, gc
+from aos_sdk import CusReporter, CusTokenUsage
+reporter = CusReporter(
+    "tenant-1:integration-1:aosk_s", "http://127.0.0.1:9", batch_interval=3600.0, batch_size=1000
+)
+usage = CusTokenUsage(1000, 500)
+
+def call():
+    with reporter.track_call("openai", "gpt-4o", session_id="session") as tracker:
+        tracker.set_usage(usage)
+"""
+
+# The sender must not run in between: nothing but the caller's own allocations is counted.
+ALLOCATIONS = (
+    PROGRAM
+    + """
+from threading import Thread
+Thread.start = lambda self: None
+for _ in range(500):
+    call()
+gc.collect()
+gc.disable()
+
+blocks = sys.getallocatedblocks
+kept = blocks()
+for _ in range(100):
+    call()
+print((blocks() - kept) / 100)
+"""
+)
+
+
+def _run(program: str, spool: Path | str) -> str:
+    environment = {**os.environ, "CUS_SPOOL_DIR": str(spool)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_call_in_memory_keeps_no_more_blocks_than_it_must(tmp_path: Path) -> None:
+    assert float(_run(ALLOCATIONS, "off")) <= 12
+
+
+def test_a_call_on_the_ring_keeps_nothing_in_the_callers_memory(tmp_path: Path) -> None:
+    assert float(_run(ALLOCATIONS, tmp_path)) < 0.5
+
+
+SWITCHES = (
+    PROGRAM
+    + """
+import resource, time
+call()
+time.sleep(3)  # until it looks once a second
+before = resource.getrusage(resource.RUSAGE_SELF)
+time.sleep(3)
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(after.ru_nvcsw - before.ru_nvcsw)
+print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+"""
+)
+
+
+@pytest.mark.parametrize("spool", ["ring", "off"])
+def test_an_idle_program_wakes_once_a_second_and_uses_no_processor_time(
+    tmp_path: Path, spool: str
+) -> None:
+    program = SWITCHES.replace("batch_interval=3600.0", "batch_interval=5.0").replace(
+        "call()\ntime", "time"
+    )
+    # One call, delivered to nobody, would be tried again and again: begin without.
+    program = program.replace(
+        "import resource, time\n", "import resource, time\nreporter.flush(0)\n"
+    )
+    program = program.replace("time.sleep(3)", "reporter._sender._start(); time.sleep(3)")
+    folder = str(tmp_path) if spool == "ring" else "off"
+    switches, seconds = (float(line) for line in _run(program, folder).split())
+    assert switches <= 20
+    assert seconds < 0.1
+
+
+@pytest.mark.skipif(not Path("/usr/bin/strace").exists(), reason="needs strace")
+def test_a_call_on_the_ring_makes_no_system_call(tmp_path: Path) -> None:
+    program = PROGRAM + (
+        "import os\nfrom threading import Thread\nThread.start = lambda self: None\n"
+        "for _ in range(100): call()\nos.getppid()\nfor _ in range(50): call()\nos.getppid()\n"
+    )
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["/usr/bin/strace", "-o", str(trace), sys.executable, "-c", program],
+        env={**os.environ, "CUS_SPOOL_DIR": str(tmp_path / "spool")},
+        check=True,
+        timeout=60,
+        stderr=subprocess.DEVNULL,
+    )
+    lines = trace.read_text().splitlines()
+    first, last = (n for n, line in enumerate(lines) if line.startswith("getppid"))
+    assert [line for line in lines[first + 1 : last] if not line.startswith(("brk", "mmap"))] == []

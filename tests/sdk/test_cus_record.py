@@ -1,0 +1,101 @@
+"""What a record says on the wire, and what becomes of one that cannot be said."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from aos_sdk import (
+    CusDeliveryError,
+    CusRecordRefused,
+    CusUsageRecord,
+)
+from tests.sdk.conftest import MakeReporter
+from tests.sdk.cus_fake_servers import CusFakeCollector
+from tests.sdk.cus_reports import cus_nested, cus_report
+
+
+def test_texts_are_cut_to_what_the_wire_takes() -> None:
+    record = CusUsageRecord(
+        "c", "m" * 200, session_id="s" * 200, error_message="\ud800 Bearer abcdef"
+    )
+    data = record.to_dict()
+    assert (len(data["model"]), len(data["session_id"])) == (100, 100)
+    assert data["error_message"] == "? [masked]"
+    assert CusUsageRecord("c", "m", session_id="sk-9876").to_dict()["session_id"] == "sk-9876"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": "x" * 20_000},
+        {"a": object()},
+        {"a": float("nan")},
+        {"a": "\ud800"},
+        cus_nested(9),
+        cus_nested(5_000),
+    ],
+)
+def test_metadata_that_cannot_travel_is_replaced_by_a_note(metadata: dict[str, Any]) -> None:
+    data = CusUsageRecord("c", "m", metadata=metadata).to_dict()
+    assert list(data["metadata"]) == ["metadata_dropped"]
+
+
+def test_metadata_at_its_limits_travels_as_it_is() -> None:
+    for metadata in (cus_nested(8), {"a": "x" * (16 * 1024 - 8)}, {"a": "ü" * 8_000}):
+        assert CusUsageRecord("c", "m", metadata=metadata).to_dict()["metadata"] == metadata
+
+
+def test_a_timestamp_of_any_kind_goes_out_as_iso_with_a_zone() -> None:
+    moment = datetime(2026, 1, 17, 12, 0, 0, 250_000, tzinfo=UTC)
+    nanoseconds = int(moment.timestamp()) * 10**9 + 250_000_000
+    for timestamp in (moment, nanoseconds, "2026-01-17T12:00:00.250000+00:00"):
+        record = CusUsageRecord("c", "m", timestamp=timestamp)
+        assert record.to_dict()["timestamp"] == "2026-01-17T12:00:00.250000+00:00"
+
+
+def test_a_record_that_no_json_can_hold_is_refused_alone(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    told: list[CusDeliveryError] = []
+    reporter = make_reporter(on_error=told.append)
+    reporter.report(CusUsageRecord("bad", "gpt-4o", object()))  # type: ignore[arg-type]
+    cus_report(reporter, 3)
+    assert reporter.flush(5.0) == 0
+    assert len(collector.stored) == 3
+    assert reporter.stats.rejected == 1
+    assert "bad" in str(told[0])
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        CusUsageRecord("bad-\ud800", "gpt-4o"),
+        CusUsageRecord("bad-", "gpt-4o", timestamp=10**27),
+        CusUsageRecord("bad-", Mute()),  # type: ignore[arg-type]
+        CusUsageRecord("bad-", "gpt-4o", error_message=Mute()),  # type: ignore[arg-type]
+        CusUsageRecord("bad-", "gpt-4o", billed_units=cus_nested(2_000)),
+        CusUsageRecord(Mute(), "gpt-4o"),  # type: ignore[arg-type]
+        "no record at all",
+    ],
+    ids=["surrogate", "timestamp", "model", "error", "depth", "call_id", "no_record"],
+)
+def test_a_record_whose_encoding_fails_in_whatever_way_is_refused_alone(
+    make_reporter: MakeReporter, collector: CusFakeCollector, record: Any
+) -> None:
+    told: list[CusDeliveryError] = []
+    reporter = make_reporter(on_error=told.append)
+    reporter.report(record)
+    ids = cus_report(reporter, 3)
+    assert reporter.flush(2.0) == 0
+    assert list(collector.stored) == ids
+    assert (reporter.stats.sent, reporter.stats.rejected) == (3, 1)
+    (error,) = told
+    assert isinstance(error, CusRecordRefused)
+    assert error.code == "unencodable"
+    assert error.call_id in ("bad-", "bad-?", "?")

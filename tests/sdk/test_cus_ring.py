@@ -1,0 +1,324 @@
+"""The ring: what was appended is there, whole, in order, or known to be gone."""
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from mmap import mmap
+from pathlib import Path
+from struct import error as StructError
+from typing import Any
+
+import pytest
+
+from aos_sdk import CusUsageRecord, cus_ring_buffer
+from aos_sdk.cus_buffer import CusEntry
+from aos_sdk.cus_ring import (
+    PAGE_BYTES,
+    SLOT_BYTES,
+    CusRecordTooLarge,
+    CusRing,
+    CusRingState,
+    CusRingUnusable,
+)
+from aos_sdk.cus_ring_buffer import CusAdoptedRing, CusRingBuffer
+from aos_sdk.cus_ring_codec import decode_record, encode_any, encode_plain
+
+NAME = "0123456789abcdef" * 2
+
+
+def _nothing() -> None:
+    """What closing and removing the file is in these tests."""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path / "a.ring", os.O_RDWR | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
+
+
+def _reopen(descriptor: int) -> CusRing:
+    return CusRing(mmap(descriptor, os.fstat(descriptor).st_size))
+
+
+def _buffer(ring: CusRing) -> CusRingBuffer:
+    return CusRingBuffer(ring, _nothing, _nothing)
+
+
+def _adopted(descriptor: int) -> CusAdoptedRing:
+    return CusAdoptedRing(_reopen(descriptor), _nothing, _nothing)
+
+
+def _numbers(entries: list[CusEntry]) -> list[int]:
+    return [entry.sequence for entry in entries]
+
+
+def _record(number: int, **changes: Any) -> CusUsageRecord:
+    return CusUsageRecord(f"call-{number}", "gpt-4o", 10, 5, **changes)
+
+
+@pytest.mark.parametrize("size", [1, 231, 232, 233, 727, 728, 729, 5_000, 40_000])
+def test_a_payload_of_any_size_comes_back_whole(file: int, size: int) -> None:
+    ring = CusRing.create(file, 16, NAME)
+    payload = random.Random(size).randbytes(size)
+    assert [ring.append(payload) for _ in range(3)] == [1, 2, 3]
+    again = _reopen(file)
+    assert again.process_id == NAME
+    assert [again.read(number) for number in (1, 2, 3)] == [payload] * 3
+    assert again.read(4) is None
+    assert again.written() == [1, 2, 3]
+
+
+def test_a_record_that_no_ring_can_hold_is_refused_and_takes_no_number(file: int) -> None:
+    ring = CusRing.create(file, 16, NAME)
+    with pytest.raises(CusRecordTooLarge):
+        ring.append(bytes(1_000_000))
+    assert ring.append(b"x") == 1
+
+
+def test_the_file_is_allocated_to_its_last_byte_before_anything_is_written(file: int) -> None:
+    CusRing.create(file, 1_000, NAME)
+    found = os.fstat(file)
+    assert found.st_blocks * 512 >= found.st_size
+
+
+def test_a_slot_that_was_overwritten_is_lost_and_never_mistaken(file: int) -> None:
+    ring = CusRing.create(file, 4, NAME)
+    for number in range(1, 8):
+        ring.append(b"%d" % number)
+    assert [ring.read(number) for number in range(1, 9)] == [
+        b"", b"", b"", b"4", b"5", b"6", b"7", None,
+    ]  # fmt: skip
+
+
+def test_chunks_that_newer_records_took_are_noticed(file: int) -> None:
+    ring = CusRing.create(file, 1_000, NAME)
+    first = ring.append(bytes(50_000))
+    for _ in range(3):
+        last = ring.append(bytes(50_000))
+    assert ring.read(first) == b""
+    assert ring.read(last) == bytes(50_000)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 8, 12, 16, 24, 25, 100, 255])
+def test_a_write_that_was_cut_off_is_no_record(file: int, cut: int) -> None:
+    ring = CusRing.create(file, 4, NAME)
+    payload = random.Random(1).randbytes(231)
+    ring.append(b"kept")
+    before = os.pread(file, SLOT_BYTES, PAGE_BYTES + 2 * SLOT_BYTES)
+    ring.append(payload)
+    after = os.pread(file, SLOT_BYTES, PAGE_BYTES + 2 * SLOT_BYTES)
+    os.pwrite(file, after[:cut] + before[cut:], PAGE_BYTES + 2 * SLOT_BYTES)
+    assert _reopen(file).read(2) in (None, b"") or cut == 255
+    assert _numbers(_adopted(file).take(10))[:1] == [1]
+
+
+def test_any_flipped_bit_of_a_slot_is_noticed(file: int) -> None:
+    ring = CusRing.create(file, 2, NAME)
+    payload = b"twenty bytes of text"
+    ring.append(payload)
+    at = PAGE_BYTES + SLOT_BYTES
+    whole = os.pread(file, SLOT_BYTES, at)
+    # Sequence, checksum, length; then, after the unused link, the payload.
+    for byte in (*range(16), *range(24, 24 + len(payload))):
+        for bit in range(8):
+            broken = bytearray(whole)
+            broken[byte] ^= 1 << bit
+            os.pwrite(file, broken, at)
+            assert _reopen(file).read(1) in (None, b""), (byte, bit)
+
+
+def test_the_state_survives_the_loss_of_either_copy(file: int) -> None:
+    ring = CusRing.create(file, 4, NAME)
+    assert ring.state.tail == 1
+    for tail in range(2, 6):
+        ring.save(CusRingState(tail=tail, full=tail))
+    assert _reopen(file).state == (4, 5, 5, 0, 0)
+    os.pwrite(file, b"torn", 1024 + 8)  # generation 4
+    assert _reopen(file).state == (3, 4, 4, 0, 0)
+    os.pwrite(file, b"torn", 2048 + 8)
+    assert _reopen(file).state.tail == 1, "all of it is sent again, and deduplicated"
+
+
+@pytest.mark.parametrize("at", [0, 8, 12, 16, 20, 24, 28, 60])
+def test_a_file_of_another_version_or_kind_is_refused(file: int, at: int) -> None:
+    CusRing.create(file, 4, NAME)
+    byte = os.pread(file, 1, at)[0]
+    os.pwrite(file, bytes([byte ^ 0xFF]), at)
+    with pytest.raises(CusRingUnusable):
+        _reopen(file)
+
+
+def test_a_file_that_was_cut_off_is_refused(file: int) -> None:
+    CusRing.create(file, 4, NAME)
+    os.ftruncate(file, PAGE_BYTES)
+    with pytest.raises(CusRingUnusable):
+        _reopen(file)
+
+
+def test_settling_moves_the_tail_only_past_what_is_settled(file: int) -> None:
+    buffer = _buffer(CusRing.create(file, 16, NAME))
+    for number in range(6):
+        buffer.append(_record(number))
+    entries = buffer.take(4)
+    buffer.settle([entries[2], entries[0]])
+    assert _reopen(file).state.tail == 2
+    assert _numbers(_adopted(file).take(10)) == [2, 3, 4, 5, 6], "3 once more, and deduplicated"
+    buffer.settle([entries[1]])
+    assert _reopen(file).state.tail == 4
+    assert _numbers(buffer.take(10)) == [4, 5, 6]
+    buffer.settle(buffer.take(10))
+    assert len(buffer) == len(_adopted(file)) == 0
+
+
+def test_an_overrun_drops_the_oldest_and_counts_them_at_once_and_for_ever(file: int) -> None:
+    buffer = _buffer(CusRing.create(file, 10, NAME))
+    for number in range(4):
+        buffer.append(_record(number))
+    held = buffer.take(2)
+    for number in range(4, 25):
+        buffer.append(_record(number))
+    # Two are held in memory, beside the ten.
+    assert (len(buffer), buffer.dropped) == (12, {"full": 13})
+    assert _numbers(buffer.take(20)) == [1, 2, *range(16, 26)]
+    assert (len(buffer), buffer.dropped) == (12, {"full": 13})
+    buffer.settle(held)
+    assert _reopen(file).state.full == 13
+
+
+def test_a_dead_ring_knows_what_it_dropped(file: int) -> None:
+    buffer = _buffer(CusRing.create(file, 10, NAME))
+    for number in range(25):
+        buffer.append(_record(number))
+    adopted = _adopted(file)
+    assert (len(adopted), adopted.dropped, adopted.last_sequence) == (10, {"full": 15}, 25)
+    adopted.settle(adopted.take(3))
+    again = _adopted(file)
+    assert (len(again), again.dropped) == (7, {"full": 15}), "the count is not taken twice"
+
+
+def test_a_number_that_was_claimed_and_not_written_holds_nobody_up(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = CusRing.create(file, 16, NAME)
+    buffer = _buffer(ring)
+    buffer.append(_record(1))
+    claimed = ring.claim()  # and Ctrl-C
+    buffer.append(_record(3))
+    assert _numbers(buffer.take(5)) == [1, 3]
+    assert (len(buffer), buffer.dropped) == (3, {})
+    buffer.settle(buffer.take(5))
+    assert _reopen(file).state.tail == claimed, "it may be written yet"
+    monkeypatch.setattr(cus_ring_buffer, "GIVE_UP_SECONDS", 0.0)
+    assert buffer.take(5) == []
+    assert (len(buffer), buffer.dropped) == (0, {"interrupted": 1})
+
+
+def test_a_record_that_is_written_late_is_taken_late(file: int) -> None:
+    ring = CusRing.create(file, 16, NAME)
+    buffer = _buffer(ring)
+    claim = ring.claim
+    late = ring.claim()
+    buffer.append(_record(2))
+    assert _numbers(buffer.take(5)) == [2]
+    ring.claim = lambda: late
+    buffer.append(_record(1))
+    ring.claim = claim
+    assert sorted(_numbers(buffer.take(5))) == [1, 2]
+
+
+WRITER = """
+import os, sys
+from itertools import count
+from aos_sdk.cus_ring import CusRing
+descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+ring = CusRing.create(descriptor, 50_000, "0" * 32)
+print("ready", flush=True)
+for number in count(1):
+    size = number * 7919 % 700
+    assert ring.append(b"%d:" % number + b"x" * size) == number
+    os.pwrite(ACCEPTED, number.to_bytes(8, "little"), 0)
+"""
+
+
+def test_sigkill_at_any_instant_loses_and_tears_nothing(tmp_path: Path) -> None:
+    wait = random.Random(7)
+    for kill in range(12):
+        path = tmp_path / f"{kill}.ring"
+        with tempfile.TemporaryFile() as accepted:
+            program = WRITER.replace("ACCEPTED", str(accepted.fileno()))
+            with subprocess.Popen(
+                [sys.executable, "-c", program, str(path)],
+                stdout=subprocess.PIPE,
+                pass_fds=[accepted.fileno()],
+            ) as process:
+                assert process.stdout
+                assert process.stdout.readline() == b"ready\n"
+                time.sleep(wait.uniform(0.005, 0.06))
+                process.kill()
+            last = int.from_bytes(os.pread(accepted.fileno(), 8, 0), "little")
+        with path.open("r+b") as ring_file:
+            ring = _reopen(ring_file.fileno())
+            oldest = max(ring.written()[-1] - 12_000, 1)
+            for number in range(oldest, last + 1):
+                payload = b"%d:" % number + b"x" * (number * 7919 % 700)
+                assert ring.read(number) == payload
+            # One more may be written whole: its append had not returned.
+            assert ring.written()[-1] in (last, last + 1)
+
+
+ALL = CusUsageRecord(
+    "c-1", "gpt-4o", 7, 6, 5, 4, "openai", "warned", "timeout", None, "session", "agent",
+    "11111111-1111-1111-1111-111111111111", None, 1_768_651_200_250_000_000,
+    3, 2, 1, 4, 5, 6, 2, 13, "flex", "2026-01-17", "chat", True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ALL,
+        CusUsageRecord("c", "m", timestamp=1),
+        CusUsageRecord("c", "m" * 200, provider="p" * 99, session_id="s" * 200, timestamp=1),
+        CusUsageRecord("c", "modèle ☃", error_code="x" * 80, timestamp=10**18),
+    ],
+)
+def test_a_usual_record_reads_back_as_it_would_have_been_sent(record: CusUsageRecord) -> None:
+    payload = encode_plain(record)
+    assert payload
+    assert decode_record(payload) == record.to_dict() == decode_record(encode_any(record))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"metadata": {"a": [1, None, "ü"]}},
+        {"error_message": "Bearer abcdefgh was refused"},
+        {"billed_units": {"searches": 2}},
+        {"timestamp": "2026-01-17T12:00:00Z"},
+        {"tokens_in": 2**40},
+        {"tokens_in": 1.5},
+        {"latency_ms": "fast"},
+        {"session_id": "a\x1fb"},
+        {"agent_id": "\ud800"},
+        {"provider": 5},
+    ],
+)
+def test_an_unusual_record_is_kept_as_the_json_that_would_have_been_sent(
+    changes: dict[str, Any],
+) -> None:
+    record = CusUsageRecord("c", "m", **{"timestamp": 1, **changes})
+    assert encode_plain(record) == b""
+    payload = encode_any(record)
+    assert decode_record(payload) == record.to_dict()
+    assert b"abcdefgh" not in payload, "no secret reaches the disk"
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\x03x", b"\x02[]", b"\x02{", b"\x01short"])
+def test_bytes_that_are_no_record_are_an_error_and_nothing_worse(payload: bytes) -> None:
+    with pytest.raises((ValueError, StructError)):
+        decode_record(payload)

@@ -1,0 +1,173 @@
+"""A customer's program in one fault window: reports, notes what was accepted, and ends somehow.
+
+`python -m tests.trust.cus_sdk_program '{"url": …}'` writes, after each report that returned, how
+many did to the file `accepted`, from where a kill cannot take it back.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from aos_sdk import CusReporter, CusUsageRecord, cus_exit, cus_sender, cus_waits
+
+KEY = "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_trust"
+
+
+def make_reporter(options: dict[str, Any]) -> CusReporter:
+    """A reporter in a hurry: a window must not last as long as an outage does."""
+    cus_waits.FIRST_RETRY_SECONDS = 0.02  # type: ignore[misc]
+    cus_waits.LONGEST_RETRY_SECONDS = 0.1  # type: ignore[misc]
+    cus_waits.KEY_RETRY_SECONDS = 0.1  # type: ignore[misc]
+    cus_sender.ADOPT_SECONDS = 0.2  # type: ignore[misc]
+    return CusReporter(
+        options.get("key", KEY),
+        options["url"],
+        timeout=options.get("timeout", 0.5),
+        batch_interval=0.05,
+        max_queue=options.get("max_queue", 65_536),
+        spool_dir=options["spool"],
+    )
+
+
+class Accepted:
+    """How many reports of one writer returned, where everybody can see it."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.name = name
+        self._file = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT)
+
+    def note(self, number: int) -> None:
+        os.pwrite(self._file, number.to_bytes(8, "little"), 0)
+
+
+def report(reporter: CusReporter, accepted: Accepted, options: dict[str, Any]) -> None:
+    """So many records, some of them too long for a slot."""
+    pause = options.get("pause", 0.0)
+    for number in range(1, options["count"] + 1):
+        metadata = {"text": "x" * (number % 7 * 150)} if number % 5 == 0 else None
+        reporter.report(
+            CusUsageRecord(f"{accepted.name}-{number}", "gpt-4o", number, metadata=metadata)
+        )
+        accepted.note(number)
+        if pause and number % 10 == 0 and number > options.get("burst", 0):
+            time.sleep(pause)
+
+
+def in_child(reporter: CusReporter, options: dict[str, Any]) -> None:
+    """A forked child that reports as a process of its own, and leaves without a word."""
+    report(reporter, Accepted(options["accepted"], f"{options['name']}.child"), options)
+    os._exit(0)
+
+
+def fork_under_load(reporter: CusReporter, options: dict[str, Any]) -> None:
+    """Fork again and again while other threads report and the sender sends."""
+    writers = [
+        threading.Thread(
+            target=report,
+            args=(reporter, Accepted(options["accepted"], f"{options['name']}.t{n}"), options),
+        )
+        for n in range(2)
+    ]
+    for writer in writers:
+        writer.start()
+    children = []
+    for number in range(3):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                in_child(reporter, {**options, "name": f"{options['name']}.f{number}"})
+            os._exit(70)
+        children.append(child)
+    for child in children:
+        _, status = os.waitpid(child, 0)
+        if status:
+            raise SystemExit(f"a child ended with {status}")
+    for writer in writers:
+        writer.join()
+
+
+def pool_worker(options: dict[str, Any]) -> None:
+    """What a process of multiprocessing runs; killed at its end."""
+    in_child(make_reporter(options), options)
+
+
+def end(fate: str, reporter: CusReporter) -> None:
+    """How the program ends once it has reported."""
+    if fate == "os_exit":
+        os._exit(0)
+    if fate == "suicide":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fate == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    if fate == "shutdown":
+        reporter.shutdown(0.3)
+    if fate == "exit_in_send":
+        reporter.flush(0.0)
+
+
+def say(reporter: CusReporter, began: float) -> None:
+    """What the program knows of itself, for whoever started it."""
+    told = {
+        "stats": {name: getattr(reporter.stats, name) for name in reporter.stats.__slots__},
+        "durable": reporter.durable,
+        "rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "exit_at": time.monotonic() - began,
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+def sweep(options: dict[str, Any]) -> None:
+    """The next process of the host: adopts until nothing of a dead process is left."""
+    reporter = make_reporter(options)
+    reporter.report(CusUsageRecord(f"{options['name']}-1", "gpt-4o"))
+    accepted = Accepted(options["accepted"], options["name"])
+    accepted.note(reports := 1)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        rings = list(Path(options["spool"]).glob("*/*.ring"))
+        if reporter.stats.queued == 0 and len(rings) <= 1:
+            break
+        time.sleep(0.01)
+        if reporter.stats.queued == 0:
+            # What a dead process dropped and did not say goes beside somebody's records.
+            accepted.note(reports := reports + 1)
+            reporter.report(CusUsageRecord(f"{options['name']}-{reports}", "gpt-4o"))
+    say(reporter, time.monotonic())
+
+
+def main(options: dict[str, Any]) -> None:
+    """One program of a window."""
+    if options["fate"] == "sweep":
+        sweep(options)
+        return
+    if limit := options.get("file_bytes"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    reporter = make_reporter(options)
+    if options["fate"] == "fork":
+        fork_under_load(reporter, options)
+    elif options["fate"] == "pool":
+        context = multiprocessing.get_context("fork")
+        child = context.Process(target=pool_worker, args=(options,))
+        child.start()
+        child.join()
+    else:
+        report(reporter, Accepted(options["accepted"], options["name"]), options)
+    if wait := options.get("flush"):
+        reporter.flush(wait)
+    say(reporter, 0.0)
+    end(options["fate"], reporter)
+
+
+if __name__ == "__main__":
+    assert cus_exit.EXIT_SECONDS < 1.0
+    main(json.loads(sys.argv[1]))
