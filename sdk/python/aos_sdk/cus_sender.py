@@ -109,6 +109,7 @@ class CusSender:
             opened, problem = self._storage.open()
             if problem is not None:
                 self._notices.append(problem)
+                cus_exit.prepare_exit(durable=False)
             return self._settle_on(opened)
 
     def _settle_on(self, opened: CusBuffer) -> CusBuffer:
@@ -210,7 +211,10 @@ class CusSender:
             raise
         finally:
             self._starting.release()
-        cus_exit.prepare_exit(durable=self.buffer is not None and self.buffer.durable)
+        buffer = self.buffer
+        # Before the first record there is none; it will be a ring where one is wanted.
+        wants_ring = self._storage.spool is not None
+        cus_exit.prepare_exit(durable=wants_ring if buffer is None else buffer.durable)
 
     def _run(self) -> None:
         try:

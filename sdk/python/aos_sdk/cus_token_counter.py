@@ -155,12 +155,13 @@ _loading: set[str] = set()
 
 
 def _make_ready(model: str) -> None:
-    with never_raise(count=int):  # a program that ends imports nothing any more either
+    # A program that ends may import nothing any more: then it is never ready, and not asked again.
+    with never_raise(count=int):
         encoding_for(model)
-    if len(_ready) > _MAX_READY:  # names come from callers
-        _ready.clear()
-    _ready.add(model)
-    _loading.discard(model)
+        if len(_ready) > _MAX_READY:  # names come from callers
+            _ready.clear()
+        _ready.add(model)
+        _loading.discard(model)
 
 
 def _encoding_in_tiktokens_map(model: str) -> str | None:
