@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
-from unfold.decorators import display
 
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_models import CusIntegration
@@ -24,7 +24,8 @@ class CusEvidenceAdmin(CusReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
-        return super().get_queryset(request).annotate(integration_name=Subquery(names[:1]))
+        scope: QuerySet[Any] = super().get_queryset(request)
+        return scope.annotate(integration_name=Subquery(names[:1]))
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -37,6 +38,6 @@ class CusEvidenceAdmin(CusReadOnlyAdmin):
         window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
         return self.get_queryset(request).filter(created_at__range=window, id=object_id).first()
 
-    @display(description="Integration")
+    @admin.display(description="Integration")
     def integration_name(self, row: Any) -> str:
         return str(row.integration_name)

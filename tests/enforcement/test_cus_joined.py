@@ -160,7 +160,7 @@ def test_checks_that_wait_for_one_lock_share_a_round_and_the_room_that_is_left(
         release.set()
         verdicts = [first.result(SOON), *(one.result(SOON) for one in others)]
 
-    results = [verdict.decision.result for verdict in verdicts]
+    results = [verdict.decision.result.value for verdict in verdicts]
     assert results.count("blocked") == 4
     assert CusEnforcementHold.objects.count() == 4
     assert {verdict.facts.call_id for verdict in verdicts if verdict.hold_expires_at} == set(
