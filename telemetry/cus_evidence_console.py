@@ -24,8 +24,9 @@ class CusEvidenceAdmin(CusReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
-        scope: QuerySet[Any] = super().get_queryset(request)
-        return scope.annotate(integration_name=Subquery(names[:1]))
+        scope = super().get_queryset(request)
+        named: QuerySet[Any] = scope.annotate(integration_name=Subquery(names[:1]))
+        return named
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
