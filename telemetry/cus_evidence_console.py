@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
-from unfold.decorators import display
 
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_models import CusIntegration
