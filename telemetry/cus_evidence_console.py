@@ -28,7 +28,7 @@ class CusReportedAdmin(CusReadOnlyAdmin):
         named: QuerySet[Any] = scope.annotate(integration_name=Subquery(names[:1]))
         return named
 
-    @display(description="Integration")
+    @admin.display(description="Integration")
     def integration_name(self, row: Any) -> str:
         return str(row.integration_name)
 
