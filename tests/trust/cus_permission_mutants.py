@@ -282,8 +282,8 @@ MUTANTS = [
     ),
     Mutant(
         "console",
-        "        if not self.has_view_permission(request):\n            raise PermissionDenied\n        found",
-        "        found",
+        "        if not self.has_view_permission(request):\n            raise PermissionDenied\n        if",
+        "        if",
         "A picker looks where its page may not.",
         SCOPE,
     ),
@@ -303,8 +303,8 @@ MUTANTS = [
     ),
     Mutant(
         "console",
-        "if self.get_object(request, object_id) is None or not",
-        "if not",
+        "if not may or self.get_object(request, object_id) is None:",
+        "if not may:",
         "A row's history is led to for who may not see the row.",
         SCOPE,
     ),
