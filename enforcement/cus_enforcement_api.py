@@ -163,6 +163,8 @@ class ConfigView(CheckerView):
 class DecisionsView(PersonView):
     """The decision log of the caller's tenant; of all tenants for operators and support."""
 
+    pagination_class = NewestFirst
+
     @extend_schema(
         operation_id="enforcement_decisions",
         parameters=[DecisionFilters],
