@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.cus_sdk_real import run_real
 from tests.trust.cus_sdk_windows import DISKS, FATES, run_campaign
 
 WINDOWS = 16
@@ -19,13 +18,3 @@ def test_every_accepted_event_is_stored_once_whatever_goes_wrong(tmp_path: Path)
     assert result.seen.keys() >= {*FATES, *DISKS}
     assert result.dropped > 0, "no quota was reached"
     assert result.redelivered > 0, "no answer was lost"
-
-
-@pytest.mark.timeout(600)
-def test_a_process_killed_before_it_could_send_is_named_until_its_events_arrive(
-    tmp_path: Path,
-) -> None:
-    result = run_real(tmp_path, rounds=1, seed=1)
-
-    assert result.findings == []
-    assert result.named > 0
