@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pickle
+import socket
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,7 +34,9 @@ from integrations.cus_errors import CusError
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_redaction import redacted_traceback
+from integrations.tasks import cus_check_health
 from tests.cus_factories import make_tenant, make_user
+from tests.cus_raw_server import Behaviour, RawServer, http_answer
 from tests.services.cus_fake_vault import TOKEN, serving_vault
 from tests.trust.cus_canaries import Canaries, broker_content, database_dump, everything_logged
 
@@ -93,7 +96,7 @@ class World:
         out, err = StringIO(), StringIO()
         try:
             call_command(*arguments, stdout=out, stderr=err)
-        except CommandError as error:
+        except (CommandError, SystemExit) as error:
             self.canaries.collect("commands", error)
         self.canaries.collect("commands", out.getvalue(), err.getvalue())
 
@@ -267,6 +270,40 @@ def answers(world: World) -> None:
         assert world.send("GET", url, None).status_code == 200
 
 
+def echoing_providers(world: World) -> None:
+    """Providers that answer with the key they were sent: tested, checked by beat, shown."""
+    world.settings.CUS_ALLOW_HTTP_PROVIDERS = True
+    for status in (200, 302, 401, 403, 429, 500):
+        with RawServer(_echo(status)) as server:
+            world.settings.CUS_ALLOWED_PRIVATE_HOSTS = [f"127.0.0.1:{server.port}"]
+            one = world.service.create(
+                name=f"Echo {status}",
+                provider_type="custom",
+                credential={"api_key": world.canaries.new("sk-")},
+                config={"base_url": server.url},
+            )
+            assert world.send("POST", f"{API}/{one.id}/test", None).status_code == 200
+            pressed = world.client.post(f"{ADMIN}/cusintegration/{one.id}/test_now/", follow=True)
+            world.canaries.collect("HTML", pressed.content.decode())
+            CusIntegration.objects.filter(id=one.id).update(health_checked_at=None)
+            cus_check_health.apply(args=(str(one.id),))
+            world.command("cus_health_check", "--integration", str(one.id), "--json")
+            assert server.connections == 4
+        world.send("GET", f"{API}/{one.id}/health", None)
+    history = world.client.get(f"{ADMIN}/cushealthtransition/")
+    world.canaries.collect("HTML", history.content.decode())
+
+
+def _echo(status: int) -> Behaviour:
+    def behave(client: socket.socket, head: bytes) -> None:
+        error = {"code": "invalid_api_key", "message": f"No such key: {head.decode()}"}
+        body = json.dumps({"error": error}).encode()
+        place = ("Location", f"/{head.decode().rpartition('Bearer ')[2].split()[0]}")
+        client.sendall(http_answer(status, body, [("Content-Type", "application/json"), place]))
+
+    return behave
+
+
 @app.task(name="tests.trust.canary")
 def _use(integration_id: str) -> None:
     one = CusIntegration.objects.get(id=integration_id)
@@ -316,6 +353,7 @@ STEPS: list[Callable[[World], None]] = [
     rotate,
     import_workers,
     failing_opens,
+    echoing_providers,
     exceptions,
     server_error,
     console,
