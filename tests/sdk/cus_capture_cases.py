@@ -13,6 +13,7 @@ import openai
 
 from aos_sdk import (
     CusAnthropicProvider,
+    CusCallTracker,
     CusOpenAIProvider,
     CusReporter,
     CusUsageRecord,
@@ -24,6 +25,7 @@ from aos_sdk import (
     cus_uninstall_middleware,
     cus_wrap,
 )
+from aos_sdk.cus_ring_codec import decode_record, encode_call
 from tests.sdk.cus_fake_providers import TEXT
 from tests.sdk.cus_provider_http import anthropic_http, openai_http
 
@@ -46,6 +48,13 @@ class CusRecordingReporter(CusReporter):
 
     def report(self, record: CusUsageRecord) -> None:
         self.rows.append(record.to_dict())
+
+    def report_call(self, call: CusCallTracker) -> None:
+        self.report(call.record())
+        # As a ring has it, unless it has to make the record first; see `encode_call`.
+        payload = encode_call(call)
+        if payload and "cost_cents" in self.rows[-1]:
+            assert decode_record(payload) == self.rows[-1]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from mmap import mmap
 from pathlib import Path
 from struct import error as StructError
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aos_sdk import CusUsageRecord, cus_ring_buffer
+from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, cus_ring_buffer
 from aos_sdk.cus_buffer import CusEntry
 from aos_sdk.cus_ring import (
     PAGE_BYTES,
@@ -25,7 +26,7 @@ from aos_sdk.cus_ring import (
     CusRingUnusable,
 )
 from aos_sdk.cus_ring_buffer import CusAdoptedRing, CusRingBuffer
-from aos_sdk.cus_ring_codec import decode_record, encode_any, encode_plain
+from aos_sdk.cus_ring_codec import decode_record, encode_any, encode_call, encode_plain
 
 NAME = "0123456789abcdef" * 2
 
@@ -316,6 +317,70 @@ def test_an_unusual_record_is_kept_as_the_json_that_would_have_been_sent(
     payload = encode_any(record)
     assert decode_record(payload) == record.to_dict()
     assert b"abcdefgh" not in payload, "no secret reaches the disk"
+
+
+@pytest.mark.parametrize("name", ["cost_cents", "latency_ms", "tokens_total"])
+def test_a_negative_number_is_left_for_the_server_to_refuse(name: str) -> None:
+    record = CusUsageRecord("c", "m", timestamp=1, **{name: -1})
+    assert encode_plain(record) == b""
+    assert decode_record(encode_any(record))[name] == -1
+
+
+def _call(usage: Any, **facts: Any) -> CusCallTracker:
+    call = CusCallTracker(CusReporter("no key"), "openai", "gpt-4o", session_id="s")
+    call.started_at, call.latency_ms, call.usage = 10**18, 7, usage
+    for name, value in facts.items():
+        setattr(call, name, value)
+    return call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        _call(CusTokenUsage(1_000, 500)),
+        _call(CusTokenUsage(1_000, 500, 100, 0, 0, 50, tokens_total=1_500)),
+        _call(CusTokenUsage(1_000, 500, 100, 50, 20, 50, 1, 2, 3)),
+        _call(CusTokenUsage(300_000, 500), model="gpt-5.4", service_tier="flex"),
+        _call(CusTokenUsage(1_000, 500), cost_cents=77),
+        _call(CusTokenUsage(1_000, 500), model="a model that nobody knows"),
+        _call(CusTokenUsage(1, 1), model="", provider=None, stream=True, agent_id="a"),
+        _call(None),
+        _call(None, error_code="Timeout"),
+        _call(CusTokenUsage(-1, 5)),
+    ],
+)
+def test_a_call_reads_back_as_its_record_would(call: CusCallTracker) -> None:
+    payload = encode_call(call)
+    assert payload
+    assert decode_record(payload) == call.record().to_dict()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"metadata": {"a": 1}},
+        {"error_message": "no"},
+        {"billed_units": {"searches": 2}},
+        {"cost_cents": -1},
+        {"session_id": "a\x1fb"},
+        {"usage": CusTokenUsage(2**40, 1)},
+        {"started_at": datetime.now(UTC)},
+    ],
+)
+def test_a_call_that_is_unusual_becomes_a_record_first(facts: dict[str, Any]) -> None:
+    assert encode_call(_call(**{"usage": CusTokenUsage(1, 1), **facts})) == b""
+
+
+def test_who_reports_in_a_way_of_his_own_sees_every_call() -> None:
+    seen = []
+
+    class Own(CusReporter):
+        def report(self, record: CusUsageRecord) -> None:
+            seen.append(record)
+
+    call = _call(CusTokenUsage(1_000, 500))
+    Own("no key").report_call(call)
+    assert seen == [call.record()]
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x03x", b"\x02[]", b"\x02{", b"\x01short"])

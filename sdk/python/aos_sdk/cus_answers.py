@@ -26,9 +26,7 @@ _PROVIDER_PACKAGES: Final = frozenset({"openai", "anthropic"})
 def answered(call: CusCallTracker, response: Any) -> Any:
     """Look at what a call came back with, report it when it is over, and hand it on."""
     kind = type(response)
-    answer = _answers.get(kind)
-    if answer is None:
-        answer = _answers[kind] = _learn(kind)
+    answer = _answers.get(kind) or _learn(kind)
     return answer(call, response)
 
 
@@ -47,6 +45,11 @@ async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
 
 
 def _learn(kind: type) -> Answer:
+    answer = _answers[kind] = _answer_of(kind)
+    return answer
+
+
+def _answer_of(kind: type) -> Answer:
     if hasattr(kind, "__await__"):
         return _awaitable
     for base in kind.__mro__:
@@ -60,8 +63,10 @@ def _learn(kind: type) -> Answer:
 
 
 def _whole(call: CusCallTracker, response: Any) -> Any:
-    with call.reporter.guard:
+    try:
         call.read(response)
+    except Exception as error:  # noqa: BLE001 - as the guard does
+        call.reporter.guard.swallow(error)
     call.end()
     return response
 

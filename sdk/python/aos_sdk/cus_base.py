@@ -18,7 +18,7 @@ from aos_sdk.cus_connection import DEFAULT_BASE_URL
 from aos_sdk.cus_cost import CusUnknownModel
 from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_scope import current_call, leave_call
+from aos_sdk.cus_scope import current_call
 from aos_sdk.cus_surfaces import CusSurface, prepare_call
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
@@ -43,10 +43,10 @@ def run(
     try:
         response = function(*args, **kwargs)
     except BaseException as error:
-        leave_call(token)
+        current_call.reset(token)
         call.fail(error)
         raise
-    leave_call(token)
+    current_call.reset(token)
     return answered(call, response)
 
 

@@ -62,4 +62,4 @@ class CusBatchResults:
             )
             one.read(outcome.message)
             one.started_at = self._ended_at
-            call.reporter.report(one.record(None, service_tier=_BATCH))
+            call.reporter.report(one.record(service_tier=_BATCH))

@@ -5,12 +5,16 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aos_sdk.cus_guard import plain_text
 from aos_sdk.cus_record import CusUsageRecord, encoded_json
-from aos_sdk.cus_ring_codec import decode_record
+from aos_sdk.cus_ring_codec import decode_record, is_plain, plain_json
+from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
+
+# A record, or a call that has ended and becomes one when somebody wants it.
+CusReported: TypeAlias = CusUsageRecord | CusCallTracker
 
 
 class CusEntry(NamedTuple):
@@ -30,6 +34,11 @@ class CusEntry(NamedTuple):
 
     def to_json(self, integration_id: str) -> bytes:
         """The same as JSON; a record always says which integration it belongs to."""
+        process_id, sequence, record = self
+        if isinstance(record, bytes) and is_plain(record):
+            return plain_json(
+                record, integration_id=integration_id, process_id=process_id, sequence=sequence
+            )
         data = self.to_dict()
         data.setdefault("integration_id", integration_id)
         return encoded_json(data)
@@ -70,7 +79,7 @@ class CusBuffer(CusSource, Protocol):
 
     durable: bool
 
-    def append(self, record: CusUsageRecord) -> int:
+    def append(self, reported: CusReported) -> int:
         """Store one record and say its sequence. Takes no lock that a signal handler could wait for."""
 
     def abandon(self) -> None:
@@ -95,7 +104,7 @@ class CusMemoryBuffer:
         self._numbers = count(1)
         self._next_number = self._numbers.__next__
         # Plain pairs: an entry of its own for each would be most of what appending costs.
-        self._waiting: deque[tuple[int, CusUsageRecord]] = deque()
+        self._waiting: deque[tuple[int, CusReported]] = deque()
         self._taken: dict[int, CusEntry] = {}
         self._shedding = threading.Lock()
         self._dropped = {DROPPED_FULL: 0, DROPPED_REFUSED: 0}
@@ -111,10 +120,10 @@ class CusMemoryBuffer:
     def dropped(self) -> dict[str, int]:
         return {reason: number for reason, number in self._dropped.items() if number}
 
-    def append(self, record: CusUsageRecord) -> int:
+    def append(self, reported: CusReported) -> int:
         sequence = self._next_number()
         waiting = self._waiting
-        waiting.append((sequence, record))
+        waiting.append((sequence, reported))
         if len(waiting) > self._capacity:
             self._shed()
         return sequence
@@ -136,9 +145,10 @@ class CusMemoryBuffer:
     def take(self, limit: int) -> list[CusEntry]:
         while len(self._taken) < limit and self._waiting:
             try:
-                sequence, record = self._waiting.popleft()
+                sequence, reported = self._waiting.popleft()
             except IndexError:
                 break  # shed in the meantime
+            record = reported.record() if isinstance(reported, CusCallTracker) else reported
             self._taken[sequence] = CusEntry(self.process_id, sequence, record)
         return list(self._taken.values())[:limit]
 

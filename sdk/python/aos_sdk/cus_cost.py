@@ -125,25 +125,47 @@ def price_call(
     return CusPricedCall(-(-microcents // MICROCENTS_PER_CENT), microcents, TABLE_VERSION, "table")
 
 
-def plain_cost_cents(
+def cost_of_call(
     model: str,
     usage: Sequence[Any],
     service_tier: str | None,
     billed_units: Mapping[str, int] | None,
-) -> int | None:
-    """What `price_call` would answer in cents, in a fraction of its time, or None for any call that
-    is not of the plainest kind: tokens in, tokens out, one price for ever, the standard tier.
+) -> tuple[int, str] | None:
+    """Cents and pricing version as `price_call` has them, in a fraction of its time for most calls.
+
+    `usage` begins as `CusTokenUsage` does.
     """
+    tokens_in, tokens_out, cached, write, write_1h, reasoning, audio_in, audio_out, image = usage[
+        :9
+    ]
+    if not billed_units and write is write_1h is audio_in is audio_out is image is _ZERO:
+        plain = _plain_microcents(model, tokens_in, tokens_out, cached, reasoning, service_tier)
+        if plain is not None:
+            return -(-plain // MICROCENTS_PER_CENT), TABLE_VERSION
+    priced = price_call(
+        model,
+        CusTokenUsage._make((*usage[:9], None)),
+        service_tier=service_tier,
+        billed_units=billed_units,
+    )
+    return None if priced is None else (priced.cost_cents, priced.pricing_version)
+
+
+def _plain_microcents(
+    model: str, tokens_in: int, tokens_out: int, cached: int, reasoning: int, tier: str | None
+) -> int | None:
+    """The cost of a call of text, cached or not, thought or not, at a model's plain rates."""
     plain = plain_rates.get(model)
-    if plain is None or billed_units is not None or service_tier in plain[2]:
+    if plain is None or not (
+        type(tokens_in) is type(tokens_out) is type(cached) is type(reasoning) is int
+    ):
         return None
-    tokens_in, tokens_out, *details = usage[:9]
-    if any(details) or not (type(tokens_in) is type(tokens_out) is int):
+    rate_in, rate_cached, rate_out, rate_reasoning, longest, tiers = plain
+    uncached, said = tokens_in - cached, tokens_out - reasoning
+    if cached | reasoning | uncached | said < 0 or tokens_in > longest or tier in tiers:
         return None
-    if tokens_in | tokens_out < 0:
-        return None
-    microcents = -(-(tokens_in * plain[0] + tokens_out * plain[1]) // RATE_SCALE)
-    return -(-microcents // MICROCENTS_PER_CENT)
+    cost_in = uncached * rate_in + cached * rate_cached
+    return -(-(cost_in + said * rate_out + reasoning * rate_reasoning) // RATE_SCALE)
 
 
 def calculate_cost_microcents(  # noqa: PLR0913 - the kinds of tokens that providers bill
@@ -168,20 +190,16 @@ def calculate_cost_microcents(  # noqa: PLR0913 - the kinds of tokens that provi
     A tier without prices of its own costs the plain price. Raises CusUnknownModel (a ValueError)
     for a model without a price, and ValueError for a count that is negative or no integer.
     """
+    tier = "batch" if batch else service_tier
     # Nearly every call is a plain one, and it is on its caller's clock. Identity with 0 tells it
-    # from False and 0.0, which are refused below; an OR is negative if any of its integers is.
-    plain = plain_rates.get(model)
-    if (
-        plain is not None
-        and tokens_cached is tokens_cache_write is tokens_cache_write_1h is _ZERO
-        and tokens_reasoning is tokens_audio_in is tokens_audio_out is tokens_image_in is _ZERO
-        and type(tokens_in) is type(tokens_out) is int
-        and tokens_in | tokens_out >= 0
-        and service_tier not in plain[2]
-        and not batch
-        and billed_units is None
-    ):
-        return -(-(tokens_in * plain[0] + tokens_out * plain[1]) // RATE_SCALE)
+    # from False and 0.0, which are refused below.
+    is_text = tokens_audio_in is tokens_audio_out is tokens_image_in is _ZERO
+    if is_text and tokens_cache_write is tokens_cache_write_1h is _ZERO and not billed_units:
+        plain = _plain_microcents(
+            model, tokens_in, tokens_out, tokens_cached, tokens_reasoning, tier
+        )
+        if plain is not None:
+            return plain
     pricing = get_model_pricing(model, at)
     if pricing is None:
         raise CusUnknownModel(model)
@@ -197,7 +215,6 @@ def calculate_cost_microcents(  # noqa: PLR0913 - the kinds of tokens that provi
         tokens_image_in,
         None,
     )
-    tier = "batch" if batch else service_tier
     return pricing.cost_microcents(usage, tier=tier, billed_units=billed_units)
 
 

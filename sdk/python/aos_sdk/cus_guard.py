@@ -32,15 +32,21 @@ class never_raise:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if error is None:
-            return False
-        if isinstance(error, CusLimitExceeded) or not isinstance(error, Exception):
-            return False
+        if isinstance(error, Exception) and not isinstance(error, CusLimitExceeded):
+            self.swallow(error)
+            return True
+        return False
+
+    def swallow(self, error: Exception) -> None:
+        """The block's end by hand, `except Exception as error: guard.swallow(error)`: without an
+        error it costs nothing, where a `with` costs a tenth of a microsecond.
+        """
+        if isinstance(error, CusLimitExceeded):
+            raise error
         # Counted, not logged: our log may be captured by the caller.
         self._count()
         if self._tell is not None:
             self._tell(error)
-        return True
 
 
 def masked_message(message: str) -> str:

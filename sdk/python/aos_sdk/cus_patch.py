@@ -149,13 +149,15 @@ class CusPatch:
         """The call to be made, or None where it is to pass as if we were not here."""
         if not self.is_installed or not args:
             return None
-        with self._guard:
-            configuration = active.get()
+        try:
+            configuration = active.configuration or active.get()
             if not configuration.auto_report or (surface.is_batch and is_raw(kwargs)):
                 return None
             client = getattr(args[0], "_client", None)
             return prepare_call(surface, client, kwargs, configuration, configuration.reporter)
-        return None
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return None
 
 
 def _noting_batch(lookup: Function) -> Function:

@@ -15,14 +15,15 @@ alone), or a factor on the plain one. `units` are prices of what is not billed b
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_pricing import CusModelPricing
+from aos_sdk.cus_pricing import INPUT_KINDS, OUTPUT_KINDS, CusModelPricing
 
 _MAX_REMEMBERED_NAMES: Final = 4_096
 
@@ -60,8 +61,24 @@ _CANONICAL: Final[dict[str, str]] = {name: name for name in _MODELS} | {
     alias: name for name, about in _MODELS.items() for alias in about.get("aliases", ())
 }
 _remembered: dict[str, _History] = {}
-# Of those, the ones with a single price for any time and any length: what most calls need.
-plain_rates: dict[str, tuple[int, int, Mapping[str, object]]] = {}
+
+
+class CusPlainRates(NamedTuple):
+    """What most calls are billed at: the rates of a model with one price for any time.
+
+    They hold for up to `longest` tokens in, and for every tier that is not in `tiers`.
+    """
+
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+    longest: int
+    tiers: Mapping[str, object]
+
+
+# Of the remembered ones, those that have such rates.
+plain_rates: dict[str, CusPlainRates] = {}
 
 
 class CusUnknownModel(ValueError):
@@ -144,10 +161,22 @@ def _remember(model: str) -> _History:
     if name is None:
         return ()
     found = _remembered[model] = _history(name)
-    if len(found) == 1 and found[0].is_plain:
-        rates = found[0].rates
-        plain_rates[model] = (rates.input, rates.output, rates.tiers)
+    if len(found) == 1 and found[0].effective_from is None:
+        plain_rates[model] = _plain(found[0])
     return found
+
+
+def _plain(pricing: CusModelPricing) -> CusPlainRates:
+    rates = pricing.rates
+    by_kind = dict(zip((*INPUT_KINDS, *OUTPUT_KINDS), rates.details, strict=True))
+    return CusPlainRates(
+        rates.input,
+        by_kind["cached"],
+        rates.output,
+        by_kind["reasoning"],
+        rates.long_above if rates.long_above is not None else sys.maxsize,
+        rates.tiers,
+    )
 
 
 def _at(history: _History, at: datetime | date | None) -> CusModelPricing | None:

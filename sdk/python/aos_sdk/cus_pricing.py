@@ -173,11 +173,6 @@ class CusModelPricing:
             },
         )
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it holds at any time and for any length of input."""
-        return self.effective_from is None and self.rates.long_rates is None
-
     def cost_microcents(
         self,
         usage: Usage,

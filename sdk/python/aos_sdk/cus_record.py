@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
@@ -62,11 +63,8 @@ class _CallIds:
         self.renew()
 
     def renew(self) -> None:
-        self._prefix = os.urandom(16).hex()
-        self._next = count(1).__next__
-
-    def __call__(self) -> str:
-        return f"{self._prefix}-{self._next():x}"
+        self.prefix = os.urandom(16).hex()
+        self.next = count(1).__next__
 
 
 _call_ids = _CallIds()
@@ -76,7 +74,7 @@ if hasattr(os, "register_at_fork"):
 
 def generate_call_id() -> str:
     """A new id for a call, unique across threads, forks and hosts: the key to counting it once."""
-    return _call_ids()
+    return f"{_call_ids.prefix}-{_call_ids.next():x}"
 
 
 @dataclass(slots=True)
@@ -155,9 +153,14 @@ def iso_moment(moment: datetime | str | int) -> str:
         return moment
     if isinstance(moment, datetime):
         return moment.astimezone(UTC).isoformat()
-    seconds, nanoseconds = divmod(moment, 1_000_000_000)
-    second = datetime.fromtimestamp(seconds, UTC)
-    return second.replace(microsecond=nanoseconds // 1_000).isoformat()
+    second, nanoseconds = divmod(moment, 1_000_000_000)
+    return f"{_iso_second(second)}.{nanoseconds // 1_000:06d}+00:00"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(second: int) -> str:
+    # Busy programs report many calls of the same second, and a date takes long to write.
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 # Made once: `json.dumps` makes one for each call that has options.

@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from aos_sdk.cus_buffer import CusEntry
+from aos_sdk.cus_buffer import CusEntry, CusReported
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
 from aos_sdk.cus_ring import CusRing, CusRingState
-from aos_sdk.cus_ring_codec import encode_any, encode_plain
+from aos_sdk.cus_ring_codec import encode_any, encode_call, encode_plain
+from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED
 
 # A number that was claimed and not written within so long: its caller was interrupted in between,
@@ -78,7 +79,15 @@ class CusRingBuffer(_RingReader):
         self._spoiled: deque[CusEntry] = deque()
         self._spoiling = never_raise(count=int)
 
-    def append(self, record: CusUsageRecord) -> int:
+    def append(self, reported: CusReported) -> int:
+        if not isinstance(reported, CusCallTracker):
+            return self._append_record(reported)
+        payload = encode_call(reported)
+        if payload:
+            return self._ring.append(payload)
+        return self._append_record(reported.record())
+
+    def _append_record(self, record: CusUsageRecord) -> int:
         payload = encode_plain(record)
         if payload:
             return self._ring.append(payload)

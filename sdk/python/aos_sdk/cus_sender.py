@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from aos_sdk import cus_exit
-from aos_sdk.cus_buffer import CusBuffer, CusSource
+from aos_sdk.cus_buffer import CusBuffer, CusReported, CusSource
 from aos_sdk.cus_delivery import CusDelivery, CusTally, OnError
 from aos_sdk.cus_errors import CusSpoolUnavailable
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_record import CusUsageRecord
 from aos_sdk.cus_ring_buffer import CusAdoptedRing
 from aos_sdk.cus_storage import CusStorage
 from aos_sdk.cus_transport import CusAnswer, CusTransport
@@ -86,9 +85,9 @@ class CusSender:
         wake_every = min(_WAKE_EVERY, max(self._storage.max_queue // 4, 1))
         self._wake_every = 1 if self.batch_size == 1 else wake_every
 
-    def accept(self, record: CusUsageRecord) -> None:
+    def accept(self, reported: CusReported) -> None:
         """Take one record over. Costs its caller a few microseconds and no system call."""
-        sequence = (self.buffer or self._open()).append(record)
+        sequence = (self.buffer or self._open()).append(reported)
         if self._thread is None:
             self._start()
         # Waking the thread costs more than all else, so it looks by itself, but for bursts.

@@ -1,6 +1,6 @@
 """What a stream has said so far, kept until its end only to be counted, if nobody else counts it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 Texts = list[str]
@@ -11,12 +11,13 @@ _DELTA_TEXTS: Final = ("text", "partial_json", "thinking")
 _readers: dict[type, Callable[[Any, Texts], None] | None] = {}
 
 
-def gather_text(event: Any, texts: Texts) -> None:
-    """Add what this chunk or event of a provider's stream says to `texts`."""
-    kind = type(event)
-    reader = _readers[kind] if kind in _readers else _learn(kind)
-    if reader is not None:
-        reader(event, texts)
+def gather_text(events: Iterable[Any], texts: Texts) -> None:
+    """Add what these chunks or events of a provider's stream say to `texts`."""
+    for event in events:
+        kind = type(event)
+        reader = _readers[kind] if kind in _readers else _learn(kind)
+        if reader is not None:
+            reader(event, texts)
 
 
 def gather_json_text(event: Any, texts: Texts) -> None:
@@ -55,20 +56,19 @@ def _learn(kind: type) -> Callable[[Any, Texts], None] | None:
 
 def _from_choices(chunk: Any, texts: Texts) -> None:
     # By the objects' own dictionaries: this is done for each chunk of each stream.
-    for choice in chunk.__dict__.get("choices") or ():
-        delta = choice.__dict__.get("delta")
-        if delta is None:  # completions of the old kind
-            _keep(choice.__dict__.get("text"), texts)
+    for choice in chunk.__dict__["choices"] or ():
+        fields = choice.__dict__
+        if "delta" not in fields:  # completions of the old kind
+            _keep(fields.get("text"), texts)
             continue
-        fields = delta.__dict__
-        content = fields.get("content")
-        if type(content) is str:
+        fields = fields["delta"].__dict__
+        if content := fields.get("content"):
             texts.append(content)
-        if fields.get("refusal"):
-            _keep(fields["refusal"], texts)
-        for call in fields.get("tool_calls") or ():
-            _keep(getattr(call.function, "name", None), texts)
-            _keep(getattr(call.function, "arguments", None), texts)
+        if fields.get("refusal") or fields.get("tool_calls"):
+            _keep(fields.get("refusal"), texts)
+            for call in fields.get("tool_calls") or ():
+                _keep(getattr(call.function, "name", None), texts)
+                _keep(getattr(call.function, "arguments", None), texts)
 
 
 def _from_delta(event: Any, texts: Texts) -> None:

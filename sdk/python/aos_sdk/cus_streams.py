@@ -61,9 +61,8 @@ class CusStreamWatch:
         """Look at what has passed since the last time, and forget it."""
         with self.call.reporter.guard:
             passed, self.passed[:] = self.passed[:], ()
-            for item in passed:
-                self._usage.add(item)
-                gather_text(item, self._texts)
+            self._usage.add_all(passed)
+            gather_text(passed, self._texts)
 
     def take(self, item: Any) -> None:
         """What a generator of the program's own yields: perhaps a provider's chunk, perhaps not."""

@@ -9,6 +9,7 @@ from aos_sdk.cus_scope import current_call
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
 
+_NOTHING: Final[dict[str, Any]] = {}
 _RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
 # The first version of Azure's API that takes `stream_options`.
 _FIRST_AZURE_VERSION: Final = "2024-09-01"
@@ -98,17 +99,10 @@ class CusProviderCall(CusCallTracker):
     is_leaf = True
     batch: Any = None  # for results of a batch: the batch, once its method has looked it up
 
-    def __init__(
-        self,
-        reporter: CusReporter,
-        provider: str,
-        model: str,
-        *,
-        arguments: dict[str, Any],
-        **identity: Any,
-    ) -> None:
-        super().__init__(reporter, provider, model, **identity)
-        self.arguments = arguments
+    def report(self) -> None:
+        """Hand itself over: nobody changes it any more, and what it sent is the program's alone."""
+        self.arguments = _NOTHING
+        self.reporter.report_call(self)
 
 
 def prepare_call(
@@ -127,19 +121,21 @@ def prepare_call(
     if outer is not None and outer.is_leaf:
         return None
     model = kwargs.get("model")
+    provider, operation, can_inject, _ = surface
+    provider = _providers.get((type(client), provider)) or _learn_provider(type(client), provider)
     call = CusProviderCall(
         reporter,
-        _provider_of(type(client), surface.provider),
+        provider,
         model if type(model) is str else "",
-        arguments=kwargs,
         call_id=call_id,
-        operation=surface.operation,
+        operation=operation,
     )
+    call.arguments = kwargs
     if call.session_id is None:
         call.session_id = configuration.session_id
     if call.agent_id is None:
         call.agent_id = configuration.agent_id
-    if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
+    if can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
 
@@ -147,12 +143,10 @@ def prepare_call(
 _providers: dict[tuple[type, str], str] = {}
 
 
-def _provider_of(kind: type, default: str) -> str:
-    provider = _providers.get((kind, default))
-    if provider is None:
-        names = (base.__name__ for base in kind.__mro__)
-        known = (_PROVIDER_OF_CLIENT[name] for name in names if name in _PROVIDER_OF_CLIENT)
-        provider = _providers[kind, default] = next(known, default)
+def _learn_provider(kind: type, default: str) -> str:
+    names = (base.__name__ for base in kind.__mro__)
+    known = (_PROVIDER_OF_CLIENT[name] for name in names if name in _PROVIDER_OF_CLIENT)
+    provider = _providers[kind, default] = next(known, default)
     return provider
 
 

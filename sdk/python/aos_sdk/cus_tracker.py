@@ -8,8 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from aos_sdk.cus_cost import CusTokenUsage, plain_cost_cents, price_call
-from aos_sdk.cus_price_table import TABLE_VERSION
+from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_record import CusUsageRecord, generate_call_id
 from aos_sdk.cus_scope import current_call, current_identity, leave_call
 from aos_sdk.cus_usage import CusReportedUsage, extract_token_usage
@@ -18,8 +17,8 @@ from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 if TYPE_CHECKING:
     from aos_sdk.cus_reporter import CusReporter
 
-_UNKNOWN_MODEL: Final = "unknown"
-_NO_USAGE: Final = CusTokenUsage()
+UNKNOWN_MODEL: Final = "unknown"
+NO_USAGE: Final = CusTokenUsage()
 
 
 class Health(Protocol):
@@ -56,6 +55,7 @@ class CusCallTracker:
     service_tier: str | None = None
     billed_units: Mapping[str, int] | None = None
     cost_cents: int | None = None
+    latency_ms: int | None = None
     error_code: str | None = None
     error_message: str | None = None
     metadata: dict[str, Any] | None = None
@@ -174,7 +174,9 @@ class CusCallTracker:
         usage = extract_token_usage(response, self.provider)
         if usage.reported:
             self.set_reported(usage)
-        self.set_model_from(response)
+        model = response.get("model") if type(response) is dict else getattr(response, "model", "")
+        if model and isinstance(model, str):
+            self.model = model
 
     def set_reported(self, usage: CusReportedUsage) -> None:
         """Take over all that a response, or a stream, has reported."""
@@ -235,11 +237,17 @@ class CusCallTracker:
         reporter = self.reporter
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
-        with reporter.guard:
+        try:
             call = self if self.outer is self.inner else self._united()
             if call is not None and call.is_reported:
-                latency_ms = (ended - call.began + 500_000) // 1_000_000
-                reporter.report(call.record(latency_ms))
+                call.latency_ms = (ended - call.began + 500_000) // 1_000_000
+                call.report()
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            reporter.guard.swallow(error)
+
+    def report(self) -> None:
+        """Hand over what there is to say of the call, as it is now."""
+        self.reporter.report(self.record())
 
     def _united(self) -> "CusCallTracker | None":
         """The outermost call with all that is known of it, or None while a part of it still runs."""
@@ -270,17 +278,23 @@ class CusCallTracker:
         if inner.metadata is not None:
             self.metadata = {**inner.metadata, **(self.metadata or {})}
 
-    def record(self, latency_ms: int | None, service_tier: str | None = None) -> CusUsageRecord:
+    @property
+    def wants_price(self) -> bool:
+        """Whether nobody has named its cost. None can be without tokens, unless it failed."""
+        told = self.usage is not None or self.error_code is not None
+        return told and self.cost_cents is None
+
+    def record(self, service_tier: str | None = None) -> CusUsageRecord:
         """What there is to say of the call, priced. `service_tier` is one that is known otherwise."""
-        usage = self.usage or _NO_USAGE
+        usage = self.usage or NO_USAGE
         # By position, for speed; the order is that of the record's fields.
         record = CusUsageRecord(
             self.call_id,
-            self.model or _UNKNOWN_MODEL,
+            self.model or UNKNOWN_MODEL,
             usage[0],
             usage[1],
             self.cost_cents,
-            latency_ms,
+            self.latency_ms,
             self.provider,
             self.policy_result,
             self.error_code,
@@ -297,12 +311,12 @@ class CusCallTracker:
             self.stream,
             self.billed_units,
         )
-        # A call that cannot be priced goes without a cost, never with 0 (ruling M5); so does one
-        # that succeeded and whose tokens nobody told us.
-        told = self.usage is not None or self.error_code is not None
-        if told and self.cost_cents is None:
+        # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
+        if self.wants_price:
             with self.reporter.guard:  # of its own: a price that fails must not cost the record
-                _price(record, usage)
+                priced = cost_of_call(record.model, usage, record.service_tier, record.billed_units)
+                if priced is not None:
+                    record.cost_cents, record.pricing_version = priced
         return record
 
 
@@ -315,20 +329,3 @@ def _takes(turn: list[None] | None) -> bool:
     except IndexError:
         return False
     return True
-
-
-def _price(record: CusUsageRecord, usage: CusTokenUsage | CusReportedUsage) -> None:
-    cents = plain_cost_cents(record.model, usage, record.service_tier, record.billed_units)
-    if cents is not None:
-        record.cost_cents = cents
-        record.pricing_version = TABLE_VERSION
-        return
-    priced = price_call(
-        record.model,
-        CusTokenUsage._make(usage[:10]),
-        service_tier=record.service_tier,
-        billed_units=record.billed_units,
-    )
-    if priced is not None:
-        record.cost_cents = priced.cost_cents
-        record.pricing_version = priced.pricing_version

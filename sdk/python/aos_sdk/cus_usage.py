@@ -5,7 +5,7 @@ provider's object or as the JSON it was made from, and so are their streams (`Cu
 Nothing here imports them. Null, absent or absurd numbers count 0, and nothing raises.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_pricing import CusTokenUsage, without_overlap
@@ -72,8 +72,8 @@ def extract_token_usage(response: Any, provider: str | None = None) -> CusReport
     `provider` decides how it is read; None or one that serves others' models (Bedrock, Vertex,
     a gateway) leaves that to its shape.
     """
-    if provider == _OPENAI and _is_model.get(type(response)):
-        plain = _plain_chat(response.__dict__)
+    if provider == _OPENAI:
+        plain = _plain_chat(response)
         if plain is not None:
             return plain
     bearer = _bearer(response)
@@ -121,11 +121,18 @@ class CusStreamUsage:
         self._is_final = False
 
     def add(self, event: Any) -> None:
-        """Take note of one chunk or event. Costs next to nothing for those without usage."""
-        kind = type(event)
-        carrier = _carriers[kind] if kind in _carriers else _learn(kind)
-        if carrier is None or (carrier and getattr(event, carrier, None) is None):
-            return
+        """Take note of one chunk or event."""
+        self.add_all((event,))
+
+    def add_all(self, events: Iterable[Any]) -> None:
+        """Take note of chunks or events, in their order. Those without usage cost next to nothing."""
+        for event in events:
+            kind = type(event)
+            carrier = _carriers[kind] if kind in _carriers else _learn(kind)
+            if carrier is not None and (not carrier or getattr(event, carrier, None) is not None):
+                self._read(event)
+
+    def _read(self, event: Any) -> None:
         bearer = _bearer(event)
         usage = _get(bearer, "usage")
         if usage is None:
@@ -222,39 +229,48 @@ def _openai(bearer: Any, usage: Any) -> CusReportedUsage:
     )
 
 
-def _plain_chat(response: dict[str, Any]) -> CusReportedUsage | None:
-    """The plainest answer there is, and the most frequent: a prompt and a completion, no details.
+def _plain_chat(answer: Any) -> CusReportedUsage | None:
+    """The most frequent answer: a prompt, perhaps cached, and a completion, perhaps thought over.
 
     What `_openai` would say of it, in a fraction of its time; None leaves it to that.
     """
-    usage: Any = response.get("usage")
-    if not _is_model.get(type(usage)) or usage.__pydantic_extra__ or "output" in response:
+    try:
+        response = answer.__dict__
+        usage = response["usage"]
+        # What is no provider's object has no such attribute.
+        if usage.__pydantic_extra__ or "output" in response or response["object"] == "batch":
+            return None
+        counts = usage.__dict__
+        tokens_in, tokens_out = counts["prompt_tokens"], counts["completion_tokens"]
+        total, tier = counts["total_tokens"], response.get("service_tier")
+        cached = _only_detail(counts.get("prompt_tokens_details"), "cached_tokens")
+        reasoning = _only_detail(counts.get("completion_tokens_details"), "reasoning_tokens")
+    except (AttributeError, KeyError):
         return None
-    counts = usage.__dict__
-    tokens_in, tokens_out = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    if type(tokens_in) is not int or type(tokens_out) is not int or tokens_in | tokens_out < 0:
+    if not (type(tokens_in) is type(tokens_out) is type(cached) is type(reasoning) is int):
         return None
-    if _says(counts.get("prompt_tokens_details")) or _says(counts.get("completion_tokens_details")):
+    if tokens_in | tokens_out | cached | reasoning < 0 or type(total) is not int or total <= 0:
         return None
-    total, tier = counts.get("total_tokens"), response.get("service_tier")
-    if type(total) is not int or total <= 0 or response.get("object") == "batch":
+    if tier is not None and type(tier) is not str:
         return None
-    return CusReportedUsage(
-        tokens_in,
-        tokens_out,
-        tokens_total=total,
-        service_tier=tier if type(tier) is str else None,
-        reported=True,
-    )
+    # As `CusReportedUsage(…)` would, at a third of its price.
+    fields = (tokens_in, tokens_out, cached, 0, 0, reasoning, 0, 0, 0, total, None, tier, True)
+    return tuple.__new__(CusReportedUsage, fields)
 
 
-def _says(details: Any) -> bool:
-    """Whether details of tokens hold anything but zeros and nulls."""
+def _only_detail(details: Any, name: str) -> Any:
+    """The number of this name where details of tokens say nothing else; None where they do."""
     if details is None:
-        return False
-    if not _is_model.get(type(details)):
-        return True
-    return bool(details.__pydantic_extra__) or any(details.__dict__.values())
+        return 0
+    if details.__pydantic_extra__:
+        return None
+    number = 0
+    for key, value in details.__dict__.items():
+        if value:
+            if key != name:
+                return None
+            number = value
+    return number
 
 
 def _uncached_media(sent: Any, room: int) -> tuple[int, int]:
