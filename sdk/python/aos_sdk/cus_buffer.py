@@ -121,6 +121,8 @@ class CusMemoryBuffer:
         return {reason: number for reason, number in self._dropped.items() if number}
 
     def append(self, reported: CusReported) -> int:
+        if isinstance(reported, CusCallTracker) and not reported.is_settled:
+            reported = reported.record()
         sequence = self._next_number()
         waiting = self._waiting
         waiting.append((sequence, reported))

@@ -158,7 +158,7 @@ class CusReporter:
             self.guard.swallow(error)
 
     def report_call(self, call: CusCallTracker) -> None:
-        """Hand over a call that has ended, and that nobody changes any more.
+        """Hand over a call that has ended, to be reported as it is now.
 
         Its record is made where that costs the program least: in the sender's thread, or never.
         """

@@ -97,12 +97,13 @@ class CusProviderCall(CusCallTracker):
     """One call of a provider's method. What its method calls in turn is a part of it."""
 
     is_leaf = True
+    is_settled = True
     batch: Any = None  # for results of a batch: the batch, once its method has looked it up
 
     def report(self) -> None:
-        """Hand itself over: nobody changes it any more, and what it sent is the program's alone."""
+        """Hand itself over, without what it sent: that is the program's alone."""
         self.arguments = _NOTHING
-        self.reporter.report_call(self)
+        super().report()
 
 
 def prepare_call(

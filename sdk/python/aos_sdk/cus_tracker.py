@@ -40,6 +40,7 @@ class CusCallTracker:
     # What most calls never set stands here once, and costs none of them anything.
     is_leaf = False  # whether a governed call within is a part of this one, not worth a look
     is_reported = True
+    is_settled = False  # whether nobody can change it once it has ended, as the program can this one
     started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
     began: int
     stream = False
@@ -247,7 +248,7 @@ class CusCallTracker:
 
     def report(self) -> None:
         """Hand over what there is to say of the call, as it is now."""
-        self.reporter.report(self.record())
+        self.reporter.report_call(self)
 
     def _united(self) -> "CusCallTracker | None":
         """The outermost call with all that is known of it, or None while a part of it still runs."""
