@@ -318,6 +318,7 @@ def _is_search(call: Any) -> bool:
 
 
 def _anthropic(usage: Any) -> CusReportedUsage:
+    usage = _view(usage)
     tokens_in, tokens_out, read, write, write_1h = _sampled(usage)
     thinking = _count(_get(usage, "output_tokens_details"), "thinking_tokens")
     iterations, tools = _get(usage, "iterations"), _get(usage, "server_tool_use")
