@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rich.markup import escape
 
+from benchmarks.cus_report import Section
 from benchmarks.cus_sdk_contestants import Contestant
 from benchmarks.cus_sdk_sink import Sink
 
@@ -30,6 +31,7 @@ class Measured:
 
     def __init__(self, contestant: Contestant, folder: Path, preload: Mapping[str, str]) -> None:
         self.contestant = contestant
+        self.openai = ""
         self.calls = 0
         self.told: dict[str, list[Figures]] = {}
         self.sink = Sink()
@@ -116,8 +118,23 @@ class Field:
                 if number > 0:
                     measured.told[order].append(figures)
         for measured in list(self.taking_part):
+            # A peer that tells nobody is quick, and of no use.
             if not measured.sink.events and measured.received != "-":
                 self._leave_out(measured, "its sink received nothing, so its figures say nothing")
+
+    def probe(self, calls: int) -> Section:
+        """Whether each really works: what its sink heard of some calls."""
+        self.rounds("calls", {one.contestant.name: calls for one in self.taking_part}, 1)
+        section = Section(
+            "Who takes part", ("contestant", "openai", "received", "requests", "bytes an event")
+        )
+        for measured in self.taking_part:
+            sink = measured.sink
+            a_event = f"{sink.bytes / sink.events:,.0f}" if sink.events else "-"
+            cells = (measured.openai, measured.received, f"{sink.requests:,}", a_event)
+            section.rows.append([measured.contestant.title, *cells])
+        section.notes = list(self.notes)
+        return section
 
     def _leave_out(self, measured: Measured, why: str) -> None:
         self.taking_part.remove(measured)
@@ -144,7 +161,7 @@ def field_of(
             stack.callback(measured.end)
         for measured in started:
             try:
-                measured.heard()
+                measured.openai = measured.heard()["openai"]
             except Failed as error:
                 field.notes.append(failure(measured.contestant, str(error)))
             else:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from benchmarks.cus_sdk_client import new_client
 
 Setup = tuple[Any, Callable[[], object]]
-_KEY: Final = (
+KEY: Final = (
     "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_benchmark"
 )
 
@@ -48,7 +48,7 @@ def memory(url: str, spool: str) -> Setup:
 def _ours(url: str, spool: str | None) -> Setup:
     from aos_sdk import cus_configure, cus_install_middleware
 
-    reporter = cus_configure(_KEY, url, spool_dir=spool)
+    reporter = cus_configure(KEY, url, spool_dir=spool)
     assert reporter.problem is None, reporter.problem
     cus_install_middleware()
     return new_client(), functools.partial(reporter.flush, 30.0)
