@@ -51,15 +51,15 @@ def measure_calls(
     section = Section(
         f"Calls: median of {sizes.rounds} shuffled rounds, bare and governed alternating in a process",
         (
-            *("contestant", "bare us", "added us", "of bare", "p99 wall us", "over null us"),
-            *("mallocs", "background us", "RSS MiB over bare", "received"),
+            *("contestant", "bare us", "added us", "of bare", "p99 us", "over null"),
+            *("mallocs", "background us", "+RSS MiB", "received"),
         ),
     )
     for measured in field.taking_part:
         section.rows.append(_row(field, measured, mallocs.get(measured.contestant.name)))
     section.notes = [
         "added: the caller's thread's processor time. background: all other of the process', an event.",
-        "over null: the p99 of a call beside the empty patch's of the same round.",
+        "p99: wall time. over null: less the empty patch's of the same round. +RSS: over bare's.",
         *notes,
         *field.notes,
     ]
@@ -93,7 +93,8 @@ def _added_us(measured: Measured) -> float:
 
 
 def _median(measured: Measured, name: str) -> float:
-    return median(figures[name] for figures in measured.told["calls"])
+    values: list[float] = [figures[name] for figures in measured.told["calls"]]
+    return median(values)
 
 
 def _over(field: Field, measured: Measured, other: str, name: str) -> float | None:
@@ -157,7 +158,9 @@ def _targets(field: Field, mallocs: dict[str, float]) -> Section:
         # Less than the clock can tell is as good as that: nobody is infinitely much faster.
         return _added_us(best) / max(_added_us(measured), 0.1) if best is not None else None
 
-    beside = f"best peer ({best.contestant.title}) beside it, x" if best else "best peer beside it, x"
+    beside = (
+        f"best peer ({best.contestant.title}) beside it, x" if best else "best peer beside it, x"
+    )
     section = Section("Calls, beside the targets", TARGET_COLUMNS)
     section.rows = [
         target_row("added us", of_ours(_added_us), SDK_ADDED.__getitem__),
@@ -181,7 +184,9 @@ def measure_chunks(
     field: Field, contestants: Sequence[Contestant], sizes: CallSizes
 ) -> list[Section]:
     """What a chunk more of a stream costs."""
-    field.rounds("chunks", numbers(contestants, sizes.chunks, sizes.peer_chunks), sizes.chunk_rounds)
+    field.rounds(
+        "chunks", numbers(contestants, sizes.chunks, sizes.peer_chunks), sizes.chunk_rounds
+    )
     section = Section(
         f"Chunks of a stream: long streams less short ones, median of {sizes.chunk_rounds} rounds",
         ("contestant", "bare ns", "added ns", "target"),

@@ -90,7 +90,8 @@ def prepare(answers: int, model: str = MODEL) -> None:
     """Make so many different answers, and let every stream be made of ready chunks."""
     made = [_answer(number, model) for number in range(answers)]
     Answering.answers = itertools.cycle(made)
-    openai.Stream.__stream__ = _ready_made  # type: ignore[method-assign]
+    stream: Any = openai.Stream
+    stream.__stream__ = _ready_made
 
 
 def stream_length(length: int) -> None:

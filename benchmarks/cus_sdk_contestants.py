@@ -79,7 +79,9 @@ PEERS: Final = (
     Contestant(
         "langfuse", "langfuse 5.0.4", "import langfuse.openai", (_OPENAI, "langfuse==5.0.4")
     ),
-    Contestant("posthog", "posthog 7.91.1", "import posthog.ai.openai", (_OPENAI, "posthog==7.91.1")),
+    Contestant(
+        "posthog", "posthog 7.91.1", "import posthog.ai.openai", (_OPENAI, "posthog==7.91.1")
+    ),
     Contestant(
         "openllmetry",
         "OpenLLMetry 0.62.4",

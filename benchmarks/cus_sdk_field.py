@@ -79,7 +79,8 @@ class Measured:
         return figures
 
     def end(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with self.sink, self._errors, self._process.stdout:
             try:
                 self._process.stdin.close()

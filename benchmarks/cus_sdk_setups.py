@@ -84,7 +84,7 @@ def _otlp(url: str) -> Any:
 
 def langfuse(url: str, spool: str) -> Setup:
     import langfuse as package
-    import langfuse.openai  # noqa: F401 - importing it is the patch
+    import langfuse.openai  # importing it is the patch
 
     program = package.Langfuse(public_key="pk-lf-1", secret_key="sk-lf-1", base_url=url)  # noqa: S106
     return new_client(), program.flush

@@ -34,7 +34,7 @@ class Sink:
         self.marks: set[bytes] = set()
         self._unread: list[tuple[str, str, bytes]] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
+        self._server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"sink": self}))
         self._server.daemon_threads = True
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -78,44 +78,47 @@ class Sink:
                     self.marks.add(mark.group())
 
 
-def _handler(sink: Sink) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A program that is killed lets its connections drop: that is what is measured."""
 
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(length) if length else b"".join(self._parts())
-            if len(body) < length or sink.status != 200:
-                self._say(503, b"{}")
+
+class _Handler(BaseHTTPRequestHandler):
+    sink: Sink
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length) if length else b"".join(self._parts())
+        if len(body) < length or self.sink.status != 200:
+            self._say(503, b"{}")
+            return
+        encoding = self.headers.get("Content-Encoding", "")
+        self._say(200, self.sink.take(self.path, encoding, body))
+
+    def do_GET(self) -> None:
+        self._say(self.sink.status, _WELCOME)
+
+    do_PATCH = do_POST
+
+    def _parts(self) -> Iterator[bytes]:
+        while self.headers.get("Transfer-Encoding") == "chunked":
+            size = int(self.rfile.readline().split(b";")[0], 16)
+            part = self.rfile.read(size + 2)[:-2]
+            if not size:
                 return
-            encoding = self.headers.get("Content-Encoding", "")
-            self._say(200, sink.take(self.path, encoding, body))
+            yield part
 
-        def do_GET(self) -> None:
-            self._say(sink.status, _WELCOME)
+    def _say(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        do_PATCH = do_POST
-
-        def _parts(self) -> Iterator[bytes]:
-            while self.headers.get("Transfer-Encoding") == "chunked":
-                size = int(self.rfile.readline().split(b";")[0], 16)
-                part = self.rfile.read(size + 2)[:-2]
-                if not size:
-                    return
-                yield part
-
-        def _say(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nobody reads it."""
-
-    return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads it."""
 
 
 def _plain(encoding: str, body: bytes) -> bytes:
