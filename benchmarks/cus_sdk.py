@@ -38,7 +38,7 @@ class SdkSizes:
 
 DEFAULT: Final = SdkSizes(
     probe=200,
-    calls=CallSizes(10, 2_000, 500, 200, 5, 10_000, 1_000),
+    calls=CallSizes(8, 2_000, 500, 200, 5, 10_000, 1_000),
     imports=3,
     events=20_000,
     faults=FaultSizes(200, outage_seconds=20, around_seconds=5, next_seconds=3),
