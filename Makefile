@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk bench bench-peers bench-enforcement bench-sdk bench-sdk-delivery mutate-permissions fuzz-api demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk bench bench-peers bench-enforcement bench-sdk mutate-permissions fuzz-api demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,11 +52,8 @@ bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, whic
 bench-enforcement: development ## Measure checks over HTTP, beside litellm's budget limiter (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks --enforcement $(ARGS)
 
-bench-sdk: development ## Measure what the SDK adds to a call and to a chunk
-	@exec $(PYTHON) -m benchmarks.cus_sdk_capture $(ARGS)
-
-bench-sdk-delivery: development ## Measure what the SDK's delivery costs a program (ARGS=--full: a soak)
-	@exec $(PYTHON) -m benchmarks --sdk-delivery $(ARGS)
+bench-sdk: development ## Measure what the SDK costs a program, beside peers it installs (ARGS=--full)
+	@exec $(PYTHON) -m benchmarks.cus_sdk $(ARGS)
 
 lock: development ## Pin what pyproject.toml asks for (existing pins stay)
 	@$(PYTHON) -m pip install -q --disable-pip-version-check uv

@@ -19,12 +19,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--peers", action="store_true", help="arize-phoenix and mlflow instead")
     parser.add_argument("--enforcement", action="store_true", help="checks instead")
-    parser.add_argument("--sdk-delivery", action="store_true", help="the SDK's delivery instead")
     options = parser.parse_args(arguments)
-    if options.sdk_delivery:
-        from benchmarks import cus_sdk_delivery
-
-        return cus_sdk_delivery.main(["--soak"] if options.full else [])
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
     try:

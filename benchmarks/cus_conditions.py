@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,20 +16,29 @@ _SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes"
 _PACKAGES = ("django", "djangorestframework", "psycopg", "granian", "msgspec")
 
 
-def conditions(sizes: Sizes) -> Section:
-    """What was measured on, as the product's own connection sees it."""
+def machine(packages: Sequence[str]) -> Section:
+    """When, on what and with which versions."""
     section = Section("Conditions", ("what", "is"))
     processors = len(os.sched_getaffinity(0))
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     section.rows = [
         ("date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
         ("machine", f"{processors} cores, {_memory_gib():.0f} GiB, {platform.machine()}"),
         ("load average at the start", " ".join(f"{load:.2f}" for load in os.getloadavg())),
-        ("PostgreSQL", ", ".join(_postgresql())),
-        ("Python", f"{platform.python_version()}, {', '.join(_packages())}"),
-        ("rounds", f"{sizes.rounds} on the database, {sizes.http_rounds} over HTTP"),
+        ("Python", f"{platform.python_version()}, {versions}"),
     ]
     if os.getloadavg()[0] > processors / 2:
         section.notes.append("[yellow]Something else keeps this machine busy.[/]")
+    return section
+
+
+def conditions(sizes: Sizes) -> Section:
+    """What was measured on, as the product's own connection sees it."""
+    section = machine(_PACKAGES)
+    section.rows += [
+        ("PostgreSQL", ", ".join(_postgresql())),
+        ("rounds", f"{sizes.rounds} on the database, {sizes.http_rounds} over HTTP"),
+    ]
     return section
 
 
@@ -44,7 +54,3 @@ def _postgresql() -> list[str]:
         )
         found = dict(cursor.fetchall())
     return [found["server_version"], *(f"{name} {found[name]}" for name in _SETTINGS[1:])]
-
-
-def _packages() -> list[str]:
-    return [f"{name} {version(name)}" for name in _PACKAGES]

@@ -21,12 +21,13 @@ class NotInstallable(Exception):
     """Why a peer has to be left out."""
 
 
-def install(wanted: Sequence[str]) -> None:
-    """Packages into the environment of the peers' own. Raises NotInstallable."""
+def install(wanted: Sequence[str], venv: Path = _VENV) -> None:
+    """Packages into the environment of the peers' own, or into another. Raises NotInstallable."""
+    python = venv / "bin" / "python"
     try:
-        if not _PYTHON.exists():
-            _run([sys.executable, "-m", "venv", str(_VENV)])
-        _run([str(_PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted])
+        if not python.exists():
+            _run([sys.executable, "-m", "venv", str(venv)])
+        _run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted])
     except subprocess.TimeoutExpired:
         raise NotInstallable(f"not installed after {_INSTALL_SECONDS:.0f} s") from None
 

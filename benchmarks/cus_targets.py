@@ -38,3 +38,13 @@ CHECKS_A_SECOND = Target(900, "/s")
 CHECK_P50 = Target(1.5, "ms", at_least=False)
 CHECK_P99 = Target(10, "ms", at_least=False)
 BESIDE_PEERS = Target(100, "x")
+# Of the SDK, durable and in memory.
+SDK_ADDED = {"durable": Target(10, "us", at_least=False), "memory": Target(4, "us", at_least=False)}
+SDK_BESIDE_BEST_PEER = Target(18, "x")
+SDK_P99 = Target(150, "us", at_least=False)
+SDK_MALLOCS = {"durable": Target(24, at_least=False), "memory": Target(12, at_least=False)}
+SDK_BACKGROUND = Target(15, "us", at_least=False)
+SDK_CHUNK = Target(200, "ns", at_least=False)
+SDK_IMPORT = Target(1, "ms", at_least=False)
+SDK_EXIT = Target(1, "s", at_least=False)
+SDK_LOST = Target(0, at_least=False)

@@ -1,0 +1,155 @@
+"""A measured program: one contestant in a process of its own, which does what its input orders.
+
+`python -m benchmarks.cus_sdk_program '{"contestant": "durable", "url": …, "spool": …}'` reads one
+order a line as JSON and answers each with a line of figures. Bare and governed calls alternate
+in shuffled blocks of the same process: bare is the method of a client that was there before the
+contestant came.
+"""
+
+import ctypes
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.cus_sdk_client import MESSAGES, MODEL, new_client, prepare, stream_length
+from benchmarks.cus_sdk_setups import SETUPS
+
+ANSWERS: Final = 400
+_BLOCK: Final = 25
+_PAUSE_EVERY: Final = 4
+_PAUSE_SECONDS: Final = 0.005
+_SHORT: Final = 100
+_STREAMS: Final = 4
+
+Create = Callable[..., Any]
+
+
+class Program:
+    """What one contestant is asked to do."""
+
+    def __init__(self, contestant: str, url: str, spool: str) -> None:
+        prepare(ANSWERS)
+        # The client keeps the method: nobody can patch it any more.
+        self._client = new_client()
+        self._bare: Create = self._client.chat.completions.create
+        self._governed_client, self._flush = SETUPS[contestant](url, spool)
+        self._governed: Create = self._governed_client.chat.completions.create
+
+    def calls(self, calls: int) -> dict[str, Any]:
+        """So many calls, and as many bare ones; then everything is sent."""
+        bare_us, added_us, walls = [], [], []
+        process, called = time.process_time_ns(), 0
+        for number in range(calls // _BLOCK):
+            spent: dict[Create, int] = {}
+            for create in random.sample([self._bare, self._governed], 2):
+                spent[create], waited = _block(create)
+                walls += waited if create is self._governed else []
+            called += sum(spent.values())
+            bare_us.append(spent[self._bare] / _BLOCK / 1_000)
+            # Of neighbours in time: what the machine does meanwhile meets both.
+            added_us.append(spent[self._governed] / _BLOCK / 1_000 - bare_us[-1])
+            if number % _PAUSE_EVERY == 0:
+                time.sleep(_PAUSE_SECONDS)  # a program that does something else, too
+        self._flush()
+        background = time.process_time_ns() - process - called
+        return {
+            "calls": calls // _BLOCK * _BLOCK,
+            "bare_us": bare_us,
+            "added_us": added_us,
+            "p99_us": sorted(walls)[int(len(walls) * 0.99)] / 1_000,
+            "background_us": background / calls / 1_000,
+            "rss_mib": rss_mib(),
+        }
+
+    def chunks(self, chunks: int) -> dict[str, Any]:
+        """What one chunk more costs: long streams less short ones, so that the call isn't in it."""
+        bare, governed = (self._bare, _SHORT), (self._governed, _SHORT)
+        turns = [bare, governed, (self._bare, chunks), (self._governed, chunks)]
+        bare_ns, added_ns = [], []
+        for _ in range(_STREAMS):
+            spent: dict[tuple[Create, int], int] = {}
+            for create, length in random.sample(turns, len(turns)):
+                stream_length(length)
+                spent[create, length] = _stream_ns(create)
+            more = chunks - _SHORT
+            bare_ns.append((spent[self._bare, chunks] - spent[bare]) / more)
+            added_ns.append((spent[self._governed, chunks] - spent[governed]) / more - bare_ns[-1])
+        self._flush()
+        return {"calls": _STREAMS * 2, "bare_ns": bare_ns, "added_ns": added_ns}
+
+    def mallocs(self, calls: int) -> dict[str, Any]:
+        """Of the caller's thread alone; the counter must be loaded before this process' libc."""
+        count = ctypes.CDLL(None).cus_mallocs
+        count.restype = ctypes.c_long
+        governed = _mallocs(count, self._governed, calls)
+        bare = _mallocs(count, self._bare, calls)
+        self._flush()
+        return {"calls": calls, "added": governed - bare, "bare": bare}
+
+
+def _block(create: Create) -> tuple[int, list[int]]:
+    """Its nanoseconds of processor time in this thread, and of wall time for each call."""
+    walls = []
+    clock = time.perf_counter_ns
+    began = time.thread_time_ns()
+    for _ in range(_BLOCK):
+        at = clock()
+        create(model=MODEL, messages=MESSAGES)
+        walls.append(clock() - at)
+    return time.thread_time_ns() - began, walls
+
+
+def _stream_ns(create: Create) -> int:
+    began = time.thread_time_ns()
+    for _ in create(model=MODEL, messages=MESSAGES, stream=True):
+        pass
+    return time.thread_time_ns() - began
+
+
+def _mallocs(count: Callable[[], int], create: Create, calls: int) -> float:
+    counts = []
+    for _ in range(calls):
+        before = count()
+        create(model=MODEL, messages=MESSAGES)
+        counts.append(count() - before)
+    return median(counts)
+
+
+def rss_mib() -> float:
+    """What this process holds of its own, without files."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def own_output() -> Any:
+    """Where our lines go: what packages print themselves must not come between them."""
+    lines = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return lines
+
+
+def main(options: dict[str, str]) -> None:
+    lines = own_output()
+    program = Program(**options)
+    # With the versions that are really here, not those that were asked for.
+    import openai
+
+    lines.write(json.dumps({"openai": openai.__version__}) + "\n")
+    lines.flush()
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = getattr(program, order["order"])(order["number"])
+        lines.write(json.dumps(answer) + "\n")
+        lines.flush()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

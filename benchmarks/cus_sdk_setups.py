@@ -1,0 +1,130 @@
+"""How each contestant is put on, as its own manual says. Runs in the contestant's environment.
+
+Each function returns a client whose calls are governed, and what makes its events leave at once.
+What is imported is imported when it is its turn: no environment holds all of them.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+from benchmarks.cus_sdk_client import new_client
+
+Setup = tuple[Any, Callable[[], object]]
+KEY: Final = (
+    "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_benchmark"
+)
+
+
+def bare(url: str, spool: str) -> Setup:
+    """The same client once more: what differs is noise."""
+    return new_client(), bool
+
+
+def null(url: str, spool: str) -> Setup:
+    """A patch that does nothing."""
+    from openai.resources.chat.completions import Completions
+
+    original: Any = Completions.create
+
+    @functools.wraps(original)
+    def create(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **kwargs)
+
+    Completions.create = create  # type: ignore[method-assign]
+    return new_client(), bool
+
+
+def durable(url: str, spool: str) -> Setup:
+    """Ours as it comes: the patch, and a ring that outlives the process."""
+    return _ours(url, spool)
+
+
+def memory(url: str, spool: str) -> Setup:
+    """Ours with records in memory alone."""
+    return _ours(url, None)
+
+
+def _ours(url: str, spool: str | None) -> Setup:
+    from aos_sdk import cus_configure, cus_install_middleware
+
+    reporter = cus_configure(KEY, url, spool_dir=spool)
+    assert reporter.problem is None, reporter.problem
+    cus_install_middleware()
+    return new_client(), functools.partial(reporter.flush, 30.0)
+
+
+def otel(url: str, spool: str) -> Setup:
+    provider = _otlp(url)
+    from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
+
+    OpenAIInstrumentor().instrument(tracer_provider=provider)
+    return new_client(), provider.force_flush
+
+
+def openllmetry(url: str, spool: str) -> Setup:
+    provider = _otlp(url)
+    from opentelemetry.instrumentation.openai import OpenAIInstrumentor
+
+    OpenAIInstrumentor().instrument(tracer_provider=provider)
+    return new_client(), provider.force_flush
+
+
+def _otlp(url: str) -> Any:
+    """Spans in batches over HTTP. No metrics and no logs: the cheapest way to have tokens told."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider()
+    exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def langfuse(url: str, spool: str) -> Setup:
+    import langfuse as package
+    import langfuse.openai  # importing it is the patch
+
+    program = package.Langfuse(public_key="pk-lf-1", secret_key="sk-lf-1", base_url=url)  # noqa: S106
+    return new_client(), program.flush
+
+
+def posthog(url: str, spool: str) -> Setup:
+    from posthog import Posthog
+    from posthog.ai.openai import OpenAI
+
+    program = Posthog("phc_benchmark", host=url)
+    return new_client(OpenAI, posthog_client=program), program.flush
+
+
+def logfire(url: str, spool: str) -> Setup:
+    """Without its console, which prints every call."""
+    import logfire as package
+
+    package.configure(
+        token="pylf_v1_us_benchmark",  # noqa: S106
+        send_to_logfire=True,
+        console=False,
+        advanced=package.AdvancedOptions(base_url=url),
+    )
+    client = new_client()
+    package.instrument_openai(client)
+    return client, package.force_flush
+
+
+def langsmith(url: str, spool: str) -> Setup:
+    from langsmith import Client
+    from langsmith.wrappers import wrap_openai
+
+    program = Client(api_url=url, api_key="lsv2_benchmark")
+    return wrap_openai(new_client(), tracing_extra={"client": program}), program.flush
+
+
+SETUPS: Final[dict[str, Callable[[str, str], Setup]]] = {
+    setup.__name__: setup
+    for setup in (
+        *(bare, null, durable, memory),
+        *(otel, langfuse, posthog, openllmetry, logfire, langsmith),
+    )
+}
