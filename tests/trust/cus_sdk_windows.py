@@ -120,11 +120,11 @@ class Campaign:
     def plan(self, count: int) -> list[Window]:
         """So many windows: every fault, fate, disk and clock in turn, in changing company.
 
-        In the first an answer is lost for certain, so that something comes twice; in the second a
-        program would end late if it waited for its request.
+        In the first an answer is lost for certain, so that something comes twice. In the second
+        something is dropped for certain, and who waits for the request ends late.
         """
         lost = Window(0, "lost_answer", "exit", "ring", "right", heals=False, fails=True)
-        late = Window(1, "hung", "exit", "ring", "right", heals=False, timeout=30.0)
+        late = Window(1, "hung", "exit", "small", "right", heals=False, timeout=30.0)
         chance = random.Random(self._seed)
         faults, disks, clocks = (_in_turn(all_, chance) for all_ in (FAULTS, DISKS, CLOCKS))
         fates, orderly = _in_turn(FATES, chance), _in_turn(ORDERLY, chance)
