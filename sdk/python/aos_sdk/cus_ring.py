@@ -20,10 +20,12 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from errno import EINVAL, ENOSYS, EOPNOTSUPP
 from itertools import count
 from mmap import mmap
 from struct import Struct
 from typing import Final, NamedTuple
+from weakref import WeakSet
 from zlib import crc32
 
 MAGIC: Final = b"AOSRING\0"
@@ -93,13 +95,30 @@ def allocate(descriptor: int, size: int) -> None:
     Writing to a mapping of a file with holes on a full disk would kill the program by SIGBUS.
     """
     if sys.platform != "win32" and hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-        return
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            # Where the C library does not make up for a file system that can't.
+            if error.errno not in (EOPNOTSUPP, EINVAL, ENOSYS):
+                raise
+        else:
+            return
     block = bytes(1 << 20)
     for start in range(0, size, len(block)):
         left = memoryview(block)[: size - start]
         while left:
             left = left[os.write(descriptor, left) :]
+
+
+# All mappings of this process. Each holds a copy of its file's descriptor, and so of its lock.
+mappings: "WeakSet[mmap]" = WeakSet()
+
+
+def map_ring(descriptor: int, size: int) -> mmap:
+    """Map a ring's file, shared. Raises OSError or ValueError."""
+    mapping = mmap(descriptor, size)
+    mappings.add(mapping)
+    return mapping
 
 
 class CusRing:
@@ -137,7 +156,7 @@ class CusRing:
         """Make an empty file a ring. Raises OSError where the disk has no room for all of it."""
         layout = _layout(slots)
         allocate(descriptor, layout.size)
-        mapping = mmap(descriptor, layout.size)
+        mapping = map_ring(descriptor, layout.size)
         header = _HEADER.pack(
             MAGIC,
             VERSION,

@@ -20,8 +20,6 @@ from aos_sdk.cus_wire import MAX_BATCH_RECORDS
 ADOPT_SECONDS: Final = 30.0
 # Every so many records wake the sender at once: a burst must not overrun the buffer between polls.
 _WAKE_EVERY: Final = 8_192
-# How long a report may take between finding its buffer and writing to it.
-_STRAGGLER_SECONDS: Final = 0.005
 
 
 class CusSideReport(Protocol):
@@ -88,7 +86,11 @@ class CusSender:
 
     def accept(self, record: CusUsageRecord) -> None:
         """Take one record over. Costs its caller a few microseconds and no system call."""
-        sequence = (self.buffer or self._open()).append(record)
+        buffer = self.buffer or self._open()
+        sequence = buffer.append(record)
+        if buffer is not self.buffer:
+            # It was discarded meanwhile, at exit. If it was not after all, the record goes out twice.
+            sequence = (self.buffer or self._open()).append(record)
         if self._thread is None:
             self._start()
         # Waking the thread costs more than all else, so it looks by itself, but for bursts.
@@ -179,14 +181,10 @@ class CusSender:
 
     def discard_if_empty(self) -> None:
         """At exit: leave no file where nothing is in it. A report after this opens a new one."""
+        # Gone before it is looked at: whoever appends afterwards looks whether it is still ours.
         buffer, self.buffer = self.buffer, None
-        if buffer is None:
-            return
-        if len(buffer):
+        if buffer is not None and not buffer.discard_if_empty():
             self.buffer = buffer
-            return
-        time.sleep(_STRAGGLER_SECONDS)
-        buffer.discard_if_empty()
 
     def restart_in_child(self) -> None:
         """Begin anew after a fork: the thread is gone, the waiting records are the parent's."""
