@@ -39,6 +39,8 @@ class Sink:
         self.stored: dict[str, dict[str, Any]] = {}
         self.dropped: dict[str, dict[str, int]] = defaultdict(dict)
         self.last_sequence: dict[str, int] = {}
+        # How many records the last batch had that was stored, by process.
+        self.last_batch: dict[str, int] = {}
         self.redelivered = 0
         self.requests = 0
         self._lock = threading.Lock()
@@ -162,6 +164,8 @@ class Sink:
         results = []
         with self._lock:
             self._hear(data)
+            process_ids = [record["process_id"] for record in data["records"]]
+            self.last_batch.update((name, process_ids.count(name)) for name in set(process_ids))
             for index, record in enumerate(data["records"]):
                 if self._store_one(record):
                     accepted += 1
