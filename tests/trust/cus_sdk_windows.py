@@ -211,7 +211,6 @@ class _Run:
         self._options = {"url": sink.url, **campaign.options(window, folder)}
         self._orderly = window.disk in IN_MEMORY
         self._lost_in_memory = self._dropped_in_memory = 0
-        self._under_way: dict[str, int] = {}
 
     def execute(self) -> Result:
         self._sink.misbehave(self._window.fault)
@@ -223,8 +222,6 @@ class _Run:
         for program in programs:
             self._wait(program)
         healing.cancel()
-        # In memory the program itself has heard or counted it.
-        self._under_way = {} if self._orderly else dict(self._sink.last_batch)
         self._sink.misbehave("")
         if not self._orderly:
             self._finish(self._start({**self._options, "name": "sweep", "fate": "sweep"}))
@@ -303,27 +300,33 @@ class _Run:
         self._result.dropped += len(missing)
 
     def _compare_by_number(self, missing: Any, accepted: Any) -> None:
-        dropped = sum(
-            number for reasons in self._sink.dropped.values() for number in reasons.values()
-        )
-        if self._window.disk.startswith("small"):
-            # A batch whose answer the program did not live to hear, and whose slots newer records
-            # have taken, counts as dropped although it came: nobody on the host can know.
-            unheard = sum(self._under_way.values())
-            if not len(missing) <= dropped <= len(missing) + unheard:
-                self._find(f"{len(missing)} missing of {len(accepted)}, {dropped} declared")
-        elif missing:
-            self._find(f"{len(missing)} of {len(accepted)} missing: {sorted(missing)[:3]}")
-        numbers: dict[str, list[int]] = defaultdict(list)
+        stored: dict[str, set[int]] = defaultdict(set)
         for record in self._sink.stored.values():
-            numbers[record["process_id"]].append(record["sequence"])
-        for process, found in numbers.items():
-            highest = max(self._sink.last_sequence.get(process, 0), *found)
-            gone = sum(self._sink.dropped.get(process, {}).values())
-            over = len(found) + gone - highest
-            unheard = self._under_way.get(process, 0) if gone else 0
-            if len(set(found)) != len(found) or not 0 <= over <= unheard:
-                self._find(f"process {process}: {len(found)} + {gone} of {highest}")
+            stored[record["process_id"]].add(record["sequence"])
+        if sum(map(len, stored.values())) != len(self._sink.stored):
+            self._find("a number was given twice")
+        surplus = sum(self._surplus(process, found) for process, found in stored.items())
+        dropped = sum(sum(reasons.values()) for reasons in self._sink.dropped.values()) - surplus
+        if len(missing) != dropped:
+            self._find(f"{len(missing)} missing of {len(accepted)}, {dropped} declared")
+        if missing and not self._window.disk.startswith("small"):
+            self._find(f"{len(missing)} of {len(accepted)} missing: {sorted(missing)[:3]}")
+
+    def _surplus(self, process: str, found: set[int]) -> int:
+        """How many of a process were declared as dropped and are there.
+
+        A batch whose answer the program did not live to hear, and whose slots newer records have
+        taken, counts as dropped: nobody on the host can know that it came.
+        """
+        highest = max(self._sink.last_sequence.get(process, 0), *found)
+        gone = sum(self._sink.dropped.get(process, {}).values())
+        surplus = len(found) + gone - highest
+        oldest = highest - self._options.get("max_queue", highest)
+        overwritten = [batch for batch in self._sink.batches[process] if min(batch) <= oldest]
+        unheard = overwritten[-1] if overwritten and not self._orderly else set()
+        if not 0 <= surplus <= len(unheard):
+            self._find(f"process {process}: {len(found)} + {gone} of {highest}")
+        return surplus
 
     def _accepted(self) -> dict[str, None]:
         found: dict[str, None] = {}
