@@ -42,6 +42,8 @@ _STATE: Final = Struct("<QQQQQ")
 _CHECKSUM: Final = Struct("<I")
 _STATE_AT: Final = (1024, 2048)
 _HEAD: Final = Struct("<QIIQ")
+_SEQUENCE: Final = Struct(f"<Q{SLOT_BYTES - 8}x")
+_SCAN_BYTES: Final = 4096 * SLOT_BYTES
 _LINK: Final = Struct("<QQ")
 _ROOM: Final = SLOT_BYTES - _HEAD.size
 _CHUNK_ROOM: Final = CHUNK_BYTES - _LINK.size
@@ -238,12 +240,13 @@ class CusRing:
 
     def written(self) -> list[int]:
         """The sequences from the tail on that slots claim to hold, in order; for a dead ring."""
-        tail = self.state.tail
-        found = (
-            _HEAD.unpack_from(self._map, PAGE_BYTES + slot * SLOT_BYTES)[0]
-            for slot in range(self.slots)
-        )
-        return sorted(sequence for sequence in found if sequence >= tail)
+        tail, end = self.state.tail, self._layout.chunks_at
+        found: list[int] = []
+        # Most are empty, and a host may have many rings: as much as can be is left to C.
+        for start in range(PAGE_BYTES, end, _SCAN_BYTES):
+            slots = _SEQUENCE.iter_unpack(self._map[start : min(start + _SCAN_BYTES, end)])
+            found += [sequence for (sequence,) in slots if sequence >= tail]
+        return sorted(found)
 
     def save(self, state: CusRingState) -> None:
         """Write down what is done with, beside the last such note and not over it."""
