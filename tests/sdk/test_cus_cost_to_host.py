@@ -97,6 +97,42 @@ def test_an_idle_program_wakes_once_a_second_and_uses_no_processor_time(
     assert seconds < 0.1
 
 
+OUTAGE = """
+import time
+from pathlib import Path
+from aos_sdk import CusReporter, CusUsageRecord
+reporter = CusReporter(
+    "tenant-1:integration-1:aosk_s", "http://127.0.0.1:9", batch_interval=0.05, max_queue=2_000
+)
+
+def report(count):
+    for number in range(count):
+        metadata = {"text": f"{number}" * 100} if number % 4 == 0 else None
+        reporter.report(CusUsageRecord(f"call-{number}", "gpt-4o", metadata=metadata))
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+report(4_000)
+while not reporter.stats.retries:
+    time.sleep(0.01)  # the HTTP client is imported by then
+before = resident_bytes()
+report(60_000)
+print(resident_bytes() - before, reporter.stats.queued, reporter.stats.dropped)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+@pytest.mark.parametrize("spool", ["ring", "off"])
+def test_an_outage_takes_no_more_memory_than_the_queue(tmp_path: Path, spool: str) -> None:
+    folder = str(tmp_path) if spool == "ring" else "off"
+    grown, queued, dropped = (int(word) for word in _run(OUTAGE, folder).split())
+    # Without a bound it would be more than 20 MiB.
+    assert grown < 8 * 1024**2
+    assert queued + dropped == 64_000
+    assert queued <= 2_100
+
+
 @pytest.mark.skipif(not Path("/usr/bin/strace").exists(), reason="needs strace")
 def test_a_call_on_the_ring_makes_no_system_call(tmp_path: Path) -> None:
     program = PROGRAM + (

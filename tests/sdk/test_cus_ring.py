@@ -1,5 +1,6 @@
 """The ring: what was appended is there, whole, in order, or known to be gone."""
 
+import errno
 import os
 import random
 import subprocess
@@ -24,6 +25,7 @@ from aos_sdk.cus_ring import (
     CusRing,
     CusRingState,
     CusRingUnusable,
+    ring_bytes,
 )
 from aos_sdk.cus_ring_buffer import CusAdoptedRing, CusRingBuffer
 from aos_sdk.cus_ring_codec import decode_record, encode_any, encode_call, encode_plain
@@ -85,6 +87,19 @@ def test_the_file_is_allocated_to_its_last_byte_before_anything_is_written(file:
     CusRing.create(file, 1_000, NAME)
     found = os.fstat(file)
     assert found.st_blocks * 512 >= found.st_size
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
+def test_a_file_system_that_cannot_allocate_is_written_to_its_last_byte(
+    file: int, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(descriptor: int, start: int, size: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    ring = CusRing.create(file, 8_192, NAME)
+    assert os.fstat(file).st_blocks * 512 >= os.fstat(file).st_size == ring_bytes(8_192)
+    assert ring.read(ring.append(b"x" * 5_000)) == b"x" * 5_000
 
 
 def test_a_slot_that_was_overwritten_is_lost_and_never_mistaken(file: int) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from aos_sdk import CusDeliveryError, CusReporter, CusSpoolUnavailable, cus_sender, cus_spool
 from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_ring import CusRing
 from aos_sdk.cus_spool import CusSpool, spool_folder
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
@@ -259,6 +261,96 @@ os.kill(os.getpid(), 9)
         cus_eventually(lambda: "parents" in collector.stored)
     finally:
         os.kill(int(run.stdout), 9)
+
+
+@pytest.mark.parametrize("step", ["cus_ring.allocate", "cus_spool.os.rename"])
+def test_a_fork_while_a_thread_opens_the_ring_lets_it_go(
+    make_reporter: MakeReporter, collector: CusFakeCollector, tmp_path: Path, step: str
+) -> None:
+    program = """
+import os, sys, threading, time
+from aos_sdk import CusReporter, CusUsageRecord, cus_ring, cus_spool
+reached, forked = threading.Event(), threading.Event()
+owner, _, name = "STEP".rpartition(".")
+owner = eval(owner)
+step = getattr(owner, name)
+
+def slow(*arguments):
+    reached.set()
+    forked.wait(30)
+    return step(*arguments)
+
+setattr(owner, name, slow)
+reporter = CusReporter(sys.argv[2], sys.argv[1], batch_interval=60.0)
+record = CusUsageRecord("parents", "gpt-4o")
+thread = threading.Thread(target=reporter.report, args=(record,))
+thread.start()
+reached.wait(30)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+    os.close(1)
+    time.sleep(60)
+forked.set()
+thread.join()
+os.kill(os.getpid(), 9)
+"""
+    program = program.replace("STEP", step)
+    arguments = [sys.executable, "-c", program, collector.url, KEY]
+    run = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, timeout=60)
+    try:
+        assert len(_rings(tmp_path)) == 1
+        make_reporter().report(cus_record(1))
+        cus_eventually(lambda: "parents" in collector.stored)
+    finally:
+        os.kill(int(run.stdout), 9)
+
+
+def test_a_report_that_is_under_way_when_the_program_ends_is_kept(
+    make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon thread may have found the ring, and get its next turn once the ring is gone."""
+    reporter = make_reporter()
+    sender = reporter._sender
+    assert sender
+    reporter.report(cus_record(1))
+    reporter.flush(5.0)
+    late, gone = threading.Event(), threading.Event()
+    append = CusRing.append
+
+    def append_late(ring: CusRing, payload: bytes) -> int:
+        if threading.current_thread() is thread:
+            late.set()
+            gone.wait(30)
+        return append(ring, payload)
+
+    monkeypatch.setattr(CusRing, "append", append_late)
+    thread = threading.Thread(target=reporter.report, args=(cus_record(2),))
+    thread.start()
+    assert late.wait(30)
+    sender.stop(5.0)
+    sender.discard_if_empty()
+    gone.set()
+    thread.join()
+    assert reporter.durable
+    assert reporter.flush(5.0) == 0
+    assert set(collector.stored) == {cus_record(1).call_id, cus_record(2).call_id}
+
+
+def test_without_a_home_nothing_is_written_where_the_program_happens_to_be(
+    make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CUS_SPOOL_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    # What it answers for a user whom the host does not know.
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    told: list[CusDeliveryError] = []
+    reporter = make_reporter(on_error=told.append)
+    reporter.report(cus_record(1))
+    assert reporter.flush(5.0) == 0
+    assert not reporter.durable
+    assert "no home" in str(told[0])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,26 @@
 many did to the file `accepted`, from where a kill cannot take it back.
 """
 
+import atexit
 import contextlib
 import json
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from aos_sdk import CusReporter, CusUsageRecord, cus_exit, cus_sender, cus_waits
 
 KEY = "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_trust"
+PATIENCE_SECONDS = 30.0
+YEAR_SECONDS = 365 * 86_400.0
 
 
 def make_reporter(options: dict[str, Any]) -> CusReporter:
@@ -53,9 +58,8 @@ def report(reporter: CusReporter, accepted: Accepted, options: dict[str, Any]) -
     pause = options.get("pause", 0.0)
     for number in range(1, options["count"] + 1):
         metadata = {"text": "x" * (number % 7 * 150)} if number % 5 == 0 else None
-        reporter.report(
-            CusUsageRecord(f"{accepted.name}-{number}", "gpt-4o", number, metadata=metadata)
-        )
+        name, now = f"{accepted.name}-{number}", time.time_ns()
+        reporter.report(CusUsageRecord(name, "gpt-4o", number, timestamp=now, metadata=metadata))
         accepted.note(number)
         if pause and number % 10 == 0 and number > options.get("burst", 0):
             time.sleep(pause)
@@ -96,7 +100,9 @@ def fork_under_load(reporter: CusReporter, options: dict[str, Any]) -> None:
 
 def pool_worker(options: dict[str, Any]) -> None:
     """What a process of multiprocessing runs; killed at its end."""
-    in_child(make_reporter(options), options)
+    name = f"{options['name']}.worker"
+    report(make_reporter(options), Accepted(options["accepted"], name), options)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end(fate: str, reporter: CusReporter) -> None:
@@ -114,35 +120,76 @@ def end(fate: str, reporter: CusReporter) -> None:
         reporter.flush(0.0)
 
 
-def say(reporter: CusReporter, began: float) -> None:
+def say(reporter: CusReporter) -> None:
     """What the program knows of itself, for whoever started it."""
     told = {
         "stats": {name: getattr(reporter.stats, name) for name in reporter.stats.__slots__},
         "durable": reporter.durable,
-        "rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        "exit_at": time.monotonic() - began,
     }
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
 
 
+class ExitClock:
+    """Says how long the SDK's own work at exit took, as the program's last line."""
+
+    def __init__(self) -> None:
+        # Handlers run last in, first out: one before the SDK's and one after it.
+        atexit.unregister(cus_exit.send_what_waits)
+        atexit.register(self._end)
+        atexit.register(cus_exit.send_what_waits)
+        atexit.register(self._begin)
+
+    def _begin(self) -> None:
+        self._began = _run_seconds()
+
+    def _end(self) -> None:
+        sys.stdout.write(json.dumps({"exit_seconds": _run_seconds() - self._began}) + "\n")
+        sys.stdout.flush()
+
+
+def _run_seconds() -> float:
+    """The monotonic clock, without the time for which this thread was ready and got no processor."""
+    now = time.monotonic()
+    with contextlib.suppress(OSError):
+        delay = Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]
+        return now - int(delay) / 1e9
+    return now
+
+
+def let_the_clock_jump(seed: str) -> None:
+    """From now on the host's clock is wrong, each time by another while."""
+    now_ns, chance = time.time_ns, random.Random(seed)
+
+    def wrong_ns() -> int:
+        return now_ns() + int(chance.uniform(-YEAR_SECONDS, YEAR_SECONDS) * 1e9)
+
+    time.time_ns = wrong_ns
+    time.time = lambda: wrong_ns() / 1e9
+
+
+def wait_for_a_failure(reporter: CusReporter) -> None:
+    """Until a request has gone out whose answer was none."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reporter.stats.retries and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 def sweep(options: dict[str, Any]) -> None:
     """The next process of the host: adopts until nothing of a dead process is left."""
     reporter = make_reporter(options)
-    reporter.report(CusUsageRecord(f"{options['name']}-1", "gpt-4o"))
     accepted = Accepted(options["accepted"], options["name"])
-    accepted.note(reports := 1)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        rings = list(Path(options["spool"]).glob("*/*.ring"))
-        if reporter.stats.queued == 0 and len(rings) <= 1:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for number in count(1):
+        # What a dead process dropped and did not say goes beside somebody's records.
+        reporter.report(CusUsageRecord(f"{options['name']}-{number}", "gpt-4o"))
+        accepted.note(number)
+        while reporter.stats.queued and time.monotonic() < deadline:
+            time.sleep(0.01)
+        # The one that is left is our own.
+        if len(list(Path(options["spool"]).glob("*/*.ring"))) <= 1 or time.monotonic() > deadline:
             break
-        time.sleep(0.01)
-        if reporter.stats.queued == 0:
-            # What a dead process dropped and did not say goes beside somebody's records.
-            accepted.note(reports := reports + 1)
-            reporter.report(CusUsageRecord(f"{options['name']}-{reports}", "gpt-4o"))
-    say(reporter, time.monotonic())
+    say(reporter)
 
 
 def main(options: dict[str, Any]) -> None:
@@ -152,7 +199,10 @@ def main(options: dict[str, Any]) -> None:
         return
     if limit := options.get("file_bytes"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if options.get("clock_jumps"):
+        let_the_clock_jump(options["name"])
     reporter = make_reporter(options)
+    ExitClock()
     if options["fate"] == "fork":
         fork_under_load(reporter, options)
     elif options["fate"] == "pool":
@@ -164,7 +214,9 @@ def main(options: dict[str, Any]) -> None:
         report(reporter, Accepted(options["accepted"], options["name"]), options)
     if wait := options.get("flush"):
         reporter.flush(wait)
-    say(reporter, 0.0)
+    if options.get("fails"):
+        wait_for_a_failure(reporter)
+    say(reporter)
     end(options["fate"], reporter)
 
 

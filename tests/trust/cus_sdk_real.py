@@ -4,31 +4,49 @@ Each round kills a program before it could send everything. The gaps that the pr
 be what is missing, until the next process of the host has adopted it; and then none.
 """
 
+import contextlib
+import http.client
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.cus_served import ROOT
+from tests.sdk.cus_fake_servers import Answer, CusFakeServer
 from tests.trust.cus_real_product import RealProduct
 
+# What a member of the tenant is shown.
 _GAPS = """
-import json, sys, uuid
+import sys, uuid
 import django
 django.setup()
+from django.contrib.auth import get_user_model
+from django.test import Client
 from integrations.cus_models import CusTenant
-from telemetry.cus_gaps_service import CusGapsService, GapsFilter
+from tests.cus_factories import make_user
 tenant = CusTenant.objects.get(id=uuid.UUID(sys.argv[1]))
-print(json.dumps([[g.process_id, g.missing, g.missing_count, g.dropped]
-                  for g in CusGapsService(tenant).gaps(GapsFilter())]))
+client = Client(headers={"host": "127.0.0.1"})
+client.force_login(get_user_model().objects.first() or make_user("member", tenant))
+answer = client.get("/api/v1/cus/telemetry/gaps")
+assert answer.status_code == 200, answer.content
+print(answer.content.decode())
 """
+
+# So many records are reported before a program's first batch has its answer, and so many batches of
+# fifty have one: far more is announced by then than is stored, however quick the machine is.
+_BURST = 3_000
+_BATCHES = 2
+_PATIENCE_SECONDS = 90.0
+
+Say = Callable[[str], None]
 
 
 @dataclass
@@ -46,15 +64,60 @@ class RealResult:
             f" {self.named:,} named as missing until they were adopted"
         )
 
+    def add(self, other: "RealResult") -> None:
+        """Count one more round in."""
+        self.rounds += other.rounds
+        self.accepted += other.accepted
+        self.named += other.named
+        self.findings += other.findings
 
-def run_real(folder: Path, *, rounds: int, seed: int) -> RealResult:
-    """So many rounds on servers of their own."""
+
+class Turnstile(CusFakeServer):
+    """The way to the product: closed until it is opened, and then for so many batches.
+
+    The batch after those may reach the product, but its answer is lost; later ones are refused.
+    """
+
+    def __init__(self, product: RealProduct, key: str) -> None:
+        super().__init__(self._pass)
+        self.opened = threading.Event()
+        self.used_up = threading.Event()
+        self._left = _BATCHES
+        self._product = product
+        self._key = key
+
+    def release(self) -> None:
+        """From now on everything passes."""
+        self._left = sys.maxsize
+
+    def _pass(self, path: str, body: dict[str, Any]) -> Answer:
+        self.opened.wait(_PATIENCE_SECONDS)
+        passes = self._left > 0
+        if not passes and self.used_up.is_set():
+            return None
+        self._left -= 1
+        if not passes:
+            self.used_up.set()
+        door = self._product.door(0, self._key)
+        with contextlib.closing(door), contextlib.suppress(OSError, http.client.HTTPException):
+            answer = door.post(path, json.dumps(body).encode())
+            return (answer.status, answer.json(), {}) if passes else None
+        return None
+
+
+def run_real(folder: Path, *, rounds: int, seed: int, say: Say = lambda _: None) -> RealResult:
+    """So many rounds on servers of their own. Ctrl-C ends it."""
     result = RealResult()
     chance = random.Random(seed)
-    with RealProduct() as product:
+    with contextlib.suppress(KeyboardInterrupt), RealProduct(web_servers=1) as product:
         key = product.make_keys()[0][0]
         for number in range(rounds):
-            _Round(product, key, folder / f"real{number}", chance, result).execute(number)
+            with Turnstile(product, key) as turnstile:
+                at = folder / f"real{number}"
+                found = _Round(product, turnstile, key, at, chance).execute(number)
+            result.add(found)
+            for finding in found.findings:
+                say(f"FOUND: {finding}")
     return result
 
 
@@ -62,59 +125,66 @@ class _Round:
     def __init__(
         self,
         product: RealProduct,
+        turnstile: Turnstile,
         key: str,
         folder: Path,
         chance: random.Random,
-        result: RealResult,
     ) -> None:
         self._product = product
+        self._turnstile = turnstile
         self._key = key
-        self._tenant = key.split(":")[0]
         self._folder = folder
         self._chance = chance
-        self._result = result
+        self._result = RealResult(rounds=1)
         (folder / "accepted").mkdir(parents=True)
 
-    def execute(self, number: int) -> None:
-        program = self._start(f"r{number}", "exit", count=100_000, pause=0.004)
-        # So many that the first batch, which says how much there is, has had its answer.
-        self._wait_until_stored(f"r{number}-", 200)
-        if number % 2:
-            self._product.webs[0].kill()
-        else:
-            os.kill(self._product.webs[0].pid, signal.SIGSTOP)
-        time.sleep(self._chance.uniform(0.3, 0.8))
-        program.kill()
-        program.communicate()
-        if number % 2 == 0:
-            os.kill(self._product.webs[0].pid, signal.SIGCONT)
-            self._product.webs[0].kill()
-        if number % 3 == 2:
-            self._product.kill_database()
-            self._product.start_database()
-        self._product.restart_web(0)
-        self._product.webs[0].wait_until_ready()
+    def execute(self, number: int) -> RealResult:
+        self._kill_a_program(number)
         accepted = self._accepted(f"r{number}")
         before = self._missing(accepted)
         named = self._gaps()
         self._check_named(named, before)
-        self._start(f"s{number}", "sweep").communicate(timeout=60)
+        self._turnstile.release()
+        self._start(f"s{number}", "sweep").communicate(timeout=_PATIENCE_SECONDS)
         after = self._missing(accepted)
         if after:
             self._find(f"round {number}: {len(after)} of {len(accepted)} never came")
         if still := self._gaps():
             self._find(f"round {number}: {still} after everything came")
-        self._result.rounds += 1
-        self._result.accepted += len(accepted)
-        self._result.named += sum(gap[2] for gap in named)
+        self._result.accepted = len(accepted)
+        self._result.named = sum(gap["missing_count"] for gap in named)
+        return self._result
+
+    def _kill_a_program(self, number: int) -> None:
+        """Once more is announced than can be sent: kill it, its server, and now and then the database."""
+        web = self._product.webs[0]
+        program = self._start(f"r{number}", "exit", count=100_000, pause=0.004)
+        with program:
+            self._wait(lambda: len(self._accepted(f"r{number}")) >= _BURST)
+            self._turnstile.opened.set()
+            self._wait(self._turnstile.used_up.is_set)
+            if number % 2:
+                web.kill()
+            else:
+                os.kill(web.pid, signal.SIGSTOP)
+            time.sleep(self._chance.uniform(0.0, 0.5))
+            program.kill()
+        if number % 2 == 0:
+            os.kill(web.pid, signal.SIGCONT)
+            web.kill()
+        if number % 3 == 2:
+            self._product.kill_database()
+            self._product.start_database()
+        self._product.restart_web(0)
+        web.wait_until_ready()
 
     def _check_named(self, named: list[Any], before: set[str]) -> None:
         """Named is what is missing, up to what the process had announced; and it had announced."""
         missing = {int(call_id.split("-")[1]) for call_id in before}
         numbers = {
             number
-            for _, ranges, _, _ in named
-            for first, last in ranges
+            for gap in named
+            for first, last in gap["missing"]
             for number in range(first, last + 1)
         }
         if not numbers:
@@ -130,7 +200,7 @@ class _Round:
         self, name: str, fate: str, count: int = 1, pause: float = 0.0
     ) -> "subprocess.Popen[str]":
         options = {
-            "url": f"http://127.0.0.1:{self._product.webs[0].port}",
+            "url": self._turnstile.url,
             "key": self._key,
             "spool": str(self._folder / "spool"),
             "accepted": str(self._folder / "accepted"),
@@ -138,22 +208,22 @@ class _Round:
             "fate": fate,
             "count": count,
             "pause": pause,
-            "burst": 3_000,
+            "burst": _BURST,
             "timeout": 5.0,
         }
         return subprocess.Popen(
             [sys.executable, "-m", "tests.trust.cus_sdk_program", json.dumps(options)],
             cwd=ROOT,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             text=True,
         )
 
-    def _wait_until_stored(self, prefix: str, number: int) -> None:
-        deadline = time.monotonic() + 60
-        while len(self._stored(prefix)) < number:
+    def _wait(self, reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not reached():
             assert time.monotonic() < deadline, "the program delivers nothing"
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def _stored(self, prefix: str) -> set[str]:
         with self._product.connect() as connection:
@@ -163,7 +233,8 @@ class _Round:
             return {str(call_id) for (call_id,) in rows}
 
     def _accepted(self, name: str) -> set[str]:
-        count = int.from_bytes((self._folder / "accepted" / name).read_bytes()[:8], "little")
+        path = self._folder / "accepted" / name
+        count = int.from_bytes(path.read_bytes()[:8], "little") if path.exists() else 0
         return {f"{name}-{number}" for number in range(1, count + 1)}
 
     def _missing(self, accepted: set[str]) -> set[str]:
@@ -177,13 +248,13 @@ class _Round:
             | {"DJANGO_SETTINGS_MODULE": "aos_project.settings"}
         )
         done = subprocess.run(
-            [sys.executable, "-c", _GAPS, self._tenant],
+            [sys.executable, "-c", _GAPS, self._key.split(":")[0]],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
             check=True,
         )
-        found: list[Any] = json.loads(done.stdout)
+        found: list[Any] = json.loads(done.stdout)["results"]
         return found
 
     def _find(self, text: str) -> None:

@@ -39,6 +39,8 @@ class Sink:
         self.stored: dict[str, dict[str, Any]] = {}
         self.dropped: dict[str, dict[str, int]] = defaultdict(dict)
         self.last_sequence: dict[str, int] = {}
+        # The sequences of every batch that was stored, by process.
+        self.batches: dict[str, list[set[int]]] = defaultdict(list)
         self.redelivered = 0
         self.requests = 0
         self._lock = threading.Lock()
@@ -162,6 +164,8 @@ class Sink:
         results = []
         with self._lock:
             self._hear(data)
+            process_id = data["records"][0]["process_id"]
+            self.batches[process_id].append({record["sequence"] for record in data["records"]})
             for index, record in enumerate(data["records"]):
                 if self._store_one(record):
                     accepted += 1

@@ -85,8 +85,8 @@ class CusBuffer(CusSource, Protocol):
     def abandon(self) -> None:
         """Let go of everything, in a forked child: it is the parent's."""
 
-    def discard_if_empty(self) -> None:
-        """At the end: leave nothing on disk that nobody needs."""
+    def discard_if_empty(self) -> bool:
+        """At the end: leave nothing on disk that nobody needs. Says whether there was nothing."""
 
 
 class CusMemoryBuffer:
@@ -162,5 +162,6 @@ class CusMemoryBuffer:
     def abandon(self) -> None:
         """Nothing of it is shared with the parent."""
 
-    def discard_if_empty(self) -> None:
+    def discard_if_empty(self) -> bool:
         """Nothing of it is on disk."""
+        return not len(self)

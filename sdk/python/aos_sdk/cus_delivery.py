@@ -113,6 +113,11 @@ class CusDelivery:
         self._failures = 0
         self._aside: dict[_Name, _Aside] = {}
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last request failed, so that the next may, too."""
+        return self._failures > 0
+
     def waits_aside(self, source: CusSource) -> int:
         """How many records of a source are set aside."""
         return sum(aside.source is source for aside in list(self._aside.values()))

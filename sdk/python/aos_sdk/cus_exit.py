@@ -64,7 +64,7 @@ def send_what_waits() -> None:
             sender.hurry_up()
     for sender in senders:
         with sender.guard:
-            sender.stop(max(deadline - time.monotonic(), 0.0))
+            sender.stop(max(deadline - time.monotonic(), 0.0), adopt=True)
             sender.discard_if_empty()
     _say_what_is_left(senders)
 

@@ -20,10 +20,12 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from errno import EINVAL, ENOSYS, EOPNOTSUPP
 from itertools import count
 from mmap import mmap
 from struct import Struct
 from typing import Final, NamedTuple
+from weakref import WeakSet
 from zlib import crc32
 
 MAGIC: Final = b"AOSRING\0"
@@ -40,6 +42,8 @@ _STATE: Final = Struct("<QQQQQ")
 _CHECKSUM: Final = Struct("<I")
 _STATE_AT: Final = (1024, 2048)
 _HEAD: Final = Struct("<QIIQ")
+_SEQUENCE: Final = Struct(f"<Q{SLOT_BYTES - 8}x")
+_SCAN_BYTES: Final = 4096 * SLOT_BYTES
 _LINK: Final = Struct("<QQ")
 _ROOM: Final = SLOT_BYTES - _HEAD.size
 _CHUNK_ROOM: Final = CHUNK_BYTES - _LINK.size
@@ -93,13 +97,30 @@ def allocate(descriptor: int, size: int) -> None:
     Writing to a mapping of a file with holes on a full disk would kill the program by SIGBUS.
     """
     if sys.platform != "win32" and hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-        return
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            # Where the C library does not make up for a file system that can't.
+            if error.errno not in (EOPNOTSUPP, EINVAL, ENOSYS):
+                raise
+        else:
+            return
     block = bytes(1 << 20)
     for start in range(0, size, len(block)):
         left = memoryview(block)[: size - start]
         while left:
             left = left[os.write(descriptor, left) :]
+
+
+# All mappings of this process. Each holds a copy of its file's descriptor, and so of its lock.
+mappings: "WeakSet[mmap]" = WeakSet()
+
+
+def map_ring(descriptor: int, size: int) -> mmap:
+    """Map a ring's file, shared. Raises OSError or ValueError."""
+    mapping = mmap(descriptor, size)
+    mappings.add(mapping)
+    return mapping
 
 
 class CusRing:
@@ -137,7 +158,7 @@ class CusRing:
         """Make an empty file a ring. Raises OSError where the disk has no room for all of it."""
         layout = _layout(slots)
         allocate(descriptor, layout.size)
-        mapping = mmap(descriptor, layout.size)
+        mapping = map_ring(descriptor, layout.size)
         header = _HEADER.pack(
             MAGIC,
             VERSION,
@@ -219,12 +240,13 @@ class CusRing:
 
     def written(self) -> list[int]:
         """The sequences from the tail on that slots claim to hold, in order; for a dead ring."""
-        tail = self.state.tail
-        found = (
-            _HEAD.unpack_from(self._map, PAGE_BYTES + slot * SLOT_BYTES)[0]
-            for slot in range(self.slots)
-        )
-        return sorted(sequence for sequence in found if sequence >= tail)
+        tail, end = self.state.tail, self._layout.chunks_at
+        found: list[int] = []
+        # Most are empty, and a host may have many rings: as much as can be is left to C.
+        for start in range(PAGE_BYTES, end, _SCAN_BYTES):
+            slots = _SEQUENCE.iter_unpack(self._map[start : min(start + _SCAN_BYTES, end)])
+            found += [sequence for (sequence,) in slots if sequence >= tail]
+        return sorted(found)
 
     def save(self, state: CusRingState) -> None:
         """Write down what is done with, beside the last such note and not over it."""

@@ -172,9 +172,11 @@ class CusRingBuffer(_RingReader):
         """Let go of the file in a forked child; the parent goes on with it."""
         self._let_go()
 
-    def discard_if_empty(self) -> None:
-        if not len(self):
-            self._remove()
+    def discard_if_empty(self) -> bool:
+        if len(self):
+            return False
+        self._remove()
+        return True
 
 
 class CusAdoptedRing(_RingReader):

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from aos_sdk import cus_exit
@@ -19,8 +19,7 @@ from aos_sdk.cus_wire import MAX_BATCH_RECORDS
 ADOPT_SECONDS: Final = 30.0
 # Every so many records wake the sender at once: a burst must not overrun the buffer between polls.
 _WAKE_EVERY: Final = 8_192
-# How long a report may take between finding its buffer and writing to it.
-_STRAGGLER_SECONDS: Final = 0.005
+_ADOPTION_POLL_SECONDS: Final = 0.005
 
 
 class CusSideReport(Protocol):
@@ -67,6 +66,8 @@ class CusSender:
         self._settled = threading.Condition()
         self._settled_count = 0
         self._adopted: list[CusAdoptedRing] = []
+        # The rings that are still to be looked at, and when to look for others; 0: never yet.
+        self._round: Iterator[CusAdoptedRing] | None = None
         self._adopt_at = 0.0
         self._transport = self._make_transport()
         self._delivery = CusDelivery(
@@ -87,7 +88,11 @@ class CusSender:
 
     def accept(self, reported: CusReported) -> None:
         """Take one record over. Costs its caller a few microseconds and no system call."""
-        sequence = (self.buffer or self._open()).append(reported)
+        buffer = self.buffer or self._open()
+        sequence = buffer.append(reported)
+        if buffer is not self.buffer:
+            # It was discarded meanwhile, at exit. If it was not after all, the record goes out twice.
+            sequence = (self.buffer or self._open()).append(reported)
         if self._thread is None:
             self._start()
         # Waking the thread costs more than all else, so it looks by itself, but for bursts.
@@ -166,26 +171,42 @@ class CusSender:
         self.ensure_running()
         self._waits.call_in_haste()
 
-    def stop(self, timeout: float) -> int:
-        """Flush, then end the thread; a later record starts it anew. Says how many are left."""
+    def stop(self, timeout: float, *, adopt: bool = False) -> int:
+        """Flush, then end the thread; a later record starts it anew. Says how many are left.
+
+        With `adopt`, what dead processes left goes out as well, as far as there is time.
+        """
         deadline = time.monotonic() + timeout
         left = self.flush(timeout)
+        if adopt:
+            self._finish_adopting(deadline)
         thread = self._thread
         self._waits.stop()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(deadline - time.monotonic(), 0.0))
         return left
 
+    def _finish_adopting(self, deadline: float) -> None:
+        # Some programs live for as long as one call takes: they all would leave it to the next.
+        if self._is_adopting():
+            self._waits.call_in_haste()
+        while self._is_adopting() and time.monotonic() < deadline:
+            time.sleep(_ADOPTION_POLL_SECONDS)
+
+    def _is_adopting(self) -> bool:
+        if self._storage.spool is None or self._thread is None or self._delivery.is_failing:
+            return False
+        return self._adopt_at == 0.0 or self._round is not None or self._has_adopted_work()
+
+    def _has_adopted_work(self) -> bool:
+        return any(len(ring) > self._delivery.waits_aside(ring) for ring in list(self._adopted))
+
     def discard_if_empty(self) -> None:
         """At exit: leave no file where nothing is in it. A report after this opens a new one."""
+        # Gone before it is looked at: whoever appends afterwards looks whether it is still ours.
         buffer, self.buffer = self.buffer, None
-        if buffer is None:
-            return
-        if len(buffer):
+        if buffer is not None and not buffer.discard_if_empty():
             self.buffer = buffer
-            return
-        time.sleep(_STRAGGLER_SECONDS)
-        buffer.discard_if_empty()
 
     def restart_in_child(self) -> None:
         """Begin anew after a fork: the thread is gone, the waiting records are the parent's."""
@@ -246,10 +267,10 @@ class CusSender:
         self._give_notice()
         waiting = self.left()
         due = called or poll.is_due(time.monotonic(), self.batch_interval)
-        self._adopt(time.monotonic())
         self._delivery.retry_set_aside()
         if waiting >= self.batch_size or (waiting and due):
             self._drain(everything=due)
+        self._adopt()
         self._drain_adopted()
         poll.looked(
             time.monotonic(),
@@ -271,19 +292,26 @@ class CusSender:
                 return
             self._delivery.deliver(buffer, entries)
 
-    def _adopt(self, now: float) -> None:
-        if self._storage.spool is None or self._adopted or now < self._adopt_at:
+    def _adopt(self) -> None:
+        """Take over the next ring of a dead process. One at a time: each takes a while to read."""
+        if self._storage.spool is None or self._waits.stopping or self._has_adopted_work():
             return
-        for ring in self._storage.spool.adopt():
-            if len(ring):
-                self._adopted.append(ring)
-                self.tally.adopted += len(ring)
-            else:
-                self._delivery.orphans.append(ring)
-        self._adopt_at = now + ADOPT_SECONDS
+        if self._round is None and time.monotonic() >= self._adopt_at:
+            self._round = self._storage.spool.adopt()
+        if self._round is None:
+            return
+        ring = next(self._round, None)
+        if ring is None:
+            self._round = None
+            self._adopt_at = time.monotonic() + ADOPT_SECONDS
+        elif len(ring):
+            self._adopted.append(ring)
+            self.tally.adopted += len(ring)
+        else:
+            self._delivery.orphans.append(ring)
 
     def _drain_adopted(self) -> None:
-        """What dead processes left, a batch of each in turn; our own records have precedence."""
+        """What dead processes left, a batch at a time; our own records have precedence."""
         for ring in list(self._adopted):
             entries = self._delivery.next_entries(ring, MAX_BATCH_RECORDS)
             if entries and not self._waits.stopping:
@@ -291,5 +319,5 @@ class CusSender:
             if not len(ring):
                 self._adopted.remove(ring)
                 self._delivery.announcements.forget(ring)
-        if any(len(ring) > self._delivery.waits_aside(ring) for ring in self._adopted):
+        if self._round is not None or self._has_adopted_work():
             self._waits.call_for_work()

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from aos_sdk.cus_connection import CusConnection
 from aos_sdk.cus_errors import CusSpoolUnavailable
-from aos_sdk.cus_ring import CusRing, CusRingUnusable, ring_bytes
+from aos_sdk.cus_ring import CusRing, CusRingUnusable, map_ring, mappings, ring_bytes
 from aos_sdk.cus_ring_buffer import CusAdoptedRing, CusRingBuffer
 
 if sys.platform != "win32":
@@ -46,7 +46,9 @@ def spool_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
     if chosen == NO_SPOOL:
         return None
     if chosen == STATE_DIRECTORY:
-        state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        state = os.environ.get("XDG_STATE_HOME", "")
+        if not os.path.isabs(state):  # which its specification says to ignore
+            state = os.path.expanduser("~/.local/state")
         return os.path.join(state, "aos-sdk", "spool")
     return os.path.abspath(chosen)
 
@@ -75,6 +77,9 @@ class CusSpool:
         if sys.platform == "win32":
             message = "this system has no file locks that end with their process"
             raise CusSpoolUnavailable(message)
+        if not os.path.isabs(self.folder):
+            message = "this user has no home directory; CUS_SPOOL_DIR can name a folder"
+            raise CusSpoolUnavailable(message)
         try:
             return self._create(max(slots, 1))
         except OSError as error:
@@ -89,14 +94,14 @@ class CusSpool:
         path = os.path.join(self.folder, process_id + _RING)
         new = path + _NEW
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(new, flags, 0o600)
+        descriptor = _open(new, flags)
         try:
             # Locked before it has the name by which others find it.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ring = CusRing.create(descriptor, slots, process_id)
             os.rename(new, path)
         except BaseException:
-            os.close(descriptor)
+            _close(descriptor)
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
@@ -167,20 +172,50 @@ class CusSpool:
         return age > _FORGOTTEN_SECONDS
 
     def _adopt(self, path: str) -> Iterator[CusAdoptedRing]:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = _open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             file = _lock_dead(path, descriptor)
         except BaseException:
-            os.close(descriptor)
+            _close(descriptor)
             raise
         if file is None:
-            os.close(descriptor)
+            _close(descriptor)
             return
         adopted = CusAdoptedRing(file.ring, file.let_go, file.remove)
         if len(adopted) or adopted.dropped:
             yield adopted
         else:
             adopted.finish()
+
+
+# A fork copies what is open, whatever a thread is doing with it just then; a child that kept some
+# would keep the lock of a parent that died.
+_open_descriptors: set[int] = set()
+
+
+def _open(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    _open_descriptors.add(descriptor)
+    return descriptor
+
+
+def _close(descriptor: int) -> None:
+    if descriptor in _open_descriptors:
+        _open_descriptors.discard(descriptor)
+        os.close(descriptor)
+
+
+def _close_all_in_child() -> None:
+    for mapping in list(mappings):
+        with contextlib.suppress(BufferError):
+            mapping.close()
+    for descriptor in list(_open_descriptors):
+        with contextlib.suppress(OSError):
+            _close(descriptor)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_all_in_child)
 
 
 def _look(path: str) -> tuple[bool, int]:
@@ -214,8 +249,7 @@ class _RingFile:
         """
         self.ring.close()
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        _close(descriptor)
 
     def remove(self) -> None:
         """Remove the file. The mapping stays usable for whoever still looks at it."""
@@ -237,7 +271,7 @@ def _lock_dead(path: str, descriptor: int) -> _RingFile | None:
         return None
     if found.st_uid != os.geteuid() or not found.st_size:
         return None
-    mapping = mmap(descriptor, found.st_size)
+    mapping = map_ring(descriptor, found.st_size)
     try:
         return _RingFile(path, descriptor, CusRing(mapping))
     except (CusRingUnusable, UnicodeDecodeError, ValueError):
