@@ -55,6 +55,7 @@ class _Landed(Exception):
 
 _LOAD = (_Contended, PoolBusy, QueueTimeout)
 _ABSENCE = (DatabaseAbsent, _Unreadable, psycopg.Error)
+_NOTHING = log.counts([])
 # Those of one integration, and one moment where a test names it, are decided together.
 _joined = JoinedWork[CheckRequest, "Verdict | Exception"](most=MAX_BATCH_CHECKS)
 
@@ -71,7 +72,7 @@ class CusEnforcementService:
         self.at = at
         self._whose = (caller.tenant_id, caller.integration_id)
         # Of an attempt that was committed and then made again: see `_Landed`.
-        self._counted = log.counts([])
+        self._counted = _NOTHING
 
     def check(self, request: CheckRequest) -> Verdict:
         """The verdict on one call, which is held for if it may run and wants that."""
