@@ -10,7 +10,6 @@ integration at the same time, in one process, are decided in one such round.
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from operator import sub
 
 import msgspec
 import psycopg
@@ -26,7 +25,7 @@ from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy,
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
-from telemetry.cus_holds import HOLD_LIFE, lock, read_values, reading_of
+from telemetry.cus_holds import HOLD_LIFE, HoldFailed, lock, read_values, reading_of
 
 logger = structlog.get_logger(__name__)
 
@@ -50,12 +49,11 @@ class _Unreadable(Exception):
 
 
 class _Landed(Exception):
-    """A call that we were about to hold for was recorded, or held elsewhere, meanwhile."""
+    """A call that we were about to hold for was recorded, swept or held elsewhere, meanwhile."""
 
 
 _LOAD = (_Contended, PoolBusy, QueueTimeout)
 _ABSENCE = (DatabaseAbsent, _Unreadable, psycopg.Error)
-_NOTHING = log.counts([])
 # Those of one integration, and one moment where a test names it, are decided together.
 _joined = JoinedWork[CheckRequest, "Verdict | Exception"](most=MAX_BATCH_CHECKS)
 
@@ -71,8 +69,6 @@ class CusEnforcementService:
         self.caller = caller
         self.at = at
         self._whose = (caller.tenant_id, caller.integration_id)
-        # Of an attempt that was committed and then made again: see `_Landed`.
-        self._counted = _NOTHING
 
     def check(self, request: CheckRequest) -> Verdict:
         """The verdict on one call, which is held for if it may run and wants that."""
@@ -153,9 +149,7 @@ class CusEnforcementService:
         if left <= 0:
             # We have not even asked: that we are slow is load, not the absence of the database.
             raise _Contended
-        locked = lock(
-            self.caller.integration_id, wait_seconds=left, read_seconds=_READ_SECONDS
-        )
+        locked = lock(self.caller.integration_id, wait_seconds=left, read_seconds=_READ_SECONDS)
         read = connection.call("cus_read", *read_values(*self._whose, call_ids, self.at))
         try:
             rows = connection.rows(f"{locked}; {read}")
@@ -183,10 +177,11 @@ class CusEnforcementService:
             connection.call(change.statement, *change.values(*self._whose, call_id, now))
             for call_id, change in changes
         ]
-        held = connection.all_rows("; ".join([*message, *self._logging(connection, verdicts), "COMMIT"]))
-        if not all(held):
-            self._counted = _counts(verdicts)
-            raise _Landed
+        try:
+            connection.rows("; ".join([*message, *self._logging(connection, verdicts), "COMMIT"]))
+        except HoldFailed:
+            connection.rows("ROLLBACK")
+            raise _Landed from None
         return [
             verdict._replace(hold_expires_at=now + HOLD_LIFE)
             if verdict.facts.call_id in round_.changes
@@ -196,7 +191,7 @@ class CusEnforcementService:
 
     def _logging(self, connection: DeciderConnection, verdicts: Sequence[Verdict]) -> list[str]:
         """The statements that append and count decisions."""
-        numbers = map(sub, _counts(verdicts), self._counted)
+        numbers = log.counts(verdict.decision for verdict in verdicts)
         statements = [connection.call("cus_count", *self._whose, *numbers)]
         notable = [
             log.entry(*self._whose, verdict.facts, verdict.decision)
@@ -259,7 +254,3 @@ class CusEnforcementService:
             )
             verdicts.append(Verdict(decide(facts), facts))
         return verdicts
-
-
-def _counts(verdicts: Sequence[Verdict]) -> list[int]:
-    return log.counts(verdict.decision for verdict in verdicts)

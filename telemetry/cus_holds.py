@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from django.db import connection as app_connection
+from psycopg.errors import DivisionByZero
 
 from telemetry.cus_amounts import MOST, Amounts
 from telemetry.cus_ids import hash_call_id
@@ -143,12 +144,15 @@ PREPARE cus_read_authority (uuid, uuid) AS
 SELECT {_AUTHORITY} FROM {_FROM} WHERE integration.tenant_id = $1 AND integration.id = $2
 """  # noqa: S608
 
+# Fails for a call that was recorded meanwhile, whose hold was swept, or that another integration
+# holds by now: then nothing of the round is committed, and it is decided anew.
+_OR_FAIL = "SELECT 1 / count(*) FROM changed"
+HoldFailed = DivisionByZero
 # Asked for again, a live hold keeps the larger amounts and when it was taken; one whose life
-# is over begins anew. No row comes back for a call that was recorded meanwhile or that
-# another integration holds.
+# is over begins anew.
 _TAKE = f"""
 PREPARE cus_take_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
-INSERT INTO cus_enforcement_holds AS hold
+WITH changed AS (INSERT INTO cus_enforcement_holds AS hold
     (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
 SELECT $1, $2, $3, $5, $6, $7, $8, $8 + {_LIFE} WHERE NOT EXISTS (
     SELECT FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = $4)
@@ -162,16 +166,16 @@ ON CONFLICT (tenant_id, call_id) DO UPDATE SET integration_id = excluded.integra
     taken_at = CASE WHEN hold.expires_at > $8 THEN hold.taken_at ELSE excluded.taken_at END,
     expires_at = excluded.expires_at
 WHERE hold.integration_id = excluded.integration_id OR hold.expires_at <= $8
-RETURNING 1
+RETURNING 1) {_OR_FAIL}
 """  # noqa: S608
 # A hold that was there when we read: if its call has landed meanwhile it must not come back.
 _RENEW = f"""
 PREPARE cus_renew_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
-UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $5),
+WITH changed AS (UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $5),
     microcents = greatest(microcents, $6), tokens = greatest(tokens, $7),
     expires_at = $8 + {_LIFE}
 WHERE tenant_id = $1 AND integration_id = $2 AND call_id = $3
-RETURNING 1
+RETURNING 1) {_OR_FAIL}
 """  # noqa: S608
 
 PREPARED = (_READ, _READ_AUTHORITY, _TAKE, _RENEW)
@@ -185,7 +189,7 @@ class HoldChange(NamedTuple):
 
     @property
     def statement(self) -> str:
-        """The name of what does it with `values`; a row comes back if there is a hold now."""
+        """The name of what does it with `values`, or fails with HoldFailed."""
         return "cus_renew_hold" if self.renews else "cus_take_hold"
 
     def values(
