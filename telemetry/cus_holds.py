@@ -84,7 +84,8 @@ _AUTHORITY = """
             FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
     )
 """
-# By its id alone: planned over a few rows, the tenant's index would look as good.
+# By its id alone: planned over a few rows, the tenant's index would look as good. `OFFSET 0`
+# keeps the planner from merging it, or the moment, into the rest.
 _FROM = """
     (SELECT * FROM cus_integrations WHERE id = $2 OFFSET 0) AS integration
     JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id

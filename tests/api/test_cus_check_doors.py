@@ -37,9 +37,7 @@ def _with_charset(sdk: SdkClient, body: bytes) -> Any:
 
 
 def _packed(sdk: SdkClient, body: bytes) -> Any:
-    return _post(
-        sdk, gzip.compress(body), X_CUS_Integration_Key=sdk.key, Content_Encoding="gzip"
-    )
+    return _post(sdk, gzip.compress(body), X_CUS_Integration_Key=sdk.key, Content_Encoding="gzip")
 
 
 @pytest.fixture
