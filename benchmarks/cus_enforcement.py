@@ -1,6 +1,8 @@
 """Checks a second, and how long one takes: one integration and a hundred, 1, 8 and 64 callers."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -17,6 +19,7 @@ from benchmarks.cus_sizes import Sizes
 from benchmarks.cus_targets import CHECK_P50, CHECK_P99, CHECKS_A_SECOND
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import issue_sdk_key
+from telemetry.cus_holds import HOLD_LIFE
 
 CALLERS = (1, 8, 64)
 _INTEGRATIONS = 100
@@ -25,7 +28,16 @@ _WARM_UP_SECONDS = 1.0
 # As the SDK asks: with an estimate of its own.
 _BODY = ('{"call_id":"', '","model":"gpt-4o","estimated_tokens":1800,"estimated_cost_cents":1}')
 # All limits are set, none is reached: a plain check reads all that there is and takes a hold.
-_LIMITS = {"budget_limit_cents": 2**31 - 1, "token_limit_month": 2**62}
+_LIMITS = {
+    "budget_limit_cents": 2**31 - 1,
+    "token_limit_month": 2**62,
+    "rate_limit_rpm": 1_000_000,
+}
+# Calls last about a second, so an integration has as many running as it has checks in that time.
+_LAND_EVERY_SECONDS = 0.25
+_LAND = """
+DELETE FROM cus_enforcement_holds WHERE expires_at < now() + %s - interval '1 second'
+"""
 
 
 def measure(sizes: Sizes, sender: Sender) -> Section:
@@ -40,7 +52,8 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
     section.notes.append(
         f"{sizes.checked_rows:,} rows of evidence this month, all of one integration."
     )
-    with served(PRODUCT, filled.database) as port:
+    section.notes.append("Calls land, and end their holds, a second after they were let in.")
+    with served(PRODUCT, filled.database) as port, _calls_landing(filled.database):
         for which in (keys[:1], keys):
             _measure_loads(section, port, which, sizes, filled.database)
     return section
@@ -98,8 +111,27 @@ def _load(
     return put_orders([orders | {"first_head": number * shift} for number in range(callers)])
 
 
+@contextmanager
+def _calls_landing(database: str) -> Iterator[None]:
+    """End holds as landing calls do; storing those calls is another measurement."""
+    over = threading.Event()
+
+    def land() -> None:
+        with superuser(database) as connection:
+            while not over.wait(_LAND_EVERY_SECONDS):
+                connection.execute(_LAND, [HOLD_LIFE])
+
+    landing = threading.Thread(target=land)
+    landing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        landing.join()
+
+
 def _settle(database: str) -> None:
-    """The calls of the last load have landed: an integration has few that run."""
+    """The calls of the last load have landed, and what they left is cleared away."""
     with superuser(database) as connection:
         connection.execute("TRUNCATE cus_enforcement_holds")
         connection.execute("VACUUM (ANALYZE) cus_decision_totals")

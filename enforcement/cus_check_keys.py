@@ -4,7 +4,9 @@ import hmac
 import time
 import uuid
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import msgspec
 
 from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
 from integrations.cus_sdk_keys import digest_of_key
@@ -15,10 +17,6 @@ _REMEMBERED_SECONDS = 1.5
 _OUTAGE_SECONDS = 300.0
 _ASK_SECONDS = 0.2
 _MAX_KNOWN = 10_000
-_FIND = """
-SELECT tenant_id, integration_id, expires_at, secret_hash FROM cus_sdk_keys
-WHERE secret_hash = %s AND revoked_at IS NULL
-"""
 
 
 class Caller(NamedTuple):
@@ -48,6 +46,7 @@ class _Known(NamedTuple):
 
 
 _known: dict[bytes, _Known] = {}
+_row = msgspec.json.Decoder(tuple[uuid.UUID, uuid.UUID, datetime | None, str])
 
 
 def caller_of(text: str, *, now: datetime) -> Caller | None:
@@ -82,17 +81,18 @@ def forget_callers() -> None:
 
 
 def _ask(digest: bytes, began: float) -> _Known | None:
-    def find(connection: DeciderConnection) -> list[tuple[Any, ...]]:
-        return connection.rows(_FIND, [digest])
+    def find(connection: DeciderConnection) -> list[bytes | None]:
+        return connection.rows(connection.call("cus_find_key", digest))
 
     end_by = began + _ASK_SECONDS
     rows = decider_pool().run(find, take_by=end_by, end_by=end_by)
+    found = _row.decode(rows[0]) if rows and rows[0] else None
     # The index compares as indexes do; once more in constant time.
-    if not rows or not hmac.compare_digest(bytes(rows[0][3]), digest):
+    if found is None or not hmac.compare_digest(found[3], digest.hex()):
         _known.pop(digest, None)
         return None
     if len(_known) >= _MAX_KNOWN:
         _known.clear()
-    tenant_id, integration_id, expires_at, _ = rows[0]
+    tenant_id, integration_id, expires_at, _ = found
     known = _known[digest] = _Known(tenant_id, integration_id, expires_at, began)
     return known

@@ -12,24 +12,28 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import psycopg
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
-from psycopg import sql
+from psycopg import generators, sql
 
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
+from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
+from telemetry.cus_holds import Value
 
 # What we abandon the server ends by itself, soon: nobody waits for a lock of the dead.
-_SERVER_TIMEOUTS = {
+_SERVER_SETTINGS = {
     "statement_timeout": "1s",
     "idle_in_transaction_session_timeout": "2s",
     "plan_cache_mode": "force_generic_plan",
     # As planned while tables were small, a look-up must still be one when they are large.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
+    # As JSON has times.
+    "TimeZone": "UTC",
 }
 _CONNECT_SECONDS = 2
 _T = TypeVar("_T")
@@ -44,7 +48,12 @@ class PoolBusy(Exception):
 
 
 class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection whose waits all end at `ends_at`, a time of the monotonic clock."""
+    """A connection whose waits all end at `ends_at`, a time of the monotonic clock.
+
+    What is sent is text, and what comes back is the first column of each row, as text: nearly
+    all of it is one JSON document a statement. A cursor that adapts types costs a check more
+    than deciding does.
+    """
 
     ends_at = float("inf")
 
@@ -53,19 +62,38 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
         left = max(self.ends_at - time.monotonic(), 0.001)
         return super().wait(gen, interval, left if self.ends_at < float("inf") else timeout)
 
-    def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
+    def rows(self, message: str) -> list[bytes | None]:
         """Run one message, of one statement or several; the rows of the last that has any."""
-        return self.all_rows(statement, values)[-1]
+        return (self.all_rows(message) or [[]])[-1]
 
-    def all_rows(self, statement: str, values: Any = None) -> list[list[tuple[Any, ...]]]:
-        """The rows of each statement of a message that gives rows."""
-        with self.cursor() as cursor:
-            cursor.execute(statement, values)
-            # Not `description`, which describes every column anew.
-            found = [
-                part.fetchall() for part in cursor.results() if cast("Any", part.pgresult).nfields
-            ]
-        return found or [[]]
+    def all_rows(self, message: str) -> list[list[bytes | None]]:
+        """The rows of each statement of a message that gives rows. Raises psycopg.Error."""
+        self.pgconn.send_query(message.encode())
+        results = self.wait(generators.execute(self.pgconn))
+        # A message ends with the statement that fails.
+        if results[-1].status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(results[-1])
+        return [
+            [result.get_value(row, 0) for row in range(result.ntuples)]
+            for result in results
+            if result.nfields
+        ]
+
+    def call(self, prepared: str, *values: Value) -> str:
+        """The text that executes a statement which each connection of the pool has prepared."""
+        return f"EXECUTE {prepared}({', '.join(map(self._literal, values))})"
+
+    def _literal(self, value: Value) -> str:
+        if value is None:
+            return "NULL"
+        if isinstance(value, int):
+            return str(value)
+        if isinstance(value, list):
+            return f"ARRAY[{', '.join(map(self._literal, value))}]" if value else "'{}'"
+        if isinstance(value, bytes):
+            value = f"\\x{value.hex()}"
+        # Quoted by libpq itself, which knows the connection's settings.
+        return psycopg.pq.Escaping(self.pgconn).escape_literal(str(value).encode()).decode()
 
 
 class DeciderPool:
@@ -159,18 +187,16 @@ def _connect() -> DeciderConnection:
     parameters = dict(connections[DEFAULT_DB_ALIAS].get_connection_params())
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
-    own = " ".join(f"-c {name}={value}" for name, value in _SERVER_TIMEOUTS.items())
+    own = " ".join(f"-c {name}={value}" for name, value in _SERVER_SETTINGS.items())
     parameters |= {
         "options": f"{parameters.get('options', '')} {own}",
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "aos-enforcement",
     }
-    connection = DeciderConnection.connect(
-        **parameters, autocommit=True, cursor_factory=psycopg.ClientCursor
-    )
+    connection = DeciderConnection.connect(**parameters, autocommit=True)
     connection.ends_at = time.monotonic() + _CONNECT_SECONDS
     role = sql.Identifier(settings.CUS_DECIDER_ROLE).as_string(connection)
-    connection.rows("; ".join([f"SET ROLE {role}", *HOLDS_PREPARED, *LOG_PREPARED]))
+    connection.rows("; ".join([f"SET ROLE {role}", *HOLDS_PREPARED, *LOG_PREPARED, *KEYS_PREPARED]))
     return connection
 
 

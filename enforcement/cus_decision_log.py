@@ -64,7 +64,6 @@ ON CONFLICT (tenant_id, integration_id) DO UPDATE SET
 """  # noqa: S608
 
 PREPARED = (_APPEND, _COUNT)
-EXECUTE_APPEND = "EXECUTE cus_append(%s)"
 
 
 def entry(
@@ -85,12 +84,6 @@ def entry(
         reasons=decision.reasons,
         evaluated_at=facts.evaluated_at,
     )
-
-
-def execute_count(numbers: Iterable[int]) -> str:
-    """What adds `counts` to an integration's totals; its tenant and itself are the values."""
-    # Within the text, which is nearly always the same: each value of a statement costs.
-    return f"EXECUTE cus_count(%s, %s, {', '.join(map(str, numbers))})"
 
 
 def encoded(entries: Iterable[LogEntry]) -> str:

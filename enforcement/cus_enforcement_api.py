@@ -1,10 +1,13 @@
 """The doors to enforcement: checks for programs, the decision log for people."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from django.db import OperationalError
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -15,10 +18,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
+from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, MAX_BATCH_BYTES
 from enforcement.cus_answers import ConfigAnswer, answer_of
 from enforcement.cus_check_keys import Caller, caller_of
-from enforcement.cus_check_requests import RequestRefused, decode_check, decode_checks
+from enforcement.cus_check_requests import (
+    CheckRequest,
+    RequestRefused,
+    decode_check,
+    decode_checks,
+)
 from enforcement.cus_decider import DatabaseAbsent, PoolBusy
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_models import CusEnforcementDecision
@@ -39,6 +47,8 @@ from integrations.cus_pages import NewestFirst, filters_of
 from integrations.cus_permissions import visible_to
 from integrations.cus_person_api import PersonView
 from telemetry.cus_telemetry_api import SdkView
+
+_KEY_HEADER = f"HTTP_{INTEGRATION_KEY_HEADER.upper().replace('-', '_')}"
 
 
 class CusCheckAuthentication(BaseAuthentication):
@@ -92,28 +102,71 @@ class CheckerView(SdkView):
         return cast("Caller", request.user)  # as IsCaller made sure
 
 
-class CheckView(CheckerView):
+_Asked = TypeVar("_Asked")
+
+
+class AskingView(CheckerView, Generic[_Asked]):
+    """A view of checks: decode, decide, answer.
+
+    A well-formed check goes straight there: DRF's machinery costs it more than a decision does.
+    Whatever is not as it should be goes through DRF, which says so as everywhere else.
+    """
+
+    decode: Callable[[bytes], _Asked]
+
+    def answer(self, caller: Caller, asked: _Asked) -> HttpResponse:
+        """The verdict on what was asked."""
+        raise NotImplementedError
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """The answer, directly if there is nothing to say against the request."""
+        text = request.META.get(_KEY_HEADER, "").strip()
+        if text and _is_plain_json(request):
+            with suppress(RequestRefused):
+                asked = type(self).decode(request.body)
+                caller = caller_of(text, now=timezone.now())
+                if caller:
+                    return self.answer(caller, asked)
+        return super().dispatch(request, *args, **kwargs)
+
+    def decoded(self, request: Request) -> _Asked:
+        """What a request asks. Raises ValidationError."""
+        try:
+            return type(self).decode(self.body(request))
+        except RequestRefused as refused:
+            raise ValidationError({refused.attr or "body": [refused.detail]}) from None
+
+
+class CheckView(AskingView[CheckRequest]):
     """One call."""
 
-    @extend_schema(
-        operation_id="enforcement_check", request=CheckSchema, responses={200: CheckResult}
-    )
-    def post(self, request: Request) -> HttpResponse:
-        """Ask whether a call may run; if so, what it may cost is held until it is reported."""
-        try:
-            asked = decode_check(self.body(request))
-        except RequestRefused as refused:
-            raise _invalid(refused) from None
-        caller = self.caller(request)
+    decode = staticmethod(decode_check)
+
+    def answer(self, caller: Caller, asked: CheckRequest) -> HttpResponse:
+        """The verdict on one call."""
         verdict = CusEnforcementService(caller).check(asked)
         response = _json(answer_of(caller, verdict))
         if verdict.decision.result == "throttled":
             response["Retry-After"] = str(verdict.decision.retry_after_seconds)
         return response
 
+    @extend_schema(
+        operation_id="enforcement_check", request=CheckSchema, responses={200: CheckResult}
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Ask whether a call may run; if so, what it may cost is held until it is reported."""
+        return self.answer(self.caller(request), self.decoded(request))
 
-class CheckBatchView(CheckerView):
+
+class CheckBatchView(AskingView[list[CheckRequest]]):
     """Up to 100 calls."""
+
+    decode = staticmethod(decode_checks)
+
+    def answer(self, caller: Caller, asked: list[CheckRequest]) -> HttpResponse:
+        """The verdicts on calls."""
+        verdicts = CusEnforcementService(caller).check_batch(asked)
+        return _json({"decisions": [answer_of(caller, verdict) for verdict in verdicts]})
 
     @extend_schema(
         operation_id="enforcement_batch",
@@ -122,13 +175,7 @@ class CheckBatchView(CheckerView):
     )
     def post(self, request: Request) -> HttpResponse:
         """Ask whether calls may run, in the order given: each sees those before it."""
-        try:
-            asked = decode_checks(self.body(request))
-        except RequestRefused as refused:
-            raise _invalid(refused) from None
-        caller = self.caller(request)
-        verdicts = CusEnforcementService(caller).check_batch(asked)
-        return _json({"decisions": [answer_of(caller, verdict) for verdict in verdicts]})
+        return self.answer(self.caller(request), self.decoded(request))
 
 
 class StatusView(CheckerView):
@@ -183,8 +230,17 @@ def _json(content: Any) -> HttpResponse:
     return HttpResponse(msgspec.json.encode(content), content_type="application/json")
 
 
-def _invalid(refused: RequestRefused) -> ValidationError:
-    return ValidationError({refused.attr or "body": [refused.detail]})
+def _is_plain_json(request: HttpRequest) -> bool:
+    """Whether a body is as programs send it: JSON, unpacked, of a length that is said."""
+    headers, length = request.META, request.META.get("CONTENT_LENGTH") or ""
+    return (
+        request.method == "POST"
+        and headers.get("CONTENT_TYPE") == "application/json"
+        and "HTTP_CONTENT_ENCODING" not in headers
+        and "HTTP_TRANSFER_ENCODING" not in headers
+        and length.isdecimal()
+        and int(length) <= MAX_BATCH_BYTES
+    )
 
 
 def _tags(header: str) -> set[str]:

@@ -10,8 +10,6 @@ integration at the same time, in one process, are decided in one such round.
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from operator import sub
-from typing import Any
 
 import msgspec
 import psycopg
@@ -27,7 +25,7 @@ from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy,
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
-from telemetry.cus_holds import LOCK_AND_READ, lock_and_read_values, reading_of
+from telemetry.cus_holds import HOLD_LIFE, HoldFailed, lock, read_values, reading_of
 
 logger = structlog.get_logger(__name__)
 
@@ -51,7 +49,7 @@ class _Unreadable(Exception):
 
 
 class _Landed(Exception):
-    """A call that we were about to hold for was recorded, or held elsewhere, meanwhile."""
+    """A call that we were about to hold for was recorded, swept or held elsewhere, meanwhile."""
 
 
 _LOAD = (_Contended, PoolBusy, QueueTimeout)
@@ -71,8 +69,6 @@ class CusEnforcementService:
         self.caller = caller
         self.at = at
         self._whose = (caller.tenant_id, caller.integration_id)
-        # Of an attempt that was committed and then made again: see `_Landed`.
-        self._counted = log.counts([])
 
     def check(self, request: CheckRequest) -> Verdict:
         """The verdict on one call, which is held for if it may run and wants that."""
@@ -153,18 +149,17 @@ class CusEnforcementService:
         if left <= 0:
             # We have not even asked: that we are slow is load, not the absence of the database.
             raise _Contended
-        values = lock_and_read_values(
-            *self._whose, call_ids, wait_seconds=left, read_seconds=_READ_SECONDS, now=self.at
-        )
+        locked = lock(self.caller.integration_id, wait_seconds=left, read_seconds=_READ_SECONDS)
+        read = connection.call("cus_read", *read_values(*self._whose, call_ids, self.at))
         try:
-            rows = connection.rows(LOCK_AND_READ, values)
+            rows = connection.rows(f"{locked}; {read}")
         except errors.LockNotAvailable:
             connection.rows("ROLLBACK")
             raise _Contended from None
         except errors.QueryCanceled:
             connection.rows("ROLLBACK")
             raise _Unreadable from None
-        if not rows:
+        if not rows or rows[0] is None:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
         reading = reading_of(rows[0], call_ids)
@@ -177,41 +172,35 @@ class CusEnforcementService:
         """Hold, log and commit in one message."""
         # In the order of their key, as ingest deletes them.
         changes = sorted(round_.changes.items())
-        statements = [change.statement for _, change in changes]
-        values: list[Any] = []
-        for call_id, change in changes:
-            values += change.values(*self._whose, call_id, round_.reading.now)
-        logging, logged = self._logging(verdicts)
-        found = connection.all_rows(
-            "; ".join([*statements, *logging, "COMMIT"]), [*values, *logged]
-        )
-        ends = {
-            call_id: rows[0][0] if rows else None
-            for (call_id, _), rows in zip(changes, found, strict=False)
-        }
-        if None in ends.values():
-            self._counted = _counts(verdicts)
-            raise _Landed
+        now = round_.reading.now
+        message = [
+            connection.call(change.statement, *change.values(*self._whose, call_id, now))
+            for call_id, change in changes
+        ]
+        try:
+            connection.rows("; ".join([*message, *self._logging(connection, verdicts), "COMMIT"]))
+        except HoldFailed:
+            connection.rows("ROLLBACK")
+            raise _Landed from None
         return [
-            verdict._replace(hold_expires_at=ends.get(verdict.facts.call_id))
+            verdict._replace(hold_expires_at=now + HOLD_LIFE)
+            if verdict.facts.call_id in round_.changes
+            else verdict
             for verdict in verdicts
         ]
 
-    def _logging(self, verdicts: Sequence[Verdict]) -> tuple[list[str], list[Any]]:
-        """The statements that append and count decisions, and their values."""
-        statements: list[str] = []
-        values: list[Any] = []
+    def _logging(self, connection: DeciderConnection, verdicts: Sequence[Verdict]) -> list[str]:
+        """The statements that append and count decisions."""
+        numbers = log.counts(verdict.decision for verdict in verdicts)
+        statements = [connection.call("cus_count", *self._whose, *numbers)]
         notable = [
             log.entry(*self._whose, verdict.facts, verdict.decision)
             for verdict in verdicts
             if not verdict.decision.is_plain
         ]
         if notable:
-            statements.append(log.EXECUTE_APPEND)
-            values.append(log.encoded(notable))
-        statements.append(log.execute_count(map(sub, _counts(verdicts), self._counted)))
-        values += self._whose
-        return statements, values
+            statements.append(connection.call("cus_append", log.encoded(notable)))
+        return statements
 
     # --- Without --------------------------------------------------------------------------------
 
@@ -231,11 +220,10 @@ class CusEnforcementService:
         """Verdicts by authority alone: fresh if the database gives it, else as last known."""
 
         def work(connection: DeciderConnection) -> list[Verdict]:
-            ((_, row),) = connection.rows("EXECUTE cus_read_authority(%s, %s)", self._whose)
-            known = remember_state(self.caller.integration_id, msgspec.json.decode(row))
+            (row,) = connection.rows(connection.call("cus_read_authority", *self._whose))
+            known = remember_state(self.caller.integration_id, msgspec.json.decode(row or b""))
             verdicts = self._judge(requests, known.authority, contended=contended)
-            statements, values = self._logging(verdicts)
-            connection.rows("; ".join(statements), values)
+            connection.rows("; ".join(self._logging(connection, verdicts)))
             return verdicts
 
         end_by = self.caller.began + _WHOLE_SECONDS
@@ -266,7 +254,3 @@ class CusEnforcementService:
             )
             verdicts.append(Verdict(decide(facts), facts))
         return verdicts
-
-
-def _counts(verdicts: Sequence[Verdict]) -> list[int]:
-    return log.counts(verdict.decision for verdict in verdicts)

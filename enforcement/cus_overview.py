@@ -1,7 +1,7 @@
 """Where an integration stands, and what its SDKs decide by: read without the lock."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -11,18 +11,16 @@ from enforcement.cus_check_keys import Caller
 from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, decider_pool
 from enforcement.cus_precedence import WARNING_PERCENT, Facts, Usage, decide
 from enforcement.cus_reasons import period_end
-from telemetry.cus_holds import reading_of
+from telemetry.cus_holds import Value, read_values, reading_of
 
 # Nobody's call waits for these, so they may take longer than a check.
 _SECONDS = 2.0
-_READ = "EXECUTE cus_read(%s, %s, '{}', '{}', NULL)"
-_READ_AUTHORITY = "EXECUTE cus_read_authority(%s, %s)"
 
 
 def config_of(caller: Caller) -> ConfigAnswer:
     """What an SDK needs to know. Raises DatabaseAbsent, PoolBusy."""
-    _, text = _row(caller, _READ_AUTHORITY)
-    row: Mapping[str, Any] = msgspec.json.decode(text)
+    whose = (caller.tenant_id, caller.integration_id)
+    row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_authority", *whose))
     remember_state(caller.integration_id, row)
     prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
     shared = {name: row[name] for name in ConfigAnswer.__struct_fields__ if name in row}
@@ -39,7 +37,8 @@ def config_of(caller: Caller) -> ConfigAnswer:
 
 def status_of(caller: Caller) -> StatusAnswer:
     """Limits, usage, what is held and the verdict of now. Raises DatabaseAbsent, PoolBusy."""
-    reading = reading_of(_row(caller, _READ), [])
+    whose = (caller.tenant_id, caller.integration_id)
+    reading = reading_of(_read(caller, "cus_read", *read_values(*whose, [])), [])
     known = remember_state(caller.integration_id, reading.integration)
     usage = Usage(
         used=reading.used, held=reading.held, leased=reading.leased, admitted=reading.admitted
@@ -76,12 +75,13 @@ def _limits(known: Known) -> dict[str, Any]:
     return {name: known.row[name] for name in names}
 
 
-def _row(caller: Caller, statement: str) -> tuple[Any, ...]:
+def _read(caller: Caller, statement: str, *values: Value) -> bytes:
     if caller.absent:
         raise DatabaseAbsent("it did not answer when asked about the key")
 
-    def read(connection: DeciderConnection) -> list[tuple[Any, ...]]:
-        return connection.rows(statement, [caller.tenant_id, caller.integration_id])
+    def read(connection: DeciderConnection) -> list[bytes | None]:
+        return connection.rows(connection.call(statement, *values))
 
     end_by = caller.began + _SECONDS
-    return decider_pool().run(read, take_by=end_by, end_by=end_by)[0]
+    rows = decider_pool().run(read, take_by=end_by, end_by=end_by)
+    return cast("bytes", rows[0])  # a key's integration is there for ever

@@ -108,6 +108,7 @@ class _Asked(msgspec.Struct, frozen=True):
     facts: Facts
     authority: Authority
     usage: Usage
+    taken: Amounts
 
 
 _HARDNESS: Final = {result: rank for rank, result in enumerate(Result)}
@@ -139,7 +140,7 @@ def decide(facts: Facts) -> Decision:
     # It would run uncounted: refused at every level (ruling F5).
     if facts.recorded:
         return _hard(4, reasons.call_recorded(facts.call_id))
-    return _by_usage(_Asked(facts, authority, facts.usage))
+    return _by_usage(_Asked(facts, authority, facts.usage, facts.usage.taken))
 
 
 def _by_usage(asked: _Asked) -> Decision:
@@ -244,12 +245,11 @@ def _budget(asked: _Asked) -> tuple[int, int, int]:
     """Limit, used, and used, held and leased together, in the unit that the budget binds."""
     unit = asked.authority.is_exact  # microcents stand second in amounts, cents first
     limit = asked.authority.budget_limit_cents * (MICROCENTS_PER_CENT if unit else 1)
-    return limit, asked.usage.used[unit], asked.usage.taken[unit]
+    return limit, asked.usage.used[unit], asked.taken[unit]
 
 
 def _tokens(asked: _Asked) -> tuple[int, int, int]:
-    usage = asked.usage
-    return asked.authority.token_limit_month, usage.used.tokens, usage.taken.tokens
+    return asked.authority.token_limit_month, asked.usage.used.tokens, asked.taken.tokens
 
 
 def _exceeds(limit: int, used: int, taken: int, estimate: int) -> bool:

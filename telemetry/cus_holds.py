@@ -9,10 +9,11 @@ committed before it began.
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from django.db import connection as app_connection
+from psycopg.errors import DivisionByZero
 
 from telemetry.cus_amounts import MOST, Amounts
 from telemetry.cus_ids import hash_call_id
@@ -20,6 +21,8 @@ from telemetry.cus_ids import hash_call_id
 # A hold ends this long after its last renewal (ruling F5).
 HOLD_LIFE = timedelta(minutes=15)
 _SWEPT_AT_ONCE = 1_000
+# What a prepared statement takes.
+Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 
 
 class OwnHold(NamedTuple):
@@ -53,7 +56,7 @@ def _sum(expression: str) -> str:
 
 def _lives(table: str) -> str:
     # In a form that no index helps with: one on `expires_at` has every tenant's.
-    return f"{table}.expires_at - (SELECT now FROM moment) > interval '0'"  # noqa: S608
+    return f"{table}.expires_at - moment.now > interval '0'"
 
 
 _AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in ("cents", "microcents", "tokens"))
@@ -62,7 +65,7 @@ _LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
 # What decisions read of an integration; its tenant's own prices too, which estimates need.
 _AUTHORITY = """
-    jsonb_build_object(
+    json_build_object(
         'status', integration.status, 'credential_state', integration.credential_state,
         'enforcement_level', integration.enforcement_level,
         'budget_limit_cents', integration.budget_limit_cents,
@@ -76,55 +79,61 @@ _AUTHORITY = """
         'provider_type', integration.provider_type,
         'default_model', integration.default_model,
         'base_url', integration.config->>'base_url',
-        'overrides', (SELECT jsonb_agg(jsonb_build_array(id, model, prices, valid_from)
+        'overrides', (SELECT json_agg(json_build_array(id, model, prices, valid_from)
             ORDER BY valid_from DESC)::text
             FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
-    )::text
+    )
 """
-# By its id alone: planned over a few rows, the tenant's index would look as good.
-_INTEGRATION = "integration AS MATERIALIZED (SELECT * FROM cus_integrations WHERE id = $2)"
-_FROM = "integration JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id"
+# By its id alone: planned over a few rows, the tenant's index would look as good. `OFFSET 0`
+# keeps the planner from merging it, or the moment, into the rest.
+_FROM = """
+    (SELECT * FROM cus_integrations WHERE id = $2 OFFSET 0) AS integration
+    JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id
+"""
+_MOMENT = "(SELECT coalesce($5, clock_timestamp()) AS now OFFSET 0) AS moment"
 
 # The month and the minute are those of the server's clock when the lock was had (ruling E3).
 # A caller may name another moment: that is how tests reach the next month.
 _READ = f"""
 PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz) AS
-WITH moment AS MATERIALIZED (SELECT coalesce($5, clock_timestamp()) AS now), {_INTEGRATION}
-SELECT moment.now, {_AUTHORITY},
-    totals.cents, totals.microcents, totals.tokens,
-    held.cents, held.microcents, held.tokens,
-    leased.cents, leased.microcents, leased.tokens,
-    held.recent + leased.recent + CASE WHEN integration.rate_limit_rpm > 0 THEN (
+SELECT json_build_object(
+    'now', moment.now,
+    'integration', {_AUTHORITY},
+    'used', json_build_array(totals.cents, totals.microcents, totals.tokens),
+    'held', json_build_array(held.cents, held.microcents, held.tokens),
+    'leased', json_build_array(leased.cents, leased.microcents, leased.tokens),
+    'admitted', held.recent + leased.recent + CASE WHEN integration.rate_limit_rpm > 0 THEN (
         SELECT count(*) FROM (
             SELECT 1 FROM cus_llm_usage AS usage
             WHERE usage.tenant_id = $1 AND usage.integration_id = $2
-                AND usage.created_at > (SELECT now - {_MINUTE} FROM moment)
+                AND usage.created_at > moment.now - {_MINUTE}
                 AND usage.policy_result <> 'blocked'
                 AND CASE WHEN usage.admitted_at IS NULL
                     THEN usage.created_at - usage.occurred_at <= {_MINUTE}
-                    ELSE usage.admitted_at > (SELECT now - {_MINUTE} FROM moment) END
+                    ELSE usage.admitted_at > moment.now - {_MINUTE} END
             ORDER BY usage.created_at DESC LIMIT integration.rate_limit_rpm::bigint + 1
         ) AS admissions
     ) ELSE 0 END,
-    ARRAY(SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)),
-    (SELECT jsonb_object_agg(call_id, jsonb_build_array(cents, microcents, tokens,
-            taken_at > (SELECT now - {_MINUTE} FROM moment), hold.integration_id = $2))::text
+    'recorded', ARRAY(
+        SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)),
+    'own', (SELECT json_object_agg(call_id, json_build_array(cents, microcents, tokens,
+            taken_at > moment.now - {_MINUTE}, hold.integration_id = $2))
         FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
             AND hold.call_id = ANY ($3) AND {_lives("hold")})
-FROM moment, {_FROM}, LATERAL (
+)
+FROM {_MOMENT}, {_FROM}, LATERAL (
     SELECT {_sum("cost_cents")} AS cents,
         greatest({_sum("cost_microcents::numeric + correction_microcents")}, 0) AS microcents,
         {_sum("tokens_in::numeric + tokens_out")} AS tokens
     FROM cus_period_totals AS total WHERE total.tenant_id = $1 AND total.integration_id = $2
-        AND total.period = (SELECT date_trunc('month', now AT TIME ZONE 'UTC')::date FROM moment)
+        AND total.period = date_trunc('month', moment.now AT TIME ZONE 'UTC')::date
 ) AS totals, LATERAL (
-    SELECT {_AMOUNTS}, count(*) FILTER (WHERE taken_at > (SELECT now - {_MINUTE} FROM moment))
-        AS recent
+    SELECT {_AMOUNTS}, count(*) FILTER (WHERE taken_at > moment.now - {_MINUTE}) AS recent
     FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2
         AND {_lives("hold")} AND hold.call_id <> ALL ($3)
 ) AS held, LATERAL (
-    SELECT {_AMOUNTS}, coalesce(sum(calls) FILTER (
-            WHERE taken_at > (SELECT now - {_MINUTE} FROM moment)), 0)::bigint AS recent
+    SELECT {_AMOUNTS}, coalesce(sum(calls)
+            FILTER (WHERE taken_at > moment.now - {_MINUTE}), 0)::bigint AS recent
     FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
         AND lease.integration_id = $2 AND {_lives("lease")}
 ) AS leased
@@ -133,17 +142,18 @@ WHERE integration.tenant_id = $1 AND integration.id = $2
 
 _READ_AUTHORITY = f"""
 PREPARE cus_read_authority (uuid, uuid) AS
-WITH {_INTEGRATION}
-SELECT now(), {_AUTHORITY} FROM {_FROM}
-WHERE integration.tenant_id = $1 AND integration.id = $2
+SELECT {_AUTHORITY} FROM {_FROM} WHERE integration.tenant_id = $1 AND integration.id = $2
 """  # noqa: S608
 
+# Fails for a call that was recorded meanwhile, whose hold was swept, or that another integration
+# holds by now: then nothing of the round is committed, and it is decided anew.
+_OR_FAIL = "SELECT 1 / count(*) FROM changed"
+HoldFailed = DivisionByZero
 # Asked for again, a live hold keeps the larger amounts and when it was taken; one whose life
-# is over begins anew. No row comes back for a call that was recorded meanwhile or that
-# another integration holds.
+# is over begins anew.
 _TAKE = f"""
 PREPARE cus_take_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
-INSERT INTO cus_enforcement_holds AS hold
+WITH changed AS (INSERT INTO cus_enforcement_holds AS hold
     (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
 SELECT $1, $2, $3, $5, $6, $7, $8, $8 + {_LIFE} WHERE NOT EXISTS (
     SELECT FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = $4)
@@ -157,16 +167,16 @@ ON CONFLICT (tenant_id, call_id) DO UPDATE SET integration_id = excluded.integra
     taken_at = CASE WHEN hold.expires_at > $8 THEN hold.taken_at ELSE excluded.taken_at END,
     expires_at = excluded.expires_at
 WHERE hold.integration_id = excluded.integration_id OR hold.expires_at <= $8
-RETURNING hold.expires_at
+RETURNING 1) {_OR_FAIL}
 """  # noqa: S608
 # A hold that was there when we read: if its call has landed meanwhile it must not come back.
 _RENEW = f"""
 PREPARE cus_renew_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
-UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $5),
+WITH changed AS (UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $5),
     microcents = greatest(microcents, $6), tokens = greatest(tokens, $7),
     expires_at = $8 + {_LIFE}
 WHERE tenant_id = $1 AND integration_id = $2 AND call_id = $3
-RETURNING hold.expires_at
+RETURNING 1) {_OR_FAIL}
 """  # noqa: S608
 
 PREPARED = (_READ, _READ_AUTHORITY, _TAKE, _RENEW)
@@ -180,24 +190,14 @@ class HoldChange(NamedTuple):
 
     @property
     def statement(self) -> str:
-        """What does it, with the values that `values` gives."""
-        name = "cus_renew_hold" if self.renews else "cus_take_hold"
-        return f"EXECUTE {name}(%s, %s, %s, %s, %s, %s, %s, %s)"
+        """The name of what does it with `values`, or fails with HoldFailed."""
+        return "cus_renew_hold" if self.renews else "cus_take_hold"
 
     def values(
         self, tenant_id: uuid.UUID, integration_id: uuid.UUID, call_id: str, now: datetime
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Value, ...]:
         """Of the call whose hold it is, at the moment of the decision."""
         return (tenant_id, integration_id, call_id, hash_call_id(call_id), *self.amounts, now)
-
-
-# Only the integration's own checks take it, so it makes nobody wait who does not check.
-# `lock_timeout` ends with the lock: what fails with it has waited for that and nothing else.
-LOCK_AND_READ = """
-BEGIN; SET LOCAL lock_timeout = %(wait_ms)s; SELECT pg_advisory_xact_lock(%(lock)s);
-SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = %(read_ms)s;
-EXECUTE cus_read(%(tenant)s, %(integration)s, %(call_ids)s, %(hashes)s, %(now)s)
-"""
 
 
 def lock_key(integration_id: uuid.UUID) -> int:
@@ -206,41 +206,59 @@ def lock_key(integration_id: uuid.UUID) -> int:
     return int.from_bytes(integration_id.bytes[8:]) >> 1
 
 
-def lock_and_read_values(
+def lock(integration_id: uuid.UUID, *, wait_seconds: float, read_seconds: float) -> str:
+    """What begins a check: the integration's lock within a time, and how long reading may take.
+
+    Only the integration's own checks take it, so it makes nobody wait who does not check.
+    """
+    # `lock_timeout` ends with the lock: what fails with it has waited for that and nothing else.
+    return (
+        f"BEGIN; SET LOCAL lock_timeout = {max(int(wait_seconds * 1_000), 1)}; "
+        f"SELECT pg_advisory_xact_lock({lock_key(integration_id)}); "
+        f"SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {int(read_seconds * 1_000)}"
+    )
+
+
+def read_values(
     tenant_id: uuid.UUID,
     integration_id: uuid.UUID,
     call_ids: Sequence[str],
-    *,
-    wait_seconds: float,
-    read_seconds: float,
-    now: datetime | None,
-) -> dict[str, Any]:
-    """What `LOCK_AND_READ` needs: whose, of which calls, and how long either may take."""
-    return {
-        "tenant": tenant_id,
-        "integration": integration_id,
-        "lock": lock_key(integration_id),
-        "wait_ms": max(int(wait_seconds * 1_000), 1),
-        "read_ms": int(read_seconds * 1_000),
-        "call_ids": list(call_ids),
-        # As an array's text, which costs less to make than an array.
-        "hashes": f"{{{','.join(map(hash_call_id, call_ids))}}}",
-        "now": now,
-    }
+    now: datetime | None = None,
+) -> tuple[Value, ...]:
+    """What `cus_read` needs: whose, and of which calls."""
+    hashes = f"{{{','.join(map(hash_call_id, call_ids))}}}"
+    return (tenant_id, integration_id, list(call_ids), hashes, now)
 
 
-def reading_of(row: tuple[Any, ...], call_ids: Sequence[str]) -> Reading:
-    """What a row of `cus_read` says."""
-    now, integration, *numbers, known, own = row
-    hashes = {call_hash.hex for call_hash in known}
-    holds = msgspec.json.decode(own) if own else {}
+class _Read(msgspec.Struct):
+    """The document that `cus_read` gives."""
+
+    now: datetime
+    integration: dict[str, Any]
+    used: Amounts
+    held: Amounts
+    leased: Amounts
+    admitted: int
+    recorded: set[uuid.UUID]
+    # Of each call asked about that has a hold: its amounts, whether it is recent, whether ours.
+    own: dict[str, tuple[int, int, int, bool, bool]] | None
+
+
+_read = msgspec.json.Decoder(_Read)
+
+
+def reading_of(document: bytes, call_ids: Sequence[str]) -> Reading:
+    """What `cus_read` says."""
+    read = _read.decode(document)
+    holds = read.own or {}
+    hashes = {call_hash.hex for call_hash in read.recorded}
     return Reading(
-        now=now,
-        integration=msgspec.json.decode(integration),
-        used=Amounts(*numbers[0:3]),
-        held=Amounts(*numbers[3:6]),
-        leased=Amounts(*numbers[6:9]),
-        admitted=numbers[9],
+        now=read.now,
+        integration=read.integration,
+        used=read.used,
+        held=read.held,
+        leased=read.leased,
+        admitted=read.admitted,
         recorded=frozenset(name for name in call_ids if hashes and hash_call_id(name) in hashes),
         own={
             call_id: OwnHold(Amounts(*amounts), recent)

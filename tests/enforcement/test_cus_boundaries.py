@@ -9,8 +9,10 @@ import pytest
 from django.apps import apps
 from django.db import connections
 
+from enforcement.cus_check_keys import forget_callers
 from enforcement.cus_decider import DeciderConnection, decider_pool
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
+from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_models import CusIntegration
 from telemetry import cus_analytics_models
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
@@ -41,28 +43,29 @@ def test_no_statement_of_a_check_names_an_analytics_table(
     sdk: SdkClient, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    execute = psycopg.ClientCursor.execute
+    rows = DeciderConnection.all_rows
 
-    def listening(cursor: Any, statement: Any, *values: Any, **options: Any) -> Any:
-        sent.append(str(statement))
-        return execute(cursor, statement, *values, **options)
+    def listening(self: DeciderConnection, message: str) -> Any:
+        sent.append(message)
+        return rows(self, message)
 
-    monkeypatch.setattr(psycopg.ClientCursor, "execute", listening)
+    monkeypatch.setattr(DeciderConnection, "all_rows", listening)
+    forget_callers()
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1, rate_limit_rpm=5)
     sdk.check()
     assert sdk.check().json()["result"] == "blocked"
     sdk.client.get("/api/v1/cus/enforcement/status")
 
-    text = " ".join([*sent, *HOLDS_PREPARED, *LOG_PREPARED])
+    text = " ".join([*sent, *HOLDS_PREPARED, *LOG_PREPARED, *KEYS_PREPARED])
     executed = set(re.findall(r"EXECUTE (\w+)", " ".join(sent)))
-    assert executed >= {"cus_read", "cus_take_hold", "cus_append", "cus_count"}
+    assert executed >= {"cus_find_key", "cus_read", "cus_take_hold", "cus_append", "cus_count"}
     assert executed <= set(re.findall(r"PREPARE (\w+)", text))
     for table in _analytics():
         assert table not in text
 
 
 def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: None) -> None:
-    assert _as_decider(lambda one: one.rows("SELECT current_user")) == [("cus_decider",)]
+    assert _as_decider(lambda one: one.rows("SELECT current_user")) == [b"cus_decider"]
     for table in (*_analytics(), "cus_credentials", "cus_users"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             _as_decider(lambda one, name=table: one.rows(f"SELECT 1 FROM {name} LIMIT 1"))
@@ -92,9 +95,9 @@ def test_a_check_is_two_messages_to_the_database(
     sent: list[str] = []
     rows = DeciderConnection.all_rows
 
-    def listening(self: DeciderConnection, statement: str, values: Any = None) -> Any:
-        sent.append(statement)
-        return rows(self, statement, values)
+    def listening(self: DeciderConnection, message: str) -> Any:
+        sent.append(message)
+        return rows(self, message)
 
     monkeypatch.setattr(DeciderConnection, "all_rows", listening)
     sdk.check()

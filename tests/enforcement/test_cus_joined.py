@@ -1,5 +1,6 @@
 """Checks of one integration that are asked at once are decided in one round, and only once."""
 
+import re
 import threading
 import time
 import uuid
@@ -140,13 +141,14 @@ def test_checks_that_wait_for_one_lock_share_a_round_and_the_room_that_is_left(
     rounds: list[int] = []
     rows = DeciderConnection.all_rows
 
-    def slow(self: DeciderConnection, statement: str, values: Any = None) -> Any:
-        if "pg_advisory_xact_lock" in statement:
-            rounds.append(len(values["call_ids"]))
+    def slow(self: DeciderConnection, message: str) -> Any:
+        if "pg_advisory_xact_lock" in message:
+            asked = re.findall(r"ARRAY\[(.*?)\]", message)
+            rounds.append(len(asked[0].split(", ")))
             if len(rounds) == 1:
                 locked.set()
                 assert release.wait(SOON)
-        return rows(self, statement, values)
+        return rows(self, message)
 
     monkeypatch.setattr(DeciderConnection, "all_rows", slow)
     # A machine that is slow to start threads must not make anybody late.
@@ -206,10 +208,10 @@ def test_a_refusal_stands_though_the_commit_of_its_round_fails(
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1)
     rows = DeciderConnection.all_rows
 
-    def broken(self: DeciderConnection, statement: str, values: Any = None) -> Any:
-        if "cus_take_hold" in statement and "COMMIT" in statement:
+    def broken(self: DeciderConnection, message: str) -> Any:
+        if "cus_take_hold" in message and "COMMIT" in message:
             raise psycopg.errors.DiskFull
-        return rows(self, statement, values)
+        return rows(self, message)
 
     monkeypatch.setattr(DeciderConnection, "all_rows", broken)
     caller = Caller(integration.tenant_id, integration.id, time.monotonic() + SOON)

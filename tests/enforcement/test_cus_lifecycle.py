@@ -4,6 +4,7 @@ import io
 import threading
 import time
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -62,6 +63,8 @@ def test_a_call_at_ten_times_its_estimate_is_counted_whole_and_its_overrun_shown
     sdk.check(
         "call", estimated_cost_cents=5, estimated_cost_microcents=75_000, estimated_tokens=150
     )
+    assert _standing(sdk) == (0, 5)
+    assert _overrun() == (0, 0, 0)
 
     sdk.report(record(call_id="call", cost_cents=50))  # 1,500 tokens, 0.75 cents exactly
 
@@ -76,13 +79,12 @@ def test_a_call_at_ten_times_its_estimate_is_counted_whole_and_its_overrun_shown
 
 def test_a_call_that_lands_twice_is_used_once_and_holds_nothing(sdk: SdkClient) -> None:
     sdk.check("call", estimated_cost_cents=5)
+    assert _standing(sdk) == (0, 5)
     sent = record(call_id="call", cost_cents=7)
-    sdk.report(sent)
-    sdk.report(sent)
-    sdk.report(sent | {"cost_cents": 9})
-
-    assert _standing(sdk) == (7, 0)
-    assert _overrun()[0] == 2
+    for again, status in ((sent, 201), (sent, 200), (sent | {"cost_cents": 9}, 409)):
+        assert sdk.report(again).status_code == status
+        assert _standing(sdk) == (7, 0)
+        assert _overrun()[0] == 2
 
 
 def test_a_call_that_outlives_its_hold_is_not_held_for_and_counts_when_it_lands(
@@ -90,15 +92,53 @@ def test_a_call_that_outlives_its_hold_is_not_held_for_and_counts_when_it_lands(
 ) -> None:
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=10)
     sdk.check("call", estimated_cost_cents=10)
+    assert _standing(sdk) == (0, 10)
+    assert sdk.check().json()["result"] == "blocked"
     CusEnforcementHold.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert _standing(sdk) == (0, 0)
+    assert sdk.check(reserve=False).json()["result"] == "allowed"
     assert sweep(timezone.now()) == (1, 0)
+    assert _standing(sdk) == (0, 0)
 
     sdk.report(record(call_id="call", cost_cents=10))
 
     assert _standing(sdk) == (10, 0)
     assert sdk.check().json()["result"] == "blocked"
     assert _overrun() == (0, 0, 0)  # nothing was held for it when it landed
+
+
+def test_a_call_that_lands_in_the_next_month_is_used_there_and_leaves_the_last_one_as_it_was(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=12)
+    sdk.report(record(cost_cents=7))
+    sdk.check("call", estimated_cost_cents=5)
+    assert _standing(sdk) == (7, 5)
+    assert sdk.check().json()["result"] == "blocked"
+
+    _the_month_turns()
+    assert _standing(sdk) == (0, 5)
+    assert sdk.check(estimated_cost_cents=8).json()["result"] == "blocked"
+    assert sdk.check(estimated_cost_cents=7, reserve=False).json()["result"] == "allowed"
+
+    sdk.report(record(call_id="call", cost_cents=8))
+
+    assert _standing(sdk) == (8, 0)
+    by_month = Counter[Any]()
+    for total in CusPeriodTotals.objects.all():
+        by_month[total.period] += total.cost_cents
+    assert [spent for _, spent in sorted(by_month.items())] == [7, 8]
+    assert _overrun()[0] == 3
+
+
+def _the_month_turns() -> None:
+    """All that happened so far happened last month, except that holds live on."""
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as connection:
+        for statement in (
+            "UPDATE cus_period_totals SET period = period - interval '1 month'",
+            "UPDATE cus_enforcement_holds SET taken_at = taken_at - interval '10 minutes'",
+        ):
+            connection.execute(statement.encode())
 
 
 def test_the_next_month_begins_with_nothing_used_and_what_runs_still_held(

@@ -1,0 +1,102 @@
+"""A check is answered alike whichever way it comes: directly, or through DRF where it is unusual."""
+
+import gzip
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from aos_sdk.cus_wire import MAX_BATCH_BYTES
+from enforcement.cus_enforcement_api import CheckerView, CheckView
+from integrations.cus_models import CusIntegration
+from telemetry.cus_models import CusEnforcementHold
+from tests.cus_factories import ENFORCEMENT, SdkClient
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CHECK = f"{ENFORCEMENT}/check"
+
+
+def _post(sdk: SdkClient, body: bytes, kind: str = "application/json", **headers: str) -> Any:
+    return Client().post(CHECK, body, content_type=kind, headers=headers)
+
+
+def _directly(sdk: SdkClient, body: bytes) -> Any:
+    return _post(sdk, body, X_CUS_Integration_Key=f" {sdk.key} ")
+
+
+def _as_bearer(sdk: SdkClient, body: bytes) -> Any:
+    return _post(sdk, body, Authorization=f"Bearer {sdk.key}")
+
+
+def _with_charset(sdk: SdkClient, body: bytes) -> Any:
+    kind = "application/json; charset=utf-8"
+    return _post(sdk, body, kind, X_CUS_Integration_Key=sdk.key)
+
+
+def _packed(sdk: SdkClient, body: bytes) -> Any:
+    return _post(sdk, gzip.compress(body), X_CUS_Integration_Key=sdk.key, Content_Encoding="gzip")
+
+
+@pytest.fixture
+def through_drf(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The checks that went through DRF."""
+    seen: list[str] = []
+    initial = CheckerView.initial
+
+    def noting(self: CheckerView, request: Any, *args: Any, **kwargs: Any) -> None:
+        seen.append(type(self).__name__)
+        initial(self, request, *args, **kwargs)
+
+    monkeypatch.setattr(CheckerView, "initial", noting)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("way", "unusual"),
+    [(_directly, False), (_as_bearer, True), (_with_charset, True), (_packed, True)],
+)
+def test_every_way_has_the_same_answer(
+    sdk: SdkClient,
+    integration: CusIntegration,
+    through_drf: list[str],
+    way: Callable[[SdkClient, bytes], Any],
+    *,
+    unusual: bool,
+) -> None:
+    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=10)
+    asked = {"call_id": "call", "estimated_cost_cents": 10, "estimated_tokens": 1}
+
+    allowed = way(sdk, json.dumps(asked).encode())
+    refused = way(sdk, json.dumps(asked | {"call_id": "other"}).encode())
+
+    assert through_drf == [CheckView.__name__] * (2 * unusual)
+    assert (allowed.status_code, allowed.json()["result"]) == (200, "allowed")
+    assert (refused.status_code, refused.json()["result"]) == (200, "blocked")
+    assert allowed["Content-Type"] == refused["Content-Type"] == "application/json"
+    assert CusEnforcementHold.objects.get().call_id == "call"
+
+
+def test_what_the_direct_way_does_not_take_is_refused_as_everywhere_else(
+    sdk: SdkClient, through_drf: list[str]
+) -> None:
+    body = b'{"call_id": "call"}'
+    large = b'{"call_id": "call", "x": "' + b"x" * MAX_BATCH_BYTES + b'"}'
+    answers = {
+        "wrong key": _post(sdk, body, X_CUS_Integration_Key=f"{sdk.key}x"),
+        "no key": _post(sdk, body),
+        "no check": _directly(sdk, b"{}"),
+        "wrong key, no check": _post(sdk, b"{}", X_CUS_Integration_Key=f"{sdk.key}x"),
+        "too large": _directly(sdk, large),
+        "no JSON": _post(sdk, body, "text/plain", X_CUS_Integration_Key=sdk.key),
+    }
+
+    assert {name: answer.status_code for name, answer in answers.items()} == {
+        "wrong key": 401, "no key": 401, "no check": 400, "wrong key, no check": 401,
+        "too large": 413, "no JSON": 415,
+    }  # fmt: skip
+    assert all(answer.json()["errors"][0]["code"] for answer in answers.values())
+    assert len(through_drf) == len(answers)
+    assert not CusEnforcementHold.objects.exists()
