@@ -88,11 +88,13 @@ class CusSender:
 
     def accept(self, reported: CusReported) -> None:
         """Take one record over. Costs its caller a few microseconds and no system call."""
-        buffer = self.buffer or self._open()
+        buffer = self.buffer
+        if buffer is None:  # asked for its truth, it would count what it holds
+            buffer = self._open()
         sequence = buffer.append(reported)
         if buffer is not self.buffer:
             # It was discarded meanwhile, at exit. If it was not after all, the record goes out twice.
-            sequence = (self.buffer or self._open()).append(reported)
+            sequence = self._open().append(reported)
         if self._thread is None:
             self._start()
         # Waking the thread costs more than all else, so it looks by itself, but for bursts.
