@@ -21,7 +21,7 @@ from aos_sdk.cus_errors import (
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_ring_buffer import CusAdoptedRing
 from aos_sdk.cus_transport import CusAnswer, CusReceipt, CusTransport, first_error
-from aos_sdk.cus_waits import CusWaits
+from aos_sdk.cus_waits import CusWaits, in_breaths
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 
 logger = logging.getLogger("aos_sdk")
@@ -184,7 +184,7 @@ class CusDelivery:
         errors: list[Exception] = []
         # It is no fault of ours, so it is counted as refused and not as a fault.
         guard = never_raise(count=int, tell=errors.append)
-        for entry in part.entries:
+        for entry in in_breaths(part.entries, len(part.source)):
             errors.clear()
             with guard:
                 texts.append(entry.to_json(self._integration_id))

@@ -4,7 +4,10 @@ import contextlib
 import random
 import threading
 import time
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 FIRST_RETRY_SECONDS: Final = 0.5
 LONGEST_RETRY_SECONDS: Final = 30.0
@@ -15,6 +18,23 @@ SHORTEST_RETRY_AFTER_SECONDS: Final = 0.05
 # How often the sender looks for work: as often as batches fill, and once a second when idle.
 SHORTEST_POLL_SECONDS: Final = 0.02
 LONGEST_POLL_SECONDS: Final = 1.0
+
+
+# Records are made ready so many at a time, unless so many wait that it has to go quickly.
+_IN_ONE_BREATH: Final = 16
+_MANY: Final = 4_096
+
+
+def in_breaths(items: Sequence[T], waiting: int) -> Iterator[T]:
+    """The items, with a pause in between for the program's threads.
+
+    Python lets a thread that works run for 5 ms, and a call would stand still for as long as a
+    batch takes to be made. Who gives way himself is only waited for a moment.
+    """
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % _IN_ONE_BREATH == 0 and waiting < _MANY:
+            time.sleep(0)
 
 
 class _Alarm:
