@@ -40,7 +40,9 @@ class CusCallTracker:
     # What most calls never set stands here once, and costs none of them anything.
     is_leaf = False  # whether a governed call within is a part of this one, not worth a look
     is_reported = True
-    is_settled = False  # whether nobody can change it once it has ended, as the program can this one
+    is_settled = (
+        False  # whether nobody can change it once it has ended, as the program can this one
+    )
     started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
     began: int
     stream = False
