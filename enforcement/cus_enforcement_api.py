@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -48,6 +48,7 @@ from integrations.cus_permissions import visible_to
 from integrations.cus_person_api import PersonView
 from telemetry.cus_telemetry_api import SdkView
 
+_MAX_LENGTH_DIGITS = len(str(MAX_BATCH_BYTES))
 _KEY_HEADER = f"HTTP_{INTEGRATION_KEY_HEADER.upper().replace('-', '_')}"
 
 
@@ -122,7 +123,7 @@ class AskingView(CheckerView, Generic[_Asked]):
         """The answer, directly if there is nothing to say against the request."""
         text = request.META.get(_KEY_HEADER, "").strip()
         if text and _is_plain_json(request):
-            with suppress(RequestRefused):
+            with suppress(RequestRefused, OperationalError, InterfaceError):
                 asked = type(self).decode(request.body)
                 caller = caller_of(text, now=timezone.now())
                 if caller:
@@ -239,6 +240,7 @@ def _is_plain_json(request: HttpRequest) -> bool:
         and "HTTP_CONTENT_ENCODING" not in headers
         and "HTTP_TRANSFER_ENCODING" not in headers
         and length.isdecimal()
+        and len(length) <= _MAX_LENGTH_DIGITS  # `int` refuses thousands of them
         and int(length) <= MAX_BATCH_BYTES
     )
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES
 from enforcement.cus_enforcement_api import CheckerView, CheckView
+from enforcement.cus_enforcement_service import CusEnforcementService
 from integrations.cus_models import CusIntegration
 from telemetry.cus_models import CusEnforcementHold
 from tests.cus_factories import ENFORCEMENT, SdkClient
@@ -100,3 +102,32 @@ def test_what_the_direct_way_does_not_take_is_refused_as_everywhere_else(
     assert all(answer.json()["errors"][0]["code"] for answer in answers.values())
     assert len(through_drf) == len(answers)
     assert not CusEnforcementHold.objects.exists()
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_fails_django_is_answered_by_503_on_the_direct_way_too(
+    sdk: SdkClient, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(CusEnforcementService, "check", fail)
+    body = b'{"call_id": "c", "model": "gpt-4o"}'
+    answer = Client(raise_request_exception=False).post(
+        CHECK,
+        body,
+        content_type="application/json",
+        headers={"X-CUS-Integration-Key": sdk.key},
+    )
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+
+
+def test_a_length_of_thousands_of_digits_is_refused_and_nothing_worse(sdk: SdkClient) -> None:
+    header: dict[str, Any] = {
+        "HTTP_X_CUS_INTEGRATION_KEY": sdk.key,
+        "CONTENT_LENGTH": "9" * 5_000,
+    }
+    answer = Client(raise_request_exception=False).post(
+        CHECK, b"{}", content_type="application/json", **header
+    )
+    assert answer.status_code in (400, 413)

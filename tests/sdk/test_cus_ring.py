@@ -13,10 +13,18 @@ from mmap import mmap
 from pathlib import Path
 from struct import error as StructError
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
 
-from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, cus_ring_buffer
+from aos_sdk import (
+    CusCallTracker,
+    CusReporter,
+    CusTokenUsage,
+    CusUsageRecord,
+    cus_ring_buffer,
+    price_call,
+)
 from aos_sdk.cus_buffer import CusEntry
 from aos_sdk.cus_ring import (
     PAGE_BYTES,
@@ -378,8 +386,11 @@ def test_a_call_reads_back_as_its_record_would(call: CusCallTracker) -> None:
         {"error_message": "no"},
         {"billed_units": {"searches": 2}},
         {"cost_cents": -1},
+        {"cost_cents": "5"},
         {"session_id": "a\x1fb"},
         {"usage": CusTokenUsage(2**40, 1)},
+        {"usage": CusTokenUsage(1, 1, tokens_total=-1)},
+        {"usage": (1, 1)},
         {"started_at": datetime.now(UTC)},
     ],
 )
@@ -387,16 +398,46 @@ def test_a_call_that_is_unusual_becomes_a_record_first(facts: dict[str, Any]) ->
     assert encode_call(_call(**{"usage": CusTokenUsage(1, 1), **facts})) == b""
 
 
+def test_a_call_costs_what_it_cost_on_its_day_whenever_it_is_sent() -> None:
+    tokens = CusTokenUsage(1_000_000, 1_000_000)
+    days = (datetime(2026, 8, 20, 23, tzinfo=UTC), datetime(2026, 9, 20, tzinfo=UTC))
+    for day in days:
+        moment = int(day.timestamp()) * 10**9
+        call = _call(tokens, model="gpt-5.6-sol", started_at=moment)
+        expected = price_call("gpt-5.6-sol", tokens, at=day)
+        assert expected
+        assert call.record().cost_cents == expected.cost_cents
+        assert decode_record(encode_call(call))["cost_cents"] == expected.cost_cents
+    first, second = (price_call("gpt-5.6-sol", tokens, at=day) for day in days)
+    assert first != second, "the price of this model changed between the two"
+
+
+def test_a_call_of_a_moment_that_no_calendar_has_goes_without_a_price() -> None:
+    call = _call(CusTokenUsage(1, 1), model="gpt-5.6-sol", started_at=2**62)
+    assert encode_call(call)
+
+
+class _Seen:
+    def report(self, record: CusUsageRecord) -> None:
+        self.__dict__.setdefault("seen", []).append(record)
+
+
+class _Mixed(_Seen, CusReporter):
+    """A reporter whose `report` comes from elsewhere."""
+
+
 def test_who_reports_in_a_way_of_his_own_sees_every_call() -> None:
-    seen = []
-
-    class Own(CusReporter):
-        def report(self, record: CusUsageRecord) -> None:
-            seen.append(record)
-
     call = _call(CusTokenUsage(1_000, 500))
-    Own("no key").report_call(call)
-    assert seen == [call.record()]
+    mixed = _Mixed("no key")
+    mixed.report_call(call)
+    assert mixed.__dict__["seen"] == [call.record()]
+    replaced = CusReporter("no key")
+    replaced.__dict__["report"] = (spy := Mock())
+    replaced.report_call(call)
+    with patch.object(CusReporter, "report") as patched:
+        CusReporter("no key").report_call(call)
+    for seen in (spy, patched):
+        seen.assert_called_once_with(call.record())
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x03x", b"\x02[]", b"\x02{", b"\x01short"])

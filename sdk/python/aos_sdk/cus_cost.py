@@ -1,7 +1,7 @@
 """What a call costs, in cents and in exact microcents (§11.3, §11.4, rulings M1 to M8)."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
@@ -130,10 +130,13 @@ def cost_of_call(
     usage: Sequence[Any],
     service_tier: str | None,
     billed_units: Mapping[str, int] | None,
+    at: datetime | int,
 ) -> tuple[int, str] | None:
     """Cents and pricing version as `price_call` has them, in a fraction of its time for most calls.
 
-    `usage` begins as `CusTokenUsage` does.
+    `usage` begins as `CusTokenUsage` does; `at` is when the call started, also as nanoseconds since
+    the epoch. Raises ValueError for a bad count, and OverflowError or OSError for a moment that no
+    calendar has.
     """
     tokens_in, tokens_out, cached, write, write_1h, reasoning, audio_in, audio_out, image = usage[
         :9
@@ -146,6 +149,7 @@ def cost_of_call(
         model,
         CusTokenUsage._make((*usage[:9], None)),
         service_tier=service_tier,
+        at=datetime.fromtimestamp(at // 1_000_000_000, UTC) if isinstance(at, int) else at,
         billed_units=billed_units,
     )
     return None if priced is None else (priced.cost_cents, priced.pricing_version)

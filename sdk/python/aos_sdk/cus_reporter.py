@@ -162,6 +162,10 @@ class CusReporter:
 
         Its record is made where that costs the program least: in the sender's thread, or never.
         """
+        if type(self).report is not _REPORT or "report" in self.__dict__:
+            # Who has put another `report` in its place wants to see every record there.
+            self.report(call.record())
+            return
         sender = self._sender
         if sender is None:
             return
@@ -169,14 +173,6 @@ class CusReporter:
             sender.accept(call)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.guard.swallow(error)
-
-    def __init_subclass__(cls) -> None:
-        # Who has a `report` of his own wants to see every record there.
-        if "report" in cls.__dict__ and "report_call" not in cls.__dict__:
-            cls.report_call = CusReporter._report_record  # type: ignore[method-assign]
-
-    def _report_record(self, call: CusCallTracker) -> None:
-        self.report(call.record())
 
     def track_call(
         self,
@@ -244,3 +240,6 @@ class CusReporter:
             return "CusReporter(inert)"
         key = self._connection.key
         return f"CusReporter(tenant_id={key.tenant_id!r}, integration_id={key.integration_id!r})"
+
+
+_REPORT: Final = CusReporter.report

@@ -104,14 +104,25 @@ def encode_call(call: CusCallTracker) -> bytes:
     if call.metadata is not None or call.error_message is not None or call.billed_units is not None:
         return b""
     cost, latency, usage = call.cost_cents, call.latency_ms, call.usage
-    if cost is None:
-        cost = _TO_BE_PRICED if usage is not None or call.wants_price else _MISSING
-    elif cost < 0:
-        return b""
-    tokens_in, tokens_out, cached, write, write_1h, reasoning, audio_in, audio_out, image, total = (
-        usage[:10] if usage is not None else NO_USAGE
-    )
     try:
+        if cost is None:
+            cost = _TO_BE_PRICED if usage is not None or call.wants_price else _MISSING
+        elif cost < 0:
+            return b""
+        (
+            tokens_in,
+            tokens_out,
+            cached,
+            write,
+            write_1h,
+            reasoning,
+            audio_in,
+            audio_out,
+            image,
+            total,
+        ) = usage[:10] if usage is not None else NO_USAGE
+        if total is not None and total < 0:
+            return b""
         texts = _SEPARATOR.join(
             (
                 call.call_id,
@@ -147,7 +158,7 @@ def encode_call(call: CusCallTracker) -> bytes:
             _MISSING if total is None else total,
         )
         return numbers + texts.encode()
-    except (TypeError, StructError, UnicodeError):
+    except (TypeError, ValueError, StructError):
         return b""
 
 
@@ -190,7 +201,7 @@ def plain_json(payload: bytes, **more: str | int) -> bytes:
             members.append(f'"{name}":{_quoted(text[: TEXT_LIMITS.get(name)])}')
             more.pop(name, None)
     if cost == _TO_BE_PRICED:
-        cost, version = _price(model, numbers[2:11], texts[_TIER] or None)
+        cost, version = _price(model, numbers[2:11], texts[_TIER] or None, timestamp)
         more.update(version)
     told = zip(_MAY_MISS, (cost, latency, total), strict=True)
     members += [f'"{name}":{number}' for name, number in told if number != _MISSING]
@@ -206,10 +217,10 @@ def plain_json(payload: bytes, **more: str | int) -> bytes:
     return ",".join(members).encode() + b"}"
 
 
-def _price(model: str, counts: list[int], tier: str | None) -> tuple[int, dict[str, str]]:
+def _price(model: str, counts: list[int], tier: str | None, at: int) -> tuple[int, dict[str, str]]:
     """The cost of a call that was stored without one, and the version that says so."""
     try:
-        priced = cost_of_call(model, counts, tier, None)
-    except ValueError:  # an absurd count: the server says what is wrong with it
+        priced = cost_of_call(model, counts, tier, None, at)
+    except (ValueError, OverflowError, OSError):  # absurd: the server says what is wrong with it
         priced = None
     return (_MISSING, {}) if priced is None else (priced[0], {"pricing_version": priced[1]})

@@ -207,7 +207,8 @@ class CusSender:
         """At exit: leave no file where nothing is in it. A report after this opens a new one."""
         # Gone before it is looked at: whoever appends afterwards looks whether it is still ours.
         buffer, self.buffer = self.buffer, None
-        if buffer is not None and not buffer.discard_if_empty():
+        if buffer is not None and not buffer.discard_if_empty() and self.buffer is None:
+            # Else a report has opened another one: this one waits for the next process.
             self.buffer = buffer
 
     def restart_in_child(self) -> None:

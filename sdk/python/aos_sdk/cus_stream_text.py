@@ -58,11 +58,11 @@ def _from_choices(chunk: Any, texts: Texts) -> None:
     # By the objects' own dictionaries: this is done for each chunk of each stream.
     for choice in chunk.__dict__["choices"] or ():
         fields = choice.__dict__
-        if "delta" not in fields:  # completions of the old kind
+        if (delta := fields.get("delta")) is None:  # completions of the old kind, Azure's filters
             _keep(fields.get("text"), texts)
             continue
-        fields = fields["delta"].__dict__
-        if content := fields.get("content"):
+        fields = delta.__dict__
+        if type(content := fields.get("content")) is str:
             texts.append(content)
         if fields.get("refusal") or fields.get("tool_calls"):
             _keep(fields.get("refusal"), texts)

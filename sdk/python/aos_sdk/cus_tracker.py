@@ -317,7 +317,9 @@ class CusCallTracker:
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
         if self.wants_price:
             with self.reporter.guard:  # of its own: a price that fails must not cost the record
-                priced = cost_of_call(record.model, usage, record.service_tier, record.billed_units)
+                priced = cost_of_call(
+                    record.model, usage, record.service_tier, record.billed_units, self.started_at
+                )
                 if priced is not None:
                     record.cost_cents, record.pricing_version = priced
         return record

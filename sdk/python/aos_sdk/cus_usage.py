@@ -235,7 +235,9 @@ def _plain_chat(answer: Any) -> CusReportedUsage | None:
     What `_openai` would say of it, in a fraction of its time; None leaves it to that.
     """
     try:
-        response = answer.__dict__
+        response, extra = answer.__dict__, answer.__pydantic_extra__
+        if extra and "service_tier" in extra:
+            return None
         usage = response["usage"]
         # What is no provider's object has no such attribute.
         if usage.__pydantic_extra__ or "output" in response or response["object"] == "batch":
