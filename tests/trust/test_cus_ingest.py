@@ -42,7 +42,7 @@ def test_events_are_exact_through_replays_contradictions_aborts_and_kills(
 def test_postgresql_killed_under_load_is_said_so_and_loses_and_doubles_nothing(
     product: RealProduct, keys: list[str]
 ) -> None:
-    mishaps = Mishaps(database_kills=(0.2, 0.6), outage_seconds=1.0)
+    mishaps = Mishaps(database_kills=(0.2, 0.6), outage_seconds=3.0)
     run = Run(product, Events(2_000, seed=2), keys, mishaps=mishaps, batch_sizes=(1, 5, 20, 50))
 
     result = run.execute(4_000, writers=8, altered=0)
