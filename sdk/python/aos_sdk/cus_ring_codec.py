@@ -75,8 +75,6 @@ def encode_plain(r: CusUsageRecord) -> bytes:
                 r.operation or "",
             )
         )
-        if texts.count(_SEPARATOR) != _TEXTS - 1:
-            return b""
         numbers = _NUMBERS.pack(
             _PLAIN,
             r.stream,
@@ -94,7 +92,7 @@ def encode_plain(r: CusUsageRecord) -> bytes:
             r.tokens_image_in,
             _MISSING if total is None else total,
         )
-        return numbers + texts.encode()
+        return _payload(numbers, texts)
     except (TypeError, AttributeError, StructError, UnicodeError):
         return b""
 
@@ -109,18 +107,8 @@ def encode_call(call: CusCallTracker) -> bytes:
             cost = _TO_BE_PRICED if usage is not None or call.wants_price else _MISSING
         elif cost < 0:
             return b""
-        (
-            tokens_in,
-            tokens_out,
-            cached,
-            write,
-            write_1h,
-            reasoning,
-            audio_in,
-            audio_out,
-            image,
-            total,
-        ) = usage[:10] if usage is not None else NO_USAGE
+        usage = NO_USAGE if usage is None else usage
+        total = usage[9]
         if total is not None and total < 0:
             return b""
         texts = _SEPARATOR.join(
@@ -138,28 +126,23 @@ def encode_call(call: CusCallTracker) -> bytes:
                 call.operation or "",
             )
         )
-        if texts.count(_SEPARATOR) != _TEXTS - 1:
-            return b""
         numbers = _NUMBERS.pack(
             _PLAIN,
             call.stream,
             call.started_at,
             cost,
             _MISSING if latency is None else latency,
-            tokens_in,
-            tokens_out,
-            cached,
-            write,
-            write_1h,
-            reasoning,
-            audio_in,
-            audio_out,
-            image,
+            *usage[:9],
             _MISSING if total is None else total,
         )
-        return numbers + texts.encode()
-    except (TypeError, ValueError, StructError):
+        return _payload(numbers, texts)
+    except (TypeError, ValueError, IndexError, StructError):
         return b""
+
+
+def _payload(numbers: bytes, texts: str) -> bytes:
+    """Both together; nothing where a text has a separator of its own."""
+    return numbers + texts.encode() if texts.count(_SEPARATOR) == _TEXTS - 1 else b""
 
 
 def decode_record(payload: bytes) -> dict[str, Any]:
