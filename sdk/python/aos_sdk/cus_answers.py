@@ -1,5 +1,7 @@
-"""What came back, and how to look at it: an object at once, a stream while it is read, and so on.
+"""The one path of every captured call, and how what came back is looked at (§6.1).
 
+Whoever captures (adapter, decorator, block, wrapper, patch) makes a call and lets `run` run it; an
+object is looked at at once, a stream while it is read, and so on, and goes on to the caller as it is.
 By class and once a class: nothing here imports a provider's package, or asks more of an object than
 what every supported version of it has.
 """
@@ -10,6 +12,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from aos_sdk.cus_batches import CusBatchResults
+from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_generators import driven, driven_async
 from aos_sdk.cus_raw import watch_raw
 from aos_sdk.cus_scope import current_call, leave_call
@@ -28,6 +31,26 @@ def answered(call: CusCallTracker, response: Any) -> Any:
     kind = type(response)
     answer = _answers.get(kind) or _learn(kind)
     return answer(call, response)
+
+
+@passed_over_by_warnings
+def run(
+    call: CusCallTracker,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Make the call: what the function returns or raises is what the caller gets."""
+    call.start()
+    token = current_call.set(call)
+    try:
+        response = function(*args, **kwargs)
+    except BaseException as error:
+        current_call.reset(token)
+        call.fail(error)
+        raise
+    current_call.reset(token)
+    return answered(call, response)
 
 
 async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
@@ -144,17 +167,7 @@ def _manager(call: CusCallTracker, manager: Any) -> Any:
 
 
 def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) -> Any:
-    call = calls()
-    call.start()
-    token = current_call.set(call)
-    try:
-        stream = request()
-    except BaseException as error:
-        leave_call(token)
-        call.fail(error)
-        raise
-    leave_call(token)
-    return answered(call, stream)
+    return run(calls(), request, (), {})
 
 
 def _batch_results(call: CusCallTracker, results: Any) -> Any:

@@ -1,8 +1,4 @@
-"""The one path of every captured call, and what the provider adapters share (§5.2, §6.1).
-
-Whoever captures (adapter, decorator, block, wrapper, patch) makes a call and lets `run` run it: it is
-timed, looked at, priced, reported, and what came back goes on to the caller as it is.
-"""
+"""What the provider adapters share (§5.2)."""
 
 import contextlib
 import os
@@ -12,13 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
-from aos_sdk.cus_answers import answered
+from aos_sdk.cus_answers import run
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_connection import DEFAULT_BASE_URL
 from aos_sdk.cus_cost import CusUnknownModel
-from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_scope import current_call
 from aos_sdk.cus_surfaces import CusSurface, prepare_call
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
@@ -28,26 +22,6 @@ R = TypeVar("R")  # the provider's own response
 
 
 _FAILURES_UNTIL_FAILING: Final = 3
-
-
-@passed_over_by_warnings
-def run(
-    call: CusCallTracker,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Make the call: what the function returns or raises is what the caller gets."""
-    call.start()
-    token = current_call.set(call)
-    try:
-        response = function(*args, **kwargs)
-    except BaseException as error:
-        current_call.reset(token)
-        call.fail(error)
-        raise
-    current_call.reset(token)
-    return answered(call, response)
 
 
 def _default_base_url() -> str:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from aos_sdk.cus_base import run
+from aos_sdk.cus_answers import run
 from aos_sdk.cus_bypass_transports import detect_bypass as watch_for_bypass
 from aos_sdk.cus_bypass_transports import unwatch_transports
 from aos_sdk.cus_configuration import active

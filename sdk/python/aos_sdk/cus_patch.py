@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from aos_sdk.cus_base import run
+from aos_sdk.cus_answers import run
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_guard import never_raise
