@@ -47,7 +47,7 @@ def measure_calls(
 ) -> list[Section]:
     """Time, latency, memory and background work of a call."""
     field.rounds("calls", numbers(contestants, sizes.calls, sizes.peer_calls), sizes.rounds)
-    mallocs, notes = _mallocs([one.contestant for one in field.taking_part], sizes.mallocs)
+    mallocs, notes = added_mallocs([one.contestant for one in field.taking_part], sizes.mallocs)
     section = Section(
         f"Calls: median of {sizes.rounds} shuffled rounds, bare and governed alternating in a process",
         (
@@ -66,7 +66,7 @@ def measure_calls(
     return [section, _targets(field, mallocs)]
 
 
-def _mallocs(
+def added_mallocs(
     contestants: Sequence[Contestant], calls: int
 ) -> tuple[dict[str, float], Sequence[str]]:
     """The mallocs that each adds to a call, in processes that do nothing else."""

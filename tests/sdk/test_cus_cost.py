@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -221,6 +221,20 @@ def test_a_long_input_is_billed_at_the_long_context_price(a_model_with_a_history
     day = date(2026, 4, 1)
     assert calculate_cost_microcents(a_model_with_a_history, 100, 1, at=day) == 100 * 200 + 400
     assert calculate_cost_microcents(a_model_with_a_history, 101, 1, at=day) == 101 * 400 + 800
+
+
+def test_a_program_that_counts_in_two_digits_pays_the_same() -> None:
+    def costs() -> list[Any]:
+        cus_price_table._history.cache_clear()
+        return [
+            (price_call(name, CusTokenUsage(123_457, 7_919)), get_model_pricing(name))
+            for name in cus_price_table._MODELS
+        ] + [calculate_cost_breakdown("gpt-4o", 123_457, 7_919, tokens_cached=3_571)]
+
+    expected = costs()
+    with localcontext(prec=2, rounding=ROUND_UP, Emax=9, Emin=-1):
+        found = costs()
+    assert repr(found) == repr(expected)
 
 
 def test_an_estimate_without_a_maximum_takes_the_models_own() -> None:

@@ -4,11 +4,16 @@ Counted, not timed, so that a busy machine changes nothing.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks.cus_sdk_calls import added_mallocs
+from benchmarks.cus_sdk_contestants import OURS
+from benchmarks.cus_targets import SDK_MALLOCS
 
 PROGRAM = """
 import sys, gc
@@ -62,6 +67,15 @@ def test_a_call_in_memory_keeps_no_more_blocks_than_it_must(tmp_path: Path) -> N
 
 def test_a_call_on_the_ring_keeps_nothing_in_the_callers_memory(tmp_path: Path) -> None:
     assert float(_run(ALLOCATIONS, tmp_path)) < 0.5
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize("mode", [mode.name for mode in OURS])
+def test_a_governed_call_asks_for_memory_no_more_often_than_it_may(mode: str) -> None:
+    """Of the C library, with Python's own store of memory set aside: the same on every machine."""
+    found, notes = added_mallocs([one for one in OURS if one.name == mode], 200)
+    assert not notes
+    assert 0 < found[mode] <= SDK_MALLOCS[mode].bound
 
 
 SWITCHES = (

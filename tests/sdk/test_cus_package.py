@@ -79,6 +79,23 @@ print(threading.active_count())
     assert _in_a_fresh_interpreter(code).split("\n")[:2] == ["[]", "1"]
 
 
+def test_the_programs_context_stays_as_it_was() -> None:
+    """To make a decimal in it would fix its settings before the program has said what it wants."""
+    code = """
+import contextvars, decimal
+import aos_sdk
+all(getattr(aos_sdk, name) for name in aos_sdk.__all__)
+reporter = aos_sdk.cus_configure("t:i:aosk_s", "http://127.0.0.1:9", spool_dir=None)
+with reporter.track_call("openai", "gpt-4o") as call:
+    call.set_tokens(1_000, 500)
+aos_sdk.cus_install_middleware()
+print(list(contextvars.copy_context()))
+decimal.getcontext().prec = 2
+print(aos_sdk.get_model_pricing("gpt-4.1-nano").cached)
+"""
+    assert _in_a_fresh_interpreter(code).split("\n")[:2] == ["[]", "0.000025"]
+
+
 def test_the_version_is_the_distributions() -> None:
     root = Path(aos_sdk.__file__).parents[1]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]

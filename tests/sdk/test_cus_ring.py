@@ -1,6 +1,7 @@
 """The ring: what was appended is there, whole, in order, or known to be gone."""
 
 import errno
+import json
 import os
 import random
 import subprocess
@@ -25,7 +26,7 @@ from aos_sdk import (
     cus_ring_buffer,
     price_call,
 )
-from aos_sdk.cus_buffer import CusEntry
+from aos_sdk.cus_buffer import CusBuffer, CusEntry, CusMemoryBuffer
 from aos_sdk.cus_ring import (
     PAGE_BYTES,
     SLOT_BYTES,
@@ -302,6 +303,13 @@ ALL = CusUsageRecord(
 )  # fmt: skip
 
 
+def _decoded(payload: bytes) -> dict[str, Any]:
+    """A stored record as the wire has it, without where it was stored."""
+    data = decode_record(payload, "p", 1)
+    assert (data.pop("process_id"), data.pop("sequence")) == ("p", 1)
+    return data
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -314,7 +322,7 @@ ALL = CusUsageRecord(
 def test_a_usual_record_reads_back_as_it_would_have_been_sent(record: CusUsageRecord) -> None:
     payload = encode_plain(record)
     assert payload
-    assert decode_record(payload) == record.to_dict() == decode_record(encode_any(record))
+    assert _decoded(payload) == record.to_dict() == _decoded(encode_any(record))
 
 
 @pytest.mark.parametrize(
@@ -338,7 +346,7 @@ def test_an_unusual_record_is_kept_as_the_json_that_would_have_been_sent(
     record = CusUsageRecord("c", "m", **{"timestamp": 1, **changes})
     assert encode_plain(record) == b""
     payload = encode_any(record)
-    assert decode_record(payload) == record.to_dict()
+    assert _decoded(payload) == record.to_dict()
     assert b"abcdefgh" not in payload, "no secret reaches the disk"
 
 
@@ -347,7 +355,7 @@ def test_a_negative_number_is_left_for_the_server_to_refuse(name: str) -> None:
     record = CusUsageRecord("c", "m", timestamp=1)
     setattr(record, name, -1)
     assert encode_plain(record) == b""
-    assert decode_record(encode_any(record))[name] == -1
+    assert _decoded(encode_any(record))[name] == -1
 
 
 def _call(usage: Any, **facts: Any) -> CusCallTracker:
@@ -376,7 +384,7 @@ def _call(usage: Any, **facts: Any) -> CusCallTracker:
 def test_a_call_reads_back_as_its_record_would(call: CusCallTracker) -> None:
     payload = encode_call(call)
     assert payload
-    assert decode_record(payload) == call.record().to_dict()
+    assert _decoded(payload) == call.record().to_dict()
 
 
 @pytest.mark.parametrize(
@@ -398,6 +406,19 @@ def test_a_call_that_is_unusual_becomes_a_record_first(facts: dict[str, Any]) ->
     assert encode_call(_call(**{"usage": CusTokenUsage(1, 1), **facts})) == b""
 
 
+def test_a_call_that_nobody_named_is_named_by_where_it_is_stored(file: int) -> None:
+    buffers: list[CusBuffer] = [_buffer(CusRing.create(file, 300, NAME)), CusMemoryBuffer(300)]
+    for buffer in buffers:
+        for _ in range(20):
+            call = _call(CusTokenUsage(1, 1), call_id=None)
+            call.is_settled = True
+            buffer.append(call)
+        entries = buffer.take(20)
+        named = [f"{buffer.process_id}-{number:x}" for number in range(1, 21)]
+        assert [entry.call_id for entry in entries] == named
+        assert [json.loads(entry.to_json("i"))["call_id"] for entry in entries] == named
+
+
 def test_a_call_costs_what_it_cost_on_its_day_whenever_it_is_sent() -> None:
     tokens = CusTokenUsage(1_000_000, 1_000_000)
     days = (datetime(2026, 8, 20, 23, tzinfo=UTC), datetime(2026, 9, 20, tzinfo=UTC))
@@ -407,7 +428,7 @@ def test_a_call_costs_what_it_cost_on_its_day_whenever_it_is_sent() -> None:
         expected = price_call("gpt-5.6-sol", tokens, at=day)
         assert expected
         assert call.record().cost_cents == expected.cost_cents
-        assert decode_record(encode_call(call))["cost_cents"] == expected.cost_cents
+        assert _decoded(encode_call(call))["cost_cents"] == expected.cost_cents
     first, second = (price_call("gpt-5.6-sol", tokens, at=day) for day in days)
     assert first != second, "the price of this model changed between the two"
 
@@ -443,4 +464,4 @@ def test_who_reports_in_a_way_of_his_own_sees_every_call() -> None:
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x03x", b"\x02[]", b"\x02{", b"\x01short"])
 def test_bytes_that_are_no_record_are_an_error_and_nothing_worse(payload: bytes) -> None:
     with pytest.raises((ValueError, StructError)):
-        decode_record(payload)
+        decode_record(payload, "p", 1)

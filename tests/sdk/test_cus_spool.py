@@ -16,6 +16,7 @@ import pytest
 from aos_sdk import CusDeliveryError, CusReporter, CusSpoolUnavailable, cus_sender, cus_spool
 from aos_sdk.cus_connection import CusConnection
 from aos_sdk.cus_ring import CusRing
+from aos_sdk.cus_ring_codec import decode_record
 from aos_sdk.cus_spool import CusSpool, spool_folder
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
@@ -334,6 +335,33 @@ def test_a_report_that_is_under_way_when_the_program_ends_is_kept(
     assert reporter.durable
     assert reporter.flush(5.0) == 0
     assert set(collector.stored) == {cus_record(1).call_id, cus_record(2).call_id}
+
+
+def test_a_call_that_is_stored_twice_at_the_end_has_one_name(
+    make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the program takes the ring away while a call is stored there, and then leaves it."""
+    reporter = make_reporter()
+    sender = reporter._sender
+    assert sender
+    append, stored = CusRing.append, list[dict[str, Any]]()
+
+    def end_meanwhile(ring: CusRing, payload: bytes) -> int:
+        sequence = append(ring, payload)
+        if not stored:
+            sender.buffer = None
+        stored.append(decode_record(payload, ring.process_id, sequence))
+        return sequence
+
+    monkeypatch.setattr(CusRing, "append", end_meanwhile)
+    with reporter.track_call("openai", "gpt-4o") as call:
+        call.set_tokens(1, 1)
+        call.call_id = None
+    first, second = stored
+    assert first["call_id"] == second["call_id"] == f"{first['process_id']}-{first['sequence']:x}"
+    assert first["process_id"] != second["process_id"]
+    assert reporter.flush(5.0) == 0
+    assert set(collector.stored) == {first["call_id"]}
 
 
 def test_without_a_home_nothing_is_written_where_the_program_happens_to_be(

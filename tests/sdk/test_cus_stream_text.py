@@ -6,7 +6,8 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 from openai.types.completion import Completion
 
-from aos_sdk.cus_stream_text import gather_text
+from aos_sdk.cus_stream_text import read_events
+from aos_sdk.cus_usage import CusStreamUsage
 
 
 def _chunk(*choices: dict[str, Any] | None) -> ChatCompletionChunk:
@@ -38,5 +39,6 @@ def test_a_chunk_without_words_costs_those_around_it_nothing(
     between: Any, gathered: list[str]
 ) -> None:
     texts: list[str] = []
-    gather_text([_says(content="before"), between, _says(content="after")], texts)
+    events = [_says(content="before"), between, _says(content="after")]
+    read_events(events, texts, CusStreamUsage("openai"))
     assert texts == ["before", *gathered, "after"]

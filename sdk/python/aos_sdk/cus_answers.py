@@ -15,7 +15,7 @@ from aos_sdk.cus_batches import CusBatchResults
 from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_generators import driven, driven_async
 from aos_sdk.cus_raw import watch_raw
-from aos_sdk.cus_scope import current_call, leave_call
+from aos_sdk.cus_scope import enter_call, leave_call, leave_call_anywhere
 from aos_sdk.cus_streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_tracker import CusCallTracker
 
@@ -42,28 +42,28 @@ def run(
 ) -> Any:
     """Make the call: what the function returns or raises is what the caller gets."""
     call.start()
-    token = current_call.set(call)
+    token = enter_call(call)
     try:
         response = function(*args, **kwargs)
     except BaseException as error:
-        current_call.reset(token)
+        leave_call(token)
         call.fail(error)
         raise
-    current_call.reset(token)
+    leave_call(token)
     return answered(call, response)
 
 
 async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     """Run the call that has been prepared, now."""
     call.start()
-    token = current_call.set(call)
+    token = enter_call(call)
     try:
         response = await awaitable
     except BaseException as error:
-        leave_call(token)
+        leave_call_anywhere(token)
         call.fail(error)
         raise
-    leave_call(token)
+    leave_call_anywhere(token)
     return answered(call, response)
 
 

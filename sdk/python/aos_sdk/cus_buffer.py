@@ -26,19 +26,16 @@ class CusEntry(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """What the wire gets. Raises whatever the record's values raise."""
-        record = self.record
-        data = decode_record(record) if isinstance(record, bytes) else record.to_dict()
-        data["process_id"] = self.process_id
-        data["sequence"] = self.sequence
-        return data
+        process_id, sequence, record = self
+        if isinstance(record, bytes):
+            return decode_record(record, process_id, sequence)
+        return {**record.to_dict(), "process_id": process_id, "sequence": sequence}
 
     def to_json(self, integration_id: str) -> bytes:
         """The same as JSON; a record always says which integration it belongs to."""
         process_id, sequence, record = self
         if isinstance(record, bytes) and is_plain(record):
-            return plain_json(
-                record, integration_id=integration_id, process_id=process_id, sequence=sequence
-            )
+            return plain_json(record, process_id, sequence, integration_id)
         data = self.to_dict()
         data.setdefault("integration_id", integration_id)
         return encoded_json(data)
@@ -47,7 +44,7 @@ class CusEntry(NamedTuple):
     def call_id(self) -> str:
         """The name that `on_error` hears. Raises what an absurd record raises."""
         record = self.record
-        name = decode_record(record)["call_id"] if isinstance(record, bytes) else record.call_id
+        name = self.to_dict()["call_id"] if isinstance(record, bytes) else record.call_id
         return plain_text(str(name), MAX_CALL_ID_LENGTH)
 
 
@@ -150,7 +147,9 @@ class CusMemoryBuffer:
                 sequence, reported = self._waiting.popleft()
             except IndexError:
                 break  # shed in the meantime
-            record = reported.record() if isinstance(reported, CusCallTracker) else reported
+            record = reported
+            if isinstance(record, CusCallTracker):
+                record = record.named(self.process_id, sequence).record()
             self._taken[sequence] = CusEntry(self.process_id, sequence, record)
         return list(self._taken.values())[:limit]
 

@@ -14,7 +14,13 @@ from aos_sdk.cus_price_table import (
     get_pricing_version,
     plain_rates,
 )
-from aos_sdk.cus_pricing import RATE_SCALE, CusCostParts, CusModelPricing, CusTokenUsage
+from aos_sdk.cus_pricing import (
+    RATE_SCALE,
+    CusCostParts,
+    CusModelPricing,
+    CusTokenUsage,
+    with_own_decimals,
+)
 
 __all__ = [
     "MICROCENTS_PER_CENT",
@@ -233,6 +239,7 @@ def calculate_cost(
     return -(-microcents // MICROCENTS_PER_CENT)
 
 
+@with_own_decimals
 def calculate_cost_breakdown(
     model: str, tokens_in: int, tokens_out: int, **details: Unpack[CusCallDetails]
 ) -> CusCostBreakdown:

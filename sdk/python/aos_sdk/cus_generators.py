@@ -7,7 +7,7 @@ same thread or task, and its calls are not this one's.
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-from aos_sdk.cus_scope import current_call, leave_call
+from aos_sdk.cus_scope import enter_call, leave_call_anywhere
 from aos_sdk.cus_streams import CusStreamWatch
 from aos_sdk.cus_tracker import CusCallTracker
 
@@ -19,18 +19,18 @@ def driven(call: CusCallTracker, inner: Generator[Any, Any, Any]) -> Generator[A
     step: Callable[[Any], Any] = inner.send
     value: Any = None
     while True:
-        token = current_call.set(call)
+        token = enter_call(call)
         try:
             item = step(value)
         except StopIteration as stop:
-            leave_call(token)
+            leave_call_anywhere(token)
             watch.end()
             return stop.value
         except BaseException as error:
-            leave_call(token)
+            leave_call_anywhere(token)
             watch.fail(error)
             raise
-        leave_call(token)
+        leave_call_anywhere(token)
         watch.take(item)
         try:
             value = yield item
@@ -60,18 +60,18 @@ def driving_async(
         step: Callable[[Any], Any] = inner.asend
         value: Any = None
         while True:
-            token = current_call.set(call)
+            token = enter_call(call)
             try:
                 item = await step(value)
             except StopAsyncIteration:
-                leave_call(token)
+                leave_call_anywhere(token)
                 watch.end()
                 return
             except BaseException as error:
-                leave_call(token)
+                leave_call_anywhere(token)
                 watch.fail(error)
                 raise
-            leave_call(token)
+            leave_call_anywhere(token)
             watch.take(item)
             try:
                 value = yield item

@@ -182,7 +182,7 @@ def _noting_batch(lookup: Function) -> Function:
 
 
 def _note(batch: Any) -> None:
-    call = current_call.get()
+    call = current_call()
     if isinstance(call, CusProviderCall):
         call.batch = batch
 

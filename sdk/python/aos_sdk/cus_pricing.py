@@ -4,12 +4,17 @@ All arithmetic is on integers: a rate is kept as whole millionths of a microcent
 are exact and only the call's total is rounded, upwards, once.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Rates are integers of 1e-6 microcent; the cheapest price so far, $0.0025 a million, is 250,000.
 RATE_SCALE: Final = 1_000_000
@@ -36,6 +41,22 @@ class CusTokenUsage(NamedTuple):
     tokens_total: int | None = None
 
 
+def with_own_decimals(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, run where decimals are as Python sets them.
+
+    Their settings are the context's in which they are made: a program's own (a precision of three
+    would round prices) are not to be met here, nor are any to be left behind in it.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return Context().run(function, *args, **kwargs)
+
+    return run
+
+
+_NOTHING: Final = with_own_decimals(Decimal)()
+
 # A `CusTokenUsage` or a bare tuple in its order: making a tuple is five times cheaper.
 Usage = tuple[int, int, int, int, int, int, int, int, int, int | None]
 
@@ -55,7 +76,7 @@ class CusCostParts(NamedTuple):
     output: Decimal
     reasoning: Decimal
     audio_out: Decimal
-    units: Decimal = Decimal()
+    units: Decimal = _NOTHING
 
 
 class _Rates:
@@ -141,6 +162,7 @@ class CusModelPricing:
     unit_rates: Mapping[str, int] = field(repr=False)
 
     @classmethod
+    @with_own_decimals
     def from_data(
         cls, model: str, about: Mapping[str, Any], prices: Mapping[str, Any]
     ) -> "CusModelPricing":
@@ -192,6 +214,7 @@ class CusModelPricing:
         rates = self.rates.applying(tokens, None)
         return -(-(tokens * max(rates.input, rates.output, *rates.details)) // RATE_SCALE)
 
+    @with_own_decimals
     def parts_microcents(
         self,
         usage: Usage,

@@ -77,6 +77,11 @@ def generate_call_id() -> str:
     return f"{_call_ids.prefix}-{_call_ids.next():x}"
 
 
+def call_id_of(process_id: str, sequence: int) -> str:
+    """The id of a call that nobody has named, by where it is stored: the same for every reader."""
+    return f"{process_id}-{sequence:x}"
+
+
 @dataclass(slots=True)
 class CusUsageRecord:
     """One provider call, as the server stores it. Hand it to `report` and change it no more.

@@ -12,7 +12,7 @@ The file (version 1, little-endian; `docs/decisions/0024` has the reasons):
     chunks         what does not fit a slot: sequence and next chunk; then more of the payload
 
 A record counts once its slot holds its sequence and a payload with the right checksum, and the
-slot is written last. So a write that was cut off is no record, and a slot that was overwritten
+slot is written last, with Python's lock held. So a write that was cut off is no record, and a slot that was overwritten
 meanwhile is recognised by whoever reads it.
 """
 
@@ -41,13 +41,14 @@ _HEADER: Final = Struct("<8sIIIII32s")
 _STATE: Final = Struct("<QQQQQ")
 _CHECKSUM: Final = Struct("<I")
 _STATE_AT: Final = (1024, 2048)
+# Sequence, checksum, length and first chunk; then as much of the payload as there is room for.
 _HEAD: Final = Struct("<QIIQ")
+_ROOM: Final = SLOT_BYTES - _HEAD.size
+_SLOT: Final = Struct(f"<QIIQ{_ROOM}s")
 _SEQUENCE: Final = Struct(f"<Q{SLOT_BYTES - 8}x")
 _SCAN_BYTES: Final = 4096 * SLOT_BYTES
 _LINK: Final = Struct("<QQ")
-_ROOM: Final = SLOT_BYTES - _HEAD.size
 _CHUNK_ROOM: Final = CHUNK_BYTES - _LINK.size
-_MASK: Final = 0xFFFFFFFF
 
 
 class CusRingUnusable(ValueError):
@@ -189,9 +190,8 @@ class CusRing:
         else:
             sequence = self.claim()
         start = PAGE_BYTES + sequence % self.slots * SLOT_BYTES
-        head = _HEAD.pack(sequence, crc32(payload, sequence & _MASK), size, chunk)
-        slot = head + payload[:_ROOM]
-        self._map[start : start + len(slot)] = slot
+        checksum = crc32(payload, sequence)  # which takes the lower half of it
+        _SLOT.pack_into(self._map, start, sequence, checksum, size, chunk, payload)
         return sequence
 
     def _append_chunks(self, payload: bytes) -> tuple[int, int]:
@@ -224,7 +224,7 @@ class CusRing:
         payload = slot[_HEAD.size : _HEAD.size + size]
         if size > _ROOM:
             payload += self._read_chunks(sequence, chunk, size - _ROOM)
-        return payload if crc32(payload, sequence & _MASK) == checksum else b""
+        return payload if crc32(payload, sequence) == checksum else b""
 
     def _read_chunks(self, sequence: int, position: int, size: int) -> bytes:
         found = bytearray()

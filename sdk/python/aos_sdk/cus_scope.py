@@ -19,19 +19,26 @@ class CusIdentity(NamedTuple):
     agent_id: str | None = None
 
 
-current_call: Final[ContextVar["CusCallTracker | None"]] = ContextVar("cus_call", default=None)
-current_identity: Final[ContextVar["CusIdentity | None"]] = ContextVar("cus_identity", default=None)
+_call: Final[ContextVar["CusCallTracker | None"]] = ContextVar("cus_call", default=None)
+_identity: Final[ContextVar["CusIdentity | None"]] = ContextVar("cus_identity", default=None)
+
+# Bound once, as every call asks: the innermost call that this code runs in, if it runs in one; into a
+# call, and out of it by the token that the way in gave; and what the innermost `cus_context` names.
+current_call: Final = _call.get
+enter_call: Final = _call.set
+leave_call: Final = _call.reset
+current_identity: Final = _identity.get
 
 
 def in_governed_call() -> bool:
     """Whether this code runs inside a call that the SDK measures."""
-    return current_call.get() is not None
+    return _call.get() is not None
 
 
-def leave_call(token: Token["CusCallTracker | None"]) -> None:
-    """End what `current_call.set` began."""
+def leave_call_anywhere(token: Token["CusCallTracker | None"]) -> None:
+    """The way out for code that may be ended from elsewhere."""
     try:
-        current_call.reset(token)
+        _call.reset(token)
     except ValueError:
         # A coroutine or generator that the collector closes is in nobody's context: nothing to end.
         return
@@ -50,13 +57,13 @@ class cus_context:
         self._tokens: list[Token[CusIdentity | None]] = []
 
     def __enter__(self) -> Self:
-        outer = current_identity.get() or CusIdentity()
+        outer = _identity.get() or CusIdentity()
         session_id, agent_id = self._identity
         inner = CusIdentity(
             outer.session_id if session_id is None else session_id,
             outer.agent_id if agent_id is None else agent_id,
         )
-        self._tokens.append(current_identity.set(inner))
+        self._tokens.append(_identity.set(inner))
         return self
 
     def __exit__(
@@ -65,4 +72,4 @@ class cus_context:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        current_identity.reset(self._tokens.pop())
+        _identity.reset(self._tokens.pop())

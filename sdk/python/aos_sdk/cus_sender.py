@@ -12,6 +12,7 @@ from aos_sdk.cus_errors import CusSpoolUnavailable
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_ring_buffer import CusAdoptedRing
 from aos_sdk.cus_storage import CusStorage
+from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_transport import CusAnswer, CusTransport
 from aos_sdk.cus_waits import CusPoll, CusWaits
 from aos_sdk.cus_wire import MAX_BATCH_RECORDS
@@ -93,7 +94,10 @@ class CusSender:
             buffer = self._open()
         sequence = buffer.append(reported)
         if buffer is not self.buffer:
-            # It was discarded meanwhile, at exit. If it was not after all, the record goes out twice.
+            # It was discarded meanwhile, at exit. If it was not after all, the record goes out twice:
+            # then by one name.
+            if isinstance(reported, CusCallTracker):
+                reported.named(buffer.process_id, sequence)
             sequence = self._open().append(reported)
         if self._thread is None:
             self._start()

@@ -3,21 +3,25 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from aos_sdk.cus_usage import CusStreamUsage
+
 Texts = list[str]
+Reader = Callable[[Any, Texts, CusStreamUsage], None]
 
 _DELTA_TEXTS: Final = ("text", "partial_json", "thinking")
 
-# How to read the events of a class, remembered: most have nothing to say.
-_readers: dict[type, Callable[[Any, Texts], None] | None] = {}
+# How to read the events of a class, remembered.
+_readers: dict[type, Reader] = {}
 
 
-def gather_text(events: Iterable[Any], texts: Texts) -> None:
-    """Add what these chunks or events of a provider's stream say to `texts`."""
+def read_events(events: Iterable[Any], texts: Texts, usage: CusStreamUsage) -> None:
+    """Add what these chunks or events of a provider's stream say to `texts`, and what they report
+    to `usage`.
+    """
     for event in events:
         kind = type(event)
-        reader = _readers[kind] if kind in _readers else _learn(kind)
-        if reader is not None:
-            reader(event, texts)
+        reader = _readers.get(kind) or _learn(kind)
+        reader(event, texts, usage)
 
 
 def gather_json_text(event: Any, texts: Texts) -> None:
@@ -47,16 +51,19 @@ def _dicts(things: Any) -> list[dict[str, Any]]:
     return [thing for thing in things if isinstance(thing, dict)]
 
 
-def _learn(kind: type) -> Callable[[Any, Texts], None] | None:
+def _learn(kind: type) -> Reader:
     fields = getattr(kind, "model_fields", None) or ()
-    reader = _from_choices if "choices" in fields else _from_delta if "delta" in fields else None
+    reader = _chunk if "choices" in fields else _delta if "delta" in fields else _other
     _readers[kind] = reader
     return reader
 
 
-def _from_choices(chunk: Any, texts: Texts) -> None:
+def _chunk(chunk: Any, texts: Texts, usage: CusStreamUsage) -> None:
     # By the objects' own dictionaries: this is done for each chunk of each stream.
-    for choice in chunk.__dict__["choices"] or ():
+    fields = chunk.__dict__
+    if fields.get("usage") is not None:
+        usage.add(chunk)
+    for choice in fields["choices"] or ():
         fields = choice.__dict__
         if (delta := fields.get("delta")) is None:  # completions of the old kind, Azure's filters
             _keep(fields.get("text"), texts)
@@ -71,7 +78,12 @@ def _from_choices(chunk: Any, texts: Texts) -> None:
                 _keep(getattr(call.function, "arguments", None), texts)
 
 
-def _from_delta(event: Any, texts: Texts) -> None:
+def _other(event: Any, _: Texts, usage: CusStreamUsage) -> None:
+    usage.add(event)
+
+
+def _delta(event: Any, texts: Texts, usage: CusStreamUsage) -> None:
+    usage.add(event)
     delta = event.delta
     if isinstance(delta, str):
         texts.append(delta)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aos_sdk import cus_exit
 from aos_sdk.cus_estimates import estimate_prompt, estimate_text
-from aos_sdk.cus_stream_text import gather_text
+from aos_sdk.cus_stream_text import read_events
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_usage import CusReportedUsage, CusStreamUsage
 from aos_sdk.cus_wire import CusOperation
@@ -49,8 +49,8 @@ class CusStreamWatch:
     def first(self, item: Any) -> None:
         """The first chunk is here: it says which model answers."""
         with self.call.reporter.guard:
-            elapsed = time.perf_counter_ns() - self.call.began
-            self.call.set_metadata(time_to_first_token_ms=(elapsed + 500_000) // 1_000_000)
+            elapsed = time.perf_counter() - self.call.began
+            self.call.set_metadata(time_to_first_token_ms=int(elapsed * 1_000 + 0.5))
             self.call.set_model_from(item)
             for wrapper in ("response", "message"):
                 inner = item.get(wrapper) if type(item) is dict else getattr(item, wrapper, None)
@@ -61,8 +61,7 @@ class CusStreamWatch:
         """Look at what has passed since the last time, and forget it."""
         with self.call.reporter.guard:
             passed, self.passed[:] = self.passed[:], ()
-            self._usage.add_all(passed)
-            gather_text(passed, self._texts)
+            read_events(passed, self._texts, self._usage)
 
     def take(self, item: Any) -> None:
         """What a generator of the program's own yields: perhaps a provider's chunk, perhaps not."""

@@ -5,11 +5,10 @@ from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_configuration import CusConfiguration
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_scope import current_call
+from aos_sdk.cus_scope import CusIdentity, current_call, current_identity
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
 
-_NOTHING: Final[dict[str, Any]] = {}
 _RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
 # The first version of Azure's API that takes `stream_options`.
 _FIRST_AZURE_VERSION: Final = "2024-09-01"
@@ -28,6 +27,9 @@ _PROVIDER_OF_CLIENT: Final[Mapping[str, str]] = {
     "AsyncAnthropicBedrockMantle": "bedrock",
     "BaseVertexClient": "vertex",
 }
+
+
+_NOBODY: Final = CusIdentity()
 
 
 class CusSurface(NamedTuple):
@@ -100,10 +102,17 @@ class CusProviderCall(CusCallTracker):
     is_settled = True
     batch: Any = None  # for results of a batch: the batch, once its method has looked it up
 
-    def report(self) -> None:
-        """Hand itself over, without what it sent: that is the program's alone."""
-        self.arguments = _NOTHING
-        super().report()
+    # In place of the base's, which has more to ask: this is on the program's clock. Python makes an
+    # object of up to four arguments without memory for them.
+    def __init__(
+        self, reporter: CusReporter, provider: str, surface: CusSurface, arguments: dict[str, Any]
+    ) -> None:
+        self.reporter = reporter
+        self.provider = provider
+        self.operation = surface.operation
+        self.arguments = arguments
+        model = arguments.get("model")
+        self.model = model if type(model) is str else ""
 
 
 def prepare_call(
@@ -118,36 +127,30 @@ def prepare_call(
 
     What it sends is in its `arguments`: `kwargs` themselves, unless a stream is asked for its usage.
     """
-    outer = current_call.get()
+    outer = current_call()
     if outer is not None and outer.is_leaf:
         return None
-    model = kwargs.get("model")
-    provider, operation, can_inject, _ = surface
-    provider = _providers.get((type(client), provider)) or _learn_provider(type(client), provider)
-    call = CusProviderCall(
-        reporter,
-        provider,
-        model if type(model) is str else "",
-        call_id=call_id,
-        operation=operation,
-    )
-    call.arguments = kwargs
-    if call.session_id is None:
-        call.session_id = configuration.session_id
-    if call.agent_id is None:
-        call.agent_id = configuration.agent_id
-    if can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
+    kind, default = type(client), surface.provider
+    provider = _providers[default].get(kind) or _learn_provider(kind, default)
+    call = CusProviderCall(reporter, provider, surface, kwargs)
+    call.call_id = call_id
+    identity = current_identity() or _NOBODY
+    session_id, agent_id = identity.session_id, identity.agent_id
+    call.session_id = configuration.session_id if session_id is None else session_id
+    call.agent_id = configuration.agent_id if agent_id is None else agent_id
+    if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
 
 
-_providers: dict[tuple[type, str], str] = {}
+# What the calls of a client's class are known by, learned once a class.
+_providers: Final[Mapping[str, dict[type, str]]] = {"openai": {}, "anthropic": {}}
 
 
 def _learn_provider(kind: type, default: str) -> str:
     names = (base.__name__ for base in kind.__mro__)
     known = (_PROVIDER_OF_CLIENT[name] for name in names if name in _PROVIDER_OF_CLIENT)
-    provider = _providers[kind, default] = next(known, default)
+    provider = _providers[default][kind] = next(known, default)
     return provider
 
 

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
-from aos_sdk.cus_record import CusUsageRecord, generate_call_id
-from aos_sdk.cus_scope import current_call, current_identity, leave_call
+from aos_sdk.cus_record import CusUsageRecord, call_id_of, generate_call_id
+from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
 from aos_sdk.cus_usage import CusReportedUsage, extract_token_usage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_MODEL: Final = "unknown"
 NO_USAGE: Final = CusTokenUsage()
+NOTHING: Final[dict[str, Any]] = {}
 
 
 class Health(Protocol):
@@ -40,15 +41,15 @@ class CusCallTracker:
     # What most calls never set stands here once, and costs none of them anything.
     is_leaf = False  # whether a governed call within is a part of this one, not worth a look
     is_reported = True
-    is_settled = (
-        False  # whether nobody can change it once it has ended, as the program can this one
-    )
+    # Whether nobody can change it once it has ended, as the program can this one.
+    is_settled = False
+    call_id: str | None  # None until it is stored, where nobody asked for a name
     started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
-    began: int
+    began: float  # by a clock that only runs forward, in seconds: floats are what Python has ready
     stream = False
     health: "Health | None" = None  # who keeps count of an adapter's failures
     hides_usage = False  # whether a stream's last chunk was asked for by us alone
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = NOTHING
     # Of a call in a call: the other one, and one turn between the two to end without a report.
     outer: "CusCallTracker | None" = None
     inner: "CusCallTracker | None" = None
@@ -83,20 +84,20 @@ class CusCallTracker:
         self.call_id = call_id or generate_call_id()
         self.session_id = session_id
         self.agent_id = agent_id
-        identity = current_identity.get()
+        identity = current_identity()
         if identity is not None:
             self.session_id = session_id or identity[0]
             self.agent_id = agent_id or identity[1]
 
     def start(self) -> None:
         """The call starts now. If it is the first in a surrounding call, it is what that is about."""
-        outer = current_call.get()
+        outer = current_call()
         if outer is not None and outer.inner is None:
             self.outer = outer
             outer.inner = self
             outer.turn_with_inner = self.turn_with_outer = [None]
         self.started_at = time.time_ns()
-        self.began = time.perf_counter_ns()
+        self.began = time.perf_counter()
 
     @property
     def has_inner(self) -> bool:
@@ -106,7 +107,7 @@ class CusCallTracker:
     def again(self) -> Self:
         """Another call like this one: a stream helper's block can be entered again."""
         another = copy.copy(self)
-        another.call_id = generate_call_id()
+        another.call_id = None
         return another
 
     def postpone(self) -> None:
@@ -117,7 +118,7 @@ class CusCallTracker:
 
     def __enter__(self) -> Self:
         self.start()
-        self._token = current_call.set(self)
+        self._token = enter_call(self)
         return self
 
     def __exit__(
@@ -127,7 +128,7 @@ class CusCallTracker:
         trace: TracebackType | None,
     ) -> None:
         if self._token is not None:
-            leave_call(self._token)
+            leave_call_anywhere(self._token)
         if error is None:
             self.end()
         else:
@@ -236,21 +237,17 @@ class CusCallTracker:
 
     def end(self) -> None:
         """The call ends now: report it, unless the call that it is a part of does so later."""
-        ended = time.perf_counter_ns()
-        reporter = self.reporter
+        ended = time.perf_counter()
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
         try:
             call = self if self.outer is self.inner else self._united()
             if call is not None and call.is_reported:
-                call.latency_ms = (ended - call.began + 500_000) // 1_000_000
-                call.report()
+                call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
+                call.arguments = NOTHING  # what it sent is the program's alone
+                call.reporter.report_call(call)
         except Exception as error:  # noqa: BLE001 - as the guard does
-            reporter.guard.swallow(error)
-
-    def report(self) -> None:
-        """Hand over what there is to say of the call, as it is now."""
-        self.reporter.report_call(self)
+            self.reporter.guard.swallow(error)
 
     def _united(self) -> "CusCallTracker | None":
         """The outermost call with all that is known of it, or None while a part of it still runs."""
@@ -287,9 +284,17 @@ class CusCallTracker:
         told = self.usage is not None or self.error_code is not None
         return told and self.cost_cents is None
 
+    def named(self, process_id: str, sequence: int) -> Self:
+        """The call, with the name of one that nobody has named and that is stored as this number."""
+        if self.call_id is None:
+            self.call_id = call_id_of(process_id, sequence)
+        return self
+
     def record(self, service_tier: str | None = None) -> CusUsageRecord:
         """What there is to say of the call, priced. `service_tier` is one that is known otherwise."""
         usage = self.usage or NO_USAGE
+        if self.call_id is None:
+            self.call_id = generate_call_id()
         # By position, for speed; the order is that of the record's fields.
         record = CusUsageRecord(
             self.call_id,

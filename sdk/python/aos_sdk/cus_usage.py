@@ -5,7 +5,7 @@ provider's object or as the JSON it was made from, and so are their streams (`Cu
 Nothing here imports them. Null, absent or absurd numbers count 0, and nothing raises.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_pricing import CusTokenUsage, without_overlap
@@ -121,16 +121,11 @@ class CusStreamUsage:
         self._is_final = False
 
     def add(self, event: Any) -> None:
-        """Take note of one chunk or event."""
-        self.add_all((event,))
-
-    def add_all(self, events: Iterable[Any]) -> None:
-        """Take note of chunks or events, in their order. Those without usage cost next to nothing."""
-        for event in events:
-            kind = type(event)
-            carrier = _carriers[kind] if kind in _carriers else _learn(kind)
-            if carrier is not None and (not carrier or getattr(event, carrier, None) is not None):
-                self._read(event)
+        """Take note of one chunk or event. One without usage costs next to nothing."""
+        kind = type(event)
+        carrier = _carriers[kind] if kind in _carriers else _learn(kind)
+        if carrier is not None and (not carrier or getattr(event, carrier, None) is not None):
+            self._read(event)
 
     def _read(self, event: Any) -> None:
         bearer = _bearer(event)
@@ -245,13 +240,15 @@ def _plain_chat(answer: Any) -> CusReportedUsage | None:
         counts = usage.__dict__
         tokens_in, tokens_out = counts["prompt_tokens"], counts["completion_tokens"]
         total, tier = counts["total_tokens"], response.get("service_tier")
-        cached = _only_detail(counts.get("prompt_tokens_details"), "cached_tokens")
-        reasoning = _only_detail(counts.get("completion_tokens_details"), "reasoning_tokens")
+        cached = _of_text(counts.get("prompt_tokens_details"), "cached_tokens")
+        reasoning = _of_text(counts.get("completion_tokens_details"), "reasoning_tokens")
     except (AttributeError, KeyError):
         return None
     if not (type(tokens_in) is type(tokens_out) is type(cached) is type(reasoning) is int):
         return None
-    if tokens_in | tokens_out | cached | reasoning < 0 or type(total) is not int or total <= 0:
+    if tokens_in < 0 or tokens_out < 0 or cached < 0 or reasoning < 0:
+        return None
+    if type(total) is not int or total <= 0:
         return None
     if tier is not None and type(tier) is not str:
         return None
@@ -260,19 +257,14 @@ def _plain_chat(answer: Any) -> CusReportedUsage | None:
     return tuple.__new__(CusReportedUsage, fields)
 
 
-def _only_detail(details: Any, name: str) -> Any:
-    """The number of this name where details of tokens say nothing else; None where they do."""
+def _of_text(details: Any, name: str) -> Any:
+    """The number of this name where details of tokens speak of text alone; None where they don't."""
     if details is None:
         return 0
-    if details.__pydantic_extra__:
+    told = details.__dict__
+    if told.get("audio_tokens") or told.get("image_tokens") or told.get("cache_write_tokens"):
         return None
-    number = 0
-    for key, value in details.__dict__.items():
-        if value:
-            if key != name:
-                return None
-            number = value
-    return number
+    return None if details.__pydantic_extra__ else told.get(name) or 0
 
 
 def _uncached_media(sent: Any, room: int) -> tuple[int, int]:
