@@ -219,8 +219,8 @@ MUTANTS = [
     ),
     Mutant(
         "integrations_api",
-        'context = {"shows_credentials": role_of(request.user) != "support"}',
-        'context = {"shows_credentials": True}',
+        'return {"shows_credentials": role_of(request.user) != "support"}',
+        'return {"shows_credentials": True}',
         "Support sees the end of a credential.",
         "tests/api/test_cus_integrations.py",
     ),
