@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from integrations.cus_models import CusPriceOverride
+from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import KINDS, checked_prices
 
 _LABELS = {
