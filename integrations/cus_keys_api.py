@@ -33,7 +33,7 @@ class SdkKeyOutput(serializers.ModelSerializer[CusSdkKey]):
 
     class Meta:
         model = CusSdkKey
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "label",
             "hint",
@@ -50,7 +50,7 @@ class SdkKeyIssued(SdkKeyOutput):
     key = serializers.CharField(help_text="tenant_id:integration_id:secret")
 
     class Meta(SdkKeyOutput.Meta):
-        fields = (*SdkKeyOutput.Meta.fields, "key")  # type: ignore[assignment]
+        fields = (*SdkKeyOutput.Meta.fields, "key")
 
 
 class ManagesKeys(BasePermission):

@@ -63,7 +63,7 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         request: HttpRequest,
         obj: CusPriceOverride,
         form: PriceOverrideForm,
-        change: bool,  # noqa: FBT001
+        change: bool,  # noqa: FBT001  (Django's own signature)
     ) -> None:
         tenant = CusTenant.objects.get(id=obj.tenant_id)
         saved = CusPriceOverrideService(tenant, actor=cast("CusUser", request.user)).append(

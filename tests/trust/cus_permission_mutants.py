@@ -390,7 +390,8 @@ def killed(mutant: Mutant, tree: Path, number: int) -> bool:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main(words: list[str]) -> int:
