@@ -138,19 +138,12 @@ def test_a_traceback_names_places_and_never_the_values_there(mode: str) -> None:
         "try:\n    fail('aosk_' + 'x' * 40)\n"
         "except ValueError:\n    logging.getLogger('x').exception('failed')\n"
     )
-    settings_module = {"DJANGO_SETTINGS_MODULE": "aos_project.settings", "CUS_MODE": mode}
-    said = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | settings_module,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stderr
+    ended = _settings(program, DJANGO_SETTINGS_MODULE="aos_project.settings", CUS_MODE=mode)
 
-    assert "ValueError: it broke" in said
-    assert "in fail" in said
-    assert "aosk_" not in said
+    assert ended.returncode == 0
+    assert "ValueError: it broke" in ended.stderr
+    assert "in fail" in ended.stderr
+    assert "aosk_" not in ended.stderr
 
 
 def test_production_never_shows_tracebacks() -> None:

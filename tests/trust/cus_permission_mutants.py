@@ -268,7 +268,7 @@ MUTANTS = [
     ),
     Mutant(
         "console",
-        "return visible_to(super().get_queryset(request), request.user)",
+        'return visible_to(super().get_queryset(request), cast("CusUser", request.user))',
         "return super().get_queryset(request)",
         "The console's lists show all tenants to everybody.",
         SCOPE,
