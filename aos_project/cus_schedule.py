@@ -1,13 +1,11 @@
 """The jobs that nobody asks for: what beat starts, and how often."""
 
-from typing import Any
-
 from celery.schedules import crontab
 
 # After a worker was away, a turn that came too late is dropped: the next one does its work.
-_EACH_MINUTE: dict[str, Any] = {"schedule": 60.0, "options": {"expires": 55}}
+_EACH_MINUTE = {"schedule": 60.0, "options": {"expires": 55}}
 
-BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+BEAT_SCHEDULE = {
     "cus-rollup-usage": {"task": "telemetry.tasks.cus_rollup_usage", **_EACH_MINUTE},
     "cus-refresh-coverage": {
         "task": "telemetry.tasks.cus_refresh_coverage",

@@ -65,7 +65,7 @@ def test_the_example_names_every_variable_that_is_read_and_no_other() -> None:
 
 def test_the_page_for_operators_names_every_job_that_beat_starts() -> None:
     page = (ROOT / "docs/operations.md").read_text()
-    tasks = {job["task"] for job in settings_of_tests.CELERY_BEAT_SCHEDULE.values()}
+    tasks = {str(job["task"]) for job in settings_of_tests.CELERY_BEAT_SCHEDULE.values()}
 
     assert tasks
     for task in tasks:
