@@ -85,7 +85,7 @@ def _port(text: str) -> int:
 
 def _serve(console: Console, host: str, port: int) -> None:
     data = Path(os.environ.get("CUS_DATA_DIR") or BASE_DIR / ".data").absolute()
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  (to show, not to bind)
     url = f"http://{shown}:{port}/admin/"
     record = GroupRecord(data)
     with (

@@ -1,7 +1,4 @@
-"""Settings of AOS Customer Integrations, all from the environment.
-
-Precedence: the process environment, then `.env`, then `.data/local.env`, which
-`make run` writes for a machine where nothing is configured.
+"""Settings of AOS Customer Integrations, all from the environment (`cus_environment`).
 
 `CUS_MODE` is `production` (the default: https only, every secret must be given) or
 `local` (loopback over plain http, as `make run` serves it).
@@ -9,64 +6,18 @@ Precedence: the process environment, then `.env`, then `.data/local.env`, which
 
 import logging
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
-import environ
-import structlog
-from celery.schedules import crontab
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
+from aos_project.cus_environment import BASE_DIR, LOCAL, database, env, secret
+from aos_project.cus_logging import configure_structlog, logging_settings
+from aos_project.cus_schedule import BEAT_SCHEDULE
 from aos_project.cus_secrets import refuse_weak_secrets
-from integrations.cus_redaction import redact_event, redact_line
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-
-env = environ.Env()
-DATA_DIR = Path(env("CUS_DATA_DIR", default=str(BASE_DIR / ".data")))
-environ.Env.read_env(env("CUS_ENV_FILE", default=str(BASE_DIR / ".env")))
-environ.Env.read_env(DATA_DIR / "local.env")
-
-
-def _secret(name: str, hint: str = "", default: str | None = None) -> str:
-    """A secret: from the file that `<name>_FILE` names, else the variable, else `default`.
-
-    A file comes first: what mounts secrets as files sets such a variable on purpose.
-    """
-    value: str = _file_text(f"{name}_FILE") or env(name, default="") or default or ""
-    if not value and default is None:
-        msg = f"{name} is not set. {hint}"
-        raise ImproperlyConfigured(msg)
-    return value
-
-
-def _file_text(name: str) -> str:
-    """What stands in the file that an environment variable names; empty if it names none."""
-    path = env(name, default="")
-    if not path:
-        return ""
-    try:
-        text = Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        msg = f"{name} is {path!r}, which can't be read: {reason}."
-        raise ImproperlyConfigured(msg) from None
-    if not text:
-        msg = f"{name} is {path!r}, and that file is empty."
-        raise ImproperlyConfigured(msg)
-    return text
-
-
-MODE = env("CUS_MODE", default="production")
-if MODE not in ("production", "local"):
-    msg = f"CUS_MODE is {MODE!r}; it must be 'production' or 'local'."
-    raise ImproperlyConfigured(msg)
-LOCAL = MODE == "local"
 
 _RUN_HINT = "Start everything with `make run`, or set it (see .env.example)."
-SECRET_KEY = _secret("SECRET_KEY", _RUN_HINT)
+SECRET_KEY = secret("SECRET_KEY", _RUN_HINT)
 DEBUG = env.bool("DEBUG", default=False)
 if DEBUG and not LOCAL:
     msg = "DEBUG is on in production: tracebacks would show secrets. Unset DEBUG, or set CUS_MODE=local."
@@ -75,9 +26,9 @@ if DEBUG and not LOCAL:
 # --- What the product itself is configured with -------------------------------------------------
 
 # Ruling C2: `id:base64 of 32 bytes`, by commas or lines. The first encrypts, all decrypt.
-CUS_CREDENTIAL_KEYS = _secret("CUS_CREDENTIAL_KEYS", _RUN_HINT)
+CUS_CREDENTIAL_KEYS = secret("CUS_CREDENTIAL_KEYS", _RUN_HINT)
 # Keys the hash under which SDK keys are stored: a stolen table alone verifies nothing.
-CUS_KEY_HASH_SECRET = _secret("CUS_KEY_HASH_SECRET", _RUN_HINT)
+CUS_KEY_HASH_SECRET = secret("CUS_KEY_HASH_SECRET", _RUN_HINT)
 # Credentials in HashiCorp Vault (ruling C1): KV version 2, below a path of each tenant's own.
 CUS_VAULT_ADDRESS = env("CUS_VAULT_ADDRESS", default="")
 CUS_VAULT_TOKEN = env("CUS_VAULT_TOKEN", default="")
@@ -94,7 +45,7 @@ CUS_TELEMETRY_MAX_AGE_DAYS = env.int("CUS_TELEMETRY_MAX_AGE_DAYS", default=35)
 # Ruling C6: a provider's address may be http, such as for a model server in one's own network.
 CUS_ALLOW_HTTP_PROVIDERS = env.bool("CUS_ALLOW_HTTP_PROVIDERS", default=False)
 # /metrics answers to this bearer token, or to an address in these networks.
-CUS_METRICS_TOKEN = _secret("CUS_METRICS_TOKEN", default="")
+CUS_METRICS_TOKEN = secret("CUS_METRICS_TOKEN", default="")
 CUS_METRICS_NETWORKS = env.list(
     "CUS_METRICS_NETWORKS", default=["127.0.0.0/8", "::1/128"] if LOCAL else []
 )
@@ -195,11 +146,11 @@ TEMPLATES = [
 
 # --- Database: two logins of one PostgreSQL (ruling E5) -----------------------------------------
 
-_DATABASE_URL = _secret(
+_DATABASE_URL = secret(
     "DATABASE_URL", "Start everything with `make run`, or point it at a PostgreSQL ≥ 15."
 )
-_OWNER_URL = _secret("DATABASE_OWNER_URL", default=_DATABASE_URL)
-REDIS_URL = _secret("REDIS_URL", "Start everything with `make run`, or point it at a Redis.")
+_OWNER_URL = secret("DATABASE_OWNER_URL", default=_DATABASE_URL)
+REDIS_URL = secret("REDIS_URL", "Start everything with `make run`, or point it at a Redis.")
 if not LOCAL:
     refuse_weak_secrets(
         {
@@ -213,27 +164,8 @@ if not LOCAL:
         }
     )
 
-
-def _database(url: str) -> dict[str, object]:
-    config: dict[str, object] = env.db_url_config(url)
-    if config.get("ENGINE") != "django.db.backends.postgresql":
-        msg = "DATABASE_URL must be a postgres:// address: evidence needs PostgreSQL's triggers and partitions."
-        raise ImproperlyConfigured(msg)
-    # An acknowledged event is on disk whatever the server's own default says.
-    durable = "-c synchronous_commit=on -c idle_in_transaction_session_timeout=30s"
-    config["OPTIONS"] = {
-        **dict(config.get("OPTIONS") or {}),  # type: ignore[call-overload]
-        "options": f"{durable} -c statement_timeout={env('CUS_STATEMENT_TIMEOUT', default='30s')}",
-        "connect_timeout": 5,
-        "application_name": "aos-customer-integrations",
-    }
-    config["CONN_MAX_AGE"] = 600
-    config["CONN_HEALTH_CHECKS"] = True
-    return config
-
-
 # `default` is what the product runs as; `owner` migrates, makes partitions and retains.
-DATABASES = {"default": _database(_DATABASE_URL), "owner": _database(_OWNER_URL)}
+DATABASES = {"default": database(_DATABASE_URL), "owner": database(_OWNER_URL)}
 DATABASES["owner"]["CONN_MAX_AGE"] = 0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "integrations.CusUser"
@@ -381,121 +313,15 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 600
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
-CELERY_BEAT_SCHEDULE = {
-    "cus-rollup-usage": {
-        "task": "telemetry.tasks.cus_rollup_usage",
-        "schedule": 60.0,
-        "options": {"expires": 55},
-    },
-    "cus-refresh-coverage": {
-        "task": "telemetry.tasks.cus_refresh_coverage",
-        "schedule": crontab(minute="*/5"),
-    },
-    "cus-fold-sequences": {
-        "task": "telemetry.tasks.cus_fold_sequences",
-        "schedule": 60.0,
-        "options": {"expires": 55},
-    },
-    "cus-make-partitions": {
-        "task": "telemetry.tasks.cus_make_partitions",
-        "schedule": crontab(minute="17"),
-    },
-    # `cus_health_schedule.ROUND_SECONDS`; what is due, it looks up.
-    "cus-health-checks": {
-        "task": "integrations.tasks.cus_fan_out_health_checks",
-        "schedule": 15.0,
-        "options": {"expires": 14},
-    },
-    "cus-make-decision-partitions": {
-        "task": "enforcement.tasks.cus_make_decision_partitions",
-        "schedule": crontab(minute="19"),
-    },
-    "cus-sweep-holds": {
-        "task": "enforcement.tasks.cus_sweep_holds",
-        "schedule": 60.0,
-        "options": {"expires": 55},
-    },
-    "cus-take-in-decisions": {
-        "task": "enforcement.tasks.cus_take_in_decisions",
-        "schedule": 60.0,
-        "options": {"expires": 55},
-    },
-    "cus-clear-sessions": {
-        "task": "integrations.tasks.cus_clear_sessions",
-        "schedule": crontab(hour="3", minute="41"),
-    },
-}
+CELERY_BEAT_SCHEDULE = BEAT_SCHEDULE
 # Health checks wait for other people's servers: a worker of their own, or rollups would too.
 CELERY_TASK_ROUTES = {"integrations.tasks.cus_check_health": {"queue": "cus_health"}}
 
 # --- Logs ---------------------------------------------------------------------------------------
 
-_SHARED_PROCESSORS: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
-# Tracebacks name places, never the values there: those may be keys or a customer's data.
-# And nothing is written before what is, or looks like, a secret is blanked out of it.
-_RENDERERS: list[Any] = (
-    [
-        structlog.dev.ConsoleRenderer(
-            colors=False, exception_formatter=structlog.dev.plain_traceback
-        ),
-        redact_line,
-    ]
-    if LOCAL
-    else [
-        structlog.processors.format_exc_info,
-        redact_event,
-        structlog.processors.JSONRenderer(),
-    ]
-)
-structlog.configure(
-    processors=[
-        *_SHARED_PROCESSORS,
-        structlog.processors.StackInfoRenderer(),
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    cache_logger_on_first_use=True,
-)
+configure_structlog()
+LOGGING = logging_settings(env("LOG_LEVEL", default="INFO"), for_people=LOCAL)
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": structlog.stdlib.ProcessorFormatter,
-            "foreign_pre_chain": _SHARED_PROCESSORS,
-            "processors": [
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_RENDERERS,
-            ],
-        },
-    },
-    "filters": {"redact": {"()": "integrations.cus_redaction.RedactingFilter"}},
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["redact"],
-        }
-    },
-    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
-    "loggers": {
-        # Without Django's own handlers, which mask nothing.
-        "django": {"handlers": [], "level": "INFO"},
-        # What a client did wrong is in the answer that it got.
-        "django.request": {"level": "ERROR"},
-        "httpx2": {"level": "WARNING"},
-        # Four lines a sign-in; what matters of it are the failures.
-        "axes": {"level": "WARNING"},
-        # One line a request is the proxy's business; ours would be a line an SDK batch.
-        "django_structlog.middlewares.request": {"level": "WARNING"},
-    },
-}
 
 # --- Console ------------------------------------------------------------------------------------
 

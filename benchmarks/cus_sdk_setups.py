@@ -31,7 +31,7 @@ def null(url: str, spool: str) -> Setup:
     def create(*args: Any, **kwargs: Any) -> Any:
         return original(*args, **kwargs)
 
-    Completions.create = create  # type: ignore[method-assign]
+    Completions.create = create  # type: ignore[method-assign]  # the patch
     return new_client(), bool
 
 
@@ -86,7 +86,7 @@ def langfuse(url: str, spool: str) -> Setup:
     import langfuse as package
     import langfuse.openai  # importing it is the patch
 
-    program = package.Langfuse(public_key="pk-lf-1", secret_key="sk-lf-1", base_url=url)  # noqa: S106
+    program = package.Langfuse(public_key="pk-lf-1", secret_key="sk-lf-1", base_url=url)  # noqa: S106  (made up)
     return new_client(), program.flush
 
 
@@ -103,7 +103,7 @@ def logfire(url: str, spool: str) -> Setup:
     import logfire as package
 
     package.configure(
-        token="pylf_v1_us_benchmark",  # noqa: S106
+        token="pylf_v1_us_benchmark",  # noqa: S106  (made up)
         send_to_logfire=True,
         console=False,
         advanced=package.AdvancedOptions(base_url=url),

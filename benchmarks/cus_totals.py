@@ -87,13 +87,13 @@ def _totals_query(
     table: str, who: dict[str, uuid.UUID], *, by_month: bool
 ) -> tuple[str, dict[str, Any]]:
     month = " AND period = %(month)s" if by_month else ""
-    text = f"SELECT {_SUMS} FROM {table} WHERE {_BELONGS}{month}"  # noqa: S608
+    text = f"SELECT {_SUMS} FROM {table} WHERE {_BELONGS}{month}"  # noqa: S608  (names of ours)
     values = who | {"month": month_start(datetime.now(UTC)).date()}
     return text, values
 
 
 def _sum_query(who: dict[str, uuid.UUID]) -> tuple[str, dict[str, Any]]:
-    text = f"SELECT {_SUMS} FROM {TABLE} WHERE {_BELONGS} AND created_at >= %(month)s"  # noqa: S608
+    text = f"SELECT {_SUMS} FROM {TABLE} WHERE {_BELONGS} AND created_at >= %(month)s"  # noqa: S608  (names of ours)
     return text, who | {"month": month_start(datetime.now(UTC))}
 
 

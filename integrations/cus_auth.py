@@ -70,7 +70,7 @@ class IsSdkKey(BasePermission):
         return isinstance(request.user, SdkPrincipal)
 
 
-class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # spectacular's own
     """How the OpenAPI document describes an SDK key."""
 
     target_class = CusSdkKeyAuthentication
@@ -80,7 +80,7 @@ class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
         return {"type": "apiKey", "in": "header", "name": INTEGRATION_KEY_HEADER}
 
 
-class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # spectacular's own
     """How the OpenAPI document describes an API token."""
 
     target_class = CusTokenAuthentication
@@ -91,10 +91,10 @@ class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
         return {"type": "http", "scheme": "bearer"}
 
 
-class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
+class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]  # spectacular's own
     """How the OpenAPI document describes a session: as it does Django's own."""
 
-    target_class = CusSessionAuthentication  # type: ignore[assignment]
+    target_class = CusSessionAuthentication  # type: ignore[assignment]  # there a name
 
 
 def key_text(request: Request) -> str:

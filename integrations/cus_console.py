@@ -1,6 +1,6 @@
 """Bases of the console's pages: scoped to the viewer's tenant, and read-only."""
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -14,7 +14,7 @@ from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from integrations.cus_models import CusTenant
+from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_permissions import own_tenant, role_of, visible_to
 
 # Who reads the audit trail: support reads usage, decisions and health (ruling C9), not this.
@@ -32,7 +32,7 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return visible_to(super().get_queryset(request), request.user)  # type: ignore[arg-type]
+        return visible_to(super().get_queryset(request), cast("CusUser", request.user))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # Django lets a URL filter by any column, shown or not: a hidden one could be guessed

@@ -85,7 +85,7 @@ class CusActions:
 
     def get_actions_detail(self: Any, request: HttpRequest, object_id: Any) -> list[UnfoldAction]:
         """The buttons that the person may press and that would change something."""
-        allowed = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        allowed = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # the page's own
         row = self.get_object(request, object_id)
         return [button for button in allowed if row and self.is_offered(button.path, row)]
 

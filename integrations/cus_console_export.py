@@ -55,7 +55,7 @@ class CusExport(ExportMixin):  # type: ignore[misc]  # import-export has no type
         return []
 
 
-class _Column(Field):  # type: ignore[misc]
+class _Column(Field):  # type: ignore[misc]  # as above
     """A column of the page, as text."""
 
     def __init__(self, page: Any, name: str) -> None:

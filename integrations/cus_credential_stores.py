@@ -1,22 +1,21 @@
 """Where credentials are kept: one class for each scheme of `credential_ref` (ruling C1).
 
-A new store is a class here, or in a module of its own, and a line in `_STORES`.
+A new store is a class here, or in a module of its own, named in `_STORES`.
 """
 
 import json
 import os
 import re
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
 
 from django.conf import settings
 
+from integrations.cus_credential_store import CredentialStore
 from integrations.cus_envelope import key_ring, open_sealed
 from integrations.cus_errors import CredentialMissing, CredentialRefRefused
 from integrations.cus_models import CusCredential, CusIntegration
 from integrations.cus_redaction import remember_secret
+from integrations.cus_vault_store import VaultStore
 
 
 class OpenedCredential(dict[str, str]):
@@ -30,22 +29,6 @@ class OpenedCredential(dict[str, str]):
         return f"OpenedCredential({', '.join(self)})"
 
     __str__ = __repr__
-
-
-class CredentialStore(ABC):
-    """What keeps credentials, and which of them an integration may have."""
-
-    scheme: ClassVar[str]
-
-    @abstractmethod
-    def check(self, ref: str, tenant_id: uuid.UUID) -> None:
-        """Raise CredentialRefRefused unless an operator may give the tenant this reference."""
-
-    @abstractmethod
-    def read(self, integration: CusIntegration) -> str:
-        """The stored text. Raises CredentialUnreadable (or its kind CredentialMissing) where
-        the credential is at fault, CredentialStoreUnavailable where the store is.
-        """
 
 
 class DatabaseStore(CredentialStore):
@@ -97,13 +80,18 @@ class EnvironmentStore(CredentialStore):
         return found[1]
 
 
+_STORES: dict[str, type[CredentialStore]] = {
+    store.scheme: store for store in (DatabaseStore, EnvironmentStore, VaultStore)
+}
+
+
 def store_of(ref: str) -> CredentialStore:
     """The store of a reference, by its scheme. Raises CredentialRefRefused for an unknown one."""
     scheme, separator, _ = ref.partition("://")
-    make = _STORES.get(scheme) if separator else None
-    if make is None:
+    store = _STORES.get(scheme) if separator else None
+    if store is None:
         raise CredentialRefRefused
-    return make()
+    return store()
 
 
 def parsed_credential(text: str) -> OpenedCredential:
@@ -136,17 +124,3 @@ def row_name(integration: CusIntegration) -> str:
 
 def _is_filled(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-def _vault() -> CredentialStore:
-    # Only who keeps credentials in Vault has its client (the extra `vault`).
-    from integrations.cus_vault_store import VaultStore
-
-    return VaultStore()
-
-
-_STORES: dict[str, Callable[[], CredentialStore]] = {
-    "db": DatabaseStore,
-    "env": EnvironmentStore,
-    "vault": _vault,
-}

@@ -37,6 +37,11 @@ MUTABLE = (
     "allow_unpriced",
 )
 _RECORDED = ("provider_type", *MUTABLE)
+# With another credential: what checks said in a row was not about this one.
+_NEVER_CHECKED = {
+    "credential_state": CusIntegration.CredentialState.UNKNOWN,
+    "consecutive_bad_keys": 0,
+}
 
 
 class CusIntegrationService(CusIntegrationLifecycle):
@@ -117,20 +122,10 @@ class CusIntegrationService(CusIntegrationLifecycle):
         before = values_of(row, MUTABLE)
         _set_fields(row, fields)
         values = {name: getattr(row, name) for name in fields if getattr(row, name) != before[name]}
+        self._check_change(row, before, values, credential)
         changes: dict[str, Any] = dict(differences(before, values))
-        if "enforcement_level" in values:
-            check_level(
-                values["enforcement_level"],
-                current=before["enforcement_level"],
-                coverage_percent=row.coverage_percent,
-            )
-        if credential is None:
-            self._keep_address(row, before["config"])
-        else:
-            check_credential(row.provider_type, credential)
-            # What checks said in a row was about another credential.
-            values["credential_state"] = CusIntegration.CredentialState.UNKNOWN
-            values["consecutive_bad_keys"] = 0
+        if credential is not None:
+            values |= _NEVER_CHECKED
             changes["credential"] = "changed"
         if not changes:
             return row
@@ -144,6 +139,25 @@ class CusIntegrationService(CusIntegrationLifecycle):
             CusCredentialService(self.tenant).store(row, credential)
         record_change("integration.changed", row, actor=self.actor, changes=changes)
         return self.get(integration_id)
+
+    def _check_change(
+        self,
+        row: CusIntegration,
+        before: Mapping[str, Any],
+        values: Mapping[str, Any],
+        credential: dict[str, str] | None,
+    ) -> None:
+        """Refuse what the new values may not be, beside the old ones and with this credential."""
+        if "enforcement_level" in values:
+            check_level(
+                values["enforcement_level"],
+                current=before["enforcement_level"],
+                coverage_percent=row.coverage_percent,
+            )
+        if credential is None:
+            self._keep_address(row, before["config"])
+        else:
+            check_credential(row.provider_type, credential)
 
     def _keep_address(self, row: CusIntegration, before: Mapping[str, Any]) -> None:
         """A secret of the operator's goes to no address of the tenant's choice (ruling C1)."""
@@ -163,11 +177,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
         """
         self._require_operator()
         row = self.get(integration.id)
-        fresh = {
-            "credential_state": CusIntegration.CredentialState.UNKNOWN,
-            "consecutive_bad_keys": 0,
-        }
-        if not self._write(row, fresh):
+        if not self._write(row, _NEVER_CHECKED):
             raise IntegrationChanged
         CusCredentialService(self.tenant).refer(row, ref)
         changes = {"credential_ref": "changed"}

@@ -1,7 +1,7 @@
 """Integrations over HTTP (§4.1)."""
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -72,9 +72,9 @@ class IntegrationsView(PersonView):
         sees_all = role_of(request.user) in ("operator", "support")
         filters = filters_of(request, IntegrationFiltersOfAll if sees_all else IntegrationFilters)
         rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), _person(request))
-        pages = IntegrationPages()
-        page = pages.paginate_queryset(_filtered(rows, **filters), request, self)
-        return pages.get_paginated_response(_shown(request, page, many=True))
+        return self.page(
+            request, _filtered(rows, **filters), IntegrationOutput, **_shown_to(request)
+        )
 
     @extend_schema(
         operation_id="integrations_create",
@@ -167,7 +167,7 @@ class DisableView(PersonView):
 
 
 def _person(request: Request) -> CusUser:
-    return request.user  # type: ignore[return-value]  # as IsTenantPerson made sure
+    return cast("CusUser", request.user)  # as IsTenantPerson made sure
 
 
 def _filtered(
@@ -178,16 +178,16 @@ def _filtered(
     return rows.filter(name__icontains=search) if search else rows
 
 
-def _shown(request: Request, shown: Any, *, many: bool = False) -> Any:
+def _shown_to(request: Request) -> dict[str, bool]:
     # Support sees nothing of a credential, not even its end (ruling C9).
-    context = {"shows_credentials": role_of(request.user) != "support"}
-    return IntegrationOutput(shown, many=many, context=context).data
+    return {"shows_credentials": role_of(request.user) != "support"}
 
 
 def _answer(request: Request, integration: CusIntegration, *, status: int = 200) -> Response:
     # No 304 on it: the health in the body moves without a new version.
     headers = {"ETag": f'"{integration.config_version}"'}
-    return Response(_shown(request, integration), status=status, headers=headers)
+    shown = IntegrationOutput(integration, context=_shown_to(request))
+    return Response(shown.data, status=status, headers=headers)
 
 
 def _expected_version(request: Request, integration: CusIntegration) -> int | None:

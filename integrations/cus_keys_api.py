@@ -33,7 +33,7 @@ class SdkKeyOutput(serializers.ModelSerializer[CusSdkKey]):
 
     class Meta:
         model = CusSdkKey
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "label",
             "hint",
@@ -50,7 +50,7 @@ class SdkKeyIssued(SdkKeyOutput):
     key = serializers.CharField(help_text="tenant_id:integration_id:secret")
 
     class Meta(SdkKeyOutput.Meta):
-        fields = (*SdkKeyOutput.Meta.fields, "key")  # type: ignore[assignment]
+        fields = (*SdkKeyOutput.Meta.fields, "key")
 
 
 class ManagesKeys(BasePermission):
@@ -70,9 +70,7 @@ class SdkKeysView(PersonView):
     def get(self, request: Request, integration_id: uuid.UUID) -> Response:
         """The integration's keys, newest first, dead ones too."""
         service = CusSdkKeyService(found_integration(request, integration_id))
-        pages = NewestFirst()
-        page = pages.paginate_queryset(service.scope(), request, self)
-        return pages.get_paginated_response(SdkKeyOutput(page, many=True).data)
+        return self.page(request, service.scope(), SdkKeyOutput)
 
     @extend_schema(
         operation_id="sdk_keys_issue",

@@ -38,9 +38,7 @@ class MembersView(PersonView):
     )
     def get(self, request: Request) -> Response:
         """List people and open invitations, newest first."""
-        pages = NewestFirst()
-        page = pages.paginate_queryset(self._service(request).scope(), request, self)
-        return pages.get_paginated_response(MemberOutput(page, many=True).data)
+        return self.page(request, self._service(request).scope(), MemberOutput)
 
     @extend_schema(
         operation_id="members_invite",

@@ -32,7 +32,7 @@ class CusUserManager(UserManager["CusUser"]):
     ) -> "CusUser":
         return self._make(email, password, **fields)
 
-    def create_superuser(  # type: ignore[override]
+    def create_superuser(  # type: ignore[override]  # likewise
         self, email: str, password: str | None = None, **fields: Any
     ) -> "CusUser":
         return self._make(email, password, is_staff=True, is_superuser=True, **fields)
@@ -42,7 +42,7 @@ class CusUser(AbstractUser):
     """A person who signs in. Superusers are operators; others get their role below."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    username = None  # type: ignore[assignment]
+    username = None  # type: ignore[assignment]  # we have none
     email = models.EmailField("e-mail address", unique=True)
     is_support = models.BooleanField(
         "support staff",
@@ -106,7 +106,8 @@ class CusMembership(models.Model):
     user = models.OneToOneField(
         CusUser, models.PROTECT, null=True, blank=True, related_name="membership"
     )
-    invited_email = models.EmailField("invited address", null=True, blank=True)  # noqa: DJ001  (null: joined without an invitation)
+    # null: joined without an invitation
+    invited_email = models.EmailField("invited address", null=True, blank=True)
     role = models.CharField(max_length=20, choices=Role, default=Role.MEMBER)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -184,15 +185,15 @@ class CusIntegration(models.Model):
     config = models.JSONField(default=dict, db_default={}, blank=True)
     status = models.CharField(max_length=20, choices=Status, db_default=Status.CREATED)
     # What is wrong, until a check passes; and the status that it returns to then.
-    error_reason = models.TextField(null=True, blank=True, editable=False)  # noqa: DJ001
-    status_before_error = models.CharField(  # noqa: DJ001
+    error_reason = models.TextField(null=True, blank=True, editable=False)
+    status_before_error = models.CharField(
         max_length=20, choices=Status, null=True, blank=True, editable=False
     )
     health_state = models.CharField(
         "health", max_length=20, choices=Health, db_default=Health.UNKNOWN
     )
     health_checked_at = models.DateTimeField(null=True, blank=True)
-    health_message = models.TextField(null=True, blank=True)  # noqa: DJ001  (§3.1: nullable)
+    health_message = models.TextField(null=True, blank=True)
     health_latency_ms = models.PositiveIntegerField(null=True, blank=True, editable=False)
     # Checks in a row (`cus_health_rules`).
     consecutive_failures = models.PositiveIntegerField(db_default=0, editable=False)
@@ -203,7 +204,7 @@ class CusIntegration(models.Model):
     health_tests = ArrayField(
         models.DateTimeField(), default=list, db_default=[], editable=False, blank=True
     )
-    default_model = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001
+    default_model = models.CharField(max_length=100, null=True, blank=True)
     # 0 is "no limit" (ruling F3).
     budget_limit_cents = models.PositiveIntegerField("monthly budget (cents)", db_default=0)
     budget_basis = models.CharField(
@@ -319,45 +320,6 @@ class CusCredential(models.Model):
 
     def __str__(self) -> str:
         return f"credential {self.id}"
-
-
-class CusPriceOverride(models.Model):
-    """A tenant's own price for a model, from a moment on (ruling M5).
-
-    Appended, never changed: a call of last month is priced by what held last month. `prices`
-    has the shape of an entry of the price table, in US dollars per million tokens.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="price_overrides")
-    model = models.CharField(max_length=100)
-    prices = models.JSONField()
-    valid_from = models.DateTimeField()
-    note = models.CharField(max_length=255, blank=True)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    created_by = models.ForeignKey(
-        CusUser, models.PROTECT, null=True, blank=True, editable=False, related_name="+"
-    )
-
-    app_privileges: ClassVar[str] = "SELECT, INSERT"
-    decider_privileges: ClassVar[str] = "SELECT"
-
-    class Meta:
-        db_table = "cus_price_overrides"
-        verbose_name = "price override"
-        ordering = ["model", "-valid_from"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["tenant", "model", "valid_from"],
-                name="cus_price_overrides_moment",
-                violation_error_message="This model has a price from that moment on already. "
-                "Choose another moment: prices are appended, never changed.",
-            ),
-            models.CheckConstraint(condition=~Q(model=""), name="cus_price_overrides_model"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.model} from {self.valid_from:%Y-%m-%d}"
 
 
 class CusSdkKey(models.Model):

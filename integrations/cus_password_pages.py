@@ -13,7 +13,7 @@ class InTheme:
     """For a view of Django's: what the theme's pages need to know."""
 
     def get_context_data(self: Any, **context: Any) -> dict[str, Any]:
-        page: dict[str, Any] = super().get_context_data(**context)  # type: ignore[misc]
+        page: dict[str, Any] = super().get_context_data(**context)  # type: ignore[misc]  # the view's own
         return admin.site.each_context(self.request) | page
 
 

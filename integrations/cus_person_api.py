@@ -2,13 +2,16 @@
 
 from typing import Any, cast
 
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from integrations.cus_json import CusJsonParser, LengthRequired
 from integrations.cus_models import CusUser
+from integrations.cus_pages import CusPages
 from integrations.cus_permissions import IsTenantPerson
 
 # Not OPTIONS: what there is stands in /api/schema.
@@ -20,6 +23,8 @@ class PersonView(APIView):
 
     permission_classes = [IsTenantPerson]
     parser_classes = [CusJsonParser]
+    # Of a view that lists.
+    pagination_class: type[CusPages]
     http_method_names = OFFERED
 
     def check_permissions(self, request: Request) -> None:
@@ -43,6 +48,18 @@ class PersonView(APIView):
         checked = serializer(data=self._body(request), partial=partial)
         checked.is_valid(raise_exception=True)
         return dict(cast("dict[str, Any]", checked.validated_data))
+
+    def page(
+        self,
+        request: Request,
+        rows: QuerySet[Any],
+        output: type[serializers.ModelSerializer[Any]],
+        **context: Any,
+    ) -> Response:
+        """A page of `rows`, as the view's `pagination_class` makes them."""
+        pages = self.pagination_class()
+        page = pages.paginate_queryset(rows, request, self)
+        return pages.get_paginated_response(output(page, many=True, context=context).data)
 
     def _body(self, request: Request) -> Any:
         if "Transfer-Encoding" in request.headers and not request.META.get("CONTENT_LENGTH"):

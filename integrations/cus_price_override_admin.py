@@ -9,9 +9,10 @@ from unfold.decorators import display
 from integrations.cus_console import CusReadOnlyAdmin
 from integrations.cus_console_actions import CusActions
 from integrations.cus_console_export import CusExport
-from integrations.cus_models import CusPriceOverride, CusTenant, CusUser
+from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_permissions import own_tenant, role_of
 from integrations.cus_price_override_form import PriceOverrideForm
+from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import CusPriceOverrideService
 
 
@@ -62,7 +63,7 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         request: HttpRequest,
         obj: CusPriceOverride,
         form: PriceOverrideForm,
-        change: bool,  # noqa: FBT001
+        change: bool,  # noqa: FBT001  (Django's own signature)
     ) -> None:
         tenant = CusTenant.objects.get(id=obj.tenant_id)
         saved = CusPriceOverrideService(tenant, actor=cast("CusUser", request.user)).append(

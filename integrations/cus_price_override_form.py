@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from integrations.cus_models import CusPriceOverride
+from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import KINDS, checked_prices
 
 _LABELS = {
@@ -49,7 +49,7 @@ class PriceOverrideForm(forms.ModelForm):  # type: ignore[type-arg]  # not subsc
 
     def _get_validation_exclusions(self) -> set[str]:
         # What no box asks for is checked with the rest: a moment is free once for each tenant.
-        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        exclusions: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]  # in no stubs
         return exclusions - {"tenant"} if self.tenant_id else exclusions
 
     def clean(self) -> dict[str, Any]:

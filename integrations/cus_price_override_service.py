@@ -13,7 +13,8 @@ from integrations.cus_audit import differences, record_change, values_of
 from integrations.cus_conflicts import refused_by
 from integrations.cus_errors import MomentTaken
 from integrations.cus_integration_service import CusIntegrationService, raise_config_versions
-from integrations.cus_models import CusPriceOverride, CusTenant, CusUser
+from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_price_override_models import CusPriceOverride
 
 KINDS = (
     "input",

@@ -24,9 +24,7 @@ class PriceOverridesView(PersonView):
     )
     def get(self, request: Request) -> Response:
         """The tenant's own prices, newest first."""
-        pages = NewestFirst()
-        page = pages.paginate_queryset(self._service(request).scope(), request, self)
-        return pages.get_paginated_response(PriceOverrideOutput(page, many=True).data)
+        return self.page(request, self._service(request).scope(), PriceOverrideOutput)
 
     @extend_schema(
         operation_id="price_overrides_append",

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 from rest_framework import serializers
 
 from integrations.cus_login_models import CusApiToken
-from integrations.cus_models import CusIntegration, CusMembership, CusPriceOverride
+from integrations.cus_models import CusIntegration, CusMembership
+from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import KINDS
 from integrations.cus_strict_fields import (
     MAX_BIG_INTEGER,

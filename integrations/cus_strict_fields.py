@@ -23,16 +23,8 @@ class StrictText(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class StrictEmail(serializers.EmailField):
+class StrictEmail(StrictText, serializers.EmailField):
     """An e-mail address, kept to the letter."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(trim_whitespace=False, **options)
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
 
 
 class StrictInteger(serializers.IntegerField):

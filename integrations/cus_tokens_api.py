@@ -40,9 +40,7 @@ class TokensView(PersonView):
     @extend_schema(operation_id="tokens_list", responses=TokenOutput(many=True))
     def get(self, request: Request) -> Response:
         """The caller's tokens, newest first, also the ended ones. No secrets."""
-        pages = NewestTokenFirst()
-        page = pages.paginate_queryset(self._service(request).scope(), request, self)
-        return pages.get_paginated_response(TokenOutput(page, many=True).data)
+        return self.page(request, self._service(request).scope(), TokenOutput)
 
     @extend_schema(
         operation_id="tokens_issue",

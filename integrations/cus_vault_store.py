@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from django.conf import settings
 
-from integrations.cus_credential_stores import CredentialStore
+from integrations.cus_credential_store import CredentialStore
 from integrations.cus_errors import (
     CredentialMissing,
     CredentialRefRefused,

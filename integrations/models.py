@@ -8,11 +8,11 @@ from integrations.cus_models import (
     CusCredential,
     CusIntegration,
     CusMembership,
-    CusPriceOverride,
     CusSdkKey,
     CusTenant,
     CusUser,
 )
+from integrations.cus_price_override_models import CusPriceOverride
 
 __all__ = [
     "CusApiToken",

@@ -5,6 +5,7 @@ from decimal import Decimal
 from django.contrib import admin
 from unfold.decorators import display
 
+from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
 from telemetry.cus_bypass_models import CusBypassReport
 from telemetry.cus_evidence_console import CusEvidenceAdmin, CusReportedAdmin
@@ -45,19 +46,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             "Tokens",
             {
                 "description": "The kinds below the first two are parts of them.",
-                "fields": (
-                    "tokens_in",
-                    "tokens_out",
-                    "tokens_cached",
-                    "tokens_cache_write",
-                    "tokens_cache_write_1h",
-                    "tokens_reasoning",
-                    "tokens_audio_in",
-                    "tokens_audio_out",
-                    "tokens_image_in",
-                    "tokens_total",
-                    "billed_units",
-                ),
+                "fields": (*CusTokenUsage._fields, "billed_units"),
             },
         ),
         (

@@ -143,7 +143,7 @@ WHERE integration.tenant_id = $1 AND integration.id = $2
 _READ_AUTHORITY = f"""
 PREPARE cus_read_authority (uuid, uuid) AS
 SELECT {_AUTHORITY} FROM {_FROM} WHERE integration.tenant_id = $1 AND integration.id = $2
-"""  # noqa: S608
+"""  # noqa: S608  (as above)
 
 # Fails for a call that was recorded meanwhile, whose hold was swept, or that another integration
 # holds by now: then nothing of the round is committed, and it is decided anew.
@@ -168,7 +168,7 @@ ON CONFLICT (tenant_id, call_id) DO UPDATE SET integration_id = excluded.integra
     expires_at = excluded.expires_at
 WHERE hold.integration_id = excluded.integration_id OR hold.expires_at <= $8
 RETURNING 1) {_OR_FAIL}
-"""  # noqa: S608
+"""  # noqa: S608  (as above)
 # A hold that was there when we read: if its call has landed meanwhile it must not come back.
 _RENEW = f"""
 PREPARE cus_renew_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
@@ -177,7 +177,7 @@ WITH changed AS (UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents
     expires_at = $8 + {_LIFE}
 WHERE tenant_id = $1 AND integration_id = $2 AND call_id = $3
 RETURNING 1) {_OR_FAIL}
-"""  # noqa: S608
+"""  # noqa: S608  (as above)
 
 PREPARED = (_READ, _READ_AUTHORITY, _TAKE, _RENEW)
 

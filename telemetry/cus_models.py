@@ -32,8 +32,8 @@ class CusLLMUsage(models.Model):
     id = models.UUIDField(primary_key=True)
     tenant_id = models.UUIDField()
     integration_id = models.UUIDField()
-    session_id = models.CharField(max_length=100, null=True)  # noqa: DJ001  (§3.2: nullable)
-    agent_id = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    session_id = models.CharField(max_length=100, null=True)
+    agent_id = models.CharField(max_length=100, null=True)
     call_id = models.CharField(max_length=100)
     provider = models.CharField(max_length=50)
     model = models.CharField(max_length=100)
@@ -51,29 +51,29 @@ class CusLLMUsage(models.Model):
     tokens_audio_out = models.PositiveIntegerField(default=0)
     tokens_image_in = models.PositiveIntegerField(default=0)
     tokens_total = models.PositiveIntegerField(null=True)
-    service_tier = models.CharField(max_length=50, null=True)  # noqa: DJ001
+    service_tier = models.CharField(max_length=50, null=True)
     billed_units = models.JSONField(null=True)
     cost_cents = models.PositiveIntegerField()
     cost_microcents = models.PositiveBigIntegerField()
     pricing = models.CharField(max_length=20, choices=Pricing)
-    pricing_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    pricing_version = models.CharField(max_length=100, null=True)
     # Names the kept price that `cost_microcents` was computed from (ruling M6).
     price_id = models.UUIDField(null=True)
-    reported_pricing_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    reported_pricing_version = models.CharField(max_length=100, null=True)
     latency_ms = models.PositiveIntegerField(null=True)
     policy_result = models.CharField(
         max_length=20,
         default=CusPolicyResult.ALLOWED.value,
         choices=[(word.value, word.value) for word in CusPolicyResult],
     )
-    error_code = models.CharField(max_length=50, null=True)  # noqa: DJ001
-    error_message = models.TextField(null=True)  # noqa: DJ001
+    error_code = models.CharField(max_length=50, null=True)
+    error_message = models.TextField(null=True)
     metadata = models.JSONField(default=dict)
     # What we noticed when it came in: `clock_skew`, `cost_mismatch`, `cut:<field>`, …
     flags = models.JSONField(default=list)
     # As sent; only where `occurred_at` could not be taken from it (ruling E3).
-    sent_timestamp = models.TextField(null=True)  # noqa: DJ001
-    process_id = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    sent_timestamp = models.TextField(null=True)
+    process_id = models.CharField(max_length=100, null=True)
     sequence = models.PositiveBigIntegerField(null=True)
     lease_id = models.UUIDField(null=True)
     degraded = models.BooleanField(default=False)
@@ -141,7 +141,7 @@ class CusCostAdjustment(models.Model):
     number = models.PositiveIntegerField()
     old_price_id = models.UUIDField(null=True)
     new_price_id = models.UUIDField()
-    old_version = models.CharField(max_length=100, null=True)  # noqa: DJ001
+    old_version = models.CharField(max_length=100, null=True)
     new_version = models.CharField(max_length=100)
     difference_microcents = models.BigIntegerField()
     occurred_at = models.DateTimeField()

@@ -13,7 +13,7 @@ import math
 import re
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -135,12 +135,12 @@ _batch_decoder = msgspec.json.Decoder(_Batch)
 
 def _lengths() -> dict[str, int]:
     """How long each text of a record may be, as its type says."""
-    fields = msgspec.inspect.type_info(UsageRecord).fields  # type: ignore[attr-defined]
+    kind_of_record = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(UsageRecord))
     found: dict[str, int] = {}
-    for field in fields:
+    for field in kind_of_record.fields:
         for kind in getattr(field.type, "types", (field.type,)):
-            if getattr(kind, "max_length", None) is not None:
-                found[field.name] = kind.max_length
+            if (longest := getattr(kind, "max_length", None)) is not None:
+                found[field.name] = longest
     return found
 
 

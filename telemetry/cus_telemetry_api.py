@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 from integrations.cus_auth import CusSdkKeyAuthentication, IsSdkKey
-from integrations.cus_json import LengthRequired
+from integrations.cus_json import BodyTooLarge, LengthRequired
 from integrations.cus_person_api import OFFERED
 from integrations.cus_sdk_keys import SdkPrincipal
 from integrations.cus_throttle import SdkKeyThrottle
@@ -24,11 +24,9 @@ from telemetry.cus_serializers import BatchResult, SingleResult, UsageBatch, Usa
 from telemetry.cus_telemetry_service import CusTelemetryService, Outcome
 
 
-class BodyTooLarge(APIException):
-    """413: the body is over the limit."""
+class BatchTooLarge(BodyTooLarge):
+    """413: the body is over the limit of what SDKs send."""
 
-    status_code = 413
-    default_code = "request_too_large"
     default_detail = f"The body is over {MAX_BATCH_BYTES} bytes. Send fewer records a batch."
 
 
@@ -50,7 +48,7 @@ class RawJsonParser(BaseParser):
     ) -> bytes:
         body: bytes = stream.read(MAX_BATCH_BYTES + 1)
         if len(body) > MAX_BATCH_BYTES:
-            raise BodyTooLarge
+            raise BatchTooLarge
         encoding = parser_context["request"].headers.get("Content-Encoding", "identity").lower()
         if encoding == "gzip":
             return _inflated(body)
@@ -60,7 +58,7 @@ class RawJsonParser(BaseParser):
 
 
 def _inflated(body: bytes) -> bytes:
-    """A gzip body unpacked, as far as a plain one may be large. Raises BodyTooLarge, ParseError."""
+    """A gzip body unpacked, as far as a plain one may be large. Raises BatchTooLarge, ParseError."""
     inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         plain = inflater.decompress(body, MAX_BATCH_BYTES + 1)
@@ -68,7 +66,7 @@ def _inflated(body: bytes) -> bytes:
         plain, inflater = b"", zlib.decompressobj()
     # Never unpacked further than the limit: a small body may hold gigabytes.
     if len(plain) > MAX_BATCH_BYTES:
-        raise BodyTooLarge
+        raise BatchTooLarge
     if not inflater.eof or inflater.unused_data:
         raise ParseError("The body is not one whole gzip stream.")
     return plain

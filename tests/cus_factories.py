@@ -56,6 +56,14 @@ def make_user(role: str, tenant: CusTenant | None = None) -> CusUser:
     return user
 
 
+def signed_in(user: CusUser | None, **options: Any) -> Client:
+    """A browser in which that person is signed in; for None, in which nobody is."""
+    client = Client(**options)
+    if user:
+        client.force_login(user)
+    return client
+
+
 def record(**fields: Any) -> dict[str, Any]:
     """A good record of a call of now, with a call id of its own."""
     values: dict[str, Any] = {

@@ -118,10 +118,14 @@ def http_answer(status: int, body: bytes = b"", headers: Iterable[tuple[str, str
 def says(status: int, body: Any = b"", headers: Iterable[tuple[str, str]] = ()) -> Behaviour:
     """A server that always answers so; what is not bytes is sent as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    whole = http_answer(status, data, headers)
+    return sends(http_answer(status, data, headers))
+
+
+def sends(answer: bytes) -> Behaviour:
+    """A server that always sends these bytes, whatever they are."""
 
     def behave(client: socket.socket, _head: bytes) -> None:
-        client.sendall(whole)
+        client.sendall(answer)
 
     return behave
 

@@ -64,7 +64,7 @@ def throw_away_home() -> Home:
     """A home in a temporary folder, which is the caller's to remove."""
     _require_linux()
     account = _account(None)
-    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108
+    for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108  (mkdtemp's own)
         folder = private_folder(Path(tempfile.mkdtemp(prefix="aos-cus-", dir=base)), account)
         if account is None or may_enter(account, folder):
             return _home(folder, account)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from aos_project.cus_embedded.errors import OrphanStays
 
@@ -47,10 +47,10 @@ def launch(
 ) -> "subprocess.Popen[bytes]":
     """Start it in a session of its own. Call from the main thread: the kernel's "parent
     died" signal follows the thread that started the child."""
-    identity: dict[str, object] = {}
+    identity: dict[str, Any] = {}
     if program.account:
         identity = {"user": program.account.uid, "group": program.account.gid, "extra_groups": []}
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(
         list(program.command),
         cwd=program.cwd,
         env=program.env,

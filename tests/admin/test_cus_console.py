@@ -8,7 +8,14 @@ from pytest_django import DjangoAssertNumQueries
 
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from telemetry.cus_models import CusLLMUsage
-from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, record
+from tests.cus_factories import (
+    SdkClient,
+    make_integration,
+    make_tenant,
+    make_user,
+    record,
+    signed_in,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -32,14 +39,8 @@ def own(integration: CusIntegration, sdk: SdkClient) -> CusIntegration:
     return integration
 
 
-def _client(user: CusUser) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def _page(user: CusUser, url: str) -> str:
-    response = _client(user).get(url)
+    response = signed_in(user).get(url)
     assert response.status_code == 200, (url, response.status_code)
     return response.content.decode()
 
@@ -71,7 +72,7 @@ def test_operator_and_support_see_every_tenant(
 def test_the_pages_of_one_row_obey_the_same_scope(
     tenant: CusTenant, own: CusIntegration, foreign: CusIntegration
 ) -> None:
-    client = _client(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant))
     own_row = CusLLMUsage.objects.get(call_id="own-call")
     foreign_row = CusLLMUsage.objects.get(call_id="foreign-call")
 
@@ -92,7 +93,7 @@ def test_nobody_adds_changes_or_deletes_a_fact(
     role: str, tenant: CusTenant, own: CusIntegration
 ) -> None:
     user = make_user(role, tenant if role in ("admin", "member") else None)
-    client = _client(user)
+    client = signed_in(user)
     row = CusLLMUsage.objects.get().id
 
     assert client.get(f"{USAGE}add/").status_code == 403
@@ -107,7 +108,7 @@ def test_who_has_no_role_sees_nothing(own: CusIntegration) -> None:
     nobody = make_user("nobody")
 
     for page in PAGES:
-        assert _client(nobody).get(page).status_code == 403
+        assert signed_in(nobody).get(page).status_code == 403
 
 
 def test_who_is_not_signed_in_is_sent_to_the_login(client: Client) -> None:
@@ -122,7 +123,7 @@ def test_people_of_a_closed_tenant_see_nothing(tenant: CusTenant, own: CusIntegr
     tenant.closed_at = tenant.created_at
     tenant.save()
 
-    assert _client(user).get(INTEGRATIONS).status_code == 403
+    assert signed_in(user).get(INTEGRATIONS).status_code == 403
 
 
 def test_no_page_shows_a_credential_or_its_reference(own: CusIntegration) -> None:
@@ -144,7 +145,7 @@ def test_no_page_shows_a_credential_or_its_reference(own: CusIntegration) -> Non
     ],
 )
 def test_hidden_columns_cannot_be_asked_for_by_url(own: CusIntegration, query: str) -> None:
-    response = _client(make_user("operator")).get(f"{INTEGRATIONS}?{query}")
+    response = signed_in(make_user("operator")).get(f"{INTEGRATIONS}?{query}")
 
     assert response.status_code in (302, 400)
 
@@ -166,13 +167,13 @@ def test_hidden_columns_cannot_be_asked_for_by_url(own: CusIntegration, query: s
     ],
 )
 def test_no_address_that_a_viewer_types_breaks_a_page(own: CusIntegration, url: str) -> None:
-    assert _client(make_user("support")).get(url).status_code in (200, 302, 400)
+    assert signed_in(make_user("support")).get(url).status_code in (200, 302, 400)
 
 
 def test_no_row_that_is_chosen_by_hand_breaks_an_action(own: CusIntegration) -> None:
     chosen = {"action": "revoke_keys", "_selected_action": ["nonsense"]}
 
-    answer = _client(make_user("operator")).post("/admin/integrations/cussdkkey/", chosen)
+    answer = signed_in(make_user("operator")).post("/admin/integrations/cussdkkey/", chosen)
 
     assert answer.status_code in (200, 302)
 
@@ -204,7 +205,7 @@ def test_a_page_takes_as_many_queries_for_fifty_rows_as_for_one(
     sdk: SdkClient,
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    client = _client(make_user("support"))
+    client = signed_in(make_user("support"))
     client.get(page)
     with django_assert_max_num_queries(12) as captured:
         client.get(page)
@@ -228,7 +229,7 @@ def test_signing_in_works_with_the_address_in_any_case(client: Client) -> None:
 
 
 def test_scripts_are_never_inline(own: CusIntegration) -> None:
-    client = _client(make_user("operator"))
+    client = signed_in(make_user("operator"))
 
     policy = client.get("/admin/")["Content-Security-Policy"]
 

@@ -12,7 +12,7 @@ from django.test import Client
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from telemetry.cus_models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
-from tests.cus_factories import SdkClient, make_integration, make_user, record
+from tests.cus_factories import SdkClient, make_integration, make_user, record, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -27,12 +27,6 @@ def world() -> World:
 
 def _user(role: str, world: World) -> CusUser:
     return make_user(role, world.tenant if role in ("admin", "member") else None)
-
-
-def _client(user: CusUser) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def _seen(response: Any) -> str:
@@ -64,7 +58,7 @@ def test_no_page_of_a_package_is_open_to_anybody() -> None:
 
 @pytest.mark.parametrize(("page", "role"), CASES)
 def test_each_role_gets_what_the_table_says(page: str, role: str, world: World) -> None:
-    client = _client(_user(role, world))
+    client = signed_in(_user(role, world))
     listed, own, foreign, add = PAGES[page][role]
 
     assert client.get(f"{A}{page}/").status_code == (200 if listed == "list" else 403)
@@ -75,7 +69,7 @@ def test_each_role_gets_what_the_table_says(page: str, role: str, world: World) 
 
 @pytest.mark.parametrize(("page", "role"), CASES)
 def test_what_is_not_offered_is_refused_when_posted(page: str, role: str, world: World) -> None:
-    client = _client(_user(role, world))
+    client = signed_in(_user(role, world))
     _, own, foreign, add = PAGES[page][role]
     before = _everything(world)
 
@@ -122,7 +116,7 @@ def test_the_table_names_every_button() -> None:
 def test_a_button_pressed_by_hand_does_nothing_for_who_may_not(
     page: str, button: str, role: str, world: World
 ) -> None:
-    client = _client(_user(role, world))
+    client = signed_in(_user(role, world))
     before = _everything(world)
 
     for row in (world.own[page], world.foreign[page]):
@@ -136,7 +130,7 @@ def test_a_button_pressed_by_hand_does_nothing_for_who_may_not(
     ("page", "button"), [(page, button) for page, buttons in BUTTONS.items() for button in buttons]
 )
 def test_a_tenant_admins_buttons_end_at_the_tenant(page: str, button: str, world: World) -> None:
-    client = _client(_user("admin", world))
+    client = signed_in(_user("admin", world))
     before = _everything(world)
 
     assert client.post(f"{A}{page}/{world.foreign[page].pk}/{button}/").status_code in (302, 403)
@@ -150,7 +144,7 @@ def test_a_tenant_admins_buttons_end_at_the_tenant(page: str, button: str, world
     ("page", "button"), [(page, button) for page, buttons in BUTTONS.items() for button in buttons]
 )
 def test_a_link_asks_and_changes_nothing(page: str, button: str, world: World) -> None:
-    client = _client(make_user("operator"))
+    client = signed_in(make_user("operator"))
     before = _everything(world)
 
     answer = client.get(f"{A}{page}/{world.own[page].pk}/{button}/")
@@ -194,7 +188,7 @@ HIDDEN = [
 def test_no_hidden_column_is_asked_for_by_url(
     page: str, query: str, way: str, world: World
 ) -> None:
-    answer = _client(make_user("operator")).get(f"{A}{page}/{way}?{query}")
+    answer = signed_in(make_user("operator")).get(f"{A}{page}/{way}?{query}")
 
     assert answer.status_code in (302, 400)
 
@@ -202,8 +196,8 @@ def test_no_hidden_column_is_asked_for_by_url(
 def test_a_tenants_people_cannot_filter_by_tenant(world: World) -> None:
     query = f"tenant__id__exact={world.foreign['custenant'].pk}"
 
-    refused = _client(_user("member", world)).get(f"{A}cusintegration/?{query}")
-    shown = _client(make_user("support")).get(f"{A}cusintegration/?{query}")
+    refused = signed_in(_user("member", world)).get(f"{A}cusintegration/?{query}")
+    shown = signed_in(make_user("support")).get(f"{A}cusintegration/?{query}")
 
     assert refused.status_code in (302, 400)
     assert "foreign integration" in shown.content.decode()
@@ -231,7 +225,7 @@ def test_autocomplete_says_nothing_that_a_page_would_not(
 ) -> None:
     query = f"app_label={app}&model_name={model}&field_name={field}&term="
 
-    answer = _client(_user(role, world)).get(f"/admin/autocomplete/?{query}")
+    answer = signed_in(_user(role, world)).get(f"/admin/autocomplete/?{query}")
 
     if role == "operator" or field == "integration":
         # A picker of integrations answers as their page does.
@@ -243,13 +237,13 @@ def test_autocomplete_says_nothing_that_a_page_would_not(
 @pytest.mark.parametrize("role", ["admin", "member"])
 def test_the_consoles_search_finds_no_foreign_row(role: str, world: World) -> None:
     for term in ("foreign", "Foreign", "a"):
-        page = _client(_user(role, world)).get(f"/admin/search/?s={term}").content.decode()
+        page = signed_in(_user(role, world)).get(f"/admin/search/?s={term}").content.decode()
         assert "Foreign" not in page
         assert "foreign" not in page.replace(f"={term}", "")
 
 
 def test_a_picker_offers_a_tenant_admin_nothing_foreign(world: World) -> None:
-    client = _client(_user("admin", world))
+    client = signed_in(_user("admin", world))
 
     for page in ("cusintegration", "cuspriceoverride", "cusmembership", "cussdkkey"):
         form = client.get(f"{A}{page}/add/").content.decode()
@@ -268,7 +262,7 @@ def test_a_picker_offers_a_tenant_admin_nothing_foreign(world: World) -> None:
 def test_a_list_and_its_export_hold_the_same_rows_and_nothing_foreign(
     page: str, role: str, world: World
 ) -> None:
-    client = _client(_user(role, world))
+    client = signed_in(_user(role, world))
 
     listed = client.get(f"{A}{page}/").content.decode()
     assert "foreign" not in listed.lower()
@@ -287,12 +281,12 @@ def test_who_may_not_see_a_page_may_not_export_it(page: str, role: str, world: W
     expected = 200 if PAGES[page][role][0] == "list" else 403
 
     for method in ("get", "post"):
-        answer = getattr(_client(_user(role, world)), method)(f"{A}{page}/export/")
+        answer = getattr(signed_in(_user(role, world)), method)(f"{A}{page}/export/")
         assert answer.status_code == expected
 
 
 def test_an_export_has_the_columns_of_the_page_and_no_secret(world: World) -> None:
-    text = _client(make_user("operator")).get(f"{A}cusintegration/export/").content.decode()
+    text = signed_in(make_user("operator")).get(f"{A}cusintegration/export/").content.decode()
 
     heads, *rows = csv.reader(io.StringIO(text))
     assert heads == [
@@ -313,7 +307,7 @@ def test_an_export_has_the_columns_of_the_page_and_no_secret(world: World) -> No
 
 
 def test_an_export_obeys_the_pages_filters_and_search(world: World) -> None:
-    client = _client(make_user("operator"))
+    client = signed_in(make_user("operator"))
 
     found = client.get(f"{A}cusintegration/export/?q=foreign").content.decode()
     none = client.get(f"{A}cusintegration/export/?status__exact=error").content.decode()
@@ -327,7 +321,7 @@ def test_an_export_obeys_the_pages_filters_and_search(world: World) -> None:
 def test_no_cell_of_an_export_is_a_formula(start: str, world: World) -> None:
     make_integration(world.tenant, name=f'{start}HYPERLINK("http://evil.example")')
 
-    text = _client(make_user("support")).get(f"{A}cusintegration/export/").content.decode()
+    text = signed_in(make_user("support")).get(f"{A}cusintegration/export/").content.decode()
 
     cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
     assert f'\'{start}HYPERLINK("http://evil.example")' in cells
@@ -337,7 +331,7 @@ def test_no_cell_of_an_export_is_a_formula(start: str, world: World) -> None:
 @pytest.mark.parametrize("page", list(PAGES))
 @pytest.mark.parametrize("role", ROLES)
 def test_a_rows_history_is_open_to_who_may_see_the_row(page: str, role: str, world: World) -> None:
-    client = _client(_user(role, world))
+    client = signed_in(_user(role, world))
     _, own, foreign, _ = PAGES[page][role]
 
     for row, seen in ((world.own[page], own), (world.foreign[page], foreign)):
@@ -351,7 +345,7 @@ def test_a_rows_history_is_open_to_who_may_see_the_row(page: str, role: str, wor
 
 
 def test_the_audit_trail_answers_for_one_object(world: World) -> None:
-    client = _client(_user("member", world))
+    client = signed_in(_user("member", world))
     own, foreign = (rows["cusintegration"].pk for rows in (world.own, world.foreign))
 
     shown = client.get(f"{A}cusauditentry/?object_id__exact={own}").content.decode()
@@ -365,12 +359,12 @@ def test_the_audit_trail_answers_for_one_object(world: World) -> None:
 def test_nothing_is_kept_in_djangos_own_history(world: World) -> None:
     from django.contrib.admin.models import LogEntry
 
-    client = _client(make_user("operator"))
+    client = signed_in(make_user("operator"))
     client.post(f"{A}custenant/add/", {"name": "Logged tenant"})
 
     assert CusTenant.objects.filter(name="Logged tenant").exists()
     assert not LogEntry.objects.exists()
-    assert "Logged tenant" not in _client(_user("member", world)).get("/admin/").content.decode()
+    assert "Logged tenant" not in signed_in(_user("member", world)).get("/admin/").content.decode()
 
 
 @pytest.mark.parametrize(
@@ -389,7 +383,7 @@ def test_nothing_is_kept_in_djangos_own_history(world: World) -> None:
 def test_the_sidebar_names_what_one_may_open_and_only_that(
     role: str, offered: list[str], withheld: list[str], world: World
 ) -> None:
-    client = _client(_user(role, world))
+    client = signed_in(_user(role, world))
 
     page = client.get("/admin/").content.decode()
 
@@ -403,13 +397,13 @@ def test_support_sees_nothing_of_credentials(world: World) -> None:
     integration = world.own["cusintegration"]
     url = f"{A}cusintegration/{integration.pk}/change/"
 
-    assert "…cdef" not in _client(make_user("support")).get(url).content.decode()
-    assert "…cdef" in _client(_user("member", world)).get(url).content.decode()
+    assert "…cdef" not in signed_in(make_user("support")).get(url).content.decode()
+    assert "…cdef" in signed_in(_user("member", world)).get(url).content.decode()
 
 
 def test_usage_has_no_form_and_no_export(world: World) -> None:
     SdkClient.of(CusIntegration.objects.get(name="own integration")).report(record())
-    client = _client(make_user("operator"))
+    client = signed_in(make_user("operator"))
     usage = CusLLMUsage.objects.get()
 
     assert client.get("/admin/telemetry/cusllmusage/export/").status_code in (302, 404)

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_models import CusIntegration, CusTenant
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 from tests.cus_raw_server import RawServer, says
 
 pytestmark = pytest.mark.django_db
@@ -35,9 +35,7 @@ def _checked(tenant: CusTenant, server: RawServer, name: str) -> CusIntegration:
 
 
 def _client(role: str, tenant: CusTenant | None = None, *, csrf: bool = False) -> Client:
-    client = Client(enforce_csrf_checks=csrf)
-    client.force_login(make_user(role, tenant))
-    return client
+    return signed_in(make_user(role, tenant), enforce_csrf_checks=csrf)
 
 
 def _test(integration: CusIntegration) -> str:

@@ -9,7 +9,7 @@ from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -38,13 +38,7 @@ def admin(tenant: CusTenant) -> CusUser:
 
 @pytest.fixture
 def client(admin: CusUser) -> Client:
-    return _client(admin)
-
-
-def _client(user: CusUser) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
+    return signed_in(admin)
 
 
 def _form(provider: str = "openai", **fields: str) -> dict[str, str]:
@@ -281,7 +275,7 @@ def test_a_tenant_admin_makes_integrations_of_the_own_tenant_alone(
 
 
 def test_an_operator_says_for_which_tenant(tenant: CusTenant) -> None:
-    operator = _client(make_user("operator"))
+    operator = signed_in(make_user("operator"))
 
     nowhere = operator.post(f"{URL}add/", _form())
     assert list(nowhere.context["adminform"].form.errors) == ["tenant"]
@@ -327,7 +321,7 @@ def test_only_an_operator_clears_an_error(
     CusIntegrationService(tenant).fail(integration, "Broken.")
 
     assert client.post(f"{URL}{integration.id}/recover/").status_code == 403
-    _client(make_user("operator")).post(f"{URL}{integration.id}/recover/")
+    signed_in(make_user("operator")).post(f"{URL}{integration.id}/recover/")
 
     integration.refresh_from_db()
     assert (integration.status, integration.error_reason) == ("enabled", None)
@@ -339,7 +333,7 @@ def test_who_only_reads_finds_everything_but_boxes(
 ) -> None:
     user = make_user(role, tenant if role == "member" else None)
 
-    page = _client(user).get(f"{URL}{integration.id}/change/").content.decode()
+    page = signed_in(user).get(f"{URL}{integration.id}/change/").content.decode()
 
     assert integration.name in page
     assert "secret_api_key" not in page
@@ -350,7 +344,7 @@ def test_who_only_reads_finds_everything_but_boxes(
 def test_a_deleted_integration_has_no_page(tenant: CusTenant) -> None:
     integration = make_integration(tenant)
     CusIntegrationService(tenant).delete(integration)
-    client = _client(make_user("operator"))
+    client = signed_in(make_user("operator"))
 
     assert integration.name not in client.get(URL).content.decode()
     for page in ("change/", "enable/", "history/"):

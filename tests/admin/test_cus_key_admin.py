@@ -10,25 +10,19 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant, CusUser
+from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant
 from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_sdk_keys import verify_sdk_key
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
 KEYS = "/admin/integrations/cussdkkey/"
 
 
-def _client(user: CusUser) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def admin(tenant: CusTenant) -> Client:
-    return _client(make_user("admin", tenant))
+    return signed_in(make_user("admin", tenant))
 
 
 def _form(integration: CusIntegration, **fields: str) -> dict[str, str]:
@@ -145,7 +139,7 @@ def test_who_manages_no_keys_sees_no_page(
     role: str, tenant: CusTenant, integration: CusIntegration
 ) -> None:
     key, _ = CusSdkKeyService(integration).issue()
-    client = _client(make_user(role, tenant if role == "member" else None))
+    client = signed_in(make_user(role, tenant if role == "member" else None))
 
     for page in (KEYS, f"{KEYS}add/", f"{KEYS}{key.id}/change/"):
         assert client.get(page).status_code == 403
@@ -155,7 +149,7 @@ def test_who_manages_no_keys_sees_no_page(
 
 
 def test_an_operator_issues_for_any_tenant(integration: CusIntegration) -> None:
-    operator = _client(make_user("operator"))
+    operator = signed_in(make_user("operator"))
 
     text = _issued(operator.post(f"{KEYS}add/", _form(integration)))
 

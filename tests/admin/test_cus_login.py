@@ -14,7 +14,7 @@ from pytest_django import Settings
 from integrations.cus_login_throttle import client_address
 from integrations.cus_models import CusUser
 from integrations.tasks import cus_clear_sessions
-from tests.cus_factories import make_user
+from tests.cus_factories import make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -161,9 +161,7 @@ def test_passwords_are_hashed_with_argon2(settings: Settings) -> None:
 
 
 def test_ended_sessions_are_deleted_daily_and_living_ones_stay() -> None:
-    living, ended = Client(), Client()
-    for client in (living, ended):
-        client.force_login(make_user("operator"))
+    living, ended = signed_in(make_user("operator")), signed_in(make_user("operator"))
     yesterday = timezone.now() - timedelta(days=1)
     Session.objects.filter(pk=ended.session.session_key).update(expire_date=yesterday)
 

@@ -14,7 +14,7 @@ from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_token_service import CusTokenService
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -33,12 +33,6 @@ def operator() -> CusUser:
     return make_user("operator")
 
 
-def _client(user: CusUser) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def _errors(answer: Any) -> list[str]:
     return list(answer.context["adminform"].form.errors)
 
@@ -46,7 +40,7 @@ def _errors(answer: Any) -> list[str]:
 def test_a_tenant_admin_invites_and_the_mailed_link_lets_in(
     admin: CusUser, tenant: CusTenant
 ) -> None:
-    client = _client(admin)
+    client = signed_in(admin)
 
     assert (
         client.post(
@@ -63,14 +57,14 @@ def test_a_tenant_admin_invites_and_the_mailed_link_lets_in(
 
     assert "Your password is set" in done.content.decode()
     assert CusMembership.objects.get(user__email="ada@example.com").tenant == tenant
-    signed_in = guest.post(
+    answer = guest.post(
         "/admin/login/", {"username": "ada@example.com", "password": "a long horse 77"}
     )
-    assert signed_in.status_code == 302
+    assert answer.status_code == 302
 
 
 def test_an_invitation_that_can_not_be_stands_in_the_form(admin: CusUser) -> None:
-    client = _client(admin)
+    client = signed_in(admin)
     member = {"invited_email": "ada@example.com", "role": "member"}
     client.post(f"{MEMBERS}add/", member)
 
@@ -87,12 +81,12 @@ def test_nobody_raises_themselves(tenant: CusTenant, admin: CusUser) -> None:
     own = CusMembership.objects.get(user=admin)
 
     assert (
-        _client(member)
+        signed_in(member)
         .post(f"{MEMBERS}{membership.id}/change/", {"role": "admin", "is_superuser": "on"})
         .status_code
         == 403
     )
-    assert _errors(_client(admin).post(f"{MEMBERS}{own.id}/change/", {"role": "member"}))
+    assert _errors(signed_in(admin).post(f"{MEMBERS}{own.id}/change/", {"role": "member"}))
     membership.refresh_from_db()
     member.refresh_from_db()
     assert (membership.role, member.is_superuser) == ("member", False)
@@ -102,11 +96,11 @@ def test_a_removed_person_keeps_neither_session_nor_token(
     tenant: CusTenant, admin: CusUser
 ) -> None:
     member = make_user("member", tenant)
-    session = _client(member)
+    session = signed_in(member)
     _, text = CusTokenService(member).issue(name="x", now=timezone.now())
     membership = CusMembership.objects.get(user=member)
 
-    _client(admin).post(f"{MEMBERS}{membership.id}/remove/")
+    signed_in(admin).post(f"{MEMBERS}{membership.id}/remove/")
 
     assert session.get("/admin/").status_code == 302
     assert CusApiToken.objects.get().revoked_at
@@ -119,13 +113,13 @@ def test_a_removed_person_keeps_neither_session_nor_token(
 def test_the_last_admin_stays(tenant: CusTenant, admin: CusUser) -> None:
     own = CusMembership.objects.get(user=admin)
 
-    _client(admin).post(f"{MEMBERS}{own.id}/remove/")
+    signed_in(admin).post(f"{MEMBERS}{own.id}/remove/")
 
     assert CusMembership.objects.filter(id=own.id).exists()
 
 
 def test_an_operator_makes_renames_and_closes_a_tenant(operator: CusUser) -> None:
-    client = _client(operator)
+    client = signed_in(operator)
     client.post(f"{TENANTS}add/", {"name": "Acme"})
     tenant = CusTenant.objects.get(name="Acme")
     assert _errors(client.post(f"{TENANTS}add/", {"name": "Acme"})) == ["name"]
@@ -147,9 +141,9 @@ def test_an_operator_makes_renames_and_closes_a_tenant(operator: CusUser) -> Non
 def test_a_deactivated_person_is_out_at_once_and_tokens_stay_ended(
     operator: CusUser, admin: CusUser
 ) -> None:
-    session = _client(admin)
+    session = signed_in(admin)
     _, text = CusTokenService(admin).issue(name="x", now=timezone.now())
-    client = _client(operator)
+    client = signed_in(operator)
 
     client.post(f"{PEOPLE}{admin.id}/deactivate/")
     assert session.get("/admin/").status_code == 302
@@ -168,7 +162,7 @@ def test_a_deactivated_person_is_out_at_once_and_tokens_stay_ended(
 )
 def test_an_operator_does_not_lock_themselves_out(operator: CusUser, button: str) -> None:
     TOTPDevice.objects.create(user=operator, confirmed=True)
-    client = _client(operator)
+    client = signed_in(operator)
     session = client.session
     session["otp_device_id"] = TOTPDevice.objects.get().persistent_id
     session.save()
@@ -185,7 +179,7 @@ def test_a_reset_second_factor_is_set_up_anew_and_on_record(
     operator: CusUser, admin: CusUser
 ) -> None:
     TOTPDevice.objects.create(user=admin, confirmed=True)
-    client = _client(operator)
+    client = signed_in(operator)
     assert client.get(PEOPLE).status_code == 200
 
     client.post(f"{PEOPLE}{admin.id}/reset_second_factor/")
@@ -207,7 +201,7 @@ def test_a_second_factor_is_reset_from_the_command_line(admin: CusUser) -> None:
 
 
 def test_a_token_is_shown_on_the_page_that_made_it_and_nowhere_else(admin: CusUser) -> None:
-    client = _client(admin)
+    client = signed_in(admin)
 
     issued = client.post(
         f"{TOKENS}add/", {"name": "nightly", "expires_at_0": "", "expires_at_1": ""}
@@ -235,7 +229,7 @@ def test_a_token_that_can_not_be_is_refused_in_the_form(
 ) -> None:
     form = {"name": "nightly", "expires_at_0": "", "expires_at_1": ""} | fields
 
-    answer = _client(admin).post(f"{TOKENS}add/", form)
+    answer = signed_in(admin).post(f"{TOKENS}add/", form)
 
     assert _errors(answer) == [wrong]
     assert not CusApiToken.objects.exists()
@@ -247,8 +241,8 @@ def test_a_person_revokes_an_own_token_and_an_operator_anybodys(
     mine, _ = CusTokenService(admin).issue(name="one", now=timezone.now())
     other, _ = CusTokenService(admin).issue(name="two", now=timezone.now())
 
-    _client(admin).post(f"{TOKENS}{mine.id}/revoke/")
-    _client(operator).post(f"{TOKENS}{other.id}/revoke/")
+    signed_in(admin).post(f"{TOKENS}{mine.id}/revoke/")
+    signed_in(operator).post(f"{TOKENS}{other.id}/revoke/")
 
     assert not CusApiToken.objects.filter(revoked_at=None).exists()
     by = CusAuditEntry.objects.filter(action="token.revoked").values_list("actor", flat=True)
@@ -262,7 +256,7 @@ def test_a_colleagues_token_is_not_shown(tenant: CusTenant, admin: CusUser) -> N
         make_user("support"),
         make_user("member", make_tenant()),
     ):
-        client = _client(other)
+        client = signed_in(other)
         assert "private name" not in client.get(TOKENS).content.decode()
         assert client.post(f"{TOKENS}{token.id}/revoke/").status_code == 302
     token.refresh_from_db()

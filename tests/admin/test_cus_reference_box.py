@@ -6,7 +6,7 @@ from django.test import Client
 from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from tests.cus_factories import make_user
+from tests.cus_factories import make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -16,9 +16,7 @@ SECRET = "sk-env-0123456789abcdef"
 
 
 def _client(role: str, tenant: CusTenant | None = None) -> Client:
-    client = Client()
-    client.force_login(make_user(role, tenant))
-    return client
+    return signed_in(make_user(role, tenant))
 
 
 def _form(**fields: str) -> dict[str, str]:

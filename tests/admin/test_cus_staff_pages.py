@@ -12,7 +12,7 @@ from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_permissions import role_of
 from integrations.cus_person_service import CusPersonService, LastOperator
 from integrations.cus_token_service import CusTokenService
-from tests.cus_factories import make_user
+from tests.cus_factories import make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -22,12 +22,6 @@ PEOPLE = "/admin/integrations/cususer/"
 @pytest.fixture
 def operator() -> CusUser:
     return make_user("operator")
-
-
-def _client(user: CusUser) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def _role(person: CusUser) -> str | None:
@@ -41,9 +35,9 @@ def test_a_member_who_joins_the_staff_leaves_the_tenant(
     button: str, role: str, operator: CusUser, tenant: CusTenant
 ) -> None:
     person = make_user("admin", tenant)
-    session = _client(person)
+    session = signed_in(person)
     _, text = CusTokenService(person).issue(name="x", now=timezone.now())
-    client = _client(operator)
+    client = signed_in(operator)
 
     assert button in client.get(f"{PEOPLE}{person.id}/change/").content.decode()
     client.post(f"{PEOPLE}{person.id}/{button}/")
@@ -66,14 +60,14 @@ def test_a_member_who_joins_the_staff_leaves_the_tenant(
 @pytest.mark.parametrize("role", ["operator", "support"])
 def test_a_revoked_role_ends_pages_and_tokens_at_once(role: str, operator: CusUser) -> None:
     person = make_user(role)
-    session = _client(person)
+    session = signed_in(person)
     _, text = CusTokenService(person).issue(name="x", now=timezone.now())
 
-    _client(operator).post(f"{PEOPLE}{person.id}/revoke_role/")
+    signed_in(operator).post(f"{PEOPLE}{person.id}/revoke_role/")
 
     assert _role(person) is None
     assert session.get("/admin/integrations/cusintegration/").status_code == 403
-    _client(operator).post(f"{PEOPLE}{person.id}/make_support/")
+    signed_in(operator).post(f"{PEOPLE}{person.id}/make_support/")
     program = Client(headers={"Authorization": f"Bearer {text}"})
     assert program.get("/api/v1/cus/tokens").status_code == 401
     changes = CusAuditEntry.objects.filter(action="person.role_changed").order_by("created_at")
@@ -87,7 +81,7 @@ def test_a_role_that_is_held_already_changes_nothing(operator: CusUser) -> None:
     person = make_user("support")
     _, text = CusTokenService(person).issue(name="x", now=timezone.now())
 
-    _client(operator).post(f"{PEOPLE}{person.id}/make_support/")
+    signed_in(operator).post(f"{PEOPLE}{person.id}/make_support/")
 
     assert not CusAuditEntry.objects.filter(action="person.role_changed").exists()
     program = Client(headers={"Authorization": f"Bearer {text}"})

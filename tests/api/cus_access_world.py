@@ -16,7 +16,7 @@ from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_sdk_keys import issue_sdk_key
 from integrations.cus_tenant_service import CusTenantService
 from integrations.cus_token_service import CusTokenService
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 
 API = "api/"
 MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
@@ -74,8 +74,7 @@ class World:
 
     def _principals(self) -> Iterator[Principal]:
         for column, user in self.people.items():
-            session = Client()
-            session.force_login(user)
+            session = signed_in(user)
             yield Principal(column, "session", session, user)
             column = "dead" if column in ("none", "clsd") else column
             yield Principal(column, f"token of {user.email}", _bearer(_token(user)), user)

@@ -17,7 +17,7 @@ from integrations.cus_models import CusIntegration, CusTenant
 from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
 from telemetry.cus_bypass_service import coverage_percent, refresh_all_coverage
 from telemetry.tasks import cus_refresh_coverage
-from tests.cus_factories import SdkClient, make_integration, make_user
+from tests.cus_factories import SdkClient, make_integration, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -294,8 +294,7 @@ def test_fields_that_are_not_known_yet_are_ignored(sdk: SdkClient) -> None:
 
 def test_only_a_key_may_report(tenant: CusTenant, integration: CusIntegration) -> None:
     anonymous = Client().post(URL, window(), content_type="application/json")
-    person = Client()
-    person.force_login(make_user("admin", tenant))
+    person = signed_in(make_user("admin", tenant))
 
     assert anonymous.status_code == 401
     assert person.post(URL, window(), content_type="application/json").status_code in (401, 403)
@@ -344,8 +343,7 @@ def test_the_console_shows_reports_to_those_who_may_see_them(
 ) -> None:
     send(sdk, window(process_id="own-process"))
     send(SdkClient.of(make_integration()), window(process_id="foreign-process"))
-    console = Client()
-    console.force_login(make_user(role, tenant if role == "member" else None))
+    console = signed_in(make_user(role, tenant if role == "member" else None))
 
     page = console.get("/admin/telemetry/cusbypassreport/").content.decode()
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_models import CusCredential, CusIntegration
-from tests.cus_factories import ENFORCEMENT, SdkClient, make_user
+from tests.cus_factories import ENFORCEMENT, SdkClient, make_user, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,9 +20,7 @@ CONSOLE = "/admin/integrations/cusintegration"
 
 @pytest.fixture
 def admin(integration: CusIntegration) -> Client:
-    client = Client()
-    client.force_login(make_user("admin", integration.tenant))
-    return client
+    return signed_in(make_user("admin", integration.tenant))
 
 
 def by_api(admin: Client, integration: CusIntegration, cents: int) -> None:

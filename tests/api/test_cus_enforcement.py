@@ -10,7 +10,8 @@ from aos_sdk.cus_cost import get_model_pricing
 from enforcement.cus_check_keys import forget_callers
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
-from integrations.cus_models import CusIntegration, CusPriceOverride, CusSdkKey
+from integrations.cus_models import CusIntegration, CusSdkKey
+from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusPeriodTotals
 from tests.cus_factories import (

@@ -12,7 +12,15 @@ from integrations.cus_models import CusIntegration, CusTenant
 from telemetry.cus_reporting_models import CusReportingProcess
 from telemetry.cus_sequences import fold_sequences
 from telemetry.tasks import cus_fold_sequences
-from tests.cus_factories import BATCH, SdkClient, make_integration, make_tenant, make_user, record
+from tests.cus_factories import (
+    BATCH,
+    SdkClient,
+    make_integration,
+    make_tenant,
+    make_user,
+    record,
+    signed_in,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -29,9 +37,7 @@ def _cursor(*words: bytes) -> str:
 
 
 def _client(role: str, tenant: CusTenant | None = None) -> Client:
-    client = Client()
-    client.force_login(make_user(role, tenant))
-    return client
+    return signed_in(make_user(role, tenant))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from integrations.cus_health_turns import turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 from tests.cus_raw_server import RawServer, says
 
 pytestmark = pytest.mark.django_db
@@ -37,9 +37,7 @@ def own(tenant: CusTenant, server: RawServer) -> CusIntegration:
 
 
 def _client(role: str, tenant: CusTenant) -> Client:
-    client = Client()
-    client.force_login(make_user(role, tenant if role in ("admin", "member") else None))
-    return client
+    return signed_in(make_user(role, tenant if role in ("admin", "member") else None))
 
 
 def _health(pk: Any) -> str:

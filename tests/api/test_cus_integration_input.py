@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from integrations.cus_models import CusIntegration, CusTenant
-from tests.cus_factories import make_user
+from tests.cus_factories import make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -19,9 +19,7 @@ BEDROCK = {"provider_type": "bedrock"}
 
 @pytest.fixture
 def admin(tenant: CusTenant) -> Client:
-    client = Client()
-    client.force_login(make_user("admin", tenant))
-    return client
+    return signed_in(make_user("admin", tenant))
 
 
 def _post(client: Client, body: Any) -> Any:
@@ -197,8 +195,7 @@ def test_a_body_without_a_length_is_refused_and_not_taken_for_an_empty_one(
 )
 @pytest.mark.parametrize("checks_csrf", [False, True])
 def test_only_json_comes_in(tenant: CusTenant, kind: str, checks_csrf: bool) -> None:
-    client = Client(enforce_csrf_checks=checks_csrf)
-    client.force_login(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant), enforce_csrf_checks=checks_csrf)
 
     client.cookies["csrftoken"] = "a" * 32
 
@@ -217,8 +214,7 @@ def test_only_json_comes_out(admin: Client) -> None:
 
 
 def test_a_session_without_its_csrf_token_changes_nothing(tenant: CusTenant) -> None:
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant), enforce_csrf_checks=True)
 
     assert _post(client, GOOD).status_code == 403
     assert client.get(URL).status_code == 200

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from integrations.cus_models import CusIntegration, CusTenant, CusUser
-from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user
+from integrations.cus_models import CusIntegration, CusTenant
+from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -23,13 +23,6 @@ RESPONSE = {
 }  # fmt: skip
 
 
-def _client(user: CusUser | None) -> Client:
-    client = Client()
-    if user:
-        client.force_login(user)
-    return client
-
-
 def _body(**fields: Any) -> dict[str, Any]:
     return {"name": "Ours", "provider_type": "openai", "credential": {"api_key": SECRET}} | fields
 
@@ -41,7 +34,7 @@ def _send(client: Client, method: str, url: str, body: Any = None, **headers: st
 
 @pytest.fixture
 def admin(tenant: CusTenant) -> Client:
-    return _client(make_user("admin", tenant))
+    return signed_in(make_user("admin", tenant))
 
 
 def test_an_integration_is_made_read_changed_enabled_and_deleted(admin: Client) -> None:
@@ -124,7 +117,7 @@ def test_put_replaces_what_may_be_changed_and_keeps_the_credential(admin: Client
 def test_a_change_of_what_has_changed_since_is_refused(
     integration: CusIntegration, method: str, if_match: str, status: int
 ) -> None:
-    client = _client(make_user("admin", integration.tenant))
+    client = signed_in(make_user("admin", integration.tenant))
 
     answer = _send(
         client, method, f"{URL}/{integration.id}", {"name": "New"}, **{"If-Match": if_match}
@@ -139,7 +132,7 @@ def test_a_change_of_what_has_changed_since_is_refused(
 
 def test_what_is_in_the_way_of_enabling_is_said(integration: CusIntegration) -> None:
     CusIntegration.objects.update(status="disabled", credential_state="invalid")
-    client = _client(make_user("admin", integration.tenant))
+    client = signed_in(make_user("admin", integration.tenant))
 
     refused = _send(client, "post", f"{URL}/{integration.id}/enable")
 
@@ -165,7 +158,7 @@ def _requests(client: Client, pk: uuid.UUID) -> dict[str, Any]:
 def test_a_foreign_integration_answers_exactly_as_a_missing_one(
     integration: CusIntegration,
 ) -> None:
-    stranger = _client(make_user("admin", make_tenant()))
+    stranger = signed_in(make_user("admin", make_tenant()))
 
     foreign, missing = _requests(stranger, integration.id), _requests(stranger, MISSING)
 
@@ -218,7 +211,7 @@ def test_each_role_does_what_it_may(
 
 
 def test_support_sees_nothing_of_a_credential(integration: CusIntegration) -> None:
-    client = _client(make_user("support"))
+    client = signed_in(make_user("support"))
 
     assert client.get(f"{URL}/{integration.id}").json()["credential_hint"] is None
     (listed,) = client.get(URL).json()["results"]
@@ -229,7 +222,7 @@ def test_an_operator_sees_all_tenants_and_makes_for_the_one_that_is_named(
     integration: CusIntegration,
 ) -> None:
     other = make_integration()
-    operator = _client(make_user("operator"))
+    operator = signed_in(make_user("operator"))
 
     assert len(operator.get(URL).json()["results"]) == 2
     (only,) = operator.get(f"{URL}?tenant_id={other.tenant_id}").json()["results"]
@@ -294,7 +287,7 @@ def test_a_filter_that_means_nothing_is_refused_and_named(admin: Client, query: 
 
 
 def test_an_operators_filters_are_as_strict(integration: CusIntegration) -> None:
-    operator = _client(make_user("operator"))
+    operator = signed_in(make_user("operator"))
 
     assert operator.get(f"{URL}?tenant_id=nonsense").status_code == 400
     assert operator.get(f"{URL}?tenant_id={MISSING}").json()["results"] == []

@@ -7,9 +7,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant, CusUser
+from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant
 from integrations.cus_sdk_keys import forget_sdk_keys, verify_sdk_key
-from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user
+from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -20,20 +20,13 @@ def _url(integration: CusIntegration | uuid.UUID, key: Any = None) -> str:
     return f"{keys}/{key}" if key else keys
 
 
-def _client(user: CusUser | None) -> Client:
-    client = Client()
-    if user:
-        client.force_login(user)
-    return client
-
-
 def _post(client: Client, url: str, body: Any = None) -> Any:
     return client.post(url, {} if body is None else body, content_type="application/json")
 
 
 @pytest.fixture
 def admin(tenant: CusTenant) -> Client:
-    return _client(make_user("admin", tenant))
+    return signed_in(make_user("admin", tenant))
 
 
 def test_a_key_is_issued_shown_once_and_works(admin: Client, integration: CusIntegration) -> None:
@@ -116,7 +109,7 @@ def test_each_role_does_what_it_may(
     revokes: int,
 ) -> None:
     of_tenant = tenant if who in ("admin", "member") else None
-    client = _client(make_user(who, of_tenant) if who else None)
+    client = signed_in(make_user(who, of_tenant) if who else None)
     key = CusSdkKey.objects.get()
 
     # Without a role or a login the answer is 401 where a challenge can be given, else 403.

@@ -4,21 +4,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from integrations.cus_models import CusIntegration
 from telemetry.cus_ids import uuid7
 from telemetry.cus_limits import month_of
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusPeriodTotals
-from tests.cus_factories import SdkClient, make_user, record
+from tests.cus_factories import SdkClient, make_user, record, signed_in
 
 pytestmark = pytest.mark.django_db
 
 
 def _limits(integration: CusIntegration) -> Any:
-    client = Client()
-    client.force_login(make_user("member", integration.tenant))
+    client = signed_in(make_user("member", integration.tenant))
     answer = client.get(f"/api/v1/cus/integrations/{integration.id}/limits")
     assert answer.status_code == 200
     return answer.json()

@@ -8,18 +8,11 @@ from django.core import mail
 from django.test import Client
 
 from integrations.cus_models import CusMembership, CusTenant, CusUser
-from tests.cus_factories import make_tenant, make_user
+from tests.cus_factories import make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
 URL = "/api/v1/cus/members"
-
-
-def _client(user: CusUser | None) -> Client:
-    client = Client()
-    if user:
-        client.force_login(user)
-    return client
 
 
 def _send(client: Client, method: str, url: str, body: Any) -> Any:
@@ -31,7 +24,7 @@ def _row(user: CusUser) -> CusMembership:
 
 
 def test_an_admin_invites_promotes_and_removes(tenant: CusTenant) -> None:
-    client = _client(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant))
 
     invited = _send(client, "post", URL, {"email": "new@example.com"})
 
@@ -52,7 +45,7 @@ def test_an_admin_invites_promotes_and_removes(tenant: CusTenant) -> None:
 
 
 def test_an_answer_tells_nobody_of_another_tenants_people(tenant: CusTenant) -> None:
-    client = _client(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant))
     elsewhere = make_user("member", make_tenant())
 
     known = _send(client, "post", URL, {"email": elsewhere.email})
@@ -66,7 +59,7 @@ def test_an_answer_tells_nobody_of_another_tenants_people(tenant: CusTenant) -> 
 
 
 def test_a_foreign_person_answers_exactly_as_a_missing_one(tenant: CusTenant) -> None:
-    client = _client(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant))
     foreign = _row(make_user("member", make_tenant())).id
 
     for method, body in (("get", None), ("patch", {"role": "admin"}), ("delete", None)):
@@ -96,7 +89,7 @@ def test_each_role_does_what_it_may(
 ) -> None:
     somebody = _row(make_user("member", tenant))
     user = make_user(who, tenant if who in ("admin", "member") else None)
-    client = _client(None if who == "anonymous" else user)
+    client = signed_in(None if who == "anonymous" else user)
     query = f"?tenant_id={tenant.id}"
 
     assert client.get(f"{URL}{query}").status_code == reads
@@ -111,7 +104,7 @@ def test_each_role_does_what_it_may(
 
 def test_what_the_rules_refuse_has_its_own_status(tenant: CusTenant) -> None:
     admin = make_user("admin", tenant)
-    client, own = _client(admin), f"{URL}/{_row(admin).id}"
+    client, own = signed_in(admin), f"{URL}/{_row(admin).id}"
 
     assert _send(client, "patch", own, {"role": "member"}).status_code == 403
     refused = client.delete(own)
@@ -130,5 +123,5 @@ def test_what_the_rules_refuse_has_its_own_status(tenant: CusTenant) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_invitation_is_refused(tenant: CusTenant, body: dict[str, Any]) -> None:
-    assert _send(_client(make_user("admin", tenant)), "post", URL, body).status_code == 400
+    assert _send(signed_in(make_user("admin", tenant)), "post", URL, body).status_code == 400
     assert not mail.outbox

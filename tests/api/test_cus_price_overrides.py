@@ -5,20 +5,14 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from integrations.cus_models import CusPriceOverride, CusTenant, CusUser
-from tests.cus_factories import SdkClient, make_tenant, make_user
+from integrations.cus_models import CusTenant
+from integrations.cus_price_override_models import CusPriceOverride
+from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
 URL = "/api/v1/cus/price-overrides"
 ADMIN = "/admin/integrations/cuspriceoverride/"
-
-
-def _client(user: CusUser | None) -> Client:
-    client = Client()
-    if user:
-        client.force_login(user)
-    return client
 
 
 def _body(**fields: Any) -> dict[str, Any]:
@@ -35,18 +29,18 @@ def _post(client: Client, body: Any, query: str = "") -> Any:
 
 
 def test_a_tenant_admin_appends_a_price_and_the_tenants_people_see_it(tenant: CusTenant) -> None:
-    created = _post(_client(make_user("admin", tenant)), _body(note="contract 7"))
+    created = _post(signed_in(make_user("admin", tenant)), _body(note="contract 7"))
 
     assert created.status_code == 201
     assert created.json()["prices"] == {"input": "2.00", "output": "8"}
-    listed = _client(make_user("member", tenant)).get(URL).json()
+    listed = signed_in(make_user("member", tenant)).get(URL).json()
     assert [price["id"] for price in listed["results"]] == [created.json()["id"]]
     assert listed["next"] is None
 
 
 def test_another_tenants_prices_do_not_exist(tenant: CusTenant) -> None:
-    _post(_client(make_user("admin", tenant)), _body())
-    stranger = _client(make_user("admin", make_tenant()))
+    _post(signed_in(make_user("admin", tenant)), _body())
+    stranger = signed_in(make_user("admin", make_tenant()))
 
     assert stranger.get(URL).json()["results"] == []
     assert stranger.get(f"{URL}?tenant_id={tenant.id}").json()["results"] == []
@@ -62,18 +56,18 @@ def test_each_role_does_what_it_may(tenant: CusTenant, who: str, reads: int, app
     user = make_user(who, tenant if who == "member" else None)
     query = f"?tenant_id={tenant.id}"
 
-    assert _client(user).get(URL + query).status_code == reads
-    assert _post(_client(user), _body(), query).status_code == appends
+    assert signed_in(user).get(URL + query).status_code == reads
+    assert _post(signed_in(user), _body(), query).status_code == appends
 
 
 def test_a_program_and_a_stranger_may_do_nothing(sdk: SdkClient) -> None:
-    for client in (sdk.client, _client(None)):
+    for client in (sdk.client, signed_in(None)):
         assert client.get(URL).status_code == 401
         assert _post(client, _body()).status_code == 401
 
 
 def test_an_operator_says_which_tenant(tenant: CusTenant) -> None:
-    operator = _client(make_user("operator"))
+    operator = signed_in(make_user("operator"))
 
     assert operator.get(URL).status_code == 400
     assert operator.get(f"{URL}?tenant_id=nonsense").status_code == 400
@@ -102,7 +96,7 @@ def test_an_operator_says_which_tenant(tenant: CusTenant) -> None:
 def test_what_is_no_price_is_refused_by_field(
     tenant: CusTenant, change: dict[str, Any], attr: str
 ) -> None:
-    response = _post(_client(make_user("admin", tenant)), _body(**change))
+    response = _post(signed_in(make_user("admin", tenant)), _body(**change))
 
     assert response.status_code == 400
     (error,) = response.json()["errors"]
@@ -112,7 +106,7 @@ def test_what_is_no_price_is_refused_by_field(
 
 
 def test_a_second_price_from_the_same_moment_is_refused(tenant: CusTenant) -> None:
-    client = _client(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant))
     _post(client, _body())
 
     response = _post(client, _body(prices={"input": "1", "output": "1"}))
@@ -124,7 +118,7 @@ def test_a_second_price_from_the_same_moment_is_refused(tenant: CusTenant) -> No
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
 def test_a_price_is_never_changed(tenant: CusTenant, method: str) -> None:
-    client = _client(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant))
 
     assert getattr(client, method)(URL).status_code == 405
 
@@ -142,7 +136,7 @@ def _form(**fields: str) -> dict[str, str]:
 
 def test_a_tenant_admin_enters_a_price_in_the_console(tenant: CusTenant) -> None:
     admin = make_user("admin", tenant)
-    client = _client(admin)
+    client = signed_in(admin)
     assert client.get(f"{ADMIN}add/").status_code == 200
 
     response = client.post(f"{ADMIN}add/", _form(price_cached="0.5"))
@@ -158,13 +152,13 @@ def test_a_tenant_admin_enters_a_price_in_the_console(tenant: CusTenant) -> None
 def test_a_tenant_admin_cannot_name_another_tenant(tenant: CusTenant) -> None:
     other = make_tenant()
 
-    _client(make_user("admin", tenant)).post(f"{ADMIN}add/", _form(tenant=str(other.id)))
+    signed_in(make_user("admin", tenant)).post(f"{ADMIN}add/", _form(tenant=str(other.id)))
 
     assert CusPriceOverride.objects.get().tenant == tenant
 
 
 def test_an_operator_chooses_the_tenant_in_the_console(tenant: CusTenant) -> None:
-    response = _client(make_user("operator")).post(f"{ADMIN}add/", _form(tenant=str(tenant.id)))
+    response = signed_in(make_user("operator")).post(f"{ADMIN}add/", _form(tenant=str(tenant.id)))
 
     assert response.status_code == 302
     assert CusPriceOverride.objects.get().tenant == tenant
@@ -172,7 +166,7 @@ def test_an_operator_chooses_the_tenant_in_the_console(tenant: CusTenant) -> Non
 
 @pytest.mark.parametrize("bad", ["", "-1", "free", "1e5"])
 def test_a_price_that_is_none_is_said_in_the_form(tenant: CusTenant, bad: str) -> None:
-    response = _client(make_user("admin", tenant)).post(f"{ADMIN}add/", _form(price_input=bad))
+    response = signed_in(make_user("admin", tenant)).post(f"{ADMIN}add/", _form(price_input=bad))
 
     assert response.status_code == 200
     assert "was added successfully" not in response.content.decode()
@@ -180,7 +174,7 @@ def test_a_price_that_is_none_is_said_in_the_form(tenant: CusTenant, bad: str) -
 
 
 def test_the_same_moment_twice_is_said_in_the_form(tenant: CusTenant) -> None:
-    client = _client(make_user("admin", tenant))
+    client = signed_in(make_user("admin", tenant))
     client.post(f"{ADMIN}add/", _form())
 
     response = client.post(f"{ADMIN}add/", _form(price_input="3"))
@@ -194,5 +188,5 @@ def test_the_same_moment_twice_is_said_in_the_form(tenant: CusTenant) -> None:
 def test_who_only_reads_is_offered_no_form(tenant: CusTenant, role: str) -> None:
     user = make_user(role, tenant if role == "member" else None)
 
-    assert _client(user).get(ADMIN).status_code == 200
-    assert _client(user).get(f"{ADMIN}add/").status_code == 403
+    assert signed_in(user).get(ADMIN).status_code == 200
+    assert signed_in(user).get(f"{ADMIN}add/").status_code == 403

@@ -12,7 +12,7 @@ from django.utils import timezone
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_token_service import CusTokenService
-from tests.cus_factories import SdkClient, make_tenant, make_user
+from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -23,12 +23,6 @@ PRICES = "/api/v1/cus/price-overrides"
 @pytest.fixture
 def admin(tenant: CusTenant) -> CusUser:
     return make_user("admin", tenant)
-
-
-def _session(user: CusUser) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def _program(text: str) -> Client:
@@ -44,7 +38,7 @@ def _post(client: Client, **fields: Any) -> Any:
 
 
 def test_a_token_is_shown_once_and_may_what_its_person_may(admin: CusUser) -> None:
-    issued = _post(_session(admin))
+    issued = _post(signed_in(admin))
 
     assert issued.status_code == 201
     text = issued.json()["token"]
@@ -70,7 +64,7 @@ def test_the_table_holds_no_token(admin: CusUser) -> None:
 def test_its_id_is_not_its_hash(admin: CusUser) -> None:
     token, _ = _issue(admin)
 
-    body = _session(admin).get(URL).content.decode()
+    body = signed_in(admin).get(URL).content.decode()
 
     assert str(token.id) in body
     assert token.digest not in body
@@ -80,7 +74,7 @@ def test_its_id_is_not_its_hash(admin: CusUser) -> None:
 def test_everybody_with_a_role_has_tokens(who: str, tenant: CusTenant) -> None:
     user = make_user(who, tenant if who == "member" else None)
 
-    text = _post(_session(user)).json()["token"]
+    text = _post(signed_in(user)).json()["token"]
 
     assert _program(text).get(URL).status_code == 200
     allowed = _program(text).post(
@@ -90,7 +84,7 @@ def test_everybody_with_a_role_has_tokens(who: str, tenant: CusTenant) -> None:
 
 
 def test_who_has_no_role_has_none() -> None:
-    assert _post(_session(make_user("nobody"))).status_code == 403
+    assert _post(signed_in(make_user("nobody"))).status_code == 403
 
 
 def test_who_shows_nothing_is_told_how(client: Client) -> None:
@@ -103,7 +97,7 @@ def test_a_persons_tokens_are_their_own(admin: CusUser, tenant: CusTenant) -> No
     token, text = _issue(admin)
 
     for other in (make_user("admin", tenant), make_user("operator"), make_user("support")):
-        client = _session(other)
+        client = signed_in(other)
         assert client.get(URL).json()["results"] == []
         assert client.delete(f"{URL}/{token.id}").status_code == 404
     assert _program(text).get(PRICES).status_code == 200
@@ -111,7 +105,7 @@ def test_a_persons_tokens_are_their_own(admin: CusUser, tenant: CusTenant) -> No
 
 def test_a_revoked_token_is_dead_at_once_and_revoking_again_is_the_same(admin: CusUser) -> None:
     token, text = _issue(admin)
-    client = _session(admin)
+    client = signed_in(admin)
 
     assert client.delete(f"{URL}/{token.id}").status_code == 204
     assert client.delete(f"{URL}/{token.id}").status_code == 204
@@ -188,7 +182,7 @@ def test_an_sdk_key_is_no_token_and_a_token_is_no_sdk_key(sdk: SdkClient, admin:
 
 @pytest.mark.parametrize("days", [-1, 0, 366, 40_000])
 def test_a_token_ends_within_a_year(admin: CusUser, days: int) -> None:
-    refused = _post(_session(admin), expires_at=timezone.now() + timedelta(days=days))
+    refused = _post(signed_in(admin), expires_at=timezone.now() + timedelta(days=days))
 
     assert refused.status_code == 400
     assert refused.json()["errors"][0]["code"] == "token_expiry_invalid"
@@ -218,7 +212,7 @@ def test_a_token_makes_none_that_outlives_it(admin: CusUser) -> None:
 def test_what_cannot_be_is_refused_by_field(
     admin: CusUser, fields: dict[str, Any], attr: str
 ) -> None:
-    refused = _post(_session(admin), **fields)
+    refused = _post(signed_in(admin), **fields)
 
     assert refused.status_code == 400
     assert refused.json()["errors"][0]["attr"] == attr
@@ -226,7 +220,7 @@ def test_what_cannot_be_is_refused_by_field(
 
 def test_one_person_has_fifty_living_tokens_at_most(admin: CusUser) -> None:
     tokens = [_issue(admin)[0] for _ in range(50)]
-    client = _session(admin)
+    client = signed_in(admin)
 
     assert _post(client).status_code == 409
     client.delete(f"{URL}/{tokens[0].id}")
@@ -264,7 +258,6 @@ def test_a_token_reaches_only_its_persons_tenant(admin: CusUser) -> None:
 
 
 def test_a_session_still_needs_its_csrf_token(admin: CusUser) -> None:
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(admin)
+    client = signed_in(admin, enforce_csrf_checks=True)
 
     assert _post(client).status_code == 403

@@ -1,20 +1,23 @@
-"""The product as a customer's program meets it: a web server process on the tests' database."""
+"""What a customer's program meets: the product, a web server process on the tests' database, and
+a provider."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from django.db import connections
 
+from aos_project.cus_demo.cus_local_provider import LocalProvider
 from tests.cus_ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +96,19 @@ class ServedProduct:
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
         raise AssertionError("the web server does not answer")
+
+
+@contextlib.contextmanager
+def serving(tokens: list[tuple[int, int]]) -> Iterator[LocalProvider]:
+    """The demo's provider, in a thread of the test's own."""
+    with LocalProvider(tokens) as provider:
+        thread = threading.Thread(target=provider.serve_forever)
+        thread.start()
+        try:
+            yield provider
+        finally:
+            provider.shutdown()
+            thread.join()
 
 
 def _test_database_url() -> str:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -15,8 +14,7 @@ from integrations.cus_models import CusIntegration
 from integrations.cus_sdk_keys import issue_sdk_key
 from telemetry.cus_bypass_models import CusBypassReport
 from telemetry.cus_models import CusLLMUsage
-from tests.cus_factories import make_integration
-from tests.e2e.cus_served import ServedProduct
+from tests.e2e.cus_served import ServedProduct, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,23 +38,8 @@ with OpenAI(api_key="sk-local", base_url=sys.argv[1]) as client:
 @pytest.fixture
 def provider() -> Iterator[LocalProvider]:
     """OpenAI's wire protocol on this machine."""
-    with LocalProvider([(100, 10)] * 100) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving([(100, 10)] * 100) as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def product() -> Iterator[ServedProduct]:
-    with ServedProduct() as served:
-        yield served
-
-
-@pytest.fixture
-def integration() -> CusIntegration:
-    return make_integration()
 
 
 def _environment(integration: CusIntegration, product: ServedProduct) -> dict[str, str]:

@@ -1,11 +1,9 @@
 """A customer's program from its first call to the console, over real processes (§9)."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from django.test import Client
 from openai import OpenAI
 
 from aos_project.cus_demo.cus_local_provider import LocalProvider
@@ -16,8 +14,8 @@ from integrations.cus_models import CusIntegration
 from integrations.cus_sdk_keys import issue_sdk_key
 from telemetry.cus_evidence import sums_of_calls
 from telemetry.cus_models import CusLifetimeTotals, CusLLMUsage
-from tests.cus_factories import make_integration, make_user
-from tests.e2e.cus_served import ServedProduct
+from tests.cus_factories import make_user, signed_in
+from tests.e2e.cus_served import ServedProduct, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TRACE = replace(synthetic_trace(), calls=synthetic_trace().calls[:200])
@@ -27,23 +25,8 @@ TRACE = replace(synthetic_trace(), calls=synthetic_trace().calls[:200])
 def provider() -> Iterator[LocalProvider]:
     """OpenAI's wire protocol on this machine, answering with the trace's tokens."""
     tokens = [(call.tokens_in, call.tokens_out) for call in TRACE.calls]
-    with LocalProvider(tokens) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(tokens) as server:
         yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def product() -> Iterator[ServedProduct]:
-    with ServedProduct() as served:
-        yield served
-
-
-@pytest.fixture
-def integration() -> CusIntegration:
-    return make_integration()
 
 
 def _replay(
@@ -75,8 +58,7 @@ def test_a_call_through_the_sdk_is_in_console_and_metrics(
     assert row.cost_microcents == 250 * call.tokens_in + 1000 * call.tokens_out
     assert (row.session_id, row.provider, row.operation, row.flags) == ("s", "openai", "chat", [])
     assert row.latency_ms is not None
-    console = Client()
-    console.force_login(make_user("support"))
+    console = signed_in(make_user("support"))
     assert row.call_id in console.get("/admin/telemetry/cusllmusage/").content.decode()
     labels = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
     metrics = console.get("/metrics").content.decode()

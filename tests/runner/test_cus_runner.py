@@ -342,7 +342,7 @@ def test_emptied_or_partial_keys_are_said_rather_than_replaced(product: Product,
 
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "http"])
 def test_impossible_port_is_said(product: Product, port: str) -> None:
-    code, said = Product(product.folder, port).run_to_the_end()  # type: ignore[arg-type]
+    code, said = Product(product.folder, port).run_to_the_end()  # type: ignore[arg-type]  # on purpose
     assert code == 2
     assert "is no port: take one from 1 to 65535" in said or "expected one argument" in said
     assert "Traceback" not in said

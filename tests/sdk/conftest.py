@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,14 +39,14 @@ def make_reporter(collector: CusFakeCollector) -> Iterator[MakeReporter]:
     made: list[CusReporter] = []
 
     def make(**changes: object) -> CusReporter:
-        options: dict[str, object] = {
+        options: dict[str, Any] = {
             "integration_key": KEY,
             "base_url": collector.url,
             "timeout": 2.0,
             "batch_interval": 0.05,
             **changes,
         }
-        made.append(CusReporter(**options))  # type: ignore[arg-type]
+        made.append(CusReporter(**options))
         return made[-1]
 
     yield make

@@ -6,7 +6,6 @@ stream with pauses, `/broken` hangs up in the middle, `/fails` answers 500 twice
 """
 
 import base64
-import contextlib
 import json
 import re
 import struct
@@ -14,10 +13,11 @@ import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tests.cus_local_server import CusLocalServer
 from tests.sdk.cus_fake_servers import cus_chat_completion
 
 WORDS = ["The ", "quick ", "brown ", "fox ", "jumps."]
@@ -60,26 +60,14 @@ BATCH = {
 Event = tuple[str | None, Any]
 
 
-class CusFakeProvider:
-    """Answers on a free port of the loopback; `requests` holds path and body of each request."""
+class CusFakeProvider(CusLocalServer):
+    """The two providers in one; `requests` holds path and body of each request."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
         self.attempts: Counter[str] = Counter()
         self.released = threading.Event()
-        self._server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self})
-        )
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        super().__init__(type("Handler", (_Handler,), {"fake": self}))
 
     def __exit__(
         self,
@@ -88,25 +76,13 @@ class CusFakeProvider:
         trace: TracebackType | None,
     ) -> None:
         self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
 
 
 class _Handler(BaseHTTPRequestHandler):
     fake: CusFakeProvider
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet, else each answer waits 40 ms for an ACK
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except OSError:
-            return  # the caller has gone, which is what some tests are about
-
-    def finish(self) -> None:
-        with contextlib.suppress(OSError):
-            super().finish()
 
     def do_GET(self) -> None:
         if self.path.endswith("/results"):

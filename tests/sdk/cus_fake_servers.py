@@ -4,9 +4,10 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.cus_local_server import CusLocalServer
 
 Headers = dict[str, str]
 # Status, body and headers of an answer; None hangs up without one.
@@ -14,34 +15,14 @@ Answer = tuple[int, Any, Headers] | None
 Script = Callable[[str, dict[str, Any]], Answer]
 
 
-class CusFakeServer:
-    """A JSON server on a free port of the loopback; `answer` decides what it says."""
+class CusFakeServer(CusLocalServer):
+    """A JSON server; `answer` decides what it says."""
 
     def __init__(self, answer: Script) -> None:
         self.requests: list[tuple[str, Headers, dict[str, Any]]] = []
         self.connections = 0
         self._answer = answer
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._handler())
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         fake = self

@@ -253,7 +253,7 @@ def test_a_cost_reads_as_dollars() -> None:
         "-$0.05",
     ]
     with pytest.raises(ValueError, match="integer"):
-        format_cost(1.5)  # type: ignore[arg-type]
+        format_cost(1.5)  # type: ignore[arg-type]  # on purpose
 
 
 def test_a_priced_call_says_what_priced_it() -> None:

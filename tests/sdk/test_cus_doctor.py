@@ -41,7 +41,7 @@ class Server(CusFakeServer):
     def _handler(self) -> type[Any]:
         server = self
 
-        class Handler(super()._handler()):  # type: ignore[misc]
+        class Handler(super()._handler()):  # type: ignore[misc]  # a base that is made
             def date_time_string(self, timestamp: float | None = None) -> str:
                 return formatdate(time() + server.ahead, usegmt=True)
 

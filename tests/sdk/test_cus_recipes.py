@@ -201,7 +201,7 @@ def test_celery_with_killed_pool_processes(
 
     with _running(arguments, environment, tmp_path) as worker:
         for number in (10, 30, 50):
-            cus_eventually(lambda: len(accepted()) >= number, 60.0)  # noqa: B023
+            cus_eventually(lambda: len(accepted()) >= number, 60.0)  # noqa: B023  (it returns within its turn)
             cus_eventually(lambda: _kill_a_child(worker), 30.0)
     _adopt(environment, tmp_path)
     assert len(accepted()) >= 50

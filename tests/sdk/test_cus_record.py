@@ -59,7 +59,7 @@ def test_a_record_that_no_json_can_hold_is_refused_alone(
 ) -> None:
     told: list[CusDeliveryError] = []
     reporter = make_reporter(on_error=told.append)
-    reporter.report(CusUsageRecord("bad", "gpt-4o", object()))  # type: ignore[arg-type]
+    reporter.report(CusUsageRecord("bad", "gpt-4o", object()))  # type: ignore[arg-type]  # on purpose
     cus_report(reporter, 3)
     assert reporter.flush(5.0) == 0
     assert len(collector.stored) == 3
@@ -77,10 +77,10 @@ class Mute:
     [
         CusUsageRecord("bad-\ud800", "gpt-4o"),
         CusUsageRecord("bad-", "gpt-4o", timestamp=10**27),
-        CusUsageRecord("bad-", Mute()),  # type: ignore[arg-type]
-        CusUsageRecord("bad-", "gpt-4o", error_message=Mute()),  # type: ignore[arg-type]
+        CusUsageRecord("bad-", Mute()),  # type: ignore[arg-type]  # on purpose
+        CusUsageRecord("bad-", "gpt-4o", error_message=Mute()),  # type: ignore[arg-type]  # on purpose
         CusUsageRecord("bad-", "gpt-4o", billed_units=cus_nested(2_000)),
-        CusUsageRecord(Mute(), "gpt-4o"),  # type: ignore[arg-type]
+        CusUsageRecord(Mute(), "gpt-4o"),  # type: ignore[arg-type]  # on purpose
         "no record at all",
     ],
     ids=["surrogate", "timestamp", "model", "error", "depth", "call_id", "no_record"],

@@ -1,12 +1,13 @@
 """A local server that speaks HashiCorp Vault's API for KV version 2, as far as reading goes."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.cus_local_server import CusLocalServer
 
 TOKEN = "hvs.CAESIJ-test-token-0123456789abcdef"
 
@@ -65,12 +66,6 @@ def serving_vault() -> Iterator[FakeVault]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        vault.address = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield vault
-        finally:
-            server.shutdown()
-            thread.join()
+    with CusLocalServer(Handler) as server:
+        vault.address = server.url
+        yield vault

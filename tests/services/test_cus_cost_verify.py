@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -24,7 +23,14 @@ from telemetry.cus_models import (
 from telemetry.cus_pricing import forget_overrides
 from telemetry.cus_repricing import corrected_microcents, reprice
 from telemetry.cus_usage_aggregator import rollup_usage
-from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, record
+from tests.cus_factories import (
+    SdkClient,
+    make_integration,
+    make_tenant,
+    make_user,
+    record,
+    signed_in,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -246,8 +252,7 @@ def test_reports_follow_as_recorded_and_as_corrected(
     months = CusPeriodTotals.objects.filter(integration_id=integration.id)
     assert sum(month.cost_microcents for month in months) == 50_000
     assert sum(month.correction_microcents for month in months) == -30_000
-    console = Client()
-    console.force_login(make_user("support"))
+    console = signed_in(make_user("support"))
     metrics = console.get("/metrics").content.decode()
     labels = f'integration_id="{integration.id}",tenant_id="{tenant.id}"'
     assert f"cus_llm_cost_correction_microcents{{{labels}}} -30000.0" in metrics

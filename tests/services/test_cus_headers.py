@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from tests.conftest import ROOT
-from tests.cus_factories import make_user
+from tests.cus_factories import make_user, signed_in
 
 _PROGRAM = """
 import json, sys, django
@@ -100,8 +100,7 @@ def test_nothing_but_the_console_evaluates_or_inlines_anything(path: str) -> Non
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/admin/", "/admin/login/", "/admin/second-factor/setup/"])
 def test_the_console_never_runs_inline_scripts(path: str) -> None:
-    client = Client()
-    client.force_login(make_user("operator"))
+    client = signed_in(make_user("operator"))
 
     directives = _directives(client.get(path)["Content-Security-Policy"])
 

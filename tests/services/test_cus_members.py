@@ -29,7 +29,7 @@ from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_permissions import role_of
 from integrations.cus_tenant_service import CusTenantService
-from tests.cus_factories import make_tenant, make_user
+from tests.cus_factories import make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "a long enough one 7"
@@ -65,8 +65,8 @@ def test_who_is_invited_sets_a_password_by_the_mailed_link_and_is_in(
     assert _set_password(client, _link()).status_code == 302
 
     assert role_of(person) == "admin"
-    signed_in = client.post("/admin/login/", {"username": person.email, "password": PASSWORD})
-    assert signed_in.status_code == 302
+    answer = client.post("/admin/login/", {"username": person.email, "password": PASSWORD})
+    assert answer.status_code == 302
     assert client.get("/admin/integrations/cusintegration/").status_code == 200
     actions = CusAuditEntry.objects.filter(object_id=invited.id).values_list("action", flat=True)
     assert set(actions) == {"member.invited", "member.joined"}
@@ -202,13 +202,12 @@ def test_who_is_removed_has_no_role_no_session_and_no_password(
     service: CusMemberService, tenant: CusTenant
 ) -> None:
     person = make_user("member", tenant)
-    signed_in = Client()
-    signed_in.force_login(person)
-    assert signed_in.get("/api/v1/cus/integrations").status_code == 200
+    client = signed_in(person)
+    assert client.get("/api/v1/cus/integrations").status_code == 200
 
     service.remove(CusMembership.objects.get(user=person).id)
 
-    assert signed_in.get("/api/v1/cus/integrations").status_code == 401
+    assert client.get("/api/v1/cus/integrations").status_code == 401
     person.refresh_from_db()
     assert (role_of(person), person.has_usable_password()) == (None, False)
     assert CusAuditEntry.objects.filter(action="member.removed", actor=service.actor).exists()

@@ -1,6 +1,7 @@
 """Settings: loud about what is missing, and strict in production."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,25 @@ def test_what_is_missing_is_named_with_what_to_do(name: str) -> None:
 )
 def test_what_cannot_be_is_refused_in_plain_words(name: str, value: str, says: str) -> None:
     assert says in _settings(**{name: value}).stderr
+
+
+def test_the_example_names_every_variable_that_is_read_and_no_other() -> None:
+    modules = ("settings.py", "cus_environment.py")
+    code = "".join((ROOT / "aos_project" / module).read_text() for module in modules)
+    read = re.findall(r"""(?:env|env\.\w+|secret)\(\s*["']([A-Z_]+)["']""", code)
+
+    named = re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+    assert sorted(named) == sorted(set(read))
+
+
+def test_the_page_for_operators_names_every_job_that_beat_starts() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    tasks = {str(job["task"]) for job in settings_of_tests.CELERY_BEAT_SCHEDULE.values()}
+
+    assert tasks
+    for task in tasks:
+        assert f"| `{task.rpartition('.')[2]}` | " in page
 
 
 _SECRETS = (
@@ -118,19 +138,12 @@ def test_a_traceback_names_places_and_never_the_values_there(mode: str) -> None:
         "try:\n    fail('aosk_' + 'x' * 40)\n"
         "except ValueError:\n    logging.getLogger('x').exception('failed')\n"
     )
-    settings_module = {"DJANGO_SETTINGS_MODULE": "aos_project.settings", "CUS_MODE": mode}
-    said = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | settings_module,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stderr
+    ended = _settings(program, DJANGO_SETTINGS_MODULE="aos_project.settings", CUS_MODE=mode)
 
-    assert "ValueError: it broke" in said
-    assert "in fail" in said
-    assert "aosk_" not in said
+    assert ended.returncode == 0
+    assert "ValueError: it broke" in ended.stderr
+    assert "in fail" in ended.stderr
+    assert "aosk_" not in ended.stderr
 
 
 def test_production_never_shows_tracebacks() -> None:

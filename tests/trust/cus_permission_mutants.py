@@ -219,8 +219,8 @@ MUTANTS = [
     ),
     Mutant(
         "integrations_api",
-        'context = {"shows_credentials": role_of(request.user) != "support"}',
-        'context = {"shows_credentials": True}',
+        'return {"shows_credentials": role_of(request.user) != "support"}',
+        'return {"shows_credentials": True}',
         "Support sees the end of a credential.",
         "tests/api/test_cus_integrations.py",
     ),
@@ -268,7 +268,7 @@ MUTANTS = [
     ),
     Mutant(
         "console",
-        "return visible_to(super().get_queryset(request), request.user)",
+        'return visible_to(super().get_queryset(request), cast("CusUser", request.user))',
         "return super().get_queryset(request)",
         "The console's lists show all tenants to everybody.",
         SCOPE,
@@ -390,7 +390,8 @@ def killed(mutant: Mutant, tree: Path, number: int) -> bool:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main(words: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
@@ -70,7 +71,7 @@ def test_even_a_superuser_meets_the_triggers(change: str) -> None:
 
 @pytest.mark.parametrize("login", ["default", "owner"])
 def test_the_orm_changes_no_evidence(stored: CusLLMUsage, login: str) -> None:
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: CusLLMUsage.objects.using(login).update(cost_cents=0),
         lambda: CusLLMUsage.objects.using(login).all().delete(),
         lambda: CusLLMUsage.objects.using(login).all()._raw_delete(login),
@@ -81,7 +82,7 @@ def test_the_orm_changes_no_evidence(stored: CusLLMUsage, login: str) -> None:
     ]
     for attempt in attempts:
         with pytest.raises(DatabaseError), transaction.atomic(using=login):
-            attempt()  # type: ignore[no-untyped-call]
+            attempt()
 
     assert CusLLMUsage.objects.get().cost_cents == stored.cost_cents
 

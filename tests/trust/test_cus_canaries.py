@@ -35,7 +35,7 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_redaction import redacted_traceback
 from integrations.tasks import cus_check_health
-from tests.cus_factories import make_tenant, make_user
+from tests.cus_factories import make_tenant, make_user, signed_in
 from tests.cus_raw_server import Behaviour, RawServer, http_answer
 from tests.services.cus_fake_vault import TOKEN, serving_vault
 from tests.trust.cus_canaries import Canaries, broker_content, database_dump, everything_logged
@@ -368,8 +368,7 @@ STEPS: list[Callable[[World], None]] = [
 def world(
     transactional_db: None, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
-    client = Client()
-    client.force_login(make_user("admin", tenant := make_tenant()))
+    client = signed_in(make_user("admin", tenant := make_tenant()))
     keys = settings.CUS_CREDENTIAL_KEYS
     yield World(Canaries(), tenant, client, settings, tmp_path, monkeypatch)
     key_ring.cache_clear()

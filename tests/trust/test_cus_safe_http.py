@@ -27,9 +27,10 @@ from integrations.cus_safe_http import (
     HostUnknown,
     ProviderTimeout,
     ProviderUnreachable,
+    Resolver,
     SafeHttp,
 )
-from tests.cus_raw_server import RawServer, drip, flood, http_answer, says, silence
+from tests.cus_raw_server import RawServer, drip, flood, http_answer, says, sends, silence
 from tests.trust.cus_hostile_urls import addresses_inside, hostile_places
 
 SECRET = "sk-canary-4f1e8a7b2c9d"
@@ -103,12 +104,16 @@ def test_hundreds_of_hostile_urls_reach_nothing(
     assert canary.connections == 0
 
 
+def _always(answer: list[str]) -> Resolver:
+    return lambda _host, _port: answer
+
+
 def test_a_name_that_resolves_to_the_inside_is_not_called(
     canary: RawServer, connections: _Connections
 ) -> None:
     for inside in addresses_inside():
         for answer in ([inside], [OUTSIDE, inside], [inside, OUTSIDE]):
-            http = SafeHttp(resolve=lambda _host, _port, answer=answer: answer)  # type: ignore[misc]
+            http = SafeHttp(resolve=_always(answer))
             with pytest.raises(AddressRefused):
                 http.get(f"https://provider.example:{canary.port}/", HEADERS)
 
@@ -453,7 +458,7 @@ def test_every_error_is_one_of_ours() -> None:
     garbage += [_HEAD + b"Content-Length: -5\r\n\r\n", _HEAD + b"X" * 70_000 + b"\r\n\r\n"]
     garbage += [_HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", _HEAD + b"A: 1\r\n" * 200]
     for text in garbage:
-        with RawServer(lambda client, _head, text=text: client.sendall(text)) as server:  # type: ignore[misc]
+        with RawServer(sends(text)) as server:
             with contextlib.suppress(CusError):
                 _open_to(server).get(server.url, HEADERS, seconds=5)
         assert server.connections == 1

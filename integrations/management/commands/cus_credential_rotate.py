@@ -5,7 +5,7 @@ import sys
 import uuid
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         parser.add_argument("--file", type=Path, help="with --integration: the new credential")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        console = Console(file=self.stdout)  # type: ignore[arg-type]
+        console = Console(file=cast("IO[str]", self.stdout))
         if options["file"] and options["integration"] is None:
             raise CommandError("--file goes with --integration.")
         if options["integration"] is not None:

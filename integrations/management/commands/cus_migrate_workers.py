@@ -1,7 +1,7 @@
 """`manage.py cus_migrate_workers FILE`: legacy worker configurations become integrations (§8)."""
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             msg = f"{options['file']} can't be read as text."
             raise CommandError(msg, returncode=2) from None
         lines = import_workers(text, apply=options["apply"])
-        Console(file=self.stdout).print(_table(lines))  # type: ignore[arg-type]
+        Console(file=cast("IO[str]", self.stdout)).print(_table(lines))
         refused = [line for line in lines if line.problem]
         for line in refused:
             self.stderr.write(f"Line {line.number}: {redact(line.problem)}")

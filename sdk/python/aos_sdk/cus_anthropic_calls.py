@@ -3,14 +3,13 @@
 See `cus_openai_calls`, which does the same for OpenAI.
 """
 
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 from aos_sdk import cus_surfaces as surfaces
-from aos_sdk.cus_base import CusBaseProvider, text_of
+from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from anthropic import Anthropic, AsyncStream, Stream, Timeout
 
@@ -18,24 +17,14 @@ if TYPE_CHECKING:
     from anthropic._base_client import AsyncAPIClient, SyncAPIClient
     from anthropic.types import Message, MessageParam, RawMessageStreamEvent
     from anthropic.types import message_create_params as params
-    from typing_extensions import TypedDict, TypeVar
+    from typing_extensions import TypeVar
 
     ClientT = TypeVar(
         "ClientT", bound=SyncAPIClient | AsyncAPIClient, covariant=True, default=Anthropic
     )
-    _R = TypeVar("_R")
-    Later = Coroutine[Any, Any, _R]
     Messages = Iterable[MessageParam]
 
-    class Options(TypedDict, total=False):
-        """What the client's methods take beside the request, and what is ours."""
-
-        call_id: str | None
-        session_id: str | None
-        agent_id: str | None
-        extra_headers: Mapping[str, Any] | None
-        extra_query: Mapping[str, object] | None
-        extra_body: object | None
+    class Options(CusCallOptions, total=False):
         timeout: float | Timeout | None
 
     class MessageWhole(params.MessageCreateParamsNonStreaming, Options): ...

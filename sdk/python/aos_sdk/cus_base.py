@@ -3,10 +3,10 @@
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypedDict, TypeVar
 
 from aos_sdk.cus_answers import run
 from aos_sdk.cus_configuration import active
@@ -19,7 +19,7 @@ from aos_sdk.cus_wire import CusOperation
 
 T = TypeVar("T", covariant=True)  # the native client
 R = TypeVar("R")  # the provider's own response
-
+Later = Coroutine[Any, Any, R]  # what an asynchronous client's method returns
 
 _FAILURES_UNTIL_FAILING: Final = 3
 
@@ -46,6 +46,17 @@ class CusCallContext:
     start_time: float
     session_id: str | None = None
     agent_id: str | None = None
+
+
+class CusCallOptions(TypedDict, total=False):
+    """What every call takes beside the request: three names of ours, and the native clients' own."""
+
+    call_id: str | None
+    session_id: str | None
+    agent_id: str | None
+    extra_headers: Mapping[str, Any] | None
+    extra_query: Mapping[str, object] | None
+    extra_body: object | None
 
 
 class CusProviderStatus(StrEnum):

@@ -33,7 +33,7 @@ class CusBatchResults:
         inner = results._iterator  # noqa: SLF001 - the one place to look on from
         is_async = hasattr(inner, "__anext__")
         watched = self._passing_async(inner) if is_async else self._passing(inner)
-        results._iterator = watched  # noqa: SLF001
+        results._iterator = watched  # noqa: SLF001 - likewise
 
     def _passing(self, inner: Iterator[Any]) -> Iterator[Any]:
         for result in inner:

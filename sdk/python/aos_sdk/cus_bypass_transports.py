@@ -94,7 +94,7 @@ def unwatch_transports() -> None:
         for owner, original, ours in _patched:
             # Whoever has wrapped it since keeps what they have; without a watch it passes on.
             if owner.__dict__.get("send") is ours:
-                owner.send = original  # type: ignore[attr-defined]
+                owner.send = original  # type: ignore[attr-defined]  # `_patch` saw that it has one
         _patched.clear()
 
 
@@ -105,7 +105,7 @@ def _patch(package: ModuleType) -> None:
         if not isinstance(owner, type) or not callable(original):
             continue  # no package that we know; then there is nothing to watch
         ours = wrapped(original)
-        owner.send = ours  # type: ignore[attr-defined]
+        owner.send = ours  # type: ignore[attr-defined]  # `_patch` saw that it has one
         _patched.append((owner, original, ours))
 
 

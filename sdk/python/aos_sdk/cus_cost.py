@@ -251,8 +251,8 @@ def calculate_cost_breakdown(
     pricing = get_model_pricing(model, details.get("at"))
     if pricing is None:
         raise CusUnknownModel(model)
-    counts = {name: details.get(name, 0) for name in CusTokenUsage._fields[2:9]}
-    usage = CusTokenUsage(tokens_in, tokens_out, **counts)  # type: ignore[arg-type]
+    counts: dict[str, Any] = {name: details.get(name, 0) for name in CusTokenUsage._fields[2:9]}
+    usage = CusTokenUsage(tokens_in, tokens_out, **counts)
     tier = "batch" if details.get("batch") else details.get("service_tier")
     parts = pricing.parts_microcents(usage, tier=tier, billed_units=details.get("billed_units"))
     return {

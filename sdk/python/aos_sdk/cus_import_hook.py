@@ -48,7 +48,7 @@ class CusImportHook:
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
                     spec.loader = _Loader(spec.loader, self._loaded)
-                return spec  # type: ignore[no-any-return]
+                return spec  # type: ignore[no-any-return]  # as a finder said it
         return None
 
     def _loaded(self, module: ModuleType) -> None:

@@ -5,14 +5,13 @@ client's method takes, and our own three names beside it; what it returns follow
 from whether the client is asynchronous.
 """
 
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from aos_sdk import cus_surfaces as surfaces
-from aos_sdk.cus_base import CusBaseProvider, text_of
+from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream, Timeout
     from openai.types import Completion, CreateEmbeddingResponse, EmbeddingCreateParams
@@ -21,22 +20,12 @@ if TYPE_CHECKING:
     from openai.types.chat import completion_create_params as chat
     from openai.types.responses import Response, ResponseStreamEvent
     from openai.types.responses import response_create_params as responses
-    from typing_extensions import TypedDict, TypeVar
+    from typing_extensions import TypeVar
 
     ClientT = TypeVar("ClientT", bound=OpenAI | AsyncOpenAI, covariant=True, default=OpenAI)
-    _R = TypeVar("_R")
-    Later = Coroutine[Any, Any, _R]
     Messages = Iterable[ChatCompletionMessageParam]
 
-    class Options(TypedDict, total=False):
-        """What the client's methods take beside the request, and what is ours."""
-
-        call_id: str | None
-        session_id: str | None
-        agent_id: str | None
-        extra_headers: Mapping[str, Any] | None
-        extra_query: Mapping[str, object] | None
-        extra_body: object | None
+    class Options(CusCallOptions, total=False):
         timeout: float | Timeout | None
 
     class ChatWhole(chat.CompletionCreateParamsNonStreaming, Options): ...

@@ -1,7 +1,7 @@
 """`manage.py cus_cost_verify`: recompute stored costs from the prices they name."""
 
 from datetime import timedelta
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", help="id or name")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        console = Console(file=self.stdout)  # type: ignore[arg-type]
+        console = Console(file=cast("IO[str]", self.stdout))
         failed = failed_checks()
         if failed:
             raise CommandError(f"The price table fails its self-test for {', '.join(failed)}.")

@@ -1,6 +1,6 @@
 """`manage.py cus_telemetry_partitions`: the usage table's months, and what comes next."""
 
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
@@ -24,7 +24,7 @@ class Command(BaseCommand):
             for month in make_partitions(now):
                 self.stdout.write(f"Made {month}.")
         found = partitions()
-        console = Console(file=self.stdout)  # type: ignore[arg-type]
+        console = Console(file=cast("IO[str]", self.stdout))
         console.print(_table(found))
         missing = sorted(set(wanted_months(now)) - {partition.month for partition in found})
         if missing:

@@ -1,0 +1,76 @@
+"""Log lines, locally for people and in production as JSON; never with a secret in them."""
+
+from typing import Any
+
+import structlog
+
+from integrations.cus_redaction import redact_event, redact_line
+
+_SHARED_PROCESSORS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+# Tracebacks name places, never the values there: those may be keys or a customer's data.
+# And nothing is written before what is, or looks like, a secret is blanked out of it.
+_FOR_PEOPLE: list[Any] = [
+    structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    redact_line,
+]
+_AS_JSON: list[Any] = [
+    structlog.processors.format_exc_info,
+    redact_event,
+    structlog.processors.JSONRenderer(),
+]
+
+
+def configure_structlog() -> None:
+    """Send what structlog is told through the standard library's logging, as Django's lines go."""
+    structlog.configure(
+        processors=[
+            *_SHARED_PROCESSORS,
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logging_settings(level: str, *, for_people: bool) -> dict[str, Any]:
+    """Django's LOGGING: every logger's lines, from `level` on, through one masking handler."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": _SHARED_PROCESSORS,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *(_FOR_PEOPLE if for_people else _AS_JSON),
+                ],
+            },
+        },
+        "filters": {"redact": {"()": "integrations.cus_redaction.RedactingFilter"}},
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["redact"],
+            }
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            # Without Django's own handlers, which mask nothing.
+            "django": {"handlers": [], "level": "INFO"},
+            # What a client did wrong is in the answer that it got.
+            "django.request": {"level": "ERROR"},
+            "httpx2": {"level": "WARNING"},
+            # Four lines a sign-in; what matters of it are the failures.
+            "axes": {"level": "WARNING"},
+            # One line a request is the proxy's business; ours would be a line an SDK batch.
+            "django_structlog.middlewares.request": {"level": "WARNING"},
+        },
+    }

@@ -1,0 +1,23 @@
+"""What a place is where credentials are kept (ruling C1)."""
+
+import uuid
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from integrations.cus_models import CusIntegration
+
+
+class CredentialStore(ABC):
+    """What keeps credentials, and which of them an integration may have."""
+
+    scheme: ClassVar[str]
+
+    @abstractmethod
+    def check(self, ref: str, tenant_id: uuid.UUID) -> None:
+        """Raise CredentialRefRefused unless an operator may give the tenant this reference."""
+
+    @abstractmethod
+    def read(self, integration: CusIntegration) -> str:
+        """The stored text. Raises CredentialUnreadable (or its kind CredentialMissing) where
+        the credential is at fault, CredentialStoreUnavailable where the store is.
+        """
