@@ -78,7 +78,6 @@ class CusReporter:
         self._sender: CusSender | None = None
         self._connection: CusConnection | None = None
         self.guard = never_raise(count=self._count_fault)
-        self._batch_interval = batch_interval
         try:
             self._connection = CusConnection.resolve(integration_key, base_url)
         except (CusConfigurationError, ValueError) as error:
@@ -141,11 +140,6 @@ class CusReporter:
             return int
         self._sender.side_reports.append(side)
         return self._sender.ensure_running
-
-    def remove_side_report(self, side: CusSideReport) -> None:
-        """Deliver it no longer."""
-        if self._sender is not None and side in self._sender.side_reports:
-            self._sender.side_reports.remove(side)
 
     def report(self, record: CusUsageRecord) -> None:
         """Hand one record over for delivery; it must not be changed afterwards."""
