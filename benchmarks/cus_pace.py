@@ -6,12 +6,14 @@ longer than at once after another. What is under load is read beside this.
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import LiteralString
 
 from benchmarks.cus_databases import superuser
 from benchmarks.cus_rounds import percentile
 
 # A round trip, and one that ends with a flush of the log to the disk.
-_PARTS = {
+_PARTS: dict[str, LiteralString] = {
     "a round trip": "SELECT 1",
     "one with a durable commit": "SELECT pg_logical_emit_message(true, '', '')",
 }
@@ -23,10 +25,8 @@ def parts_of_a_check(database: str, *, every: float, seconds: float) -> list[str
     found = []
     with superuser(database) as connection:
         for name, statement in _PARTS.items():
-            hot, paced = (
-                _times(lambda text=statement: connection.execute(text), gap, seconds)
-                for gap in (0.0, every)
-            )
+            work = partial(connection.execute, statement)
+            hot, paced = (_times(work, gap, seconds) for gap in (0.0, every))
             found.append(f"This machine, idle: {name} {hot}, every {every * 1_000:.0f} ms {paced}.")
     return found
 
@@ -34,7 +34,8 @@ def parts_of_a_check(database: str, *, every: float, seconds: float) -> list[str
 def _times(work: Callable[[], object], gap: float, seconds: float) -> str:
     for _ in range(_WARM_UP):
         work()
-    times, ends_at = [], time.perf_counter() + seconds
+    times = list[float]()
+    ends_at = time.perf_counter() + seconds
     while not times or time.perf_counter() < ends_at:
         time.sleep(gap)
         started = time.perf_counter()
