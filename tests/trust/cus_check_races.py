@@ -21,7 +21,7 @@ from tests.trust.cus_real_product import RealProduct
 # after that a process may be killed at random.
 _HEAD_START_SECONDS = 0.02
 _DYING_SECONDS = 0.15
-# How often somebody who is gone may be decided about when his hold had been looked for.
+# How often a request of somebody who is gone may still be decided after its hold was looked for.
 _PATIENCE = 5
 _REPORT = "/api/v1/cus/telemetry/llm-usage"
 # What the cap is about, seen at one instant.
@@ -31,11 +31,10 @@ SELECT (SELECT budget_limit_cents FROM cus_integrations WHERE id = %(integration
     (SELECT coalesce(sum(cents), 0) FROM cus_enforcement_holds
         WHERE integration_id = %(integration)s AND expires_at > now())
 """
-
 _HOLDS = "SELECT count(*) FROM cus_enforcement_holds WHERE integration_id = %s AND "
 _OF_CALLS = "call_id = ANY (%s)"
 _OF_RACE = "expires_at > now() AND starts_with(call_id, %s || '-') AND strpos(call_id, 'again') = 0"
-_ALL = "%s::text IS NULL"
+_OF_RACES = "starts_with(call_id, %s)"
 
 
 @dataclass
@@ -163,7 +162,7 @@ class CheckRaces:
         """Nothing is left of holds whose life is over."""
         self._end_holds()
         self.product.sweep_holds()
-        if left := self._count(_ALL, None):
+        if left := self._count(_OF_RACES, self.name):
             self._find(f"{left} holds are left when all have been swept")
 
     def _count(self, which: LiteralString, value: object) -> int:
