@@ -12,6 +12,7 @@ from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH
 from benchmarks.cus_databases import Sender, sender_of, superuser
 from benchmarks.cus_fill import fill_this_month
 from benchmarks.cus_loading import Load, put_orders, request_head
+from benchmarks.cus_pace import parts_of_a_check
 from benchmarks.cus_report import Section
 from benchmarks.cus_rounds import percentile
 from benchmarks.cus_served import PRODUCT, served
@@ -55,13 +56,15 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
     section.notes.append("Calls land, and end their holds, a second after they were let in.")
     with served(PRODUCT, filled.database) as port, _calls_landing(filled.database):
         for which in (keys[:1], keys):
-            _measure_loads(section, port, which, sizes, filled.database)
+            every = _measure_loads(section, port, which, sizes, filled.database)
+    section.notes += parts_of_a_check(filled.database, every=every, seconds=sizes.check_seconds / 4)
     return section
 
 
 def _measure_loads(
     section: Section, port: int, keys: Sequence[str], sizes: Sizes, database: str
-) -> None:
+) -> float:
+    """Add the rows of each load; how often, in seconds, a caller asked at half load."""
     _load(port, keys, 8, min(_WARM_UP_SECONDS, sizes.check_seconds))
     most = 0.0
     for callers in CALLERS:
@@ -80,6 +83,7 @@ def _measure_loads(
     p50, p99 = (percentile(_milliseconds(half), share) for share in (0.5, 0.99))
     row[5], row[7] = CHECK_P50.verdict(p50), CHECK_P99.verdict(p99)
     section.rows.append(row)
+    return every
 
 
 def _row(keys: Sequence[str], callers: str, load: Load) -> list[str]:

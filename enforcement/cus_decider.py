@@ -32,6 +32,9 @@ _SERVER_SETTINGS = {
     # As planned while tables were small, a look-up must still be one when they are large.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
+    # Over millions of rows a plan is dear enough, by its estimate, to be compiled each time
+    # that it runs; which takes longer than a check may.
+    "jit": "off",
     # As JSON has times.
     "TimeZone": "UTC",
 }

@@ -238,3 +238,4 @@ def test_checks_are_measured_on_one_integration_and_on_a_hundred(
         [keys, callers] for keys in ("1", "100") for callers in ("1", "8", "8, half load")
     ]
     assert all(float(row[2].replace(",", "")) > 0 for row in section.rows)
+    assert sum("This machine, idle" in note for note in section.notes) == 2

@@ -106,6 +106,10 @@ def test_a_check_is_two_messages_to_the_database(
     assert sent[0].index("pg_advisory_xact_lock") < sent[0].index("EXECUTE cus_read")
 
 
+def test_no_check_waits_for_its_plan_to_be_compiled(db: None) -> None:
+    assert _as_decider(lambda one: one.rows("SHOW jit")) == [b"off"]
+
+
 def test_the_decision_log_is_append_only_month_by_month(integration: CusIntegration) -> None:
     with _superuser(str(connections["default"].settings_dict["NAME"])) as connection:
         tables = connection.execute(

@@ -1,20 +1,28 @@
 """Callers who ask at one moment for more than there is room for (ruling F5)."""
 
 import json
+import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPException
-from typing import Any
+from typing import Any, LiteralString
 
-from tests.trust.cus_real_product import Answer, Door, RealProduct
+from tests.trust.cus_caller_process import CallerProcess
+from tests.trust.cus_door import Door
+from tests.trust.cus_race_callers import CHECK, asked, told
+from tests.trust.cus_real_product import RealProduct
 
-CHECK = "/api/v1/cus/enforcement/check"
+# From when a race is told to when it starts, so that no process is behind; and in how long
+# after that a process may be killed at random.
+_HEAD_START_SECONDS = 0.02
+_DYING_SECONDS = 0.15
+# How often a request of somebody who is gone may still be decided after its hold was looked for.
+_PATIENCE = 5
 _REPORT = "/api/v1/cus/telemetry/llm-usage"
 # What the cap is about, seen at one instant.
 _TAKEN = """
@@ -23,6 +31,10 @@ SELECT (SELECT budget_limit_cents FROM cus_integrations WHERE id = %(integration
     (SELECT coalesce(sum(cents), 0) FROM cus_enforcement_holds
         WHERE integration_id = %(integration)s AND expires_at > now())
 """
+_HOLDS = "SELECT count(*) FROM cus_enforcement_holds WHERE integration_id = %s AND "
+_OF_CALLS = "call_id = ANY (%s)"
+_OF_RACE = "expires_at > now() AND starts_with(call_id, %s || '-') AND strpos(call_id, 'again') = 0"
+_OF_RACES = "starts_with(call_id, %s)"
 
 
 @dataclass
@@ -30,6 +42,9 @@ class RaceTally:
     """What the races came to, and what must not have been."""
 
     races: int = 0
+    # Processes that were killed, and of how many calls it is known that they had been let in.
+    killed: int = 0
+    orphaned: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
 
@@ -37,13 +52,6 @@ class RaceTally:
 def integration_of(key: str) -> str:
     """The id of the integration that a key's text names."""
     return key.split(":")[1]
-
-
-def asked(call_id: str, cents: int = 1) -> bytes:
-    """The body of a check."""
-    return json.dumps(
-        {"call_id": call_id, "estimated_tokens": 1, "estimated_cost_cents": cents}
-    ).encode()
 
 
 def reported(call_id: str, cents: int = 1, **fields: Any) -> bytes:
@@ -56,60 +64,113 @@ def reported(call_id: str, cents: int = 1, **fields: Any) -> bytes:
 
 
 class CheckRaces:
-    """Races of `callers` for room of `room` on one integration, again and again.
+    """Races of `callers`, threads of `processes`, for room of `room` on one integration.
 
-    Of those who were let in, half are reported at once; the others' programs were killed, and
-    their room returns when their holds' life is over. `killed` callers leave in mid-request.
+    Of those who were let in, half are reported at once. In each race a process is killed, by
+    turns at any instant and when its callers have been told, so nobody reports theirs: their room
+    returns when their holds' life is over. Some callers leave in mid-request besides.
     """
 
     def __init__(
-        self, product: RealProduct, key: str, name: str, *, callers: int, room: int = 10
+        self,
+        product: RealProduct,
+        key: str,
+        name: str,
+        *,
+        callers: int,
+        processes: int,
+        room: int = 10,
     ) -> None:
         self.product = product
         self.name = name
         self.room = room
         self.tally = RaceTally()
         self._integration = integration_of(key)
-        self._doors = [product.door(number, key) for number in range(callers)]
-        self._start = threading.Barrier(callers)
+        self._door = product.door(1, key)
+        self._random = random.Random(name)
+        ports = [web.port for web in product.webs]
+        self._processes = [
+            CallerProcess(ports, key, range(number, callers, processes))
+            for number in range(processes)
+        ]
 
     def run(self, races: int, say: Callable[[int], None] = lambda _done: None) -> RaceTally:
-        """So many races, one after the other."""
-        with ThreadPoolExecutor(len(self._doors)) as pool, self._watched():
-            for number in range(races):
-                self._race(pool, f"{self.name}-{number}")
-                self.tally.races += 1
-                say(self.tally.races)
-        for door in self._doors:
-            door.close()
+        """So many races, one after the other; no caller's process is left."""
+        with ExitStack() as stack:
+            stack.callback(self._door.close)
+            for process in self._processes:
+                stack.enter_context(process)
+            with self._watched():
+                for number in range(races):
+                    self._race(f"{self.name}-{number}", number)
+                    self.tally.races += 1
+                    say(self.tally.races)
+        self._sweep()
         return self.tally
 
-    def _race(self, pool: ThreadPoolExecutor, name: str) -> None:
+    def _race(self, name: str, number: int) -> None:
         self._make_room()
-        killed = range(0, len(self._doors), 9)
-        outcomes = list(
-            pool.map(
-                lambda n: self._ask(f"{name}-{n}", n, killed=n in killed), range(len(self._doors))
-            )
-        )
+        outcomes, living = self._ask_all(name, number)
         admitted = [call_id for call_id, result in outcomes if result in ("allowed", "warned")]
-        for _, result in outcomes:
-            self.tally.answers[result] += 1
+        self.tally.answers.update(result for _, result in outcomes)
         _, _, held = self._taken()
-        # Those who left in mid-request may have been let in, and nobody knows but the hold.
+        # Those who are gone may have been let in, and nobody knows but the hold.
         if not len(admitted) <= held <= self.room:
             self._find(f"{name}: {len(admitted)} were told yes, {held} are held, room {self.room}")
         seen = {result for _, result in outcomes}
         # On a machine that starves, evidence may take longer to read than F6 waits for it.
         if held < self.room and not seen & {"contention", "degraded"}:
             self._find(f"{name}: refused with room left: {held} held; {Counter(seen)}")
-        self._land(admitted[::2])
+        reporting = [call_id for call_id in admitted if call_id in living]
+        self.tally.orphaned += len(admitted) - len(reporting)
+        landing = reporting[: (len(reporting) + 1) // 2]
+        self._land(landing)
         self._expect(f"{name}-full", "blocked" if held == self.room else None)
+        self._expect_return(name, self.room - len(landing))
+
+    def _ask_all(self, name: str, number: int) -> tuple[list[tuple[str, str]], set[str]]:
+        """Let all ask, and kill a process: what each was told, and the calls of the living."""
+        for process in self._processes:
+            process.wait_until_ready()
+        starts_at = time.monotonic() + _HEAD_START_SECONDS
+        # Every other race a process is to die in the midst of it, whatever it has been told.
+        dying = self._processes[number // 2 % len(self._processes)] if number % 2 else None
+        dies_at = starts_at + self._random.uniform(0, _DYING_SECONDS)
+        for process in self._processes:
+            process.begin(name, starts_at, dies_at if process is dying else None)
+        found = [(one, one.outcomes(dying=one is dying)) for one in self._processes]
+        killed = dying or max(found, key=lambda of: _admissions(of[1]))[0]
+        killed.replace()
+        self.tally.killed += 1
+        outcomes = [outcome for _, told_ in found for outcome in told_]
+        living = {call_id for one, told_ in found if one is not killed for call_id, _ in told_}
+        return outcomes, living
+
+    def _expect_return(self, name: str, room: int) -> None:
+        """Once the holds' life is over there is room for so many again, and for no more."""
+        for attempt in range(_PATIENCE):
+            self._end_holds()
+            again = [self._expect(f"{name}-again-{attempt}-{n}", None) for n in range(room + 1)]
+            if [result in ("allowed", "warned") for result in again] == [True] * room + [False]:
+                return
+            # A request of somebody who is gone may only now have been decided: that hold is alive.
+            if not self._count(_OF_RACE, name):
+                break
+        self._find(f"{name}: after the holds' life: {again}, where {room} had room")
+
+    def _sweep(self) -> None:
+        """Nothing is left of holds whose life is over."""
         self._end_holds()
-        left = self.room - len(admitted[::2])
-        again = [self._expect(f"{name}-again-{n}", None) for n in range(left + 1)]
-        if [result in ("allowed", "warned") for result in again] != [True] * left + [False]:
-            self._find(f"{name}: after the holds' life: {again}, where {left} had room")
+        self.product.sweep_holds()
+        if left := self._count(_OF_RACES, self.name):
+            self._find(f"{left} holds are left when all have been swept")
+
+    def _count(self, which: LiteralString, value: object) -> int:
+        """How many holds of the integration are so."""
+        with self.product.connect() as connection:
+            row = connection.execute(_HOLDS + which, [self._integration, value]).fetchone()
+        assert row
+        return int(row[0])
 
     def _make_room(self) -> None:
         with self.product.connect() as connection:
@@ -123,17 +184,9 @@ class CheckRaces:
                 [self.room, self._integration, self._integration],
             )
 
-    def _ask(self, call_id: str, number: int, *, killed: bool) -> tuple[str, str]:
-        self._start.wait(60)
-        door = self._doors[number]
-        if killed:
-            door.abandon(CHECK, asked(call_id), 1.0)
-            return call_id, "left"
-        return call_id, told(door.post(CHECK, asked(call_id)))
-
     def _expect(self, call_id: str, wanted: str | None) -> str:
         for _ in range(20):
-            result = told(self._doors[1].post(CHECK, asked(call_id)))
+            result = told(self._door.post(CHECK, asked(call_id)))
             # Nobody else asks now; but a request that was left behind may still be at work.
             if result not in ("contention", "degraded"):
                 break
@@ -143,9 +196,11 @@ class CheckRaces:
 
     def _land(self, call_ids: Sequence[str]) -> None:
         for call_id in call_ids:
-            answer = self._doors[1].post(_REPORT, reported(call_id))
+            answer = self._door.post(_REPORT, reported(call_id))
             if answer.status != 201:
                 self._find(f"{call_id}: not stored: {answer}")
+        if left := self._count(_OF_CALLS, [*call_ids]):
+            self._find(f"{left} holds are left of {call_ids}, which are stored")
 
     def _end_holds(self) -> None:
         with self.product.connect() as connection:
@@ -193,15 +248,8 @@ class CheckRaces:
             self.tally.findings.append(text)
 
 
-def told(answer: Answer) -> str:
-    """The result; for contention its reason, for anything but a verdict the answer itself."""
-    if answer.status != 200:
-        return str(answer)
-    verdict = answer.json()
-    if verdict["degraded"]:
-        return "degraded"
-    code = verdict["reasons"][0]["code"]
-    return code if code in ("contention", "state_unknown") else str(verdict["result"])
+def _admissions(outcomes: Sequence[tuple[str, str]]) -> int:
+    return sum(result in ("allowed", "warned") for _, result in outcomes)
 
 
 def ask(door: Door, call_id: str, cents: int = 1) -> tuple[str, float]:

@@ -20,7 +20,8 @@ import msgspec
 import psycopg
 
 from tests.trust.cus_audit import findings
-from tests.trust.cus_real_product import Answer, Door, RealProduct
+from tests.trust.cus_door import Answer, Door
+from tests.trust.cus_real_product import RealProduct
 
 _BATCH = "/api/v1/cus/telemetry/llm-usage/batch"
 _SINGLE = "/api/v1/cus/telemetry/llm-usage"

@@ -9,8 +9,9 @@ from typing import Any
 
 import psycopg
 
+from tests.trust.cus_door import Door
 from tests.trust.cus_hostile import Record
-from tests.trust.cus_real_product import Door, Row
+from tests.trust.cus_real_product import Row
 
 BATCH = "/api/v1/cus/telemetry/llm-usage/batch"
 SINGLE = "/api/v1/cus/telemetry/llm-usage"

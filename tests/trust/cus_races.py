@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from threading import Barrier
 from typing import Any
 
-from tests.trust.cus_real_product import Answer, Door, RealProduct
+from tests.trust.cus_door import Answer, Door
+from tests.trust.cus_real_product import RealProduct
 
 _BATCH = "/api/v1/cus/telemetry/llm-usage/batch"
 _SINGLE = "/api/v1/cus/telemetry/llm-usage"

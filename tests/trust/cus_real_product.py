@@ -5,7 +5,6 @@ kernel ends a server whose starting thread is gone.
 """
 
 import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -13,9 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,85 +26,11 @@ from aos_project.cus_embedded.process import launch, stop, wait_for
 from aos_project.cus_embedded.sentinel import Sentinel
 from aos_project.cus_embedded.throw_away import running
 from tests.e2e.cus_served import ROOT, ServedProduct
+from tests.trust.cus_door import Door
 
 _START_SECONDS = 60.0
-_ANSWER_SECONDS = 40.0
 
 Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the product said."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as JSON. Raises ValueError if it is none."""
-        return json.loads(self.body)
-
-    @property
-    def is_json(self) -> bool:
-        """Whether it is a JSON object and says so."""
-        if not self.headers.get("content-type", "").startswith("application/json"):
-            return False
-        try:
-            return isinstance(self.json(), dict)
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        return f"{self.status} {self.body[:300]!r}"
-
-
-class Door:
-    """A connection of one program to one web server, with its SDK key."""
-
-    def __init__(self, port: int, key: str) -> None:
-        self._port = port
-        self._key = key
-        self._connection: http.client.HTTPConnection | None = None
-
-    def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
-        """Raises OSError or HTTPException where there was no answer."""
-        try:
-            connection = self._send(path, body, headers or {})
-            response = connection.getresponse()
-            said = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, said, response.read())
-        except (OSError, http.client.HTTPException):
-            self.close()
-            raise
-
-    def abandon(self, path: str, body: bytes, sent: float) -> None:
-        """Send that part of a request, and leave without waiting for the answer."""
-        try:
-            connection = self._send(path, body[: int(len(body) * sent)], {}, len(body))
-            connection.close()
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        if self._connection:
-            self._connection.close()
-        self._connection = None
-
-    def _send(
-        self, path: str, body: bytes, headers: Mapping[str, str], length: int | None = None
-    ) -> http.client.HTTPConnection:
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(
-                "127.0.0.1", self._port, timeout=_ANSWER_SECONDS
-            )
-        own = {
-            "X-CUS-Integration-Key": self._key,
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body) if length is None else length),
-        }
-        self._connection.request("POST", path, body, {**own, **headers})
-        return self._connection
 
 
 class RealProduct:
@@ -147,6 +71,17 @@ class RealProduct:
         )
         keys: list[list[str]] = json.loads(done.stdout)
         return keys
+
+    def sweep_holds(self) -> None:
+        """What beat does every minute."""
+        task = "from enforcement.tasks import cus_sweep_holds; cus_sweep_holds()"
+        subprocess.run(
+            [sys.executable, "manage.py", "shell", "--no-imports", "-c", task],
+            cwd=ROOT,
+            env=os.environ | self.environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
     def door(self, number: int, key: str) -> Door:
         """To a web server; one number leads to one server."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.trust.cus_audit import findings
+from tests.trust.cus_door import Door
 from tests.trust.cus_hostile import Hostility, Value
 from tests.trust.cus_hostile_delivery import (
     Body,
@@ -21,7 +22,7 @@ from tests.trust.cus_hostile_delivery import (
     stored_findings,
 )
 from tests.trust.cus_hostile_strategies import hostile_fields
-from tests.trust.cus_real_product import Door, RealProduct
+from tests.trust.cus_real_product import RealProduct
 
 NOW = datetime.now(UTC).isoformat()
 BODIES = hostile_bodies("test")
