@@ -1,7 +1,9 @@
 """A customer's program from its first call to the console, over real processes (§9)."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from http.client import HTTPConnection
 
 import pytest
 from openai import OpenAI
@@ -63,6 +65,18 @@ def test_a_call_through_the_sdk_is_in_console_and_metrics(
     labels = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
     metrics = console.get("/metrics").content.decode()
     assert f"cus_llm_calls_total{{{labels}}} 1.0" in metrics
+
+
+def test_an_answer_that_is_whole_is_sent_with_its_length(product: ServedProduct) -> None:
+    asked = (("/api/v1/cus/enforcement/check", "POST"), ("/admin/login/", "GET"))
+    with closing(HTTPConnection(product.base_url.removeprefix("http://"))) as connection:
+        for path, method in asked:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+            assert body
+            assert answer.headers["Content-Length"] == str(len(body))
+            assert answer.headers["Transfer-Encoding"] is None
 
 
 def test_a_replayed_trace_agrees_to_the_last_microcent_and_counts_once(
