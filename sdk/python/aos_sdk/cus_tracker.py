@@ -238,13 +238,13 @@ class CusCallTracker:
     def end(self) -> None:
         """The call ends now: report it, unless the call that it is a part of does so later."""
         ended = time.perf_counter()
+        self.arguments = NOTHING  # what it sent is the program's alone
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
         try:
             call = self if self.outer is self.inner else self._united()
             if call is not None and call.is_reported:
                 call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
-                call.arguments = NOTHING  # what it sent is the program's alone
                 call.reporter.report_call(call)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.reporter.guard.swallow(error)
