@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     )
     from aos_sdk.cus_openai import CusOpenAIProvider, create_openai_provider
     from aos_sdk.cus_record import CusUsageRecord, generate_call_id
+    from aos_sdk.cus_reported_usage import CusReportedUsage
     from aos_sdk.cus_reporter import CusReporter, CusReporterStats
     from aos_sdk.cus_scope import cus_context
     from aos_sdk.cus_token_counter import (
@@ -67,7 +68,6 @@ if TYPE_CHECKING:
     )
     from aos_sdk.cus_tracker import CusCallTracker
     from aos_sdk.cus_usage import (
-        CusReportedUsage,
         CusStreamUsage,
         extract_anthropic_usage,
         extract_openai_usage,
@@ -135,8 +135,8 @@ _MODULE_OF = {
             "tiktoken_available",
         ),
         "cus_tracker": ("CusCallTracker",),
+        "cus_reported_usage": ("CusReportedUsage",),
         "cus_usage": (
-            "CusReportedUsage",
             "CusStreamUsage",
             "extract_anthropic_usage",
             "extract_openai_usage",

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from aos_sdk import cus_exit
 from aos_sdk.cus_estimates import estimate_prompt, estimate_text
+from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_stream_text import read_events
 from aos_sdk.cus_tracker import CusCallTracker
-from aos_sdk.cus_usage import CusReportedUsage, CusStreamUsage
+from aos_sdk.cus_usage import CusStreamUsage
 from aos_sdk.cus_wire import CusOperation
 
 # Chunks are looked at so many at a time: cheaper for each, and a long stream keeps few of them.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_record import CusUsageRecord, call_id_of, generate_call_id
+from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
-from aos_sdk.cus_usage import CusReportedUsage, extract_token_usage
+from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
 if TYPE_CHECKING:

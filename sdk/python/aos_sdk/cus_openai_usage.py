@@ -1,0 +1,135 @@
+"""What OpenAI's responses say of their tokens, and of what is billed otherwise (rulings M4, M8)."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aos_sdk.cus_answer_fields import count, get, reports, seconds, view
+from aos_sdk.cus_pricing import without_overlap
+from aos_sdk.cus_reported_usage import CusReportedUsage
+
+_NOTHING: Final[Mapping[str, int]] = {}
+
+
+def openai_usage(bearer: Any, usage: Any) -> CusReportedUsage:
+    """What the usage of a response, its `bearer`, says; of chat, Responses, images, audio, all."""
+    bearer, usage = view(bearer), view(usage)
+    # Chat completions, completions and embeddings speak of prompts; all the others of input.
+    is_prompt = get(usage, "prompt_tokens") is not None
+    if is_prompt:
+        tokens_in, tokens_out = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
+        sent, made = get(usage, "prompt_tokens_details"), get(usage, "completion_tokens_details")
+    else:
+        tokens_in, tokens_out = count(usage, "input_tokens"), count(usage, "output_tokens")
+        sent = get(usage, "input_tokens_details") or get(usage, "input_token_details")
+        made = get(usage, "output_tokens_details") or get(usage, "output_token_details")
+    sent, made = view(sent), view(made)
+    cached, write = count(sent, "cached_tokens"), count(sent, "cache_write_tokens")
+    lifetimes = get(sent, "cache_write_tokens_details") if write else None
+    audio, image = _uncached_media(sent, tokens_in - cached - write)
+    reasoning = count(made, "reasoning_tokens")
+    if count(made, "image_tokens"):
+        # What an image model writes beside its image is its reasoning, at a price of its own.
+        reasoning = count(made, "text_tokens")
+    tier = get(bearer, "service_tier")
+    return CusReportedUsage(
+        tokens_in,
+        tokens_out,
+        cached,
+        write,
+        min(count(lifetimes, "ttl_12h_tokens"), write),
+        reasoning,
+        audio,
+        count(made, "audio_tokens"),
+        image,
+        count(usage, "total_tokens") or None,
+        None if is_prompt else _units(bearer, usage),
+        "batch" if get(bearer, "object") == "batch" else tier if isinstance(tier, str) else None,
+        is_prompt or reports(usage, "input_tokens", "output_tokens", "seconds"),
+    )
+
+
+def plain_chat_usage(answer: Any) -> CusReportedUsage | None:
+    """The most frequent answer: a prompt, perhaps cached, and a completion, perhaps thought over.
+
+    What `openai_usage` would say of it, in a fraction of its time; None leaves it to that.
+    """
+    try:
+        response, extra = answer.__dict__, answer.__pydantic_extra__
+        if extra and "service_tier" in extra:
+            return None
+        usage = response["usage"]
+        # What is no provider's object has no such attribute.
+        if usage.__pydantic_extra__ or "output" in response or response["object"] == "batch":
+            return None
+        counts = usage.__dict__
+        tokens_in, tokens_out = counts["prompt_tokens"], counts["completion_tokens"]
+        total, tier = counts["total_tokens"], response.get("service_tier")
+        cached = _of_text(counts.get("prompt_tokens_details"), "cached_tokens")
+        reasoning = _of_text(counts.get("completion_tokens_details"), "reasoning_tokens")
+    except (AttributeError, KeyError):
+        return None
+    if not (type(tokens_in) is type(tokens_out) is type(cached) is type(reasoning) is int):
+        return None
+    if tokens_in < 0 or tokens_out < 0 or cached < 0 or reasoning < 0:
+        return None
+    if type(total) is not int or total <= 0:
+        return None
+    if tier is not None and type(tier) is not str:
+        return None
+    # As `CusReportedUsage(…)` would, at a third of its price.
+    fields = (tokens_in, tokens_out, cached, 0, 0, reasoning, 0, 0, 0, total, None, tier, True)
+    return tuple.__new__(CusReportedUsage, fields)
+
+
+def _of_text(details: Any, name: str) -> Any:
+    """The number of this name where details of tokens speak of text alone; None where they don't."""
+    if details is None:
+        return 0
+    told = details.__dict__
+    if told.get("audio_tokens") or told.get("image_tokens") or told.get("cache_write_tokens"):
+        return None
+    return None if details.__pydantic_extra__ else told.get(name) or 0
+
+
+def _uncached_media(sent: Any, room: int) -> tuple[int, int]:
+    """Audio and image tokens of a prompt that are not counted as cached too (ruling M8).
+
+    Exactly so where the provider tells what it cached; else less the overlap that is certain.
+    """
+    audio, image = count(sent, "audio_tokens"), count(sent, "image_tokens")
+    if not audio and not image:
+        return 0, 0
+    if (cached := get(sent, "cached_tokens_details")) is not None:
+        audio -= min(count(cached, "audio_tokens"), audio)
+        image -= min(count(cached, "image_tokens"), image)
+    return without_overlap(max(audio + image - max(room, 0), 0), audio, image)
+
+
+def _units(bearer: Any, usage: Any) -> Mapping[str, int] | None:
+    drawn = count(get(bearer, "svg_usage"), "total_tokens")
+    units = {"seconds": seconds(get(usage, "seconds")), "svg_tokens": drawn}
+    units.update(_hosted_tools(bearer))
+    return {unit: number for unit, number in units.items() if number} or None
+
+
+def _hosted_tools(response: Any) -> Mapping[str, int]:
+    """What the tools that OpenAI hosts have done for a response of the Responses API."""
+    calls = get(response, "output")
+    if not isinstance(calls, list):
+        return _NOTHING
+    tools = get(response, "tool_usage")
+    searches = sum(_is_search(call) for call in calls)
+    if (web := get(tools, "web_search")) is not None:
+        searches = count(web, "num_requests")
+    return {
+        "searches": searches,
+        "file_searches": sum(get(call, "type") == "file_search_call" for call in calls),
+        "svg_tokens": sum(count(get(call, "svg_usage"), "total_tokens") for call in calls),
+        "image_tool_tokens": count(get(tools, "image_gen"), "total_tokens"),
+    }
+
+
+def _is_search(call: Any) -> bool:
+    # Opening and reading a page that was found is free.
+    is_call = get(call, "type") == "web_search_call"
+    return is_call and get(get(call, "action"), "type") in ("search", None)

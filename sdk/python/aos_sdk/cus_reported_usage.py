@@ -1,0 +1,35 @@
+"""What a response says of its own usage, in one shape for all providers."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from aos_sdk.cus_pricing import CusTokenUsage
+
+
+class CusReportedUsage(NamedTuple):
+    """What a response reports: the fields of `CusTokenUsage`, disjoint in their details, and more.
+
+    `billed_units` is what is billed otherwise than by tokens: `searches`, `file_searches`,
+    `seconds` of audio, and tokens of other models than the one that answered. `service_tier` is
+    the tier that served the call, as the price table names it. Without `reported` the response
+    carries no usage, and its zeros mean nothing.
+    """
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    tokens_cache_write: int = 0
+    tokens_cache_write_1h: int = 0
+    tokens_reasoning: int = 0
+    tokens_audio_in: int = 0
+    tokens_audio_out: int = 0
+    tokens_image_in: int = 0
+    tokens_total: int | None = None
+    billed_units: Mapping[str, int] | None = None
+    service_tier: str | None = None
+    reported: bool = False
+
+    @property
+    def tokens(self) -> CusTokenUsage:
+        """The tokens alone, for `price_call`."""
+        return CusTokenUsage._make(self[:10])
