@@ -12,6 +12,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from aos_sdk.cus_batches import CusBatchResults
+from aos_sdk.cus_classes import remember
 from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_generators import driven, driven_async
 from aos_sdk.cus_raw import watch_raw
@@ -68,13 +69,14 @@ async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
 
 
 def _learn(kind: type) -> Answer:
-    answer = _answers[kind] = _answer_of(kind)
-    return answer
+    return remember(_answers, kind, _answer_of(kind))
 
 
 def _answer_of(kind: type) -> Answer:
     if hasattr(kind, "__await__"):
         return _awaitable
+    if kind in _ANSWERS_OF_PYTHON:
+        return _ANSWERS_OF_PYTHON[kind]
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] in _PROVIDER_PACKAGES:
             name = base.__name__
@@ -190,9 +192,8 @@ _ANSWERS_OF_CLASSES: Final[dict[str, Answer]] = {
     "JSONLDecoder": _batch_results,
     "AsyncJSONLDecoder": _batch_results,
 }
-# Those of Python's own kinds; those of classes are learned.
-_answers: Final[dict[type, Answer]] = {
+_ANSWERS_OF_PYTHON: Final[dict[type, Answer]] = {
     GeneratorType: _generator,
     AsyncGeneratorType: _async_generator,
-    CoroutineType: _awaitable,
 }
+_answers: Final[dict[type, Answer]] = {}

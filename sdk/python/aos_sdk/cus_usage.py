@@ -8,6 +8,7 @@ Nothing here imports them. Null, absent or absurd numbers count 0, and nothing r
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from aos_sdk.cus_classes import remember
 from aos_sdk.cus_pricing import CusTokenUsage, without_overlap
 
 _OPENAI: Final = "openai"
@@ -123,7 +124,10 @@ class CusStreamUsage:
     def add(self, event: Any) -> None:
         """Take note of one chunk or event. One without usage costs next to nothing."""
         kind = type(event)
-        carrier = _carriers[kind] if kind in _carriers else _learn(kind)
+        try:
+            carrier = _carriers[kind]
+        except KeyError:
+            carrier = _learn(kind)
         if carrier is not None and (not carrier or getattr(event, carrier, None) is not None):
             self._read(event)
 
@@ -161,8 +165,7 @@ def _learn(kind: type) -> str | None:
     fields = getattr(kind, "model_fields", None)
     names = ("",) if fields is None else ("usage", *_WRAPPERS)
     carrier = next((name for name in names if not name or name in (fields or ())), None)
-    _carriers[kind] = carrier
-    return carrier
+    return remember(_carriers, kind, carrier)
 
 
 def _bearer(response: Any) -> Any:
@@ -384,9 +387,10 @@ def _get(part: Any, name: str) -> Any:
     kind = type(part)
     if kind is dict:
         return part.get(name)
-    if kind not in _is_model:
-        _is_model[kind] = hasattr(kind, "__pydantic_extra__")
-    if not _is_model[kind]:
+    is_model = _is_model.get(kind)
+    if is_model is None:
+        is_model = remember(_is_model, kind, hasattr(kind, "__pydantic_extra__"))
+    if not is_model:
         return getattr(part, name, None)
     fields = part.__dict__
     if name in fields:
