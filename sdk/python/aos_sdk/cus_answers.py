@@ -96,9 +96,30 @@ def _whole(call: CusCallTracker, response: Any) -> Any:
     return response
 
 
+class _Prepared:
+    """A provider's coroutine in one of ours. If that is dropped before it has begun, Python says so
+    of it, by the provider's name, and must not say it of the other one as well.
+    """
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Any:
+        return self._coroutine.__await__()
+
+    def __del__(self) -> None:
+        self._coroutine.close()
+
+
 def _awaitable(call: CusCallTracker, awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
     call.postpone()
-    return awaited(call, awaitable)
+    if not isinstance(awaitable, CoroutineType):
+        return awaited(call, awaitable)
+    coroutine = awaited(call, _Prepared(awaitable))
+    coroutine.__name__, coroutine.__qualname__ = awaitable.__name__, awaitable.__qualname__
+    return coroutine
 
 
 def _generator(call: CusCallTracker, generator: Any) -> Any:

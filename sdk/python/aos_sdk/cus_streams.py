@@ -14,7 +14,7 @@ from typing import Any, Final
 from aos_sdk import cus_exit
 from aos_sdk.cus_estimates import estimate_prompt, estimate_text
 from aos_sdk.cus_stream_text import read_events
-from aos_sdk.cus_tracker import CusCallTracker
+from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_usage import CusReportedUsage, CusStreamUsage
 from aos_sdk.cus_wire import CusOperation
 
@@ -114,6 +114,8 @@ class CusStreamWatch:
                 self.call.set_reported(usage)
             if self.call.operation in _COUNTABLE and not self._is_told(usage):
                 self._estimate(usage)
+        # What was sent and said is the program's alone, however long it keeps the stream.
+        self._arguments, self._texts = NOTHING, []
 
     def _is_told(self, usage: CusReportedUsage) -> bool:
         # What Anthropic says first of its own words is a guess, until `message_delta` counts them.
