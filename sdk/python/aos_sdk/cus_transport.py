@@ -151,7 +151,7 @@ class CusTransport:
 def _import_client() -> None:
     """All that a request imports: its codec of host names is otherwise found on the first one."""
     with forks_wait():
-        import encodings.idna
+        import encodings.idna  # noqa: F401
 
         import aos_sdk.cus_sockets  # noqa: F401
 
