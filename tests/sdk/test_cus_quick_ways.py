@@ -21,7 +21,7 @@ from aos_sdk.cus_usage import _bearer, _get, _openai, _plain_chat
 
 Data = st.SearchStrategy[Any]
 
-ODD = st.sampled_from([None, True, False, 1.0, "7", [], {}, -1, 2**40])
+ODD: Data = st.sampled_from([None, True, False, 1.0, "7", [], {}, -1, 2**40])
 COUNTS = st.integers(0, 9) | ODD
 
 

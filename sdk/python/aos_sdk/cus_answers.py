@@ -113,11 +113,11 @@ class _Prepared:
         self._coroutine.close()
 
 
-def _awaitable(call: CusCallTracker, awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+def _awaitable(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     call.postpone()
     if not isinstance(awaitable, CoroutineType):
         return awaited(call, awaitable)
-    coroutine = awaited(call, _Prepared(awaitable))
+    coroutine: Any = awaited(call, _Prepared(awaitable))
     coroutine.__name__, coroutine.__qualname__ = awaitable.__name__, awaitable.__qualname__
     return coroutine
 
