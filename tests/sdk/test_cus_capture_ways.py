@@ -330,6 +330,22 @@ def test_a_task_that_is_cancelled_before_it_begins_warns_of_nothing(
     assert recorder.rows == []
 
 
+def test_a_coroutine_that_the_program_holds_is_its_own_to_run(
+    recorder: CusRecordingReporter,
+) -> None:
+    async def works() -> str:
+        return "done"
+
+    async def program() -> str:
+        mine = works()
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            cus_wrap(lambda: mine, model="gpt-4o")  # type: ignore[unused-coroutine]
+        return await mine
+
+    assert asyncio.run(program()) == "done"
+
+
 def test_a_context_can_be_shared_and_left_where_it_was_not_entered(
     recorder: CusRecordingReporter,
 ) -> None:

@@ -69,10 +69,10 @@ for number in range(6):
     before = len(sys.modules)
     if not (child := os.fork()):
         reporter.report(CusUsageRecord(f"child-{number}", "gpt-4o"))
-        os._exit(reporter.flush(5.0))
+        os._exit(reporter.flush(20.0))
     children.append(child)
 assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
-assert reporter.flush(5.0) == 0
+assert reporter.flush(20.0) == 0
 """
 
 

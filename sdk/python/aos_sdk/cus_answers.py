@@ -6,6 +6,7 @@ By class and once a class: nothing here imports a provider's package, or asks mo
 what every supported version of it has.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -96,6 +97,9 @@ def _whole(call: CusCallTracker, response: Any) -> Any:
     return response
 
 
+_HELD_BY_US_ALONE: Final = 2  # and by the question
+
+
 class _Prepared:
     """A provider's coroutine in one of ours. If that is dropped before it has begun, Python says so
     of it, by the provider's name, and must not say it of the other one as well.
@@ -110,7 +114,8 @@ class _Prepared:
         return self._coroutine.__await__()
 
     def __del__(self) -> None:
-        self._coroutine.close()
+        if sys.getrefcount(self._coroutine) <= _HELD_BY_US_ALONE:
+            self._coroutine.close()
 
 
 def _awaitable(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:

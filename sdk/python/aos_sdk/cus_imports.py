@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-# An import takes a tenth of this on a busy machine. One that hangs must not hang the program.
-LONGEST_WAIT_SECONDS: Final = 3.0
+# An import takes a tenth of this even on a busy machine. One that hangs must not hang the program.
+LONGEST_WAIT_SECONDS: Final = 5.0
 
 # Reentrant: what is imported may fork itself.
 _lock = threading.RLock()
