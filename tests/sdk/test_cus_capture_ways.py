@@ -379,6 +379,23 @@ def test_a_context_can_be_shared_and_left_where_it_was_not_entered(
     }
 
 
+def test_a_context_that_a_generator_still_holds_ends_with_the_block_around_it(
+    recorder: CusRecordingReporter,
+) -> None:
+    def yields() -> Iterator[None]:
+        with cus_context(agent_id="generator"):
+            yield
+
+    with cus_context(session_id="s"):
+        generator = yields()
+        next(generator)
+    for _ in range(2):
+        with cus_track("gpt-4o"):
+            pass
+        next(generator, None)
+    assert [row.keys() & {"session_id", "agent_id"} for row in recorder.rows] == [set(), set()]
+
+
 def test_classes_that_a_program_makes_as_it_goes_are_not_kept(
     recorder: CusRecordingReporter,
 ) -> None:

@@ -83,5 +83,7 @@ class cus_context:
         # By what holds here and not by a token, which is good in the context of its making alone: a
         # generator that the collector closes, or another thread, leaves what it is not in.
         here = _identity.get()
-        if here is not None and here.block is self:
+        while here is not None and here.block is not self:
+            here = here.outer  # a generator in this block that has not left its own yet
+        if here is not None:
             _identity.set(here.outer)

@@ -6,9 +6,9 @@ takes it; the first of these reports.
 """
 
 import os
-import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from time import perf_counter
 from typing import Any, Final
 
 from aos_sdk import cus_exit
@@ -49,7 +49,7 @@ class CusStreamWatch:
     def first(self, item: Any) -> None:
         """The first chunk is here: it says which model answers."""
         with self.call.reporter.guard:
-            elapsed = time.perf_counter() - self.call.began
+            elapsed = perf_counter() - self.call.began
             self.call.set_metadata(time_to_first_token_ms=int(elapsed * 1_000 + 0.5))
             self.call.set_model_from(item)
             for wrapper in ("response", "message"):
