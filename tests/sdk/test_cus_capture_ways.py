@@ -5,8 +5,10 @@ import gc
 import inspect
 import threading
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 import openai
@@ -22,6 +24,7 @@ from aos_sdk import (
     cus_track,
     cus_wrap,
 )
+from aos_sdk.cus_classes import MOST_REMEMBERED
 from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_scope import in_governed_call
 from tests.sdk.cus_capture_cases import CHAT, CusRecordingReporter
@@ -265,6 +268,147 @@ def test_context_names_session_and_agent_in_threads_and_tasks(
     }
 
 
+def test_what_a_call_has_left_running_counts_itself(
+    client: openai.OpenAI, recorder: CusRecordingReporter
+) -> None:
+    cus_install_middleware()
+
+    async def later(is_over: asyncio.Event) -> None:
+        await is_over.wait()
+        client.chat.completions.create(**CHAT)
+
+    async def program() -> None:
+        is_over = asyncio.Event()
+        with cus_track("gpt-4o"):
+            task = asyncio.create_task(later(is_over))
+        is_over.set()
+        await task
+
+    asyncio.run(program())
+    assert [row["tokens_in"] for row in recorder.rows] == [0, 1_000]
+
+
+def test_what_a_call_within_a_call_has_sent_is_not_kept(
+    client: openai.OpenAI, recorder: CusRecordingReporter
+) -> None:
+    class Sent(list[Any]):
+        """A list that can be referred to weakly."""
+
+    def ask(**more: Any) -> tuple[Any, "weakref.ref[Sent]"]:
+        sent = Sent(CHAT["messages"])
+        answer = client.chat.completions.create(**{**CHAT, "messages": sent}, **more)
+        return answer, weakref.ref(sent)
+
+    cus_install_middleware()
+    with cus_track("gpt-4o") as tracker:
+        _, sent = ask()
+    assert sent() is None
+    assert tracker.has_inner
+    stream, sent = ask(stream=True)
+    next(stream)
+    stream.close()
+    gc.collect()
+    assert sent() is None
+
+
+def test_a_task_that_is_cancelled_before_it_begins_warns_of_nothing(
+    provider: CusFakeProvider, recorder: CusRecordingReporter
+) -> None:
+    cus_install_middleware()
+
+    async def cancel() -> None:
+        client = openai.AsyncOpenAI(api_key="k", base_url=f"{provider.url}/v1")
+        task = asyncio.ensure_future(client.chat.completions.create(**CHAT))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(cancel())
+        gc.collect()
+    assert [str(warning.message) for warning in caught if "await" in str(warning.message)] == []
+    assert recorder.rows == []
+
+
+def test_a_coroutine_that_the_program_holds_is_its_own_to_run(
+    recorder: CusRecordingReporter,
+) -> None:
+    async def works() -> str:
+        return "done"
+
+    async def program() -> str:
+        mine = works()
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            cus_wrap(lambda: mine, model="gpt-4o")  # type: ignore[unused-coroutine]
+        return await mine
+
+    assert asyncio.run(program()) == "done"
+
+
+def test_a_context_can_be_shared_and_left_where_it_was_not_entered(
+    recorder: CusRecordingReporter,
+) -> None:
+    shared = cus_context(agent_id="shared")
+
+    async def works(name: str, seconds: float) -> None:
+        with shared, cus_context(session_id=name), shared:
+            await asyncio.sleep(seconds)
+            with cus_track("gpt-4o", call_id=name):
+                pass
+        with cus_track("gpt-4o", call_id=f"after {name}"):
+            pass
+
+    async def yields() -> AsyncIterator[None]:
+        with cus_context(agent_id="generator"):
+            yield
+
+    async def tasks() -> None:
+        await asyncio.gather(works("a", 0.01), works("b", 0.02))
+        generator = yields()
+        await anext(generator)
+        await asyncio.create_task(generator.aclose())  # type: ignore[attr-defined]
+
+    asyncio.run(tasks())
+    named = {row["call_id"]: (row.get("session_id"), row.get("agent_id")) for row in recorder.rows}
+    assert named == {
+        "a": ("a", "shared"),
+        "b": ("b", "shared"),
+        "after a": (None, None),
+        "after b": (None, None),
+    }
+
+
+def test_a_context_that_a_generator_still_holds_ends_with_the_block_around_it(
+    recorder: CusRecordingReporter,
+) -> None:
+    def yields() -> Iterator[None]:
+        with cus_context(agent_id="generator"):
+            yield
+
+    with cus_context(session_id="s"):
+        generator = yields()
+        next(generator)
+    for _ in range(2):
+        with cus_track("gpt-4o"):
+            pass
+        next(generator, None)
+    assert [row.keys() & {"session_id", "agent_id"} for row in recorder.rows] == [set(), set()]
+
+
+def test_classes_that_a_program_makes_as_it_goes_are_not_kept(
+    recorder: CusRecordingReporter,
+) -> None:
+    made = []
+    for number in range(MOST_REMEMBERED + 50):
+        kind = type(f"Answer{number}", (), {"usage": None})
+        made.append(weakref.ref(kind))
+        cus_wrap(kind, model="gpt-4o")
+    del kind
+    gc.collect()
+    assert sum(alive() is not None for alive in made) <= MOST_REMEMBERED
+
+
 def test_calls_in_many_threads_are_each_counted_once(
     client: openai.OpenAI, recorder: CusRecordingReporter
 ) -> None:
@@ -290,6 +434,22 @@ def test_without_auto_report_everything_passes_unseen(
     client.chat.completions.create(**CHAT)
     _by_block(lambda: ANSWER)
     assert recorder.rows == []
+
+
+def test_a_call_that_fails_names_the_model_of_an_enumeration_and_an_id_that_says_nothing_is_none(
+    recorder: CusRecordingReporter,
+) -> None:
+    class Model(str, Enum):  # noqa: UP042 - its members call themselves otherwise than they are
+        CHEAP = "gpt-4o-mini"
+
+    with openai.OpenAI(api_key="k", base_url="http://127.0.0.1:9", max_retries=0) as nowhere:
+        adapter = CusOpenAIProvider(client=nowhere)
+        with pytest.raises(openai.APIConnectionError):
+            adapter.chat_completions_create(**{**CHAT, "model": Model.CHEAP}, call_id="")
+    with cus_track(Model.CHEAP):
+        pass
+    assert [row["model"] for row in recorder.rows] == ["gpt-4o-mini"] * 2
+    assert all(row["call_id"] for row in recorder.rows)
 
 
 def test_an_adapter_asks_in_one_line_and_knows_how_its_calls_go(

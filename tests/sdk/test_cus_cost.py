@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from decimal import ROUND_UP, Decimal, localcontext
+from decimal import ROUND_UP, Decimal, DefaultContext, localcontext
 from typing import Any
 
 import pytest
@@ -233,6 +233,12 @@ def test_a_program_that_counts_in_two_digits_pays_the_same() -> None:
 
     expected = costs()
     with localcontext(prec=2, rounding=ROUND_UP, Emax=9, Emin=-1):
+        found = costs()
+    assert repr(found) == repr(expected)
+    # What threads and new contexts begin with can be a program's own, too.
+    with pytest.MonkeyPatch.context() as defaults:
+        defaults.setattr(DefaultContext, "prec", 2)
+        defaults.setattr(DefaultContext, "rounding", ROUND_UP)
         found = costs()
     assert repr(found) == repr(expected)
 

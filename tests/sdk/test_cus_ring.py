@@ -336,6 +336,8 @@ def test_a_usual_record_reads_back_as_it_would_have_been_sent(record: CusUsageRe
         {"tokens_in": 1.5},
         {"latency_ms": "fast"},
         {"session_id": "a\x1fb"},
+        {"session_id": "far too long" * 100},
+        {"session_id": 0},
         {"agent_id": "\ud800"},
         {"provider": 5},
     ],

@@ -33,6 +33,11 @@ CALL = {"index": 0, "function": {"name": "look", "arguments": '{"at":1}'}}
         (_says(content="a", refusal="b"), ["a", "b"]),
         (_says(tool_calls=[CALL]), ["look", '{"at":1}']),
         (Completion.construct(choices=[{"index": 0, "text": "old"}]), ["old"]),
+        # What no provider sends, and gateways have sent.
+        (_chunk(None), []),
+        (_chunk({"index": 0, "delta": "words"}), []),
+        (_says(tool_calls=[None]), []),
+        (ChatCompletionChunk.construct(choices={"index": 0}), []),
     ],
 )
 def test_a_chunk_without_words_costs_those_around_it_nothing(

@@ -1,14 +1,17 @@
 """A call measured in a block: timed, priced, reported; its exceptions pass through."""
 
 import time
+from unittest.mock import Mock
 
 import pytest
 
 from aos_sdk import (
     CusPolicyResult,
     CusTokenUsage,
+    cus_track,
 )
 from tests.sdk.conftest import MakeReporter
+from tests.sdk.cus_capture_cases import CusRecordingReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 
 
@@ -100,3 +103,15 @@ def test_a_call_that_cannot_be_priced_goes_without_a_cost(
     assert "cost_cents" not in collector.stored["unpriced"]
     assert collector.stored["told"]["cost_cents"] == 7
     assert "cost_cents" not in collector.stored["silent"]
+
+
+def test_a_clock_that_a_programs_tests_put_in_place_is_theirs_alone(
+    recorder: CusRecordingReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("time_ns", "perf_counter", "time"):
+        monkeypatch.setattr(time, name, Mock(side_effect=[1]))
+    with cus_track("gpt-4o"):
+        assert (time.time_ns(), time.perf_counter(), time.time()) == (1, 1, 1)
+    monkeypatch.undo()
+    (row,) = recorder.rows
+    assert 0 <= row["latency_ms"] < 60_000

@@ -5,6 +5,8 @@ Null, absent or absurd values count as nothing, and nothing raises.
 
 from typing import Any
 
+from aos_sdk.cus_classes import remember
+
 # pydantic takes microseconds to say that an object has no such attribute, so its models are known
 # by class and asked otherwise.
 _is_model: dict[type, bool] = {}
@@ -17,9 +19,10 @@ def get(part: Any, name: str) -> Any:
     kind = type(part)
     if kind is dict:
         return part.get(name)
-    if kind not in _is_model:
-        _is_model[kind] = hasattr(kind, "__pydantic_extra__")
-    if not _is_model[kind]:
+    is_model = _is_model.get(kind)
+    if is_model is None:
+        is_model = remember(_is_model, kind, hasattr(kind, "__pydantic_extra__"))
+    if not is_model:
         return getattr(part, name, None)
     fields = part.__dict__
     if name in fields:

@@ -6,12 +6,14 @@ By class and once a class: nothing here imports a provider's package, or asks mo
 what every supported version of it has.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from aos_sdk.cus_batches import CusBatchResults
+from aos_sdk.cus_classes import remember
 from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_generators import driven, driven_async
 from aos_sdk.cus_raw import watch_raw
@@ -68,13 +70,14 @@ async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
 
 
 def _learn(kind: type) -> Answer:
-    answer = _answers[kind] = _answer_of(kind)
-    return answer
+    return remember(_answers, kind, _answer_of(kind))
 
 
 def _answer_of(kind: type) -> Answer:
     if hasattr(kind, "__await__"):
         return _awaitable
+    if kind in _ANSWERS_OF_PYTHON:
+        return _ANSWERS_OF_PYTHON[kind]
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] in _PROVIDER_PACKAGES:
             name = base.__name__
@@ -94,9 +97,34 @@ def _whole(call: CusCallTracker, response: Any) -> Any:
     return response
 
 
-def _awaitable(call: CusCallTracker, awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+_HELD_BY_US_ALONE: Final = 2  # and by the question
+
+
+class _Prepared:
+    """A provider's coroutine in one of ours. If that is dropped before it has begun, Python says so
+    of it, by the provider's name, and must not say it of the other one as well.
+    """
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Any:
+        return self._coroutine.__await__()
+
+    def __del__(self) -> None:
+        if sys.getrefcount(self._coroutine) <= _HELD_BY_US_ALONE:
+            self._coroutine.close()
+
+
+def _awaitable(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     call.postpone()
-    return awaited(call, awaitable)
+    if not isinstance(awaitable, CoroutineType):
+        return awaited(call, awaitable)
+    coroutine: Any = awaited(call, _Prepared(awaitable))
+    coroutine.__name__, coroutine.__qualname__ = awaitable.__name__, awaitable.__qualname__
+    return coroutine
 
 
 def _generator(call: CusCallTracker, generator: Any) -> Any:
@@ -190,9 +218,8 @@ _ANSWERS_OF_CLASSES: Final[dict[str, Answer]] = {
     "JSONLDecoder": _batch_results,
     "AsyncJSONLDecoder": _batch_results,
 }
-# Those of Python's own kinds; those of classes are learned.
-_answers: Final[dict[type, Answer]] = {
+_ANSWERS_OF_PYTHON: Final[dict[type, Answer]] = {
     GeneratorType: _generator,
     AsyncGeneratorType: _async_generator,
-    CoroutineType: _awaitable,
 }
+_answers: Final[dict[type, Answer]] = {}

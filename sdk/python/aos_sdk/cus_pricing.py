@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
+from decimal import (
+    ROUND_HALF_EVEN,
+    Decimal,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+    setcontext,
+)
+from decimal import Context as DecimalContext
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -41,6 +49,19 @@ class CusTokenUsage(NamedTuple):
     tokens_total: int | None = None
 
 
+# As Python sets them, unless a program has changed its defaults, which holds for any new context.
+_DECIMALS: Final = DecimalContext(
+    prec=28,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999_999,
+    Emax=999_999,
+    capitals=1,
+    clamp=0,
+    flags=[],
+    traps=[InvalidOperation, DivisionByZero, Overflow],
+)
+
+
 def with_own_decimals(function: Callable[P, T]) -> Callable[P, T]:
     """The function, run where decimals are as Python sets them.
 
@@ -50,7 +71,9 @@ def with_own_decimals(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        return Context().run(function, *args, **kwargs)
+        context = Context()
+        context.run(setcontext, _DECIMALS.copy())
+        return context.run(function, *args, **kwargs)
 
     return run
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aos_sdk.cus_stream_text import gather_json_text
 from aos_sdk.cus_streams import CusStreamWatch, watch_close
-from aos_sdk.cus_tracker import CusCallTracker
+from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 
 _LAST_EVENTS: Final = frozenset(
     {"message_stop", "response.completed", "response.failed", "response.incomplete"}
@@ -25,7 +25,7 @@ class CusBodyWatch(CusStreamWatch):
     def __init__(
         self, call: CusCallTracker, arguments: dict[str, Any], *, is_event_stream: bool
     ) -> None:
-        super().__init__(call, arguments)
+        super().__init__(call, arguments if is_event_stream else NOTHING)
         call.stream = is_event_stream
         self._is_event_stream = is_event_stream
         self._is_too_large = False

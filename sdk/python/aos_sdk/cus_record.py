@@ -141,7 +141,8 @@ class CusUsageRecord:
     def _texts(self) -> Iterator[tuple[str, str]]:
         for name, limit in TEXT_LIMITS.items():
             if (text := getattr(self, name)) is not None:
-                yield name, plain_text(str(text), limit)
+                # A text stays what it says: members of enumerations call themselves otherwise.
+                yield name, plain_text(text if isinstance(text, str) else str(text), limit)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         for name in _OPTIONAL:

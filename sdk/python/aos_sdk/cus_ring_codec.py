@@ -55,6 +55,8 @@ _UNFIT: Final = (TypeError, ValueError, AttributeError, IndexError, StructError)
 # What most calls of a program say in words, they all say: joined once, kept as long as it is little.
 _joined: dict[tuple[str | None, ...], bytes] = {}
 _MOST_JOINED: Final = 512
+# Longer ones go the long way, and are cut there: they would take the room of other records.
+_LONGEST_JOINED: Final = 1_024
 
 
 def encode_any(record: CusUsageRecord) -> bytes:
@@ -122,11 +124,14 @@ def encode_call(c: CusCallTracker) -> bytes:
 
 
 def _join(said: tuple[str | None, ...]) -> bytes:
-    """The texts as they are stored, after a separator. Raises ValueError for one that holds it."""
+    """The texts as they are stored, after a separator.
+
+    Raises TypeError for what is no text, ValueError for one that holds it and for long ones.
+    """
     # An empty text and a missing one mean the same to the server.
-    text = _SEPARATOR.join(("", *(text or "" for text in said)))
-    if text.count(_SEPARATOR) != len(said):
-        message = "a text holds the separator"
+    text = _SEPARATOR.join(("", *("" if text is None else text for text in said)))
+    if text.count(_SEPARATOR) != len(said) or len(text) > _LONGEST_JOINED:
+        message = "a text holds the separator, or is to be cut"
         raise ValueError(message)
     if len(_joined) >= _MOST_JOINED:
         _joined.clear()

@@ -4,7 +4,9 @@ Context variables carry it: right in threads and in asyncio, where a task inheri
 it was made. A thread of a pool inherits nothing.
 """
 
+import os
 from contextvars import ContextVar, Token
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
 
 
 class CusIdentity(NamedTuple):
-    """For whom a call is made, as its record says it."""
+    """For whom a call is made, as its record says it; which block says so, and what held around it."""
 
     session_id: str | None = None
     agent_id: str | None = None
+    block: "cus_context | None" = None
+    outer: "CusIdentity | None" = None
 
 
 _call: Final[ContextVar["CusCallTracker | None"]] = ContextVar("cus_call", default=None)
@@ -28,6 +32,10 @@ current_call: Final = _call.get
 enter_call: Final = _call.set
 leave_call: Final = _call.reset
 current_identity: Final = _identity.get
+
+# A forked child is in none of its parent's calls, whose end only the parent sees.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(_call.set, None))
 
 
 def in_governed_call() -> bool:
@@ -47,23 +55,23 @@ def leave_call_anywhere(token: Token["CusCallTracker | None"]) -> None:
 class cus_context:
     """Names the session and the agent of all calls in a block: `with cus_context(agent_id="a"):`.
 
-    What is not named stays as the surrounding block, or the configuration, has it.
+    What is not named stays as the surrounding block, or the configuration, has it. One of them can
+    be entered by many threads and tasks at once, and left by another than entered it.
     """
 
-    __slots__ = ("_identity", "_tokens")
+    __slots__ = ("_agent_id", "_session_id")
 
     def __init__(self, *, session_id: str | None = None, agent_id: str | None = None) -> None:
-        self._identity = CusIdentity(session_id, agent_id)
-        self._tokens: list[Token[CusIdentity | None]] = []
+        self._session_id = session_id
+        self._agent_id = agent_id
 
     def __enter__(self) -> Self:
-        outer = _identity.get() or CusIdentity()
-        session_id, agent_id = self._identity
-        inner = CusIdentity(
-            outer.session_id if session_id is None else session_id,
-            outer.agent_id if agent_id is None else agent_id,
-        )
-        self._tokens.append(_identity.set(inner))
+        outer = _identity.get()
+        session_id, agent_id = self._session_id, self._agent_id
+        if outer is not None:
+            session_id = outer.session_id if session_id is None else session_id
+            agent_id = outer.agent_id if agent_id is None else agent_id
+        _identity.set(CusIdentity(session_id, agent_id, self, outer))
         return self
 
     def __exit__(
@@ -72,4 +80,10 @@ class cus_context:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _identity.reset(self._tokens.pop())
+        # By what holds here and not by a token, which is good in the context of its making alone: a
+        # generator that the collector closes, or another thread, leaves what it is not in.
+        here = _identity.get()
+        while here is not None and here.block is not self:
+            here = here.outer  # a generator in this block that has not left its own yet
+        if here is not None:
+            _identity.set(here.outer)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from aos_sdk.cus_classes import remember
 from aos_sdk.cus_usage import CusStreamUsage
 
 Texts = list[str]
@@ -21,7 +22,11 @@ def read_events(events: Iterable[Any], texts: Texts, usage: CusStreamUsage) -> N
     for event in events:
         kind = type(event)
         reader = _readers.get(kind) or _learn(kind)
-        reader(event, texts, usage)
+        try:
+            reader(event, texts, usage)
+        except (AttributeError, KeyError, TypeError):
+            # Gateways send chunks that no provider does; the others say what they say all the same.
+            continue
 
 
 def gather_json_text(event: Any, texts: Texts) -> None:
@@ -54,8 +59,7 @@ def _dicts(things: Any) -> list[dict[str, Any]]:
 def _learn(kind: type) -> Reader:
     fields = getattr(kind, "model_fields", None) or ()
     reader = _chunk if "choices" in fields else _delta if "delta" in fields else _other
-    _readers[kind] = reader
-    return reader
+    return remember(_readers, kind, reader)
 
 
 def _chunk(chunk: Any, texts: Texts, usage: CusStreamUsage) -> None:

@@ -6,16 +6,16 @@ takes it; the first of these reports.
 """
 
 import os
-import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from time import perf_counter
 from typing import Any, Final
 
 from aos_sdk import cus_exit
 from aos_sdk.cus_estimates import estimate_prompt, estimate_text
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_stream_text import read_events
-from aos_sdk.cus_tracker import CusCallTracker
+from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_usage import CusStreamUsage
 from aos_sdk.cus_wire import CusOperation
 
@@ -50,7 +50,7 @@ class CusStreamWatch:
     def first(self, item: Any) -> None:
         """The first chunk is here: it says which model answers."""
         with self.call.reporter.guard:
-            elapsed = time.perf_counter() - self.call.began
+            elapsed = perf_counter() - self.call.began
             self.call.set_metadata(time_to_first_token_ms=int(elapsed * 1_000 + 0.5))
             self.call.set_model_from(item)
             for wrapper in ("response", "message"):
@@ -115,6 +115,8 @@ class CusStreamWatch:
                 self.call.set_reported(usage)
             if self.call.operation in _COUNTABLE and not self._is_told(usage):
                 self._estimate(usage)
+        # What was sent and said is the program's alone, however long it keeps the stream.
+        self._arguments, self._texts = NOTHING, []
 
     def _is_told(self, usage: CusReportedUsage) -> bool:
         # What Anthropic says first of its own words is a guess, until `message_delta` counts them.

@@ -112,7 +112,7 @@ class CusProviderCall(CusCallTracker):
         self.operation = surface.operation
         self.arguments = arguments
         model = arguments.get("model")
-        self.model = model if type(model) is str else ""
+        self.model = model if type(model) is str else _plain(model)
 
 
 def prepare_call(
@@ -128,12 +128,12 @@ def prepare_call(
     What it sends is in its `arguments`: `kwargs` themselves, unless a stream is asked for its usage.
     """
     outer = current_call()
-    if outer is not None and outer.is_leaf:
+    if outer is not None and outer.is_leaf and outer.latency_ms is None:
         return None
     kind, default = type(client), surface.provider
     provider = _providers[default].get(kind) or _learn_provider(kind, default)
     call = CusProviderCall(reporter, provider, surface, kwargs)
-    call.call_id = call_id
+    call.call_id = call_id or None
     identity = current_identity() or _NOBODY
     session_id, agent_id = identity.session_id, identity.agent_id
     call.session_id = configuration.session_id if session_id is None else session_id
@@ -152,6 +152,11 @@ def _learn_provider(kind: type, default: str) -> str:
     known = (_PROVIDER_OF_CLIENT[name] for name in names if name in _PROVIDER_OF_CLIENT)
     provider = _providers[default][kind] = next(known, default)
     return provider
+
+
+def _plain(model: object) -> str:
+    # A member of somebody's enumeration of models is a text, and may call itself otherwise.
+    return str.__str__(model) if isinstance(model, str) else ""
 
 
 def is_raw(kwargs: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_imports import forks_wait
 from aos_sdk.cus_price_table import about_model, canonical_name, model_names
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ _loading: set[str] = set()
 def _make_ready(model: str) -> None:
     # A program that ends may import nothing any more: then it is never ready, and not asked again.
     with never_raise(count=int):
+        with forks_wait():
+            import tiktoken_ext.openai_public  # noqa: F401
         encoding_for(model)
         if len(_ready) > _MAX_READY:  # names come from callers
             _ready.clear()

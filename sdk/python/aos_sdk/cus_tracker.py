@@ -1,10 +1,11 @@
 """One call, from its start to its record: timed, read, priced, reported, once."""
 
 import copy
-import time
+import os
 from collections.abc import Mapping
 from contextvars import Token
 from datetime import datetime
+from time import perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 UNKNOWN_MODEL: Final = "unknown"
 NO_USAGE: Final = CusTokenUsage()
 NOTHING: Final[dict[str, Any]] = {}
+
+# Since when the calls of this process are its own: those that ran when it was forked are its
+# parent's to tell of.
+_since = 0.0
+
+
+def _begin_in_child() -> None:
+    global _since
+    _since = perf_counter()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 class Health(Protocol):
@@ -60,7 +74,7 @@ class CusCallTracker:
     service_tier: str | None = None
     billed_units: Mapping[str, int] | None = None
     cost_cents: int | None = None
-    latency_ms: int | None = None
+    latency_ms: int | None = None  # of a call that has ended
     error_code: str | None = None
     error_message: str | None = None
     metadata: dict[str, Any] | None = None
@@ -93,12 +107,13 @@ class CusCallTracker:
     def start(self) -> None:
         """The call starts now. If it is the first in a surrounding call, it is what that is about."""
         outer = current_call()
-        if outer is not None and outer.inner is None:
+        # What a task or thread inherited may have ended long ago, and reports nothing any more.
+        if outer is not None and outer.inner is None and outer.latency_ms is None:
+            outer.turn_with_inner = self.turn_with_outer = [None]
             self.outer = outer
             outer.inner = self
-            outer.turn_with_inner = self.turn_with_outer = [None]
-        self.started_at = time.time_ns()
-        self.began = time.perf_counter()
+        self.started_at = time_ns()
+        self.began = perf_counter()
 
     @property
     def has_inner(self) -> bool:
@@ -238,14 +253,18 @@ class CusCallTracker:
 
     def end(self) -> None:
         """The call ends now: report it, unless the call that it is a part of does so later."""
-        ended = time.perf_counter()
-        self.arguments = NOTHING  # what it sent is the program's alone
+        ended = perf_counter()
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
         try:
+            if self.began < _since:
+                return
+            self.arguments = NOTHING  # what it sent is the program's alone
+            self.latency_ms = int((ended - self.began) * 1_000 + 0.5)
             call = self if self.outer is self.inner else self._united()
             if call is not None and call.is_reported:
-                call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
+                if call is not self:
+                    call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
                 call.reporter.report_call(call)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.reporter.guard.swallow(error)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aos_sdk import __version__
 from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_imports import forks_wait
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class CusTransport:
 
     def post(self, path: str, body: bytes) -> CusAnswer:
         """Send a JSON body to a path of the server's."""
+        _import_client()
         import urllib3
 
         headers = {
@@ -144,6 +146,14 @@ class CusTransport:
         pool, self._pool = self._pool, None
         if pool is not None:
             _abandoned.append(pool)
+
+
+def _import_client() -> None:
+    """All that a request imports: its codec of host names is otherwise found on the first one."""
+    with forks_wait():
+        import encodings.idna  # noqa: F401
+
+        import aos_sdk.cus_sockets  # noqa: F401
 
 
 def _read_bounded(response: "BaseHTTPResponse") -> bytes:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aos_sdk.cus_answer_fields import get, reports
 from aos_sdk.cus_anthropic_usage import anthropic_usage, told_fields
+from aos_sdk.cus_classes import remember
 from aos_sdk.cus_openai_usage import openai_usage, plain_chat_usage
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
@@ -82,7 +83,10 @@ class CusStreamUsage:
     def add(self, event: Any) -> None:
         """Take note of one chunk or event. One without usage costs next to nothing."""
         kind = type(event)
-        carrier = _carriers[kind] if kind in _carriers else _learn(kind)
+        try:
+            carrier = _carriers[kind]
+        except KeyError:
+            carrier = _learn(kind)
         if carrier is not None and (not carrier or getattr(event, carrier, None) is not None):
             self._read(event)
 
@@ -120,8 +124,7 @@ def _learn(kind: type) -> str | None:
     fields = getattr(kind, "model_fields", None)
     names = ("",) if fields is None else ("usage", *_WRAPPERS)
     carrier = next((name for name in names if not name or name in (fields or ())), None)
-    _carriers[kind] = carrier
-    return carrier
+    return remember(_carriers, kind, carrier)
 
 
 def _bearer(response: Any) -> Any:
