@@ -100,8 +100,9 @@ class CusMemoryBuffer:
         self.process_id = uuid.uuid4().hex
         self._numbers = count(1)
         self._next_number = self._numbers.__next__
-        # Plain pairs: an entry of its own for each would be most of what appending costs.
-        self._waiting: deque[tuple[int, CusReported]] = deque()
+        # With their numbers; calls bear them themselves, as an object more for each would be most
+        # of what appending costs.
+        self._waiting: deque[CusCallTracker | tuple[int, CusUsageRecord]] = deque()
         self._taken: dict[int, CusEntry] = {}
         self._shedding = threading.Lock()
         self._dropped = {DROPPED_FULL: 0, DROPPED_REFUSED: 0}
@@ -122,7 +123,11 @@ class CusMemoryBuffer:
             reported = reported.record()
         sequence = self._next_number()
         waiting = self._waiting
-        waiting.append((sequence, reported))
+        if isinstance(reported, CusCallTracker):
+            reported.sequence = sequence
+            waiting.append(reported)
+        else:
+            waiting.append((sequence, reported))
         if len(waiting) > self._capacity:
             self._shed()
         return sequence
@@ -144,12 +149,14 @@ class CusMemoryBuffer:
     def take(self, limit: int) -> list[CusEntry]:
         while len(self._taken) < limit and self._waiting:
             try:
-                sequence, reported = self._waiting.popleft()
+                first = self._waiting.popleft()
             except IndexError:
                 break  # shed in the meantime
-            record = reported
-            if isinstance(record, CusCallTracker):
-                record = record.named(self.process_id, sequence).record()
+            if isinstance(first, CusCallTracker):
+                sequence = first.sequence
+                record = first.named(self.process_id, sequence).record()
+            else:
+                sequence, record = first
             self._taken[sequence] = CusEntry(self.process_id, sequence, record)
         return list(self._taken.values())[:limit]
 

@@ -59,6 +59,7 @@ class CusSender:
         self.tally = CusTally()
         self.guard = never_raise(count=self.tally.count_fault)
         self.buffer: CusBuffer | None = None
+        self._wake_at = self._wake_every
         self._opening = threading.RLock()
         self._notices: list[CusSpoolUnavailable] = []
         self._thread: threading.Thread | None = None
@@ -86,6 +87,8 @@ class CusSender:
         self.batch_interval = min(max(batch_interval, 0.01), 3_600.0)
         wake_every = min(_WAKE_EVERY, max(self._storage.max_queue // 4, 1))
         self._wake_every = 1 if self.batch_size == 1 else wake_every
+        if self._wake_every == 1:
+            self._wake_at = 0
 
     def accept(self, reported: CusReported) -> None:
         """Take one record over. Costs its caller a few microseconds and no system call."""
@@ -102,7 +105,8 @@ class CusSender:
         if self._thread is None:
             self._start()
         # Waking the thread costs more than all else, so it looks by itself, but for bursts.
-        if sequence % self._wake_every == 0:
+        if not 0 < sequence < self._wake_at:
+            self._wake_at = sequence + self._wake_every
             self._waits.call_for_work()
 
     def ensure_running(self) -> None:

@@ -59,6 +59,7 @@ class CusCallTracker:
     # Whether nobody can change it once it has ended, as the program can this one.
     is_settled = False
     call_id: str | None  # None until it is stored, where nobody asked for a name
+    sequence: int  # in its process, once it waits in memory
     started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
     began: float  # by a clock that only runs forward, in seconds: floats are what Python has ready
     stream = False
