@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aos_sdk")
 
-EXIT_SECONDS: Final = 0.8
+EXIT_SECONDS: Final = 0.7
 # After the finalizers of the program, which may still report.
 _LAST: Final = -1_000
 
