@@ -396,6 +396,7 @@ def test_a_call_reads_back_as_its_record_would(call: CusCallTracker) -> None:
         {"error_message": "no"},
         {"billed_units": {"searches": 2}},
         {"cost_cents": -1},
+        {"latency_ms": -1},
         {"cost_cents": "5"},
         {"session_id": "a\x1fb"},
         {"usage": CusTokenUsage(2**40, 1)},
