@@ -97,14 +97,10 @@ def encode_call(c: CusCallTracker) -> bytes:
     cost, latency, usage = c.cost_cents, c.latency_ms, c.usage
     try:
         # Negative ones are the server's to refuse, and must not pass for what they stand for here.
+        if (cost is not None and cost < 0) or (latency is not None and latency < 0):
+            return b""
         if cost is None:
             cost = _TO_BE_PRICED if usage is not None or c.wants_price else _MISSING
-        elif cost < 0:
-            return b""
-        if latency is None:
-            latency = _MISSING
-        elif latency < 0:
-            return b""
         if usage is None:
             usage = NO_USAGE
         total = usage[9]
@@ -118,7 +114,7 @@ def encode_call(c: CusCallTracker) -> bytes:
         )  # fmt: skip
         # One by one: to unpack them would make a list and a tuple on the way.
         numbers = _NUMBERS.pack(
-            _PLAIN, c.stream, c.started_at, cost, latency,
+            _PLAIN, c.stream, c.started_at, cost, _MISSING if latency is None else latency,
             usage[0], usage[1], usage[2], usage[3], usage[4], usage[5], usage[6], usage[7],
             usage[8], total,
         )  # fmt: skip
