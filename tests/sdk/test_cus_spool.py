@@ -364,6 +364,25 @@ def test_a_call_that_is_stored_twice_at_the_end_has_one_name(
     assert set(collector.stored) == {first["call_id"]}
 
 
+def test_a_ring_that_somebody_takes_while_it_is_made_is_made_anew(
+    make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process does whose clock has jumped, so that a young file looks forgotten."""
+    create, taken = CusRing.create, []
+
+    def take_meanwhile(descriptor: int, slots: int, process_id: str) -> CusRing:
+        if not taken:
+            taken.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            os.unlink(taken[0])
+        return create(descriptor, slots, process_id)
+
+    monkeypatch.setattr(CusRing, "create", take_meanwhile)
+    reporter = make_reporter()
+    reporter.report(cus_record(1))
+    assert taken
+    assert reporter.durable
+
+
 def test_without_a_home_nothing_is_written_where_the_program_happens_to_be(
     make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

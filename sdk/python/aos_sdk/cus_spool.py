@@ -33,6 +33,7 @@ QUOTA_BYTES: Final = 2 * 1024**3
 
 _RING: Final = ".ring"
 _NEW: Final = ".new"
+_ATTEMPTS: Final = 3
 _FORGOTTEN_SECONDS: Final = 600.0
 
 
@@ -81,6 +82,10 @@ class CusSpool:
             message = "this user has no home directory; CUS_SPOOL_DIR can name a folder"
             raise CusSpoolUnavailable(message)
         try:
+            # To a process whose clock has jumped, a file in the making looks forgotten: it takes it.
+            for _ in range(_ATTEMPTS):
+                with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                    return self._create(max(slots, 1))
             return self._create(max(slots, 1))
         except OSError as error:
             # Where it happened is the reader's own folder, and says what to mend.
