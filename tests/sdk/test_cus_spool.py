@@ -368,7 +368,7 @@ def test_a_ring_that_somebody_takes_while_it_is_made_is_made_anew(
     make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a process does whose clock has jumped, so that a young file looks forgotten."""
-    create, taken = CusRing.create, []
+    create, taken = CusRing.create, list[str]()
 
     def take_meanwhile(descriptor: int, slots: int, process_id: str) -> CusRing:
         if not taken:
