@@ -12,8 +12,8 @@ The file (version 1, little-endian; `docs/decisions/0024` has the reasons):
     chunks         what does not fit a slot: sequence and next chunk; then more of the payload
 
 A record counts once its slot holds its sequence and a payload with the right checksum, and the
-slot is written last, with Python's lock held. So a write that was cut off is no record, and a slot that was overwritten
-meanwhile is recognised by whoever reads it.
+slot is written last, with Python's lock held. So a write that was cut off is no record, and a slot
+that was overwritten meanwhile is recognised by whoever reads it.
 """
 
 import os

@@ -195,9 +195,7 @@ class CusCallTracker:
         usage = extract_token_usage(response, self.provider)
         if usage.reported:
             self.set_reported(usage)
-        model = response.get("model") if type(response) is dict else getattr(response, "model", "")
-        if model and isinstance(model, str):
-            self.model = model
+        self.set_model_from(response)
 
     def set_reported(self, usage: CusReportedUsage) -> None:
         """Take over all that a response, or a stream, has reported."""
