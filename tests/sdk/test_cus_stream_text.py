@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from anthropic._models import construct_type
+from anthropic.types import RawContentBlockDeltaEvent, RawMessageDeltaEvent
 from openai.types.chat import ChatCompletionChunk
 from openai.types.completion import Completion
 
@@ -47,3 +49,31 @@ def test_a_chunk_without_words_costs_those_around_it_nothing(
     events = [_says(content="before"), between, _says(content="after")]
     read_events(events, texts, CusStreamUsage("openai"))
     assert texts == ["before", *gathered, "after"]
+
+
+def _block_says(**delta: Any) -> RawContentBlockDeltaEvent:
+    event = {"type": "content_block_delta", "index": 0, "delta": delta}
+    return construct_type(type_=RawContentBlockDeltaEvent, value=event)
+
+
+@pytest.mark.parametrize(
+    ("event", "gathered"),
+    [
+        (_block_says(type="text_delta", text="said"), ["said"]),
+        (_block_says(type="thinking_delta", thinking="thought"), ["thought"]),
+        (_block_says(type="input_json_delta", partial_json='{"at":'), ['{"at":']),
+        (_block_says(type="signature_delta", signature="0x00"), []),
+        # Of a kind that no version of the package knows yet.
+        (_block_says(type="song_delta", text="sung"), ["sung"]),
+        (_block_says(type="text_delta", text=None), []),
+        (_block_says(type="text_delta", text=["said"]), []),
+        (RawContentBlockDeltaEvent.construct(index=0, delta="words"), ["words"]),
+        (RawContentBlockDeltaEvent.construct(index=0), []),
+        (RawMessageDeltaEvent.construct(delta=None, usage=None), []),
+    ],
+)
+def test_each_kind_of_delta_is_gathered_by_what_it_says(event: Any, gathered: list[str]) -> None:
+    texts: list[str] = []
+    events = [_block_says(type="text_delta", text="before"), event]
+    read_events(events, texts, CusStreamUsage("anthropic"))
+    assert texts == ["before", *gathered]
