@@ -189,18 +189,21 @@ def measure_chunks(
     )
     section = Section(
         f"Chunks of a stream: long streams less short ones, median of {sizes.chunk_rounds} rounds",
-        ("contestant", "bare ns", "added ns", "target"),
+        ("contestant", "bare ns", "added ns", "target", "Anthropic's: bare", "added", "target"),
     )
     for measured in field.taking_part:
-        added = median(_all(measured, "chunks", "added_ns"))
-        ours = measured.contestant.name in _OURS
-        section.rows.append(
-            [
-                measured.contestant.title,
-                f"{median(_all(measured, 'chunks', 'bare_ns')):,.0f}",
-                f"{added:,.0f}",
-                SDK_CHUNK.verdict(added) if ours else "",
-            ]
-        )
-    section.notes = list(field.notes)
+        row = [measured.contestant.title, *_a_chunk(measured), *_a_chunk(measured, "anthropic_")]
+        section.rows.append(row)
+    section.notes = ["Peers are measured on OpenAI's client alone.", *field.notes]
     return [section]
+
+
+def _a_chunk(measured: Measured, client: str = "") -> list[str]:
+    """Bare, added, and the verdict on ours; of nothing, where this client was not measured."""
+    if f"{client}added_ns" not in measured.told["chunks"][0]:
+        return ["-", "-", ""]
+    bare, added = (
+        median(_all(measured, "chunks", f"{client}{name}_ns")) for name in ("bare", "added")
+    )
+    verdict = SDK_CHUNK.verdict(added) if measured.contestant.name in _OURS else ""
+    return [f"{bare:,.0f}", f"{added:,.0f}", verdict]

@@ -57,10 +57,8 @@ class Contestant:
         }
 
 
-CONTROLS: Final = (
-    Contestant("bare", "bare once more"),
-    Contestant("null", "empty patch"),
-)
+BARE: Final = Contestant("bare", "bare once more")
+CONTROLS: Final = (BARE, Contestant("null", "empty patch"))
 OURS: Final = (
     Contestant("durable", "ours, durable", "import aos_sdk"),
     Contestant("memory", "ours, in memory"),

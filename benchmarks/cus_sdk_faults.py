@@ -19,7 +19,7 @@ from typing import Final
 from rich.markup import escape
 
 from benchmarks.cus_report import Section
-from benchmarks.cus_sdk_contestants import Contestant
+from benchmarks.cus_sdk_contestants import BARE, Contestant
 from benchmarks.cus_sdk_sink import Sink
 from benchmarks.cus_targets import SDK_EXIT, SDK_LOST
 
@@ -162,15 +162,19 @@ def _outage(one: Trial, sizes: FaultSizes) -> Outcome:
 
 def _dead_sink(one: Trial, sizes: FaultSizes) -> Outcome:
     """Nobody listens when the program ends; somebody does when the next one runs."""
+    took = _exit_without_sink(one, sizes).exit_seconds
+    one.reopen()
+    return Outcome(sizes.events, 0, one.run_next(sizes.events), took)
+
+
+def _exit_without_sink(one: Trial, sizes: FaultSizes) -> Outcome:
     one.close()
     with one.program("exit", sizes.events) as process:
         assert process.stdout is not None
         process.stdout.readline()
         began = time.monotonic()
         process.wait(_END_SECONDS)
-        took = time.monotonic() - began
-    one.reopen()
-    return Outcome(sizes.events, 0, one.run_next(sizes.events), took)
+        return Outcome(sizes.events, exit_seconds=time.monotonic() - began)
 
 
 _PACED: Final = "503 for a while"
@@ -198,6 +202,7 @@ def measure(contestants: Sequence[Contestant], sizes: FaultSizes) -> list[Sectio
     others = [(one, fault) for fault in _FAULTS for one in contestants if fault != _PACED]
     for which in alone:
         meet(which)
+    bare_exit = _meet(BARE, _exit_without_sink, sizes).exit_seconds or 0.0
     # Paced programs hardly work, so all outages pass at once; beginning a peer is work.
     with ThreadPoolExecutor(len(paced)) as many, ThreadPoolExecutor(_AT_ONCE) as few:
         done = [many.submit(meet, which) for which in paced]
@@ -210,7 +215,8 @@ def measure(contestants: Sequence[Contestant], sizes: FaultSizes) -> list[Sectio
         ("contestant", *_FAULTS),
     )
     section.notes = [
-        "exit: the seconds that the program took to end; and what the next one delivered."
+        "exit: the seconds that the program took to end, "
+        f"{bare_exit:.1f} without any of these; and what the next one delivered."
     ]
     for contestant in contestants:
         outcomes_of = [found[contestant.name, fault] for fault in _FAULTS]
@@ -218,7 +224,7 @@ def measure(contestants: Sequence[Contestant], sizes: FaultSizes) -> list[Sectio
         for outcome in outcomes_of:
             if outcome.problem:
                 section.notes.append(f"[yellow]{contestant.title}[/]: {escape(outcome.problem)}")
-    return [section, _targets(contestants, found)]
+    return [section, _targets(contestants, found, bare_exit)]
 
 
 def _meet(
@@ -242,16 +248,18 @@ def _cell(outcome: Outcome) -> str:
     return f"{outcome.at_once:,} → {outcome.after_next:,}"
 
 
-def _targets(contestants: Sequence[Contestant], found: dict[tuple[str, str], Outcome]) -> Section:
+def _targets(
+    contestants: Sequence[Contestant], found: dict[tuple[str, str], Outcome], bare_exit: float
+) -> Section:
     section = Section(
-        "Faults, beside the targets", ("", "lost for good", "target", "exit", "target")
+        "Faults, beside the targets", ("", "lost for good", "target", "exit, added", "target")
     )
     for contestant in contestants:
         # What is in memory alone is lost with the process, as docs/delivery.md says.
         if contestant.name == "durable":
             outcomes = [found[contestant.name, fault] for fault in _FAULTS]
             lost = sum(outcome.events - outcome.after_next for outcome in outcomes)
-            took = max(outcome.exit_seconds or 0.0 for outcome in outcomes)
-            verdicts = (SDK_LOST.verdict(lost), f"{took:.1f} s", SDK_EXIT.verdict(took))
+            added = max(outcome.exit_seconds or 0.0 for outcome in outcomes) - bare_exit
+            verdicts = (SDK_LOST.verdict(lost), f"{added:.2f} s", SDK_EXIT.verdict(added))
             section.rows.append([contestant.title, f"{lost:,}", *verdicts])
     return section

@@ -7,6 +7,7 @@ contestant came.
 """
 
 import ctypes
+import functools
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import Any, Final
 
 from benchmarks.cus_sdk_client import MESSAGES, MODEL, new_client, prepare, stream_length
@@ -38,6 +40,8 @@ class Program:
         # The client keeps the method: nobody can patch it any more.
         self._client = new_client()
         self._bare: Create = self._client.chat.completions.create
+        self._messages = _of_anthropic()
+        self._bare_message = self._messages.create() if self._messages else None
         self._governed_client, self._flush = SETUPS[contestant](url, spool)
         self._governed: Create = self._governed_client.chat.completions.create
 
@@ -69,19 +73,16 @@ class Program:
 
     def chunks(self, chunks: int) -> dict[str, Any]:
         """What one chunk more costs: long streams less short ones, so that the call isn't in it."""
-        bare, governed = (self._bare, _SHORT), (self._governed, _SHORT)
-        turns = [bare, governed, (self._bare, chunks), (self._governed, chunks)]
-        bare_ns, added_ns = [], []
-        for _ in range(_STREAMS):
-            spent: dict[tuple[Create, int], int] = {}
-            for create, length in random.sample(turns, len(turns)):
-                stream_length(length)
-                spent[create, length] = _stream_ns(create)
-            more = chunks - _SHORT
-            bare_ns.append((spent[self._bare, chunks] - spent[bare]) / more)
-            added_ns.append((spent[self._governed, chunks] - spent[governed]) / more - bare_ns[-1])
+        ask = functools.partial(functools.partial, model=MODEL, messages=MESSAGES)
+        told = _a_chunk(ask(self._bare), ask(self._governed), stream_length, chunks)
+        streams = 1
+        if self._messages and self._bare_message:
+            governed = self._messages.create()
+            more = _a_chunk(self._bare_message, governed, self._messages.stream_length, chunks)
+            told |= {f"anthropic_{name}": figures for name, figures in more.items()}
+            streams = 2
         self._flush()
-        return {"calls": _STREAMS * 2, "bare_ns": bare_ns, "added_ns": added_ns}
+        return {"calls": _STREAMS * 2 * streams, **told}
 
     def mallocs(self, calls: int) -> dict[str, Any]:
         """Of the caller's thread alone; the counter must be loaded before this process' libc."""
@@ -105,11 +106,36 @@ def _block(create: Create) -> tuple[int, list[int]]:
     return time.thread_time_ns() - began, walls
 
 
+def _a_chunk(
+    bare: Create, governed: Create, stream_length: Callable[[int], None], chunks: int
+) -> dict[str, list[float]]:
+    turns = [(bare, _SHORT), (governed, _SHORT), (bare, chunks), (governed, chunks)]
+    bare_ns, added_ns = [], []
+    for _ in range(_STREAMS):
+        spent: dict[tuple[Create, int], int] = {}
+        for create, length in random.sample(turns, len(turns)):
+            stream_length(length)
+            spent[create, length] = _stream_ns(create)
+        more = chunks - _SHORT
+        bare_ns.append((spent[bare, chunks] - spent[bare, _SHORT]) / more)
+        added_ns.append((spent[governed, chunks] - spent[governed, _SHORT]) / more - bare_ns[-1])
+    return {"bare_ns": bare_ns, "added_ns": added_ns}
+
+
 def _stream_ns(create: Create) -> int:
     began = time.thread_time_ns()
-    for _ in create(model=MODEL, messages=MESSAGES, stream=True):
+    for _ in create(stream=True):
         pass
     return time.thread_time_ns() - began
+
+
+def _of_anthropic() -> ModuleType | None:
+    """Its client, where the package is: peers are measured on OpenAI's alone."""
+    try:
+        from benchmarks import cus_sdk_messages
+    except ImportError:
+        return None
+    return cus_sdk_messages
 
 
 def _mallocs(count: Callable[[], int], create: Create, calls: int) -> float:

@@ -51,7 +51,7 @@ def test_a_chunk_without_words_costs_those_around_it_nothing(
     assert texts == ["before", *gathered, "after"]
 
 
-def _block_says(**delta: Any) -> RawContentBlockDeltaEvent:
+def _block_says(**delta: Any) -> object:
     event = {"type": "content_block_delta", "index": 0, "delta": delta}
     return construct_type(type_=RawContentBlockDeltaEvent, value=event)
 
