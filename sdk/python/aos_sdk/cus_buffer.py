@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aos_sdk.cus_guard import plain_text
 from aos_sdk.cus_record import CusUsageRecord, encoded_json
-from aos_sdk.cus_ring_codec import decode_record, is_plain, plain_json
+from aos_sdk.cus_ring_codec import decode_record, encode_call, is_plain, plain_json
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
 
@@ -153,12 +153,15 @@ class CusMemoryBuffer:
             except IndexError:
                 break  # shed in the meantime
             if isinstance(first, CusCallTracker):
-                sequence = first.sequence
-                record = first.named(self.process_id, sequence).record()
+                sequence, record = first.sequence, self._record(first)
             else:
                 sequence, record = first
             self._taken[sequence] = CusEntry(self.process_id, sequence, record)
         return list(self._taken.values())[:limit]
+
+    def _record(self, call: CusCallTracker) -> CusUsageRecord | bytes:
+        # As a ring would have it, where it can: the shortest way onto the wire.
+        return encode_call(call) or call.named(self.process_id, call.sequence).record()
 
     def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
         for entry in entries:

@@ -181,17 +181,14 @@ class CusDelivery:
         """The body of a batch. A record that cannot be encoded is refused here, alone."""
         good: list[CusEntry] = []
         texts: list[bytes] = []
-        errors: list[Exception] = []
-        # It is no fault of ours, so it is counted as refused and not as a fault.
-        guard = never_raise(count=int, tell=errors.append)
         for entry in in_breaths(part.entries, len(part.source)):
-            errors.clear()
-            with guard:
+            try:
                 texts.append(entry.to_json(self._integration_id))
-                good.append(entry)
-            for error in errors:
+            except Exception as error:  # noqa: BLE001 - the record's own; no fault of ours to count
                 reason = f"{type(error).__name__} while encoding"
                 self._refuse(part.source, entry, "unencodable", reason, "")
+            else:
+                good.append(entry)
         part.entries = good
         return b'{%b"records":[%b]}' % (news, b",".join(texts))
 

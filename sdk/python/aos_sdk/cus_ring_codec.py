@@ -47,9 +47,10 @@ _NAMES: Final = (
     "integration_id",
     "pricing_version",
 )
+_MAY_MISS: Final = (',"cost_cents":', ',"latency_ms":', ',"tokens_total":')
+_DETAILS: Final = tuple(f',"{name}":' for name in DETAILS if name.startswith("tokens_"))
 # As `json` writes a text, without asking what it is.
 _quoted: Final = json.encoder.encode_basestring
-_MAY_MISS: Final = ("cost_cents", "latency_ms", "tokens_total")
 _UNFIT: Final = (TypeError, ValueError, AttributeError, IndexError, StructError)
 
 # What most calls of a program say in words, they all say: joined once, kept as long as it is little.
@@ -184,23 +185,21 @@ def plain_json(
     if cost == _TO_BE_PRICED:
         cost, version = _price(said, counts, timestamp)
     call_id = _quoted(call_id) if call_id else f'"{call_id_of(process_id, sequence)}"'
-    members = [
+    members = (
         f'{{"call_id":{call_id},{said.members}"tokens_in":{counts[0]},"tokens_out":{counts[1]},'
         f'"timestamp":"{iso_moment(timestamp)}","process_id":"{process_id}","sequence":{sequence}'
-    ]
+    )
     if integration_id := said.integration_id or integration_id:
-        members.append(f'"integration_id":{_quoted(integration_id)}')
+        members += f',"integration_id":{_quoted(integration_id)}'
     if version:
-        members.append(f'"pricing_version":{_quoted(version)}')
-    told = zip(_MAY_MISS, (cost, latency, total), strict=True)
-    members += [f'"{name}":{number}' for name, number in told if number != _MISSING]
-    details = counts[2:]
-    if any(details):
-        told = zip(DETAILS, details, strict=False)
-        members += [f'"{name}":{number}' for name, number in told if number]
-    if stream:
-        members.append('"stream":true')
-    return ",".join(members).encode() + b"}"
+        members += f',"pricing_version":{_quoted(version)}'
+    for member, number in zip(_MAY_MISS, (cost, latency, total), strict=True):
+        if number != _MISSING:
+            members += member + str(number)
+    for member, number in zip(_DETAILS, counts[2:], strict=True):
+        if number:
+            members += member + str(number)
+    return f'{members},"stream":true}}'.encode() if stream else f"{members}}}".encode()
 
 
 class _Said(NamedTuple):

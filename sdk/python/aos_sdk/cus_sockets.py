@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 import certifi
-import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util import parse_url
 
 
 class CusDeadline:
@@ -61,15 +61,26 @@ class _TlsSocket(ssl.SSLSocket):
         return super().send(*arguments)
 
 
-def open_pool(*, tls: bool, deadline: CusDeadline) -> urllib3.PoolManager:
-    """A pool of one connection that keeps the deadline."""
-    context: ssl.SSLContext | None = None
-    if tls:
+def open_pool(base_url: str, deadline: CusDeadline) -> HTTPConnectionPool:
+    """A pool of one connection to this server that keeps the deadline."""
+    address = parse_url(base_url)
+    assert address.host is not None
+    if address.scheme == "https":
         # The system's authorities, for companies with their own, and certifi's where it has none.
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
         context.sslsocket_class = _TlsSocket
+        pool: HTTPConnectionPool = HTTPSConnectionPool(
+            address.host, address.port, ssl_context=context
+        )
+        pool.ConnectionCls = _tls_connection(deadline)
+    else:
+        pool = HTTPConnectionPool(address.host, address.port)
+        pool.ConnectionCls = _plain_connection(deadline)
+    return pool
 
+
+def _plain_connection(deadline: CusDeadline) -> type[HTTPConnection]:
     class Plain(HTTPConnection):
         def connect(self) -> None:
             super().connect()
@@ -77,18 +88,14 @@ def open_pool(*, tls: bool, deadline: CusDeadline) -> urllib3.PoolManager:
             plain.deadline = deadline
             self.sock = plain
 
+    return Plain
+
+
+def _tls_connection(deadline: CusDeadline) -> type[HTTPSConnection]:
     class Tls(HTTPSConnection):
         def connect(self) -> None:
             super().connect()
             if isinstance(self.sock, _TlsSocket):
                 self.sock.deadline = deadline
 
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = Tls
-
-    pool = urllib3.PoolManager(num_pools=1, maxsize=1, ssl_context=context)
-    pool.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
-    return pool
+    return Tls

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from aos_sdk import __version__
 from aos_sdk.cus_connection import CusConnection
@@ -13,7 +14,7 @@ from aos_sdk.cus_imports import forks_wait
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
     from aos_sdk.cus_sockets import CusDeadline
 
@@ -85,9 +86,10 @@ class CusTransport:
 
     def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
         self._base_url = connection.base_url
+        self._base_path = urlsplit(connection.base_url).path
         self._key = connection.key
         self._timeout_seconds = timeout_seconds
-        self._pool: PoolManager | None = None
+        self._pool: HTTPConnectionPool | None = None
 
     def post_batch(self, body: bytes) -> CusAnswer:
         """Send one encoded batch and wait for the answer, at most the timeout."""
@@ -107,9 +109,9 @@ class CusTransport:
             if self._pool is None:
                 self._pool, self._deadline = self._open()
             self._deadline.begin(self._timeout_seconds)
-            response = self._pool.request(
+            response = self._pool.urlopen(
                 "POST",
-                self._base_url + path,
+                self._base_path + path,
                 body=body,
                 headers=headers,
                 # Retrying is the sender's; a redirect could carry the key elsewhere.
@@ -130,16 +132,16 @@ class CusTransport:
             response.headers.get("Date", ""),
         )
 
-    def _open(self) -> "tuple[PoolManager, CusDeadline]":
+    def _open(self) -> "tuple[HTTPConnectionPool, CusDeadline]":
         from aos_sdk.cus_sockets import CusDeadline, open_pool
 
         deadline = CusDeadline()
-        return open_pool(tls=self._base_url.startswith("https:"), deadline=deadline), deadline
+        return open_pool(self._base_url, deadline), deadline
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.clear()
+            pool.close()
 
     def abandon(self) -> None:
         """Let go of a parent's connection, in a forked child."""
