@@ -58,7 +58,7 @@ def measure(events: int) -> tuple[list[Section], bool]:
         )
     pause = f"{_PAUSE_SECONDS * 1_000:.0f} ms after {_BLOCK * _PAUSE_EVERY} events"
     section.notes = [
-        f"lost: reported, and not with the sink. The program sleeps {pause}, as who waits for answers."
+        f"lost: reported, and not with the sink. The program sleeps {pause}, as who waits for answers.",
         "over inert: of processes one after another, so coarser than the calls above.",
     ]
     return [section], not any(told[contestant.name]["lost"] for contestant in OURS)

@@ -1,5 +1,6 @@
 """A real HTTP server on the loopback, in a thread of its own."""
 
+import ssl
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,13 +20,23 @@ class _Server(ThreadingHTTPServer):
 class CusLocalServer:
     """Answers by `handler` on a free port, from the block's beginning to its end."""
 
-    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(
+        self, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
+    ) -> None:
         self._server = _Server(("127.0.0.1", 0), handler)
+        self._has_tls = tls is not None
+        if tls is not None:
+            # Whoever serves a connection shakes its hand: one that does not must not stop the others.
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        """By name where there is TLS: certificates are for names."""
+        place = "https://localhost" if self._has_tls else "http://127.0.0.1"
+        return f"{place}:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

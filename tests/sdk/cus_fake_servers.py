@@ -1,6 +1,7 @@
 """Real local servers that stand in for the collector and for a provider."""
 
 import json
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,11 +19,11 @@ Script = Callable[[str, dict[str, Any]], Answer]
 class CusFakeServer(CusLocalServer):
     """A JSON server; `answer` decides what it says."""
 
-    def __init__(self, answer: Script) -> None:
+    def __init__(self, answer: Script, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, Headers, dict[str, Any]]] = []
         self.connections = 0
         self._answer = answer
-        super().__init__(self._handler())
+        super().__init__(self._handler(), tls)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         fake = self
@@ -67,8 +68,8 @@ class CusFakeCollector(CusFakeServer):
     a connection that breaks after the request was read. `lose_answers` stores and then breaks.
     """
 
-    def __init__(self) -> None:
-        super().__init__(self._receive)
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(self._receive, tls)
         self.stored: dict[str, dict[str, Any]] = {}
         self.script: deque[tuple[int, Headers] | None] = deque()
         self.lose_answers = 0

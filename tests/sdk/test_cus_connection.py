@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 
 import pytest
@@ -13,7 +14,8 @@ from aos_sdk import (
 )
 from aos_sdk.cus_connection import CusConnection
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_wire import mask_secrets
+from aos_sdk.cus_wire import LLM_USAGE_BATCH_PATH, mask_secrets
+from tests.cus_raw_server import RawServer, says
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_record, cus_report
@@ -70,6 +72,27 @@ def test_key_and_address_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert CusReporter().integration_id == "integration-1"
     monkeypatch.delenv("AOS_BASE_URL")
     assert CusConnection.resolve(None, None, os.environ).base_url == "http://127.0.0.1:8000"
+
+
+def test_a_server_may_live_below_a_path(
+    make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    reporter = make_reporter(base_url=f"{collector.url}/inside/aos/")
+    reporter.report(cus_record(1))
+
+    assert reporter.flush(5.0) == 0
+    assert collector.requests[0][0] == f"/inside/aos{LLM_USAGE_BATCH_PATH}"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_a_server_may_have_an_address_of_the_new_kind(make_reporter: MakeReporter) -> None:
+    receipt = {"accepted": 1, "duplicates": 0, "conflicts": 0, "rejected": 0, "results": []}
+    with RawServer(says(200, receipt), family=socket.AF_INET6, host="::1") as server:
+        reporter = make_reporter(base_url=f"http://[::1]:{server.port}")
+        reporter.report(cus_record(1))
+        assert reporter.flush(5.0) == 0
+
+    assert server.headers()["host"] == f"[::1]:{server.port}"
 
 
 @pytest.mark.parametrize(

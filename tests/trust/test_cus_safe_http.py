@@ -3,19 +3,13 @@
 import contextlib
 import gzip
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from integrations import cus_safe_http
 from integrations.cus_errors import CusError
@@ -30,6 +24,7 @@ from integrations.cus_safe_http import (
     Resolver,
     SafeHttp,
 )
+from tests.cus_certificates import certificate, serving
 from tests.cus_raw_server import RawServer, drip, flood, http_answer, says, sends, silence
 from tests.trust.cus_hostile_urls import addresses_inside, hostile_places
 
@@ -269,42 +264,14 @@ def test_what_is_no_address_is_refused_without_being_quoted(url: str) -> None:
 # --- TLS ----------------------------------------------------------------------------------------
 
 
-def _certificate(folder: Path, name: str) -> Path:
-    """A certificate that vouches for itself and for `name`, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / f"{name}.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    return file
-
-
 @pytest.mark.parametrize("trusted", [True, False])
 @pytest.mark.parametrize("name", ["provider.test", "somebody.test"])
 def test_tls_verifies_the_name_though_the_connection_goes_to_an_address(
     tmp_path: Path, name: str, trusted: bool
 ) -> None:
-    file = _certificate(tmp_path, name)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
+    file = certificate(tmp_path, name)
 
-    with RawServer(says(200, b"{}"), tls=context) as server:
+    with RawServer(says(200, b"{}"), tls=serving(file)) as server:
         http = SafeHttp(
             private_hosts=frozenset({"provider.test"}),
             ca_file=str(file) if trusted else None,
@@ -323,12 +290,10 @@ def test_tls_verifies_the_name_though_the_connection_goes_to_an_address(
 
 @pytest.mark.timeout(PATIENCE)
 def test_a_body_that_drips_through_tls_ends_at_the_deadline_too(tmp_path: Path) -> None:
-    file = _certificate(tmp_path, "provider.test")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
+    file = certificate(tmp_path, "provider.test")
     dripping = drip(_HEAD + b"Content-Length: 9999\r\n\r\n", b"x")
 
-    with RawServer(dripping, tls=context) as server:
+    with RawServer(dripping, tls=serving(file)) as server:
         http = SafeHttp(
             private_hosts=frozenset({"provider.test"}),
             ca_file=str(file),
