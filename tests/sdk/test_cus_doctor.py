@@ -246,6 +246,25 @@ def test_a_server_without_tls_is_told_in_words(server: Server) -> None:
     assert says.startswith(f"no answer from {url}: its TLS certificate is not trusted")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("127.0.0.1:1", "is away, or refuses"),
+        ("socks5://127.0.0.1:1", "speaks no http"),
+        ("http://[broken", "is no address"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told_in_words(
+    server: Server, monkeypatch: pytest.MonkeyPatch, proxy: str, says: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+
+    assert found(base_url="https://127.0.0.1:1")["server"][1].endswith(says)
+
+
 def test_a_server_that_never_answers_costs_no_more_than_its_time(server: Server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = monotonic()

@@ -1,5 +1,9 @@
 """Over TLS, as every server but a local one is spoken to: nothing else changes, and nobody else listens."""
 
+import contextlib
+import socket
+import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +26,13 @@ def file(tmp_path: Path) -> Path:
 def secure(file: Path) -> Iterator[CusFakeCollector]:
     with CusFakeCollector(serving(file)) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -111,6 +122,99 @@ def test_a_handshake_that_nobody_answers_ends_at_the_deadline_too(
 ) -> None:
     with RawServer(silence, reads=False) as server:
         reporter = make_reporter(base_url=f"https://localhost:{server.port}", timeout=0.4)
+        reporter.report(cus_record(1))
+        cus_eventually(lambda: reporter.stats.retries >= 2, 20.0)
+        reporter.shutdown(0.1)
+
+
+# --- Proxies ------------------------------------------------------------------------------------
+
+
+def _tunnel(client: socket.socket, head: bytes) -> None:
+    """What a proxy does that is asked to CONNECT: open the way, and look at nothing on it."""
+    host, _, port = head.split(b" ")[1].decode().partition(":")
+    with socket.create_connection((host, int(port))) as server:
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=_pour, args=(server, client))
+        back.start()
+        _pour(client, server)
+        back.join()
+
+
+def _pour(source: socket.socket, into: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            into.sendall(data)
+        into.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.usefixtures("_trusted")
+def test_the_environments_proxy_opens_the_way_and_sees_no_key(
+    secure: CusFakeCollector, make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer(_tunnel) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://ada:love%40ce@127.0.0.1:{proxy.port}")
+        reporter = make_reporter(base_url=secure.url)
+        reporter.report(cus_record(1))
+        assert reporter.flush(10.0) == 0
+        reporter.shutdown(1.0)
+
+    assert list(secure.stored) == ["call-1"]
+    [request] = proxy.requests
+    assert request.startswith(f"CONNECT {secure.url.removeprefix('https://')} ")
+    assert b64decode(proxy.headers()["proxy-authorization"].split()[1]) == b"ada:love@ce"
+    assert b"aosk_" not in proxy.heads[0]
+
+
+@pytest.mark.usefixtures("_trusted")
+def test_a_host_that_needs_no_proxy_is_spoken_to_directly(
+    secure: CusFakeCollector, make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "example.com,localhost")
+    reporter = make_reporter(base_url=secure.url)
+    reporter.report(cus_record(1))
+
+    assert reporter.flush(10.0) == 0
+    assert list(secure.stored) == ["call-1"]
+
+
+def test_plain_http_goes_through_no_proxy(
+    collector: CusFakeCollector, make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    reporter = make_reporter()
+    reporter.report(cus_record(1))
+
+    assert reporter.flush(10.0) == 0
+    assert list(collector.stored) == ["call-1"]
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://[broken", "127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_delays_the_records(
+    secure: CusFakeCollector,
+    make_reporter: MakeReporter,
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: str,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    errors: list[CusDeliveryError] = []
+    reporter = make_reporter(base_url=secure.url, on_error=errors.append)
+    reporter.report(cus_record(1))
+    cus_eventually(lambda: reporter.stats.retries >= 2)
+
+    assert reporter.stats.queued == 1
+    assert reporter.stats.faults == 0
+    assert isinstance(errors[0], CusDeliveryDelayed)
+
+
+def test_a_proxy_that_drips_ends_at_the_deadline_too(
+    secure: CusFakeCollector, make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer(drip(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        reporter = make_reporter(base_url=secure.url, timeout=0.4)
         reporter.report(cus_record(1))
         cus_eventually(lambda: reporter.stats.retries >= 2, 20.0)
         reporter.shutdown(0.1)
