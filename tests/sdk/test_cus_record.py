@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -65,6 +66,41 @@ def test_a_record_that_no_json_can_hold_is_refused_alone(
     assert len(collector.stored) == 3
     assert reporter.stats.rejected == 1
     assert "bad" in str(told[0])
+
+
+class Whole:
+    """A whole number as NumPy has them: no `int`, and good for one."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __index__(self) -> int:
+        return self._number
+
+
+@pytest.mark.parametrize("where", [{}, {"spool_dir": None}], ids=["ring", "memory"])
+@pytest.mark.parametrize("metadata", [None, {"rows": Whole(7)}])
+def test_a_number_of_another_kind_and_a_name_that_is_no_text_say_what_they_are(
+    make_reporter: MakeReporter, collector: CusFakeCollector, where: Any, metadata: Any
+) -> None:
+    reporter = make_reporter(**where)
+    name: Any = UUID(int=1)
+    number: Any = Whole(1_000)
+    with reporter.track_call("openai", "gpt-4o", call_id=name) as call:
+        call.set_tokens(number, number)
+        call.metadata = metadata
+    reporter.report(CusUsageRecord(UUID(int=2), "gpt-4o", number, metadata=metadata))  # type: ignore[arg-type]
+
+    assert reporter.flush(5.0) == 0
+    assert [str(UUID(int=1)), str(UUID(int=2))] == list(collector.stored)
+    assert {stored["tokens_in"] for stored in collector.stored.values()} == {1_000}
+    assert [stored.get("metadata") for stored in collector.stored.values()] == [
+        metadata and {"rows": 7}
+    ] * 2
+
+
+def test_a_record_without_a_name_is_given_none() -> None:
+    assert CusUsageRecord(None, "gpt-4o").to_dict()["call_id"] is None  # type: ignore[arg-type]
 
 
 class Mute:

@@ -1,6 +1,7 @@
 """The usage record: what is said about one call, and never what was said in it."""
 
 import json
+import operator
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -123,8 +124,9 @@ class CusUsageRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as the wire has it: texts cut to their limits, error messages masked."""
+        name: object = self.call_id  # nobody's is not called "None"
         data: dict[str, Any] = {
-            "call_id": self.call_id,
+            "call_id": None if name is None else _said(name),
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             "policy_result": self.policy_result,
@@ -141,8 +143,7 @@ class CusUsageRecord:
     def _texts(self) -> Iterator[tuple[str, str]]:
         for name, limit in TEXT_LIMITS.items():
             if (text := getattr(self, name)) is not None:
-                # A text stays what it says: members of enumerations call themselves otherwise.
-                yield name, plain_text(text if isinstance(text, str) else str(text), limit)
+                yield name, plain_text(_said(text), limit)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         for name in _OPTIONAL:
@@ -151,6 +152,11 @@ class CusUsageRecord:
         for name in DETAILS:
             if value := getattr(self, name):
                 yield name, value
+
+
+def _said(text: object) -> str:
+    # A text stays what it says: members of enumerations call themselves otherwise.
+    return text if isinstance(text, str) else str(text)
 
 
 def iso_moment(moment: datetime | str | int) -> str:
@@ -169,8 +175,11 @@ def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
-# Made once: `json.dumps` makes one for each call that has options.
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
+# Made once: `json.dumps` makes one for each call that has options. Whole numbers of other packages
+# (NumPy's) are numbers.
+_encode = json.JSONEncoder(
+    separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=operator.index
+).encode
 
 
 def encoded_json(value: object) -> bytes:
