@@ -202,7 +202,7 @@ def measure(contestants: Sequence[Contestant], sizes: FaultSizes) -> list[Sectio
     others = [(one, fault) for fault in _FAULTS for one in contestants if fault != _PACED]
     for which in alone:
         meet(which)
-    bare_exit = _meet(BARE, _exit_without_sink, sizes).exit_seconds or 0.0
+    bare = _meet(BARE, _exit_without_sink, sizes)
     # Paced programs hardly work, so all outages pass at once; beginning a peer is work.
     with ThreadPoolExecutor(len(paced)) as many, ThreadPoolExecutor(_AT_ONCE) as few:
         done = [many.submit(meet, which) for which in paced]
@@ -214,9 +214,10 @@ def measure(contestants: Sequence[Contestant], sizes: FaultSizes) -> list[Sectio
         f"({sizes.events} each; {sizes.outage_events:,} in {sizes.outage_seconds:g} s of 503)",
         ("contestant", *_FAULTS),
     )
+    alone_took = f"{bare.exit_seconds:.1f}" if bare.exit_seconds else f"unknown ({bare.problem})"
     section.notes = [
-        "exit: the seconds that the program took to end, "
-        f"{bare_exit:.1f} without any of these; and what the next one delivered."
+        f"exit: the seconds that the program took to end, without any of these {alone_took}; "
+        "and what the next one delivered."
     ]
     for contestant in contestants:
         outcomes_of = [found[contestant.name, fault] for fault in _FAULTS]
@@ -224,7 +225,7 @@ def measure(contestants: Sequence[Contestant], sizes: FaultSizes) -> list[Sectio
         for outcome in outcomes_of:
             if outcome.problem:
                 section.notes.append(f"[yellow]{contestant.title}[/]: {escape(outcome.problem)}")
-    return [section, _targets(contestants, found, bare_exit)]
+    return [section, _targets(contestants, found, bare)]
 
 
 def _meet(
@@ -249,7 +250,7 @@ def _cell(outcome: Outcome) -> str:
 
 
 def _targets(
-    contestants: Sequence[Contestant], found: dict[tuple[str, str], Outcome], bare_exit: float
+    contestants: Sequence[Contestant], found: dict[tuple[str, str], Outcome], bare: Outcome
 ) -> Section:
     section = Section(
         "Faults, beside the targets", ("", "lost for good", "target", "exit, added", "target")
@@ -259,7 +260,10 @@ def _targets(
         if contestant.name == "durable":
             outcomes = [found[contestant.name, fault] for fault in _FAULTS]
             lost = sum(outcome.events - outcome.after_next for outcome in outcomes)
-            added = max(outcome.exit_seconds or 0.0 for outcome in outcomes) - bare_exit
-            verdicts = (SDK_LOST.verdict(lost), f"{added:.2f} s", SDK_EXIT.verdict(added))
-            section.rows.append([contestant.title, f"{lost:,}", *verdicts])
+            took = found[contestant.name, _EXIT].exit_seconds
+            row = [contestant.title, f"{lost:,}", SDK_LOST.verdict(lost), "-", str(SDK_EXIT)]
+            if took and bare.exit_seconds:
+                added = took - bare.exit_seconds
+                row[-2:] = [f"{added:.2f} s", SDK_EXIT.verdict(added)]
+            section.rows.append(row)
     return section

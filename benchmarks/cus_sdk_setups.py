@@ -22,17 +22,23 @@ def bare(url: str, spool: str) -> Setup:
 
 
 def null(url: str, spool: str) -> Setup:
-    """A patch that does nothing."""
+    """Patches that do nothing."""
+    from anthropic.resources.messages import Messages
     from openai.resources.chat.completions import Completions
 
-    original: Any = Completions.create
+    for surface in (Completions, Messages):
+        _patch_with_nothing(surface)
+    return new_client(), bool
+
+
+def _patch_with_nothing(surface: Any) -> None:
+    original = surface.create
 
     @functools.wraps(original)
     def create(*args: Any, **kwargs: Any) -> Any:
         return original(*args, **kwargs)
 
-    Completions.create = create  # type: ignore[method-assign]  # the patch
-    return new_client(), bool
+    surface.create = create
 
 
 def durable(url: str, spool: str) -> Setup:

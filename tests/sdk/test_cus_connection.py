@@ -8,17 +8,19 @@ import time
 import pytest
 
 from aos_sdk import (
+    CusDeliveryDelayed,
     CusDeliveryError,
     CusLimitExceeded,
     CusReporter,
 )
 from aos_sdk.cus_connection import CusConnection
 from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_sockets import CusDeadline, open_pool
 from aos_sdk.cus_wire import LLM_USAGE_BATCH_PATH, mask_secrets
 from tests.cus_raw_server import RawServer, says
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
-from tests.sdk.cus_reports import cus_record, cus_report
+from tests.sdk.cus_reports import cus_eventually, cus_record, cus_report
 
 
 def test_without_a_key_it_says_so_once_and_is_inert(
@@ -93,6 +95,33 @@ def test_a_server_may_have_an_address_of_the_new_kind(make_reporter: MakeReporte
         assert reporter.flush(5.0) == 0
 
     assert server.headers()["host"] == f"[::1]:{server.port}"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("http://[::1]", "::1", 80),
+        ("https://[2001:db8::abcd]/aos", "2001:db8::abcd", 443),
+        ("http://127.0.0.1", "127.0.0.1", 80),
+        ("HTTPS://AOS.example", "aos.example", 443),
+    ],
+)
+def test_a_server_without_a_port_has_the_usual_one(url: str, host: str, port: int) -> None:
+    pool = open_pool(url, CusDeadline())
+    assert (pool.host, pool.port) == (host, port)
+
+
+@pytest.mark.parametrize("url", ["https://\\aos.example", "https://.aos.example", "https://a..b"])
+def test_an_address_that_proves_to_be_none_delays_the_records(
+    make_reporter: MakeReporter, url: str
+) -> None:
+    told: list[CusDeliveryError] = []
+    reporter = make_reporter(base_url=url, on_error=told.append)
+    reporter.report(cus_record(1))
+    cus_eventually(lambda: reporter.stats.retries >= 1)
+
+    assert isinstance(told[0], CusDeliveryDelayed)
+    assert (reporter.stats.queued, reporter.stats.faults) == (1, 0)
 
 
 @pytest.mark.parametrize(

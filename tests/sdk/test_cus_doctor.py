@@ -250,7 +250,7 @@ def test_a_server_without_tls_is_told_in_words(server: Server) -> None:
     ("proxy", "says"),
     [
         ("127.0.0.1:1", "is away, or refuses"),
-        ("socks5://127.0.0.1:1", "speaks no http"),
+        ("socks5://127.0.0.1:1", "of another kind than http"),
         ("http://[broken", "is no address"),
     ],
 )

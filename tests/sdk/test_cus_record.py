@@ -1,5 +1,6 @@
 """What a record says on the wire, and what becomes of one that cannot be said."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -26,11 +27,17 @@ def test_texts_are_cut_to_what_the_wire_takes() -> None:
     assert CusUsageRecord("c", "m", session_id="sk-9876").to_dict()["session_id"] == "sk-9876"
 
 
+class Broken:
+    def __index__(self) -> int:
+        raise RuntimeError
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
         {"a": "x" * 20_000},
         {"a": object()},
+        {"a": Broken()},
         {"a": float("nan")},
         {"a": "\ud800"},
         cus_nested(9),
@@ -59,13 +66,21 @@ def test_a_record_that_no_json_can_hold_is_refused_alone(
     make_reporter: MakeReporter, collector: CusFakeCollector
 ) -> None:
     told: list[CusDeliveryError] = []
-    reporter = make_reporter(on_error=told.append)
+    # What it logs must not come with an exception that is ours.
+    handled: list[BaseException | None] = []
+
+    def on_error(error: CusDeliveryError) -> None:
+        told.append(error)
+        handled.append(sys.exception())
+
+    reporter = make_reporter(on_error=on_error)
     reporter.report(CusUsageRecord("bad", "gpt-4o", object()))  # type: ignore[arg-type]  # on purpose
     cus_report(reporter, 3)
     assert reporter.flush(5.0) == 0
     assert len(collector.stored) == 3
     assert reporter.stats.rejected == 1
     assert "bad" in str(told[0])
+    assert handled == [None]
 
 
 class Whole:

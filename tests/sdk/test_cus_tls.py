@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aos_sdk import CusDeliveryDelayed, CusDeliveryError
+from aos_sdk.cus_sockets import CusDeadline, open_pool
 from tests.cus_certificates import certificate, serving
 from tests.cus_raw_server import Behaviour, RawServer, drip, silence
 from tests.sdk.conftest import MakeReporter
@@ -166,17 +167,48 @@ def test_the_environments_proxy_opens_the_way_and_sees_no_key(
     assert b"aosk_" not in proxy.heads[0]
 
 
+@pytest.mark.parametrize("exempt", ["example.com, localhost", "localhost:{port}", "*"])
 @pytest.mark.usefixtures("_trusted")
 def test_a_host_that_needs_no_proxy_is_spoken_to_directly(
-    secure: CusFakeCollector, make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch
+    secure: CusFakeCollector,
+    make_reporter: MakeReporter,
+    monkeypatch: pytest.MonkeyPatch,
+    exempt: str,
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "example.com,localhost")
+    monkeypatch.setenv("NO_PROXY", exempt.format(port=secure.url.rpartition(":")[2]))
     reporter = make_reporter(base_url=secure.url)
     reporter.report(cus_record(1))
 
     assert reporter.flush(10.0) == 0
     assert list(secure.stored) == ["call-1"]
+
+
+@pytest.mark.parametrize("exempt", ["::1", "[::1]"])
+def test_an_address_of_the_new_kind_may_need_no_proxy(
+    monkeypatch: pytest.MonkeyPatch, exempt: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "127.0.0.1:1")
+    assert open_pool("https://[::1]", CusDeadline()).proxy is not None
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert open_pool("https://[::1]", CusDeadline()).proxy is None
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "said"),
+    [
+        ("ada", b"ada:"),
+        ("ada:love%40ce", b"ada:love@ce"),
+        ("ada:%E2%82%AC", "ada:€".encode()),
+        ("ada:a%3Ab%FF", b"ada:a:b\xff"),
+    ],
+)
+def test_a_proxy_is_told_who_asks(
+    monkeypatch: pytest.MonkeyPatch, userinfo: str, said: bytes
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{userinfo}@127.0.0.1:1")
+    headers = open_pool("https://localhost", CusDeadline()).proxy_headers
+    assert b64decode(headers["Proxy-Authorization"].removeprefix("Basic ")) == said
 
 
 def test_plain_http_goes_through_no_proxy(
@@ -191,7 +223,9 @@ def test_plain_http_goes_through_no_proxy(
     assert list(collector.stored) == ["call-1"]
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://[broken", "127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "proxy", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://[broken", "127.0.0.1:1"]
+)
 def test_a_proxy_that_cannot_be_used_delays_the_records(
     secure: CusFakeCollector,
     make_reporter: MakeReporter,

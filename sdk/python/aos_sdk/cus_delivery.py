@@ -186,9 +186,11 @@ class CusDelivery:
                 texts.append(entry.to_json(self._integration_id))
             except Exception as error:  # noqa: BLE001 - the record's own; no fault of ours to count
                 reason = f"{type(error).__name__} while encoding"
-                self._refuse(part.source, entry, "unencodable", reason, "")
             else:
                 good.append(entry)
+                continue
+            # Out of the handler: what `on_error` logs is not about our exception.
+            self._refuse(part.source, entry, "unencodable", reason, "")
         part.entries = good
         return b'{%b"records":[%b]}' % (news, b",".join(texts))
 

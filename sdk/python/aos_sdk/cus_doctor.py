@@ -41,7 +41,7 @@ _NO_ANSWER_MEANS: Final = {
     "SSLError": "its TLS certificate is not trusted, or it speaks no TLS",
     "ProtocolError": "it breaks the connection off",
     "ProxyError": "the proxy that HTTPS_PROXY or ALL_PROXY names is away, or refuses",
-    "ProxySchemeUnknown": "HTTPS_PROXY or ALL_PROXY names a proxy that speaks no http",
+    "ProxySchemeUnknown": "HTTPS_PROXY or ALL_PROXY names a proxy of another kind than http",
     "LocationParseError": "it, or what HTTPS_PROXY or ALL_PROXY names, is no address",
 }
 

@@ -175,10 +175,17 @@ def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
-# Made once: `json.dumps` makes one for each call that has options. Whole numbers of other packages
-# (NumPy's) are numbers.
+def _whole_number(value: Any) -> int:
+    """What a whole number of another package (NumPy's) is. Raises TypeError for all else."""
+    try:
+        return operator.index(value)
+    except Exception as error:
+        raise TypeError(type(value).__name__) from error
+
+
+# Made once: `json.dumps` makes one for each call that has options.
 _encode = json.JSONEncoder(
-    separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=operator.index
+    separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=_whole_number
 ).encode
 
 

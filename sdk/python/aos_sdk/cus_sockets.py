@@ -8,15 +8,17 @@ whole must be over. Imported in the sender's thread alone, because it needs the 
 import socket
 import ssl
 import time
+from base64 import b64encode
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 from urllib.request import getproxies_environment, proxy_bypass
 
 import certifi
 from urllib3 import PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.util import make_headers, parse_url
+from urllib3.exceptions import ProxySchemeUnknown
+from urllib3.util import Url, parse_url
 
 
 class CusDeadline:
@@ -68,33 +70,45 @@ def open_pool(base_url: str, deadline: CusDeadline) -> HTTPConnectionPool:
     """A pool of one connection to this server that keeps the deadline.
 
     Over TLS it goes through the environment's proxy, if there is one for this host: as a tunnel, in
-    which the proxy sees neither key nor records. Raises urllib3's HTTPError for a proxy that is none.
+    which the proxy sees neither key nor records. Raises urllib3's HTTPError for a server or a proxy
+    that is none.
     """
     address = parse_url(base_url)
-    assert address.host is not None
     if address.scheme != "https":
-        pool = HTTPConnectionPool(address.host, address.port)
+        pool = PoolManager(num_pools=1).connection_from_url(base_url)
         pool.ConnectionCls = _plain_connection(deadline)
         return pool
     # The system's authorities, for companies with their own, and certifi's where it has none.
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     context.sslsocket_class = _TlsSocket
-    pool = _manager(address.host, context).connection_from_url(base_url)
+    pool = _manager(address, context).connection_from_url(base_url)
     pool.ConnectionCls = _tls_connection(deadline)
     return pool
 
 
-def _manager(host: str, context: ssl.SSLContext) -> PoolManager:
+def _manager(server: Url, context: ssl.SSLContext) -> PoolManager:
+    proxy = _proxy_for(server.host or "", server.port or 443)
+    if not proxy:
+        return PoolManager(num_pools=1, ssl_context=context)
+    address = parse_url(proxy if "://" in proxy else f"http://{proxy}")
+    if address.scheme != "http":  # a second TLS around ours would keep no deadline
+        raise ProxySchemeUnknown(address.scheme)
+    headers = None
+    if address.auth is not None:
+        user, _, password = address.auth.partition(":")
+        said = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+        headers = {"Proxy-Authorization": f"Basic {b64encode(said).decode()}"}
+    return ProxyManager(address.url, num_pools=1, proxy_headers=headers, ssl_context=context)
+
+
+def _proxy_for(host: str, port: int) -> str | None:
     # Not `getproxies`: it asks macOS for its own, too, which ends the program in a forked child.
     proxies = getproxies_environment()
     proxy = proxies.get("https") or proxies.get("all")
-    if not proxy or proxy_bypass(host):
-        return PoolManager(num_pools=1, ssl_context=context)
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    user = parse_url(proxy).auth
-    headers = make_headers(proxy_basic_auth=unquote(user)) if user else None
-    return ProxyManager(proxy, num_pools=1, proxy_headers=headers, ssl_context=context)
+    # `NO_PROXY` may name a host, a host with its port, and an IPv6 address in brackets or without.
+    exempt = proxy and (proxy_bypass(f"{host}:{port}") or proxy_bypass(host.strip("[]")))
+    return None if exempt else proxy
 
 
 def _keeping(deadline: CusDeadline, opened: socket.socket) -> _PlainSocket:

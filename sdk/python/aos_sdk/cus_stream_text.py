@@ -88,7 +88,7 @@ def _other(event: Any, _: Texts, usage: CusStreamUsage) -> None:
 def _delta(event: Any, texts: Texts, usage: CusStreamUsage) -> None:
     usage.add(event)
     delta = event.__dict__["delta"]
-    if type(delta) is str:
+    if isinstance(delta, str):
         texts.append(delta)
         return
     # Not by attribute: to be told that there is none takes a microsecond each.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from aos_sdk import __version__
 from aos_sdk.cus_connection import CusConnection
@@ -16,7 +15,6 @@ from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
-    from aos_sdk.cus_sockets import CusDeadline
 
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 NO_ANSWER: Final = 0
@@ -86,9 +84,9 @@ class CusTransport:
 
     def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
         self._base_url = connection.base_url
-        self._base_path = urlsplit(connection.base_url).path
         self._key = connection.key
         self._timeout_seconds = timeout_seconds
+        # Of the server at `_base_path`; None until something is to be sent.
         self._pool: HTTPConnectionPool | None = None
 
     def post_batch(self, body: bytes) -> CusAnswer:
@@ -106,10 +104,9 @@ class CusTransport:
             "User-Agent": f"aos-sdk-python/{__version__}",
         }
         try:
-            if self._pool is None:
-                self._pool, self._deadline = self._open()
+            pool = self._pool or self._open()
             self._deadline.begin(self._timeout_seconds)
-            response = self._pool.urlopen(
+            response = pool.urlopen(
                 "POST",
                 self._base_path + path,
                 body=body,
@@ -121,8 +118,9 @@ class CusTransport:
                 preload_content=False,
             )
             answer = _read_bounded(response)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            # The class alone: the text may hold more than a log should have.
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            # Also an address that only turns out to be none when somebody goes there. The class
+            # alone: the text may hold more than a log should have.
             return CusAnswer(NO_ANSWER, reason=type(error).__name__)
         return CusAnswer(
             response.status,
@@ -132,11 +130,15 @@ class CusTransport:
             response.headers.get("Date", ""),
         )
 
-    def _open(self) -> "tuple[HTTPConnectionPool, CusDeadline]":
+    def _open(self) -> "HTTPConnectionPool":
+        from urllib3.util import parse_url
+
         from aos_sdk.cus_sockets import CusDeadline, open_pool
 
-        deadline = CusDeadline()
-        return open_pool(self._base_url, deadline), deadline
+        self._deadline: CusDeadline = CusDeadline()
+        self._base_path = parse_url(self._base_url).path or ""
+        self._pool = open_pool(self._base_url, self._deadline)
+        return self._pool
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
