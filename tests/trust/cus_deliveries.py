@@ -41,6 +41,8 @@ VARIANTS = len(_ALTERED)
 _BITS = {"accepted": 1, "duplicate": 2, "conflict": 4, "rejected": 8}
 _ACCEPTED, _DUPLICATE, _CONFLICT, _REJECTED = _BITS.values()
 _MOST_FINDINGS = 20
+# Longer than any request waits before it is told that PostgreSQL is away.
+_TOLD_SECONDS = 60.0
 
 
 class Events:
@@ -139,6 +141,8 @@ class Mishaps:
     worker_kills: Sequence[float] = ()
     server_kills: Sequence[float] = ()
     outage_seconds: float = 0.0
+    # Whether PostgreSQL stays away until a writer has been told: a request waits for it for seconds.
+    outage_until_told: bool = False
     aborts: float = 0.0
 
 
@@ -374,8 +378,15 @@ class Run:
         self.product.kill_database()
         acknowledged = self._acknowledged()
         time.sleep(self.mishaps.outage_seconds)
+        if self.mishaps.outage_until_told:
+            self._wait_until_told()
         self.product.start_database()
         self._check_kept(acknowledged)
+
+    def _wait_until_told(self) -> None:
+        before, deadline = self.result.seen["503"], time.monotonic() + _TOLD_SECONDS
+        while self.result.seen["503"] == before and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _acknowledged(self) -> set[str]:
         """The calls that somebody has been told are stored."""
