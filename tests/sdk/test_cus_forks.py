@@ -83,6 +83,35 @@ def test_a_child_that_is_forked_while_the_sender_imports_sends(
     assert sorted(collector.stored) == [*(f"child-{number}" for number in range(6)), "parent"]
 
 
+# A thread holds the lock of the kept connections when the program forks: in the child, for ever.
+LOCKED = """
+import os, sys, threading
+from aos_sdk import CusReporter, CusUsageRecord
+reporter = CusReporter("t:i:aosk_s", sys.argv[1], spool_dir=None)
+reporter.report(CusUsageRecord("parent", "gpt-4o"))
+assert reporter.flush(20.0) == 0
+lock = reporter._sender._transport._pool.pool.mutex
+holder = threading.Thread(target=lock.acquire)
+holder.start()
+holder.join()
+if not (child := os.fork()):
+    reporter.report(CusUsageRecord("child", "gpt-4o"))
+    sys.exit(reporter.flush(20.0))
+lock.release()
+assert os.waitpid(child, 0)[1] == 0
+reporter.report(CusUsageRecord("parent-again", "gpt-4o"))
+assert reporter.flush(20.0) == 0
+"""
+
+
+def test_a_child_ends_though_a_thread_of_its_parent_held_the_lock_of_its_connections(
+    collector: CusFakeCollector,
+) -> None:
+    subprocess.run([sys.executable, "-c", LOCKED, collector.url], check=True, timeout=30)
+    assert list(collector.stored) == ["parent", "child", "parent-again"]
+    assert collector.connections == 2
+
+
 def test_a_fork_waits_for_an_import_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cus_imports, "LONGEST_WAIT_SECONDS", 0.05)
     begun, over = threading.Event(), threading.Event()

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from queue import LifoQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aos_sdk import __version__
@@ -148,8 +149,10 @@ class CusTransport:
     def abandon(self) -> None:
         """Let go of a parent's connection, in a forked child."""
         pool, self._pool = self._pool, None
-        if pool is not None:
-            _abandoned.append(pool)
+        if pool is not None and pool.pool is not None:
+            _abandoned.append((pool, list(pool.pool.queue)))
+            # urllib3 empties a pool at exit, by a lock that a thread of the parent may have held.
+            LifoQueue.__init__(pool.pool)
 
 
 def _import_client() -> None:
