@@ -1,6 +1,7 @@
 """A child that is forked in the middle of something begins with nothing of its parent's."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from aos_sdk import cus_imports, cus_install_middleware, cus_track
+from aos_sdk import cus_imports, cus_install_middleware, cus_track, cus_uninstall_middleware
 from aos_sdk.cus_imports import forks_wait
+from aos_sdk.cus_patch import PATCHES
 from tests.sdk.cus_capture_cases import CHAT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeCollector
@@ -110,6 +112,30 @@ def test_a_child_ends_though_a_thread_of_its_parent_held_the_lock_of_its_connect
     subprocess.run([sys.executable, "-c", LOCKED, collector.url], check=True, timeout=30)
     assert list(collector.stored) == ["parent", "child", "parent-again"]
     assert collector.connections == 2
+
+
+def test_a_child_may_take_the_patch_off_though_a_thread_of_its_parent_was_putting_it_on() -> None:
+    lock = PATCHES["openai"]._lock
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            release.wait(30.0)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30.0)
+    if not (child := os.fork()):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)  # or it would wait for ever
+        cus_uninstall_middleware()
+        os._exit(0)
+    try:
+        assert _exit_of(child) == 0
+    finally:
+        release.set()
+        holder.join()
 
 
 def test_a_fork_waits_for_an_import_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ Nothing is imported for it: what is not imported yet is patched when the program
 import functools
 import inspect
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -45,11 +46,15 @@ class CusPatch:
         self._hook: CusImportHook | None = None
         self._patched: list[tuple[type, str, Function, Function]] = []
         self._governed: dict[Function, Function] = {}
-        self._lock = threading.RLock()
+        self.restart_in_child()
         self._has_warned = False
         self.faults = 0
         self._guard = never_raise(count=self._count_fault)
         self.is_installed = False
+
+    def restart_in_child(self) -> None:
+        """After a fork, the lock may be one that a thread held which is not here."""
+        self._lock = threading.RLock()
 
     def _count_fault(self) -> None:
         self.faults += 1
@@ -188,3 +193,7 @@ def _note(batch: Any) -> None:
 
 
 PATCHES: Final = {package: CusPatch(package) for package in SUPPORTED}
+
+if hasattr(os, "register_at_fork"):
+    for _patch in PATCHES.values():
+        os.register_at_fork(after_in_child=_patch.restart_in_child)
