@@ -1,5 +1,6 @@
 """Where records wait for the sender: in memory, or in a ring that outlives the process."""
 
+import contextlib
 import threading
 import uuid
 from collections import deque
@@ -9,7 +10,13 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aos_sdk.cus_guard import plain_text
 from aos_sdk.cus_record import CusUsageRecord, encoded_json
-from aos_sdk.cus_ring_codec import decode_record, encode_call, is_plain, plain_json
+from aos_sdk.cus_ring_codec import (
+    decode_record,
+    encode_call,
+    encode_plain,
+    is_plain,
+    plain_json,
+)
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
 
@@ -153,15 +160,25 @@ class CusMemoryBuffer:
             except IndexError:
                 break  # shed in the meantime
             if isinstance(first, CusCallTracker):
-                sequence, record = first.sequence, self._record(first)
+                sequence, record = first.sequence, self._packed_call(first)
             else:
-                sequence, record = first
+                sequence, record = first[0], self._packed(first[1])
             self._taken[sequence] = CusEntry(self.process_id, sequence, record)
         return list(self._taken.values())[:limit]
 
-    def _record(self, call: CusCallTracker) -> CusUsageRecord | bytes:
-        # As a ring would have it, where it can: the shortest way onto the wire.
-        return encode_call(call) or call.named(self.process_id, call.sequence).record()
+    # As a ring would have them, where it can: the shortest way onto the wire. Values of the
+    # program's own classes may raise anything there, which must not cost the record.
+
+    def _packed_call(self, call: CusCallTracker) -> CusUsageRecord | bytes:
+        with contextlib.suppress(Exception):
+            if packed := encode_call(call):
+                return packed
+        return call.named(self.process_id, call.sequence).record()
+
+    def _packed(self, record: CusUsageRecord) -> CusUsageRecord | bytes:
+        with contextlib.suppress(Exception):
+            return encode_plain(record) or record
+        return record
 
     def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
         for entry in entries:
