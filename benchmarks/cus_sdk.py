@@ -84,7 +84,7 @@ def run(sizes: SdkSizes, parts: Sequence[str], peers: Sequence[Contestant]) -> i
 def _take_turns(
     contestants: Sequence[Contestant], sizes: SdkSizes, parts: Sequence[str], console: Console
 ) -> None:
-    with field_of(contestants) as field:
+    with field_of(contestants, messages="chunks" in parts) as field:
         if "peers" in parts:
             _show([field.probe(sizes.probe)], console)
         if "calls" in parts:

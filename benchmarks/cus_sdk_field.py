@@ -29,7 +29,14 @@ class Failed(Exception):
 class Measured:
     """One contestant's program and sink, and what was told of it so far."""
 
-    def __init__(self, contestant: Contestant, folder: Path, preload: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        contestant: Contestant,
+        folder: Path,
+        preload: Mapping[str, str],
+        *,
+        messages: bool,
+    ) -> None:
         self.contestant = contestant
         self.openai = ""
         self.calls = 0
@@ -40,6 +47,7 @@ class Measured:
             "contestant": contestant.name,
             "url": self.sink.url,
             "spool": str(folder / f"{contestant.name}-spool"),
+            "messages": messages,
         }
         self._process = subprocess.Popen(
             [contestant.python, "-m", "benchmarks.cus_sdk_program", json.dumps(options)],
@@ -151,13 +159,16 @@ class Field:
 
 @contextmanager
 def field_of(
-    contestants: Sequence[Contestant], preload: Mapping[str, str] | None = None
+    contestants: Sequence[Contestant],
+    preload: Mapping[str, str] | None = None,
+    *,
+    messages: bool = False,
 ) -> Iterator[Field]:
-    """Start the programs of all of them; end them."""
+    """Start the programs of all of them, with Anthropic's client or without; end them."""
     field = Field([], [])
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cus-bench-sdk-")))
-        started = [Measured(contestant, folder, preload or {}) for contestant in contestants]
+        started = [Measured(one, folder, preload or {}, messages=messages) for one in contestants]
         for measured in started:
             stack.callback(measured.end)
         for measured in started:

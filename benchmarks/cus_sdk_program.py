@@ -35,12 +35,12 @@ Create = Callable[..., Any]
 class Program:
     """What one contestant is asked to do."""
 
-    def __init__(self, contestant: str, url: str, spool: str) -> None:
+    def __init__(self, contestant: str, url: str, spool: str, *, messages: bool = False) -> None:
         prepare(ANSWERS)
         # The client keeps the method: nobody can patch it any more.
         self._client = new_client()
         self._bare: Create = self._client.chat.completions.create
-        self._messages = _of_anthropic()
+        self._messages = _of_anthropic() if messages else None
         self._bare_message = self._messages.create() if self._messages else None
         self._governed_client, self._flush = SETUPS[contestant](url, spool)
         self._governed: Create = self._governed_client.chat.completions.create
@@ -162,7 +162,7 @@ def own_output() -> Any:
     return lines
 
 
-def main(options: dict[str, str]) -> None:
+def main(options: dict[str, Any]) -> None:
     lines = own_output()
     program = Program(**options)
     # With the versions that are really here, not those that were asked for.

@@ -5,6 +5,7 @@ What is imported is imported when it is its turn: no environment holds all of th
 """
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,11 +24,13 @@ def bare(url: str, spool: str) -> Setup:
 
 def null(url: str, spool: str) -> Setup:
     """Patches that do nothing."""
-    from anthropic.resources.messages import Messages
     from openai.resources.chat.completions import Completions
 
-    for surface in (Completions, Messages):
-        _patch_with_nothing(surface)
+    _patch_with_nothing(Completions)
+    if "anthropic" in sys.modules:
+        from anthropic.resources.messages import Messages
+
+        _patch_with_nothing(Messages)
     return new_client(), bool
 
 
