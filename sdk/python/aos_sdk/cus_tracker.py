@@ -203,11 +203,6 @@ class CusCallTracker:
         self.service_tier = usage.service_tier
         self.billed_units = usage.billed_units
 
-    def set_estimated(self, tokens_in: int, tokens_out: int) -> None:
-        """Take a local count where the provider gave none, and say so (ruling T2)."""
-        self.set_tokens(tokens_in, tokens_out)
-        self.set_metadata(tokens_estimated=True)
-
     def set_model(self, model: str) -> Self:
         """The model that answered, where it is another than the one asked for."""
         self.model = model
