@@ -81,7 +81,8 @@ class Answering:
         return stream_cls(cast_to=cast_to, response=response, client=self, options=options)
 
 
-def _ready_made(stream: Any) -> Iterator[Any]:
+def ready_made(stream: Any) -> Iterator[Any]:
+    """The chunks of any stream, of either package: to be put in place of its `__stream__`."""
     yield from Answering.chunks
     stream.response.close()
 
@@ -91,7 +92,7 @@ def prepare(answers: int, model: str = MODEL) -> None:
     made = [_answer(number, model) for number in range(answers)]
     Answering.answers = itertools.cycle(made)
     stream: Any = openai.Stream
-    stream.__stream__ = _ready_made
+    stream.__stream__ = ready_made
 
 
 def stream_length(length: int) -> None:

@@ -4,18 +4,16 @@ Each package has stream events of its own, which are read in a way of their own;
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import anthropic
-import httpx2
 from anthropic._models import construct_type
 from anthropic.types import RawMessageStreamEvent
 
-from benchmarks.cus_sdk_client import MESSAGES
+from benchmarks.cus_sdk_client import MESSAGES, Answering, new_client, ready_made
 
 _MODEL: Final = "claude-sonnet-5"
-_REQUEST: Final = httpx2.Request("POST", "http://127.0.0.1:1/v1/messages")
 _MESSAGE: Final[dict[str, Any]] = {
     "id": "msg_99999999",
     "type": "message",
@@ -49,31 +47,16 @@ def _events(length: int) -> list[Any]:
     return [construct_type(type_=RawMessageStreamEvent, value=part) for part in parts]
 
 
-class _Answering(anthropic.Anthropic):
-    events: list[Any] = []
-
-    def request(
-        self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
-    ) -> Any:
-        response = httpx2.Response(200, request=_REQUEST)
-        return stream_cls(cast_to=cast_to, response=response, client=self, options=options)
-
-
-def _ready_made(stream: Any) -> Iterator[Any]:
-    yield from _Answering.events
-    stream.response.close()
-
-
 def stream_length(length: int) -> None:
     """Say how many events with text a stream has from now on."""
-    _Answering.events = _events(length)
+    Answering.chunks = _events(length)
 
 
 def create() -> Callable[..., Any]:
     """The method that makes a message, of a new client that asks nobody."""
     stream: Any = anthropic.Stream
-    stream.__stream__ = _ready_made
-    client: Any = _Answering(api_key="benchmark", base_url="http://127.0.0.1:1")
+    stream.__stream__ = ready_made
+    client = new_client(anthropic.Anthropic)
     return functools.partial(
         client.messages.create, model=_MODEL, messages=MESSAGES, max_tokens=1_000
     )

@@ -24,6 +24,9 @@ def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("CUS_SPOOL_DIR", str(tmp_path / "spool"))
     for name in ("CUS_INTEGRATION_KEY", "AOS_BASE_URL", "AOS_ALLOW_HTTP", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setattr("aos_sdk.cus_waits.FIRST_RETRY_SECONDS", 0.02)
     monkeypatch.setattr("aos_sdk.cus_reporter._said", set())
 

@@ -29,13 +29,6 @@ def secure(file: Path) -> Iterator[CusFakeCollector]:
         yield running
 
 
-@pytest.fixture(autouse=True)
-def _without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 @pytest.fixture
 def _trusted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where OpenSSL looks for the system's authorities.

@@ -16,7 +16,6 @@ from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
-
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 NO_ANSWER: Final = 0
 
