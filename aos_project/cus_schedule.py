@@ -26,7 +26,12 @@ BEAT_SCHEDULE = {
         "task": "enforcement.tasks.cus_make_decision_partitions",
         "schedule": crontab(minute="19"),
     },
-    "cus-sweep-holds": {"task": "enforcement.tasks.cus_sweep_holds", **_EACH_MINUTE},
+    # A hold counts until it is swept, at most 30 seconds after its end (ruling F5b).
+    "cus-sweep-holds": {
+        "task": "enforcement.tasks.cus_sweep_holds",
+        "schedule": 15.0,
+        "options": {"expires": 14},
+    },
     "cus-take-in-decisions": {"task": "enforcement.tasks.cus_take_in_decisions", **_EACH_MINUTE},
     "cus-clear-sessions": {
         "task": "integrations.tasks.cus_clear_sessions",

@@ -28,30 +28,31 @@ _OTHER_INTEGRATIONS = 2_000
 _FILL = """
 WITH made AS (
     INSERT INTO cus_llm_usage (id, tenant_id, integration_id, session_id, agent_id, call_id,
-        provider, model, operation, tokens_in, tokens_out, cost_cents, cost_microcents, pricing,
-        latency_ms, metadata, occurred_at, created_at)
+        provider, model, operation, tokens_in, tokens_out, cost_cents, cost_microcents,
+        counted_cents, pricing, latency_ms, metadata, occurred_at, created_at)
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7'
             || substr(md5(n::text || 'id'), 1, 3) || 'b' || substr(md5(n::text), 1, 15))::uuid,
         %(tenant)s, (%(integrations)s::uuid[])[n %% 12 + 1], md5((n / 20)::text),
         'agent-' || n %% 20, md5((n / 10000)::text) || '-' || to_hex(n),
         'openai', (ARRAY['gpt-4o', 'gpt-4o-mini', 'gpt-4.1', 'o3-mini'])[n %% 4 + 1], 'chat',
-        50 + n %% 8000, 1 + n %% 1200, 1, 12345 + n %% 1000, 'table',
+        50 + n %% 8000, 1 + n %% 1200, 1, 12345 + n %% 1000, 1, 'table',
         200 + n %% 20000, '{"feature": "search"}', at, at
     FROM generate_series(%(low)s::bigint, %(high)s::bigint) AS n,
         LATERAL (SELECT %(start)s + n * %(step)s::interval AS at) AS moment
-    RETURNING tenant_id, call_id, id, created_at
+    RETURNING tenant_id, integration_id, call_id, id, created_at
 )
-INSERT INTO cus_call_ledger (tenant_id, call_hash, usage_id, usage_created_at, content_hash)
-SELECT tenant_id, encode(substr(sha256(call_id::bytea), 1, 16), 'hex')::uuid, id, created_at,
+INSERT INTO cus_call_ledger
+    (tenant_id, integration_id, call_hash, usage_id, usage_created_at, content_hash)
+SELECT tenant_id, integration_id, encode(substr(sha256(call_id::bytea), 1, 16), 'hex')::uuid, id, created_at,
     md5(call_id)::uuid
 FROM made
 """
 # Eight shards, as the product keeps them.
 _TOTALS = """
 INSERT INTO {table} (tenant_id, integration_id, shard, {keys}, tokens_in, tokens_out, cost_cents,
-    cost_microcents, calls)
+    cost_microcents, counted_cents, calls)
 SELECT tenant_id, integration_id, hashtext(call_id) & 7, {values}, sum(tokens_in),
-    sum(tokens_out), sum(cost_cents), sum(cost_microcents), count(*)
+    sum(tokens_out), sum(cost_cents), sum(cost_microcents), sum(counted_cents), count(*)
 FROM cus_llm_usage WHERE tenant_id = %(tenant)s GROUP BY 1, 2, 3, {values}
 """
 # A tenant with a few thousand integrations, so that a read has to find its own.

@@ -25,7 +25,14 @@ from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy,
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
-from telemetry.cus_holds import HOLD_LIFE, HoldFailed, lock, read_values, reading_of
+from telemetry.cus_holds import (
+    HOLD_LIFE,
+    HOLDS_CHANGED,
+    change_values,
+    lock,
+    read_values,
+    reading_of,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -49,7 +56,7 @@ class _Unreadable(Exception):
 
 
 class _Landed(Exception):
-    """A call that we were about to hold for was recorded, swept or held elsewhere, meanwhile."""
+    """A call that we were about to hold for was recorded, or its hold swept, meanwhile."""
 
 
 _LOAD = (_Contended, PoolBusy, QueueTimeout)
@@ -170,16 +177,16 @@ class CusEnforcementService:
         self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]
     ) -> list[Verdict]:
         """Hold, log and commit in one message."""
-        # In the order of their key, as ingest deletes them.
-        changes = sorted(round_.changes.items())
         now = round_.reading.now
-        message = [
-            connection.call(change.statement, *change.values(*self._whose, call_id, now))
-            for call_id, change in changes
-        ]
+        message = [*self._logging(connection, verdicts), "COMMIT"]
+        if round_.changes:
+            change = change_values(*self._whose, round_.changes, now)
+            message.insert(0, connection.call("cus_change_holds", *change))
         try:
-            connection.rows("; ".join([*message, *self._logging(connection, verdicts), "COMMIT"]))
-        except HoldFailed:
+            connection.rows("; ".join(message))
+        except psycopg.Error as error:
+            if error.sqlstate != HOLDS_CHANGED:
+                raise
             connection.rows("ROLLBACK")
             raise _Landed from None
         return [

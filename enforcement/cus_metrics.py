@@ -27,11 +27,11 @@ LEFT JOIN (
     (overrun.tenant_id, overrun.integration_id) = (integration.tenant_id, integration.id)
 """  # noqa: S608  (the names are this module's own)
 _HELD = """
-SELECT integration.tenant_id::text, integration.id::text, count(hold.call_id)
-FROM cus_integrations AS integration LEFT JOIN cus_enforcement_holds AS hold ON
+SELECT integration.tenant_id::text, integration.id::text,
+    coalesce(sum(hold.calls), 0)::bigint, integration.max_live_holds
+FROM cus_integrations AS integration LEFT JOIN cus_hold_sums AS hold ON
     (hold.tenant_id, hold.integration_id) = (integration.tenant_id, integration.id)
-    AND hold.expires_at > now()
-GROUP BY 1, 2
+GROUP BY 1, 2, 4
 """
 
 
@@ -66,6 +66,9 @@ class CusDecisionsCollector(Collector):
         running = GaugeMetricFamily(
             "cus_enforcement_holds", "Calls that were let in and have not landed.", labels=_LABELS
         )
+        bound = GaugeMetricFamily(
+            "cus_enforcement_holds_limit", "How many of those there may be at once.", labels=_LABELS
+        )
         with connection.cursor() as cursor:
             cursor.execute(_TOTALS)
             for tenant_id, integration_id, without, *numbers in cursor.fetchall():
@@ -78,9 +81,10 @@ class CusDecisionsCollector(Collector):
                 tokens.add_metric(labels, over_tokens)
                 cost.add_metric(labels, over_cost)
             cursor.execute(_HELD)
-            for tenant_id, integration_id, count in cursor.fetchall():
+            for tenant_id, integration_id, count, most in cursor.fetchall():
                 running.add_metric([tenant_id, integration_id], count)
-        yield from (decisions, blocked, degraded, tokens, cost, running)
+                bound.add_metric([tenant_id, integration_id], most)
+        yield from (decisions, blocked, degraded, tokens, cost, running, bound)
 
 
 _collector = CusDecisionsCollector()

@@ -37,6 +37,13 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
     allow_unpriced: bool
     config_version: int
     deleted: bool = False
+    # How many calls may be held for at once (ruling F5b). 0 means unlimited.
+    max_live_holds: int = 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any limit is set; without one nothing is held for calls (ruling F5b)."""
+        return bool(self.budget_limit_cents or self.token_limit_month or self.rate_limit_rpm)
 
     @property
     def is_exact(self) -> bool:
@@ -50,6 +57,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     used: Amounts = Amounts()
     held: Amounts = Amounts()
     leased: Amounts = Amounts()
+    # How many holds there are.
+    running: int = 0
     # Calls that were let in within the last 60 seconds (ruling F4).
     admitted: int = 0
 
@@ -72,14 +81,27 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     authority: Authority | None
     usage: Usage | None
     contended: bool = False
-    # The call's id is stored already, or another integration of the tenant holds it.
+    # The call's id is stored already.
     recorded: bool = False
+    # A hold is to be taken for the call if it is let in.
+    wants_hold: bool = False
     # The call was let in before and its hold still covers the estimate: asked again, it renews.
     admitted_before: bool = False
     estimate: Amounts = Amounts()
     # Whether the model has a price, and whether anything says how many tokens the call may take.
     priced: bool = True
     tokens_known: bool = True
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether a hold is wanted, and the bound of holds has room for it."""
+        return self.wants_hold and not self.is_at_bound
+
+    @property
+    def is_at_bound(self) -> bool:
+        """Whether as many calls are held for as may be at once."""
+        bound = self.authority.max_live_holds if self.authority else 0
+        return bool(bound) and self.usage is not None and self.usage.running >= bound
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +251,14 @@ def _rate_exceeded(asked: _Asked) -> Reason | None:
     return reasons.rate_limit_exceeded(limit, asked.usage.admitted, _RATE_SECONDS)
 
 
+def _too_many_running(asked: _Asked) -> Reason | None:
+    if not asked.facts.wants_hold or not asked.facts.is_at_bound:
+        return None
+    return reasons.holds_exceeded(
+        asked.authority.max_live_holds, asked.usage.running, _CONTENTION_SECONDS
+    )
+
+
 def _budget_near(asked: _Asked) -> Reason | None:
     if not _is_near(*_budget(asked)):
         return None
@@ -264,6 +294,7 @@ _USAGE_CHECKS: Final[tuple[tuple[int, Result, Callable[[_Asked], Reason | None]]
     (4, Result.BLOCKED, _budget_exceeded),
     (5, Result.BLOCKED, _tokens_exceeded),
     (6, Result.THROTTLED, _rate_exceeded),
+    (6, Result.THROTTLED, _too_many_running),
     (7, Result.WARNED, _budget_near),
     (8, Result.WARNED, _tokens_near),
 )

@@ -116,6 +116,21 @@ def contention(seconds: int) -> Reason:
     )
 
 
+def holds_exceeded(bound: int, running: int, seconds: int) -> Reason:
+    """As many calls run as may be held for at once (ruling F5b): load, as contention is."""
+    return Reason(
+        code=Code.CONTENTION,
+        message=f"{running:,} calls of this integration are held for, and at most {bound:,} may be "
+        "at once. A hold ends when its call is reported.",
+        action=f"Report calls that ended, wait {seconds} s and try again, or have an operator "
+        "raise the bound",
+        limit_type="holds",
+        limit_value=bound,
+        current_value=running,
+        retry_after_seconds=seconds,
+    )
+
+
 def evidence_unavailable() -> Reason:
     """Usage could not be read (§15.5)."""
     return Reason(

@@ -45,7 +45,7 @@ class Round:
         facts = self._facts(request)
         decision = decide(facts)
         own = self._own.get(request.call_id)
-        if request.reserve and (own or decision.admits):
+        if request.reserve and (own or (decision.admits and facts.may_hold)):
             self._hold(request.call_id, facts, own, admits=decision.admits)
         return Verdict(decision, facts)
 
@@ -74,8 +74,8 @@ class Round:
             evaluated_at=reading.now,
             authority=self._known.authority,
             usage=self._usage_without(request.call_id),
-            recorded=request.call_id in reading.recorded
-            or request.call_id in reading.taken_elsewhere,
+            recorded=request.call_id in reading.recorded,
+            wants_hold=request.reserve and own is None and self._known.authority.is_limited,
             admitted_before=own is not None and own.amounts.covers(expected.amounts),
             estimate=expected.amounts,
             priced=expected.priced,
@@ -88,6 +88,7 @@ class Round:
         return Usage(
             used=reading.used,
             held=reading.held.plus(others),
+            running=reading.running + len(self._own) - (call_id in self._own),
             leased=reading.leased,
             admitted=reading.admitted + self._own_recent - own.recent,
         )

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 @shared_task
 def cus_sweep_holds() -> None:
     """Remove holds and leases whose life is over."""
-    holds, leases = sweep(timezone.now())
+    holds, leases = sweep()
     if holds or leases:
         log.info("swept", holds=holds, leases=leases)
 

@@ -67,7 +67,8 @@ def _wishes() -> list[tuple[str, str, str]]:
 
 
 def _declared(model: type[models.Model], name: str, default: str) -> str:
-    return str(getattr(model, name, default))
+    declared = getattr(model, name, default)
+    return str(declared() if callable(declared) else declared)
 
 
 def _grant(cursor: Any, table: str, role: str, privileges: str) -> None:

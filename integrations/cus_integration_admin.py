@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
@@ -15,6 +15,7 @@ from integrations.cus_console_export import CusExport
 from integrations.cus_console_forms import CusServiceAdmin
 from integrations.cus_health_admin import CusHealthTestButton
 from integrations.cus_integration_form import (
+    BOUNDS,
     CONFIG,
     LIMITS,
     SECRETS,
@@ -58,6 +59,8 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         **{f"config_{key}": _shown_for(types_with_config(key)) for key in CONFIG},
         **{f"secret_{key}": _shown_for(types_with_secret(key)) for key in SECRETS},
     }
+    # What other planes have to say of an integration; their `admin.py` adds to it.
+    warnings: ClassVar[list[Callable[[CusIntegration], str | None]]] = []
     readonly_fields = (
         "tenant_shown",
         "status",
@@ -74,6 +77,16 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         "updated_at",
         "created_by_shown",
     )
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        shown: CusIntegration | None = kwargs.get("obj")
+        texts = [warning_of(shown) for warning_of in self.warnings] if shown else []
+        for text in filter(None, texts):
+            messages.warning(request, text)
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CusIntegration]:
         scope: QuerySet[CusIntegration] = super().get_queryset(request)
@@ -220,12 +233,14 @@ def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[An
     if credential:
         hint += " Leave empty to keep what is stored."
     secrets = tuple(f"secret_{key}" for key in SECRETS)
+    bounds: tuple[str, ...] = ()
     if role_of(request.user) == "operator":
         secrets += ("reference",)
+        bounds = BOUNDS
     return (
         ("Credential", {"fields": (*credential, *secrets), "description": hint}),
         ("Configuration", {"fields": tuple(f"config_{key}" for key in CONFIG)}),
-        ("Limits", {"fields": ("budget", *LIMITS)}),
+        ("Limits", {"fields": ("budget", *LIMITS, *bounds)}),
     )
 
 
@@ -235,7 +250,7 @@ def _read(request: HttpRequest) -> Any:
     about = ("name", "tenant_shown", "provider_type", "config_shown", *hidden)
     return [
         (None, {"fields": about}),
-        ("Limits", {"fields": ("budget_shown", *LIMITS)}),
+        ("Limits", {"fields": ("budget_shown", *LIMITS, *BOUNDS)}),
         *_STATE,
     ]
 

@@ -36,6 +36,8 @@ LIMITS = (
     "rate_limit_rpm",
     "allow_unpriced",
 )
+# For operators alone: what bounds the load that a tenant may be (ruling F5b).
+BOUNDS = ("max_live_holds",)
 _NEW = {
     "enforcement_level": CusIntegration.EnforcementLevel.BLOCK,
     "budget_basis": CusIntegration.BudgetBasis.ROUNDED,
@@ -43,6 +45,7 @@ _NEW = {
     "rate_limit_rpm": 0,
     "allow_unpriced": False,
     "budget": 0,
+    "max_live_holds": CusIntegration._meta.get_field("max_live_holds").default,
 }
 _SHOUTED = {"url", "api", "aws", "ad", "id"}
 
@@ -115,7 +118,7 @@ class IntegrationForm(CusServiceForm):
 
     class Meta:
         model = CusIntegration
-        fields = ("tenant", "name", *LIMITS)
+        fields = ("tenant", "name", *LIMITS, *BOUNDS)
 
     _fields_of: ClassVar[dict[str, str]] = {
         "budget_limit_cents": "budget",
@@ -126,7 +129,9 @@ class IntegrationForm(CusServiceForm):
         super().__init__(*args, **kwargs)
         integration = self.instance
         if role_of(self.request.user) != "operator":
-            del self.fields["reference"]
+            for name in ("reference", *BOUNDS):
+                # Whoever may only read the page has no boxes at all.
+                self.fields.pop(name, None)
         elif not self.is_new and not integration.credential_ref.startswith("db://"):
             self.fields["reference"].help_text = f"Now {integration.credential_ref}"
         if self.is_new:
@@ -191,7 +196,7 @@ class IntegrationForm(CusServiceForm):
         config = {key: cleaned.get(f"config_{key}") for key in rules.keys}
         return {
             "name": cleaned["name"],
-            **{name: cleaned[name] for name in LIMITS},
+            **{name: cleaned[name] for name in (*LIMITS, *BOUNDS) if name in self.fields},
             "default_model": cleaned["default_model"] or None,
             "budget_limit_cents": int(cleaned["budget"] * 100),
             "config": {key: value for key, value in config.items() if value not in (None, "")},

@@ -35,7 +35,10 @@ MUTABLE = (
     "rate_limit_rpm",
     "enforcement_level",
     "allow_unpriced",
+    "max_live_holds",
 )
+# Of those, what guards the service itself, not the tenant's money.
+_OPERATORS_OWN = ("max_live_holds",)
 _RECORDED = ("provider_type", *MUTABLE)
 # With another credential: what checks said in a row was not about this one.
 _NEVER_CHECKED = {
@@ -86,6 +89,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
             **fields,
         )
         check_fields(integration)
+        self._check_bounds(CusIntegration(), values_of(integration, _OPERATORS_OWN))
         if not reference:
             check_credential(provider_type, credential or {})
         with refused_by(cus_integrations_name=NameTaken):
@@ -148,6 +152,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
         credential: dict[str, str] | None,
     ) -> None:
         """Refuse what the new values may not be, beside the old ones and with this credential."""
+        self._check_bounds(row, values)
         if "enforcement_level" in values:
             check_level(
                 values["enforcement_level"],
@@ -158,6 +163,12 @@ class CusIntegrationService(CusIntegrationLifecycle):
             self._keep_address(row, before["config"])
         else:
             check_credential(row.provider_type, credential)
+
+    def _check_bounds(self, row: CusIntegration, values: Mapping[str, Any]) -> None:
+        """What bounds the load that a tenant may be is not the tenant's to change (ruling F5b)."""
+        for name in _OPERATORS_OWN:
+            if name in values and values[name] != getattr(row, name):
+                self._require_operator()
 
     def _keep_address(self, row: CusIntegration, before: Mapping[str, Any]) -> None:
         """A secret of the operator's goes to no address of the tenant's choice (ruling C1)."""

@@ -10,9 +10,13 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
+
+# More would make a month of evidence slow to read for the integration's own checks.
+MAX_LIVE_HOLDS = 100_000
 
 
 class CusUserManager(UserManager["CusUser"]):
@@ -216,6 +220,14 @@ class CusIntegration(models.Model):
         max_length=20, choices=EnforcementLevel, db_default=EnforcementLevel.BLOCK
     )
     allow_unpriced = models.BooleanField(db_default=False)
+    # Calls that may be held for at once (ruling F5b); an operator's to set.
+    max_live_holds = models.PositiveIntegerField(
+        "calls held for at once",
+        default=10_000,
+        db_default=10_000,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_LIVE_HOLDS)],
+        help_text="Further checks are told to come back until calls are reported.",
+    )
     # Of the calls seen lately, how many were governed (ruling F8); null: none was seen.
     coverage_percent = models.DecimalField(
         "coverage (%)", max_digits=5, decimal_places=2, null=True, blank=True, editable=False

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from rest_framework import serializers
 
 from integrations.cus_login_models import CusApiToken
-from integrations.cus_models import CusIntegration, CusMembership
+from integrations.cus_models import MAX_LIVE_HOLDS, CusIntegration, CusMembership
 from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import KINDS
 from integrations.cus_strict_fields import (
@@ -122,6 +122,7 @@ class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
             "rate_limit_rpm",
             "enforcement_level",
             "allow_unpriced",
+            "max_live_holds",
             "coverage_percent",
             "config_version",
             "created_at",
@@ -165,6 +166,11 @@ class IntegrationChange(StrictInput):
         help_text="Goes up one rung at a time, and down freely.",
     )
     allow_unpriced = StrictBoolean(default=False)
+    max_live_holds = StrictInteger(
+        max_value=MAX_LIVE_HOLDS,
+        required=False,
+        help_text="Calls that may be held for at once; operators only. PUT without it keeps it.",
+    )
 
 
 class IntegrationCreate(IntegrationChange):

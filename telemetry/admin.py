@@ -7,11 +7,15 @@ from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_integration_admin import CusIntegrationAdmin
 from telemetry.cus_bypass_models import CusBypassReport
+from telemetry.cus_evidence import counted_cents
 from telemetry.cus_evidence_console import CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_limits import holds_warning
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_repricing import corrected_microcents
 
+CusIntegrationAdmin.warnings.append(holds_warning)
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
 
 
@@ -56,6 +60,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
                     "exact_cost",
                     "corrected_cost",
                     "cost_cents",
+                    "counted",
                     "cost_microcents",
                     "pricing",
                     "pricing_version",
@@ -94,7 +99,11 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             },
         ),
     )
-    readonly_fields = ("exact_cost", "corrected_cost")
+    readonly_fields = ("exact_cost", "corrected_cost", "counted")
+
+    @display(description="Cents that limits count")
+    def counted(self, usage: CusLLMUsage) -> int:
+        return counted_cents(usage)
 
     @display(description="As corrected")
     def corrected_cost(self, usage: CusLLMUsage) -> str:

@@ -3,11 +3,14 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 
 from telemetry.cus_evidence_store import STORED_CALLS
 from telemetry.cus_ids import hash_call_id
+from telemetry.cus_models import CusLLMUsage
+from telemetry.cus_pricing import in_cents
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,13 @@ class UsageSums:
     cost_microcents: int = 0
 
 
+def counted_cents(row: CusLLMUsage) -> int:
+    """What limits in cents count of a stored call; also of a row that does not keep it (M3a)."""
+    if row.counted_cents is not None:
+        return row.counted_cents
+    return max(row.cost_cents, in_cents(row.cost_microcents))
+
+
 _SUMS_OF_CALLS = f"""
 SELECT count(usage.id),
     coalesce(sum(usage.tokens_in), 0)::bigint, coalesce(sum(usage.tokens_out), 0)::bigint,
@@ -29,9 +39,12 @@ SELECT count(usage.id),
 """
 
 
-def sums_of_calls(tenant_id: uuid.UUID, call_ids: Sequence[str]) -> UsageSums:
-    """What is stored under these call ids of a tenant."""
+def sums_of_calls(
+    tenant_id: uuid.UUID, integration_id: uuid.UUID, call_ids: Sequence[str]
+) -> UsageSums:
+    """What an integration has stored under these call ids."""
+    hashes = [hash_call_id(name) for name in call_ids]
+    names: dict[str, Any] = {"tenant": tenant_id, "integration": integration_id, "hashes": hashes}
     with connection.cursor() as cursor:
-        hashes = [hash_call_id(name) for name in call_ids]
-        cursor.execute(_SUMS_OF_CALLS, {"tenant": tenant_id, "hashes": hashes})
+        cursor.execute(_SUMS_OF_CALLS, names)
         return UsageSums(*cursor.fetchone())

@@ -51,6 +51,7 @@ class RowBuilder:
         if price is not None:
             self._used[price.id] = price
         microcents = microcents_of(record, price.pricing) if price else 0
+        cents = _cost_cents(record, price, in_cents(microcents), flags)
         _check_tokens(record, flags)
         return EvidenceRow(
             id=uuid7(),
@@ -76,8 +77,10 @@ class RowBuilder:
             tokens_total=record.tokens_total,
             service_tier=record.service_tier,
             billed_units=record.billed_units,
-            cost_cents=_cost_cents(record, price, in_cents(microcents), flags),
+            cost_cents=cents,
             cost_microcents=microcents,
+            # Nobody pays less by saying so (ruling M3a).
+            counted_cents=max(cents, in_cents(microcents)),
             pricing=price.source if price else CusLLMUsage.Pricing.UNKNOWN,
             pricing_version=price.version if price else None,
             price_id=price.id if price else None,

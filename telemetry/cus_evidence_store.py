@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from telemetry.cus_connections import evidence_cursor
-from telemetry.cus_models import CusLLMUsage, CusUsageSums
+from telemetry.cus_models import CusCallLedger, CusLLMUsage, CusUsageSums
 from telemetry.cus_records import Reserved
 
 
@@ -47,6 +47,7 @@ class EvidenceRow(msgspec.Struct, gc=False):
     billed_units: dict[str, Any] | None
     cost_cents: int
     cost_microcents: int
+    counted_cents: int
     pricing: str
     pricing_version: str | None
     price_id: uuid.UUID | None
@@ -76,10 +77,10 @@ class KnownCall(msgspec.Struct):
 
 
 def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[str]:
-    """Store the rows whose call id is new; says whose was not, by call hash.
+    """Store the rows whose call id is new to their integration; says whose was not, by call hash.
 
-    `rows` must not name a call twice. Committed and on disk when this returns, unless the
-    caller has a transaction open.
+    `rows` are of one integration and must not name a call twice. Committed and on disk when this
+    returns, unless the caller has a transaction open.
     """
     # The records travel as one JSON text, which PostgreSQL unpacks.
     records = msgspec.json.encode(rows).decode()
@@ -88,10 +89,13 @@ def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[str]:
         return {call_hash.hex for (call_hash,) in cursor.fetchall()}
 
 
-def known_calls(tenant_id: uuid.UUID, call_hashes: Sequence[str]) -> dict[str, KnownCall]:
-    """What is stored under these call hashes, by call hash."""
+def known_calls(
+    tenant_id: uuid.UUID, integration_id: uuid.UUID, call_hashes: Sequence[str]
+) -> dict[str, KnownCall]:
+    """What an integration has stored under these call hashes, by call hash."""
+    names = {"tenant": tenant_id, "integration": integration_id, "hashes": list(call_hashes)}
     with evidence_cursor() as cursor:
-        cursor.execute(_KNOWN, {"tenant": tenant_id, "hashes": list(call_hashes)})
+        cursor.execute(_KNOWN, names)
         found = cursor.fetchall()
     return {
         call_hash.hex: KnownCall(content_hash.hex, usage_id, _read_row(row))
@@ -160,6 +164,7 @@ _SUMMED = (
     "tokens_image_in",
     "cost_cents",
     "cost_microcents",
+    "counted_cents",
 )
 # What a total sums, over the rows that were stored. Blocked calls did not run (ruling E8).
 _SUMS = {
@@ -171,7 +176,7 @@ _SUMS = {
     "tokens_mismatches": "count(*) FILTER (WHERE flags @> '[\"tokens_mismatch\"]')",
     **{column: _sum(column) for column in _SUMMED},
     # `greatest` passes over the null of a call that nothing was held for.
-    "overrun_cents": _sum("greatest(cost_cents - estimate_cents, 0)"),
+    "overrun_cents": _sum("greatest(counted_cents - estimate_cents, 0)"),
     "overrun_microcents": _sum("greatest(cost_microcents - estimate_microcents, 0)"),
     "overrun_tokens": _sum("greatest(tokens_in::bigint + tokens_out - estimate_tokens, 0)"),
 }
@@ -194,14 +199,21 @@ def _upsert_totals(table: str, **keys: str) -> str:
     """  # noqa: S608  (the names are this module's own)
 
 
+# Rows of the ledger that stand for any integration of the tenant (`CusCallLedger.ANY_INTEGRATION`).
+# A tenant that has none, as all that began with this release, is not asked again for each row.
+_OF_ANY = f"""
+    SELECT FROM cus_call_ledger AS old WHERE old.tenant_id = %(tenant)s
+        AND old.call_hash = sent.call_hash AND old.integration_id = '{CusCallLedger.ANY_INTEGRATION}'
+"""
 # Everything is done in the order of its key, so that two batches can't deadlock.
 _STORE = f"""
 WITH sent AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(records)s::json) AS record({_RECORD_TYPE})
 ), fresh AS (
     INSERT INTO cus_call_ledger
-        (tenant_id, call_hash, usage_id, usage_created_at, content_hash)
-    SELECT %(tenant)s, call_hash, id, now(), content_hash FROM sent ORDER BY call_hash
+        (tenant_id, call_hash, integration_id, usage_id, usage_created_at, content_hash)
+    SELECT %(tenant)s, call_hash, integration_id, id, now(), content_hash FROM sent
+    WHERE NOT EXISTS ({_OF_ANY}) ORDER BY call_hash
     ON CONFLICT DO NOTHING
     RETURNING call_hash
 ), stored AS (
@@ -217,7 +229,8 @@ WITH sent AS MATERIALIZED (
         {", ".join(f"sent.{name}" for name in _SENT_COLUMNS)}
     FROM sent JOIN fresh USING (call_hash) LEFT JOIN LATERAL (
         SELECT taken_at, cents, microcents, tokens FROM cus_enforcement_holds
-        WHERE tenant_id = %(tenant)s AND call_id = sent.call_id LIMIT 1
+        WHERE tenant_id = %(tenant)s AND integration_id = sent.integration_id
+            AND call_id = sent.call_id LIMIT 1
     ) AS hold ON true
     RETURNING id, call_id, integration_id, provider, model, lease_id, policy_result, error_code,
         pricing, flags, {", ".join((*_SUMMED, *_ESTIMATE))}
@@ -227,17 +240,21 @@ WITH sent AS MATERIALIZED (
     {_upsert_totals("cus_period_totals", integration_id="integration_id", period="date_trunc('month', now() AT TIME ZONE 'UTC')::date")}
 ), landed AS (
     SELECT call_id FROM cus_enforcement_holds
-    WHERE tenant_id = %(tenant)s AND call_id = ANY (ARRAY(SELECT call_id FROM stored))
+    WHERE tenant_id = %(tenant)s AND integration_id = (SELECT integration_id FROM sent LIMIT 1)
+        AND call_id = ANY (ARRAY(SELECT call_id FROM stored))
     ORDER BY call_id FOR UPDATE
 ), settled AS (
     DELETE FROM cus_enforcement_holds
-    WHERE tenant_id = %(tenant)s AND call_id = ANY (ARRAY(SELECT call_id FROM landed))
+    WHERE tenant_id = %(tenant)s AND integration_id = (SELECT integration_id FROM sent LIMIT 1)
+        AND call_id = ANY (ARRAY(SELECT call_id FROM landed))
 ), due AS (
     SELECT stored.lease_id AS id, stored.integration_id, count(*) AS calls,
         sum((reserved->>'cents')::bigint) AS cents,
         sum((reserved->>'microcents')::bigint) AS microcents,
         sum((reserved->>'tokens')::bigint) AS tokens
     FROM stored JOIN sent USING (id) WHERE stored.lease_id IS NOT NULL
+        -- What was set aside for this call was its hold; the lease lent nothing for the call.
+        AND stored.call_id NOT IN (SELECT call_id FROM landed)
     GROUP BY stored.lease_id, stored.integration_id
 ), touched AS (
     SELECT lease.id FROM cus_enforcement_leases AS lease JOIN due USING (id, integration_id)
@@ -254,22 +271,23 @@ WITH sent AS MATERIALIZED (
 SELECT call_hash FROM sent WHERE call_hash NOT IN (SELECT call_hash FROM fresh)
 """  # noqa: S608  (the names are this module's and the models' own)
 
-# The stored calls of a tenant by the hashes of their call ids; `usage` is null once retention
+# The stored calls of an integration by the hashes of their call ids; `usage` is null once retention
 # dropped the row. Key by key: a join would be planned by what the planner believes of the
 # tables, and while they grow faster than they are analysed it believes that reading them whole
 # is cheap.
-STORED_CALLS = """
+STORED_CALLS = f"""
 FROM unnest(%(hashes)s::uuid[]) AS wanted(call_hash)
 CROSS JOIN LATERAL (
     SELECT * FROM cus_call_ledger
-    WHERE tenant_id = %(tenant)s AND call_hash = wanted.call_hash LIMIT 1
+    WHERE tenant_id = %(tenant)s AND call_hash = wanted.call_hash
+        AND integration_id IN (%(integration)s, '{CusCallLedger.ANY_INTEGRATION}') LIMIT 1
 ) AS ledger
 LEFT JOIN LATERAL (
     SELECT * FROM cus_llm_usage
     WHERE tenant_id = %(tenant)s AND created_at = ledger.usage_created_at
         AND id = ledger.usage_id LIMIT 1
 ) AS usage ON true
-"""
+"""  # noqa: S608  (the names are this module's own)
 
 _KNOWN = f"""
 SELECT ledger.call_hash, ledger.content_hash, ledger.usage_id,

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from django.db import connection as app_connection
-from psycopg.errors import DivisionByZero
 
 from telemetry.cus_amounts import MOST, Amounts
 from telemetry.cus_ids import hash_call_id
+from telemetry.cus_models import CusCallLedger
 
 # A hold ends this long after its last renewal (ruling F5).
 HOLD_LIFE = timedelta(minutes=15)
@@ -26,7 +26,7 @@ Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 
 
 class OwnHold(NamedTuple):
-    """A live hold of a call that is asked about. `recent`: taken within the last minute."""
+    """The hold of a call that is asked about. `recent`: taken within the last minute."""
 
     amounts: Amounts
     recent: bool
@@ -35,19 +35,19 @@ class OwnHold(NamedTuple):
 class Reading(msgspec.Struct, frozen=True):
     """What one statement saw of an integration: its row, and its month's evidence.
 
-    `held` and `admitted` leave out the calls that are asked about; those are in `own`, or,
-    where another integration of the tenant holds them, in `taken_elsewhere`.
+    `held`, `running` (how many holds there are) and `admitted` leave out the calls that are asked
+    about; those are in `own`. A hold counts until it is settled or swept (ruling F5b).
     """
 
     now: datetime
     integration: Mapping[str, Any]
     used: Amounts
     held: Amounts
+    running: int
     leased: Amounts
     admitted: int
     recorded: frozenset[str]
     own: Mapping[str, OwnHold]
-    taken_elsewhere: frozenset[str]
 
 
 def _sum(expression: str) -> str:
@@ -59,7 +59,11 @@ def _lives(table: str) -> str:
     return f"{table}.expires_at - moment.now > interval '0'"
 
 
-_AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in ("cents", "microcents", "tokens"))
+_NAMES = ("cents", "microcents", "tokens")
+_AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in _NAMES)
+# Of all holds without those of the calls that are asked about. The sums are exact, so what is
+# left is not below 0; a sum may be more than one amount can say.
+_OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for name in _NAMES)
 _MINUTE = "interval '60 seconds'"
 _LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
@@ -73,6 +77,7 @@ _AUTHORITY = """
         'token_limit_month', integration.token_limit_month,
         'rate_limit_rpm', integration.rate_limit_rpm,
         'allow_unpriced', integration.allow_unpriced,
+        'max_live_holds', integration.max_live_holds,
         'config_version', integration.config_version,
         'coverage_percent', integration.coverage_percent,
         'deleted', integration.deleted_at IS NOT NULL OR tenant.closed_at IS NOT NULL,
@@ -100,9 +105,17 @@ SELECT json_build_object(
     'now', moment.now,
     'integration', {_AUTHORITY},
     'used', json_build_array(totals.cents, totals.microcents, totals.tokens),
-    'held', json_build_array(held.cents, held.microcents, held.tokens),
+    'held', json_build_array({_OF_OTHERS}),
+    'running', sums.calls - own.calls,
     'leased', json_build_array(leased.cents, leased.microcents, leased.tokens),
-    'admitted', held.recent + leased.recent + CASE WHEN integration.rate_limit_rpm > 0 THEN (
+    'admitted', CASE WHEN integration.rate_limit_rpm > 0 THEN leased.recent + (
+        SELECT count(*) FROM (
+            SELECT 1 FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
+                AND hold.integration_id = $2 AND hold.taken_at > moment.now - {_MINUTE}
+                AND hold.call_id <> ALL ($3)
+            ORDER BY hold.taken_at DESC LIMIT integration.rate_limit_rpm::bigint + 1
+        ) AS running
+    ) + (
         SELECT count(*) FROM (
             SELECT 1 FROM cus_llm_usage AS usage
             WHERE usage.tenant_id = $1 AND usage.integration_id = $2
@@ -115,23 +128,28 @@ SELECT json_build_object(
         ) AS admissions
     ) ELSE 0 END,
     'recorded', ARRAY(
-        SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)),
-    'own', (SELECT json_object_agg(call_id, json_build_array(cents, microcents, tokens,
-            taken_at > moment.now - {_MINUTE}, hold.integration_id = $2))
-        FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
-            AND hold.call_id = ANY ($3) AND {_lives("hold")})
+        SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)
+            AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}')),
+    'own', own.holds
 )
 FROM {_MOMENT}, {_FROM}, LATERAL (
-    SELECT {_sum("cost_cents")} AS cents,
+    SELECT {_sum("counted_cents")} AS cents,
         greatest({_sum("cost_microcents::numeric + correction_microcents")}, 0) AS microcents,
         {_sum("tokens_in::numeric + tokens_out")} AS tokens
     FROM cus_period_totals AS total WHERE total.tenant_id = $1 AND total.integration_id = $2
         AND total.period = date_trunc('month', moment.now AT TIME ZONE 'UTC')::date
 ) AS totals, LATERAL (
-    SELECT {_AMOUNTS}, count(*) FILTER (WHERE taken_at > moment.now - {_MINUTE}) AS recent
+    SELECT coalesce(sum(calls), 0)::bigint AS calls,
+        {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _NAMES)}
+    FROM cus_hold_sums AS sums WHERE sums.tenant_id = $1 AND sums.integration_id = $2
+) AS sums, LATERAL (
+    SELECT count(*) AS calls,
+        {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _NAMES)},
+        json_object_agg(call_id, json_build_array(cents, microcents, tokens,
+            taken_at > moment.now - {_MINUTE})) AS holds
     FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2
-        AND {_lives("hold")} AND hold.call_id <> ALL ($3)
-) AS held, LATERAL (
+        AND hold.call_id = ANY ($3)
+) AS own, LATERAL (
     SELECT {_AMOUNTS}, coalesce(sum(calls)
             FILTER (WHERE taken_at > moment.now - {_MINUTE}), 0)::bigint AS recent
     FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
@@ -145,41 +163,45 @@ PREPARE cus_read_authority (uuid, uuid) AS
 SELECT {_AUTHORITY} FROM {_FROM} WHERE integration.tenant_id = $1 AND integration.id = $2
 """  # noqa: S608  (as above)
 
-# Fails for a call that was recorded meanwhile, whose hold was swept, or that another integration
-# holds by now: then nothing of the round is committed, and it is decided anew.
-_OR_FAIL = "SELECT 1 / count(*) FROM changed"
-HoldFailed = DivisionByZero
-# Asked for again, a live hold keeps the larger amounts and when it was taken; one whose life
-# is over begins anew.
-_TAKE = f"""
-PREPARE cus_take_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
-WITH changed AS (INSERT INTO cus_enforcement_holds AS hold
-    (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
-SELECT $1, $2, $3, $5, $6, $7, $8, $8 + {_LIFE} WHERE NOT EXISTS (
-    SELECT FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = $4)
-ON CONFLICT (tenant_id, call_id) DO UPDATE SET integration_id = excluded.integration_id,
-    cents = CASE WHEN hold.expires_at > $8 THEN greatest(hold.cents, excluded.cents)
-        ELSE excluded.cents END,
-    microcents = CASE WHEN hold.expires_at > $8
-        THEN greatest(hold.microcents, excluded.microcents) ELSE excluded.microcents END,
-    tokens = CASE WHEN hold.expires_at > $8 THEN greatest(hold.tokens, excluded.tokens)
-        ELSE excluded.tokens END,
-    taken_at = CASE WHEN hold.expires_at > $8 THEN hold.taken_at ELSE excluded.taken_at END,
-    expires_at = excluded.expires_at
-WHERE hold.integration_id = excluded.integration_id OR hold.expires_at <= $8
-RETURNING 1) {_OR_FAIL}
-"""  # noqa: S608  (as above)
-# A hold that was there when we read: if its call has landed meanwhile it must not come back.
-_RENEW = f"""
-PREPARE cus_renew_hold (uuid, uuid, text, uuid, bigint, bigint, bigint, timestamptz) AS
-WITH changed AS (UPDATE cus_enforcement_holds AS hold SET cents = greatest(cents, $5),
-    microcents = greatest(microcents, $6), tokens = greatest(tokens, $7),
-    expires_at = $8 + {_LIFE}
-WHERE tenant_id = $1 AND integration_id = $2 AND call_id = $3
-RETURNING 1) {_OR_FAIL}
+# What `cus_expect_holds` fails with: a call was recorded, or its hold swept, since the reading.
+HOLDS_CHANGED = "AO001"
+# Takes and renews the holds of a round, in the order of their keys; all of them, or it fails with
+# HOLDS_CHANGED, so that nothing of the round is committed and it is decided anew. One statement,
+# so that the triggers that sum holds up fire after all of them were locked, as they do for ingest.
+_CHANGE = f"""
+PREPARE cus_change_holds (uuid, uuid, json, timestamptz) AS
+WITH change AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($3) AS change(call_id text, call_hash uuid, cents bigint,
+        microcents bigint, tokens bigint, renews boolean)
+), live AS (
+    SELECT hold.call_id FROM change JOIN cus_enforcement_holds AS hold
+        ON hold.tenant_id = $1 AND hold.integration_id = $2 AND hold.call_id = change.call_id
+    WHERE change.renews ORDER BY hold.call_id FOR UPDATE OF hold
+), renewed AS (
+    UPDATE cus_enforcement_holds AS hold SET cents = greatest(hold.cents, change.cents),
+        microcents = greatest(hold.microcents, change.microcents),
+        tokens = greatest(hold.tokens, change.tokens),
+        expires_at = greatest(hold.expires_at, $4 + {_LIFE})
+    FROM live JOIN change USING (call_id)
+    WHERE hold.tenant_id = $1 AND hold.integration_id = $2 AND hold.call_id = live.call_id
+    RETURNING 1
+), taken AS (
+    INSERT INTO cus_enforcement_holds
+        (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
+    SELECT $1, $2, call_id, cents, microcents, tokens, $4, $4 + {_LIFE} FROM change
+    WHERE NOT renews AND NOT EXISTS (
+        SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1
+            AND ledger.call_hash = change.call_hash
+            AND ledger.integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}'))
+    ORDER BY call_id
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT cus_expect_holds((SELECT count(*) FROM change),
+    (SELECT count(*) FROM renewed) + (SELECT count(*) FROM taken))
 """  # noqa: S608  (as above)
 
-PREPARED = (_READ, _READ_AUTHORITY, _TAKE, _RENEW)
+PREPARED = (_READ, _READ_AUTHORITY, _CHANGE)
 
 
 class HoldChange(NamedTuple):
@@ -188,16 +210,24 @@ class HoldChange(NamedTuple):
     amounts: Amounts
     renews: bool
 
-    @property
-    def statement(self) -> str:
-        """The name of what does it with `values`, or fails with HoldFailed."""
-        return "cus_renew_hold" if self.renews else "cus_take_hold"
 
-    def values(
-        self, tenant_id: uuid.UUID, integration_id: uuid.UUID, call_id: str, now: datetime
-    ) -> tuple[Value, ...]:
-        """Of the call whose hold it is, at the moment of the decision."""
-        return (tenant_id, integration_id, call_id, hash_call_id(call_id), *self.amounts, now)
+def change_values(
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID,
+    changes: Mapping[str, HoldChange],
+    now: datetime,
+) -> tuple[Value, ...]:
+    """What `cus_change_holds` needs: whose, the changes by call id, the moment of the decision."""
+    document = [
+        {
+            "call_id": call_id,
+            "call_hash": hash_call_id(call_id),
+            **change.amounts._asdict(),
+            "renews": change.renews,
+        }
+        for call_id, change in changes.items()
+    ]
+    return (tenant_id, integration_id, msgspec.json.encode(document).decode(), now)
 
 
 def lock_key(integration_id: uuid.UUID) -> int:
@@ -237,11 +267,12 @@ class _Read(msgspec.Struct):
     integration: dict[str, Any]
     used: Amounts
     held: Amounts
+    running: int
     leased: Amounts
     admitted: int
     recorded: set[uuid.UUID]
-    # Of each call asked about that has a hold: its amounts, whether it is recent, whether ours.
-    own: dict[str, tuple[int, int, int, bool, bool]] | None
+    # Of each call asked about that has a hold: its amounts, and whether it is recent.
+    own: dict[str, tuple[int, int, int, bool]] | None
 
 
 _read = msgspec.json.Decoder(_Read)
@@ -257,35 +288,33 @@ def reading_of(document: bytes, call_ids: Sequence[str]) -> Reading:
         integration=read.integration,
         used=read.used,
         held=read.held,
+        running=read.running,
         leased=read.leased,
         admitted=read.admitted,
         recorded=frozenset(name for name in call_ids if hashes and hash_call_id(name) in hashes),
         own={
             call_id: OwnHold(Amounts(*amounts), recent)
-            for call_id, (*amounts, recent, ours) in holds.items()
-            if ours
+            for call_id, (*amounts, recent) in holds.items()
         },
-        taken_elsewhere=frozenset(
-            name for name in call_ids if name in holds and not holds[name][4]
-        ),
     )
 
 
-_SWEEP_HOLDS = """
+_SWEEP_HOLDS = f"""
 WITH over AS (
-    SELECT tenant_id, call_id FROM cus_enforcement_holds AS hold
-    WHERE expires_at <= %(now)s OR EXISTS (
+    SELECT tenant_id, integration_id, call_id FROM cus_enforcement_holds AS hold
+    WHERE expires_at <= clock_timestamp() OR EXISTS (
         SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = hold.tenant_id
-            AND ledger.call_hash = encode(substr(sha256(convert_to(hold.call_id, 'UTF8')), 1, 16),
-                'hex')::uuid)
-    ORDER BY tenant_id, call_id LIMIT %(most)s FOR UPDATE OF hold SKIP LOCKED
+            AND ledger.call_hash = cus_call_hash(hold.call_id)
+            AND ledger.integration_id IN (hold.integration_id, '{CusCallLedger.ANY_INTEGRATION}'))
+    ORDER BY tenant_id, integration_id, call_id LIMIT %(most)s FOR UPDATE OF hold SKIP LOCKED
 )
 DELETE FROM cus_enforcement_holds AS hold USING over
-WHERE hold.tenant_id = over.tenant_id AND hold.call_id = over.call_id
-"""
+WHERE hold.tenant_id = over.tenant_id AND hold.integration_id = over.integration_id
+    AND hold.call_id = over.call_id
+"""  # noqa: S608  (as above)
 _SWEEP_LEASES = """
 WITH over AS (
-    SELECT tenant_id, id FROM cus_enforcement_leases WHERE expires_at <= %(now)s
+    SELECT tenant_id, id FROM cus_enforcement_leases WHERE expires_at <= clock_timestamp()
     ORDER BY tenant_id, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
 )
 DELETE FROM cus_enforcement_leases AS lease USING over
@@ -293,20 +322,20 @@ WHERE lease.tenant_id = over.tenant_id AND lease.id = over.id
 """
 
 
-def sweep(now: datetime) -> tuple[int, int]:
-    """Remove the holds and leases whose life is over; says how many of each.
+def sweep() -> tuple[int, int]:
+    """Remove the holds and leases whose life is over by the database's clock; says how many of each.
 
-    They count for nothing from that moment on, swept or not. A hold that was taken while its
-    call was being stored is removed too: nothing would settle it.
+    Holds count until then, so this runs at least every 30 seconds (ruling F5b). A hold that was
+    taken while its call was being stored is removed too: nothing would settle it.
     """
-    return _sweep(_SWEEP_HOLDS, now), _sweep(_SWEEP_LEASES, now)
+    return _sweep(_SWEEP_HOLDS), _sweep(_SWEEP_LEASES)
 
 
-def _sweep(statement: str, now: datetime) -> int:
+def _sweep(statement: str) -> int:
     swept: int = 0
     with app_connection.cursor() as cursor:
         while True:
-            cursor.execute(statement, {"now": now, "most": _SWEPT_AT_ONCE})
+            cursor.execute(statement, {"most": _SWEPT_AT_ONCE})
             swept += cursor.rowcount
             if cursor.rowcount < _SWEPT_AT_ONCE:
                 return swept

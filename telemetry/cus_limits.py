@@ -20,19 +20,22 @@ WITH used AS (
     SELECT coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(blocked), 0)::bigint AS blocked,
         coalesce(sum(tokens_in + tokens_out), 0)::bigint AS tokens,
         coalesce(sum(cost_cents), 0)::bigint AS cost_cents,
+        coalesce(sum(counted_cents), 0)::bigint AS counted_cents,
         coalesce(sum(cost_microcents), 0)::bigint AS cost_microcents,
         coalesce(sum(correction_microcents), 0)::bigint AS correction_microcents
     FROM cus_period_totals
     WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND period = %(period)s
 ), aside AS (
-    SELECT 1 AS calls, cents, microcents, tokens FROM cus_enforcement_holds
-    WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND expires_at > %(now)s
+    SELECT calls, cents, microcents, tokens FROM cus_hold_sums
+    WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
     UNION ALL
     SELECT calls, cents, microcents, tokens FROM cus_enforcement_leases
     WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND expires_at > %(now)s
 ), held AS (
-    SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(cents), 0)::bigint,
-        coalesce(sum(microcents), 0)::bigint, coalesce(sum(tokens), 0)::bigint
+    SELECT coalesce(sum(calls), 0)::bigint,
+        least(coalesce(sum(cents), 0), 9223372036854775807)::bigint,
+        least(coalesce(sum(microcents), 0), 9223372036854775807)::bigint,
+        least(coalesce(sum(tokens), 0), 9223372036854775807)::bigint
     FROM aside
 )
 SELECT used.*, held.* FROM used, held
@@ -41,12 +44,13 @@ SELECT used.*, held.* FROM used, held
 
 @dataclass(frozen=True)
 class Standing:
-    """A month so far. Costs in cents as reported, and in exact microcents as corrected."""
+    """A month so far. Costs in cents as reported and as counted (M3a), and in exact microcents."""
 
     calls: int
     blocked_calls: int
     tokens: int
     cost_cents: int
+    counted_cents: int
     recorded_microcents: int
     correction_microcents: int
     held_calls: int
@@ -73,6 +77,7 @@ def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
         "blocked_calls": month.blocked_calls,
         "tokens": month.tokens,
         "cost_cents": month.cost_cents,
+        "counted_cents": month.counted_cents,
         "cost_microcents": month.cost_microcents,
         "correction_microcents": month.correction_microcents,
         "held_calls": month.held_calls,
@@ -107,7 +112,7 @@ def _standing(integration: CusIntegration, now: datetime) -> Standing:
 def _budget(integration: CusIntegration, month: Standing) -> dict[str, Any]:
     """In microcents on either basis: the two are compared with the same limit (ruling M3)."""
     exact = integration.budget_basis == _EXACT
-    used = month.cost_microcents if exact else month.cost_cents * MICROCENTS_PER_CENT
+    used = month.cost_microcents if exact else month.counted_cents * MICROCENTS_PER_CENT
     held = month.held_microcents if exact else month.held_cents * MICROCENTS_PER_CENT
     return _share(integration.budget_limit_cents * MICROCENTS_PER_CENT, used, held)
 
@@ -121,3 +126,25 @@ def _share(limit: int, used: int, held: int) -> dict[str, Any]:
         "remaining": max(limit - used - held, 0) if limit else None,
         "percent": round(100 * (used + held) / limit, 2) if limit else None,
     }
+
+
+# From this share of an integration's bound of holds on, people are warned (ruling F5b).
+_WARNING_PERCENT = 80
+_RUNNING = """
+SELECT coalesce(sum(calls), 0)::bigint FROM cus_hold_sums
+WHERE tenant_id = %s AND integration_id = %s
+"""
+
+
+def holds_warning(integration: CusIntegration) -> str | None:
+    """What to tell people of an integration whose bound of holds is nearly reached, if it is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RUNNING, [integration.tenant_id, integration.id])
+        (running,) = cursor.fetchone()
+    bound = integration.max_live_holds
+    if running * 100 < bound * _WARNING_PERCENT:
+        return None
+    return (
+        f"{running:,} calls are held for, and at most {bound:,} may be at once; beyond that checks "
+        "are throttled. Holds end when calls are reported, or 15 minutes after they were renewed."
+    )

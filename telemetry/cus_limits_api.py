@@ -35,6 +35,9 @@ class LimitsOutput(serializers.Serializer[object]):
     blocked_calls = serializers.IntegerField()
     tokens = serializers.IntegerField()
     cost_cents = serializers.IntegerField(help_text="As reported, each call rounded up.")
+    counted_cents = serializers.IntegerField(
+        help_text="What a rounded budget counts: call by call, the greater of reported and ours."
+    )
     cost_microcents = serializers.IntegerField(help_text="Exact, with corrections.")
     correction_microcents = serializers.IntegerField(help_text="The corrections in it.")
     held_calls = serializers.IntegerField()

@@ -23,6 +23,11 @@ _COUNTERS = (
         "Calls whose kinds of tokens do not add up.",
     ),
     ("cus_llm_cost_cents", "cost_cents", "Cost as reported, each call rounded up to a cent."),
+    (
+        "cus_llm_cost_counted_cents",
+        "counted_cents",
+        "What limits in cents count: the greater of reported and our own, call by call.",
+    ),
     ("cus_llm_cost_microcents", "cost_microcents", "Exact cost, in millionths of a cent."),
 )
 _CORRECTION = "correction_microcents"

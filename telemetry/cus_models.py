@@ -5,6 +5,7 @@ tenant and integration, which can be closed but not deleted. The database itself
 UPDATE, DELETE and TRUNCATE on usage and ledger (ruling E5).
 """
 
+import uuid
 from typing import ClassVar
 
 from django.db import models
@@ -55,6 +56,9 @@ class CusLLMUsage(models.Model):
     billed_units = models.JSONField(null=True)
     cost_cents = models.PositiveIntegerField()
     cost_microcents = models.PositiveBigIntegerField()
+    # The greater of the cents as reported and the server's own, rounded up (ruling M3a). Null in
+    # rows of a release that did not keep it: `counted_cents` of `cus_evidence` works it out.
+    counted_cents = models.PositiveBigIntegerField(null=True)
     pricing = models.CharField(max_length=20, choices=Pricing)
     pricing_version = models.CharField(max_length=100, null=True)
     # Names the kept price that `cost_microcents` was computed from (ruling M6).
@@ -167,15 +171,19 @@ class CusCostAdjustment(models.Model):
 
 
 class CusCallLedger(models.Model):
-    """Which call ids a tenant has used, for ever and across partitions (rulings E1, E2).
+    """Which call ids an integration has used, for ever and across partitions (rulings E1a, E2).
 
     Keyed by 128 bits of the call id's SHA-256. Says where the row is and what its content
     hashed to, which tells a duplicate from a conflict.
     """
 
-    pk = models.CompositePrimaryKey("tenant_id", "call_hash")
+    # In rows older than this column whose stored call was dropped: any integration of the tenant.
+    ANY_INTEGRATION: ClassVar[uuid.UUID] = uuid.UUID(int=0)
+
+    pk = models.CompositePrimaryKey("tenant_id", "call_hash", "integration_id")
     tenant_id = models.UUIDField()
     call_hash = models.UUIDField()
+    integration_id = models.UUIDField()
     usage_id = models.UUIDField()
     usage_created_at = models.DateTimeField()
     # Its first byte is the version of the hash.
@@ -221,6 +229,8 @@ class CusUsageSums(models.Model):
     tokens_image_in = models.BigIntegerField(db_default=0)
     cost_cents = models.BigIntegerField(db_default=0)
     cost_microcents = models.BigIntegerField(db_default=0)
+    # What limits in cents bind: the greater of reported and own, call by call (ruling M3a).
+    counted_cents = models.BigIntegerField(db_default=0)
     # What calls cost and took beyond what had been held for them (ruling F3).
     overrun_cents = models.BigIntegerField(db_default=0)
     overrun_microcents = models.BigIntegerField(db_default=0)
@@ -228,10 +238,20 @@ class CusUsageSums(models.Model):
     # What later adjustments add to `cost_microcents`, which stays as recorded (ruling M9).
     correction_microcents = models.BigIntegerField(db_default=0)
 
-    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
-
     class Meta:
         abstract = True
+
+    @classmethod
+    def app_privileges(cls) -> str:
+        """Sums may be added to, keys not changed; corrections follow the adjustments appended.
+
+        The guards of the table refuse a sum that would fall.
+        """
+        columns = [field.attname for field in cls._meta.concrete_fields if field.column]
+        given = [name for name in columns if name != "correction_microcents"]
+        keys = {field.attname for field in cls._meta.pk_fields}
+        sums = [name for name in given if name not in keys]
+        return f"SELECT, INSERT ({', '.join(given)}), UPDATE ({', '.join(sums)})"
 
 
 class CusLifetimeTotals(CusUsageSums):
@@ -278,10 +298,12 @@ class CusEnforcementHold(models.Model):
     """What is set aside for a call that was admitted and has not landed (ruling F5).
 
     Beside the evidence that settles it: the statement that stores the call's row removes its
-    hold, so at no instant is the call counted twice or not at all.
+    hold, so at no instant is the call counted twice or not at all. It counts until it is
+    settled or swept (ruling F5b). The database lets nobody remove one that is neither settled
+    nor over, or lower its amounts.
     """
 
-    pk = models.CompositePrimaryKey("tenant_id", "call_id")
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "call_id")
     tenant_id = models.UUIDField()
     call_id = models.CharField(max_length=100)
     integration_id = models.UUIDField()
@@ -291,12 +313,17 @@ class CusEnforcementHold(models.Model):
     taken_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
 
-    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
+    # Ingest locks what it settles, which takes the right to change a column.
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE (expires_at), DELETE"
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
 
     class Meta:
         db_table = "cus_enforcement_holds"
         indexes = [
-            models.Index(fields=["tenant_id", "integration_id"], name="cus_holds_integration"),
+            # What the rate counts: the admissions of the last minute.
+            models.Index(
+                fields=["tenant_id", "integration_id", "-taken_at"], name="cus_holds_taken"
+            ),
         ]
         constraints = [
             models.CheckConstraint(
@@ -307,6 +334,35 @@ class CusEnforcementHold(models.Model):
 
     def __str__(self) -> str:
         return self.call_id
+
+
+class CusHoldSums(models.Model):
+    """The sums of an integration's holds, kept by triggers of the holds' table (ruling F5b).
+
+    Split into shards as totals are; a shard alone may be below 0. Nobody writes here but the
+    triggers, so at every commit the sums are those of the holds.
+    """
+
+    SHARDS: ClassVar[int] = 8
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "shard")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    shard = models.SmallIntegerField()
+    calls = models.BigIntegerField()
+    # Wider than a hold's own: many of the largest must not overflow the sum.
+    cents = models.DecimalField(max_digits=40, decimal_places=0)
+    microcents = models.DecimalField(max_digits=40, decimal_places=0)
+    tokens = models.DecimalField(max_digits=40, decimal_places=0)
+
+    app_privileges: ClassVar[str] = "SELECT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_hold_sums"
+
+    def __str__(self) -> str:
+        return f"{self.calls} of {self.integration_id}, shard {self.shard}"
 
 
 class CusEnforcementLease(models.Model):

@@ -32,8 +32,6 @@ class _Adjustment(msgspec.Struct):
     id: uuid.UUID
     tenant_id: uuid.UUID
     integration_id: uuid.UUID
-    provider: str
-    model: str
     usage_id: uuid.UUID
     usage_created_at: datetime
     number: int
@@ -139,8 +137,6 @@ def _adjustment(
         id=uuid7(),
         tenant_id=row.tenant_id,
         integration_id=row.integration_id,
-        provider=row.provider,
-        model=row.model,
         usage_id=row.id,
         usage_created_at=row.created_at,
         number=earlier.number + 1 if earlier else 1,
@@ -153,38 +149,19 @@ def _adjustment(
     )
 
 
-# Adjustments and what the totals say of them change together, as rows and totals do.
+# What the totals say of corrections follows by a trigger of the table, in the same statement.
 _APPEND = """
-WITH sent AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(adjustments)s::json) AS entry(
-        id uuid, tenant_id uuid, integration_id uuid, provider text, model text,
-        usage_id uuid, usage_created_at timestamptz, number integer, old_price_id uuid,
-        new_price_id uuid, old_version text, new_version text,
-        difference_microcents bigint, occurred_at timestamptz)
-), added AS (
-    INSERT INTO cus_cost_adjustments (id, tenant_id, integration_id, usage_id, usage_created_at,
-        number, old_price_id, new_price_id, old_version, new_version, difference_microcents,
-        occurred_at)
-    SELECT id, tenant_id, integration_id, usage_id, usage_created_at, number, old_price_id,
-        new_price_id, old_version, new_version, difference_microcents, occurred_at
-    FROM sent ORDER BY tenant_id, usage_id
-), lifetime AS (
-    INSERT INTO cus_lifetime_totals AS total
-        (tenant_id, integration_id, provider, model, shard, correction_microcents)
-    SELECT tenant_id, integration_id, provider, model, 0, sum(difference_microcents)
-    FROM sent GROUP BY tenant_id, integration_id, provider, model
-    ORDER BY tenant_id, integration_id, provider, model
-    ON CONFLICT (tenant_id, integration_id, provider, model, shard) DO UPDATE SET
-        correction_microcents = total.correction_microcents + excluded.correction_microcents
-)
-INSERT INTO cus_period_totals AS total
-    (tenant_id, integration_id, period, shard, correction_microcents)
-SELECT tenant_id, integration_id,
-    date_trunc('month', usage_created_at AT TIME ZONE 'UTC')::date AS period, 0,
-    sum(difference_microcents)
-FROM sent GROUP BY tenant_id, integration_id, period ORDER BY tenant_id, integration_id, period
-ON CONFLICT (tenant_id, integration_id, period, shard) DO UPDATE SET
-    correction_microcents = total.correction_microcents + excluded.correction_microcents
+INSERT INTO cus_cost_adjustments (id, tenant_id, integration_id, usage_id, usage_created_at,
+    number, old_price_id, new_price_id, old_version, new_version, difference_microcents,
+    occurred_at)
+SELECT id, tenant_id, integration_id, usage_id, usage_created_at, number, old_price_id,
+    new_price_id, old_version, new_version, difference_microcents, occurred_at
+FROM json_to_recordset(%(adjustments)s::json) AS entry(
+    id uuid, tenant_id uuid, integration_id uuid,
+    usage_id uuid, usage_created_at timestamptz, number integer, old_price_id uuid,
+    new_price_id uuid, old_version text, new_version text,
+    difference_microcents bigint, occurred_at timestamptz)
+ORDER BY tenant_id, usage_id
 """
 
 

@@ -108,7 +108,8 @@ class CusTelemetryService:
         hashes = {entry.call_hash for entry in replays}
         if not hashes:
             return []
-        known = known_calls(self.principal.tenant_id, list(hashes))
+        where = (self.principal.tenant_id, self.principal.integration_id)
+        known = known_calls(*where, list(hashes))
         return [self._replay(entry, known[entry.call_hash]) for entry in replays]
 
     def _replay(self, entry: "_Entry", known: KnownCall) -> Outcome:

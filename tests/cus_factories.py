@@ -1,6 +1,7 @@
 """What tests make: tenants, people, integrations, records, and a program with a key."""
 
 import itertools
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_sdk_keys import issue_sdk_key
 from integrations.cus_tenant_service import CusTenantService
+from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 
 USAGE = "/api/v1/cus/telemetry/llm-usage"
 BATCH = f"{USAGE}/batch"
@@ -76,6 +78,22 @@ def record(**fields: Any) -> dict[str, Any]:
         "timestamp": datetime.now(UTC).isoformat(),
     }
     return values | fields
+
+
+def correct(row: CusLLMUsage, *, by_microcents: int) -> None:
+    """Append an adjustment of a call's cost."""
+    CusCostAdjustment.objects.create(
+        id=uuid.uuid4(),
+        tenant_id=row.tenant_id,
+        integration_id=row.integration_id,
+        usage_id=row.id,
+        usage_created_at=row.created_at,
+        number=1,
+        new_price_id=uuid.uuid4(),
+        new_version="corrected",
+        difference_microcents=by_microcents,
+        occurred_at=row.occurred_at,
+    )
 
 
 class SdkClient:

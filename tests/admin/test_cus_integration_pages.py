@@ -52,6 +52,7 @@ def _form(provider: str = "openai", **fields: str) -> dict[str, str]:
         "budget_basis": "rounded",
         "token_limit_month": "0",
         "rate_limit_rpm": "60",
+        "max_live_holds": "10000",
         **{f"config_{key}": value for key, value in CONFIGS[provider].items()},
         **{f"secret_{key}": value for key, value in CREDENTIALS[provider].items()},
     } | fields

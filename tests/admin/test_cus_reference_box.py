@@ -28,6 +28,7 @@ def _form(**fields: str) -> dict[str, str]:
         "budget_basis": "rounded",
         "token_limit_month": "0",
         "rate_limit_rpm": "0",
+        "max_live_holds": "10000",
         "reference": REF,
     } | fields
 

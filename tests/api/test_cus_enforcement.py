@@ -13,10 +13,13 @@ from enforcement.cus_sdk_decisions import take_in
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key
-from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusPeriodTotals
+from telemetry.cus_holds import sweep
+from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
+from tests.conftest import as_if
 from tests.cus_factories import (
     ENFORCEMENT,
     SdkClient,
+    correct,
     make_integration,
     make_tenant,
     make_user,
@@ -24,6 +27,10 @@ from tests.cus_factories import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+# A limit that nothing here reaches: without any nothing is held (ruling F5b).
+FAR_AWAY = {"token_limit_month": 10**15}
 
 
 def govern(integration: CusIntegration, **limits: Any) -> None:
@@ -37,6 +44,7 @@ def codes(response: Any) -> list[str]:
 def test_an_allowed_call_is_held_for_and_counted_and_not_logged(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
+    govern(integration, **FAR_AWAY)
     answer = sdk.check("call", estimated_cost_cents=7, estimated_tokens=900).json()
 
     assert {name: answer[name] for name in ("result", "call_id", "degraded", "config_version")} == {
@@ -97,7 +105,7 @@ def test_used_held_and_leased_count_together(sdk: SdkClient, integration: CusInt
 
     assert sdk.check(estimated_cost_cents=11).json()["result"] == "blocked"
     assert sdk.check(estimated_cost_cents=10).json()["result"] == "warned"
-    CusEnforcementLease.objects.update(expires_at=datetime.now(UTC))
+    as_if("UPDATE cus_enforcement_leases SET expires_at = now()")
     assert sdk.check(estimated_cost_cents=40).json()["result"] == "allowed"
 
 
@@ -111,7 +119,7 @@ def test_the_exact_basis_counts_microcents_and_corrections(
         sdk.check(estimated_cost_cents=None, estimated_cost_microcents=1_250_001).json()["result"]
         == "blocked"
     )
-    CusPeriodTotals.objects.update(correction_microcents=-1)
+    correct(CusLLMUsage.objects.get(), by_microcents=-1)
     asked = {"estimated_cost_cents": None, "estimated_cost_microcents": 1_250_001}
     assert sdk.check("c", **asked).json()["result"] == "allowed"
     hold = CusEnforcementHold.objects.get()
@@ -123,25 +131,25 @@ def test_checking_again_renews_the_same_hold_and_keeps_the_larger_estimate(
 ) -> None:
     govern(integration, budget_limit_cents=10, rate_limit_rpm=1)
     sdk.check("call", estimated_cost_cents=9)
-    ending = datetime.now(UTC) + timedelta(minutes=1)
-    taken = CusEnforcementHold.objects.get().taken_at
-    CusEnforcementHold.objects.update(expires_at=ending)
+    as_if("UPDATE cus_enforcement_holds SET expires_at = now() + interval '1 minute'")
+    before = CusEnforcementHold.objects.get()
 
     assert sdk.check("call", estimated_cost_cents=5).json()["result"] == "allowed"
     assert sdk.check("call", estimated_cost_cents=10).json()["result"] == "allowed"
     assert sdk.check("call", estimated_cost_cents=11).json()["result"] == "blocked"
 
     hold = CusEnforcementHold.objects.get()
-    assert (hold.cents, hold.taken_at) == (10, taken)
-    assert hold.expires_at > ending + timedelta(minutes=13)
+    assert (hold.cents, hold.taken_at) == (10, before.taken_at)
+    assert hold.expires_at > before.expires_at + timedelta(minutes=13)
 
 
 def test_a_running_calls_hold_is_renewed_even_when_it_would_not_be_let_in_now(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
+    govern(integration, **FAR_AWAY)
     sdk.check("call")
-    soon = datetime.now(UTC) + timedelta(seconds=30)
-    CusEnforcementHold.objects.update(expires_at=soon)
+    as_if("UPDATE cus_enforcement_holds SET expires_at = now() + interval '30 seconds'")
+    soon = CusEnforcementHold.objects.get().expires_at
     govern(integration, status="disabled")
 
     assert sdk.check("call").json()["result"] == "hard_blocked"
@@ -149,14 +157,19 @@ def test_a_running_calls_hold_is_renewed_even_when_it_would_not_be_let_in_now(
     assert CusEnforcementHold.objects.get().expires_at > soon
 
 
-def test_a_hold_whose_life_is_over_counts_for_nothing_and_begins_anew(
+def test_a_hold_whose_life_is_over_counts_until_it_is_swept_and_begins_anew(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
     govern(integration, budget_limit_cents=10)
     sdk.check("call", estimated_cost_cents=10)
-    past = datetime.now(UTC) - timedelta(seconds=1)
-    CusEnforcementHold.objects.update(taken_at=past - timedelta(minutes=15), expires_at=past)
+    as_if(
+        "UPDATE cus_enforcement_holds SET taken_at = taken_at - interval '16 minutes',"
+        " expires_at = expires_at - interval '16 minutes'"
+    )
+    past = datetime.now(UTC)
 
+    assert sdk.check("other", estimated_cost_cents=4).json()["result"] == "blocked"
+    assert sweep() == (1, 0)
     assert sdk.check("other", estimated_cost_cents=4).json()["result"] == "allowed"
     assert sdk.check("call", estimated_cost_cents=6).json()["result"] == "allowed"
 
@@ -176,18 +189,75 @@ def test_a_recorded_call_id_is_refused_at_every_level(
     assert not CusEnforcementHold.objects.exists()
 
 
-def test_a_call_id_that_a_sibling_integration_holds_is_refused(
+def test_a_sibling_integration_holds_and_settles_its_own_call_of_that_id(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    sibling = SdkClient.of(make_integration(integration.tenant))
-    stranger = SdkClient.of(make_integration())
-    sdk.check("mine", estimated_cost_cents=3)
+    siblings = make_integration(integration.tenant)
+    sibling = SdkClient.of(siblings)
+    for one in (integration, siblings):
+        govern(one, budget_limit_cents=100)
+    sdk.check("guessed", estimated_cost_cents=90)
 
-    assert codes(sibling.check("mine", estimated_cost_cents=99)) == ["call_recorded"]
-    assert stranger.check("mine").json()["result"] == "allowed"
+    assert sibling.check("guessed", estimated_cost_cents=5).json()["result"] == "allowed"
+    assert sibling.report(record(call_id="guessed", cost_cents=0)).status_code == 201
 
-    hold = CusEnforcementHold.objects.get(tenant_id=integration.tenant_id)
-    assert (hold.integration_id, hold.cents) == (integration.id, 3)
+    hold = CusEnforcementHold.objects.get()
+    assert (hold.integration_id, hold.cents) == (integration.id, 90)
+    assert sdk.check(estimated_cost_cents=11).json()["result"] == "blocked"
+    assert sdk.report(record(call_id="guessed", cost_cents=90)).status_code == 201
+    assert sdk.check(estimated_cost_cents=11).json()["result"] == "blocked"
+    assert not CusEnforcementHold.objects.exists()
+
+
+def test_an_integration_without_a_limit_holds_nothing(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    answer = sdk.check("call").json()
+
+    assert (answer["result"], answer["hold_expires_at"]) == ("allowed", None)
+    assert not CusEnforcementHold.objects.exists()
+
+
+def test_as_many_calls_are_held_for_as_the_operator_allows(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    govern(integration, budget_limit_cents=1_000, max_live_holds=3)
+    for name in "abc":
+        assert sdk.check(name).json()["result"] == "allowed"
+
+    response = sdk.check("d")
+
+    (reason,) = response.json()["reasons"]
+    assert (response.json()["result"], reason["code"]) == ("throttled", "contention")
+    assert "at most 3 " in reason["message"]
+    assert (reason["limit_type"], reason["limit_value"], reason["current_value"]) == ("holds", 3, 3)
+    assert response["Retry-After"] == "1"
+    assert sdk.check("a").json()["result"] == "allowed"  # renews its own
+    sdk.report(record(call_id="b"))
+    assert sdk.check("d").json()["result"] == "allowed"
+    assert CusEnforcementHold.objects.count() == 3
+
+
+def test_a_level_that_does_not_throttle_lets_in_beyond_the_bound_and_holds_no_more(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    govern(integration, budget_limit_cents=10, max_live_holds=2, enforcement_level="visibility")
+
+    results = [sdk.check().json()["result"] for _ in range(4)]
+
+    assert results == ["allowed"] * 4
+    assert CusEnforcementHold.objects.count() == 2
+
+
+def test_in_a_batch_too_no_more_calls_are_held_for_than_may_be(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    govern(integration, budget_limit_cents=1_000, max_live_holds=2)
+
+    answer = _batch(sdk, *(_ask(name) for name in "abcd")).json()
+
+    assert [one["result"] for one in answer["decisions"]] == ["allowed"] * 2 + ["throttled"] * 2
+    assert CusEnforcementHold.objects.count() == 2
 
 
 def test_without_reserving_nothing_is_held(sdk: SdkClient) -> None:
@@ -225,7 +295,7 @@ def test_rate_does_not_count_refusals_replayed_spools_or_what_was_let_in_earlier
         record(timestamp=long_ago),
     )
     sdk.check("runs long")
-    CusEnforcementHold.objects.update(taken_at=datetime.now(UTC) - timedelta(seconds=61))
+    as_if("UPDATE cus_enforcement_holds SET taken_at = now() - interval '61 seconds'")
     sdk.report(record(call_id="runs long"))
 
     assert sdk.check().json()["result"] == "allowed"
@@ -239,7 +309,7 @@ def test_rate_does_not_count_refusals_replayed_spools_or_what_was_let_in_earlier
 def test_a_missing_estimate_is_the_most_that_the_model_can_do(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    govern(integration, default_model="gpt-4o-mini")
+    govern(integration, default_model="gpt-4o-mini", **FAR_AWAY)
     sdk.check("named", estimated_tokens=None, estimated_cost_cents=None)
     sdk.check("unnamed", model=None, estimated_tokens=None, estimated_cost_cents=None)
 
@@ -255,7 +325,10 @@ def test_a_missing_estimate_is_the_most_that_the_model_can_do(
         assert hold.cents == -(-hold.microcents // 1_000_000)
 
 
-def test_tokens_without_a_cost_are_priced_at_the_dearest_rate(sdk: SdkClient) -> None:
+def test_tokens_without_a_cost_are_priced_at_the_dearest_rate(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    govern(integration, **FAR_AWAY)
     sdk.check(estimated_tokens=1_000, estimated_cost_cents=None)
 
     hold = CusEnforcementHold.objects.get()
@@ -265,6 +338,7 @@ def test_tokens_without_a_cost_are_priced_at_the_dearest_rate(sdk: SdkClient) ->
 def test_a_tenants_own_price_decides_from_its_moment_on(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
+    govern(integration, **FAR_AWAY)
     now = datetime.now(UTC)
     for dollars, start in (("20", now - timedelta(days=1)), ("90", now + timedelta(days=1))):
         CusPriceOverride.objects.create(
@@ -373,10 +447,11 @@ def test_what_is_no_check_is_refused_by_field(sdk: SdkClient, body: bytes, attr:
 def test_the_largest_estimates_overflow_nothing(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
+    govern(integration, budget_limit_cents=5, token_limit_month=5, enforcement_level="visibility")
     most = 2**63 - 1
     for name in "abc":
         sdk.check(name, estimated_tokens=most, estimated_cost_cents=most)
-    govern(integration, budget_limit_cents=5, token_limit_month=5)
+    govern(integration, enforcement_level="block")
 
     assert codes(sdk.check()) == ["budget_exceeded", "token_limit_exceeded"]
 
@@ -415,7 +490,8 @@ def test_in_a_batch_each_call_sees_those_before_it(
     assert sdk.check(estimated_cost_cents=0).json()["result"] == "throttled"
 
 
-def test_a_batch_has_1_to_100_checks(sdk: SdkClient) -> None:
+def test_a_batch_has_1_to_100_checks(sdk: SdkClient, integration: CusIntegration) -> None:
+    govern(integration, **FAR_AWAY)
     assert _batch(sdk).status_code == 400
     assert _batch(sdk, *(_ask(f"c{n}") for n in range(101))).status_code == 400
     assert (

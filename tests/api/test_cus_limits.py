@@ -9,8 +9,8 @@ from django.utils import timezone
 from integrations.cus_models import CusIntegration
 from telemetry.cus_ids import uuid7
 from telemetry.cus_limits import month_of
-from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusPeriodTotals
-from tests.cus_factories import SdkClient, make_user, record, signed_in
+from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
+from tests.cus_factories import SdkClient, correct, make_user, record, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -56,9 +56,8 @@ def test_calls_holds_leases_and_corrections_add_up(
     for _ in range(2):
         sdk.report(record())
     sdk.report(record(policy_result="blocked", tokens_in=0, tokens_out=0, cost_cents=0))
-    CusPeriodTotals.objects.filter(cost_microcents__gt=0).update(correction_microcents=250_000)
+    correct(CusLLMUsage.objects.filter(cost_microcents__gt=0)[0], by_microcents=250_000)
     _hold(integration, "running")
-    _hold(integration, "ended", expires_at=timezone.now() - timedelta(seconds=1))
     CusEnforcementLease.objects.create(
         tenant_id=integration.tenant_id,
         id=uuid7(),

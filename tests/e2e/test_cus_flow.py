@@ -90,7 +90,7 @@ def test_a_replayed_trace_agrees_to_the_last_microcent_and_counts_once(
         assert delivery.duplicates + delivery.conflicts == known
         assert delivery.sent == accepted
 
-    stored = sums_of_calls(integration.tenant_id, TRACE.call_ids)
+    stored = sums_of_calls(integration.tenant_id, integration.id, TRACE.call_ids)
     assert stored.rows == CusLLMUsage.objects.count() == 200
     assert (stored.tokens_in, stored.tokens_out) == (TRACE.tokens_in, TRACE.tokens_out)
     assert stored.cost_microcents == 250 * TRACE.tokens_in + 1000 * TRACE.tokens_out
@@ -110,7 +110,7 @@ def test_a_web_server_killed_in_the_middle_loses_and_doubles_nothing(
 
     assert delivery.undelivered == delivery.rejected == delivery.dropped == 0
     assert replay.reporter.stats.retries > 0, "the kills came too late to matter"
-    stored = sums_of_calls(integration.tenant_id, TRACE.call_ids)
+    stored = sums_of_calls(integration.tenant_id, integration.id, TRACE.call_ids)
     assert stored.rows == CusLLMUsage.objects.count() == 200
     assert (stored.tokens_in, stored.tokens_out) == (TRACE.tokens_in, TRACE.tokens_out)
     totals = CusLifetimeTotals.objects.filter(integration_id=integration.id)

@@ -58,7 +58,7 @@ def test_no_statement_of_a_check_names_an_analytics_table(
 
     text = " ".join([*sent, *HOLDS_PREPARED, *LOG_PREPARED, *KEYS_PREPARED])
     executed = set(re.findall(r"EXECUTE (\w+)", " ".join(sent)))
-    assert executed >= {"cus_find_key", "cus_read", "cus_take_hold", "cus_append", "cus_count"}
+    assert executed >= {"cus_find_key", "cus_read", "cus_change_holds", "cus_append", "cus_count"}
     assert executed <= set(re.findall(r"PREPARE (\w+)", text))
     for table in _analytics():
         assert table not in text
@@ -79,6 +79,8 @@ def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: Non
         "UPDATE cus_period_totals SET cost_cents = 0",
         "UPDATE cus_integrations SET budget_limit_cents = 0",
         "DELETE FROM cus_enforcement_decisions",
+        "DELETE FROM cus_enforcement_holds",
+        "UPDATE cus_hold_sums SET cents = 0",
         "UPDATE cus_enforcement_decisions SET result = 'allowed'",
         "SELECT last_used_at FROM cus_sdk_keys",
     ],

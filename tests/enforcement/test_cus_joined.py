@@ -209,7 +209,7 @@ def test_a_refusal_stands_though_the_commit_of_its_round_fails(
     rows = DeciderConnection.all_rows
 
     def broken(self: DeciderConnection, message: str) -> Any:
-        if "cus_take_hold" in message and "COMMIT" in message:
+        if "cus_change_holds" in message and "COMMIT" in message:
             raise psycopg.errors.DiskFull
         return rows(self, message)
 

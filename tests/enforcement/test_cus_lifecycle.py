@@ -23,12 +23,20 @@ from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_precedence import Facts, decide
 from enforcement.cus_rounds import Verdict
 from integrations.cus_models import CusIntegration
-from telemetry.cus_holds import HoldChange, sweep
+from telemetry import cus_holds
+from telemetry.cus_holds import sweep
 from telemetry.cus_models import CusEnforcementHold, CusLLMUsage, CusPeriodTotals
-from tests.conftest import _superuser
+from tests.conftest import _superuser, as_if
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_user, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def limited(integration: CusIntegration) -> CusIntegration:
+    """With a budget that nothing here exceeds; without a limit nothing is held."""
+    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1_000)
+    return integration
 
 
 def _standing(sdk: SdkClient) -> tuple[int, int]:
@@ -49,7 +57,9 @@ def _check(integration: CusIntegration, call_id: str, at: datetime | None = None
     return CusEnforcementService(caller, at=at).check(request)
 
 
-def test_a_call_that_lands_at_its_estimate_goes_from_held_to_used(sdk: SdkClient) -> None:
+def test_a_call_that_lands_at_its_estimate_goes_from_held_to_used(
+    sdk: SdkClient, limited: CusIntegration
+) -> None:
     sdk.check("call", estimated_cost_cents=5, estimated_tokens=1_500)
     assert _standing(sdk) == (0, 5)
     sdk.report(record(call_id="call", cost_cents=5))
@@ -58,8 +68,9 @@ def test_a_call_that_lands_at_its_estimate_goes_from_held_to_used(sdk: SdkClient
 
 
 def test_a_call_at_ten_times_its_estimate_is_counted_whole_and_its_overrun_shown(
-    client: Client, sdk: SdkClient, integration: CusIntegration
+    client: Client, sdk: SdkClient, limited: CusIntegration
 ) -> None:
+    integration = limited
     sdk.check(
         "call", estimated_cost_cents=5, estimated_cost_microcents=75_000, estimated_tokens=150
     )
@@ -77,7 +88,9 @@ def test_a_call_at_ten_times_its_estimate_is_counted_whole_and_its_overrun_shown
     assert f"cus_enforcement_overrun_tokens_total{{{whose}}} 1350.0" in metrics
 
 
-def test_a_call_that_lands_twice_is_used_once_and_holds_nothing(sdk: SdkClient) -> None:
+def test_a_call_that_lands_twice_is_used_once_and_holds_nothing(
+    sdk: SdkClient, limited: CusIntegration
+) -> None:
     sdk.check("call", estimated_cost_cents=5)
     assert _standing(sdk) == (0, 5)
     sent = record(call_id="call", cost_cents=7)
@@ -94,11 +107,11 @@ def test_a_call_that_outlives_its_hold_is_not_held_for_and_counts_when_it_lands(
     sdk.check("call", estimated_cost_cents=10)
     assert _standing(sdk) == (0, 10)
     assert sdk.check().json()["result"] == "blocked"
-    CusEnforcementHold.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    as_if("UPDATE cus_enforcement_holds SET expires_at = now() - interval '1 second'")
+    assert _standing(sdk) == (0, 10)  # until it is swept (ruling F5b)
+    assert sweep() == (1, 0)
     assert _standing(sdk) == (0, 0)
     assert sdk.check(reserve=False).json()["result"] == "allowed"
-    assert sweep(timezone.now()) == (1, 0)
-    assert _standing(sdk) == (0, 0)
 
     sdk.report(record(call_id="call", cost_cents=10))
 
@@ -133,12 +146,10 @@ def test_a_call_that_lands_in_the_next_month_is_used_there_and_leaves_the_last_o
 
 def _the_month_turns() -> None:
     """All that happened so far happened last month, except that holds live on."""
-    with _superuser(str(connections["default"].settings_dict["NAME"])) as connection:
-        for statement in (
-            "UPDATE cus_period_totals SET period = period - interval '1 month'",
-            "UPDATE cus_enforcement_holds SET taken_at = taken_at - interval '10 minutes'",
-        ):
-            connection.execute(statement.encode())
+    as_if(
+        "UPDATE cus_period_totals SET period = period - interval '1 month'",
+        "UPDATE cus_enforcement_holds SET taken_at = taken_at - interval '10 minutes'",
+    )
 
 
 def test_the_next_month_begins_with_nothing_used_and_what_runs_still_held(
@@ -165,19 +176,19 @@ def test_the_next_month_begins_with_nothing_used_and_what_runs_still_held(
 
 
 def test_a_call_that_lands_while_it_is_renewed_gets_no_hold_again(
-    sdk: SdkClient, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+    sdk: SdkClient, limited: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sdk.check("call", estimated_cost_cents=5)
     landed = threading.Event()
-    statement = HoldChange.statement.fget  # type: ignore[attr-defined]
+    values = cus_holds.change_values
 
-    def land_first(change: HoldChange) -> str:
+    def land_first(*arguments: Any) -> Any:
         if not landed.is_set():
             landed.set()
             sdk.report(record(call_id="call", cost_cents=5))
-        return str(statement(change))
+        return values(*arguments)
 
-    monkeypatch.setattr(HoldChange, "statement", property(land_first))
+    monkeypatch.setattr("enforcement.cus_enforcement_service.change_values", land_first)
     answer = sdk.check("call", estimated_cost_cents=5).json()
 
     assert answer["reasons"][0]["code"] == "call_recorded"
@@ -185,8 +196,9 @@ def test_a_call_that_lands_while_it_is_renewed_gets_no_hold_again(
 
 
 def test_the_sweeper_takes_what_is_over_or_landed_and_waits_for_nobody(
-    sdk: SdkClient, integration: CusIntegration
+    sdk: SdkClient, limited: CusIntegration
 ) -> None:
+    integration = limited
     for name in ("over", "lives", "locked"):
         sdk.check(name)
     sdk.report(record(call_id="orphan"))
@@ -195,14 +207,16 @@ def test_the_sweeper_takes_what_is_over_or_landed_and_waits_for_nobody(
         tenant_id=integration.tenant_id, integration_id=integration.id, call_id="orphan",
         cents=1, microcents=1, tokens=1, expires_at=later,
     )  # fmt: skip
-    past = timezone.now() - timedelta(seconds=1)
-    CusEnforcementHold.objects.filter(call_id__in=["over", "locked"]).update(expires_at=past)
+    as_if(
+        "UPDATE cus_enforcement_holds SET expires_at = now() - interval '1 second'"
+        " WHERE call_id IN ('over', 'locked')"
+    )
     with (
         _superuser(str(connections["default"].settings_dict["NAME"])) as other,
         other.transaction(),
     ):
         other.execute("SELECT 1 FROM cus_enforcement_holds WHERE call_id = 'locked' FOR UPDATE")
-        assert sweep(timezone.now()) == (2, 0)
+        assert sweep() == (2, 0)
 
     left = set(CusEnforcementHold.objects.values_list("call_id", flat=True))
     assert left == {"lives", "locked"}

@@ -264,7 +264,7 @@ def test_a_month_without_a_partition_takes_no_row(integration: CusIntegration) -
         _insert("cus_llm_usage", **_usage(integration, created_at="2020-01-01T00:00:00Z"))
 
 
-def test_a_call_id_is_in_the_ledger_once_a_tenant(
+def test_a_call_id_is_in_the_ledger_once_an_integration(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
     sdk.report(record(call_id="one"))
@@ -278,9 +278,11 @@ def test_a_call_id_is_in_the_ledger_once_a_tenant(
         "content_hash": uuid.uuid4(),
     }
 
-    _insert("cus_call_ledger", tenant_id=make_tenant().id, **entry)
+    ours = {"tenant_id": integration.tenant_id, "integration_id": integration.id}
+    _insert("cus_call_ledger", **entry, **ours | {"tenant_id": make_tenant().id})
+    _insert("cus_call_ledger", **entry, **ours | {"integration_id": uuid.uuid4()})
     with pytest.raises(IntegrityError):
-        _insert("cus_call_ledger", tenant_id=integration.tenant_id, **entry)
+        _insert("cus_call_ledger", **entry, **ours)
 
 
 def test_a_day_of_an_integration_is_there_once(integration: CusIntegration) -> None:

@@ -213,9 +213,8 @@ def test_the_decider_may_hold_and_lend_but_not_count() -> None:
         )
         granted = dict(cursor.fetchall())
 
-    everything = "DELETE INSERT SELECT UPDATE"
     assert granted == {
-        "cus_enforcement_holds": everything,
-        "cus_enforcement_leases": everything,
+        "cus_enforcement_holds": "INSERT SELECT UPDATE",
+        "cus_enforcement_leases": "DELETE INSERT SELECT UPDATE",
         "cus_period_totals": "SELECT",
     }

@@ -42,10 +42,11 @@ _SUMS = {
         "cost_microcents",
     )
 }
-_SUMS |= {
+_COUNTED = "greatest(cost_cents, ceil(cost_microcents / 1000000.0)::bigint)"
+_SUMS |= {"counted_cents": f"sum({_COUNTED})"} | {
     f"overrun_{unit}": f"sum(greatest({cost} - estimate_{unit}, 0))"
     for unit, cost in (
-        ("cents", "cost_cents"),
+        ("cents", _COUNTED),
         ("microcents", "cost_microcents"),
         ("tokens", "(tokens_in::bigint + tokens_out)"),
     )
@@ -57,10 +58,11 @@ _LEDGER = """
 SELECT
     (SELECT count(*) FROM cus_call_ledger),
     (SELECT count(*) FROM cus_llm_usage),
-    (SELECT count(*) FROM (SELECT DISTINCT tenant_id, call_id FROM cus_llm_usage) AS calls),
+    (SELECT count(*) FROM (SELECT DISTINCT tenant_id, integration_id, call_id FROM cus_llm_usage)
+        AS calls),
     (SELECT count(*) FROM cus_call_ledger AS ledger JOIN cus_llm_usage AS usage ON
         usage.tenant_id = ledger.tenant_id AND usage.created_at = ledger.usage_created_at
-        AND usage.id = ledger.usage_id
+        AND usage.id = ledger.usage_id AND usage.integration_id = ledger.integration_id
         AND replace(ledger.call_hash::text, '-', '')
             = left(encode(sha256(convert_to(usage.call_id, 'UTF8')), 'hex'), 32))
 """
@@ -72,6 +74,7 @@ def findings(connection: "psycopg.Connection[Row]") -> list[str]:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return [
             *_ledger_findings(connection),
+            *_holds_findings(connection),
             *(found for table in _TOTALS for found in _totals_findings(connection, table)),
         ]
 
@@ -81,6 +84,24 @@ def _ledger_findings(connection: "psycopg.Connection[Row]") -> list[str]:
     if counts is not None and len(set(counts)) == 1:
         return []
     return [f"entries, rows, calls and entries that lead to their row differ: {counts}"]
+
+
+# Both sides of what F5b asks: the kept sums of holds, and the holds.
+_HOLDS = """
+SELECT tenant_id, integration_id, sum(calls), sum(cents), sum(microcents), sum(tokens)
+FROM (
+    SELECT tenant_id, integration_id, calls, cents, microcents, tokens FROM cus_hold_sums
+    UNION ALL
+    SELECT tenant_id, integration_id, -1, -cents, -microcents, -tokens FROM cus_enforcement_holds
+) AS both_sides GROUP BY 1, 2
+HAVING (sum(calls), sum(cents), sum(microcents), sum(tokens)) <> (0, 0, 0, 0)
+"""
+
+
+def _holds_findings(connection: "psycopg.Connection[Row]") -> list[str]:
+    if not _columns(connection, "cus_hold_sums"):
+        return []  # There is no such table in this version.
+    return [f"sums of holds less holds: {row}" for row in connection.execute(_HOLDS)]
 
 
 def _totals_findings(connection: "psycopg.Connection[Row]", table: str) -> list[str]:

@@ -27,9 +27,9 @@ _REPORT = "/api/v1/cus/telemetry/llm-usage"
 # What the cap is about, seen at one instant.
 _TAKEN = """
 SELECT (SELECT budget_limit_cents FROM cus_integrations WHERE id = %(integration)s),
-    (SELECT coalesce(sum(cost_cents), 0) FROM cus_period_totals WHERE integration_id = %(integration)s),
+    (SELECT coalesce(sum(counted_cents), 0) FROM cus_period_totals WHERE integration_id = %(integration)s),
     (SELECT coalesce(sum(cents), 0) FROM cus_enforcement_holds
-        WHERE integration_id = %(integration)s AND expires_at > now())
+        WHERE integration_id = %(integration)s)
 """
 _HOLDS = "SELECT count(*) FROM cus_enforcement_holds WHERE integration_id = %s AND "
 _OF_CALLS = "call_id = ANY (%s)"
@@ -160,7 +160,7 @@ class CheckRaces:
 
     def _sweep(self) -> None:
         """Nothing is left of holds whose life is over."""
-        self._end_holds()
+        self._age_holds()
         self.product.sweep_holds()
         if left := self._count(_OF_RACES, self.name):
             self._find(f"{left} holds are left when all have been swept")
@@ -173,13 +173,11 @@ class CheckRaces:
         return int(row[0])
 
     def _make_room(self) -> None:
+        self._end_holds()
         with self.product.connect() as connection:
             connection.execute(
-                "DELETE FROM cus_enforcement_holds WHERE integration_id = %s", [self._integration]
-            )
-            connection.execute(
                 "UPDATE cus_integrations SET status = 'enabled', budget_limit_cents = %s + ("
-                "SELECT coalesce(sum(cost_cents), 0) FROM cus_period_totals WHERE integration_id = %s"
+                "SELECT coalesce(sum(counted_cents), 0) FROM cus_period_totals WHERE integration_id = %s"
                 ") WHERE id = %s",
                 [self.room, self._integration, self._integration],
             )
@@ -202,10 +200,22 @@ class CheckRaces:
         if left := self._count(_OF_CALLS, [*call_ids]):
             self._find(f"{left} holds are left of {call_ids}, which are stored")
 
-    def _end_holds(self) -> None:
+    def _age_holds(self) -> None:
+        """As if the life of all holds were over; the guards let nobody say so."""
         with self.product.connect() as connection:
+            connection.execute("SET session_replication_role = replica")
             connection.execute(
                 "UPDATE cus_enforcement_holds SET expires_at = now() WHERE integration_id = %s",
+                [self._integration],
+            )
+
+    def _end_holds(self) -> None:
+        """The life of all holds is over, and they are swept."""
+        self._age_holds()
+        with self.product.connect() as connection:
+            connection.execute(
+                "DELETE FROM cus_enforcement_holds WHERE integration_id = %s"
+                " AND expires_at <= now()",
                 [self._integration],
             )
 

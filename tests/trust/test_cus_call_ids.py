@@ -64,16 +64,16 @@ def test_of_two_who_contradict_each_other_at_once_one_is_told() -> None:
     assert CusLLMUsage.objects.count() == 25
 
 
-def test_two_integrations_of_a_tenant_share_its_call_ids() -> None:
+def test_what_two_integrations_report_under_one_call_id_are_two_calls() -> None:
     tenant = make_tenant()
     first, second = (SdkClient.of(make_integration(tenant)) for _ in range(2))
     sent = record()
 
-    assert first.report(sent).status_code == 201
-    response = second.report(sent)
-
-    assert response.status_code == 409
-    assert response.json()["errors"][0]["attr"] == "integration_id"
+    for integration in (first, second):
+        assert integration.report(sent).status_code == 201
+        assert integration.report(sent).status_code == 200
+    assert second.report(sent | {"cost_cents": 9}).status_code == 409
+    assert CusLLMUsage.objects.count() == CusCallLedger.objects.count() == 2
 
 
 def test_overlapping_batches_never_deadlock_and_totals_equal_the_rows() -> None:

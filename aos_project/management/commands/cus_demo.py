@@ -48,14 +48,14 @@ class Command(BaseCommand):
 
     def _replay(self, console: Console, trace: Trace, base_url: str, speed: float) -> bool:
         integration = _integration()
-        before = sums_of_calls(integration.tenant_id, trace.call_ids)
+        before = sums_of_calls(integration.tenant_id, integration.id, trace.call_ids)
         with _temporary_key(integration) as key, serving(trace) as provider_url:
             replay = Replay(
                 trace, key=key, base_url=base_url, provider_url=provider_url, speed=speed
             )
             made = _run(console, replay)
             delivery = replay.finish()
-        stored = sums_of_calls(integration.tenant_id, trace.call_ids)
+        stored = sums_of_calls(integration.tenant_id, integration.id, trace.call_ids)
         console.print(_table(trace, made, stored))
         console.print(_story(stored.rows - before.rows, delivery))
         return made == len(trace.calls) and stored == _expected(trace)
