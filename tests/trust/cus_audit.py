@@ -74,7 +74,7 @@ def findings(connection: "psycopg.Connection[Row]") -> list[str]:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return [
             *_ledger_findings(connection),
-            *_holds_findings(connection),
+            *holds_findings(connection),
             *(found for table in _TOTALS for found in _totals_findings(connection, table)),
         ]
 
@@ -98,7 +98,8 @@ HAVING (sum(calls), sum(cents), sum(microcents), sum(tokens)) <> (0, 0, 0, 0)
 """
 
 
-def _holds_findings(connection: "psycopg.Connection[Row]") -> list[str]:
+def holds_findings(connection: "psycopg.Connection[Row]") -> list[str]:
+    """Where the kept sums of holds are not those of the holds (ruling F5b)."""
     if not _columns(connection, "cus_hold_sums"):
         return []  # There is no such table in this version.
     return [f"sums of holds less holds: {row}" for row in connection.execute(_HOLDS)]
