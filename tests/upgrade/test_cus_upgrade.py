@@ -157,7 +157,9 @@ def test_a_call_of_the_dropped_month_is_no_siblings_to_report_again(
 def test_live_holds_count_and_are_settled_by_their_own_integration(
     release: dict[str, Any],
 ) -> None:
-    held = {str(one.integration_id): (one.calls, one.cents) for one in CusHoldSums.objects.all()}
+    held = {
+        str(one.integration_id): (one.calls, int(one.cents)) for one in CusHoldSums.objects.all()
+    }
     assert held == {release["first"]: (2, 18), release["second"]: (1, 5)}
     sibling = SdkClient(release["keys"][release["second"]])
     assert sibling.report(record(call_id="held-1")).status_code == 201
