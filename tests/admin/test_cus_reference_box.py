@@ -4,9 +4,8 @@ import pytest
 from django.test import Client
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from tests.cus_factories import make_user, signed_in
+from tests.cus_factories import make_user, opened_credential, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +46,7 @@ def test_an_operator_moves_a_credential_to_a_store_and_sees_where_it_is(
 
     integration.refresh_from_db()
     assert integration.credential_ref == REF
-    assert CusCredentialService(tenant).open(integration) == {"api_key": SECRET}
+    assert opened_credential(integration) == {"api_key": SECRET}
     assert not CusCredential.objects.filter(integration=integration).exists()
     page = client.get(change).content.decode()
     assert f"Now {REF}" in page
@@ -77,7 +76,7 @@ def test_a_credential_that_is_entered_takes_the_stores_place(
 
     integration.refresh_from_db()
     assert integration.credential_ref.startswith("db://")
-    assert CusCredentialService(tenant).open(integration) == {"api_key": SECRET}
+    assert opened_credential(integration) == {"api_key": SECRET}
 
 
 @pytest.mark.parametrize(
