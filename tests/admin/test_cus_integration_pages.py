@@ -201,6 +201,25 @@ def test_a_new_credential_takes_the_place_of_the_old_and_says_who_entered_it(
     assert f"…{SECRET[-4:]}, entered by {admin.email} on" in page
 
 
+def test_another_address_asks_for_the_credential_at_its_box(
+    client: Client, tenant: CusTenant
+) -> None:
+    client.post(f"{URL}add/", _form("custom"))
+    made = CusIntegration.objects.get()
+    moved = _form("custom", config_base_url="https://elsewhere.example.com/v1")
+    moved |= {"seen_version": str(made.config_version)}
+
+    refused = client.post(f"{URL}{made.id}/change/", moved | {"secret_api_key": ""})
+
+    errors = refused.context["adminform"].form.errors
+    assert list(errors) == ["secret_api_key"]
+    assert "Enter the credential again" in errors["secret_api_key"][0]
+    assert CusIntegration.objects.get().config == made.config
+
+    assert client.post(f"{URL}{made.id}/change/", moved).status_code == 302
+    assert CusIntegration.objects.get().credential_origin == "https://elsewhere.example.com:443"
+
+
 def test_two_who_change_at_once_do_not_overwrite_each_other(
     client: Client, tenant: CusTenant, integration: CusIntegration
 ) -> None:

@@ -126,3 +126,22 @@ def test_a_tenant_admin_adds_none_by_reference(tenant: CusTenant) -> None:
 
     assert list(answer.context["adminform"].form.errors) == ["secret_api_key"]
     assert not CusIntegration.objects.exists()
+
+
+def test_for_another_address_the_reference_is_asked_for_again_at_its_box(
+    tenant: CusTenant,
+) -> None:
+    client = _client("operator")
+    form = _form(provider_type="custom", config_base_url="https://a.example.com")
+    client.post(f"{URL}add/", form | {"tenant": str(tenant.id)})
+    integration = CusIntegration.objects.get()
+    moved = form | _seen(integration) | {"config_base_url": "https://b.example.com"}
+
+    refused = client.post(f"{URL}{integration.id}/change/", moved | {"reference": ""})
+
+    errors = refused.context["adminform"].form.errors
+    assert list(errors) == ["reference"]
+    assert "credential_ref again" in errors["reference"][0]
+    assert client.post(f"{URL}{integration.id}/change/", moved).status_code == 302
+    integration.refresh_from_db()
+    assert integration.credential_origin == "https://b.example.com:443"
