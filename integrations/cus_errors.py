@@ -36,7 +36,7 @@ class CredentialStoreUnavailable(CusError):
 
 class CredentialRequired(CusError):
     """This change would send the stored credential to another address than it was entered for.
-    Enter the credential again in the same request.
+    Enter the credential again together with the change.
     """
 
     code, attr = "credential_required", "credential"
@@ -44,7 +44,7 @@ class CredentialRequired(CusError):
 
 class CredentialRefRequired(CredentialRequired):
     """This change would send the credential to another address than it was entered for. Name its
-    credential_ref again in the same request, or enter a credential.
+    credential_ref again together with the change, or enter a credential.
     """
 
     attr = "credential_ref"

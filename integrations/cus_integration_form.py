@@ -146,7 +146,7 @@ class IntegrationForm(CusServiceForm):
             tenant = tenant_for(self.request, self.cleaned_data)
             return CusIntegrationService(tenant, actor=actor).create(
                 provider_type=self.cleaned_data["provider_type"],
-                credential=self._given_secrets(),
+                credential=self._given_secrets() or None,
                 reference=self.cleaned_data.get("reference"),
                 **self._given_fields(),
             )

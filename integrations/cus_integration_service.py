@@ -158,7 +158,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
         """Refuse a reference of anybody but an operator, and one beside a credential."""
         if reference:
             self._require_operator()
-        if reference and credential:
+        if reference and credential is not None:
             msg = "Enter a credential or where one is, not both."
             raise ValidationError({"credential_ref": msg})
 

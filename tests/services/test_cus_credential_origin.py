@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations import cus_credential_sending
-from integrations.cus_credential_origin import effective_origin
+from integrations.cus_credential_origin import effective_origin, leads_where_entered
 from integrations.cus_credential_stores import row_name
 from integrations.cus_envelope import key_ring, seal
 from integrations.cus_errors import CredentialRequired, CusError, OperatorsOnly
@@ -248,10 +248,9 @@ def test_a_credential_that_takes_the_place_of_another_meanwhile_is_not_sent_to_i
 ) -> None:
     """A check has read the row, and then the credential is replaced together with the address."""
     entered, other = servers
-    real = cus_credential_sending.leads_where_entered
 
     def slow(integration: CusIntegration) -> bool:
-        found = real(integration)
+        found = leads_where_entered(integration)
         CusIntegrationService(here.tenant).change(
             here.id, config=_url(other), credential={"api_key": "for-the-other-0123456789"}
         )

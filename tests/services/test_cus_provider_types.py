@@ -17,6 +17,8 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_probe_answers import Verdict
 from integrations.cus_provider_rules import RULES, ProviderRules, supported_choices
+from integrations.cus_serializers import IntegrationCreate
+from integrations.cus_strict_fields import StrictChoice
 from integrations.cus_worker_config import PROVIDERS
 from integrations.cus_worker_import import import_workers
 from tests.cus_factories import make_integration, make_user, signed_in
@@ -33,8 +35,8 @@ def enum_alone(monkeypatch: pytest.MonkeyPatch) -> str:
     """A provider type that somebody added to the enum, as a choice of the model, and nowhere else."""
     provider, name = CusIntegration.Provider, "mistral"
     member = str.__new__(provider, name)
-    member._value_, member._name_, member._label_ = name, "MISTRAL", "Mistral"  # type: ignore[attr-defined]
-    monkeypatch.setitem(provider._member_map_, "MISTRAL", member)  # type: ignore[arg-type]
+    member._value_, member._name_, member._label_ = name, "MISTRAL", "Mistral"
+    monkeypatch.setitem(provider._member_map_, "MISTRAL", member)
     monkeypatch.setitem(provider._value2member_map_, name, member)
     monkeypatch.setattr(provider, "_member_names_", [*provider._member_names_, "MISTRAL"])
     field = CusIntegration._meta.get_field("provider_type")
@@ -75,13 +77,8 @@ def test_a_type_that_gets_past_the_list_of_choices_is_refused_by_the_service(
     tenant: CusTenant, enum_alone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the lists of the API had been made from the enum."""
-    from integrations.cus_serializers import IntegrationCreate
-
-    known = IntegrationCreate._declared_fields["provider_type"]
-    choices = CusIntegration.Provider.choices
-    monkeypatch.setitem(
-        IntegrationCreate._declared_fields, "provider_type", type(known)(choices=choices)
-    )
+    choice = StrictChoice(CusIntegration.Provider.choices)
+    monkeypatch.setitem(IntegrationCreate._declared_fields, "provider_type", choice)
     client: Client = signed_in(make_user("admin", tenant))
     body = {"name": "Ours", "provider_type": enum_alone, "credential": LEAK, "config": LEAK}
 
