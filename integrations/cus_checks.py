@@ -6,6 +6,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from integrations.cus_envelope import KeyRingInvalid, key_ring
+from integrations.cus_models import CusIntegration
+from integrations.cus_provider_rules import is_supported
 
 _MIN_SECRET = 32
 
@@ -45,4 +47,18 @@ def check_vault_path(**_kwargs: Any) -> list[CheckMessage]:
             hint="Set it to something like cus/{tenant_id}/.",
             id="cus.E003",
         )
+    ]
+
+
+@register(Tags.models)
+def check_provider_types(**_kwargs: Any) -> list[CheckMessage]:
+    """Every provider type that the model names has rules, prices and a probe."""
+    return [
+        Error(
+            f"The provider type {provider} has no rules or no probe, so it is refused everywhere.",
+            hint="Add it to RULES in cus_provider_rules and to PROBES in cus_provider_probes.",
+            id="cus.E004",
+        )
+        for provider in CusIntegration.Provider.values
+        if not is_supported(provider)
     ]

@@ -19,5 +19,6 @@ class CredentialStore(ABC):
     @abstractmethod
     def read(self, integration: CusIntegration) -> str:
         """The stored text. Raises CredentialUnreadable (or its kind CredentialMissing) where
-        the credential is at fault, CredentialStoreUnavailable where the store is.
+        the credential is at fault, CredentialStoreUnavailable where the store is, and
+        CredentialElsewhere where it was entered for another origin than the integration's.
         """

@@ -7,15 +7,20 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Mapping
 
 from django.conf import settings
 
 from integrations.cus_credential_store import CredentialStore
 from integrations.cus_envelope import key_ring, open_sealed
-from integrations.cus_errors import CredentialMissing, CredentialRefRefused
+from integrations.cus_errors import CredentialElsewhere, CredentialMissing, CredentialRefRefused
 from integrations.cus_models import CusCredential, CusIntegration
 from integrations.cus_redaction import remember_secret
 from integrations.cus_vault_store import VaultStore
+
+# Sealed beside the credential's own fields: the origin that it was entered for (ruling C4a).
+# Credentials that earlier releases sealed have no such field.
+_ENTERED_FOR = "entered_for"
 
 
 class OpenedCredential(dict[str, str]):
@@ -32,7 +37,12 @@ class OpenedCredential(dict[str, str]):
 
 
 class DatabaseStore(CredentialStore):
-    """`db://<credential id>`: sealed, in our own table."""
+    """`db://<credential id>`: sealed, in our own table.
+
+    A credential is sealed together with the origin that it was entered for, so that a row whose
+    other columns are not those it was stored with opens nothing: neither one that was changed
+    around the services, nor one that was read before the credential was replaced.
+    """
 
     scheme = "db"
 
@@ -50,7 +60,10 @@ class DatabaseStore(CredentialStore):
         if stored is None:
             raise CredentialMissing
         ring = key_ring(settings.CUS_CREDENTIAL_KEYS)
-        return open_sealed(ring, bytes(stored.sealed), row=row_name(integration)).decode()
+        fields = json.loads(open_sealed(ring, bytes(stored.sealed), row=row_name(integration)))
+        if fields.pop(_ENTERED_FOR, integration.credential_origin) != integration.credential_origin:
+            raise CredentialElsewhere
+        return json.dumps(fields)
 
 
 class EnvironmentStore(CredentialStore):
@@ -92,6 +105,11 @@ def store_of(ref: str) -> CredentialStore:
     if store is None:
         raise CredentialRefRefused
     return store()
+
+
+def text_to_seal(credential: Mapping[str, str], origin: str) -> bytes:
+    """What is sealed of a credential that was entered for an origin; `DatabaseStore` reads it."""
+    return json.dumps({**credential, _ENTERED_FOR: origin}).encode()
 
 
 def parsed_credential(text: str) -> OpenedCredential:

@@ -34,10 +34,42 @@ class CredentialStoreUnavailable(CusError):
     code, status = "credential_store_unavailable", 503
 
 
+class CredentialRequired(CusError):
+    """This change would send the stored credential to another address than it was entered for.
+    Enter the credential again together with the change.
+    """
+
+    code, attr = "credential_required", "credential"
+
+
+class CredentialRefRequired(CredentialRequired):
+    """This change would send the credential to another address than it was entered for. Name its
+    credential_ref again together with the change, or enter a credential.
+    """
+
+    attr = "credential_ref"
+
+
+class CredentialElsewhere(CusError):
+    """This credential was entered for another address than the one that the configuration leads
+    to now, so it is not sent. Enter the credential again, or correct the configuration.
+    """
+
+    code, status = "credential_elsewhere", 409
+
+
 class CredentialRefRefused(CusError):
     """A credential's reference must be db://, env://CUS_CREDENTIAL_… or vault://mount/path#field."""
 
     code, attr = "credential_ref_refused", "credential_ref"
+
+
+class ProviderUnsupported(CusError):
+    """This release has no rules, health check and prices for this provider type, so no integration
+    of this type can be made, changed or checked. Choose another provider type.
+    """
+
+    code, attr = "provider_unsupported", "provider_type"
 
 
 class IntegrationNotFound(CusError):

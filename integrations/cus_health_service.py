@@ -11,15 +11,14 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from integrations.cus_audit import differences, record_change
-from integrations.cus_credential_service import CusCredentialService
-from integrations.cus_errors import CredentialMissing, CredentialUnreadable, CusError
+from integrations.cus_credential_sending import CusCredentialSender
+from integrations.cus_errors import CusError
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health_turns import turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_probe_answers import Finding, Verdict
-from integrations.cus_provider_probes import PROBES
 from integrations.cus_safe_http import SECONDS, SafeHttp
 
 TESTS_A_MINUTE = 6
@@ -112,26 +111,12 @@ class CusHealthService:
         with turn(self.tenant.id, integration.id, wait_seconds=wait_seconds):
             current = self._integrations.get(integration.id)
             seen = _seen(current)
-            finding = self._ask(current, until)
+            sender = CusCredentialSender(self.tenant, self.http, actor=self.actor)
+            finding = sender.ask(current, until=until)
             if finding.verdict in NO_CREDENTIAL:
                 # Nobody was asked, so nothing can be stale; and opening it has marked the row.
                 seen = replace(_seen(self._integrations.get(integration.id)), shown=seen.shown)
             return self._store(current, finding, seen, now)
-
-    def _ask(self, integration: CusIntegration, until: float) -> Finding:
-        try:
-            credential = CusCredentialService(self.tenant, actor=self.actor).open(integration)
-        except CredentialMissing as error:
-            return Finding(Verdict.CREDENTIAL_MISSING, error.detail)
-        except CredentialUnreadable as error:
-            return Finding(Verdict.CREDENTIAL_UNREADABLE, error.detail)
-        except CusError as error:
-            # Such as a store that can't be asked: that says nothing of the credential.
-            return Finding(Verdict.NOT_CHECKABLE, error.detail)
-        probe = PROBES[integration.provider_type](integration.config, credential)
-        # Opening may have taken its time too: some credentials are kept in other stores.
-        left = min(until - time.monotonic(), SECONDS)
-        return probe.ask(self.http, seconds=left).without(credential.values())
 
     @transaction.atomic
     def _store(

@@ -18,7 +18,7 @@ from integrations.cus_errors import IntegrationChanged, VersionMismatch
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
 from integrations.cus_permissions import role_of
-from integrations.cus_provider_rules import RULES
+from integrations.cus_provider_rules import RULES, rules_of, supported_choices
 
 CONFIG = tuple(sorted({key for rules in RULES.values() for key in rules.keys}))
 SECRETS = (
@@ -90,7 +90,7 @@ class IntegrationForm(CusServiceForm):
 
     provider_type = forms.ChoiceField(
         label="Provider",
-        choices=CusIntegration.Provider.choices,
+        choices=supported_choices(),
         widget=UnfoldAdminSelectWidget,
     )
     budget = forms.DecimalField(
@@ -146,30 +146,27 @@ class IntegrationForm(CusServiceForm):
             self.initial[f"config_{key}"] = value
 
     def call_service(self) -> CusIntegration:
-        if self.cleaned_data.get("reference") and self._given_secrets():
-            raise ValidationError({"reference": "Enter a credential or where one is, not both."})
         actor = cast("CusUser", self.request.user)
         if self.is_new:
             tenant = tenant_for(self.request, self.cleaned_data)
             return CusIntegrationService(tenant, actor=actor).create(
                 provider_type=self.cleaned_data["provider_type"],
-                credential=self._given_secrets(),
+                credential=self._given_secrets() or None,
                 reference=self.cleaned_data.get("reference"),
                 **self._given_fields(),
             )
         return self._change(CusIntegrationService(self.instance.tenant, actor=actor))
 
     def _change(self, service: CusIntegrationService) -> CusIntegration:
-        reference = self.cleaned_data.get("reference")
         try:
-            changed = service.change(
+            return service.change(
                 self.instance.id,
                 # No version at all is not the present one.
                 expected_version=self.cleaned_data["seen_version"] or 0,
                 credential=self._given_secrets() or None,
+                reference=self.cleaned_data.get("reference"),
                 **self._given_fields(),
             )
-            return service.refer(changed, reference) if reference else changed
         except (VersionMismatch, IntegrationChanged):
             raise ValidationError(
                 "Somebody changed this integration while you had it open, so nothing of yours was "
@@ -192,7 +189,7 @@ class IntegrationForm(CusServiceForm):
 
     def _given_fields(self) -> dict[str, Any]:
         cleaned = self.cleaned_data
-        rules = RULES[cleaned["provider_type"]]
+        rules = rules_of(cleaned["provider_type"])
         config = {key: cleaned.get(f"config_{key}") for key in rules.keys}
         return {
             "name": cleaned["name"],

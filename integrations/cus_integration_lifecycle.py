@@ -14,7 +14,9 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from integrations.cus_audit import differences, record_change, values_of
+from integrations.cus_credential_origin import leads_where_entered
 from integrations.cus_errors import (
+    CredentialRequired,
     IntegrationChanged,
     IntegrationNotFound,
     InvalidTransition,
@@ -44,7 +46,11 @@ class CusIntegrationLifecycle:
 
     @transaction.atomic
     def enable(self, integration: CusIntegration) -> CusIntegration:
-        """Let the integration serve. Raises InvalidTransition, which says what is in the way."""
+        """Let the integration serve.
+
+        Raises InvalidTransition, which says what is in the way, and CredentialRequired where the
+        configuration leads elsewhere than the credential was entered for.
+        """
         self.require_open_tenant()
         return self._move(integration, "integration.enabled", _enabling)
 
@@ -113,6 +119,11 @@ def _enabling(row: CusIntegration) -> Mapping[str, Any]:
         )
     if not _has_credential(row):
         raise InvalidTransition("The integration has no credential. Enter one first.")
+    if not leads_where_entered(row):
+        raise CredentialRequired(
+            "The configuration leads to another address than the credential was entered for. Enter "
+            "the credential again for this address, or correct the configuration."
+        )
     return {"status": _Status.ENABLED}
 
 

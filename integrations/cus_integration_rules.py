@@ -16,7 +16,8 @@ MIN_COVERAGE_PERCENT = Decimal(95)
 
 
 def check_fields(integration: CusIntegration) -> None:
-    """Raise ValidationError, by field, unless the integration may be kept as it is now.
+    """Raise ValidationError, by field, unless the integration may be kept as it is now;
+    ProviderUnsupported if its provider type is one that this release can't serve.
 
     Whether its name is free is the database's to say, at the moment of writing.
     """

@@ -11,8 +11,11 @@ from django.utils import timezone
 
 from integrations.cus_audit import differences, record_change, values_of
 from integrations.cus_conflicts import refused_by
+from integrations.cus_credential_origin import leads_where_entered
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_errors import (
+    CredentialRefRequired,
+    CredentialRequired,
     IntegrationChanged,
     IntegrationNotFound,
     NameTaken,
@@ -73,12 +76,11 @@ class CusIntegrationService(CusIntegrationLifecycle):
         """A new integration, `created` and not yet serving.
 
         Its credential is sealed or, for operators, in a store that `reference` names (ruling C1).
-        Raises ValidationError, by field, NameTaken, TenantClosed, OperatorsOnly and what the
-        credential service says of the reference.
+        Raises ValidationError, by field, NameTaken, TenantClosed, OperatorsOnly,
+        ProviderUnsupported and what the credential service says of the reference.
         """
         self.require_open_tenant()
-        if reference:
-            self._require_operator()
+        self._check_entered(credential, reference)
         _refuse_unknown(fields)
         integration = CusIntegration(
             tenant=self.tenant,
@@ -89,15 +91,12 @@ class CusIntegrationService(CusIntegrationLifecycle):
             **fields,
         )
         check_fields(integration)
-        self._check_bounds(CusIntegration(), values_of(integration, _OPERATORS_OWN))
-        if not reference:
-            check_credential(provider_type, credential or {})
+        usual = values_of(CusIntegration(), _OPERATORS_OWN)
+        self._check_bounds(differences(usual, values_of(integration, _OPERATORS_OWN)))
         with refused_by(cus_integrations_name=NameTaken):
             integration.save(force_insert=True)
-        if reference:
-            CusCredentialService(self.tenant).refer(integration, reference)
-        else:
-            CusCredentialService(self.tenant).store(integration, credential or {})
+        # An integration never begins without a credential: {} is refused.
+        self._keep(integration, credential or {}, reference)
         integration = self.get(integration.id)
         made = differences({}, values_of(integration, _RECORDED)) | {"credential": "changed"}
         record_change("integration.created", integration, actor=self.actor, changes=made)
@@ -110,15 +109,19 @@ class CusIntegrationService(CusIntegrationLifecycle):
         *,
         expected_version: int | None = None,
         credential: dict[str, str] | None = None,
+        reference: str | None = None,
         **fields: Any,
     ) -> CusIntegration:
         """Set the named fields (of `MUTABLE`), and the credential where one is given.
 
-        Raises VersionMismatch if `config_version` is not `expected_version` any more;
-        IntegrationChanged if another change was written at the same moment; ValidationError,
-        by field; NameTaken; LevelNotReachable; OperatorsOnly. What is as it was already changes
-        nothing.
+        For operators, `reference` says that the credential is in a store of theirs, such as
+        `env://…` (ruling C1). Raises VersionMismatch if `config_version` is not
+        `expected_version` any more; IntegrationChanged if another change was written at the same
+        moment; ValidationError, by field; NameTaken; LevelNotReachable; CredentialRequired where
+        the stored credential would go elsewhere (ruling C4a); OperatorsOnly;
+        ProviderUnsupported. What is as it was already changes nothing.
         """
+        self._check_entered(credential, reference)
         _refuse_unknown(fields)
         row = self.get(integration_id)
         if expected_version not in (None, row.config_version):
@@ -126,11 +129,13 @@ class CusIntegrationService(CusIntegrationLifecycle):
         before = values_of(row, MUTABLE)
         _set_fields(row, fields)
         values = {name: getattr(row, name) for name in fields if getattr(row, name) != before[name]}
-        self._check_change(row, before, values, credential)
+        self._check_change(row, before, values)
         changes: dict[str, Any] = dict(differences(before, values))
-        if credential is not None:
+        if credential is not None or reference:
             values |= _NEVER_CHECKED
-            changes["credential"] = "changed"
+            changes["credential_ref" if reference else "credential"] = "changed"
+        elif "config" in values:
+            self._keep_origin(row)
         if not changes:
             return row
         if "config" in values:
@@ -139,61 +144,60 @@ class CusIntegrationService(CusIntegrationLifecycle):
             written = self._write(row, values)
         if not written:
             raise VersionMismatch if expected_version is not None else IntegrationChanged
-        if credential is not None:
-            CusCredentialService(self.tenant).store(row, credential)
+        self._keep(row, credential, reference)
         record_change("integration.changed", row, actor=self.actor, changes=changes)
         return self.get(integration_id)
 
     def _check_change(
-        self,
-        row: CusIntegration,
-        before: Mapping[str, Any],
-        values: Mapping[str, Any],
-        credential: dict[str, str] | None,
+        self, row: CusIntegration, before: Mapping[str, Any], values: Mapping[str, Any]
     ) -> None:
-        """Refuse what the new values may not be, beside the old ones and with this credential."""
-        self._check_bounds(row, values)
+        """Refuse what the new values may not be beside the old ones."""
+        self._check_bounds(values)
         if "enforcement_level" in values:
             check_level(
                 values["enforcement_level"],
                 current=before["enforcement_level"],
                 coverage_percent=row.coverage_percent,
             )
-        if credential is None:
-            self._keep_address(row, before["config"])
-        else:
-            check_credential(row.provider_type, credential)
 
-    def _check_bounds(self, row: CusIntegration, values: Mapping[str, Any]) -> None:
+    def _check_bounds(self, changed: Mapping[str, Any]) -> None:
         """What bounds the load that a tenant may be is not the tenant's to change (ruling F5b)."""
-        for name in _OPERATORS_OWN:
-            if name in values and values[name] != getattr(row, name):
-                self._require_operator()
+        if not changed.keys().isdisjoint(_OPERATORS_OWN):
+            self._require_operator()
 
-    def _keep_address(self, row: CusIntegration, before: Mapping[str, Any]) -> None:
-        """A secret of the operator's goes to no address of the tenant's choice (ruling C1)."""
-        moved = row.config.get("base_url") != before.get("base_url")
-        is_operator = self.actor is not None and self.actor.is_operator
-        if moved and not is_operator and not row.credential_ref.startswith("db://"):
-            raise OperatorsOnly(
-                "This integration's credential is kept in a store of the operator's, so only an "
-                "operator may send it to another base_url. Or enter a credential of your own."
-            )
+    def _check_entered(self, credential: dict[str, str] | None, reference: str | None) -> None:
+        """Refuse a reference of anybody but an operator, and one beside a credential."""
+        if reference:
+            self._require_operator()
+        if reference and credential is not None:
+            msg = "Enter a credential or where one is, not both."
+            raise ValidationError({"credential_ref": msg})
 
-    @transaction.atomic
-    def refer(self, integration: CusIntegration, ref: str) -> CusIntegration:
-        """Take the credential from a store of the operator's, such as `env://…` (ruling C1).
+    def _keep_origin(self, row: CusIntegration) -> None:
+        """Refuse a configuration that leads the stored credential elsewhere (ruling C4a)."""
+        if leads_where_entered(row):
+            return
+        if row.credential_ref.startswith("db://"):
+            raise CredentialRequired
+        if self.actor is not None and self.actor.is_operator:
+            raise CredentialRefRequired
+        raise OperatorsOnly(
+            "This integration's credential is kept in a store of the operator's, so only an "
+            "operator may send it to another address. Or enter a credential of your own."
+        )
 
-        Raises OperatorsOnly, and what the credential service says of the reference.
-        """
-        self._require_operator()
-        row = self.get(integration.id)
-        if not self._write(row, _NEVER_CHECKED):
-            raise IntegrationChanged
-        CusCredentialService(self.tenant).refer(row, ref)
-        changes = {"credential_ref": "changed"}
-        record_change("integration.changed", row, actor=self.actor, changes=changes)
-        return self.get(row.id)
+    def _keep(
+        self,
+        integration: CusIntegration,
+        credential: dict[str, str] | None,
+        reference: str | None,
+    ) -> None:
+        """Keep the credential that was given, if one was: for where the configuration leads now."""
+        if reference:
+            CusCredentialService(self.tenant).refer(integration, reference)
+        elif credential is not None:
+            check_credential(integration.provider_type, credential)
+            CusCredentialService(self.tenant).store(integration, credential)
 
     @transaction.atomic
     def delete(self, integration: CusIntegration) -> None:

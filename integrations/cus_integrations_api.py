@@ -106,7 +106,11 @@ class IntegrationView(PersonView):
         responses={200: IntegrationOutput, 409: None},
     )
     def put(self, request: Request, integration_id: uuid.UUID) -> Response:
-        """Replace what may be changed; a missing credential keeps the stored one."""
+        """Replace what may be changed; a missing credential keeps the stored one.
+
+        A configuration that would send the stored credential to another scheme, host or port
+        needs the credential again (400 `credential_required`).
+        """
         return self._change(request, integration_id, partial=False)
 
     @extend_schema(
@@ -116,7 +120,11 @@ class IntegrationView(PersonView):
         responses={200: IntegrationOutput, 409: None},
     )
     def patch(self, request: Request, integration_id: uuid.UUID) -> Response:
-        """Change what the body names."""
+        """Change what the body names.
+
+        A configuration that would send the stored credential to another scheme, host or port
+        needs the credential again (400 `credential_required`).
+        """
         return self._change(request, integration_id, partial=True)
 
     @extend_schema(
@@ -144,10 +152,14 @@ class EnableView(PersonView):
     @extend_schema(
         operation_id="integrations_enable",
         request=None,
-        responses={200: IntegrationOutput, 409: None},
+        responses={200: IntegrationOutput, 400: None, 409: None},
     )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
-        """Enable an integration. Enabling an enabled one changes nothing."""
+        """Enable an integration. Enabling an enabled one changes nothing.
+
+        400 `credential_required` if its credential would go to another address than it was
+        entered for.
+        """
         found = found_integration(request, integration_id)
         return _answer(request, service_of(request, found).enable(found))
 

@@ -183,6 +183,9 @@ class CusIntegration(models.Model):
     name = models.CharField(max_length=255)
     provider_type = models.CharField("provider", max_length=50, choices=Provider)
     credential_ref = models.TextField(editable=False)
+    # Scheme, host and port that the credential was entered for: it goes nowhere else (ruling C4a).
+    # Empty: entered for nothing, so nothing is sent.
+    credential_origin = models.TextField(db_default="", blank=True, editable=False)
     credential_state = models.CharField(
         max_length=20, choices=CredentialState, db_default=CredentialState.UNKNOWN
     )

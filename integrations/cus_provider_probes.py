@@ -1,14 +1,15 @@
 """One question a provider that costs nothing: which models are there? (CUS-004, ruling C5)
 
 A probe knows where to ask, how to sign, and how its provider words "this key is bad", which
-alone may block calls (ruling F2). Everything that it does not recognise is a failure without
+alone may block calls (ruling F2). The base URL that it asks below is where the integration's
+credential goes: `cus_credential_origin` takes the origin from it. Everything that it does not recognise is a failure without
 consequences for calls: a captive portal's 401 is no provider's. To add a provider, copy a class.
 """
 
 import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 from botocore.auth import SigV4Auth
@@ -16,7 +17,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.session import Session
 
-from integrations.cus_errors import CredentialMissing, CusError
+from integrations.cus_errors import (
+    CredentialElsewhere,
+    CredentialMissing,
+    CusError,
+    ProviderUnsupported,
+)
 from integrations.cus_probe_answers import Finding, ProviderError, Verdict, error_of, is_listing
 from integrations.cus_safe_addresses import AddressRefused, UrlRefused
 from integrations.cus_safe_http import (
@@ -25,7 +31,6 @@ from integrations.cus_safe_http import (
     HostUnknown,
     ProviderTimeout,
     ProviderUnreachable,
-    SafeHttp,
     SafeResponse,
 )
 
@@ -37,6 +42,17 @@ class ConfigIncomplete(CusError):
     """A setting that the check needs is missing or malformed."""
 
     code = "config_incomplete"
+
+
+# Nobody was asked, for a reason that says nothing of the credential.
+_NOT_ASKED = (UrlRefused, AddressRefused, HeaderRefused, ConfigIncomplete, CredentialElsewhere)
+
+
+class Asks(Protocol):
+    """What a probe asks over. It refuses what would carry a credential astray."""
+
+    def get(self, url: str, headers: Mapping[str, str], *, seconds: float) -> SafeResponse:
+        """The answer to GET. Raises CusError."""
 
 
 class Probe:
@@ -54,7 +70,7 @@ class Probe:
         self.config = config
         self._credential = credential
 
-    def ask(self, http: SafeHttp, *, seconds: float = SECONDS) -> Finding:
+    def ask(self, http: Asks, *, seconds: float = SECONDS) -> Finding:
         """Ask once. Never raises what a provider or a network does; says it in the finding."""
         try:
             url, headers = self.request()
@@ -67,7 +83,7 @@ class Probe:
             return Finding(Verdict.TIMEOUT, error.detail)
         except CredentialMissing as error:
             return Finding(Verdict.CREDENTIAL_MISSING, error.detail)
-        except (UrlRefused, AddressRefused, HeaderRefused, ConfigIncomplete) as error:
+        except _NOT_ASKED as error:
             return Finding(Verdict.NOT_CHECKABLE, error.detail)
         return self.judge(answer)
 
@@ -215,11 +231,12 @@ class BedrockProbe(Probe):
         {"UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException"}
     )
 
+    def base_url(self) -> str:
+        configured = self.text("base_url").rstrip("/")
+        return configured or f"https://bedrock.{self._region()}.amazonaws.com"
+
     def request(self) -> tuple[str, Headers]:
-        base = (
-            self.text("base_url").rstrip("/") or f"https://bedrock.{self._region()}.amazonaws.com"
-        )
-        url = f"{base}/foundation-models?byOutputModality=TEXT"
+        url = f"{self.base_url()}/foundation-models?byOutputModality=TEXT"
         if self._credential.get("api_key"):
             return url, {"Authorization": f"Bearer {self.secret('api_key')}"}
         return url, self._signed(url)
@@ -281,6 +298,13 @@ PROBES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, str]], Probe]] = 
     "bedrock": BedrockProbe,
     "custom": CustomProbe,
 }
+
+
+def probe_of(provider_type: str, config: Mapping[str, Any], credential: Mapping[str, str]) -> Probe:
+    """The probe of an integration's provider. Raises ProviderUnsupported."""
+    if provider_type not in PROBES:
+        raise ProviderUnsupported
+    return PROBES[provider_type](config, credential)
 
 
 @functools.cache

@@ -1,19 +1,23 @@
 """What each type of provider may be configured with, and what its credential looks like (C7).
 
-A new provider is an entry in `RULES`. Both checks raise ValidationError under `config` or
-`credential`, and quote no value: it may be a secret that was put in the wrong place.
+A new provider type needs an entry in `RULES`, which also names its prices, and a probe. A type
+without them is refused everywhere: `rules_of` raises ProviderUnsupported. Both checks raise
+ValidationError under `config` or `credential`, and quote no value: it may be a secret that was put
+in the wrong place.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from integrations.cus_errors import ProviderUnsupported
 from integrations.cus_models import CusIntegration
+from integrations.cus_provider_probes import PROBES
+from integrations.cus_safe_addresses import UrlRefused, parse_target
 
 _Provider = CusIntegration.Provider
 Check = Callable[[Any], str | None]
@@ -24,7 +28,6 @@ _MAX_SECRET = 8192
 _MAX_SECONDS = 600
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-\d{1,2}")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -63,23 +66,28 @@ def _url(value: Any) -> str | None:
     wanted = f"must be an {schemes[0]}:// address of a host, without user, query or fragment"
     if not isinstance(value, str) or len(value) > _MAX_URL or not _PRINTABLE.fullmatch(value):
         return wanted
-    try:
-        parts = urlsplit(value)
-        authority = parts.netloc if parts.port is None else parts.netloc.rpartition(":")[0]
-    except ValueError:
+    if set("@\\?#") & set(value):
         return wanted
-    clean = not set("@\\?#") & set(value)
-    return None if parts.scheme in schemes and clean and _HOST.fullmatch(authority) else wanted
+    try:
+        parse_target(value, plain_http=settings.CUS_ALLOW_HTTP_PROVIDERS)
+    except UrlRefused as refusal:
+        return f"{wanted}: {refusal.detail.rstrip('.')}"
+    return None
 
 
 @dataclass(frozen=True)
 class ProviderRules:
-    """The keys of one provider type's config, those that it needs, and its credential's shapes."""
+    """The keys of one provider type's config, those that it needs, its credential's shapes, and
+    whose prices its calls have.
+    """
 
     keys: Mapping[str, Check]
     required: frozenset[str]
     # Each shape: the fields that it has, and those that it may have besides.
     shapes: tuple[tuple[frozenset[str], frozenset[str]], ...]
+    # The provider's name in genai-prices. None: the type may be anybody's server, so prices are
+    # found by what a call's record or the integration's base_url names.
+    priced_as: str | None
 
 
 def _shape(*needed: str, optional: tuple[str, ...] = ()) -> tuple[frozenset[str], frozenset[str]]:
@@ -94,9 +102,13 @@ RULES: Mapping[str, ProviderRules] = {
         {"organization": _word, "project": _word, "timeout_seconds": _seconds},
         frozenset(),
         (_API_KEY,),
+        priced_as="openai",
     ),
     _Provider.ANTHROPIC: ProviderRules(
-        {"api_version": _word, "timeout_seconds": _seconds}, frozenset(), (_API_KEY,)
+        {"api_version": _word, "timeout_seconds": _seconds},
+        frozenset(),
+        (_API_KEY,),
+        priced_as="anthropic",
     ),
     _Provider.AZURE_OPENAI: ProviderRules(
         {
@@ -107,11 +119,13 @@ RULES: Mapping[str, ProviderRules] = {
         },
         frozenset({"base_url"}),
         (_API_KEY, _shape("azure_ad_token")),
+        priced_as="azure",
     ),
     _Provider.BEDROCK: ProviderRules(
         {"region": _region, "timeout_seconds": _seconds},
         frozenset({"region"}),
         (_AWS_KEYS, _API_KEY),
+        priced_as="aws",
     ),
     _Provider.CUSTOM: ProviderRules(
         {
@@ -124,15 +138,33 @@ RULES: Mapping[str, ProviderRules] = {
         },
         frozenset({"base_url"}),
         (_API_KEY,),
+        priced_as=None,
     ),
 }
 
 
+def is_supported(provider_type: str) -> bool:
+    """Whether this release has rules, prices and a probe for the provider type."""
+    return provider_type in RULES and provider_type in PROBES
+
+
+def rules_of(provider_type: str) -> ProviderRules:
+    """The rules of a provider type. Raises ProviderUnsupported."""
+    if not is_supported(provider_type):
+        raise ProviderUnsupported
+    return RULES[provider_type]
+
+
+def supported_choices() -> list[tuple[str, str]]:
+    """(value, label) of the provider types that can be chosen."""
+    return [choice for choice in _Provider.choices if is_supported(choice[0])]
+
+
 def check_config(provider_type: str, config: Any) -> None:
-    """Raise ValidationError unless this provider type may be configured so."""
-    if provider_type not in RULES:
-        return  # The model names the types that there are.
-    rules = RULES[provider_type]
+    """Raise ValidationError unless this provider type may be configured so, ProviderUnsupported
+    if no integration may be of this type.
+    """
+    rules = rules_of(provider_type)
     if not isinstance(config, dict):
         raise ValidationError({"config": "The configuration is an object of keys and values."})
     known = ", ".join(rules.keys)
@@ -150,10 +182,11 @@ def check_config(provider_type: str, config: Any) -> None:
 
 
 def check_credential(provider_type: str, credential: Any) -> None:
-    """Raise ValidationError unless this is a credential of this provider type, by its form."""
-    if provider_type not in RULES:
-        return
-    if not isinstance(credential, dict) or not _has_shape(RULES[provider_type], credential):
+    """Raise ValidationError unless this is a credential of this provider type, by its form;
+    ProviderUnsupported if no integration may be of this type.
+    """
+    rules = rules_of(provider_type)
+    if not isinstance(credential, dict) or not _has_shape(rules, credential):
         hint = f"A credential of {provider_type} is {shapes_text(provider_type)}."
         raise ValidationError({"credential": hint})
     for name, value in credential.items():
@@ -166,7 +199,7 @@ def check_credential(provider_type: str, credential: Any) -> None:
 def shapes_text(provider_type: str) -> str:
     """The credential's shapes in words, such as "{api_key} or {azure_ad_token}"."""
     shapes = []
-    for needed, optional in RULES[provider_type].shapes:
+    for needed, optional in rules_of(provider_type).shapes:
         fields = sorted(needed) + [f"{name}?" for name in sorted(optional)]
         shapes.append("{" + ", ".join(fields) + "}")
     return " or ".join(shapes)

@@ -1,7 +1,8 @@
 """Which addresses this server may call on a customer's word (ruling C6).
 
 A name is written in one way only: what another program could read as a different address (an
-IPv4 address in octal, a user before an `@`, full-width digits) is refused, not interpreted.
+IPv4 address in octal or inside an IPv6 one, a user before an `@`, digits that are disguised as a
+name) is refused, not interpreted. This holds when an address is saved and when it is called.
 """
 
 import re
@@ -23,6 +24,7 @@ _NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 )
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PLAIN_IPV4 = "Write an IPv4 address as four plain decimal numbers."
 
 # IANA's special-purpose registry and multicast, and the address by which Azure's host answers.
 # Written out: what Python's `is_global` says of these has changed within its 3.11 releases.
@@ -87,6 +89,12 @@ class Target:
         return f"{self.scheme}://{host}{port}{self.path}"
 
     @property
+    def origin(self) -> str:
+        """Scheme, host and port, the port always written: `https://api.openai.com:443` (C4a)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
     def literal(self) -> Address | None:
         """The address, when the host is one."""
         try:
@@ -117,6 +125,11 @@ def parse_target(url: str, *, plain_http: bool = False) -> Target:
         raise UrlRefused("The path has letters that must be written as %XX.")
     host, port = _place(place)
     return Target(scheme, host, port or _DEFAULT_PORTS[scheme], (path or "/") + query)
+
+
+def origin_of(url: str) -> str:
+    """The origin of a URL, http or https, as `Target.origin` writes it. Raises UrlRefused."""
+    return parse_target(url, plain_http=True).origin
 
 
 def check_address(address: Address, *, named: bool = False) -> None:
@@ -152,9 +165,13 @@ def _place(text: str) -> tuple[str, int]:
 
 def _ipv6(text: str) -> str:
     try:
-        return str(IPv6Address(text))
+        address = IPv6Address(text)
     except ValueError:
         raise UrlRefused("The address between the brackets is no IPv6 address.") from None
+    # ::ffff:127.0.0.1 and ::127.0.0.1; but :: and ::1 are addresses of IPv6 itself.
+    if int(address) >> 32 in (0, 0xFFFF) and int(address) > 1:
+        raise UrlRefused(_PLAIN_IPV4)
+    return str(address)
 
 
 def _host(text: str) -> str:
@@ -168,7 +185,24 @@ def _host(text: str) -> str:
         raise UrlRefused("The address names a host that cannot exist.")
     if _NUMBER.fullmatch(host.rpartition(".")[2]):
         return _ipv4(host)
+    shown = ".".join(map(_shown_label, host.split(".")))
+    if shown != host and _NUMBER.fullmatch(shown.rpartition(".")[2]):
+        raise UrlRefused(_PLAIN_IPV4)
     return host
+
+
+def _shown_label(label: str) -> str:
+    """An `xn--` label as programs show it; what normalises to ASCII digits and dots comes as such.
+
+    Registrars sell no such name, but a program that decodes and then normalises calls an address.
+    """
+    if not label.startswith("xn--"):
+        return label
+    try:
+        decoded = label.removeprefix("xn--").encode().decode("punycode")
+    except UnicodeError:
+        raise UrlRefused("The address names a host that cannot exist.") from None
+    return unicodedata.normalize("NFKC", decoded).replace("。", ".").lower()
 
 
 def _ipv4(text: str) -> str:
@@ -176,4 +210,4 @@ def _ipv4(text: str) -> str:
     try:
         return str(IPv4Address(text))
     except ValueError:
-        raise UrlRefused("Write an IPv4 address as four plain decimal numbers.") from None
+        raise UrlRefused(_PLAIN_IPV4) from None

@@ -34,6 +34,7 @@ from integrations.cus_safe_addresses import (
     Target,
     UrlRefused,
     check_address,
+    origin_of,
     parse_target,
 )
 
@@ -200,7 +201,7 @@ def _prepare(target: Target, headers: Mapping[str, str]) -> requests.PreparedReq
     # No compression: it would be one more thing that a hostile answer can do.
     fixed = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "aos-health/1"}
     request = requests.Request("GET", target.url, headers=fixed | dict(headers)).prepare()
-    if parse_target(request.url or "", plain_http=True).host != target.host:
+    if origin_of(request.url or "") != target.origin:
         raise UrlRefused
     return request
 

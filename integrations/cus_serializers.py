@@ -8,6 +8,7 @@ from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import MAX_LIVE_HOLDS, CusIntegration, CusMembership
 from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import KINDS
+from integrations.cus_provider_rules import supported_choices
 from integrations.cus_strict_fields import (
     MAX_BIG_INTEGER,
     StrictBoolean,
@@ -136,8 +137,8 @@ class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
         return stored.hint or None if stored else None
 
 
-class IntegrationChange(StrictInput):
-    """What may be changed of an integration. PUT sets what is missing to its default."""
+class IntegrationFields(StrictInput):
+    """What may be set when an integration is made, and later."""
 
     shown_only = frozenset(IntegrationOutput.Meta.fields)
 
@@ -146,7 +147,8 @@ class IntegrationChange(StrictInput):
         child=StrictText(),
         required=False,
         write_only=True,
-        help_text="Replaces the stored one; without it the stored one stays.",
+        help_text="Replaces the stored one; without it the stored one stays. Needed where the "
+        "configuration leads to another scheme, host or port than the stored one was entered for.",
     )
     config = serializers.DictField(
         default=dict, help_text="By provider type; holds no secrets, and is shown."
@@ -173,12 +175,24 @@ class IntegrationChange(StrictInput):
     )
 
 
-class IntegrationCreate(IntegrationChange):
+class IntegrationChange(IntegrationFields):
+    """What may be changed of an integration. PUT sets what is missing to its default."""
+
+    credential_ref = StrictText(
+        max_length=1000,
+        required=False,
+        write_only=True,
+        source="reference",
+        help_text="Operators only, instead of a credential: where it is, as env://… or vault://…",
+    )
+
+
+class IntegrationCreate(IntegrationFields):
     """A new integration."""
 
     shown_only = frozenset(IntegrationOutput.Meta.fields) - {"provider_type"}
 
-    provider_type = StrictChoice(CusIntegration.Provider.choices)
+    provider_type = StrictChoice(supported_choices())
     credential = serializers.DictField(
         child=StrictText(),
         write_only=True,

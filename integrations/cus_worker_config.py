@@ -6,23 +6,27 @@
 | `worker_id` | the integration's name |
 | `enabled` | enabled; otherwise created and not yet enabled |
 | `config.provider` | the provider type; a provider that we don't name becomes `custom`, by its base URL |
-| `config.api_key` and the like | the credential, sealed |
+| `config.api_key` and the like | the credential, sealed, for the address that the worker had |
 | `config.model` | the default model |
 | `max_runs_per_day` times `max_tokens_per_run` | times 31, the monthly tokens: never stricter |
 
 Runs a day alone have no equal here (calls a minute would refuse bursts that were allowed), nor
 have tokens a run alone; a configuration with one of them alone gets no limit, and says so.
+
+A credential goes where the worker had sent it (ruling C4a): a worker whose address an integration
+of its provider type can't have is refused, never sent to the provider's own address instead.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from integrations.cus_credential_origin import effective_origin
 from integrations.cus_errors import CusError
 from integrations.cus_models import CusIntegration
-from integrations.cus_provider_rules import RULES
+from integrations.cus_provider_rules import rules_of
+from integrations.cus_safe_addresses import UrlRefused, origin_of
 
 _Provider = CusIntegration.Provider
 PROVIDERS = {
@@ -52,6 +56,8 @@ _CONFIG = {
     "region": "region",
     "aws_region": "region",
 }
+# What legacy configurations call the address that their credential goes to.
+_ADDRESSES = ("base_url", "api_base", "endpoint", "endpoint_url", "azure_endpoint")
 _DAYS = 31
 _MOST = 2**63 - 1
 
@@ -128,6 +134,7 @@ def worker_config(entry: Any) -> WorkerConfig:
     config: dict[str, Any] = entry["config"]
     provider_type = _provider(config)
     kept = _kept_config(provider_type, config)
+    _require_same_place(provider_type, kept, config)
     limit, notes = _monthly_tokens(entry)
     left = set(config) - {"provider", "model", *_CREDENTIAL}
     left -= {legacy for legacy, ours in _CONFIG.items() if ours in kept}
@@ -149,31 +156,37 @@ def worker_config(entry: Any) -> WorkerConfig:
 def _provider(config: dict[str, Any]) -> str:
     named = _text(config, "provider").lower().replace("-", "_").replace(" ", "_")
     known = PROVIDERS.get(named)
-    if known in (None, _Provider.OPENAI) and _elsewhere(config):
-        return _Provider.CUSTOM
-    if known is None:
+    if known == _Provider.OPENAI and config.get("base_url"):
+        own = _origin(config, "base_url") == effective_origin(known, {})
+        return known if own else _Provider.CUSTOM
+    if known is None and not config.get("base_url"):
         raise WorkerRefused(
             "config.provider is none that we know. With a config.base_url it would become custom."
         )
-    if known == _Provider.ANTHROPIC and _elsewhere(config):
-        raise WorkerRefused("anthropic at an address of its own can't be an integration.")
-    return known
+    return known or _Provider.CUSTOM
 
 
-def _elsewhere(config: dict[str, Any]) -> bool:
-    """Whether it names another address than its provider's own."""
-    if not config.get("base_url"):
-        return False
-    address = _text(config, "base_url", at_most=2048)
+def _require_same_place(provider_type: str, kept: dict[str, str], config: dict[str, Any]) -> None:
+    """Refuse a worker whose credential would go elsewhere than the worker had sent it."""
+    for name in _ADDRESSES:
+        if name in kept or not config.get(name):
+            continue
+        if _origin(config, name) != effective_origin(provider_type, kept):
+            raise WorkerRefused(
+                f"{provider_type} at an address of its own ({name}) can't be an integration, and "
+                "its credential must not go elsewhere."
+            )
+
+
+def _origin(config: dict[str, Any], name: str) -> str:
     try:
-        host = urlsplit(address).hostname
-    except ValueError:
-        raise WorkerRefused("base_url is no address.") from None
-    return host not in ("api.openai.com", "api.anthropic.com")
+        return origin_of(_text(config, name, at_most=2048))
+    except UrlRefused as refusal:
+        raise WorkerRefused(f"{name} is no address. {refusal.detail}") from None
 
 
 def _kept_config(provider_type: str, config: dict[str, Any]) -> dict[str, str]:
-    known = RULES[provider_type].keys
+    known = rules_of(provider_type).keys
     return _texts(config, {name: ours for name, ours in _CONFIG.items() if ours in known})
 
 

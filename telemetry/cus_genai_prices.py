@@ -25,16 +25,11 @@ from genai_prices.types import (
 )
 
 from aos_sdk.cus_cost import CusModelPricing
+from integrations.cus_provider_rules import RULES
 
 VERSION = f"genai-prices {version('genai-prices')}"
-# What our provider types are called there. An OpenAI-compatible server may be anybody's, so a
-# `custom` integration is asked for by what its records or its address say.
-_PROVIDERS = {
-    "openai": "openai",
-    "anthropic": "anthropic",
-    "azure_openai": "azure",
-    "bedrock": "aws",
-}
+# What our provider types are called there.
+_PROVIDERS = {name: rules.priced_as for name, rules in RULES.items() if rules.priced_as}
 _KINDS = {
     "input_mtok": "input",
     "cache_read_mtok": "cached",

@@ -7,9 +7,12 @@ from typing import Any
 
 from django.test import Client
 
+from integrations.cus_credential_sending import CusCredentialSender
+from integrations.cus_credential_stores import OpenedCredential
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
+from integrations.cus_safe_http import SafeHttp
 from integrations.cus_sdk_keys import issue_sdk_key
 from integrations.cus_tenant_service import CusTenantService
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
@@ -41,6 +44,11 @@ def make_integration(tenant: CusTenant | None = None, **fields: Any) -> CusInteg
         "config": _CONFIGS.get(fields.get("provider_type", "openai"), {}),
     }
     return service.enable(service.create(**(values | fields)))
+
+
+def opened_credential(integration: CusIntegration) -> OpenedCredential:
+    """The integration's plain credential, as its provider would get it."""
+    return CusCredentialSender(integration.tenant, SafeHttp())._open(integration)
 
 
 def make_user(role: str, tenant: CusTenant | None = None) -> CusUser:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("integrations", "0007_cus_audit_title"),
+        ("integrations", "0008_cus_credential_origin"),
     ]
 
     operations = [

@@ -6,10 +6,15 @@ import pytest
 from django.test import Client
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
-from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
+from tests.cus_factories import (
+    make_integration,
+    make_tenant,
+    make_user,
+    opened_credential,
+    signed_in,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -81,7 +86,7 @@ def test_each_provider_is_entered_by_its_own_boxes(
     assert made.budget_limit_cents == 25_050
     assert made.default_model is None
     assert {key: str(value) for key, value in made.config.items()} == CONFIGS[provider]
-    assert CusCredentialService(tenant).open(made) == CREDENTIALS[provider]
+    assert opened_credential(made) == CREDENTIALS[provider]
     entry = CusAuditEntry.objects.get(action="integration.created")
     assert (entry.actor, entry.changes["credential"]) == (admin, "changed")
 
@@ -161,7 +166,7 @@ def test_boxes_of_another_provider_do_not_count(client: Client, tenant: CusTenan
     )
 
     made = CusIntegration.objects.get()
-    assert CusCredentialService(tenant).open(made) == {"api_key": SECRET}
+    assert opened_credential(made) == {"api_key": SECRET}
     assert "base_url" not in made.config
 
 
@@ -184,7 +189,7 @@ def test_a_change_keeps_what_was_not_touched(
     assert answer.status_code == 302
     integration.refresh_from_db()
     assert (integration.budget_limit_cents, integration.default_model) == (700, "gpt-4o")
-    assert CusCredentialService(tenant).open(integration) == {"api_key": "sk-test-0123456789abcdef"}
+    assert opened_credential(integration) == {"api_key": "sk-test-0123456789abcdef"}
 
 
 def test_a_new_credential_takes_the_place_of_the_old_and_says_who_entered_it(
@@ -192,9 +197,28 @@ def test_a_new_credential_takes_the_place_of_the_old_and_says_who_entered_it(
 ) -> None:
     client.post(f"{URL}{integration.id}/change/", _changed(integration, secret_api_key=SECRET))
 
-    assert CusCredentialService(tenant).open(integration) == {"api_key": SECRET}
+    assert opened_credential(integration) == {"api_key": SECRET}
     page = client.get(f"{URL}{integration.id}/change/").content.decode()
     assert f"…{SECRET[-4:]}, entered by {admin.email} on" in page
+
+
+def test_another_address_asks_for_the_credential_at_its_box(
+    client: Client, tenant: CusTenant
+) -> None:
+    client.post(f"{URL}add/", _form("custom"))
+    made = CusIntegration.objects.get()
+    moved = _form("custom", config_base_url="https://elsewhere.example.com/v1")
+    moved |= {"seen_version": str(made.config_version)}
+
+    refused = client.post(f"{URL}{made.id}/change/", moved | {"secret_api_key": ""})
+
+    errors = refused.context["adminform"].form.errors
+    assert list(errors) == ["secret_api_key"]
+    assert "Enter the credential again" in errors["secret_api_key"][0]
+    assert CusIntegration.objects.get().config == made.config
+
+    assert client.post(f"{URL}{made.id}/change/", moved).status_code == 302
+    assert CusIntegration.objects.get().credential_origin == "https://elsewhere.example.com:443"
 
 
 def test_two_who_change_at_once_do_not_overwrite_each_other(
@@ -212,7 +236,7 @@ def test_two_who_change_at_once_do_not_overwrite_each_other(
     assert "successfully" not in page
     assert _messages(answer) == []
     assert CusIntegration.objects.values().get() == before
-    assert CusCredentialService(tenant).open(integration) == {"api_key": "sk-test-0123456789abcdef"}
+    assert opened_credential(integration) == {"api_key": "sk-test-0123456789abcdef"}
 
 
 @pytest.mark.parametrize("version", ["", "0", "999"])

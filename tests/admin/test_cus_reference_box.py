@@ -4,9 +4,8 @@ import pytest
 from django.test import Client
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from tests.cus_factories import make_user, signed_in
+from tests.cus_factories import make_user, opened_credential, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +47,7 @@ def test_an_operator_moves_a_credential_to_a_store_and_sees_where_it_is(
 
     integration.refresh_from_db()
     assert integration.credential_ref == REF
-    assert CusCredentialService(tenant).open(integration) == {"api_key": SECRET}
+    assert opened_credential(integration) == {"api_key": SECRET}
     assert not CusCredential.objects.filter(integration=integration).exists()
     page = client.get(change).content.decode()
     assert f"Now {REF}" in page
@@ -78,7 +77,7 @@ def test_a_credential_that_is_entered_takes_the_stores_place(
 
     integration.refresh_from_db()
     assert integration.credential_ref.startswith("db://")
-    assert CusCredentialService(tenant).open(integration) == {"api_key": SECRET}
+    assert opened_credential(integration) == {"api_key": SECRET}
 
 
 @pytest.mark.parametrize(
@@ -128,3 +127,22 @@ def test_a_tenant_admin_adds_none_by_reference(tenant: CusTenant) -> None:
 
     assert list(answer.context["adminform"].form.errors) == ["secret_api_key"]
     assert not CusIntegration.objects.exists()
+
+
+def test_for_another_address_the_reference_is_asked_for_again_at_its_box(
+    tenant: CusTenant,
+) -> None:
+    client = _client("operator")
+    form = _form(provider_type="custom", config_base_url="https://a.example.com")
+    client.post(f"{URL}add/", form | {"tenant": str(tenant.id)})
+    integration = CusIntegration.objects.get()
+    moved = form | _seen(integration) | {"config_base_url": "https://b.example.com"}
+
+    refused = client.post(f"{URL}{integration.id}/change/", moved | {"reference": ""})
+
+    errors = refused.context["adminform"].form.errors
+    assert list(errors) == ["reference"]
+    assert "credential_ref again" in errors["reference"][0]
+    assert client.post(f"{URL}{integration.id}/change/", moved).status_code == 302
+    integration.refresh_from_db()
+    assert integration.credential_origin == "https://b.example.com:443"

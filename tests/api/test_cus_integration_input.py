@@ -103,6 +103,8 @@ BAD = [
     (_custom("https://llm example.com"), "config"),
     (_custom("https://ex\u0430mple.com"), "config"),
     (_custom("llm.example.com"), "config"),
+    (_custom("https://host..example.com"), "config"),
+    (_custom("https://a.example.com", health_path="/a?b=https://evil.example.com"), "config"),
     (_custom(5), "config"),
     (_custom("https://x.example.com", health_path="v1/models"), "config"),
     (_custom("https://x.example.com", health_path="//evil.example.com/"), "config"),
@@ -121,6 +123,49 @@ def test_what_is_no_integration_is_refused_by_field(
     assert answer.status_code == 400
     assert {error["attr"].split(".")[0] for error in answer.json()["errors"]} == {attr}
     assert not CusIntegration.objects.exists()
+
+
+# Each is 127.0.0.1 or another address to some programs, and a name or nothing to others.
+DISGUISED = [
+    "0x7f.1", "0x7f000001", "0x7f.0.0.1", "127.0x1", "0X7F.1", "0177.0.0.1", "0177.1", "017700000001",
+    "127.1", "127.0.1", "2130706433", "0", "1", "127.0.0.01", "127.0.0.0x1", "0x7f.1.", "127.1.",
+    "256.256.256.256", "1.2.3.4.5", "llm.example.0x7f", "llm.example.1", "0x",
+    "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[::7f00:1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", DISGUISED)
+@pytest.mark.parametrize("port", ["", ":8443"])
+def test_a_disguised_address_is_refused_when_it_is_saved(
+    admin: Client, host: str, port: str
+) -> None:
+    answer = _post(admin, GOOD | _custom(f"https://{host}{port}/v1"))
+
+    assert answer.status_code == 400
+    (error,) = answer.json()["errors"]
+    assert error["attr"].split(".")[0] == "config"
+    assert "Write an IPv4 address as four plain decimal numbers." in error["detail"]
+    assert not CusIntegration.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "decoded", ["１２７.０.０.１", "１２７。１", "①②⑦.1", "０ｘ７ｆ.１", "x.𝟏𝟐𝟕", "x.０ｘ７ｆ"]
+)
+def test_so_is_one_that_only_a_decoder_sees(admin: Client, decoded: str) -> None:
+    labels = [
+        label if label.isascii() else "xn--" + label.encode("punycode").decode()
+        for label in decoded.split(".")
+    ]
+
+    answer = _post(admin, GOOD | _custom(f"https://{'.'.join(labels)}/v1"))
+
+    assert answer.status_code == 400
+    assert "Write an IPv4 address as four" in answer.json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("host", ["xn--bcher-kva.example", "xn--p1ai.example", "7f.example"])
+def test_a_name_that_only_looks_unusual_is_taken(admin: Client, host: str) -> None:
+    assert _post(admin, GOOD | _custom(f"https://{host}/v1")).status_code == 201
 
 
 @pytest.mark.parametrize(

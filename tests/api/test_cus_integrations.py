@@ -131,6 +131,71 @@ def test_a_change_of_what_has_changed_since_is_refused(
         assert integration.name != "New"
 
 
+MOVED = {"base_url": "https://evil.example.com/v1"}
+
+
+@pytest.mark.parametrize("method", ["put", "patch"])
+@pytest.mark.parametrize("who", ["admin", "operator"])
+def test_a_credential_is_entered_again_for_another_address(
+    tenant: CusTenant, method: str, who: str
+) -> None:
+    made = make_integration(tenant, provider_type="custom")
+    client = signed_in(make_user(who, tenant if who == "admin" else None))
+    url, body = f"{URL}/{made.id}", {"name": "New", "config": MOVED}
+
+    refused = _send(client, method, url, body)
+
+    assert refused.status_code == 400
+    (error,) = refused.json()["errors"]
+    assert (error["code"], error["attr"]) == ("credential_required", "credential")
+    assert "Enter the credential again" in error["detail"]
+    now = client.get(url).json()
+    assert (now["name"], now["config"]) == (made.name, made.config)
+
+    taken = _send(client, method, url, body | {"credential": {"api_key": SECRET}})
+    assert (taken.status_code, taken.json()["config"]) == (200, MOVED)
+    assert taken.json()["credential_state"] == "unknown"
+
+
+@pytest.mark.parametrize("method", ["put", "patch"])
+def test_a_reference_is_named_again_for_another_address_by_an_operator(
+    tenant: CusTenant, method: str
+) -> None:
+    made = make_integration(tenant, provider_type="custom")
+    admin, operator = signed_in(make_user("admin", tenant)), signed_in(make_user("operator"))
+    url, body = f"{URL}/{made.id}", {"name": "New", "config": MOVED}
+    named = body | {"credential_ref": "env://CUS_CREDENTIAL_OURS"}
+    first = named | {"config": made.config}
+    assert _send(operator, method, url, first).status_code == 200
+
+    by_admin = [_send(admin, method, url, one) for one in (body, named)]
+    unnamed = _send(operator, method, url, body)
+
+    assert [answer.status_code for answer in by_admin] == [403, 403]
+    (error,) = unnamed.json()["errors"]
+    assert (unnamed.status_code, error["code"]) == (400, "credential_required")
+    assert error["attr"] == "credential_ref"
+    both = _send(operator, method, url, named | {"credential": {"api_key": SECRET}})
+    assert (both.status_code, both.json()["errors"][0]["attr"]) == (400, "credential_ref")
+    assert admin.get(url).json()["config"] == made.config
+
+    moved = _send(operator, method, url, named)
+    assert (moved.status_code, moved.json()["config"]) == (200, MOVED)
+    assert "CUS_CREDENTIAL_OURS" not in moved.content.decode()
+
+
+def test_enabling_what_would_send_a_credential_elsewhere_is_refused(tenant: CusTenant) -> None:
+    made = make_integration(tenant, provider_type="custom")
+    CusIntegration.objects.update(status="disabled", config=MOVED)
+    client = signed_in(make_user("admin", tenant))
+
+    refused = _send(client, "post", f"{URL}/{made.id}/enable")
+
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["code"] == "credential_required"
+    assert _send(client, "post", f"{URL}/{made.id}/disable").status_code == 200
+
+
 def test_what_is_in_the_way_of_enabling_is_said(integration: CusIntegration) -> None:
     CusIntegration.objects.update(status="disabled", credential_state="invalid")
     client = signed_in(make_user("admin", integration.tenant))

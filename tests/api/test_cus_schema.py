@@ -46,7 +46,7 @@ def test_every_operation_tells_of_its_errors(client: Client, db: None) -> None:
             "400 401 403 404 406 409 411 412 413 415 500 503",
         ),
         ("delete", "integrations/{integration_id}", "401 403 404 406 500 503"),
-        ("post", "integrations/{integration_id}/enable", "401 403 404 406 409 500 503"),
+        ("post", "integrations/{integration_id}/enable", "400 401 403 404 406 409 500 503"),
         ("post", "integrations/{integration_id}/test", "401 403 404 406 429 500 503"),
         ("post", "tokens", "400 401 403 406 409 411 413 415 500 503"),
         ("delete", "tokens/{token_id}", "401 403 404 406 500 503"),

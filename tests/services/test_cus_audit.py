@@ -57,7 +57,7 @@ def test_no_secret_is_in_the_trail(tenant: CusTenant) -> None:
     service = CusIntegrationService(tenant, actor=make_user("operator"))
     made = service.create(name="Ours", provider_type="openai", credential={"api_key": SECRET})
     service.change(made.id, credential={"api_key": f"{SECRET}-2"}, name="Still ours")
-    service.refer(made, "env://CUS_CREDENTIAL_CANARY")
+    service.change(made.id, reference="env://CUS_CREDENTIAL_CANARY")
     service.delete(made)
 
     with connection.cursor() as cursor:

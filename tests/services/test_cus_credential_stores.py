@@ -19,7 +19,7 @@ from integrations.cus_errors import (
 )
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_redaction import redact
-from tests.cus_factories import make_integration, make_tenant
+from tests.cus_factories import make_integration, make_tenant, opened_credential
 from tests.services.cus_fake_vault import TOKEN, FakeVault, serving_vault
 
 pytestmark = pytest.mark.django_db
@@ -34,10 +34,8 @@ def vault(settings: Settings) -> Iterator[FakeVault]:
         yield served
 
 
-def _refer(integration: CusIntegration, ref: str) -> CusCredentialService:
-    service = CusCredentialService(integration.tenant)
-    service.refer(integration, ref)
-    return service
+def _refer(integration: CusIntegration, ref: str) -> None:
+    CusCredentialService(integration.tenant).refer(integration, ref)
 
 
 def _state(integration: CusIntegration) -> str:
@@ -75,9 +73,9 @@ def test_a_credential_from_the_environment(
 ) -> None:
     monkeypatch.setenv("CUS_CREDENTIAL_ACME", "sk-from-the-environment")
 
-    service = _refer(integration, "env://CUS_CREDENTIAL_ACME")
+    _refer(integration, "env://CUS_CREDENTIAL_ACME")
 
-    assert service.open(integration) == {"api_key": "sk-from-the-environment"}
+    assert opened_credential(integration) == {"api_key": "sk-from-the-environment"}
     assert not CusCredential.objects.filter(integration=integration).exists()
 
 
@@ -107,7 +105,7 @@ def test_no_other_secret_of_the_server_can_be_named(
         check_credential_ref(ref, integration.tenant)
     with pytest.raises(CredentialRefRefused):
         _refer(integration, ref)
-    assert CusCredentialService(integration.tenant).open(integration)
+    assert opened_credential(integration)
 
 
 @pytest.mark.parametrize("ref", ["env://SECRET_KEY", "env://CUS_CREDENTIAL_KEYS"])
@@ -117,16 +115,16 @@ def test_a_reference_that_got_in_somehow_opens_nothing(
     _set_ref(integration, ref)
 
     with pytest.raises(CredentialUnreadable):
-        CusCredentialService(integration.tenant).open(integration)
+        opened_credential(integration)
     assert _state(integration) == "invalid"
 
 
 def test_a_variable_that_is_not_set_is_a_state_and_a_message(integration: CusIntegration) -> None:
-    service = _refer(integration, "env://CUS_CREDENTIAL_ABSENT")
+    _refer(integration, "env://CUS_CREDENTIAL_ABSENT")
     version = CusIntegration.objects.get(id=integration.id).config_version
 
     with pytest.raises(CredentialMissing, match="has no CUS_CREDENTIAL_ABSENT"):
-        service.open(integration)
+        opened_credential(integration)
 
     assert _state(integration) == "invalid"
     assert CusIntegration.objects.get(id=integration.id).config_version > version
@@ -139,7 +137,7 @@ def test_what_can_not_be_decrypted_is_a_state_and_a_message(integration: CusInte
     CusCredential.objects.filter(integration=integration).update(sealed=b"\x01nonsense")
 
     with pytest.raises(CredentialUnreadable, match="Enter it again"):
-        CusCredentialService(integration.tenant).open(integration)
+        opened_credential(integration)
 
     assert _state(integration) == "invalid"
 
@@ -150,7 +148,7 @@ def test_a_destroyed_credential_is_gone_from_every_table(integration: CusIntegra
 
     assert not CusCredential.objects.filter(integration=integration).exists()
     with pytest.raises(CredentialMissing):
-        service.open(integration)
+        opened_credential(integration)
 
 
 def test_another_tenants_service_opens_nothing(integration: CusIntegration) -> None:
@@ -159,24 +157,26 @@ def test_another_tenants_service_opens_nothing(integration: CusIntegration) -> N
     _set_ref(foreign := make_integration(), f"db://{stored.id}")
 
     with pytest.raises(CredentialMissing):
-        CusCredentialService(foreign.tenant).open(foreign)
+        opened_credential(foreign)
 
 
 def test_a_credential_comes_back_into_the_table(
     integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUS_CREDENTIAL_ACME", "sk-from-the-environment")
-    service = _refer(integration, "env://CUS_CREDENTIAL_ACME")
+    _refer(integration, "env://CUS_CREDENTIAL_ACME")
 
-    service.store(integration, {"api_key": "sk-in-the-table-again"})
+    CusCredentialService(integration.tenant).store(
+        integration, {"api_key": "sk-in-the-table-again"}
+    )
 
     integration.refresh_from_db()
     assert integration.credential_ref.startswith("db://")
-    assert service.open(integration) == {"api_key": "sk-in-the-table-again"}
+    assert opened_credential(integration) == {"api_key": "sk-in-the-table-again"}
 
 
 def test_an_opened_credential_does_not_print_itself(integration: CusIntegration) -> None:
-    opened = CusCredentialService(integration.tenant).open(integration)
+    opened = opened_credential(integration)
 
     assert "sk-test" not in f"{opened} {opened!r} {opened!s} {[opened]}"
     assert "api_key" in repr(opened)
@@ -191,7 +191,7 @@ def test_what_is_opened_is_known_to_redaction_from_then_on(integration: CusInteg
     cus_redaction._remembered.clear()
     assert redact(stored["api_key"]) == stored["api_key"]
 
-    service.open(integration)
+    opened_credential(integration)
 
     assert redact(f"it was {stored['api_key']}") == "it was [masked]"
 
@@ -210,9 +210,9 @@ def test_a_credential_from_vault(
     tenant = integration.tenant
     vault.secrets[f"secret/cus/{tenant.id}/prod/openai"] = {"api_key": "sk-from-vault-123"}
 
-    service = _refer(integration, _own(tenant, "prod/openai#api_key"))
+    _refer(integration, _own(tenant, "prod/openai#api_key"))
 
-    assert service.open(integration) == {"api_key": "sk-from-vault-123"}
+    assert opened_credential(integration) == {"api_key": "sk-from-vault-123"}
     ((path, headers),) = vault.requests
     assert path == f"/v1/secret/data/cus/{tenant.id}/prod/openai"
     assert (headers["X-Vault-Token"], headers["X-Vault-Namespace"]) == (TOKEN, "team-a")
@@ -228,9 +228,9 @@ def test_a_field_may_hold_a_whole_credential(
 ) -> None:
     vault.secrets[f"secret/cus/{integration.tenant_id}/aws"] = {"credential": value}
 
-    opened = _refer(integration, _own(integration.tenant, "aws#credential")).open(integration)
+    _refer(integration, _own(integration.tenant, "aws#credential"))
 
-    assert opened["aws_access_key_id"] == "AKIA1"
+    assert opened_credential(integration)["aws_access_key_id"] == "AKIA1"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_nothing_above_or_beside_the_tenants_own_path_can_be_named(
         check_credential_ref(named, integration.tenant)
     _set_ref(integration, named)
     with pytest.raises(CredentialUnreadable):
-        CusCredentialService(integration.tenant).open(integration)
+        opened_credential(integration)
     assert vault.requests == []
 
 
@@ -291,8 +291,9 @@ def test_a_secret_or_field_that_is_not_there_is_the_credentials_fault(
     if there is not None:
         vault.secrets[f"secret/cus/{integration.tenant_id}/openai"] = there
 
+    _refer(integration, _own(integration.tenant))
     with pytest.raises(CredentialMissing, match=r"Put (it|the credential) there"):
-        _refer(integration, _own(integration.tenant)).open(integration)
+        opened_credential(integration)
 
     assert _state(integration) == "invalid"
 
@@ -310,11 +311,11 @@ def test_a_secret_or_field_that_is_not_there_is_the_credentials_fault(
 def test_a_vault_in_trouble_says_nothing_about_the_credential(
     integration: CusIntegration, vault: FakeVault, mode: str, says: str
 ) -> None:
-    service = _refer(integration, _own(integration.tenant))
+    _refer(integration, _own(integration.tenant))
     vault.mode = mode
 
     with pytest.raises(CredentialStoreUnavailable, match=says) as caught:
-        service.open(integration)
+        opened_credential(integration)
 
     assert caught.value.__cause__ is None
     assert _state(integration) == "unknown"
@@ -324,19 +325,19 @@ def test_a_vault_in_trouble_says_nothing_about_the_credential(
 def test_a_vault_that_is_away_or_forbids_says_so(
     integration: CusIntegration, vault: FakeVault, settings: Settings
 ) -> None:
-    service = _refer(integration, _own(integration.tenant))
+    _refer(integration, _own(integration.tenant))
     settings.CUS_VAULT_TOKEN = "hvs.another-token"
     with pytest.raises(CredentialStoreUnavailable, match="Check our token and its policy") as seen:
-        service.open(integration)
+        opened_credential(integration)
     assert "another-token" not in str(seen.value)
 
     settings.CUS_VAULT_ADDRESS = "http://127.0.0.1:1"
     with pytest.raises(CredentialStoreUnavailable, match="does not answer"):
-        service.open(integration)
+        opened_credential(integration)
 
     settings.CUS_VAULT_ADDRESS = ""
     with pytest.raises(CredentialStoreUnavailable, match="CUS_VAULT_ADDRESS is not set"):
-        service.open(integration)
+        opened_credential(integration)
     assert _state(integration) == "unknown"
 
 
@@ -344,21 +345,21 @@ def test_the_token_is_read_anew_from_its_file(
     integration: CusIntegration, vault: FakeVault, settings: Settings, tmp_path: Path
 ) -> None:
     vault.secrets[f"secret/cus/{integration.tenant_id}/openai"] = {"api_key": "sk-from-vault-123"}
-    service = _refer(integration, _own(integration.tenant))
+    _refer(integration, _own(integration.tenant))
     settings.CUS_VAULT_TOKEN_FILE = str(tmp_path / "token")
     with pytest.raises(CredentialStoreUnavailable, match="can't be read"):
-        service.open(integration)
+        opened_credential(integration)
 
     (tmp_path / "token").write_text(f"{TOKEN}\n")
 
-    assert service.open(integration) == {"api_key": "sk-from-vault-123"}
+    assert opened_credential(integration) == {"api_key": "sk-from-vault-123"}
 
 
 def test_without_the_extra_it_says_what_to_install(
     integration: CusIntegration, vault: FakeVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = _refer(integration, _own(integration.tenant))
+    _refer(integration, _own(integration.tenant))
     monkeypatch.setitem(sys.modules, "hvac", None)
 
     with pytest.raises(CredentialStoreUnavailable, match=r"aos-customer-integrations\[vault\]"):
-        service.open(integration)
+        opened_credential(integration)

@@ -11,7 +11,7 @@ from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_envelope import KeyRing, KeyRingInvalid, open_sealed, seal
 from integrations.cus_errors import CredentialUnreadable
 from integrations.cus_models import CusCredential, CusIntegration
-from tests.cus_factories import make_integration
+from tests.cus_factories import make_integration, opened_credential
 
 
 def _key(name: str) -> str:
@@ -86,7 +86,7 @@ def test_a_credential_is_in_no_column_in_plain(integration: CusIntegration) -> N
     assert b"sk-test" not in bytes(sealed)
     assert hint == "cdef"
     assert "sk-test" not in row + key_id
-    opened = CusCredentialService(integration.tenant).open(integration)
+    opened = opened_credential(integration)
     assert opened == {"api_key": "sk-test-0123456789abcdef"}
 
 
@@ -104,7 +104,7 @@ def test_a_ciphertext_moved_to_another_row_does_not_open(integration: CusIntegra
     )
 
     with pytest.raises(CredentialUnreadable):
-        CusCredentialService(integration.tenant).open(integration)
+        opened_credential(integration)
 
 
 def test_storing_again_replaces_what_was_there(integration: CusIntegration) -> None:
@@ -112,4 +112,4 @@ def test_storing_again_replaces_what_was_there(integration: CusIntegration) -> N
     service.store(integration, {"api_key": "sk-new-abcdefghijkl"})
 
     assert CusCredential.objects.filter(integration=integration).count() == 1
-    assert json.dumps(service.open(integration)) == '{"api_key": "sk-new-abcdefghijkl"}'
+    assert json.dumps(opened_credential(integration)) == '{"api_key": "sk-new-abcdefghijkl"}'

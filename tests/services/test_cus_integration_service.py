@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.db import connection, connections, transaction
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_errors import (
+    CredentialRefRequired,
     IntegrationChanged,
     IntegrationNotFound,
     LevelNotReachable,
@@ -27,7 +27,7 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_price_override_service import CusPriceOverrideService
 from integrations.cus_tenant_service import CusTenantService
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, opened_credential
 
 pytestmark = pytest.mark.django_db
 KEY = {"api_key": "sk-test-0123456789abcdef"}
@@ -42,7 +42,7 @@ def test_a_new_integration_is_created_and_serves_nobody_yet(tenant: CusTenant) -
 
     assert (made.status, made.config_version, made.created_by) == ("created", 1, actor)
     assert (made.enforcement_level, made.budget_limit_cents) == ("block", 0)
-    assert CusCredentialService(tenant).open(made) == KEY
+    assert opened_credential(made) == KEY
 
 
 def test_a_name_is_free_again_once_its_integration_is_deleted(tenant: CusTenant) -> None:
@@ -105,7 +105,7 @@ def test_a_new_credential_is_unknown_until_it_is_checked(integration: CusIntegra
     changed = service.change(integration.id, credential=another)
 
     assert (changed.credential_state, changed.config_version) == ("unknown", 3)
-    assert CusCredentialService(integration.tenant).open(changed) == another
+    assert opened_credential(changed) == another
 
 
 def test_a_refused_change_leaves_everything_as_it_was(integration: CusIntegration) -> None:
@@ -116,7 +116,7 @@ def test_a_refused_change_leaves_everything_as_it_was(integration: CusIntegratio
         service.change(integration.id, name="Taken", credential={"api_key": "sk-new-0123456789"})
 
     assert service.get(integration.id).config_version == integration.config_version
-    assert CusCredentialService(integration.tenant).open(integration) == KEY
+    assert opened_credential(integration) == KEY
 
 
 @pytest.mark.parametrize("name", ["", " Ours", "Ours ", "a\tb", "n" * 256])
@@ -181,9 +181,10 @@ def test_only_an_operator_points_to_a_credential_of_the_server(integration: CusI
     tenant, ref = integration.tenant, "env://CUS_CREDENTIAL_OURS"
     for actor in (None, make_user("admin", tenant), make_user("support")):
         with pytest.raises(OperatorsOnly):
-            CusIntegrationService(tenant, actor=actor).refer(integration, ref)
+            CusIntegrationService(tenant, actor=actor).change(integration.id, reference=ref)
 
-    changed = CusIntegrationService(tenant, actor=make_user("operator")).refer(integration, ref)
+    operator = CusIntegrationService(tenant, actor=make_user("operator"))
+    changed = operator.change(integration.id, reference=ref)
 
     assert (changed.credential_ref, changed.config_version) == (ref, 3)
     assert not CusCredential.objects.exists()
@@ -194,7 +195,9 @@ def test_no_tenant_sends_a_credential_of_the_server_to_an_address_of_its_own(
 ) -> None:
     integration = make_integration(tenant, provider_type="custom")
     operator, admin = make_user("operator"), make_user("admin", tenant)
-    CusIntegrationService(tenant, actor=operator).refer(integration, "env://CUS_CREDENTIAL_OURS")
+    ref = "env://CUS_CREDENTIAL_OURS"
+    by_operator = CusIntegrationService(tenant, actor=operator)
+    by_operator.change(integration.id, reference=ref)
     service = CusIntegrationService(tenant, actor=admin)
     elsewhere = {"base_url": "https://evil.example.net"}
 
@@ -206,10 +209,12 @@ def test_no_tenant_sends_a_credential_of_the_server_to_an_address_of_its_own(
     assert service.change(integration.id, config=same).config == same
     own = service.change(integration.id, config=elsewhere, credential={"api_key": "own-key-0123"})
     assert own.credential_ref.startswith("db://")
-    by_operator = CusIntegrationService(tenant, actor=operator)
-    by_operator.refer(integration, "env://CUS_CREDENTIAL_OURS")
-    moved = by_operator.change(integration.id, config={"base_url": "https://m.example.com"})
-    assert moved.config == {"base_url": "https://m.example.com"}
+    by_operator.change(integration.id, reference=ref)
+    third = {"base_url": "https://m.example.com"}
+    # An operator, too, names again what goes to another address.
+    with pytest.raises(CredentialRefRequired):
+        by_operator.change(integration.id, config=third)
+    assert by_operator.change(integration.id, config=third, reference=ref).config == third
 
 
 def test_nothing_starts_in_a_closed_tenant(tenant: CusTenant) -> None:
@@ -334,3 +339,18 @@ def test_enabling_and_disabling_at_once_ends_as_the_last_one_said() -> None:
     assert integration.status == (
         "enabled" if counts["enabled"] > counts["disabled"] else "disabled"
     )
+
+
+def test_only_an_operator_moves_the_bound_of_calls_held_for_at_once(tenant: CusTenant) -> None:
+    row = make_integration(tenant)
+    admin, operator = make_user("admin", tenant), make_user("operator")
+
+    with pytest.raises(OperatorsOnly):
+        CusIntegrationService(tenant, actor=admin).change(row.id, max_live_holds=100)
+    assert CusIntegrationService(tenant, actor=admin).change(row.id, max_live_holds=10_000) == row
+    changed = CusIntegrationService(tenant, actor=operator).change(row.id, max_live_holds=100)
+
+    assert changed.max_live_holds == 100
+    assert changed.config_version == row.config_version + 1
+    with pytest.raises(ValidationError, match="max_live_holds"):
+        CusIntegrationService(tenant, actor=operator).change(row.id, max_live_holds=0)

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_import_models import CusImportedWorker
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_worker_config import WorkerRefused, entries, worker_config
-from tests.cus_factories import make_tenant
+from tests.cus_factories import make_tenant, opened_credential
 
 pytestmark = pytest.mark.django_db
 
@@ -79,7 +78,8 @@ def test_applying_makes_integrations_that_serve(tenant: CusTenant, tmp_path: Pat
     assert (one.status, one.default_model) == ("enabled", "gpt-4o")
     assert one.token_limit_month == 100 * 2_000 * 31
     assert (one.budget_limit_cents, one.rate_limit_rpm) == (0, 0)
-    assert CusCredentialService(tenant).open(one) == {"api_key": SECRET}
+    assert opened_credential(one) == {"api_key": SECRET}
+    assert one.credential_origin == "https://api.openai.com:443"
     assert CusIntegration.objects.get(name="idle").status == "created"
 
 
@@ -130,13 +130,22 @@ def test_one_bad_line_and_nothing_is_imported(tenant: CusTenant, tmp_path: Path)
         (_config(api_key=None), "A credential of openai is"),
         (_config(api_key={"value": SECRET}), "api_key must be a text"),
         (_config(api_key=f"{SECRET} {SECRET}"), "api_key must be a text without spaces"),
-        (_config(base_url=f"https://me:{SECRET}@host/v1"), "base_url must be an https://"),
+        (_config(base_url=f"https://me:{SECRET}@host/v1"), "base_url is no address"),
         (_config(base_url="http://["), "base_url"),
         (_config(provider="anthropic", base_url="https://elsewhere/v1"), "address of its own"),
+        (_config(base_url="https://api.openai.com:8443/v1", api_base="https://x.example"), "(api_base)"),
+        (_config(api_base="https://x.example/v1"), "(api_base) can't be"),
+        (_config(endpoint="https://x.example/v1"), "(endpoint) can't be"),
+        (_config(provider="anthropic", base_url="https://api.openai.com"), "address of its own"),
+        (_config(provider="anthropic", base_url="https://api.anthropic.com:444"), "address of its own"),
+        (_config(provider="bedrock", region="us-east-1", endpoint_url="https://x.example"), "must not go elsewhere"),
+        (_config(provider="bedrock", region="us-east-1", base_url="https://bedrock.eu-west-1.amazonaws.com"), "must not go elsewhere"),
+        (_config(provider="azure", base_url="https://a.example", azure_endpoint="https://b.example"), "(azure_endpoint)"),
+        (_config(base_url="https://0x7f.1/v1"), "four plain decimal numbers"),
         (_config(provider="bedrock", region=""), "region is missing"),
         (_config(model=["gpt-4o"]), "model must be a text"),
     ],
-)
+)  # fmt: skip
 def test_what_can_not_be_is_named_by_line_and_never_quoted(
     tenant: CusTenant, tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
@@ -202,6 +211,13 @@ def test_a_file_that_is_not_there_has_an_exit_code_of_its_own() -> None:
         ({"provider": "openai", "base_url": "https://api.openai.com/v1"}, ("openai", {})),
         ({"provider": "openai", "base_url": "https://x.example/v1"}, ("custom", {"base_url": "https://x.example/v1"})),
         ({"provider": "vllm", "base_url": "https://x.example"}, ("custom", {"base_url": "https://x.example"})),
+        # The key was another address's: it goes there, not to the provider that is named.
+        ({"provider": "openai", "base_url": "https://api.openai.com:8443/v1"}, ("custom", {"base_url": "https://api.openai.com:8443/v1"})),
+        ({"provider": "openai", "base_url": "https://api.anthropic.com/v1"}, ("custom", {"base_url": "https://api.anthropic.com/v1"})),
+        ({"provider": "vllm", "base_url": "https://api.openai.com/v1"}, ("custom", {"base_url": "https://api.openai.com/v1"})),
+        ({"provider": "claude", "base_url": "https://api.anthropic.com/"}, ("anthropic", {})),
+        ({"provider": "openai", "api_base": "https://API.openai.com:443/v1"}, ("openai", {})),
+        ({"provider": "bedrock", "region": "us-east-1", "endpoint_url": "https://bedrock.us-east-1.amazonaws.com"}, ("bedrock", {"region": "us-east-1"})),
         ({"provider": "claude"}, ("anthropic", {})),
         ({"provider": "azure-openai", "base_url": "https://a.example", "deployment": "d"}, ("azure_openai", {"base_url": "https://a.example", "deployment": "d"})),
         ({"provider": "AWS Bedrock", "aws_region": "us-east-1"}, ("bedrock", {"region": "us-east-1"})),

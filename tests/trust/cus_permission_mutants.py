@@ -225,6 +225,20 @@ MUTANTS = [
         "tests/api/test_cus_integrations.py",
     ),
     Mutant(
+        "integration_service",
+        'elif "config" in values:',
+        'elif "name" in values:',
+        "A stored credential is sent to another address without being entered again.",
+        "tests/api/test_cus_integrations.py",
+    ),
+    Mutant(
+        "integration_service",
+        "if reference:\n            self._require_operator()",
+        "if reference is None:\n            self._require_operator()",
+        "A tenant's admin names a credential of the server's.",
+        "tests/services/test_cus_integration_service.py",
+    ),
+    Mutant(
         "sdk_key_service",
         "tenant_id=self.integration.tenant_id, integration=self.integration",
         "tenant_id=self.integration.tenant_id",

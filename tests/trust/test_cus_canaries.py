@@ -35,7 +35,7 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_redaction import redacted_traceback
 from integrations.tasks import cus_check_health
-from tests.cus_factories import make_tenant, make_user, signed_in
+from tests.cus_factories import make_tenant, make_user, opened_credential, signed_in
 from tests.cus_raw_server import Behaviour, RawServer, http_answer
 from tests.services.cus_fake_vault import TOKEN, serving_vault
 from tests.trust.cus_canaries import Canaries, broker_content, database_dump, everything_logged
@@ -122,7 +122,7 @@ def create(world: World) -> None:
 def update(world: World) -> None:
     """Credentials replaced by the service and over HTTP."""
     for one in world.integrations[:7]:
-        shape = dict.fromkeys(world.credentials.open(one), "")
+        shape = dict.fromkeys(opened_credential(one), "")
         world.service.change(one.id, credential=world.credential(shape))
         answer = world.send(
             "PATCH", f"{API}/{one.id}", {"credential": world.credential(shape), "rate_limit_rpm": 5}
@@ -165,7 +165,7 @@ def rotate(world: World) -> None:
         world.command("cus_credential_rotate", "--integration", one, "--file", str(path))
     path.write_text(json.dumps({"surprise": world.canaries.new()}))
     world.command("cus_credential_rotate", "--integration", one, "--file", str(path))
-    assert world.credentials.open(world.integrations[0])
+    assert opened_credential(world.integrations[0])
 
 
 def import_workers(world: World) -> None:
@@ -191,28 +191,28 @@ def failing_opens(world: World) -> None:
     sealed = bytearray(stored.sealed)
     sealed[-1] ^= 1
     CusCredential.objects.filter(id=stored.id).update(sealed=bytes(sealed))
-    world.expect(CusError, lambda: world.credentials.open(damaged))
+    world.expect(CusError, lambda: opened_credential(damaged))
     world.monkeypatch.setenv(
         "CUS_CREDENTIAL_CANARY", f'{{"api_key": 5, "x": "{world.canaries.new()}"}}'
     )
     world.credentials.refer(from_environment, "env://CUS_CREDENTIAL_CANARY")
-    world.expect(CusError, lambda: world.credentials.open(from_environment))
+    world.expect(CusError, lambda: opened_credential(from_environment))
     with serving_vault() as vault:
         world.settings.CUS_VAULT_ADDRESS, world.settings.CUS_VAULT_TOKEN = vault.address, TOKEN
         world.credentials.refer(from_vault, f"vault://secret/cus/{world.tenant.id}/x#api_key")
         vault.secrets[f"secret/cus/{world.tenant.id}/x"] = {"other": world.canaries.new()}
-        world.expect(CusError, lambda: world.credentials.open(from_vault))
+        world.expect(CusError, lambda: opened_credential(from_vault))
         vault.secrets[f"secret/cus/{world.tenant.id}/x"] = {"api_key": world.canaries.new()}
-        assert world.credentials.open(from_vault)
+        assert opened_credential(from_vault)
         vault.mode = "broken"
-        world.expect(CusError, lambda: world.credentials.open(from_vault))
+        world.expect(CusError, lambda: opened_credential(from_vault))
 
 
 def exceptions(world: World) -> None:
     """Programming errors that quote an opened credential: logged, chained, grouped, warned of."""
     log, structured = logging.getLogger("canaries"), structlog.get_logger("canaries")
     for one in world.integrations[:5]:
-        opened = world.credentials.open(one)
+        opened = opened_credential(one)
         secret = next(iter(opened.values()))
         log.warning("%s %r %s", opened, secret, {"deep": [opened, secret]})
         structured.warning("opened", credential=opened, value=secret, deep={"a": [secret]})
@@ -229,7 +229,7 @@ def exceptions(world: World) -> None:
 
 def server_error(world: World) -> None:
     """A view that fails with a credential in its hands."""
-    opened = world.credentials.open(world.integrations[0])
+    opened = opened_credential(world.integrations[0])
 
     def fail(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError(f"could not use {dict(opened)}")
@@ -307,14 +307,14 @@ def _echo(status: int) -> Behaviour:
 @app.task(name="tests.trust.canary")
 def _use(integration_id: str) -> None:
     one = CusIntegration.objects.get(id=integration_id)
-    opened = CusCredentialService(one.tenant).open(one)
+    opened = opened_credential(one)
     raise RuntimeError(f"provider says no to {dict(opened)}")
 
 
 def jobs(world: World) -> None:
     """A job that carries an id, one that would carry a secret, one that fails with a secret."""
     one = world.integrations[0]
-    secret = next(iter(world.credentials.open(one).values()))
+    secret = next(iter(opened_credential(one).values()))
     world.expect(SecretInTask, lambda: _use.delay(secret))
     world.expect(SecretInTask, lambda: _use.apply_async(kwargs={"integration_id": secret}))
     _use.delay(str(one.id))
@@ -328,7 +328,7 @@ def reprs(world: World) -> None:
     """What prints when somebody prints it."""
     world.canaries.collect("repr", repr(key_ring(world.settings.CUS_CREDENTIAL_KEYS)))
     for one in world.integrations[:10]:
-        opened = world.credentials.open(one)
+        opened = opened_credential(one)
         shown = (opened, [opened], f"{opened}", world.credentials, one, vars(one))
         world.canaries.collect("repr", *map(repr, shown))
         stored = CusCredential.objects.get(integration=one)

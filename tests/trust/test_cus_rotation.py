@@ -24,7 +24,7 @@ from integrations.cus_credential_stores import credential_id, row_name
 from integrations.cus_envelope import key_ring, open_sealed, rewrap, seal
 from integrations.cus_errors import CredentialUnreadable
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from tests.cus_factories import make_integration, make_tenant
+from tests.cus_factories import make_integration, make_tenant, opened_credential
 from tests.e2e.cus_served import ROOT, _test_database_url
 
 ROWS = 200
@@ -185,7 +185,7 @@ def test_a_credential_that_is_changed_meanwhile_stays_as_it_was_made(
     monkeypatch.setattr(cus_credential_rotation, "rewrap", meanwhile)
 
     assert set(rotate()) == {Outcome.CHANGED}
-    assert service.open(changed) == {"api_key": "sk-the-newer-one"}
+    assert opened_credential(changed) == {"api_key": "sk-the-newer-one"}
     assert not CusCredential.objects.filter(integration=destroyed).exists()
 
 
@@ -300,7 +300,7 @@ def test_two_rows_swapped_in_the_table_open_nothing(ring: None) -> None:
 
     for one in integrations:
         with pytest.raises(CredentialUnreadable):
-            CusCredentialService(one.tenant).open(one)
+            opened_credential(one)
         assert CusIntegration.objects.get(id=one.id).credential_state == "invalid"
 
 
@@ -312,17 +312,16 @@ def _piped(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_integrations_credential_is_replaced_by_what_is_piped_or_in_a_file(
     integration: CusIntegration, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    service = CusCredentialService(integration.tenant)
     _piped("sk-piped-in-0123456789\n", monkeypatch)
 
     said = _rotate_command("--integration", str(integration.id))
 
     assert integration.name in said
     assert "sk-piped" not in said
-    assert service.open(integration) == {"api_key": "sk-piped-in-0123456789"}
+    assert opened_credential(integration) == {"api_key": "sk-piped-in-0123456789"}
     (tmp_path / "credential").write_text('{"api_key": "sk-from-a-file-012345"}')
     _rotate_command("--integration", str(integration.id), "--file", str(tmp_path / "credential"))
-    assert service.open(integration) == {"api_key": "sk-from-a-file-012345"}
+    assert opened_credential(integration) == {"api_key": "sk-from-a-file-012345"}
 
 
 @pytest.mark.django_db
@@ -349,9 +348,7 @@ def test_what_is_no_replacement_changes_nothing_and_is_not_quoted(
         _rotate_command("--integration", str(integration.id) if which is None else which)
 
     assert "sk-leak" not in str(caught.value)
-    assert CusCredentialService(integration.tenant).open(integration) == {
-        "api_key": "sk-test-0123456789abcdef"
-    }
+    assert opened_credential(integration) == {"api_key": "sk-test-0123456789abcdef"}
 
 
 @pytest.mark.django_db(transaction=True)
