@@ -285,6 +285,22 @@ def test_the_command_says_why_and_what_would_change_it(
     assert "decided again   identical" in text
 
 
+def test_the_command_asks_which_where_several_integrations_have_that_call(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    sibling = make_integration(integration.tenant)
+    _refusals(sdk, integration)
+    _refusals(SdkClient.of(sibling), sibling)
+
+    with pytest.raises(CommandError) as asked:
+        _explain("over")
+    for one in (integration, sibling):
+        assert f"--integration {one.id}  {one.name} of {one.tenant.name}" in str(asked.value)
+        assert "decided again   identical" in _explain("over", "--integration", str(one.id))
+    with pytest.raises(CommandError, match="no integration's id"):
+        _explain("over", "--integration", "first")
+
+
 def test_the_command_knows_no_call_of_another_tenant_and_none_that_was_plainly_allowed(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
