@@ -12,16 +12,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
-import psycopg
 import structlog
 from psycopg import errors
 
 from aos_sdk.cus_wire import MAX_BATCH_CHECKS
 from enforcement import cus_decision_log as log
+from enforcement.cus_absence import (
+    DatabaseAbsent,
+    DatabaseBusy,
+    DatabaseTrouble,
+    EvidenceUnreadable,
+)
 from enforcement.cus_authority import known_state, remember_state
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection, no_answer, trouble_with
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
@@ -31,9 +37,11 @@ logger = structlog.get_logger(__name__)
 
 # From the beginning of a request (ruling F6): for the lock, for all that needs evidence, for
 # all of it. A server that answers says within the first that the lock can't be had, and gives
-# up reading after so long; one that hangs is given up on by our own clock.
+# up reading after so long, a little earlier where a table is locked; one that hangs is given
+# up on by our own clock.
 _LOCK_SECONDS = 0.2
 _READ_SECONDS = 0.195
+_TABLE_LOCK_SECONDS = 0.15
 _EVIDENCE_SECONDS = 0.41
 _WHOLE_SECONDS = 0.43
 # A call's record may land between our reading and our hold; then we look once more.
@@ -41,19 +49,15 @@ _ATTEMPTS = 3
 
 
 class _Contended(Exception):
-    """The integration's lock could not be had in time."""
-
-
-class _Unreadable(Exception):
-    """The server answers, but evidence could not be read in time."""
+    """The integration's lock could not be had, or its evidence not be read, in time: load."""
 
 
 class _Landed(Exception):
     """A call that we were about to hold for was recorded, swept or held elsewhere, meanwhile."""
 
 
-_LOAD = (_Contended, PoolBusy, QueueTimeout)
-_ABSENCE = (DatabaseAbsent, _Unreadable, psycopg.Error)
+_LOAD = (_Contended, DatabaseBusy, QueueTimeout)
+_ABSENCE = (DatabaseAbsent, EvidenceUnreadable)
 # Those of one integration, and one moment where a test names it, are decided together.
 _joined = JoinedWork[CheckRequest, "Verdict | Exception"](most=MAX_BATCH_CHECKS)
 
@@ -110,8 +114,8 @@ class CusEnforcementService:
                     turn_by=began + _LOCK_SECONDS,
                     end_by=began + _EVIDENCE_SECONDS,
                 )
-            except GroupTimeout as late:
-                raise DatabaseAbsent("no answer in time") from late
+            except GroupTimeout:
+                raise no_answer() from None
             except GroupFailed as failed:
                 if isinstance(failed.__cause__, _ABSENCE):
                     raise failed.__cause__ from None
@@ -136,7 +140,7 @@ class CusEnforcementService:
                 ]
             except _Landed:
                 continue
-            except (DatabaseAbsent, psycopg.Error) as error:
+            except DatabaseTrouble as error:
                 # A refusal stands, stored or not (ruling F9).
                 if not decided:
                     raise
@@ -149,16 +153,25 @@ class CusEnforcementService:
         if left <= 0:
             # We have not even asked: that we are slow is load, not the absence of the database.
             raise _Contended
-        locked = lock(self.caller.integration_id, wait_seconds=left, read_seconds=_READ_SECONDS)
+        locked = lock(
+            self.caller.integration_id,
+            wait_seconds=left,
+            read_seconds=_READ_SECONDS,
+            table_lock_seconds=_TABLE_LOCK_SECONDS,
+        )
         read = connection.call("cus_read", *read_values(*self._whose, call_ids, self.at))
         try:
             rows = connection.rows(f"{locked}; {read}")
-        except errors.LockNotAvailable:
+        except errors.LockNotAvailable as error:
+            # With the integration's lock in hand, it is a table that somebody has locked.
+            reading = connection.gave_rows
             connection.rows("ROLLBACK")
+            if reading:
+                raise trouble_with(error, while_reading=True) from error
             raise _Contended from None
         except errors.QueryCanceled:
             connection.rows("ROLLBACK")
-            raise _Unreadable from None
+            raise _Contended from None
         if not rows or rows[0] is None:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
@@ -208,12 +221,12 @@ class CusEnforcementService:
         """Verdicts without evidence, by what kept us from reading or storing it."""
         if isinstance(error, _LOAD):
             return self._decide_unread(requests, contended=True)
+        # What did not answer about evidence won't about authority.
         if isinstance(error, DatabaseAbsent):
-            # What did not answer about evidence won't about authority.
             return self._by_last_state(requests)
-        # Any failure to read is want of evidence: the caller waits for nobody's repair. But
-        # somebody should know that a server that answers does not say what we ask.
-        logger.warning("evidence could not be read", error=type(error).__name__)
+        # The caller waits for nobody's repair. But somebody should know that a server that
+        # answers does not say what we ask.
+        logger.warning("evidence could not be read", error=str(error))
         return self._decide_unread(requests, contended=False)
 
     def _decide_unread(self, requests: Sequence[CheckRequest], *, contended: bool) -> list[Verdict]:
@@ -229,7 +242,7 @@ class CusEnforcementService:
         end_by = self.caller.began + _WHOLE_SECONDS
         try:
             return decider_pool().run(work, take_by=end_by, end_by=end_by)
-        except (DatabaseAbsent, PoolBusy, psycopg.Error):
+        except DatabaseTrouble:
             return self._by_last_state(requests, contended=contended)
 
     def _by_last_state(

@@ -206,17 +206,32 @@ def lock_key(integration_id: uuid.UUID) -> int:
     return int.from_bytes(integration_id.bytes[8:]) >> 1
 
 
-def lock(integration_id: uuid.UUID, *, wait_seconds: float, read_seconds: float) -> str:
+def lock(
+    integration_id: uuid.UUID,
+    *,
+    wait_seconds: float,
+    read_seconds: float,
+    table_lock_seconds: float,
+) -> str:
     """What begins a check: the integration's lock within a time, and how long reading may take.
 
     Only the integration's own checks take it, so it makes nobody wait who does not check.
+    `table_lock_seconds`: how long the reading waits for a table that somebody has locked; less
+    than `read_seconds`, so that the error tells a locked table from a slow reading (ruling F6a).
     """
-    # `lock_timeout` ends with the lock: what fails with it has waited for that and nothing else.
+    # The lock is the first that gives rows: what fails with `lock_timeout` before that has
+    # waited for the integration, after that for a table.
     return (
-        f"BEGIN; SET LOCAL lock_timeout = {max(int(wait_seconds * 1_000), 1)}; "
+        f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}; "
         f"SELECT pg_advisory_xact_lock({lock_key(integration_id)}); "
-        f"SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {int(read_seconds * 1_000)}"
+        f"SET LOCAL lock_timeout = {_milliseconds(table_lock_seconds)}; "
+        f"SET LOCAL statement_timeout = {_milliseconds(read_seconds)}"
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    # 0 would be no limit.
+    return max(int(seconds * 1_000), 1)
 
 
 def read_values(
