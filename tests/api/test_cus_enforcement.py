@@ -255,6 +255,27 @@ def test_a_missing_estimate_is_the_most_that_the_model_can_do(
         assert hold.cents == -(-hold.microcents // 1_000_000)
 
 
+@pytest.mark.parametrize(
+    ("cents", "microcents", "held"),
+    [(0, None, (1, 1_000_000)), (None, 0, (1, 1)), (0, 0, (1, 1)), (2, 0, (2, 1)), (0, 9, (1, 9))],
+)
+def test_an_estimate_of_nothing_counts_as_the_least_that_a_call_can_cost(
+    sdk: SdkClient, cents: int | None, microcents: int | None, held: tuple[int, int]
+) -> None:
+    sdk.check(estimated_tokens=0, estimated_cost_cents=cents, estimated_cost_microcents=microcents)
+
+    hold = CusEnforcementHold.objects.get()
+    assert (hold.cents, hold.microcents, hold.tokens) == (*held, 1)
+
+
+def test_estimates_of_nothing_use_the_room_up(sdk: SdkClient, integration: CusIntegration) -> None:
+    govern(integration, budget_limit_cents=3)
+
+    results = [sdk.check(estimated_cost_cents=0).json()["result"] for _ in range(4)]
+
+    assert results == ["allowed", "allowed", "warned", "blocked"]
+
+
 def test_tokens_without_a_cost_are_priced_at_the_dearest_rate(sdk: SdkClient) -> None:
     sdk.check(estimated_tokens=1_000, estimated_cost_cents=None)
 
