@@ -29,9 +29,10 @@ from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection, no_answer, trouble_with
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
+from enforcement.cus_own_models import known_models, remember_models
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
-from telemetry.cus_holds import HOLD_LIFE, HoldFailed, lock, read_values, reading_of
+from telemetry.cus_holds import HOLD_LIFE, HoldFailed, Reading, lock, read_values, reading_of
 
 logger = structlog.get_logger(__name__)
 
@@ -148,7 +149,8 @@ class CusEnforcementService:
         raise _Contended
 
     def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
-        call_ids = [request.call_id for request in requests]
+        """What evidence says under the integration's lock, and which prices it has."""
+        models, own = [one.model for one in requests], known_models(self.caller.integration_id)
         left = self.caller.began + _LOCK_SECONDS - time.monotonic()
         if left <= 0:
             # We have not even asked: that we are slow is load, not the absence of the database.
@@ -159,25 +161,38 @@ class CusEnforcementService:
             read_seconds=_READ_SECONDS,
             table_lock_seconds=_TABLE_LOCK_SECONDS,
         )
-        read = connection.call("cus_read", *read_values(*self._whose, call_ids, self.at))
-        try:
-            rows = connection.rows(f"{locked}; {read}")
-        except errors.LockNotAvailable as error:
-            # With the integration's lock in hand, it is a table that somebody has locked.
-            reading = connection.gave_rows
-            connection.rows("ROLLBACK")
-            if reading:
-                raise trouble_with(error, while_reading=True) from error
-            raise _Contended from None
-        except errors.QueryCanceled:
-            connection.rows("ROLLBACK")
-            raise _Contended from None
+        named = own.named(models)
+        reading = self._reading(connection, requests, named, lock_first=f"{locked}; ")
+        version = reading.integration["config_version"]
+        if version != own.config_version:
+            statement = connection.call("cus_read_own_models", self.caller.tenant_id)
+            found = _rows_in_time(connection, statement)
+            own = remember_models(
+                self.caller.integration_id,
+                version,
+                reading.integration["default_model"],
+                [(name or b"").decode() for name in found],
+            )
+            if own.named(models) != named:
+                reading = self._reading(connection, requests, own.named(models))
+        known = remember_state(self.caller.integration_id, reading.integration)
+        return Round(self.caller.tenant_id, known, reading)
+
+    def _reading(
+        self,
+        connection: DeciderConnection,
+        requests: Sequence[CheckRequest],
+        own_models: Sequence[str],
+        lock_first: str = "",
+    ) -> Reading:
+        call_ids = [request.call_id for request in requests]
+        values = read_values(*self._whose, call_ids, self.at, own_models)
+        statement = connection.call("cus_read", *values)
+        rows = _rows_in_time(connection, statement, lock_first)
         if not rows or rows[0] is None:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
-        reading = reading_of(rows[0], call_ids)
-        known = remember_state(self.caller.integration_id, reading.integration)
-        return Round(self.caller.tenant_id, known, reading)
+        return reading_of(rows[0], call_ids)
 
     def _commit(
         self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]
@@ -267,3 +282,21 @@ class CusEnforcementService:
             )
             verdicts.append(Verdict(decide(facts), facts))
         return verdicts
+
+
+def _rows_in_time(
+    connection: DeciderConnection, statement: str, lock_first: str = ""
+) -> list[bytes | None]:
+    """The rows of what reads under the lock. Raises _Contended, EvidenceUnreadable."""
+    try:
+        return connection.rows(lock_first + statement)
+    except errors.LockNotAvailable as error:
+        # With the integration's lock in hand, it is a table that somebody has locked.
+        while_reading = connection.gave_rows or not lock_first
+        connection.rows("ROLLBACK")
+        if while_reading:
+            raise trouble_with(error, while_reading=True) from error
+        raise _Contended from None
+    except errors.QueryCanceled:
+        connection.rows("ROLLBACK")
+        raise _Contended from None

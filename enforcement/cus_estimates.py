@@ -12,7 +12,6 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusModelPricing, get_model_pri
 from telemetry.cus_amounts import MOST, Amounts
 from telemetry.cus_pricing import CusPricer, OwnPrice, in_cents, own_prices
 
-
 # Of cents, of microcents and of tokens.
 _LEAST = 1
 

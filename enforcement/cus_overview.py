@@ -22,7 +22,7 @@ _SECONDS = 2.0
 def config_of(caller: Caller) -> ConfigAnswer:
     """What an SDK needs to know. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
-    row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_authority", *whose))
+    row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_config", *whose))
     remember_state(caller.integration_id, row)
     prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
     shared = {name: row[name] for name in ConfigAnswer.__struct_fields__ if name in row}

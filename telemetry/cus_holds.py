@@ -63,8 +63,10 @@ _AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in ("cents", "microcents
 _MINUTE = "interval '60 seconds'"
 _LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
-# What decisions read of an integration; its tenant's own prices too, which estimates need.
-_AUTHORITY = """
+
+def _authority(own_prices: str) -> str:
+    """What decisions read of an integration, and of its tenant's own prices."""
+    return f"""
     json_build_object(
         'status', integration.status, 'credential_state', integration.credential_state,
         'enforcement_level', integration.enforcement_level,
@@ -79,10 +81,25 @@ _AUTHORITY = """
         'provider_type', integration.provider_type,
         'default_model', integration.default_model,
         'base_url', integration.config->>'base_url',
-        'overrides', (SELECT json_agg(json_build_array(id, model, prices, valid_from)
-            ORDER BY valid_from DESC)::text
-            FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
+        'overrides', {own_prices}
     )
+"""
+
+
+# An estimate needs the price of the moment, of the models that are asked about ($6).
+_OWN_PRICES_ASKED = """
+    (SELECT json_agg(json_build_array(own.id, own.model, own.prices, own.valid_from)
+        ORDER BY own.valid_from DESC)::text
+    FROM unnest($6) AS asked(model), LATERAL (
+        SELECT id, model, prices, valid_from FROM cus_price_overrides AS one
+        WHERE one.tenant_id = $1 AND one.model = asked.model AND one.valid_from <= moment.now
+        ORDER BY one.valid_from DESC LIMIT 1
+    ) AS own)
+"""
+_ALL_OWN_PRICES = """
+    (SELECT json_agg(json_build_array(id, model, prices, valid_from)
+        ORDER BY valid_from DESC)::text
+    FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
 """
 # By its id alone: planned over a few rows, the tenant's index would look as good. `OFFSET 0`
 # keeps the planner from merging it, or the moment, into the rest.
@@ -95,10 +112,10 @@ _MOMENT = "(SELECT coalesce($5, clock_timestamp()) AS now OFFSET 0) AS moment"
 # The month and the minute are those of the server's clock when the lock was had (ruling E3).
 # A caller may name another moment: that is how tests reach the next month.
 _READ = f"""
-PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz) AS
+PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz, text[]) AS
 SELECT json_build_object(
     'now', moment.now,
-    'integration', {_AUTHORITY},
+    'integration', {_authority(_OWN_PRICES_ASKED)},
     'used', json_build_array(totals.cents, totals.microcents, totals.tokens),
     'held', json_build_array(held.cents, held.microcents, held.tokens),
     'leased', json_build_array(leased.cents, leased.microcents, leased.tokens),
@@ -142,8 +159,20 @@ WHERE integration.tenant_id = $1 AND integration.id = $2
 
 _READ_AUTHORITY = f"""
 PREPARE cus_read_authority (uuid, uuid) AS
-SELECT {_AUTHORITY} FROM {_FROM} WHERE integration.tenant_id = $1 AND integration.id = $2
+SELECT {_authority("NULL")} FROM {_FROM}
+WHERE integration.tenant_id = $1 AND integration.id = $2
 """  # noqa: S608  (as above)
+
+_READ_CONFIG = f"""
+PREPARE cus_read_config (uuid, uuid) AS
+SELECT {_authority(_ALL_OWN_PRICES)} FROM {_FROM}
+WHERE integration.tenant_id = $1 AND integration.id = $2
+"""  # noqa: S608  (as above)
+
+_READ_OWN_MODELS = """
+PREPARE cus_read_own_models (uuid) AS
+SELECT DISTINCT model FROM cus_price_overrides WHERE tenant_id = $1
+"""
 
 # Fails for a call that was recorded meanwhile, whose hold was swept, or that another integration
 # holds by now: then nothing of the round is committed, and it is decided anew.
@@ -179,7 +208,7 @@ WHERE tenant_id = $1 AND integration_id = $2 AND call_id = $3
 RETURNING 1) {_OR_FAIL}
 """  # noqa: S608  (as above)
 
-PREPARED = (_READ, _READ_AUTHORITY, _TAKE, _RENEW)
+PREPARED = (_READ, _READ_AUTHORITY, _READ_CONFIG, _READ_OWN_MODELS, _TAKE, _RENEW)
 
 
 class HoldChange(NamedTuple):
@@ -239,10 +268,11 @@ def read_values(
     integration_id: uuid.UUID,
     call_ids: Sequence[str],
     now: datetime | None = None,
+    own_models: Sequence[str] = (),
 ) -> tuple[Value, ...]:
-    """What `cus_read` needs: whose, and of which calls."""
+    """What `cus_read` needs: whose, of which calls, and which of the tenant's own prices."""
     hashes = f"{{{','.join(map(hash_call_id, call_ids))}}}"
-    return (tenant_id, integration_id, list(call_ids), hashes, now)
+    return (tenant_id, integration_id, list(call_ids), hashes, now, list(own_models))
 
 
 class _Read(msgspec.Struct):
