@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import psycopg
 import structlog
 from psycopg import errors
 
@@ -28,10 +29,12 @@ from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection, no_answer, trouble_with
+from enforcement.cus_fair_share import ShareTaken, fair_share
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_own_models import known_models, remember_models
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
+from enforcement.cus_turned_away import NOBODY, TurnedAway, note_turned_away, take_turned_away
 from telemetry.cus_holds import HOLD_LIFE, HoldFailed, Reading, lock, read_values, reading_of
 
 logger = structlog.get_logger(__name__)
@@ -87,6 +90,13 @@ class CusEnforcementService:
         if self.caller.absent:
             return self._by_last_state(requests)
         try:
+            with fair_share.taken(self.caller.integration_id, len(requests)):
+                return self._decide(requests)
+        except ShareTaken:
+            return self._turn_away(requests)
+
+    def _decide(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+        try:
             found = self._decide_joined(requests)
         except (*_LOAD, *_ABSENCE) as error:
             return self._decide_without(requests, error)
@@ -100,6 +110,17 @@ class CusEnforcementService:
             anew = iter(self._decide_without(unkept, errors_met[0]))
             return [one if isinstance(one, Verdict) else next(anew) for one in found]
         return [one for one in found if isinstance(one, Verdict)]
+
+    def _turn_away(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+        """Verdicts for who asks for more than its share; the integration's next round logs them."""
+        if known_state(self.caller.integration_id) is None:
+            # Nothing is known to refuse it by.
+            return self._decide(requests)
+        verdicts = self._by_last_state(requests, contended=True)
+        numbers = log.counts(verdict.decision for verdict in verdicts)
+        said = [(verdict.facts, verdict.decision) for verdict in verdicts]
+        note_turned_away(self.caller.integration_id, TurnedAway(said, numbers))
+        return verdicts
 
     # --- With evidence --------------------------------------------------------------------------
 
@@ -197,7 +218,7 @@ class CusEnforcementService:
     def _commit(
         self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]
     ) -> list[Verdict]:
-        """Hold, log and commit in one message."""
+        """Hold, log and commit in one message; of those who were turned away before, too."""
         # In the order of their key, as ingest deletes them.
         changes = sorted(round_.changes.items())
         now = round_.reading.now
@@ -205,11 +226,16 @@ class CusEnforcementService:
             connection.call(change.statement, *change.values(*self._whose, call_id, now))
             for call_id, change in changes
         ]
+        before = take_turned_away(self.caller.integration_id)
+        logging = self._logging(connection, verdicts, before)
         try:
-            connection.rows("; ".join([*message, *self._logging(connection, verdicts), "COMMIT"]))
-        except HoldFailed:
-            connection.rows("ROLLBACK")
-            raise _Landed from None
+            connection.rows("; ".join([*message, *logging, "COMMIT"]))
+        except psycopg.Error as error:
+            note_turned_away(self.caller.integration_id, before)
+            if isinstance(error, HoldFailed):
+                connection.rows("ROLLBACK")
+                raise _Landed from None
+            raise
         return [
             verdict._replace(hold_expires_at=now + HOLD_LIFE)
             if verdict.facts.call_id in round_.changes
@@ -217,17 +243,20 @@ class CusEnforcementService:
             for verdict in verdicts
         ]
 
-    def _logging(self, connection: DeciderConnection, verdicts: Sequence[Verdict]) -> list[str]:
+    def _logging(
+        self,
+        connection: DeciderConnection,
+        verdicts: Sequence[Verdict],
+        before: TurnedAway = NOBODY,
+    ) -> list[str]:
         """The statements that append and count decisions."""
         numbers = log.counts(verdict.decision for verdict in verdicts)
+        numbers = [a + b for a, b in zip(before.counts, numbers, strict=True)]
         statements = [connection.call("cus_count", *self._whose, *numbers)]
-        notable = [
-            log.entry(*self._whose, verdict.facts, verdict.decision)
-            for verdict in verdicts
-            if not verdict.decision.is_plain
-        ]
-        if notable:
-            statements.append(connection.call("cus_append", log.encoded(notable)))
+        notable = [(one.facts, one.decision) for one in verdicts if not one.decision.is_plain]
+        entries = [log.entry(*self._whose, *one) for one in (*before.logged, *notable)]
+        if entries:
+            statements.append(connection.call("cus_append", log.encoded(entries)))
         return statements
 
     # --- Without --------------------------------------------------------------------------------
@@ -270,18 +299,21 @@ class CusEnforcementService:
     def _judge(
         self, requests: Sequence[CheckRequest], authority: Authority | None, *, contended: bool
     ) -> list[Verdict]:
-        verdicts = []
-        for request in requests:
-            facts = Facts(
+        now = self.at or datetime.now(UTC)
+        facts = [
+            Facts(
                 call_id=request.call_id,
                 model=request.model,
-                evaluated_at=self.at or datetime.now(UTC),
+                evaluated_at=now,
                 authority=authority,
                 usage=None,
                 contended=contended,
             )
-            verdicts.append(Verdict(decide(facts), facts))
-        return verdicts
+            for request in requests
+        ]
+        # Without usage, no call is told anything that another is not.
+        decision = decide(facts[0])
+        return [Verdict(decision, one) for one in facts]
 
 
 def _rows_in_time(

@@ -19,7 +19,9 @@ from pytest_django import DjangoDbBlocker
 
 from enforcement.cus_authority import forget_states
 from enforcement.cus_check_keys import forget_callers
+from enforcement.cus_fair_share import fair_share
 from enforcement.cus_own_models import forget_models
+from enforcement.cus_turned_away import forget_turned_away
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key
 from telemetry.cus_pricing import forget_kept, forget_overrides
@@ -106,6 +108,8 @@ def _fresh_memory() -> None:
     forget_callers()
     forget_states()
     forget_models()
+    fair_share.forget()
+    forget_turned_away()
 
 
 @pytest.fixture
