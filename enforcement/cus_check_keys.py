@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
+from enforcement.cus_absence import DatabaseAbsent, DatabaseTrouble
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection
 from integrations.cus_sdk_keys import digest_of_key
 
 # A revoked key must be dead within two seconds; while the database is away, the last answer
@@ -64,7 +66,7 @@ def caller_of(text: str, *, now: datetime) -> Caller | None:
     if known is None or began - known.asked_at > _REMEMBERED_SECONDS:
         try:
             known = _ask(digest, began)
-        except (DatabaseAbsent, PoolBusy) as error:
+        except DatabaseTrouble as error:
             absent = isinstance(error, DatabaseAbsent)
             if known is None or began - known.asked_at > _OUTAGE_SECONDS:
                 return Caller(tenant_id, integration_id, began, absent, verified=False)

@@ -19,6 +19,9 @@ from pytest_django import DjangoDbBlocker
 
 from enforcement.cus_authority import forget_states
 from enforcement.cus_check_keys import forget_callers
+from enforcement.cus_fair_share import fair_share
+from enforcement.cus_own_models import forget_models
+from enforcement.cus_turned_away import forget_turned_away
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key
 from telemetry.cus_pricing import forget_kept, forget_overrides
@@ -112,6 +115,9 @@ def _fresh_memory() -> None:
     forget_sdk_keys()
     forget_callers()
     forget_states()
+    forget_models()
+    fair_share.forget()
+    forget_turned_away()
 
 
 @pytest.fixture
@@ -122,6 +128,14 @@ def tenant(db: None) -> CusTenant:
 @pytest.fixture
 def integration(tenant: CusTenant) -> CusIntegration:
     return make_integration(tenant)
+
+
+@pytest.fixture
+def limited(integration: CusIntegration) -> CusIntegration:
+    """`integration` with a limit that nothing reaches: without any, nothing is held for calls."""
+    CusIntegration.objects.filter(id=integration.id).update(token_limit_month=10**15)
+    integration.refresh_from_db()
+    return integration
 
 
 @pytest.fixture

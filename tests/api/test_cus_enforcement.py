@@ -325,6 +325,32 @@ def test_a_missing_estimate_is_the_most_that_the_model_can_do(
         assert hold.cents == -(-hold.microcents // 1_000_000)
 
 
+@pytest.mark.parametrize(
+    ("cents", "microcents", "held"),
+    [(0, None, (1, 1_000_000)), (None, 0, (1, 1)), (0, 0, (1, 1)), (2, 0, (2, 1)), (0, 9, (1, 9))],
+)
+def test_an_estimate_of_nothing_counts_as_the_least_that_a_call_can_cost(
+    sdk: SdkClient,
+    integration: CusIntegration,
+    cents: int | None,
+    microcents: int | None,
+    held: tuple[int, int],
+) -> None:
+    govern(integration, **FAR_AWAY)
+    sdk.check(estimated_tokens=0, estimated_cost_cents=cents, estimated_cost_microcents=microcents)
+
+    hold = CusEnforcementHold.objects.get()
+    assert (hold.cents, hold.microcents, hold.tokens) == (*held, 1)
+
+
+def test_estimates_of_nothing_use_the_room_up(sdk: SdkClient, integration: CusIntegration) -> None:
+    govern(integration, budget_limit_cents=3)
+
+    results = [sdk.check(estimated_cost_cents=0).json()["result"] for _ in range(4)]
+
+    assert results == ["allowed", "allowed", "allowed", "blocked"]
+
+
 def test_tokens_without_a_cost_are_priced_at_the_dearest_rate(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
@@ -472,11 +498,11 @@ def _ask(call_id: str, cents: int = 1) -> dict[str, Any]:
 def test_in_a_batch_each_call_sees_those_before_it(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    govern(integration, budget_limit_cents=10, rate_limit_rpm=4)
+    govern(integration, budget_limit_cents=12, rate_limit_rpm=4)
     sdk.check("held", estimated_cost_cents=2)
 
     response = _batch(
-        sdk, _ask("z", 5), _ask("held", 2), _ask("a", 4), _ask("z", 5), _ask("b", 3), _ask("c", 0)
+        sdk, _ask("z", 5), _ask("held", 2), _ask("a", 6), _ask("z", 5), _ask("b", 3), _ask("c", 0)
     )
 
     decisions = response.json()["decisions"]
@@ -485,8 +511,7 @@ def test_in_a_batch_each_call_sees_those_before_it(
         "allowed", "allowed", "blocked", "allowed", "allowed", "warned",
     ]  # fmt: skip
     held = {hold.call_id: hold.cents for hold in CusEnforcementHold.objects.all()}
-    assert held == {"held": 2, "z": 5, "b": 3, "c": 0}
-    assert sum(held.values()) == 10
+    assert held == {"held": 2, "z": 5, "b": 3, "c": 1}
     assert sdk.check(estimated_cost_cents=0).json()["result"] == "throttled"
 
 

@@ -9,8 +9,10 @@ import pytest
 from django.apps import apps
 from django.db import connections
 
+from enforcement.cus_absence import DatabaseTrouble
 from enforcement.cus_check_keys import forget_callers
-from enforcement.cus_decider import DeciderConnection, decider_pool
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
 from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_models import CusIntegration
@@ -32,7 +34,10 @@ def _analytics() -> set[str]:
 
 def _as_decider(work: Any) -> Any:
     until = time.monotonic() + 5
-    return decider_pool().run(work, take_by=until, end_by=until)
+    try:
+        return decider_pool().run(work, take_by=until, end_by=until)
+    except DatabaseTrouble as trouble:
+        raise trouble.__cause__ or trouble from None
 
 
 def test_there_are_analytics_to_keep_out() -> None:

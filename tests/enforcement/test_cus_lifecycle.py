@@ -32,13 +32,6 @@ from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_u
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def limited(integration: CusIntegration) -> CusIntegration:
-    """With a budget that nothing here exceeds; without a limit nothing is held."""
-    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1_000)
-    return integration
-
-
 def _standing(sdk: SdkClient) -> tuple[int, int]:
     """Used and held, in cents."""
     status = sdk.client.get(f"{ENFORCEMENT}/status").json()
