@@ -7,12 +7,11 @@ import pytest
 from django.test import Client
 
 from aos_sdk.cus_cost import get_model_pricing
-from enforcement.cus_check_keys import forget_callers
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_price_override_models import CusPriceOverride
-from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key
+from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key, revoke_sdk_key
 from telemetry.cus_holds import sweep
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
 from tests.conftest import as_if
@@ -438,7 +437,7 @@ def test_only_a_living_sdk_key_is_answered(client: Client, integration: CusInteg
         client.post(f"{ENFORCEMENT}/check", {}, content_type="application/json").status_code == 401
     )
     revoke_sdk_key(CusSdkKey.objects.get(id=key.id))
-    forget_callers()
+    forget_sdk_keys()
     assert sdk.check().status_code == 401
 
 

@@ -32,6 +32,7 @@ from integrations.cus_models import CusIntegration
 from tests.conftest import _superuser
 
 CONNECTING = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '
+pytestmark = pytest.mark.real_deadlines
 # A machine that is slow to run a thread must not make a check late.
 EARLY = -30.0
 
