@@ -38,6 +38,7 @@ _SERVER_SETTINGS = {
     "TimeZone": "UTC",
 }
 _CONNECT_SECONDS = 2
+_TABLE_LOCK_MS = 100
 
 
 class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -107,10 +108,13 @@ def connect_decider() -> DeciderConnection:
         connection.ends_at = time.monotonic() + _CONNECT_SECONDS
         role = sql.Identifier(settings.CUS_DECIDER_ROLE).as_string(connection)
         prepared = [*HOLDS_PREPARED, *LOG_PREPARED, *KEYS_PREPARED]
-        connection.rows("; ".join([f"SET ROLE {role}", *prepared]))
+        begin = [f"SET ROLE {role}", f"SET lock_timeout = {_TABLE_LOCK_MS}"]
+        connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))
     except psycopg.Error as error:
         connection.close()
-        raise trouble_with(error) from error
+        # What is prepared reads which columns there are: a table that somebody has locked
+        # keeps it waiting as it does the reading itself.
+        raise trouble_with(error, while_reading=True) from error
     return connection
 
 

@@ -56,6 +56,8 @@ _READ_SECONDS = 0.195
 _TABLE_LOCK_SECONDS = 0.15
 _EVIDENCE_SECONDS = 0.41
 _WHOLE_SECONDS = 0.43
+# Authority is not waited for where somebody has locked its table: what was last known decides.
+_UNLOCKED_ONLY = "BEGIN; SET LOCAL lock_timeout = 50"
 # A call's record may land between our reading and our hold; then we look once more.
 _ATTEMPTS = 3
 
@@ -282,10 +284,15 @@ class CusEnforcementService:
         """Verdicts by authority alone: fresh if the database gives it, else as last known."""
 
         def work(connection: DeciderConnection) -> list[Verdict]:
-            (row,) = connection.rows(connection.call("cus_read_authority", *self._whose))
+            statement = connection.call("cus_read_authority", *self._whose)
+            try:
+                (row,) = connection.rows(f"{_UNLOCKED_ONLY}; {statement}")
+            except errors.LockNotAvailable as error:
+                connection.rows("ROLLBACK")
+                raise trouble_with(error, while_reading=True) from error
             known = remember_state(self.caller.integration_id, msgspec.json.decode(row or b""))
             verdicts = self._judge(requests, known.authority, contended=contended)
-            connection.rows("; ".join(self._logging(connection, verdicts)))
+            connection.rows("; ".join([*self._logging(connection, verdicts), "COMMIT"]))
             return verdicts
 
         end_by = self.caller.began + _WHOLE_SECONDS

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from aos_sdk.cus_cost import get_model_pricing
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
@@ -646,6 +647,21 @@ def test_decisions_that_the_sdk_took_come_with_the_record_and_are_logged_once(
     )
     totals = CusDecisionTotals.objects.get()
     assert (totals.throttled, totals.allowed, totals.degraded) == (1, 1, 1)
+    assert totals.contention == 0
+
+
+def test_contention_has_a_metric_of_its_own(
+    client: Client, sdk: SdkClient, integration: CusIntegration, settings: Settings
+) -> None:
+    settings.CUS_CHECKS_PER_SECOND = 1
+    _batch(sdk, *(_ask(f"call-{number}") for number in range(60)))
+    assert codes(sdk.check()) == ["contention"]
+    settings.CUS_CHECKS_PER_SECOND = 0
+    sdk.check()
+
+    whose = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
+    text = client.get("/metrics").content.decode()
+    assert f"cus_enforcement_contention_total{{{whose}}} 1.0" in text
 
 
 def test_metrics_count_decisions_from_the_start(
@@ -655,7 +671,9 @@ def test_metrics_count_decisions_from_the_start(
     text = client.get("/metrics").content.decode()
     whose = f'integration_id="{refused.integration_id}",tenant_id="{refused.tenant_id}"'
     assert f"cus_enforcement_blocked_total{{{whose}}} 1.0" in text
+    assert f"cus_enforcement_contention_total{{{whose}}} 0.0" in text
     whose = f'integration_id="{quiet.id}",tenant_id="{quiet.tenant_id}"'
     assert f"cus_enforcement_blocked_total{{{whose}}} 0.0" in text
+    assert f"cus_enforcement_contention_total{{{whose}}} 0.0" in text
     assert f'cus_enforcement_decisions_total{{{whose.replace(",tenant", ",result=@,tenant")}}}'.replace(
         "@", '"allowed"') in text  # fmt: skip

@@ -24,7 +24,7 @@ from enforcement.cus_absence import (
 )
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_decider_connection import DeciderConnection
+from enforcement.cus_decider_connection import DeciderConnection, connect_decider
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_heartbeat import Heartbeat
 from enforcement.cus_precedence import Decision
@@ -172,6 +172,19 @@ def test_a_table_that_somebody_has_locked_is_absence(
 
     assert decision.reasons[0].code == "evidence_unavailable"
     assert decision.degraded
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_a_locked_table_keeps_from_getting_ready_is_absence(
+    integration: CusIntegration,
+) -> None:
+    database = str(connections["default"].settings_dict["NAME"])
+    with _superuser(database) as somebody, somebody.transaction():
+        somebody.execute("LOCK TABLE cus_integrations IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(EvidenceUnreadable):
+            connect_decider()
+
+    connect_decider().close()
 
 
 class Server:

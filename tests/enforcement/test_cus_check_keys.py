@@ -59,7 +59,7 @@ def test_a_check_notes_that_its_key_is_used_and_not_at_each_check(
     forget_sdk_keys()
     sdk.check()
     key_uses.finish()
-    assert CusSdkKey.objects.get().last_used_at > before
+    assert CusSdkKey.objects.filter(last_used_at__gt=before).exists()
 
 
 def test_what_could_not_be_noted_is_noted_later(
