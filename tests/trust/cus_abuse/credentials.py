@@ -52,7 +52,7 @@ class Listener(CusLocalServer):
 
 def redirected(product: AttackedProduct, _size: Size) -> Outcome:
     """PATCH and PUT of where the credential goes, then a test; by token, and of a region."""
-    [tenant] = product.make_people()
+    tenant = product.new_tenant()
     program = _program(product, tenant)
     path = f"/integrations/{tenant['integration_id']}"
     findings: list[str] = []
@@ -83,7 +83,7 @@ def redirected(product: AttackedProduct, _size: Size) -> Outcome:
 
 def spellings(product: AttackedProduct, _size: Size) -> Outcome:
     """Addresses that are written so that one program reads them otherwise than the next."""
-    [tenant] = product.make_people()
+    tenant = product.new_tenant()
     program = _program(product, tenant)
     saved = []
     for number, url in enumerate(_SPELLINGS):

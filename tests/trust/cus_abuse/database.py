@@ -43,7 +43,7 @@ Attempt = tuple[str, sql.Composed]
 
 def by_sql(product: AttackedProduct, _size: Size) -> Outcome:
     """UPDATE, DELETE, TRUNCATE and MERGE as the application and as its decider."""
-    key = product.make_keys()[0][0]
+    key = product.new_tenant()["keys"][0]
     _leave_evidence(product, key)
     attempts = list(_attempts(product, key))
     passed: list[str] = []

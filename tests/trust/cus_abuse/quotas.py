@@ -17,7 +17,7 @@ Make = Callable[[int], Answer]
 
 def without_end(product: AttackedProduct, size: Size) -> Outcome:
     """Integrations, keys that are made and revoked, tokens, overrides, invitations."""
-    [tenant] = product.make_people()
+    tenant = product.new_tenant()
     person = Person(product.port, tenant["admin"]).sign_in()
     most, lines = size.of(_MOST, 25), []
     findings: list[str] = []

@@ -33,8 +33,8 @@ _PATHS = {
 
 def deep_bodies(product: AttackedProduct, size: Size) -> Outcome:
     """2,000,000 `[`, bare, inside a record and packed, at every kind of door."""
-    [tenant] = product.make_people()
-    door = product.door(0, tenant["key"])
+    tenant = product.new_tenant()
+    door = product.door(0, tenant["keys"][0])
     person = Person(product.port, tenant["admin"]).sign_in()
     brackets = b"[" * size.of(_BRACKETS, 100_000)
     inside = reported("deep")[:-1] + b', "metadata": {"a": ' + brackets
