@@ -137,7 +137,7 @@ def _of_table(table: str, whose: sql.Composed, columns: dict[str, str]) -> Itera
 def _statement(text: str, table: str, whose: sql.Composed, column: str = "") -> Attempt:
     names = {"t": sql.Identifier(table), "w": whose, "c": sql.Identifier(column or "none")}
     shown = text.format(t=table, w="…", c=column)
-    return shown, sql.SQL(text).format(**names)  # type: ignore[arg-type]
+    return shown, sql.SQL(text).format(**names)
 
 
 def _columns(connection: "psycopg.Connection[Row]", table: str) -> dict[str, str]:
