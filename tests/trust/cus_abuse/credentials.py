@@ -94,15 +94,8 @@ def spellings(product: AttackedProduct, _size: Size) -> Outcome:
 
 
 def _program(product: AttackedProduct, tenant: dict[str, Any]) -> Person:
-    """A program with the admin's token; a token that may not change credentials is no attacker.
-
-    Then the signed-in admin attacks, who may.
-    """
-    person = Person(product.port, tenant["admin"]).sign_in()
-    program = person.with_token()
-    path = f"/integrations/{tenant['integration_id']}"
-    probe = program.call("PATCH", path, {"credential": {"api_key": tenant["secret"]}})
-    return program if probe.status == 200 else person
+    """A program with the admin's token."""
+    return Person(product.port, tenant["admin"]).sign_in().with_token()
 
 
 def _region_change(program: Person) -> Answer:
