@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
@@ -45,7 +45,7 @@ class RealProduct:
         self.environment: dict[str, str] = {}
         self.webs: list[ServedProduct] = []
 
-    def __enter__(self) -> "RealProduct":
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._sentinel = self._watch_folders(stack)
             self._start_servers(stack)

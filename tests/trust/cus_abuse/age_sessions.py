@@ -19,12 +19,12 @@ _RECENT_SECONDS = 3_600
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aos_project.settings")
     django.setup()
+    from django.contrib.sessions.backends.db import SessionStore
     from django.contrib.sessions.models import Session
 
     for session in Session.objects.all():
-        store = Session.get_session_store_class()
         values = {name: _aged(value) for name, value in session.get_decoded().items()}
-        session.session_data = store().encode(values)
+        session.session_data = SessionStore().encode(values)
         session.save(update_fields=["session_data"])
     _age_tables()
 

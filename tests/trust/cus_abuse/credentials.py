@@ -52,7 +52,7 @@ class Listener(CusLocalServer):
 
 def redirected(product: AttackedProduct, _size: Size) -> Outcome:
     """PATCH and PUT of where the credential goes, then a test; by token, and of a region."""
-    [tenant] = product.make_people()
+    tenant = product.new_tenant()
     program = _program(product, tenant)
     path = f"/integrations/{tenant['integration_id']}"
     findings: list[str] = []
@@ -83,7 +83,7 @@ def redirected(product: AttackedProduct, _size: Size) -> Outcome:
 
 def spellings(product: AttackedProduct, _size: Size) -> Outcome:
     """Addresses that are written so that one program reads them otherwise than the next."""
-    [tenant] = product.make_people()
+    tenant = product.new_tenant()
     program = _program(product, tenant)
     saved = []
     for number, url in enumerate(_SPELLINGS):
@@ -94,15 +94,8 @@ def spellings(product: AttackedProduct, _size: Size) -> Outcome:
 
 
 def _program(product: AttackedProduct, tenant: dict[str, Any]) -> Person:
-    """A program with the admin's token; a token that may not change credentials is no attacker.
-
-    Then the signed-in admin attacks, who may.
-    """
-    person = Person(product.port, tenant["admin"]).sign_in()
-    program = person.with_token()
-    path = f"/integrations/{tenant['integration_id']}"
-    probe = program.call("PATCH", path, {"credential": {"api_key": tenant["secret"]}})
-    return program if probe.status == 200 else person
+    """A program with the admin's token."""
+    return Person(product.port, tenant["admin"]).sign_in().with_token()
 
 
 def _region_change(program: Person) -> Answer:

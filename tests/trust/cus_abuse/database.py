@@ -43,7 +43,7 @@ Attempt = tuple[str, sql.Composed]
 
 def by_sql(product: AttackedProduct, _size: Size) -> Outcome:
     """UPDATE, DELETE, TRUNCATE and MERGE as the application and as its decider."""
-    key = product.make_keys()[0][0]
+    key = product.new_tenant()["keys"][0]
     _leave_evidence(product, key)
     attempts = list(_attempts(product, key))
     passed: list[str] = []
@@ -137,7 +137,7 @@ def _of_table(table: str, whose: sql.Composed, columns: dict[str, str]) -> Itera
 def _statement(text: str, table: str, whose: sql.Composed, column: str = "") -> Attempt:
     names = {"t": sql.Identifier(table), "w": whose, "c": sql.Identifier(column or "none")}
     shown = text.format(t=table, w="…", c=column)
-    return shown, sql.SQL(text).format(**names)  # type: ignore[arg-type]
+    return shown, sql.SQL(text).format(**names)
 
 
 def _columns(connection: "psycopg.Connection[Row]", table: str) -> dict[str, str]:

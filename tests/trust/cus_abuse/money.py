@@ -44,7 +44,7 @@ def counted_cents(product: AttackedProduct, key: str) -> int:
 
 def holds_flood(product: AttackedProduct, size: Size) -> Outcome:
     """Batches of checks that estimate nothing, then calls that no budget has room for."""
-    small, large = product.make_keys(1, 2)[0]
+    small, large = product.new_tenant()["keys"]
     bound = min(_BOUND, size.of(_BOUND, 300))
     # The bound has a setting by integration once there is one; a test lowers it.
     lowered = {} if bound == _BOUND else _bound_column(product, bound)
@@ -153,6 +153,7 @@ def sibling(product: AttackedProduct, size: Size) -> Outcome:
     for number in range(calls):
         # By turns the liar asks first, which must not keep the owner out.
         theft.attempt(f"guessed-{number}", asks_first=number % 2 == 1)
+    theft.end()
     counted, told = counted_cents(product, theft.owner), theft.told
     findings = theft.findings[:5]
     if theft.removed:
@@ -174,7 +175,7 @@ class _Theft:
 
     def __init__(self, product: AttackedProduct) -> None:
         self._product = product
-        self.owner, sibling_key = product.make_keys(1, 2)[0]
+        self.owner, sibling_key = product.new_tenant()["keys"]
         self._honest, self._liar = product.door(0, self.owner), product.door(0, sibling_key)
         self.removed = self.kept_out = 0
         self.told: Counter[int] = Counter()
@@ -195,10 +196,15 @@ class _Theft:
         self.removed += held - _live_holds(self._product, self.owner)
         self.told[self._honest.post(_REPORT, reported(call, 90)).status] += 1
 
+    def end(self) -> None:
+        """Close the connections of both."""
+        self._honest.close()
+        self._liar.close()
+
 
 def understated(product: AttackedProduct, size: Size) -> Outcome:
     """A program says that its calls cost nothing, and that all but a few calls are governed."""
-    key = product.make_keys()[0][0]
+    key = product.new_tenant()["keys"][0]
     product.set_limits(key, budget_limit_cents=40)
     door = product.door(0, key)
     body = reported("understated", 0, tokens_in=200_000)

@@ -11,7 +11,19 @@ _BODY = json.dumps(
 _HEADERS = [("Content-Type", "application/json"), ("Content-Length", str(len(_BODY)))]
 
 
-def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """Answer every request at once, whatever it asks."""
-    start_response("200 OK", _HEADERS)
-    return [_BODY]
+class OnlyAnswers:
+    """Answers every request at once, whatever it asks, by either interface of the web server."""
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., object]
+    ) -> Iterable[bytes]:
+        """As a WSGI application."""
+        start_response("200 OK", _HEADERS)
+        return [_BODY]
+
+    async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        """As an RSGI application, granian's own interface."""
+        protocol.response_bytes(200, [(name.lower(), value) for name, value in _HEADERS], _BODY)
+
+
+application = OnlyAnswers()

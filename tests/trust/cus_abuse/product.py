@@ -22,6 +22,8 @@ from tests.trust.cus_door import Door
 from tests.trust.cus_real_product import RealProduct, Row
 
 _START_SECONDS = 60.0
+# As `make_people` describes it.
+Tenant = dict[str, Any]
 ONLY_ANSWERS = "tests.trust.cus_abuse.only_answers:application"
 
 
@@ -35,23 +37,26 @@ class AttackedProduct(RealProduct):
         super().__init__(web_servers=0)
         self.port = 0
         self.mail = MailSink()
+        self._unused: list[Tenant] = []
 
     def door(self, number: int, key: str) -> Door:
         """To the web server; the number does not matter: there is one."""
         return Door(self.port, key)
 
-    def make_people(self, tenants: int = 1) -> list[dict[str, Any]]:
-        """New tenants, each with an admin and an integration: see `make_people`."""
-        program = [sys.executable, "-m", "tests.trust.cus_abuse.make_people", str(tenants)]
-        done = subprocess.run(
-            program,
-            cwd=ROOT,
-            env=os.environ | self.environment,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        people: list[dict[str, Any]] = json.loads(done.stdout)
-        return people
+    def new_tenant(self) -> Tenant:
+        """A tenant that nobody has attacked yet."""
+        if not self._unused:
+            # Several at once: to start Django takes longer than to make a tenant.
+            program = [sys.executable, "-m", "tests.trust.cus_abuse.make_people", "20"]
+            done = subprocess.run(
+                program,
+                cwd=ROOT,
+                env=os.environ | self.environment,
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            self._unused = json.loads(done.stdout)
+        return self._unused.pop()
 
     def connect_as_app(self) -> "psycopg.Connection[Row]":
         """To the database, by the login that the product itself uses."""

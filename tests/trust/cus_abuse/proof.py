@@ -22,7 +22,7 @@ _WANTED = "proof_required"
 
 def old_session(product: AttackedProduct, _size: Size) -> Outcome:
     """A session verified ten minutes ago: second factor, credential, keys, tokens, members."""
-    [tenant] = product.make_people()
+    tenant = product.new_tenant()
     account = tenant["totp"]
     person = Person(product.port, account).sign_in()
     key_id = _first_key(person, tenant)
@@ -87,13 +87,18 @@ def _devices(product: AttackedProduct, account: Mapping[str, Any]) -> list[Any]:
 
 
 def _first_key(person: Person, tenant: Mapping[str, Any]) -> str:
-    found = person.call("GET", f"/integrations/{tenant['integration_id']}/keys")
+    found = person.call("GET", f"/integrations/{_integration(tenant)}/keys")
     return str(found.json()["results"][0]["id"])
+
+
+def _integration(tenant: Mapping[str, Any]) -> str:
+    """One that has a key and room for another."""
+    return str(tenant["keys"][0].split(":")[1])
 
 
 def _changes(tenant: Mapping[str, Any], key_id: str) -> dict[str, Callable[[Person], Answer]]:
     """What a thief of the session would do, by name."""
-    path = f"/integrations/{tenant['integration_id']}"
+    path = f"/integrations/{_integration(tenant)}"
     credential = {"credential": {"api_key": "sk-thief-0123456789"}}
     invitation = {"email": "thief@example.com", "role": "admin"}
     return {

@@ -64,7 +64,7 @@ class LyingRaces:
         self.findings: list[str] = []
         self._races = self._missing_cents = self._audited = 0
         self._random = random.Random(seed)
-        self._own, self._sibling = product.make_keys(1, 2)[0]
+        self._own, self._sibling = product.new_tenant()["keys"]
         self._lock = Lock()
         self._sibling_cents = 0
 

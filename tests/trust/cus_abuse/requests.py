@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import time
+from collections.abc import Callable
 
 from tests.trust.cus_abuse.outcome import Outcome, Size
 from tests.trust.cus_abuse.people import Person
@@ -23,7 +24,7 @@ _SDK_ROUTES = (
 _HOSTS = ("evil.example", "127.0.0.1.evil.example:80", "a b", "[", "127.0.0.1:port", "ä", "x" * 300)
 # Which answers are right, by door. Programs without a key are refused before their Host is looked
 # at; probes come with whatever name the cluster has for us.
-_PATHS = {
+_PATHS: dict[str, Callable[[int], bool]] = {
     "/admin/login/": lambda status: status == 400,
     f"{_API}/integrations": lambda status: status == 400,
     f"{_API}/enforcement/check": lambda status: status in (400, 401),
@@ -33,12 +34,15 @@ _PATHS = {
 
 def deep_bodies(product: AttackedProduct, size: Size) -> Outcome:
     """2,000,000 `[`, bare, inside a record and packed, at every kind of door."""
-    [tenant] = product.make_people()
-    door = product.door(0, tenant["key"])
+    tenant = product.new_tenant()
+    door = product.door(0, tenant["keys"][0])
     person = Person(product.port, tenant["admin"]).sign_in()
     brackets = b"[" * size.of(_BRACKETS, 100_000)
     inside = reported("deep")[:-1] + b', "metadata": {"a": ' + brackets
-    bodies = {"bare": (brackets, {}), "in a record": (inside, {})}
+    bodies: dict[str, tuple[bytes, dict[str, str]]] = {
+        "bare": (brackets, {}),
+        "in a record": (inside, {}),
+    }
     bodies["packed"] = (gzip.compress(brackets), {"Content-Encoding": "gzip"})
     found: dict[str, tuple[int, float]] = {}
     for name, (body, headers) in bodies.items():

@@ -14,7 +14,7 @@ _WORKING_SECONDS = 60.0
 
 def reset_mails(product: AttackedProduct, size: Size) -> Outcome:
     """Ask 21 times for a new password of one person; then let jobs run."""
-    [tenant] = product.make_people()
+    tenant = product.new_tenant()
     address = tenant["admin"]["email"]
     asker, started = Person(product.port), time.monotonic()
     statuses = {
