@@ -9,8 +9,12 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import Client
 
-from aos_project.cus_first_start import set_up
-from integrations.cus_models import CusIntegration, CusUser
+from aos_project.cus_first_start import demo_integration, set_up
+from aos_project.management.commands.cus_demo import _temporary_key
+from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
+from integrations.cus_sdk_key_service import CusSdkKeyService
+from integrations.cus_tenant_service import CusTenantService
 from tests.cus_factories import SdkClient, record
 
 pytestmark = pytest.mark.django_db(databases=["default", "owner"])
@@ -78,3 +82,34 @@ def test_a_database_that_is_away_is_said_in_plain_words(
 
     with pytest.raises(CommandError, match=r"(?s)The database can't be used: .*Check DATABASE_URL"):
         call_command("cus_prepare")
+
+
+def test_what_a_first_start_makes_is_in_the_audit_trail() -> None:
+    set_up()
+
+    trail = set(CusAuditEntry.objects.values_list("action", "object_label"))
+    key = CusSdkKey.objects.get()
+    assert ("sdk_key.issued", str(key)) in trail
+    assert ("person.role_changed", "operator@example.com") in trail
+    assert ("person.role_changed", "support@example.com") in trail
+    assert {"tenant.created", "integration.created", "member.added"} <= {one for one, _ in trail}
+
+
+def test_the_demos_key_is_in_the_audit_trail_when_it_is_made_and_when_it_ends() -> None:
+    integration = demo_integration(CusTenantService().create("Demo"))
+
+    with _temporary_key(integration):
+        assert CusSdkKey.objects.get().revoked_at is None
+
+    of_keys = CusAuditEntry.objects.filter(action__startswith="sdk_key.").order_by("created_at")
+    assert [entry.action for entry in of_keys] == ["sdk_key.issued", "sdk_key.revoked"]
+
+
+def test_a_demo_without_room_for_a_key_says_what_to_do() -> None:
+    integration = demo_integration(CusTenantService().create("Demo"))
+    keys = CusSdkKeyService(integration)
+    keys.issue()
+    keys.issue()
+
+    with pytest.raises(CommandError, match="Revoke one of them first"), _temporary_key(integration):
+        pass
