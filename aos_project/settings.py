@@ -11,7 +11,7 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
-from aos_project.cus_environment import BASE_DIR, LOCAL, database, env, secret
+from aos_project.cus_environment import BASE_DIR, DATA_DIR, LOCAL, database, env, secret
 from aos_project.cus_logging import configure_structlog, logging_settings
 from aos_project.cus_schedule import BEAT_SCHEDULE
 from aos_project.cus_secrets import refuse_weak_secrets
@@ -79,6 +79,12 @@ CUS_REQUIRE_TOTP = env.bool("CUS_REQUIRE_TOTP", default=not LOCAL)
 CUS_LOGIN_ATTEMPTS = env.int("CUS_LOGIN_ATTEMPTS", default=5)
 CUS_LOGIN_COOL_OFF_MINUTES = env.int("CUS_LOGIN_COOL_OFF_MINUTES", default=15)
 CUS_SESSION_HOURS = env.int("CUS_SESSION_HOURS", default=12)
+# Whether /api/schema and /api/docs answer: they show a stranger every route there is.
+CUS_OPEN_API_DOCS = env.bool("CUS_OPEN_API_DOCS", default=LOCAL)
+# The file that the logins and the SDK key of the first start go to; empty: they are printed.
+CUS_FIRST_START_FILE = env("CUS_FIRST_START_FILE", default="") or (
+    "" if LOCAL else str(DATA_DIR / "first-start.txt")
+)
 
 # --- Applications -------------------------------------------------------------------------------
 

@@ -13,13 +13,15 @@ import math
 import re
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, cast, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
-from aos_sdk.cus_wire import mask_secrets
+from aos_sdk.cus_wire import json_may_hold_secret, mask_json, mask_name, mask_secrets
 from telemetry.cus_announcements import ANNOUNCED, announcement_of, is_count, process_name
 from telemetry.cus_sequences import Announcement, Origin
 
@@ -145,6 +147,14 @@ def _lengths() -> dict[str, int]:
 
 
 _LENGTHS = _lengths()
+_FREE_TEXTS = {
+    "session_id": mask_name,
+    "agent_id": mask_name,
+    "error_code": mask_secrets,
+    "service_tier": mask_name,
+    "pricing_version": mask_name,
+}
+_free_texts = attrgetter(*_FREE_TEXTS)
 
 
 def read_batch(body: bytes) -> tuple[list[bytes | Any], Announcement | None]:
@@ -181,11 +191,42 @@ def decode_record(raw: bytes | Any) -> Decoded:
         decoded = _decode_by_field(raw)
     record = decoded.record
     record.provider = record.provider or None
-    if record.error_code:
-        record.error_code = mask_secrets(record.error_code)[: wire.MAX_ERROR_CODE_LENGTH]
+    _mask(record)
+    return decoded
+
+
+def _mask(record: UsageRecord) -> None:
+    """Blank out what looks like a key wherever a sender writes freely (ruling E9).
+
+    Not in `call_id`, `process_id`, `model` and `provider`: calls are found, counted and priced
+    by them.
+    """
+    for name, masked in _masked_texts(_free_texts(record)):
+        setattr(record, name, masked)
     if record.error_message:
         record.error_message = mask_secrets(record.error_message)
-    return decoded
+    if record.metadata:
+        record.metadata = _masked_object(record.metadata)
+    if record.billed_units:
+        record.billed_units = _masked_object(record.billed_units)
+    if record.decision:
+        record.decision = _masked_object(record.decision)
+
+
+@lru_cache(maxsize=4_096)
+def _masked_texts(texts: tuple[str | None, ...]) -> list[tuple[str, str]]:
+    """Those of a record's free texts that a mask changes, by name. Programs repeat themselves."""
+    return [
+        (name, masked[: _LENGTHS[name]])
+        for (name, mask), text in zip(_FREE_TEXTS.items(), texts, strict=True)
+        if text and (masked := mask(text)) != text
+    ]
+
+
+def _masked_object(value: dict[str, Any]) -> dict[str, Any]:
+    # To look at the JSON is quicker than to look at each text in it.
+    suspect = json_may_hold_secret(msgspec.json.encode(value))
+    return cast("dict[str, Any]", mask_json(value)) if suspect else value
 
 
 def _decode_strictly(raw: bytes) -> Decoded | None:
