@@ -126,7 +126,12 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NUL_ESCAPE = b"\\u0000"
 # Deeper than anything that is kept, shallower than what a parser's recursion can bear.
 _PARSED_DEPTH = 32
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# The next bracket that is not in a string, or the end. Possessive, and it matches everywhere: no
+# text makes this read a part twice, not even a string without an end.
+_BRACKET = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?+)*+([\[\]{}]|\Z)', re.DOTALL)
+# More than a batch of 4 MiB holds whose values have names; what is over costs no time.
+_MOST_BRACKETS = 250_000
+_MOST_COMMAS = 400_000
 _HUGE = 1 << 80
 
 _record_decoder = msgspec.json.Decoder(UsageRecord)
@@ -201,8 +206,16 @@ def _decode_strictly(raw: bytes) -> Decoded | None:
 
 
 def _parse_leniently(raw: bytes) -> Any:
-    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting."""
-    text = _flattened(raw.decode("utf-8-sig", "replace"))
+    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting.
+
+    Raises BodyUnreadable, before the text is parsed, if it holds more values than a batch can.
+    """
+    text = raw.decode("utf-8-sig", "replace")
+    brackets = sum(map(text.count, "[]{}"))
+    if brackets > _MOST_BRACKETS or text.count(",") > _MOST_COMMAS:
+        msg = "The body holds more values than a batch can. Send fewer records."
+        raise BodyUnreadable(msg)
+    text = _flattened(text)
     try:
         return json.loads(text, parse_int=_bounded_int)
     except ValueError:
@@ -218,13 +231,12 @@ def _flattened(text: str) -> str:
     """The text with null for whatever is nested deeper than a parser can bear."""
     kept: list[str] = []
     depth = done = 0
-    for token in _BRACKETS.finditer(text):
-        bracket = token.group()
-        if bracket in "[{":
+    for token in _BRACKET.finditer(text):
+        if token[1] in ("[", "{"):
             depth += 1
             if depth == _PARSED_DEPTH + 1:
-                kept += text[done : token.start()], "null"
-        elif bracket in "]}":
+                kept += text[done : token.start(1)], "null"
+        elif token[1]:
             depth -= 1
             if depth == _PARSED_DEPTH:
                 done = token.end()
