@@ -128,7 +128,15 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NUL_ESCAPE = b"\\u0000"
 # Deeper than anything that is kept, shallower than what a parser's recursion can bear.
 _PARSED_DEPTH = 32
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# The next brackets that are not in a string, or the end. Possessive, and it matches everywhere:
+# no text makes this read a part twice, not even a string without an end.
+_BRACKETS = re.compile(
+    r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?+)*+([\[{]++|[\]}]++|\Z)', re.DOTALL
+)
+# More than a batch of 4 MiB holds whose values have names; what is over costs no time.
+_MOST_TURNS = 250_000
+_MOST_COMMAS = 400_000
+_TOO_MANY_VALUES = "The body holds more values than a batch can. Send fewer records."
 _HUGE = 1 << 80
 
 _record_decoder = msgspec.json.Decoder(UsageRecord)
@@ -242,8 +250,14 @@ def _decode_strictly(raw: bytes) -> Decoded | None:
 
 
 def _parse_leniently(raw: bytes) -> Any:
-    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting."""
-    text = _flattened(raw.decode("utf-8-sig", "replace"))
+    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting.
+
+    Raises BodyUnreadable, before the text is parsed, if it holds more values than a batch can.
+    """
+    text = raw.decode("utf-8-sig", "replace")
+    if text.count(",") > _MOST_COMMAS:
+        raise BodyUnreadable(_TOO_MANY_VALUES)
+    text = _flattened(text)
     try:
         return json.loads(text, parse_int=_bounded_int)
     except ValueError:
@@ -256,19 +270,24 @@ def _bounded_int(digits: str) -> int:
 
 
 def _flattened(text: str) -> str:
-    """The text with null for whatever is nested deeper than a parser can bear."""
+    """The text with null for whatever is nested deeper than a parser can bear.
+
+    Raises BodyUnreadable if nesting goes up and down more often than in any batch.
+    """
     kept: list[str] = []
     depth = done = 0
-    for token in _BRACKETS.finditer(text):
-        bracket = token.group()
-        if bracket in "[{":
-            depth += 1
-            if depth == _PARSED_DEPTH + 1:
-                kept += text[done : token.start()], "null"
-        elif bracket in "]}":
-            depth -= 1
-            if depth == _PARSED_DEPTH:
-                done = token.end()
+    for turn, token in enumerate(_BRACKETS.finditer(text)):
+        if turn > _MOST_TURNS:
+            raise BodyUnreadable(_TOO_MANY_VALUES)
+        before, at = depth, token.start(1)
+        if token[1].startswith(("[", "{")):
+            depth += len(token[1])
+            if before <= _PARSED_DEPTH < depth:
+                kept += text[done : at + _PARSED_DEPTH - before], "null"
+        else:
+            depth -= len(token[1])
+            if depth <= _PARSED_DEPTH < before:
+                done = at + before - _PARSED_DEPTH
     return "".join((*kept, text[done:])) if depth <= _PARSED_DEPTH else ""
 
 
