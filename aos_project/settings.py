@@ -183,9 +183,14 @@ AUTH_USER_MODEL = "integrations.CusUser"
 
 # --- Mail: invitations, and links to set a password with ---------------------------------------
 
-# Locally a mail is printed by the web process.
+# Locally a mail is printed by the worker.
 vars().update(env.email_url("EMAIL_URL", default="consolemail://" if LOCAL else "smtp://127.0.0.1"))
 EMAIL_TIMEOUT = 10
+# What one address is sent at the most (ruling C11): links to reset a password, and mails of any
+# one other kind, within an hour; and all mails of one tenant within a day.
+CUS_RESET_MAILS_PER_HOUR = env.int("CUS_RESET_MAILS_PER_HOUR", default=5)
+CUS_MAILS_PER_ADDRESS_HOUR = env.int("CUS_MAILS_PER_ADDRESS_HOUR", default=60)
+CUS_MAILS_PER_TENANT_DAY = env.int("CUS_MAILS_PER_TENANT_DAY", default=500)
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env("DEFAULT_FROM_EMAIL", default="aos@localhost")
 
 # --- Web ----------------------------------------------------------------------------------------
