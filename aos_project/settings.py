@@ -78,6 +78,13 @@ CUS_REQUIRE_TOTP = env.bool("CUS_REQUIRE_TOTP", default=not LOCAL)
 # How many wrong passwords close the login for a person at an address, and for how long.
 CUS_LOGIN_ATTEMPTS = env.int("CUS_LOGIN_ATTEMPTS", default=5)
 CUS_LOGIN_COOL_OFF_MINUTES = env.int("CUS_LOGIN_COOL_OFF_MINUTES", default=15)
+# How much there may be (ruling C11); what is beyond a bound already stays usable.
+CUS_QUOTA_INTEGRATIONS = env.int("CUS_QUOTA_INTEGRATIONS", default=500)
+CUS_QUOTA_PRICE_OVERRIDES = env.int("CUS_QUOTA_PRICE_OVERRIDES", default=500)
+CUS_QUOTA_MEMBERS = env.int("CUS_QUOTA_MEMBERS", default=1_000)
+CUS_QUOTA_INVITATIONS = env.int("CUS_QUOTA_INVITATIONS", default=100)
+CUS_QUOTA_SDK_KEYS_A_DAY = env.int("CUS_QUOTA_SDK_KEYS_A_DAY", default=50)
+CUS_QUOTA_TOKENS_A_DAY = env.int("CUS_QUOTA_TOKENS_A_DAY", default=200)
 CUS_SESSION_HOURS = env.int("CUS_SESSION_HOURS", default=12)
 # Whether /api/schema and /api/docs answer: they show a stranger every route there is.
 CUS_OPEN_API_DOCS = env.bool("CUS_OPEN_API_DOCS", default=LOCAL)

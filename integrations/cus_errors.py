@@ -156,6 +156,12 @@ class LastAdmin(CusError):
     code, status = "last_admin", 409
 
 
+class QuotaExceeded(CusError):
+    """There are as many of these as there may be (ruling C11)."""
+
+    code, status = "quota_exceeded", 409
+
+
 class MailLimitReached(CusError):
     """As many mails were sent as may be (ruling C11). Try again later."""
 

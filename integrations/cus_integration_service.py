@@ -26,6 +26,7 @@ from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
 from integrations.cus_integration_rules import check_fields, check_level
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_provider_rules import check_credential
+from integrations.cus_quotas import INTEGRATIONS, INTEGRATIONS_A_DAY, made_within_a_day
 
 # What may be set at any time. The rest is identity, or moves by the lifecycle and by checks.
 MUTABLE = (
@@ -82,6 +83,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
         self.require_open_tenant()
         self._check_entered(credential, reference)
         _refuse_unknown(fields)
+        self._require_room()
         integration = CusIntegration(
             tenant=self.tenant,
             name=name,
@@ -159,6 +161,12 @@ class CusIntegrationService(CusIntegrationLifecycle):
                 current=before["enforcement_level"],
                 coverage_percent=row.coverage_percent,
             )
+
+    def _require_room(self) -> None:
+        made = CusIntegration.objects.filter(tenant=self.tenant)
+        INTEGRATIONS.require_room(self.scope())
+        # Deleted ones stay in the table: evidence refers to them.
+        INTEGRATIONS_A_DAY.require_room(made_within_a_day(made, "created_at", timezone.now()))
 
     def _check_bounds(self, changed: Mapping[str, Any]) -> None:
         """What bounds the load that a tenant may be is not the tenant's to change (ruling F5b)."""

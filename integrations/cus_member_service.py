@@ -25,6 +25,7 @@ from integrations.cus_errors import (
 )
 from integrations.cus_member_mail import mail_invitation
 from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_quotas import INVITATIONS, PEOPLE
 from integrations.cus_token_service import CusTokenService
 
 _ADMIN = CusMembership.Role.ADMIN
@@ -52,13 +53,15 @@ class CusMemberService:
     def invite(self, *, email: str, role: str) -> CusMembership:
         """Invite an address, by mail.
 
-        Raises ValidationError, AlreadyMember, TenantClosed, MailLimitReached.
+        Raises ValidationError, AlreadyMember, TenantClosed, QuotaExceeded, MailLimitReached.
         """
         self._lock()
         membership = CusMembership(tenant=self.tenant, invited_email=email, role=role)
         if not email:
             raise ValidationError({"invited_email": "Enter the address to invite."})
         membership.clean_fields()
+        self._require_room()
+        INVITATIONS.require_room(self.scope().filter(user=None))
         if self.scope().filter(Q(user__email__iexact=email)).exists():
             raise AlreadyMember
         with refused_by(cus_memberships_invited_once=AlreadyMember):
@@ -74,6 +77,7 @@ class CusMemberService:
         if self.actor and not self.actor.is_operator:
             raise OperatorsOnly
         self._lock()
+        self._require_room()
         membership = CusMembership(tenant=self.tenant, user=user, role=role)
         membership.full_clean()
         membership.save(force_insert=True)
@@ -137,6 +141,9 @@ class CusMemberService:
         tenants = CusTenant.objects.select_for_update(no_key=True)
         if tenants.get(id=self.tenant.id).closed_at:
             raise TenantClosed
+
+    def _require_room(self) -> None:
+        PEOPLE.require_room(self.scope())
 
     def _keep_an_admin(self, leaving: CusMembership) -> None:
         if self.actor is None or self.actor.is_operator or not _is_admin(leaving):

@@ -15,6 +15,7 @@ from integrations.cus_errors import MomentTaken
 from integrations.cus_integration_service import CusIntegrationService, raise_config_versions
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_quotas import OVERRIDES
 
 KINDS = (
     "input",
@@ -48,9 +49,10 @@ class CusPriceOverrideService:
     ) -> CusPriceOverride:
         """A new price of a model from a moment on.
 
-        Raises ValidationError, by field, MomentTaken and TenantClosed.
+        Raises ValidationError, by field, MomentTaken, TenantClosed and QuotaExceeded.
         """
         CusIntegrationService(self.tenant).require_open_tenant()
+        OVERRIDES.require_room(self.scope())
         override = CusPriceOverride(
             tenant=self.tenant,
             model=model.strip(),

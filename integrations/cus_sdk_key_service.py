@@ -10,6 +10,7 @@ from django.utils import timezone
 from integrations.cus_audit import differences, record_change
 from integrations.cus_errors import CusError, IntegrationNotFound, TenantClosed
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
+from integrations.cus_quotas import KEYS_A_DAY, made_within_a_day
 from integrations.cus_sdk_keys import alive_at, issue_sdk_key, revoke_sdk_key
 
 MAX_ALIVE = 2
@@ -55,7 +56,7 @@ class CusSdkKeyService:
         """A new key and its whole text, which can't be shown again.
 
         A key counts as living until it is revoked or has expired, however soon it will. Raises
-        TooManySdkKeys, SdkKeyExpiryPast, TenantClosed.
+        TooManySdkKeys, SdkKeyExpiryPast, TenantClosed, QuotaExceeded.
         """
         # One after the other: two who ask at once must not both find room.
         locked = CusIntegration.objects.select_for_update(of=("self",), no_key=True)
@@ -69,6 +70,7 @@ class CusSdkKeyService:
             raise SdkKeyExpiryPast
         if self.scope().filter(alive_at(now)).count() >= MAX_ALIVE:
             raise TooManySdkKeys
+        KEYS_A_DAY.require_room(made_within_a_day(self.scope(), "created_at", now))
         key, text = issue_sdk_key(
             self.integration, label=label, expires_at=expires_at, actor=self.actor
         )

@@ -19,6 +19,7 @@ from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_permissions import role_of
+from integrations.cus_quotas import TOKENS_A_DAY, made_within_a_day
 
 LONGEST = timedelta(days=365)
 USUAL = timedelta(days=90)
@@ -79,6 +80,7 @@ class CusTokenService:
         CusUser.objects.select_for_update(no_key=True).get(id=self.user.id)
         if self.scope().filter(revoked_at__isnull=True, expiry__gt=now).count() >= _MOST:
             raise TooManyTokens
+        TOKENS_A_DAY.require_room(made_within_a_day(self.scope(), "created", now))
         return self._make(name, expiry)
 
     def revoke(self, token: CusApiToken, *, now: datetime) -> bool:

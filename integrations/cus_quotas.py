@@ -1,0 +1,63 @@
+"""How much of each thing there may be (ruling C11). What exceeds a bound already stays usable."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from integrations.cus_errors import QuotaExceeded
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A bound: a setting, what it counts, and of what or whom there may be so many."""
+
+    setting: str
+    things: str
+    of: str
+    what_to_do: str
+
+    @property
+    def most(self) -> int:
+        """The bound as an operator has set it."""
+        return int(getattr(settings, self.setting))
+
+    def require_room(self, there: "QuerySet[Any]") -> None:
+        """Raise QuotaExceeded unless one more may be made beside those that are there.
+
+        Whoever asks holds a lock of the tenant, the integration or the person, so that two at
+        once do not both find the last place.
+        """
+        if there.count() >= self.most:
+            raise QuotaExceeded(
+                f"{self.of} may have {self.most:,} {self.things}, and has as many. "
+                f"{self.what_to_do}, or ask an operator to raise {self.setting}."
+            )
+
+
+INTEGRATIONS = Quota(
+    "CUS_QUOTA_INTEGRATIONS", "integrations", "This tenant", "Delete one that is not used"
+)
+INTEGRATIONS_A_DAY = Quota(
+    "CUS_QUOTA_INTEGRATIONS", "integrations made within a day", "This tenant", "Wait"
+)
+OVERRIDES = Quota(
+    "CUS_QUOTA_PRICE_OVERRIDES", "prices of its own", "This tenant", "Use those that are there"
+)
+PEOPLE = Quota("CUS_QUOTA_MEMBERS", "people", "This tenant", "Remove one")
+INVITATIONS = Quota(
+    "CUS_QUOTA_INVITATIONS", "open invitations", "This tenant", "Withdraw one, or wait"
+)
+KEYS_A_DAY = Quota(
+    "CUS_QUOTA_SDK_KEYS_A_DAY", "SDK keys made within a day", "This integration", "Wait"
+)
+TOKENS_A_DAY = Quota("CUS_QUOTA_TOKENS_A_DAY", "API tokens made within a day", "A person", "Wait")
+
+
+def made_within_a_day(rows: "QuerySet[Any]", column: str, now: datetime) -> "QuerySet[Any]":
+    """Those of the rows that were made within the last day, ended or not: ended ones stay, too."""
+    return rows.filter(**{f"{column}__gt": now - _DAY})

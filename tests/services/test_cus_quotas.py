@@ -1,0 +1,121 @@
+"""Whatever a tenant can make has a bound (ruling C11)."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.test import Client
+from pytest_django import Settings
+
+from integrations.cus_errors import QuotaExceeded
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_member_service import CusMemberService
+from integrations.cus_models import CusIntegration, CusTenant
+from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
+
+pytestmark = pytest.mark.django_db
+API = "/api/v1/cus"
+# What each creating call makes, and the setting that bounds it. A call that makes nothing that
+# stays (a test, a switch, a report of an SDK key, a check) is bounded by rates instead.
+BOUNDED = {
+    "/integrations": "CUS_QUOTA_INTEGRATIONS",
+    "/integrations/{integration_id}/keys": "CUS_QUOTA_SDK_KEYS_A_DAY",
+    "/tokens": "CUS_QUOTA_TOKENS_A_DAY",
+    "/price-overrides": "CUS_QUOTA_PRICE_OVERRIDES",
+    "/members": "CUS_QUOTA_INVITATIONS",
+}
+MAKES_NOTHING = {
+    "/integrations/{integration_id}/enable",
+    "/integrations/{integration_id}/disable",
+    "/integrations/{integration_id}/test",
+    "/telemetry/llm-usage",
+    "/telemetry/llm-usage/batch",
+    "/telemetry/bypass",
+    "/enforcement/check",
+    "/enforcement/batch",
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "/integrations": {
+        "name": "New",
+        "provider_type": "openai",
+        "credential": {"api_key": "sk-test-0123456789abcdef"},
+    },
+    "/integrations/{integration_id}/keys": {"label": "New"},
+    "/tokens": {"name": "New"},
+    "/price-overrides": {
+        "model": "new",
+        "prices": {"input": "1", "output": "2"},
+        "valid_from": "2030-01-01T00:00:00Z",
+    },
+    "/members": {"email": "new@example.com", "role": "member"},
+}
+
+
+def test_every_call_that_makes_something_has_a_bound(client: Client) -> None:
+    paths = client.get("/api/schema?format=json").json()["paths"]
+    creating = {path.removeprefix(API) for path, methods in paths.items() if "post" in methods}
+    assert creating == BOUNDED.keys() | MAKES_NOTHING
+
+
+@pytest.mark.parametrize("path", BOUNDED)
+def test_beyond_its_bound_nothing_is_made_and_what_is_there_stays_usable(
+    integration: CusIntegration, settings: Settings, path: str
+) -> None:
+    client = signed_in(make_user("admin", integration.tenant))
+    url = f"{API}{path}".replace("{integration_id}", str(integration.id))
+    setattr(settings, BOUNDED[path], 0)
+
+    answer = client.post(url, BODIES[path], content_type="application/json")
+
+    assert answer.status_code == 409
+    (error,) = answer.json()["errors"]
+    assert error["code"] == "quota_exceeded"
+    assert f"raise {BOUNDED[path]}" in error["detail"]
+    assert client.get(f"{API}/integrations/{integration.id}").status_code == 200
+    setattr(settings, BOUNDED[path], 500)
+    assert client.post(url, BODIES[path], content_type="application/json").status_code == 201
+
+
+def test_the_console_says_which_bound_is_reached(tenant: CusTenant, settings: Settings) -> None:
+    settings.CUS_QUOTA_INVITATIONS = 0
+    page = signed_in(make_user("admin", tenant)).post(
+        "/admin/integrations/cusmembership/add/",
+        {"invited_email": "new@example.com", "role": "member"},
+    )
+    assert "may have 0 open invitations" in page.content.decode()
+
+
+def test_deleting_and_making_again_is_bounded_by_the_day(
+    tenant: CusTenant, settings: Settings
+) -> None:
+
+    settings.CUS_QUOTA_INTEGRATIONS = 2
+    for _ in range(2):
+        CusIntegrationService(tenant).delete(make_integration(tenant))
+    with pytest.raises(QuotaExceeded, match="made within a day"):
+        make_integration(tenant)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_ask_at_once_for_the_last_place_one_has_it(settings: Settings) -> None:
+
+    tenant = make_tenant()
+    service = CusMemberService(tenant)
+    settings.CUS_QUOTA_INVITATIONS = 1
+    start = threading.Barrier(2)
+
+    def invite(number: int) -> bool:
+        start.wait(30)
+        try:
+            service.invite(email=f"{number}@example.com", role="member")
+        except QuotaExceeded:
+            return False
+        else:
+            return True
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(invite, range(2))) == [False, True]
