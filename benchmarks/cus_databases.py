@@ -14,6 +14,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from aos_project.cus_first_start import demo_integration
+from integrations.cus_key_use import key_uses
 from integrations.cus_models import CusTenant
 from integrations.cus_sdk_keys import SdkPrincipal, issue_sdk_key, verify_sdk_key
 
@@ -56,7 +57,9 @@ def superuser(database: str) -> "psycopg.Connection[Any]":
 def new_database(name: str) -> str:
     """A copy of the prepared database, and connections to it: `name` as the application, and
     `name_owner`. Gives the name back."""
-    connections.close_all()  # or it could not be copied
+    # Or it could not be copied.
+    key_uses.finish()
+    connections.close_all()
     prepared = str(settings.DATABASES["default"]["NAME"])
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER cus_owner")
     with superuser("postgres") as connection:

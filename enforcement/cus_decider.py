@@ -142,7 +142,8 @@ def decider_pool() -> DeciderPool:
 
 
 def close_decider_pool() -> None:
-    """Close this process' idle connections; the next check opens new ones."""
+    """Close this process' idle connections and its heartbeat's; the next check opens new ones."""
+    heartbeat.stop()
     pool = _pools.pop(os.getpid(), None)
     if pool:
         pool.close()

@@ -16,6 +16,8 @@ from enforcement.cus_absence import DatabaseTrouble
 
 _EVERY_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
+# For whoever ends the process while the database hangs.
+_STOP_SECONDS = 2.0
 
 
 class Pinged(Protocol):
@@ -37,6 +39,7 @@ class Heartbeat:
         self._answered_at = float("-inf")
         self._listening: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._ending = threading.Event()
 
     def start(self) -> None:
         """Ask from now on. A fork has no thread of its parent's, so it is started again there."""
@@ -47,8 +50,19 @@ class Heartbeat:
                 return
             # Nobody can say that it was silent before anybody listened.
             self.answered()
-            self._listening = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._ending = threading.Event()
+            self._listening = threading.Thread(
+                target=self._beat, args=(self._ending,), name="heartbeat", daemon=True
+            )
             self._listening.start()
+
+    def stop(self) -> None:
+        """Ask no more until the next `start`, and leave no connection."""
+        with self._starting:
+            self._ending.set()
+            if self._listening is not None and self._listening.is_alive():
+                self._listening.join(_STOP_SECONDS)
+            self._listening = None
 
     def answered(self) -> None:
         """The database has answered something, on whatever connection."""
@@ -58,16 +72,21 @@ class Heartbeat:
         """For how long there has been no answer."""
         return time.monotonic() - self._answered_at
 
-    def _beat(self) -> None:
+    def _beat(self, ending: threading.Event) -> None:
         connection: Pinged | None = None
-        while True:
+        while not ending.is_set():
             try:
                 connection = connection or self._connect()
                 connection.ping(time.monotonic() + _ANSWER_SECONDS)
                 self.answered()
             except (psycopg.Error, OSError, DatabaseTrouble):
-                if connection is not None:
-                    with suppress(psycopg.Error, OSError):
-                        connection.close()
+                _close(connection)
                 connection = None
-            time.sleep(_EVERY_SECONDS)
+            ending.wait(_EVERY_SECONDS)
+        _close(connection)
+
+
+def _close(connection: Pinged | None) -> None:
+    if connection is not None:
+        with suppress(psycopg.Error, OSError):
+            connection.close()

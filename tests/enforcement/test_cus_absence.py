@@ -193,17 +193,19 @@ class Server:
     def __init__(self) -> None:
         self.there = True
         self.asked = 0
+        self.open = False
 
     def __call__(self) -> "Server":
         return self
 
     def ping(self, ends_at: float) -> None:
         self.asked += 1
+        self.open = True
         if not self.there:
             raise psycopg.OperationalError
 
     def close(self) -> None:
-        """Nothing is open."""
+        self.open = False
 
 
 def until_asked(server: Server, times: int) -> None:
@@ -231,3 +233,11 @@ def test_the_heartbeat_hears_answers_and_goes_on_after_failures(
     server.there = True
     until_asked(server, 2)
     assert heartbeat._answered_at > silent_from
+
+    heartbeat.stop()
+    asked = server.asked
+    time.sleep(0.05)
+    assert (server.asked, server.open) == (asked, False)
+    heartbeat.start()
+    until_asked(server, 1)
+    heartbeat.stop()
