@@ -11,6 +11,10 @@ BEAT_SCHEDULE = {
         "task": "telemetry.tasks.cus_refresh_coverage",
         "schedule": crontab(minute="*/5"),
     },
+    "cus-flag-unproven-claims": {
+        "task": "telemetry.tasks.cus_flag_unproven_claims",
+        "schedule": crontab(minute="23"),
+    },
     "cus-fold-sequences": {"task": "telemetry.tasks.cus_fold_sequences", **_EACH_MINUTE},
     "cus-make-partitions": {
         "task": "telemetry.tasks.cus_make_partitions",

@@ -73,6 +73,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         "error_reason",
         "credential_state",
         "coverage_percent",
+        "unproven_shown",
         "created_at",
         "updated_at",
         "created_by_shown",
@@ -135,6 +136,18 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     )
     def health_label(self, integration: CusIntegration) -> tuple[str, str]:
         return integration.health_state, integration.get_health_state_display()
+
+    @display(
+        description="Claimed calls without a record",
+        label={"none": _GOOD, "not looked at yet": _SO_SO, "some": _BAD},
+    )
+    def unproven_shown(self, integration: CusIntegration) -> tuple[str, str]:
+        """What F8a flags: calls claimed as governed that were not stored a day later either."""
+        calls = integration.unproven_calls
+        if not calls:
+            said = "not looked at yet" if calls is None else "none"
+            return said, said
+        return "some", f"{calls:,} of the 7 days until a day ago: coverage does not count them"
 
     @display(description="Monthly budget", ordering="budget_limit_cents")
     def budget_shown(self, integration: CusIntegration) -> str:
@@ -220,6 +233,7 @@ _STATE = (
                 "health_message",
                 "credential_state",
                 "coverage_percent",
+                "unproven_shown",
             )
         },
     ),

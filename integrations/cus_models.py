@@ -235,6 +235,11 @@ class CusIntegration(models.Model):
     coverage_percent = models.DecimalField(
         "coverage (%)", max_digits=5, decimal_places=2, null=True, blank=True, editable=False
     )
+    # Calls that its programs claim to have governed until a day ago and never reported; null: not
+    # looked at yet (ruling F8a).
+    unproven_calls = models.BigIntegerField(
+        "claimed calls without a record", null=True, blank=True, editable=False
+    )
     # Rises with anything that a decision reads; it is the ETag (ruling F10).
     config_version = models.PositiveBigIntegerField(db_default=1, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -57,6 +57,27 @@ class CusBypassReport(models.Model):
         return f"{self.bypassed_calls} of {self.governed_calls + self.bypassed_calls} bypassed"
 
 
+class CusCallMark(models.Model):
+    """How many calls of an integration had ever run when an hour began (ruling F8a).
+
+    What was stored since then is the lifetime total less this: no row is counted again.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "hour")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    hour = models.DateTimeField()
+    calls = models.BigIntegerField()
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT, DELETE"
+
+    class Meta:
+        db_table = "cus_call_marks"
+
+    def __str__(self) -> str:
+        return f"{self.calls:,} calls by {self.hour:%Y-%m-%d %H}:00"
+
+
 class CusBypassHour(models.Model):
     """The sums of an integration's reports by hour, kept in the transaction that stores them.
 

@@ -1,11 +1,13 @@
-"""Bypass reports of one integration, and the coverage that follows from them (ruling F8).
+"""Bypass reports of one integration, and the coverage that follows from them (rulings F8, F8a).
 
 Coverage is governed ÷ (governed + bypassed) over the trailing 7 days. Both counts come from the
-same reports: the SDK's watch over the provider clients' transports, so they count one thing.
+same reports: the SDK's watch over the provider clients' transports, so they count one thing. What
+is claimed as governed counts as far as calls that ran were stored.
 """
 
 import re
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
@@ -22,6 +24,7 @@ from integrations.cus_models import CusIntegration
 from integrations.cus_sdk_keys import SdkPrincipal
 from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
 from telemetry.cus_ids import uuid7
+from telemetry.cus_stored_calls import mark_calls, stored_calls
 
 COVERAGE_WINDOW = timedelta(days=7)
 # How far a sender's clock may be ahead of ours (ruling E3).
@@ -118,11 +121,22 @@ class CusBypassService:
             stored, is_new = self._store(report)
             if is_new:
                 self._count(stored)
-                refresh_coverage(stored.tenant_id, stored.integration_id, self.now)
+                self._refresh(stored)
         differ = [name for name in _COMPARED if getattr(report, name) != getattr(stored, name)]
         if differ:
             raise WindowConflict(differ)
         return stored, is_new
+
+    def _refresh(self, stored: CusBypassReport) -> None:
+        """Bring coverage up to date, unless records of calls are still under way.
+
+        A report may come before them. Beat looks again within five minutes, and then what has not
+        come is not counted.
+        """
+        whose = (stored.tenant_id, stored.integration_id)
+        seen = seen_calls(*whose, self.now)
+        if seen.stored >= seen.claimed:
+            refresh_coverage(*whose, self.now)
 
     def _store(self, report: BypassReport) -> tuple[CusBypassReport, bool]:
         occurred_at = self._occurred_at(report)
@@ -157,21 +171,46 @@ class CusBypassService:
             cursor.execute(_COUNTS, [*whose, hour, stored.governed_calls, stored.bypassed_calls])
 
 
+@dataclass(frozen=True)
+class SeenCalls:
+    """Calls of an integration's trailing 7 days: as programs claim them, and as they are stored."""
+
+    claimed: int
+    bypassed: int
+    stored: int
+
+    @property
+    def governed(self) -> int:
+        """A claim counts as far as calls that ran were stored (ruling F8a)."""
+        return min(self.claimed, self.stored)
+
+
+def seen_calls(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime) -> SeenCalls:
+    """By whole hours, the one that has begun to fall out of the 7 days included."""
+    whose = {"tenant_id": tenant_id, "integration_id": integration_id}
+    since = now - COVERAGE_WINDOW - _HOUR
+    hours = CusBypassHour.objects.filter(**whose, hour__gt=since)
+    sums = hours.aggregate(claimed=Sum("governed_calls"), bypassed=Sum("bypassed_calls"))
+    return SeenCalls(
+        claimed=int(sums["claimed"] or 0),
+        bypassed=int(sums["bypassed"] or 0),
+        stored=stored_calls(**whose, since=since),
+    )
+
+
 def coverage_percent(
     tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime
 ) -> Decimal | None:
     """How many percent of the calls seen in the trailing 7 days were governed; None if none were.
 
-    By whole hours, the one that has begun to fall out of the 7 days included. Rounded down: a gate
-    at 95 % is not passed with 94.999.
+    Rounded down: a gate at 95 % is not passed with 94.999. Where calls were claimed and none was
+    stored, it is 0.
     """
-    hours = CusBypassHour.objects.filter(
-        tenant_id=tenant_id, integration_id=integration_id, hour__gt=now - COVERAGE_WINDOW - _HOUR
-    )
-    sums = hours.aggregate(governed=Sum("governed_calls"), bypassed=Sum("bypassed_calls"))
-    governed = int(sums["governed"] or 0)
-    seen = governed + int(sums["bypassed"] or 0)
-    return Decimal(governed * 10_000 // seen) / 100 if seen else None
+    calls = seen_calls(tenant_id, integration_id, now)
+    if not calls.claimed + calls.bypassed:
+        return None
+    seen = calls.governed + calls.bypassed
+    return Decimal(calls.governed * 10_000 // seen) / 100 if seen else Decimal(0)
 
 
 def refresh_coverage(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime) -> None:
@@ -187,9 +226,20 @@ def refresh_coverage(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datet
 
 
 def refresh_all_coverage(now: datetime) -> int:
-    """Let what is older than 7 days fall out of every integration's coverage; says of how many."""
+    """Count late calls into every integration's coverage, and let go of what is older than 7 days.
+
+    Says of how many integrations. Keeps the marks that stored calls are counted by.
+    """
+    since = now - COVERAGE_WINDOW - _HOUR
     shown = CusIntegration.objects.filter(coverage_percent__isnull=False)
-    whose = list(shown.values_list("tenant_id", "id"))
-    for tenant_id, integration_id in whose:
+    whose = {*shown.values_list("tenant_id", "id"), *reporting_since(since)}
+    for tenant_id, integration_id in sorted(whose):
+        mark_calls(tenant_id, integration_id, since=since, now=now)
         refresh_coverage(tenant_id, integration_id, now)
     return len(whose)
+
+
+def reporting_since(moment: datetime) -> set[tuple[uuid.UUID, uuid.UUID]]:
+    """Tenant and integration of all whose programs told of windows that ended after a moment."""
+    hours = CusBypassHour.objects.filter(hour__gt=moment)
+    return set(hours.values_list("tenant_id", "integration_id").distinct())

@@ -43,8 +43,8 @@ GROUP BY 1, 2
 """  # noqa: S608  (the names are this module's own)
 
 _COVERAGE = """
-SELECT tenant_id::text, id::text, (coverage_percent / 100)::float8
-FROM cus_integrations WHERE coverage_percent IS NOT NULL
+SELECT tenant_id::text, id::text, (coverage_percent / 100)::float8, unproven_calls
+FROM cus_integrations WHERE coverage_percent IS NOT NULL OR unproven_calls IS NOT NULL
 """
 
 
@@ -70,18 +70,22 @@ class CusTotalsCollector(Collector):
                 for family, value in zip(families, sums, strict=True):
                     family.add_metric([tenant_id, integration_id], value)
         yield from families
-        yield _coverage()
+        yield from _coverage()
 
 
-def _coverage() -> GaugeMetricFamily:
-    """One series for each integration that calls have been seen of lately."""
+def _coverage() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+    """One series each for each integration that calls have been seen of lately."""
     says = "Governed calls, of all provider calls seen in the last 7 days."
-    family = GaugeMetricFamily("cus_integration_coverage_ratio", says, labels=_LABELS)
+    coverage = GaugeMetricFamily("cus_integration_coverage_ratio", says, labels=_LABELS)
+    says = "Calls claimed as governed until a day ago that have no record."
+    unproven = GaugeMetricFamily("cus_integration_unproven_calls", says, labels=_LABELS)
     with connection.cursor() as cursor:
         cursor.execute(_COVERAGE)
-        for tenant_id, integration_id, ratio in cursor.fetchall():
-            family.add_metric([tenant_id, integration_id], ratio)
-    return family
+        for tenant_id, integration_id, *values in cursor.fetchall():
+            for family, value in zip((coverage, unproven), values, strict=True):
+                if value is not None:
+                    family.add_metric([tenant_id, integration_id], value)
+    return coverage, unproven
 
 
 _collector = CusTotalsCollector()

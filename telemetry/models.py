@@ -1,7 +1,7 @@
 """The door through which Django finds this app's models."""
 
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
-from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
+from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport, CusCallMark
 from telemetry.cus_models import (
     CusCallLedger,
     CusCostAdjustment,
@@ -19,6 +19,7 @@ __all__ = [
     "CusBypassHour",
     "CusBypassReport",
     "CusCallLedger",
+    "CusCallMark",
     "CusCostAdjustment",
     "CusEnforcementHold",
     "CusEnforcementLease",

@@ -4,6 +4,7 @@ import structlog
 from celery import shared_task
 
 from telemetry.cus_bypass_service import refresh_all_coverage
+from telemetry.cus_claims import flag_unproven_claims
 from telemetry.cus_clock import database_now
 from telemetry.cus_partitions import make_partitions
 from telemetry.cus_sequences import fold_sequences
@@ -28,8 +29,16 @@ def cus_make_partitions() -> None:
 
 @shared_task
 def cus_refresh_coverage() -> None:
-    """Let what is older than 7 days fall out of each integration's coverage (ruling F8)."""
+    """Count what came late into each integration's coverage of 7 days (rulings F8, F8a)."""
     log.info("coverage refreshed", integrations=refresh_all_coverage(database_now()))
+
+
+@shared_task
+def cus_flag_unproven_claims() -> None:
+    """Flag claims of governed calls that have no record a day later (ruling F8a)."""
+    flagged = flag_unproven_claims(database_now())
+    if flagged:
+        log.warning("governed calls were claimed and not reported", integrations=flagged)
 
 
 @shared_task

@@ -1,0 +1,95 @@
+"""Claims of governed calls that no record backs a day later: flagged, never forgiven (ruling F8a).
+
+Claims until a day ago are held against the calls that occurred by then, whenever their records
+came. What a process announced as dropped, or what is known to be missing of it, explains some of
+the difference. This guards against mistakes: who holds a key can invent records without tokens.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+import structlog
+from django.db.models import Sum
+
+from integrations.cus_models import CusIntegration, CusTenant
+from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
+from telemetry.cus_bypass_models import CusBypassHour
+from telemetry.cus_bypass_service import COVERAGE_WINDOW
+from telemetry.cus_gaps_service import CusGapsService, GapsFilter
+
+log = structlog.get_logger(__name__)
+
+# How long a record may take to come before its absence counts.
+_PATIENCE = timedelta(days=1)
+_HOUR = timedelta(hours=1)
+_AT_ONCE = 1_000
+
+Whose = tuple[uuid.UUID, uuid.UUID]
+
+
+@dataclass(frozen=True)
+class Days:
+    """Seven whole days in UTC that ended a day ago or more."""
+
+    start: datetime
+    end: datetime
+
+    @classmethod
+    def until_a_day_before(cls, now: datetime) -> "Days":
+        last = (now - _PATIENCE).astimezone(UTC).date()
+        end = datetime.combine(last, time.min, UTC)
+        return cls(end - COVERAGE_WINDOW, end)
+
+
+def flag_unproven_claims(now: datetime) -> int:
+    """Write into each integration how many claimed calls have no record; says how many have such.
+
+    Does nothing while the daily sums do not yet hold what came in the day after.
+    """
+    days = Days.until_a_day_before(now)
+    last = CusRollupRun.objects.order_by("-covered_to").first()
+    if last is None or last.covered_to < days.end + _PATIENCE:
+        log.warning("claims are not held against records: the daily sums are behind")
+        return 0
+    claimed, stored = _claimed(days), _stored(days)
+    flagged = CusIntegration.objects.filter(unproven_calls__isnull=False)
+    found = 0
+    for whose in sorted({*claimed, *flagged.values_list("tenant_id", "id")}):
+        unproven = _unproven(whose, claimed.get(whose, 0) - stored.get(whose, 0), days)
+        found += unproven > 0
+        row = CusIntegration.objects.filter(tenant_id=whose[0], id=whose[1])
+        row.exclude(unproven_calls=unproven).update(unproven_calls=unproven)
+    return found
+
+
+def _claimed(days: Days) -> dict[Whose, int]:
+    """A window ends a minute after its calls began, so those of the first hour are left out."""
+    hours = CusBypassHour.objects.filter(hour__gte=days.start + _HOUR, hour__lt=days.end)
+    sums = hours.values_list("tenant_id", "integration_id").annotate(calls=Sum("governed_calls"))
+    return {(tenant_id, integration_id): calls for tenant_id, integration_id, calls in sums}
+
+
+def _stored(days: Days) -> dict[Whose, int]:
+    rows = CusUsageDaily.objects.filter(date__gte=days.start.date(), date__lt=days.end.date())
+    sums = rows.values_list("tenant_id", "integration_id").annotate(calls=Sum("total_calls"))
+    return {(tenant_id, integration_id): calls for tenant_id, integration_id, calls in sums}
+
+
+def _unproven(whose: Whose, excess: int, days: Days) -> int:
+    # What is missing is looked for only where something has to be explained.
+    return max(excess - _explained(whose, days), 0) if excess > 0 else 0
+
+
+def _explained(whose: Whose, days: Days) -> int:
+    """Calls of the integration's processes that are known to be missing, or given up."""
+    tenant_id, integration_id = whose
+    service = CusGapsService(CusTenant.objects.get(id=tenant_id))
+    wanted = GapsFilter(integration_id=integration_id, seen_from=days.start)
+    explained, after = 0, None
+    while True:
+        page = service.gaps(wanted, after=after, limit=_AT_ONCE)
+        explained += sum(max(one.missing_count, sum(one.dropped.values())) for one in page)
+        if len(page) < _AT_ONCE:
+            return explained
+        after = page[-1].place
