@@ -33,6 +33,7 @@ from aos_project.cus_embedded.process import Program, alive
 from aos_project.cus_supervisor import Console, Interrupted, Supervisor
 
 _LARGEST_PORT = 65_535
+_CONNECTIONS = 2_048
 BASE_DIR = Path(__file__).resolve().parent.parent
 _SERVER_ADDRESSES = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
 _LOCAL_ENV_HEADER = """\
@@ -242,14 +243,22 @@ def web_program(
     environment: Mapping[str, str],
     host: str,
     port: int,
-    application: str = "aos_project.wsgi:application",
+    application: str = "aos_project.cus_web.application:application",
+    *,
+    interface: str = "rsgi",
+    workers: int = 2,
 ) -> Program:
-    """The web server as the product runs it; the benchmarks serve what they compare with alike."""
+    """The web server as the product runs it; the benchmarks serve a WSGI application beside it."""
     arguments = [
-        *("-m", "granian", "--interface", "wsgi", application),
-        *("--workers", "2", "--blocking-threads", "4", "--workers-kill-timeout", "5"),
-        *("--host", host, "--port", str(port), "--no-ws", "--log-level", "warning"),
+        *("-m", "granian", "--interface", interface, application, "--workers", str(workers)),
+        *("--http", "1", "--no-ws", "--loop", "uvloop"),
+        # Connections of a process; a request's headers have ten seconds.
+        *("--backpressure", str(_CONNECTIONS), "--http1-header-read-timeout", "10000"),
+        *("--workers-kill-timeout", "5", "--log-level", "warning"),
+        *("--host", host, "--port", str(port)),
     ]
+    if interface == "wsgi":
+        arguments += ["--blocking-threads", "4"]
     return _program("web", arguments, environment)
 
 

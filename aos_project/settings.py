@@ -93,6 +93,28 @@ CUS_FIRST_START_FILE = env("CUS_FIRST_START_FILE", default="") or (
     "" if LOCAL else str(DATA_DIR / "first-start.txt")
 )
 
+# --- Web processes: each of these counts in each process ---------------------------------------
+
+# Threads of checks, of ingest, of signing in, and of everything else that people ask for. None of
+# these takes a thread of another; probes have their own.
+CUS_CHECK_THREADS = env.int("CUS_CHECK_THREADS", default=6)
+CUS_INGEST_THREADS = env.int("CUS_INGEST_THREADS", default=6)
+CUS_PEOPLE_THREADS = env.int("CUS_PEOPLE_THREADS", default=4)
+CUS_SIGN_IN_THREADS = env.int("CUS_SIGN_IN_THREADS", default=3)
+# Seconds that a request waits for a thread before it gets 503.
+CUS_LINE_SECONDS = env.float("CUS_LINE_SECONDS", default=10.0)
+# Seconds from a request's headers to the last byte of its body; later it gets 408.
+CUS_BODY_SECONDS = env.float("CUS_BODY_SECONDS", default=15.0)
+# MiB of bodies that are still coming in; above, those that have been coming longest are ended.
+CUS_BODIES_MIB = env.int("CUS_BODIES_MIB", default=128)
+# Passwords that are hashed at one time, and those that wait for that. More get 503.
+CUS_PASSWORD_PLACES = env.int("CUS_PASSWORD_PLACES", default=1)
+CUS_PASSWORD_LINE = env.int("CUS_PASSWORD_LINE", default=8)
+CUS_PASSWORD_WAIT_SECONDS = env.float("CUS_PASSWORD_WAIT_SECONDS", default=10.0)
+# Wrong passwords from one address, for whomever, that close its sign-in for CUS_LOGIN_COOL_OFF_MINUTES;
+# 0: any number. Sign-ins that succeed are never counted: an office is behind one address.
+CUS_LOGIN_ADDRESS_FAILURES = env.int("CUS_LOGIN_ADDRESS_FAILURES", default=50)
+
 # --- Applications -------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -126,6 +148,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "integrations.cus_hosts.CusHosts",
     "django.middleware.security.SecurityMiddleware",
     # An SDK's request goes no further down this list.
     "integrations.cus_sdk_routes.CusSdkRoutes",

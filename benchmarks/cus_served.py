@@ -14,7 +14,7 @@ from aos_project.cus_embedded.process import Program, launch, stop, wait_for
 from aos_project.cus_embedded.sentinel import Sentinel
 from aos_project.cus_runner import web_program
 
-PRODUCT = "aos_project.wsgi:application"
+PRODUCT = "aos_project.cus_web.application:application"
 PLAIN_DRF = "benchmarks.cus_drf_wsgi:application"
 _START_SECONDS = 60.0
 
@@ -29,7 +29,9 @@ def served(application: str, database: str) -> Iterator[int]:
     # One key sends everything here; how often one may ask is another question.
     environment["CUS_SDK_REQUESTS_PER_SECOND"] = environment["CUS_CHECKS_PER_SECOND"] = "0"
     environment["CUS_CHECK_REQUESTS_AT_ONCE"] = "0"
-    with running(web_program(environment, "127.0.0.1", port, application), port):
+    interface = "rsgi" if application == PRODUCT else "wsgi"
+    program = web_program(environment, "127.0.0.1", port, application, interface=interface)
+    with running(program, port):
         yield port
 
 

@@ -4,7 +4,6 @@ Counted for a person at an address together. Counting the person alone would let
 anybody out; counting the address alone would lock an office out for one forgetful colleague.
 """
 
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 from django.conf import settings
@@ -12,30 +11,15 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-# A home or a server has a /64 to pick addresses from.
-_IPV6_PREFIX = 64
+from integrations.cus_addresses import address_of
+
 # No e-mail address is longer, and django-axes' column takes little more.
 _LONGEST_NAME = 254
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address that a request comes from; of IPv6, its network.
-
-    Behind a proxy it is what that proxy appended to X-Forwarded-For: everything further left
-    is the client's own claim.
-    """
-    peer = request.META.get("REMOTE_ADDR", "")
-    if settings.CUS_BEHIND_PROXY:
-        peer = request.headers.get("X-Forwarded-For", peer).rpartition(",")[2].strip()
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return None
-    if address.version == 4:
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ip_network((address, _IPV6_PREFIX), strict=False).network_address)
+    """The address that a request comes from; of IPv6, its network."""
+    return address_of(request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For"))
 
 
 def login_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:

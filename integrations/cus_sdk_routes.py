@@ -32,20 +32,30 @@ def _match(path: str, urlconf: str | None) -> ResolverMatch:
     return resolve(path, urlconf)
 
 
+def is_short(method: str | None, path: str) -> bool:
+    """Whether a request goes the short way."""
+    return method == "POST" and path in _ROUTES
+
+
+def call_view(request: HttpRequest) -> HttpResponse:
+    """What the view of an SDK route answers."""
+    match = request.resolver_match = _match(request.path_info, get_urlconf())
+    response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+    return response.render() if isinstance(response, SimpleTemplateResponse) else response
+
+
 class CusSdkRoutes:
     """Middleware: calls the view of an SDK route at once.
 
     Sessions, CSRF, messages, static files, page policies and request logs would cost a program's
     request more than the view itself and mean nothing to it. What stands before this in
-    `MIDDLEWARE` (https, security headers) applies to it all the same.
+    `MIDDLEWARE` (hosts, https, security headers) applies to it all the same.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path_info not in _ROUTES or request.method != "POST":
-            return self.get_response(request)
-        match = request.resolver_match = _match(request.path_info, get_urlconf())
-        response: HttpResponse = match.func(request, *match.args, **match.kwargs)
-        return response.render() if isinstance(response, SimpleTemplateResponse) else response
+        if is_short(request.method, request.path_info):
+            return call_view(request)
+        return self.get_response(request)

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from django.db import connections
 
 from aos_project.cus_demo.cus_local_provider import LocalProvider
+from aos_project.cus_runner import web_program
 from tests.cus_ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,11 +27,13 @@ _START_SECONDS = 30
 class ServedProduct:
     """granian, as `make run` starts it, on a port of its own. `kill` is `kill -9`.
 
-    `environment` says on what it runs, if not on the tests' database.
+    `environment` says on what it runs, if not on the tests' database; `settings` are the
+    product's own, by name.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, **settings: str) -> None:
         self._environment = environment
+        self._settings = settings
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,13 +45,12 @@ class ServedProduct:
 
     def launch(self) -> None:
         """Begin to serve."""
-        command = ["-m", "granian", "--interface", "wsgi", "--workers", "1"]
-        command += ["--blocking-threads", "4", "--workers-kill-timeout", "5"]
-        command += ["--port", str(self.port), "aos_project.wsgi:application"]
+        program = web_program({}, "127.0.0.1", self.port, workers=1)
+        environment = self._environment or {"DATABASE_URL": _test_database_url()}
         self._process = subprocess.Popen(
-            [sys.executable, *command],
+            program.command,
             cwd=ROOT,
-            env=os.environ | (self._environment or {"DATABASE_URL": _test_database_url()}),
+            env=os.environ | environment | self._settings,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -38,13 +38,13 @@ STAND_IN = {
         print("Prepared as the owner.")
         """,
     "aos_project/__init__.py": "",
-    "aos_project/wsgi.py": """
+    "aos_project/cus_web/__init__.py": "",
+    "aos_project/cus_web/application.py": """
         import os, psycopg
-        def application(environ, start_response):
+        async def application(scope, protocol):
             with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
                 count = connection.execute("SELECT count(*) FROM starts").fetchone()[0]
-            start_response("200 OK", [("Content-Type", "text/plain")])
-            return [str(count).encode()]
+            protocol.response_str(200, [("content-type", "text/plain")], str(count))
         """,
     "aos_project/celery.py": """
         import os

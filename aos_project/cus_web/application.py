@@ -1,0 +1,150 @@
+"""The RSGI application: `granian --interface rsgi aos_project.cus_web.application:application`."""
+
+import asyncio
+import logging
+import resource
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from aos_project.cus_web.answers import BROKEN, Answer, Refusal, Refused, body_too_large
+from aos_project.cus_web.bodies import Bodies
+from aos_project.cus_web.kinds import Kind, kind_of, sender_of
+from aos_project.cus_web.lanes import Job, Lane
+from aos_project.cus_web.scopes import Answering, Request, Scope, environ_of
+from aos_project.cus_web.sdk_handler import SdkHandler
+from aos_project.wsgi import application as _wsgi
+from integrations.cus_sdk_routes import is_short
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+_PROBE_THREADS = 2
+_MIB = 1024 * 1024
+_TICK_SECONDS = 0.5
+# granian stops accepting for good when it runs out of files.
+_OPEN_FILES = 8_192
+
+
+class CusWeb:
+    """Receives a request in the event loop and answers it on a thread of its kind."""
+
+    def __init__(self, wsgi: "WSGIApplication") -> None:
+        self._wsgi = wsgi
+        self._sdk = SdkHandler()
+        self._largest = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self._bodies = Bodies(settings.CUS_BODY_SECONDS, settings.CUS_BODIES_MIB * _MIB)
+        threads = {
+            Kind.HEALTH: 1,
+            Kind.PROBE: _PROBE_THREADS,
+            Kind.CHECK: settings.CUS_CHECK_THREADS,
+            Kind.INGEST: settings.CUS_INGEST_THREADS,
+            Kind.SIGN_IN: settings.CUS_SIGN_IN_THREADS,
+            Kind.PEOPLE: settings.CUS_PEOPLE_THREADS,
+        }
+        self._lanes = {
+            kind: Lane(kind, number, settings.CUS_LINE_SECONDS) for kind, number in threads.items()
+        }
+        self._answered: deque[asyncio.Future[None]] = deque()
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by granian once in each process, before it serves."""
+        _allow_open_files()
+        for lane in self._lanes.values():
+            lane.start()
+        self._loop = loop
+        self._tick()
+
+    async def __rsgi__(self, scope: Scope, protocol: Answering) -> None:
+        """Answer one request."""
+        request = Request(scope)
+        try:
+            body = await self._body(request, protocol)
+            await self._on_a_thread(request, protocol, body)
+        except Refused as refused:
+            _send(protocol, refused.refusal.answer(request.path))
+
+    async def _body(self, request: Request, protocol: Answering) -> bytes:
+        """The body. Raises Refused. Without a length there is none: views answer 411."""
+        length = int(request.named.get("content-length", 0))
+        if not length:
+            return b""
+        if length > self._largest:
+            raise Refused(body_too_large(self._largest))
+        return await self._bodies.receive(protocol, length)
+
+    async def _on_a_thread(self, request: Request, protocol: Answering, body: bytes) -> None:
+        """Return when a thread has answered. Raises Refused."""
+        kind = kind_of(request)
+        answered = self._loop.create_future()
+
+        def run(refusal: Refusal | None) -> None:
+            try:
+                answer = refusal.answer(request.path) if refusal else self._answer(request, body)
+                _send(protocol, answer)
+            finally:
+                self._answered.append(answered)
+
+        self._lanes[kind].submit(Job(sender_of(kind, request), run))
+        self._settle()
+        # granian would answer 500 if this ended before the thread had answered.
+        await answered
+
+    def _answer(self, request: Request, body: bytes) -> Answer:
+        """Django's answer, whole. Runs on a thread."""
+        environ = environ_of(request, body)
+        try:
+            if is_short(request.method, request.path):
+                return self._sdk(environ)
+            return _of_wsgi(self._wsgi, environ)
+        except Exception:
+            logger.exception("A request could not be answered")
+            return BROKEN.answer(request.path)
+
+    def _settle(self) -> None:
+        """End the tasks of requests that were answered.
+
+        Not by the thread at once: waking the loop for it costs as much as a request's hand-over.
+        """
+        while self._answered:
+            self._answered.popleft().set_result(None)
+
+    def _tick(self) -> None:
+        self._bodies.end_late(time.monotonic())
+        self._settle()
+        self._loop.call_later(_TICK_SECONDS, self._tick)
+
+
+def _of_wsgi(application: "WSGIApplication", environ: "WSGIEnvironment") -> Answer:
+    begun: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_exc_info: Any) -> Any:
+        begun[:] = int(status[:3]), headers
+
+    parts = application(environ, start_response)
+    try:
+        content = b"".join(parts)
+    finally:
+        if close := getattr(parts, "close", None):
+            close()
+    status, headers = begun
+    return Answer(status, headers, content)
+
+
+def _send(protocol: Answering, answer: Answer) -> None:
+    protocol.response_bytes(answer.status, answer.headers, answer.body)
+
+
+def _allow_open_files() -> None:
+    """Allow this process as many files as it may have, for its connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+application = CusWeb(_wsgi)

@@ -1,0 +1,73 @@
+"""Bodies on their way in: none takes longer than its deadline, all together no more than their room."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from aos_project.cus_web.answers import BODY_TOO_SLOW, Refused
+from aos_project.cus_web.scopes import Answering
+
+# What a body costs beside its bytes: a socket's buffers and the task that waits.
+_OVERHEAD_BYTES = 16 * 1024
+
+
+@dataclass(eq=False)
+class _Coming:
+    task: "asyncio.Task[object]"
+    deadline: float
+    room: int
+    ended: bool = False
+
+
+class Bodies:
+    """Receives bodies, in the event loop alone.
+
+    Where there is no room for another one, the one that has been coming longest is ended: a
+    body that somebody really sends is here within moments, so those are the ones that trickle.
+    """
+
+    def __init__(self, seconds: float, room_bytes: int) -> None:
+        self._seconds = seconds
+        self._free = room_bytes
+        # By age: all have the same time.
+        self._coming: dict[_Coming, None] = {}
+
+    async def receive(self, protocol: Answering, length: int) -> bytes:
+        """The body, of `length` bytes. Raises Refused (408) when it was ended."""
+        task = asyncio.current_task()
+        assert task
+        room = length + _OVERHEAD_BYTES
+        coming = _Coming(task, time.monotonic() + self._seconds, room)
+        self._make(room)
+        self._coming[coming] = None
+        self._free -= room
+        try:
+            return await protocol()
+        except asyncio.CancelledError:
+            if coming.ended:
+                raise Refused(BODY_TOO_SLOW) from None
+            raise
+        finally:
+            self._forget(coming)
+
+    def end_late(self, now: float) -> None:
+        """End those whose time is over."""
+        while self._coming:
+            oldest = next(iter(self._coming))
+            if oldest.deadline > now:
+                return
+            self._end(oldest)
+
+    def _make(self, room: int) -> None:
+        while self._coming and self._free < room:
+            self._end(next(iter(self._coming)))
+
+    def _end(self, coming: _Coming) -> None:
+        coming.ended = True
+        coming.task.cancel()
+        self._forget(coming)
+
+    def _forget(self, coming: _Coming) -> None:
+        if coming in self._coming:
+            del self._coming[coming]
+            self._free += coming.room

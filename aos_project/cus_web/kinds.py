@@ -1,0 +1,73 @@
+"""Which threads a request belongs to, and with whom it takes turns there."""
+
+from enum import StrEnum
+
+from aos_project.cus_web.scopes import Request
+from aos_sdk.cus_wire import (
+    ENFORCEMENT_BATCH_PATH,
+    ENFORCEMENT_CHECK_PATH,
+    ENFORCEMENT_CONFIG_PATH,
+    ENFORCEMENT_LEASE_PATH,
+    ENFORCEMENT_STATUS_PATH,
+    INTEGRATION_KEY_HEADER,
+    LLM_USAGE_BATCH_PATH,
+    LLM_USAGE_PATH,
+    TELEMETRY_BYPASS_PATH,
+)
+from integrations.cus_addresses import address_of
+
+
+class Kind(StrEnum):
+    """A kind of request, which has threads of its own."""
+
+    HEALTH = "health"
+    PROBE = "probe"
+    CHECK = "check"
+    INGEST = "ingest"
+    SIGN_IN = "sign_in"
+    PEOPLE = "people"
+
+
+_PROBES = {"/healthz": Kind.HEALTH, "/readyz": Kind.PROBE, "/metrics": Kind.PROBE}
+_CHECKS = frozenset(
+    {
+        ENFORCEMENT_CHECK_PATH,
+        ENFORCEMENT_BATCH_PATH,
+        ENFORCEMENT_LEASE_PATH,
+        ENFORCEMENT_CONFIG_PATH,
+        ENFORCEMENT_STATUS_PATH,
+    }
+)
+# Their reads are people's.
+_INGEST = frozenset({LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH, TELEMETRY_BYPASS_PATH})
+# Pages for strangers, which hash passwords or look up codes.
+_SIGN_IN = ("/admin/login/", "/admin/password_reset/", "/admin/second-factor/")
+_LEASES = f"{ENFORCEMENT_LEASE_PATH}/"
+_KEY_HEADER = INTEGRATION_KEY_HEADER.lower()
+
+
+def kind_of(request: Request) -> Kind:
+    """Whose threads answer a request."""
+    path = request.path
+    if path in _CHECKS or path.startswith(_LEASES):
+        return Kind.CHECK
+    if request.method == "POST" and path in _INGEST:
+        return Kind.INGEST
+    if path in _PROBES:
+        return _PROBES[path]
+    return Kind.SIGN_IN if path.startswith(_SIGN_IN) else Kind.PEOPLE
+
+
+def sender_of(kind: Kind, request: Request) -> str:
+    """Who takes turns as one: an SDK key, a token or session, or else an address.
+
+    Not verified yet: a wrong key is a sender like another, and is refused on its turn. At the
+    sign-in a cookie is the sender's own invention, so the address counts.
+    """
+    headers = request.named
+    said = ""
+    if kind is Kind.CHECK or kind is Kind.INGEST:
+        said = headers.get(_KEY_HEADER) or headers.get("authorization", "")
+    elif kind is Kind.PEOPLE:
+        said = headers.get("authorization") or headers.get("cookie", "")
+    return said or address_of(request.peer, headers.get("x-forwarded-for")) or ""

@@ -1,0 +1,27 @@
+"""Requests for a host that is not ours: a plain 400, without a traceback in the log."""
+
+from collections.abc import Callable
+
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.urls import get_resolver, get_urlconf
+
+
+class CusHosts:
+    """Middleware: answers a `Host` header that ALLOWED_HOSTS does not name, or that is none.
+
+    It stands first. Otherwise whatever asks for the host first would raise, which Django logs
+    as an error with all its frames, for whoever cares to send one.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            request.get_host()
+        except DisallowedHost as error:
+            answer = get_resolver(get_urlconf()).resolve_error_handler(400)
+            response: HttpResponse = answer(request, exception=error)
+            return response
+        return self.get_response(request)
