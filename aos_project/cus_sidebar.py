@@ -75,7 +75,10 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def account(_request: HttpRequest) -> list[dict[str, Any]]:
     """What hangs below the person's own name."""
-    return [{"title": "Second factor", "link": reverse("cus-second-factor-setup")}]
+    return [
+        {"title": "Second factor", "link": reverse("cus-second-factor-setup")},
+        {"title": "Recovery codes", "link": reverse("cus-recovery-codes")},
+    ]
 
 
 def _item(title: str, icon: str, page: str) -> dict[str, Any]:

@@ -161,6 +161,7 @@ MIDDLEWARE = [
     "django_otp.middleware.OTPMiddleware",
     "integrations.cus_second_factor_gate.CusSecondFactorGate",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "integrations.cus_proof_gate.CusProofGate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "aos_project.cus_page_headers.CusPageHeaders",
     "django_structlog.middlewares.RequestMiddleware",

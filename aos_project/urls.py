@@ -6,12 +6,22 @@ from django.views.generic import RedirectView
 
 from aos_project.cus_probes import healthz, metrics, readyz
 from aos_project.cus_schema_views import DocsView, SchemaView
-from integrations.cus_second_factor_views import second_factor, set_up
+from integrations.cus_password_views import CusPasswordChangeView
+from integrations.cus_proof_pages import proof_first, prove
+from integrations.cus_second_factor_views import renew_recovery_codes, second_factor, set_up
+
+# In place of the page that the admin site has at this address: it asks for a proof first.
+_change_password = proof_first(
+    admin.site.admin_view(CusPasswordChangeView.as_view(), cacheable=True)
+)
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/second-factor/", second_factor, name="cus-second-factor"),
     path("admin/second-factor/setup/", set_up, name="cus-second-factor-setup"),
+    path("admin/second-factor/codes/", renew_recovery_codes, name="cus-recovery-codes"),
+    path("admin/prove/", prove, name="cus-prove"),
+    path("admin/password_change/", _change_password, name="cus-password-change"),
     path("admin/password_reset/", include("integrations.cus_password_urls")),
     path("admin/", admin.site.urls),
     path("api/v1/cus/", include("integrations.urls")),

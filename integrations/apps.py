@@ -10,10 +10,13 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         from django.conf import settings
+        from django.contrib.auth.signals import user_logged_in
 
         from integrations import cus_checks  # noqa: F401  (registers the system checks)
         from integrations.cus_database_roles import grant_after_migrate
+        from integrations.cus_proof import note_sign_in
         from integrations.cus_redaction import install
 
         install(settings)
+        user_logged_in.connect(note_sign_in, dispatch_uid="cus_note_sign_in")
         post_migrate.connect(grant_after_migrate, dispatch_uid="cus_grant_after_migrate")

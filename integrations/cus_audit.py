@@ -8,8 +8,10 @@ from typing import Any
 
 from django.db import models, transaction
 
+from integrations.cus_access_changes import changes_access
 from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_proof import require_proof
 
 SYSTEM = "system"
 # Said to have changed, never from what to what.
@@ -36,9 +38,14 @@ def record_change(
 
     `changes` is {field: {"from": …, "to": …}}, as `differences` makes it. The tenant is the
     target's own unless it is given.
+
+    A change of access by a request needs a proof (ruling C10): raises ProofRequired or
+    TokenMayNotChangeAccess, which takes the change back.
     """
     if not transaction.get_connection().in_atomic_block:
         raise AuditOutsideTransaction
+    if changes_access(action, changes or {}):
+        require_proof()
     return CusAuditEntry.objects.create(
         tenant=tenant or _tenant_of(target),
         actor=actor,

@@ -17,8 +17,10 @@ from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
 
 from integrations.cus_console import TRAIL_READERS
-from integrations.cus_errors import CusError
+from integrations.cus_errors import CusError, ProofRequired
 from integrations.cus_permissions import role_of
+from integrations.cus_proof import needs_proof
+from integrations.cus_proof_pages import ask_for_proof
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Question:
     is_dangerous: bool = False
     # Whether it is done in one transaction: not what waits for somebody else's server.
     is_atomic: bool = True
+    # Whether it changes access: the person proves first who they are (ruling C10).
+    changes_access: bool = False
 
 
 class CusActions:
@@ -58,20 +62,14 @@ class CusActions:
             return answer
         if not self.has_act_permission(request, object_id):
             raise PermissionDenied
+        if question.changes_access and needs_proof(request):
+            return ask_for_proof(request)
         if request.method in ("GET", "HEAD"):
             page: HttpResponse = self._ask(request, row, question)
             return page
         if request.method != "POST":
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        try:
-            with transaction.atomic() if question.is_atomic else nullcontext():
-                said = do(row)
-        except CusError as refusal:
-            messages.error(request, refusal.detail)
-        except ValidationError as refusal:
-            messages.error(request, " ".join(refusal.messages))
-        else:
-            messages.success(request, said if isinstance(said, str) else question.done)
+        _do(request, row, question, do)
         back: HttpResponse = self._back(request, row)
         return back
 
@@ -117,3 +115,19 @@ class CusActions:
     def _url_of(self: Any, row: Model | None) -> str:
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}"
         return reverse(f"{name}_change", args=[row.pk]) if row else reverse(f"{name}_changelist")
+
+
+def _do(request: HttpRequest, row: Model, question: Question, do: Callable[[Any], object]) -> None:
+    """Do it, and tell the person what came of it. Raises ProofRequired."""
+    try:
+        with transaction.atomic() if question.is_atomic else nullcontext():
+            said = do(row)
+    except ProofRequired:
+        # The middleware asks for the proof.
+        raise
+    except CusError as refusal:
+        messages.error(request, refusal.detail)
+    except ValidationError as refusal:
+        messages.error(request, " ".join(refusal.messages))
+    else:
+        messages.success(request, said if isinstance(said, str) else question.done)

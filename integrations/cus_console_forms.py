@@ -7,12 +7,14 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import transaction
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from integrations.cus_console import CusReadOnlyAdmin, tenants_of
-from integrations.cus_errors import CusError
+from integrations.cus_errors import CusError, ProofRequired
 from integrations.cus_models import CusTenant
 from integrations.cus_permissions import role_of
+from integrations.cus_proof import needs_proof
+from integrations.cus_proof_pages import ask_for_proof, proof_needed_for_form
 
 
 class CusServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -46,6 +48,8 @@ class CusServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscrip
                 self.instance = self.call_service()
         except ValidationError as refusal:
             self._show(refusal)
+        except ProofRequired:
+            self._blame(NON_FIELD_ERRORS, [proof_needed_for_form()])
         except CusError as refusal:
             self._blame(refusal.attr or NON_FIELD_ERRORS, [refusal.detail])
 
@@ -73,6 +77,8 @@ class CusServiceAdmin(CusReadOnlyAdmin):
     """A page whose forms are `CusServiceForm`s. Nothing is saved around the services."""
 
     changers: tuple[str, ...] = ("operator", "admin")
+    # Which of its forms change access: the person proves who they are before they fill one in.
+    add_changes_access = change_changes_access = False
     form = CusServiceForm
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -91,6 +97,25 @@ class CusServiceAdmin(CusReadOnlyAdmin):
         form = super().get_form(request, obj, change, **options)
         form.request = request
         return form
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        # A form that was sent is not led away: what was typed would be lost.
+        is_new_form = request.method == "GET" and self._changes_access(request, object_id)
+        if is_new_form and needs_proof(request):
+            return ask_for_proof(request)
+        page: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+        return page
+
+    def _changes_access(self, request: HttpRequest, object_id: str | None) -> bool:
+        if object_id is None:
+            return self.add_changes_access and self.has_add_permission(request)
+        return self.change_changes_access and self.has_change_permission(request)
 
     def save_model(self, *_saved: Any) -> None:
         """Nothing: the form's check did it."""

@@ -34,6 +34,8 @@ class CusIssuingForm(CusServiceForm):
 class CusIssuedAdmin(CusActions, CusServiceAdmin):
     """A page of such secrets, also the ended ones. None is shown again, none is changed."""
 
+    add_changes_access = True
+
     def ends_at(self, row: Any) -> datetime | None:
         """When the secret stops by itself; None: never."""
         raise NotImplementedError

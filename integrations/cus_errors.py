@@ -126,6 +126,22 @@ class OperatorsOnly(CusError):
     code, status = "permission_denied", 403
 
 
+class ProofRequired(CusError):
+    """This changes who or what has access, and you last proved who you are more than 5 minutes
+    ago. Prove it again in the console at /admin/prove/, then repeat the request.
+    """
+
+    code, status = "proof_required", 403
+
+
+class TokenMayNotChangeAccess(CusError):
+    """This API token may not change credentials, keys, tokens, members or roles. Make one with
+    `may_change_access`, or change it in the console.
+    """
+
+    code, status = "token_may_not_change_access", 403
+
+
 class TenantNameTaken(CusError):
     """Another tenant has that name. Choose another one; closed tenants keep theirs."""
 

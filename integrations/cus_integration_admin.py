@@ -26,6 +26,8 @@ from integrations.cus_integration_form import (
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
 from integrations.cus_permissions import role_of
+from integrations.cus_proof import needs_proof
+from integrations.cus_proof_pages import proof_url
 
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
@@ -39,6 +41,8 @@ def _shown_for(types: list[str]) -> str:
 class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     """Integrations of the viewer's tenant; of all tenants for operators and support."""
 
+    # A changed one only with another credential in it, so its form is shown to everybody.
+    add_changes_access = True
     form = IntegrationForm
     list_display = (
         "name",
@@ -217,6 +221,8 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
             "Delete it",
             "The integration is deleted.",
             is_dangerous=True,
+            # With its credential.
+            changes_access=True,
         )
         return self.run(request, object_id, question, _by(request, CusIntegrationService.delete))
 
@@ -241,11 +247,19 @@ _STATE = (
 )
 
 
+_PROVE = (
+    ' To enter another one, <a href="{}" class="underline">prove first who you are</a>: it is more '
+    "than 5 minutes since you did."
+)
+
+
 def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
     """The boxes that both adding and changing have."""
     hint = "Never shown again. Amazon takes AWS keys or an API key, Azure an API key or a token."
     if credential:
         hint += " Leave empty to keep what is stored."
+        if needs_proof(request):
+            hint += _PROVE.format(proof_url(request))
     secrets = tuple(f"secret_{key}" for key in SECRETS)
     bounds: tuple[str, ...] = ()
     if role_of(request.user) == "operator":

@@ -96,6 +96,7 @@ class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
             "Revoke",
             "The key is revoked.",
             is_dangerous=True,
+            changes_access=True,
         )
         actor = cast("CusUser", request.user)
         return self.run(

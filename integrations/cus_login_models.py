@@ -24,6 +24,11 @@ class CusTotpDevice(TOTPDevice):  # type: ignore[misc]  # django-otp has no type
         proxy = True
         verbose_name = "authenticator"
 
+    @classmethod
+    def is_set_up_for(cls, person: CusUser) -> bool:
+        """Whether the person has proved to hold an authenticator."""
+        return bool(cls.objects.filter(user=person, confirmed=True).exists())
+
     @property
     def bin_key(self) -> bytes:
         """The seed: 20 bytes, as authenticator apps expect for SHA-1."""
@@ -35,6 +40,7 @@ class CusTotpDevice(TOTPDevice):  # type: ignore[misc]  # django-otp has no type
 class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     """A person's token for programs: it may what its person may. Only its hash is kept.
 
+    It changes access (credentials, keys, tokens, members, roles) only if it was made for that.
     knox would name a token by its hash; ours have an id that may be shown.
     """
 
@@ -44,6 +50,12 @@ class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     name = models.CharField(max_length=100)
     hint = models.CharField(max_length=4, editable=False)
     expiry = models.DateTimeField("expires at")
+    may_change_access = models.BooleanField(
+        "may change access",
+        default=False,
+        db_default=False,
+        help_text="Also change credentials, SDK keys, API tokens, members and roles.",
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 

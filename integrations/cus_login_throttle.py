@@ -6,12 +6,15 @@ anybody out; counting the address alone would lock an office out for one forgetf
 
 from typing import Any
 
+from axes.handlers.proxy import AxesProxyHandler
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import authenticate
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from integrations.cus_addresses import address_of
+from integrations.cus_models import CusUser
 
 # No e-mail address is longer, and django-axes' column takes little more.
 _LONGEST_NAME = 254
@@ -27,6 +30,19 @@ def login_name(request: HttpRequest, credentials: dict[str, Any] | None = None) 
     given = (credentials or {}).get("username") or request.POST.get("username", "")
     # Upper case first, as the database compares: it takes a dotless i for an i.
     return str(given).strip().upper().casefold()[:_LONGEST_NAME]
+
+
+def is_right_password(request: HttpRequest, person: CusUser, password: str) -> bool:
+    """Whether the signed-in person's password is this one, counted like a sign-in.
+
+    After too many wrong ones django-axes answers the request, as `locked_out` does.
+    """
+    proved = authenticate(request, username=person.email, password=password)
+    if proved is None or proved.pk != person.pk:
+        return False
+    name = login_name(request, {"username": person.email})
+    AxesProxyHandler.reset_attempts(ip_address=client_address(request), username=name)
+    return True
 
 
 def locked_out(request: HttpRequest, *_details: Any) -> HttpResponse:

@@ -48,6 +48,7 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
 
     # Support reads usage, decisions and health (ruling C9): people are neither.
     viewers = ("operator", "admin", "member")
+    add_changes_access = change_changes_access = True
     form = MemberForm
     list_display = ("address", "tenant", "role", "state", "created_at")
     list_filter = ("role",)
@@ -97,6 +98,7 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
             "Remove",
             "The person has been removed.",
             is_dangerous=True,
+            changes_access=True,
         )
         return self.run(
             request,

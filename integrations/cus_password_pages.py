@@ -4,10 +4,16 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import forms, views
-from django.http import HttpResponse, HttpResponseRedirect
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from unfold.forms import AdminOwnPasswordChangeForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
+from integrations.cus_audit import record_change
+from integrations.cus_login_throttle import is_right_password
 from integrations.cus_mail import PASSWORD_RESET, queue_mail
+from integrations.cus_models import CusTenant, CusUser
 
 
 class InTheme:
@@ -26,12 +32,40 @@ class CusPasswordResetForm(forms.PasswordResetForm):
         _dress(self)
 
 
-class CusSetPasswordForm(forms.SetPasswordForm):  # type: ignore[type-arg]  # not subscriptable at run time
+class _Recorded:
+    """For a form that sets a person's password: the change is in the audit trail."""
+
+    user: CusUser
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> CusUser:  # noqa: FBT001, FBT002  (Django's own signature)
+        """Keep the new password. Raises ProofRequired, and keeps the old one then."""
+        person: CusUser = super().save(commit)  # type: ignore[misc]  # the form's own
+        tenant = CusTenant.objects.filter(memberships__user=person).first()
+        record_change("person.password_changed", person, actor=person, tenant=tenant)
+        return person
+
+
+class CusSetPasswordForm(_Recorded, forms.SetPasswordForm):  # type: ignore[type-arg]  # not subscriptable at run time
     """The new password twice, in the theme's boxes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _dress(self)
+
+
+class CusChangePasswordForm(_Recorded, AdminOwnPasswordChangeForm):  # type: ignore[misc]  # unfold has no types
+    """The old password, and the new one twice. Wrong old ones are counted like sign-ins."""
+
+    def __init__(self, user: CusUser, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(user, *args, **kwargs)
+        self.request = request
+
+    def clean_old_password(self) -> str:
+        old: str = self.cleaned_data["old_password"]
+        if not is_right_password(self.request, self.user, old):
+            raise ValidationError("That is not your present password.")
+        return old
 
 
 class CusPasswordResetView(InTheme, views.PasswordResetView):

@@ -5,14 +5,20 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth.forms import SetPasswordForm
-from django.contrib.auth.views import PasswordResetConfirmView
+from django.contrib.auth.views import PasswordChangeView, PasswordResetConfirmView
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import reverse_lazy
 
 from integrations.cus_member_service import accept_invitation
 from integrations.cus_models import CusUser
-from integrations.cus_password_pages import CusSetPasswordForm, InTheme
+from integrations.cus_password_pages import (
+    CusChangePasswordForm,
+    CusSetPasswordForm,
+    InTheme,
+)
+from integrations.cus_proof import proved_by_mailed_link
 
 # Which invitation the link was mailed for.
 _INVITATION = "cus_invitation"
@@ -33,7 +39,19 @@ class CusPasswordConfirmView(InTheme, PasswordResetConfirmView):
     def form_valid(self, form: "SetPasswordForm[CusUser]") -> HttpResponse:
         """Keep the password, and join the tenant whose invitation the link is."""
         named = self.request.session.pop(_INVITATION, "")
-        response = super().form_valid(form)
-        with suppress(ValueError):
-            accept_invitation(form.user, uuid.UUID(named))
+        with proved_by_mailed_link():
+            response = super().form_valid(form)
+            with suppress(ValueError):
+                accept_invitation(form.user, uuid.UUID(named))
         return response
+
+
+class CusPasswordChangeView(InTheme, PasswordChangeView):
+    """Changes the password of who is signed in, by the old one."""
+
+    form_class = CusChangePasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+    title = "Password change"
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}

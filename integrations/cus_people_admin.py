@@ -98,6 +98,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "to a tenant leaves it, and their API tokens end.",
             "Make support",
             "The person is support now.",
+            changes_access=True,
         )
         return self.run(request, object_id, question, _role(request, "support"))
 
@@ -110,6 +111,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "Make operator",
             "The person is an operator now.",
             is_dangerous=True,
+            changes_access=True,
         )
         return self.run(request, object_id, question, _role(request, "operator"))
 
@@ -127,6 +129,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "Revoke it",
             "The person has no role any more.",
             is_dangerous=True,
+            changes_access=True,
         )
         return self.run(request, object_id, question, _role(request, None))
 
@@ -140,6 +143,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "Deactivate",
             "The person is deactivated.",
             is_dangerous=True,
+            changes_access=True,
         )
         return self.run(request, object_id, question, _service(request).deactivate)
 
@@ -150,6 +154,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "They can sign in again, with the password that they had. Ended API tokens stay ended.",
             "Reactivate",
             "The person may sign in again.",
+            changes_access=True,
         )
         return self.run(request, object_id, question, _service(request).reactivate)
 
@@ -162,6 +167,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "Reset it",
             "The person sets up a new second factor at the next sign-in.",
             is_dangerous=True,
+            changes_access=True,
         )
         return self.run(request, object_id, question, _service(request).reset_second_factor)
 

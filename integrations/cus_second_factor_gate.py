@@ -22,6 +22,7 @@ _OPEN = frozenset(
         "password_reset_complete",
         "cus-second-factor",
         "cus-second-factor-setup",
+        "cus-prove",
         "healthz",
         "readyz",
         "metrics",

@@ -8,6 +8,7 @@ from typing import cast
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
@@ -15,6 +16,7 @@ from integrations.cus_audit import record_change
 from integrations.cus_errors import OperatorsOnly
 from integrations.cus_login_models import CusTotpDevice
 from integrations.cus_models import CusUser
+from integrations.cus_token_service import CusTokenService
 
 _RECOVERY_CODES = 10
 # No letter or digit that is read as another one.
@@ -31,7 +33,7 @@ class CusSecondFactorService:
 
     def is_set_up(self) -> bool:
         """Whether the person has proved to hold an authenticator."""
-        return bool(CusTotpDevice.objects.filter(user=self.user, confirmed=True).exists())
+        return CusTotpDevice.is_set_up_for(self.user)
 
     def begin(self, device_id: int | None = None) -> CusTotpDevice:
         """The authenticator being set up: the named one, if it is still waiting, else a new one.
@@ -53,15 +55,29 @@ class CusSecondFactorService:
     def confirm(self, device: CusTotpDevice, code: str) -> list[str] | None:
         """Take the authenticator into use, in place of any other. The recovery codes, shown once.
 
-        None if it shows another code.
+        None if it shows another code. API tokens made before end: they were made with less. In a
+        session it needs a proof by the factors that were there before. Raises ProofRequired.
         """
         locked = CusTotpDevice.objects.select_for_update().filter(id=device.id).first()
         if locked is None or not locked.verify_token(_digits(code)):
             return None
+        # Before the new authenticator counts as one that a proof needs.
+        record_change("person.second_factor_set_up", self.user, actor=self.user)
+        CusTokenService(self.user).revoke_all(now=timezone.now())
         CusTotpDevice.objects.filter(id=device.id).update(confirmed=True)
         device.confirmed = True
         TOTPDevice.objects.filter(user=self.user).exclude(id=device.id).delete()
-        record_change("person.second_factor_set_up", self.user, actor=self.user)
+        # Sessions that were opened with an old recovery code end with it.
+        StaticDevice.objects.filter(user=self.user).delete()
+        return self._new_recovery_codes()
+
+    @transaction.atomic
+    def renew_recovery_codes(self) -> list[str]:
+        """Ten new recovery codes, shown once; the old ones open nothing any more.
+
+        In a session it needs a proof. Raises ProofRequired.
+        """
+        record_change("person.recovery_codes_renewed", self.user, actor=self.user)
         return self._new_recovery_codes()
 
     @transaction.atomic
@@ -92,17 +108,21 @@ class CusSecondFactorService:
     def remove(self, *, actor: CusUser | None) -> None:
         """Forget authenticator and recovery codes: the next sign-in sets up new ones.
 
-        For operators and the system. Sessions that the second factor opened are closed by it.
+        For operators and the system. Sessions that the second factor opened are closed by it, and
+        the person's API tokens end.
         """
         if actor and not actor.is_operator:
             raise OperatorsOnly
         TOTPDevice.objects.filter(user=self.user).delete()
         StaticDevice.objects.filter(user=self.user).delete()
         record_change("person.second_factor_reset", self.user, actor=actor)
+        CusTokenService(self.user, actor=actor).revoke_all(now=timezone.now())
 
     def _new_recovery_codes(self) -> list[str]:
-        StaticDevice.objects.filter(user=self.user).delete()
-        device = StaticDevice.objects.create(user=self.user, name="Recovery codes")
+        device, _ = StaticDevice.objects.get_or_create(
+            user=self.user, defaults={"name": "Recovery codes"}
+        )
+        StaticToken.objects.filter(device=device).delete()
         codes = [_new_code() for _ in range(_RECOVERY_CODES)]
         StaticToken.objects.bulk_create(
             StaticToken(device=device, token=_stored(code)) for code in codes

@@ -5,13 +5,11 @@ from typing import Any, cast
 
 import qrcode
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 from django_otp import login as mark_verified
@@ -21,6 +19,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from integrations.cus_login_models import CusTotpDevice
 from integrations.cus_models import CusUser
+from integrations.cus_proof import Factor, note_proof
+from integrations.cus_proof_pages import next_page, proof_first, refusal, warn_of_used_code
 from integrations.cus_second_factor_gate import second_factor_is_due
 from integrations.cus_second_factor_service import CusSecondFactorService
 
@@ -46,7 +46,7 @@ def second_factor(request: HttpRequest) -> HttpResponse:
     """Ask for a code; lead who has no authenticator yet to setting one up."""
     service = CusSecondFactorService(cast("CusUser", request.user))
     if not second_factor_is_due(request):
-        return HttpResponseRedirect(_next(request))
+        return HttpResponseRedirect(next_page(request))
     if not service.is_set_up():
         return redirect("cus-second-factor-setup")
     form = CodeForm(request.POST or None)
@@ -54,20 +54,22 @@ def second_factor(request: HttpRequest) -> HttpResponse:
         return _page(request, "ask", form=form)
     device = service.verify(form.cleaned_data["code"])
     if device is None:
-        form.add_error("code", _refusal(service))
+        form.add_error("code", refusal(service))
         return _page(request, "ask", form=form)
     _pass(request, device)
-    if isinstance(device, StaticDevice):
-        left = service.recovery_codes_left()
-        messages.warning(request, f"That recovery code is used up; {left} are left.")
-    return HttpResponseRedirect(_next(request))
+    warn_of_used_code(request, device, service)
+    return HttpResponseRedirect(next_page(request))
 
 
 @never_cache
 @login_required
+@proof_first
 @require_http_methods(["GET", "POST"])
 def set_up(request: HttpRequest) -> HttpResponse:
-    """Set up an authenticator, also in place of the present one."""
+    """Set up an authenticator, also in place of the present one.
+
+    It takes a fresh proof: of the password, and of the present authenticator if there is one.
+    """
     service = CusSecondFactorService(cast("CusUser", request.user))
     # Who only knows the password must not replace what protects against that.
     if service.is_set_up() and second_factor_is_due(request):
@@ -81,22 +83,29 @@ def set_up(request: HttpRequest) -> HttpResponse:
         _pass(request, device)
         return _page(request, "recovery_codes", codes=codes)
     if form.is_valid():
-        form.add_error("code", _refusal(service))
+        form.add_error("code", refusal(service))
     return _page(request, "set_up", form=form, **_shown(device))
+
+
+@never_cache
+@login_required
+@proof_first
+@require_http_methods(["GET", "POST"])
+def renew_recovery_codes(request: HttpRequest) -> HttpResponse:
+    """Ask, then show new recovery codes in place of the present ones."""
+    service = CusSecondFactorService(cast("CusUser", request.user))
+    if not service.is_set_up():
+        return redirect("cus-second-factor-setup")
+    if request.method != "POST":
+        return _page(request, "renew_codes", left=service.recovery_codes_left())
+    return _page(request, "recovery_codes", codes=service.renew_recovery_codes())
 
 
 def _pass(request: HttpRequest, device: CusTotpDevice | StaticDevice) -> None:
     """The session is now somebody else's to steal: it gets a new name."""
     request.session.cycle_key()
     mark_verified(request, device)
-
-
-def _refusal(service: CusSecondFactorService) -> str:
-    until = service.blocked_until()
-    if until is None:
-        return "That code is not right. Enter the one that is shown now."
-    seconds = max(1, round((until - timezone.now()).total_seconds()))
-    return f"That code was not accepted. Wait {seconds} s, then enter the one that is shown then."
+    note_proof(request.session, Factor.CODE, at=timezone.now())
 
 
 def _shown(device: CusTotpDevice) -> dict[str, str]:
@@ -107,14 +116,6 @@ def _shown(device: CusTotpDevice) -> dict[str, str]:
         "picture": "data:image/svg+xml;base64," + base64.b64encode(picture.to_string()).decode(),
         "text": " ".join(text[at : at + 4] for at in range(0, len(text), 4)),
     }
-
-
-def _next(request: HttpRequest) -> str:
-    wanted = request.GET.get("next", "")
-    safe = url_has_allowed_host_and_scheme(
-        wanted, {request.get_host()}, require_https=request.is_secure()
-    )
-    return wanted if safe else reverse("admin:index")
 
 
 def _page(request: HttpRequest, name: str, **context: Any) -> HttpResponse:

@@ -66,6 +66,9 @@ class TokenInput(StrictInput):
 
     name = StrictText(max_length=100)
     expires_at = StrictMoment(required=False, help_text="Within a year.")
+    may_change_access = StrictBoolean(
+        required=False, help_text="Also change credentials, keys, tokens, members and roles."
+    )
 
 
 class TokenOutput(serializers.ModelSerializer[CusApiToken]):
@@ -76,7 +79,16 @@ class TokenOutput(serializers.ModelSerializer[CusApiToken]):
 
     class Meta:
         model = CusApiToken
-        fields = ("id", "name", "hint", "created_at", "expires_at", "revoked_at", "last_used_at")
+        fields: tuple[str, ...] = (
+            "id",
+            "name",
+            "hint",
+            "may_change_access",
+            "created_at",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+        )
 
 
 class TokenIssued(TokenOutput):

@@ -65,6 +65,7 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
             "Close it",
             "The tenant is closed.",
             is_dangerous=True,
+            changes_access=True,
         )
         service = CusTenantService(actor=cast("CusUser", request.user))
         return self.run(request, object_id, question, service.close)

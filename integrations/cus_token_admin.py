@@ -32,12 +32,13 @@ class TokenForm(CusIssuingForm):
 
     class Meta:
         model = CusApiToken
-        fields = ("name",)
+        fields = ("name", "may_change_access")
 
     def issue(self) -> tuple[CusApiToken, str]:
         return CusTokenService(cast("CusUser", self.request.user)).issue(
             name=self.cleaned_data["name"],
             expires_at=self.cleaned_data["expires_at"],
+            may_change_access=self.cleaned_data["may_change_access"],
             now=timezone.now(),
         )
 
@@ -71,7 +72,8 @@ class CusApiTokenAdmin(CusIssuedAdmin):
         return cast("QuerySet[CusApiToken]", tokens.filter(user=request.user))
 
     def get_fields(self, request: HttpRequest, obj: CusApiToken | None = None) -> list[str]:
-        return ["name", *self.readonly_fields] if obj else ["name", "expires_at"]
+        asked = ["name", "may_change_access"]
+        return [*asked, *self.readonly_fields] if obj else [*asked, "expires_at"]
 
     @display(description="Ends in")
     def hint_shown(self, token: CusApiToken) -> str:
@@ -92,6 +94,7 @@ class CusApiTokenAdmin(CusIssuedAdmin):
             "Revoke",
             "The token is revoked.",
             is_dangerous=True,
+            changes_access=True,
         )
         actor = cast("CusUser", request.user)
         return self.run(

@@ -64,12 +64,15 @@ class CusTokenService:
         name: str,
         now: datetime,
         expires_at: datetime | None = None,
+        may_change_access: bool = False,
         made_with: CusApiToken | None = None,
     ) -> tuple[CusApiToken, str]:
         """A new token and its text, which is nowhere else and can't be shown again.
 
+        `may_change_access` lets it change credentials, keys, tokens, members and roles too.
         `made_with` is the token that the request for it came with: it may be handed on, but not
-        prolonged. Raises ValidationError, TokenExpiryInvalid, TokenOutlivesItsMaker, TooManyTokens.
+        prolonged. Raises ValidationError, TokenExpiryInvalid, TokenOutlivesItsMaker,
+        TooManyTokens and what `record_change` raises.
         """
         expiry = expires_at or min(now + USUAL, made_with.expiry if made_with else now + USUAL)
         if not now < expiry <= now + LONGEST:
@@ -81,7 +84,7 @@ class CusTokenService:
         if self.scope().filter(revoked_at__isnull=True, expiry__gt=now).count() >= _MOST:
             raise TooManyTokens
         TOKENS_A_DAY.require_room(made_within_a_day(self.scope(), "created", now))
-        return self._make(name, expiry)
+        return self._make(name, expiry, may_change_access=may_change_access)
 
     def revoke(self, token: CusApiToken, *, now: datetime) -> bool:
         """End a token for good. False if it had ended already."""
@@ -91,19 +94,22 @@ class CusTokenService:
         """End all of the person's tokens, as when they leave. How many that were."""
         return self._end(self.scope(), now)
 
-    def _make(self, name: str, expiry: datetime) -> tuple[CusApiToken, str]:
+    def _make(
+        self, name: str, expiry: datetime, *, may_change_access: bool
+    ) -> tuple[CusApiToken, str]:
         digest, text = get_digest_token()
         token = CusApiToken(
             user=self.user,
             name=name,
             expiry=expiry,
+            may_change_access=may_change_access,
             hint=text[-4:],
             digest=digest,
             token_key=text[: CONSTANTS.TOKEN_KEY_LENGTH],
         )
         token.full_clean()
         token.save(force_insert=True)
-        changes = differences({}, {"expires_at": expiry})
+        changes = differences({}, {"expires_at": expiry, "may_change_access": may_change_access})
         record_change(
             "token.issued", token, actor=self.actor, tenant=self._tenant(), changes=changes
         )

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0006_cus_hold_expiry")]
+    dependencies = [("telemetry", "0008_cus_holds_by_integration")]
 
     operations = [
         migrations.CreateModel(

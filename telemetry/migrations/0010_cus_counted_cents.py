@@ -44,7 +44,7 @@ WHERE (total.tenant_id, total.integration_id, total.provider, total.model)
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0008_cus_holds_by_integration")]
+    dependencies = [("telemetry", "0009_cus_coverage")]
 
     operations = [
         migrations.RunSQL(COLUMN, "ALTER TABLE cus_llm_usage DROP COLUMN counted_cents"),

@@ -12,8 +12,10 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_proof import Factor
 from integrations.cus_token_service import CusTokenService
 from tests.cus_factories import make_integration, make_tenant, make_user, sent_mails, signed_in
+from tests.cus_proofs import prove
 
 pytestmark = pytest.mark.django_db
 
@@ -165,6 +167,7 @@ def test_an_operator_does_not_lock_themselves_out(operator: CusUser, button: str
     session = client.session
     session["otp_device_id"] = TOTPDevice.objects.get().persistent_id
     session.save()
+    prove(client, Factor.CODE)
 
     answer = client.post(f"{PEOPLE}{operator.id}/{button}/", follow=True)
 

@@ -204,7 +204,12 @@ def _revoked_key(integration: CusIntegration) -> CusSdkKey:
 def _token(user: CusUser, *, revoked: bool = False, expired: bool = False) -> str:
     made = timezone.now() if not expired else datetime(2025, 1, 1, tzinfo=UTC)
     service = CusTokenService(user)
-    token, text = service.issue(name="a token", now=made, expires_at=made + timedelta(days=30))
+    token, text = service.issue(
+        name="a token",
+        now=made,
+        expires_at=made + timedelta(days=30),
+        may_change_access=True,
+    )
     if revoked:
         service.revoke(token, now=timezone.now())
     return text

@@ -30,6 +30,7 @@ def _program(text: str) -> Client:
 
 
 def _issue(user: CusUser, **fields: Any) -> tuple[CusApiToken, str]:
+    fields = {"may_change_access": True} | fields
     return CusTokenService(user).issue(name="nightly", now=timezone.now(), **fields)
 
 

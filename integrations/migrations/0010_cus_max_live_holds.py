@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("integrations", "0008_cus_credential_origin"),
+        ("integrations", "0009_cus_unproven_calls"),
     ]
 
     operations = [

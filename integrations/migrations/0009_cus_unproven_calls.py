@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("integrations", "0007_cus_audit_title")]
+    dependencies = [("integrations", "0008_cus_credential_origin")]
 
     operations = [
         migrations.AddField(

@@ -1,0 +1,96 @@
+"""Whether a person proved a short while ago who they are (ruling C10).
+
+What counts as a proof is noted in the session, by factor. Today a password and a code are asked
+for. An identity provider will note the factors that it saw, at its `auth_time`; nothing else
+needs to change for that.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+from typing import Any
+
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
+from django.utils import timezone
+
+from integrations.cus_errors import ProofRequired, TokenMayNotChangeAccess
+from integrations.cus_login_models import CusApiToken, CusTotpDevice
+from integrations.cus_models import CusUser
+
+PROOF_LASTS = timedelta(minutes=5)
+_IN_SESSION = "cus_proof"
+# The request that is being answered; None in commands and jobs, which act for the system.
+_request: ContextVar[HttpRequest | None] = ContextVar("cus_request", default=None)
+
+
+class Factor(StrEnum):
+    """What a person can show."""
+
+    PASSWORD = auto()
+    CODE = auto()
+
+
+def note_proof(session: SessionBase, *factors: Factor, at: datetime) -> None:
+    """Note in the session that its person showed these factors at that moment."""
+    noted = dict.fromkeys(map(str, factors), at.timestamp())
+    session[_IN_SESSION] = session.get(_IN_SESSION, {}) | noted
+
+
+def is_proved(session: SessionBase, person: CusUser, *, now: datetime) -> bool:
+    """Whether the session's person showed all their factors within the last 5 minutes.
+
+    The code counts for those who have set up a second factor.
+    """
+    has_code = CusTotpDevice.is_set_up_for(person)
+    needed = [Factor.PASSWORD, Factor.CODE] if has_code else [Factor.PASSWORD]
+    noted = session.get(_IN_SESSION, {})
+    ages = [now.timestamp() - noted.get(factor, 0) for factor in needed]
+    return all(0 <= age < PROOF_LASTS.total_seconds() for age in ages)
+
+
+def needs_proof(request: HttpRequest) -> bool:
+    """Whether a signed-in person has to prove who they are before they change access."""
+    user: Any = request.user
+    return bool(user.is_authenticated) and not is_proved(request.session, user, now=timezone.now())
+
+
+def require_proof() -> None:
+    """Refuse a change of access that the request being answered may not make.
+
+    A session needs a fresh proof, an API token the right to change access. Outside of requests
+    it is the system that acts. Raises ProofRequired, TokenMayNotChangeAccess.
+    """
+    request = _request.get()
+    if request is None:
+        return
+    # Where REST framework leaves what a request was authenticated by.
+    token = getattr(request, "auth", None)
+    if isinstance(token, CusApiToken):
+        if not token.may_change_access:
+            raise TokenMayNotChangeAccess
+        return
+    if not request.user.is_authenticated or needs_proof(request):
+        raise ProofRequired
+
+
+@contextmanager
+def answering(request: HttpRequest | None) -> Iterator[None]:
+    """While a request is answered: `require_proof` is about that one."""
+    before = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(before)
+
+
+def proved_by_mailed_link() -> AbstractContextManager[None]:
+    """For a person who opened a link that was mailed to their address: the link is the proof."""
+    return answering(None)
+
+
+def note_sign_in(request: HttpRequest, **_signal: Any) -> None:
+    """Signing in shows the password: called by Django's signal."""
+    note_proof(request.session, Factor.PASSWORD, at=timezone.now())

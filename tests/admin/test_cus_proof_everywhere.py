@@ -1,0 +1,235 @@
+"""Every page of the console that changes access asks first who one is (ruling C10)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from integrations.cus_models import CusUser
+from tests.admin.cus_console_world import BUTTONS, PAGES, World, make_world
+from tests.cus_factories import make_user, signed_in
+from tests.cus_proofs import access_rows, stale
+
+pytestmark = pytest.mark.django_db
+
+A = "/admin/integrations/"
+_LIMITS = {
+    "budget": "1",
+    "enforcement_level": "block",
+    "budget_basis": "rounded",
+    "token_limit_month": "0",
+    "rate_limit_rpm": "0",
+    "max_live_holds": "10000",
+}
+# Of the console's own pages, those that change access. What is not named here must not.
+FORMS = {
+    "cusintegration/add",
+    "cusintegration/change with a credential",
+    "cusmembership/add",
+    "cusmembership/change",
+    "cusapitoken/add",
+    "cussdkkey/add",
+}
+BUTTONS_OF_ACCESS = {
+    "cusintegration/remove",
+    "cusmembership/remove",
+    "custenant/close",
+    "cususer/deactivate",
+    "cususer/reactivate",
+    "cususer/make_support",
+    "cususer/make_operator",
+    "cususer/revoke_role",
+    "cususer/reset_second_factor",
+    "cusapitoken/revoke",
+    "cussdkkey/revoke",
+}
+# Pages of no model. Those that change access stand in `OTHERS`.
+OTHERS = {"cus-password-change", "cus-second-factor-setup", "cus-recovery-codes"}
+_HARMLESS = {
+    "app_list",
+    "autocomplete",
+    "cus-prove",
+    "cus-second-factor",
+    "index",
+    "jsi18n",
+    "login",
+    "logout",
+    # Hidden behind `cus-password-change`, which stands at the same address.
+    "password_change",
+    "password_change_done",
+    "search",
+    "view_on_site",
+    # The mailed link is the proof.
+    "admin_password_reset",
+    "password_reset_complete",
+    "password_reset_confirm",
+    "password_reset_done",
+}
+
+
+@pytest.fixture
+def world() -> World:
+    return make_world()
+
+
+@pytest.fixture
+def operator() -> CusUser:
+    return make_user("operator")
+
+
+def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
+    """What is posted where, by the page's name: all forms that an operator is offered."""
+    tenant = str(world.tenant.pk)
+    row: Any = world.own["cusintegration"]
+    row.refresh_from_db()
+    integration = {
+        "tenant": tenant,
+        "name": "Entered",
+        "provider_type": "openai",
+        "seen_version": str(row.config_version),
+    } | _LIMITS
+    secret = {"secret_api_key": "sk-test-fedcba9876543210"}
+    price = {
+        "tenant": tenant,
+        "model": "walked",
+        "valid_from_0": "2026-11-01",
+        "valid_from_1": "00:00:00",
+        "price_input": "1",
+        "price_output": "2",
+    }
+    return {
+        "cusintegration/add": ("cusintegration/add/", integration | secret),
+        "cusintegration/change": (f"cusintegration/{row.pk}/change/", integration),
+        "cusintegration/change with a credential": (
+            f"cusintegration/{row.pk}/change/",
+            integration | secret,
+        ),
+        "cuspriceoverride/add": ("cuspriceoverride/add/", price),
+        "cusmembership/add": (
+            "cusmembership/add/",
+            {"tenant": tenant, "invited_email": "ada@example.com", "role": "member"},
+        ),
+        "cusmembership/change": (
+            f"cusmembership/{world.own['cusmembership'].pk}/change/",
+            {"role": "admin"},
+        ),
+        "custenant/add": ("custenant/add/", {"name": "Another"}),
+        "custenant/change": (f"custenant/{world.tenant.pk}/change/", {"name": "Renamed"}),
+        "cusapitoken/add": ("cusapitoken/add/", {"name": "x"}),
+        "cussdkkey/add": ("cussdkkey/add/", {"integration": str(row.pk), "label": "x"}),
+    }
+
+
+def _post(client: Client, url: str, body: dict[str, str]) -> tuple[Any, bool]:
+    """The answer, and whether it changed access; what changed is taken back."""
+    before, rows = transaction.savepoint(), access_rows()
+    try:
+        answer = client.post(f"{A}{url}", body)
+        return answer, access_rows() != rows
+    finally:
+        transaction.savepoint_rollback(before)
+
+
+def test_every_form_of_every_page_is_tried(world: World) -> None:
+    offered = {f"{page}/add" for page, roles in PAGES.items() if roles["operator"][3] == "add"}
+    offered |= {f"{page}/change" for page, roles in PAGES.items() if roles["operator"][1] == "edit"}
+
+    assert offered == {name.partition(" ")[0] for name in _forms(world)}
+
+
+def test_forms_that_change_access_ask_before_they_are_shown_and_refuse_when_sent(
+    world: World, operator: CusUser
+) -> None:
+    fresh, late, changing = signed_in(operator), stale(operator), set()
+
+    for name, (url, body) in _forms(world).items():
+        answer, has_changed = _post(fresh, url, body)
+        sent = "errors" if answer.status_code == 200 and answer.context.get("errors") else ""
+        assert not sent, (name, answer.context["adminform"].form.errors)
+        changing |= {name} if has_changed else set()
+        refused, changed_late = _post(late, url, body)
+        assert not changed_late, name
+        if has_changed:
+            assert refused.status_code == 200, name
+            assert "Prove it in another tab" in refused.content.decode(), name
+        else:
+            assert refused.status_code == 302, name
+        if name in FORMS and " " not in name:
+            asked = late.get(f"{A}{url}")
+            assert asked["Location"].startswith("/admin/prove/?next=%2Fadmin%2F"), name
+
+    assert changing == FORMS
+
+
+def test_buttons_that_change_access_ask_before_they_ask_anything_else(
+    world: World, operator: CusUser
+) -> None:
+    fresh, late, changing = signed_in(operator), stale(operator), set()
+    person: Any = world.foreign["cususer"]
+
+    for name, url in _buttons(world):
+        if name == "cususer/reactivate":
+            CusUser.objects.filter(id=person.pk).update(is_active=False)
+        elif name == "cususer/revoke_role":
+            CusUser.objects.filter(id=person.pk).update(is_active=True, is_support=True)
+        elif name == "cususer/reset_second_factor":
+            _give_second_factor(person)
+        _, has_changed = _post(fresh, url, {})
+        changing |= {name} if has_changed else set()
+        pressed, changed_late = _post(late, url, {})
+        assert not changed_late, name
+        for answer in (pressed, late.get(f"{A}{url}")):
+            leads = answer.headers.get("Location", "").startswith("/admin/prove/")
+            assert leads == has_changed, name
+
+    assert changing == BUTTONS_OF_ACCESS
+
+
+def _buttons(world: World) -> Iterator[tuple[str, str]]:
+    for page, buttons in BUTTONS.items():
+        rows = world.foreign if page == "cususer" else world.own
+        for button in buttons:
+            yield f"{page}/{button}", f"{page}/{rows[page].pk}/{button}/"
+
+
+def _give_second_factor(person: CusUser) -> None:
+    TOTPDevice.objects.create(user=person, confirmed=True)
+
+
+def test_every_other_page_is_known() -> None:
+    models = tuple(
+        f"{model._meta.app_label}_{model._meta.model_name}_" for model in admin.site._registry
+    )
+    names = {name for name in _names(get_resolver().url_patterns, "") if name}
+
+    assert {name for name in names if not name.startswith(models)} == OTHERS | _HARMLESS
+
+
+def _names(patterns: "list[URLPattern | URLResolver]", before: str) -> Iterator[str | None]:
+    for one in patterns:
+        route = before + str(one.pattern)
+        if isinstance(one, URLResolver):
+            yield from _names(one.url_patterns, route)
+        elif route.startswith("admin/"):
+            yield one.name
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize(
+    "url", ["password_change/", "second-factor/setup/", "second-factor/codes/"]
+)
+def test_the_pages_of_ones_own_password_and_factor_ask_first(
+    url: str, method: str, operator: CusUser
+) -> None:
+    rows = access_rows()
+
+    asked = getattr(stale(operator), method)(f"/admin/{url}")
+
+    assert asked.status_code == 302
+    assert asked["Location"].startswith("/admin/prove/?next=%2Fadmin%2F")
+    assert access_rows() == rows
