@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk bench bench-peers bench-enforcement bench-sdk mutate-permissions fuzz-api demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk trust-abuse bench bench-peers bench-enforcement bench-sdk mutate-permissions fuzz-api demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ trust-ingest: development ## Kill, replay, race and fuzz ingest, in full (ARGS='
 
 trust-enforcement: development ## Race, kill, stop and hang checks, in full (ARGS='--scale 0.1')
 	@exec $(PYTHON) -m tests.trust.cus_enforcement_campaign $(ARGS)
+
+trust-abuse: development ## Attack the product as its users' enemies would (ARGS='--only floods --scale 0.5')
+	@exec $(PYTHON) -m tests.trust.cus_abuse_campaign $(ARGS)
 
 mutate-permissions: development ## Make holes in the permissions; each must fail a test (ARGS=console)
 	@exec $(PYTHON) -m tests.trust.cus_permission_mutants $(ARGS)

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
+
+NOTHING_HERE = "There is nothing here."
+_DOCS_HINT = "/api/docs lists what there is."
 
 
 def _error(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse | None:
@@ -29,9 +33,9 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404."""
-    detail = "There is nothing here. /api/docs lists what there is."
-    answer = _error(request, 404, "not_found", detail)
+    """404. Nothing leads to /api/docs while that is closed."""
+    hint = f" {_DOCS_HINT}" if settings.CUS_OPEN_API_DOCS else ""
+    answer = _error(request, 404, "not_found", NOTHING_HERE + hint)
     return answer or defaults.page_not_found(request, exception)
 
 

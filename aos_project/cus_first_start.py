@@ -8,7 +8,8 @@ from django.db import transaction
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
-from integrations.cus_sdk_keys import issue_sdk_key
+from integrations.cus_person_service import CusPersonService, StaffRole
+from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_tenant_service import CusTenantService
 
 TENANT = "Demo"
@@ -29,15 +30,15 @@ def set_up() -> FirstStart | None:
     if CusUser.objects.exists():
         return None
     logins: list[tuple[str, str, str]] = []
-    operator = _user(logins, "operator", "operator@example.com", is_staff=True, is_superuser=True)
-    _user(logins, "support", "support@example.com", is_staff=True, is_support=True)
+    operator = _staff(logins, "operator")
+    _staff(logins, "support")
     tenant = CusTenantService(actor=operator).create(TENANT)
     members = CusMemberService(tenant, actor=operator)
     for role in CusMembership.Role:
-        user = _user(logins, f"tenant {role}", f"{role}@demo.example.com", is_staff=True)
+        user = _user(logins, f"tenant {role}", f"{role}@demo.example.com")
         members.add(user, role)
     integration = demo_integration(tenant, operator)
-    _, sdk_key = issue_sdk_key(integration, label="First start", actor=operator)
+    _, sdk_key = CusSdkKeyService(integration, actor=operator).issue(label="First start")
     return FirstStart(logins, integration.name, sdk_key)
 
 
@@ -53,8 +54,15 @@ def demo_integration(tenant: CusTenant, actor: CusUser | None = None) -> CusInte
     return service.enable(integration)
 
 
-def _user(logins: list[tuple[str, str, str]], role: str, email: str, **fields: bool) -> CusUser:
+def _staff(logins: list[tuple[str, str, str]], role: StaffRole) -> CusUser:
+    person = _user(logins, role, f"{role}@example.com")
+    CusPersonService().change_role(person, role)
+    person.refresh_from_db()
+    return person
+
+
+def _user(logins: list[tuple[str, str, str]], role: str, email: str) -> CusUser:
     password = secrets.token_urlsafe(12)
-    user = CusUser.objects.create_user(email, password, **fields)
+    user = CusUser.objects.create_user(email, password, is_staff=True)
     logins.append((role, email, password))
     return user

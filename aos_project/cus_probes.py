@@ -9,12 +9,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 from redis import Redis, RedisError
 
 from enforcement.cus_models import CusEnforcementDecision
+from telemetry.cus_clock import database_now
 from telemetry.cus_partitions import TABLE, existing_months, wanted_months
 
 _BROKER_SECONDS = 1
@@ -73,7 +73,7 @@ def _check_migrations() -> None:
 
 
 def _check_partitions() -> None:
-    wanted = set(wanted_months(timezone.now()))
+    wanted = set(wanted_months(database_now()))
     for table in (TABLE, CusEnforcementDecision._meta.db_table):
         missing = wanted - existing_months(table=table)
         if missing:

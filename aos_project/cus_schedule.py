@@ -33,6 +33,15 @@ BEAT_SCHEDULE = {
         "options": {"expires": 14},
     },
     "cus-take-in-decisions": {"task": "enforcement.tasks.cus_take_in_decisions", **_EACH_MINUTE},
+    "cus-send-mail": {
+        "task": "integrations.tasks.cus_send_mail",
+        "schedule": 10.0,
+        "options": {"expires": 9},
+    },
+    "cus-forget-old-mails": {
+        "task": "integrations.tasks.cus_forget_old_mails",
+        "schedule": crontab(hour="3", minute="43"),
+    },
     "cus-clear-sessions": {
         "task": "integrations.tasks.cus_clear_sessions",
         "schedule": crontab(hour="3", minute="41"),

@@ -1,14 +1,18 @@
-"""The OpenAPI document and its page: open to everybody, whatever they send along."""
+"""The OpenAPI document and its page: for everybody where they are open, else 404."""
 
 from types import SimpleNamespace
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from aos_project.cus_error_pages import NOTHING_HERE
 
 
 class _ByFormat(DefaultContentNegotiation):
@@ -16,11 +20,17 @@ class _ByFormat(DefaultContentNegotiation):
     settings: Any = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
 
 
-class _OpenPage(APIView):
+class _DocumentPage(APIView):
     # No credential is looked at: a token that has ended must not close what is open to all.
     authentication_classes = []
     permission_classes = []
     http_method_names = ["get", "head"]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raises NotFound while the document is closed, whatever form of it was asked for."""
+        if not settings.CUS_OPEN_API_DOCS:
+            raise NotFound(NOTHING_HERE)
+        super().initial(request, *args, **kwargs)
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any
@@ -32,11 +42,11 @@ class _OpenPage(APIView):
         return super().finalize_response(request, response, *args, **kwargs)
 
 
-class SchemaView(_OpenPage, SpectacularAPIView):
+class SchemaView(_DocumentPage, SpectacularAPIView):
     """The OpenAPI document, as YAML or with `?format=json`."""
 
     content_negotiation_class = _ByFormat
 
 
-class DocsView(_OpenPage, SpectacularSwaggerSplitView):
+class DocsView(_DocumentPage, SpectacularSwaggerSplitView):
     """The document as pages to read and to try."""

@@ -11,7 +11,7 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
-from aos_project.cus_environment import BASE_DIR, LOCAL, database, env, secret
+from aos_project.cus_environment import BASE_DIR, DATA_DIR, LOCAL, database, env, secret
 from aos_project.cus_logging import configure_structlog, logging_settings
 from aos_project.cus_schedule import BEAT_SCHEDULE
 from aos_project.cus_secrets import refuse_weak_secrets
@@ -56,6 +56,11 @@ CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=4)
 CUS_ENFORCEMENT_POOL_SIZE = env.int("CUS_ENFORCEMENT_POOL_SIZE", default=4)
 # Requests a second of one SDK key in each process before it is told to wait; 0: any number.
 CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
+# Checks a second of one integration in each process before it is throttled; 0: any number.
+CUS_CHECKS_PER_SECOND = env.int("CUS_CHECKS_PER_SECOND", default=500)
+# Requests with checks of one integration that a process works on at a time while others ask too:
+# one is decided, the rest are the line. Fewer than the process' threads; 0: any number.
+CUS_CHECK_REQUESTS_AT_ONCE = env.int("CUS_CHECK_REQUESTS_AT_ONCE", default=2)
 # Seconds between an integration's health checks; 0: only those that people ask for.
 CUS_HEALTH_CHECK_SECONDS = env.int("CUS_HEALTH_CHECK_SECONDS", default=300)
 # A provider that takes longer to answer is degraded.
@@ -74,6 +79,12 @@ CUS_REQUIRE_TOTP = env.bool("CUS_REQUIRE_TOTP", default=not LOCAL)
 CUS_LOGIN_ATTEMPTS = env.int("CUS_LOGIN_ATTEMPTS", default=5)
 CUS_LOGIN_COOL_OFF_MINUTES = env.int("CUS_LOGIN_COOL_OFF_MINUTES", default=15)
 CUS_SESSION_HOURS = env.int("CUS_SESSION_HOURS", default=12)
+# Whether /api/schema and /api/docs answer: they show a stranger every route there is.
+CUS_OPEN_API_DOCS = env.bool("CUS_OPEN_API_DOCS", default=LOCAL)
+# The file that the logins and the SDK key of the first start go to; empty: they are printed.
+CUS_FIRST_START_FILE = env("CUS_FIRST_START_FILE", default="") or (
+    "" if LOCAL else str(DATA_DIR / "first-start.txt")
+)
 
 # --- Applications -------------------------------------------------------------------------------
 
@@ -173,9 +184,14 @@ AUTH_USER_MODEL = "integrations.CusUser"
 
 # --- Mail: invitations, and links to set a password with ---------------------------------------
 
-# Locally a mail is printed by the web process.
+# Locally a mail is printed by the worker.
 vars().update(env.email_url("EMAIL_URL", default="consolemail://" if LOCAL else "smtp://127.0.0.1"))
 EMAIL_TIMEOUT = 10
+# What one address is sent at the most (ruling C11): links to reset a password, and mails of any
+# one other kind, within an hour; and all mails of one tenant within a day.
+CUS_RESET_MAILS_PER_HOUR = env.int("CUS_RESET_MAILS_PER_HOUR", default=5)
+CUS_MAILS_PER_ADDRESS_HOUR = env.int("CUS_MAILS_PER_ADDRESS_HOUR", default=60)
+CUS_MAILS_PER_TENANT_DAY = env.int("CUS_MAILS_PER_TENANT_DAY", default=500)
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env("DEFAULT_FROM_EMAIL", default="aos@localhost")
 
 # --- Web ----------------------------------------------------------------------------------------

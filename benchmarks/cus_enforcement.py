@@ -17,7 +17,12 @@ from benchmarks.cus_report import Section
 from benchmarks.cus_rounds import percentile
 from benchmarks.cus_served import PRODUCT, served
 from benchmarks.cus_sizes import Sizes
-from benchmarks.cus_targets import CHECK_P50, CHECK_P99, CHECKS_A_SECOND
+from benchmarks.cus_targets import (
+    BESIDE_RUNNING_CALLS,
+    CHECK_P50,
+    CHECK_P99,
+    CHECKS_A_SECOND,
+)
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import issue_sdk_key
 from telemetry.cus_holds import HOLD_LIFE
@@ -60,7 +65,44 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
         for which in (keys[:1], keys):
             every = _measure_loads(section, port, which, sizes, filled.database)
     section.notes += parts_of_a_check(filled.database, every=every, seconds=sizes.check_seconds / 4)
+    section.notes.append(beside_running_calls(filled.database, keys[0], sizes))
     return section
+
+
+# What ruling F5b asks about, and how often the two are measured in turn.
+_RUNNING_CALLS = 10_000
+_TURNS = 3
+_START_CALLS = """
+INSERT INTO cus_enforcement_holds (tenant_id, integration_id, call_id, cents, microcents, tokens,
+    taken_at, expires_at)
+SELECT tenant_id, id, 'running-' || number, 1, 1000000, 1800, now() - interval '5 minutes',
+    now() + interval '1 hour'
+FROM cus_integrations, generate_series(1, %s) AS number WHERE id = %s
+"""
+
+
+def beside_running_calls(database: str, key: str, sizes: Sizes) -> str:
+    """How long a check takes beside 10,000 live holds of its integration, and beside none."""
+    integration = str(sender_of(key).principal.integration_id)
+    found: dict[int, list[float]] = {0: [], _RUNNING_CALLS: []}
+    with served(PRODUCT, database) as port, _calls_landing(database):
+        for turn in range(_TURNS + 1):
+            for calls, latencies in found.items():
+                _settle(database)
+                with superuser(database) as connection:
+                    # More than may run by default, or checks would be turned away, not decided.
+                    connection.execute("UPDATE cus_integrations SET max_live_holds = 100000")
+                    connection.execute(_START_CALLS, [calls, integration])
+                    connection.execute("ANALYZE cus_enforcement_holds")
+                load = _load(port, [key], 1, sizes.check_seconds / _TURNS)
+                # In the first turn the processes warm up.
+                latencies += _milliseconds(load) if turn else []
+    without, beside = (median(found[calls]) for calls in found)
+    verdict = BESIDE_RUNNING_CALLS.verdict(beside / without)
+    return (
+        f"One caller, p50: {without:.2f} ms beside no live hold, {beside:.2f} ms beside "
+        f"{_RUNNING_CALLS:,}: {beside / without:.2f} x, {verdict}"
+    )
 
 
 def _measure_loads(

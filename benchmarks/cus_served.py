@@ -27,7 +27,8 @@ def served(application: str, database: str) -> Iterator[int]:
     # The benchmark's own settings are set in the application's module, not inherited from here.
     del environment["DJANGO_SETTINGS_MODULE"]
     # One key sends everything here; how often one may ask is another question.
-    environment["CUS_SDK_REQUESTS_PER_SECOND"] = "0"
+    environment["CUS_SDK_REQUESTS_PER_SECOND"] = environment["CUS_CHECKS_PER_SECOND"] = "0"
+    environment["CUS_CHECK_REQUESTS_AT_ONCE"] = "0"
     with running(web_program(environment, "127.0.0.1", port, application), port):
         yield port
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
-from django.utils import timezone
 
 
 class EnforcementConfig(AppConfig):
@@ -22,6 +21,7 @@ class EnforcementConfig(AppConfig):
 
 def _make_partitions(using: str, **_signal: Any) -> None:
     from enforcement.cus_models import CusEnforcementDecision
+    from telemetry.cus_clock import database_now
     from telemetry.cus_partitions import make_partitions
 
-    make_partitions(timezone.now(), using=using, table=CusEnforcementDecision._meta.db_table)
+    make_partitions(database_now(using), using=using, table=CusEnforcementDecision._meta.db_table)

@@ -1,22 +1,23 @@
 """Whose an SDK key is, for checks: asked under a deadline, remembered through an outage (F6)."""
 
-import hmac
 import time
 import uuid
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
-import msgspec
+from psycopg import errors
 
-from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
-from integrations.cus_sdk_keys import digest_of_key
+from enforcement.cus_absence import DatabaseBusy, DatabaseTrouble
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection, trouble_with
+from integrations.cus_sdk_keys import last_known_key, living_key, named_key
 
-# A revoked key must be dead within two seconds; while the database is away, the last answer
-# stands for five minutes.
-_REMEMBERED_SECONDS = 1.5
+# While the database is away, its last answer about a key stands for five minutes.
 _OUTAGE_SECONDS = 300.0
 _ASK_SECONDS = 0.2
-_MAX_KNOWN = 10_000
+# Somebody who has locked the table of keys keeps no check waiting (ruling F6a).
+_WITHIN = "BEGIN; SET LOCAL lock_timeout = 100"
 
 
 class Caller(NamedTuple):
@@ -38,61 +39,38 @@ class Caller(NamedTuple):
         return True
 
 
-class _Known(NamedTuple):
-    tenant_id: uuid.UUID
-    integration_id: uuid.UUID
-    expires_at: datetime | None
-    asked_at: float
-
-
-_known: dict[bytes, _Known] = {}
-_row = msgspec.json.Decoder(tuple[uuid.UUID, uuid.UUID, datetime | None, str])
-
-
 def caller_of(text: str, *, now: datetime) -> Caller | None:
     """Whom a key's text vouches for, or None if it is no living key.
 
     With no database and no answer of the last five minutes, the caller that the key names,
     unverified: of an integration whose state is unknown.
     """
-    named = digest_of_key(text)
+    named = named_key(text)
     if named is None:
         return None
-    tenant_id, integration_id, digest = named
+    tenant_id, integration_id, _ = named
     began, absent = time.monotonic(), False
-    known = _known.get(digest)
-    if known is None or began - known.asked_at > _REMEMBERED_SECONDS:
-        try:
-            known = _ask(digest, began)
-        except (DatabaseAbsent, PoolBusy) as error:
-            absent = isinstance(error, DatabaseAbsent)
-            if known is None or began - known.asked_at > _OUTAGE_SECONDS:
-                return Caller(tenant_id, integration_id, began, absent, verified=False)
-    if known is None or (known.expires_at and known.expires_at <= now):
-        return None
-    if known[:2] != (tenant_id, integration_id):
+    try:
+        known = living_key(named, now=now, find=partial(_find, began))
+    except DatabaseTrouble as trouble:
+        absent = not isinstance(trouble, DatabaseBusy)
+        known = last_known_key(named, within_seconds=_OUTAGE_SECONDS)
+        if known is None:
+            return Caller(tenant_id, integration_id, began, absent, verified=False)
+    if known is None or not known.vouches(named, now):
         return None
     return Caller(tenant_id, integration_id, began, absent)
 
 
-def forget_callers() -> None:
-    """Ask the database about every key again."""
-    _known.clear()
-
-
-def _ask(digest: bytes, began: float) -> _Known | None:
+def _find(began: float, digest: bytes) -> bytes | None:
     def find(connection: DeciderConnection) -> list[bytes | None]:
-        return connection.rows(connection.call("cus_find_key", digest))
+        statement = connection.call("cus_find_key", digest)
+        try:
+            return connection.rows(f"{_WITHIN}; {statement}; COMMIT")
+        except errors.LockNotAvailable as error:
+            connection.rows("ROLLBACK")
+            raise trouble_with(error, while_reading=True) from error
 
     end_by = began + _ASK_SECONDS
     rows = decider_pool().run(find, take_by=end_by, end_by=end_by)
-    found = _row.decode(rows[0]) if rows and rows[0] else None
-    # The index compares as indexes do; once more in constant time.
-    if found is None or not hmac.compare_digest(found[3], digest.hex()):
-        _known.pop(digest, None)
-        return None
-    if len(_known) >= _MAX_KNOWN:
-        _known.clear()
-    tenant_id, integration_id, expires_at, _ = found
-    known = _known[digest] = _Known(tenant_id, integration_id, expires_at, began)
-    return known
+    return rows[0] if rows else None

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
+from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_precedence import Decision, Facts
 from enforcement.cus_reasons import Reason
 from telemetry.cus_ids import uuid7
@@ -53,13 +54,15 @@ INSERT INTO cus_enforcement_decisions ({_NAMES})
 SELECT {_NAMES} FROM json_to_recordset($1) AS entry({_RECORD})
 """  # noqa: S608  (the names are this module's own)
 
-_COUNTED = (*(result.value for result in Result), "degraded")
+# The columns of `cus_decision_totals`, in the order in which `counts` gives them.
+COUNTED = (*(result.value for result in Result), "degraded", "contention")
+NO_COUNTS = (0,) * len(COUNTED)
 _COUNT = f"""
-PREPARE cus_count (uuid, uuid, {", ".join("bigint" for _ in _COUNTED)}) AS
-INSERT INTO cus_decision_totals AS total (tenant_id, integration_id, {", ".join(_COUNTED)})
-VALUES ($1, $2, {", ".join(f"${number + 3}" for number in range(len(_COUNTED)))})
+PREPARE cus_count (uuid, uuid, {", ".join("bigint" for _ in COUNTED)}) AS
+INSERT INTO cus_decision_totals AS total (tenant_id, integration_id, {", ".join(COUNTED)})
+VALUES ($1, $2, {", ".join(f"${number + 3}" for number in range(len(COUNTED)))})
 ON CONFLICT (tenant_id, integration_id) DO UPDATE SET
-    {", ".join(f"{name} = total.{name} + excluded.{name}" for name in _COUNTED)},
+    {", ".join(f"{name} = total.{name} + excluded.{name}" for name in COUNTED)},
     updated_at = now()
 """  # noqa: S608
 
@@ -92,7 +95,9 @@ def encoded(entries: Iterable[LogEntry]) -> str:
 
 
 def counts(decisions: Iterable[Decision]) -> list[int]:
-    """How many of each result there are, and how many were degraded, as `cus_count` takes them."""
+    """How many of each result there are, degraded and for contention, as `cus_count` takes them."""
     decisions = list(decisions)
     found = Counter(decision.result for decision in decisions)
-    return [*(found[result] for result in Result), sum(one.degraded for one in decisions)]
+    contended = sum(one.reasons[0].code == Code.CONTENTION for one in decisions)
+    degraded = sum(one.degraded for one in decisions)
+    return [*(found[result] for result in Result), degraded, contended]

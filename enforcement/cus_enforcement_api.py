@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, MAX_BATCH_BYTES
+from enforcement.cus_absence import DatabaseTrouble
 from enforcement.cus_answers import ConfigAnswer, answer_of
 from enforcement.cus_check_keys import Caller, caller_of
 from enforcement.cus_check_requests import (
@@ -27,7 +28,6 @@ from enforcement.cus_check_requests import (
     decode_check,
     decode_checks,
 )
-from enforcement.cus_decider import DatabaseAbsent, PoolBusy
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_overview import config_of, status_of
@@ -253,5 +253,5 @@ def _available(read: Any, caller: Caller) -> Any:
     """What `read` says. Raises OperationalError, which is answered by 503."""
     try:
         return read(caller)
-    except (DatabaseAbsent, PoolBusy) as error:
+    except DatabaseTrouble as error:
         raise OperationalError(type(error).__name__) from error

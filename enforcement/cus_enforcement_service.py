@@ -18,16 +18,27 @@ from psycopg import errors
 
 from aos_sdk.cus_wire import MAX_BATCH_CHECKS
 from enforcement import cus_decision_log as log
+from enforcement.cus_absence import (
+    DatabaseAbsent,
+    DatabaseBusy,
+    DatabaseTrouble,
+    EvidenceUnreadable,
+)
 from enforcement.cus_authority import known_state, remember_state
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, PoolBusy, decider_pool
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection, no_answer, trouble_with
+from enforcement.cus_fair_share import ShareTaken, fair_share
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
+from enforcement.cus_own_models import known_models, remember_models
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
+from enforcement.cus_turned_away import NOBODY, TurnedAway, note_turned_away, take_turned_away
 from telemetry.cus_holds import (
     HOLD_LIFE,
     HOLDS_CHANGED,
+    Reading,
     change_values,
     lock,
     read_values,
@@ -38,29 +49,29 @@ logger = structlog.get_logger(__name__)
 
 # From the beginning of a request (ruling F6): for the lock, for all that needs evidence, for
 # all of it. A server that answers says within the first that the lock can't be had, and gives
-# up reading after so long; one that hangs is given up on by our own clock.
+# up reading after so long, a little earlier where a table is locked; one that hangs is given
+# up on by our own clock.
 _LOCK_SECONDS = 0.2
 _READ_SECONDS = 0.195
+_TABLE_LOCK_SECONDS = 0.15
 _EVIDENCE_SECONDS = 0.41
 _WHOLE_SECONDS = 0.43
+# Authority is not waited for where somebody has locked its table: what was last known decides.
+_UNLOCKED_ONLY = "BEGIN; SET LOCAL lock_timeout = 50"
 # A call's record may land between our reading and our hold; then we look once more.
 _ATTEMPTS = 3
 
 
 class _Contended(Exception):
-    """The integration's lock could not be had in time."""
-
-
-class _Unreadable(Exception):
-    """The server answers, but evidence could not be read in time."""
+    """The integration's lock could not be had, or its evidence not be read, in time: load."""
 
 
 class _Landed(Exception):
     """A call that we were about to hold for was recorded, or its hold swept, meanwhile."""
 
 
-_LOAD = (_Contended, PoolBusy, QueueTimeout)
-_ABSENCE = (DatabaseAbsent, _Unreadable, psycopg.Error)
+_LOAD = (_Contended, DatabaseBusy, QueueTimeout)
+_ABSENCE = (DatabaseAbsent, EvidenceUnreadable)
 # Those of one integration, and one moment where a test names it, are decided together.
 _joined = JoinedWork[CheckRequest, "Verdict | Exception"](most=MAX_BATCH_CHECKS)
 
@@ -89,6 +100,13 @@ class CusEnforcementService:
         if self.caller.absent:
             return self._by_last_state(requests)
         try:
+            with fair_share.taken(self.caller.integration_id, len(requests)):
+                return self._decide(requests)
+        except ShareTaken:
+            return self._turn_away(requests)
+
+    def _decide(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+        try:
             found = self._decide_joined(requests)
         except (*_LOAD, *_ABSENCE) as error:
             return self._decide_without(requests, error)
@@ -102,6 +120,17 @@ class CusEnforcementService:
             anew = iter(self._decide_without(unkept, errors_met[0]))
             return [one if isinstance(one, Verdict) else next(anew) for one in found]
         return [one for one in found if isinstance(one, Verdict)]
+
+    def _turn_away(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
+        """Verdicts for who asks for more than its share; the integration's next round logs them."""
+        if known_state(self.caller.integration_id) is None:
+            # Nothing is known to refuse it by.
+            return self._decide(requests)
+        verdicts = self._by_last_state(requests, contended=True)
+        numbers = log.counts(verdict.decision for verdict in verdicts)
+        said = [(verdict.facts, verdict.decision) for verdict in verdicts]
+        note_turned_away(self.caller.integration_id, TurnedAway(said, numbers))
+        return verdicts
 
     # --- With evidence --------------------------------------------------------------------------
 
@@ -117,8 +146,8 @@ class CusEnforcementService:
                     turn_by=began + _LOCK_SECONDS,
                     end_by=began + _EVIDENCE_SECONDS,
                 )
-            except GroupTimeout as late:
-                raise DatabaseAbsent("no answer in time") from late
+            except GroupTimeout:
+                raise no_answer() from None
             except GroupFailed as failed:
                 if isinstance(failed.__cause__, _ABSENCE):
                     raise failed.__cause__ from None
@@ -143,7 +172,7 @@ class CusEnforcementService:
                 ]
             except _Landed:
                 continue
-            except (DatabaseAbsent, psycopg.Error) as error:
+            except DatabaseTrouble as error:
                 # A refusal stands, stored or not (ruling F9).
                 if not decided:
                     raise
@@ -151,40 +180,65 @@ class CusEnforcementService:
         raise _Contended
 
     def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
-        call_ids = [request.call_id for request in requests]
+        """What evidence says under the integration's lock, and which prices it has."""
+        models, own = [one.model for one in requests], known_models(self.caller.integration_id)
         left = self.caller.began + _LOCK_SECONDS - time.monotonic()
         if left <= 0:
             # We have not even asked: that we are slow is load, not the absence of the database.
             raise _Contended
-        locked = lock(self.caller.integration_id, wait_seconds=left, read_seconds=_READ_SECONDS)
-        read = connection.call("cus_read", *read_values(*self._whose, call_ids, self.at))
-        try:
-            rows = connection.rows(f"{locked}; {read}")
-        except errors.LockNotAvailable:
-            connection.rows("ROLLBACK")
-            raise _Contended from None
-        except errors.QueryCanceled:
-            connection.rows("ROLLBACK")
-            raise _Unreadable from None
+        locked = lock(
+            self.caller.integration_id,
+            wait_seconds=left,
+            read_seconds=_READ_SECONDS,
+            table_lock_seconds=_TABLE_LOCK_SECONDS,
+        )
+        named = own.named(models)
+        reading = self._reading(connection, requests, named, lock_first=f"{locked}; ")
+        version = reading.integration["config_version"]
+        if version != own.config_version:
+            statement = connection.call("cus_read_own_models", self.caller.tenant_id)
+            found = _rows_in_time(connection, statement)
+            own = remember_models(
+                self.caller.integration_id,
+                version,
+                reading.integration["default_model"],
+                [(name or b"").decode() for name in found],
+            )
+            if own.named(models) != named:
+                reading = self._reading(connection, requests, own.named(models))
+        known = remember_state(self.caller.integration_id, reading.integration)
+        return Round(self.caller.tenant_id, known, reading)
+
+    def _reading(
+        self,
+        connection: DeciderConnection,
+        requests: Sequence[CheckRequest],
+        own_models: Sequence[str],
+        lock_first: str = "",
+    ) -> Reading:
+        call_ids = [request.call_id for request in requests]
+        values = read_values(*self._whose, call_ids, self.at, own_models)
+        statement = connection.call("cus_read", *values)
+        rows = _rows_in_time(connection, statement, lock_first)
         if not rows or rows[0] is None:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
-        reading = reading_of(rows[0], call_ids)
-        known = remember_state(self.caller.integration_id, reading.integration)
-        return Round(self.caller.tenant_id, known, reading)
+        return reading_of(rows[0], call_ids)
 
     def _commit(
         self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]
     ) -> list[Verdict]:
-        """Hold, log and commit in one message."""
+        """Hold, log and commit in one message; of those who were turned away before, too."""
         now = round_.reading.now
-        message = [*self._logging(connection, verdicts), "COMMIT"]
+        before = take_turned_away(self.caller.integration_id)
+        message = [*self._logging(connection, verdicts, before), "COMMIT"]
         if round_.changes:
             change = change_values(*self._whose, round_.changes, now)
             message.insert(0, connection.call("cus_change_holds", *change))
         try:
             connection.rows("; ".join(message))
         except psycopg.Error as error:
+            note_turned_away(self.caller.integration_id, before)
             if error.sqlstate != HOLDS_CHANGED:
                 raise
             connection.rows("ROLLBACK")
@@ -196,17 +250,20 @@ class CusEnforcementService:
             for verdict in verdicts
         ]
 
-    def _logging(self, connection: DeciderConnection, verdicts: Sequence[Verdict]) -> list[str]:
+    def _logging(
+        self,
+        connection: DeciderConnection,
+        verdicts: Sequence[Verdict],
+        before: TurnedAway = NOBODY,
+    ) -> list[str]:
         """The statements that append and count decisions."""
         numbers = log.counts(verdict.decision for verdict in verdicts)
+        numbers = [a + b for a, b in zip(before.counts, numbers, strict=True)]
         statements = [connection.call("cus_count", *self._whose, *numbers)]
-        notable = [
-            log.entry(*self._whose, verdict.facts, verdict.decision)
-            for verdict in verdicts
-            if not verdict.decision.is_plain
-        ]
-        if notable:
-            statements.append(connection.call("cus_append", log.encoded(notable)))
+        notable = [(one.facts, one.decision) for one in verdicts if not one.decision.is_plain]
+        entries = [log.entry(*self._whose, *one) for one in (*before.logged, *notable)]
+        if entries:
+            statements.append(connection.call("cus_append", log.encoded(entries)))
         return statements
 
     # --- Without --------------------------------------------------------------------------------
@@ -215,28 +272,33 @@ class CusEnforcementService:
         """Verdicts without evidence, by what kept us from reading or storing it."""
         if isinstance(error, _LOAD):
             return self._decide_unread(requests, contended=True)
+        # What did not answer about evidence won't about authority.
         if isinstance(error, DatabaseAbsent):
-            # What did not answer about evidence won't about authority.
             return self._by_last_state(requests)
-        # Any failure to read is want of evidence: the caller waits for nobody's repair. But
-        # somebody should know that a server that answers does not say what we ask.
-        logger.warning("evidence could not be read", error=type(error).__name__)
+        # The caller waits for nobody's repair. But somebody should know that a server that
+        # answers does not say what we ask.
+        logger.warning("evidence could not be read", error=str(error))
         return self._decide_unread(requests, contended=False)
 
     def _decide_unread(self, requests: Sequence[CheckRequest], *, contended: bool) -> list[Verdict]:
         """Verdicts by authority alone: fresh if the database gives it, else as last known."""
 
         def work(connection: DeciderConnection) -> list[Verdict]:
-            (row,) = connection.rows(connection.call("cus_read_authority", *self._whose))
+            statement = connection.call("cus_read_authority", *self._whose)
+            try:
+                (row,) = connection.rows(f"{_UNLOCKED_ONLY}; {statement}")
+            except errors.LockNotAvailable as error:
+                connection.rows("ROLLBACK")
+                raise trouble_with(error, while_reading=True) from error
             known = remember_state(self.caller.integration_id, msgspec.json.decode(row or b""))
             verdicts = self._judge(requests, known.authority, contended=contended)
-            connection.rows("; ".join(self._logging(connection, verdicts)))
+            connection.rows("; ".join([*self._logging(connection, verdicts), "COMMIT"]))
             return verdicts
 
         end_by = self.caller.began + _WHOLE_SECONDS
         try:
             return decider_pool().run(work, take_by=end_by, end_by=end_by)
-        except (DatabaseAbsent, PoolBusy, psycopg.Error):
+        except DatabaseTrouble:
             return self._by_last_state(requests, contended=contended)
 
     def _by_last_state(
@@ -249,15 +311,36 @@ class CusEnforcementService:
     def _judge(
         self, requests: Sequence[CheckRequest], authority: Authority | None, *, contended: bool
     ) -> list[Verdict]:
-        verdicts = []
-        for request in requests:
-            facts = Facts(
+        now = self.at or datetime.now(UTC)
+        facts = [
+            Facts(
                 call_id=request.call_id,
                 model=request.model,
-                evaluated_at=self.at or datetime.now(UTC),
+                evaluated_at=now,
                 authority=authority,
                 usage=None,
                 contended=contended,
             )
-            verdicts.append(Verdict(decide(facts), facts))
-        return verdicts
+            for request in requests
+        ]
+        # Without usage, no call is told anything that another is not.
+        decision = decide(facts[0])
+        return [Verdict(decision, one) for one in facts]
+
+
+def _rows_in_time(
+    connection: DeciderConnection, statement: str, lock_first: str = ""
+) -> list[bytes | None]:
+    """The rows of what reads under the lock. Raises _Contended, EvidenceUnreadable."""
+    try:
+        return connection.rows(lock_first + statement)
+    except errors.LockNotAvailable as error:
+        # With the integration's lock in hand, it is a table that somebody has locked.
+        while_reading = connection.gave_rows or not lock_first
+        connection.rows("ROLLBACK")
+        if while_reading:
+            raise trouble_with(error, while_reading=True) from error
+        raise _Contended from None
+    except errors.QueryCanceled:
+        connection.rows("ROLLBACK")
+        raise _Contended from None

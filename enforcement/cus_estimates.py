@@ -1,4 +1,4 @@
-"""What a call may cost before it is made: a missing estimate is never 0 (ruling F3)."""
+"""What a call may cost before it is made: an estimate is never 0 (rulings F3 and F3a)."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,9 @@ import msgspec
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusModelPricing, get_model_pricing
 from telemetry.cus_amounts import MOST, Amounts
 from telemetry.cus_pricing import CusPricer, OwnPrice, in_cents, own_prices
+
+# Of cents, of microcents and of tokens.
+_LEAST = 1
 
 
 class Asked(NamedTuple):
@@ -33,7 +36,12 @@ class Estimate(NamedTuple):
 def estimate(
     asked: Asked, integration: Mapping[str, Any], tenant: uuid.UUID, at: datetime
 ) -> Estimate:
-    """What a call may cost by what the check says, else by the most that its model can do."""
+    """What a call may cost by what the check says, else by the most that its model can do.
+
+    What the check says is raised to the least that a call can cost: one cent (ruling M2), one
+    microcent, one token (ruling F3a).
+    """
+    asked = _raised(asked)
     model = asked.model or integration["default_model"]
     pricing = _pricing(model, integration, tenant, at)
     most = _most_tokens(model, pricing, at)
@@ -46,6 +54,13 @@ def estimate(
     priced = microcents is not None and (model is None or pricing is not None)
     amounts = Amounts(*(min(amount, MOST) for amount in (cents, microcents or 0, tokens or 0)))
     return Estimate(amounts, priced, tokens is not None)
+
+
+def _raised(asked: Asked) -> Asked:
+    def least(said: int | None) -> int | None:
+        return None if said is None else max(said, _LEAST)
+
+    return Asked(asked.model, least(asked.tokens), least(asked.cents), least(asked.microcents))
 
 
 def _microcents(

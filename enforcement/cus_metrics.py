@@ -14,7 +14,7 @@ _RESULTS = tuple(result.value for result in CusEnforcementResult)
 # Every integration has its series from the start: `increase()` would miss a first one else.
 _TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text,
-    coalesce(total.degraded, 0), {", ".join(f"coalesce(total.{name}, 0)" for name in _RESULTS)},
+    coalesce(total.degraded, 0), coalesce(total.contention, 0), {", ".join(f"coalesce(total.{name}, 0)" for name in _RESULTS)},
     coalesce(overrun.tokens, 0), coalesce(overrun.microcents, 0)
 FROM cus_integrations AS integration
 LEFT JOIN cus_decision_totals AS total ON
@@ -57,6 +57,11 @@ class CusDecisionsCollector(Collector):
         degraded = CounterMetricFamily(
             "cus_enforcement_degraded", "Checks that let in without evidence.", labels=_LABELS
         )
+        contention = CounterMetricFamily(
+            "cus_enforcement_contention",
+            "Checks that could not be decided in time, or beyond the integration's share.",
+            labels=_LABELS,
+        )
         tokens = CounterMetricFamily(
             "cus_enforcement_overrun_tokens", "Tokens beyond what was held.", labels=_LABELS
         )
@@ -71,20 +76,21 @@ class CusDecisionsCollector(Collector):
         )
         with connection.cursor() as cursor:
             cursor.execute(_TOTALS)
-            for tenant_id, integration_id, without, *numbers in cursor.fetchall():
+            for tenant_id, integration_id, without, busy, *numbers in cursor.fetchall():
                 labels = [tenant_id, integration_id]
                 *counts, over_tokens, over_cost = numbers
                 for name, count in zip(_RESULTS, counts, strict=True):
                     decisions.add_metric([*labels, name], count)
                 blocked.add_metric(labels, sum(counts[_RESULTS.index("blocked") :]))
                 degraded.add_metric(labels, without)
+                contention.add_metric(labels, busy)
                 tokens.add_metric(labels, over_tokens)
                 cost.add_metric(labels, over_cost)
             cursor.execute(_HELD)
             for tenant_id, integration_id, count, most in cursor.fetchall():
                 running.add_metric([tenant_id, integration_id], count)
                 bound.add_metric([tenant_id, integration_id], most)
-        yield from (decisions, blocked, degraded, tokens, cost, running, bound)
+        yield from (decisions, blocked, degraded, contention, tokens, cost, running, bound)
 
 
 _collector = CusDecisionsCollector()

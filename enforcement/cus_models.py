@@ -67,6 +67,8 @@ class CusDecisionTotals(models.Model):
     hard_blocked = models.BigIntegerField(db_default=0)
     # Of those above, how many were made without evidence.
     degraded = models.BigIntegerField(db_default=0)
+    # And how many because the database, this server or the integration itself was busy.
+    contention = models.BigIntegerField(db_default=0)
     updated_at = models.DateTimeField(db_default=Now())
 
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"

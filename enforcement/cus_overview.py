@@ -5,10 +5,12 @@ from typing import Any, cast
 
 import msgspec
 
+from enforcement.cus_absence import DatabaseAbsent
 from enforcement.cus_answers import AmountsAnswer, ConfigAnswer, OwnPriceAnswer, StatusAnswer
 from enforcement.cus_authority import Known, remember_state
 from enforcement.cus_check_keys import Caller
-from enforcement.cus_decider import DatabaseAbsent, DeciderConnection, decider_pool
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_precedence import WARNING_PERCENT, Facts, Usage, decide
 from enforcement.cus_reasons import period_end
 from telemetry.cus_holds import Value, read_values, reading_of
@@ -18,9 +20,9 @@ _SECONDS = 2.0
 
 
 def config_of(caller: Caller) -> ConfigAnswer:
-    """What an SDK needs to know. Raises DatabaseAbsent, PoolBusy."""
+    """What an SDK needs to know. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
-    row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_authority", *whose))
+    row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_config", *whose))
     remember_state(caller.integration_id, row)
     prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
     shared = {name: row[name] for name in ConfigAnswer.__struct_fields__ if name in row}
@@ -36,7 +38,7 @@ def config_of(caller: Caller) -> ConfigAnswer:
 
 
 def status_of(caller: Caller) -> StatusAnswer:
-    """Limits, usage, what is held and the verdict of now. Raises DatabaseAbsent, PoolBusy."""
+    """Limits, usage, what is held and the verdict of now. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
     reading = reading_of(_read(caller, "cus_read", *read_values(*whose, [])), [])
     known = remember_state(caller.integration_id, reading.integration)

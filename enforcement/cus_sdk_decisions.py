@@ -14,6 +14,8 @@ from django.db import connection, transaction
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusPolicyResult
+from aos_sdk.cus_wire import CusReasonCode as Code
+from enforcement.cus_decision_log import COUNTED
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from telemetry.cus_content import parse_timestamp
 
@@ -113,7 +115,8 @@ def _count(decisions: list[CusEnforcementDecision]) -> None:
         counter = by_whom.setdefault((one.tenant_id, one.integration_id), Counter())
         counter[one.result] += 1
         counter["degraded"] += one.degraded
-    names = [*(result.value for result in Result), "degraded"]
+        counter["contention"] += one.reason == Code.CONTENTION
+    names = COUNTED
     table = CusDecisionTotals._meta.db_table
     with connection.cursor() as cursor:
         for (tenant_id, integration_id), counter in sorted(by_whom.items()):

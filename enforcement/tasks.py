@@ -2,10 +2,10 @@
 
 import structlog
 from celery import shared_task
-from django.utils import timezone
 
 from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
+from telemetry.cus_clock import database_now
 from telemetry.cus_holds import sweep
 from telemetry.cus_partitions import make_partitions
 
@@ -31,5 +31,5 @@ def cus_take_in_decisions() -> None:
 @shared_task
 def cus_make_decision_partitions() -> None:
     """Keep the partitions of the decision log three months ahead."""
-    for month in make_partitions(timezone.now(), table=CusEnforcementDecision._meta.db_table):
+    for month in make_partitions(database_now(), table=CusEnforcementDecision._meta.db_table):
         log.info("partition of decisions made", month=str(month))

@@ -120,7 +120,7 @@ def parsed_credential(text: str) -> OpenedCredential:
     else:
         try:
             fields = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields = None
     if not isinstance(fields, dict) or not fields or not all(map(_is_filled, fields.values())):
         raise CredentialMissing(

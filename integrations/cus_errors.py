@@ -172,7 +172,8 @@ class LastAdmin(CusError):
     code, status = "last_admin", 409
 
 
-class MailUnavailable(CusError):
-    """The invitation could not be sent by mail, so nobody was invited. Try again later."""
+class MailLimitReached(CusError):
+    """As many mails were sent as may be (ruling C11). Try again later."""
 
-    code, status = "mail_unavailable", 503
+    code, status = "mail_limit_reached", 429
+    retry_after_seconds = 3_600

@@ -23,7 +23,7 @@ from integrations.cus_errors import (
     OwnRole,
     TenantClosed,
 )
-from integrations.cus_member_mail import send_invitation
+from integrations.cus_member_mail import mail_invitation
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_token_service import CusTokenService
 
@@ -52,7 +52,7 @@ class CusMemberService:
     def invite(self, *, email: str, role: str) -> CusMembership:
         """Invite an address, by mail.
 
-        Raises ValidationError, AlreadyMember, TenantClosed, MailUnavailable.
+        Raises ValidationError, AlreadyMember, TenantClosed, MailLimitReached.
         """
         self._lock()
         membership = CusMembership(tenant=self.tenant, invited_email=email, role=role)
@@ -65,7 +65,7 @@ class CusMemberService:
             membership.save(force_insert=True)
         self._record("member.invited", membership, None, membership.role)
         person = _person(email)
-        send_invitation(membership, person, may_join=may_join(person))
+        mail_invitation(membership, person, may_join=may_join(person))
         return membership
 
     @transaction.atomic

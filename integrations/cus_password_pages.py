@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import forms, views
 from django.core.exceptions import ValidationError
@@ -13,6 +12,7 @@ from unfold.widgets import BASE_INPUT_CLASSES
 
 from integrations.cus_audit import record_change
 from integrations.cus_login_throttle import is_right_password
+from integrations.cus_mail import PASSWORD_RESET, queue_mail
 from integrations.cus_models import CusTenant, CusUser
 
 
@@ -74,16 +74,10 @@ class CusPasswordResetView(InTheme, views.PasswordResetView):
     form_class = CusPasswordResetForm
 
     def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
-        """The link is to where we are, not to the host that the request names (CUS_PUBLIC_URL)."""
-        scheme, _, place = settings.CUS_PUBLIC_URL.partition("://")
-        form.save(
-            domain_override=place,
-            use_https=scheme == "https",
-            from_email=self.from_email,
-            email_template_name=self.email_template_name,
-            subject_template_name=self.subject_template_name,
-            request=self.request,
-        )
+        """The answer is the same whoever the address is, and however many mails they had."""
+        address = form.cleaned_data["email"]
+        for person in form.get_users(address):
+            queue_mail(to=person.email, template=PASSWORD_RESET, context={}, person=person)
         return HttpResponseRedirect(self.get_success_url())
 
 

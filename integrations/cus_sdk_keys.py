@@ -9,21 +9,30 @@ import hmac
 import secrets
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
+import msgspec
 from django.conf import settings
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
 from aos_sdk.cus_wire import KEY_SECRET_PREFIX, base62, is_key_secret, key_checksum
+from integrations.cus_key_use import key_uses
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
 
 _RANDOM_DIGITS = 43  # 62 ** 43 > 2 ** 256
-# Last use is for people who tidy up: one write in ten minutes tells them enough.
 # A revoked key must be dead within two seconds.
 _REMEMBERED_SECONDS = 1.5
-_LAST_USED_EVERY = timedelta(minutes=10)
+_MAX_KNOWN = 10_000
+# Revoked is gone; whether it has expired depends on when it is used.
+FIND_KEY = """
+SELECT json_build_array(id, tenant_id, integration_id, expires_at, encode(secret_hash, 'hex'))::text
+FROM cus_sdk_keys WHERE secret_hash = {} AND revoked_at IS NULL
+"""
 
 
 @dataclass(frozen=True)
@@ -64,45 +73,35 @@ def issue_sdk_key(
     return key, f"{integration.tenant_id}:{integration.id}:{secret}"
 
 
-@dataclass(frozen=True)
-class _Known:
+class NamedKey(NamedTuple):
+    """Whose a key's text says that it is, and its secret's hash. It may be anybody's invention."""
+
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    digest: bytes
+
+
+class KnownKey(NamedTuple):
     """What the database said of a key, and when we asked (seconds of the monotonic clock)."""
 
-    principal: SdkPrincipal
+    key_id: uuid.UUID
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
     expires_at: datetime | None
     asked_at: float
 
-
-_known: dict[bytes, _Known] = {}
-_MAX_KNOWN = 10_000
-
-
-def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
-    """Whom a key's text vouches for, or None if it is no living key of ours.
-
-    A good answer is remembered for less than two seconds, by the key's hash: a revocation acts
-    within that time in every process.
-    """
-    parts = text.split(":")
-    if len(parts) != 3 or not is_key_secret(parts[2]):
-        return None
-    digest = _hash(parts[2])
-    known = _known.get(digest)
-    if known is None or time.monotonic() - known.asked_at > _REMEMBERED_SECONDS:
-        known = _ask(digest, now)
-    # Found by its hash; held against whom the text names.
-    if known is None or (known.expires_at and known.expires_at <= now):
-        return None
-    principal = known.principal
-    named = [str(principal.tenant_id), str(principal.integration_id)]
-    return principal if parts[:2] == named else None
+    def vouches(self, named: NamedKey, now: datetime) -> bool:
+        """Whether it is alive, and of whom its text names."""
+        expired = self.expires_at is not None and self.expires_at <= now
+        return not expired and self[1:3] == named[:2]
 
 
-def digest_of_key(text: str) -> tuple[uuid.UUID, uuid.UUID, bytes] | None:
-    """The tenant and the integration that a key's text names, and its secret's hash.
+_known: dict[bytes, KnownKey] = {}
+_row = msgspec.json.Decoder(tuple[uuid.UUID, uuid.UUID, uuid.UUID, datetime | None, str])
 
-    None for what can't be a key. Whether it is one, and theirs, only the database knows.
-    """
+
+def named_key(text: str) -> NamedKey | None:
+    """What a key's text says. None for what can't be a key, which nobody has to be asked about."""
     parts = text.split(":")
     if len(parts) != 3 or not is_key_secret(parts[2]):
         return None
@@ -112,12 +111,49 @@ def digest_of_key(text: str) -> tuple[uuid.UUID, uuid.UUID, bytes] | None:
         return None
     if parts[:2] != [str(tenant_id), str(integration_id)]:
         return None
-    return tenant_id, integration_id, _hash(parts[2])
+    return NamedKey(tenant_id, integration_id, _hash(parts[2]))
+
+
+def living_key(
+    named: NamedKey, *, now: datetime, find: Callable[[bytes], bytes | str | None]
+) -> KnownKey | None:
+    """The key, or None if it is revoked, expired, unknown or somebody else's.
+
+    `find` runs FIND_KEY for a hash and gives its row; what it raises is raised. A good answer
+    is remembered for less than two seconds, by the key's hash: a revocation acts within that
+    time in every process. That a key is used is noted, coarsely.
+    """
+    known = _known.get(named.digest)
+    if known is None or time.monotonic() - known.asked_at > _REMEMBERED_SECONDS:
+        known = _ask(named.digest, find)
+        if known is not None and known.vouches(named, now):
+            key_uses.note(known.key_id, now)
+    return known if known is not None and known.vouches(named, now) else None
+
+
+def last_known_key(named: NamedKey, *, within_seconds: float) -> KnownKey | None:
+    """What the database last said of a key, if it did so lately; whom it vouches for is to be seen."""
+    known = _known.get(named.digest)
+    if known is None or time.monotonic() - known.asked_at > within_seconds:
+        return None
+    return known
+
+
+def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
+    """Whom a key's text vouches for when it reports, or None if it is no living key of ours.
+
+    Raises Django's OperationalError where the database does not answer.
+    """
+    named = named_key(text)
+    key = living_key(named, now=now, find=_find) if named else None
+    return _principal_of(key, now) if key else None
 
 
 def forget_sdk_keys() -> None:
     """Ask the database about every key again."""
     _known.clear()
+    _reporters.clear()
+    key_uses.forget()
 
 
 def alive_at(now: datetime) -> Q:
@@ -125,60 +161,76 @@ def alive_at(now: datetime) -> Q:
     return Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=now))
 
 
-def _ask(digest: bytes, now: datetime) -> _Known | None:
+def _ask(digest: bytes, find: Callable[[bytes], bytes | str | None]) -> KnownKey | None:
     asked_at = time.monotonic()
-    key = _find(digest, now)
-    if key is None:
+    row = find(digest)
+    found = _row.decode(row) if row else None
+    # The index compares as indexes do; once more in constant time.
+    if found is None or not hmac.compare_digest(found[4], digest.hex()):
         _known.pop(digest, None)
         return None
     if len(_known) >= _MAX_KNOWN:
         _known.clear()
-    _note_use(key, now)
-    known = _known[digest] = _Known(_principal(key), key.expires_at, asked_at)
+    known = _known[digest] = KnownKey(*found[:4], asked_at)
     return known
 
 
-def _find(digest: bytes, now: datetime) -> CusSdkKey | None:
-    key = (
-        CusSdkKey.objects.filter(alive_at(now), *_still_reporting(now), secret_hash=digest)
-        .select_related("integration__tenant")
-        .first()
-    )
-    # The index compares as indexes do; once more in constant time.
-    if key is None or not hmac.compare_digest(bytes(key.secret_hash), digest):
-        return None
-    return key
+def _find(digest: bytes) -> str | None:
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_KEY.format("%s"), [digest])
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
-def _still_reporting(now: datetime) -> list[Q]:
+class _Reporter(NamedTuple):
+    """What telemetry needs to know of an integration; since when it is closed, if it is."""
+
+    provider_type: str
+    base_url: str | None
+    closed_at: datetime | None
+    asked_at: float
+
+
+_reporters: dict[uuid.UUID, _Reporter] = {}
+
+
+def _principal_of(key: KnownKey, now: datetime) -> SdkPrincipal | None:
     """Of what is closed, facts are taken for as long as they may be late (ruling C3)."""
-    since = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
-    closings = ("integration__deleted_at", "integration__tenant__closed_at")
-    return [Q(**{f"{name}__isnull": True}) | Q(**{f"{name}__gt": since}) for name in closings]
-
-
-def _principal(key: CusSdkKey) -> SdkPrincipal:
-    integration = key.integration
+    reporter = _reporters.get(key.integration_id)
+    if reporter is None or time.monotonic() - reporter.asked_at > _REMEMBERED_SECONDS:
+        reporter = _read_reporter(key.integration_id)
+    late = timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
+    if reporter.closed_at and reporter.closed_at <= now - late:
+        return None
     return SdkPrincipal(
-        key.id,
+        key.key_id,
         key.tenant_id,
         key.integration_id,
-        integration.provider_type,
-        base_url=integration.config.get("base_url"),
-        ingest_only=bool(integration.deleted_at or integration.tenant.closed_at),
+        reporter.provider_type,
+        base_url=reporter.base_url,
+        ingest_only=reporter.closed_at is not None,
     )
+
+
+def _read_reporter(integration_id: uuid.UUID) -> _Reporter:
+    asked_at = time.monotonic()
+    integration = CusIntegration.objects.select_related("tenant").get(id=integration_id)
+    closings = [at for at in (integration.deleted_at, integration.tenant.closed_at) if at]
+    if len(_reporters) >= _MAX_KNOWN:
+        _reporters.clear()
+    reporter = _reporters[integration_id] = _Reporter(
+        integration.provider_type,
+        integration.config.get("base_url"),
+        min(closings, default=None),
+        asked_at,
+    )
+    return reporter
 
 
 def revoke_sdk_key(key: CusSdkKey) -> bool:
     """Stop a key for good, and say whether it was not yet. What it reported stays."""
     alive = CusSdkKey.objects.filter(id=key.id, revoked_at__isnull=True)
     return bool(alive.update(revoked_at=timezone.now()))
-
-
-def _note_use(key: CusSdkKey, now: datetime) -> None:
-    if key.last_used_at and now - key.last_used_at < _LAST_USED_EVERY:
-        return
-    CusSdkKey.objects.filter(id=key.id).update(last_used_at=now)
 
 
 def _new_secret() -> str:

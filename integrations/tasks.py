@@ -13,6 +13,7 @@ from integrations.cus_errors import IntegrationNotFound
 from integrations.cus_health_schedule import ROUND_SECONDS, due_checks, stale
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
+from integrations.cus_mail import forget_old_mails, send_waiting
 
 # `CELERY_TASK_ROUTES` sends checks there.
 _QUEUE = "cus_health"
@@ -70,3 +71,17 @@ def cus_check_health(integration_id: str) -> None:
 def cus_clear_sessions() -> None:
     """Delete the sessions that have ended."""
     call_command("clearsessions")
+
+
+@shared_task
+def cus_send_mail() -> None:
+    """Send the mail that waits."""
+    sent = send_waiting()
+    if sent:
+        log.info("mail sent", mails=sent)
+
+
+@shared_task
+def cus_forget_old_mails() -> None:
+    """Delete the record of mail that was sent long ago."""
+    forget_old_mails(now=timezone.now())

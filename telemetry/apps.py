@@ -4,7 +4,6 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
-from django.utils import timezone
 
 
 class TelemetryConfig(AppConfig):
@@ -19,6 +18,7 @@ class TelemetryConfig(AppConfig):
 
 
 def _make_partitions(using: str, **_signal: Any) -> None:
+    from telemetry.cus_clock import database_now
     from telemetry.cus_partitions import make_partitions
 
-    make_partitions(timezone.now(), using=using)
+    make_partitions(database_now(using), using=using)

@@ -2,7 +2,6 @@
 
 from typing import cast
 
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -15,6 +14,7 @@ from telemetry.cus_bypass_service import (
     WindowConflict,
     decode_report,
 )
+from telemetry.cus_clock import database_now
 from telemetry.cus_serializers import BypassReportResult, BypassReportSchema
 from telemetry.cus_telemetry_api import SdkView
 
@@ -42,7 +42,7 @@ class BypassView(SdkView):
     )
     def post(self, request: Request) -> Response:
         """Report how many provider calls were governed in a window, and how many were not."""
-        service = CusBypassService(cast("SdkPrincipal", request.user), now=timezone.now())
+        service = CusBypassService(cast("SdkPrincipal", request.user), now=database_now())
         try:
             stored, is_new = service.record(decode_report(self.body(request)))
         except (ReportRefused, WindowConflict) as error:

@@ -27,6 +27,7 @@ COVERAGE_WINDOW = timedelta(days=7)
 # How far a sender's clock may be ahead of ours (ruling E3).
 _CLOCK_AHEAD = timedelta(minutes=5)
 _HOUR = timedelta(hours=1)
+_LONGEST_SDK = 100
 
 _Count = Annotated[int, Meta(ge=0, le=wire.INT32_MAX)]
 _Moment = Annotated[datetime, Meta(tz=True)]
@@ -43,7 +44,7 @@ class BypassReport(msgspec.Struct):
     bypassed_calls: _Count
     process_id: _Name
     hosts: Annotated[dict[_Host, _Count], Meta(max_length=wire.MAX_BYPASS_HOSTS)] = {}
-    sdk: Annotated[str, Meta(pattern=r"^[ -~]{0,100}\Z")] = ""
+    sdk: Annotated[str, Meta(pattern=rf"^[ -~]{{0,{_LONGEST_SDK}}}\Z")] = ""
 
 
 class ReportRefused(CusError):
@@ -95,6 +96,9 @@ def decode_report(body: bytes) -> BypassReport:
         raise ReportRefused("window_start", detail) from None
     except (ValueError, RecursionError):
         raise ReportRefused(None, "The body is not JSON that can be read.") from None
+    # A host may come with a key in front of it, and it is stored and shown (ruling E9).
+    report.hosts = wire.mask_json(report.hosts)
+    report.sdk = wire.mask_secrets(report.sdk)[:_LONGEST_SDK]
     return report
 
 

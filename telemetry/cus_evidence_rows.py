@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult
+from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult, mask_secrets
 from integrations.cus_sdk_keys import SdkPrincipal
 from telemetry.cus_content import content_hash, parse_timestamp
 from telemetry.cus_evidence_store import EvidenceRow
@@ -23,6 +23,7 @@ from telemetry.cus_records import UsageRecord
 
 # A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
 _CLOCK_AHEAD = timedelta(minutes=5)
+_LONGEST_TIMESTAMP = 50
 
 
 class RowBuilder:
@@ -91,7 +92,7 @@ class RowBuilder:
             error_message=record.error_message,
             metadata=record.metadata,
             flags=flags,
-            sent_timestamp=record.timestamp if "clock_skew" in flags else None,
+            sent_timestamp=_masked(record.timestamp) if "clock_skew" in flags else None,
             process_id=record.process_id,
             sequence=record.sequence,
             lease_id=record.lease_id,
@@ -107,6 +108,11 @@ class RowBuilder:
             return moment
         flags.append("clock_skew")
         return self.now
+
+
+def _masked(timestamp: str | None) -> str | None:
+    """What was sent in place of a moment may be any text, so it may hold a key (ruling E9)."""
+    return timestamp and mask_secrets(timestamp)[:_LONGEST_TIMESTAMP]
 
 
 def _cost_cents(

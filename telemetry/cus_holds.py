@@ -67,8 +67,10 @@ _OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for na
 _MINUTE = "interval '60 seconds'"
 _LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
-# What decisions read of an integration; its tenant's own prices too, which estimates need.
-_AUTHORITY = """
+
+def _authority(own_prices: str) -> str:
+    """What decisions read of an integration, and of its tenant's own prices."""
+    return f"""
     json_build_object(
         'status', integration.status, 'credential_state', integration.credential_state,
         'enforcement_level', integration.enforcement_level,
@@ -84,10 +86,25 @@ _AUTHORITY = """
         'provider_type', integration.provider_type,
         'default_model', integration.default_model,
         'base_url', integration.config->>'base_url',
-        'overrides', (SELECT json_agg(json_build_array(id, model, prices, valid_from)
-            ORDER BY valid_from DESC)::text
-            FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
+        'overrides', {own_prices}
     )
+"""
+
+
+# An estimate needs the price of the moment, of the models that are asked about ($6).
+_OWN_PRICES_ASKED = """
+    (SELECT json_agg(json_build_array(own.id, own.model, own.prices, own.valid_from)
+        ORDER BY own.valid_from DESC)::text
+    FROM unnest($6) AS asked(model), LATERAL (
+        SELECT id, model, prices, valid_from FROM cus_price_overrides AS one
+        WHERE one.tenant_id = $1 AND one.model = asked.model AND one.valid_from <= moment.now
+        ORDER BY one.valid_from DESC LIMIT 1
+    ) AS own)
+"""
+_ALL_OWN_PRICES = """
+    (SELECT json_agg(json_build_array(id, model, prices, valid_from)
+        ORDER BY valid_from DESC)::text
+    FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
 """
 # By its id alone: planned over a few rows, the tenant's index would look as good. `OFFSET 0`
 # keeps the planner from merging it, or the moment, into the rest.
@@ -100,10 +117,10 @@ _MOMENT = "(SELECT coalesce($5, clock_timestamp()) AS now OFFSET 0) AS moment"
 # The month and the minute are those of the server's clock when the lock was had (ruling E3).
 # A caller may name another moment: that is how tests reach the next month.
 _READ = f"""
-PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz) AS
+PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz, text[]) AS
 SELECT json_build_object(
     'now', moment.now,
-    'integration', {_AUTHORITY},
+    'integration', {_authority(_OWN_PRICES_ASKED)},
     'used', json_build_array(totals.cents, totals.microcents, totals.tokens),
     'held', json_build_array({_OF_OTHERS}),
     'running', sums.calls - own.calls,
@@ -160,8 +177,20 @@ WHERE integration.tenant_id = $1 AND integration.id = $2
 
 _READ_AUTHORITY = f"""
 PREPARE cus_read_authority (uuid, uuid) AS
-SELECT {_AUTHORITY} FROM {_FROM} WHERE integration.tenant_id = $1 AND integration.id = $2
+SELECT {_authority("NULL")} FROM {_FROM}
+WHERE integration.tenant_id = $1 AND integration.id = $2
 """  # noqa: S608  (as above)
+
+_READ_CONFIG = f"""
+PREPARE cus_read_config (uuid, uuid) AS
+SELECT {_authority(_ALL_OWN_PRICES)} FROM {_FROM}
+WHERE integration.tenant_id = $1 AND integration.id = $2
+"""  # noqa: S608  (as above)
+
+_READ_OWN_MODELS = """
+PREPARE cus_read_own_models (uuid) AS
+SELECT DISTINCT model FROM cus_price_overrides WHERE tenant_id = $1
+"""
 
 # What `cus_expect_holds` fails with: a call was recorded, or its hold swept, since the reading.
 HOLDS_CHANGED = "AO001"
@@ -201,7 +230,7 @@ SELECT cus_expect_holds((SELECT count(*) FROM change),
     (SELECT count(*) FROM renewed) + (SELECT count(*) FROM taken))
 """  # noqa: S608  (as above)
 
-PREPARED = (_READ, _READ_AUTHORITY, _CHANGE)
+PREPARED = (_READ, _READ_AUTHORITY, _READ_CONFIG, _READ_OWN_MODELS, _CHANGE)
 
 
 class HoldChange(NamedTuple):
@@ -236,17 +265,32 @@ def lock_key(integration_id: uuid.UUID) -> int:
     return int.from_bytes(integration_id.bytes[8:]) >> 1
 
 
-def lock(integration_id: uuid.UUID, *, wait_seconds: float, read_seconds: float) -> str:
+def lock(
+    integration_id: uuid.UUID,
+    *,
+    wait_seconds: float,
+    read_seconds: float,
+    table_lock_seconds: float,
+) -> str:
     """What begins a check: the integration's lock within a time, and how long reading may take.
 
     Only the integration's own checks take it, so it makes nobody wait who does not check.
+    `table_lock_seconds`: how long the reading waits for a table that somebody has locked; less
+    than `read_seconds`, so that the error tells a locked table from a slow reading (ruling F6a).
     """
-    # `lock_timeout` ends with the lock: what fails with it has waited for that and nothing else.
+    # The lock is the first that gives rows: what fails with `lock_timeout` before that has
+    # waited for the integration, after that for a table.
     return (
-        f"BEGIN; SET LOCAL lock_timeout = {max(int(wait_seconds * 1_000), 1)}; "
+        f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}; "
         f"SELECT pg_advisory_xact_lock({lock_key(integration_id)}); "
-        f"SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = {int(read_seconds * 1_000)}"
+        f"SET LOCAL lock_timeout = {_milliseconds(table_lock_seconds)}; "
+        f"SET LOCAL statement_timeout = {_milliseconds(read_seconds)}"
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    # 0 would be no limit.
+    return max(int(seconds * 1_000), 1)
 
 
 def read_values(
@@ -254,10 +298,11 @@ def read_values(
     integration_id: uuid.UUID,
     call_ids: Sequence[str],
     now: datetime | None = None,
+    own_models: Sequence[str] = (),
 ) -> tuple[Value, ...]:
-    """What `cus_read` needs: whose, and of which calls."""
+    """What `cus_read` needs: whose, of which calls, and which of the tenant's own prices."""
     hashes = f"{{{','.join(map(hash_call_id, call_ids))}}}"
-    return (tenant_id, integration_id, list(call_ids), hashes, now)
+    return (tenant_id, integration_id, list(call_ids), hashes, now, list(own_models))
 
 
 class _Read(msgspec.Struct):

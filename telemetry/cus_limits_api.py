@@ -2,7 +2,6 @@
 
 import uuid
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,6 +10,7 @@ from rest_framework.response import Response
 from integrations.cus_integrations_api import found_integration
 from integrations.cus_models import CusIntegration
 from integrations.cus_person_api import PersonView
+from telemetry.cus_clock import database_now
 from telemetry.cus_limits import limits_of
 
 
@@ -56,4 +56,4 @@ class LimitsView(PersonView):
     def get(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Limits, use of the month, and what remains."""
         integration = found_integration(request, integration_id)
-        return Response(LimitsOutput(limits_of(integration, now=timezone.now())).data)
+        return Response(LimitsOutput(limits_of(integration, now=database_now())).data)

@@ -13,13 +13,15 @@ import math
 import re
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Any, cast, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
-from aos_sdk.cus_wire import mask_secrets
+from aos_sdk.cus_wire import json_may_hold_secret, mask_json, mask_name, mask_secrets
 from telemetry.cus_announcements import ANNOUNCED, announcement_of, is_count, process_name
 from telemetry.cus_sequences import Announcement, Origin
 
@@ -126,7 +128,13 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NUL_ESCAPE = b"\\u0000"
 # Deeper than anything that is kept, shallower than what a parser's recursion can bear.
 _PARSED_DEPTH = 32
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# The next brackets that are not in a string, or the end. Possessive, and it matches everywhere:
+# no text makes this read a part twice, not even a string without an end.
+_BRACKETS = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?+)*+([\[{]++|[\]}]++|\Z)', re.DOTALL)
+# More than a batch of 4 MiB holds whose values have names; what is over costs no time.
+_MOST_TURNS = 250_000
+_MOST_COMMAS = 400_000
+_TOO_MANY_VALUES = "The body holds more values than a batch can. Send fewer records."
 _HUGE = 1 << 80
 
 _record_decoder = msgspec.json.Decoder(UsageRecord)
@@ -145,6 +153,14 @@ def _lengths() -> dict[str, int]:
 
 
 _LENGTHS = _lengths()
+_FREE_TEXTS = {
+    "session_id": mask_name,
+    "agent_id": mask_name,
+    "error_code": mask_secrets,
+    "service_tier": mask_name,
+    "pricing_version": mask_name,
+}
+_free_texts = attrgetter(*_FREE_TEXTS)
 
 
 def read_batch(body: bytes) -> tuple[list[bytes | Any], Announcement | None]:
@@ -181,11 +197,42 @@ def decode_record(raw: bytes | Any) -> Decoded:
         decoded = _decode_by_field(raw)
     record = decoded.record
     record.provider = record.provider or None
-    if record.error_code:
-        record.error_code = mask_secrets(record.error_code)[: wire.MAX_ERROR_CODE_LENGTH]
+    _mask(record)
+    return decoded
+
+
+def _mask(record: UsageRecord) -> None:
+    """Blank out what looks like a key wherever a sender writes freely (ruling E9).
+
+    Not in `call_id`, `process_id`, `model` and `provider`: calls are found, counted and priced
+    by them.
+    """
+    for name, masked in _masked_texts(_free_texts(record)):
+        setattr(record, name, masked)
     if record.error_message:
         record.error_message = mask_secrets(record.error_message)
-    return decoded
+    if record.metadata:
+        record.metadata = _masked_object(record.metadata)
+    if record.billed_units:
+        record.billed_units = _masked_object(record.billed_units)
+    if record.decision:
+        record.decision = _masked_object(record.decision)
+
+
+@lru_cache(maxsize=4_096)
+def _masked_texts(texts: tuple[str | None, ...]) -> list[tuple[str, str]]:
+    """Those of a record's free texts that a mask changes, by name. Programs repeat themselves."""
+    return [
+        (name, masked[: _LENGTHS[name]])
+        for (name, mask), text in zip(_FREE_TEXTS.items(), texts, strict=True)
+        if text and (masked := mask(text)) != text
+    ]
+
+
+def _masked_object(value: dict[str, Any]) -> dict[str, Any]:
+    # To look at the JSON is quicker than to look at each text in it.
+    suspect = json_may_hold_secret(msgspec.json.encode(value))
+    return cast("dict[str, Any]", mask_json(value)) if suspect else value
 
 
 def _decode_strictly(raw: bytes) -> Decoded | None:
@@ -201,8 +248,14 @@ def _decode_strictly(raw: bytes) -> Decoded | None:
 
 
 def _parse_leniently(raw: bytes) -> Any:
-    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting."""
-    text = _flattened(raw.decode("utf-8-sig", "replace"))
+    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting.
+
+    Raises BodyUnreadable, before the text is parsed, if it holds more values than a batch can.
+    """
+    text = raw.decode("utf-8-sig", "replace")
+    if text.count(",") > _MOST_COMMAS:
+        raise BodyUnreadable(_TOO_MANY_VALUES)
+    text = _flattened(text)
     try:
         return json.loads(text, parse_int=_bounded_int)
     except ValueError:
@@ -215,19 +268,24 @@ def _bounded_int(digits: str) -> int:
 
 
 def _flattened(text: str) -> str:
-    """The text with null for whatever is nested deeper than a parser can bear."""
+    """The text with null for whatever is nested deeper than a parser can bear.
+
+    Raises BodyUnreadable if nesting goes up and down more often than in any batch.
+    """
     kept: list[str] = []
     depth = done = 0
-    for token in _BRACKETS.finditer(text):
-        bracket = token.group()
-        if bracket in "[{":
-            depth += 1
-            if depth == _PARSED_DEPTH + 1:
-                kept += text[done : token.start()], "null"
-        elif bracket in "]}":
-            depth -= 1
-            if depth == _PARSED_DEPTH:
-                done = token.end()
+    for turn, token in enumerate(_BRACKETS.finditer(text)):
+        if turn > _MOST_TURNS:
+            raise BodyUnreadable(_TOO_MANY_VALUES)
+        before, at = depth, token.start(1)
+        if token[1].startswith(("[", "{")):
+            depth += len(token[1])
+            if before <= _PARSED_DEPTH < depth:
+                kept += text[done : at + _PARSED_DEPTH - before], "null"
+        else:
+            depth -= len(token[1])
+            if depth <= _PARSED_DEPTH < before:
+                done = at + before - _PARSED_DEPTH
     return "".join((*kept, text[done:])) if depth <= _PARSED_DEPTH else ""
 
 

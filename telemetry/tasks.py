@@ -2,9 +2,9 @@
 
 import structlog
 from celery import shared_task
-from django.utils import timezone
 
 from telemetry.cus_bypass_service import refresh_all_coverage
+from telemetry.cus_clock import database_now
 from telemetry.cus_partitions import make_partitions
 from telemetry.cus_sequences import fold_sequences
 from telemetry.cus_usage_aggregator import rollup_usage
@@ -15,24 +15,24 @@ log = structlog.get_logger(__name__)
 @shared_task
 def cus_rollup_usage() -> None:
     """Bring the daily aggregates up to date."""
-    days = rollup_usage(timezone.now())
+    days = rollup_usage(database_now())
     log.info("usage rolled up", days=[day.isoformat() for day in days])
 
 
 @shared_task
 def cus_make_partitions() -> None:
     """Keep the partitions of the usage table three months ahead."""
-    for month in make_partitions(timezone.now()):
+    for month in make_partitions(database_now()):
         log.info("partition made", month=str(month))
 
 
 @shared_task
 def cus_refresh_coverage() -> None:
     """Let what is older than 7 days fall out of each integration's coverage (ruling F8)."""
-    log.info("coverage refreshed", integrations=refresh_all_coverage(timezone.now()))
+    log.info("coverage refreshed", integrations=refresh_all_coverage(database_now()))
 
 
 @shared_task
 def cus_fold_sequences() -> None:
     """Keep the answer to which sequences came short to compute."""
-    fold_sequences(timezone.now())
+    fold_sequences(database_now())

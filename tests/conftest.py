@@ -6,6 +6,7 @@ the cleaning up after tests that commit is done as superuser: nobody else could.
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import psycopg
@@ -18,7 +19,9 @@ from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
 from enforcement.cus_authority import forget_states
-from enforcement.cus_check_keys import forget_callers
+from enforcement.cus_fair_share import fair_share
+from enforcement.cus_own_models import forget_models
+from enforcement.cus_turned_away import forget_turned_away
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key
 from telemetry.cus_pricing import forget_kept, forget_overrides
@@ -110,8 +113,33 @@ def _fresh_memory() -> None:
     forget_overrides()
     forget_kept()
     forget_sdk_keys()
-    forget_callers()
     forget_states()
+    forget_models()
+    fair_share.forget()
+    forget_turned_away()
+
+
+# The deadlines of a check, and where they stand.
+_DEADLINES = {
+    "enforcement.cus_check_keys": ("_ASK_SECONDS",),
+    "enforcement.cus_enforcement_service": (
+        "_LOCK_SECONDS",
+        "_READ_SECONDS",
+        "_TABLE_LOCK_SECONDS",
+        "_EVIDENCE_SECONDS",
+        "_WHOLE_SECONDS",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _patient_checks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy makes no check late, but in tests of the deadlines themselves."""
+    if request.node.get_closest_marker("real_deadlines"):
+        return
+    for module, names in _DEADLINES.items():
+        for name in names:
+            monkeypatch.setattr(f"{module}.{name}", 10 * getattr(import_module(module), name))
 
 
 @pytest.fixture
@@ -122,6 +150,14 @@ def tenant(db: None) -> CusTenant:
 @pytest.fixture
 def integration(tenant: CusTenant) -> CusIntegration:
     return make_integration(tenant)
+
+
+@pytest.fixture
+def limited(integration: CusIntegration) -> CusIntegration:
+    """`integration` with a limit that nothing reaches: without any, nothing is held for calls."""
+    CusIntegration.objects.filter(id=integration.id).update(token_limit_month=10**15)
+    integration.refresh_from_db()
+    return integration
 
 
 @pytest.fixture

@@ -3,13 +3,16 @@
 import itertools
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+from django.core import mail
+from django.core.mail import EmailMessage
 from django.test import Client
 
 from integrations.cus_credential_sending import CusCredentialSender
 from integrations.cus_credential_stores import OpenedCredential
 from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_mail import send_waiting
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_safe_http import SafeHttp
@@ -86,6 +89,12 @@ def record(**fields: Any) -> dict[str, Any]:
         "timestamp": datetime.now(UTC).isoformat(),
     }
     return values | fields
+
+
+def sent_mails() -> list[EmailMessage]:
+    """All mails so far, after the job that sends what waits."""
+    send_waiting()
+    return cast("list[EmailMessage]", mail.outbox)
 
 
 def correct(row: CusLLMUsage, *, by_microcents: int) -> None:

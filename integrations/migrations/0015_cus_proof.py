@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("integrations", "0014_cus_max_live_holds"),
+        ("integrations", "0015_cus_mail"),
     ]
 
     operations = [

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import pytest
-from django.core import mail
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -15,7 +14,7 @@ from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_proof import Factor
 from integrations.cus_token_service import CusTokenService
-from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
+from tests.cus_factories import make_integration, make_tenant, make_user, sent_mails, signed_in
 from tests.cus_proofs import prove
 
 pytestmark = pytest.mark.django_db
@@ -51,7 +50,7 @@ def test_a_tenant_admin_invites_and_the_mailed_link_lets_in(
         == 302
     )
     assert "Invited" in client.get(MEMBERS).content.decode()
-    (link,) = re.findall(r"https?://[^/]+(/admin/password_reset/\S+)", str(mail.outbox[0].body))
+    (link,) = re.findall(r"https?://[^/]+(/admin/password_reset/\S+)", str(sent_mails()[0].body))
     guest = Client()
     form = guest.get(link, follow=True)
     password = {"new_password1": "a long horse 77", "new_password2": "a long horse 77"}
@@ -273,7 +272,7 @@ def test_a_forgotten_password_is_mailed_for_and_tells_nobody_who_is_here(admin: 
     ]
 
     assert pages[0] == pages[1]
-    assert [message.to for message in mail.outbox] == [[admin.email]]
+    assert [message.to for message in sent_mails()] == [[admin.email]]
 
 
 def test_a_used_link_says_so(admin: CusUser) -> None:

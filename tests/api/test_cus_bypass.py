@@ -68,6 +68,16 @@ def test_a_hundred_calls_of_which_seven_bypass_the_sdk_are_covered_to_93_percent
     assert (row.hosts, row.clock_skew) == ({"api.openai.com": 7}, False)
 
 
+def test_a_key_in_front_of_a_host_is_masked_and_the_window_is_known_again(sdk: SdkClient) -> None:
+    report = window(hosts={"sk-proj-abcdef123456@api.openai.com": 7}, sdk="mine sk-proj-abcdef")
+
+    assert send(sdk, report).status_code == 201
+    assert send(sdk, report).status_code == 200
+
+    row = CusBypassReport.objects.get()
+    assert (row.hosts, row.sdk) == ({"[masked]@api.openai.com": 7}, "mine [masked]")
+
+
 def test_the_same_window_again_counts_once_and_is_answered_the_same(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from aos_sdk.cus_cost import get_model_pricing
-from enforcement.cus_check_keys import forget_callers
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_price_override_models import CusPriceOverride
-from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key
+from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key, revoke_sdk_key
 from telemetry.cus_holds import sweep
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
 from tests.conftest import as_if
@@ -325,6 +325,32 @@ def test_a_missing_estimate_is_the_most_that_the_model_can_do(
         assert hold.cents == -(-hold.microcents // 1_000_000)
 
 
+@pytest.mark.parametrize(
+    ("cents", "microcents", "held"),
+    [(0, None, (1, 1_000_000)), (None, 0, (1, 1)), (0, 0, (1, 1)), (2, 0, (2, 1)), (0, 9, (1, 9))],
+)
+def test_an_estimate_of_nothing_counts_as_the_least_that_a_call_can_cost(
+    sdk: SdkClient,
+    integration: CusIntegration,
+    cents: int | None,
+    microcents: int | None,
+    held: tuple[int, int],
+) -> None:
+    govern(integration, **FAR_AWAY)
+    sdk.check(estimated_tokens=0, estimated_cost_cents=cents, estimated_cost_microcents=microcents)
+
+    hold = CusEnforcementHold.objects.get()
+    assert (hold.cents, hold.microcents, hold.tokens) == (*held, 1)
+
+
+def test_estimates_of_nothing_use_the_room_up(sdk: SdkClient, integration: CusIntegration) -> None:
+    govern(integration, budget_limit_cents=3)
+
+    results = [sdk.check(estimated_cost_cents=0).json()["result"] for _ in range(4)]
+
+    assert results == ["allowed", "allowed", "allowed", "blocked"]
+
+
 def test_tokens_without_a_cost_are_priced_at_the_dearest_rate(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
@@ -412,7 +438,7 @@ def test_only_a_living_sdk_key_is_answered(client: Client, integration: CusInteg
         client.post(f"{ENFORCEMENT}/check", {}, content_type="application/json").status_code == 401
     )
     revoke_sdk_key(CusSdkKey.objects.get(id=key.id))
-    forget_callers()
+    forget_sdk_keys()
     assert sdk.check().status_code == 401
 
 
@@ -472,11 +498,11 @@ def _ask(call_id: str, cents: int = 1) -> dict[str, Any]:
 def test_in_a_batch_each_call_sees_those_before_it(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    govern(integration, budget_limit_cents=10, rate_limit_rpm=4)
+    govern(integration, budget_limit_cents=12, rate_limit_rpm=4)
     sdk.check("held", estimated_cost_cents=2)
 
     response = _batch(
-        sdk, _ask("z", 5), _ask("held", 2), _ask("a", 4), _ask("z", 5), _ask("b", 3), _ask("c", 0)
+        sdk, _ask("z", 5), _ask("held", 2), _ask("a", 6), _ask("z", 5), _ask("b", 3), _ask("c", 0)
     )
 
     decisions = response.json()["decisions"]
@@ -485,8 +511,7 @@ def test_in_a_batch_each_call_sees_those_before_it(
         "allowed", "allowed", "blocked", "allowed", "allowed", "warned",
     ]  # fmt: skip
     held = {hold.call_id: hold.cents for hold in CusEnforcementHold.objects.all()}
-    assert held == {"held": 2, "z": 5, "b": 3, "c": 0}
-    assert sum(held.values()) == 10
+    assert held == {"held": 2, "z": 5, "b": 3, "c": 1}
     assert sdk.check(estimated_cost_cents=0).json()["result"] == "throttled"
 
 
@@ -622,6 +647,21 @@ def test_decisions_that_the_sdk_took_come_with_the_record_and_are_logged_once(
     )
     totals = CusDecisionTotals.objects.get()
     assert (totals.throttled, totals.allowed, totals.degraded) == (1, 1, 1)
+    assert totals.contention == 0
+
+
+def test_contention_has_a_metric_of_its_own(
+    client: Client, sdk: SdkClient, integration: CusIntegration, settings: Settings
+) -> None:
+    settings.CUS_CHECKS_PER_SECOND = 1
+    _batch(sdk, *(_ask(f"call-{number}") for number in range(60)))
+    assert codes(sdk.check()) == ["contention"]
+    settings.CUS_CHECKS_PER_SECOND = 0
+    sdk.check()
+
+    whose = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
+    text = client.get("/metrics").content.decode()
+    assert f"cus_enforcement_contention_total{{{whose}}} 1.0" in text
 
 
 def test_metrics_count_decisions_from_the_start(
@@ -631,7 +671,9 @@ def test_metrics_count_decisions_from_the_start(
     text = client.get("/metrics").content.decode()
     whose = f'integration_id="{refused.integration_id}",tenant_id="{refused.tenant_id}"'
     assert f"cus_enforcement_blocked_total{{{whose}}} 1.0" in text
+    assert f"cus_enforcement_contention_total{{{whose}}} 0.0" in text
     whose = f'integration_id="{quiet.id}",tenant_id="{quiet.tenant_id}"'
     assert f"cus_enforcement_blocked_total{{{whose}}} 0.0" in text
+    assert f"cus_enforcement_contention_total{{{whose}}} 0.0" in text
     assert f'cus_enforcement_decisions_total{{{whose.replace(",tenant", ",result=@,tenant")}}}'.replace(
         "@", '"allowed"') in text  # fmt: skip

@@ -108,6 +108,19 @@ def test_on_the_exact_basis_the_budget_is_counted_in_microcents(
     assert (answer["budget"]["remaining"], answer["budget"]["percent"]) == (0, 325.0)
 
 
+@pytest.mark.parametrize("days", [-40, 40])
+def test_the_month_is_the_databases_however_wrong_the_web_servers_clock_is(
+    days: int, integration: CusIntegration, sdk: SdkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk.report(record())
+    right = _limits(integration)
+    wrong = timezone.now() + timedelta(days=days)
+    monkeypatch.setattr(timezone, "now", lambda: wrong)
+
+    assert _limits(integration) == right
+    assert right["calls"] == 1
+
+
 @pytest.mark.parametrize(
     ("now", "start", "end"),
     [

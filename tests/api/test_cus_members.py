@@ -4,11 +4,10 @@ import uuid
 from typing import Any
 
 import pytest
-from django.core import mail
 from django.test import Client
 
 from integrations.cus_models import CusMembership, CusTenant, CusUser
-from tests.cus_factories import make_tenant, make_user, signed_in
+from tests.cus_factories import make_tenant, make_user, sent_mails, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +30,7 @@ def test_an_admin_invites_promotes_and_removes(tenant: CusTenant) -> None:
     assert invited.status_code == 201
     assert invited.json().keys() == {"id", "email", "role", "state", "created_at"}
     assert (invited.json()["role"], invited.json()["state"]) == ("member", "invited")
-    assert len(mail.outbox) == 1
+    assert len(sent_mails()) == 1
     url = f"{URL}/{invited.json()['id']}"
     assert _send(client, "patch", url, {"role": "admin"}).json()["role"] == "admin"
     assert client.get(url).json()["role"] == "admin"
@@ -124,4 +123,4 @@ def test_what_the_rules_refuse_has_its_own_status(tenant: CusTenant) -> None:
 )  # fmt: skip
 def test_what_is_no_invitation_is_refused(tenant: CusTenant, body: dict[str, Any]) -> None:
     assert _send(signed_in(make_user("admin", tenant)), "post", URL, body).status_code == 400
-    assert not mail.outbox
+    assert not sent_mails()

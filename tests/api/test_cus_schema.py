@@ -5,6 +5,9 @@ import re
 import pytest
 from django.core.management import call_command
 from django.test import Client
+from pytest_django import Settings
+
+from tests.cus_factories import make_user
 
 
 def test_the_document_is_valid_and_has_no_warnings() -> None:
@@ -113,3 +116,38 @@ def test_the_documents_pages_ask_nobody_elses_server(client: Client, db: None) -
     assert addresses
     assert [one for one in addresses if not re.match(r"/(?!/)", one)] == []
     assert "cdn" not in (page + script).lower()
+
+
+@pytest.mark.parametrize("method", ["get", "head", "post", "put", "patch", "delete", "options"])
+@pytest.mark.parametrize("path", ["schema", "schema?format=json", "docs", "docs?script"])
+def test_closed_the_document_answers_as_what_there_is_not(
+    path: str, method: str, client: Client, settings: Settings
+) -> None:
+    settings.CUS_OPEN_API_DOCS = False
+
+    ask = getattr(client, method)
+    closed, unknown = ask(f"/api/{path}"), ask("/api/nothing")
+
+    assert closed.status_code == unknown.status_code == 404
+    assert closed["Content-Type"] == unknown["Content-Type"] == "application/json"
+    if method != "head":
+        assert closed.json() == unknown.json()
+
+
+def test_closed_the_document_is_shown_to_no_operator_either(
+    db: None, client: Client, settings: Settings
+) -> None:
+    settings.CUS_OPEN_API_DOCS = False
+    client.force_login(make_user("operator"))
+
+    assert client.get("/api/schema").status_code == 404
+
+
+def test_a_path_that_there_is_not_leads_to_the_document_only_where_that_is_open(
+    client: Client, settings: Settings
+) -> None:
+    assert "/api/docs" in client.get("/api/nothing").json()["errors"][0]["detail"]
+
+    settings.CUS_OPEN_API_DOCS = False
+
+    assert "/api/docs" not in client.get("/api/nothing").json()["errors"][0]["detail"]

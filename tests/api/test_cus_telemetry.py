@@ -395,6 +395,65 @@ def test_what_looks_like_a_key_in_an_error_message_is_masked(sdk: SdkClient) -> 
     assert "abcdef" not in message
 
 
+_KEY = "sk-proj-abcdef1234567890"
+
+
+@pytest.mark.parametrize(
+    ("field", "sent", "stored"),
+    [
+        ("metadata", {"a": _KEY}, {"a": "[masked]"}),
+        ("metadata", {"a": [{"b": f"with {_KEY}!"}]}, {"a": [{"b": "with [masked]!"}]}),
+        ("metadata", {_KEY: 1, f"{_KEY}0": 2}, {"[masked]": 1, "[masked] 2": 2}),
+        ("metadata", {"api_key": "letmein", "keys": 3}, {"api_key": "[masked]", "keys": 3}),
+        ("metadata", {"a": "api_key=letmein"}, {"a": "[masked]"}),
+        ("metadata", {"a": "Bearer abc.def-ghi"}, {"a": "[masked]"}),
+        ("metadata", {"region": "sk", "task": "ask-me", "n": 1.5}, None),
+        ("decision", {"reasons": [{"message": _KEY}]}, {"reasons": [{"message": "[masked]"}]}),
+        ("billed_units", {_KEY: 1}, {"[masked]": 1}),
+        ("session_id", _KEY, "[masked]"),
+        ("session_id", "sk-9876", None),
+        ("agent_id", f"agent {_KEY}", "agent [masked]"),
+        ("agent_id", "sk-SK-bot", None),
+        ("service_tier", _KEY, "[masked]"),
+        ("error_message", f"no {_KEY}", "no [masked]"),
+    ],
+)
+def test_a_key_is_masked_wherever_a_program_writes_freely(
+    sdk: SdkClient, field: str, sent: Any, stored: Any
+) -> None:
+    row = record(**{field: sent})
+
+    assert sdk.report(row).status_code == 201
+
+    assert getattr(CusLLMUsage.objects.get(), field) == (sent if stored is None else stored)
+    assert sdk.report(row).status_code == 200
+
+
+def test_a_key_whose_letters_are_escaped_is_masked(sdk: SdkClient) -> None:
+    body = json.dumps(record(metadata={"a": _KEY})).replace("sk-", "\\u0073k-")
+
+    assert sdk.client.post(USAGE, body, content_type="application/json").status_code == 201
+
+    assert CusLLMUsage.objects.get().metadata == {"a": "[masked]"}
+
+
+def test_a_key_in_place_of_a_timestamp_is_masked(sdk: SdkClient) -> None:
+    sent = record(timestamp=_KEY)
+
+    assert sdk.report(sent).status_code == 201
+
+    assert CusLLMUsage.objects.get().sent_timestamp == "[masked]"
+    assert sdk.report(sent).status_code == 200
+
+
+def test_what_calls_are_found_and_priced_by_stays_as_it_was_sent(sdk: SdkClient) -> None:
+    names = {"call_id": f"{_KEY}-1", "model": "ft:gpt-4o:sk-telecom::abc", "process_id": _KEY}
+    sdk.report(record(**names))
+
+    row = CusLLMUsage.objects.get()
+    assert {name: getattr(row, name) for name in names} == names
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -9,11 +9,13 @@ import pytest
 from django.apps import apps
 from django.db import connections
 
-from enforcement.cus_check_keys import forget_callers
-from enforcement.cus_decider import DeciderConnection, decider_pool
+from enforcement.cus_absence import DatabaseTrouble
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
 from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_models import CusIntegration
+from integrations.cus_sdk_keys import forget_sdk_keys
 from telemetry import cus_analytics_models
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
 from tests.conftest import _superuser
@@ -32,7 +34,10 @@ def _analytics() -> set[str]:
 
 def _as_decider(work: Any) -> Any:
     until = time.monotonic() + 5
-    return decider_pool().run(work, take_by=until, end_by=until)
+    try:
+        return decider_pool().run(work, take_by=until, end_by=until)
+    except DatabaseTrouble as trouble:
+        raise trouble.__cause__ or trouble from None
 
 
 def test_there_are_analytics_to_keep_out() -> None:
@@ -50,7 +55,7 @@ def test_no_statement_of_a_check_names_an_analytics_table(
         return rows(self, message)
 
     monkeypatch.setattr(DeciderConnection, "all_rows", listening)
-    forget_callers()
+    forget_sdk_keys()
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1, rate_limit_rpm=5)
     sdk.check()
     assert sdk.check().json()["result"] == "blocked"

@@ -32,13 +32,6 @@ from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_u
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def limited(integration: CusIntegration) -> CusIntegration:
-    """With a budget that nothing here exceeds; without a limit nothing is held."""
-    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1_000)
-    return integration
-
-
 def _standing(sdk: SdkClient) -> tuple[int, int]:
     """Used and held, in cents."""
     status = sdk.client.get(f"{ENFORCEMENT}/status").json()
@@ -283,6 +276,22 @@ def test_the_command_says_why_and_what_would_change_it(
     assert "would change it level warn: warned" in text
     assert "authority.budget_limit_cents" in text
     assert "decided again   identical" in text
+
+
+def test_the_command_asks_which_where_several_integrations_have_that_call(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    sibling = make_integration(integration.tenant)
+    _refusals(sdk, integration)
+    _refusals(SdkClient.of(sibling), sibling)
+
+    with pytest.raises(CommandError) as asked:
+        _explain("over")
+    for one in (integration, sibling):
+        assert f"--integration {one.id}  {one.name} of {one.tenant.name}" in str(asked.value)
+        assert "decided again   identical" in _explain("over", "--integration", str(one.id))
+    with pytest.raises(CommandError, match="no integration's id"):
+        _explain("over", "--integration", "first")
 
 
 def test_the_command_knows_no_call_of_another_tenant_and_none_that_was_plainly_allowed(

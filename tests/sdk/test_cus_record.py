@@ -12,6 +12,7 @@ from aos_sdk import (
     CusRecordRefused,
     CusUsageRecord,
 )
+from aos_sdk.cus_ring_codec import encode_any, encode_plain
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_nested, cus_report
@@ -52,6 +53,37 @@ def test_metadata_that_cannot_travel_is_replaced_by_a_note(metadata: dict[str, A
 def test_metadata_at_its_limits_travels_as_it_is() -> None:
     for metadata in (cus_nested(8), {"a": "x" * (16 * 1024 - 8)}, {"a": "ü" * 8_000}):
         assert CusUsageRecord("c", "m", metadata=metadata).to_dict()["metadata"] == metadata
+
+
+_KEY = "sk-proj-abcdef1234567890"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"metadata": {"a": {"b": [_KEY]}}},
+        {"metadata": {_KEY: 1}},
+        {"metadata": {"api_key": "letmein-letmein"}},
+        {"session_id": _KEY},
+        {"agent_id": f"agent {_KEY}"},
+        {"error_code": _KEY},
+    ],
+)
+def test_a_key_leaves_the_program_in_no_text_of_a_record(said: dict[str, Any]) -> None:
+    record = CusUsageRecord("c", "m", timestamp=1, **said)
+
+    for stored in (encode_plain(record), encode_any(record)):
+        assert b"abcdef123" not in stored
+        assert b"letmein" not in stored
+    assert "[masked]" in str(record.to_dict())
+
+
+def test_metadata_that_masks_make_too_long_is_replaced_by_a_note() -> None:
+    keys = {"a": ["sk-abcd"] * 1_600}
+
+    assert list(CusUsageRecord("c", "m", metadata=keys).to_dict()["metadata"]) == [
+        "metadata_dropped"
+    ]
 
 
 def test_a_timestamp_of_any_kind_goes_out_as_iso_with_a_zone() -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,45 +32,73 @@ def known() -> None:
     remember_secret(SECRET)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "sk-proj-abcdefghijklmnop1234",
-        "sk-ant-api03-abcdefghijklmnop",
-        "Authorization: Bearer abcdefgh.ijklmnop",
-        "Authorization: Basic dXNlcjpwYXNz",
-        "Authorization: Token " + "0a" * 32,
-        "token " + "0a" * 32,
-        "AKIAIOSFODNN7EXAMPLE",
-        "ASIAIOSFODNN7EXAMPLE",
-        "aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "aws_session_token: FwoGZXIvYXdzEXAMPLE",
-        "AIzaSyA-1234567890abcdefghijklmnop",
-        "api-key: 0123456789abcdef0123456789abcdef",
-        "a" * 52 + "JQQJ99" + "B" * 26,
-        "ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlLWtleQ==",
-        "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
-        "hvs.CAESIJ0123456789abcdefghij",
-        "aosk_" + "x" * 49,
-        "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_" + "x" * 49,
-        "postgres://cus_app:pa55word@db:5432/cus",
-        "redis://:pa55word@cache/0",
-        "https://x.blob.core.windows.net/a?sig=abcdefgh%2Bijk",
-        "https://s3/?X-Amz-Signature=0123456789abcdef",
-        "password=hunter22",
-        '{"client_secret": "abcdefgh"}',
-    ],
-)  # fmt: skip
-def test_what_looks_like_a_secret_is_masked(text: str) -> None:
-    masked = redact(f"before {text} after")
+_UUIDS = "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222"
+_HEX = "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4e5f60718293a4b5c6d7e8f90"
+# A text, and what in it is secret.
+LOOK_ALIKES = [
+    ("sk-proj-abcdefghijklmnop1234", "proj-abcdefghijklmnop1234"),
+    ("sk-ant-api03-abcdefghijklmnop", "ant-api03-abcdefghijklmnop"),
+    ("Authorization: Bearer abcdefgh.ijklmnop", "abcdefgh.ijklmnop"),
+    ("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+    (f"Authorization: Token {_HEX}", _HEX),
+    (f"token {_HEX}", _HEX),
+    ("AKIAIOSFODNN7EXAMPLE", "IOSFODNN7EXAMPLE"),
+    ("ASIAIOSFODNN7EXAMPLE", "IOSFODNN7EXAMPLE"),
+    ("aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCY"),
+    ("aws_session_token: FwoGZXIvYXdzEXAMPLE", "FwoGZXIvYXdzEXAMPLE"),
+    ("AIzaSyA-1234567890abcdefghijklmnop", "SyA-1234567890abcdefghijklmnop"),
+    ("api-key: 0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef"),
+    ("a" * 52 + "JQQJ99" + "B" * 26, "a" * 52 + "JQQJ99" + "B" * 26),
+    ("ABSKQmVkcm9ja0FQSUtleS1leGFtcGxlLWtleQ==", "QmVkcm9ja0FQSUtleS1leGFtcGxlLWtleQ=="),
+    ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0", "JzdWIiOiIxMjM0In0.c2lnbmF0"),
+    ("hvs.CAESIJ0123456789abcdefghij", "CAESIJ0123456789abcdefghij"),
+    ("aosk_" + "x" * 49, "x" * 49),
+    (f"{_UUIDS}:aosk_{'x' * 49}", f"{_UUIDS}:aosk_{'x' * 49}"),
+    ("postgres://cus_app:pa55word@db:5432/cus", "pa55word"),
+    ("redis://:pa55word@cache/0", "pa55word"),
+    ("https://x.blob.core.windows.net/a?sig=abcdefgh%2Bijk", "abcdefgh%2Bijk"),
+    ("https://s3/?X-Amz-Signature=0123456789abcdef", "0123456789abcdef"),
+    ("password=hunter22", "hunter22"),
+    ('{"client_secret": "abcdefgh"}', "abcdefgh"),
+]
+_WINDOW = 6
 
+
+def _assert_hidden(masked: str, secret: str) -> None:
+    """That the text says something was masked, and shows no six characters of the secret."""
     assert "[masked]" in masked
     assert masked.startswith("before ")
     assert masked.endswith(" after")
-    # Nothing of the secret part is left.
-    for part in text.replace("=", " ").replace('"', " ").replace("/", " ").split():
-        if len(part) >= 16 and part.isalnum():
-            assert part not in masked
+    parts = {secret[start : start + _WINDOW] for start in range(len(secret) - _WINDOW + 1)}
+    assert [part for part in parts if part in masked] == []
+
+
+@pytest.mark.parametrize(("text", "secret"), LOOK_ALIKES)
+def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
+    _assert_hidden(redact(f"before {text} after"), secret)
+
+
+def _says_only_that_it_masked(text: str, _secret: str) -> str:
+    return text.replace(" after", " [masked] after")
+
+
+def _masks_only_the_end(text: str, secret: str) -> str:
+    return text.replace(secret[len(secret) * 3 // 4 :], "[masked]")
+
+
+def _masks_nothing(text: str, _secret: str) -> str:
+    return text
+
+
+@pytest.mark.parametrize("leak", [_masks_nothing, _says_only_that_it_masked, _masks_only_the_end])
+@pytest.mark.parametrize(("text", "secret"), LOOK_ALIKES)
+def test_each_look_alike_fails_with_a_redactor_that_leaks(
+    text: str, secret: str, leak: Callable[[str, str], str]
+) -> None:
+    assert secret in text
+
+    with pytest.raises(AssertionError):
+        _assert_hidden(leak(f"before {text} after", secret), secret)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_key_use import key_uses
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_sdk_keys import (
     SdkPrincipal,
@@ -103,6 +104,7 @@ def test_a_revoked_key_is_dead_and_an_expiring_one_dies_in_time(
     assert verify_sdk_key(expiring_text, now=now + timedelta(seconds=6)) is None
 
 
+@pytest.mark.django_db(transaction=True)
 def test_last_use_is_noted_coarsely(integration: CusIntegration) -> None:
     now = timezone.now()
     key, text = issue_sdk_key(integration)
@@ -110,6 +112,7 @@ def test_last_use_is_noted_coarsely(integration: CusIntegration) -> None:
     def last_used(seconds: int) -> object:
         forget_sdk_keys()
         verify_sdk_key(text, now=now + timedelta(seconds=seconds))
+        key_uses.finish()
         return CusSdkKey.objects.get(id=key.id).last_used_at
 
     assert last_used(0) == now

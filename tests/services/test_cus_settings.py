@@ -53,6 +53,27 @@ def test_what_cannot_be_is_refused_in_plain_words(name: str, value: str, says: s
     assert says in _settings(**{name: value}).stderr
 
 
+@pytest.mark.parametrize(
+    ("mode", "value", "is_open"),
+    [
+        ("local", "", True),
+        ("local", "0", False),
+        ("production", "", False),
+        ("production", "1", True),
+    ],
+)
+def test_the_apis_document_is_closed_in_production_unless_it_is_opened(
+    mode: str, value: str, is_open: bool
+) -> None:
+    read = _settings(
+        "from aos_project.settings import CUS_OPEN_API_DOCS; print(CUS_OPEN_API_DOCS)",
+        CUS_MODE=mode,
+        CUS_OPEN_API_DOCS=value,
+    )
+
+    assert read.stdout.strip() == str(is_open), read.stderr
+
+
 def test_the_example_names_every_variable_that_is_read_and_no_other() -> None:
     modules = ("settings.py", "cus_environment.py")
     code = "".join((ROOT / "aos_project" / module).read_text() for module in modules)

@@ -38,9 +38,10 @@ class Answer:
 class Door:
     """A connection of one program to one web server, with its SDK key."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, *, seconds: float = _ANSWER_SECONDS) -> None:
         self._port = port
         self._key = key
+        self._seconds = seconds
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
@@ -72,7 +73,7 @@ class Door:
     ) -> http.client.HTTPConnection:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(
-                "127.0.0.1", self._port, timeout=_ANSWER_SECONDS
+                "127.0.0.1", self._port, timeout=self._seconds
             )
         own = {
             "X-CUS-Integration-Key": self._key,

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from enforcement.cus_absence import SILENT_SECONDS
 from telemetry.cus_holds import lock_key
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_ingest_campaign import Context, Report, main
@@ -62,6 +63,9 @@ def outages(context: Context) -> Report:
             if (before := ask(door, f"{name}-{turn}-before")[0]) != "allowed":
                 found.append(f"before {name}: {before}")
             with trouble:
+                if name == "hung":
+                    # Silence is absence only once nothing got an answer for so long (F6a).
+                    time.sleep(SILENT_SECONDS)
                 for number in range(3):
                     told, seconds = ask(door, f"{name}-{turn}-{number}")
                     slowest[name] = max(slowest[name], int(seconds * 1_000))
@@ -130,6 +134,7 @@ def _troubles(
     number = lock_key(uuid.UUID(integration_of(key)))
     yield "stuck", "contention", _open(product, f"SELECT pg_advisory_xact_lock({number})")
     yield "hung", "degraded", product.stopped_database()
+    yield "full", "contention", product.without_connections()
     yield "killed", "degraded", _away(product)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
@@ -29,6 +29,7 @@ from tests.e2e.cus_served import ROOT, ServedProduct
 from tests.trust.cus_door import Door
 
 _START_SECONDS = 60.0
+_PATIENCE = 10
 
 Row = tuple[Any, ...]
 
@@ -44,7 +45,7 @@ class RealProduct:
         self.environment: dict[str, str] = {}
         self.webs: list[ServedProduct] = []
 
-    def __enter__(self) -> "RealProduct":
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._sentinel = self._watch_folders(stack)
             self._start_servers(stack)
@@ -105,6 +106,22 @@ class RealProduct:
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def without_connections(self) -> Iterator[None]:
+        """Every connection that PostgreSQL has is somebody else's."""
+        with contextlib.ExitStack() as taken:
+            control = taken.enter_context(self.connect())
+            everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            # What we close others may take again before we do.
+            for _ in range(_PATIENCE):
+                control.execute(
+                    everybody + " AND backend_type = 'client backend' AND usename <> current_user"
+                )
+                with contextlib.suppress(psycopg.OperationalError):
+                    while True:
+                        taken.enter_context(self.connect())
+            yield
 
     def kill_database(self) -> None:
         """`kill -9` of the postmaster; what it had not synced is lost."""

@@ -5,11 +5,13 @@ PostgreSQL that is stopped, hung and restarted.
 """
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from enforcement.cus_absence import SILENT_SECONDS
 from telemetry.cus_holds import lock_key
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_door import Door
@@ -132,14 +134,29 @@ def test_without_postgresql_a_check_goes_by_what_was_last_known(
     assert ask(door, "back")[0] == "allowed"
 
 
-def test_a_hung_postgresql_obeys_no_timeout_and_is_not_waited_for(
+def test_a_hung_postgresql_is_not_waited_for_and_is_absent_once_it_has_long_been_silent(
     product: RealProduct, key: str, door: Door
 ) -> None:
     with product.stopped_database():
-        answers = [ask(door, f"hung-{number}") for number in range(8)]
+        first = ask(door, "just-stopped")
+        # Silence is absence only once nothing got an answer for two seconds (F6a).
+        time.sleep(SILENT_SECONDS)
+        later = [ask(door, f"hung-{number}") for number in range(4)]
 
-    assert {told for told, _ in answers} == {"degraded"}
-    assert max(seconds for _, seconds in answers) < IN_TIME
+    assert first[0] == "contention"
+    assert {told for told, _ in later} == {"degraded"}
+    assert max(seconds for _, seconds in (first, *later)) < IN_TIME
+    assert ask(door, "goes-on")[0] == "allowed"
+
+
+def test_a_server_without_a_connection_left_is_busy_and_buys_nobody_a_free_call(
+    product: RealProduct, key: str, door: Door
+) -> None:
+    with product.without_connections():
+        told, seconds = ask(door, "no-connection-left")
+
+    assert told == "contention"
+    assert seconds < IN_TIME
     assert ask(door, "goes-on")[0] == "allowed"
 
 

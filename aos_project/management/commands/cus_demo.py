@@ -19,7 +19,7 @@ from aos_project.cus_demo.cus_trace import Trace, TraceUnreadable, read_trace, s
 from aos_project.cus_first_start import TENANT, demo_integration
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_sdk_keys import issue_sdk_key, revoke_sdk_key
+from integrations.cus_sdk_key_service import CusSdkKeyService, TooManySdkKeys
 from integrations.cus_tenant_service import CusTenantService
 from telemetry.cus_evidence import UsageSums, sums_of_calls
 
@@ -79,11 +79,15 @@ def _integration() -> CusIntegration:
 
 @contextmanager
 def _temporary_key(integration: CusIntegration) -> Iterator[str]:
-    key, text = issue_sdk_key(integration, label="Demo")
+    keys = CusSdkKeyService(integration)
+    try:
+        key, text = keys.issue(label="Demo")
+    except TooManySdkKeys as error:
+        raise CommandError(f"The demo needs an SDK key of {integration.name}. {error}") from None
     try:
         yield text
     finally:
-        revoke_sdk_key(key)
+        keys.revoke(key.id)
 
 
 def _run(console: Console, replay: Replay) -> int:

@@ -1,11 +1,13 @@
 """`manage.py cus_decision_explain CALL_ID`: why a call was let in, warned of or refused."""
 
+import uuid
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from enforcement.cus_explain import Explanation, explain
 from enforcement.cus_models import CusEnforcementDecision
+from integrations.cus_models import CusIntegration
 from telemetry.cus_command_line import tenant_id_of
 
 
@@ -17,18 +19,22 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("call_id")
         parser.add_argument("--tenant", help="its name or id, where several use that call id")
+        parser.add_argument("--integration", help="its id, where several use that call id")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         tenant_id = tenant_id_of(options["tenant"])
         scope = CusEnforcementDecision.objects.filter(call_id=options["call_id"])
         if tenant_id:
             scope = scope.filter(tenant_id=tenant_id)
+        if options["integration"]:
+            scope = scope.filter(integration_id=_integration_id(options["integration"]))
         decisions = list(scope.order_by("created_at", "id"))
         if not decisions:
             raise CommandError(
                 f"No decision is logged for {options['call_id']!r}. Plain allowed calls are counted, "
                 "not logged: if it was reported, it was let in."
             )
+        _refuse_several(decisions)
         explanations = [explain(decision) for decision in decisions]
         for explanation in explanations:
             self._print(explanation)
@@ -46,3 +52,23 @@ class Command(BaseCommand):
         for name, value in explanation.facts:
             self.stdout.write(f"  {name:<42} {value}")
         self.stdout.write(f"  decided again   {explanation.verdict}\n")
+
+
+def _integration_id(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise CommandError(f"{text!r} is no integration's id.") from None
+
+
+def _refuse_several(decisions: list[CusEnforcementDecision]) -> None:
+    """A call id names a call of one integration (ruling E1a); others may use the same text."""
+    candidates = {one.integration_id for one in decisions}
+    if len(candidates) < 2:
+        return
+    rows = CusIntegration.objects.filter(id__in=candidates).select_related("tenant")
+    named = "\n".join(
+        f"  --integration {row.id}  {row.name} of {row.tenant.name}"
+        for row in rows.order_by("name")
+    )
+    raise CommandError(f"Several integrations have a call of that id. Say which:\n{named}")

@@ -22,6 +22,10 @@ from aos_sdk.cus_wire import (
     MAX_SESSION_ID_LENGTH,
     CusOperation,
     CusPolicyResult,
+    json_may_hold_secret,
+    mask_json,
+    mask_name,
+    mask_secrets,
 )
 
 TEXT_LIMITS: Final = {
@@ -31,6 +35,8 @@ TEXT_LIMITS: Final = {
     "agent_id": MAX_AGENT_ID_LENGTH,
     "error_code": MAX_ERROR_CODE_LENGTH,
 }
+# Model and provider stay as they are: prices go by them.
+_MASKS: Final = {"session_id": mask_name, "agent_id": mask_name, "error_code": mask_secrets}
 _OPTIONAL: Final = (
     "integration_id",
     "cost_cents",
@@ -123,7 +129,7 @@ class CusUsageRecord:
     billed_units: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as the wire has it: texts cut to their limits, error messages masked."""
+        """The record as the wire has it: texts cut to their limits, without what looks like a key."""
         name: object = self.call_id  # nobody's is not called "None"
         data: dict[str, Any] = {
             "call_id": None if name is None else _said(name),
@@ -143,7 +149,9 @@ class CusUsageRecord:
     def _texts(self) -> Iterator[tuple[str, str]]:
         for name, limit in TEXT_LIMITS.items():
             if (text := getattr(self, name)) is not None:
-                yield name, plain_text(_said(text), limit)
+                said = _said(text)
+                mask = _MASKS.get(name)
+                yield name, plain_text(mask(said) if mask else said, limit)
 
     def _facts(self) -> Iterator[tuple[str, object]]:
         for name in _OPTIONAL:
@@ -195,14 +203,18 @@ def encoded_json(value: object) -> bytes:
 
 
 def _bounded(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Metadata as it is if it is JSON within the limits, else a note in its place (E9)."""
+    """Metadata, its keys masked, if it is JSON within the limits, else a note in its place (E9)."""
     if _is_deeper(metadata, MAX_METADATA_DEPTH):
         return {"metadata_dropped": f"deeper than {MAX_METADATA_DEPTH} levels"}
     try:
-        size = len(encoded_json(metadata))
+        text = encoded_json(metadata)
+        if len(text) <= MAX_METADATA_BYTES and json_may_hold_secret(text):
+            metadata = mask_json(metadata)
+            # A mask may be longer than what it hides.
+            text = encoded_json(metadata)
     except (TypeError, ValueError):
         return {"metadata_dropped": "not JSON"}
-    if size > MAX_METADATA_BYTES:
+    if len(text) > MAX_METADATA_BYTES:
         return {"metadata_dropped": f"larger than {MAX_METADATA_BYTES} bytes"}
     return metadata
 

@@ -23,6 +23,7 @@ from aos_sdk.cus_record import (
     iso_moment,
 )
 from aos_sdk.cus_tracker import NO_USAGE, UNKNOWN_MODEL, CusCallTracker
+from aos_sdk.cus_wire import mask_secrets
 
 _PLAIN: Final = 1
 _JSON: Final = 2
@@ -128,12 +129,17 @@ def encode_call(c: CusCallTracker) -> bytes:
 def _join(said: tuple[str | None, ...]) -> bytes:
     """The texts as they are stored, after a separator.
 
-    Raises TypeError for what is no text, ValueError for one that holds it and for long ones.
+    Raises TypeError for what is no text; ValueError for one that holds it, for long ones, and for
+    what looks like a key.
     """
     # An empty text and a missing one mean the same to the server.
     text = _SEPARATOR.join(("", *("" if text is None else text for text in said)))
-    if text.count(_SEPARATOR) != len(said) or len(text) > _LONGEST_JOINED:
-        message = "a text holds the separator, or is to be cut"
+    if (
+        text.count(_SEPARATOR) != len(said)
+        or len(text) > _LONGEST_JOINED
+        or mask_secrets(text) != text
+    ):
+        message = "a text holds the separator, or is to be cut or masked"
         raise ValueError(message)
     if len(_joined) >= _MOST_JOINED:
         _joined.clear()

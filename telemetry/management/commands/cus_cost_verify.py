@@ -4,11 +4,11 @@ from datetime import timedelta
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from telemetry.cus_clock import database_now
 from telemetry.cus_command_line import moment, tenant_id_of
 from telemetry.cus_cost_audit import CostDifference, difference, failed_checks, rows_received
 
@@ -21,9 +21,8 @@ class Command(BaseCommand):
     help = "Recompute stored rows from the prices they were priced by; none should differ."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        yesterday = timezone.now() - timedelta(days=1)
-        parser.add_argument("--from", dest="start", type=moment, default=yesterday)
-        parser.add_argument("--to", dest="end", type=moment, default=timezone.now())
+        parser.add_argument("--from", dest="start", type=moment, help="default: a day ago")
+        parser.add_argument("--to", dest="end", type=moment, help="default: now")
         parser.add_argument("--tenant", help="id or name")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -32,7 +31,9 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"The price table fails its self-test for {', '.join(failed)}.")
         console.print("Self-test: the known calls cost what they should.")
-        rows = rows_received(options["start"], options["end"], tenant_id_of(options["tenant"]))
+        now = database_now()
+        start, end = options["start"] or now - timedelta(days=1), options["end"] or now
+        rows = rows_received(start, end, tenant_id_of(options["tenant"]))
         checked, found = 0, []
         for row in track(rows, "Recomputing rows", console=Console(stderr=True)):
             checked += 1

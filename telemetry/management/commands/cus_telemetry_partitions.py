@@ -3,10 +3,10 @@
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
+from telemetry.cus_clock import database_now
 from telemetry.cus_partitions import Partition, make_partitions, partitions, wanted_months
 
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--make", action="store_true", help="make the months that are missing")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        now = timezone.now()
+        now = database_now()
         if options["make"]:
             for month in make_partitions(now):
                 self.stdout.write(f"Made {month}.")

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-COUNTS = ("allowed", "warned", "throttled", "blocked", "hard_blocked", "degraded")
+COUNTS = ("allowed", "warned", "throttled", "blocked", "hard_blocked", "degraded", "contention")
 FALLS = " OR ".join(f"NEW.{name} < OLD.{name}" for name in COUNTS)
 STARTS_BELOW = " OR ".join(f"NEW.{name} < 0" for name in COUNTS)
 GUARDS = f"""
@@ -23,7 +23,7 @@ DROP TRIGGER cus_no_end ON cus_decision_totals;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("enforcement", "0001_cus_enforcement"),
+        ("enforcement", "0002_cus_contention"),
         ("telemetry", "0011_cus_sums_do_not_fall"),
     ]
 

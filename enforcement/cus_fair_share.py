@@ -1,0 +1,91 @@
+"""How much of a process one integration may take, so that nobody waits for a stranger.
+
+Checks are counted, not requests: a batch of 100 is 100 checks. Beyond its share an integration
+is turned away at once, without a thread, a connection or a place in line for it.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+
+# For so long after its last check an integration is one whom others must leave room for.
+_ACTIVE_SECONDS = 10.0
+_MAX_KNOWN = 10_000
+
+
+class ShareTaken(Exception):
+    """The integration asks for more than its share of this process: load."""
+
+
+class _Use:
+    """What an integration uses: requests that are being worked on, and checks it may still ask."""
+
+    __slots__ = ("asked_at", "inside", "left")
+
+    def __init__(self, left: float, now: float) -> None:
+        self.inside = 0
+        self.left = left
+        self.asked_at = now
+
+
+class FairShare:
+    """Counts the checks of each integration in this process."""
+
+    def __init__(self) -> None:
+        self._uses: dict[uuid.UUID, _Use] = {}
+        self._counting = threading.Lock()
+        # Who asked last, and when somebody else last did.
+        self._last: uuid.UUID | None = None
+        self._other_asked_at = float("-inf")
+
+    @contextmanager
+    def taken(self, integration_id: uuid.UUID, checks: int) -> Iterator[None]:
+        """Its share, while that many checks are decided. Raises ShareTaken."""
+        with self._counting:
+            use = self._enter(integration_id, checks, time.monotonic())
+        try:
+            yield
+        finally:
+            with self._counting:
+                use.inside -= 1
+
+    def _enter(self, integration_id: uuid.UUID, checks: int, now: float) -> _Use:
+        most = settings.CUS_CHECKS_PER_SECOND
+        use = self._uses.get(integration_id) or self._first(integration_id, most, now)
+        # A second's worth is saved up. A batch goes in whole, and is worked off before the next.
+        use.left = min(use.left + (now - use.asked_at) * most, most)
+        use.asked_at = now
+        self._note_asking(integration_id)
+        if most and use.left <= 0:
+            raise ShareTaken
+        at_once = settings.CUS_CHECK_REQUESTS_AT_ONCE
+        if at_once and use.inside >= at_once and now - self._other_asked_at < _ACTIVE_SECONDS:
+            raise ShareTaken
+        use.left -= checks
+        use.inside += 1
+        return use
+
+    def _note_asking(self, integration_id: uuid.UUID) -> None:
+        if integration_id != self._last:
+            if before := self._last and self._uses.get(self._last):
+                self._other_asked_at = max(self._other_asked_at, before.asked_at)
+            self._last = integration_id
+
+    def _first(self, integration_id: uuid.UUID, most: int, now: float) -> _Use:
+        if len(self._uses) >= _MAX_KNOWN:
+            self._uses = {known: use for known, use in self._uses.items() if use.inside}
+        use = self._uses[integration_id] = _Use(most, now)
+        return use
+
+    def forget(self) -> None:
+        """Nobody has asked yet, as in a process that has just started."""
+        with self._counting:
+            self._uses.clear()
+            self._last, self._other_asked_at = None, float("-inf")
+
+
+fair_share = FairShare()

@@ -1,0 +1,171 @@
+"""Mail: queued in the transaction of what it tells of, sent by a job, within limits (ruling C11).
+
+The only module that sends mail. A template is `templates/mail/<name>.txt`: its first line is
+`Subject: …`, the rest is the text.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.tokens import default_token_generator
+from django.core.mail import EmailMessage
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+from integrations.cus_errors import MailLimitReached
+from integrations.cus_mail_models import CusMail
+from integrations.cus_models import CusTenant, CusUser
+
+PASSWORD_RESET, INVITATION = "password_reset", "invitation"
+# Tried again after so many seconds, times two at each try, until the mail is a day old.
+_FIRST_RETRY_SECONDS = 30
+_LONGEST_RETRY_SECONDS = 3_600
+_GIVEN_UP_AFTER = timedelta(days=1)
+# Rows stay for the limits, and for "was it sent?".
+_KEPT_FOR = timedelta(days=30)
+_SUBJECT = "Subject: "
+
+log = structlog.get_logger(__name__)
+
+
+def queue_mail(
+    *,
+    to: str,
+    template: str,
+    context: Mapping[str, Any],
+    person: CusUser | None = None,
+    tenant: CusTenant | None = None,
+    is_required: bool = False,
+) -> None:
+    """Have a mail sent, once this transaction has committed. `context` must hold no secret.
+
+    A mail beyond the limits of its address, person or tenant is dropped, which the log says;
+    where it `is_required`, MailLimitReached is raised instead.
+    """
+    with transaction.atomic():
+        if reached := _limit_reached(to, template, person, tenant):
+            log.warning("mail dropped", template=template, limit=reached)
+            if is_required:
+                raise MailLimitReached(f"{reached} Try again later.")
+            return
+        CusMail.objects.create(
+            to=to, template=template, context=dict(context), person=person, tenant=tenant
+        )
+
+
+def _limit_reached(
+    to: str, template: str, person: CusUser | None, tenant: CusTenant | None
+) -> str | None:
+    """Which limit has no room for one more mail of this template, in words."""
+    # Two at once would both find the last place free.
+    with connection.cursor() as cursor:
+        for whom in sorted({f"mail:{to.lower()}", f"mail:{tenant and tenant.pk}"}):
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [whom])
+    now = timezone.now()
+    same = Q(to__iexact=to) | (Q(person=person) if person else Q(pk=None))
+    an_hour = _an_hour(template)
+    lately = CusMail.objects.filter(same, template=template, queued_at__gt=now - timedelta(hours=1))
+    if lately.count() >= an_hour:
+        return f"This address was sent {an_hour} such mails within the last hour."
+    a_day = settings.CUS_MAILS_PER_TENANT_DAY
+    today = CusMail.objects.filter(tenant=tenant, queued_at__gt=now - timedelta(days=1))
+    if tenant and today.count() >= a_day:
+        return f"Mails for this tenant reached their limit of {a_day} a day."
+    return None
+
+
+def _an_hour(template: str) -> int:
+    """Limits are by template: who asks for many reset mails keeps no other mail away."""
+    if template == PASSWORD_RESET:
+        return int(settings.CUS_RESET_MAILS_PER_HOUR)
+    return int(settings.CUS_MAILS_PER_ADDRESS_HOUR)
+
+
+# --- Sending ------------------------------------------------------------------------------------
+
+
+def send_waiting(*, now: datetime | None = None) -> int:
+    """Send what is due, one transaction a mail; says how many were sent.
+
+    A row is locked while its mail is sent, so two jobs never send one mail. A job that is killed
+    between sending and committing leaves the mail to be sent again.
+    """
+    sent = 0
+    while True:
+        with transaction.atomic():
+            mail = _next(now or timezone.now())
+            if mail is None:
+                return sent
+            sent += _try(mail, now or timezone.now())
+
+
+def forget_old_mails(*, now: datetime) -> None:
+    """Delete what was sent or given up long ago."""
+    over = Q(sent_at__isnull=False) | Q(dropped_at__isnull=False)
+    CusMail.objects.filter(over, queued_at__lt=now - _KEPT_FOR).delete()
+
+
+def _next(now: datetime) -> CusMail | None:
+    waiting = CusMail.objects.filter(sent_at=None, dropped_at=None, next_try_at__lte=now)
+    return waiting.select_for_update(skip_locked=True).order_by("next_try_at").first()
+
+
+def _try(mail: CusMail, now: datetime) -> bool:
+    try:
+        _message(mail).send()
+    except OSError as error:  # what smtplib raises is one, too
+        _put_off(mail, now, type(error).__name__)
+        return False
+    CusMail.objects.filter(pk=mail.pk).update(sent_at=now, tries=F("tries") + 1)
+    return True
+
+
+def _put_off(mail: CusMail, now: datetime, error: str) -> None:
+    log.warning("mail not sent", mail_id=str(mail.pk), template=mail.template, error=error)
+    if now - mail.queued_at >= _GIVEN_UP_AFTER:
+        CusMail.objects.filter(pk=mail.pk).update(dropped_at=now)
+        return
+    wait = min(_FIRST_RETRY_SECONDS * 2**mail.tries, _LONGEST_RETRY_SECONDS)
+    CusMail.objects.filter(pk=mail.pk).update(
+        next_try_at=now + timedelta(seconds=wait), tries=F("tries") + 1
+    )
+
+
+def _message(mail: CusMail) -> EmailMessage:
+    context = {**mail.context, "person": mail.person, "tenant": mail.tenant}
+    if make_link := _LINKS.get(mail.template):
+        context["link"] = make_link(mail)
+    context["days"] = settings.PASSWORD_RESET_TIMEOUT // 86_400
+    context["console"] = f"{settings.CUS_PUBLIC_URL}{reverse('admin:index')}"
+    subject, _, body = render_to_string(f"mail/{mail.template}.txt", context).partition("\n")
+    # A name that somebody chose must not become a header.
+    title = " ".join(subject.removeprefix(_SUBJECT).split())
+    return EmailMessage(subject=title, body=body.strip() + "\n", to=[mail.to])
+
+
+def _password_link(mail: CusMail) -> str:
+    """A link with which the person sets a password; made now, and only ever written to the mail."""
+    assert mail.person
+    uid = urlsafe_base64_encode(force_bytes(mail.person.pk))
+    token = default_token_generator.make_token(mail.person)
+    return f"{settings.CUS_PUBLIC_URL}{reverse('password_reset_confirm', args=[uid, token])}"
+
+
+def _invitation_link(mail: CusMail) -> str:
+    """Names the invitation: somebody else's, sent before, is not accepted with this one."""
+    return f"{_password_link(mail)}?invitation={uuid.UUID(mail.context['invitation'])}"
+
+
+_LINKS: Mapping[str, Callable[[CusMail], str]] = {
+    PASSWORD_RESET: _password_link,
+    INVITATION: _invitation_link,
+}

@@ -1,0 +1,47 @@
+"""Mail that waits to be sent, and what was sent lately."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from integrations.cus_models import CusTenant, CusUser
+
+
+class CusMail(models.Model):
+    """One mail to one address, as it will be written when it is sent.
+
+    The row says which template and with what, never a link that opens anything: tokens are made
+    at the moment of sending, so a copy of this table resets nobody's password.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    to = models.EmailField(max_length=254)
+    person = models.ForeignKey(CusUser, models.PROTECT, null=True, related_name="+")
+    # Whose limit the mail counts against.
+    tenant = models.ForeignKey(CusTenant, models.PROTECT, null=True, related_name="+")
+    template = models.CharField(max_length=50)
+    context = models.JSONField(default=dict)
+    queued_at = models.DateTimeField(db_default=Now())
+    next_try_at = models.DateTimeField(db_default=Now())
+    tries = models.PositiveSmallIntegerField(db_default=0)
+    sent_at = models.DateTimeField(null=True)
+    # Not sent within a day: given up.
+    dropped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "cus_mails"
+        verbose_name = "mail"
+        indexes = [
+            models.Index(
+                fields=["next_try_at"],
+                condition=Q(sent_at=None, dropped_at=None),
+                name="cus_mails_waiting",
+            ),
+            models.Index(fields=["to", "template", "-queued_at"], name="cus_mails_address"),
+            models.Index(fields=["tenant", "-queued_at"], name="cus_mails_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.template} to {self.to}"

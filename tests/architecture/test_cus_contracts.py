@@ -1,0 +1,86 @@
+"""The import contracts hold for modules that nobody has named in them yet."""
+
+import copy
+import tomllib
+from typing import Any
+
+import grimp
+import pytest
+from importlinter.contracts.protected import ProtectedContract
+
+from tests.conftest import ROOT
+
+_LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+_SDKS_INSIDE = "The server borrows only the SDK's prices and words"
+_SERVICES = "Services know no HTTP, no Celery, no admin"
+
+
+def _contract(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in _LINTER["contracts"] if one["name"] == name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(
+        *_LINTER["root_packages"],
+        include_external_packages=True,
+        exclude_type_checking_imports=True,
+        cache_dir=None,
+    )
+
+
+def _is_kept(graph: grimp.ImportGraph) -> bool:
+    # As the linter reads them from the file.
+    options = {
+        name: str(value) if isinstance(value, bool) else value
+        for name, value in _contract(_SDKS_INSIDE).items()
+    }
+    contract = ProtectedContract(
+        name=_SDKS_INSIDE, session_options=dict(_LINTER), contract_options=options
+    )
+    # The check takes the imports that are allowed out of the graph.
+    return bool(contract.check(copy.deepcopy(graph), verbose=False).kept)
+
+
+def _planted(graph: grimp.ImportGraph, importer: str, imported: str) -> grimp.ImportGraph:
+    """The graph with one import more, of modules that need not exist."""
+    planted = copy.deepcopy(graph)
+    for module in (importer, imported):
+        planted.add_module(module)
+    planted.add_import(importer=importer, imported=imported)
+    return planted
+
+
+def test_the_server_uses_no_more_of_the_sdk_than_it_may(graph: grimp.ImportGraph) -> None:
+    assert _is_kept(graph)
+
+
+@pytest.mark.parametrize("importer", ["telemetry.cus_records", "integrations.cus_new"])
+@pytest.mark.parametrize("new", ["aos_sdk.cus_planted", "aos_sdk.inside.cus_planted"])
+def test_a_new_module_of_the_sdk_is_closed_to_the_server(
+    graph: grimp.ImportGraph, importer: str, new: str
+) -> None:
+    assert not _is_kept(_planted(graph, importer, new))
+
+
+def test_a_new_module_of_the_sdk_is_open_to_the_sdk_and_to_the_demo(
+    graph: grimp.ImportGraph,
+) -> None:
+    for importer in ("aos_sdk.cus_tracker", "aos_project.cus_demo.cus_replay"):
+        assert _is_kept(_planted(graph, importer, "aos_sdk.cus_planted"))
+
+
+def test_a_new_module_of_the_server_may_use_prices_and_words(graph: grimp.ImportGraph) -> None:
+    for imported in ("aos_sdk.cus_cost", "aos_sdk.cus_wire"):
+        assert _is_kept(_planted(graph, "telemetry.cus_planted", imported))
+
+
+def test_the_contract_on_services_names_every_service(graph: grimp.ImportGraph) -> None:
+    services = {
+        module
+        for module in graph.modules
+        if module.endswith("_service") and not module.startswith(("aos_sdk", "aos_project"))
+    }
+
+    assert services - set(_contract(_SERVICES)["source_modules"]) == set()

@@ -1,0 +1,135 @@
+"""`python -m tests.trust.cus_abuse.flooder`: one stranger's flood, at the lowest priority.
+
+On the standard library alone. Reads its orders as a line of JSON (`kind`, `port`, `seconds`,
+`callers`, and what the kind needs), says "ready", and at the end how many answers of each kind
+there were.
+"""
+
+import itertools
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
+from typing import Any
+
+from tests.trust.cus_abuse.people import Person
+from tests.trust.cus_door import Door
+
+_BATCH = "/api/v1/cus/enforcement/batch"
+_CHECK = "/api/v1/cus/enforcement/check"
+_LOWEST_PRIORITY = 19
+_AT_ONCE = 100
+_BYTE_EVERY_SECONDS = 0.5
+_PROMISED_BYTES = 1_000
+Orders = dict[str, Any]
+# One round of a caller; what came of it.
+Round = Callable[[], str]
+
+
+def logins(orders: Orders) -> Round:
+    """Somebody nobody knows, with some password."""
+    person = Person(orders["port"])
+
+    def attempt() -> str:
+        name = f"{secrets.token_hex(8)}@example.com"
+        fields = {"username": name, "password": secrets.token_hex(8)}
+        return str(person.submit("/admin/login/", fields).status)
+
+    return attempt
+
+
+def resets(orders: Orders) -> Round:
+    """A reset mail to one person, again and again."""
+    person = Person(orders["port"])
+    fields = {"email": orders["email"]}
+    return lambda: str(person.submit("/admin/password_reset/", fields).status)
+
+
+def batches(orders: Orders) -> Round:
+    """A batch of 100 checks of one key."""
+    door = Door(orders["port"], orders["key"])
+    numbers, prefix = itertools.count(), secrets.token_hex(8)
+
+    def ask() -> str:
+        requests = [
+            {
+                "call_id": f"{prefix}-{next(numbers)}",
+                "estimated_cost_cents": 1,
+                "estimated_tokens": 1,
+            }
+            for _ in range(_AT_ONCE)
+        ]
+        return str(door.post(_BATCH, json.dumps({"requests": requests}).encode()).status)
+
+    return ask
+
+
+def sockets(orders: Orders) -> Round:
+    """A request whose body comes one byte now and then, for as long as the server bears it."""
+    head = (
+        f"POST {_CHECK} HTTP/1.1\r\nHost: 127.0.0.1:{orders['port']}\r\n"
+        "X-CUS-Integration-Key: made:up:key\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {_PROMISED_BYTES}\r\n\r\n"
+    )
+    over = time.monotonic() + orders["seconds"]
+
+    def trickle() -> str:
+        with socket.create_connection(("127.0.0.1", orders["port"]), timeout=5) as connection:
+            connection.sendall(head.encode())
+            connection.settimeout(_BYTE_EVERY_SECONDS)
+            while time.monotonic() < over:
+                with suppress(TimeoutError):
+                    said = connection.recv(1_000)
+                    time.sleep(_BYTE_EVERY_SECONDS)
+                    return said.split(b" ")[1].decode() if said else "closed"
+                connection.sendall(b" ")
+        return "borne to the end"
+
+    return trickle
+
+
+_KINDS = {"logins": logins, "resets": resets, "batches": batches, "sockets": sockets}
+
+
+def main() -> None:
+    os.nice(_LOWEST_PRIORITY)
+    orders: Orders = json.loads(sys.stdin.readline())
+    told: Counter[str] = Counter()
+    over = time.monotonic() + orders["seconds"]
+    callers = [
+        threading.Thread(target=_flood, args=(_KINDS[orders["kind"]](orders), over, told))
+        for _ in range(orders["callers"])
+    ]
+    for caller in callers:
+        caller.daemon = True
+        caller.start()
+    _say("ready")
+    for caller in callers:
+        # Whoever still waits for an answer when the time is over has been told nothing.
+        caller.join(max(over - time.monotonic(), 0) + 1)
+    _say(json.dumps(told))
+
+
+def _flood(attempt: Round, over: float, told: Counter[str]) -> None:
+    while time.monotonic() < over:
+        try:
+            told[attempt()] += 1
+        except (OSError, HTTPException) as error:
+            told[type(error).__name__] += 1
+            time.sleep(0.1)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
