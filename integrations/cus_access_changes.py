@@ -1,11 +1,16 @@
-"""Which changes are changes of access: those for which people prove who they are (ruling C10).
+"""Changes of access: people prove who they are for them, and hear of them (ruling C10).
 
-The audit trail asks here at each entry, in the transaction of its change. So a new page or
-endpoint can't forget to ask for the proof: its change is refused without one.
+The audit trail comes here with each entry, in the transaction of its change. So a new page or
+endpoint can forget neither: its change is refused without a proof, and is told by mail.
 """
 
 from collections.abc import Mapping
 from typing import Any
+
+from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_login_models import CusApiToken
+from integrations.cus_mail import queue_mail
+from integrations.cus_models import CusMembership, CusUser
 
 # What an audit entry's action begins with: keys, tokens, and people with their roles, passwords
 # and second factors.
@@ -14,9 +19,57 @@ _ACTIONS = frozenset({"tenant.closed"})
 # The fields of a change that mean a provider's credential.
 _CREDENTIAL = frozenset({"credential", "credential_ref"})
 
+# What a mail says that happened, by the entry's action.
+SENTENCES: Mapping[str, str] = {
+    "integration.changed": "a credential was changed",
+    "integration.created": "an integration was made, with its credential",
+    "integration.deleted": "an integration was deleted, with its credential",
+    "member.added": "a member was added",
+    "member.invited": "a person was invited",
+    "member.joined": "an invitation was accepted",
+    "member.removed": "a member was removed",
+    "member.role_changed": "a member was given another role",
+    "person.deactivated": "a person was deactivated",
+    "person.password_changed": "a password was changed",
+    "person.reactivated": "a person was reactivated",
+    "person.recovery_codes_renewed": "new recovery codes were made",
+    "person.role_changed": "a person was given another role",
+    "person.second_factor_reset": "a second factor was reset",
+    "person.second_factor_set_up": "a second factor was set up",
+    "sdk_key.issued": "an SDK key was issued",
+    "sdk_key.revoked": "an SDK key was revoked",
+    "tenant.closed": "a tenant was closed",
+    "token.issued": "an API token was issued",
+    "token.revoked": "an API token was revoked",
+}
+
 
 def changes_access(action: str, changes: Mapping[str, Any]) -> bool:
     """Whether an audit entry is about credentials, keys, tokens, members, roles or factors."""
     if action in _ACTIONS or action.partition(".")[0] in _KINDS:
         return True
     return not _CREDENTIAL.isdisjoint(changes)
+
+
+def tell_people(entry: CusAuditEntry, target: Any) -> None:
+    """Mail the person who changed access, and the person whose access it is.
+
+    The mails count to no tenant's limit: nobody must be able to use that up beforehand.
+    """
+    context = {
+        "what": SENTENCES.get(entry.action, f"{entry.object_type}: {entry.action}"),
+        "object": entry.object_label,
+        "actor": entry.actor_label,
+        "at": f"{entry.created_at:%Y-%m-%d %H:%M}",
+    }
+    told = {person.pk: person for person in (entry.actor, _affected(target)) if person}
+    # In one order everywhere: each address is locked while its mails are counted.
+    for person in sorted(told.values(), key=lambda person: person.email.lower()):
+        queue_mail(to=person.email, template="access_changed", context=context, person=person)
+
+
+def _affected(target: Any) -> CusUser | None:
+    """The person whose own access a change is about, if it is one's."""
+    if isinstance(target, CusUser):
+        return target
+    return target.user if isinstance(target, CusMembership | CusApiToken) else None

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import models, transaction
 
-from integrations.cus_access_changes import changes_access
+from integrations.cus_access_changes import changes_access, tell_people
 from integrations.cus_audit_models import CusAuditEntry
 from integrations.cus_models import CusTenant, CusUser
-from integrations.cus_proof import require_proof
+from integrations.cus_proof import is_person_asking, require_proof
 
 SYSTEM = "system"
 # Said to have changed, never from what to what.
@@ -33,6 +33,7 @@ def record_change(
     actor: CusUser | None,
     tenant: CusTenant | None = None,
     changes: Mapping[str, Any] | None = None,
+    is_consequence: bool = False,
 ) -> CusAuditEntry:
     """Append what `actor` (None: the system) did to `target`, such as "integration.changed".
 
@@ -40,13 +41,15 @@ def record_change(
     target's own unless it is given.
 
     A change of access by a request needs a proof (ruling C10): raises ProofRequired or
-    TokenMayNotChangeAccess, which takes the change back.
+    TokenMayNotChangeAccess, which takes the change back. People are told of it by mail, unless it
+    `is_consequence`: of another change in the same transaction, of which they are told.
     """
     if not transaction.get_connection().in_atomic_block:
         raise AuditOutsideTransaction
-    if changes_access(action, changes or {}):
+    is_of_access = changes_access(action, changes or {})
+    if is_of_access:
         require_proof()
-    return CusAuditEntry.objects.create(
+    entry = CusAuditEntry.objects.create(
         tenant=tenant or _tenant_of(target),
         actor=actor,
         actor_label=actor.email if actor else SYSTEM,
@@ -56,6 +59,9 @@ def record_change(
         object_label=str(target)[:255],
         changes={name: _shown(name, change) for name, change in (changes or {}).items()},
     )
+    if is_of_access and is_person_asking() and not is_consequence:
+        tell_people(entry, target)
+    return entry
 
 
 def differences(

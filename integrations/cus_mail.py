@@ -68,7 +68,7 @@ def _limit_reached(
     """Which limit has no room for one more mail of this template, in words."""
     # Two at once would both find the last place free.
     with connection.cursor() as cursor:
-        for whom in sorted({f"mail:{to.lower()}", f"mail:{tenant and tenant.pk}"}):
+        for whom in sorted({f"mail:{to.lower()}"} | ({f"mail:{tenant.pk}"} if tenant else set())):
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [whom])
     now = timezone.now()
     same = Q(to__iexact=to) | (Q(person=person) if person else Q(pk=None))

@@ -1,6 +1,6 @@
 """The console's page on the people of a tenant."""
 
-from typing import cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -32,6 +32,12 @@ class MemberForm(CusServiceForm):
     class Meta:
         model = CusMembership
         fields = ("tenant", "invited_email", "role")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.is_new:
+            # The page of a member has no box for it, so nobody could fill it in.
+            del self.fields["invited_email"]
 
     def call_service(self) -> CusMembership:
         role = self.cleaned_data["role"]

@@ -186,7 +186,8 @@ def accept_invitation(person: CusUser, invitation: uuid.UUID) -> CusMembership |
         return None
     membership.user = person
     membership.save(update_fields=["user"])
-    record_change("member.joined", membership, actor=person)
+    # They set their password with it, and are told of that.
+    record_change("member.joined", membership, actor=person, is_consequence=True)
     return membership
 
 

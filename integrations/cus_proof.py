@@ -6,7 +6,7 @@ needs to change for that.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
@@ -24,6 +24,7 @@ PROOF_LASTS = timedelta(minutes=5)
 _IN_SESSION = "cus_proof"
 # The request that is being answered; None in commands and jobs, which act for the system.
 _request: ContextVar[HttpRequest | None] = ContextVar("cus_request", default=None)
+_has_link: ContextVar[bool] = ContextVar("cus_has_link", default=False)
 
 
 class Factor(StrEnum):
@@ -64,7 +65,7 @@ def require_proof() -> None:
     it is the system that acts. Raises ProofRequired, TokenMayNotChangeAccess.
     """
     request = _request.get()
-    if request is None:
+    if request is None or _has_link.get():
         return
     # Where REST framework leaves what a request was authenticated by.
     token = getattr(request, "auth", None)
@@ -76,8 +77,13 @@ def require_proof() -> None:
         raise ProofRequired
 
 
+def is_person_asking() -> bool:
+    """Whether a person's request is being answered, by session, token or mailed link."""
+    return _request.get() is not None
+
+
 @contextmanager
-def answering(request: HttpRequest | None) -> Iterator[None]:
+def answering(request: HttpRequest) -> Iterator[None]:
     """While a request is answered: `require_proof` is about that one."""
     before = _request.set(request)
     try:
@@ -86,9 +92,14 @@ def answering(request: HttpRequest | None) -> Iterator[None]:
         _request.reset(before)
 
 
-def proved_by_mailed_link() -> AbstractContextManager[None]:
+@contextmanager
+def proved_by_mailed_link() -> Iterator[None]:
     """For a person who opened a link that was mailed to their address: the link is the proof."""
-    return answering(None)
+    before = _has_link.set(True)
+    try:
+        yield
+    finally:
+        _has_link.reset(before)
 
 
 def note_sign_in(request: HttpRequest, **_signal: Any) -> None:

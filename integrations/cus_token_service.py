@@ -88,11 +88,11 @@ class CusTokenService:
 
     def revoke(self, token: CusApiToken, *, now: datetime) -> bool:
         """End a token for good. False if it had ended already."""
-        return bool(self._end(self.scope().filter(id=token.id), now))
+        return bool(self._end(self.scope().filter(id=token.id), now, is_consequence=False))
 
     def revoke_all(self, *, now: datetime) -> int:
         """End all of the person's tokens, as when they leave. How many that were."""
-        return self._end(self.scope(), now)
+        return self._end(self.scope(), now, is_consequence=True)
 
     def _make(
         self, name: str, expiry: datetime, *, may_change_access: bool
@@ -116,12 +116,18 @@ class CusTokenService:
         return token, text
 
     @transaction.atomic
-    def _end(self, tokens: "QuerySet[CusApiToken]", now: datetime) -> int:
+    def _end(self, tokens: "QuerySet[CusApiToken]", now: datetime, *, is_consequence: bool) -> int:
         """End those that are alive, each with its entry in the audit trail."""
         alive = list(tokens.filter(revoked_at__isnull=True).select_for_update(no_key=True))
         CusApiToken.objects.filter(id__in=[token.id for token in alive]).update(revoked_at=now)
         for token in alive:
-            record_change("token.revoked", token, actor=self.actor, tenant=self._tenant())
+            record_change(
+                "token.revoked",
+                token,
+                actor=self.actor,
+                tenant=self._tenant(),
+                is_consequence=is_consequence,
+            )
         return len(alive)
 
     def _tenant(self) -> CusTenant | None:

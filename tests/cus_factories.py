@@ -23,6 +23,7 @@ from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 USAGE = "/api/v1/cus/telemetry/llm-usage"
 BATCH = f"{USAGE}/batch"
 ENFORCEMENT = "/api/v1/cus/enforcement"
+_NOTICE = "Access changed: "
 _numbers = itertools.count(1)
 
 
@@ -92,7 +93,16 @@ def record(**fields: Any) -> dict[str, Any]:
 
 
 def sent_mails() -> list[EmailMessage]:
-    """All mails so far, after the job that sends what waits."""
+    """All mails so far, after the job that sends what waits; without notices of changed access."""
+    return [one for one in _sent() if not one.subject.startswith(_NOTICE)]
+
+
+def sent_notices() -> list[EmailMessage]:
+    """All mails so far that tell of a change of access."""
+    return [one for one in _sent() if one.subject.startswith(_NOTICE)]
+
+
+def _sent() -> list[EmailMessage]:
     send_waiting()
     return cast("list[EmailMessage]", mail.outbox)
 

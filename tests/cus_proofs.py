@@ -29,19 +29,21 @@ _COLUMNS: dict[type[Model], tuple[str, ...]] = {
     CusApiToken: ("id", "expiry", "revoked_at", "may_change_access"),
     CusMembership: ("id", "user_id", "role", "invited_email"),
     CusUser: ("id", "password", "is_active", "is_superuser", "is_support"),
-    CusTenant: ("id", "closed_at"),
     TOTPDevice: ("id", "key", "confirmed"),
     StaticToken: ("id", "token"),
 }
 
 
-def access_rows() -> set[Any]:
+def access_rows() -> set[tuple[Any, ...]]:
     """Everything that says who or what has access."""
-    return {
+    rows = {
         (model, *map(_comparable, row))
         for model, columns in _COLUMNS.items()
         for row in model._default_manager.values_list(*columns)
     }
+    # Closing a tenant shuts its people out; an open one gives access to nobody by itself.
+    closed = CusTenant.objects.filter(closed_at__isnull=False)
+    return rows | {(CusTenant, id_) for id_ in closed.values_list("id", flat=True)}
 
 
 def _comparable(value: Any) -> Any:
