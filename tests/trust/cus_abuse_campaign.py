@@ -23,6 +23,7 @@ from tests.trust.cus_abuse import (
     credentials,
     database,
     floods,
+    holds,
     money,
     proof,
     quotas,
@@ -46,7 +47,7 @@ class Named:
 
 
 ATTACKS: Mapping[str, Named] = {
-    "holds flood": Named("money", money.holds_flood),
+    "holds flood": Named("money", holds.holds_flood),
     "sibling's key": Named("money", money.sibling),
     "understating": Named("money", money.understated),
     "credential redirected": Named("credentials", credentials.redirected),

@@ -114,7 +114,8 @@ def main() -> None:
     for caller in callers:
         # Whoever still waits for an answer when the time is over has been told nothing.
         caller.join(max(over - time.monotonic(), 0) + 1)
-    _say(json.dumps(told))
+    # Some may still be at it: of a copy.
+    _say(json.dumps(dict(told)))
 
 
 def _flood(attempt: Round, over: float, told: Counter[str]) -> None:
