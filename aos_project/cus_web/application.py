@@ -111,12 +111,16 @@ class CusWeb:
         Not by the thread at once: waking the loop for it costs as much as a request's hand-over.
         """
         while self._answered:
-            self._answered.popleft().set_result(None)
+            answered = self._answered.popleft()
+            # The task may have been cancelled meanwhile: its client is gone.
+            if not answered.done():
+                answered.set_result(None)
 
     def _tick(self) -> None:
+        # First, so that nothing below can stop the deadlines for good.
+        self._loop.call_later(_TICK_SECONDS, self._tick)
         self._bodies.end_late(time.monotonic())
         self._settle()
-        self._loop.call_later(_TICK_SECONDS, self._tick)
 
 
 def _of_wsgi(application: "WSGIApplication", environ: "WSGIEnvironment") -> Answer:
