@@ -19,6 +19,7 @@ from pytest_django import DjangoDbBlocker
 
 from enforcement.cus_authority import forget_states
 from enforcement.cus_check_keys import forget_callers
+from integrations.cus_login_throttle import forget_closed_addresses
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key
 from telemetry.cus_pricing import forget_kept, forget_overrides
@@ -104,6 +105,7 @@ def _fresh_memory() -> None:
     forget_sdk_keys()
     forget_callers()
     forget_states()
+    forget_closed_addresses()
 
 
 @pytest.fixture
