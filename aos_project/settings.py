@@ -152,6 +152,9 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     # An SDK's request goes no further down this list.
     "integrations.cus_sdk_routes.CusSdkRoutes",
+    # Before anything is read for it: what a stranger costs most is a wrong password.
+    "integrations.cus_login_throttle.CusAddressLimit",
+    "integrations.cus_password_hashing.CusBusyPages",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -301,8 +304,8 @@ AXES_LOCKOUT_CALLABLE = "integrations.cus_login_throttle.locked_out"
 OTP_TOTP_ISSUER = "AOS Customer Integrations"
 
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "integrations.cus_password_hashing.CusArgon2PasswordHasher",
+    "integrations.cus_password_hashing.CusPBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -1,23 +1,34 @@
 """How often a password may be wrong: what django-axes counts by, and what it answers.
 
-Counted for a person at an address together. Counting the person alone would let anybody lock
-anybody out; counting the address alone would lock an office out for one forgetful colleague.
+Counted for a person at an address together, few, and for an address alone, many: whoever tries one
+password for many people is stopped, an office with forgetful colleagues is not. Sign-ins that
+succeed are not counted. Counting a person alone would let anybody lock anybody out.
 """
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from axes.handlers.proxy import AxesProxyHandler
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import authenticate
+from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
 
 from integrations.cus_addresses import address_of
 from integrations.cus_models import CusUser
 
 # No e-mail address is longer, and django-axes' column takes little more.
 _LONGEST_NAME = 254
+# How long an address is taken to be closed before it is looked up again.
+_REMEMBER_SECONDS = 30
+_MOST_REMEMBERED = 10_000
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -52,3 +63,54 @@ def locked_out(request: HttpRequest, *_details: Any) -> HttpResponse:
     page = render(request, "registration/cus_locked_out.html", context, status=429)
     page["Retry-After"] = str(minutes * 60)
     return page
+
+
+class CusAddressLimit:
+    """Middleware: no sign-in from an address with too many wrong passwords.
+
+    It stands before sessions, and what it has found once it remembers for a while: a refused
+    attempt costs no statement and no hash.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        signs_in = request.method == "POST" and request.path == reverse("admin:login")
+        if not signs_in or not is_closed(client_address(request)):
+            return self.get_response(request)
+        minutes = settings.CUS_LOGIN_COOL_OFF_MINUTES
+        detail = (
+            "Passwords were wrong too often where you are. Signing in from this address is closed "
+            f"for up to {minutes} minutes; from elsewhere it is not affected."
+        )
+        context = {"title": "Too many attempts", "detail": detail}
+        page = render(request, "registration/cus_busy.html", context, status=429)
+        page["Retry-After"] = str(minutes * 60)
+        return page
+
+
+_closed_until: dict[str, float] = {}
+
+
+def is_closed(address: str | None) -> bool:
+    """Whether an address has had CUS_LOGIN_ADDRESS_FAILURES within the cool-off time."""
+    most = settings.CUS_LOGIN_ADDRESS_FAILURES
+    if not most or address is None:
+        return False
+    now = time.monotonic()
+    if _closed_until.get(address, 0) > now:
+        return True
+    since = timezone.now() - timedelta(minutes=settings.CUS_LOGIN_COOL_OFF_MINUTES)
+    attempts = AccessAttempt.objects.filter(ip_address=address, attempt_time__gte=since)
+    if (attempts.aggregate(count=Sum("failures_since_start"))["count"] or 0) < most:
+        return False
+    if len(_closed_until) >= _MOST_REMEMBERED:
+        _closed_until.clear()
+    _closed_until[address] = now + _REMEMBER_SECONDS
+    return True
+
+
+def forget_closed_addresses() -> None:
+    """Look every address up again."""
+    _closed_until.clear()

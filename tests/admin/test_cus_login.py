@@ -5,13 +5,12 @@ from datetime import timedelta
 import pytest
 from axes.models import AccessAttempt
 from django.conf import settings as configured
-from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
-from integrations.cus_login_throttle import client_address
+from integrations.cus_login_throttle import client_address, forget_closed_addresses
 from integrations.cus_models import CusUser
 from integrations.tasks import cus_clear_sessions
 from tests.cus_factories import make_user, signed_in
@@ -151,13 +150,69 @@ def test_no_name_breaks_the_login(name: str) -> None:
     assert _try(name, "wrong") == 200
 
 
-def test_passwords_are_hashed_with_argon2(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+def _spray(times: int, address: str = HERE) -> None:
+    """One wrong password each for so many people."""
+    for number in range(times):
+        _try(f"person-{number}@example.com", "wrong", address)
 
-    hashed = make_password("correct horse")
 
-    assert hashed.startswith("argon2$argon2id$")
-    assert check_password("correct horse", hashed)
+def test_an_address_is_closed_by_wrong_passwords_for_many_people(
+    user: CusUser, settings: Settings
+) -> None:
+    settings.CUS_LOGIN_ADDRESS_FAILURES = 6
+    _spray(6)
+
+    assert _try(user.email, "correct horse", HERE) == 429
+    assert _try(user.email, "correct horse", THERE) == 302
+
+
+def test_an_office_that_signs_in_is_never_closed(user: CusUser, settings: Settings) -> None:
+    settings.CUS_LOGIN_ADDRESS_FAILURES = 3
+    for _ in range(4):
+        assert _fail(user.email, 2) == [200, 200]
+        assert _try(user.email, "correct horse") == 302
+
+
+def test_a_closed_address_is_refused_without_a_statement(
+    user: CusUser, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    settings.CUS_LOGIN_ADDRESS_FAILURES = 3
+    _spray(3)
+    _try(user.email, "correct horse")
+
+    with django_assert_num_queries(0):
+        page = Client().post(LOGIN, {"username": user.email, "password": "x"}, REMOTE_ADDR=HERE)
+
+    assert page.status_code == 429
+    assert page["Retry-After"] == "900"
+    assert "from elsewhere it is not affected" in " ".join(page.content.decode().split())
+
+
+def test_a_closed_address_opens_after_the_cool_off(user: CusUser, settings: Settings) -> None:
+    settings.CUS_LOGIN_ADDRESS_FAILURES = 3
+    _spray(3)
+    assert _try(user.email, "correct horse") == 429
+
+    AccessAttempt.objects.update(attempt_time=timezone.now() - timedelta(minutes=16))
+    forget_closed_addresses()
+
+    assert _try(user.email, "correct horse") == 302
+
+
+def test_neighbours_in_one_ipv6_network_are_one_address(user: CusUser, settings: Settings) -> None:
+    settings.CUS_LOGIN_ADDRESS_FAILURES = 3
+    for number in range(3):
+        _spray(1, f"2001:db8::{number + 1}")
+
+    assert _try(user.email, "correct horse", "2001:db8::ffff") == 429
+    assert _try(user.email, "correct horse", "2001:db8:0:1::1") == 302
+
+
+def test_no_limit_by_address_where_it_is_zero(user: CusUser, settings: Settings) -> None:
+    settings.CUS_LOGIN_ADDRESS_FAILURES = 0
+    _spray(8)
+
+    assert _try(user.email, "correct horse") == 302
 
 
 def test_ended_sessions_are_deleted_daily_and_living_ones_stay() -> None:

@@ -169,7 +169,7 @@ class FirstStart:
 def stand_in() -> Iterator[Product]:
     folder = Path(tempfile.mkdtemp(prefix="aos-test-"))
     folder.chmod(0o711)
-    (folder / "aos_project").mkdir()
+    (folder / "aos_project" / "cus_web").mkdir(parents=True)
     for name, text in STAND_IN.items():
         (folder / name).write_text(re.sub(r"^ {8}", "", text, flags=re.MULTILINE))
     for name in ("cus_runner.py", "cus_supervisor.py"):

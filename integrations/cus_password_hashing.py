@@ -1,0 +1,126 @@
+"""Passwords are hashed in a few places of each process, with a short line before them.
+
+A hash takes a core for a tenth of a second and 100 MiB, on purpose. Whoever signs in, proves
+themselves or sets a password passes through here, strangers too; so the number that run at one
+time is small, and their threads have a low priority.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.contrib.auth import hashers
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from integrations.cus_errors import CusError
+
+_T = TypeVar("_T")
+# Of a thread: a tenth of what one with the usual priority gets, where both want the processor.
+_NICENESS = 10
+
+
+class PasswordsBusy(CusError):
+    """Too many people are signing in at this moment. Try again in a few seconds."""
+
+    code, status = "unavailable", 503
+    retry_after_seconds = 5
+
+
+class HashingPlaces:
+    """Runs what hashes: `places` at a time, `line` more wait, each for `seconds` at most."""
+
+    def __init__(self, places: int, line: int, seconds: float) -> None:
+        self._free = threading.Semaphore(places + line)
+        self._seconds = seconds
+        self._here = threading.local()
+        self._threads = ThreadPoolExecutor(places, "password", initializer=self._enter)
+
+    def run(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns. Raises PasswordsBusy: the line is full, or took too long."""
+        # A hasher's methods call one another.
+        if getattr(self._here, "place", False):
+            return work()
+        if not self._free.acquire(blocking=False):
+            raise PasswordsBusy
+        begun = self._threads.submit(self._worked, work)
+        try:
+            return begun.result(timeout=self._seconds)
+        except TimeoutError:
+            if begun.cancel():
+                self._free.release()
+            raise PasswordsBusy from None
+
+    def _worked(self, work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        finally:
+            self._free.release()
+
+    def _enter(self) -> None:
+        self._here.place = True
+        # On Linux a thread has a priority of its own; elsewhere this would be the process'.
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+@lru_cache(maxsize=1)
+def hashing_places() -> HashingPlaces:
+    """The places of this process."""
+    return HashingPlaces(
+        settings.CUS_PASSWORD_PLACES, settings.CUS_PASSWORD_LINE, settings.CUS_PASSWORD_WAIT_SECONDS
+    )
+
+
+# Threads do not survive a fork.
+os.register_at_fork(after_in_child=hashing_places.cache_clear)
+
+
+class _InPlaces(hashers.BasePasswordHasher):
+    """For a hasher of Django's: its work is done in `hashing_places`."""
+
+    def encode(self, password: str, salt: str, *details: Any) -> str:
+        return hashing_places().run(partial(super().encode, password, salt, *details))
+
+    def verify(self, password: str, encoded: str) -> bool:
+        return hashing_places().run(partial(super().verify, password, encoded))
+
+    def harden_runtime(self, password: str, encoded: str) -> None:
+        hashing_places().run(partial(super().harden_runtime, password, encoded))
+
+
+class CusArgon2PasswordHasher(_InPlaces, hashers.Argon2PasswordHasher):
+    """Argon2id on one thread: each of Django's eight lanes would be a thread, on every core.
+
+    Hashes with other parameters are verified as they are, and replaced at the next sign-in.
+    """
+
+    parallelism = 1
+
+
+class CusPBKDF2PasswordHasher(_InPlaces, hashers.PBKDF2PasswordHasher):
+    """For hashes from elsewhere, which the next sign-in replaces."""
+
+
+class CusBusyPages:
+    """Middleware: the page that says that too many people are signing in."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """503, for a view of people's that hashes. API views answer by themselves."""
+        if not isinstance(error, PasswordsBusy):
+            return None
+        context = {"title": "Too many sign-ins", "detail": error.detail}
+        page = render(request, "registration/cus_busy.html", context, status=error.status)
+        page["Retry-After"] = str(error.retry_after_seconds)
+        return page
