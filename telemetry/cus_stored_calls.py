@@ -6,6 +6,7 @@ of an hour, so what came since is one subtraction, also while a report is being 
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -56,7 +57,7 @@ WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND hour < (
 
 def stored_calls(tenant_id: uuid.UUID, integration_id: uuid.UUID, since: datetime) -> int:
     """How many calls that ran were received from `since` until now, to the hour at its start."""
-    values = {"tenant": tenant_id, "integration": integration_id, "since": since}
+    values: dict[str, Any] = {"tenant": tenant_id, "integration": integration_id, "since": since}
     with connection.cursor() as cursor:
         cursor.execute(_STORED, values)
         count: int = cursor.fetchone()[0]
@@ -70,7 +71,7 @@ def mark_calls(
 
     A second mark of the same hour changes nothing.
     """
-    values = {
+    values: dict[str, Any] = {
         "tenant": tenant_id,
         "integration": integration_id,
         "since": start_of_hour(since),

@@ -119,7 +119,7 @@ class AttackedProduct(RealProduct):
 
     def _serve(self, stack: ExitStack, application: str | None = None) -> tuple[int, int]:
         port = free_port()
-        other = {"application": application} if application else {}
+        other: dict[str, Any] = {"application": application} if application else {}
         program = web_program(os.environ | self.environment, "127.0.0.1", port, **other)
         path = self._home.folder / f"other-{port}.log" if application else self._log
         child = launch(program, stack.enter_context(path.open("wb")))
