@@ -11,11 +11,10 @@ from tests.trust.cus_abuse.outcome import Size
 from tests.trust.cus_abuse.product import AttackedProduct
 from tests.trust.cus_abuse_campaign import ATTACKS
 
-SMALL = Size(scale=0.02, judges_times=False)
+SMALL = Size(scale=0.02, in_full=False)
 RACES = 15
-# Quotas are met by making more things than a test has time for, and have tests of their own that
-# lower them; reset mails are asked for by 21 of them, too.
-ONLY_IN_FULL = {"things without end", "flood of reset mails"}
+# Mails are asked for 21 times here, too; a flood of them is about times, which no test judges.
+ONLY_IN_FULL = {"flood of reset mails"}
 
 
 @pytest.fixture(scope="module")

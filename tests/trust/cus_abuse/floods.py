@@ -76,7 +76,7 @@ def resets(product: AttackedProduct, size: Size) -> Outcome:
 def _flood(product: AttackedProduct, size: Size, orders: dict[str, Any]) -> Outcome:
     key = product.new_tenant()["keys"][0]
     product.set_limits(key, budget_limit_cents=2**31 - 1)
-    if not size.judges_times:
+    if not size.in_full:
         seen = _under(product.port, key, size, orders)
         return Outcome(_met(seen), _unfair(seen))
     with product.serving(ONLY_ANSWERS) as port:
@@ -127,7 +127,7 @@ def _slow(seen: Seen, bound: float) -> list[str]:
 def _under(port: int, key: str, size: Size, orders: dict[str, Any]) -> Seen:
     """What a witness sees of the server at `port` while the flood goes on."""
     seconds = size.seconds(_SECONDS, 3.0)
-    patience = _PATIENCE_SECONDS if size.judges_times else 3 * _PATIENCE_SECONDS
+    patience = _PATIENCE_SECONDS if size.in_full else 3 * _PATIENCE_SECONDS
     flood = _start("flooder", orders | {"port": port, "seconds": seconds + 2})
     try:
         assert flood.stdout

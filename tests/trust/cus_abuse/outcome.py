@@ -19,13 +19,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Size:
-    """How much of the full attack is made, and whether its times are judged.
+    """How much of the full attack is made.
 
-    A test run judges no times: its machine is shared.
+    Where it is not made `in_full`, no times are judged, since the machine is shared with other
+    tests, and nothing waits for jobs.
     """
 
     scale: float = 1.0
-    judges_times: bool = True
+    in_full: bool = True
     say: Callable[[str], None] = lambda _text: None
 
     def of(self, full: int, least: int = 1) -> int:

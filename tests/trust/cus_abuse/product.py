@@ -22,6 +22,8 @@ from tests.trust.cus_door import Door
 from tests.trust.cus_real_product import RealProduct, Row
 
 _START_SECONDS = 60.0
+LOW_QUOTA = 20
+_QUOTAS = ("INTEGRATIONS", "PRICE_OVERRIDES", "INVITATIONS", "SDK_KEYS_A_DAY", "TOKENS_A_DAY")
 # As `make_people` describes it.
 Tenant = dict[str, Any]
 ONLY_ANSWERS = "tests.trust.cus_abuse.only_answers:application"
@@ -114,6 +116,8 @@ class AttackedProduct(RealProduct):
             "CUS_ALLOWED_PRIVATE_HOSTS": "127.0.0.1",
             "CUS_ALLOW_HTTP_PROVIDERS": "true",
             "CUS_REQUIRE_TOTP": "false",
+            # So low that an attack has time to meet them.
+            **{f"CUS_QUOTA_{name}": str(LOW_QUOTA) for name in _QUOTAS},
         }
         self.port, self._web_pid = self._serve(stack)
 

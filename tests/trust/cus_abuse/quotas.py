@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.trust.cus_abuse.outcome import Outcome, Size
 from tests.trust.cus_abuse.people import Person, codes_of
-from tests.trust.cus_abuse.product import AttackedProduct
+from tests.trust.cus_abuse.product import LOW_QUOTA, AttackedProduct
 from tests.trust.cus_door import Answer
 
 # A person's tokens had a bound of their own from the first.
@@ -18,13 +18,16 @@ Make = Callable[[int], Answer]
 
 
 def without_end(product: AttackedProduct, size: Size) -> Outcome:
-    """Integrations, keys that are made and revoked, tokens, overrides, invitations."""
+    """Integrations, keys that are made and revoked, tokens, overrides, invitations.
+
+    Where quotas are settings they are lowered, so that the attack has time to meet them.
+    """
     tenant = product.new_tenant()
     person = Person(product.port, tenant["admin"]).sign_in()
-    most, lines = size.of(_MOST, 25), []
+    most, lines = size.of(_MOST, 2 * LOW_QUOTA), []
     findings: list[str] = []
     for name, make in _kinds(person, tenant).items():
-        made, code = _make_until_refused(make, most, size.seconds(_MOST_SECONDS))
+        made, code = _make_until_refused(make, most, size.seconds(_MOST_SECONDS, _MOST_SECONDS))
         size.say(f"{name}: {made:,} made")
         lines.append(f"{made:,} {name}{f' ({code})' if code else ''}")
         if code not in _WANTED:

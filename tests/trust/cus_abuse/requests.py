@@ -59,7 +59,7 @@ def deep_bodies(product: AttackedProduct, size: Size) -> Outcome:
         for name, (status, _) in found.items()
         if not 400 <= status < 500
     ]
-    if size.judges_times:
+    if size.in_full:
         findings += [
             f"{name} took {seconds:.1f} s of the processor"
             for name, (_, seconds) in found.items()
