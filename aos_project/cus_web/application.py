@@ -64,6 +64,7 @@ class CusWeb:
         request = Request(scope)
         try:
             body = await self._body(request, protocol)
+            request.arrived = time.monotonic()
             await self._on_a_thread(request, protocol, body)
         except Refused as refused:
             _send(protocol, refused.refusal.answer(request.path))
