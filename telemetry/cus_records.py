@@ -128,9 +128,7 @@ _NUL_ESCAPE = b"\\u0000"
 _PARSED_DEPTH = 32
 # The next brackets that are not in a string, or the end. Possessive, and it matches everywhere:
 # no text makes this read a part twice, not even a string without an end.
-_BRACKETS = re.compile(
-    r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?+)*+([\[{]++|[\]}]++|\Z)', re.DOTALL
-)
+_BRACKETS = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?+)*+([\[{]++|[\]}]++|\Z)', re.DOTALL)
 # More than a batch of 4 MiB holds whose values have names; what is over costs no time.
 _MOST_TURNS = 250_000
 _MOST_COMMAS = 400_000
