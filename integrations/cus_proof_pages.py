@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -26,7 +27,7 @@ from integrations.cus_proof import Factor, needs_proof, note_proof
 from integrations.cus_second_factor_gate import second_factor_is_due
 from integrations.cus_second_factor_service import CusSecondFactorService
 
-_View = Callable[..., HttpResponse]
+_View = Callable[..., HttpResponseBase]
 
 
 class ProofForm(forms.Form):
@@ -100,7 +101,7 @@ def proof_first(view: _View) -> _View:
     """A view that is opened only with a fresh proof: it leads there first, and back."""
 
     @functools.wraps(view)
-    def asked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def asked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         return ask_for_proof(request) if needs_proof(request) else view(request, *args, **kwargs)
 
     return asked

@@ -3,7 +3,7 @@
 import itertools
 import uuid
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from django.core import mail
 from django.core.mail import EmailMessage
@@ -104,7 +104,7 @@ def sent_notices() -> list[EmailMessage]:
 
 def _sent() -> list[EmailMessage]:
     send_waiting()
-    return cast("list[EmailMessage]", mail.outbox)
+    return mail.outbox
 
 
 def correct(row: CusLLMUsage, *, by_microcents: int) -> None:
