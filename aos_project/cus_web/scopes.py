@@ -35,6 +35,13 @@ class Scope(Protocol):
         """The request's headers."""
 
 
+class Transport(Protocol):
+    """An answer that goes out in parts."""
+
+    def send_bytes(self, data: bytes) -> Awaitable[None]:
+        """Send a part; done when the client's connection has taken it."""
+
+
 class Answering(Protocol):
     """Where a request's body comes from and its answer goes. Threads may answer."""
 
@@ -43,6 +50,9 @@ class Answering(Protocol):
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer. Every call but the first is without effect."""
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Transport:
+        """Begin an answer that goes out in parts."""
 
 
 class Request:

@@ -8,9 +8,12 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import requests
+from django.conf import settings
 
 from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH, INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
-from tests.cus_factories import SdkClient
+from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_models import CusIntegration
+from tests.cus_factories import SdkClient, make_user, signed_in
 from tests.e2e.cus_served import ServedProduct
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -146,3 +149,28 @@ def test_an_sdk_route_answers_over_the_short_way_as_over_the_long_one(
         )
         assert elsewhere.status_code == 400
         assert elsewhere.json()["errors"][0]["code"] == "bad_request"
+
+
+def test_an_export_larger_than_a_whole_answer_arrives_row_by_row(
+    product: ServedProduct, integration: CusIntegration
+) -> None:
+    note = "x" * 200
+    CusAuditEntry.objects.bulk_create(
+        CusAuditEntry(
+            tenant=integration.tenant, action="integration.changed", object_type="integration",
+            object_id=str(number), object_label=note, actor_label="", changes={},
+        )
+        for number in range(6_000)
+    )  # fmt: skip
+    session = signed_in(make_user("operator")).cookies[settings.SESSION_COOKIE_NAME].value
+
+    answer = requests.get(
+        f"{product.base_url}/admin/integrations/cusauditentry/export/",
+        cookies={settings.SESSION_COOKIE_NAME: session},
+        timeout=_TIMEOUT,
+    )
+
+    assert answer.status_code == 200
+    assert len(answer.content) > 1024 * 1024
+    assert answer.text.count(note) == 6_000
+    assert answer.headers["Transfer-Encoding"] == "chunked"

@@ -174,7 +174,7 @@ def test_a_checks_time_runs_while_its_request_waits_for_a_thread(
 ) -> None:
     assert sdk.check().json()["result"] == "allowed"
     body = {"call_id": "late", "estimated_cost_cents": 1}
-    long_ago = {ARRIVED: time.monotonic() - 60}
+    long_ago: Any = {ARRIVED: time.monotonic() - 60}
 
     answer = sdk.client.post(
         f"{ENFORCEMENT}/check", body, content_type="application/json", **long_ago
