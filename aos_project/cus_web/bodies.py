@@ -4,8 +4,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from granian.rsgi import ProtocolClosed, ProtocolError
-
 from aos_project.cus_web.answers import BODY_TOO_SLOW, BODY_TORN, Refused
 from aos_project.cus_web.scopes import Answering
 
@@ -45,7 +43,7 @@ class Bodies:
         self._free -= room
         try:
             return await protocol()
-        except (ProtocolClosed, ProtocolError):
+        except RuntimeError:  # granian's ProtocolClosed and ProtocolError
             raise Refused(BODY_TORN) from None
         except asyncio.CancelledError:
             if coming.ended:
