@@ -96,8 +96,8 @@ class CusWeb:
 
     def _answer(self, request: Request, body: bytes) -> Answer:
         """Django's answer, whole. Runs on a thread."""
-        environ = environ_of(request, body)
         try:
+            environ = environ_of(request, body)
             if is_short(request.method, request.path):
                 return self._sdk(environ)
             return _of_wsgi(self._wsgi, environ)
