@@ -105,8 +105,8 @@ class CusWeb:
 
     def _answer(self, request: Request, body: bytes, protocol: Answering) -> None:
         """Send Django's answer. Runs on a thread."""
-        environ = environ_of(request, body)
         try:
+            environ = environ_of(request, body)
             if is_short(request.method, request.path):
                 _send(protocol, self._sdk(environ))
             else:
