@@ -46,14 +46,17 @@ def queue_mail(
     person: CusUser | None = None,
     tenant: CusTenant | None = None,
     is_required: bool = False,
+    alike_by: str | None = None,
 ) -> None:
     """Have a mail sent, once this transaction has committed. `context` must hold no secret.
 
     A mail beyond the limits of its address, person or tenant is dropped, which the log says;
-    where it `is_required`, MailLimitReached is raised instead.
+    where it `is_required`, MailLimitReached is raised instead. `alike_by` names what of `context`
+    the mails of one limit share: many that tell of one thing keep away none that tells of another.
     """
+    alike = {f"context__{alike_by}": context[alike_by]} if alike_by else {}
     with transaction.atomic():
-        if reached := _limit_reached(to, template, person, tenant):
+        if reached := _limit_reached(to, template, person, tenant, alike):
             log.warning("mail dropped", template=template, limit=reached)
             if is_required:
                 raise MailLimitReached(f"{reached} Try again later.")
@@ -64,7 +67,11 @@ def queue_mail(
 
 
 def _limit_reached(
-    to: str, template: str, person: CusUser | None, tenant: CusTenant | None
+    to: str,
+    template: str,
+    person: CusUser | None,
+    tenant: CusTenant | None,
+    alike: Mapping[str, Any],
 ) -> str | None:
     """Which limit has no room for one more mail of this template, in words."""
     # Two at once would both find the last place free.
@@ -77,7 +84,7 @@ def _limit_reached(
     same = Q(to__iexact=to) | (Q(person=person) if person else Q(pk=None))
     an_hour = _an_hour(template)
     lately = CusMail.objects.filter(same, template=template, queued_at__gt=now - timedelta(hours=1))
-    if lately.count() >= an_hour:
+    if lately.filter(**alike).count() >= an_hour:
         return f"This address was sent {an_hour} such mails within the last hour."
     a_day = settings.CUS_MAILS_PER_TENANT_DAY
     today = CusMail.objects.filter(tenant=tenant, queued_at__gt=now - timedelta(days=1))
