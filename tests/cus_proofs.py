@@ -26,7 +26,7 @@ _COLUMNS: dict[type[Model], tuple[str, ...]] = {
     CusCredential: ("id", "sealed"),
     CusIntegration: ("id", "credential_ref", "credential_origin"),
     CusSdkKey: ("id", "label", "expires_at", "revoked_at"),
-    CusApiToken: ("id", "expiry", "revoked_at", "may_change_access"),
+    CusApiToken: ("id", "expiry", "revoked_at", "may_change_access", "read_only"),
     CusMembership: ("id", "user_id", "role", "invited_email"),
     CusUser: ("id", "password", "is_active", "is_superuser", "is_support"),
     TOTPDevice: ("id", "key", "confirmed"),
