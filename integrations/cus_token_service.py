@@ -63,6 +63,10 @@ class CusTokenService:
         """The person's tokens, also the ended ones."""
         return CusApiToken.objects.filter(user=self.user)
 
+    def alive(self, *, now: datetime) -> QuerySet[CusApiToken]:
+        """Those that work, the newest first."""
+        return self.scope().filter(revoked_at__isnull=True, expiry__gt=now).order_by("-created")
+
     @transaction.atomic
     def issue(
         self,
@@ -90,7 +94,7 @@ class CusTokenService:
             raise TokenOutlivesItsMaker
         # In a row, so that the bound holds for who asks twice at once.
         CusUser.objects.select_for_update(no_key=True).get(id=self.user.id)
-        if self.scope().filter(revoked_at__isnull=True, expiry__gt=now).count() >= _MOST:
+        if self.alive(now=now).count() >= _MOST:
             raise TooManyTokens
         TOKENS_A_DAY.require_room(made_within_a_day(self.scope(), "created", now))
         return self._make(name, expiry, rights)

@@ -1,9 +1,13 @@
-"""API tokens can be read-only and limited to address ranges (ruling C10).
+"""Rights of API tokens, and where people are signed in (ruling C10).
 
 Each new column has a constant default, so no row is written.
 """
 
+import uuid
+
 import django.contrib.postgres.fields
+import django.db.models.deletion
+from django.conf import settings
 from django.db import migrations, models
 
 
@@ -50,5 +54,32 @@ class Migration(migrations.Migration):
                 condition=models.Q(("may_change_access", True), ("read_only", True), _negated=True),
                 name="cus_api_tokens_rights",
             ),
+        ),
+        migrations.CreateModel(
+            name="CusSession",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("key_hash", models.CharField(max_length=64, unique=True)),
+                ("signed_in_at", models.DateTimeField(null=True)),
+                ("last_seen_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField()),
+                ("address", models.GenericIPAddressField(null=True)),
+                ("browser", models.CharField(max_length=60)),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={"verbose_name": "session", "db_table": "cus_sessions"},
         ),
     ]
