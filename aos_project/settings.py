@@ -162,6 +162,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
+    "integrations.cus_session_guard.CusSessionGuard",
     "integrations.cus_second_factor_gate.CusSecondFactorGate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "integrations.cus_proof_gate.CusProofGate",
@@ -316,8 +317,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Django tells validators of every change of a password; this one ends the person's tokens.
-AUTH_PASSWORD_VALIDATORS += [{"NAME": "integrations.cus_token_service.EndTokensWithPassword"}]
+# Django tells validators of every change of a password; these end the person's tokens and sessions.
+AUTH_PASSWORD_VALIDATORS += [
+    {"NAME": "integrations.cus_token_service.EndTokensWithPassword"},
+    {"NAME": "integrations.cus_session_service.EndSessionsWithPassword"},
+]
 
 # --- API ----------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ SENTENCES: Mapping[str, str] = {
     "person.reactivated": "a person was reactivated",
     "person.recovery_codes_renewed": "new recovery codes were made",
     "person.role_changed": "a person was given another role",
+    "person.sessions_ended": "sessions were ended",
     "person.second_factor_reset": "a second factor was reset",
     "person.second_factor_set_up": "a second factor was set up",
     "sdk_key.issued": "an SDK key was issued",

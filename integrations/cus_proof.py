@@ -82,6 +82,12 @@ def is_person_asking() -> bool:
     return _request.get() is not None
 
 
+def asking_session() -> SessionBase | None:
+    """The session of the request that is being answered; it may be nobody's."""
+    request = _request.get()
+    return request.session if request else None
+
+
 @contextmanager
 def answering(request: HttpRequest) -> Iterator[None]:
     """While a request is answered: `require_proof` is about that one."""

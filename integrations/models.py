@@ -14,6 +14,7 @@ from integrations.cus_models import (
     CusUser,
 )
 from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_session_models import CusSession
 
 __all__ = [
     "CusApiToken",
@@ -26,6 +27,7 @@ __all__ = [
     "CusMembership",
     "CusPriceOverride",
     "CusSdkKey",
+    "CusSession",
     "CusTenant",
     "CusTotpDevice",
     "CusUser",

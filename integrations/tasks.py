@@ -14,6 +14,7 @@ from integrations.cus_health_schedule import ROUND_SECONDS, due_checks, stale
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
 from integrations.cus_mail import forget_old_mails, send_waiting
+from integrations.cus_session_service import forget_old_sessions
 
 # `CELERY_TASK_ROUTES` sends checks there.
 _QUEUE = "cus_health"
@@ -69,8 +70,9 @@ def cus_check_health(integration_id: str) -> None:
 
 @shared_task
 def cus_clear_sessions() -> None:
-    """Delete the sessions that have ended."""
+    """Delete the sessions that have ended, and what is kept of them."""
     call_command("clearsessions")
+    forget_old_sessions(now=timezone.now())
 
 
 @shared_task
