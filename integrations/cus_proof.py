@@ -67,14 +67,20 @@ def require_proof() -> None:
     request = _request.get()
     if request is None or _has_link.get():
         return
-    # Where REST framework leaves what a request was authenticated by.
-    token = getattr(request, "auth", None)
-    if isinstance(token, CusApiToken):
+    token = token_in_use()
+    if token:
         if not token.may_change_access:
             raise TokenMayNotChangeAccess
         return
     if not request.user.is_authenticated or needs_proof(request):
         raise ProofRequired
+
+
+def token_in_use() -> CusApiToken | None:
+    """The API token that the request being answered came with."""
+    # Where REST framework leaves what a request was authenticated by.
+    token = getattr(_request.get(), "auth", None)
+    return token if isinstance(token, CusApiToken) else None
 
 
 def is_person_asking() -> bool:

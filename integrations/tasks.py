@@ -15,6 +15,7 @@ from integrations.cus_health_service import CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
 from integrations.cus_mail import forget_old_mails, send_waiting
 from integrations.cus_session_service import forget_old_sessions
+from integrations.cus_token_digest import forget_told_changes, mail_token_digests
 
 # `CELERY_TASK_ROUTES` sends checks there.
 _QUEUE = "cus_health"
@@ -87,3 +88,12 @@ def cus_send_mail() -> None:
 def cus_forget_old_mails() -> None:
     """Delete the record of mail that was sent long ago."""
     forget_old_mails(now=timezone.now())
+    forget_told_changes(now=timezone.now())
+
+
+@shared_task
+def cus_mail_token_digest() -> None:
+    """Mail each person what was changed with API tokens until yesterday."""
+    digests = mail_token_digests(now=timezone.now())
+    if digests:
+        log.info("token digests queued", digests=digests)

@@ -292,7 +292,8 @@ def _meanwhile(work: Callable[[], object]) -> Iterator[Future[object]]:
 
     with ThreadPoolExecutor(1) as threads:
         with transaction.atomic():
-            yield (begun := Future())
+            begun: Future[object] = Future()
+            yield begun
             doing = threads.submit(closing)
             _wait_until_one_waits_for_a_row()
         try:
