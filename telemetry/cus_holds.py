@@ -197,15 +197,18 @@ HOLDS_CHANGED = "AO001"
 # Takes and renews the holds of a round, in the order of their keys; all of them, or it fails with
 # HOLDS_CHANGED, so that nothing of the round is committed and it is decided anew. One statement,
 # so that the triggers that sum holds up fire after all of them were locked, as they do for ingest.
+# Ledger and holds are looked up by key. Joined, both would be read whole where the plan was made
+# while they were small, or where many calls run.
 _CHANGE = f"""
 PREPARE cus_change_holds (uuid, uuid, json, timestamptz) AS
 WITH change AS MATERIALIZED (
     SELECT * FROM json_to_recordset($3) AS change(call_id text, call_hash uuid, cents bigint,
         microcents bigint, tokens bigint, renews boolean)
 ), live AS (
-    SELECT hold.call_id FROM change JOIN cus_enforcement_holds AS hold
-        ON hold.tenant_id = $1 AND hold.integration_id = $2 AND hold.call_id = change.call_id
-    WHERE change.renews ORDER BY hold.call_id FOR UPDATE OF hold
+    SELECT call_id FROM cus_enforcement_holds
+    WHERE tenant_id = $1 AND integration_id = $2
+        AND call_id = ANY (ARRAY(SELECT call_id FROM change WHERE renews))
+    ORDER BY call_id FOR UPDATE
 ), renewed AS (
     UPDATE cus_enforcement_holds AS hold SET cents = greatest(hold.cents, change.cents),
         microcents = greatest(hold.microcents, change.microcents),
@@ -221,7 +224,7 @@ WITH change AS MATERIALIZED (
     WHERE NOT renews AND NOT EXISTS (
         SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1
             AND ledger.call_hash = change.call_hash
-            AND ledger.integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}'))
+            AND ledger.integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}') OFFSET 0)
     ORDER BY call_id
     ON CONFLICT DO NOTHING
     RETURNING 1

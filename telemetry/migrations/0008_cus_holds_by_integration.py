@@ -31,7 +31,8 @@ SELECT tenant_id, integration_id, 0, count(*), sum(cents), sum(microcents), sum(
 FROM cus_enforcement_holds GROUP BY tenant_id, integration_id;
 """
 # The functions are the owner's and run as the owner: nobody else may write to the sums.
-# `enable_seqscan` as in the sessions that fire them: a plan made for a small ledger must not stay.
+# `enable_seqscan` as in the sessions that fire them, and `OFFSET 0` so that the ledger is asked hold
+# by hold: a plan made for a small ledger must not stay.
 _HEAD = (
     "RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
     " SET search_path = public, pg_temp SET enable_seqscan = off AS $$"
@@ -66,7 +67,7 @@ BEGIN
         SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = gone.tenant_id
             AND ledger.call_hash = cus_call_hash(gone.call_id)
             AND ledger.integration_id IN (gone.integration_id,
-                '00000000-0000-0000-0000-000000000000')) LIMIT 1;
+                '00000000-0000-0000-0000-000000000000') OFFSET 0) LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'the hold of call % is neither settled nor over', live.call_id
             USING ERRCODE = 'restrict_violation', HINT = 'It ends when its call is stored.';

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from django.apps import apps
 from django.db import connections
+from django.utils import timezone
 
 from enforcement.cus_absence import DatabaseTrouble
 from enforcement.cus_decider import decider_pool
@@ -17,7 +18,9 @@ from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_models import CusIntegration
 from integrations.cus_sdk_keys import forget_sdk_keys
 from telemetry import cus_analytics_models
+from telemetry.cus_amounts import Amounts
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
+from telemetry.cus_holds import HoldChange, change_values
 from tests.conftest import _superuser
 from tests.cus_factories import SdkClient
 
@@ -128,3 +131,24 @@ def test_the_decision_log_is_append_only_month_by_month(integration: CusIntegrat
             for change in ("DELETE FROM {}", "UPDATE {} SET call_id = ''", "TRUNCATE {}"):
                 with pytest.raises(psycopg.Error, match="is evidence"):
                     connection.execute(change.format(table).encode())
+
+
+def test_holds_are_changed_by_their_keys_however_small_the_tables_were_when_that_was_planned(
+    integration: CusIntegration,
+) -> None:
+    """Else a plan of a process' first minute would read a whole ledger for each check."""
+    change = {name: HoldChange(Amounts(1, 1, 1), renews=name == "held") for name in ("held", "new")}
+    values = change_values(integration.tenant_id, integration.id, change, timezone.now())
+
+    def plan(connection: DeciderConnection) -> str:
+        rows = connection.rows(f"EXPLAIN {connection.call('cus_change_holds', *values)}")
+        return b"\n".join(row or b"" for row in rows).decode()
+
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as superuser:
+        superuser.execute("ANALYZE cus_call_ledger, cus_enforcement_holds")
+    found = _as_decider(plan)
+
+    assert found.count("using cus_enforcement_holds_pkey") == 2
+    assert "using cus_call_ledger_pkey" in found
+    assert "cus_holds_taken" not in found
+    assert "Anti Join" not in found
