@@ -141,17 +141,13 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     def health_label(self, integration: CusIntegration) -> tuple[str, str]:
         return integration.health_state, integration.get_health_state_display()
 
-    @display(
-        description="Claimed calls without a record",
-        label={"none": _GOOD, "not looked at yet": _SO_SO, "some": _BAD},
-    )
-    def unproven_shown(self, integration: CusIntegration) -> tuple[str, str]:
+    @display(description="Claimed calls without a record")
+    def unproven_shown(self, integration: CusIntegration) -> str:
         """What F8a flags: calls claimed as governed that were not stored a day later either."""
         calls = integration.unproven_calls
         if not calls:
-            said = "not looked at yet" if calls is None else "none"
-            return said, said
-        return "some", f"{calls:,} of the 7 days until a day ago: coverage does not count them"
+            return "not looked at yet" if calls is None else "none"
+        return f"{calls:,} of the 7 days until a day ago: coverage does not count them"
 
     @display(description="Monthly budget", ordering="budget_limit_cents")
     def budget_shown(self, integration: CusIntegration) -> str:

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _PROBE_THREADS = 2
 _MIB = 1024 * 1024
 _TICK_SECONDS = 0.5
+# Of the largest body that is served: larger ones are refused before they are here.
+_MOST_TAKEN_IN = 4
 # Larger answers, such as exports, are sent as they are made.
 _LARGEST_WHOLE = _MIB
 _PART_SECONDS = 30.0
@@ -80,9 +82,13 @@ class CusWeb:
         length = int(request.named.get("content-length", 0))
         if not length:
             return b""
-        if length > self._largest:
+        if length > _MOST_TAKEN_IN * self._largest:
             raise Refused(body_too_large(self._largest))
-        return await self._bodies.receive(protocol, length)
+        body = await self._bodies.receive(protocol, length)
+        if length > self._largest:
+            # Taken in, because who is still sending would not read why it was refused.
+            raise Refused(body_too_large(self._largest))
+        return body
 
     async def _on_a_thread(self, request: Request, protocol: Answering, body: bytes) -> None:
         """Return when a thread has answered. Raises Refused."""

@@ -114,6 +114,9 @@ def environ_of(request: Request, body: bytes) -> "WSGIEnvironment":
         "wsgi.input": io.BytesIO(body),
         ARRIVED: request.arrived,
     }
+    if scope.http_version == "1.1" and "host" not in request.named:
+        # granian leaves out what it can't read; Django would take the server's own name for it.
+        environ["HTTP_HOST"] = ""
     for name, value in request.headers:
         key = _KEYS.get(name) or _key(name)
         if key in environ:

@@ -152,7 +152,7 @@ def test_no_page_gives_a_secret_back(client: Client) -> None:
     made = CusIntegration.objects.get()
 
     for url in ("", f"{made.id}/change/", "add/", "export/"):
-        page = client.get(URL + url).content.decode()
+        page = client.get(URL + url).getvalue().decode()
         assert SECRET not in page
         assert made.credential_ref not in page
     trail = client.get("/admin/integrations/cusauditentry/").content.decode()

@@ -55,7 +55,7 @@ def test_a_key_is_shown_in_the_answer_and_nowhere_again(
     kept += [str(admin.cookies)]
     key = CusSdkKey.objects.get()
     pages = {
-        url: admin.get(f"{KEYS}{url}", follow=True).content.decode()
+        url: admin.get(f"{KEYS}{url}", follow=True).getvalue().decode()
         for url in ("", f"{key.id}/change/", "add/", f"{key.id}/history/", "export/")
     }
     kept += pages.values()
