@@ -51,16 +51,16 @@ CUS_METRICS_NETWORKS = env.list(
 )
 CUS_PARTITIONS_AHEAD_MONTHS = 3
 # Connections that each process keeps for SDK routes; 0: each thread's own one does.
-CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=4)
+CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=6)
 # Connections that each process keeps for checks, which decide as a role of their own.
-CUS_ENFORCEMENT_POOL_SIZE = env.int("CUS_ENFORCEMENT_POOL_SIZE", default=4)
+CUS_ENFORCEMENT_POOL_SIZE = env.int("CUS_ENFORCEMENT_POOL_SIZE", default=6)
 # Requests a second of one SDK key in each process before it is told to wait; 0: any number.
 CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
 # Checks a second of one integration in each process before it is throttled; 0: any number.
 CUS_CHECKS_PER_SECOND = env.int("CUS_CHECKS_PER_SECOND", default=500)
 # Requests with checks of one integration that a process works on at a time while others ask too:
 # one is decided, the rest are the line. Fewer than the process' threads; 0: any number.
-CUS_CHECK_REQUESTS_AT_ONCE = env.int("CUS_CHECK_REQUESTS_AT_ONCE", default=2)
+CUS_CHECK_REQUESTS_AT_ONCE = env.int("CUS_CHECK_REQUESTS_AT_ONCE", default=4)
 # Seconds between an integration's health checks; 0: only those that people ask for.
 CUS_HEALTH_CHECK_SECONDS = env.int("CUS_HEALTH_CHECK_SECONDS", default=300)
 # A provider that takes longer to answer is degraded.

@@ -56,7 +56,9 @@ def changes_access(action: str, changes: Mapping[str, Any]) -> bool:
 def tell_people(entry: CusAuditEntry, target: Any) -> None:
     """Mail the person who changed access, and the person whose access it is.
 
-    What an API token changes they hear in a list, once a day (`cus_token_digest`). The mails count to no tenant's limit: nobody must be able to use that up beforehand.
+    What an API token changes they hear in a list, once a day (`cus_token_digest`). The mails count
+    to no tenant's limit, and those of each kind of change by themselves: nobody must be able to use
+    a limit up beforehand with changes that do no harm.
     """
     told = {person.pk: person for person in (entry.actor, _affected(target)) if person}
     if token := token_in_use():
@@ -72,7 +74,13 @@ def tell_people(entry: CusAuditEntry, target: Any) -> None:
     }
     # In one order everywhere: each address is locked while its mails are counted.
     for person in sorted(told.values(), key=lambda person: person.email.lower()):
-        queue_mail(to=person.email, template="access_changed", context=context, person=person)
+        queue_mail(
+            to=person.email,
+            template="access_changed",
+            context=context,
+            person=person,
+            alike_by="what",
+        )
 
 
 def _affected(target: Any) -> CusUser | None:

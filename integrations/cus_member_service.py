@@ -144,9 +144,10 @@ class CusMemberService:
             self._end(membership)
 
     def _end(self, membership: CusMembership) -> None:
-        self._record("member.removed", membership, membership.role, None)
+        # The person is locked before their mails are counted, as where a token is issued.
         if membership.user:
             CusTokenService(membership.user, actor=self.actor).revoke_all(now=timezone.now())
+        self._record("member.removed", membership, membership.role, None)
         membership.delete()
 
     def _lock(self) -> None:

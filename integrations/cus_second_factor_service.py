@@ -62,9 +62,10 @@ class CusSecondFactorService:
         locked = CusTotpDevice.objects.select_for_update().filter(id=device.id).first()
         if locked is None or not locked.verify_token(_digits(code)):
             return None
-        # Before the new authenticator counts as one that a proof needs.
-        record_change("person.second_factor_set_up", self.user, actor=self.user)
+        # Before the new authenticator counts as one that a proof needs. The person is locked before
+        # their mails are counted, as where a token is issued.
         CusTokenService(self.user).revoke_all(now=timezone.now())
+        record_change("person.second_factor_set_up", self.user, actor=self.user)
         CusTotpDevice.objects.filter(id=device.id).update(confirmed=True)
         device.confirmed = True
         TOTPDevice.objects.filter(user=self.user).exclude(id=device.id).delete()
@@ -116,8 +117,8 @@ class CusSecondFactorService:
             raise OperatorsOnly
         TOTPDevice.objects.filter(user=self.user).delete()
         StaticDevice.objects.filter(user=self.user).delete()
-        record_change("person.second_factor_reset", self.user, actor=actor)
         CusTokenService(self.user, actor=actor).revoke_all(now=timezone.now())
+        record_change("person.second_factor_reset", self.user, actor=actor)
         CusSessionService(self.user).end_with(now=timezone.now())
 
     def _new_recovery_codes(self) -> list[str]:

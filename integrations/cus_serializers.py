@@ -33,10 +33,17 @@ class StrictInput(serializers.Serializer[object]):
 
     def to_internal_value(self, data: object) -> object:
         if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))[:_MOST_NAMED]
+            unknown = sorted(set(data) - set(self.fields))
             if unknown:
-                raise serializers.ValidationError({name: [self._hint(name)] for name in unknown})
+                raise serializers.ValidationError(self._hints(unknown))
         return super().to_internal_value(data)
+
+    def _hints(self, unknown: list[str]) -> dict[str, list[str]]:
+        """One for each of the first; the last of these tells of the rest."""
+        hints = {name: [self._hint(name)] for name in unknown[:_MOST_NAMED]}
+        if (more := len(unknown) - _MOST_NAMED) > 0:
+            hints[unknown[_MOST_NAMED - 1]].append(f"{more:,} more fields are unknown, too.")
+        return hints
 
     def _hint(self, name: str) -> str:
         if name in self.shown_only:

@@ -92,8 +92,9 @@ class CusTokenService:
             raise TokenExpiryInvalid
         if made_with and expiry > made_with.expiry:
             raise TokenOutlivesItsMaker
-        # In a row, so that the bound holds for who asks twice at once.
-        CusUser.objects.select_for_update(no_key=True).get(id=self.user.id)
+        self._in_a_row()
+        if made_with and not self.scope().filter(id=made_with.id, revoked_at__isnull=True).exists():
+            raise TokenOutlivesItsMaker
         if self.alive(now=now).count() >= _MOST:
             raise TooManyTokens
         TOKENS_A_DAY.require_room(made_within_a_day(self.scope(), "created", now))
@@ -129,6 +130,7 @@ class CusTokenService:
     @transaction.atomic
     def _end(self, tokens: "QuerySet[CusApiToken]", now: datetime, *, is_consequence: bool) -> int:
         """End those that are alive, each with its entry in the audit trail."""
+        self._in_a_row()
         alive = list(tokens.filter(revoked_at__isnull=True).select_for_update(no_key=True))
         CusApiToken.objects.filter(id__in=[token.id for token in alive]).update(revoked_at=now)
         for token in alive:
@@ -140,6 +142,14 @@ class CusTokenService:
                 is_consequence=is_consequence,
             )
         return len(alive)
+
+    def _in_a_row(self) -> None:
+        """Let nobody else make or end tokens of the person before this transaction has ended.
+
+        So the bounds hold for who asks twice at once, and what ends all tokens misses none that
+        was being made.
+        """
+        CusUser.objects.select_for_update(no_key=True).get(id=self.user.id)
 
     def _tenant(self) -> CusTenant | None:
         return CusTenant.objects.filter(memberships__user=self.user).first()

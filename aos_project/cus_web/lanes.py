@@ -1,5 +1,6 @@
 """Threads of one kind of request, whose senders take turns."""
 
+import logging
 import threading
 import time
 from collections import Counter, OrderedDict, deque
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from aos_project.cus_web.answers import BUSY, LINE_FULL, Refusal, Refused
+
+logger = logging.getLogger(__name__)
 
 # Of one sender, and of all: each waiting request is an open connection, so there are never many.
 _LONGEST_LINE = 256
@@ -73,8 +76,15 @@ class Lane:
             self._tokens.get()
             job = self._next()
             while job:
-                job.run(BUSY if time.monotonic() > job.due else None)
+                self._run(job)
                 job = self._after(job)
+
+    def _run(self, job: Job) -> None:
+        try:
+            job.run(BUSY if time.monotonic() > job.due else None)
+        except BaseException:
+            # Nothing that one request does may cost the others a thread.
+            logger.exception("A request could not be answered")
 
     def _next(self) -> Job | None:
         """The job whose turn it is, or None: all that wait are of senders that have their share."""

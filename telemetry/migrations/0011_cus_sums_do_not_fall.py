@@ -77,6 +77,15 @@ BEGIN
         RAISE EXCEPTION 'an adjustment names the usage row %, which is not stored', wrong.usage_id
             USING ERRCODE = 'restrict_violation';
     END IF;
+    -- The month before the lifetime, as ingest does: so neither can hold what the other waits for.
+    INSERT INTO cus_period_totals AS total
+        (tenant_id, integration_id, period, shard, correction_microcents)
+    SELECT tenant_id, integration_id,
+        date_trunc('month', usage_created_at AT TIME ZONE 'UTC')::date, 0,
+        sum(difference_microcents)
+    FROM added GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (tenant_id, integration_id, period, shard) DO UPDATE SET
+        correction_microcents = total.correction_microcents + excluded.correction_microcents;
     INSERT INTO cus_lifetime_totals AS total
         (tenant_id, integration_id, provider, model, shard, correction_microcents)
     SELECT usage.tenant_id, usage.integration_id, usage.provider, usage.model, 0,
@@ -85,14 +94,6 @@ BEGIN
         AND usage.created_at = added.usage_created_at AND usage.id = added.usage_id
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     ON CONFLICT (tenant_id, integration_id, provider, model, shard) DO UPDATE SET
-        correction_microcents = total.correction_microcents + excluded.correction_microcents;
-    INSERT INTO cus_period_totals AS total
-        (tenant_id, integration_id, period, shard, correction_microcents)
-    SELECT tenant_id, integration_id,
-        date_trunc('month', usage_created_at AT TIME ZONE 'UTC')::date, 0,
-        sum(difference_microcents)
-    FROM added GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-    ON CONFLICT (tenant_id, integration_id, period, shard) DO UPDATE SET
         correction_microcents = total.correction_microcents + excluded.correction_microcents;
     RETURN NULL;
 END $$;

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from integrations.cus_access_changes import SENTENCES
 from integrations.cus_mail_models import CusMail
@@ -137,3 +138,19 @@ def test_changes_of_limits_are_told_to_nobody(admin: CusUser, integration: CusIn
     )
 
     assert not CusMail.objects.exists()
+
+
+def test_many_notices_of_one_kind_of_change_keep_no_other_away(
+    admin: CusUser, integration: CusIntegration, settings: Settings
+) -> None:
+    settings.CUS_MAILS_PER_ADDRESS_HOUR = 1
+    client = signed_in(admin)
+
+    for label in ("harmless", "harmless, too"):
+        client.post(KEYS.format(integration.id), {"label": label}, content_type="application/json")
+    client.post("/api/v1/cus/tokens", {"name": "thief"}, content_type="application/json")
+
+    assert _told() == [
+        (admin.email, "an SDK key was issued"),
+        (admin.email, "an API token was issued"),
+    ]

@@ -1,18 +1,23 @@
 """API tokens: shown once, hashed, ending; theirs who made them."""
 
+import time
 import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
+from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_token_rights import TokenRights
-from integrations.cus_token_service import CusTokenService
+from integrations.cus_token_service import CusTokenService, TokenOutlivesItsMaker
 from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -263,3 +268,57 @@ def test_a_session_still_needs_its_csrf_token(admin: CusUser) -> None:
     client = signed_in(admin, enforce_csrf_checks=True)
 
     assert _post(client).status_code == 403
+
+
+def _wait_until_one_waits_for_a_row() -> None:
+    with connection.cursor() as cursor:
+        for _ in range(200):
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.05)
+    pytest.fail("nobody waits")
+
+
+@contextmanager
+def _meanwhile(work: Callable[[], object]) -> Iterator[Future[object]]:
+    """In a transaction, while something is done that waits until it has committed."""
+
+    def closing() -> object:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            yield (begun := Future())
+            doing = threads.submit(closing)
+            _wait_until_one_waits_for_a_row()
+        try:
+            begun.set_result(doing.result())
+        except CusError as error:
+            begun.set_exception(error)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_token_that_is_made_while_all_are_ended_ends_too(admin: CusUser) -> None:
+    service = CusTokenService(admin)
+
+    with _meanwhile(lambda: service.revoke_all(now=timezone.now())) as ended:
+        token, _ = _issue(admin)
+
+    assert ended.result() == 1
+    token.refresh_from_db()
+    assert token.revoked_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_token_that_was_ended_makes_no_other_one_after_that(admin: CusUser) -> None:
+    maker, _ = _issue(admin)
+
+    with _meanwhile(lambda: _issue(admin, made_with=maker)) as made:
+        CusTokenService(admin).revoke_all(now=timezone.now())
+
+    with pytest.raises(TokenOutlivesItsMaker):
+        made.result()

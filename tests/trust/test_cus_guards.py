@@ -1,6 +1,8 @@
 """What the application's own login cannot do, whoever has it: make less of what was used or set aside."""
 
 import random
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -115,6 +117,55 @@ def test_a_correction_comes_with_an_adjustment_of_a_stored_call_and_with_nothing
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT sum(correction_microcents) FROM {table}")
             assert cursor.fetchone() == (-1_000,)
+
+
+_ALL_SHARDS = (
+    "INSERT INTO cus_period_totals (tenant_id, integration_id, period, shard)"
+    " SELECT tenant_id, integration_id, period, other FROM cus_period_totals,"
+    " generate_series(0, 7) AS other ON CONFLICT DO NOTHING",
+    "INSERT INTO cus_lifetime_totals (tenant_id, integration_id, provider, model, shard)"
+    " SELECT tenant_id, integration_id, provider, model, other FROM cus_lifetime_totals,"
+    " generate_series(0, 7) AS other ON CONFLICT DO NOTHING",
+)
+
+
+def _wait_until_one_waits_for_a_lock() -> None:
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as audit:
+        for _ in range(200):
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            row = audit.execute(waiting.encode()).fetchone()
+            if row and row[0]:
+                return
+            time.sleep(0.05)
+    pytest.fail("nobody waits for the month's totals")
+
+
+def _closing(work: Callable[[], object]) -> object:
+    try:
+        return work()
+    finally:
+        connections.close_all()
+
+
+@pytest.mark.parametrize("writer", ["ingest", "corrections"])
+def test_whoever_adds_to_totals_locks_the_month_before_the_lifetime(
+    used: CusIntegration, sdk: SdkClient, writer: str
+) -> None:
+    """In one order everywhere, so that ingest and a correction can't wait for each other."""
+    as_if(*_ALL_SHARDS)
+    row = CusLLMUsage.objects.get()
+    work: dict[str, Callable[[], object]] = {
+        "ingest": lambda: sdk.report(record()),
+        "corrections": lambda: correct(row, by_microcents=-1_000),
+    }
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT FROM cus_period_totals FOR UPDATE")
+            written = threads.submit(_closing, work[writer])
+            _wait_until_one_waits_for_a_lock()
+            cursor.execute("SELECT FROM cus_lifetime_totals FOR UPDATE SKIP LOCKED")
+            assert cursor.rowcount == 8
+        written.result()
 
 
 def test_a_lease_is_lowered_by_what_its_stored_calls_had_set_aside(
