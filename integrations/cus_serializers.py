@@ -78,7 +78,7 @@ class TokenInput(StrictInput):
     may_change_access = StrictBoolean(
         required=False, help_text="Also change credentials, keys, tokens, members and roles."
     )
-    read_only = StrictBoolean(
+    read_only = StrictBoolean(  # type: ignore[assignment]  # REST framework keeps it apart
         required=False,
         help_text="Only GET and HEAD; everything else gets 403 `token_read_only`. Not together "
         "with may_change_access.",

@@ -154,7 +154,8 @@ def follow(session: SessionBase) -> None:
 
 def sign_out(session: SessionBase, *, now: datetime) -> None:
     """Mark the session's row as ended; Django deletes the session itself."""
-    CusSession.objects.filter(id=named_by(session), ended_at=None).update(ended_at=now)
+    if named := named_by(session):
+        CusSession.objects.filter(id=named, ended_at=None).update(ended_at=now)
 
 
 def forget_old_sessions(*, now: datetime) -> None:
