@@ -1,4 +1,4 @@
-"""Rights of API tokens, what they changed, and where people are signed in (ruling C10).
+"""Rights of API tokens, and where people are signed in (ruling C10).
 
 Each new column has a constant default, so no row is written.
 """
@@ -81,42 +81,5 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={"verbose_name": "session", "db_table": "cus_sessions"},
-        ),
-        migrations.CreateModel(
-            name="CusTokenChange",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                ("told_at", models.DateTimeField(null=True)),
-                (
-                    "entry",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="integrations.cusauditentry",
-                    ),
-                ),
-                (
-                    "person",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "token",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="integrations.cusapitoken",
-                    ),
-                ),
-            ],
-            options={"verbose_name": "change by token", "db_table": "cus_token_changes"},
         ),
     ]
