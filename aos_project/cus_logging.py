@@ -70,6 +70,9 @@ def logging_settings(level: str, *, for_people: bool) -> dict[str, Any]:
             "httpx2": {"level": "WARNING"},
             # Four lines a sign-in; what matters of it are the failures.
             "axes": {"level": "WARNING"},
+            # Two lines a job, several times a minute; a job tells by itself what it did.
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
             # One line a request is the proxy's business; ours would be a line an SDK batch.
             "django_structlog.middlewares.request": {"level": "WARNING"},
         },

@@ -11,6 +11,7 @@ import fcntl
 import http
 import http.client
 import os
+import resource
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ from aos_project.cus_embedded.process import Program, alive
 from aos_project.cus_supervisor import Console, Interrupted, Supervisor
 
 _LARGEST_PORT = 65_535
+# Of a web process. Each is a file; granian stops accepting for good when it runs out of them.
 _CONNECTIONS = 2_048
 BASE_DIR = Path(__file__).resolve().parent.parent
 _SERVER_ADDRESSES = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
@@ -252,14 +254,19 @@ def web_program(
     arguments = [
         *("-m", "granian", "--interface", interface, application, "--workers", str(workers)),
         *("--http", "1", "--no-ws", "--loop", "uvloop"),
-        # Connections of a process; a request's headers have ten seconds.
-        *("--backpressure", str(_CONNECTIONS), "--http1-header-read-timeout", "10000"),
+        *("--backpressure", str(_connections())),
         *("--workers-kill-timeout", "5", "--log-level", "warning"),
         *("--host", host, "--port", str(port)),
     ]
     if interface == "wsgi":
         arguments += ["--blocking-threads", "4"]
     return _program("web", arguments, environment)
+
+
+def _connections() -> int:
+    """As many as a process may have, and half of its files at most."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _CONNECTIONS if files == resource.RLIM_INFINITY else min(_CONNECTIONS, files // 2)
 
 
 def _workers(environment: Mapping[str, str]) -> list[Program]:

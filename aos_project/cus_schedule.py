@@ -42,6 +42,11 @@ BEAT_SCHEDULE = {
         "schedule": 10.0,
         "options": {"expires": 9},
     },
+    # Of the days that are over (UTC); a run that was missed, the next one makes up for.
+    "cus-mail-token-digest": {
+        "task": "integrations.tasks.cus_mail_token_digest",
+        "schedule": crontab(hour="0", minute="37"),
+    },
     "cus-forget-old-mails": {
         "task": "integrations.tasks.cus_forget_old_mails",
         "schedule": crontab(hour="3", minute="43"),

@@ -78,6 +78,7 @@ def account(_request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {"title": "Second factor", "link": reverse("cus-second-factor-setup")},
         {"title": "Recovery codes", "link": reverse("cus-recovery-codes")},
+        {"title": "Sessions and tokens", "link": reverse("cus-sessions")},
     ]
 
 

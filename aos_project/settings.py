@@ -51,16 +51,16 @@ CUS_METRICS_NETWORKS = env.list(
 )
 CUS_PARTITIONS_AHEAD_MONTHS = 3
 # Connections that each process keeps for SDK routes; 0: each thread's own one does.
-CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=4)
+CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=6)
 # Connections that each process keeps for checks, which decide as a role of their own.
-CUS_ENFORCEMENT_POOL_SIZE = env.int("CUS_ENFORCEMENT_POOL_SIZE", default=4)
+CUS_ENFORCEMENT_POOL_SIZE = env.int("CUS_ENFORCEMENT_POOL_SIZE", default=6)
 # Requests a second of one SDK key in each process before it is told to wait; 0: any number.
 CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
 # Checks a second of one integration in each process before it is throttled; 0: any number.
 CUS_CHECKS_PER_SECOND = env.int("CUS_CHECKS_PER_SECOND", default=500)
 # Requests with checks of one integration that a process works on at a time while others ask too:
 # one is decided, the rest are the line. Fewer than the process' threads; 0: any number.
-CUS_CHECK_REQUESTS_AT_ONCE = env.int("CUS_CHECK_REQUESTS_AT_ONCE", default=2)
+CUS_CHECK_REQUESTS_AT_ONCE = env.int("CUS_CHECK_REQUESTS_AT_ONCE", default=4)
 # Seconds between an integration's health checks; 0: only those that people ask for.
 CUS_HEALTH_CHECK_SECONDS = env.int("CUS_HEALTH_CHECK_SECONDS", default=300)
 # A provider that takes longer to answer is degraded.
@@ -162,6 +162,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
+    "integrations.cus_session_guard.CusSessionGuard",
     "integrations.cus_second_factor_gate.CusSecondFactorGate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "integrations.cus_proof_gate.CusProofGate",
@@ -316,8 +317,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Django tells validators of every change of a password; this one ends the person's tokens.
-AUTH_PASSWORD_VALIDATORS += [{"NAME": "integrations.cus_token_service.EndTokensWithPassword"}]
+# Django tells validators of every change of a password; these end the person's tokens and sessions.
+AUTH_PASSWORD_VALIDATORS += [
+    {"NAME": "integrations.cus_token_service.EndTokensWithPassword"},
+    {"NAME": "integrations.cus_session_service.EndSessionsWithPassword"},
+]
 
 # --- API ----------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from aos_project.cus_schema_views import DocsView, SchemaView
 from integrations.cus_password_views import CusPasswordChangeView
 from integrations.cus_proof_pages import proof_first, prove
 from integrations.cus_second_factor_views import renew_recovery_codes, second_factor, set_up
+from integrations.cus_session_pages import end_other_sessions, end_session, sessions_and_tokens
 
 # In place of the page that the admin site has at this address: it asks for a proof first.
 _change_password = proof_first(
@@ -21,6 +22,9 @@ urlpatterns = [
     path("admin/second-factor/setup/", set_up, name="cus-second-factor-setup"),
     path("admin/second-factor/codes/", renew_recovery_codes, name="cus-recovery-codes"),
     path("admin/prove/", prove, name="cus-prove"),
+    path("admin/sessions/", sessions_and_tokens, name="cus-sessions"),
+    path("admin/sessions/end-others/", end_other_sessions, name="cus-sessions-end-others"),
+    path("admin/sessions/<uuid:session_id>/end/", end_session, name="cus-session-end"),
     path("admin/password_change/", _change_password, name="cus-password-change"),
     path("admin/password_reset/", include("integrations.cus_password_urls")),
     path("admin/", admin.site.urls),

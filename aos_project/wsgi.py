@@ -1,4 +1,4 @@
-"""The WSGI application that granian serves."""
+"""Django as a WSGI application, for servers that buffer bodies themselves; we serve `cus_web`."""
 
 import gc
 import os
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse
+from django.urls import resolve
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -19,6 +20,8 @@ _django = get_wsgi_application()
 from aos_project.cus_production import refuse_evidence_owner  # noqa: E402  (needs Django set up)
 
 refuse_evidence_owner()
+# Loads every view now, not while the first caller of each process waits for it.
+resolve("/healthz")
 
 # What is loaded by now stays for good; the collector need not walk through it at each turn,
 # which costs an ingest worker more than decoding what it is sent.

@@ -39,8 +39,11 @@ class Caller(NamedTuple):
         return True
 
 
-def caller_of(text: str, *, now: datetime) -> Caller | None:
+def caller_of(text: str, *, now: datetime, arrived: float | None = None) -> Caller | None:
     """Whom a key's text vouches for, or None if it is no living key.
+
+    `arrived` is when the request came, on the monotonic clock, if it had to wait for a thread: the
+    check's time runs from then.
 
     With no database and no answer of the last five minutes, the caller that the key names,
     unverified: of an integration whose state is unknown.
@@ -49,9 +52,10 @@ def caller_of(text: str, *, now: datetime) -> Caller | None:
     if named is None:
         return None
     tenant_id, integration_id, _ = named
-    began, absent = time.monotonic(), False
+    began = time.monotonic() if arrived is None else arrived
+    absent = False
     try:
-        known = living_key(named, now=now, find=partial(_find, began))
+        known = living_key(named, now=now, find=partial(_find, time.monotonic()))
     except DatabaseTrouble as trouble:
         absent = not isinstance(trouble, DatabaseBusy)
         known = last_known_key(named, within_seconds=_OUTAGE_SECONDS)

@@ -46,6 +46,7 @@ from integrations.cus_auth import key_text
 from integrations.cus_pages import NewestFirst, filters_of
 from integrations.cus_permissions import visible_to
 from integrations.cus_person_api import PersonView
+from integrations.cus_sdk_routes import ARRIVED
 from telemetry.cus_telemetry_api import SdkView
 
 _MAX_LENGTH_DIGITS = len(str(MAX_BATCH_BYTES))
@@ -59,7 +60,8 @@ class CusCheckAuthentication(BaseAuthentication):
         text = key_text(request)
         if not text:
             return None
-        caller = caller_of(text, now=timezone.now())
+        arrived = request.META.get(ARRIVED)
+        caller = caller_of(text, now=timezone.now(), arrived=arrived)
         if caller is None:
             raise AuthenticationFailed(
                 "This SDK key is not valid here: it is unknown, revoked or expired. "
@@ -125,7 +127,7 @@ class AskingView(CheckerView, Generic[_Asked]):
         if text and _is_plain_json(request):
             with suppress(RequestRefused, OperationalError, InterfaceError):
                 asked = type(self).decode(request.body)
-                caller = caller_of(text, now=timezone.now())
+                caller = caller_of(text, now=timezone.now(), arrived=request.META.get(ARRIVED))
                 if caller:
                     return self.answer(caller, asked)
         return super().dispatch(request, *args, **kwargs)

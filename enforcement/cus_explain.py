@@ -86,7 +86,7 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
     serving = replace(authority, **_LIKE_NEW)
     yield "an enabled integration with a valid credential", replace(facts, authority=serving)
     yield "a call id of its own", replace(facts, recorded=False)
-    for name in ("budget_limit_cents", "token_limit_month", "rate_limit_rpm"):
+    for name in ("budget_limit_cents", "token_limit_month", "rate_limit_rpm", "max_live_holds"):
         if getattr(authority, name):
             lifted = replace(authority, **{name: 0})
             yield f"no {name}", replace(facts, authority=lifted)
@@ -95,7 +95,8 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
         "the next month, with nothing used",
         replace(facts, usage=replace(facts.usage, used=Usage().used)),
     )
-    yield "no other call running", replace(facts, usage=replace(facts.usage, held=Usage().held))
+    alone = replace(facts.usage, held=Usage().held, running=0)
+    yield "no other call running", replace(facts, usage=alone)
     yield "an estimate of nothing", replace(facts, estimate=Usage().used)
     for level in CAPS:
         if level != authority.enforcement_level:

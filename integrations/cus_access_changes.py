@@ -7,10 +7,11 @@ endpoint can forget neither: its change is refused without a proof, and is told 
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit_models import CusAuditEntry, CusTokenChange
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_mail import queue_mail
 from integrations.cus_models import CusMembership, CusUser
+from integrations.cus_proof import token_in_use
 
 # What an audit entry's action begins with: keys, tokens, and people with their roles, passwords
 # and second factors.
@@ -34,6 +35,7 @@ SENTENCES: Mapping[str, str] = {
     "person.reactivated": "a person was reactivated",
     "person.recovery_codes_renewed": "new recovery codes were made",
     "person.role_changed": "a person was given another role",
+    "person.sessions_ended": "sessions were ended",
     "person.second_factor_reset": "a second factor was reset",
     "person.second_factor_set_up": "a second factor was set up",
     "sdk_key.issued": "an SDK key was issued",
@@ -54,16 +56,22 @@ def changes_access(action: str, changes: Mapping[str, Any]) -> bool:
 def tell_people(entry: CusAuditEntry, target: Any) -> None:
     """Mail the person who changed access, and the person whose access it is.
 
+    What an API token changes they hear in a list, once a day (`cus_token_digest`).
     The mails count to no tenant's limit, and those of each kind of change by themselves: nobody
     must be able to use a limit up beforehand with changes that do no harm.
     """
+    told = {person.pk: person for person in (entry.actor, _affected(target)) if person}
+    if token := token_in_use():
+        CusTokenChange.objects.bulk_create(
+            CusTokenChange(entry=entry, person=person, token=token) for person in told.values()
+        )
+        return
     context = {
         "what": SENTENCES.get(entry.action, f"{entry.object_type}: {entry.action}"),
         "object": entry.object_label,
         "actor": entry.actor_label,
         "at": f"{entry.created_at:%Y-%m-%d %H:%M}",
     }
-    told = {person.pk: person for person in (entry.actor, _affected(target)) if person}
     # In one order everywhere: each address is locked while its mails are counted.
     for person in sorted(told.values(), key=lambda person: person.email.lower()):
         queue_mail(

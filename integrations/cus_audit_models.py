@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusTenant, CusUser
 
 
@@ -46,3 +47,21 @@ class CusAuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} · {self.object_label}"
+
+
+class CusTokenChange(models.Model):
+    """A change of access that was made with an API token, and a person who is told of it daily."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    entry = models.ForeignKey(CusAuditEntry, models.PROTECT, related_name="+")
+    person = models.ForeignKey(CusUser, models.PROTECT, related_name="+")
+    token = models.ForeignKey(CusApiToken, models.PROTECT, related_name="+")
+    # Set together with the mail that tells it: no mail tells it again.
+    told_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "cus_token_changes"
+        verbose_name = "change by token"
+
+    def __str__(self) -> str:
+        return f"{self.entry} by {self.token}"

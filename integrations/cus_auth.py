@@ -12,10 +12,16 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
+from integrations.cus_addresses import Address
+from integrations.cus_errors import TokenReadOnly
 from integrations.cus_login_models import CusApiToken
+from integrations.cus_login_throttle import exact_client_address
 from integrations.cus_models import CusUser
 from integrations.cus_sdk_keys import SdkPrincipal, verify_sdk_key
 from integrations.cus_token_service import verify_token
+
+# What a read-only token may send.
+_READING = ("GET", "HEAD")
 
 if TYPE_CHECKING:
     # DRF imports what its settings name, and so this, before its views are there.
@@ -42,14 +48,31 @@ class CusSdkKeyAuthentication(BaseAuthentication):
 
 
 class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
-    """A person's API token, as a bearer token. An SDK key is none."""
+    """A person's API token, as a bearer token. An SDK key is none.
+
+    What a token is limited to is judged here, so that no view can forget it.
+    """
+
+    # REST framework makes an object of this for each request.
+    address: Address | None = None
+
+    def authenticate(self, request: Request) -> tuple[CusUser, CusApiToken] | None:
+        """Who sends the token. Raises AuthenticationFailed, TokenReadOnly."""
+        self.address = exact_client_address(request)
+        found: tuple[CusUser, CusApiToken] | None = super().authenticate(request)
+        if found and found[1].read_only and request.method not in _READING:
+            raise TokenReadOnly
+        return found
 
     def authenticate_credentials(self, token: bytes) -> tuple[CusUser, CusApiToken]:
-        found = verify_token(token.decode(errors="replace"), now=timezone.now())
+        """The token's person. One answer to all that is not valid: it tells a thief nothing."""
+        text = token.decode(errors="replace")
+        found = verify_token(text, address=self.address, now=timezone.now())
         if found is None:
             raise AuthenticationFailed(
-                "This API token is not valid: it is unknown, revoked or expired, or its person has "
-                "no role here any more. Make a new one in the console."
+                "This API token is not valid here: it is unknown, revoked or expired, it may not be "
+                "used from this address, or its person has no role here any more. The console's "
+                "page on API tokens says which; make a new one there."
             )
         return found.user, found
 

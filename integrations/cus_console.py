@@ -128,13 +128,30 @@ def tenants_of(request: HttpRequest) -> QuerySet[CusTenant]:
     return tenants.filter(id=own) if own and role == "admin" else tenants.none()
 
 
+class AtLeast(int):
+    """A count that ended at its bound, and says so where it is shown."""
+
+    def __str__(self) -> str:
+        return f"more than {int(self):,}"
+
+
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Counts no further than it must: `count(*)` over millions of rows takes seconds."""
+    """Counts no further than it must: `count(*)` over millions of rows takes seconds.
+
+    The list ends at the bound, and says that it does and how to get at the rest.
+    """
 
     COUNTED = 10_000
+    template_name = "admin/cus_bounded_pages.html"
 
     @cached_property
     def count(self) -> int:
         """How many rows there are, up to the bound."""
         rows: Any = self.object_list
-        return int(rows[: self.COUNTED].count())
+        found = int(rows[: self.COUNTED + 1].count())
+        return AtLeast(self.COUNTED) if found > self.COUNTED else found
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are rows beyond the last page."""
+        return isinstance(self.count, AtLeast)

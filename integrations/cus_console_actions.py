@@ -38,6 +38,16 @@ class Question:
     changes_access: bool = False
 
 
+END_SESSIONS = Question(
+    "End all sessions",
+    "The person has to sign in again everywhere. Their password, second factor and API tokens stay.",
+    "End them",
+    "The person is signed out everywhere.",
+    is_dangerous=True,
+    changes_access=True,
+)
+
+
 class CusActions:
     """For an admin page: runs what a button stands for, within the page's own scope."""
 

@@ -142,6 +142,14 @@ class TokenMayNotChangeAccess(CusError):
     code, status = "token_may_not_change_access", 403
 
 
+class TokenReadOnly(CusError):
+    """This API token may only read: it may send GET and HEAD, nothing else. Use a token without
+    `read_only`, or do it in the console.
+    """
+
+    code, status = "token_read_only", 403
+
+
 class TenantNameTaken(CusError):
     """Another tenant has that name. Choose another one; closed tenants keep theirs."""
 

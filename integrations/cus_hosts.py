@@ -1,6 +1,7 @@
 """Requests for a host that is not ours: a plain 400, without a traceback in the log."""
 
 from collections.abc import Callable
+from typing import Any
 
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
@@ -21,7 +22,7 @@ class CusHosts:
         try:
             request.get_host()
         except DisallowedHost as error:
-            answer = get_resolver(get_urlconf()).resolve_error_handler(400)
+            answer: Any = get_resolver(get_urlconf()).resolve_error_handler(400)
             response: HttpResponse = answer(request, exception=error)
             return response
         return self.get_response(request)

@@ -6,7 +6,9 @@ import uuid
 from typing import ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from knox.models import AbstractAuthToken
 
@@ -40,7 +42,8 @@ class CusTotpDevice(TOTPDevice):  # type: ignore[misc]  # django-otp has no type
 class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     """A person's token for programs: it may what its person may. Only its hash is kept.
 
-    It changes access (credentials, keys, tokens, members, roles) only if it was made for that.
+    It changes access (credentials, keys, tokens, members, roles) only if it was made for that. It
+    may be limited to reading, and to the addresses of some ranges (ruling C10).
     knox would name a token by its hash; ours have an id that may be shown.
     """
 
@@ -56,17 +59,35 @@ class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
         db_default=False,
         help_text="Also change credentials, SDK keys, API tokens, members and roles.",
     )
+    read_only = models.BooleanField(
+        "read only", default=False, db_default=False, help_text="Only GET requests; no change."
+    )
+    # In their shortest form, as `network_of` gives them. None: any address.
+    address_ranges = ArrayField(
+        models.CharField(max_length=43), default=list, db_default=[], blank=True
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # The last use from an address outside its ranges: a sign that somebody stole it.
+    last_refused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_refused_address = models.GenericIPAddressField(null=True, blank=True, editable=False)
 
     objects: ClassVar[models.Manager["CusApiToken"]] = models.Manager()
 
     # Revoked, never erased: who could do what, and until when, stays answerable.
-    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE (revoked_at, last_used_at)"
+    app_privileges: ClassVar[str] = (
+        "SELECT, INSERT, UPDATE (revoked_at, last_used_at, last_refused_at, last_refused_address)"
+    )
 
     class Meta:
         db_table = "cus_api_tokens"
         verbose_name = "API token"
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(read_only=True, may_change_access=True),
+                name="cus_api_tokens_rights",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} (…{self.hint})"

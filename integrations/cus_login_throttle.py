@@ -21,7 +21,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
-from integrations.cus_addresses import address_of
+from integrations.cus_addresses import Address, address_of, exact_address_of
 from integrations.cus_models import CusUser
 
 # No e-mail address is longer, and django-axes' column takes little more.
@@ -33,7 +33,16 @@ _MOST_REMEMBERED = 10_000
 
 def client_address(request: HttpRequest) -> str | None:
     """The address that a request comes from; of IPv6, its network."""
-    return address_of(request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For"))
+    return address_of(*_way(request))
+
+
+def exact_client_address(request: Any) -> Address | None:
+    """The address that a request, also REST framework's, comes from."""
+    return exact_address_of(*_way(request))
+
+
+def _way(request: HttpRequest) -> tuple[str, str | None]:
+    return request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For")
 
 
 def login_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:

@@ -4,6 +4,7 @@ The only module that sends mail. A template is `templates/mail/<name>.txt`: its 
 `Subject: …`, the rest is the text.
 """
 
+import smtplib
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -75,8 +76,10 @@ def _limit_reached(
     """Which limit has no room for one more mail of this template, in words."""
     # Two at once would both find the last place free.
     with connection.cursor() as cursor:
-        for whom in sorted({f"mail:{to.lower()}"} | ({f"mail:{tenant.pk}"} if tenant else set())):
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [whom])
+        for whom in sorted({to.lower(), *(str(one.pk) for one in (person, tenant) if one)}):
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"mail:{whom}"]
+            )
     now = timezone.now()
     same = Q(to__iexact=to) | (Q(person=person) if person else Q(pk=None))
     an_hour = _an_hour(template)
@@ -101,18 +104,23 @@ def _an_hour(template: str) -> int:
 
 
 def send_waiting(*, now: datetime | None = None) -> int:
-    """Send what is due, one transaction a mail; says how many were sent.
+    """Send what is due; says how many were sent. Stops when the mail server can't be reached.
 
-    A row is locked while its mail is sent, so two jobs never send one mail. A job that is killed
-    between sending and committing leaves the mail to be sent again.
+    Each mail's next try is noted before it is sent, so a mail that can't even be written holds up
+    no other one. A job that is killed between sending and committing leaves the mail to be sent
+    again.
     """
     sent = 0
-    while True:
-        with transaction.atomic():
-            mail = _next(now or timezone.now())
-            if mail is None:
-                return sent
-            sent += _try(mail, now or timezone.now())
+    while mail_id := _claim(now or timezone.now()):
+        try:
+            sent += _send(mail_id, now or timezone.now())
+        except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:
+            # The server answered, so it may take the others.
+            log.warning("mail refused", mail_id=str(mail_id), error=type(error).__name__)
+        except OSError as error:  # what else smtplib raises is one, too
+            log.warning("mail not sent", mail_id=str(mail_id), error=type(error).__name__)
+            break
+    return sent
 
 
 def forget_old_mails(*, now: datetime) -> None:
@@ -121,30 +129,33 @@ def forget_old_mails(*, now: datetime) -> None:
     CusMail.objects.filter(over, queued_at__lt=now - _KEPT_FOR).delete()
 
 
-def _next(now: datetime) -> CusMail | None:
+@transaction.atomic
+def _claim(now: datetime) -> uuid.UUID | None:
+    """The mail whose turn it is, with its next try put off; None if none is due."""
     waiting = CusMail.objects.filter(sent_at=None, dropped_at=None, next_try_at__lte=now)
-    return waiting.select_for_update(skip_locked=True).order_by("next_try_at").first()
-
-
-def _try(mail: CusMail, now: datetime) -> bool:
-    try:
-        _message(mail).send()
-    except OSError as error:  # what smtplib raises is one, too
-        _put_off(mail, now, type(error).__name__)
-        return False
-    CusMail.objects.filter(pk=mail.pk).update(sent_at=now, tries=F("tries") + 1)
-    return True
-
-
-def _put_off(mail: CusMail, now: datetime, error: str) -> None:
-    log.warning("mail not sent", mail_id=str(mail.pk), template=mail.template, error=error)
-    if now - mail.queued_at >= _GIVEN_UP_AFTER:
-        CusMail.objects.filter(pk=mail.pk).update(dropped_at=now)
-        return
+    over = waiting.filter(tries__gt=0, queued_at__lte=now - _GIVEN_UP_AFTER)
+    if given_up := over.update(dropped_at=now):
+        log.error("mail given up: the mail server took none for a day", mails=given_up)
+    mail = waiting.select_for_update(skip_locked=True).order_by("next_try_at").first()
+    if mail is None:
+        return None
     wait = min(_FIRST_RETRY_SECONDS * 2**mail.tries, _LONGEST_RETRY_SECONDS)
     CusMail.objects.filter(pk=mail.pk).update(
         next_try_at=now + timedelta(seconds=wait), tries=F("tries") + 1
     )
+    return mail.pk
+
+
+@transaction.atomic
+def _send(mail_id: uuid.UUID, now: datetime) -> bool:
+    """Send the mail unless another job does. Its row is locked meanwhile: nobody sends it twice."""
+    unsent = CusMail.objects.filter(pk=mail_id, sent_at=None, dropped_at=None)
+    mail = unsent.select_for_update(skip_locked=True).first()
+    if mail is None:
+        return False
+    _message(mail).send()
+    unsent.update(sent_at=now)
+    return True
 
 
 def _message(mail: CusMail) -> EmailMessage:

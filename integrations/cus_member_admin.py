@@ -10,7 +10,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
-from integrations.cus_console_actions import CusActions, Question
+from integrations.cus_console_actions import END_SESSIONS, CusActions, Question
 from integrations.cus_console_export import CusExport
 from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm, tenant_for
 from integrations.cus_member_service import CusMemberService
@@ -61,7 +61,7 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
     search_fields = ("user__email", "invited_email")
     list_select_related = ("tenant", "user")
     ordering = ("tenant__name", _ADDRESS)
-    actions_detail = ("remove", "history")
+    actions_detail = ("end_sessions", "remove", "history")
 
     def get_fields(self, request: HttpRequest, obj: CusMembership | None = None) -> list[str]:
         if obj:
@@ -89,6 +89,19 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
     @display(description="State")
     def standing(self, membership: CusMembership) -> str:
         return str(self.state(membership)[1])
+
+    def is_offered(self, button: str, row: CusMembership) -> bool:
+        # An invitation is nobody's yet.
+        return button != "end_sessions" or row.user_id is not None
+
+    @action(description="End sessions", icon="logout", permissions=["act"])
+    def end_sessions(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.run(
+            request,
+            object_id,
+            END_SESSIONS,
+            lambda row: _service(request, row.tenant).end_sessions(row.id),
+        )
 
     @action(
         description="Remove",

@@ -26,6 +26,7 @@ from integrations.cus_errors import (
 from integrations.cus_member_mail import mail_invitation
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_quotas import INVITATIONS, PEOPLE
+from integrations.cus_session_service import CusSessionService
 from integrations.cus_token_service import CusTokenService
 
 _ADMIN = CusMembership.Role.ADMIN
@@ -117,6 +118,18 @@ class CusMemberService:
             # A session holds as long as the password that it was opened with.
             person.set_unusable_password()
             person.save(update_fields=["password"])
+            CusSessionService(person).end_with(now=timezone.now())
+
+    @transaction.atomic
+    def end_sessions(self, pk: uuid.UUID | str) -> int:
+        """Sign a person of the tenant out everywhere; who does it to themselves stays here.
+
+        How many sessions ended. Raises MemberNotFound.
+        """
+        person = self.get(pk).user
+        if person is None:
+            return 0
+        return CusSessionService(person, actor=self.actor).end_all(now=timezone.now())
 
     @transaction.atomic
     def release(self, person: CusUser) -> None:

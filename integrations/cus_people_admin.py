@@ -11,7 +11,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from integrations.cus_console import CusReadOnlyAdmin
-from integrations.cus_console_actions import CusActions, Question
+from integrations.cus_console_actions import END_SESSIONS, CusActions, Question
 from integrations.cus_console_export import CusExport
 from integrations.cus_models import CusUser
 from integrations.cus_permissions import role_of
@@ -45,6 +45,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         "deactivate",
         "reactivate",
         "reset_second_factor",
+        "end_sessions",
         "history",
     )
 
@@ -170,6 +171,10 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             changes_access=True,
         )
         return self.run(request, object_id, question, _service(request).reset_second_factor)
+
+    @action(description="End sessions", icon="logout", permissions=["act"])
+    def end_sessions(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self.run(request, object_id, END_SESSIONS, _service(request).end_sessions)
 
 
 def _role(request: HttpRequest, role: StaffRole | None) -> Callable[[CusUser], None]:

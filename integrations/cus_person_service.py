@@ -10,6 +10,7 @@ from integrations.cus_errors import CusError, OperatorsOnly
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_second_factor_service import CusSecondFactorService
+from integrations.cus_session_service import CusSessionService
 from integrations.cus_token_service import CusTokenService
 
 
@@ -70,6 +71,7 @@ class CusPersonService:
         self._keep_an_operator(person, is_leaving=True)
         if CusUser.objects.filter(id=person.id, is_active=True).update(is_active=False):
             CusTokenService(person, actor=self.actor).revoke_all(now=timezone.now())
+            CusSessionService(person).end_with(now=timezone.now())
             self._record("person.deactivated", person)
 
     @transaction.atomic
@@ -77,6 +79,10 @@ class CusPersonService:
         """Let the person in again, with the password that they had. Ended tokens stay ended."""
         if CusUser.objects.filter(id=person.id, is_active=False).update(is_active=True):
             self._record("person.reactivated", person)
+
+    def end_sessions(self, person: CusUser) -> int:
+        """Sign the person out everywhere; who does it to themselves stays here. How many ended."""
+        return CusSessionService(person, actor=self.actor).end_all(now=timezone.now())
 
     def reset_second_factor(self, person: CusUser) -> None:
         """Make the person set up a new authenticator at the next sign-in. Raises NotYourself."""

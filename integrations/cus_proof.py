@@ -67,9 +67,8 @@ def require_proof() -> None:
     request = _request.get()
     if request is None or _has_link.get():
         return
-    # Where REST framework leaves what a request was authenticated by.
-    token = getattr(request, "auth", None)
-    if isinstance(token, CusApiToken):
+    token = token_in_use()
+    if token:
         if not token.may_change_access:
             raise TokenMayNotChangeAccess
         return
@@ -77,9 +76,22 @@ def require_proof() -> None:
         raise ProofRequired
 
 
+def token_in_use() -> CusApiToken | None:
+    """The API token that the request being answered came with."""
+    # Where REST framework leaves what a request was authenticated by.
+    token = getattr(_request.get(), "auth", None)
+    return token if isinstance(token, CusApiToken) else None
+
+
 def is_person_asking() -> bool:
     """Whether a person's request is being answered, by session, token or mailed link."""
     return _request.get() is not None
+
+
+def asking_session() -> SessionBase | None:
+    """The session of the request that is being answered; it may be nobody's."""
+    request = _request.get()
+    return request.session if request else None
 
 
 @contextmanager

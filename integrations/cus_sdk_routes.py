@@ -15,6 +15,8 @@ from aos_sdk.cus_wire import (
     TELEMETRY_BYPASS_PATH,
 )
 
+# In a request's META: when its body was here, on the monotonic clock. It may have waited since.
+ARRIVED = "cus.arrived"
 _ROUTES = frozenset(
     {
         LLM_USAGE_PATH,

@@ -16,6 +16,7 @@ from integrations.cus_audit import record_change
 from integrations.cus_errors import OperatorsOnly
 from integrations.cus_login_models import CusTotpDevice
 from integrations.cus_models import CusUser
+from integrations.cus_session_service import CusSessionService
 from integrations.cus_token_service import CusTokenService
 
 _RECOVERY_CODES = 10
@@ -55,8 +56,8 @@ class CusSecondFactorService:
     def confirm(self, device: CusTotpDevice, code: str) -> list[str] | None:
         """Take the authenticator into use, in place of any other. The recovery codes, shown once.
 
-        None if it shows another code. API tokens made before end: they were made with less. In a
-        session it needs a proof by the factors that were there before. Raises ProofRequired.
+        None if it shows another code. API tokens made before end: they were made with less; so do
+        all other sessions. In a session it needs a proof by the factors that were there before. Raises ProofRequired.
         """
         locked = CusTotpDevice.objects.select_for_update().filter(id=device.id).first()
         if locked is None or not locked.verify_token(_digits(code)):
@@ -70,6 +71,7 @@ class CusSecondFactorService:
         TOTPDevice.objects.filter(user=self.user).exclude(id=device.id).delete()
         # Sessions that were opened with an old recovery code end with it.
         StaticDevice.objects.filter(user=self.user).delete()
+        CusSessionService(self.user).end_with(now=timezone.now())
         return self._new_recovery_codes()
 
     @transaction.atomic
@@ -109,8 +111,7 @@ class CusSecondFactorService:
     def remove(self, *, actor: CusUser | None) -> None:
         """Forget authenticator and recovery codes: the next sign-in sets up new ones.
 
-        For operators and the system. Sessions that the second factor opened are closed by it, and
-        the person's API tokens end.
+        For operators and the system. The person's sessions and API tokens end.
         """
         if actor and not actor.is_operator:
             raise OperatorsOnly
@@ -118,6 +119,7 @@ class CusSecondFactorService:
         StaticDevice.objects.filter(user=self.user).delete()
         CusTokenService(self.user, actor=actor).revoke_all(now=timezone.now())
         record_change("person.second_factor_reset", self.user, actor=actor)
+        CusSessionService(self.user).end_with(now=timezone.now())
 
     def _new_recovery_codes(self) -> list[str]:
         device, _ = StaticDevice.objects.get_or_create(

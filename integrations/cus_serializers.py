@@ -1,5 +1,6 @@
 """What the API of authority takes and gives."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -18,6 +19,7 @@ from integrations.cus_strict_fields import (
     StrictMoment,
     StrictText,
 )
+from integrations.cus_token_rights import MOST_RANGES, TokenRights
 
 _TEXT = "US dollars per million tokens, as a decimal text."
 _MOST_NAMED = 10
@@ -31,10 +33,17 @@ class StrictInput(serializers.Serializer[object]):
 
     def to_internal_value(self, data: object) -> object:
         if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))[:_MOST_NAMED]
+            unknown = sorted(set(data) - set(self.fields))
             if unknown:
-                raise serializers.ValidationError({name: [self._hint(name)] for name in unknown})
+                raise serializers.ValidationError(self._hints(unknown))
         return super().to_internal_value(data)
+
+    def _hints(self, unknown: list[str]) -> dict[str, list[str]]:
+        """One for each of the first; the last of these tells of the rest."""
+        hints = {name: [self._hint(name)] for name in unknown[:_MOST_NAMED]}
+        if (more := len(unknown) - _MOST_NAMED) > 0:
+            hints[unknown[_MOST_NAMED - 1]].append(f"{more:,} more fields are unknown, too.")
+        return hints
 
     def _hint(self, name: str) -> str:
         if name in self.shown_only:
@@ -69,6 +78,24 @@ class TokenInput(StrictInput):
     may_change_access = StrictBoolean(
         required=False, help_text="Also change credentials, keys, tokens, members and roles."
     )
+    read_only = StrictBoolean(  # type: ignore[assignment]  # the contract's name
+        required=False,
+        help_text="Only GET and HEAD; everything else gets 403 `token_read_only`. Not together "
+        "with may_change_access.",
+    )
+    address_ranges = serializers.ListField(
+        child=StrictText(max_length=50),
+        max_length=MOST_RANGES,
+        required=False,
+        help_text="Where the token may be used from, such as 192.0.2.0/24 or 2001:db8::/48; "
+        "elsewhere it gets the 401 of an unknown token. Empty: anywhere.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """What the token may becomes one value, `rights`."""
+        names = [field.name for field in dataclasses.fields(TokenRights)]
+        given = {name: attrs.pop(name) for name in names if name in attrs}
+        return attrs | {"rights": TokenRights(**given)}
 
 
 class TokenOutput(serializers.ModelSerializer[CusApiToken]):
@@ -84,10 +111,14 @@ class TokenOutput(serializers.ModelSerializer[CusApiToken]):
             "name",
             "hint",
             "may_change_access",
+            "read_only",
+            "address_ranges",
             "created_at",
             "expires_at",
             "revoked_at",
             "last_used_at",
+            "last_refused_at",
+            "last_refused_address",
         )
 
 

@@ -1,7 +1,7 @@
 """The console's page on API tokens: one's own; operators see and end all."""
 
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminSplitDateTimeWidget
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
 
 from integrations.cus_console import CusReadOnlyAdmin
 from integrations.cus_console_actions import Question
@@ -18,12 +18,28 @@ from integrations.cus_console_issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusUser
 from integrations.cus_permissions import role_of
+from integrations.cus_token_rights import MOST_RANGES, TokenRights, rights_shown
 from integrations.cus_token_service import CusTokenService
 
 
-class TokenForm(CusIssuingForm):
-    """What a token is called, and when it ends."""
+class AddressRangesField(forms.CharField):
+    """Ranges of addresses, one a line."""
 
+    def to_python(self, value: Any) -> Any:
+        """The ranges, as a list."""
+        return (super().to_python(value) or "").replace(",", " ").split()
+
+
+class TokenForm(CusIssuingForm):
+    """What a token is called, what it may, and when it ends."""
+
+    address_ranges = AddressRangesField(
+        required=False,
+        max_length=2_000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"}),
+        help_text=f"Where it may be used from: up to {MOST_RANGES} addresses or ranges, one a line, "
+        "such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/48. Empty: anywhere.",
+    )
     expires_at = forms.SplitDateTimeField(
         required=False,
         widget=UnfoldAdminSplitDateTimeWidget,
@@ -32,13 +48,17 @@ class TokenForm(CusIssuingForm):
 
     class Meta:
         model = CusApiToken
-        fields = ("name", "may_change_access")
+        fields = ("name", "read_only", "may_change_access", "address_ranges")
 
     def issue(self) -> tuple[CusApiToken, str]:
         return CusTokenService(cast("CusUser", self.request.user)).issue(
             name=self.cleaned_data["name"],
             expires_at=self.cleaned_data["expires_at"],
-            may_change_access=self.cleaned_data["may_change_access"],
+            rights=TokenRights(
+                may_change_access=self.cleaned_data["may_change_access"],
+                read_only=self.cleaned_data["read_only"],
+                address_ranges=self.cleaned_data["address_ranges"],
+            ),
             now=timezone.now(),
         )
 
@@ -49,7 +69,16 @@ class CusApiTokenAdmin(CusIssuedAdmin):
 
     changers = ("operator", "support", "admin", "member")
     form = TokenForm
-    list_display = ("name", "user", "hint_shown", "state", "created", "expiry", "last_used_at")
+    list_display = (
+        "name",
+        "user",
+        "hint_shown",
+        "rights",
+        "state",
+        "created",
+        "expiry",
+        "last_used_at",
+    )
     search_fields = ("name", "user__email")
     list_select_related = ("user",)
     ordering = ("-created", "-id")
@@ -61,6 +90,8 @@ class CusApiTokenAdmin(CusIssuedAdmin):
         "expiry",
         "revoked_at",
         "last_used_at",
+        "last_refused_at",
+        "last_refused_address",
     )
     actions_detail = ("revoke", "history")
 
@@ -72,12 +103,16 @@ class CusApiTokenAdmin(CusIssuedAdmin):
         return cast("QuerySet[CusApiToken]", tokens.filter(user=request.user))
 
     def get_fields(self, request: HttpRequest, obj: CusApiToken | None = None) -> list[str]:
-        asked = ["name", "may_change_access"]
+        asked = ["name", "read_only", "may_change_access", "address_ranges"]
         return [*asked, *self.readonly_fields] if obj else [*asked, "expires_at"]
 
     @display(description="Ends in")
     def hint_shown(self, token: CusApiToken) -> str:
         return f"…{token.hint}"
+
+    @display(description="May")
+    def rights(self, token: CusApiToken) -> str:
+        return rights_shown(token)
 
     def ends_at(self, row: CusApiToken) -> datetime | None:
         ends_at: datetime = row.expiry

@@ -1,12 +1,14 @@
 """API tokens of a person: issued once, listed, revoked.
 
 A token is `aost_` and 256 random bits. What it may is what its person may, at that moment: who
-lost their role or was deactivated has only dead tokens.
+lost their role or was deactivated has only dead tokens. Rights narrow that further: see
+`cus_token_rights`.
 """
 
 import hmac
 from datetime import datetime, timedelta
 
+import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -14,18 +16,22 @@ from knox.crypto import hash_token
 from knox.models import get_digest_token
 from knox.settings import CONSTANTS, knox_settings
 
+from integrations.cus_addresses import Address, is_within
 from integrations.cus_audit import differences, record_change
 from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_permissions import role_of
 from integrations.cus_quotas import TOKENS_A_DAY, made_within_a_day
+from integrations.cus_token_rights import TokenRights
 
 LONGEST = timedelta(days=365)
 USUAL = timedelta(days=90)
 _MOST = 50
 # Last use is for people who tidy up: one write in ten minutes tells them enough.
 _LAST_USED_EVERY = timedelta(minutes=10)
+
+log = structlog.get_logger(__name__)
 
 
 class TokenExpiryInvalid(CusError):
@@ -57,6 +63,10 @@ class CusTokenService:
         """The person's tokens, also the ended ones."""
         return CusApiToken.objects.filter(user=self.user)
 
+    def alive(self, *, now: datetime) -> QuerySet[CusApiToken]:
+        """Those that work, the newest first."""
+        return self.scope().filter(revoked_at__isnull=True, expiry__gt=now).order_by("-created")
+
     @transaction.atomic
     def issue(
         self,
@@ -64,16 +74,19 @@ class CusTokenService:
         name: str,
         now: datetime,
         expires_at: datetime | None = None,
-        may_change_access: bool = False,
+        rights: TokenRights | None = None,
         made_with: CusApiToken | None = None,
     ) -> tuple[CusApiToken, str]:
         """A new token and its text, which is nowhere else and can't be shown again.
 
-        `may_change_access` lets it change credentials, keys, tokens, members and roles too.
-        `made_with` is the token that the request for it came with: it may be handed on, but not
-        prolonged. Raises ValidationError, TokenExpiryInvalid, TokenOutlivesItsMaker,
+        Without `rights` it may read and write from anywhere, and change no access. `made_with` is
+        the token that the request for it came with: the new one lives no longer and may no more.
+        Raises ValidationError, TokenExpiryInvalid, TokenOutlivesItsMaker, TokenExceedsItsMaker,
         TooManyTokens and what `record_change` raises.
         """
+        rights = (rights or TokenRights()).checked()
+        if made_with:
+            rights = rights.made_with(made_with)
         expiry = expires_at or min(now + USUAL, made_with.expiry if made_with else now + USUAL)
         if not now < expiry <= now + LONGEST:
             raise TokenExpiryInvalid
@@ -82,10 +95,10 @@ class CusTokenService:
         self._in_a_row()
         if made_with and not self.scope().filter(id=made_with.id, revoked_at__isnull=True).exists():
             raise TokenOutlivesItsMaker
-        if self.scope().filter(revoked_at__isnull=True, expiry__gt=now).count() >= _MOST:
+        if self.alive(now=now).count() >= _MOST:
             raise TooManyTokens
         TOKENS_A_DAY.require_room(made_within_a_day(self.scope(), "created", now))
-        return self._make(name, expiry, may_change_access=may_change_access)
+        return self._make(name, expiry, rights)
 
     def revoke(self, token: CusApiToken, *, now: datetime) -> bool:
         """End a token for good. False if it had ended already."""
@@ -95,22 +108,20 @@ class CusTokenService:
         """End all of the person's tokens, as when they leave. How many that were."""
         return self._end(self.scope(), now, is_consequence=True)
 
-    def _make(
-        self, name: str, expiry: datetime, *, may_change_access: bool
-    ) -> tuple[CusApiToken, str]:
+    def _make(self, name: str, expiry: datetime, rights: TokenRights) -> tuple[CusApiToken, str]:
         digest, text = get_digest_token()
         token = CusApiToken(
             user=self.user,
             name=name,
             expiry=expiry,
-            may_change_access=may_change_access,
+            **rights.as_columns(),
             hint=text[-4:],
             digest=digest,
             token_key=text[: CONSTANTS.TOKEN_KEY_LENGTH],
         )
         token.full_clean()
         token.save(force_insert=True)
-        changes = differences({}, {"expires_at": expiry, "may_change_access": may_change_access})
+        changes = differences({}, {"expires_at": expiry} | rights.as_columns())
         record_change(
             "token.issued", token, actor=self.actor, tenant=self._tenant(), changes=changes
         )
@@ -144,8 +155,12 @@ class CusTokenService:
         return CusTenant.objects.filter(memberships__user=self.user).first()
 
 
-def verify_token(text: str, *, now: datetime) -> CusApiToken | None:
-    """The living token of this text, whose person has a role; None if there is none."""
+def verify_token(text: str, *, address: Address | None, now: datetime) -> CusApiToken | None:
+    """The living token of this text, whose person has a role; None if there is none.
+
+    None also if it may not be used from this address: a thief must not learn that it lives. Its
+    person sees the refusal in the console.
+    """
     if not text.startswith(knox_settings.TOKEN_PREFIX):
         return None
     digest = hash_token(text)
@@ -156,9 +171,21 @@ def verify_token(text: str, *, now: datetime) -> CusApiToken | None:
         return None
     if role_of(token.user) is None:
         return None
+    if token.address_ranges and not is_within(address, token.address_ranges):
+        _note_refused(token, address, now)
+        return None
     if token.last_used_at is None or now - token.last_used_at >= _LAST_USED_EVERY:
         CusApiToken.objects.filter(id=token.id).update(last_used_at=now)
     return token
+
+
+def _note_refused(token: CusApiToken, address: Address | None, now: datetime) -> None:
+    """Keep the use from outside its ranges, for its person and for the log; as rarely as use."""
+    if token.last_refused_at and now - token.last_refused_at < _LAST_USED_EVERY:
+        return
+    shown = str(address) if address else None
+    log.warning("token used from outside its ranges", token_id=str(token.id), address=shown)
+    CusApiToken.objects.filter(id=token.id).update(last_refused_at=now, last_refused_address=shown)
 
 
 class EndTokensWithPassword:

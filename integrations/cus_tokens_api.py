@@ -48,7 +48,11 @@ class TokensView(PersonView):
         responses={201: TokenIssued, 409: None},
     )
     def post(self, request: Request) -> Response:
-        """Issue a token. Its text is in this answer and nowhere else."""
+        """Issue a token. Its text is in this answer and nowhere else.
+
+        A token that is made with a token may no more than that one: its ranges lie within, and are
+        the same if none are given; else 403 `token_exceeds_its_maker`. A read-only token makes none.
+        """
         fields = self.fields(request, TokenInput)
         made_with = request.auth if isinstance(request.auth, CusApiToken) else None
         token, text = self._service(request).issue(

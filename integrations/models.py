@@ -1,6 +1,6 @@
 """The door through which Django finds this app's models."""
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit_models import CusAuditEntry, CusTokenChange
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_import_models import CusImportedWorker
 from integrations.cus_login_models import CusApiToken, CusTotpDevice
@@ -14,6 +14,7 @@ from integrations.cus_models import (
     CusUser,
 )
 from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_session_models import CusSession
 
 __all__ = [
     "CusApiToken",
@@ -26,7 +27,9 @@ __all__ = [
     "CusMembership",
     "CusPriceOverride",
     "CusSdkKey",
+    "CusSession",
     "CusTenant",
+    "CusTokenChange",
     "CusTotpDevice",
     "CusUser",
 ]

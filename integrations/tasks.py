@@ -14,6 +14,8 @@ from integrations.cus_health_schedule import ROUND_SECONDS, due_checks, stale
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
 from integrations.cus_mail import forget_old_mails, send_waiting
+from integrations.cus_session_service import forget_old_sessions
+from integrations.cus_token_digest import forget_told_changes, mail_token_digests
 
 # `CELERY_TASK_ROUTES` sends checks there.
 _QUEUE = "cus_health"
@@ -69,8 +71,9 @@ def cus_check_health(integration_id: str) -> None:
 
 @shared_task
 def cus_clear_sessions() -> None:
-    """Delete the sessions that have ended."""
+    """Delete the sessions that have ended, and what is kept of them."""
     call_command("clearsessions")
+    forget_old_sessions(now=timezone.now())
 
 
 @shared_task
@@ -85,3 +88,12 @@ def cus_send_mail() -> None:
 def cus_forget_old_mails() -> None:
     """Delete the record of mail that was sent long ago."""
     forget_old_mails(now=timezone.now())
+    forget_told_changes(now=timezone.now())
+
+
+@shared_task
+def cus_mail_token_digest() -> None:
+    """Mail each person what was changed with API tokens until yesterday."""
+    digests = mail_token_digests(now=timezone.now())
+    if digests:
+        log.info("token digests queued", digests=digests)

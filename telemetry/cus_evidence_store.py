@@ -200,12 +200,10 @@ def _upsert_totals(table: str, **keys: str) -> str:
 
 
 # Rows of the ledger that stand for any integration of the tenant (`CusCallLedger.ANY_INTEGRATION`).
-# `OFFSET 0`: looked up by key. Joined, the tenant's ledger would be read whole for each batch where
-# the plan was made while it was small.
+# `OFFSET 0`: looked up row by row, never joined, which would be planned to read a small ledger whole.
 _OF_ANY = f"""
     SELECT FROM cus_call_ledger AS old WHERE old.tenant_id = %(tenant)s
-        AND old.call_hash = sent.call_hash AND old.integration_id = '{CusCallLedger.ANY_INTEGRATION}'
-    OFFSET 0
+        AND old.call_hash = sent.call_hash AND old.integration_id = '{CusCallLedger.ANY_INTEGRATION}' OFFSET 0
 """
 # Everything is done in the order of its key, so that two batches can't deadlock.
 _STORE = f"""

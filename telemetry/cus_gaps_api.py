@@ -45,7 +45,8 @@ class ProcessGapsOutput(serializers.Serializer[object]):
         child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
         help_text="The first 100 ranges, [first, last], both included.",
     )
-    missing_count = serializers.IntegerField()
+    missing_is_cut = serializers.BooleanField(help_text="There are more ranges than are listed.")
+    missing_count = serializers.IntegerField(help_text="Of all ranges.")
     dropped = serializers.DictField(
         child=serializers.IntegerField(), help_text="What the process declared as given up."
     )

@@ -53,6 +53,11 @@ class ProcessGaps:
         return max(self.missing_count - sum(self.dropped.values()), 0)
 
     @property
+    def missing_is_cut(self) -> bool:
+        """Whether there are more ranges than those that are listed."""
+        return sum(last - first + 1 for first, last in self.missing) < self.missing_count
+
+    @property
     def place(self) -> Place:
         """Where a page that follows it begins."""
         return (self.last_seen_at, self.integration_id, self.process_id)

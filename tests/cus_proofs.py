@@ -19,6 +19,7 @@ from integrations.cus_models import (
     CusUser,
 )
 from integrations.cus_proof import PROOF_LASTS, Factor, note_proof
+from integrations.cus_session_models import CusSession
 from tests.cus_factories import signed_in
 
 # What each row says of access. Columns that say when something was used are none of it.
@@ -26,11 +27,12 @@ _COLUMNS: dict[type[Model], tuple[str, ...]] = {
     CusCredential: ("id", "sealed"),
     CusIntegration: ("id", "credential_ref", "credential_origin"),
     CusSdkKey: ("id", "label", "expires_at", "revoked_at"),
-    CusApiToken: ("id", "expiry", "revoked_at", "may_change_access"),
+    CusApiToken: ("id", "expiry", "revoked_at", "may_change_access", "read_only"),
     CusMembership: ("id", "user_id", "role", "invited_email"),
     CusUser: ("id", "password", "is_active", "is_superuser", "is_support"),
     TOTPDevice: ("id", "key", "confirmed"),
     StaticToken: ("id", "token"),
+    CusSession: ("id", "ended_at"),
 }
 
 

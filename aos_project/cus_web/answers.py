@@ -73,6 +73,14 @@ BODY_TOO_SLOW = Refusal(
     "The rest of the request did not arrive in time. Send it again, over a faster connection.",
     ends_connection=True,
 )
+# Nobody is there to read it.
+BODY_TORN = Refusal(
+    400,
+    "bad_request",
+    "Request torn",
+    "The request ended before its body did. Send it again.",
+    ends_connection=True,
+)
 LINE_FULL = Refusal(
     429,
     "too_many_requests",

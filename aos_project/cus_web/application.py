@@ -5,6 +5,9 @@ import logging
 import resource
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -13,7 +16,7 @@ from aos_project.cus_web.answers import BROKEN, Answer, Refusal, Refused, body_t
 from aos_project.cus_web.bodies import Bodies
 from aos_project.cus_web.kinds import Kind, kind_of, sender_of
 from aos_project.cus_web.lanes import Job, Lane
-from aos_project.cus_web.scopes import Answering, Request, Scope, environ_of
+from aos_project.cus_web.scopes import Answering, Request, Scope, Transport, environ_of
 from aos_project.cus_web.sdk_handler import SdkHandler
 from aos_project.wsgi import application as _wsgi
 from integrations.cus_sdk_routes import is_short
@@ -26,6 +29,9 @@ logger = logging.getLogger(__name__)
 _PROBE_THREADS = 2
 _MIB = 1024 * 1024
 _TICK_SECONDS = 0.5
+# Larger answers, such as exports, are sent as they are made.
+_LARGEST_WHOLE = _MIB
+_PART_SECONDS = 30.0
 # granian stops accepting for good when it runs out of files.
 _OPEN_FILES = 8_192
 
@@ -64,6 +70,7 @@ class CusWeb:
         request = Request(scope)
         try:
             body = await self._body(request, protocol)
+            request.arrived = time.monotonic()
             await self._on_a_thread(request, protocol, body)
         except Refused as refused:
             _send(protocol, refused.refusal.answer(request.path))
@@ -84,8 +91,10 @@ class CusWeb:
 
         def run(refusal: Refusal | None) -> None:
             try:
-                answer = refusal.answer(request.path) if refusal else self._answer(request, body)
-                _send(protocol, answer)
+                if refusal:
+                    _send(protocol, refusal.answer(request.path))
+                else:
+                    self._answer(request, body, protocol)
             finally:
                 self._answered.append(answered)
 
@@ -94,16 +103,44 @@ class CusWeb:
         # granian would answer 500 if this ended before the thread had answered.
         await answered
 
-    def _answer(self, request: Request, body: bytes) -> Answer:
-        """Django's answer, whole. Runs on a thread."""
+    def _answer(self, request: Request, body: bytes, protocol: Answering) -> None:
+        """Send Django's answer. Runs on a thread."""
         try:
             environ = environ_of(request, body)
             if is_short(request.method, request.path):
-                return self._sdk(environ)
-            return _of_wsgi(self._wsgi, environ)
+                _send(protocol, self._sdk(environ))
+            else:
+                self._send_parts(protocol, environ)
         except Exception:
             logger.exception("A request could not be answered")
-            return BROKEN.answer(request.path)
+            # Without effect if an answer has begun.
+            _send(protocol, BROKEN.answer(request.path))
+
+    def _send_parts(self, protocol: Answering, environ: "WSGIEnvironment") -> None:
+        """Send an answer whole if it is small; else in parts, no faster than its client takes them."""
+        begun: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_exc_info: Any) -> Any:
+            begun[:] = int(status[:3]), headers
+
+        with closing_parts(self._wsgi(environ, start_response)) as parts:
+            whole = bytearray()
+            for part in parts:
+                whole += part
+                if len(whole) > _LARGEST_WHOLE:
+                    self._stream(protocol.response_stream(*begun), chain([bytes(whole)], parts))
+                    return
+        status, headers = begun
+        _send(protocol, Answer(status, headers, bytes(whole)))
+
+    def _stream(self, transport: Transport, parts: Iterable[bytes]) -> None:
+        async def send(part: bytes) -> None:
+            await transport.send_bytes(part)
+
+        for part in parts:
+            sending = asyncio.run_coroutine_threadsafe(send(part), self._loop)
+            # A client that takes nothing must not keep the thread.
+            sending.result(timeout=_PART_SECONDS)
 
     def _settle(self) -> None:
         """End the tasks of requests that were answered.
@@ -123,20 +160,14 @@ class CusWeb:
         self._settle()
 
 
-def _of_wsgi(application: "WSGIApplication", environ: "WSGIEnvironment") -> Answer:
-    begun: list[Any] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], *_exc_info: Any) -> Any:
-        begun[:] = int(status[:3]), headers
-
-    parts = application(environ, start_response)
+@contextmanager
+def closing_parts(parts: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
+    """The parts of a WSGI answer; what made them is closed afterwards."""
     try:
-        content = b"".join(parts)
+        yield iter(parts)
     finally:
         if close := getattr(parts, "close", None):
             close()
-    status, headers = begun
-    return Answer(status, headers, content)
 
 
 def _send(protocol: Answering, answer: Answer) -> None:

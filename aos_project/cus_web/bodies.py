@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from aos_project.cus_web.answers import BODY_TOO_SLOW, Refused
+from aos_project.cus_web.answers import BODY_TOO_SLOW, BODY_TORN, Refused
 from aos_project.cus_web.scopes import Answering
 
 # What a body costs beside its bytes: a socket's buffers and the task that waits.
@@ -33,7 +33,7 @@ class Bodies:
         self._coming: dict[_Coming, None] = {}
 
     async def receive(self, protocol: Answering, length: int) -> bytes:
-        """The body, of `length` bytes. Raises Refused (408) when it was ended."""
+        """The body, of `length` bytes. Raises Refused when it was ended, or its sender left."""
         task = asyncio.current_task()
         assert task
         room = length + _OVERHEAD_BYTES
@@ -43,6 +43,8 @@ class Bodies:
         self._free -= room
         try:
             return await protocol()
+        except RuntimeError:  # granian's ProtocolClosed and ProtocolError
+            raise Refused(BODY_TORN) from None
         except asyncio.CancelledError:
             if coming.ended:
                 raise Refused(BODY_TOO_SLOW) from None

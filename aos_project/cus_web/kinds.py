@@ -40,7 +40,7 @@ _CHECKS = frozenset(
 )
 # Their reads are people's.
 _INGEST = frozenset({LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH, TELEMETRY_BYPASS_PATH})
-# Pages for strangers, which hash passwords or look up codes.
+# Where strangers have passwords hashed or codes looked up.
 _SIGN_IN = ("/admin/login/", "/admin/password_reset/", "/admin/second-factor/")
 _LEASES = f"{ENFORCEMENT_LEASE_PATH}/"
 _KEY_HEADER = INTEGRATION_KEY_HEADER.lower()
@@ -51,10 +51,12 @@ def kind_of(request: Request) -> Kind:
     path = request.path
     if path in _CHECKS or path.startswith(_LEASES):
         return Kind.CHECK
-    if request.method == "POST" and path in _INGEST:
-        return Kind.INGEST
     if path in _PROBES:
         return _PROBES[path]
+    if request.method != "POST":
+        return Kind.PEOPLE
+    if path in _INGEST:
+        return Kind.INGEST
     return Kind.SIGN_IN if path.startswith(_SIGN_IN) else Kind.PEOPLE
 
 

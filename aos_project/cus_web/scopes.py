@@ -2,8 +2,11 @@
 
 import io
 import sys
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Protocol
+
+from integrations.cus_sdk_routes import ARRIVED
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -32,6 +35,13 @@ class Scope(Protocol):
         """The request's headers."""
 
 
+class Transport(Protocol):
+    """An answer that goes out in parts."""
+
+    def send_bytes(self, data: bytes) -> Awaitable[None]:
+        """Send a part; done when the client's connection has taken it."""
+
+
 class Answering(Protocol):
     """Where a request's body comes from and its answer goes. Threads may answer."""
 
@@ -41,11 +51,14 @@ class Answering(Protocol):
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer. Every call but the first is without effect."""
 
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Transport:
+        """Begin an answer that goes out in parts."""
+
 
 class Request:
     """A request, read from granian once: each look at its scope makes new objects."""
 
-    __slots__ = ("headers", "method", "named", "path", "peer", "scope")
+    __slots__ = ("arrived", "headers", "method", "named", "path", "peer", "scope")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -56,6 +69,8 @@ class Request:
         self.named = dict(self.headers)
         # Empty behind a Unix socket.
         self.peer = scope.client.rpartition(":")[0].strip("[]")
+        # When all of it was here, on the monotonic clock.
+        self.arrived = time.monotonic()
 
 
 _BASE: dict[str, Any] = {
@@ -97,6 +112,7 @@ def environ_of(request: Request, body: bytes) -> "WSGIEnvironment":
         "REMOTE_ADDR": request.peer,
         "wsgi.url_scheme": scope.scheme,
         "wsgi.input": io.BytesIO(body),
+        ARRIVED: request.arrived,
     }
     for name, value in request.headers:
         key = _KEYS.get(name) or _key(name)

@@ -1,6 +1,6 @@
 """The short way of an SDK's request: from granian to its view and back."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIRequest
@@ -25,8 +25,9 @@ class SdkHandler:
     """
 
     def __init__(self) -> None:
-        secured = SecurityMiddleware(convert_exception_to_response(call_view))
-        self._handle = convert_exception_to_response(CusHosts(secured))
+        # Both answer at once, whatever else Django's types allow for.
+        secured: Any = SecurityMiddleware(convert_exception_to_response(call_view))
+        self._handle: Any = convert_exception_to_response(CusHosts(secured))
 
     def __call__(self, environ: "WSGIEnvironment") -> Answer:
         """The view's answer, whole."""

@@ -94,7 +94,10 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
         "test_now": ("operator", "admin"),
         "remove": ("operator", "admin"),
     },
-    "cusmembership": {"remove": ("operator", "admin")},
+    "cusmembership": {
+        "end_sessions": ("operator", "admin"),
+        "remove": ("operator", "admin"),
+    },
     "custenant": {"close": ("operator",)},
     "cususer": {
         "deactivate": ("operator",),
@@ -103,6 +106,7 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
         "make_support": ("operator",),
         "make_operator": ("operator",),
         "revoke_role": ("operator",),
+        "end_sessions": ("operator",),
     },
     "cusapitoken": {"revoke": ("operator",)},
     "cussdkkey": {"revoke": ("operator", "admin")},

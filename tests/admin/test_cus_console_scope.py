@@ -3,12 +3,16 @@
 import csv
 import io
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.db import OperationalError
 from django.test import Client
 
+from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_console import BoundedPaginator
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from telemetry.cus_models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
@@ -271,8 +275,9 @@ def test_a_list_and_its_export_hold_the_same_rows_and_nothing_foreign(
     assert "own" in listed
     exported = client.get(f"{A}{page}/export/")
     assert exported.status_code == 200
-    assert "foreign" not in exported.content.decode().lower()
-    assert len(list(csv.reader(io.StringIO(exported.content.decode())))) > 1
+    text = exported.getvalue().decode()
+    assert "foreign" not in text.lower()
+    assert len(list(csv.reader(io.StringIO(text)))) > 1
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "cusapitoken"])
@@ -286,7 +291,7 @@ def test_who_may_not_see_a_page_may_not_export_it(page: str, role: str, world: W
 
 
 def test_an_export_has_the_columns_of_the_page_and_no_secret(world: World) -> None:
-    text = signed_in(make_user("operator")).get(f"{A}cusintegration/export/").content.decode()
+    text = signed_in(make_user("operator")).get(f"{A}cusintegration/export/").getvalue().decode()
 
     heads, *rows = csv.reader(io.StringIO(text))
     assert heads == [
@@ -309,8 +314,8 @@ def test_an_export_has_the_columns_of_the_page_and_no_secret(world: World) -> No
 def test_an_export_obeys_the_pages_filters_and_search(world: World) -> None:
     client = signed_in(make_user("operator"))
 
-    found = client.get(f"{A}cusintegration/export/?q=foreign").content.decode()
-    none = client.get(f"{A}cusintegration/export/?status__exact=error").content.decode()
+    found = client.get(f"{A}cusintegration/export/?q=foreign").getvalue().decode()
+    none = client.get(f"{A}cusintegration/export/?status__exact=error").getvalue().decode()
 
     assert "foreign integration" in found
     assert "own integration" not in found
@@ -321,7 +326,7 @@ def test_an_export_obeys_the_pages_filters_and_search(world: World) -> None:
 def test_no_cell_of_an_export_is_a_formula(start: str, world: World) -> None:
     make_integration(world.tenant, name=f'{start}HYPERLINK("http://evil.example")')
 
-    text = signed_in(make_user("support")).get(f"{A}cusintegration/export/").content.decode()
+    text = signed_in(make_user("support")).get(f"{A}cusintegration/export/").getvalue().decode()
 
     cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
     assert f'\'{start}HYPERLINK("http://evil.example")' in cells
@@ -408,3 +413,79 @@ def test_usage_has_no_form_and_no_export(world: World) -> None:
 
     assert client.get("/admin/telemetry/cusllmusage/export/").status_code in (302, 404)
     assert client.get(f"/admin/telemetry/cusllmusage/{usage.pk}/history/").status_code == 302
+
+
+def _read(response: Any) -> str:
+    """A page as a person reads it, with one space where there are many."""
+    return " ".join(response.content.decode().split())
+
+
+def _trail(tenant: CusTenant, count: int) -> None:
+    CusAuditEntry.objects.bulk_create(
+        CusAuditEntry(
+            tenant=tenant, actor_label="somebody", action=f"made.{number}", object_type="thing"
+        )
+        for number in range(count)
+    )
+
+
+def test_an_export_has_every_row_however_far_its_list_counts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedPaginator, "COUNTED", 60)
+    _trail(world.tenant, 1_203)
+
+    exported = signed_in(_user("member", world)).get(f"{A}cusauditentry/export/")
+    lines = list(csv.reader(io.StringIO(exported.getvalue().decode())))
+
+    made = [line for line in lines[1:] if line[1].startswith("made.")]
+    assert len(made) == 1_203
+    assert len(lines) - 1 == CusAuditEntry.objects.filter(tenant=world.tenant).count()
+
+
+def test_an_export_that_the_database_ends_says_so_in_its_last_line(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(rows: Any) -> Iterator[Any]:
+        yield rows[0]
+        raise OperationalError
+
+    monkeypatch.setattr("integrations.cus_console_export._asked", torn)
+
+    exported = signed_in(_user("member", world)).get(f"{A}cusauditentry/export/")
+
+    heads, row, last = csv.reader(io.StringIO(exported.getvalue().decode()))
+    assert len(row) == len(heads)
+    assert last == [
+        "CUT after 1 rows: the database gave up. Narrow the list by a filter and export again."
+    ]
+
+
+@pytest.mark.parametrize(("search", "is_cut"), [("made.1", False), ("made.", True)])
+def test_a_list_that_ends_before_its_rows_do_says_so_and_what_to_do(
+    search: str, is_cut: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedPaginator, "COUNTED", 60)
+    _trail(world.tenant, 61)
+    client = signed_in(_user("member", world))
+
+    page = _read(client.get(f"{A}cusauditentry/", {"q": search}))
+
+    assert ("more than 60 audit entries" in page) is is_cut
+    assert ("more than 60 results" in page) is is_cut
+    assert ("The list ends here" in page) is is_cut
+    assert ("export it as CSV" in page) is is_cut
+
+
+def test_a_list_without_an_export_leads_to_its_filters_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedPaginator, "COUNTED", 2)
+    integration = CusIntegration.objects.get(id=world.own["cusintegration"].pk)
+    SdkClient.of(integration).report_calls(3)
+
+    page = _read(signed_in(_user("member", world)).get("/admin/telemetry/cusllmusage/"))
+
+    assert "more than 2 usage records" in page
+    assert "The list ends here: narrow it by a filter" in page
+    assert "export it as CSV" not in page

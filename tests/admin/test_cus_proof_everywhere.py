@@ -37,6 +37,7 @@ FORMS = {
 }
 BUTTONS_OF_ACCESS = {
     "cusintegration/remove",
+    "cusmembership/end_sessions",
     "cusmembership/remove",
     "custenant/close",
     "cususer/deactivate",
@@ -45,16 +46,24 @@ BUTTONS_OF_ACCESS = {
     "cususer/make_operator",
     "cususer/revoke_role",
     "cususer/reset_second_factor",
+    "cususer/end_sessions",
     "cusapitoken/revoke",
     "cussdkkey/revoke",
 }
 # Pages of no model. Those that change access stand in `OTHERS`.
-OTHERS = {"cus-password-change", "cus-second-factor-setup", "cus-recovery-codes"}
+OTHERS = {
+    "cus-password-change",
+    "cus-second-factor-setup",
+    "cus-recovery-codes",
+    "cus-session-end",
+    "cus-sessions-end-others",
+}
 _HARMLESS = {
     "app_list",
     "autocomplete",
     "cus-prove",
     "cus-second-factor",
+    "cus-sessions",
     "index",
     "jsi18n",
     "login",
@@ -179,6 +188,9 @@ def test_buttons_that_change_access_ask_before_they_ask_anything_else(
             CusUser.objects.filter(id=person.pk).update(is_active=True, is_support=True)
         elif name == "cususer/reset_second_factor":
             _give_second_factor(person)
+        elif name.endswith("/end_sessions"):
+            for row in (world.own, world.foreign):
+                signed_in(CusUser.objects.get(id=row["cususer"].pk))
         _, has_changed = _post(fresh, url, {})
         changing |= {name} if has_changed else set()
         pressed, changed_late = _post(late, url, {})
@@ -221,14 +233,23 @@ def _names(patterns: "list[URLPattern | URLResolver]", before: str) -> Iterator[
 
 @pytest.mark.parametrize("method", ["get", "post"])
 @pytest.mark.parametrize(
-    "url", ["password_change/", "second-factor/setup/", "second-factor/codes/"]
+    "url",
+    [
+        "password_change/",
+        "second-factor/setup/",
+        "second-factor/codes/",
+        "sessions/end-others/",
+        "sessions/00000000-0000-4000-8000-000000000000/end/",
+    ],
 )
 def test_the_pages_of_ones_own_password_and_factor_ask_first(
     url: str, method: str, operator: CusUser
 ) -> None:
+    client = stale(operator)
+    signed_in(operator)
     rows = access_rows()
 
-    asked = getattr(stale(operator), method)(f"/admin/{url}")
+    asked = getattr(client, method)(f"/admin/{url}")
 
     assert asked.status_code == 302
     assert asked["Location"].startswith("/admin/prove/?next=%2Fadmin%2F")

@@ -15,6 +15,7 @@ from integrations.cus_models import CusIntegration, CusMembership, CusSdkKey, Cu
 from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_sdk_keys import issue_sdk_key
 from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_token_rights import TokenRights
 from integrations.cus_token_service import CusTokenService
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 
@@ -208,7 +209,7 @@ def _token(user: CusUser, *, revoked: bool = False, expired: bool = False) -> st
         name="a token",
         now=made,
         expires_at=made + timedelta(days=30),
-        may_change_access=True,
+        rights=TokenRights(may_change_access=True),
     )
     if revoked:
         service.revoke(token, now=timezone.now())

@@ -75,6 +75,7 @@ def test_what_did_not_come_is_named_until_it_comes(
     assert gap["process_id"] == "p"
     assert gap["integration_id"] == str(integration.id)
     assert gap["missing"] == [[3, 4], [6, 8], [10, 12]]
+    assert gap["missing_is_cut"] is False
     assert (gap["missing_count"], gap["undeclared_count"], gap["last_sequence"]) == (8, 8, 12)
 
     # Adopted by another process: out of order, some of it twice.
@@ -83,6 +84,16 @@ def test_what_did_not_come_is_named_until_it_comes(
     assert _gaps(people) == []
     _fold()
     assert _gaps(people) == []
+
+
+def test_a_list_of_ranges_that_is_cut_says_so_and_its_count_is_of_all(
+    sdk: SdkClient, people: Client
+) -> None:
+    _send(sdk, *range(2, 204, 2))
+
+    (gap,) = _gaps(people)
+    assert (len(gap["missing"]), gap["missing_count"]) == (100, 101)
+    assert gap["missing_is_cut"] is True
 
 
 def test_a_hole_in_the_middle_shows_without_any_announcement(

@@ -190,3 +190,14 @@ def test_who_only_reads_is_offered_no_form(tenant: CusTenant, role: str) -> None
 
     assert signed_in(user).get(ADMIN).status_code == 200
     assert signed_in(user).get(f"{ADMIN}add/").status_code == 403
+
+
+def test_of_many_unknown_fields_ten_are_named_and_the_others_are_counted(
+    tenant: CusTenant,
+) -> None:
+    body = _body(**{f"x{number:02}": 1 for number in range(25)})
+
+    errors = _post(signed_in(make_user("admin", tenant)), body).json()["errors"]
+
+    assert {error["attr"] for error in errors} == {f"x{number:02}" for number in range(10)}
+    assert errors[-1]["detail"] == "15 more fields are unknown, too."

@@ -1,7 +1,10 @@
 """Over HTTP, access changes only with a fresh proof, or by a token that was made for it (C10)."""
 
+import importlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +12,13 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from integrations import migrations
 from integrations.cus_mail_models import CusMail
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_token_service import CusTokenService
 from tests.api.cus_access_world import Principal, World
 from tests.api.test_cus_access_matrix import BODIES, LINES, Line, _body, _query
+from tests.conftest import as_if
 from tests.cus_factories import make_user, signed_in
 from tests.cus_proofs import access_rows, make_stale, stale
 
@@ -143,3 +148,28 @@ def test_a_token_says_whether_it_may_change_access(tenant: CusTenant) -> None:
             "/api/v1/cus/tokens", {"name": "x"} | fields, content_type="application/json"
         )
         assert made.json()["may_change_access"] is right
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tokens_of_before_keep_what_they_may_and_end_within_ninety_days(tenant: CusTenant) -> None:
+    service, now = CusTokenService(make_user("admin", tenant)), timezone.now()
+    long, short, revoked = (
+        service.issue(name=f"{days} days", now=now, expires_at=now + timedelta(days=days))[0]
+        for days in (300, 10, 200)
+    )
+    service.revoke(revoked, now=now)
+
+    as_if(_the_upgrade())
+
+    for token in (long, short, revoked):
+        token.refresh_from_db()
+    assert [token.may_change_access for token in (long, short, revoked)] == [True, True, False]
+    assert timedelta(days=89) < long.expiry - now < timedelta(days=91)
+    assert short.expiry == now + timedelta(days=10)
+
+
+def _the_upgrade() -> str:
+    """What the migration that brought the right does to the tokens that are there."""
+    (file,) = Path(migrations.__file__).parent.glob("*_cus_proof.py")
+    module = importlib.import_module(f"{migrations.__name__}.{file.stem}")
+    return str(module.Migration.operations[-1].sql)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_token_rights import TokenRights
 from integrations.cus_token_service import CusTokenService, TokenOutlivesItsMaker
 from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 
@@ -35,7 +36,7 @@ def _program(text: str) -> Client:
 
 
 def _issue(user: CusUser, **fields: Any) -> tuple[CusApiToken, str]:
-    fields = {"may_change_access": True} | fields
+    fields = {"rights": TokenRights(may_change_access=True)} | fields
     return CusTokenService(user).issue(name="nightly", now=timezone.now(), **fields)
 
 
@@ -128,8 +129,8 @@ def test_a_token_ends_when_it_said_so(admin: CusUser) -> None:
 
     from integrations.cus_token_service import verify_token
 
-    assert verify_token(text, now=token.expiry - timedelta(seconds=1))
-    assert verify_token(text, now=later) is None
+    assert verify_token(text, address=None, now=token.expiry - timedelta(seconds=1))
+    assert verify_token(text, address=None, now=later) is None
 
 
 def _deactivate(user: CusUser) -> None:
@@ -291,7 +292,8 @@ def _meanwhile(work: Callable[[], object]) -> Iterator[Future[object]]:
 
     with ThreadPoolExecutor(1) as threads:
         with transaction.atomic():
-            yield (begun := Future())
+            begun: Future[object] = Future()
+            yield begun
             doing = threads.submit(closing)
             _wait_until_one_waits_for_a_row()
         try:

@@ -44,7 +44,13 @@ CLIENTS = (
     "httpx2", "hvac", "openai", "requests", "smtplib", "socket", "urllib.request", "urllib3",
     "websockets",
 )  # fmt: skip
-CLIENT_USERS = {_HTTP, _VAULT, "aos_project.cus_demo.cus_product", "aos_project.cus_runner"}
+CLIENT_USERS = {
+    _HTTP,
+    _VAULT,
+    "integrations.cus_mail",
+    "aos_project.cus_demo.cus_product",
+    "aos_project.cus_runner",
+}
 
 
 def _product() -> dict[str, str]:

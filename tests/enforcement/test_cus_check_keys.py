@@ -16,8 +16,9 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_key_use import KeyUses, key_uses
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key, revoke_sdk_key, verify_sdk_key
+from integrations.cus_sdk_routes import ARRIVED
 from tests.conftest import _superuser
-from tests.cus_factories import SdkClient, make_integration, record
+from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -166,3 +167,18 @@ def test_a_locked_table_of_keys_is_absence_and_not_load(sdk: SdkClient) -> None:
 
     assert (answer["result"], answer["degraded"]) == ("allowed", True)
     assert answer["reasons"][0]["code"] == "evidence_unavailable"
+
+
+def test_a_checks_time_runs_while_its_request_waits_for_a_thread(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    assert sdk.check().json()["result"] == "allowed"
+    body = {"call_id": "late", "estimated_cost_cents": 1}
+    long_ago: Any = {ARRIVED: time.monotonic() - 60}
+
+    answer = sdk.client.post(
+        f"{ENFORCEMENT}/check", body, content_type="application/json", **long_ago
+    ).json()
+
+    assert (answer["result"], answer["reasons"][0]["code"]) == ("throttled", "contention")
+    assert not answer["degraded"]

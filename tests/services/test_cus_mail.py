@@ -1,6 +1,7 @@
 """Mail is queued with what it tells of, sent by a job, and bounded (ruling C11)."""
 
 import ast
+import smtplib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from django.core import mail
+from django.core.mail import EmailMessage
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import connections, transaction
+from django.template import TemplateDoesNotExist
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -142,6 +145,39 @@ def test_a_mail_that_cannot_be_sent_is_tried_again_later_and_given_up_after_a_da
         send_waiting(now=timezone.now() + timedelta(days=2))
     assert send_waiting(now=timezone.now() + timedelta(days=3)) == 0
     assert CusMail.objects.filter(dropped_at__isnull=False).count() == 1
+
+
+def test_a_mail_that_cannot_be_written_holds_up_no_other() -> None:
+    now = timezone.now()
+    queue_mail(to="a@example.com", template="no_such_template", context={})
+    ask(make_user("operator"))
+
+    with pytest.raises(TemplateDoesNotExist):
+        send_waiting(now=now + timedelta(seconds=1))
+
+    assert send_waiting(now=now + timedelta(seconds=2)) == 1
+    assert len(mail.outbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"),
+    [(smtplib.SMTPRecipientsRefused({}), 1), (smtplib.SMTPServerDisconnected(), 0)],
+)
+def test_an_address_that_is_refused_holds_up_no_other_but_an_absent_server_ends_the_turn(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, sent: int
+) -> None:
+    queue_mail(to="wrong@example.com", template="invitation_elsewhere", context={})
+    queue_mail(to="right@example.com", template="invitation_elsewhere", context={})
+    send = EmailBackend.send_messages
+
+    def refuse(backend: EmailBackend, letters: list[EmailMessage]) -> int:
+        if letters[0].to == ["wrong@example.com"]:
+            raise error
+        return send(backend, letters)
+
+    monkeypatch.setattr(EmailBackend, "send_messages", refuse)
+
+    assert send_waiting() == sent
 
 
 def test_the_queue_holds_no_link_that_opens_anything() -> None:

@@ -78,13 +78,54 @@ def test_beyond_its_bound_nothing_is_made_and_what_is_there_stays_usable(
     assert client.post(url, BODIES[path], content_type="application/json").status_code == 201
 
 
-def test_the_console_says_which_bound_is_reached(tenant: CusTenant, settings: Settings) -> None:
-    settings.CUS_QUOTA_INVITATIONS = 0
-    page = signed_in(make_user("admin", tenant)).post(
-        "/admin/integrations/cusmembership/add/",
-        {"invited_email": "new@example.com", "role": "member"},
-    )
-    assert "may have 0 open invitations" in page.content.decode()
+FORMS: dict[str, tuple[str, dict[str, str]]] = {
+    "cusmembership": (
+        "CUS_QUOTA_INVITATIONS",
+        {"invited_email": "a@example.com", "role": "member"},
+    ),
+    "cusapitoken": ("CUS_QUOTA_TOKENS_A_DAY", {"name": "New"}),
+    "cussdkkey": ("CUS_QUOTA_SDK_KEYS_A_DAY", {"integration": "{integration_id}", "label": "New"}),
+    "cuspriceoverride": (
+        "CUS_QUOTA_PRICE_OVERRIDES",
+        {
+            "model": "new",
+            "valid_from_0": "2030-01-01",
+            "valid_from_1": "00:00:00",
+            "price_input": "1",
+            "price_output": "2",
+        },
+    ),
+    "cusintegration": (
+        "CUS_QUOTA_INTEGRATIONS",
+        {
+            "name": "New",
+            "provider_type": "openai",
+            "secret_api_key": "sk-test-0123456789abcdef",
+            "budget": "0",
+            "budget_basis": "rounded",
+            "enforcement_level": "block",
+            "token_limit_month": "0",
+            "rate_limit_rpm": "0",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("page", FORMS)
+def test_the_consoles_forms_say_which_bound_is_reached(
+    integration: CusIntegration, settings: Settings, page: str
+) -> None:
+    setting, fields = FORMS[page]
+    body = {
+        name: text.replace("{integration_id}", str(integration.id)) for name, text in fields.items()
+    }
+    setattr(settings, setting, 0)
+    admin = signed_in(make_user("admin", integration.tenant))
+
+    answer = admin.post(f"/admin/integrations/{page}/add/", body)
+
+    assert answer.status_code == 200
+    assert f"raise {setting}" in answer.content.decode()
 
 
 def test_deleting_and_making_again_is_bounded_by_the_day(

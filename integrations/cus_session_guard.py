@@ -1,0 +1,57 @@
+"""Keeps sign-ins and sign-outs, and closes sessions that were ended."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from integrations import cus_session_service as sessions
+from integrations.cus_browsers import browser_of
+from integrations.cus_login_throttle import exact_client_address
+from integrations.cus_models import CusUser
+
+# They answer while the database is away, also in a browser that is signed in.
+_PROBES = frozenset({"healthz", "readyz", "metrics"})
+
+
+class CusSessionGuard:
+    """Middleware: who comes with an ended session is nobody, from the next request on."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.session.modified:
+            sessions.follow(request.session)
+        return response
+
+    def process_view(self, request: HttpRequest, *_view: Any) -> None:
+        match = request.resolver_match
+        if (match and match.view_name in _PROBES) or not request.session.session_key:
+            return
+        user: Any = request.user
+        if not user.is_authenticated:
+            return
+        if not sessions.is_open(request.session, user, _visit(request), now=timezone.now()):
+            request.session.flush()
+            request.user = AnonymousUser()
+
+
+def note_sign_in(request: HttpRequest, user: CusUser, **_signal: Any) -> None:
+    """Called by Django's signal."""
+    sessions.sign_in(request.session, user, _visit(request), now=timezone.now())
+
+
+def note_sign_out(request: HttpRequest, **_signal: Any) -> None:
+    """Called by Django's signal, before it deletes the session."""
+    sessions.sign_out(request.session, now=timezone.now())
+
+
+def _visit(request: HttpRequest) -> sessions.Visit:
+    address = exact_client_address(request)
+    return sessions.Visit(
+        str(address) if address else None, browser_of(request.headers.get("User-Agent", ""))
+    )

@@ -1,0 +1,292 @@
+"""Threads by kind of request, turns of senders, bodies on their way in: without a server."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from aos_project.cus_web.answers import BODY_TOO_SLOW, BODY_TORN, BUSY, LINE_FULL, Refusal, Refused
+from aos_project.cus_web.bodies import Bodies
+from aos_project.cus_web.kinds import Kind, kind_of, sender_of
+from aos_project.cus_web.lanes import Job, Lane
+from aos_project.cus_web.scopes import Request, environ_of
+
+_LONG = 30.0
+
+
+def _request(method: str = "GET", path: str = "/", *headers: tuple[str, str]) -> Request:
+    scope: Any = SimpleNamespace(
+        method=method,
+        path=path,
+        scheme="http",
+        query_string="a=1",
+        http_version="1.1",
+        client="192.0.2.1:4711",
+        server="127.0.0.1:8000",
+        headers=SimpleNamespace(items=lambda: list(headers)),
+    )
+    return Request(scope)
+
+
+# --- Kinds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("GET", "/healthz", Kind.HEALTH),
+        ("GET", "/readyz", Kind.PROBE),
+        ("GET", "/metrics", Kind.PROBE),
+        ("POST", "/api/v1/cus/enforcement/check", Kind.CHECK),
+        ("POST", "/api/v1/cus/enforcement/batch", Kind.CHECK),
+        ("GET", "/api/v1/cus/enforcement/status", Kind.CHECK),
+        ("GET", "/api/v1/cus/enforcement/config", Kind.CHECK),
+        ("DELETE", "/api/v1/cus/enforcement/lease/1", Kind.CHECK),
+        ("POST", "/api/v1/cus/telemetry/llm-usage", Kind.INGEST),
+        ("POST", "/api/v1/cus/telemetry/llm-usage/batch", Kind.INGEST),
+        ("POST", "/api/v1/cus/telemetry/bypass", Kind.INGEST),
+        ("GET", "/api/v1/cus/telemetry/llm-usage", Kind.PEOPLE),
+        ("GET", "/api/v1/cus/enforcement/decisions", Kind.PEOPLE),
+        ("POST", "/admin/login/", Kind.SIGN_IN),
+        ("POST", "/admin/password_reset/abc/def/", Kind.SIGN_IN),
+        ("GET", "/admin/login/", Kind.PEOPLE),
+        ("GET", "/admin/", Kind.PEOPLE),
+        ("GET", "/static/x.css", Kind.PEOPLE),
+        ("GET", "/api/v1/cus/integrations", Kind.PEOPLE),
+    ],
+)
+def test_programs_and_people_have_threads_of_their_own(method: str, path: str, kind: Kind) -> None:
+    assert kind_of(_request(method, path)) is kind
+
+
+def test_programs_take_turns_by_key_people_by_session_and_strangers_by_address() -> None:
+    headers = (("x-cus-integration-key", "key"), ("cookie", "session"))
+
+    assert sender_of(Kind.CHECK, _request("POST", "/", *headers)) == "key"
+    assert sender_of(Kind.PEOPLE, _request("GET", "/", *headers)) == "session"
+    assert sender_of(Kind.SIGN_IN, _request("POST", "/", *headers)) == "192.0.2.1"
+    assert sender_of(Kind.CHECK, _request()) == "192.0.2.1"
+
+
+def test_behind_a_proxy_a_stranger_is_whom_the_nearest_proxy_names(settings: Settings) -> None:
+    settings.CUS_BEHIND_PROXY = True
+    claimed, appended = ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.9")
+
+    assert sender_of(Kind.SIGN_IN, _request("GET", "/", claimed, appended)) == "203.0.113.9"
+
+
+# --- Turns --------------------------------------------------------------------------------------
+
+
+class Jobs:
+    """Jobs that last until they are let go, in the order in which they begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.refused: list[Refusal] = []
+        self.go = threading.Event()
+        self._changed = threading.Condition()
+
+    def of(self, sender: str, name: str) -> Job:
+        def run(refusal: Refusal | None) -> None:
+            with self._changed:
+                if refusal:
+                    self.refused.append(refusal)
+                self.begun.append(name)
+                self._changed.notify_all()
+            self.go.wait(_LONG)
+
+        return Job(sender, run)
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(holds, _LONG)
+
+
+def _lane(threads: int, seconds: float = _LONG) -> Lane:
+    lane = Lane("test", threads, seconds)
+    lane.start()
+    return lane
+
+
+def test_one_sender_leaves_threads_to_the_others() -> None:
+    lane, jobs = _lane(6), Jobs()
+    for number in range(20):
+        lane.submit(jobs.of("greedy", f"greedy {number}"))
+    jobs.until(lambda: len(jobs.begun) == 4)
+
+    lane.submit(jobs.of("other", "other"))
+
+    jobs.until(lambda: "other" in jobs.begun)
+    assert len(jobs.begun) == 5
+    jobs.go.set()
+    jobs.until(lambda: len(jobs.begun) == 21)
+
+
+def test_senders_take_turns_however_long_their_lines_are() -> None:
+    lane, jobs = Lane("test", 1, _LONG), Jobs()
+    for number in range(3):
+        lane.submit(jobs.of("much", f"much {number}"))
+    for number in range(2):
+        lane.submit(jobs.of("little", f"little {number}"))
+    jobs.go.set()
+
+    lane.start()
+
+    jobs.until(lambda: len(jobs.begun) == 5)
+    assert jobs.begun == ["much 0", "little 0", "much 1", "little 1", "much 2"]
+
+
+def test_nothing_is_lost_where_all_send_at_once() -> None:
+    lane, jobs = _lane(5), Jobs()
+    jobs.go.set()
+
+    def send(sender: str) -> None:
+        for number in range(200):
+            lane.submit(jobs.of(sender, f"{sender} {number}"))
+
+    senders = [threading.Thread(target=send, args=(name,)) for name in "abc"]
+    for thread in senders:
+        thread.start()
+    for thread in senders:
+        thread.join()
+
+    jobs.until(lambda: len(jobs.begun) == 600)
+    assert len(set(jobs.begun)) == 600
+
+
+def test_a_line_that_is_too_long_is_closed_to_its_sender_alone() -> None:
+    lane, jobs = Lane("test", 1, _LONG), Jobs()
+    for number in range(256):
+        lane.submit(jobs.of("greedy", str(number)))
+
+    with pytest.raises(Refused) as refused:
+        lane.submit(jobs.of("greedy", "one more"))
+
+    assert refused.value.refusal is LINE_FULL
+    lane.submit(jobs.of("other", "other"))
+
+
+def test_what_has_waited_too_long_is_refused_and_not_run() -> None:
+    lane, jobs = Lane("test", 1, seconds=-1), Jobs()
+    lane.submit(jobs.of("late", "late"))
+
+    lane.start()
+
+    jobs.until(lambda: bool(jobs.refused))
+    assert jobs.refused == [BUSY]
+
+
+# --- Bodies -------------------------------------------------------------------------------------
+
+
+class Sending:
+    """A body that arrives when it is told to."""
+
+    def __init__(self) -> None:
+        self.arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self) -> bytes:
+        return await self.arrived
+
+
+async def _coming(bodies: Bodies, length: int) -> tuple[Sending, "asyncio.Task[bytes]"]:
+    sending: Any = Sending()
+    task = asyncio.ensure_future(bodies.receive(sending, length))
+    await asyncio.sleep(0)
+    return sending, task
+
+
+async def _refusal(task: "asyncio.Task[bytes]") -> Refusal:
+    with pytest.raises(Refused) as refused:
+        await task
+    return refused.value.refusal
+
+
+def test_a_body_that_does_not_arrive_in_time_is_ended() -> None:
+    async def scenario() -> None:
+        bodies = Bodies(seconds=10, room_bytes=1_000_000)
+        sending, in_time = await _coming(bodies, 3)
+        _, late = await _coming(bodies, 3)
+        sending.arrived.set_result(b"abc")
+        assert await in_time == b"abc"
+
+        bodies.end_late(asyncio.get_running_loop().time() + 9)
+        await asyncio.sleep(0)
+        assert not late.done()
+        bodies.end_late(asyncio.get_running_loop().time() + 11)
+
+        assert await _refusal(late) is BODY_TOO_SLOW
+
+    asyncio.run(scenario())
+
+
+def test_where_room_is_short_the_body_that_is_longest_on_its_way_is_ended() -> None:
+    async def scenario() -> None:
+        bodies = Bodies(seconds=10, room_bytes=200_000)
+        _, oldest = await _coming(bodies, 100_000)
+        sending, newer = await _coming(bodies, 50_000)
+
+        third, newest = await _coming(bodies, 100_000)
+
+        assert await _refusal(oldest) is BODY_TOO_SLOW
+        sending.arrived.set_result(b"newer")
+        third.arrived.set_result(b"newest")
+        assert [await newer, await newest] == [b"newer", b"newest"]
+
+    asyncio.run(scenario())
+
+
+def test_a_sender_that_leaves_in_the_middle_is_no_error_of_ours() -> None:
+    async def scenario() -> None:
+        sending, task = await _coming(Bodies(seconds=10, room_bytes=1_000), 3)
+        sending.arrived.set_exception(RuntimeError("transport is closed"))
+
+        assert await _refusal(task) is BODY_TORN
+
+    asyncio.run(scenario())
+
+
+# --- Requests and refusals ----------------------------------------------------------------------
+
+
+def test_a_request_is_what_wsgi_says_it_is() -> None:
+    request = _request(
+        "POST",
+        "/ä",
+        ("host", "example.com"),
+        ("content-type", "text/plain"),
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+        ("x-forwarded-for", "1.1.1.1"),
+        ("x-forwarded-for", "2.2.2.2"),
+        ("x_forwarded_proto", "https"),
+        ("x-own", "kept"),
+    )
+
+    environ = environ_of(request, b"body")
+
+    assert environ["PATH_INFO"].encode("latin-1").decode() == "/ä"
+    assert environ["CONTENT_TYPE"] == "text/plain"
+    assert environ["HTTP_HOST"] == "example.com"
+    assert environ["HTTP_COOKIE"] == "a=1; b=2"
+    assert environ["HTTP_X_FORWARDED_FOR"] == "1.1.1.1,2.2.2.2"
+    assert environ["HTTP_X_OWN"] == "kept"
+    assert environ["REMOTE_ADDR"] == "192.0.2.1"
+    assert environ["wsgi.input"].read() == b"body"
+    # Only a proxy may say so, and it does not know this spelling.
+    assert "HTTP_X_FORWARDED_PROTO" not in environ
+
+
+def test_programs_are_refused_in_json_and_people_by_a_page() -> None:
+    program, person = BUSY.answer("/api/v1/cus/integrations"), BUSY.answer("/admin/")
+
+    assert program.status == person.status == 503
+    assert json.loads(program.body)["errors"][0]["code"] == "unavailable"
+    assert ("retry-after", "2") in program.headers
+    assert b"<h1>Busy</h1>" in person.body
