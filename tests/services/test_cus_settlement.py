@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from integrations.cus_models import CusIntegration
+from telemetry.cus_evidence_store import _STORE
 from telemetry.cus_models import (
     CusEnforcementHold,
     CusEnforcementLease,
@@ -218,3 +219,13 @@ def test_the_decider_may_hold_and_lend_but_not_count() -> None:
         "cus_enforcement_leases": "DELETE INSERT SELECT UPDATE",
         "cus_period_totals": "SELECT",
     }
+
+
+def test_a_batch_asks_the_ledger_by_key_however_small_it_was_when_that_was_planned() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {_STORE}", {"tenant": uuid.uuid4(), "records": "[]"})
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "using cus_call_ledger_pkey" in plan
+    assert "Anti Join" not in plan
