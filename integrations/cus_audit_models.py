@@ -53,7 +53,8 @@ class CusTokenChange(models.Model):
     """A change of access that was made with an API token, and a person who is told of it daily."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    entry = models.ForeignKey(CusAuditEntry, models.PROTECT, related_name="+")
+    # No constraint: the trail's rows never go, and its own guard must be what refuses to empty it.
+    entry = models.ForeignKey(CusAuditEntry, models.PROTECT, related_name="+", db_constraint=False)
     person = models.ForeignKey(CusUser, models.PROTECT, related_name="+")
     token = models.ForeignKey(CusApiToken, models.PROTECT, related_name="+")
     # Set together with the mail that tells it: no mail tells it again.
