@@ -148,9 +148,13 @@ def _claim(now: datetime) -> uuid.UUID | None:
 
 @transaction.atomic
 def _send(mail_id: uuid.UUID, now: datetime) -> bool:
-    """Send the mail unless another job does. Its row is locked meanwhile: nobody sends it twice."""
+    """Send the mail unless another job did. Its row is locked meanwhile: nobody sends it twice.
+
+    The lock is waited for: another job that looks for its next mail locks this row for a moment,
+    and a mail that is passed over waits for its next try.
+    """
     unsent = CusMail.objects.filter(pk=mail_id, sent_at=None, dropped_at=None)
-    mail = unsent.select_for_update(skip_locked=True).first()
+    mail = unsent.select_for_update().first()
     if mail is None:
         return False
     _message(mail).send()
