@@ -5,7 +5,9 @@
 """
 
 import logging
+import os
 from datetime import timedelta
+from tempfile import gettempdir
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
@@ -107,8 +109,13 @@ CUS_LINE_SECONDS = env.float("CUS_LINE_SECONDS", default=10.0)
 CUS_BODY_SECONDS = env.float("CUS_BODY_SECONDS", default=15.0)
 # MiB of bodies that are still coming in; above, those that have been coming longest are ended.
 CUS_BODIES_MIB = env.int("CUS_BODIES_MIB", default=128)
-# Passwords that are hashed at one time, and those that wait for that. More get 503.
+# Passwords that are hashed at one time, and those that wait for that. More get 503. The processes
+# of a machine share the places by files in this folder (by default one in the system's temporary folder).
 CUS_PASSWORD_PLACES = env.int("CUS_PASSWORD_PLACES", default=1)
+CUS_PASSWORD_LOCKS = (
+    env.str("CUS_PASSWORD_LOCKS", default="")
+    or f"{gettempdir()}/cus-password-places-{os.geteuid()}"
+)
 CUS_PASSWORD_LINE = env.int("CUS_PASSWORD_LINE", default=8)
 CUS_PASSWORD_WAIT_SECONDS = env.float("CUS_PASSWORD_WAIT_SECONDS", default=10.0)
 # Wrong passwords from one address, for whomever, that close its sign-in for CUS_LOGIN_COOL_OFF_MINUTES;

@@ -54,6 +54,7 @@ logger = structlog.get_logger(__name__)
 _LOCK_SECONDS = 0.2
 _READ_SECONDS = 0.195
 _TABLE_LOCK_SECONDS = 0.15
+_TURNED_AWAY_PAUSE_SECONDS = 0.03
 _EVIDENCE_SECONDS = 0.41
 _WHOLE_SECONDS = 0.43
 # Authority is not waited for where somebody has locked its table: what was last known decides.
@@ -126,6 +127,8 @@ class CusEnforcementService:
         if known_state(self.caller.integration_id) is None:
             # Nothing is known to refuse it by.
             return self._decide(requests)
+        # Answered at once, it would ask again at once: refusing takes processor time from others.
+        time.sleep(_TURNED_AWAY_PAUSE_SECONDS)
         verdicts = self._by_last_state(requests, contended=True)
         numbers = log.counts(verdict.decision for verdict in verdicts)
         said = [(verdict.facts, verdict.decision) for verdict in verdicts]

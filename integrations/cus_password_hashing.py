@@ -1,16 +1,22 @@
-"""Passwords are hashed in a few places of each process, with a short line before them.
+"""Passwords are hashed in a few places of the machine, with a short line before them.
 
-A hash takes a core for a tenth of a second and 100 MiB, on purpose. Whoever signs in, proves
+A hash takes a core for a third of a second and 100 MiB, on purpose. Whoever signs in, proves
 themselves or sets a password passes through here, strangers too; so the number that run at one
-time is small, and their threads have a low priority.
+time is small, whatever the number of processes, and their threads have a low priority.
 """
 
+import fcntl
+import itertools
+import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -20,9 +26,12 @@ from django.shortcuts import render
 
 from integrations.cus_errors import CusError
 
+logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
-# Of a thread: a tenth of what one with the usual priority gets, where both want the processor.
-_NICENESS = 10
+_NO_LOCK = -1
+# Of a thread: a sixtieth of what one with the usual priority gets, where both want the processor.
+_NICENESS = 19
 
 
 class PasswordsBusy(CusError):
@@ -33,22 +42,31 @@ class PasswordsBusy(CusError):
 
 
 class HashingPlaces:
-    """Runs what hashes: `places` at a time, `line` more wait, each for `seconds` at most."""
+    """Runs what hashes: `places` at a time, `line` more wait, each for `seconds` at most.
 
-    def __init__(self, places: int, line: int, seconds: float) -> None:
+    `locks` is a folder that the processes of a machine share: they hash `places` at a time
+    together, since two on two cores leave nobody a core. Without it each process has its own.
+    """
+
+    def __init__(
+        self, places: int, line: int, seconds: float, *, locks: Path | None = None
+    ) -> None:
         self._free = threading.Semaphore(places + line)
         self._seconds = seconds
+        self._locks = locks
+        self._numbers = itertools.count()
         self._here = threading.local()
         self._threads = ThreadPoolExecutor(places, "password", initializer=self._enter)
 
     def run(self, work: Callable[[], _T]) -> _T:
         """What `work` returns. Raises PasswordsBusy: the line is full, or took too long."""
         # A hasher's methods call one another.
-        if getattr(self._here, "place", False):
+        if getattr(self._here, "place", None) is not None:
             return work()
         if not self._free.acquire(blocking=False):
             raise PasswordsBusy
-        begun = self._threads.submit(self._worked, work)
+        due = time.monotonic() + self._seconds
+        begun = self._threads.submit(self._worked, work, due)
         try:
             return begun.result(timeout=self._seconds)
         except TimeoutError:
@@ -56,24 +74,58 @@ class HashingPlaces:
                 self._free.release()
             raise PasswordsBusy from None
 
-    def _worked(self, work: Callable[[], _T]) -> _T:
+    def _worked(self, work: Callable[[], _T], due: float) -> _T:
         try:
-            return work()
+            with _taken(self._here.place):
+                if time.monotonic() > due:
+                    raise PasswordsBusy
+                return work()
         finally:
             self._free.release()
 
     def _enter(self) -> None:
-        self._here.place = True
+        self._here.place = _open_lock(self._locks, next(self._numbers))
         # On Linux a thread has a priority of its own; elsewhere this would be the process'.
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
+def _open_lock(folder: Path | None, number: int) -> int:
+    """The file that stands for a place of the machine; of this thread alone if there is none."""
+    if folder is None:
+        return _NO_LOCK
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.lstat().st_uid != os.geteuid():
+            raise PermissionError(f"{folder} belongs to somebody else")
+        return os.open(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        logger.warning("Each process hashes passwords by itself: %s", error)
+        return _NO_LOCK
+
+
+@contextmanager
+def _taken(lock: int) -> Iterator[None]:
+    """A place of the machine. The kernel frees it if this process dies."""
+    if lock == _NO_LOCK:
+        yield
+        return
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+
 @lru_cache(maxsize=1)
 def hashing_places() -> HashingPlaces:
     """The places of this process."""
+    locks = settings.CUS_PASSWORD_LOCKS
     return HashingPlaces(
-        settings.CUS_PASSWORD_PLACES, settings.CUS_PASSWORD_LINE, settings.CUS_PASSWORD_WAIT_SECONDS
+        settings.CUS_PASSWORD_PLACES,
+        settings.CUS_PASSWORD_LINE,
+        settings.CUS_PASSWORD_WAIT_SECONDS,
+        locks=Path(locks) if locks else None,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,9 @@ _LARGEST_WHOLE = _MIB
 _PART_SECONDS = 30.0
 # granian stops accepting for good when it runs out of files.
 _OPEN_FILES = 8_192
+# A check takes Python's lock about ten times, and each time waits so long for each thread that
+# computes (Python's default is 5 ms).
+_SWITCH_SECONDS = 0.001
 
 
 class CusWeb:
@@ -55,13 +59,15 @@ class CusWeb:
             Kind.PEOPLE: settings.CUS_PEOPLE_THREADS,
         }
         self._lanes = {
-            kind: Lane(kind, number, settings.CUS_LINE_SECONDS) for kind, number in threads.items()
+            kind: Lane(kind, number, settings.CUS_LINE_SECONDS, strangers=kind is Kind.SIGN_IN)
+            for kind, number in threads.items()
         }
         self._answered: deque[asyncio.Future[None]] = deque()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by granian once in each process, before it serves."""
         _allow_open_files()
+        sys.setswitchinterval(_SWITCH_SECONDS)
         for lane in self._lanes.values():
             lane.start()
         self._loop = loop

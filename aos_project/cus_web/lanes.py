@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 # Of one sender, and of all: each waiting request is an open connection, so there are never many.
 _LONGEST_LINE = 256
 _LONGEST_LINES = 4_096
+_REST = 3
+_LONGEST_REST_SECONDS = 0.25
 
 
 class Job:
@@ -31,14 +33,18 @@ class Lane:
     """A fixed number of threads. One sender occupies two thirds of them at most.
 
     Senders take turns, each with a line of its own: whoever sends much waits for itself. The
-    third that no single sender gets is there for the others at once, since what runs can't be
+    threads that no single sender gets are there for the others at once, since what runs can't be
     interrupted.
+
+    In a lane for `strangers` one sender occupies one thread, and rests after each request for
+    three times as long as that took: what anybody can ask for leaves the processor to the others.
     """
 
-    def __init__(self, name: str, threads: int, seconds: float) -> None:
+    def __init__(self, name: str, threads: int, seconds: float, *, strangers: bool = False) -> None:
         self._name = name
         self._threads = threads
-        self._most = max(1, threads - threads // 3)
+        self._most = 1 if strangers else max(1, threads - threads // 3)
+        self._rests = strangers
         self._seconds = seconds
         self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
         self._waiting = 0
@@ -80,11 +86,14 @@ class Lane:
                 job = self._after(job)
 
     def _run(self, job: Job) -> None:
+        began = time.monotonic()
         try:
-            job.run(BUSY if time.monotonic() > job.due else None)
+            job.run(BUSY if began > job.due else None)
         except BaseException:
             # Nothing that one request does may cost the others a thread.
             logger.exception("A request could not be answered")
+        if self._rests:
+            time.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST_SECONDS))
 
     def _next(self) -> Job | None:
         """The job whose turn it is, or None: all that wait are of senders that have their share."""

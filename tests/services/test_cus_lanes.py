@@ -1,10 +1,14 @@
 """The threads that answer requests: none of them ends with a request that could not be answered."""
 
 import queue
+import threading
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from aos_project.cus_web import lanes
 from aos_project.cus_web.answers import Refusal
 from aos_project.cus_web.lanes import Job, Lane
 
@@ -30,3 +34,41 @@ def test_a_request_that_fails_costs_its_lane_no_thread(error: BaseException) -> 
     lane.submit(Job("sender", lambda _refusal: answered.put("answered")))
 
     assert answered.get(timeout=_LONG / 3) == "answered"
+
+
+def test_a_stranger_occupies_one_thread_and_the_next_is_answered_meanwhile() -> None:
+    lane, answered = Lane("test", 3, _LONG, strangers=True), queue.Queue[str]()
+    lane.start()
+    go = threading.Event()
+
+    lane.submit(Job("flood", lambda _refusal: _ignore(go.wait(_LONG))))
+    lane.submit(Job("flood", lambda _refusal: answered.put("flood")))
+    lane.submit(Job("neighbour", lambda _refusal: answered.put("neighbour")))
+
+    assert answered.get(timeout=_LONG) == "neighbour"
+    go.set()
+    assert answered.get(timeout=_LONG) == "flood"
+
+
+@pytest.mark.parametrize(("strangers", "rests"), [(True, [1.5]), (False, [])])
+def test_only_a_strangers_request_is_followed_by_a_rest_of_three_times_its_length(
+    monkeypatch: pytest.MonkeyPatch, strangers: bool, rests: list[float]
+) -> None:
+    clock, rested = iter([10.0, 20.0, 20.5]), list[float]()
+    ticking = SimpleNamespace(monotonic=lambda: next(clock), sleep=rested.append)
+    monkeypatch.setattr(lanes, "time", ticking)
+    monkeypatch.setattr(lanes, "_LONGEST_REST_SECONDS", 60.0)
+    lane, answered = Lane("test", 1, 100.0, strangers=strangers), queue.Queue[str]()
+
+    lane.submit(Job("sender", lambda _refusal: answered.put("answered")))
+    lane.start()
+
+    assert answered.get(timeout=_LONG) == "answered"
+    deadline = time.monotonic() + _LONG
+    while rested != rests and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert rested == rests
+
+
+def _ignore(_result: object) -> None:
+    """A job returns nothing."""

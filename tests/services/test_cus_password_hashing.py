@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from axes.models import AccessAttempt
@@ -112,12 +113,40 @@ def test_who_waits_too_long_is_told_so_and_not_worked_for() -> None:
     assert not done
 
 
+def test_the_processes_of_a_machine_share_its_places(tmp_path: Path) -> None:
+    of_two_processes = [HashingPlaces(1, 9, _LONG, locks=tmp_path / "locks") for _ in range(2)]
+    work = Work()
+    threads = [
+        thread
+        for places in of_two_processes
+        for thread in _in_threads(3, lambda places=places: places.run(work))  # type: ignore[misc]  # mypy infers no type for it
+    ]
+    _until(lambda: work.running == 1)
+    time.sleep(0.05)  # for those that should not start
+
+    work.go.set()
+    for thread in threads:
+        thread.join()
+
+    assert work.most == 1
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_711)
+    places = HashingPlaces(1, 0, _LONG, locks=tmp_path)
+
+    assert places.run(lambda: "in") == "in"
+    assert not list(tmp_path.iterdir())
+
+
 def test_hashing_gives_way_to_everything_else() -> None:
     places = HashingPlaces(1, 1, _LONG)
 
     niceness = places.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 
-    assert niceness == 10
+    assert niceness == 19
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == 0
 
 
