@@ -19,8 +19,8 @@ _PROGRAMS = 4
 # As many holds as made reading them slower than a check waits, and how long they may take to make.
 _MANY_HOLDS = 160_000
 _MOST_SECONDS = 75.0
-# So many batches in a row without one admission, and the flood has met its bound.
-_VAIN = 20
+# So long without one hold, and the flood has met its bound: a share fills up within a second.
+_VAIN_SECONDS = 3.0
 _BOUND = 10_000
 _ONE_DOLLAR_CENTS = 100
 _DEAR_CENTS = 99_999
@@ -79,15 +79,15 @@ class HoldsFlood:
         self._key = key
         self.told: Counter[str] = Counter()
         self._numbers = itertools.count()
-        self._vain = 0
+        self._let_in_at = 0.0
         self._lock = threading.Lock()
 
     def run(self, most: int, size: Size) -> None:
         """Until so many holds were let in, or nothing is let in any more."""
         deadline = time.monotonic() + size.seconds(_MOST_SECONDS, 5.0)
-        self._vain = 0
+        self._let_in_at = time.monotonic()
         with self._going_on():
-            while time.monotonic() < deadline and self._vain < _VAIN:
+            while time.monotonic() < min(deadline, self._let_in_at + _VAIN_SECONDS):
                 with self._lock:
                     so_far = Counter(self.told)
                 size.say(f"{so_far.total():,} holds asked for: {dict(so_far)}")
@@ -141,5 +141,6 @@ class HoldsFlood:
             told = Counter(map(verdict, decisions))
             with self._lock:
                 self.told.update(told)
-                self._vain = 0 if set(told) & set(LET_IN) else self._vain + 1
+                if set(told) & set(LET_IN):
+                    self._let_in_at = time.monotonic()
         door.close()
