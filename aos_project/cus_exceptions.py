@@ -6,7 +6,7 @@ from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ParseError
 
-from integrations.cus_errors import CusError
+from integrations.cus_web.errors import CusError
 
 _RETRY_AFTER_SECONDS = 2
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 
-from integrations.cus_redaction import redact_event, redact_line
+from integrations.cus_web.redaction import redact_event, redact_line
 
 _SHARED_PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -53,7 +53,7 @@ def logging_settings(level: str, *, for_people: bool) -> dict[str, Any]:
                 ],
             },
         },
-        "filters": {"redact": {"()": "integrations.cus_redaction.RedactingFilter"}},
+        "filters": {"redact": {"()": "integrations.cus_web.redaction.RedactingFilter"}},
         "handlers": {
             "console": {
                 "class": "logging.StreamHandler",

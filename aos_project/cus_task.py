@@ -4,8 +4,8 @@ from typing import Any
 
 from celery import Task
 
-from integrations.cus_errors import CusError
-from integrations.cus_redaction import holds_secret
+from integrations.cus_web.errors import CusError
+from integrations.cus_web.redaction import holds_secret
 
 
 class SecretInTask(CusError):

@@ -155,10 +155,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "integrations.cus_hosts.CusHosts",
+    "integrations.cus_web.hosts.CusHosts",
     "django.middleware.security.SecurityMiddleware",
     # An SDK's request goes no further down this list.
-    "integrations.cus_sdk_routes.CusSdkRoutes",
+    "integrations.cus_web.sdk_routes.CusSdkRoutes",
     # Before anything is read for it: what a stranger costs most is a wrong password.
     "integrations.cus_login_throttle.CusAddressLimit",
     "integrations.cus_password_hashing.CusBusyPages",
@@ -339,7 +339,7 @@ REST_FRAMEWORK = {
         "integrations.cus_auth.CusSessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["integrations.cus_json.CusJsonParser"],
+    "DEFAULT_PARSER_CLASSES": ["integrations.cus_web.json.CusJsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "aos_project.cus_schema.CusAutoSchema",
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",

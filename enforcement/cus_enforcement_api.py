@@ -43,10 +43,10 @@ from enforcement.cus_serializers import (
     lookups_of,
 )
 from integrations.cus_auth import key_text
-from integrations.cus_pages import NewestFirst, filters_of
 from integrations.cus_permissions import visible_to
 from integrations.cus_person_api import PersonView
-from integrations.cus_sdk_routes import ARRIVED
+from integrations.cus_web.pages import NewestFirst, filters_of
+from integrations.cus_web.sdk_routes import ARRIVED
 from telemetry.cus_telemetry_api import SdkView
 
 _MAX_LENGTH_DIGITS = len(str(MAX_BATCH_BYTES))

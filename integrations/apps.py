@@ -18,7 +18,7 @@ class IntegrationsConfig(AppConfig):
         )
         from integrations.cus_database_roles import grant_after_migrate
         from integrations.cus_proof import note_sign_in
-        from integrations.cus_redaction import install
+        from integrations.cus_web.redaction import install
 
         install(settings)
         user_logged_in.connect(note_sign_in, dispatch_uid="cus_note_sign_in")

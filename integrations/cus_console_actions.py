@@ -17,10 +17,10 @@ from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
 
 from integrations.cus_console import TRAIL_READERS
-from integrations.cus_errors import CusError, ProofRequired
 from integrations.cus_permissions import role_of
 from integrations.cus_proof import needs_proof
 from integrations.cus_proof_pages import ask_for_proof
+from integrations.cus_web.errors import CusError, ProofRequired
 
 
 @dataclass(frozen=True)

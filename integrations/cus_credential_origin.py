@@ -8,10 +8,10 @@ do not.
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.cus_errors import CredentialElsewhere
 from integrations.cus_models import CusIntegration
 from integrations.cus_provider_probes import probe_of
 from integrations.cus_safe_addresses import origin_of
+from integrations.cus_web.errors import CredentialElsewhere
 
 
 def effective_origin(provider_type: str, config: Mapping[str, Any]) -> str:

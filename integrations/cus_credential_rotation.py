@@ -16,8 +16,8 @@ from django.db.models.functions import Substr
 
 from integrations.cus_credential_stores import row_name
 from integrations.cus_envelope import KeyRing, key_ring, rewrap, sealing_key_id
-from integrations.cus_errors import CredentialUnreadable, CusError
 from integrations.cus_models import CusCredential
+from integrations.cus_web.errors import CredentialUnreadable, CusError
 
 # As much of a sealed credential as can be header: format, length, key id.
 _HEADER_BYTES = 2 + 255

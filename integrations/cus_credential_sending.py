@@ -21,7 +21,12 @@ from django.utils import timezone
 from integrations.cus_audit import record_change
 from integrations.cus_credential_origin import leads_where_entered, require_origin
 from integrations.cus_credential_stores import OpenedCredential, parsed_credential, store_of
-from integrations.cus_errors import (
+from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
+from integrations.cus_models import CusIntegration, CusTenant, CusUser
+from integrations.cus_probe_answers import Finding, Verdict
+from integrations.cus_provider_probes import probe_of
+from integrations.cus_safe_http import SECONDS, SafeHttp, SafeResponse
+from integrations.cus_web.errors import (
     CredentialElsewhere,
     CredentialMissing,
     CredentialRefRefused,
@@ -29,11 +34,6 @@ from integrations.cus_errors import (
     CusError,
     IntegrationNotFound,
 )
-from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
-from integrations.cus_models import CusIntegration, CusTenant, CusUser
-from integrations.cus_probe_answers import Finding, Verdict
-from integrations.cus_provider_probes import probe_of
-from integrations.cus_safe_http import SECONDS, SafeHttp, SafeResponse
 
 
 class CusCredentialSender:

@@ -13,7 +13,7 @@ from integrations.cus_credential_origin import effective_origin
 from integrations.cus_credential_stores import credential_id, row_name, store_of, text_to_seal
 from integrations.cus_envelope import key_ring, seal
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from integrations.cus_redaction import remember_secret
+from integrations.cus_web.redaction import remember_secret
 
 # What a credential's secret part is called, by the order in which we look for a hint.
 _SECRET_FIELDS = ("api_key", "azure_ad_token", "aws_secret_access_key")

@@ -13,10 +13,10 @@ from django.conf import settings
 
 from integrations.cus_credential_store import CredentialStore
 from integrations.cus_envelope import key_ring, open_sealed
-from integrations.cus_errors import CredentialElsewhere, CredentialMissing, CredentialRefRefused
 from integrations.cus_models import CusCredential, CusIntegration
-from integrations.cus_redaction import remember_secret
 from integrations.cus_vault_store import VaultStore
+from integrations.cus_web.errors import CredentialElsewhere, CredentialMissing, CredentialRefRefused
+from integrations.cus_web.redaction import remember_secret
 
 # Sealed beside the credential's own fields: the origin that it was entered for (ruling C4a).
 # Credentials that earlier releases sealed have no such field.

@@ -18,7 +18,7 @@ from functools import lru_cache
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from integrations.cus_errors import CredentialUnreadable
+from integrations.cus_web.errors import CredentialUnreadable
 
 FORMAT = 1
 _NONCE_BYTES = 12

@@ -10,10 +10,10 @@ from unfold.decorators import action, display
 from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_console_actions import CusActions, Question
 from integrations.cus_console_export import CusExport
-from integrations.cus_errors import CusError
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_web.errors import CusError
 
 _LABELS = {"healthy": "success", "degraded": "warning", "failing": "danger"}
 

@@ -12,7 +12,6 @@ from django.db.models import F, QuerySet
 
 from integrations.cus_audit import differences, record_change
 from integrations.cus_credential_sending import CusCredentialSender
-from integrations.cus_errors import CusError
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health_turns import turn
@@ -20,6 +19,7 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_probe_answers import Finding, Verdict
 from integrations.cus_safe_http import SECONDS, SafeHttp
+from integrations.cus_web.errors import CusError
 
 TESTS_A_MINUTE = 6
 _MINUTE = timedelta(minutes=1)

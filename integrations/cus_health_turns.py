@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from django.db import Error, connection
 
-from integrations.cus_errors import CusError
+from integrations.cus_web.errors import CusError
 
 PLACES_OF_A_TENANT = 2
 _POLL_SECONDS = 0.1

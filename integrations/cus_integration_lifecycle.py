@@ -15,14 +15,14 @@ from django.utils import timezone
 
 from integrations.cus_audit import differences, record_change, values_of
 from integrations.cus_credential_origin import leads_where_entered
-from integrations.cus_errors import (
+from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
+from integrations.cus_web.errors import (
     CredentialRequired,
     IntegrationChanged,
     IntegrationNotFound,
     InvalidTransition,
     TenantClosed,
 )
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 
 _Status = CusIntegration.Status
 _NO_ERROR = {"error_reason": None, "status_before_error": None}

@@ -4,9 +4,9 @@ from decimal import Decimal
 
 from django.core.exceptions import ValidationError
 
-from integrations.cus_errors import LevelNotReachable
 from integrations.cus_models import CusIntegration
 from integrations.cus_provider_rules import check_config
+from integrations.cus_web.errors import LevelNotReachable
 
 # Bottom to top (§15.4).
 LADDER = tuple(CusIntegration.EnforcementLevel.values)

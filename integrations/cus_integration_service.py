@@ -10,10 +10,14 @@ from django.db.models import F
 from django.utils import timezone
 
 from integrations.cus_audit import differences, record_change, values_of
-from integrations.cus_conflicts import refused_by
 from integrations.cus_credential_origin import leads_where_entered
 from integrations.cus_credential_service import CusCredentialService
-from integrations.cus_errors import (
+from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
+from integrations.cus_integration_rules import check_fields, check_level
+from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_provider_rules import check_credential
+from integrations.cus_web.conflicts import refused_by
+from integrations.cus_web.errors import (
     CredentialRefRequired,
     CredentialRequired,
     IntegrationChanged,
@@ -22,11 +26,7 @@ from integrations.cus_errors import (
     OperatorsOnly,
     VersionMismatch,
 )
-from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
-from integrations.cus_integration_rules import check_fields, check_level
-from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_provider_rules import check_credential
-from integrations.cus_quotas import INTEGRATIONS, INTEGRATIONS_A_DAY, made_within_a_day
+from integrations.cus_web.quotas import INTEGRATIONS, INTEGRATIONS_A_DAY, made_within_a_day
 
 # What may be set at any time. The rest is identity, or moves by the lifecycle and by checks.
 MUTABLE = (

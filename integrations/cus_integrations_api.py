@@ -8,10 +8,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from integrations.cus_errors import IntegrationNotFound, VersionMismatch
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
-from integrations.cus_pages import CusPages, filters_of
 from integrations.cus_permissions import role_of, tenant_of, visible_to
 from integrations.cus_person_api import PersonView
 from integrations.cus_serializers import (
@@ -21,6 +19,8 @@ from integrations.cus_serializers import (
     IntegrationFiltersOfAll,
     IntegrationOutput,
 )
+from integrations.cus_web.errors import IntegrationNotFound, VersionMismatch
+from integrations.cus_web.pages import CusPages, filters_of
 
 TENANT = OpenApiParameter(
     "tenant_id",

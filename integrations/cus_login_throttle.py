@@ -21,8 +21,8 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
-from integrations.cus_addresses import Address, address_of, exact_address_of
 from integrations.cus_models import CusUser
+from integrations.cus_web.addresses import Address, address_of, exact_address_of
 
 # No e-mail address is longer, and django-axes' column takes little more.
 _LONGEST_NAME = 254

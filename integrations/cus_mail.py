@@ -22,9 +22,9 @@ from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from integrations.cus_errors import MailLimitReached
 from integrations.cus_mail_models import CusMail
 from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_web.errors import MailLimitReached
 
 PASSWORD_RESET, INVITATION = "password_reset", "invitation"
 # Tried again after so many seconds, times two at each try, until the mail is a day old.

@@ -14,8 +14,12 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from integrations.cus_audit import record_change
-from integrations.cus_conflicts import refused_by
-from integrations.cus_errors import (
+from integrations.cus_member_mail import mail_invitation
+from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_session_service import CusSessionService
+from integrations.cus_token_service import CusTokenService
+from integrations.cus_web.conflicts import refused_by
+from integrations.cus_web.errors import (
     AlreadyMember,
     LastAdmin,
     MemberNotFound,
@@ -23,11 +27,7 @@ from integrations.cus_errors import (
     OwnRole,
     TenantClosed,
 )
-from integrations.cus_member_mail import mail_invitation
-from integrations.cus_models import CusMembership, CusTenant, CusUser
-from integrations.cus_quotas import INVITATIONS, PEOPLE
-from integrations.cus_session_service import CusSessionService
-from integrations.cus_token_service import CusTokenService
+from integrations.cus_web.quotas import INVITATIONS, PEOPLE
 
 _ADMIN = CusMembership.Role.ADMIN
 

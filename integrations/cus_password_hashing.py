@@ -24,7 +24,7 @@ from django.contrib.auth import hashers
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from integrations.cus_errors import CusError
+from integrations.cus_web.errors import CusError
 
 logger = logging.getLogger(__name__)
 

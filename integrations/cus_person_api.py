@@ -9,10 +9,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from integrations.cus_json import CusJsonParser, LengthRequired
 from integrations.cus_models import CusUser
-from integrations.cus_pages import CusPages
 from integrations.cus_permissions import IsTenantPerson
+from integrations.cus_web.json import CusJsonParser, LengthRequired
+from integrations.cus_web.pages import CusPages
 
 # Not OPTIONS: what there is stands in /api/schema.
 OFFERED = ["get", "head", "post", "put", "patch", "delete"]

@@ -6,12 +6,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from integrations.cus_audit import record_change
-from integrations.cus_errors import CusError, OperatorsOnly
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_second_factor_service import CusSecondFactorService
 from integrations.cus_session_service import CusSessionService
 from integrations.cus_token_service import CusTokenService
+from integrations.cus_web.errors import CusError, OperatorsOnly
 
 
 class NotYourself(CusError):

@@ -16,9 +16,9 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils import timezone
 
-from integrations.cus_errors import ProofRequired, TokenMayNotChangeAccess
 from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_models import CusUser
+from integrations.cus_web.errors import ProofRequired, TokenMayNotChangeAccess
 
 PROOF_LASTS = timedelta(minutes=5)
 _IN_SESSION = "cus_proof"

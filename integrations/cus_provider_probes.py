@@ -17,12 +17,6 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.session import Session
 
-from integrations.cus_errors import (
-    CredentialElsewhere,
-    CredentialMissing,
-    CusError,
-    ProviderUnsupported,
-)
 from integrations.cus_probe_answers import Finding, ProviderError, Verdict, error_of, is_listing
 from integrations.cus_safe_addresses import AddressRefused, UrlRefused
 from integrations.cus_safe_http import (
@@ -32,6 +26,12 @@ from integrations.cus_safe_http import (
     ProviderTimeout,
     ProviderUnreachable,
     SafeResponse,
+)
+from integrations.cus_web.errors import (
+    CredentialElsewhere,
+    CredentialMissing,
+    CusError,
+    ProviderUnsupported,
 )
 
 Headers = dict[str, str]

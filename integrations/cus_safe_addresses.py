@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import idna
 
-from integrations.cus_errors import CusError
+from integrations.cus_web.errors import CusError
 
 Address = IPv4Address | IPv6Address
 _MAX_URL = 2_048

@@ -27,7 +27,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from integrations.cus_errors import CusError
 from integrations.cus_safe_addresses import (
     Address,
     AddressRefused,
@@ -37,6 +36,7 @@ from integrations.cus_safe_addresses import (
     origin_of,
     parse_target,
 )
+from integrations.cus_web.errors import CusError
 
 SECONDS = 10.0
 MAX_BYTES = 64 * 1024

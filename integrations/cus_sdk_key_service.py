@@ -8,10 +8,10 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from integrations.cus_audit import differences, record_change
-from integrations.cus_errors import CusError, IntegrationNotFound, TenantClosed
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
-from integrations.cus_quotas import KEYS_A_DAY, made_within_a_day
 from integrations.cus_sdk_keys import alive_at, issue_sdk_key, revoke_sdk_key
+from integrations.cus_web.errors import CusError, IntegrationNotFound, TenantClosed
+from integrations.cus_web.quotas import KEYS_A_DAY, made_within_a_day
 
 MAX_ALIVE = 2
 

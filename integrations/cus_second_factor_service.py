@@ -13,11 +13,11 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from integrations.cus_audit import record_change
-from integrations.cus_errors import OperatorsOnly
 from integrations.cus_login_models import CusTotpDevice
 from integrations.cus_models import CusUser
 from integrations.cus_session_service import CusSessionService
 from integrations.cus_token_service import CusTokenService
+from integrations.cus_web.errors import OperatorsOnly
 
 _RECOVERY_CODES = 10
 # No letter or digit that is read as another one.

@@ -10,7 +10,8 @@ from integrations.cus_models import MAX_LIVE_HOLDS, CusIntegration, CusMembershi
 from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import KINDS
 from integrations.cus_provider_rules import supported_choices
-from integrations.cus_strict_fields import (
+from integrations.cus_token_rights import MOST_RANGES, TokenRights
+from integrations.cus_web.strict_fields import (
     MAX_BIG_INTEGER,
     StrictBoolean,
     StrictChoice,
@@ -19,7 +20,6 @@ from integrations.cus_strict_fields import (
     StrictMoment,
     StrictText,
 )
-from integrations.cus_token_rights import MOST_RANGES, TokenRights
 
 _TEXT = "US dollars per million tokens, as a decimal text."
 _MOST_NAMED = 10

@@ -4,10 +4,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from integrations.cus_audit import record_change
-from integrations.cus_conflicts import refused_by
-from integrations.cus_errors import OperatorsOnly, TenantClosed, TenantNameTaken
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
+from integrations.cus_web.conflicts import refused_by
+from integrations.cus_web.errors import OperatorsOnly, TenantClosed, TenantNameTaken
 
 _NAME = "cus_tenants_name_key"
 

@@ -10,9 +10,9 @@ from django.db import transaction
 
 from integrations.cus_access_changes import SENTENCES
 from integrations.cus_audit_models import CusTokenChange
-from integrations.cus_errors import MailLimitReached
 from integrations.cus_mail import queue_mail
 from integrations.cus_models import CusUser
+from integrations.cus_web.errors import MailLimitReached
 
 _MOST_LISTED = 200
 _KEPT_FOR = timedelta(days=30)

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from integrations.cus_addresses import are_within, network_of
-from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
+from integrations.cus_web.addresses import are_within, network_of
+from integrations.cus_web.errors import CusError
 
 MOST_RANGES = 20
 

@@ -16,14 +16,14 @@ from knox.crypto import hash_token
 from knox.models import get_digest_token
 from knox.settings import CONSTANTS, knox_settings
 
-from integrations.cus_addresses import Address, is_within
 from integrations.cus_audit import differences, record_change
-from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_permissions import role_of
-from integrations.cus_quotas import TOKENS_A_DAY, made_within_a_day
 from integrations.cus_token_rights import TokenRights
+from integrations.cus_web.addresses import Address, is_within
+from integrations.cus_web.errors import CusError
+from integrations.cus_web.quotas import TOKENS_A_DAY, made_within_a_day
 
 LONGEST = timedelta(days=365)
 USUAL = timedelta(days=90)

@@ -11,13 +11,13 @@ import requests
 from django.conf import settings
 
 from integrations.cus_credential_store import CredentialStore
-from integrations.cus_errors import (
+from integrations.cus_models import CusIntegration
+from integrations.cus_web.errors import (
     CredentialMissing,
     CredentialRefRefused,
     CredentialStoreUnavailable,
 )
-from integrations.cus_models import CusIntegration
-from integrations.cus_redaction import remember_secret
+from integrations.cus_web.redaction import remember_secret
 
 # No percent sign, no empty part, one "#": a reference means the same to us, to the HTTP client
 # and to Vault. A part of dots alone would be a step up.

@@ -19,9 +19,9 @@ from django.db.models import Sum
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
-from integrations.cus_errors import CusError
 from integrations.cus_models import CusIntegration
 from integrations.cus_sdk_keys import SdkPrincipal
+from integrations.cus_web.errors import CusError
 from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
 from telemetry.cus_ids import uuid7
 from telemetry.cus_stored_calls import mark_calls, stored_calls

@@ -15,10 +15,10 @@ from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 from integrations.cus_auth import CusSdkKeyAuthentication, IsSdkKey
-from integrations.cus_json import BodyTooLarge, LengthRequired
 from integrations.cus_person_api import OFFERED
 from integrations.cus_sdk_keys import SdkPrincipal
 from integrations.cus_throttle import SdkKeyThrottle
+from integrations.cus_web.json import BodyTooLarge, LengthRequired
 from telemetry.cus_records import BodyUnreadable, read_batch
 from telemetry.cus_serializers import BatchResult, SingleResult, UsageBatch, UsageRecordSchema
 from telemetry.cus_telemetry_service import CusTelemetryService, Outcome

@@ -14,7 +14,7 @@ from aos_sdk.cus_wire import (
     LLM_USAGE_PATH,
     TELEMETRY_BYPASS_PATH,
 )
-from integrations.cus_addresses import address_of
+from integrations.cus_web.addresses import address_of
 
 
 class Kind(StrEnum):

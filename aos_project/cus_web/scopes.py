@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from integrations.cus_sdk_routes import ARRIVED
+from integrations.cus_web.sdk_routes import ARRIVED
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -9,8 +9,8 @@ from django.http import HttpResponse
 from django.middleware.security import SecurityMiddleware
 
 from aos_project.cus_web.answers import Answer
-from integrations.cus_hosts import CusHosts
-from integrations.cus_sdk_routes import call_view
+from integrations.cus_web.hosts import CusHosts
+from integrations.cus_web.sdk_routes import call_view
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -363,7 +363,7 @@ def test_an_operators_filters_are_as_strict(integration: CusIntegration) -> None
 def test_pages_show_each_integration_once(
     admin: Client, tenant: CusTenant, monkeypatch: pytest.MonkeyPatch, ordering: str
 ) -> None:
-    monkeypatch.setattr("integrations.cus_pages.CusPages.page_size", 3)
+    monkeypatch.setattr("integrations.cus_web.pages.CusPages.page_size", 3)
     names = {make_integration(tenant).name for _ in range(8)}
     seen: list[str] = []
     url: str | None = f"{URL}?ordering={ordering}&status=enabled"

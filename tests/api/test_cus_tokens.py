@@ -13,11 +13,11 @@ from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_errors import CusError
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_token_rights import TokenRights
 from integrations.cus_token_service import CusTokenService, TokenOutlivesItsMaker
+from integrations.cus_web.errors import CusError
 from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_key_use import KeyUses, key_uses
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key, revoke_sdk_key, verify_sdk_key
-from integrations.cus_sdk_routes import ARRIVED
+from integrations.cus_web.sdk_routes import ARRIVED
 from tests.conftest import _superuser
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, record
 

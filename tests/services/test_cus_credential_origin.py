@@ -18,12 +18,12 @@ from integrations import cus_credential_sending
 from integrations.cus_credential_origin import effective_origin, leads_where_entered
 from integrations.cus_credential_stores import row_name
 from integrations.cus_envelope import key_ring, seal
-from integrations.cus_errors import CredentialRequired, CusError, OperatorsOnly
 from integrations.cus_health_service import CheckResult, CusHealthService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_probe_answers import Verdict
 from integrations.cus_provider_probes import CustomProbe, Headers
+from integrations.cus_web.errors import CredentialRequired, CusError, OperatorsOnly
 from tests.cus_factories import make_integration, make_user, opened_credential
 from tests.cus_raw_server import RawServer, says
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from integrations import cus_redaction
 from integrations.cus_credential_service import CusCredentialService, check_credential_ref
 from integrations.cus_credential_stores import parsed_credential
-from integrations.cus_errors import (
+from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_web import redaction
+from integrations.cus_web.errors import (
     CredentialMissing,
     CredentialRefRefused,
     CredentialStoreUnavailable,
     CredentialUnreadable,
 )
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from integrations.cus_redaction import redact
+from integrations.cus_web.redaction import redact
 from tests.cus_factories import make_integration, make_tenant, opened_credential
 from tests.services.cus_fake_vault import TOKEN, FakeVault, serving_vault
 
@@ -188,7 +188,7 @@ def test_what_is_opened_is_known_to_redaction_from_then_on(integration: CusInteg
     service = CusCredentialService(integration.tenant)
     service.store(integration, stored)
     # As in another process than the one that stored it.
-    cus_redaction._remembered.clear()
+    redaction._remembered.clear()
     assert redact(stored["api_key"]) == stored["api_key"]
 
     opened_credential(integration)

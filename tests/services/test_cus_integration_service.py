@@ -12,7 +12,12 @@ from django.core.exceptions import ValidationError
 from django.db import connection, connections, transaction
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_errors import (
+from integrations.cus_integration_rules import LADDER
+from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_web.errors import (
     CredentialRefRequired,
     IntegrationChanged,
     IntegrationNotFound,
@@ -22,11 +27,6 @@ from integrations.cus_errors import (
     TenantClosed,
     VersionMismatch,
 )
-from integrations.cus_integration_rules import LADDER
-from integrations.cus_integration_service import CusIntegrationService
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from integrations.cus_price_override_service import CusPriceOverrideService
-from integrations.cus_tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_tenant, make_user, opened_credential
 
 pytestmark = pytest.mark.django_db

@@ -12,8 +12,8 @@ from rest_framework.exceptions import APIException
 
 from enforcement.cus_check_requests import RequestRefused, decode_check, decode_checks
 from integrations.cus_credential_stores import parsed_credential
-from integrations.cus_errors import CusError
-from integrations.cus_json import CusJsonParser
+from integrations.cus_web.errors import CusError
+from integrations.cus_web.json import CusJsonParser
 from telemetry.cus_records import BodyUnreadable, RecordRefused, decode_record, read_batch
 
 pytestmark = pytest.mark.timeout(30)

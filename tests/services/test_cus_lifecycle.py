@@ -18,9 +18,9 @@ from hypothesis.stateful import (
 )
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_errors import IntegrationNotFound, InvalidTransition
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_web.errors import IntegrationNotFound, InvalidTransition
 from tests.cus_factories import make_integration, make_tenant
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,11 @@ from django.test import Client
 from pytest_django import Settings
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_errors import (
+from integrations.cus_member_service import CusMemberService
+from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_permissions import role_of
+from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_web.errors import (
     AlreadyMember,
     LastAdmin,
     MailLimitReached,
@@ -24,10 +28,6 @@ from integrations.cus_errors import (
     TenantClosed,
     TenantNameTaken,
 )
-from integrations.cus_member_service import CusMemberService
-from integrations.cus_models import CusMembership, CusTenant, CusUser
-from integrations.cus_permissions import role_of
-from integrations.cus_tenant_service import CusTenantService
 from tests.cus_factories import make_tenant, make_user, sent_mails, signed_in
 
 pytestmark = pytest.mark.django_db

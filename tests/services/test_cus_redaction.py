@@ -12,8 +12,8 @@ import pytest
 from pytest_django import Settings
 
 from aos_project.cus_task import CusTask, SecretInTask
-from integrations import cus_redaction
-from integrations.cus_redaction import (
+from integrations.cus_web import redaction
+from integrations.cus_web.redaction import (
     RedactingFilter,
     holds_secret,
     redact,
@@ -139,16 +139,16 @@ def test_what_is_remembered_is_bounded_and_forgotten_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [1e9]
-    monkeypatch.setattr("integrations.cus_redaction.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("integrations.cus_web.redaction.time.monotonic", lambda: clock[0])
     for number in range(3_000):
         remember_secret(f"canary-number-{number:06}")
-    assert len(cus_redaction._remembered) <= 2_000
+    assert len(redaction._remembered) <= 2_000
     assert redact("canary-number-002999") == "[masked]"
 
     clock[0] += 1_000
     remember_secret("another-secret")
 
-    assert list(cus_redaction._remembered) == ["another-secret"]
+    assert list(redaction._remembered) == ["another-secret"]
 
 
 def test_the_settings_secrets_are_known(settings: Settings) -> None:
@@ -232,7 +232,7 @@ def test_an_events_fields_are_masked_by_name_and_by_value() -> None:
 _PROGRAM = """
 import django, logging, sys, threading, warnings
 django.setup()
-from integrations.cus_redaction import remember_secret
+from integrations.cus_web.redaction import remember_secret
 import structlog
 secret = "canary-" + "4711-value-x"
 remember_secret(secret)
@@ -281,7 +281,7 @@ _WORKER = """
 import django
 django.setup()
 from aos_project.celery import app
-from integrations.cus_redaction import remember_secret
+from integrations.cus_web.redaction import remember_secret
 secret = "canary-" + "4711-value-x"
 remember_secret(secret)
 app.log.setup(loglevel="WARNING", redirect_stdouts=False)

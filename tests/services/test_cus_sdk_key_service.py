@@ -14,7 +14,6 @@ from django.db import connection
 from django.utils import timezone
 
 from integrations.cus_audit_models import CusAuditEntry
-from integrations.cus_errors import IntegrationNotFound
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_sdk_key_service import (
@@ -24,6 +23,7 @@ from integrations.cus_sdk_key_service import (
     TooManySdkKeys,
 )
 from integrations.cus_sdk_keys import verify_sdk_key
+from integrations.cus_web.errors import IntegrationNotFound
 from tests.cus_factories import make_integration, make_user, record
 from tests.e2e.cus_served import ServedProduct
 

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connections
 from psycopg import sql
 
-from integrations.cus_redaction import RedactingFilter, redact_event
+from integrations.cus_web.redaction import RedactingFilter, redact_event
 
 # A hint's four characters are shown on purpose; twelve in a row are a leak.
 _WINDOW = 12

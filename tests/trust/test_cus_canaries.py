@@ -30,10 +30,10 @@ from aos_project.celery import app
 from aos_project.cus_task import SecretInTask
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_envelope import key_ring
-from integrations.cus_errors import CusError
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from integrations.cus_redaction import redacted_traceback
+from integrations.cus_web.errors import CusError
+from integrations.cus_web.redaction import redacted_traceback
 from integrations.tasks import cus_check_health
 from tests.cus_factories import make_tenant, make_user, opened_credential, signed_in
 from tests.cus_raw_server import Behaviour, RawServer, http_answer

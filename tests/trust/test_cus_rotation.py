@@ -22,8 +22,8 @@ from integrations.cus_credential_rotation import Outcome, credentials_by_key, ro
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_credential_stores import credential_id, row_name
 from integrations.cus_envelope import key_ring, open_sealed, rewrap, seal
-from integrations.cus_errors import CredentialUnreadable
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_web.errors import CredentialUnreadable
 from tests.cus_factories import make_integration, make_tenant, opened_credential
 from tests.e2e.cus_served import ROOT, _test_database_url
 

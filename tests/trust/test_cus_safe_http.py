@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from integrations import cus_safe_http
-from integrations.cus_errors import CusError
 from integrations.cus_safe_addresses import AddressRefused, UrlRefused, parse_target
 from integrations.cus_safe_http import (
     MAX_BYTES,
@@ -24,6 +23,7 @@ from integrations.cus_safe_http import (
     Resolver,
     SafeHttp,
 )
+from integrations.cus_web.errors import CusError
 from tests.cus_certificates import certificate, serving
 from tests.cus_raw_server import RawServer, drip, flood, http_answer, says, sends, silence
 from tests.trust.cus_hostile_urls import addresses_inside, hostile_places

@@ -23,9 +23,9 @@ from integrations.cus_credential_rotation import (
 )
 from integrations.cus_credential_stores import OpenedCredential, parsed_credential
 from integrations.cus_envelope import key_ring
-from integrations.cus_errors import CredentialMissing, CusError
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration
+from integrations.cus_web.errors import CredentialMissing, CusError
 
 
 class Command(BaseCommand):

@@ -12,12 +12,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from integrations.cus_errors import IntegrationNotFound
 from integrations.cus_health_schedule import checkable, stale
 from integrations.cus_health_service import CheckResult, CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
 from integrations.cus_models import CusIntegration
 from integrations.cus_safe_http import SECONDS
+from integrations.cus_web.errors import IntegrationNotFound
 
 # A worker may be at it just now; that takes no longer.
 _WAIT_SECONDS = 11.0

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
-from integrations.cus_errors import QuotaExceeded
+from integrations.cus_web.errors import QuotaExceeded
 
 _DAY = timedelta(days=1)
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from django.db import IntegrityError, transaction
 
-from integrations.cus_errors import CusError
+from integrations.cus_web.errors import CusError
 
 
 @contextmanager
