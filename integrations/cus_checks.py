@@ -7,7 +7,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 from integrations.cus_envelope import KeyRingInvalid, key_ring
 from integrations.cus_models import CusIntegration
-from integrations.cus_provider_rules import is_supported
+from integrations.cus_providers.rules import is_supported
 
 _MIN_SECRET = 32
 

@@ -19,13 +19,13 @@ from django.db.models import F
 from django.utils import timezone
 
 from integrations.cus_audit import record_change
-from integrations.cus_credential_origin import leads_where_entered, require_origin
 from integrations.cus_credential_stores import OpenedCredential, parsed_credential, store_of
 from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
-from integrations.cus_probe_answers import Finding, Verdict
-from integrations.cus_provider_probes import probe_of
-from integrations.cus_safe_http import SECONDS, SafeHttp, SafeResponse
+from integrations.cus_providers.origin import leads_where_entered, require_origin
+from integrations.cus_providers.probe_answers import Finding, Verdict
+from integrations.cus_providers.probes import probe_of
+from integrations.cus_providers.safe_http import SECONDS, SafeHttp, SafeResponse
 from integrations.cus_web.errors import (
     CredentialElsewhere,
     CredentialMissing,

@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.cus_credential_origin import effective_origin
 from integrations.cus_credential_stores import credential_id, row_name, store_of, text_to_seal
 from integrations.cus_envelope import key_ring, seal
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_providers.origin import effective_origin
 from integrations.cus_web.redaction import remember_secret
 
 # What a credential's secret part is called, by the order in which we look for a hint.

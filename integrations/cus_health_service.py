@@ -17,8 +17,8 @@ from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_healt
 from integrations.cus_health_turns import turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
-from integrations.cus_probe_answers import Finding, Verdict
-from integrations.cus_safe_http import SECONDS, SafeHttp
+from integrations.cus_providers.probe_answers import Finding, Verdict
+from integrations.cus_providers.safe_http import SECONDS, SafeHttp
 from integrations.cus_web.errors import CusError
 
 TESTS_A_MINUTE = 6

@@ -10,12 +10,12 @@ from django.db.models import F
 from django.utils import timezone
 
 from integrations.cus_audit import differences, record_change, values_of
-from integrations.cus_credential_origin import leads_where_entered
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
 from integrations.cus_integration_rules import check_fields, check_level
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_provider_rules import check_credential
+from integrations.cus_providers.origin import leads_where_entered
+from integrations.cus_providers.rules import check_credential
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import (
     CredentialRefRequired,

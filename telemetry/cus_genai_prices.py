@@ -25,7 +25,7 @@ from genai_prices.types import (
 )
 
 from aos_sdk.cus_cost import CusModelPricing
-from integrations.cus_provider_rules import RULES
+from integrations.cus_providers.rules import RULES
 
 VERSION = f"genai-prices {version('genai-prices')}"
 # What our provider types are called there.

@@ -15,7 +15,7 @@ from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_mail import send_waiting
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
-from integrations.cus_safe_http import SafeHttp
+from integrations.cus_providers.safe_http import SafeHttp
 from integrations.cus_sdk_keys import issue_sdk_key
 from integrations.cus_tenant_service import CusTenantService
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage

@@ -14,10 +14,10 @@ _STORES = "integrations.cus_credential_stores"
 _SERVICE = "integrations.cus_credential_service"
 _ROTATION = "integrations.cus_credential_rotation"
 _ROTATE = "integrations.management.commands.cus_credential_rotate"
-_PROBES = "integrations.cus_provider_probes"
-_RULES = "integrations.cus_provider_rules"
-_ORIGIN = "integrations.cus_credential_origin"
-_HTTP = "integrations.cus_safe_http"
+_PROBES = "integrations.cus_providers.probes"
+_RULES = "integrations.cus_providers.rules"
+_ORIGIN = "integrations.cus_providers.origin"
+_HTTP = "integrations.cus_providers.safe_http"
 _HEALTH = "integrations.cus_health_service"
 _VAULT = "integrations.cus_vault_store"
 
@@ -144,7 +144,7 @@ def rows():
     return CusCredential.objects.values_list("sealed", flat=True)
 """,
     "probes by itself": """
-from integrations.cus_provider_probes import probe_of
+from integrations.cus_providers.probes import probe_of
 def ask(integration, credential, http):
     return probe_of(integration.provider_type, integration.config, credential).ask(http)
 """,
@@ -154,7 +154,7 @@ def try_out(base_url, credential):
     return requests.get(base_url, headers={"api-key": credential["api_key"]}, timeout=1)
 """,
     "sends with the guarded client": """
-from integrations.cus_safe_http import SafeHttp
+from integrations.cus_providers.safe_http import SafeHttp
 def try_out(base_url, credential):
     return SafeHttp.from_settings().get(base_url, credential)
 """,

@@ -15,14 +15,14 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations import cus_credential_sending
-from integrations.cus_credential_origin import effective_origin, leads_where_entered
 from integrations.cus_credential_stores import row_name
 from integrations.cus_envelope import key_ring, seal
 from integrations.cus_health_service import CheckResult, CusHealthService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
-from integrations.cus_probe_answers import Verdict
-from integrations.cus_provider_probes import CustomProbe, Headers
+from integrations.cus_providers.origin import effective_origin, leads_where_entered
+from integrations.cus_providers.probe_answers import Verdict
+from integrations.cus_providers.probes import CustomProbe, Headers
 from integrations.cus_web.errors import CredentialRequired, CusError, OperatorsOnly
 from tests.cus_factories import make_integration, make_user, opened_credential
 from tests.cus_raw_server import RawServer, says
@@ -275,7 +275,7 @@ def test_a_probe_that_asks_somewhere_else_is_stopped(
             url, headers = super().request()
             return url.replace(str(servers[0].port), str(servers[1].port)), headers
 
-    monkeypatch.setattr("integrations.cus_provider_probes.PROBES", {"custom": Planted})
+    monkeypatch.setattr("integrations.cus_providers.probes.PROBES", {"custom": Planted})
 
     _refused(here, servers[1])
 

@@ -20,8 +20,8 @@ from integrations.cus_health_service import CheckResult, CusHealthService, Teste
 from integrations.cus_health_turns import CheckUnderWay, turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from integrations.cus_probe_answers import Verdict
-from integrations.cus_safe_http import SafeHttp, SafeResponse
+from integrations.cus_providers.probe_answers import Verdict
+from integrations.cus_providers.safe_http import SafeHttp, SafeResponse
 from tests.cus_factories import make_integration, make_tenant, make_user
 from tests.cus_raw_server import Behaviour, RawServer, says
 

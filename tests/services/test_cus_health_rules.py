@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.cus_health_rules import HealthState, next_health
-from integrations.cus_probe_answers import Verdict
+from integrations.cus_providers.probe_answers import Verdict
 
 OK, SLOW = "ok", "slow"
 BAD, REFUSED, DOWN = Verdict.BAD_KEY, Verdict.CONFIG_REFUSED, Verdict.PROVIDER_DOWN

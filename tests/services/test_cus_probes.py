@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from integrations.cus_probe_answers import Finding, Verdict, presentable
-from integrations.cus_provider_probes import PROBES, BedrockProbe
-from integrations.cus_safe_http import MAX_BYTES, SafeHttp
+from integrations.cus_providers.probe_answers import Finding, Verdict, presentable
+from integrations.cus_providers.probes import PROBES, BedrockProbe
+from integrations.cus_providers.safe_http import MAX_BYTES, SafeHttp
 from tests.cus_raw_server import Behaviour, RawServer, drip, says, silence
 
 KEY = "canary-0123456789abcdef"

@@ -14,8 +14,8 @@ from integrations import cus_provider_probes, cus_provider_rules
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_probe_answers import Verdict
-from integrations.cus_provider_rules import RULES, ProviderRules, supported_choices
+from integrations.cus_providers.probe_answers import Verdict
+from integrations.cus_providers.rules import RULES, ProviderRules, supported_choices
 from integrations.cus_serializers import IntegrationCreate
 from integrations.cus_web.errors import ProviderUnsupported
 from integrations.cus_web.strict_fields import StrictChoice

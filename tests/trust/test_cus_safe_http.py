@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from integrations import cus_safe_http
-from integrations.cus_safe_addresses import AddressRefused, UrlRefused, parse_target
-from integrations.cus_safe_http import (
+from integrations.cus_providers import safe_http
+from integrations.cus_providers.safe_addresses import AddressRefused, UrlRefused, parse_target
+from integrations.cus_providers.safe_http import (
     MAX_BYTES,
     CertificateRefused,
     HeaderRefused,
@@ -158,7 +158,7 @@ def test_nothing_is_sent_to_a_peer_that_is_not_the_one_that_was_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        cus_safe_http._Socket, "getpeername", lambda _socket: ("127.0.0.9", 443), raising=False
+        safe_http._Socket, "getpeername", lambda _socket: ("127.0.0.9", 443), raising=False
     )
     with RawServer(says(200)) as server, pytest.raises(AddressRefused):
         _open_to(server).get(server.url, HEADERS)

@@ -16,7 +16,7 @@ from integrations.cus_health_schedule import checkable, stale
 from integrations.cus_health_service import CheckResult, CusHealthService
 from integrations.cus_health_turns import CheckUnderWay
 from integrations.cus_models import CusIntegration
-from integrations.cus_safe_http import SECONDS
+from integrations.cus_providers.safe_http import SECONDS
 from integrations.cus_web.errors import IntegrationNotFound
 
 # A worker may be at it just now; that takes no longer.

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aos_sdk.cus_wire import mask_secrets
-from integrations.cus_safe_http import SafeResponse
+from integrations.cus_providers.safe_http import SafeResponse
 
 _MASK = "[masked]"
 _MAX_MESSAGE = 300

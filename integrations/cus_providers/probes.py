@@ -2,7 +2,7 @@
 
 A probe knows where to ask, how to sign, and how its provider words "this key is bad", which
 alone may block calls (ruling F2). The base URL that it asks below is where the integration's
-credential goes: `cus_credential_origin` takes the origin from it. Everything that it does not recognise is a failure without
+credential goes: `cus_providers.origin` takes the origin from it. Everything that it does not recognise is a failure without
 consequences for calls: a captive portal's 401 is no provider's. To add a provider, copy a class.
 """
 
@@ -17,9 +17,15 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.session import Session
 
-from integrations.cus_probe_answers import Finding, ProviderError, Verdict, error_of, is_listing
-from integrations.cus_safe_addresses import AddressRefused, UrlRefused
-from integrations.cus_safe_http import (
+from integrations.cus_providers.probe_answers import (
+    Finding,
+    ProviderError,
+    Verdict,
+    error_of,
+    is_listing,
+)
+from integrations.cus_providers.safe_addresses import AddressRefused, UrlRefused
+from integrations.cus_providers.safe_http import (
     SECONDS,
     HeaderRefused,
     HostUnknown,

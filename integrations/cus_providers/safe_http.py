@@ -27,7 +27,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from integrations.cus_safe_addresses import (
+from integrations.cus_providers.safe_addresses import (
     Address,
     AddressRefused,
     Target,

@@ -1,0 +1,1 @@
+"""Providers: how each is configured and probed, and the guard of every request to one."""
