@@ -7,7 +7,7 @@ endpoint can forget neither: its change is refused without a proof, and is told 
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.cus_audit_models import CusAuditEntry, CusTokenChange
+from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_mail import queue_mail
 from integrations.cus_models import CusMembership, CusUser

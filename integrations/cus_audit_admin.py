@@ -5,7 +5,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console import TRAIL_READERS, BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_console_export import CusExport
 

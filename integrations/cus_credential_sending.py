@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from integrations.cus_audit import record_change
+from integrations.cus_audit.service import record_change
 from integrations.cus_credential_stores import OpenedCredential, parsed_credential, store_of
 from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
 from integrations.cus_models import CusIntegration, CusTenant, CusUser

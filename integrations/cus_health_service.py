@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from integrations.cus_audit import differences, record_change
+from integrations.cus_audit.service import differences, record_change
 from integrations.cus_credential_sending import CusCredentialSender
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health

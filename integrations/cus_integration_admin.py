@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console_actions import Question
 from integrations.cus_console_export import CusExport
 from integrations.cus_console_forms import CusServiceAdmin

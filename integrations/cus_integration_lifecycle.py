@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from integrations.cus_audit import differences, record_change, values_of
+from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.origin import leads_where_entered
 from integrations.cus_web.errors import (

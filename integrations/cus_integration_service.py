@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from integrations.cus_audit import differences, record_change, values_of
+from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_credential_service import CusCredentialService
 from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
 from integrations.cus_integration_rules import check_fields, check_level

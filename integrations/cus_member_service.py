@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from integrations.cus_audit import record_change
+from integrations.cus_audit.service import record_change
 from integrations.cus_member_mail import mail_invitation
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_session_service import CusSessionService

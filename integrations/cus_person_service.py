@@ -5,7 +5,7 @@ from typing import Literal
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.cus_audit import record_change
+from integrations.cus_audit.service import record_change
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_second_factor_service import CusSecondFactorService

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from integrations.cus_audit import differences, record_change
+from integrations.cus_audit.service import differences, record_change
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
 from integrations.cus_sdk_keys import alive_at, issue_sdk_key, revoke_sdk_key
 from integrations.cus_web.errors import CusError, IntegrationNotFound, TenantClosed

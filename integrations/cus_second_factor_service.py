@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from integrations.cus_audit import record_change
+from integrations.cus_audit.service import record_change
 from integrations.cus_login_models import CusTotpDevice
 from integrations.cus_models import CusUser
 from integrations.cus_session_service import CusSessionService

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from integrations.cus_audit import record_change
+from integrations.cus_audit.service import record_change
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_proof import asking_session
 from integrations.cus_session_models import CusSession

@@ -16,7 +16,7 @@ from knox.crypto import hash_token
 from knox.models import get_digest_token
 from knox.settings import CONSTANTS, knox_settings
 
-from integrations.cus_audit import differences, record_change
+from integrations.cus_audit.service import differences, record_change
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_permissions import role_of

@@ -1,6 +1,6 @@
 """The door through which Django finds this app's models."""
 
-from integrations.cus_audit_models import CusAuditEntry, CusTokenChange
+from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_import_models import CusImportedWorker
 from integrations.cus_login_models import CusApiToken, CusTotpDevice

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from django.db import models
 from django.utils import timezone
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_models import CusMembership, CusTenant
 from integrations.cus_price_override_service import CusPriceOverrideService

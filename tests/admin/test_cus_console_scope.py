@@ -11,7 +11,7 @@ from django.contrib import admin
 from django.db import OperationalError
 from django.test import Client
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console import BoundedPaginator
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from telemetry.cus_models import CusLLMUsage

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from tests.cus_factories import (

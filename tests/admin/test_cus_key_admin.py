@@ -9,7 +9,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant
 from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_sdk_keys import verify_sdk_key

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_proof import Factor

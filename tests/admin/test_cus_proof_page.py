@@ -12,7 +12,7 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_proof import PROOF_LASTS, Factor

@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from tests.cus_factories import make_user, opened_credential, signed_in
 

@@ -8,7 +8,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_browsers import browser_of
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_proof import Factor

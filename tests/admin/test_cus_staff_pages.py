@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_permissions import role_of
 from integrations.cus_person_service import CusPersonService, LastOperator

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from tests.api.cus_access_world import METHODS, MISSING, Principal, World, api_urls
 from tests.api.test_cus_bypass import window
 from tests.cus_factories import record

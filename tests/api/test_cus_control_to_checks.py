@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_models import CusCredential, CusIntegration
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_user, signed_in

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_token_rights import TokenRights

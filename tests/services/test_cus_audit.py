@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
-from integrations.cus_audit import AuditOutsideTransaction, record_change
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_audit.service import AuditOutsideTransaction, record_change
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_price_override_service import CusPriceOverrideService

@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations import cus_health_turns
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_service import CheckResult, CusHealthService, TestedTooOften
 from integrations.cus_health_turns import CheckUnderWay, turn

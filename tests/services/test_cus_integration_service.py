@@ -11,7 +11,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, connections, transaction
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_integration_rules import LADDER
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_web.errors import IntegrationNotFound, InvalidTransition

@@ -13,7 +13,7 @@ from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 from integrations.cus_permissions import role_of

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from integrations.cus_audit_models import CusAuditEntry
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_sdk_key_service import (
