@@ -9,7 +9,7 @@ from typing import Any
 
 from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
 from integrations.cus_login_models import CusApiToken
-from integrations.cus_mail import queue_mail
+from integrations.cus_mail.service import queue_mail
 from integrations.cus_models import CusMembership, CusUser
 from integrations.cus_proof import token_in_use
 

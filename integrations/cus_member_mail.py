@@ -1,6 +1,6 @@
 """The mail that an invitation is."""
 
-from integrations.cus_mail import INVITATION, queue_mail
+from integrations.cus_mail.service import INVITATION, queue_mail
 from integrations.cus_models import CusMembership, CusUser
 
 

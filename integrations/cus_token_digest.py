@@ -10,7 +10,7 @@ from django.db import transaction
 
 from integrations.cus_access_changes import SENTENCES
 from integrations.cus_audit.models import CusTokenChange
-from integrations.cus_mail import queue_mail
+from integrations.cus_mail.service import queue_mail
 from integrations.cus_models import CusUser
 from integrations.cus_web.errors import MailLimitReached
 

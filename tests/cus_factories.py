@@ -12,7 +12,7 @@ from django.test import Client
 from integrations.cus_credential_sending import CusCredentialSender
 from integrations.cus_credential_stores import OpenedCredential
 from integrations.cus_integration_service import CusIntegrationService
-from integrations.cus_mail import send_waiting
+from integrations.cus_mail.service import send_waiting
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.safe_http import SafeHttp

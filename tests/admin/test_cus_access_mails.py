@@ -9,7 +9,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_access_changes import SENTENCES
-from integrations.cus_mail_models import CusMail
+from integrations.cus_mail.models import CusMail
 from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
 from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_token_service import CusTokenService

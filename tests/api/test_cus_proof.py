@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations import migrations
-from integrations.cus_mail_models import CusMail
+from integrations.cus_mail.models import CusMail
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_token_service import CusTokenService
 from tests.api.cus_access_world import Principal, World

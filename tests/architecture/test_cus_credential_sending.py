@@ -47,7 +47,7 @@ CLIENTS = (
 CLIENT_USERS = {
     _HTTP,
     _VAULT,
-    "integrations.cus_mail",
+    "integrations.cus_mail.service",
     "aos_project.cus_demo.cus_product",
     "aos_project.cus_runner",
 }

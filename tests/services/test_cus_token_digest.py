@@ -9,7 +9,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
-from integrations.cus_mail_models import CusMail
+from integrations.cus_mail.models import CusMail
 from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
 from integrations.cus_token_digest import forget_told_changes, mail_token_digests
 from integrations.cus_token_rights import TokenRights

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from integrations.cus_mail_models import CusMail
+from integrations.cus_mail.models import CusMail
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_web.errors import MailLimitReached
 

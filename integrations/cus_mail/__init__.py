@@ -1,0 +1,1 @@
+"""Mail: queued in a transaction, sent by a job."""
