@@ -160,8 +160,8 @@ MIDDLEWARE = [
     # An SDK's request goes no further down this list.
     "integrations.cus_web.sdk_routes.CusSdkRoutes",
     # Before anything is read for it: what a stranger costs most is a wrong password.
-    "integrations.cus_login_throttle.CusAddressLimit",
-    "integrations.cus_password_hashing.CusBusyPages",
+    "integrations.cus_accounts.login_throttle.CusAddressLimit",
+    "integrations.cus_accounts.password_hashing.CusBusyPages",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -169,10 +169,10 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "integrations.cus_session_guard.CusSessionGuard",
-    "integrations.cus_second_factor_gate.CusSecondFactorGate",
+    "integrations.cus_accounts.session_guard.CusSessionGuard",
+    "integrations.cus_accounts.second_factor_gate.CusSecondFactorGate",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "integrations.cus_proof_gate.CusProofGate",
+    "integrations.cus_accounts.proof_gate.CusProofGate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "aos_project.cus_page_headers.CusPageHeaders",
     "django_structlog.middlewares.RequestMiddleware",
@@ -306,14 +306,14 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 AXES_USERNAME_FORM_FIELD = "username"
-AXES_USERNAME_CALLABLE = "integrations.cus_login_throttle.login_name"
-AXES_CLIENT_IP_CALLABLE = "integrations.cus_login_throttle.client_address"
-AXES_LOCKOUT_CALLABLE = "integrations.cus_login_throttle.locked_out"
+AXES_USERNAME_CALLABLE = "integrations.cus_accounts.login_throttle.login_name"
+AXES_CLIENT_IP_CALLABLE = "integrations.cus_accounts.login_throttle.client_address"
+AXES_LOCKOUT_CALLABLE = "integrations.cus_accounts.login_throttle.locked_out"
 OTP_TOTP_ISSUER = "AOS Customer Integrations"
 
 PASSWORD_HASHERS = [
-    "integrations.cus_password_hashing.CusArgon2PasswordHasher",
-    "integrations.cus_password_hashing.CusPBKDF2PasswordHasher",
+    "integrations.cus_accounts.password_hashing.CusArgon2PasswordHasher",
+    "integrations.cus_accounts.password_hashing.CusPBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -326,8 +326,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 # Django tells validators of every change of a password; these end the person's tokens and sessions.
 AUTH_PASSWORD_VALIDATORS += [
-    {"NAME": "integrations.cus_token_service.EndTokensWithPassword"},
-    {"NAME": "integrations.cus_session_service.EndSessionsWithPassword"},
+    {"NAME": "integrations.cus_accounts.token_service.EndTokensWithPassword"},
+    {"NAME": "integrations.cus_accounts.session_service.EndSessionsWithPassword"},
 ]
 
 # --- API ----------------------------------------------------------------------------------------
@@ -335,8 +335,8 @@ AUTH_PASSWORD_VALIDATORS += [
 REST_FRAMEWORK = {
     # The first one says 401 to who sends nothing.
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "integrations.cus_auth.CusTokenAuthentication",
-        "integrations.cus_auth.CusSessionAuthentication",
+        "integrations.cus_accounts.authentication.CusTokenAuthentication",
+        "integrations.cus_accounts.authentication.CusSessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["integrations.cus_web.json.CusJsonParser"],

@@ -6,9 +6,13 @@ from django.views.generic import RedirectView
 
 from aos_project.cus_probes import healthz, metrics, readyz
 from aos_project.cus_schema_views import DocsView, SchemaView
+from integrations.cus_accounts.proof_pages import proof_first, prove
+from integrations.cus_accounts.second_factor_views import (
+    renew_recovery_codes,
+    second_factor,
+    set_up,
+)
 from integrations.cus_password_views import CusPasswordChangeView
-from integrations.cus_proof_pages import proof_first, prove
-from integrations.cus_second_factor_views import renew_recovery_codes, second_factor, set_up
 from integrations.cus_session_pages import end_other_sessions, end_session, sessions_and_tokens
 
 # In place of the page that the admin site has at this address: it asks for a proof first.

@@ -16,8 +16,8 @@ class IntegrationsConfig(AppConfig):
             cus_checks,  # noqa: F401  (registers the system checks)
             cus_session_guard,
         )
+        from integrations.cus_accounts.proof import note_sign_in
         from integrations.cus_database_roles import grant_after_migrate
-        from integrations.cus_proof import note_sign_in
         from integrations.cus_web.redaction import install
 
         install(settings)

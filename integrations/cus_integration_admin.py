@@ -9,6 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
+from integrations.cus_accounts.permissions import role_of
+from integrations.cus_accounts.proof import needs_proof
+from integrations.cus_accounts.proof_pages import proof_url
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console_actions import Question
 from integrations.cus_console_export import CusExport
@@ -25,9 +28,6 @@ from integrations.cus_integration_form import (
 )
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
-from integrations.cus_permissions import role_of
-from integrations.cus_proof import needs_proof
-from integrations.cus_proof_pages import proof_url
 
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 

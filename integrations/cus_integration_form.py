@@ -13,10 +13,10 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console_forms import CusServiceForm, tenant_for
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
-from integrations.cus_permissions import role_of
 from integrations.cus_providers.rules import RULES, rules_of, supported_choices
 from integrations.cus_web.errors import IntegrationChanged, VersionMismatch
 

@@ -8,10 +8,10 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from integrations.cus_accounts.api import PersonView
+from integrations.cus_accounts.permissions import role_of, tenant_of, visible_to
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
-from integrations.cus_permissions import role_of, tenant_of, visible_to
-from integrations.cus_person_api import PersonView
 from integrations.cus_serializers import (
     IntegrationChange,
     IntegrationCreate,

@@ -10,12 +10,12 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
+from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console_actions import END_SESSIONS, CusActions, Question
 from integrations.cus_console_export import CusExport
 from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm, tenant_for
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
-from integrations.cus_permissions import role_of
 
 _ADDRESS = Coalesce("user__email", "invited_email")
 

@@ -5,7 +5,7 @@ The names are those that Django's login page, mails and views look up.
 
 from django.urls import path
 
-from integrations.cus_password_pages import (
+from integrations.cus_accounts.password_pages import (
     CusPasswordDoneView,
     CusPasswordResetView,
     CusPasswordSentView,

@@ -11,14 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse_lazy
 
-from integrations.cus_member_service import accept_invitation
-from integrations.cus_models import CusUser
-from integrations.cus_password_pages import (
+from integrations.cus_accounts.password_pages import (
     CusChangePasswordForm,
     CusSetPasswordForm,
     InTheme,
 )
-from integrations.cus_proof import proved_by_mailed_link
+from integrations.cus_accounts.proof import proved_by_mailed_link
+from integrations.cus_member_service import accept_invitation
+from integrations.cus_models import CusUser
 
 # Which invitation the link was mailed for.
 _INVITATION = "cus_invitation"

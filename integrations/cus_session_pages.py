@@ -14,15 +14,15 @@ from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.permissions import role_of
+from integrations.cus_accounts.proof_pages import proof_first
+from integrations.cus_accounts.session_models import CusSession
+from integrations.cus_accounts.session_service import CusSessionService, named_by
+from integrations.cus_accounts.token_rights import rights_shown
+from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_console_actions import Question
-from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusUser
-from integrations.cus_permissions import role_of
-from integrations.cus_proof_pages import proof_first
-from integrations.cus_session_models import CusSession
-from integrations.cus_session_service import CusSessionService, named_by
-from integrations.cus_token_rights import rights_shown
-from integrations.cus_token_service import CusTokenService
 
 _END_ONE = Question(
     "End the session",

@@ -12,14 +12,14 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
 
+from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.permissions import role_of
+from integrations.cus_accounts.token_rights import MOST_RANGES, TokenRights, rights_shown
+from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_console import CusReadOnlyAdmin
 from integrations.cus_console_actions import Question
 from integrations.cus_console_issued import CusIssuedAdmin, CusIssuingForm
-from integrations.cus_login_models import CusApiToken
 from integrations.cus_models import CusUser
-from integrations.cus_permissions import role_of
-from integrations.cus_token_rights import MOST_RANGES, TokenRights, rights_shown
-from integrations.cus_token_service import CusTokenService
 
 
 class AddressRangesField(forms.CharField):

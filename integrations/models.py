@@ -1,9 +1,10 @@
 """The door through which Django finds this app's models."""
 
+from integrations.cus_accounts.models import CusApiToken, CusTotpDevice
+from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_import_models import CusImportedWorker
-from integrations.cus_login_models import CusApiToken, CusTotpDevice
 from integrations.cus_mail.models import CusMail
 from integrations.cus_models import (
     CusCredential,
@@ -14,7 +15,6 @@ from integrations.cus_models import (
     CusUser,
 )
 from integrations.cus_price_override_models import CusPriceOverride
-from integrations.cus_session_models import CusSession
 
 __all__ = [
     "CusApiToken",

@@ -14,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from integrations.cus_permissions import tenant_of
-from integrations.cus_person_api import PersonView
+from integrations.cus_accounts.api import PersonView
+from integrations.cus_accounts.permissions import tenant_of
 from telemetry.cus_gaps_service import CusGapsService, GapsFilter, Place
 
 

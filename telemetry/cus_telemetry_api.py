@@ -14,8 +14,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
-from integrations.cus_auth import CusSdkKeyAuthentication, IsSdkKey
-from integrations.cus_person_api import OFFERED
+from integrations.cus_accounts.api import OFFERED
+from integrations.cus_accounts.authentication import CusSdkKeyAuthentication, IsSdkKey
 from integrations.cus_sdk_keys import SdkPrincipal
 from integrations.cus_throttle import SdkKeyThrottle
 from integrations.cus_web.json import BodyTooLarge, LengthRequired

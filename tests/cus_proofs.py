@@ -9,7 +9,9 @@ from django.utils import timezone
 from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from integrations.cus_login_models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.proof import PROOF_LASTS, Factor, note_proof
+from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_models import (
     CusCredential,
     CusIntegration,
@@ -18,8 +20,6 @@ from integrations.cus_models import (
     CusTenant,
     CusUser,
 )
-from integrations.cus_proof import PROOF_LASTS, Factor, note_proof
-from integrations.cus_session_models import CusSession
 from tests.cus_factories import signed_in
 
 # What each row says of access. Columns that say when something was used are none of it.

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from integrations.cus_login_models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken
 from integrations.cus_models import CusTenant, CusUser
 
 

@@ -10,7 +10,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from integrations.cus_login_throttle import client_address, forget_closed_addresses
+from integrations.cus_accounts.login_throttle import client_address, forget_closed_addresses
 from integrations.cus_models import CusUser
 from integrations.tasks import cus_clear_sessions
 from tests.cus_factories import make_user, signed_in

@@ -13,10 +13,10 @@ from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_login_models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.token_rights import TokenRights
+from integrations.cus_accounts.token_service import CusTokenService, TokenOutlivesItsMaker
 from integrations.cus_models import CusMembership, CusTenant, CusUser
-from integrations.cus_token_rights import TokenRights
-from integrations.cus_token_service import CusTokenService, TokenOutlivesItsMaker
 from integrations.cus_web.errors import CusError
 from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 
@@ -127,7 +127,7 @@ def test_a_token_ends_when_it_said_so(admin: CusUser) -> None:
     CusApiToken.objects.filter(id=token.id).update(revoked_at=None)
     later = token.expiry + timedelta(seconds=1)
 
-    from integrations.cus_token_service import verify_token
+    from integrations.cus_accounts.token_service import verify_token
 
     assert verify_token(text, address=None, now=token.expiry - timedelta(seconds=1))
     assert verify_token(text, address=None, now=later) is None

@@ -13,8 +13,8 @@ from django.contrib.auth.hashers import Argon2PasswordHasher, check_password, ma
 from django.test import Client
 from pytest_django import Settings
 
-from integrations import cus_password_hashing
-from integrations.cus_password_hashing import HashingPlaces, PasswordsBusy, hashing_places
+from integrations.cus_accounts import password_hashing
+from integrations.cus_accounts.password_hashing import HashingPlaces, PasswordsBusy, hashing_places
 from tests.cus_factories import make_user
 
 LOGIN = "/admin/login/"
@@ -25,8 +25,8 @@ _LONG = 30.0
 def real_hashers(settings: Settings) -> Iterator[None]:
     """The product's own hashers, which the other tests do without."""
     settings.PASSWORD_HASHERS = [
-        "integrations.cus_password_hashing.CusArgon2PasswordHasher",
-        "integrations.cus_password_hashing.CusPBKDF2PasswordHasher",
+        "integrations.cus_accounts.password_hashing.CusArgon2PasswordHasher",
+        "integrations.cus_accounts.password_hashing.CusPBKDF2PasswordHasher",
     ]
     hashing_places.cache_clear()
     yield
@@ -192,7 +192,7 @@ def test_a_sign_in_without_a_place_is_told_to_come_again_and_counts_as_no_failur
     work = Work()
     threads = _in_threads(1, lambda: full.run(work))
     _until(lambda: work.running == 1)
-    monkeypatch.setattr(cus_password_hashing, "hashing_places", lambda: full)
+    monkeypatch.setattr(password_hashing, "hashing_places", lambda: full)
 
     page = Client().post(LOGIN, {"username": email, "password": "correct horse"})
 

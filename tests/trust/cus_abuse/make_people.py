@@ -63,7 +63,7 @@ def _admin(tenant: Any, stored: str, *, second_factor: bool = False) -> dict[str
 
 
 def _seed(user: Any) -> str:
-    from integrations.cus_login_models import CusTotpDevice
+    from integrations.cus_accounts.models import CusTotpDevice
 
     device = CusTotpDevice.objects.create(user=user, name="Authenticator", confirmed=True)
     return base64.b32encode(device.bin_key).decode()

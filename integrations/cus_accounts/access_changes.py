@@ -7,11 +7,11 @@ endpoint can forget neither: its change is refused without a proof, and is told 
 from collections.abc import Mapping
 from typing import Any
 
+from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.proof import token_in_use
 from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
-from integrations.cus_login_models import CusApiToken
 from integrations.cus_mail.service import queue_mail
 from integrations.cus_models import CusMembership, CusUser
-from integrations.cus_proof import token_in_use
 
 # What an audit entry's action begins with: keys, tokens, and people with their roles, passwords
 # and second factors.
@@ -56,7 +56,7 @@ def changes_access(action: str, changes: Mapping[str, Any]) -> bool:
 def tell_people(entry: CusAuditEntry, target: Any) -> None:
     """Mail the person who changed access, and the person whose access it is.
 
-    What an API token changes they hear in a list, once a day (`cus_token_digest`).
+    What an API token changes they hear in a list, once a day (`cus_accounts.token_digest`).
     The mails count to no tenant's limit, and those of each kind of change by themselves: nobody
     must be able to use a limit up beforehand with changes that do no harm.
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from integrations.cus_login_models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken
 from integrations.cus_web.addresses import are_within, network_of
 from integrations.cus_web.errors import CusError
 

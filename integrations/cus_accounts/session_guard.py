@@ -7,9 +7,9 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from integrations import cus_session_service as sessions
-from integrations.cus_browsers import browser_of
-from integrations.cus_login_throttle import exact_client_address
+from integrations.cus_accounts import session_service as sessions
+from integrations.cus_accounts.browsers import browser_of
+from integrations.cus_accounts.login_throttle import exact_client_address
 from integrations.cus_models import CusUser
 
 # They answer while the database is away, also in a browser that is signed in.

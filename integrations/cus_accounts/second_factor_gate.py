@@ -9,7 +9,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from integrations.cus_second_factor_service import CusSecondFactorService
+from integrations.cus_accounts.second_factor_service import CusSecondFactorService
 
 # What one needs to sign in or out, and what is open to everybody anyway.
 _OPEN = frozenset(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.db import transaction
 
-from integrations.cus_access_changes import SENTENCES
+from integrations.cus_accounts.access_changes import SENTENCES
 from integrations.cus_audit.models import CusTokenChange
 from integrations.cus_mail.service import queue_mail
 from integrations.cus_models import CusUser

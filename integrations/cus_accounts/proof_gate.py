@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from integrations.cus_proof import answering
-from integrations.cus_proof_pages import ask_for_proof
+from integrations.cus_accounts.proof import answering
+from integrations.cus_accounts.proof_pages import ask_for_proof
 from integrations.cus_web.errors import ProofRequired
 
 
