@@ -7,9 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.decorators import action, display
 
-from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
-from integrations.cus_console_actions import CusActions, Question
-from integrations.cus_console_export import CusExport
+from integrations.cus_console.actions import CusActions, Question
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_service import CusHealthService
 from integrations.cus_models import CusIntegration, CusUser

@@ -13,9 +13,9 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import proof_url
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_console_actions import Question
-from integrations.cus_console_export import CusExport
-from integrations.cus_console_forms import CusServiceAdmin
+from integrations.cus_console.actions import Question
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.forms import CusServiceAdmin
 from integrations.cus_health_admin import CusHealthTestButton
 from integrations.cus_integration_form import (
     BOUNDS,

@@ -10,9 +10,9 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console_actions import Question
-from integrations.cus_console_export import CusExport
-from integrations.cus_console_issued import CusIssuedAdmin, CusIssuingForm
+from integrations.cus_console.actions import Question
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
 from integrations.cus_sdk_key_service import CusSdkKeyService
 

@@ -11,9 +11,9 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console_actions import END_SESSIONS, CusActions, Question
-from integrations.cus_console_export import CusExport
-from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm, tenant_for
+from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm, tenant_for
 from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
 

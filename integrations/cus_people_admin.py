@@ -11,9 +11,9 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console import CusReadOnlyAdmin
-from integrations.cus_console_actions import END_SESSIONS, CusActions, Question
-from integrations.cus_console_export import CusExport
+from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_models import CusUser
 from integrations.cus_person_service import CusPersonService, StaffRole, staff_role
 

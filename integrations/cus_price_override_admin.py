@@ -6,9 +6,9 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console_actions import CusActions
-from integrations.cus_console_export import CusExport
-from integrations.cus_console_forms import CusServiceAdmin
+from integrations.cus_console.actions import CusActions
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.forms import CusServiceAdmin
 from integrations.cus_price_override_form import PriceOverrideForm
 from integrations.cus_price_override_models import CusPriceOverride
 

@@ -5,7 +5,7 @@ from typing import ClassVar, cast
 from django import forms
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from integrations.cus_console_forms import CusServiceForm, tenant_for
+from integrations.cus_console.forms import CusServiceForm, tenant_for
 from integrations.cus_models import CusUser
 from integrations.cus_price_override_models import CusPriceOverride
 from integrations.cus_price_override_service import KINDS, CusPriceOverrideService

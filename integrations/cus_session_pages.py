@@ -21,7 +21,7 @@ from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_accounts.session_service import CusSessionService, named_by
 from integrations.cus_accounts.token_rights import rights_shown
 from integrations.cus_accounts.token_service import CusTokenService
-from integrations.cus_console_actions import Question
+from integrations.cus_console.actions import Question
 from integrations.cus_models import CusUser
 
 _END_ONE = Question(

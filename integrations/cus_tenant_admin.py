@@ -7,10 +7,10 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from integrations.cus_console import CusReadOnlyAdmin
-from integrations.cus_console_actions import CusActions, Question
-from integrations.cus_console_export import CusExport
-from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm
+from integrations.cus_console.actions import CusActions, Question
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
+from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_tenant_service import CusTenantService
 

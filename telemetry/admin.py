@@ -6,7 +6,7 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
-from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_integration_admin import CusIntegrationAdmin
 from telemetry.cus_bypass_models import CusBypassReport
 from telemetry.cus_evidence import counted_cents

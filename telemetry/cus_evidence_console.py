@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
-from integrations.cus_console import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_models import CusIntegration
 from telemetry.cus_ids import made_at
 

@@ -12,7 +12,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_console import BoundedPaginator
+from integrations.cus_console.pages import BoundedPaginator
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from telemetry.cus_models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
@@ -450,7 +450,7 @@ def test_an_export_that_the_database_ends_says_so_in_its_last_line(
         yield rows[0]
         raise OperationalError
 
-    monkeypatch.setattr("integrations.cus_console_export._asked", torn)
+    monkeypatch.setattr("integrations.cus_console.export._asked", torn)
 
     exported = signed_in(_user("member", world)).get(f"{A}cusauditentry/export/")
 

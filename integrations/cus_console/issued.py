@@ -11,8 +11,8 @@ from django.utils.cache import add_never_cache_headers
 from unfold.decorators import display
 
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console_actions import CusActions
-from integrations.cus_console_forms import CusServiceAdmin, CusServiceForm
+from integrations.cus_console.actions import CusActions
+from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
 
 _LABELS = {"alive": "success", "expired": "warning", "revoked": "danger"}
 

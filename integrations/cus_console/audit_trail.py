@@ -6,8 +6,8 @@ from django.utils.html import format_html
 from unfold.decorators import display
 
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_console import TRAIL_READERS, BoundedPaginator, CusReadOnlyAdmin
-from integrations.cus_console_export import CusExport
+from integrations.cus_console.export import CusExport
+from integrations.cus_console.pages import TRAIL_READERS, BoundedPaginator, CusReadOnlyAdmin
 
 _NOTHING: tuple[object, ...] = (None, "", {}, 0)
 

@@ -19,7 +19,7 @@ from unfold.decorators import action
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import ask_for_proof
-from integrations.cus_console import TRAIL_READERS
+from integrations.cus_console.pages import TRAIL_READERS
 from integrations.cus_web.errors import CusError, ProofRequired
 
 

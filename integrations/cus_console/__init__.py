@@ -1,0 +1,1 @@
+"""What the console's pages on authority have in common."""
