@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from aos_project.cus_probes import healthz, metrics, readyz
 from aos_project.cus_schema_views import DocsView, SchemaView
+from integrations.cus_access.sessions import end_other_sessions, end_session, sessions_and_tokens
 from integrations.cus_accounts.proof_pages import proof_first, prove
 from integrations.cus_accounts.second_factor_views import (
     renew_recovery_codes,
@@ -13,7 +14,6 @@ from integrations.cus_accounts.second_factor_views import (
     set_up,
 )
 from integrations.cus_password_views import CusPasswordChangeView
-from integrations.cus_session_pages import end_other_sessions, end_session, sessions_and_tokens
 
 # In place of the page that the admin site has at this address: it asks for a proof first.
 _change_password = proof_first(

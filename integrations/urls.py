@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from integrations.cus_access.api import TokensView, TokenView
 from integrations.cus_health_api import HealthView, TestView
 from integrations.cus_integrations_api import (
     DisableView,
@@ -12,7 +13,6 @@ from integrations.cus_integrations_api import (
 from integrations.cus_keys_api import SdkKeysView, SdkKeyView
 from integrations.cus_members_api import MembersView, MemberView
 from integrations.cus_price_overrides_api import PriceOverridesView
-from integrations.cus_tokens_api import TokensView, TokenView
 
 _ONE = "integrations/<uuid:integration_id>"
 
