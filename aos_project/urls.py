@@ -13,7 +13,7 @@ from integrations.cus_accounts.second_factor_views import (
     second_factor,
     set_up,
 )
-from integrations.cus_password_views import CusPasswordChangeView
+from integrations.cus_tenancy.password_views import CusPasswordChangeView
 
 # In place of the page that the admin site has at this address: it asks for a proof first.
 _change_password = proof_first(
@@ -30,7 +30,7 @@ urlpatterns = [
     path("admin/sessions/end-others/", end_other_sessions, name="cus-sessions-end-others"),
     path("admin/sessions/<uuid:session_id>/end/", end_session, name="cus-session-end"),
     path("admin/password_change/", _change_password, name="cus-password-change"),
-    path("admin/password_reset/", include("integrations.cus_password_urls")),
+    path("admin/password_reset/", include("integrations.cus_tenancy.password_urls")),
     path("admin/", admin.site.urls),
     path("api/v1/cus/", include("integrations.urls")),
     path("api/v1/cus/integrations/", include("telemetry.cus_integration_urls")),

@@ -11,8 +11,8 @@ from integrations.cus_integrations_api import (
     IntegrationView,
 )
 from integrations.cus_keys_api import SdkKeysView, SdkKeyView
-from integrations.cus_members_api import MembersView, MemberView
 from integrations.cus_price_overrides_api import PriceOverridesView
+from integrations.cus_tenancy.api import MembersView, MemberView
 
 _ONE = "integrations/<uuid:integration_id>"
 

@@ -13,11 +13,11 @@ from integrations.cus_credential_sending import CusCredentialSender
 from integrations.cus_credential_stores import OpenedCredential
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_mail.service import send_waiting
-from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.safe_http import SafeHttp
 from integrations.cus_sdk_keys import issue_sdk_key
-from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_tenancy.member_service import CusMemberService
+from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 
 USAGE = "/api/v1/cus/telemetry/llm-usage"

@@ -10,7 +10,7 @@ from integrations.cus_audit.service import AuditOutsideTransaction, record_chang
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_price_override_service import CusPriceOverrideService
-from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_user
 
 pytestmark = pytest.mark.django_db

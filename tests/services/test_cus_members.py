@@ -15,9 +15,9 @@ from pytest_django import Settings
 
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
-from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_tenancy.member_service import CusMemberService
+from integrations.cus_tenancy.tenant_service import CusTenantService
 from integrations.cus_web.errors import (
     AlreadyMember,
     LastAdmin,

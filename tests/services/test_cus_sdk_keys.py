@@ -19,7 +19,7 @@ from integrations.cus_sdk_keys import (
     revoke_sdk_key,
     verify_sdk_key,
 )
-from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration
 
 

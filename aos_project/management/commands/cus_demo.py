@@ -20,7 +20,7 @@ from aos_project.cus_first_start import TENANT, demo_integration
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_key_service import CusSdkKeyService, TooManySdkKeys
-from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_evidence import UsageSums, sums_of_calls
 
 _OWN_TRACE = settings.BASE_DIR.parent / "shared/data/azure-llm-inference-2023-code.csv"

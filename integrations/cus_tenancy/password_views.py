@@ -17,8 +17,8 @@ from integrations.cus_accounts.password_pages import (
     InTheme,
 )
 from integrations.cus_accounts.proof import proved_by_mailed_link
-from integrations.cus_member_service import accept_invitation
 from integrations.cus_models import CusUser
+from integrations.cus_tenancy.member_service import accept_invitation
 
 # Which invitation the link was mailed for.
 _INVITATION = "cus_invitation"

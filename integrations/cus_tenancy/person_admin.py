@@ -15,7 +15,7 @@ from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_models import CusUser
-from integrations.cus_person_service import CusPersonService, StaffRole, staff_role
+from integrations.cus_tenancy.person_service import CusPersonService, StaffRole, staff_role
 
 
 @admin.register(CusUser)

@@ -12,7 +12,7 @@ from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_models import CusTenant, CusUser
-from integrations.cus_tenant_service import CusTenantService
+from integrations.cus_tenancy.tenant_service import CusTenantService
 
 
 class TenantForm(CusServiceForm):

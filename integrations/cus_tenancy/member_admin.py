@@ -14,8 +14,8 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm, tenant_for
-from integrations.cus_member_service import CusMemberService
 from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_tenancy.member_service import CusMemberService
 
 _ADDRESS = Coalesce("user__email", "invited_email")
 

@@ -10,7 +10,7 @@ from integrations.cus_accounts.password_pages import (
     CusPasswordResetView,
     CusPasswordSentView,
 )
-from integrations.cus_password_views import CusPasswordConfirmView
+from integrations.cus_tenancy.password_views import CusPasswordConfirmView
 
 urlpatterns = [
     path("", CusPasswordResetView.as_view(), name="admin_password_reset"),
