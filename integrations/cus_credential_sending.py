@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from integrations.cus_audit.service import record_change
 from integrations.cus_credential_stores import OpenedCredential, parsed_credential, store_of
-from integrations.cus_integration_lifecycle import CusIntegrationLifecycle
+from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.origin import leads_where_entered, require_origin
 from integrations.cus_providers.probe_answers import Finding, Verdict

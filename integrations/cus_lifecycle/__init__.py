@@ -1,0 +1,1 @@
+"""An integration's row, and how its status moves."""
