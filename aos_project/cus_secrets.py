@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from integrations.cus_envelope import KeyRing, KeyRingInvalid
+from integrations.cus_credentials.envelope import KeyRing, KeyRingInvalid
 
 # Characters below which a secret can't be random enough, as `openssl rand` would print it.
 _SHORTEST = {"SECRET_KEY": 50, "CUS_KEY_HASH_SECRET": 32, "CUS_METRICS_TOKEN": 20}

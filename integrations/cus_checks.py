@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from integrations.cus_envelope import KeyRingInvalid, key_ring
+from integrations.cus_credentials.envelope import KeyRingInvalid, key_ring
 from integrations.cus_models import CusIntegration
 from integrations.cus_providers.rules import is_supported
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from integrations.cus_audit.service import differences, record_change
-from integrations.cus_credential_sending import CusCredentialSender
+from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_health_models import CusHealthTransition
 from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health_turns import turn

@@ -9,8 +9,8 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.test import Client
 
-from integrations.cus_credential_sending import CusCredentialSender
-from integrations.cus_credential_stores import OpenedCredential
+from integrations.cus_credentials.registry import OpenedCredential
+from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_mail.service import send_waiting
 from integrations.cus_models import CusIntegration, CusTenant, CusUser

@@ -8,18 +8,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("aos_project", "enforcement", "integrations", "telemetry")
-SENDING = "integrations.cus_credential_sending"
-_ENVELOPE = "integrations.cus_envelope"
-_STORES = "integrations.cus_credential_stores"
-_SERVICE = "integrations.cus_credential_service"
-_ROTATION = "integrations.cus_credential_rotation"
+SENDING = "integrations.cus_credentials.sending"
+_ENVELOPE = "integrations.cus_credentials.envelope"
+_STORES = "integrations.cus_credentials.registry"
+_SERVICE = "integrations.cus_credentials.service"
+_ROTATION = "integrations.cus_credentials.rotation"
 _ROTATE = "integrations.management.commands.cus_credential_rotate"
 _PROBES = "integrations.cus_providers.probes"
 _RULES = "integrations.cus_providers.rules"
 _ORIGIN = "integrations.cus_providers.origin"
 _HTTP = "integrations.cus_providers.safe_http"
 _HEALTH = "integrations.cus_health_service"
-_VAULT = "integrations.cus_vault_store"
+_VAULT = "integrations.cus_credentials.vault"
 
 # A step from a stored credential to a request that carries it, and the modules that may take it.
 STEPS: Mapping[str, set[str]] = {
@@ -114,29 +114,29 @@ def test_one_module_opens_credentials_and_sends_them() -> None:
 
 PLANTED = {
     "asks with a credential that it opened": """
-from integrations.cus_credential_sending import CusCredentialSender
+from integrations.cus_credentials.sending import CusCredentialSender
 def ask(integration, http):
     return http.get("https://a.example", CusCredentialSender(integration.tenant, http)._open(integration))
 """,
     "by the module's name": """
-import integrations.cus_credential_sending as sending
+import integrations.cus_credentials.sending as sending
 def ask(integration, http):
     return sending.CusCredentialSender(integration.tenant, http)
 """,
     "reads the store": """
-from integrations.cus_credential_stores import store_of
+from integrations.cus_credentials.registry import store_of
 def key(integration):
     return store_of(integration.credential_ref).read(integration)
 """,
     "reads the store by a text": """
 from importlib import import_module
 def key(integration):
-    return getattr(import_module("integrations.cus_credential_stores"), "store_of")("db://")
+    return getattr(import_module("integrations.cus_credentials.registry"), "store_of")("db://")
 """,
     "opens the envelope": """
-from integrations import cus_envelope
+from integrations.cus_credentials import envelope
 def key(ring, text, row):
-    return cus_envelope.open_sealed(ring, text, row=row)
+    return envelope.open_sealed(ring, text, row=row)
 """,
     "reads the column": """
 from integrations.cus_models import CusCredential

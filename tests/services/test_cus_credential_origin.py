@@ -14,9 +14,9 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations import cus_credential_sending
-from integrations.cus_credential_stores import row_name
-from integrations.cus_envelope import key_ring, seal
+from integrations.cus_credentials import sending
+from integrations.cus_credentials.envelope import key_ring, seal
+from integrations.cus_credentials.registry import row_name
 from integrations.cus_health_service import CheckResult, CusHealthService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
@@ -238,7 +238,7 @@ def test_a_reference_that_was_entered_for_another_address_is_not_even_read(
     _service(here, "operator").change(here.id, reference=REF)
     assert _check(here).ok
     _update(here, config=_url(servers[1]), credential_state="unknown")
-    monkeypatch.setattr(cus_credential_sending, "store_of", None)
+    monkeypatch.setattr(sending, "store_of", None)
 
     _refused(here, servers[1])
 
@@ -256,7 +256,7 @@ def test_a_credential_that_takes_the_place_of_another_meanwhile_is_not_sent_to_i
         )
         return found
 
-    monkeypatch.setattr(cus_credential_sending, "leads_where_entered", slow)
+    monkeypatch.setattr(sending, "leads_where_entered", slow)
 
     result = _check(here)
 

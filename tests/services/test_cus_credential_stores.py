@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from integrations.cus_credential_service import CusCredentialService, check_credential_ref
-from integrations.cus_credential_stores import parsed_credential
+from integrations.cus_credentials.registry import parsed_credential
+from integrations.cus_credentials.service import CusCredentialService, check_credential_ref
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_web import redaction
 from integrations.cus_web.errors import (

@@ -11,7 +11,7 @@ import pytest
 from rest_framework.exceptions import APIException
 
 from enforcement.cus_check_requests import RequestRefused, decode_check, decode_checks
-from integrations.cus_credential_stores import parsed_credential
+from integrations.cus_credentials.registry import parsed_credential
 from integrations.cus_web.errors import CusError
 from integrations.cus_web.json import CusJsonParser
 from telemetry.cus_records import BodyUnreadable, RecordRefused, decode_record, read_batch

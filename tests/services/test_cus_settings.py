@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from aos_project import celery  # noqa: F401  (connects its signals)
 from aos_project.cus_production import refuse_evidence_owner
-from integrations.cus_envelope import KeyRing, KeyRingInvalid
+from integrations.cus_credentials.envelope import KeyRing, KeyRingInvalid
 from tests.conftest import ROOT
 
 

@@ -28,8 +28,8 @@ from pytest_django import Settings
 
 from aos_project.celery import app
 from aos_project.cus_task import SecretInTask
-from integrations.cus_credential_service import CusCredentialService
-from integrations.cus_envelope import key_ring
+from integrations.cus_credentials.envelope import key_ring
+from integrations.cus_credentials.service import CusCredentialService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_web.errors import CusError

@@ -17,11 +17,11 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from pytest_django import Settings
 
-from integrations import cus_credential_rotation
-from integrations.cus_credential_rotation import Outcome, credentials_by_key, rotate
-from integrations.cus_credential_service import CusCredentialService
-from integrations.cus_credential_stores import credential_id, row_name
-from integrations.cus_envelope import key_ring, open_sealed, rewrap, seal
+from integrations.cus_credentials import rotation
+from integrations.cus_credentials.envelope import key_ring, open_sealed, rewrap, seal
+from integrations.cus_credentials.registry import credential_id, row_name
+from integrations.cus_credentials.rotation import Outcome, credentials_by_key, rotate
+from integrations.cus_credentials.service import CusCredentialService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_web.errors import CredentialUnreadable
 from tests.cus_factories import make_integration, make_tenant, opened_credential
@@ -112,7 +112,7 @@ def test_killed_at_each_of_200_rows_every_credential_opens_and_the_next_run_goes
             raise _Killed
         return rewrap(*args, **kwargs)
 
-    monkeypatch.setattr(cus_credential_rotation, "rewrap", dying)
+    monkeypatch.setattr(rotation, "rewrap", dying)
     for done in range(1, ROWS):
         with pytest.raises(_Killed):
             list(rotate())
@@ -182,7 +182,7 @@ def test_a_credential_that_is_changed_meanwhile_stays_as_it_was_made(
         service.destroy(destroyed)
         return rewrap(*args, **kwargs)
 
-    monkeypatch.setattr(cus_credential_rotation, "rewrap", meanwhile)
+    monkeypatch.setattr(rotation, "rewrap", meanwhile)
 
     assert set(rotate()) == {Outcome.CHANGED}
     assert opened_credential(changed) == {"api_key": "sk-the-newer-one"}

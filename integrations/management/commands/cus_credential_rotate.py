@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from integrations.cus_credential_rotation import (
+from integrations.cus_credentials.envelope import key_ring
+from integrations.cus_credentials.registry import OpenedCredential, parsed_credential
+from integrations.cus_credentials.rotation import (
     KeyInUse,
     Outcome,
     credentials_by_key,
     require_retired,
     rotate,
 )
-from integrations.cus_credential_stores import OpenedCredential, parsed_credential
-from integrations.cus_envelope import key_ring
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration
 from integrations.cus_web.errors import CredentialMissing, CusError

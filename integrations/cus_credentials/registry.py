@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from django.conf import settings
 
-from integrations.cus_credential_store import CredentialStore
-from integrations.cus_envelope import key_ring, open_sealed
+from integrations.cus_credentials.envelope import key_ring, open_sealed
+from integrations.cus_credentials.store import CredentialStore
+from integrations.cus_credentials.vault import VaultStore
 from integrations.cus_models import CusCredential, CusIntegration
-from integrations.cus_vault_store import VaultStore
 from integrations.cus_web.errors import CredentialElsewhere, CredentialMissing, CredentialRefRefused
 from integrations.cus_web.redaction import remember_secret
 

@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from django.conf import settings
 
-from integrations.cus_credential_store import CredentialStore
+from integrations.cus_credentials.store import CredentialStore
 from integrations.cus_models import CusIntegration
 from integrations.cus_web.errors import (
     CredentialMissing,

@@ -19,7 +19,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from integrations.cus_audit.service import record_change
-from integrations.cus_credential_stores import OpenedCredential, parsed_credential, store_of
+from integrations.cus_credentials.registry import OpenedCredential, parsed_credential, store_of
 from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.origin import leads_where_entered, require_origin

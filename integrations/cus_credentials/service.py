@@ -1,6 +1,6 @@
 """Provider credentials: sealed on the way in, with where they may go; gone when destroyed.
 
-They are opened in `cus_credential_sending` alone.
+They are opened in `cus_credentials.sending` alone.
 """
 
 import uuid
@@ -9,8 +9,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.cus_credential_stores import credential_id, row_name, store_of, text_to_seal
-from integrations.cus_envelope import key_ring, seal
+from integrations.cus_credentials.envelope import key_ring, seal
+from integrations.cus_credentials.registry import credential_id, row_name, store_of, text_to_seal
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_providers.origin import effective_origin
 from integrations.cus_web.redaction import remember_secret

@@ -1,0 +1,1 @@
+"""Provider credentials: sealed, stored, rotated, sent to where they were entered for."""
