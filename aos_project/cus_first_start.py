@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
-from integrations.cus_sdk_key_service import CusSdkKeyService
 from integrations.cus_tenancy.member_service import CusMemberService
 from integrations.cus_tenancy.person_service import CusPersonService, StaffRole
 from integrations.cus_tenancy.tenant_service import CusTenantService

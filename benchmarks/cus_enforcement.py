@@ -23,8 +23,8 @@ from benchmarks.cus_targets import (
     CHECK_P99,
     CHECKS_A_SECOND,
 )
+from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_sdk_keys import issue_sdk_key
 from telemetry.cus_holds import HOLD_LIFE
 
 CALLERS = (1, 8, 64)

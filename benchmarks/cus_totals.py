@@ -14,7 +14,7 @@ from benchmarks.cus_report import Section
 from benchmarks.cus_rounds import Contestant, contest, ratio
 from benchmarks.cus_sizes import Sizes
 from benchmarks.cus_targets import TOTALS_READ
-from integrations.cus_sdk_keys import SdkPrincipal
+from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_partitions import TABLE
 
 _SUMMED = ("tokens_in", "tokens_out", "cost_cents", "cost_microcents")

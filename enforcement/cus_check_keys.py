@@ -11,7 +11,7 @@ from psycopg import errors
 from enforcement.cus_absence import DatabaseBusy, DatabaseTrouble
 from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection, trouble_with
-from integrations.cus_sdk_keys import last_known_key, living_key, named_key
+from integrations.cus_keys.verifier import last_known_key, living_key, named_key
 
 # While the database is away, its last answer about a key stands for five minutes.
 _OUTAGE_SECONDS = 300.0

@@ -10,7 +10,7 @@ from integrations.cus_integrations_api import (
     IntegrationsView,
     IntegrationView,
 )
-from integrations.cus_keys_api import SdkKeysView, SdkKeyView
+from integrations.cus_keys.api import SdkKeysView, SdkKeyView
 from integrations.cus_price_overrides_api import PriceOverridesView
 from integrations.cus_tenancy.api import MembersView, MemberView
 

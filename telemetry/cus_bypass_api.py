@@ -7,7 +7,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from integrations.cus_sdk_keys import SdkPrincipal
+from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_bypass_service import (
     CusBypassService,
     ReportRefused,

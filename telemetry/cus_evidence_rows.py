@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult, mask_secrets
-from integrations.cus_sdk_keys import SdkPrincipal
+from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_content import content_hash, parse_timestamp
 from telemetry.cus_evidence_store import EvidenceRow
 from telemetry.cus_ids import uuid7

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from aos_sdk.cus_wire import CusIngestStatus
-from integrations.cus_sdk_keys import SdkPrincipal
+from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_content import content_hash, differing_fields
 from telemetry.cus_evidence_rows import RowBuilder
 from telemetry.cus_evidence_store import KnownCall, known_calls, store_batch

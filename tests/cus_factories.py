@@ -12,10 +12,10 @@ from django.test import Client
 from integrations.cus_credentials.registry import OpenedCredential
 from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_mail.service import send_waiting
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.safe_http import SafeHttp
-from integrations.cus_sdk_keys import issue_sdk_key
 from integrations.cus_tenancy.member_service import CusMemberService
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage

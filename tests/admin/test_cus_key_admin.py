@@ -10,9 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_keys.service import CusSdkKeyService
+from integrations.cus_keys.verifier import verify_sdk_key
 from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant
-from integrations.cus_sdk_key_service import CusSdkKeyService
-from integrations.cus_sdk_keys import verify_sdk_key
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db

@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_models import CusIntegration, CusSdkKey, CusTenant
-from integrations.cus_sdk_keys import issue_sdk_key
 from telemetry.cus_models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
 from tests.cus_factories import BATCH, USAGE, SdkClient, make_integration, make_tenant, record
 
@@ -621,7 +621,7 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(
     sdk: SdkClient, integration: CusIntegration, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CUS_SDK_REQUESTS_PER_SECOND = 0.5
-    monkeypatch.setattr("integrations.cus_throttle.time.monotonic", lambda: 123.0)
+    monkeypatch.setattr("integrations.cus_keys.throttle.time.monotonic", lambda: 123.0)
 
     statuses = [sdk.report(record()).status_code for _ in range(6)]
     refused = sdk.report(record())

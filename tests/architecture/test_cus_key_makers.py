@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 
 _UNAUDITED = {"issue_sdk_key", "revoke_sdk_key"}
-_SERVICE = ROOT / "integrations/cus_sdk_key_service.py"
+_SERVICE = ROOT / "integrations/cus_keys/service.py"
 
 
 def unaudited_uses(folder: Path) -> list[Path]:
@@ -32,6 +32,6 @@ def test_no_module_makes_or_revokes_a_key_past_the_audit_trail(folder: str) -> N
 
 def test_a_new_module_that_makes_a_key_past_the_audit_trail_is_found(tmp_path: Path) -> None:
     planted = tmp_path / "cus_new.py"
-    planted.write_text("from integrations.cus_sdk_keys import issue_sdk_key\n")
+    planted.write_text("from integrations.cus_keys.verifier import issue_sdk_key\n")
 
     assert unaudited_uses(tmp_path) == [planted]

@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 
 from aos_project.cus_demo.cus_local_provider import LocalProvider
+from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_models import CusIntegration
-from integrations.cus_sdk_keys import issue_sdk_key
 from telemetry.cus_bypass_models import CusBypassReport
 from telemetry.cus_models import CusLLMUsage
 from telemetry.tasks import cus_refresh_coverage

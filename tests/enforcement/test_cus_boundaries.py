@@ -15,8 +15,8 @@ from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
 from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
+from integrations.cus_keys.verifier import forget_sdk_keys
 from integrations.cus_models import CusIntegration
-from integrations.cus_sdk_keys import forget_sdk_keys
 from telemetry import cus_analytics_models
 from telemetry.cus_amounts import Amounts
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED

@@ -13,9 +13,14 @@ from enforcement.cus_absence import DatabaseAbsent, DatabaseBusy
 from enforcement.cus_check_keys import caller_of
 from enforcement.cus_decider import DeciderPool
 from integrations.cus_integration_service import CusIntegrationService
-from integrations.cus_key_use import KeyUses, key_uses
+from integrations.cus_keys.use import KeyUses, key_uses
+from integrations.cus_keys.verifier import (
+    forget_sdk_keys,
+    issue_sdk_key,
+    revoke_sdk_key,
+    verify_sdk_key,
+)
 from integrations.cus_models import CusIntegration, CusSdkKey
-from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key, revoke_sdk_key, verify_sdk_key
 from integrations.cus_web.sdk_routes import ARRIVED
 from tests.conftest import _superuser
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, record
@@ -29,7 +34,9 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
         real = time.monotonic
-        monkeypatch.setattr("integrations.cus_sdk_keys.time.monotonic", lambda: real() + self.ahead)
+        monkeypatch.setattr(
+            "integrations.cus_keys.verifier.time.monotonic", lambda: real() + self.ahead
+        )
 
 
 def away(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
@@ -68,7 +75,7 @@ def test_what_could_not_be_noted_is_noted_later(
 ) -> None:
     key, uses = CusSdkKey.objects.get(), KeyUses()
     with monkeypatch.context() as patch:
-        patch.setattr("integrations.cus_key_use._TIMEOUTS", {"port": 1, "host": "127.0.0.1"})
+        patch.setattr("integrations.cus_keys.use._TIMEOUTS", {"port": 1, "host": "127.0.0.1"})
         uses.note(key.id, timezone.now())
         uses.finish()
     assert CusSdkKey.objects.get().last_used_at is None

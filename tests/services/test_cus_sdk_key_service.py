@@ -15,14 +15,14 @@ from django.utils import timezone
 
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_integration_service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusSdkKey
-from integrations.cus_sdk_key_service import (
+from integrations.cus_keys.service import (
     CusSdkKeyService,
     SdkKeyExpiryPast,
     SdkKeyNotFound,
     TooManySdkKeys,
 )
-from integrations.cus_sdk_keys import verify_sdk_key
+from integrations.cus_keys.verifier import verify_sdk_key
+from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_web.errors import IntegrationNotFound
 from tests.cus_factories import make_integration, make_user, record
 from tests.e2e.cus_served import ServedProduct

@@ -10,15 +10,15 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from integrations.cus_integration_service import CusIntegrationService
-from integrations.cus_key_use import key_uses
-from integrations.cus_models import CusIntegration, CusSdkKey
-from integrations.cus_sdk_keys import (
+from integrations.cus_keys.use import key_uses
+from integrations.cus_keys.verifier import (
     SdkPrincipal,
     forget_sdk_keys,
     issue_sdk_key,
     revoke_sdk_key,
     verify_sdk_key,
 )
+from integrations.cus_models import CusIntegration, CusSdkKey
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration
 
@@ -158,7 +158,7 @@ def test_a_key_is_looked_up_once_in_a_while_and_a_revocation_acts_within_two_sec
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("integrations.cus_sdk_keys.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("integrations.cus_keys.verifier.time.monotonic", lambda: clock[0])
     key, text = issue_sdk_key(integration)
     assert verify_sdk_key(text, now=timezone.now())
     with django_assert_num_queries(0):

@@ -17,7 +17,7 @@ def main(tenants: int, integrations: int) -> None:
     django.setup()
     from django.core.management import call_command
 
-    from integrations.cus_sdk_keys import issue_sdk_key
+    from integrations.cus_keys.verifier import issue_sdk_key
     from tests.cus_factories import make_integration, make_tenant
 
     call_command("migrate", verbosity=0)

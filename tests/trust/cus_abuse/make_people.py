@@ -28,7 +28,7 @@ def main(tenants: int) -> None:
 
 
 def _tenant(password: str, stored: str) -> dict[str, Any]:
-    from integrations.cus_sdk_keys import issue_sdk_key
+    from integrations.cus_keys.verifier import issue_sdk_key
     from tests.cus_factories import make_integration, make_tenant
 
     tenant = make_tenant(f"Attacked {uuid.uuid4()}")

@@ -13,8 +13,8 @@ from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.actions import Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
+from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
-from integrations.cus_sdk_key_service import CusSdkKeyService
 
 
 class SdkKeyForm(CusIssuingForm):

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from integrations.cus_sdk_keys import SdkPrincipal
+from integrations.cus_keys.verifier import SdkPrincipal
 
 _WINDOW_SECONDS = 10
 _MAX_KEYS = 10_000

@@ -1,0 +1,1 @@
+"""SDK keys: issued, verified, limited, revoked."""
