@@ -16,7 +16,7 @@ from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.actions import Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin
-from integrations.cus_health_admin import CusHealthTestButton
+from integrations.cus_health.admin import CusHealthTestButton
 from integrations.cus_integration_form import (
     BOUNDS,
     CONFIG,

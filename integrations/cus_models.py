@@ -202,7 +202,7 @@ class CusIntegration(models.Model):
     health_checked_at = models.DateTimeField(null=True, blank=True)
     health_message = models.TextField(null=True, blank=True)
     health_latency_ms = models.PositiveIntegerField(null=True, blank=True, editable=False)
-    # Checks in a row (`cus_health_rules`).
+    # Checks in a row (`cus_health.rules`).
     consecutive_failures = models.PositiveIntegerField(db_default=0, editable=False)
     consecutive_passes = models.PositiveIntegerField(db_default=0, editable=False)
     consecutive_bad_keys = models.PositiveIntegerField(db_default=0, editable=False)

@@ -11,9 +11,9 @@ from redis import Redis
 
 from integrations.cus_accounts.session_service import forget_old_sessions
 from integrations.cus_accounts.token_digest import forget_told_changes, mail_token_digests
-from integrations.cus_health_schedule import ROUND_SECONDS, due_checks, stale
-from integrations.cus_health_service import CusHealthService
-from integrations.cus_health_turns import CheckUnderWay
+from integrations.cus_health.schedule import ROUND_SECONDS, due_checks, stale
+from integrations.cus_health.service import CusHealthService
+from integrations.cus_health.turns import CheckUnderWay
 from integrations.cus_mail.service import forget_old_mails, send_waiting
 from integrations.cus_web.errors import IntegrationNotFound
 

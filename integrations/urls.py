@@ -3,7 +3,7 @@
 from django.urls import path
 
 from integrations.cus_access.api import TokensView, TokenView
-from integrations.cus_health_api import HealthView, TestView
+from integrations.cus_health.api import HealthView, TestView
 from integrations.cus_integrations_api import (
     DisableView,
     EnableView,

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_health_models import CusHealthTransition
+from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_models import CusMembership, CusTenant
 from integrations.cus_price_override_service import CusPriceOverrideService

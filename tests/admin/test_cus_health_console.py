@@ -7,8 +7,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_health_models import CusHealthTransition
-from integrations.cus_health_service import CusHealthService
+from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_health.service import CusHealthService
 from integrations.cus_models import CusIntegration, CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 from tests.cus_raw_server import RawServer, says

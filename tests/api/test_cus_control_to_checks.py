@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_health_service import CusHealthService
+from integrations.cus_health.service import CusHealthService
 from integrations.cus_models import CusCredential, CusIntegration
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_user, signed_in
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_health_turns import turn
+from integrations.cus_health.turns import turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
@@ -152,15 +152,15 @@ def test_the_seventh_test_within_a_minute_is_told_when_to_come_back(
 def test_while_two_others_are_checked_a_test_is_told_to_wait(
     own: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("integrations.cus_health_turns.PLACES_OF_A_TENANT", 0)
-    monkeypatch.setattr("integrations.cus_health_service._TEST_WAIT_SECONDS", 0)
+    monkeypatch.setattr("integrations.cus_health.turns.PLACES_OF_A_TENANT", 0)
+    monkeypatch.setattr("integrations.cus_health.service._TEST_WAIT_SECONDS", 0)
 
     response = _client("admin", own.tenant).post(_test(own.id))
 
     assert response.status_code == 429
     assert response["Retry-After"] == "5"
     with pytest.MonkeyPatch.context() as places:
-        places.setattr("integrations.cus_health_turns.PLACES_OF_A_TENANT", 1)
+        places.setattr("integrations.cus_health.turns.PLACES_OF_A_TENANT", 1)
         with turn(own.tenant_id, own.id):
             pass
 

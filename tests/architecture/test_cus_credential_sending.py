@@ -18,7 +18,7 @@ _PROBES = "integrations.cus_providers.probes"
 _RULES = "integrations.cus_providers.rules"
 _ORIGIN = "integrations.cus_providers.origin"
 _HTTP = "integrations.cus_providers.safe_http"
-_HEALTH = "integrations.cus_health_service"
+_HEALTH = "integrations.cus_health.service"
 _VAULT = "integrations.cus_credentials.vault"
 
 # A step from a stored credential to a request that carries it, and the modules that may take it.

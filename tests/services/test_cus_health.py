@@ -13,11 +13,11 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations import cus_health_turns
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_health_models import CusHealthTransition
-from integrations.cus_health_service import CheckResult, CusHealthService, TestedTooOften
-from integrations.cus_health_turns import CheckUnderWay, turn
+from integrations.cus_health import turns
+from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_health.service import CheckResult, CusHealthService, TestedTooOften
+from integrations.cus_health.turns import CheckUnderWay, turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_providers.probe_answers import Verdict
@@ -342,7 +342,7 @@ def elsewhere() -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
 
 
 def _hold(other: "psycopg.Connection[Any]", kind: str, owner: Any) -> None:
-    key = cus_health_turns._key(kind, owner)
+    key = turns._key(kind, owner)
     assert other.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone() == (True,)
 
 
@@ -369,7 +369,7 @@ def test_two_of_a_tenant_are_checked_at_a_time_and_another_tenant_meanwhile(
     with turn(make_tenant().id, provider.integration.id):
         pass
     # The integration's own lock was given back by the check that found no place.
-    key = cus_health_turns._key("integration", provider.integration.id)
+    key = turns._key("integration", provider.integration.id)
     assert elsewhere.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone() == (True,)
 
 
@@ -383,7 +383,7 @@ time.sleep(600)
 
 
 def test_a_killed_workers_turn_ends_with_it(provider: Provider) -> None:
-    key = cus_health_turns._key("integration", provider.integration.id)
+    key = turns._key("integration", provider.integration.id)
     database = connections["default"].settings_dict["NAME"]
     command = [sys.executable, "-c", _HOLDS_A_TURN, database, str(key)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as worker:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.cus_health_rules import HealthState, next_health
+from integrations.cus_health.rules import HealthState, next_health
 from integrations.cus_providers.probe_answers import Verdict
 
 OK, SLOW = "ok", "slow"

@@ -19,13 +19,13 @@ from redis import Redis
 from aos_project.celery import app
 from aos_project.cus_runner import _workers
 from integrations import tasks
-from integrations.cus_health_schedule import (
+from integrations.cus_health.schedule import (
     MOST_OF_A_TENANT,
     ROUND_SECONDS,
     checkable,
     due_checks,
 )
-from integrations.cus_health_turns import turn
+from integrations.cus_health.turns import turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from tests.cus_factories import make_integration, make_tenant
@@ -231,7 +231,7 @@ def test_a_task_without_a_turn_leaves_the_check_to_the_next_round(
     tenant: CusTenant, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     integration = served.integration(tenant)
-    monkeypatch.setattr("integrations.cus_health_turns.PLACES_OF_A_TENANT", 0)
+    monkeypatch.setattr("integrations.cus_health.turns.PLACES_OF_A_TENANT", 0)
 
     tasks.cus_check_health(str(integration.id))
 

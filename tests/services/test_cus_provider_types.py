@@ -11,7 +11,7 @@ from django.utils import timezone
 from genai_prices.data_snapshot import get_snapshot
 
 from integrations import cus_provider_probes, cus_provider_rules
-from integrations.cus_health_service import CusHealthService
+from integrations.cus_health.service import CusHealthService
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_providers.probe_answers import Verdict

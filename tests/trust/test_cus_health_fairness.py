@@ -12,7 +12,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from integrations import tasks
-from integrations.cus_health_service import CusHealthService
+from integrations.cus_health.service import CusHealthService
 from integrations.cus_models import CusIntegration, CusTenant
 from tests.cus_factories import make_integration, make_tenant
 from tests.cus_raw_server import RawServer, drip, flood, says
@@ -39,7 +39,7 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 def _give_checks(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = CusHealthService.check.__kwdefaults__ or {}
     monkeypatch.setitem(defaults, "seconds", seconds)
-    monkeypatch.setattr("integrations.cus_health_service.SECONDS", seconds)
+    monkeypatch.setattr("integrations.cus_health.service.SECONDS", seconds)
 
 
 class World:

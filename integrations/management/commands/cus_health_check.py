@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from integrations.cus_health_schedule import checkable, stale
-from integrations.cus_health_service import CheckResult, CusHealthService
-from integrations.cus_health_turns import CheckUnderWay
+from integrations.cus_health.schedule import checkable, stale
+from integrations.cus_health.service import CheckResult, CusHealthService
+from integrations.cus_health.turns import CheckUnderWay
 from integrations.cus_models import CusIntegration
 from integrations.cus_providers.safe_http import SECONDS
 from integrations.cus_web.errors import IntegrationNotFound

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
-from integrations.cus_health_service import CusHealthService
+from integrations.cus_health.service import CusHealthService
 from integrations.cus_integrations_api import found_integration
 from integrations.cus_models import CusIntegration
 

@@ -10,8 +10,8 @@ from unfold.decorators import action, display
 from integrations.cus_console.actions import CusActions, Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
-from integrations.cus_health_models import CusHealthTransition
-from integrations.cus_health_service import CusHealthService
+from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_health.service import CusHealthService
 from integrations.cus_models import CusIntegration, CusUser
 from integrations.cus_web.errors import CusError
 

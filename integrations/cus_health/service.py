@@ -12,9 +12,9 @@ from django.db.models import F, QuerySet
 
 from integrations.cus_audit.service import differences, record_change
 from integrations.cus_credentials.sending import CusCredentialSender
-from integrations.cus_health_models import CusHealthTransition
-from integrations.cus_health_rules import NO_CREDENTIAL, HealthState, next_health
-from integrations.cus_health_turns import turn
+from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_health.rules import NO_CREDENTIAL, HealthState, next_health
+from integrations.cus_health.turns import turn
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.probe_answers import Finding, Verdict

@@ -1,0 +1,1 @@
+"""Health of integrations: what a check finds, and what follows."""
