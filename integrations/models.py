@@ -14,7 +14,7 @@ from integrations.cus_models import (
     CusTenant,
     CusUser,
 )
-from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_prices.models import CusPriceOverride
 
 __all__ = [
     "CusApiToken",

@@ -11,7 +11,7 @@ from integrations.cus_integrations_api import (
     IntegrationView,
 )
 from integrations.cus_keys.api import SdkKeysView, SdkKeyView
-from integrations.cus_price_overrides_api import PriceOverridesView
+from integrations.cus_prices.api import PriceOverridesView
 from integrations.cus_tenancy.api import MembersView, MemberView
 
 _ONE = "integrations/<uuid:integration_id>"

@@ -25,7 +25,7 @@ from aos_sdk.cus_cost import (
     get_pricing_version,
 )
 from aos_sdk.cus_wire import INT32_MAX
-from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_prices.models import CusPriceOverride
 from telemetry.cus_genai_prices import VERSION as GENAI_VERSION
 from telemetry.cus_genai_prices import genai_pricing
 from telemetry.cus_models import CusKeptPrice, CusLLMUsage

@@ -12,7 +12,7 @@ from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revoke_sdk_key
 from integrations.cus_models import CusIntegration, CusSdkKey
-from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_prices.models import CusPriceOverride
 from telemetry.cus_holds import sweep
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
 from tests.conftest import as_if

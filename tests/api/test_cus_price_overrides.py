@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from integrations.cus_models import CusTenant
-from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_prices.models import CusPriceOverride
 from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db

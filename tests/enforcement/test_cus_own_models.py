@@ -9,7 +9,7 @@ from enforcement.cus_authority import known_state
 from enforcement.cus_own_models import OwnModels, remember_models
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_models import CusEnforcementHold
 from tests.cus_factories import SdkClient, make_tenant
 

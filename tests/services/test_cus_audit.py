@@ -9,7 +9,7 @@ from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_audit.service import AuditOutsideTransaction, record_change
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_user
 

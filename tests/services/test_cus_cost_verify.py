@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry import cus_cost_audit
 from telemetry.cus_analytics_models import CusUsageDaily
 from telemetry.cus_models import (

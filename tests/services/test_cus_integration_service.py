@@ -15,7 +15,7 @@ from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_integration_rules import LADDER
 from integrations.cus_integration_service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
-from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from integrations.cus_web.errors import (
     CredentialRefRequired,

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_pricing_version
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_genai_prices import VERSION, genai_pricing
 from telemetry.cus_models import CusKeptPrice, CusLifetimeTotals, CusLLMUsage
 from telemetry.cus_pricing import forget_overrides, kept_pricing, microcents_of

@@ -9,8 +9,8 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.actions import CusActions
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin
-from integrations.cus_price_override_form import PriceOverrideForm
-from integrations.cus_price_override_models import CusPriceOverride
+from integrations.cus_prices.form import PriceOverrideForm
+from integrations.cus_prices.models import CusPriceOverride
 
 
 @admin.register(CusPriceOverride)

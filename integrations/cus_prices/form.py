@@ -7,8 +7,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from integrations.cus_console.forms import CusServiceForm, tenant_for
 from integrations.cus_models import CusUser
-from integrations.cus_price_override_models import CusPriceOverride
-from integrations.cus_price_override_service import KINDS, CusPriceOverrideService
+from integrations.cus_prices.models import CusPriceOverride
+from integrations.cus_prices.service import KINDS, CusPriceOverrideService
 
 _LABELS = {
     "input": "Input",

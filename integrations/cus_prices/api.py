@@ -7,7 +7,7 @@ from rest_framework.response import Response
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import tenant_of
 from integrations.cus_integrations_api import TENANT
-from integrations.cus_price_override_service import CusPriceOverrideService
+from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_serializers import PriceOverrideInput, PriceOverrideOutput
 from integrations.cus_web.pages import NewestFirst
 
