@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_models import CusIntegration, CusMembership, CusTenant, CusUser
 from integrations.cus_tenancy.member_service import CusMemberService

@@ -4,7 +4,7 @@ from integrations.cus_accounts.models import CusApiToken, CusTotpDevice
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
 from integrations.cus_health.models import CusHealthTransition
-from integrations.cus_import_models import CusImportedWorker
+from integrations.cus_integrations.models import CusImportedWorker
 from integrations.cus_mail.models import CusMail
 from integrations.cus_models import (
     CusCredential,

@@ -4,7 +4,7 @@ from django.urls import path
 
 from integrations.cus_access.api import TokensView, TokenView
 from integrations.cus_health.api import HealthView, TestView
-from integrations.cus_integrations_api import (
+from integrations.cus_integrations.api import (
     DisableView,
     EnableView,
     IntegrationsView,

@@ -7,7 +7,7 @@ from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
-from integrations.cus_integration_admin import CusIntegrationAdmin
+from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_bypass_models import CusBypassReport
 from telemetry.cus_evidence import counted_cents
 from telemetry.cus_evidence_console import CusEvidenceAdmin, CusReportedAdmin

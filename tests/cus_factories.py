@@ -11,7 +11,7 @@ from django.test import Client
 
 from integrations.cus_credentials.registry import OpenedCredential
 from integrations.cus_credentials.sending import CusCredentialSender
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_mail.service import send_waiting
 from integrations.cus_models import CusIntegration, CusTenant, CusUser

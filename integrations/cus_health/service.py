@@ -15,7 +15,7 @@ from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health.turns import turn
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.probe_answers import Finding, Verdict
 from integrations.cus_providers.safe_http import SECONDS, SafeHttp

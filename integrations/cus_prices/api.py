@@ -6,9 +6,9 @@ from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import tenant_of
-from integrations.cus_integrations_api import TENANT
+from integrations.cus_integrations.api import TENANT
+from integrations.cus_integrations.serializers import PriceOverrideInput, PriceOverrideOutput
 from integrations.cus_prices.service import CusPriceOverrideService
-from integrations.cus_serializers import PriceOverrideInput, PriceOverrideOutput
 from integrations.cus_web.pages import NewestFirst
 
 

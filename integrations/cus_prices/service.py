@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from aos_sdk.cus_cost import CusModelPricing
 from integrations.cus_audit.service import differences, record_change, values_of
-from integrations.cus_integration_service import CusIntegrationService, raise_config_versions
+from integrations.cus_integrations.service import CusIntegrationService, raise_config_versions
 from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_prices.models import CusPriceOverride
 from integrations.cus_web.conflicts import refused_by

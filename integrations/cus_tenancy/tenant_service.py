@@ -4,7 +4,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from integrations.cus_audit.service import record_change
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import OperatorsOnly, TenantClosed, TenantNameTaken

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from tests.cus_factories import (
     make_integration,

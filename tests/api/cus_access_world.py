@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_models import CusIntegration, CusMembership, CusSdkKey, CusTenant, CusUser

@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_health.turns import turn
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 from tests.cus_raw_server import RawServer, says

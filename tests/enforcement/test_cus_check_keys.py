@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from enforcement.cus_absence import DatabaseAbsent, DatabaseBusy
 from enforcement.cus_check_keys import caller_of
 from enforcement.cus_decider import DeciderPool
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.use import KeyUses, key_uses
 from integrations.cus_keys.verifier import (
     forget_sdk_keys,

@@ -7,7 +7,7 @@ import pytest
 
 from enforcement.cus_authority import known_state
 from enforcement.cus_own_models import OwnModels, remember_models
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_models import CusEnforcementHold

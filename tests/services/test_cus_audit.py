@@ -7,7 +7,7 @@ from django.db import DatabaseError, connection, connections, transaction
 
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_audit.service import AuditOutsideTransaction, record_change
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_tenancy.tenant_service import CusTenantService

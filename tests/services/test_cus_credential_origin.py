@@ -18,7 +18,7 @@ from integrations.cus_credentials import sending
 from integrations.cus_credentials.envelope import key_ring, seal
 from integrations.cus_credentials.registry import row_name
 from integrations.cus_health.service import CheckResult, CusHealthService
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.origin import effective_origin, leads_where_entered
 from integrations.cus_providers.probe_answers import Verdict

@@ -18,7 +18,7 @@ from integrations.cus_health import turns
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.service import CheckResult, CusHealthService, TestedTooOften
 from integrations.cus_health.turns import CheckUnderWay, turn
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_providers.probe_answers import Verdict
 from integrations.cus_providers.safe_http import SafeHttp, SafeResponse

@@ -26,7 +26,7 @@ from integrations.cus_health.schedule import (
     due_checks,
 )
 from integrations.cus_health.turns import turn
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from tests.cus_factories import make_integration, make_tenant
 from tests.cus_raw_server import Behaviour, RawServer, says

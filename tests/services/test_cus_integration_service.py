@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.db import connection, connections, transaction
 
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_integration_rules import LADDER
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.rules import LADDER
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_tenancy.tenant_service import CusTenantService

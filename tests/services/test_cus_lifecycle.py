@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_web.errors import IntegrationNotFound, InvalidTransition
 from tests.cus_factories import make_integration, make_tenant

@@ -12,15 +12,15 @@ from genai_prices.data_snapshot import get_snapshot
 
 from integrations import cus_provider_probes, cus_provider_rules
 from integrations.cus_health.service import CusHealthService
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.serializers import IntegrationCreate
+from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_integrations.worker_config import PROVIDERS
+from integrations.cus_integrations.worker_import import import_workers
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_providers.probe_answers import Verdict
 from integrations.cus_providers.rules import RULES, ProviderRules, supported_choices
-from integrations.cus_serializers import IntegrationCreate
 from integrations.cus_web.errors import ProviderUnsupported
 from integrations.cus_web.strict_fields import StrictChoice
-from integrations.cus_worker_config import PROVIDERS
-from integrations.cus_worker_import import import_workers
 from tests.cus_factories import make_integration, make_user, signed_in
 
 pytestmark = pytest.mark.django_db

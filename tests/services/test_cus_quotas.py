@@ -9,7 +9,7 @@ from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_tenancy.member_service import CusMemberService
 from integrations.cus_web.errors import QuotaExceeded

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.service import (
     CusSdkKeyService,
     SdkKeyExpiryPast,

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.use import key_uses
 from integrations.cus_keys.verifier import (
     SdkPrincipal,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from integrations.cus_import_models import CusImportedWorker
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.models import CusImportedWorker
+from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_integrations.worker_config import WorkerRefused, entries, worker_config
 from integrations.cus_models import CusIntegration, CusTenant
-from integrations.cus_worker_config import WorkerRefused, entries, worker_config
 from tests.cus_factories import make_tenant, opened_credential
 
 pytestmark = pytest.mark.django_db

@@ -30,7 +30,7 @@ from aos_project.celery import app
 from aos_project.cus_task import SecretInTask
 from integrations.cus_credentials.envelope import key_ring
 from integrations.cus_credentials.service import CusCredentialService
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusCredential, CusIntegration, CusTenant
 from integrations.cus_web.errors import CusError
 from integrations.cus_web.redaction import redacted_traceback

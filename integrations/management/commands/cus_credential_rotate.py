@@ -23,7 +23,7 @@ from integrations.cus_credentials.rotation import (
     require_retired,
     rotate,
 )
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration
 from integrations.cus_web.errors import CredentialMissing, CusError
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from integrations.cus_integrations.worker_import import ImportLine, import_workers
 from integrations.cus_web.redaction import redact
-from integrations.cus_worker_import import ImportLine, import_workers
 
 
 class Command(BaseCommand):

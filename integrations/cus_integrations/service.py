@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_credentials.service import CusCredentialService
-from integrations.cus_integration_rules import check_fields, check_level
+from integrations.cus_integrations.rules import check_fields, check_level
 from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_providers.origin import leads_where_entered

@@ -15,7 +15,7 @@ from unfold.widgets import (
 
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.forms import CusServiceForm, tenant_for
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
 from integrations.cus_providers.rules import RULES, rules_of, supported_choices
 from integrations.cus_web.errors import IntegrationChanged, VersionMismatch

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, transaction
 
-from integrations.cus_import_models import CusImportedWorker
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.models import CusImportedWorker
+from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_integrations.worker_config import (
+    WorkerConfig,
+    WorkerRefused,
+    entries,
+    worker_config,
+)
 from integrations.cus_models import CusTenant
 from integrations.cus_web.errors import CusError
-from integrations.cus_worker_config import WorkerConfig, WorkerRefused, entries, worker_config
 
 
 @dataclass

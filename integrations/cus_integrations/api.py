@@ -10,15 +10,15 @@ from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import role_of, tenant_of, visible_to
-from integrations.cus_integration_service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusUser
-from integrations.cus_serializers import (
+from integrations.cus_integrations.serializers import (
     IntegrationChange,
     IntegrationCreate,
     IntegrationFilters,
     IntegrationFiltersOfAll,
     IntegrationOutput,
 )
+from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_models import CusIntegration, CusUser
 from integrations.cus_web.errors import IntegrationNotFound, VersionMismatch
 from integrations.cus_web.pages import CusPages, filters_of
 

@@ -17,7 +17,7 @@ from integrations.cus_console.actions import Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin
 from integrations.cus_health.admin import CusHealthTestButton
-from integrations.cus_integration_form import (
+from integrations.cus_integrations.form import (
     BOUNDS,
     CONFIG,
     LIMITS,
@@ -26,7 +26,7 @@ from integrations.cus_integration_form import (
     types_with_config,
     types_with_secret,
 )
-from integrations.cus_integration_service import CusIntegrationService
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_models import CusIntegration, CusUser
 
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"

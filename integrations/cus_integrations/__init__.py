@@ -1,0 +1,1 @@
+"""Integrations of a tenant: made, changed, closed, imported."""
