@@ -20,7 +20,7 @@ BEAT_SCHEDULE = {
         "task": "telemetry.tasks.cus_make_partitions",
         "schedule": crontab(minute="17"),
     },
-    # `cus_health_schedule.ROUND_SECONDS`; what is due, it looks up.
+    # `cus_health.schedule.ROUND_SECONDS`; what is due, it looks up.
     "cus-health-checks": {
         "task": "integrations.tasks.cus_fan_out_health_checks",
         "schedule": 15.0,

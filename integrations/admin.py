@@ -1,18 +1,22 @@
 """The door through which Django finds the console's pages on authority."""
 
+from importlib import import_module
+
 from django.contrib import admin
 
-from integrations import (  # noqa: F401  (registers the pages)
-    cus_audit_admin,
-    cus_health_admin,
-    cus_integration_admin,
-    cus_key_admin,
-    cus_member_admin,
-    cus_people_admin,
-    cus_price_override_admin,
-    cus_tenant_admin,
-    cus_token_admin,
-)
+# Importing a module registers its pages.
+for _pages in (
+    "cus_access.tokens",
+    "cus_console.audit_trail",
+    "cus_health.admin",
+    "cus_integrations.admin",
+    "cus_keys.admin",
+    "cus_prices.admin",
+    "cus_tenancy.member_admin",
+    "cus_tenancy.person_admin",
+    "cus_tenancy.tenant_admin",
+):
+    import_module(f"integrations.{_pages}")
 
 _OURS = frozenset({"integrations", "telemetry", "enforcement"})
 

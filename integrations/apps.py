@@ -12,16 +12,14 @@ class IntegrationsConfig(AppConfig):
         from django.conf import settings
         from django.contrib.auth.signals import user_logged_in, user_logged_out
 
-        from integrations import (
-            cus_checks,  # noqa: F401  (registers the system checks)
-            cus_session_guard,
-        )
+        from integrations import cus_checks  # noqa: F401  (registers the system checks)
+        from integrations.cus_accounts import session_guard
         from integrations.cus_accounts.proof import note_sign_in
         from integrations.cus_database_roles import grant_after_migrate
         from integrations.cus_web.redaction import install
 
         install(settings)
         user_logged_in.connect(note_sign_in, dispatch_uid="cus_note_sign_in")
-        user_logged_in.connect(cus_session_guard.note_sign_in, dispatch_uid="cus_session_starts")
-        user_logged_out.connect(cus_session_guard.note_sign_out, dispatch_uid="cus_session_ends")
+        user_logged_in.connect(session_guard.note_sign_in, dispatch_uid="cus_session_starts")
+        user_logged_out.connect(session_guard.note_sign_out, dispatch_uid="cus_session_ends")
         post_migrate.connect(grant_after_migrate, dispatch_uid="cus_grant_after_migrate")

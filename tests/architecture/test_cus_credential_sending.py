@@ -1,4 +1,4 @@
-"""Credentials are opened and sent in one module, `cus_credential_sending` (ruling C4a)."""
+"""Credentials are opened and sent in one module, `cus_credentials.sending` (ruling C4a)."""
 
 import ast
 from collections.abc import Iterator, Mapping
