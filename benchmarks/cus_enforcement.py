@@ -24,7 +24,8 @@ from benchmarks.cus_targets import (
     CHECKS_A_SECOND,
 )
 from integrations.cus_keys.verifier import issue_sdk_key
-from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_holds import HOLD_LIFE
 
 CALLERS = (1, 8, 64)

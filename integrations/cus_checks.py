@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from integrations.cus_credentials.envelope import KeyRingInvalid, key_ring
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import is_supported
 
 _MIN_SECRET = 32

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
 from integrations.cus_keys.verifier import SdkPrincipal
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
 from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
 from telemetry.cus_ids import uuid7

@@ -9,7 +9,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_ids import made_at
 
 # Between the making of a row's id and the transaction that stored it.

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 
 _EXACT = CusIntegration.BudgetBasis.EXACT
 

@@ -9,7 +9,7 @@ import msgspec
 from django.db import connection, transaction
 from django.db.models import Sum
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_ids import uuid7
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_pricing import AppliedPrice, CusPricer, keep_prices, microcents_of

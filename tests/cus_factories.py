@@ -9,14 +9,16 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.test import Client
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_credentials.registry import OpenedCredential
 from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.verifier import issue_sdk_key
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.service import send_waiting
-from integrations.cus_models import CusIntegration, CusTenant, CusUser
 from integrations.cus_providers.safe_http import SafeHttp
 from integrations.cus_tenancy.member_service import CusMemberService
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 

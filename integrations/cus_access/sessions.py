@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof_pages import proof_first
 from integrations.cus_accounts.session_models import CusSession
@@ -22,7 +22,6 @@ from integrations.cus_accounts.session_service import CusSessionService, named_b
 from integrations.cus_accounts.token_rights import rights_shown
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_console.actions import Question
-from integrations.cus_models import CusUser
 
 _END_ONE = Question(
     "End the session",

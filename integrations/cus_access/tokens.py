@@ -12,14 +12,13 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
 
-from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.token_rights import MOST_RANGES, TokenRights, rights_shown
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_console.actions import Question
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
-from integrations.cus_models import CusUser
 
 
 class AddressRangesField(forms.CharField):

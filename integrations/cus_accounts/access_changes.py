@@ -7,11 +7,11 @@ endpoint can forget neither: its change is refused without a proof, and is told 
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken, CusTokenChange, CusUser
 from integrations.cus_accounts.proof import token_in_use
-from integrations.cus_audit.models import CusAuditEntry, CusTokenChange
+from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_mail.service import queue_mail
-from integrations.cus_models import CusMembership, CusUser
+from integrations.cus_tenancy.models import CusMembership
 
 # What an audit entry's action begins with: keys, tokens, and people with their roles, passwords
 # and second factors.

@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import IsTenantPerson
-from integrations.cus_models import CusUser
 from integrations.cus_web.json import CusJsonParser, LengthRequired
 from integrations.cus_web.pages import CusPages
 

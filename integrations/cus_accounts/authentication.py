@@ -13,10 +13,9 @@ from rest_framework.request import Request
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from integrations.cus_accounts.login_throttle import exact_client_address
-from integrations.cus_accounts.models import CusApiToken
+from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.token_service import verify_token
 from integrations.cus_keys.verifier import SdkPrincipal, verify_sdk_key
-from integrations.cus_models import CusUser
 from integrations.cus_web.addresses import Address
 from integrations.cus_web.errors import TokenReadOnly
 

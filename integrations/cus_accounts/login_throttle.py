@@ -21,7 +21,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
-from integrations.cus_models import CusUser
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_web.addresses import Address, address_of, exact_address_of
 
 # No e-mail address is longer, and django-axes' column takes little more.

@@ -1,18 +1,76 @@
-"""How people prove who they are: a second factor, and API tokens for their programs."""
+"""People who sign in, and how they prove who they are: a second factor, API tokens."""
 
 import hashlib
 import hmac
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Lower
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from knox.models import AbstractAuthToken
 
-from integrations.cus_models import CusUser
+
+class CusUserManager(UserManager["CusUser"]):
+    """Makes users who sign in with their e-mail address."""
+
+    def get_by_natural_key(self, username: str | None) -> "CusUser":
+        return self.get(email__iexact=username)
+
+    def _make(self, email: str, password: str | None, **fields: Any) -> "CusUser":
+        user = CusUser(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_user(  # type: ignore[override]  # we have no username
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> "CusUser":
+        return self._make(email, password, **fields)
+
+    def create_superuser(  # type: ignore[override]  # likewise
+        self, email: str, password: str | None = None, **fields: Any
+    ) -> "CusUser":
+        return self._make(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class CusUser(AbstractUser):
+    """A person who signs in. Superusers are operators; others get their role below."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    username = None  # type: ignore[assignment]  # we have none
+    email = models.EmailField("e-mail address", unique=True)
+    is_support = models.BooleanField(
+        "support staff",
+        default=False,
+        help_text="May read usage, decisions and health of all tenants; may change nothing.",
+    )
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects: ClassVar[CusUserManager] = CusUserManager()
+
+    # People are deactivated, never erased: audit trails and evidence name them.
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_users"
+        verbose_name = "user"
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="cus_users_email_any_case"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this person runs the service: everything, for all tenants (ruling C9)."""
+        return self.is_active and self.is_superuser
 
 
 class CusTotpDevice(TOTPDevice):  # type: ignore[misc]  # django-otp has no types
@@ -91,3 +149,24 @@ class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
 
     def __str__(self) -> str:
         return f"{self.name} (…{self.hint})"
+
+
+class CusTokenChange(models.Model):
+    """A change of access that was made with an API token, and a person who is told of it daily."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # No constraint: the trail's rows never go, and its own guard must be what refuses to empty it.
+    entry = models.ForeignKey(
+        "integrations.CusAuditEntry", models.PROTECT, related_name="+", db_constraint=False
+    )
+    person = models.ForeignKey(CusUser, models.PROTECT, related_name="+")
+    token = models.ForeignKey(CusApiToken, models.PROTECT, related_name="+")
+    # Set together with the mail that tells it: no mail tells it again.
+    told_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "cus_token_changes"
+        verbose_name = "change by token"
+
+    def __str__(self) -> str:
+        return f"{self.entry} by {self.token}"

@@ -8,7 +8,8 @@ from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from integrations.cus_models import CusMembership, CusTenant, CusUser
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_tenancy.models import CusMembership, CusTenant
 
 if TYPE_CHECKING:
     # DRF imports what its settings name, and so this, before its views are there.

@@ -16,8 +16,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusApiToken, CusTotpDevice
-from integrations.cus_models import CusUser
+from integrations.cus_accounts.models import CusApiToken, CusTotpDevice, CusUser
 from integrations.cus_web.errors import ProofRequired, TokenMayNotChangeAccess
 
 PROOF_LASTS = timedelta(minutes=5)

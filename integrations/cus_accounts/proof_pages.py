@@ -22,10 +22,10 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
 from integrations.cus_accounts.login_throttle import is_right_password
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.proof import Factor, needs_proof, note_proof
 from integrations.cus_accounts.second_factor_gate import second_factor_is_due
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService
-from integrations.cus_models import CusUser
 
 _View = Callable[..., HttpResponseBase]
 

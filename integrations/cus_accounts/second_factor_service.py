@@ -12,11 +12,10 @@ from django.utils import timezone
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from integrations.cus_accounts.models import CusTotpDevice
+from integrations.cus_accounts.models import CusTotpDevice, CusUser
 from integrations.cus_accounts.session_service import CusSessionService
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.service import record_change
-from integrations.cus_models import CusUser
 from integrations.cus_web.errors import OperatorsOnly
 
 _RECOVERY_CODES = 10

@@ -17,12 +17,11 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from qrcode.image.svg import SvgPathImage
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from integrations.cus_accounts.models import CusTotpDevice
+from integrations.cus_accounts.models import CusTotpDevice, CusUser
 from integrations.cus_accounts.proof import Factor, note_proof
 from integrations.cus_accounts.proof_pages import next_page, proof_first, refusal, warn_of_used_code
 from integrations.cus_accounts.second_factor_gate import second_factor_is_due
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService
-from integrations.cus_models import CusUser
 
 # Which authenticator this session is setting up: no other session ever saw its seed.
 _SETTING_UP = "cus_setting_up"

@@ -10,7 +10,7 @@ from django.utils import timezone
 from integrations.cus_accounts import session_service as sessions
 from integrations.cus_accounts.browsers import browser_of
 from integrations.cus_accounts.login_throttle import exact_client_address
-from integrations.cus_models import CusUser
+from integrations.cus_accounts.models import CusUser
 
 # They answer while the database is away, also in a browser that is signed in.
 _PROBES = frozenset({"healthz", "readyz", "metrics"})

@@ -4,7 +4,7 @@ import uuid
 
 from django.db import models
 
-from integrations.cus_models import CusUser
+from integrations.cus_accounts.models import CusUser
 
 
 class CusSession(models.Model):

@@ -9,9 +9,8 @@ import structlog
 from django.db import transaction
 
 from integrations.cus_accounts.access_changes import SENTENCES
-from integrations.cus_audit.models import CusTokenChange
+from integrations.cus_accounts.models import CusTokenChange, CusUser
 from integrations.cus_mail.service import queue_mail
-from integrations.cus_models import CusUser
 from integrations.cus_web.errors import MailLimitReached
 
 _MOST_LISTED = 200

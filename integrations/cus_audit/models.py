@@ -7,9 +7,6 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from integrations.cus_accounts.models import CusApiToken
-from integrations.cus_models import CusTenant, CusUser
-
 
 class CusAuditEntry(models.Model):
     """One change, written in the transaction that made it, and never changed itself.
@@ -19,9 +16,11 @@ class CusAuditEntry(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # Null: a change that is about no tenant, such as of a person who runs the service.
-    tenant = models.ForeignKey(CusTenant, models.PROTECT, null=True, related_name="+")
+    tenant = models.ForeignKey(
+        "integrations.CusTenant", models.PROTECT, null=True, related_name="+"
+    )
     # Null: the system itself, such as a health check.
-    actor = models.ForeignKey(CusUser, models.PROTECT, null=True, related_name="+")
+    actor = models.ForeignKey("integrations.CusUser", models.PROTECT, null=True, related_name="+")
     actor_label = models.CharField("who", max_length=255)
     action = models.CharField(max_length=50)
     object_type = models.CharField(max_length=50)
@@ -47,22 +46,3 @@ class CusAuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} · {self.object_label}"
-
-
-class CusTokenChange(models.Model):
-    """A change of access that was made with an API token, and a person who is told of it daily."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # No constraint: the trail's rows never go, and its own guard must be what refuses to empty it.
-    entry = models.ForeignKey(CusAuditEntry, models.PROTECT, related_name="+", db_constraint=False)
-    person = models.ForeignKey(CusUser, models.PROTECT, related_name="+")
-    token = models.ForeignKey(CusApiToken, models.PROTECT, related_name="+")
-    # Set together with the mail that tells it: no mail tells it again.
-    told_at = models.DateTimeField(null=True)
-
-    class Meta:
-        db_table = "cus_token_changes"
-        verbose_name = "change by token"
-
-    def __str__(self) -> str:
-        return f"{self.entry} by {self.token}"

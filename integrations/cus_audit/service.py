@@ -9,9 +9,10 @@ from typing import Any
 from django.db import models, transaction
 
 from integrations.cus_accounts.access_changes import changes_access, tell_people
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.proof import is_person_asking, require_proof
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_tenancy.models import CusTenant
 
 SYSTEM = "system"
 # Said to have changed, never from what to what.

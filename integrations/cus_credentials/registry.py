@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from django.conf import settings
 
 from integrations.cus_credentials.envelope import key_ring, open_sealed
+from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.store import CredentialStore
 from integrations.cus_credentials.vault import VaultStore
-from integrations.cus_models import CusCredential, CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CredentialElsewhere, CredentialMissing, CredentialRefRefused
 from integrations.cus_web.redaction import remember_secret
 

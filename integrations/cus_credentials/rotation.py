@@ -15,8 +15,8 @@ from django.db.models import BinaryField
 from django.db.models.functions import Substr
 
 from integrations.cus_credentials.envelope import KeyRing, key_ring, rewrap, sealing_key_id
+from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.registry import row_name
-from integrations.cus_models import CusCredential
 from integrations.cus_web.errors import CredentialUnreadable, CusError
 
 # As much of a sealed credential as can be header: format, length, key id.

@@ -4,7 +4,7 @@ import uuid
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 
 
 class CredentialStore(ABC):

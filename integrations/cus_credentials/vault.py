@@ -11,7 +11,7 @@ import requests
 from django.conf import settings
 
 from integrations.cus_credentials.store import CredentialStore
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import (
     CredentialMissing,
     CredentialRefRefused,

@@ -7,12 +7,13 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.decorators import action, display
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_console.actions import CusActions, Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.service import CusHealthService
-from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
 
 _LABELS = {"healthy": "success", "degraded": "warning", "failing": "danger"}

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_integrations.api import found_integration
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 
 
 class HealthOutput(serializers.ModelSerializer[CusIntegration]):

@@ -13,7 +13,7 @@ Nothing else stops a call: not a network, a timeout, a 5xx, a 429 or a missing p
 
 from dataclasses import asdict, dataclass
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.probe_answers import Verdict
 
 FAILING_AFTER = 3

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 
 ROUND_SECONDS = 15.0
 # Of one tenant in one round.

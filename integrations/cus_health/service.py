@@ -10,15 +10,18 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.service import differences, record_change
+from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health.turns import turn
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.probe_answers import Finding, Verdict
 from integrations.cus_providers.safe_http import SECONDS, SafeHttp
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CusError
 
 TESTS_A_MINUTE = 6

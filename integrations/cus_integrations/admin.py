@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import proof_url
@@ -27,7 +28,7 @@ from integrations.cus_integrations.form import (
     types_with_secret,
 )
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of, tenant_of, visible_to
 from integrations.cus_integrations.serializers import (
     IntegrationChange,
@@ -18,7 +19,7 @@ from integrations.cus_integrations.serializers import (
     IntegrationOutput,
 )
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import IntegrationNotFound, VersionMismatch
 from integrations.cus_web.pages import CusPages, filters_of
 

@@ -13,10 +13,11 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.forms import CusServiceForm, tenant_for
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import RULES, rules_of, supported_choices
 from integrations.cus_web.errors import IntegrationChanged, VersionMismatch
 

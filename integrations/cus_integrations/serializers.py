@@ -7,10 +7,11 @@ from rest_framework import serializers
 
 from integrations.cus_accounts.models import CusApiToken
 from integrations.cus_accounts.token_rights import MOST_RANGES, TokenRights
-from integrations.cus_models import MAX_LIVE_HOLDS, CusIntegration, CusMembership
+from integrations.cus_lifecycle.models import MAX_LIVE_HOLDS, CusIntegration
 from integrations.cus_prices.models import CusPriceOverride
 from integrations.cus_prices.service import KINDS
 from integrations.cus_providers.rules import supported_choices
+from integrations.cus_tenancy.models import CusMembership
 from integrations.cus_web.strict_fields import (
     MAX_BIG_INTEGER,
     StrictBoolean,

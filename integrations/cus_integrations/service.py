@@ -12,10 +12,11 @@ from django.utils import timezone
 from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_credentials.service import CusCredentialService
 from integrations.cus_integrations.rules import check_fields, check_level
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_lifecycle.service import CusIntegrationLifecycle
-from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_providers.origin import leads_where_entered
 from integrations.cus_providers.rules import check_credential
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import (
     CredentialRefRequired,

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.origin import effective_origin
 from integrations.cus_providers.rules import rules_of
 from integrations.cus_providers.safe_addresses import UrlRefused, origin_of

@@ -16,7 +16,7 @@ from integrations.cus_integrations.worker_config import (
     entries,
     worker_config,
 )
-from integrations.cus_models import CusTenant
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CusError
 
 

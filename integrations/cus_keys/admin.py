@@ -9,12 +9,14 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.actions import Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
-from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 
 
 class SdkKeyForm(CusIssuingForm):

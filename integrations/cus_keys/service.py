@@ -7,9 +7,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.service import differences, record_change
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import alive_at, issue_sdk_key, revoke_sdk_key
-from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError, IntegrationNotFound, TenantClosed
 from integrations.cus_web.quotas import KEYS_A_DAY, made_within_a_day
 

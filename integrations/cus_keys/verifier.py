@@ -21,8 +21,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from aos_sdk.cus_wire import KEY_SECRET_PREFIX, base62, is_key_secret, key_checksum
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.use import key_uses
-from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 
 _RANDOM_DIGITS = 43  # 62 ** 43 > 2 ** 256
 # A revoked key must be dead within two seconds.

@@ -13,9 +13,11 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.service import differences, record_change, values_of
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.origin import leads_where_entered
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import (
     CredentialRequired,
     IntegrationChanged,
@@ -152,4 +154,5 @@ def _recovering(row: CusIntegration) -> Mapping[str, Any]:
 def _has_credential(row: CusIntegration) -> bool:
     if not row.credential_ref.startswith("db://"):
         return True
-    return CusCredential.objects.filter(tenant_id=row.tenant_id, integration=row).exists()
+    stored = CusIntegration.objects.filter(id=row.id, stored_credential__tenant=row.tenant_id)
+    return stored.exists()

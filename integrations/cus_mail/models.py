@@ -6,8 +6,6 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from integrations.cus_models import CusTenant, CusUser
-
 
 class CusMail(models.Model):
     """One mail to one address, as it will be written when it is sent.
@@ -18,9 +16,11 @@ class CusMail(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     to = models.EmailField(max_length=254)
-    person = models.ForeignKey(CusUser, models.PROTECT, null=True, related_name="+")
+    person = models.ForeignKey("integrations.CusUser", models.PROTECT, null=True, related_name="+")
     # Whose limit the mail counts against.
-    tenant = models.ForeignKey(CusTenant, models.PROTECT, null=True, related_name="+")
+    tenant = models.ForeignKey(
+        "integrations.CusTenant", models.PROTECT, null=True, related_name="+"
+    )
     template = models.CharField(max_length=50)
     context = models.JSONField(default=dict)
     queued_at = models.DateTimeField(db_default=Now())

@@ -22,8 +22,9 @@ from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_mail.models import CusMail
-from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import MailLimitReached
 
 PASSWORD_RESET, INVITATION = "password_reset", "invitation"

@@ -5,8 +5,8 @@ from typing import ClassVar, cast
 from django import forms
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_console.forms import CusServiceForm, tenant_for
-from integrations.cus_models import CusUser
 from integrations.cus_prices.models import CusPriceOverride
 from integrations.cus_prices.service import KINDS, CusPriceOverrideService
 

@@ -7,7 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from integrations.cus_models import CusTenant, CusUser
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_tenancy.models import CusTenant
 
 
 class CusPriceOverride(models.Model):

@@ -9,10 +9,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from aos_sdk.cus_cost import CusModelPricing
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_integrations.service import CusIntegrationService, raise_config_versions
-from integrations.cus_models import CusTenant, CusUser
 from integrations.cus_prices.models import CusPriceOverride
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import MomentTaken
 from integrations.cus_web.quotas import OVERRIDES

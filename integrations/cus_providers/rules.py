@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.probes import PROBES
 from integrations.cus_providers.safe_addresses import UrlRefused, parse_target
 from integrations.cus_web.errors import ProviderUnsupported

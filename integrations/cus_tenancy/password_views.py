@@ -11,13 +11,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse_lazy
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.password_pages import (
     CusChangePasswordForm,
     CusSetPasswordForm,
     InTheme,
 )
 from integrations.cus_accounts.proof import proved_by_mailed_link
-from integrations.cus_models import CusUser
 from integrations.cus_tenancy.member_service import accept_invitation
 
 # Which invitation the link was mailed for.

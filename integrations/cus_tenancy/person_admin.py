@@ -10,11 +10,11 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.pages import CusReadOnlyAdmin
-from integrations.cus_models import CusUser
 from integrations.cus_tenancy.person_service import CusPersonService, StaffRole, staff_role
 
 

@@ -3,9 +3,11 @@
 from django.db import transaction
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.service import record_change
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusTenant, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import OperatorsOnly, TenantClosed, TenantNameTaken
 

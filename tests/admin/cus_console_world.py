@@ -10,8 +10,8 @@ from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_keys.service import CusSdkKeyService
-from integrations.cus_models import CusMembership, CusTenant
 from integrations.cus_prices.service import CusPriceOverrideService
+from integrations.cus_tenancy.models import CusMembership, CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user
 
 ROLES = ("operator", "support", "admin", "member", "nobody")

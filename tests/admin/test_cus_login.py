@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from integrations.cus_accounts.login_throttle import client_address, forget_closed_addresses
-from integrations.cus_models import CusUser
+from integrations.cus_accounts.models import CusUser
 from integrations.tasks import cus_clear_sessions
 from tests.cus_factories import make_user, signed_in
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from integrations.cus_models import CusUser
+from integrations.cus_accounts.models import CusUser
 from tests.admin.cus_console_world import BUTTONS, PAGES, World, make_world
 from tests.cus_factories import make_user, signed_in
 from tests.cus_proofs import access_rows, stale

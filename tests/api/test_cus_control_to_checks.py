@@ -8,8 +8,9 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_credentials.models import CusCredential
 from integrations.cus_health.service import CusHealthService
-from integrations.cus_models import CusCredential, CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_user, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)

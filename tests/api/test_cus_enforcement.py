@@ -10,8 +10,9 @@ from pytest_django import Settings
 from aos_sdk.cus_cost import get_model_pricing
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revoke_sdk_key
-from integrations.cus_models import CusIntegration, CusSdkKey
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.models import CusPriceOverride
 from telemetry.cus_holds import sweep
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage

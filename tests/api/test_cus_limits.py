@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_ids import uuid7
 from telemetry.cus_limits import month_of
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, make_integration, record
 
 pytestmark = pytest.mark.django_db

@@ -25,7 +25,7 @@ _VAULT = "integrations.cus_credentials.vault"
 STEPS: Mapping[str, set[str]] = {
     "AESGCM": {_ENVELOPE},
     "open_sealed": {_ENVELOPE, _STORES},
-    "sealed": {"integrations.cus_models", _ENVELOPE, _SERVICE, _STORES, _ROTATION},
+    "sealed": {"integrations.cus_credentials.models", _ENVELOPE, _SERVICE, _STORES, _ROTATION},
     "store_of": {_STORES, _SERVICE, SENDING},
     "DatabaseStore": {_STORES},
     "EnvironmentStore": {_STORES},
@@ -139,7 +139,7 @@ def key(ring, text, row):
     return envelope.open_sealed(ring, text, row=row)
 """,
     "reads the column": """
-from integrations.cus_models import CusCredential
+from integrations.cus_credentials.models import CusCredential
 def rows():
     return CusCredential.objects.values_list("sealed", flat=True)
 """,

@@ -11,7 +11,7 @@ import pytest
 
 from aos_project.cus_demo.cus_local_provider import LocalProvider
 from integrations.cus_keys.verifier import issue_sdk_key
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_bypass_models import CusBypassReport
 from telemetry.cus_models import CusLLMUsage
 from telemetry.tasks import cus_refresh_coverage

@@ -13,7 +13,7 @@ from aos_project.cus_demo.cus_replay import Replay
 from aos_project.cus_demo.cus_trace import synthetic_trace
 from aos_sdk import CusOpenAIProvider, CusReporter, calculate_cost
 from integrations.cus_keys.verifier import issue_sdk_key
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence import sums_of_calls
 from telemetry.cus_models import CusLifetimeTotals, CusLLMUsage
 from tests.cus_factories import make_user, signed_in

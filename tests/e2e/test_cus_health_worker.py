@@ -14,7 +14,7 @@ from redis import Redis
 from aos_project.celery import app
 from aos_project.cus_runner import _workers
 from integrations import tasks
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import make_integration
 from tests.cus_raw_server import RawServer, says
 

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH, INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, make_user, signed_in
 from tests.e2e.cus_served import ServedProduct
 

@@ -28,7 +28,7 @@ from enforcement.cus_decider_connection import DeciderConnection, connect_decide
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_heartbeat import Heartbeat
 from enforcement.cus_precedence import Decision
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from tests.conftest import _superuser
 
 CONNECTING = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: '

@@ -16,7 +16,7 @@ from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
 from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_keys.verifier import forget_sdk_keys
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry import cus_analytics_models
 from telemetry.cus_amounts import Amounts
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED

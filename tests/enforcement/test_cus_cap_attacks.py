@@ -15,7 +15,7 @@ from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_enforcement_service import CusEnforcementService, _joined
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_rounds import Verdict
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds import sweep
 from telemetry.cus_models import CusEnforcementHold
 from tests.conftest import as_if

@@ -13,6 +13,7 @@ from enforcement.cus_absence import DatabaseAbsent, DatabaseBusy
 from enforcement.cus_check_keys import caller_of
 from enforcement.cus_decider import DeciderPool
 from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.use import KeyUses, key_uses
 from integrations.cus_keys.verifier import (
     forget_sdk_keys,
@@ -20,7 +21,7 @@ from integrations.cus_keys.verifier import (
     revoke_sdk_key,
     verify_sdk_key,
 )
-from integrations.cus_models import CusIntegration, CusSdkKey
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.sdk_routes import ARRIVED
 from tests.conftest import _superuser
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, record

@@ -22,7 +22,7 @@ from enforcement.cus_explain import explain
 from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_precedence import Facts, decide
 from enforcement.cus_rounds import Verdict
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry import cus_holds
 from telemetry.cus_holds import sweep
 from telemetry.cus_models import CusEnforcementHold, CusLLMUsage, CusPeriodTotals

@@ -8,8 +8,9 @@ import pytest
 from django.db import connection
 
 from integrations.cus_credentials.envelope import KeyRing, KeyRingInvalid, open_sealed, seal
+from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.service import CusCredentialService
-from integrations.cus_models import CusCredential, CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CredentialUnreadable
 from tests.cus_factories import make_integration, opened_credential
 

@@ -15,9 +15,11 @@ from pytest_django import Settings
 
 from aos_project.cus_first_start import demo_integration, set_up
 from aos_project.management.commands.cus_demo import _temporary_key
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
-from integrations.cus_models import CusIntegration, CusSdkKey, CusUser
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.conftest import ROOT
 from tests.cus_factories import SdkClient, record

@@ -14,14 +14,16 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_credentials.models import CusCredential
 from integrations.cus_health import turns
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.service import CheckResult, CusHealthService, TestedTooOften
 from integrations.cus_health.turns import CheckUnderWay, turn
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.probe_answers import Verdict
 from integrations.cus_providers.safe_http import SafeHttp, SafeResponse
+from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user
 from tests.cus_raw_server import Behaviour, RawServer, says
 

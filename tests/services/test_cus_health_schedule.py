@@ -27,7 +27,8 @@ from integrations.cus_health.schedule import (
 )
 from integrations.cus_health.turns import turn
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_integration, make_tenant
 from tests.cus_raw_server import Behaviour, RawServer, says
 

@@ -18,8 +18,10 @@ from hypothesis.stateful import (
 )
 
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_credentials.models import CusCredential
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusCredential, CusIntegration, CusTenant
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import IntegrationNotFound, InvalidTransition
 from tests.cus_factories import make_integration, make_tenant
 

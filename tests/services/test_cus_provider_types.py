@@ -16,9 +16,10 @@ from integrations.cus_integrations.serializers import IntegrationCreate
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.worker_config import PROVIDERS
 from integrations.cus_integrations.worker_import import import_workers
-from integrations.cus_models import CusIntegration, CusTenant
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.probe_answers import Verdict
 from integrations.cus_providers.rules import RULES, ProviderRules, supported_choices
+from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import ProviderUnsupported
 from integrations.cus_web.strict_fields import StrictChoice
 from tests.cus_factories import make_integration, make_user, signed_in

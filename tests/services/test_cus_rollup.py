@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
 from telemetry.cus_usage_aggregator import rollup_usage
 from telemetry.tasks import cus_make_partitions, cus_rollup_usage

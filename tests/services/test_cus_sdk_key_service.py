@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import (
     CusSdkKeyService,
     SdkKeyExpiryPast,
@@ -22,7 +23,7 @@ from integrations.cus_keys.service import (
     TooManySdkKeys,
 )
 from integrations.cus_keys.verifier import verify_sdk_key
-from integrations.cus_models import CusIntegration, CusSdkKey
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import IntegrationNotFound
 from tests.cus_factories import make_integration, make_user, record
 from tests.e2e.cus_served import ServedProduct

@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.use import key_uses
 from integrations.cus_keys.verifier import (
     SdkPrincipal,
@@ -18,7 +19,7 @@ from integrations.cus_keys.verifier import (
     revoke_sdk_key,
     verify_sdk_key,
 )
-from integrations.cus_models import CusIntegration, CusSdkKey
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration
 

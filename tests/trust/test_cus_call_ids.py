@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, connections
 from django.db.models import Sum
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
 from tests.cus_factories import SdkClient, make_integration, make_tenant, record
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 from django.utils import timezone
 
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds import sweep
 from telemetry.cus_ids import uuid7
 from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage

@@ -101,7 +101,7 @@ def _first(connection: "psycopg.Connection[Any]", statement: str) -> Any:
 def _live(folder: Path) -> dict[str, Any]:
     """The life of two integrations of one tenant, and what is known of it."""
     from integrations.cus_keys.verifier import issue_sdk_key
-    from integrations.cus_models import CusIntegration
+    from integrations.cus_lifecycle.models import CusIntegration
     from integrations.cus_prices.models import CusPriceOverride
     from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, record
 

@@ -24,7 +24,7 @@ from aos_sdk.cus_spool import CusSpool
 from enforcement.cus_decider import close_decider_pool
 from enforcement.cus_explain import explain
 from enforcement.cus_models import CusEnforcementDecision
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence import counted_cents
 from telemetry.cus_models import CusCallLedger, CusHoldSums, CusLLMUsage, CusPeriodTotals
 from tests.cus_factories import SdkClient, record

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from enforcement.cus_explain import Explanation, explain
 from enforcement.cus_models import CusEnforcementDecision
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_command_line import tenant_id_of
 
 

@@ -24,7 +24,7 @@ from integrations.cus_credentials.rotation import (
     rotate,
 )
 from integrations.cus_integrations.service import CusIntegrationService
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CredentialMissing, CusError
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from integrations.cus_health.schedule import checkable, stale
 from integrations.cus_health.service import CheckResult, CusHealthService
 from integrations.cus_health.turns import CheckUnderWay
-from integrations.cus_models import CusIntegration
+from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.safe_http import SECONDS
 from integrations.cus_web.errors import IntegrationNotFound
 

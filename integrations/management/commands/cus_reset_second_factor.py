@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from integrations.cus_models import CusUser
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_tenancy.person_service import CusPersonService
 
 

@@ -51,7 +51,7 @@ def _tenant(password: str, stored: str) -> dict[str, Any]:
 
 
 def _admin(tenant: Any, stored: str, *, second_factor: bool = False) -> dict[str, Any]:
-    from integrations.cus_models import CusUser
+    from integrations.cus_accounts.models import CusUser
     from integrations.cus_tenancy.member_service import CusMemberService
 
     email = f"admin-{uuid.uuid4()}@example.com"

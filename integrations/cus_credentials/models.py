@@ -1,0 +1,32 @@
+"""Provider credentials, sealed."""
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_tenancy.models import CusTenant
+
+
+class CusCredential(models.Model):
+    """A provider credential, sealed (ruling C2). Its plain value is in no column."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")
+    integration = models.OneToOneField(
+        CusIntegration, models.PROTECT, related_name="stored_credential"
+    )
+    sealed = models.BinaryField()
+    # Which key of the ring wrapped it: what rotation looks for.
+    key_id = models.CharField(max_length=32, db_index=True)
+    hint = models.CharField(max_length=4, help_text="The credential's last four characters.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "cus_credentials"
+        verbose_name = "credential"
+
+    def __str__(self) -> str:
+        return f"credential {self.id}"
