@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.cus_tenancy.person_service import CusPersonService, StaffRole
 from integrations.cus_tenancy.tenant_service import CusTenantService
 

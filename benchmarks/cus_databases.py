@@ -14,9 +14,9 @@ from django.utils import timezone
 from psycopg import sql
 
 from aos_project.cus_first_start import demo_integration
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.use import key_uses
 from integrations.cus_keys.verifier import SdkPrincipal, issue_sdk_key, verify_sdk_key
-from integrations.cus_tenancy.models import CusTenant
 
 # By month and integration, and for life by model: whichever the product keeps.
 _TOTALS_TABLES = ("cus_period_totals", "cus_lifetime_totals")

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from integrations.cus_accounts.authentication import CusSdkKeyAuthentication, IsSdkKey
+from integrations.cus_keys.authentication import CusSdkKeyAuthentication, IsSdkKey
 from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_ids import uuid7
 from telemetry.cus_models import CusLLMUsage

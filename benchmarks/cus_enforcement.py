@@ -23,9 +23,9 @@ from benchmarks.cus_targets import (
     CHECK_P99,
     CHECKS_A_SECOND,
 )
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_holds import HOLD_LIFE
 
 CALLERS = (1, 8, 64)

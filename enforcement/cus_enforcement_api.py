@@ -43,8 +43,8 @@ from enforcement.cus_serializers import (
     lookups_of,
 )
 from integrations.cus_accounts.api import PersonView
-from integrations.cus_accounts.authentication import key_text
 from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_keys.authentication import key_text
 from integrations.cus_web.pages import NewestFirst, filters_of
 from integrations.cus_web.sdk_routes import ARRIVED
 from telemetry.cus_telemetry_api import SdkView

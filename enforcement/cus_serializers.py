@@ -6,8 +6,7 @@ from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 from enforcement.cus_models import CusEnforcementDecision
-from integrations.cus_integrations.serializers import StrictInput
-from integrations.cus_web.strict_fields import StrictChoice, StrictMoment
+from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
 _RESULTS = [result.value for result in wire.CusEnforcementResult]

@@ -1,6 +1,13 @@
 """The door through which Django finds this app's models."""
 
-from integrations.cus_accounts.models import CusApiToken, CusTokenChange, CusTotpDevice, CusUser
+from integrations.cus_accounts.models import (
+    CusApiToken,
+    CusMembership,
+    CusTenant,
+    CusTokenChange,
+    CusTotpDevice,
+    CusUser,
+)
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
@@ -10,7 +17,6 @@ from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.models import CusMail
 from integrations.cus_prices.models import CusPriceOverride
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 
 __all__ = [
     "CusApiToken",

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, time, timedelta
 import structlog
 from django.db.models import Sum
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
 from telemetry.cus_bypass_models import CusBypassHour
 from telemetry.cus_bypass_service import COVERAGE_WINDOW

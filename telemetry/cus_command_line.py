@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from django.core.management.base import CommandError
 
-from integrations.cus_tenancy.models import CusTenant
+from integrations.cus_accounts.models import CusTenant
 
 
 def moment(text: str) -> datetime:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection
 
-from integrations.cus_tenancy.models import CusTenant
+from integrations.cus_accounts.models import CusTenant
 from telemetry.cus_sequences import MAX_SEQUENCE, OVERLAP, covered_to
 
 # So many ranges of a process are listed; the count covers them all.

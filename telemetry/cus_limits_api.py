@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
-from integrations.cus_integrations.api import found_integration
+from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
 from telemetry.cus_limits import limits_of

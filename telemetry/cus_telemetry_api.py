@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 from integrations.cus_accounts.api import OFFERED
-from integrations.cus_accounts.authentication import CusSdkKeyAuthentication, IsSdkKey
+from integrations.cus_keys.authentication import CusSdkKeyAuthentication, IsSdkKey
 from integrations.cus_keys.throttle import SdkKeyThrottle
 from integrations.cus_keys.verifier import SdkPrincipal
 from integrations.cus_web.json import BodyTooLarge, LengthRequired

@@ -23,9 +23,9 @@ from enforcement.cus_fair_share import fair_share
 from enforcement.cus_own_models import forget_models
 from enforcement.cus_turned_away import forget_turned_away
 from integrations.cus_accounts.login_throttle import forget_closed_addresses
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_pricing import forget_kept, forget_overrides
 from tests.cus_factories import SdkClient, make_integration, make_tenant
 

@@ -9,7 +9,7 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.test import Client
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_credentials.registry import OpenedCredential
 from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_integrations.service import CusIntegrationService
@@ -18,7 +18,6 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.service import send_waiting
 from integrations.cus_providers.safe_http import SafeHttp
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 

@@ -9,13 +9,12 @@ from django.utils import timezone
 from django_otp.plugins.otp_static.models import StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from integrations.cus_accounts.models import CusApiToken, CusUser
+from integrations.cus_accounts.models import CusApiToken, CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.proof import PROOF_LASTS, Factor, note_proof
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from tests.cus_factories import signed_in
 
 # What each row says of access. Columns that say when something was used are none of it.

@@ -10,11 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from integrations.cus_access.serializers import TokenInput, TokenIssued, TokenOutput
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.models import CusApiToken
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.token_service import CusTokenService
-from integrations.cus_integrations.serializers import TokenInput, TokenIssued, TokenOutput
 from integrations.cus_web.pages import CusPages
 
 

@@ -7,11 +7,10 @@ endpoint can forget neither: its change is refused without a proof, and is told 
 from collections.abc import Mapping
 from typing import Any
 
-from integrations.cus_accounts.models import CusApiToken, CusTokenChange, CusUser
-from integrations.cus_accounts.proof import token_in_use
+from integrations.cus_accounts.models import CusApiToken, CusMembership, CusTokenChange, CusUser
+from integrations.cus_accounts.proof import is_person_asking, require_proof, token_in_use
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_mail.service import queue_mail
-from integrations.cus_tenancy.models import CusMembership
 
 # What an audit entry's action begins with: keys, tokens, and people with their roles, passwords
 # and second factors.
@@ -44,6 +43,20 @@ SENTENCES: Mapping[str, str] = {
     "token.issued": "an API token was issued",
     "token.revoked": "an API token was revoked",
 }
+
+
+class AccessRules:
+    """The rules of the audit trail: a change of access needs a proof, and people hear of it."""
+
+    def demand(self, action: str, changes: Mapping[str, Any]) -> None:
+        """Raises ProofRequired or TokenMayNotChangeAccess for a request without a proof."""
+        if changes_access(action, changes):
+            require_proof()
+
+    def tell(self, entry: CusAuditEntry, target: Any) -> None:
+        """Tell people of what a person changed."""
+        if changes_access(entry.action, entry.changes) and is_person_asking():
+            tell_people(entry, target)
 
 
 def changes_access(action: str, changes: Mapping[str, Any]) -> bool:

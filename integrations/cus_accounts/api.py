@@ -1,8 +1,10 @@
 """What all views for people have in common."""
 
+import uuid
 from typing import Any, cast
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
@@ -16,6 +18,12 @@ from integrations.cus_web.pages import CusPages
 
 # Not OPTIONS: what there is stands in /api/schema.
 OFFERED = ["get", "head", "post", "put", "patch", "delete"]
+
+TENANT = OpenApiParameter(
+    "tenant_id",
+    uuid.UUID,
+    description="Whose. Operators and support must say; for others it is their own tenant.",
+)
 
 
 class PersonView(APIView):

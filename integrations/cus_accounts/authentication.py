@@ -1,4 +1,4 @@
-"""How people and programs prove who they are."""
+"""How people prove who they are to the API."""
 
 from typing import TYPE_CHECKING
 
@@ -6,16 +6,13 @@ from django.utils import timezone
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication
-from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from integrations.cus_accounts.login_throttle import exact_client_address
 from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.token_service import verify_token
-from integrations.cus_keys.verifier import SdkPrincipal, verify_sdk_key
 from integrations.cus_web.addresses import Address
 from integrations.cus_web.errors import TokenReadOnly
 
@@ -24,26 +21,7 @@ _READING = ("GET", "HEAD")
 
 if TYPE_CHECKING:
     # DRF imports what its settings name, and so this, before its views are there.
-    from rest_framework.views import APIView
-
-
-class CusSdkKeyAuthentication(BaseAuthentication):
-    """The key in `X-CUS-Integration-Key`, or as a bearer token."""
-
-    def authenticate(self, request: Request) -> tuple[SdkPrincipal, None] | None:
-        text = key_text(request)
-        if not text:
-            return None
-        principal = verify_sdk_key(text, now=timezone.now())
-        if principal is None:
-            raise AuthenticationFailed(
-                "This SDK key is not valid here: it is unknown, revoked or expired. "
-                "Issue a new one for the integration."
-            )
-        return principal, None
-
-    def authenticate_header(self, request: Request) -> str:
-        return "Bearer"
+    pass
 
 
 class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
@@ -83,25 +61,6 @@ class CusSessionAuthentication(SessionAuthentication):
         return "Session"
 
 
-class IsSdkKey(BasePermission):
-    """Only a program with an SDK key."""
-
-    message = "Only an SDK key may do this. Send it in the header X-CUS-Integration-Key."
-
-    def has_permission(self, request: Request, view: "APIView") -> bool:
-        return isinstance(request.user, SdkPrincipal)
-
-
-class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # spectacular's own
-    """How the OpenAPI document describes an SDK key."""
-
-    target_class = CusSdkKeyAuthentication
-    name = "sdkKey"
-
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "header", "name": INTEGRATION_KEY_HEADER}
-
-
 class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # spectacular's own
     """How the OpenAPI document describes an API token."""
 
@@ -117,12 +76,3 @@ class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]  # spect
     """How the OpenAPI document describes a session: as it does Django's own."""
 
     target_class = CusSessionAuthentication  # type: ignore[assignment]  # there a name
-
-
-def key_text(request: Request) -> str:
-    """The SDK key that a request carries, or nothing."""
-    text = request.headers.get(INTEGRATION_KEY_HEADER)
-    if text:
-        return str(text).strip()
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""

@@ -11,10 +11,9 @@ from unfold.forms import AdminOwnPasswordChangeForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
 from integrations.cus_accounts.login_throttle import is_right_password
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import record_change
 from integrations.cus_mail.service import PASSWORD_RESET, queue_mail
-from integrations.cus_tenancy.models import CusTenant
 
 
 class InTheme:

@@ -8,8 +8,7 @@ from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from integrations.cus_accounts.models import CusUser
-from integrations.cus_tenancy.models import CusMembership, CusTenant
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 
 if TYPE_CHECKING:
     # DRF imports what its settings name, and so this, before its views are there.

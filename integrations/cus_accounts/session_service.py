@@ -15,11 +15,10 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.proof import asking_session
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_audit.service import record_change
-from integrations.cus_tenancy.models import CusTenant
 
 # For people who look for a stranger: one write in five minutes tells them enough.
 _SEEN_EVERY = timedelta(minutes=5)

@@ -16,11 +16,10 @@ from knox.crypto import hash_token
 from knox.models import get_digest_token
 from knox.settings import CONSTANTS, knox_settings
 
-from integrations.cus_accounts.models import CusApiToken, CusUser
+from integrations.cus_accounts.models import CusApiToken, CusTenant, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_audit.service import differences, record_change
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.addresses import Address, is_within
 from integrations.cus_web.errors import CusError
 from integrations.cus_web.quotas import TOKENS_A_DAY, made_within_a_day

@@ -1,23 +1,44 @@
-"""Writing the audit trail. Every service calls this in the transaction of its change."""
+"""Writing the audit trail. Every service calls this in the transaction of its change.
+
+The trail knows rows by their ids alone. What else a change demands and entails is registered here
+by those who know people (`govern_changes`).
+"""
 
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import models, transaction
 
-from integrations.cus_accounts.access_changes import changes_access, tell_people
-from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.proof import is_person_asking, require_proof
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_tenancy.models import CusTenant
+
+if TYPE_CHECKING:
+    from integrations.cus_accounts.models import CusTenant, CusUser
 
 SYSTEM = "system"
 # Said to have changed, never from what to what.
 _SECRET = frozenset({"credential", "credential_ref", "password", "secret", "secret_hash", "token"})
 _CHANGED = "changed"
+
+
+class ChangeRules(Protocol):
+    """What a change demands beforehand and entails afterwards, in its transaction."""
+
+    def demand(self, action: str, changes: Mapping[str, Any]) -> None:
+        """Raise what takes the change back, if something is missing."""
+
+    def tell(self, entry: CusAuditEntry, target: models.Model) -> None:
+        """Let people know."""
+
+
+_governing: list[ChangeRules] = []
+
+
+def govern_changes(rules: ChangeRules) -> None:
+    """Have all changes governed by these rules. Without any, none can be recorded."""
+    _governing[:] = [rules]
 
 
 class AuditOutsideTransaction(RuntimeError):
@@ -31,8 +52,8 @@ def record_change(
     action: str,
     target: models.Model,
     *,
-    actor: CusUser | None,
-    tenant: CusTenant | None = None,
+    actor: "CusUser | None",
+    tenant: "CusTenant | None" = None,
     changes: Mapping[str, Any] | None = None,
     is_consequence: bool = False,
 ) -> CusAuditEntry:
@@ -47,11 +68,10 @@ def record_change(
     """
     if not transaction.get_connection().in_atomic_block:
         raise AuditOutsideTransaction
-    is_of_access = changes_access(action, changes or {})
-    if is_of_access:
-        require_proof()
+    (rules,) = _governing
+    rules.demand(action, changes or {})
     entry = CusAuditEntry.objects.create(
-        tenant=tenant or _tenant_of(target),
+        tenant_id=tenant.pk if tenant else getattr(target, "tenant_id", None),
         actor=actor,
         actor_label=actor.email if actor else SYSTEM,
         action=action,
@@ -60,8 +80,8 @@ def record_change(
         object_label=str(target)[:255],
         changes={name: _shown(name, change) for name, change in (changes or {}).items()},
     )
-    if is_of_access and is_person_asking() and not is_consequence:
-        tell_people(entry, target)
+    if not is_consequence:
+        rules.tell(entry, target)
     return entry
 
 
@@ -79,10 +99,6 @@ def differences(
 def values_of(row: models.Model, names: Iterable[str]) -> dict[str, Any]:
     """The row's values of these fields."""
     return {name: getattr(row, name) for name in names}
-
-
-def _tenant_of(target: models.Model) -> CusTenant | None:
-    return target if isinstance(target, CusTenant) else getattr(target, "tenant", None)
 
 
 def _shown(name: str, change: Any) -> Any:

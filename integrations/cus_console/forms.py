@@ -9,11 +9,11 @@ from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import ask_for_proof, proof_needed_for_form
 from integrations.cus_console.pages import CusReadOnlyAdmin, tenants_of
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CusError, ProofRequired
 
 

@@ -14,9 +14,8 @@ from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import own_tenant, role_of, visible_to
-from integrations.cus_tenancy.models import CusTenant
 
 # Who reads the audit trail: support reads usage, decisions and health (ruling C9), not this.
 TRAIL_READERS = ("operator", "admin", "member")

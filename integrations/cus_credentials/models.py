@@ -5,8 +5,8 @@ import uuid
 from django.db import models
 from django.db.models.functions import Now
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 
 
 class CusCredential(models.Model):

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import record_change
 from integrations.cus_credentials.registry import OpenedCredential, parsed_credential, store_of
 from integrations.cus_lifecycle.models import CusIntegration
@@ -27,7 +27,6 @@ from integrations.cus_providers.origin import leads_where_entered, require_origi
 from integrations.cus_providers.probe_answers import Finding, Verdict
 from integrations.cus_providers.probes import probe_of
 from integrations.cus_providers.safe_http import SECONDS, SafeHttp, SafeResponse
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import (
     CredentialElsewhere,
     CredentialMissing,

@@ -9,12 +9,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_credentials.envelope import key_ring, seal
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.registry import credential_id, row_name, store_of, text_to_seal
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.origin import effective_origin
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.redaction import remember_secret
 
 # What a credential's secret part is called, by the order in which we look for a hint.

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_health.service import CusHealthService
-from integrations.cus_integrations.api import found_integration
+from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
 
 

@@ -7,8 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 
 
 class CusHealthTransition(models.Model):

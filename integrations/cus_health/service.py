@@ -10,18 +10,17 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import differences, record_change
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.rules import NO_CREDENTIAL, HealthState, next_health
 from integrations.cus_health.turns import turn
-from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_providers.probe_answers import Finding, Verdict
 from integrations.cus_providers.safe_http import SECONDS, SafeHttp
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CusError
 
 TESTS_A_MINUTE = 6
@@ -81,7 +80,7 @@ class CusHealthService:
         self.tenant = tenant
         self.actor = actor
         self.http = http or SafeHttp.from_settings()
-        self._integrations = CusIntegrationService(tenant, actor=actor)
+        self._integrations = CusIntegrationLifecycle(tenant, actor=actor)
 
     def scope(self) -> QuerySet[CusIntegration]:
         """The tenant's integrations that are not deleted."""

@@ -8,7 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from integrations.cus_accounts.api import PersonView
+from integrations.cus_accounts.api import TENANT, PersonView
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of, tenant_of, visible_to
 from integrations.cus_integrations.serializers import (
@@ -19,30 +19,17 @@ from integrations.cus_integrations.serializers import (
     IntegrationOutput,
 )
 from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_web.errors import IntegrationNotFound, VersionMismatch
+from integrations.cus_web.errors import VersionMismatch
 from integrations.cus_web.pages import CusPages, filters_of
 
-TENANT = OpenApiParameter(
-    "tenant_id",
-    uuid.UUID,
-    description="Whose. Operators and support must say; for others it is their own tenant.",
-)
 _IF_MATCH = OpenApiParameter(
     "If-Match",
     str,
     OpenApiParameter.HEADER,
     description="The ETag that was read: 412 if the integration has changed since.",
 )
-
-
-def found_integration(request: Request, integration_id: uuid.UUID) -> CusIntegration:
-    """The integration, if the caller may see it. A foreign one is missing like any other."""
-    rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), _person(request))
-    integration = rows.filter(id=integration_id).select_related("tenant").first()
-    if integration is None:
-        raise IntegrationNotFound
-    return integration
 
 
 def service_of(request: Request, integration: CusIntegration) -> CusIntegrationService:

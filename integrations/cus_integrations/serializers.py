@@ -1,139 +1,19 @@
 """What the API of authority takes and gives."""
 
-import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 from rest_framework import serializers
 
-from integrations.cus_accounts.models import CusApiToken
-from integrations.cus_accounts.token_rights import MOST_RANGES, TokenRights
 from integrations.cus_lifecycle.models import MAX_LIVE_HOLDS, CusIntegration
-from integrations.cus_prices.models import CusPriceOverride
-from integrations.cus_prices.service import KINDS
 from integrations.cus_providers.rules import supported_choices
-from integrations.cus_tenancy.models import CusMembership
 from integrations.cus_web.strict_fields import (
     MAX_BIG_INTEGER,
     StrictBoolean,
     StrictChoice,
-    StrictEmail,
+    StrictInput,
     StrictInteger,
-    StrictMoment,
     StrictText,
 )
-
-_TEXT = "US dollars per million tokens, as a decimal text."
-_MOST_NAMED = 10
-
-
-class StrictInput(serializers.Serializer[object]):
-    """Refuses fields that it does not know: a typing error must not pass for a wish."""
-
-    # What the answers show and nobody sets; refused with words of its own.
-    shown_only: ClassVar[frozenset[str]] = frozenset()
-
-    def to_internal_value(self, data: object) -> object:
-        if isinstance(data, dict):
-            unknown = sorted(set(data) - set(self.fields))
-            if unknown:
-                raise serializers.ValidationError(self._hints(unknown))
-        return super().to_internal_value(data)
-
-    def _hints(self, unknown: list[str]) -> dict[str, list[str]]:
-        """One for each of the first; the last of these tells of the rest."""
-        hints = {name: [self._hint(name)] for name in unknown[:_MOST_NAMED]}
-        if (more := len(unknown) - _MOST_NAMED) > 0:
-            hints[unknown[_MOST_NAMED - 1]].append(f"{more:,} more fields are unknown, too.")
-        return hints
-
-    def _hint(self, name: str) -> str:
-        if name in self.shown_only:
-            return "This field can't be set this way; it is only shown."
-        return f"Unknown field. Known are {', '.join(self.fields)}."
-
-
-class PriceOverrideInput(StrictInput):
-    """A tenant's own price of a model from a moment on."""
-
-    model = StrictText(max_length=100)
-    prices = serializers.DictField(
-        child=StrictText(), help_text=f"{_TEXT} Kinds: {', '.join(KINDS)}."
-    )
-    valid_from = StrictMoment()
-    note = StrictText(max_length=255, required=False, allow_blank=True)
-
-
-class PriceOverrideOutput(serializers.ModelSerializer[CusPriceOverride]):
-    """A price as it was appended."""
-
-    class Meta:
-        model = CusPriceOverride
-        fields = ("id", "model", "prices", "valid_from", "note", "created_at")
-
-
-class TokenInput(StrictInput):
-    """What an API token is called, and when it ends (in 90 days if nothing is said)."""
-
-    name = StrictText(max_length=100)
-    expires_at = StrictMoment(required=False, help_text="Within a year.")
-    may_change_access = StrictBoolean(
-        required=False, help_text="Also change credentials, keys, tokens, members and roles."
-    )
-    read_only = StrictBoolean(  # type: ignore[assignment]  # the contract's name
-        required=False,
-        help_text="Only GET and HEAD; everything else gets 403 `token_read_only`. Not together "
-        "with may_change_access.",
-    )
-    address_ranges = serializers.ListField(
-        child=StrictText(max_length=50),
-        max_length=MOST_RANGES,
-        required=False,
-        help_text="Where the token may be used from, such as 192.0.2.0/24 or 2001:db8::/48; "
-        "elsewhere it gets the 401 of an unknown token. Empty: anywhere.",
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """What the token may becomes one value, `rights`."""
-        names = [field.name for field in dataclasses.fields(TokenRights)]
-        given = {name: attrs.pop(name) for name in names if name in attrs}
-        return attrs | {"rights": TokenRights(**given)}
-
-
-class TokenOutput(serializers.ModelSerializer[CusApiToken]):
-    """An API token, without its secret."""
-
-    created_at = serializers.DateTimeField(source="created", read_only=True)
-    expires_at = serializers.DateTimeField(source="expiry", read_only=True)
-
-    class Meta:
-        model = CusApiToken
-        fields: tuple[str, ...] = (
-            "id",
-            "name",
-            "hint",
-            "may_change_access",
-            "read_only",
-            "address_ranges",
-            "created_at",
-            "expires_at",
-            "revoked_at",
-            "last_used_at",
-            "last_refused_at",
-            "last_refused_address",
-        )
-
-
-class TokenIssued(TokenOutput):
-    """A new API token, with its text: shown once."""
-
-    token = serializers.SerializerMethodField()
-
-    class Meta:
-        model = CusApiToken
-        fields = (*TokenOutput.Meta.fields, "token")
-
-    def get_token(self, _token: CusApiToken) -> str:
-        return str(self.context["token"])
 
 
 class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
@@ -265,31 +145,3 @@ class IntegrationFiltersOfAll(IntegrationFilters):
     tenant_id = serializers.UUIDField(
         required=False, help_text="Operators and support only: the integrations of this tenant."
     )
-
-
-class MemberInput(StrictInput):
-    """Somebody to invite."""
-
-    email = StrictEmail(max_length=254)
-    role = StrictChoice(CusMembership.Role.choices, default=CusMembership.Role.MEMBER)
-
-
-class MemberChange(StrictInput):
-    """Somebody's new role."""
-
-    role = StrictChoice(CusMembership.Role.choices)
-
-
-class MemberOutput(serializers.ModelSerializer[CusMembership]):
-    """Somebody of the tenant, or an invitation that is still open."""
-
-    email = serializers.EmailField()
-    state = serializers.SerializerMethodField()
-
-    class Meta:
-        model = CusMembership
-        fields = ("id", "email", "role", "state", "created_at")
-
-    def get_state(self, membership: CusMembership) -> str:
-        """`invited` until the person has set a password, then `active`."""
-        return "active" if membership.user_id else "invited"

@@ -16,7 +16,6 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_providers.origin import leads_where_entered
 from integrations.cus_providers.rules import check_credential
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import (
     CredentialRefRequired,
@@ -57,13 +56,6 @@ class CusIntegrationService(CusIntegrationLifecycle):
 
     Every change is one conditional UPDATE with its audit entry, in one transaction.
     """
-
-    def get(self, pk: uuid.UUID | str) -> CusIntegration:
-        """One of the tenant's integrations. Raises IntegrationNotFound."""
-        try:
-            return self.scope().select_related("stored_credential").get(id=pk)
-        except (CusIntegration.DoesNotExist, ValidationError):
-            raise IntegrationNotFound from None
 
     @transaction.atomic
     def create(
@@ -237,16 +229,6 @@ class CusIntegrationService(CusIntegrationLifecycle):
     def _require_operator(self) -> None:
         if self.actor is None or not self.actor.is_operator:
             raise OperatorsOnly
-
-
-def raise_config_versions(tenant: CusTenant) -> None:
-    """Something changed that decisions about all of the tenant's integrations read (F10)."""
-    scope = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True)
-    # In the order of their keys, so that two of these can't deadlock.
-    ids = list(scope.order_by("id").select_for_update(no_key=True).values_list("id", flat=True))
-    scope.filter(id__in=ids).update(
-        config_version=F("config_version") + 1, updated_at=timezone.now()
-    )
 
 
 def _set_fields(row: CusIntegration, fields: Mapping[str, Any]) -> None:

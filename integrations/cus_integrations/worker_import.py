@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, transaction
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.models import CusImportedWorker
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.worker_config import (
@@ -16,7 +17,6 @@ from integrations.cus_integrations.worker_config import (
     entries,
     worker_config,
 )
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CusError
 
 

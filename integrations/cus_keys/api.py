@@ -11,12 +11,11 @@ from rest_framework.views import APIView
 
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_integrations.api import found_integration
-from integrations.cus_integrations.serializers import StrictInput
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
+from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_web.pages import NewestFirst
-from integrations.cus_web.strict_fields import StrictMoment, StrictText
+from integrations.cus_web.strict_fields import StrictInput, StrictMoment, StrictText
 
 
 class SdkKeyInput(StrictInput):

@@ -6,9 +6,8 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 
 
 class CusSdkKey(models.Model):

@@ -9,8 +9,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from integrations.cus_accounts.models import CusUser
-from integrations.cus_tenancy.models import CusTenant
+from integrations.cus_accounts.models import CusTenant, CusUser
+from integrations.cus_providers.names import Provider
 
 # More would make a month of evidence slow to read for the integration's own checks.
 MAX_LIVE_HOLDS = 100_000
@@ -19,12 +19,7 @@ MAX_LIVE_HOLDS = 100_000
 class CusIntegration(models.Model):
     """One provider account of one tenant, with the limits that govern it (§3.1)."""
 
-    class Provider(models.TextChoices):
-        OPENAI = "openai", "OpenAI"
-        ANTHROPIC = "anthropic", "Anthropic"
-        AZURE_OPENAI = "azure_openai", "Azure OpenAI"
-        BEDROCK = "bedrock", "Amazon Bedrock"
-        CUSTOM = "custom", "OpenAI-compatible"
+    Provider = Provider
 
     class Status(models.TextChoices):
         CREATED = "created", "Created"

@@ -6,18 +6,19 @@ an integration must not have it start by itself when a check passes. Enabling is
 an error is open.
 """
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.origin import leads_where_entered
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import (
     CredentialRequired,
     IntegrationChanged,
@@ -45,6 +46,13 @@ class CusIntegrationLifecycle:
     def scope(self) -> QuerySet[CusIntegration]:
         """The tenant's integrations that are not deleted."""
         return CusIntegration.objects.filter(tenant=self.tenant, deleted_at__isnull=True)
+
+    def get(self, pk: uuid.UUID | str) -> CusIntegration:
+        """One of the tenant's integrations. Raises IntegrationNotFound."""
+        try:
+            return self.scope().select_related("stored_credential").get(id=pk)
+        except (CusIntegration.DoesNotExist, ValidationError):
+            raise IntegrationNotFound from None
 
     @transaction.atomic
     def enable(self, integration: CusIntegration) -> CusIntegration:
@@ -156,3 +164,13 @@ def _has_credential(row: CusIntegration) -> bool:
         return True
     stored = CusIntegration.objects.filter(id=row.id, stored_credential__tenant=row.tenant_id)
     return stored.exists()
+
+
+def raise_config_versions(tenant: CusTenant) -> None:
+    """Something changed that decisions about all of the tenant's integrations read (F10)."""
+    scope = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True)
+    # In the order of their keys, so that two of these can't deadlock.
+    ids = list(scope.order_by("id").select_for_update(no_key=True).values_list("id", flat=True))
+    scope.filter(id__in=ids).update(
+        config_version=F("config_version") + 1, updated_at=timezone.now()
+    )

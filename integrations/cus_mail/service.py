@@ -8,7 +8,7 @@ import smtplib
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
@@ -22,9 +22,7 @@ from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from integrations.cus_accounts.models import CusUser
 from integrations.cus_mail.models import CusMail
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import MailLimitReached
 
 PASSWORD_RESET, INVITATION = "password_reset", "invitation"
@@ -36,6 +34,9 @@ _GIVEN_UP_AFTER = timedelta(days=1)
 _KEPT_FOR = timedelta(days=30)
 _SUBJECT = "Subject: "
 
+if TYPE_CHECKING:
+    from integrations.cus_accounts.models import CusTenant, CusUser
+
 log = structlog.get_logger(__name__)
 
 
@@ -44,8 +45,8 @@ def queue_mail(
     to: str,
     template: str,
     context: Mapping[str, Any],
-    person: CusUser | None = None,
-    tenant: CusTenant | None = None,
+    person: "CusUser | None" = None,
+    tenant: "CusTenant | None" = None,
     is_required: bool = False,
     alike_by: str | None = None,
 ) -> None:
@@ -70,8 +71,8 @@ def queue_mail(
 def _limit_reached(
     to: str,
     template: str,
-    person: CusUser | None,
-    tenant: CusTenant | None,
+    person: "CusUser | None",
+    tenant: "CusTenant | None",
     alike: Mapping[str, Any],
 ) -> str | None:
     """Which limit has no room for one more mail of this template, in words."""

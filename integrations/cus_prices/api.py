@@ -4,10 +4,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from integrations.cus_accounts.api import PersonView
+from integrations.cus_accounts.api import TENANT, PersonView
 from integrations.cus_accounts.permissions import tenant_of
-from integrations.cus_integrations.api import TENANT
-from integrations.cus_integrations.serializers import PriceOverrideInput, PriceOverrideOutput
+from integrations.cus_prices.serializers import PriceOverrideInput, PriceOverrideOutput
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_web.pages import NewestFirst
 

@@ -7,8 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from integrations.cus_accounts.models import CusUser
-from integrations.cus_tenancy.models import CusTenant
+from integrations.cus_accounts.models import CusTenant, CusUser
 
 
 class CusPriceOverride(models.Model):

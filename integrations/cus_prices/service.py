@@ -9,11 +9,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from aos_sdk.cus_cost import CusModelPricing
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import differences, record_change, values_of
-from integrations.cus_integrations.service import CusIntegrationService, raise_config_versions
+from integrations.cus_lifecycle.service import CusIntegrationLifecycle, raise_config_versions
 from integrations.cus_prices.models import CusPriceOverride
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import MomentTaken
 from integrations.cus_web.quotas import OVERRIDES
@@ -52,7 +51,7 @@ class CusPriceOverrideService:
 
         Raises ValidationError, by field, MomentTaken, TenantClosed and QuotaExceeded.
         """
-        CusIntegrationService(self.tenant).require_open_tenant()
+        CusIntegrationLifecycle(self.tenant).require_open_tenant()
         OVERRIDES.require_room(self.scope())
         override = CusPriceOverride(
             tenant=self.tenant,

@@ -6,12 +6,14 @@ do not.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.probes import probe_of
 from integrations.cus_providers.safe_addresses import origin_of
 from integrations.cus_web.errors import CredentialElsewhere
+
+if TYPE_CHECKING:
+    from integrations.cus_lifecycle.models import CusIntegration
 
 
 def effective_origin(provider_type: str, config: Mapping[str, Any]) -> str:
@@ -22,7 +24,7 @@ def effective_origin(provider_type: str, config: Mapping[str, Any]) -> str:
     return origin_of(probe_of(provider_type, config, {}).base_url())
 
 
-def leads_where_entered(integration: CusIntegration) -> bool:
+def leads_where_entered(integration: "CusIntegration") -> bool:
     """Whether the configuration leads where the credential was entered for.
 
     Raises what `effective_origin` raises.
@@ -31,7 +33,7 @@ def leads_where_entered(integration: CusIntegration) -> bool:
     return origin == integration.credential_origin
 
 
-def require_origin(url: str, integration: CusIntegration) -> None:
+def require_origin(url: str, integration: "CusIntegration") -> None:
     """Raise CredentialElsewhere unless the integration's credential was entered for this address."""
     if origin_of(url) != integration.credential_origin:
         raise CredentialElsewhere

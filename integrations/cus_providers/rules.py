@@ -14,12 +14,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_providers.names import Provider
 from integrations.cus_providers.probes import PROBES
 from integrations.cus_providers.safe_addresses import UrlRefused, parse_target
 from integrations.cus_web.errors import ProviderUnsupported
 
-_Provider = CusIntegration.Provider
 Check = Callable[[Any], str | None]
 
 _MAX_TEXT = 255
@@ -98,19 +97,19 @@ _API_KEY = _shape("api_key")
 _AWS_KEYS = _shape("aws_access_key_id", "aws_secret_access_key", optional=("aws_session_token",))
 
 RULES: Mapping[str, ProviderRules] = {
-    _Provider.OPENAI: ProviderRules(
+    Provider.OPENAI: ProviderRules(
         {"organization": _word, "project": _word, "timeout_seconds": _seconds},
         frozenset(),
         (_API_KEY,),
         priced_as="openai",
     ),
-    _Provider.ANTHROPIC: ProviderRules(
+    Provider.ANTHROPIC: ProviderRules(
         {"api_version": _word, "timeout_seconds": _seconds},
         frozenset(),
         (_API_KEY,),
         priced_as="anthropic",
     ),
-    _Provider.AZURE_OPENAI: ProviderRules(
+    Provider.AZURE_OPENAI: ProviderRules(
         {
             "base_url": _url,
             "api_version": _word,
@@ -121,13 +120,13 @@ RULES: Mapping[str, ProviderRules] = {
         (_API_KEY, _shape("azure_ad_token")),
         priced_as="azure",
     ),
-    _Provider.BEDROCK: ProviderRules(
+    Provider.BEDROCK: ProviderRules(
         {"region": _region, "timeout_seconds": _seconds},
         frozenset({"region"}),
         (_AWS_KEYS, _API_KEY),
         priced_as="aws",
     ),
-    _Provider.CUSTOM: ProviderRules(
+    Provider.CUSTOM: ProviderRules(
         {
             "base_url": _url,
             "organization": _word,
@@ -157,7 +156,7 @@ def rules_of(provider_type: str) -> ProviderRules:
 
 def supported_choices() -> list[tuple[str, str]]:
     """(value, label) of the provider types that can be chosen."""
-    return [choice for choice in _Provider.choices if is_supported(choice[0])]
+    return [choice for choice in Provider.choices if is_supported(choice[0])]
 
 
 def check_config(provider_type: str, config: Any) -> None:

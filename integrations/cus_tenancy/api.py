@@ -8,12 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from integrations.cus_accounts.api import PersonView
+from integrations.cus_accounts.api import TENANT, PersonView
+from integrations.cus_accounts.models import CusMembership
 from integrations.cus_accounts.permissions import IsTenantPerson, role_of, tenant_of, visible_to
-from integrations.cus_integrations.api import TENANT
-from integrations.cus_integrations.serializers import MemberChange, MemberInput, MemberOutput
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusMembership
+from integrations.cus_tenancy.serializers import MemberChange, MemberInput, MemberOutput
 from integrations.cus_web.errors import MemberNotFound
 from integrations.cus_web.pages import NewestFirst
 

@@ -10,13 +10,12 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm, tenant_for
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 
 _ADDRESS = Coalesce("user__email", "invited_email")
 

@@ -1,8 +1,7 @@
 """The mail that an invitation is."""
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusUser
 from integrations.cus_mail.service import INVITATION, queue_mail
-from integrations.cus_tenancy.models import CusMembership
 
 
 def mail_invitation(membership: CusMembership, person: CusUser, *, may_join: bool) -> None:

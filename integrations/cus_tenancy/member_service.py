@@ -13,12 +13,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.session_service import CusSessionService
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.service import record_change
 from integrations.cus_tenancy.member_mail import mail_invitation
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import (
     AlreadyMember,

@@ -5,13 +5,12 @@ from typing import Literal
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService
 from integrations.cus_accounts.session_service import CusSessionService
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.service import record_change
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.cus_web.errors import CusError, OperatorsOnly
 
 

@@ -7,12 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_console.actions import CusActions, Question
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 
 

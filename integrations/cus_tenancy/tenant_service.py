@@ -3,11 +3,10 @@
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import record_change
-from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
+from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import OperatorsOnly, TenantClosed, TenantNameTaken
 
@@ -57,7 +56,7 @@ class CusTenantService:
         current = self._locked(tenant)
         if current.closed_at:
             return current
-        service = CusIntegrationService(current, actor=self.actor)
+        service = CusIntegrationLifecycle(current, actor=self.actor)
         for integration in service.scope().exclude(status=CusIntegration.Status.DISABLED):
             service.disable(integration)
         current.closed_at = timezone.now()

@@ -1,7 +1,7 @@
 """Fields that take a value for what it is: "5" is no number, 1 is no yes, nothing is trimmed."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
@@ -70,3 +70,32 @@ class StrictMoment(serializers.DateTimeField):
                 "Give a time with its zone, such as 2026-11-01T00:00:00Z.", code="invalid"
             )
         return moment
+
+
+_MOST_NAMED = 10
+
+
+class StrictInput(serializers.Serializer[object]):
+    """Refuses fields that it does not know: a typing error must not pass for a wish."""
+
+    # What the answers show and nobody sets; refused with words of its own.
+    shown_only: ClassVar[frozenset[str]] = frozenset()
+
+    def to_internal_value(self, data: object) -> object:
+        if isinstance(data, dict):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError(self._hints(unknown))
+        return super().to_internal_value(data)
+
+    def _hints(self, unknown: list[str]) -> dict[str, list[str]]:
+        """One for each of the first; the last of these tells of the rest."""
+        hints = {name: [self._hint(name)] for name in unknown[:_MOST_NAMED]}
+        if (more := len(unknown) - _MOST_NAMED) > 0:
+            hints[unknown[_MOST_NAMED - 1]].append(f"{more:,} more fields are unknown, too.")
+        return hints
+
+    def _hint(self, name: str) -> str:
+        if name in self.shown_only:
+            return "This field can't be set this way; it is only shown."
+        return f"Unknown field. Known are {', '.join(self.fields)}."

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from django.db import models
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusMembership, CusTenant
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_prices.service import CusPriceOverrideService
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user
 
 ROLES = ("operator", "support", "admin", "member", "nobody")

@@ -9,12 +9,11 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_accounts.access_changes import SENTENCES
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.models import CusMail
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from tests.cus_factories import make_user, sent_mails, sent_notices, signed_in
 from tests.cus_proofs import stale
 

@@ -11,11 +11,10 @@ from django.contrib import admin
 from django.db import OperationalError
 from django.test import Client
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.pages import BoundedPaginator
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
 from tests.cus_factories import SdkClient, make_integration, make_user, record, signed_in

@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import (
     make_integration,
     make_tenant,

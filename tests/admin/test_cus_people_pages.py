@@ -9,11 +9,10 @@ from django.test import Client
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from integrations.cus_accounts.models import CusApiToken, CusUser
+from integrations.cus_accounts.models import CusApiToken, CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.proof import Factor
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user, sent_mails, signed_in
 from tests.cus_proofs import prove
 

@@ -12,12 +12,17 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusApiToken, CusTotpDevice, CusUser
+from integrations.cus_accounts.models import (
+    CusApiToken,
+    CusMembership,
+    CusTenant,
+    CusTotpDevice,
+    CusUser,
+)
 from integrations.cus_accounts.proof import PROOF_LASTS, Factor
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService, _stored
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from tests.cus_factories import make_user, signed_in
 from tests.cus_proofs import access_rows, make_stale, prove, stale
 

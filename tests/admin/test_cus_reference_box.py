@@ -3,10 +3,10 @@
 import pytest
 from django.test import Client
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_user, opened_credential, signed_in
 
 pytestmark = pytest.mark.django_db

@@ -12,9 +12,8 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusTotpDevice, CusUser
+from integrations.cus_accounts.models import CusTenant, CusTotpDevice, CusUser
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_user
 
 pytestmark = pytest.mark.django_db

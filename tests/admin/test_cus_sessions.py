@@ -9,14 +9,13 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations.cus_accounts.browsers import browser_of
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.proof import Factor
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.tasks import cus_clear_sessions
 from tests.cus_factories import make_tenant, make_user, sent_notices, signed_in
 from tests.cus_proofs import prove

@@ -6,11 +6,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.cus_tenancy.person_service import CusPersonService, LastOperator
 from integrations.cus_web.errors import CusError, OperatorsOnly
 from tests.cus_factories import make_user, signed_in

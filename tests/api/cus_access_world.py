@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_integrations.service import CusIntegrationService
@@ -18,7 +18,6 @@ from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 

@@ -13,8 +13,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
 from telemetry.cus_bypass_service import coverage_percent, refresh_all_coverage
 from telemetry.tasks import cus_refresh_coverage

@@ -9,8 +9,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from aos_sdk.cus_wire import INT32_MAX
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
 from telemetry.cus_bypass_models import CusBypassHour, CusCallMark
 from telemetry.cus_bypass_service import refresh_all_coverage

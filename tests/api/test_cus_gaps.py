@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_reporting_models import CusReportingProcess
 from telemetry.cus_sequences import fold_sequences
 from telemetry.tasks import cus_fold_sequences

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_user, signed_in
 
 pytestmark = pytest.mark.django_db

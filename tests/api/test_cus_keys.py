@@ -7,10 +7,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import forget_sdk_keys, verify_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from integrations.cus_accounts.models import CusUser
-from integrations.cus_tenancy.models import CusMembership, CusTenant
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from tests.cus_factories import make_tenant, make_user, sent_mails, signed_in
 
 pytestmark = pytest.mark.django_db

@@ -13,10 +13,10 @@ from django.test import Client
 from django.utils import timezone
 
 from integrations import migrations
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.models import CusMail
-from integrations.cus_tenancy.models import CusTenant
 from tests.api.cus_access_world import Principal, World
 from tests.api.test_cus_access_matrix import BODIES, LINES, Line, _body, _query
 from tests.conftest import as_if

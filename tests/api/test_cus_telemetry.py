@@ -12,10 +12,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
 from tests.cus_factories import BATCH, USAGE, SdkClient, make_integration, make_tenant, record
 

@@ -8,11 +8,10 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusApiToken, CusUser
+from integrations.cus_accounts.models import CusApiToken, CusTenant, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_tenancy.models import CusTenant
 from tests.api.cus_access_world import Principal, World
 from tests.api.test_cus_access_matrix import LINES, _body, _query
 from tests.cus_factories import make_tenant, make_user, signed_in

@@ -13,10 +13,9 @@ from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusApiToken, CusUser
+from integrations.cus_accounts.models import CusApiToken, CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService, TokenOutlivesItsMaker
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.cus_web.errors import CusError
 from tests.cus_factories import SdkClient, make_tenant, make_user, signed_in
 

@@ -7,10 +7,10 @@ import pytest
 
 from enforcement.cus_authority import known_state
 from enforcement.cus_own_models import OwnModels, remember_models
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_models import CusEnforcementHold
 from tests.cus_factories import SdkClient, make_tenant
 

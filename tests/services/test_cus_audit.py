@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_audit.service import AuditOutsideTransaction, record_change
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_user
 

@@ -10,9 +10,9 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from integrations.cus_tenancy.models import CusTenant
 from telemetry import cus_cost_audit
 from telemetry.cus_analytics_models import CusUsageDaily
 from telemetry.cus_models import (

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_credentials import sending
 from integrations.cus_credentials.envelope import key_ring, seal
 from integrations.cus_credentials.models import CusCredential
@@ -25,7 +25,6 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.origin import effective_origin, leads_where_entered
 from integrations.cus_providers.probe_answers import Verdict
 from integrations.cus_providers.probes import CustomProbe, Headers
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CredentialRequired, CusError, OperatorsOnly
 from tests.cus_factories import make_integration, make_user, opened_credential
 from tests.cus_raw_server import RawServer, says

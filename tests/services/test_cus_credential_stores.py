@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.registry import parsed_credential
 from integrations.cus_credentials.service import CusCredentialService, check_credential_ref
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web import redaction
 from integrations.cus_web.errors import (
     CredentialMissing,

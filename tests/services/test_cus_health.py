@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_health import turns
@@ -23,7 +24,6 @@ from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.probe_answers import Verdict
 from integrations.cus_providers.safe_http import SafeHttp, SafeResponse
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_integration, make_tenant, make_user
 from tests.cus_raw_server import Behaviour, RawServer, says
 

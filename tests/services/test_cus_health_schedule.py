@@ -19,6 +19,7 @@ from redis import Redis
 from aos_project.celery import app
 from aos_project.cus_runner import _workers
 from integrations import tasks
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_health.schedule import (
     MOST_OF_A_TENANT,
     ROUND_SECONDS,
@@ -28,7 +29,6 @@ from integrations.cus_health.schedule import (
 from integrations.cus_health.turns import turn
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_integration, make_tenant
 from tests.cus_raw_server import Behaviour, RawServer, says
 

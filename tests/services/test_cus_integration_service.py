@@ -11,13 +11,13 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection, connections, transaction
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_integrations.rules import LADDER
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from integrations.cus_web.errors import (
     CredentialRefRequired,

@@ -17,11 +17,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import IntegrationNotFound, InvalidTransition
 from tests.cus_factories import make_integration, make_tenant
 

@@ -17,10 +17,9 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_mail.models import CusMail
 from integrations.cus_mail.service import forget_old_mails, queue_mail, send_waiting
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import MailLimitReached
 from tests.cus_factories import make_user, sent_mails
 

@@ -13,11 +13,10 @@ from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from integrations.cus_web.errors import (
     AlreadyMember,

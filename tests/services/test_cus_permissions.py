@@ -2,9 +2,9 @@
 
 import pytest
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.permissions import own_tenant, role_of, visible_to
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_tenant, make_user
 

@@ -9,9 +9,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_pricing_version
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_genai_prices import VERSION, genai_pricing
 from telemetry.cus_models import CusKeptPrice, CusLifetimeTotals, CusLLMUsage
 from telemetry.cus_pricing import forget_overrides, kept_pricing, microcents_of

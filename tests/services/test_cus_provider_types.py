@@ -10,16 +10,16 @@ from django.test import Client
 from django.utils import timezone
 from genai_prices.data_snapshot import get_snapshot
 
-from integrations import cus_provider_probes, cus_provider_rules
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_integrations.serializers import IntegrationCreate
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.worker_config import PROVIDERS
 from integrations.cus_integrations.worker_import import import_workers
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_providers import probes, rules
 from integrations.cus_providers.probe_answers import Verdict
 from integrations.cus_providers.rules import RULES, ProviderRules, supported_choices
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import ProviderUnsupported
 from integrations.cus_web.strict_fields import StrictChoice
 from tests.cus_factories import make_integration, make_user, signed_in
@@ -113,7 +113,7 @@ def test_one_that_exists_is_neither_changed_nor_enabled_nor_asked(
     disabled = make_integration(integration.tenant)
     service = CusIntegrationService(integration.tenant)
     service.disable(disabled)
-    for module in (cus_provider_rules, cus_provider_probes):
+    for module in (rules, probes):
         if hasattr(module, missing):
             monkeypatch.setattr(module, missing, {})
     works: list[Work] = [

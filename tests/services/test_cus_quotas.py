@@ -9,10 +9,10 @@ from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import QuotaExceeded
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 

@@ -8,14 +8,13 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusTokenChange, CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusTokenChange, CusUser
 from integrations.cus_accounts.token_digest import forget_told_changes, mail_token_digests
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.models import CusMail
-from integrations.cus_tenancy.models import CusMembership, CusTenant
 from tests.cus_factories import make_tenant, make_user, sent_mails, sent_notices, signed_in
 
 pytestmark = pytest.mark.django_db

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.models import CusImportedWorker
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.worker_config import WorkerRefused, entries, worker_config
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_tenant, opened_credential
 
 pytestmark = pytest.mark.django_db

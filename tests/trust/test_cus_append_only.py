@@ -10,8 +10,8 @@ import pytest
 from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from telemetry.cus_models import CusCallLedger, CusLLMUsage
 from telemetry.cus_partitions import existing_months
 from tests.conftest import _superuser

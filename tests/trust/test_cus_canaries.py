@@ -28,12 +28,12 @@ from pytest_django import Settings
 
 from aos_project.celery import app
 from aos_project.cus_task import SecretInTask
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_credentials.envelope import key_ring
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.service import CusCredentialService
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CusError
 from integrations.cus_web.redaction import redacted_traceback
 from integrations.tasks import cus_check_health

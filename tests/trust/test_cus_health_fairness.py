@@ -12,9 +12,9 @@ from django.db import connections
 from pytest_django import Settings
 
 from integrations import tasks
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from tests.cus_factories import make_integration, make_tenant
 from tests.cus_raw_server import RawServer, drip, flood, says
 

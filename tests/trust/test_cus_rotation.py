@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from pytest_django import Settings
 
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_credentials import rotation
 from integrations.cus_credentials.envelope import key_ring, open_sealed, rewrap, seal
 from integrations.cus_credentials.models import CusCredential
@@ -24,7 +25,6 @@ from integrations.cus_credentials.registry import credential_id, row_name
 from integrations.cus_credentials.rotation import Outcome, credentials_by_key, rotate
 from integrations.cus_credentials.service import CusCredentialService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_web.errors import CredentialUnreadable
 from tests.cus_factories import make_integration, make_tenant, opened_credential
 from tests.e2e.cus_served import ROOT, _test_database_url

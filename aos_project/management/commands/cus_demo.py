@@ -18,9 +18,9 @@ from aos_project.cus_demo.cus_replay import MODEL, Delivery, Replay
 from aos_project.cus_demo.cus_trace import Trace, TraceUnreadable, read_trace, synthetic_trace
 from aos_project.cus_first_start import TENANT, demo_integration
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.service import CusSdkKeyService, TooManySdkKeys
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_tenancy.models import CusTenant
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_evidence import UsageSums, sums_of_calls
 

@@ -1,0 +1,22 @@
+"""Finding the integration that a request is about."""
+
+import uuid
+from typing import cast
+
+from rest_framework.request import Request
+
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_web.errors import IntegrationNotFound
+
+
+def found_integration(request: Request, integration_id: uuid.UUID) -> CusIntegration:
+    """The integration, if the caller may see it. A foreign one is missing like any other."""
+    rows = visible_to(
+        CusIntegration.objects.filter(deleted_at__isnull=True), cast("CusUser", request.user)
+    )
+    integration = rows.filter(id=integration_id).select_related("tenant").first()
+    if integration is None:
+        raise IntegrationNotFound
+    return integration

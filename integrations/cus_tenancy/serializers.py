@@ -1,0 +1,34 @@
+"""What the API of members takes and gives."""
+
+from rest_framework import serializers
+
+from integrations.cus_accounts.models import CusMembership
+from integrations.cus_web.strict_fields import StrictChoice, StrictEmail, StrictInput
+
+
+class MemberInput(StrictInput):
+    """Somebody to invite."""
+
+    email = StrictEmail(max_length=254)
+    role = StrictChoice(CusMembership.Role.choices, default=CusMembership.Role.MEMBER)
+
+
+class MemberChange(StrictInput):
+    """Somebody's new role."""
+
+    role = StrictChoice(CusMembership.Role.choices)
+
+
+class MemberOutput(serializers.ModelSerializer[CusMembership]):
+    """Somebody of the tenant, or an invitation that is still open."""
+
+    email = serializers.EmailField()
+    state = serializers.SerializerMethodField()
+
+    class Meta:
+        model = CusMembership
+        fields = ("id", "email", "role", "state", "created_at")
+
+    def get_state(self, membership: CusMembership) -> str:
+        """`invited` until the person has set a password, then `active`."""
+        return "active" if membership.user_id else "invited"
