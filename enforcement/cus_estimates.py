@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusModelPricing, get_model_pricing
-from telemetry.cus_amounts import MOST, Amounts
-from telemetry.cus_pricing import CusPricer, OwnPrice, in_cents, own_prices
+from telemetry.cus_money.amounts import MOST, Amounts
+from telemetry.cus_money.pricing import CusPricer, OwnPrice, in_cents, own_prices
 
 # Of cents, of microcents and of tokens.
 _LEAST = 1

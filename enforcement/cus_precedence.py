@@ -16,7 +16,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement import cus_reasons as reasons
 from enforcement.cus_reasons import Reason
-from telemetry.cus_amounts import Amounts
+from telemetry.cus_money.amounts import Amounts
 
 WARNING_PERCENT: Final = 80
 # What a throttled caller is told to wait (§15.3: about a minute), and one who met contention.

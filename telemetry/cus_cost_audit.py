@@ -7,7 +7,7 @@ from uuid import UUID
 
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
 from telemetry.cus_models import CusKeptPrice, CusLLMUsage
-from telemetry.cus_pricing import kept_pricing, microcents_of
+from telemetry.cus_money.pricing import kept_pricing, microcents_of
 
 _CHUNK = 2_000
 # §11.5's checklist by rulings M1 and M2: model, tokens in, tokens out, cents, microcents.

@@ -10,7 +10,7 @@ from django.db import connection
 from telemetry.cus_evidence_store import STORED_CALLS
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_models import CusLLMUsage
-from telemetry.cus_pricing import in_cents
+from telemetry.cus_money.pricing import in_cents
 
 
 @dataclass(frozen=True)

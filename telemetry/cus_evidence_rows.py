@@ -12,7 +12,7 @@ from telemetry.cus_content import content_hash, parse_timestamp
 from telemetry.cus_evidence_store import EvidenceRow
 from telemetry.cus_ids import uuid7
 from telemetry.cus_models import CusLLMUsage
-from telemetry.cus_pricing import (
+from telemetry.cus_money.pricing import (
     AppliedPrice,
     CusPricer,
     in_cents,

@@ -12,7 +12,7 @@ from django.db.models import Sum
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_ids import uuid7
 from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
-from telemetry.cus_pricing import AppliedPrice, CusPricer, keep_prices, microcents_of
+from telemetry.cus_money.pricing import AppliedPrice, CusPricer, keep_prices, microcents_of
 
 _CHUNK = 500
 # Two repricings at once would both find the same rows to be wrong.

@@ -13,7 +13,7 @@ from telemetry.cus_content import content_hash, differing_fields
 from telemetry.cus_evidence_rows import RowBuilder
 from telemetry.cus_evidence_store import KnownCall, known_calls, store_batch
 from telemetry.cus_ids import hash_call_id
-from telemetry.cus_pricing import keep_prices
+from telemetry.cus_money.pricing import keep_prices
 from telemetry.cus_records import (
     Decoded,
     RecordRefused,

@@ -18,9 +18,9 @@ from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_keys.verifier import forget_sdk_keys
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry import cus_analytics_models
-from telemetry.cus_amounts import Amounts
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds import HoldChange, change_values
+from telemetry.cus_money.amounts import Amounts
 from tests.conftest import _superuser
 from tests.cus_factories import SdkClient
 

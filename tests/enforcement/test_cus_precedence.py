@@ -8,7 +8,7 @@ import pytest
 
 from enforcement.cus_precedence import Authority, Facts, Usage, decide
 from enforcement.cus_reasons import period_end
-from telemetry.cus_amounts import Amounts
+from telemetry.cus_money.amounts import Amounts
 from tests.enforcement.cus_oracle import FILLINGS, Case, cases, expected
 
 NOW = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)

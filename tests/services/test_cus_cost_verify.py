@@ -21,7 +21,7 @@ from telemetry.cus_models import (
     CusLLMUsage,
     CusPeriodTotals,
 )
-from telemetry.cus_pricing import forget_overrides
+from telemetry.cus_money.pricing import forget_overrides
 from telemetry.cus_repricing import corrected_microcents, reprice
 from telemetry.cus_usage_aggregator import rollup_usage
 from tests.cus_factories import (

@@ -26,9 +26,9 @@ from aos_sdk.cus_cost import (
 )
 from aos_sdk.cus_wire import INT32_MAX
 from integrations.cus_prices.models import CusPriceOverride
-from telemetry.cus_genai_prices import VERSION as GENAI_VERSION
-from telemetry.cus_genai_prices import genai_pricing
 from telemetry.cus_models import CusKeptPrice, CusLLMUsage
+from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
+from telemetry.cus_money.genai_prices import genai_pricing
 
 Source = CusLLMUsage.Pricing
 # A tenant's new price is used this much later at the latest.
