@@ -17,7 +17,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
 from telemetry.cus_bypass_models import CusBypassHour
 from telemetry.cus_bypass_service import COVERAGE_WINDOW
-from telemetry.cus_gaps_service import CusGapsService, GapsFilter
+from telemetry.cus_delivery.gaps_service import CusGapsService, GapsFilter
 
 log = structlog.get_logger(__name__)
 

@@ -22,8 +22,8 @@ from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
 from aos_sdk.cus_wire import json_may_hold_secret, mask_json, mask_name, mask_secrets
-from telemetry.cus_announcements import ANNOUNCED, announcement_of, is_count, process_name
-from telemetry.cus_sequences import Announcement, Origin
+from telemetry.cus_delivery.announcements import ANNOUNCED, announcement_of, is_count, process_name
+from telemetry.cus_delivery.sequences import Announcement, Origin
 
 Count = Annotated[int, Meta(ge=0, le=wire.INT32_MAX)]
 CallId = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]

@@ -10,6 +10,7 @@ import msgspec
 from aos_sdk.cus_wire import CusIngestStatus
 from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_content import content_hash, differing_fields
+from telemetry.cus_delivery.sequences import MAX_SEQUENCE, Announcement, Origin, note_sequences
 from telemetry.cus_evidence_rows import RowBuilder
 from telemetry.cus_evidence_store import KnownCall, known_calls, store_batch
 from telemetry.cus_ids import hash_call_id
@@ -21,7 +22,6 @@ from telemetry.cus_records import (
     decode_record,
     origin_of,
 )
-from telemetry.cus_sequences import MAX_SEQUENCE, Announcement, Origin, note_sequences
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

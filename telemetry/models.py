@@ -2,6 +2,7 @@
 
 from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
 from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport, CusCallMark
+from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
 from telemetry.cus_models import (
     CusCallLedger,
     CusCostAdjustment,
@@ -13,7 +14,6 @@ from telemetry.cus_models import (
     CusLLMUsage,
     CusPeriodTotals,
 )
-from telemetry.cus_reporting_models import CusReportingProcess, CusSequenceFold
 
 __all__ = [
     "CusBypassHour",

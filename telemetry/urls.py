@@ -3,7 +3,7 @@
 from django.urls import path
 
 from telemetry.cus_bypass_api import BypassView
-from telemetry.cus_gaps_api import GapsView
+from telemetry.cus_delivery.gaps_api import GapsView
 from telemetry.cus_telemetry_api import LlmUsageBatchView, LlmUsageView
 
 urlpatterns = [

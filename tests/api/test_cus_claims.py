@@ -16,7 +16,7 @@ from telemetry.cus_bypass_models import CusBypassHour, CusCallMark
 from telemetry.cus_bypass_service import refresh_all_coverage
 from telemetry.cus_claims import flag_unproven_claims
 from telemetry.cus_clock import database_now
-from telemetry.cus_reporting_models import CusReportingProcess
+from telemetry.cus_delivery.models import CusReportingProcess
 from telemetry.cus_stored_calls import mark_calls, start_of_hour, stored_calls
 from telemetry.tasks import cus_flag_unproven_claims, cus_refresh_coverage
 from tests.api.test_cus_bypass import send, window

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_reporting_models import CusReportingProcess
-from telemetry.cus_sequences import fold_sequences
+from telemetry.cus_delivery.models import CusReportingProcess
+from telemetry.cus_delivery.sequences import fold_sequences
 from telemetry.tasks import cus_fold_sequences
 from tests.cus_factories import (
     BATCH,
@@ -207,10 +207,10 @@ def test_absurd_numbers_break_neither_ingest_nor_fold_nor_list(
 def test_a_process_whose_numbers_lie_scattered_stays_small(
     sdk: SdkClient, people: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from telemetry import cus_sequences
+    from telemetry.cus_delivery import sequences
 
-    statement = cus_sequences._FOLD.replace("262144", "200")
-    monkeypatch.setattr(cus_sequences, "_FOLD", statement)
+    statement = sequences._FOLD.replace("262144", "200")
+    monkeypatch.setattr(sequences, "_FOLD", statement)
     _send(sdk, *range(1, 100, 2))
     _fold()
     process = CusReportingProcess.objects.get(process_id="p")

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection
 
 from integrations.cus_accounts.models import CusTenant
-from telemetry.cus_sequences import MAX_SEQUENCE, OVERLAP, covered_to
+from telemetry.cus_delivery.sequences import MAX_SEQUENCE, OVERLAP, covered_to
 
 # So many ranges of a process are listed; the count covers them all.
 MAX_RANGES = 100

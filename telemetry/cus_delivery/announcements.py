@@ -8,7 +8,7 @@ import re
 from typing import Any, TypeGuard
 
 from aos_sdk.cus_wire import DROP_REASONS
-from telemetry.cus_sequences import MAX_SEQUENCE, Announcement
+from telemetry.cus_delivery.sequences import MAX_SEQUENCE, Announcement
 
 ANNOUNCED = ("process_id", "last_sequence", "dropped")
 _OTHER = "other"

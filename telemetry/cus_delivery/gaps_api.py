@@ -16,7 +16,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import tenant_of
-from telemetry.cus_gaps_service import CusGapsService, GapsFilter, Place
+from telemetry.cus_delivery.gaps_service import CusGapsService, GapsFilter, Place
 
 
 class GapsQuery(serializers.Serializer[object]):

@@ -1,0 +1,1 @@
+"""Delivery: which reports arrived, in which order, and which are missing."""
