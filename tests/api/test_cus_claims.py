@@ -11,7 +11,7 @@ from pytest_django import Settings
 from aos_sdk.cus_wire import INT32_MAX
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
+from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
 from telemetry.cus_bypass_models import CusBypassHour, CusCallMark
 from telemetry.cus_bypass_service import refresh_all_coverage
 from telemetry.cus_claims import flag_unproven_claims

@@ -17,7 +17,7 @@ from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
 from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_keys.verifier import forget_sdk_keys
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry import cus_analytics_models
+from telemetry.cus_analytics import models
 from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds import HoldChange, change_values
 from telemetry.cus_money.amounts import Amounts
@@ -31,7 +31,7 @@ def _analytics() -> set[str]:
     return {
         model._meta.db_table
         for model in apps.get_app_config("telemetry").get_models()
-        if model.__module__ == cus_analytics_models.__name__
+        if model.__module__ == models.__name__
     }
 
 

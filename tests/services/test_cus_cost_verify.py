@@ -14,7 +14,8 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry import cus_cost_audit
-from telemetry.cus_analytics_models import CusUsageDaily
+from telemetry.cus_analytics.models import CusUsageDaily
+from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_models import (
     CusCostAdjustment,
     CusLifetimeTotals,
@@ -23,7 +24,6 @@ from telemetry.cus_models import (
 )
 from telemetry.cus_money.pricing import forget_overrides
 from telemetry.cus_repricing import corrected_microcents, reprice
-from telemetry.cus_usage_aggregator import rollup_usage
 from tests.cus_factories import (
     SdkClient,
     make_integration,

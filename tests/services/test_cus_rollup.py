@@ -8,8 +8,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_analytics_models import CusRollupRun, CusUsageDaily
-from telemetry.cus_usage_aggregator import rollup_usage
+from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
+from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.tasks import cus_make_partitions, cus_rollup_usage
 from tests.cus_factories import SdkClient, make_integration, record
 

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
-from telemetry.cus_analytics_models import CusRollupRun
+from telemetry.cus_analytics.models import CusRollupRun
 
 _OVERLAP = timedelta(minutes=10)
 # Ingest takes facts up to `CUS_TELEMETRY_MAX_AGE_DAYS` back; a day more and a day can't change.

@@ -1,0 +1,1 @@
+"""Analytics: rebuilt from evidence at any time; nothing decides by them."""
