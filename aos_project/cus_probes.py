@@ -15,7 +15,7 @@ from redis import Redis, RedisError
 
 from enforcement.cus_models import CusEnforcementDecision
 from telemetry.cus_clock import database_now
-from telemetry.cus_partitions import TABLE, existing_months, wanted_months
+from telemetry.cus_evidence.partitions import TABLE, existing_months, wanted_months
 
 _BROKER_SECONDS = 1
 

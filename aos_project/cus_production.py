@@ -5,7 +5,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from integrations.cus_database_roles import owner_of
-from telemetry.cus_partitions import TABLE
+from telemetry.cus_evidence.partitions import TABLE
 
 
 def refuse_evidence_owner() -> None:

@@ -17,8 +17,8 @@ from rest_framework.views import APIView
 
 from integrations.cus_keys.authentication import CusSdkKeyAuthentication, IsSdkKey
 from integrations.cus_keys.verifier import SdkPrincipal
+from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_ids import uuid7
-from telemetry.cus_models import CusLLMUsage
 
 _MICROCENTS_PER_CENT = 1_000_000
 

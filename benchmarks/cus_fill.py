@@ -18,7 +18,7 @@ from benchmarks.cus_databases import (
     totals_tables,
 )
 from benchmarks.cus_sizes import Sizes
-from telemetry.cus_partitions import Month, make_partitions
+from telemetry.cus_evidence.partitions import Month, make_partitions
 
 _CHUNK = 50_000
 _CONNECTIONS = 2

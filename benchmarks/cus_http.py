@@ -13,7 +13,7 @@ from benchmarks.cus_rounds import percentile
 from benchmarks.cus_served import PLAIN_DRF, PRODUCT, served
 from benchmarks.cus_sizes import BATCHES, Sizes
 from benchmarks.cus_targets import BESIDE_DRF, EVENTS_A_SECOND
-from telemetry.cus_partitions import TABLE
+from telemetry.cus_evidence.partitions import TABLE
 
 _WARM_UP_SECONDS = 1.0
 

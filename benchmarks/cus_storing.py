@@ -34,7 +34,7 @@ def _prepare(
     """What to store, made off the clock, and what stores one piece of it."""
     from benchmarks import cus_copy_floor as floor
     from benchmarks.cus_traffic import row_batches
-    from telemetry.cus_evidence_store import store_batch
+    from telemetry.cus_evidence.store import store_batch
 
     tenant_id = sender.principal.tenant_id
     rows = row_batches(sender, ids, size=batch, number=batches)

@@ -15,7 +15,7 @@ from benchmarks.cus_rounds import Contestant, contest, ratio
 from benchmarks.cus_sizes import Sizes
 from benchmarks.cus_targets import TOTALS_READ
 from integrations.cus_keys.verifier import SdkPrincipal
-from telemetry.cus_partitions import TABLE
+from telemetry.cus_evidence.partitions import TABLE
 
 _SUMMED = ("tokens_in", "tokens_out", "cost_cents", "cost_microcents")
 _SUMS = ", ".join(f"coalesce(sum({name}), 0)::bigint" for name in _SUMMED)

@@ -12,11 +12,11 @@ from itertools import count
 from aos_sdk.cus_cost import CusTokenUsage, price_call
 from aos_sdk.cus_record import CusUsageRecord
 from benchmarks.cus_databases import Sender
-from telemetry.cus_evidence_rows import RowBuilder
-from telemetry.cus_evidence_store import EvidenceRow
+from telemetry.cus_evidence.records import decode_record
+from telemetry.cus_evidence.rows import RowBuilder
+from telemetry.cus_evidence.store import EvidenceRow
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_money.pricing import keep_prices
-from telemetry.cus_records import decode_record
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "o3-mini")
 _CALL_ID = "CALL-ID"

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from enforcement.cus_models import CusEnforcementDecision
-from telemetry.cus_evidence_console import CusEvidenceAdmin
+from telemetry.cus_evidence.console import CusEvidenceAdmin
 
 
 @admin.register(CusEnforcementDecision)

@@ -22,6 +22,6 @@ class EnforcementConfig(AppConfig):
 def _make_partitions(using: str, **_signal: Any) -> None:
     from enforcement.cus_models import CusEnforcementDecision
     from telemetry.cus_clock import database_now
-    from telemetry.cus_partitions import make_partitions
+    from telemetry.cus_evidence.partitions import make_partitions
 
     make_partitions(database_now(using), using=using, table=CusEnforcementDecision._meta.db_table)

@@ -47,7 +47,7 @@ from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_keys.authentication import key_text
 from integrations.cus_web.pages import NewestFirst, filters_of
 from integrations.cus_web.sdk_routes import ARRIVED
-from telemetry.cus_telemetry_api import SdkView
+from telemetry.cus_evidence.api import SdkView
 
 _MAX_LENGTH_DIGITS = len(str(MAX_BATCH_BYTES))
 _KEY_HEADER = f"HTTP_{INTEGRATION_KEY_HEADER.upper().replace('-', '_')}"

@@ -17,7 +17,7 @@ from aos_sdk.cus_wire import CusPolicyResult
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_decision_log import COUNTED
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
-from telemetry.cus_content import parse_timestamp
+from telemetry.cus_evidence.content import parse_timestamp
 
 # An ingest transaction lasts 30 seconds at most, so a run misses none that looks this far back.
 _OVERLAP = timedelta(minutes=10)

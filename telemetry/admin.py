@@ -9,10 +9,10 @@ from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_bypass_models import CusBypassReport
-from telemetry.cus_evidence import counted_cents
-from telemetry.cus_evidence_console import CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.lookup import counted_cents
+from telemetry.cus_evidence.models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_limits import holds_warning
-from telemetry.cus_models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_repricing import corrected_microcents
 
 CusIntegrationAdmin.warnings.append(holds_warning)

@@ -15,8 +15,8 @@ from telemetry.cus_bypass_service import (
     decode_report,
 )
 from telemetry.cus_clock import database_now
-from telemetry.cus_serializers import BypassReportResult, BypassReportSchema
-from telemetry.cus_telemetry_api import SdkView
+from telemetry.cus_evidence.api import SdkView
+from telemetry.cus_evidence.serializers import BypassReportResult, BypassReportSchema
 
 
 class ReportError(APIException):

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from django.db import connection as app_connection
 
+from telemetry.cus_evidence.models import CusCallLedger
 from telemetry.cus_ids import hash_call_id
-from telemetry.cus_models import CusCallLedger
 from telemetry.cus_money.amounts import MOST, Amounts
 
 # A hold ends this long after its last renewal (ruling F5).

@@ -3,7 +3,7 @@
 from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
 from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport, CusCallMark
 from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
-from telemetry.cus_models import (
+from telemetry.cus_evidence.models import (
     CusCallLedger,
     CusCostAdjustment,
     CusEnforcementHold,

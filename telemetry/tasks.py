@@ -8,7 +8,7 @@ from telemetry.cus_bypass_service import refresh_all_coverage
 from telemetry.cus_claims import flag_unproven_claims
 from telemetry.cus_clock import database_now
 from telemetry.cus_delivery.sequences import fold_sequences
-from telemetry.cus_partitions import make_partitions
+from telemetry.cus_evidence.partitions import make_partitions
 
 log = structlog.get_logger(__name__)
 

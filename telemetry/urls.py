@@ -4,7 +4,7 @@ from django.urls import path
 
 from telemetry.cus_bypass_api import BypassView
 from telemetry.cus_delivery.gaps_api import GapsView
-from telemetry.cus_telemetry_api import LlmUsageBatchView, LlmUsageView
+from telemetry.cus_evidence.api import LlmUsageBatchView, LlmUsageView
 
 urlpatterns = [
     path("gaps", GapsView.as_view(), name="cus-gaps"),

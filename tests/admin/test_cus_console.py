@@ -8,7 +8,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_models import CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage
 from tests.cus_factories import (
     SdkClient,
     make_integration,

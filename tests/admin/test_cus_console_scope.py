@@ -15,7 +15,7 @@ from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.pages import BoundedPaginator
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_models import CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
 from tests.cus_factories import SdkClient, make_integration, make_user, record, signed_in
 

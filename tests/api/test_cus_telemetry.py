@@ -16,7 +16,7 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
+from telemetry.cus_evidence.models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
 from tests.cus_factories import BATCH, USAGE, SdkClient, make_integration, make_tenant, record
 
 pytestmark = pytest.mark.django_db

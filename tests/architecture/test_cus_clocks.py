@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 ALLOWED = {
     "enforcement/cus_enforcement_api.py": "whether an SDK key has expired",
     "enforcement/cus_enforcement_service.py": "when it was decided without a database",
-    "telemetry/cus_telemetry_api.py": "whether a record's own timestamp can be right",
+    "telemetry/cus_evidence/api.py": "whether a record's own timestamp can be right",
 }
 _CLOCKS = {"now", "today", "utcnow", "localtime", "time"}
 _OWNERS = {"timezone", "datetime", "date", "time"}

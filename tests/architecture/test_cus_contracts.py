@@ -56,7 +56,7 @@ def test_the_server_uses_no_more_of_the_sdk_than_it_may(graph: grimp.ImportGraph
     assert _is_kept(graph)
 
 
-@pytest.mark.parametrize("importer", ["telemetry.cus_records", "integrations.cus_new"])
+@pytest.mark.parametrize("importer", ["telemetry.cus_evidence.records", "integrations.cus_new"])
 @pytest.mark.parametrize("new", ["aos_sdk.cus_planted", "aos_sdk.inside.cus_planted"])
 def test_a_new_module_of_the_sdk_is_closed_to_the_server(
     graph: grimp.ImportGraph, importer: str, new: str

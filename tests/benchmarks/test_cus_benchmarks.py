@@ -24,9 +24,9 @@ from benchmarks.cus_targets import Target
 from benchmarks.cus_totals import check, read_totals, sum_rows
 from benchmarks.cus_traffic import call_ids, row_batches
 from enforcement.cus_decider import close_decider_pool
-from telemetry.cus_evidence_store import EvidenceRow, store_batch
+from telemetry.cus_evidence.partitions import TABLE
+from telemetry.cus_evidence.store import EvidenceRow, store_batch
 from telemetry.cus_ids import hash_call_id
-from telemetry.cus_partitions import TABLE
 
 SIZES = dataclasses.replace(TINY, filled_rows=1_200, turns={1: 2, 50: 1, 500: 1}, growth_turn=1)
 

@@ -14,8 +14,8 @@ from aos_project.cus_demo.cus_trace import synthetic_trace
 from aos_sdk import CusOpenAIProvider, CusReporter, calculate_cost
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence import sums_of_calls
-from telemetry.cus_models import CusLifetimeTotals, CusLLMUsage
+from telemetry.cus_evidence.lookup import sums_of_calls
+from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage
 from tests.cus_factories import make_user, signed_in
 from tests.e2e.cus_served import ServedProduct, serving
 

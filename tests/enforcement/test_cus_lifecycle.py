@@ -24,8 +24,8 @@ from enforcement.cus_precedence import Facts, decide
 from enforcement.cus_rounds import Verdict
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry import cus_holds
+from telemetry.cus_evidence.models import CusEnforcementHold, CusLLMUsage, CusPeriodTotals
 from telemetry.cus_holds import sweep
-from telemetry.cus_models import CusEnforcementHold, CusLLMUsage, CusPeriodTotals
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_user, record
 

@@ -16,7 +16,7 @@ from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry import cus_cost_audit
 from telemetry.cus_analytics.models import CusUsageDaily
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
-from telemetry.cus_models import (
+from telemetry.cus_evidence.models import (
     CusCostAdjustment,
     CusLifetimeTotals,
     CusLLMUsage,

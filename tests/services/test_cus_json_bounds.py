@@ -14,7 +14,7 @@ from enforcement.cus_check_requests import RequestRefused, decode_check, decode_
 from integrations.cus_credentials.registry import parsed_credential
 from integrations.cus_web.errors import CusError
 from integrations.cus_web.json import CusJsonParser
-from telemetry.cus_records import BodyUnreadable, RecordRefused, decode_record, read_batch
+from telemetry.cus_evidence.records import BodyUnreadable, RecordRefused, decode_record, read_batch
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from telemetry.cus_partitions import Month, existing_months, make_partitions, wanted_months
+from telemetry.cus_evidence.partitions import Month, existing_months, make_partitions, wanted_months
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_models import CusCallLedger, CusLLMUsage
-from telemetry.cus_partitions import existing_months
+from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage
+from telemetry.cus_evidence.partitions import existing_months
 from tests.conftest import _superuser
 from tests.cus_factories import SdkClient, make_integration, record
 
@@ -164,7 +164,7 @@ def test_the_decider_reads_evidence_and_no_analytics() -> None:
 
 
 def test_a_partition_made_later_is_guarded_like_the_first() -> None:
-    from telemetry.cus_partitions import make_partitions
+    from telemetry.cus_evidence.partitions import make_partitions
 
     later = timezone.now() + timedelta(days=200)
     made = make_partitions(later)

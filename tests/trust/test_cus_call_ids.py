@@ -9,7 +9,7 @@ from django.db import connection, connections
 from django.db.models import Sum
 
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
+from telemetry.cus_evidence.models import CusCallLedger, CusLifetimeTotals, CusLLMUsage
 from tests.cus_factories import SdkClient, make_integration, make_tenant, record
 
 pytestmark = pytest.mark.django_db(transaction=True)

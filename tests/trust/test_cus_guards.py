@@ -11,9 +11,9 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.utils import timezone
 
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_evidence.models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
 from telemetry.cus_holds import sweep
 from telemetry.cus_ids import uuid7
-from telemetry.cus_models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import SdkClient, correct, make_integration, record
 from tests.trust.cus_audit import findings

@@ -166,7 +166,7 @@ def _sent(programs: Any, integration: str, body: dict[str, Any]) -> dict[str, An
 
 def _move_months_back(months: int) -> None:
     """All that was stored so far was stored months ago, and retention dropped that month."""
-    from telemetry.cus_partitions import Month
+    from telemetry.cus_evidence.partitions import Month
 
     past = Month.of(datetime.now(UTC)).shifted(-months)
     with superuser() as connection:

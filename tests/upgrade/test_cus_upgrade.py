@@ -25,8 +25,8 @@ from enforcement.cus_decider import close_decider_pool
 from enforcement.cus_explain import explain
 from enforcement.cus_models import CusEnforcementDecision
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence import counted_cents
-from telemetry.cus_models import CusCallLedger, CusHoldSums, CusLLMUsage, CusPeriodTotals
+from telemetry.cus_evidence.lookup import counted_cents
+from telemetry.cus_evidence.models import CusCallLedger, CusHoldSums, CusLLMUsage, CusPeriodTotals
 from tests.cus_factories import SdkClient, record
 from tests.trust.cus_audit import holds_findings
 from tests.upgrade.cus_make_release import RELEASES, binaries, reached_by

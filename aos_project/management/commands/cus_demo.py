@@ -22,7 +22,7 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.service import CusSdkKeyService, TooManySdkKeys
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.tenant_service import CusTenantService
-from telemetry.cus_evidence import UsageSums, sums_of_calls
+from telemetry.cus_evidence.lookup import UsageSums, sums_of_calls
 
 _OWN_TRACE = settings.BASE_DIR.parent / "shared/data/azure-llm-inference-2023-code.csv"
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from telemetry.cus_clock import database_now
-from telemetry.cus_partitions import Partition, make_partitions, partitions, wanted_months
+from telemetry.cus_evidence.partitions import Partition, make_partitions, partitions, wanted_months
 
 
 class Command(BaseCommand):

@@ -9,19 +9,19 @@ import msgspec
 
 from aos_sdk.cus_wire import CusIngestStatus
 from integrations.cus_keys.verifier import SdkPrincipal
-from telemetry.cus_content import content_hash, differing_fields
 from telemetry.cus_delivery.sequences import MAX_SEQUENCE, Announcement, Origin, note_sequences
-from telemetry.cus_evidence_rows import RowBuilder
-from telemetry.cus_evidence_store import KnownCall, known_calls, store_batch
-from telemetry.cus_ids import hash_call_id
-from telemetry.cus_money.pricing import keep_prices
-from telemetry.cus_records import (
+from telemetry.cus_evidence.content import content_hash, differing_fields
+from telemetry.cus_evidence.records import (
     Decoded,
     RecordRefused,
     UsageRecord,
     decode_record,
     origin_of,
 )
+from telemetry.cus_evidence.rows import RowBuilder
+from telemetry.cus_evidence.store import KnownCall, known_calls, store_batch
+from telemetry.cus_ids import hash_call_id
+from telemetry.cus_money.pricing import keep_prices
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

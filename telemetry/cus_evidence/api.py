@@ -19,9 +19,14 @@ from integrations.cus_keys.authentication import CusSdkKeyAuthentication, IsSdkK
 from integrations.cus_keys.throttle import SdkKeyThrottle
 from integrations.cus_keys.verifier import SdkPrincipal
 from integrations.cus_web.json import BodyTooLarge, LengthRequired
-from telemetry.cus_records import BodyUnreadable, read_batch
-from telemetry.cus_serializers import BatchResult, SingleResult, UsageBatch, UsageRecordSchema
-from telemetry.cus_telemetry_service import CusTelemetryService, Outcome
+from telemetry.cus_evidence.records import BodyUnreadable, read_batch
+from telemetry.cus_evidence.serializers import (
+    BatchResult,
+    SingleResult,
+    UsageBatch,
+    UsageRecordSchema,
+)
+from telemetry.cus_evidence.service import CusTelemetryService, Outcome
 
 
 class BatchTooLarge(BodyTooLarge):

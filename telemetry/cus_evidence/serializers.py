@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of telemetry. Decoding itself is `cus_records`' business."""
+"""What the OpenAPI document says of telemetry. Decoding itself is `cus_evidence.records`' business."""
 
 from typing import Any
 

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from telemetry.cus_connections import evidence_cursor
-from telemetry.cus_models import CusCallLedger, CusLLMUsage, CusUsageSums
-from telemetry.cus_records import Reserved
+from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusUsageSums
+from telemetry.cus_evidence.records import Reserved
 
 
 class EvidenceRow(msgspec.Struct, gc=False):

@@ -12,8 +12,8 @@ from operator import attrgetter
 
 import msgspec
 
-from telemetry.cus_models import CusLLMUsage
-from telemetry.cus_records import UsageRecord
+from telemetry.cus_evidence.models import CusLLMUsage
+from telemetry.cus_evidence.records import UsageRecord
 
 # A change of the fields below needs a new version: the ledger keeps hashes for ever.
 HASH_VERSION = 1

@@ -57,7 +57,7 @@ class CusLLMUsage(models.Model):
     cost_cents = models.PositiveIntegerField()
     cost_microcents = models.PositiveBigIntegerField()
     # The greater of the cents as reported and the server's own, rounded up (ruling M3a). Null in
-    # rows of a release that did not keep it: `counted_cents` of `cus_evidence` works it out.
+    # rows of a release that did not keep it: `counted_cents` of `cus_evidence.lookup` works it out.
     counted_cents = models.PositiveBigIntegerField(null=True)
     pricing = models.CharField(max_length=20, choices=Pricing)
     pricing_version = models.CharField(max_length=100, null=True)

@@ -8,10 +8,11 @@ from django.conf import settings
 
 from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult, mask_secrets
 from integrations.cus_keys.verifier import SdkPrincipal
-from telemetry.cus_content import content_hash, parse_timestamp
-from telemetry.cus_evidence_store import EvidenceRow
+from telemetry.cus_evidence.content import content_hash, parse_timestamp
+from telemetry.cus_evidence.models import CusLLMUsage
+from telemetry.cus_evidence.records import UsageRecord
+from telemetry.cus_evidence.store import EvidenceRow
 from telemetry.cus_ids import uuid7
-from telemetry.cus_models import CusLLMUsage
 from telemetry.cus_money.pricing import (
     AppliedPrice,
     CusPricer,
@@ -19,7 +20,6 @@ from telemetry.cus_money.pricing import (
     microcents_of,
     pricings_of_version,
 )
-from telemetry.cus_records import UsageRecord
 
 # A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
 _CLOCK_AHEAD = timedelta(minutes=5)

@@ -1,0 +1,1 @@
+"""Evidence: what was reported, stored once and never changed."""
