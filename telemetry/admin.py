@@ -8,7 +8,7 @@ from unfold.decorators import display
 from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_integrations.admin import CusIntegrationAdmin
-from telemetry.cus_bypass_models import CusBypassReport
+from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusCostAdjustment, CusLLMUsage

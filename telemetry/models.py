@@ -1,7 +1,7 @@
 """The door through which Django finds this app's models."""
 
 from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
-from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport, CusCallMark
+from telemetry.cus_coverage.models import CusBypassHour, CusBypassReport, CusCallMark
 from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
 from telemetry.cus_evidence.models import (
     CusCallLedger,

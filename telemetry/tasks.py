@@ -4,9 +4,9 @@ import structlog
 from celery import shared_task
 
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
-from telemetry.cus_bypass_service import refresh_all_coverage
-from telemetry.cus_claims import flag_unproven_claims
 from telemetry.cus_clock import database_now
+from telemetry.cus_coverage.claims import flag_unproven_claims
+from telemetry.cus_coverage.service import refresh_all_coverage
 from telemetry.cus_delivery.sequences import fold_sequences
 from telemetry.cus_evidence.partitions import make_partitions
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from telemetry.cus_bypass_api import BypassView
+from telemetry.cus_coverage.api import BypassView
 from telemetry.cus_delivery.gaps_api import GapsView
 from telemetry.cus_evidence.api import LlmUsageBatchView, LlmUsageView
 

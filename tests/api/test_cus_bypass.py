@@ -15,8 +15,8 @@ from pytest_django import Settings
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
-from telemetry.cus_bypass_service import coverage_percent, refresh_all_coverage
+from telemetry.cus_coverage.models import CusBypassHour, CusBypassReport
+from telemetry.cus_coverage.service import coverage_percent, refresh_all_coverage
 from telemetry.tasks import cus_refresh_coverage
 from tests.cus_factories import SdkClient, make_integration, make_user, signed_in
 

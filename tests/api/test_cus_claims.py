@@ -12,12 +12,12 @@ from aos_sdk.cus_wire import INT32_MAX
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
-from telemetry.cus_bypass_models import CusBypassHour, CusCallMark
-from telemetry.cus_bypass_service import refresh_all_coverage
-from telemetry.cus_claims import flag_unproven_claims
 from telemetry.cus_clock import database_now
+from telemetry.cus_coverage.claims import flag_unproven_claims
+from telemetry.cus_coverage.models import CusBypassHour, CusCallMark
+from telemetry.cus_coverage.service import refresh_all_coverage
+from telemetry.cus_coverage.stored_calls import mark_calls, start_of_hour, stored_calls
 from telemetry.cus_delivery.models import CusReportingProcess
-from telemetry.cus_stored_calls import mark_calls, start_of_hour, stored_calls
 from telemetry.tasks import cus_flag_unproven_claims, cus_refresh_coverage
 from tests.api.test_cus_bypass import send, window
 from tests.cus_factories import SdkClient, make_integration, make_user, record, signed_in

@@ -12,7 +12,7 @@ import pytest
 from aos_project.cus_demo.cus_local_provider import LocalProvider
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_bypass_models import CusBypassReport
+from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.tasks import cus_refresh_coverage
 from tests.e2e.cus_served import ServedProduct, serving

@@ -15,8 +15,8 @@ from django.db.models import Sum
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
-from telemetry.cus_bypass_models import CusBypassHour
-from telemetry.cus_bypass_service import COVERAGE_WINDOW
+from telemetry.cus_coverage.models import CusBypassHour
+from telemetry.cus_coverage.service import COVERAGE_WINDOW
 from telemetry.cus_delivery.gaps_service import CusGapsService, GapsFilter
 
 log = structlog.get_logger(__name__)

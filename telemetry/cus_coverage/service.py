@@ -22,9 +22,9 @@ from aos_sdk import cus_wire as wire
 from integrations.cus_keys.verifier import SdkPrincipal
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
-from telemetry.cus_bypass_models import CusBypassHour, CusBypassReport
+from telemetry.cus_coverage.models import CusBypassHour, CusBypassReport
+from telemetry.cus_coverage.stored_calls import mark_calls, stored_calls
 from telemetry.cus_ids import uuid7
-from telemetry.cus_stored_calls import mark_calls, stored_calls
 
 COVERAGE_WINDOW = timedelta(days=7)
 # How far a sender's clock may be ahead of ours (ruling E3).

@@ -8,13 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.cus_keys.verifier import SdkPrincipal
-from telemetry.cus_bypass_service import (
+from telemetry.cus_clock import database_now
+from telemetry.cus_coverage.service import (
     CusBypassService,
     ReportRefused,
     WindowConflict,
     decode_report,
 )
-from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.api import SdkView
 from telemetry.cus_evidence.serializers import BypassReportResult, BypassReportSchema
 

@@ -1,0 +1,1 @@
+"""Coverage: calls that passed the SDK by, beside those that were stored."""
