@@ -8,12 +8,12 @@ from unfold.decorators import display
 from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_integrations.admin import CusIntegrationAdmin
+from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusCostAdjustment, CusLLMUsage
 from telemetry.cus_limits import holds_warning
-from telemetry.cus_repricing import corrected_microcents
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)

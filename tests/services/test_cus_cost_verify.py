@@ -13,9 +13,10 @@ from pytest_django import DjangoAssertNumQueries
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from telemetry import cus_cost_audit
 from telemetry.cus_analytics.models import CusUsageDaily
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
+from telemetry.cus_corrections import cost_audit
+from telemetry.cus_corrections.repricing import corrected_microcents, reprice
 from telemetry.cus_evidence.models import (
     CusCostAdjustment,
     CusLifetimeTotals,
@@ -23,7 +24,6 @@ from telemetry.cus_evidence.models import (
     CusPeriodTotals,
 )
 from telemetry.cus_money.pricing import forget_overrides
-from telemetry.cus_repricing import corrected_microcents, reprice
 from tests.cus_factories import (
     SdkClient,
     make_integration,
@@ -130,7 +130,7 @@ def test_a_row_whose_price_cannot_be_found_is_shown(
     _stray_row(integration, **values)
 
     (row,) = CusLLMUsage.objects.all()
-    found = cus_cost_audit.difference(row)
+    found = cost_audit.difference(row)
     assert found
     assert found.reason == why
 
@@ -153,15 +153,15 @@ def test_only_the_named_tenant_and_time_are_recomputed(
 def test_a_price_table_that_got_the_known_calls_wrong_is_not_used_to_verify(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cus_cost_audit, "calculate_cost", lambda *_: 75)
+    monkeypatch.setattr(cost_audit, "calculate_cost", lambda *_: 75)
 
     with pytest.raises(CommandError, match="self-test for gpt-4o, gpt-4o-mini"):
         _verify()
 
 
 def test_the_known_calls_cost_what_the_checklist_says() -> None:
-    assert cus_cost_audit.failed_checks() == []
-    assert [cents for *_, cents, _ in cus_cost_audit.CHECKLIST] == [1, 1, 2, 6, 5]
+    assert cost_audit.failed_checks() == []
+    assert [cents for *_, cents, _ in cost_audit.CHECKLIST] == [1, 1, 2, 6, 5]
 
 
 def test_a_wrong_price_is_corrected_by_an_entry_and_no_row_changes(

@@ -10,7 +10,12 @@ from rich.table import Table
 
 from telemetry.cus_clock import database_now
 from telemetry.cus_command_line import moment, tenant_id_of
-from telemetry.cus_cost_audit import CostDifference, difference, failed_checks, rows_received
+from telemetry.cus_corrections.cost_audit import (
+    CostDifference,
+    difference,
+    failed_checks,
+    rows_received,
+)
 
 _SHOWN = 50
 

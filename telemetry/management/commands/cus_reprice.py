@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from telemetry.cus_clock import database_now
 from telemetry.cus_command_line import moment, tenant_id_of
-from telemetry.cus_repricing import reprice
+from telemetry.cus_corrections.repricing import reprice
 
 
 class Command(BaseCommand):

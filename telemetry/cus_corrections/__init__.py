@@ -1,0 +1,1 @@
+"""Corrections of cost: appended beside the evidence."""
