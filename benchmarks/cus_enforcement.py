@@ -26,7 +26,7 @@ from benchmarks.cus_targets import (
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_holds import HOLD_LIFE
+from telemetry.cus_holds.holds import HOLD_LIFE
 
 CALLERS = (1, 8, 64)
 _INTEGRATIONS = 100

@@ -20,8 +20,8 @@ from enforcement.cus_absence import (
 from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
 from enforcement.cus_heartbeat import Heartbeat
 from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
-from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
-from telemetry.cus_holds import Value
+from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
+from telemetry.cus_holds.holds import Value
 
 # What we abandon the server ends by itself, soon: nobody waits for a lock of the dead.
 _SERVER_SETTINGS = {

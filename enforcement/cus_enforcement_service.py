@@ -35,7 +35,7 @@ from enforcement.cus_own_models import known_models, remember_models
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
 from enforcement.cus_turned_away import NOBODY, TurnedAway, note_turned_away, take_turned_away
-from telemetry.cus_holds import (
+from telemetry.cus_holds.holds import (
     HOLD_LIFE,
     HOLDS_CHANGED,
     Reading,

@@ -13,7 +13,7 @@ from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_precedence import WARNING_PERCENT, Facts, Usage, decide
 from enforcement.cus_reasons import period_end
-from telemetry.cus_holds import Value, read_values, reading_of
+from telemetry.cus_holds.holds import Value, read_values, reading_of
 
 # Nobody's call waits for these, so they may take longer than a check.
 _SECONDS = 2.0

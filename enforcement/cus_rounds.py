@@ -9,7 +9,7 @@ from enforcement.cus_authority import Known
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_estimates import Asked, estimate
 from enforcement.cus_precedence import Decision, Facts, Usage, decide
-from telemetry.cus_holds import HoldChange, OwnHold, Reading
+from telemetry.cus_holds.holds import HoldChange, OwnHold, Reading
 from telemetry.cus_money.amounts import Amounts
 
 _NO_HOLD = OwnHold(Amounts(), recent=False)

@@ -7,7 +7,7 @@ from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
-from telemetry.cus_holds import sweep
+from telemetry.cus_holds.holds import sweep
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusCostAdjustment, CusLLMUsage
-from telemetry.cus_limits import holds_warning
+from telemetry.cus_holds.limits import holds_warning
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)

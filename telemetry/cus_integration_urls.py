@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from telemetry.cus_limits_api import LimitsView
+from telemetry.cus_holds.limits_api import LimitsView
 
 urlpatterns = [
     path("<uuid:integration_id>/limits", LimitsView.as_view(), name="cus-integration-limits"),

@@ -15,7 +15,7 @@ from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revok
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.models import CusPriceOverride
 from telemetry.cus_evidence.models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
-from telemetry.cus_holds import sweep
+from telemetry.cus_holds.holds import sweep
 from tests.conftest import as_if
 from tests.cus_factories import (
     ENFORCEMENT,

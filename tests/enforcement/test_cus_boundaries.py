@@ -18,8 +18,8 @@ from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_keys.verifier import forget_sdk_keys
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import models
-from telemetry.cus_holds import PREPARED as HOLDS_PREPARED
-from telemetry.cus_holds import HoldChange, change_values
+from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
+from telemetry.cus_holds.holds import HoldChange, change_values
 from telemetry.cus_money.amounts import Amounts
 from tests.conftest import _superuser
 from tests.cus_factories import SdkClient

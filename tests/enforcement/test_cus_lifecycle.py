@@ -23,9 +23,8 @@ from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_precedence import Facts, decide
 from enforcement.cus_rounds import Verdict
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry import cus_holds
 from telemetry.cus_evidence.models import CusEnforcementHold, CusLLMUsage, CusPeriodTotals
-from telemetry.cus_holds import sweep
+from telemetry.cus_holds.holds import holds, sweep
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_user, record
 
@@ -173,7 +172,7 @@ def test_a_call_that_lands_while_it_is_renewed_gets_no_hold_again(
 ) -> None:
     sdk.check("call", estimated_cost_cents=5)
     landed = threading.Event()
-    values = cus_holds.change_values
+    values = holds.change_values
 
     def land_first(*arguments: Any) -> Any:
         if not landed.is_set():

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from enforcement.cus_absence import SILENT_SECONDS
-from telemetry.cus_holds import lock_key
+from telemetry.cus_holds.holds import lock_key
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_door import Door
 from tests.trust.cus_real_product import RealProduct

@@ -11,7 +11,7 @@ from integrations.cus_accounts.api import PersonView
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
-from telemetry.cus_limits import limits_of
+from telemetry.cus_holds.limits import limits_of
 
 
 class LimitShare(serializers.Serializer[object]):
