@@ -12,7 +12,7 @@ from telemetry.cus_holds.holds import sweep
 log = structlog.get_logger(__name__)
 
 
-@shared_task
+@shared_task(name="enforcement.tasks.cus_sweep_holds")
 def cus_sweep_holds() -> None:
     """Remove holds and leases whose life is over."""
     holds, leases = sweep()
@@ -20,7 +20,7 @@ def cus_sweep_holds() -> None:
         log.info("swept", holds=holds, leases=leases)
 
 
-@shared_task
+@shared_task(name="enforcement.tasks.cus_take_in_decisions")
 def cus_take_in_decisions() -> None:
     """Append the decisions that SDKs took, which came with their calls' records."""
     taken = take_in()
@@ -28,7 +28,7 @@ def cus_take_in_decisions() -> None:
         log.info("decisions of SDKs taken in", decisions=taken)
 
 
-@shared_task
+@shared_task(name="enforcement.tasks.cus_make_decision_partitions")
 def cus_make_decision_partitions() -> None:
     """Keep the partitions of the decision log three months ahead."""
     for month in make_partitions(database_now(), table=CusEnforcementDecision._meta.db_table):

@@ -25,7 +25,7 @@ _MOST_WAITING = 1_000
 log = structlog.get_logger(__name__)
 
 
-@shared_task
+@shared_task(name="integrations.tasks.cus_fan_out_health_checks")
 def cus_fan_out_health_checks() -> None:
     """Start what is due, one task an integration."""
     if (waiting := _waiting()) >= _MOST_WAITING:
@@ -48,7 +48,7 @@ def _waiting() -> int:
         return int(broker.llen(_QUEUE))
 
 
-@shared_task
+@shared_task(name="integrations.tasks.cus_check_health")
 def cus_check_health(integration_id: str) -> None:
     """Check one integration, if it is still due and it is its tenant's turn."""
     now = timezone.now()
@@ -69,14 +69,14 @@ def cus_check_health(integration_id: str) -> None:
     )
 
 
-@shared_task
+@shared_task(name="integrations.tasks.cus_clear_sessions")
 def cus_clear_sessions() -> None:
     """Delete the sessions that have ended, and what is kept of them."""
     call_command("clearsessions")
     forget_old_sessions(now=timezone.now())
 
 
-@shared_task
+@shared_task(name="integrations.tasks.cus_send_mail")
 def cus_send_mail() -> None:
     """Send the mail that waits."""
     sent = send_waiting()
@@ -84,14 +84,14 @@ def cus_send_mail() -> None:
         log.info("mail sent", mails=sent)
 
 
-@shared_task
+@shared_task(name="integrations.tasks.cus_forget_old_mails")
 def cus_forget_old_mails() -> None:
     """Delete the record of mail that was sent long ago."""
     forget_old_mails(now=timezone.now())
     forget_told_changes(now=timezone.now())
 
 
-@shared_task
+@shared_task(name="integrations.tasks.cus_mail_token_digest")
 def cus_mail_token_digest() -> None:
     """Mail each person what was changed with API tokens until yesterday."""
     digests = mail_token_digests(now=timezone.now())

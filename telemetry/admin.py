@@ -8,11 +8,12 @@ from unfold.decorators import display
 from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_integrations.admin import CusIntegrationAdmin
+from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
-from telemetry.cus_evidence.models import CusCostAdjustment, CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_holds.limits import holds_warning
 
 CusIntegrationAdmin.warnings.append(holds_warning)

@@ -1,19 +1,17 @@
 """The door through which Django finds this app's models."""
 
 from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
+from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_coverage.models import CusBypassHour, CusBypassReport, CusCallMark
 from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
 from telemetry.cus_evidence.models import (
     CusCallLedger,
-    CusCostAdjustment,
-    CusEnforcementHold,
-    CusEnforcementLease,
-    CusHoldSums,
-    CusKeptPrice,
     CusLifetimeTotals,
     CusLLMUsage,
     CusPeriodTotals,
 )
+from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
+from telemetry.cus_money.models import CusKeptPrice
 
 __all__ = [
     "CusBypassHour",

@@ -13,27 +13,27 @@ from telemetry.cus_evidence.partitions import make_partitions
 log = structlog.get_logger(__name__)
 
 
-@shared_task
+@shared_task(name="telemetry.tasks.cus_rollup_usage")
 def cus_rollup_usage() -> None:
     """Bring the daily aggregates up to date."""
     days = rollup_usage(database_now())
     log.info("usage rolled up", days=[day.isoformat() for day in days])
 
 
-@shared_task
+@shared_task(name="telemetry.tasks.cus_make_partitions")
 def cus_make_partitions() -> None:
     """Keep the partitions of the usage table three months ahead."""
     for month in make_partitions(database_now()):
         log.info("partition made", month=str(month))
 
 
-@shared_task
+@shared_task(name="telemetry.tasks.cus_refresh_coverage")
 def cus_refresh_coverage() -> None:
     """Count what came late into each integration's coverage of 7 days (rulings F8, F8a)."""
     log.info("coverage refreshed", integrations=refresh_all_coverage(database_now()))
 
 
-@shared_task
+@shared_task(name="telemetry.tasks.cus_flag_unproven_claims")
 def cus_flag_unproven_claims() -> None:
     """Flag claims of governed calls that have no record a day later (ruling F8a)."""
     flagged = flag_unproven_claims(database_now())
@@ -41,7 +41,7 @@ def cus_flag_unproven_claims() -> None:
         log.warning("governed calls were claimed and not reported", integrations=flagged)
 
 
-@shared_task
+@shared_task(name="telemetry.tasks.cus_fold_sequences")
 def cus_fold_sequences() -> None:
     """Keep the answer to which sequences came short to compute."""
     fold_sequences(database_now())

@@ -19,7 +19,8 @@ from integrations.cus_mail.service import send_waiting
 from integrations.cus_providers.safe_http import SafeHttp
 from integrations.cus_tenancy.member_service import CusMemberService
 from integrations.cus_tenancy.tenant_service import CusTenantService
-from telemetry.cus_evidence.models import CusCostAdjustment, CusLLMUsage
+from telemetry.cus_corrections.models import CusCostAdjustment
+from telemetry.cus_evidence.models import CusLLMUsage
 
 USAGE = "/api/v1/cus/telemetry/llm-usage"
 BATCH = f"{USAGE}/batch"

@@ -6,7 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
-from telemetry.cus_evidence.models import CusKeptPrice, CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage
+from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_money.pricing import kept_pricing, microcents_of
 
 _CHUNK = 2_000

@@ -10,7 +10,8 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusCostAdjustment, CusLLMUsage
+from telemetry.cus_corrections.models import CusCostAdjustment
+from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_ids import uuid7
 from telemetry.cus_money.pricing import AppliedPrice, CusPricer, keep_prices, microcents_of
 

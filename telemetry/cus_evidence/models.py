@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
+from telemetry.cus_money.models import PriceSource
 
 
 class CusLLMUsage(models.Model):
@@ -24,11 +24,7 @@ class CusLLMUsage(models.Model):
     `tokens_out` are parts of those two.
     """
 
-    class Pricing(models.TextChoices):
-        TABLE = "table", "Price table"
-        OVERRIDE = "override", "Tenant's own price"
-        GENAI_PRICES = "genai_prices", "genai-prices"
-        UNKNOWN = "unknown", "No price known"
+    Pricing = PriceSource
 
     id = models.UUIDField(primary_key=True)
     tenant_id = models.UUIDField()
@@ -101,73 +97,6 @@ class CusLLMUsage(models.Model):
 
     def __str__(self) -> str:
         return self.call_id
-
-
-class CusKeptPrice(models.Model):
-    """A price as it was when it priced something, kept for ever (ruling M6).
-
-    Addressed by its content: the id is 128 bits of the SHA-256 of the other columns, so that
-    the same price is kept once and no kept price can come to mean something else.
-    """
-
-    id = models.UUIDField(primary_key=True)
-    source = models.CharField(max_length=20, choices=CusLLMUsage.Pricing)
-    model = models.CharField(max_length=100)
-    version = models.CharField(max_length=100)
-    data = models.JSONField()
-    created_at = models.DateTimeField(db_default=Now())
-
-    app_privileges: ClassVar[str] = "SELECT, INSERT"
-    decider_privileges: ClassVar[str] = "SELECT"
-
-    class Meta:
-        db_table = "cus_kept_prices"
-        verbose_name = "kept price"
-        indexes = [models.Index(fields=["model", "version"], name="cus_kept_prices_version")]
-
-    def __str__(self) -> str:
-        return f"{self.model} ({self.source} {self.version})"
-
-
-class CusCostAdjustment(models.Model):
-    """A correction of one row's cost, because its price was wrong (ruling M9).
-
-    The row stays as recorded; what it costs as corrected is its `cost_microcents` and the
-    differences of its adjustments together.
-    """
-
-    id = models.UUIDField(primary_key=True)
-    tenant_id = models.UUIDField()
-    integration_id = models.UUIDField()
-    usage_id = models.UUIDField()
-    usage_created_at = models.DateTimeField()
-    # The row's first adjustment is 1.
-    number = models.PositiveIntegerField()
-    old_price_id = models.UUIDField(null=True)
-    new_price_id = models.UUIDField()
-    old_version = models.CharField(max_length=100, null=True)
-    new_version = models.CharField(max_length=100)
-    difference_microcents = models.BigIntegerField()
-    occurred_at = models.DateTimeField()
-    created_at = models.DateTimeField(db_default=Now())
-
-    app_privileges: ClassVar[str] = "SELECT, INSERT"
-    decider_privileges: ClassVar[str] = "SELECT"
-
-    class Meta:
-        db_table = "cus_cost_adjustments"
-        verbose_name = "cost adjustment"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["tenant_id", "usage_id", "number"], name="cus_cost_adjustments_number"
-            ),
-        ]
-        indexes = [
-            models.Index(fields=["tenant_id", "-created_at"], name="cus_cost_adjustments_tenant"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.difference_microcents:+,} microcents"
 
 
 class CusCallLedger(models.Model):
@@ -292,112 +221,3 @@ class CusPeriodTotals(CusUsageSums):
 
     def __str__(self) -> str:
         return f"{self.period:%Y-%m} of {self.integration_id}, shard {self.shard}"
-
-
-class CusEnforcementHold(models.Model):
-    """What is set aside for a call that was admitted and has not landed (ruling F5).
-
-    Beside the evidence that settles it: the statement that stores the call's row removes its
-    hold, so at no instant is the call counted twice or not at all. It counts until it is
-    settled or swept (ruling F5b). The database lets nobody remove one that is neither settled
-    nor over, or lower its amounts.
-    """
-
-    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "call_id")
-    tenant_id = models.UUIDField()
-    call_id = models.CharField(max_length=100)
-    integration_id = models.UUIDField()
-    cents = models.BigIntegerField()
-    microcents = models.BigIntegerField()
-    tokens = models.BigIntegerField()
-    taken_at = models.DateTimeField(db_default=Now())
-    expires_at = models.DateTimeField()
-
-    # Ingest locks what it settles, which takes the right to change a column.
-    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE (expires_at), DELETE"
-    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
-
-    class Meta:
-        db_table = "cus_enforcement_holds"
-        indexes = [
-            # What the rate counts: the admissions of the last minute.
-            models.Index(
-                fields=["tenant_id", "integration_id", "-taken_at"], name="cus_holds_taken"
-            ),
-        ]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0),
-                name="cus_enforcement_holds_amounts",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.call_id
-
-
-class CusHoldSums(models.Model):
-    """The sums of an integration's holds, kept by triggers of the holds' table (ruling F5b).
-
-    Split into shards as totals are; a shard alone may be below 0. Nobody writes here but the
-    triggers, so at every commit the sums are those of the holds.
-    """
-
-    SHARDS: ClassVar[int] = 8
-
-    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "shard")
-    tenant_id = models.UUIDField()
-    integration_id = models.UUIDField()
-    shard = models.SmallIntegerField()
-    calls = models.BigIntegerField()
-    # Wider than a hold's own: many of the largest must not overflow the sum.
-    cents = models.DecimalField(max_digits=40, decimal_places=0)
-    microcents = models.DecimalField(max_digits=40, decimal_places=0)
-    tokens = models.DecimalField(max_digits=40, decimal_places=0)
-
-    app_privileges: ClassVar[str] = "SELECT"
-    decider_privileges: ClassVar[str] = "SELECT"
-
-    class Meta:
-        db_table = "cus_hold_sums"
-
-    def __str__(self) -> str:
-        return f"{self.calls} of {self.integration_id}, shard {self.shard}"
-
-
-class CusEnforcementLease(models.Model):
-    """What is lent to a holder that admits calls by itself for a moment (ruling F5a).
-
-    The amounts are what remains: each of its calls that lands lowers them by what was set
-    aside for it, in the statement that stores the call's row, never below 0.
-    """
-
-    pk = models.CompositePrimaryKey("tenant_id", "id")
-    tenant_id = models.UUIDField()
-    id = models.UUIDField()
-    integration_id = models.UUIDField()
-    holder_id = models.CharField(max_length=100)
-    cents = models.BigIntegerField()
-    microcents = models.BigIntegerField()
-    tokens = models.BigIntegerField()
-    calls = models.BigIntegerField()
-    taken_at = models.DateTimeField(db_default=Now())
-    expires_at = models.DateTimeField()
-
-    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
-
-    class Meta:
-        db_table = "cus_enforcement_leases"
-        indexes = [
-            models.Index(fields=["tenant_id", "integration_id"], name="cus_leases_integration"),
-            models.Index(fields=["expires_at"], name="cus_leases_expiry"),
-        ]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0, calls__gte=0),
-                name="cus_enforcement_leases_amounts",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return str(self.id)

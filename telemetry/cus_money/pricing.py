@@ -26,11 +26,11 @@ from aos_sdk.cus_cost import (
 )
 from aos_sdk.cus_wire import INT32_MAX
 from integrations.cus_prices.models import CusPriceOverride
-from telemetry.cus_evidence.models import CusKeptPrice, CusLLMUsage
 from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
 from telemetry.cus_money.genai_prices import genai_pricing
+from telemetry.cus_money.models import CusKeptPrice, PriceSource
 
-Source = CusLLMUsage.Pricing
+Source = PriceSource
 # A tenant's new price is used this much later at the latest.
 _OVERRIDES_SECONDS = 2.0
 

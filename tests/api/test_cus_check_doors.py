@@ -13,7 +13,7 @@ from aos_sdk.cus_wire import MAX_BATCH_BYTES
 from enforcement.cus_enforcement_api import CheckerView, CheckView
 from enforcement.cus_enforcement_service import CusEnforcementService
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusEnforcementHold
+from telemetry.cus_holds.models import CusEnforcementHold
 from tests.cus_factories import ENFORCEMENT, SdkClient
 
 pytestmark = pytest.mark.django_db(transaction=True)

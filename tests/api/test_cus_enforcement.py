@@ -14,8 +14,9 @@ from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revoke_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.models import CusPriceOverride
-from telemetry.cus_evidence.models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_holds.holds import sweep
+from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
 from tests.conftest import as_if
 from tests.cus_factories import (
     ENFORCEMENT,

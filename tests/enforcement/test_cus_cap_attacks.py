@@ -16,8 +16,8 @@ from enforcement.cus_enforcement_service import CusEnforcementService, _joined
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_rounds import Verdict
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusEnforcementHold
 from telemetry.cus_holds.holds import sweep
+from telemetry.cus_holds.models import CusEnforcementHold
 from tests.conftest import as_if
 from tests.cus_factories import SdkClient, make_integration, record
 

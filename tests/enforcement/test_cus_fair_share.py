@@ -21,7 +21,7 @@ from enforcement.cus_fair_share import FairShare, ShareTaken, fair_share
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_precedence import Decision
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusEnforcementHold
+from telemetry.cus_holds.models import CusEnforcementHold
 from tests.cus_factories import make_integration
 
 ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)

@@ -23,8 +23,10 @@ from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_precedence import Facts, decide
 from enforcement.cus_rounds import Verdict
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusEnforcementHold, CusLLMUsage, CusPeriodTotals
-from telemetry.cus_holds.holds import holds, sweep
+from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
+from telemetry.cus_holds import holds
+from telemetry.cus_holds.holds import sweep
+from telemetry.cus_holds.models import CusEnforcementHold
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_user, record
 

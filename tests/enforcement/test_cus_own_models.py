@@ -11,7 +11,7 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from telemetry.cus_evidence.models import CusEnforcementHold
+from telemetry.cus_holds.models import CusEnforcementHold
 from tests.cus_factories import SdkClient, make_tenant
 
 LAST_WEEK = datetime.now(UTC) - timedelta(days=7)

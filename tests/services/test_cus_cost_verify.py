@@ -16,13 +16,9 @@ from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_analytics.models import CusUsageDaily
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_corrections import cost_audit
+from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents, reprice
-from telemetry.cus_evidence.models import (
-    CusCostAdjustment,
-    CusLifetimeTotals,
-    CusLLMUsage,
-    CusPeriodTotals,
-)
+from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage, CusPeriodTotals
 from telemetry.cus_money.pricing import forget_overrides
 from tests.cus_factories import (
     SdkClient,

@@ -12,8 +12,9 @@ from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_pricing_version
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
-from telemetry.cus_evidence.models import CusKeptPrice, CusLifetimeTotals, CusLLMUsage
+from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage
 from telemetry.cus_money.genai_prices import VERSION, genai_pricing
+from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_money.pricing import forget_overrides, kept_pricing, microcents_of
 from tests.cus_factories import SdkClient, make_integration, make_tenant, record
 

@@ -10,13 +10,9 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import (
-    CusEnforcementHold,
-    CusEnforcementLease,
-    CusLLMUsage,
-    CusPeriodTotals,
-)
+from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
 from telemetry.cus_evidence.store import _STORE
+from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
 from tests.cus_factories import SdkClient, make_integration, record
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,9 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.utils import timezone
 
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusEnforcementHold, CusEnforcementLease, CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_holds.holds import sweep
+from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
 from telemetry.cus_ids import uuid7
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import SdkClient, correct, make_integration, record

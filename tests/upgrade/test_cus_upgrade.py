@@ -26,7 +26,8 @@ from enforcement.cus_explain import explain
 from enforcement.cus_models import CusEnforcementDecision
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.lookup import counted_cents
-from telemetry.cus_evidence.models import CusCallLedger, CusHoldSums, CusLLMUsage, CusPeriodTotals
+from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusPeriodTotals
+from telemetry.cus_holds.models import CusHoldSums
 from tests.cus_factories import SdkClient, record
 from tests.trust.cus_audit import holds_findings
 from tests.upgrade.cus_make_release import RELEASES, binaries, reached_by

@@ -1,0 +1,116 @@
+"""What calls in flight may still cost, and what is lent out."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class CusEnforcementHold(models.Model):
+    """What is set aside for a call that was admitted and has not landed (ruling F5).
+
+    Beside the evidence that settles it: the statement that stores the call's row removes its
+    hold, so at no instant is the call counted twice or not at all. It counts until it is
+    settled or swept (ruling F5b). The database lets nobody remove one that is neither settled
+    nor over, or lower its amounts.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "call_id")
+    tenant_id = models.UUIDField()
+    call_id = models.CharField(max_length=100)
+    integration_id = models.UUIDField()
+    cents = models.BigIntegerField()
+    microcents = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    taken_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+
+    # Ingest locks what it settles, which takes the right to change a column.
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE (expires_at), DELETE"
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_enforcement_holds"
+        indexes = [
+            # What the rate counts: the admissions of the last minute.
+            models.Index(
+                fields=["tenant_id", "integration_id", "-taken_at"], name="cus_holds_taken"
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0),
+                name="cus_enforcement_holds_amounts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.call_id
+
+
+class CusHoldSums(models.Model):
+    """The sums of an integration's holds, kept by triggers of the holds' table (ruling F5b).
+
+    Split into shards as totals are; a shard alone may be below 0. Nobody writes here but the
+    triggers, so at every commit the sums are those of the holds.
+    """
+
+    SHARDS: ClassVar[int] = 8
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "shard")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    shard = models.SmallIntegerField()
+    calls = models.BigIntegerField()
+    # Wider than a hold's own: many of the largest must not overflow the sum.
+    cents = models.DecimalField(max_digits=40, decimal_places=0)
+    microcents = models.DecimalField(max_digits=40, decimal_places=0)
+    tokens = models.DecimalField(max_digits=40, decimal_places=0)
+
+    app_privileges: ClassVar[str] = "SELECT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_hold_sums"
+
+    def __str__(self) -> str:
+        return f"{self.calls} of {self.integration_id}, shard {self.shard}"
+
+
+class CusEnforcementLease(models.Model):
+    """What is lent to a holder that admits calls by itself for a moment (ruling F5a).
+
+    The amounts are what remains: each of its calls that lands lowers them by what was set
+    aside for it, in the statement that stores the call's row, never below 0.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "id")
+    tenant_id = models.UUIDField()
+    id = models.UUIDField()
+    integration_id = models.UUIDField()
+    holder_id = models.CharField(max_length=100)
+    cents = models.BigIntegerField()
+    microcents = models.BigIntegerField()
+    tokens = models.BigIntegerField()
+    calls = models.BigIntegerField()
+    taken_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE, DELETE"
+
+    class Meta:
+        db_table = "cus_enforcement_leases"
+        indexes = [
+            models.Index(fields=["tenant_id", "integration_id"], name="cus_leases_integration"),
+            models.Index(fields=["expires_at"], name="cus_leases_expiry"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0, calls__gte=0),
+                name="cus_enforcement_leases_amounts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
