@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-import psycopg
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connections
 from django.test import TransactionTestCase
 from psycopg import sql
@@ -27,6 +25,12 @@ from integrations.cus_models import CusIntegration, CusTenant
 from integrations.cus_sdk_keys import forget_sdk_keys, issue_sdk_key
 from telemetry.cus_pricing import forget_kept, forget_overrides
 from tests.cus_factories import SdkClient, make_integration, make_tenant
+from tests.cus_prepared_database import (
+    PreparedDatabase,
+    prepared_database,
+    superuser,
+    use_database,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 _KEPT = ("django_migrations", "django_content_type", "auth_permission")
@@ -38,25 +42,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seed", type=int, default=1, help="which requests are made")
 
 
-def _superuser(database: str) -> "psycopg.Connection[tuple[object, ...]]":
-    return psycopg.connect(os.environ["CUS_SUPERUSER_URL"], dbname=database, autocommit=True)
+_superuser = superuser
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    name = f"test_{worker}"
-    owner = str(settings.DATABASES["owner"]["USER"])
-    create = sql.SQL("CREATE DATABASE {} OWNER {}")
-    with _superuser("postgres") as connection:
-        connection.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
-    for alias in connections:
-        connections[alias].settings_dict["NAME"] = name
+def prepared(django_db_blocker: DjangoDbBlocker) -> PreparedDatabase:
+    """The migrated database that this run's databases are copies of."""
     with django_db_blocker.unblock():
-        call_command("migrate", verbosity=0)
+        return prepared_database()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    prepared: PreparedDatabase, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    prepared.copy(name)
+    use_database(name)
     yield
-    for used in connections.all():
-        used.close()
+    with django_db_blocker.unblock():
+        for used in connections.all():
+            used.close()
 
 
 def as_if(*statements: str) -> None:

@@ -28,8 +28,9 @@ from integrations.cus_models import CusIntegration
 from telemetry.cus_evidence import counted_cents
 from telemetry.cus_models import CusCallLedger, CusHoldSums, CusLLMUsage, CusPeriodTotals
 from tests.cus_factories import SdkClient, record
+from tests.cus_postgres_programs import binaries, reached_by
 from tests.trust.cus_audit import holds_findings
-from tests.upgrade.cus_make_release import RELEASES, binaries, reached_by
+from tests.upgrade.cus_make_release import RELEASES
 
 NAMES = sorted(path.name for path in RELEASES.iterdir())
 _AS_IF_TAKEN_JUST_NOW = "UPDATE public.cus_enforcement_holds SET taken_at = now(), expires_at = now() + interval '10 minutes'"
