@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
@@ -74,17 +75,29 @@ def as_if(*statements: str) -> None:
 
 
 def _empty_tables(self: TransactionTestCase) -> None:
-    """What `flush` would do, past the guards that refuse it to everybody else."""
+    """What `flush` would do, past the guards that refuse it to everybody else.
+
+    DELETE from the few tables that a test wrote to takes a fraction of the time that TRUNCATE of
+    all takes, which makes new files for every table and index.
+    """
     with _superuser(connections["default"].settings_dict["NAME"]) as connection:
         connection.execute("SET session_replication_role = replica")
-        tables = connection.execute(
-            "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
-            " WHERE n.nspname = 'public' AND relkind IN ('r', 'p') AND NOT relispartition"
-            " AND relname <> ALL(%s)",
-            [list(_KEPT)],
-        ).fetchall()
-        names = sql.SQL(", ").join(sql.Identifier(str(name)) for (name,) in tables)
-        connection.execute(sql.SQL("TRUNCATE {}").format(names))
+        for (name,) in connection.execute(_tables_with_rows(connection)).fetchall():
+            connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(str(name))))
+
+
+def _tables_with_rows(connection: "psycopg.Connection[tuple[object, ...]]") -> sql.Composed:
+    """A query for the names of all tables that hold a row; partitions count as their table."""
+    tables = connection.execute(
+        "SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace"
+        " WHERE n.nspname = 'public' AND relkind IN ('r', 'p') AND NOT relispartition"
+        " AND relname <> ALL(%s)",
+        [list(_KEPT)],
+    ).fetchall()
+    with_rows = sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})")
+    return sql.SQL(" UNION ALL ").join(
+        with_rows.format(sql.Literal(str(name)), sql.Identifier(str(name))) for (name,) in tables
+    )
 
 
 # Django has no seam for this.
