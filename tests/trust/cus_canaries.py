@@ -42,10 +42,13 @@ class Canaries:
 
     def leaks(self) -> list[str]:
         """The places where a canary, or a good part of one, was found; plain, hex or base64."""
+        parts = [part for value in self.values for part in _parts(value)]
         found = []
         for place, texts in self.places.items():
-            whole = "\n".join(texts)
-            if any(part in whole for value in self.values for part in _parts(value)):
+            # Most of what is read after one step is what was read after the step before.
+            lines = {line for text in texts for line in text.split("\n")}
+            whole = "\n".join(lines)
+            if any(part in whole for part in parts):
                 found.append(place)
         return found
 

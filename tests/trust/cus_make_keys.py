@@ -15,16 +15,16 @@ import django
 def main(tenants: int, integrations: int) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aos_project.settings")
     django.setup()
-    from django.core.management import call_command
+    from django.db import transaction
 
     from integrations.cus_keys.verifier import issue_sdk_key
     from tests.cus_factories import make_integration, make_tenant
 
-    call_command("migrate", verbosity=0)
-    keys = [
-        [issue_sdk_key(make_integration(tenant))[1] for _ in range(integrations)]
-        for tenant in (make_tenant(f"Campaign {uuid.uuid4()}") for _ in range(tenants))
-    ]
+    with transaction.atomic():
+        keys = [
+            [issue_sdk_key(make_integration(tenant))[1] for _ in range(integrations)]
+            for tenant in (make_tenant(f"Campaign {uuid.uuid4()}") for _ in range(tenants))
+        ]
     sys.stdout.write(json.dumps(keys))
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,25 +26,36 @@ from aos_project.cus_embedded.passwords import product_secrets
 from aos_project.cus_embedded.process import launch, stop, wait_for
 from aos_project.cus_embedded.sentinel import Sentinel
 from aos_project.cus_embedded.throw_away import running
+from tests.cus_prepared_database import PreparedDatabase
 from tests.e2e.cus_served import ROOT, ServedProduct
 from tests.trust.cus_door import Door
 
 _START_SECONDS = 60.0
 _PATIENCE = 10
+_SPARE_TENANTS = 12
 
 Row = tuple[Any, ...]
 
 
 class RealProduct:
-    """PostgreSQL with fsync on, Valkey, and web servers; all of it gone afterwards."""
+    """PostgreSQL with fsync on, Valkey, and web servers; all of it gone afterwards.
 
-    def __init__(self, *, web_servers: int = 2) -> None:
+    The database is a copy of `prepared`, which takes less time than to make and migrate one.
+    """
+
+    def __init__(self, *, web_servers: int = 2, prepared: PreparedDatabase | None = None) -> None:
         self._stack = ExitStack()
         self._home = throw_away_home()
+        if prepared:
+            passwords = self._home.passwords | {"superuser": prepared.superuser_password}
+            self._home = replace(self._home, passwords=passwords)
+        self._prepared = prepared
         self._postgres = Postgres(self._home)
         self._web_servers = web_servers
         self.environment: dict[str, str] = {}
         self.webs: list[ServedProduct] = []
+        # Lists of a tenant's keys, by how many integrations the tenant has.
+        self._unused_keys: dict[int, list[list[str]]] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -62,27 +74,28 @@ class RealProduct:
 
     def make_keys(self, tenants: int = 1, integrations: int = 1) -> list[list[str]]:
         """SDK keys of new integrations, a list for each new tenant."""
-        program = [sys.executable, "-m", "tests.trust.cus_make_keys"]
-        done = subprocess.run(
-            [*program, str(tenants), str(integrations)],
-            cwd=ROOT,
-            env=os.environ | self.environment,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        keys: list[list[str]] = json.loads(done.stdout)
-        return keys
+        unused = self._unused_keys.setdefault(integrations, [])
+        if len(unused) < tenants:
+            # Some for later too: to start Django takes longer than to make a tenant.
+            number = tenants + _SPARE_TENANTS
+            program = ("-m", "tests.trust.cus_make_keys", str(number), str(integrations))
+            unused += json.loads(self._run(*program))
+        return [unused.pop() for _ in range(tenants)]
 
     def sweep_holds(self) -> None:
         """What beat does every minute."""
         task = "from enforcement.tasks import cus_sweep_holds; cus_sweep_holds()"
-        subprocess.run(
-            [sys.executable, "manage.py", "shell", "--no-imports", "-c", task],
+        self._run("manage.py", "shell", "--no-imports", "-c", task)
+
+    def _run(self, *program: str) -> bytes:
+        """Run one of the product's Python programs; returns what it printed."""
+        return subprocess.run(
+            [sys.executable, *program],
             cwd=ROOT,
             env=os.environ | self.environment,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             check=True,
-        )
+        ).stdout
 
     def door(self, number: int, key: str) -> Door:
         """To a web server; one number leads to one server."""
@@ -99,13 +112,11 @@ class RealProduct:
         leader = self._database.pid
         children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
         pids = [leader, *map(int, children)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        _signal(pids, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            _signal(pids, signal.SIGCONT)
 
     @contextlib.contextmanager
     def without_connections(self) -> Iterator[None]:
@@ -154,8 +165,12 @@ class RealProduct:
         return sentinel
 
     def _start_servers(self, stack: ExitStack) -> None:
+        if self._prepared:
+            self._copy(self._prepared)
         self.start_database()
         stack.callback(self._stop_database)
+        if self._prepared:
+            self._take_over(self._prepared)
         valkey = Valkey(self._home)
         stack.enter_context(running(valkey, self._sentinel))
         self.environment = product_secrets() | {
@@ -166,7 +181,8 @@ class RealProduct:
             **self._postgres.environment(),
             **valkey.environment(),
         }
-        self.make_keys(0, 0)  # which migrates
+        if not self._prepared:
+            self._run("manage.py", "migrate", "--verbosity=0")
         for _ in range(self._web_servers):
             web = ServedProduct(self.environment)
             web.launch()
@@ -175,6 +191,21 @@ class RealProduct:
             self.webs.append(web)
         for web in self.webs:
             web.wait_until_ready()
+
+    def _copy(self, prepared: PreparedDatabase) -> None:
+        cluster = self._home.folder / "postgres"
+        shutil.copytree(prepared.cluster, cluster)
+        if account := self._home.account:
+            for folder, _, files in os.walk(cluster):
+                for name in (".", *files):
+                    os.chown(Path(folder, name), account.uid, account.gid)
+
+    def _take_over(self, prepared: PreparedDatabase) -> None:
+        with psycopg.connect(
+            self._postgres.url("superuser", "postgres"), autocommit=True
+        ) as server:
+            prepared.take_over(server)
+        assert self._postgres.ready()  # which gives the product's roles their rights to it
 
     def _try_to_start_database(self) -> bool:
         self._postgres.prepare()
@@ -192,3 +223,10 @@ class RealProduct:
         with contextlib.suppress(ProcessLookupError):
             stop(self._postgres.program, self._database)
         self._sentinel.forget_group(self._database.pid)
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        # A backend whose client has just left ends by itself.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

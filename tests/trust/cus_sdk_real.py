@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.cus_prepared_database import PreparedDatabase
 from tests.e2e.cus_served import ROOT
 from tests.sdk.cus_fake_servers import Answer, CusFakeServer
 from tests.trust.cus_real_product import RealProduct
@@ -105,11 +106,19 @@ class Turnstile(CusFakeServer):
         return None
 
 
-def run_real(folder: Path, *, rounds: int, seed: int, say: Say = lambda _: None) -> RealResult:
+def run_real(
+    folder: Path,
+    *,
+    rounds: int,
+    seed: int,
+    say: Say = lambda _: None,
+    prepared: PreparedDatabase | None = None,
+) -> RealResult:
     """So many rounds on servers of their own. Ctrl-C ends it."""
     result = RealResult()
     chance = random.Random(seed)
-    with contextlib.suppress(KeyboardInterrupt), RealProduct(web_servers=1) as product:
+    servers = RealProduct(web_servers=1, prepared=prepared)
+    with contextlib.suppress(KeyboardInterrupt), servers as product:
         key = product.make_keys()[0][0]
         for number in range(rounds):
             with Turnstile(product, key) as turnstile:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_abuse.outcome import Size
 from tests.trust.cus_abuse.product import AttackedProduct
 from tests.trust.cus_abuse_campaign import ATTACKS
@@ -18,8 +19,8 @@ ONLY_IN_FULL = {"flood of reset mails"}
 
 
 @pytest.fixture(scope="module")
-def product() -> Iterator[AttackedProduct]:
-    with AttackedProduct() as attacked:
+def product(prepared: PreparedDatabase) -> Iterator[AttackedProduct]:
+    with AttackedProduct(prepared) as attacked:
         yield attacked
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from enforcement.cus_absence import SILENT_SECONDS
 from telemetry.cus_holds.holds import lock_key
+from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_door import Door
 from tests.trust.cus_real_product import RealProduct
@@ -22,8 +23,8 @@ IN_TIME = 0.45 + 0.3
 
 
 @pytest.fixture(scope="module")
-def product() -> Iterator[RealProduct]:
-    with RealProduct() as real:
+def product(prepared: PreparedDatabase) -> Iterator[RealProduct]:
+    with RealProduct(prepared=prepared) as real:
         yield real
 
 

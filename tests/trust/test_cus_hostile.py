@@ -10,6 +10,7 @@ from itertools import islice
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_audit import findings
 from tests.trust.cus_door import Door
 from tests.trust.cus_hostile import Hostility, Value
@@ -29,8 +30,8 @@ BODIES = hostile_bodies("test")
 
 
 @pytest.fixture(scope="module")
-def product() -> Iterator[RealProduct]:
-    with RealProduct(web_servers=1) as real:
+def product(prepared: PreparedDatabase) -> Iterator[RealProduct]:
+    with RealProduct(web_servers=1, prepared=prepared) as real:
         yield real
 
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_deliveries import Events, Mishaps, Run
 from tests.trust.cus_races import race_contradictions
 from tests.trust.cus_real_product import RealProduct
 
 
 @pytest.fixture(scope="module")
-def product() -> Iterator[RealProduct]:
-    with RealProduct() as real:
+def product(prepared: PreparedDatabase) -> Iterator[RealProduct]:
+    with RealProduct(prepared=prepared) as real:
         yield real
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,14 @@ def _all_open(integrations: list[CusIntegration], keys: str) -> bool:
     """Whether every stored credential opens, with one look at the table."""
     stored = dict(CusCredential.objects.values_list("integration_id", "sealed"))
     return all(
-        open_sealed(key_ring(keys), bytes(stored[one.id]), row=row_name(one)) == _plain(one)
-        for one in integrations
+        _opened(keys, bytes(stored[one.id]), row_name(one)) == _plain(one) for one in integrations
     )
+
+
+@cache
+def _opened(keys: str, sealed: bytes, row: str) -> bytes:
+    """What a stored credential holds. The same bytes open to the same content every time."""
+    return open_sealed(key_ring(keys), sealed, row=row)
 
 
 def _counts() -> dict[str, int]:

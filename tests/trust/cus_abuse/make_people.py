@@ -20,11 +20,14 @@ def main(tenants: int) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aos_project.settings")
     django.setup()
     from django.contrib.auth.hashers import make_password
+    from django.db import transaction
 
     # All share one: to hash a password takes long, on purpose.
     password = secrets.token_urlsafe(12)
     stored = make_password(password)
-    sys.stdout.write(json.dumps([_tenant(password, stored) for _ in range(tenants)]))
+    with transaction.atomic():
+        made = [_tenant(password, stored) for _ in range(tenants)]
+    sys.stdout.write(json.dumps(made))
 
 
 def _tenant(password: str, stored: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 import http.client
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +14,7 @@ import psycopg
 from aos_project.cus_embedded.process import launch, stop, wait_for
 from aos_project.cus_runner import _workers, web_program
 from tests.cus_ports import free_port
-from tests.e2e.cus_served import ROOT
+from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_abuse.mail import MailSink
 from tests.trust.cus_door import Door
 from tests.trust.cus_real_product import RealProduct, Row
@@ -35,8 +33,8 @@ class AttackedProduct(RealProduct):
     `database` is a connection past all privileges. Jobs do not run until `working` starts them, so that what the web server does by itself shows.
     """
 
-    def __init__(self) -> None:
-        super().__init__(web_servers=0)
+    def __init__(self, prepared: PreparedDatabase | None = None) -> None:
+        super().__init__(web_servers=0, prepared=prepared)
         self.port = 0
         self.mail = MailSink()
         self._unused: list[Tenant] = []
@@ -49,15 +47,8 @@ class AttackedProduct(RealProduct):
         """A tenant that nobody has attacked yet."""
         if not self._unused:
             # Several at once: to start Django takes longer than to make a tenant.
-            program = [sys.executable, "-m", "tests.trust.cus_abuse.make_people", "20"]
-            done = subprocess.run(
-                program,
-                cwd=ROOT,
-                env=os.environ | self.environment,
-                stdout=subprocess.PIPE,
-                check=True,
-            )
-            self._unused = json.loads(done.stdout)
+            people = self._run("-m", "tests.trust.cus_abuse.make_people", "20")
+            self._unused = json.loads(people)
         return self._unused.pop()
 
     def connect_as_app(self) -> "psycopg.Connection[Row]":
