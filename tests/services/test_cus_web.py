@@ -78,6 +78,7 @@ def test_behind_a_proxy_a_stranger_is_whom_the_nearest_proxy_names(settings: Set
     claimed, appended = ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.9")
 
     assert sender_of(Kind.SIGN_IN, _request("GET", "/", claimed, appended)) == "203.0.113.9"
+    assert sender_of(Kind.SIGN_IN, _request("GET", "/")) == ""
 
 
 # --- Turns --------------------------------------------------------------------------------------
