@@ -50,7 +50,7 @@ BEAT_SCHEDULE = {
     },
     "cus-forget-old-mails": {
         "task": "integrations.tasks.cus_forget_old_mails",
-        "schedule": crontab(hour="3", minute="43"),
+        "schedule": crontab(minute="43"),
     },
     "cus-clear-sessions": {
         "task": "integrations.tasks.cus_clear_sessions",

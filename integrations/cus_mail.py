@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.tokens import default_token_generator
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
@@ -31,8 +32,9 @@ PASSWORD_RESET, INVITATION = "password_reset", "invitation"
 _FIRST_RETRY_SECONDS = 30
 _LONGEST_RETRY_SECONDS = 3_600
 _GIVEN_UP_AFTER = timedelta(days=1)
-# Rows stay for the limits, and for "was it sent?".
+# Rows stay for the limits, and for "was it sent?"; those to nobody's address for the limits alone.
 _KEPT_FOR = timedelta(days=30)
+_KEPT_FOR_NOBODY = timedelta(hours=1)
 _SUBJECT = "Subject: "
 
 log = structlog.get_logger(__name__)
@@ -124,9 +126,11 @@ def send_waiting(*, now: datetime | None = None) -> int:
 
 
 def forget_old_mails(*, now: datetime) -> None:
-    """Delete what was sent or given up long ago."""
+    """Delete what was sent or given up long ago, and what strangers asked for nobody."""
     over = Q(sent_at__isnull=False) | Q(dropped_at__isnull=False)
     CusMail.objects.filter(over, queued_at__lt=now - _KEPT_FOR).delete()
+    to_nobody = CusMail.objects.filter(template=PASSWORD_RESET, person=None)
+    to_nobody.filter(over, queued_at__lt=now - _KEPT_FOR_NOBODY).delete()
 
 
 @transaction.atomic
@@ -157,8 +161,28 @@ def _send(mail_id: uuid.UUID, now: datetime) -> bool:
     mail = unsent.select_for_update().first()
     if mail is None:
         return False
+    if mail.template == PASSWORD_RESET and not _address_person(mail, now):
+        unsent.update(dropped_at=now)
+        return False
     _message(mail).send()
-    unsent.update(sent_at=now)
+    unsent.update(sent_at=now, person=mail.person, to=mail.to)
+    return True
+
+
+def _address_person(mail: CusMail, now: datetime) -> bool:
+    """Find whose the address is that somebody asked a link for.
+
+    False if it is nobody's, or if that person was sent as many under another address.
+    """
+    person = mail.person or next(iter(PasswordResetForm().get_users(mail.to)), None)
+    if person is None:
+        return False
+    lately = CusMail.objects.filter(person=person, template=mail.template)
+    if lately.filter(sent_at__gt=now - timedelta(hours=1)).count() >= _an_hour(mail.template):
+        log.warning("mail dropped", template=mail.template, limit="This person's of an hour.")
+        return False
+    # Theirs as it is kept, not as a stranger spelt it.
+    mail.person, mail.to = person, person.email
     return True
 
 
