@@ -20,6 +20,7 @@ from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Answering, Request, Scope, Transport, environ_of
 from aos_project.cus_web.sdk_handler import SdkHandler
 from aos_project.wsgi import application as _wsgi
+from enforcement.cus_turned_away import log_turned_away
 from integrations.cus_sdk_routes import is_short
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class CusWeb:
             lane.start()
         self._loop = loop
         self._tick()
+
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """Called by granian once in each process, when it has stopped serving."""
+        log_turned_away()
 
     async def __rsgi__(self, scope: Scope, protocol: Answering) -> None:
         """Answer one request."""
