@@ -15,7 +15,7 @@ from django.conf import settings
 
 from aos_project.cus_web.answers import BROKEN, Answer, Refusal, Refused, body_too_large
 from aos_project.cus_web.bodies import Bodies
-from aos_project.cus_web.kinds import Kind, kind_of, sender_of
+from aos_project.cus_web.kinds import Kind, kind_of, origin_of, sender_of
 from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Answering, Request, Scope, Transport, environ_of
 from aos_project.cus_web.sdk_handler import SdkHandler
@@ -115,7 +115,7 @@ class CusWeb:
             finally:
                 self._answered.append(answered)
 
-        self._lanes[kind].submit(Job(sender_of(kind, request), run))
+        self._lanes[kind].submit(Job(sender_of(kind, request), run, origin_of(request)))
         self._settle()
         # granian would answer 500 if this ended before the thread had answered.
         await answered
