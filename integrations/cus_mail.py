@@ -84,19 +84,18 @@ def _limit_reached(
             )
     now = timezone.now()
     same = Q(to__iexact=to) | (Q(person=person) if person else Q(pk=None))
-    an_hour = _an_hour(template)
+    an_hour, a_day = _an_hour(template), settings.CUS_MAILS_PER_TENANT_DAY
     lately = CusMail.objects.filter(same, template=template, queued_at__gt=now - timedelta(hours=1))
-    if lately.filter(**alike).count() >= an_hour:
+    if an_hour and lately.filter(**alike).count() >= an_hour:
         return f"This address was sent {an_hour} such mails within the last hour."
-    a_day = settings.CUS_MAILS_PER_TENANT_DAY
     today = CusMail.objects.filter(tenant=tenant, queued_at__gt=now - timedelta(days=1))
-    if tenant and today.count() >= a_day:
+    if tenant and a_day and today.count() >= a_day:
         return f"Mails for this tenant reached their limit of {a_day} a day."
     return None
 
 
 def _an_hour(template: str) -> int:
-    """Limits are by template: who asks for many reset mails keeps no other mail away."""
+    """Limits are by template: who asks for many reset mails keeps no other mail away. 0: none."""
     if template == PASSWORD_RESET:
         return int(settings.CUS_RESET_MAILS_PER_HOUR)
     return int(settings.CUS_MAILS_PER_ADDRESS_HOUR)
@@ -178,7 +177,8 @@ def _address_person(mail: CusMail, now: datetime) -> bool:
     if person is None:
         return False
     lately = CusMail.objects.filter(person=person, template=mail.template)
-    if lately.filter(sent_at__gt=now - timedelta(hours=1)).count() >= _an_hour(mail.template):
+    most = _an_hour(mail.template)
+    if most and lately.filter(sent_at__gt=now - timedelta(hours=1)).count() >= most:
         log.warning("mail dropped", template=mail.template, limit="This person's of an hour.")
         return False
     # Theirs as it is kept, not as a stranger spelt it.
