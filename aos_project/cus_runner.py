@@ -281,11 +281,18 @@ def _workers(environment: Mapping[str, str]) -> list[Program]:
         *("--hostname", "checks@%h", "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle"),
     ]
+    # One task at a time in one process: a sweep is short, and has to come in time.
+    sweeper = [
+        *(*celery, "worker", "--queues", "cus_holds", "--pool", "solo"),
+        *("--hostname", "sweeper@%h", "--loglevel", "WARNING"),
+        *("--without-gossip", "--without-mingle"),
+    ]
     # That we run as root is the caller's choice, and needs no warning on each start.
     quiet = {"PYTHONWARNINGS": "ignore:You're running the worker"} | dict(environment)
     return [
         _program("worker", worker, quiet),
         _program("checks", checks, quiet),
+        _program("sweeper", sweeper, quiet),
         _program("beat", [*celery, "beat", "--loglevel", "WARNING"], environment),
     ]
 

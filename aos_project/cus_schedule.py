@@ -36,6 +36,7 @@ BEAT_SCHEDULE = {
         "schedule": 15.0,
         "options": {"expires": 14},
     },
+    "cus-sweep-late-holds": {"task": "enforcement.tasks.cus_sweep_late_holds", **_EACH_MINUTE},
     "cus-take-in-decisions": {"task": "enforcement.tasks.cus_take_in_decisions", **_EACH_MINUTE},
     "cus-send-mail": {
         "task": "integrations.tasks.cus_send_mail",
@@ -49,7 +50,7 @@ BEAT_SCHEDULE = {
     },
     "cus-forget-old-mails": {
         "task": "integrations.tasks.cus_forget_old_mails",
-        "schedule": crontab(hour="3", minute="43"),
+        "schedule": crontab(minute="43"),
     },
     "cus-clear-sessions": {
         "task": "integrations.tasks.cus_clear_sessions",

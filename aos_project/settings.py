@@ -375,8 +375,12 @@ CELERY_TASK_TIME_LIMIT = 600
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE = BEAT_SCHEDULE
-# Health checks wait for other people's servers: a worker of their own, or rollups would too.
-CELERY_TASK_ROUTES = {"integrations.tasks.cus_check_health": {"queue": "cus_health"}}
+# Health checks wait for other people's servers: a worker of their own, or rollups would too. And
+# holds must be swept within 30 seconds (ruling F5b), however slow a mail server or a rollup is.
+CELERY_TASK_ROUTES = {
+    "integrations.tasks.cus_check_health": {"queue": "cus_health"},
+    "enforcement.tasks.cus_sweep_holds": {"queue": "cus_holds"},
+}
 
 # --- Logs ---------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ from enforcement.cus_serializers import (
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_keys.authentication import key_text
+from integrations.cus_keys.throttle import SdkKeyThrottle
 from integrations.cus_web.pages import NewestFirst, filters_of
 from integrations.cus_web.sdk_routes import ARRIVED
 from telemetry.cus_evidence.api import SdkView
@@ -90,6 +91,17 @@ class IsCaller(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return isinstance(request.user, Caller)
+
+
+class ReadsThrottle(SdkKeyThrottle):
+    """The same for what an SDK reads of its integration: nobody is to hold the checks' threads."""
+
+    def whom(self, request: Request) -> str | None:
+        """The integration. A key that nobody could verify uses up nothing of the one it names."""
+        caller: object = request.user
+        if not isinstance(caller, Caller):
+            return None
+        return f"{'reads' if caller.verified else 'unverified'} {caller.integration_id}"
 
 
 class CheckerView(SdkView):
@@ -184,6 +196,8 @@ class CheckBatchView(AskingView[list[CheckRequest]]):
 class StatusView(CheckerView):
     """Where the integration stands."""
 
+    throttle_classes = [ReadsThrottle]
+
     @extend_schema(operation_id="enforcement_status", responses=StatusResult)
     def get(self, request: Request) -> HttpResponse:
         """Limits, usage, what is held, and the verdict that a call of zero cost would get now."""
@@ -192,6 +206,8 @@ class StatusView(CheckerView):
 
 class ConfigView(CheckerView):
     """What an SDK needs to know of its integration."""
+
+    throttle_classes = [ReadsThrottle]
 
     @extend_schema(
         operation_id="enforcement_config",

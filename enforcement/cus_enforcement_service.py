@@ -34,7 +34,13 @@ from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueT
 from enforcement.cus_own_models import known_models, remember_models
 from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
-from enforcement.cus_turned_away import NOBODY, TurnedAway, note_turned_away, take_turned_away
+from enforcement.cus_turned_away import (
+    NOBODY,
+    TurnedAway,
+    note_turned_away,
+    statements_of,
+    take_turned_away,
+)
 from telemetry.cus_holds.holds import (
     HOLD_LIFE,
     HOLDS_CHANGED,
@@ -132,7 +138,7 @@ class CusEnforcementService:
         verdicts = self._by_last_state(requests, contended=True)
         numbers = log.counts(verdict.decision for verdict in verdicts)
         said = [(verdict.facts, verdict.decision) for verdict in verdicts]
-        note_turned_away(self.caller.integration_id, TurnedAway(said, numbers))
+        note_turned_away(self._whose, TurnedAway(said, numbers))
         return verdicts
 
     # --- With evidence --------------------------------------------------------------------------
@@ -233,7 +239,7 @@ class CusEnforcementService:
     ) -> list[Verdict]:
         """Hold, log and commit in one message; of those who were turned away before, too."""
         now = round_.reading.now
-        before = take_turned_away(self.caller.integration_id)
+        before = take_turned_away(self._whose)
         message = [*self._logging(connection, verdicts, before), "COMMIT"]
         if round_.changes:
             change = change_values(*self._whose, round_.changes, now)
@@ -241,7 +247,7 @@ class CusEnforcementService:
         try:
             connection.rows("; ".join(message))
         except psycopg.Error as error:
-            note_turned_away(self.caller.integration_id, before)
+            note_turned_away(self._whose, before)
             if error.sqlstate != HOLDS_CHANGED:
                 raise
             connection.rows("ROLLBACK")
@@ -262,12 +268,10 @@ class CusEnforcementService:
         """The statements that append and count decisions."""
         numbers = log.counts(verdict.decision for verdict in verdicts)
         numbers = [a + b for a, b in zip(before.counts, numbers, strict=True)]
-        statements = [connection.call("cus_count", *self._whose, *numbers)]
         notable = [(one.facts, one.decision) for one in verdicts if not one.decision.is_plain]
-        entries = [log.entry(*self._whose, *one) for one in (*before.logged, *notable)]
-        if entries:
-            statements.append(connection.call("cus_append", log.encoded(entries)))
-        return statements
+        return statements_of(
+            connection, self._whose, TurnedAway([*before.logged, *notable], numbers)
+        )
 
     # --- Without --------------------------------------------------------------------------------
 

@@ -2,17 +2,28 @@
 
 Writing each down at once would cost what turning away saves. The integration's next round logs
 and counts them in its own commit (ruling F9); of a flood it logs the first of each round alone,
-and counts all.
+and counts all. What waits for that when the process ends is logged then.
 """
 
+import atexit
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import structlog
+
 from enforcement import cus_decision_log as log
+from enforcement.cus_absence import DatabaseTrouble
+from enforcement.cus_decider import decider_pool
+from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_precedence import Decision, Facts
 
+logger = structlog.get_logger(__name__)
+
+# A process that ends waits no longer for its database: it has to be gone before it is killed.
+_LAST_SECONDS = 2.0
 _MOST_LOGGED = 100
 _MAX_KNOWN = 10_000
 
@@ -30,25 +41,64 @@ class TurnedAway(NamedTuple):
 
 
 NOBODY = TurnedAway()
-_waiting: dict[uuid.UUID, TurnedAway] = {}
+# The tenant and the integration.
+Whose = tuple[uuid.UUID, uuid.UUID]
+_waiting: dict[Whose, TurnedAway] = {}
 _changing = threading.Lock()
 
 
-def note_turned_away(integration_id: uuid.UUID, turned_away: TurnedAway) -> None:
+def note_turned_away(whose: Whose, turned_away: TurnedAway) -> None:
     """Keep decisions for the integration's next round."""
     with _changing:
         if len(_waiting) >= _MAX_KNOWN:
             _waiting.clear()
-        _waiting[integration_id] = _waiting.get(integration_id, NOBODY).plus(turned_away)
+        _waiting[whose] = _waiting.get(whose, NOBODY).plus(turned_away)
 
 
-def take_turned_away(integration_id: uuid.UUID) -> TurnedAway:
+def take_turned_away(whose: Whose) -> TurnedAway:
     """What waits to be logged; it is the caller's now."""
     with _changing:
-        return _waiting.pop(integration_id, NOBODY)
+        return _waiting.pop(whose, NOBODY)
+
+
+def statements_of(connection: DeciderConnection, whose: Whose, decisions: TurnedAway) -> list[str]:
+    """The statements that append and count decisions."""
+    statements = [connection.call("cus_count", *whose, *decisions.counts)]
+    entries = [log.entry(*whose, *one) for one in decisions.logged]
+    if entries:
+        statements.append(connection.call("cus_append", log.encoded(entries)))
+    return statements
+
+
+def log_turned_away(*, seconds: float = _LAST_SECONDS) -> None:
+    """Log what waits, as the process ends. What the database does not take in that time is lost."""
+    end_by = time.monotonic() + seconds
+
+    def work(connection: DeciderConnection) -> None:
+        while waits := next(iter(_waiting), None):
+            turned_away = take_turned_away(waits)
+            statements = statements_of(connection, waits, turned_away)
+            try:
+                connection.rows("; ".join(["BEGIN", *statements, "COMMIT"]))
+            except Exception:
+                note_turned_away(waits, turned_away)
+                raise
+
+    if not _waiting:
+        return
+    try:
+        decider_pool().run(work, take_by=end_by, end_by=end_by)
+    except DatabaseTrouble as error:
+        lost = sum(sum(one.counts) for one in _waiting.values())
+        logger.warning("decisions were not logged", decisions=lost, error=type(error).__name__)
+        forget_turned_away()
 
 
 def forget_turned_away() -> None:
     """Nobody was."""
     with _changing:
         _waiting.clear()
+
+
+# Of servers that have no hook of their own. Before the pool is closed, which was imported first.
+atexit.register(log_turned_away)

@@ -1,13 +1,23 @@
 """What beat runs for enforcement."""
 
+from datetime import timedelta
+
 import structlog
 from celery import shared_task
+from django.conf import settings
+from redis import Redis
 
 from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
 from telemetry.cus_holds.holds import sweep
+from telemetry.cus_holds.models import CusEnforcementHold
+
+# `CELERY_TASK_ROUTES` sends sweeps there.
+_QUEUE = "cus_holds"
+# Twice what ruling F5b gives the sweeper: whatever is left after that, nobody sweeps.
+_LATE = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +28,19 @@ def cus_sweep_holds() -> None:
     holds, leases = sweep()
     if holds or leases:
         log.info("swept", holds=holds, leases=leases)
+
+
+@shared_task(name="enforcement.tasks.cus_sweep_late_holds")
+def cus_sweep_late_holds() -> None:
+    """Sweep in place of a worker that is not there, late, and say so."""
+    late = CusEnforcementHold.objects.filter(expires_at__lt=database_now() - _LATE)
+    if not late.exists():
+        return
+    log.error("holds are swept late: is a worker running with -Q cus_holds?")
+    sweep()
+    # Turns that nobody takes would fill the broker, whose memory is everybody's.
+    with Redis.from_url(settings.REDIS_URL, socket_timeout=5) as broker:
+        broker.delete(_QUEUE)
 
 
 @shared_task(name="enforcement.tasks.cus_take_in_decisions")

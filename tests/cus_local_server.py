@@ -1,5 +1,6 @@
 """A real HTTP server on the loopback, in a thread of its own."""
 
+import socketserver
 import ssl
 import sys
 import threading
@@ -17,7 +18,29 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class CusLocalServer:
+class Served:
+    """Runs a server in a thread, from the block's beginning to its end."""
+
+    def __init__(self, server: socketserver.BaseServer) -> None:
+        self._serving = server
+        self._thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._serving.shutdown()
+        self._serving.server_close()
+        self._thread.join()
+
+
+class CusLocalServer(Served):
     """Answers by `handler` on a free port, from the block's beginning to its end."""
 
     def __init__(
@@ -30,24 +53,10 @@ class CusLocalServer:
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        super().__init__(self._server)
 
     @property
     def url(self) -> str:
         """By name where there is TLS: certificates are for names."""
         place = "https://localhost" if self._has_tls else "http://127.0.0.1"
         return f"{place}:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

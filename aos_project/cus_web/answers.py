@@ -88,6 +88,13 @@ LINE_FULL = Refusal(
     "Too many of your requests are waiting already. Wait for their answers, then go on.",
     retry_after_seconds=2,
 )
+ADDRESS_FULL = Refusal(
+    429,
+    "too_many_requests",
+    "Too many requests",
+    "Too many requests from your address are waiting already. Wait for their answers, then go on.",
+    retry_after_seconds=2,
+)
 BUSY = Refusal(
     503,
     "unavailable",

@@ -15,11 +15,12 @@ from django.conf import settings
 
 from aos_project.cus_web.answers import BROKEN, Answer, Refusal, Refused, body_too_large
 from aos_project.cus_web.bodies import Bodies
-from aos_project.cus_web.kinds import Kind, kind_of, sender_of
+from aos_project.cus_web.kinds import Kind, kind_of, origin_of, sender_of
 from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Answering, Request, Scope, Transport, environ_of
 from aos_project.cus_web.sdk_handler import SdkHandler
 from aos_project.wsgi import application as _wsgi
+from enforcement.cus_turned_away import log_turned_away
 from integrations.cus_web.sdk_routes import is_short
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class CusWeb:
         self._loop = loop
         self._tick()
 
+    def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
+        """Called by granian once in each process, when it has stopped serving."""
+        log_turned_away()
+
     async def __rsgi__(self, scope: Scope, protocol: Answering) -> None:
         """Answer one request."""
         request = Request(scope)
@@ -110,7 +115,7 @@ class CusWeb:
             finally:
                 self._answered.append(answered)
 
-        self._lanes[kind].submit(Job(sender_of(kind, request), run))
+        self._lanes[kind].submit(Job(sender_of(kind, request), run, origin_of(request)))
         self._settle()
         # granian would answer 500 if this ended before the thread had answered.
         await answered

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from django.conf import settings
+
 from aos_project.cus_web.scopes import Request
 from aos_sdk.cus_wire import (
     ENFORCEMENT_BATCH_PATH,
@@ -72,4 +74,13 @@ def sender_of(kind: Kind, request: Request) -> str:
         said = headers.get(_KEY_HEADER) or headers.get("authorization", "")
     elif kind is Kind.PEOPLE:
         said = headers.get("authorization") or headers.get("cookie", "")
-    return said or address_of(request.peer, headers.get("x-forwarded-for")) or ""
+    return said or origin_of(request)
+
+
+def origin_of(request: Request) -> str:
+    """The address that a request comes from, which no sender invents: of IPv6 its network.
+
+    Behind a proxy all whose address can't be told are one; empty where there is no address at all.
+    """
+    address = address_of(request.peer, request.named.get("x-forwarded-for"))
+    return address or ("unknown" if settings.CUS_BEHIND_PROXY else "")

@@ -7,25 +7,33 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from aos_project.cus_web.answers import BUSY, LINE_FULL, Refusal, Refused
+from aos_project.cus_web.answers import ADDRESS_FULL, BUSY, LINE_FULL, Refusal, Refused
 
 logger = logging.getLogger(__name__)
 
-# Of one sender, and of all: each waiting request is an open connection, so there are never many.
+# Of one sender, of one address, and of all: each waiting request is an open connection, so there
+# are never many. An office is one address; but whoever invents keys is a sender with each of them.
 _LONGEST_LINE = 256
+_LONGEST_LINES_OF_ADDRESS = 1_024
 _LONGEST_LINES = 4_096
 _REST = 3
 _LONGEST_REST_SECONDS = 0.25
 
 
 class Job:
-    """A request that waits for a thread, which runs it or says with what it is to be refused."""
+    """A request that waits for a thread, which runs it or says with what it is to be refused.
 
-    __slots__ = ("due", "run", "sender")
+    `address` is where it comes from; empty if there is none.
+    """
 
-    def __init__(self, sender: str, run: Callable[[Refusal | None], None]) -> None:
+    __slots__ = ("address", "due", "run", "sender")
+
+    def __init__(
+        self, sender: str, run: Callable[[Refusal | None], None], address: str = ""
+    ) -> None:
         self.sender = sender
         self.run = run
+        self.address = address
         self.due = 0.0
 
 
@@ -48,6 +56,7 @@ class Lane:
         self._seconds = seconds
         self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
         self._waiting = 0
+        self._waiting_by_address: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._lock = threading.Lock()
         # A token for each job; a job that may not run yet is owed to whoever makes room for it.
@@ -64,18 +73,20 @@ class Lane:
         """Run a job as soon as it is its turn. Raises Refused: too many wait already."""
         job.due = time.monotonic() + self._seconds
         with self._lock:
-            line = self._lines.get(job.sender)
-            if line is None:
-                line = self._lines[job.sender] = deque()
-            elif len(line) >= _LONGEST_LINE:
-                raise Refused(LINE_FULL)
-            if self._waiting >= _LONGEST_LINES:
-                if not line:
-                    del self._lines[job.sender]
-                raise Refused(BUSY)
-            line.append(job)
+            if refusal := self._refusal(job):
+                raise Refused(refusal)
+            self._lines.setdefault(job.sender, deque()).append(job)
             self._waiting += 1
+            self._waiting_by_address[job.address] += 1
         self._tokens.put(None)
+
+    def _refusal(self, job: Job) -> Refusal | None:
+        """Why a job can't wait: its sender, its address or all have too many that do."""
+        if len(self._lines.get(job.sender, ())) >= _LONGEST_LINE:
+            return LINE_FULL
+        if job.address and self._waiting_by_address[job.address] >= _LONGEST_LINES_OF_ADDRESS:
+            return ADDRESS_FULL
+        return BUSY if self._waiting >= _LONGEST_LINES else None
 
     def _work(self) -> None:
         while True:
@@ -126,4 +137,7 @@ class Lane:
             del self._lines[sender]
         self._running[sender] += 1
         self._waiting -= 1
+        self._waiting_by_address[job.address] -= 1
+        if not self._waiting_by_address[job.address]:
+            del self._waiting_by_address[job.address]
         return job

@@ -99,13 +99,16 @@ class CusAddressLimit:
         return page
 
 
-_closed_until: dict[str, float] = {}
+_closed_until: dict[str | None, float] = {}
 
 
 def is_closed(address: str | None) -> bool:
-    """Whether an address has had CUS_LOGIN_ADDRESS_FAILURES within the cool-off time."""
+    """Whether an address has had CUS_LOGIN_ADDRESS_FAILURES within the cool-off time.
+
+    All whose address can't be told are counted as one.
+    """
     most = settings.CUS_LOGIN_ADDRESS_FAILURES
-    if not most or address is None:
+    if not most:
         return False
     now = time.monotonic()
     if _closed_until.get(address, 0) > now:

@@ -74,10 +74,11 @@ class CusPasswordResetView(InTheme, views.PasswordResetView):
     form_class = CusPasswordResetForm
 
     def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
-        """The answer is the same whoever the address is, and however many mails they had."""
-        address = form.cleaned_data["email"]
-        for person in form.get_users(address):
-            queue_mail(to=person.email, template=PASSWORD_RESET, context={}, person=person)
+        """The answer is the same whoever the address is, and however many mails they had.
+
+        So is the work for it: whose address it is, the job looks up that sends the mail.
+        """
+        queue_mail(to=form.cleaned_data["email"], template=PASSWORD_RESET, context={})
         return HttpResponseRedirect(self.get_success_url())
 
 

@@ -24,10 +24,15 @@ class SdkKeyThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         """Count the request, and say whether it is within the limit."""
         most = int(settings.CUS_SDK_REQUESTS_PER_SECOND * _WINDOW_SECONDS)
-        principal: object = request.user
-        if not most or not isinstance(principal, SdkPrincipal):
+        whom = self.whom(request)
+        if not most or whom is None:
             return True
-        return _count(str(principal.key_id), int(time.monotonic() / _WINDOW_SECONDS)) <= most
+        return _count(whom, int(time.monotonic() / _WINDOW_SECONDS)) <= most
+
+    def whom(self, request: Request) -> str | None:
+        """Whose requests are counted together; None: they are not counted."""
+        principal: object = request.user
+        return str(principal.key_id) if isinstance(principal, SdkPrincipal) else None
 
     def wait(self) -> float:
         """Seconds until the next window."""

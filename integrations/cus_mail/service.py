@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
+from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.tokens import default_token_generator
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
@@ -30,8 +31,9 @@ PASSWORD_RESET, INVITATION = "password_reset", "invitation"
 _FIRST_RETRY_SECONDS = 30
 _LONGEST_RETRY_SECONDS = 3_600
 _GIVEN_UP_AFTER = timedelta(days=1)
-# Rows stay for the limits, and for "was it sent?".
+# Rows stay for the limits, and for "was it sent?"; those to nobody's address for the limits alone.
 _KEPT_FOR = timedelta(days=30)
+_KEPT_FOR_NOBODY = timedelta(hours=1)
 _SUBJECT = "Subject: "
 
 if TYPE_CHECKING:
@@ -84,19 +86,18 @@ def _limit_reached(
             )
     now = timezone.now()
     same = Q(to__iexact=to) | (Q(person=person) if person else Q(pk=None))
-    an_hour = _an_hour(template)
+    an_hour, a_day = _an_hour(template), settings.CUS_MAILS_PER_TENANT_DAY
     lately = CusMail.objects.filter(same, template=template, queued_at__gt=now - timedelta(hours=1))
-    if lately.filter(**alike).count() >= an_hour:
+    if an_hour and lately.filter(**alike).count() >= an_hour:
         return f"This address was sent {an_hour} such mails within the last hour."
-    a_day = settings.CUS_MAILS_PER_TENANT_DAY
     today = CusMail.objects.filter(tenant=tenant, queued_at__gt=now - timedelta(days=1))
-    if tenant and today.count() >= a_day:
+    if tenant and a_day and today.count() >= a_day:
         return f"Mails for this tenant reached their limit of {a_day} a day."
     return None
 
 
 def _an_hour(template: str) -> int:
-    """Limits are by template: who asks for many reset mails keeps no other mail away."""
+    """Limits are by template: who asks for many reset mails keeps no other mail away. 0: none."""
     if template == PASSWORD_RESET:
         return int(settings.CUS_RESET_MAILS_PER_HOUR)
     return int(settings.CUS_MAILS_PER_ADDRESS_HOUR)
@@ -126,9 +127,11 @@ def send_waiting(*, now: datetime | None = None) -> int:
 
 
 def forget_old_mails(*, now: datetime) -> None:
-    """Delete what was sent or given up long ago."""
+    """Delete what was sent or given up long ago, and what strangers asked for nobody."""
     over = Q(sent_at__isnull=False) | Q(dropped_at__isnull=False)
     CusMail.objects.filter(over, queued_at__lt=now - _KEPT_FOR).delete()
+    to_nobody = CusMail.objects.filter(template=PASSWORD_RESET, person=None)
+    to_nobody.filter(over, queued_at__lt=now - _KEPT_FOR_NOBODY).delete()
 
 
 @transaction.atomic
@@ -159,8 +162,29 @@ def _send(mail_id: uuid.UUID, now: datetime) -> bool:
     mail = unsent.select_for_update().first()
     if mail is None:
         return False
+    if mail.template == PASSWORD_RESET and not _address_person(mail, now):
+        unsent.update(dropped_at=now)
+        return False
     _message(mail).send()
-    unsent.update(sent_at=now)
+    unsent.update(sent_at=now, person=mail.person, to=mail.to)
+    return True
+
+
+def _address_person(mail: CusMail, now: datetime) -> bool:
+    """Find whose the address is that somebody asked a link for.
+
+    False if it is nobody's, or if that person was sent as many under another address.
+    """
+    person = mail.person or next(iter(PasswordResetForm().get_users(mail.to)), None)
+    if person is None:
+        return False
+    lately = CusMail.objects.filter(person=person, template=mail.template)
+    most = _an_hour(mail.template)
+    if most and lately.filter(sent_at__gt=now - timedelta(hours=1)).count() >= most:
+        log.warning("mail dropped", template=mail.template, limit="This person's of an hour.")
+        return False
+    # Theirs as it is kept, not as a stranger spelt it.
+    mail.person, mail.to = person, person.email
     return True
 
 

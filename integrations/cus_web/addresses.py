@@ -26,10 +26,11 @@ def exact_address_of(peer: str, forwarded: str | None) -> Address | None:
 
     `peer` is the other end of the connection, `forwarded` the X-Forwarded-For header. Behind a
     proxy the address is what that proxy appended to the header: everything further left is the
-    client's own claim.
+    client's own claim. A header that is missing there was unreadable, and the web server dropped
+    it: the proxy's own address would stand for whoever sends such a header.
     """
-    if settings.CUS_BEHIND_PROXY and forwarded is not None:
-        peer = forwarded.rpartition(",")[2].strip()
+    if settings.CUS_BEHIND_PROXY:
+        peer = (forwarded or "").rpartition(",")[2].strip()
     try:
         # A zone, as in fe80::1%eth0, is only this machine's name for a cable.
         address = ip_address(peer.partition("%")[0])

@@ -1,4 +1,7 @@
-"""How much of each thing there may be (ruling C11). What exceeds a bound already stays usable."""
+"""How much of each thing there may be (ruling C11). What exceeds a bound already stays usable.
+
+A bound of 0 is none, as with every limit of this product.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +26,7 @@ class Quota:
 
     @property
     def most(self) -> int:
-        """The bound as an operator has set it."""
+        """The bound as an operator has set it; 0: any number."""
         return int(getattr(settings, self.setting))
 
     def require_room(self, there: "QuerySet[Any]") -> None:
@@ -32,7 +35,7 @@ class Quota:
         Whoever asks holds a lock of the tenant, the integration or the person, so that two at
         once do not both find the last place.
         """
-        if there.count() >= self.most:
+        if self.most and there.count() >= self.most:
             raise QuotaExceeded(
                 f"{self.of} may have {self.most:,} {self.things}, and has as many. "
                 f"{self.what_to_do}, or ask an operator to raise {self.setting}."

@@ -5,18 +5,14 @@ ended. Ingest of the release before works until `cus_call_ledger_filled` is adde
 row without its integration is refused, the programs keep their records and send them again.
 """
 
-import time
-
 from django.db import migrations, models
-from psycopg.errors import LockNotAvailable
+
+from telemetry.migrations._patience import patiently
 
 # "Any integration": of rows whose stored call a dropped month took along.
 NIL = "00000000-0000-0000-0000-000000000000"
 # About 16,000 rows at a time.
 BLOCKS = 200
-# A lock that others wait behind is asked for this long at a time, and this often.
-LOCK_SECONDS = 2
-TRIES = 150
 
 ADD_COLUMN = """
 ALTER TABLE cus_call_ledger ADD COLUMN IF NOT EXISTS integration_id uuid;
@@ -57,15 +53,18 @@ def rewrite(_apps, schema_editor):
     with schema_editor.connection.cursor() as cursor:
         if _key_has_integration(cursor):
             return
-        _patiently(cursor, ADD_COLUMN)
+        # The index, and the constraint's look at all rows, take as long as the ledger is large.
+        cursor.execute("SET statement_timeout = 0")
+        patiently(cursor, ADD_COLUMN)
         _fill_in_batches(cursor)
         _build_index(cursor)
         if not _exists(cursor, "pg_constraint", "conname", "cus_call_ledger_filled"):
-            _patiently(cursor, REFUSE_EMPTY)
+            patiently(cursor, REFUSE_EMPTY)
         # Rows that came while the batches ran; none can come any more.
         _fill_in_batches(cursor)
         cursor.execute(VALIDATE)
-        _patiently(cursor, SWAP_KEY)
+        patiently(cursor, SWAP_KEY)
+        cursor.execute("RESET statement_timeout")
 
 
 def _key_has_integration(cursor):
@@ -80,22 +79,6 @@ def _key_has_integration(cursor):
 def _exists(cursor, catalogue, column, name):
     cursor.execute(f"SELECT count(*) FROM {catalogue} WHERE {column} = %s", [name])
     return cursor.fetchone()[0] > 0
-
-
-def _patiently(cursor, statements):
-    """Run statements in one transaction; give way to those who use the table, and try again."""
-    for attempt in range(TRIES):
-        try:
-            cursor.execute(
-                f"BEGIN; SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {statements}; COMMIT"
-            )
-            return
-        except Exception as error:
-            cursor.execute("ROLLBACK")
-            busy = isinstance(error.__cause__, LockNotAvailable)
-            if not busy or attempt == TRIES - 1:
-                raise
-            time.sleep(1)
 
 
 def _fill_in_batches(cursor):

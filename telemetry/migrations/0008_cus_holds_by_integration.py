@@ -4,12 +4,10 @@ In one transaction, which waits for the table's lock at most two seconds at a ti
 checks meanwhile is told to come back.
 """
 
-import time
-
 from django.db import migrations, models
-from psycopg.errors import LockNotAvailable
 
-TRIES = 150
+from telemetry.migrations._patience import patiently
+
 REKEY = """
 LOCK TABLE cus_enforcement_holds IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE cus_enforcement_holds DROP CONSTRAINT cus_enforcement_holds_pkey,
@@ -166,17 +164,8 @@ ALTER TABLE cus_enforcement_holds DROP CONSTRAINT cus_enforcement_holds_pkey,
 
 def rewrite(_apps, schema_editor):
     """Do all of it, or nothing; try again while somebody holds the table for longer."""
-    statements = "".join((CALL_HASH, REKEY, SUMS, ONLY_GROW, LEASES))
     with schema_editor.connection.cursor() as cursor:
-        for attempt in range(TRIES):
-            try:
-                cursor.execute(f"BEGIN; SET LOCAL lock_timeout = '2s'; {statements} COMMIT")
-                return
-            except Exception as error:
-                cursor.execute("ROLLBACK")
-                if not isinstance(error.__cause__, LockNotAvailable) or attempt == TRIES - 1:
-                    raise
-                time.sleep(1)
+        patiently(cursor, "".join((CALL_HASH, REKEY, SUMS, ONLY_GROW, LEASES)))
 
 
 def undo(_apps, schema_editor):

@@ -118,18 +118,33 @@ def test_an_unknown_address_is_answered_as_a_known_one(user: CusUser) -> None:
         (True, "203.0.113.9", "203.0.113.9"),
         (True, "10.0.0.1, 203.0.113.9", "203.0.113.9"),  # only the last is the proxy's word
         (True, "", None),
+        (True, None, None),  # the web server drops what it can't read
         (True, "nonsense", None),
         (True, "::ffff:203.0.113.9", "203.0.113.9"),
         (True, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
     ],
 )
 def test_the_address_is_what_the_proxy_says_where_there_is_one(
-    settings: Settings, behind_proxy: bool, forwarded: str, address: str | None
+    settings: Settings, behind_proxy: bool, forwarded: str | None, address: str | None
 ) -> None:
     settings.CUS_BEHIND_PROXY = behind_proxy
-    request = RequestFactory().get(LOGIN, REMOTE_ADDR=HERE, HTTP_X_FORWARDED_FOR=forwarded)
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    request = RequestFactory().get(LOGIN, REMOTE_ADDR=HERE, headers=headers)
 
     assert client_address(request) == address
+
+
+def test_whoever_hides_their_address_from_the_proxy_is_counted_with_all_who_do(
+    user: CusUser, settings: Settings
+) -> None:
+    settings.CUS_BEHIND_PROXY = True
+    settings.CUS_LOGIN_ADDRESS_FAILURES = 6
+    statuses = [_try(user.email, "wrong") for _ in range(5)]
+    others = [_try("nobody@example.com", "wrong", "192.0.2.77") for _ in range(2)]
+    forget_closed_addresses()
+
+    assert (statuses[-1], others[-1]) == (429, 429)
+    assert _try(user.email, "correct horse", **{"X-Forwarded-For": "203.0.113.9"}) == 302
 
 
 def test_a_client_cannot_buy_attempts_with_a_header(user: CusUser) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.db import InterfaceError, OperationalError
 from django.test import Client
+from pytest_django import Settings
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES
 from enforcement.cus_enforcement_api import CheckerView, CheckView
 from enforcement.cus_enforcement_service import CusEnforcementService
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.models import CusEnforcementHold
-from tests.cus_factories import ENFORCEMENT, SdkClient
+from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -131,3 +132,19 @@ def test_a_length_of_thousands_of_digits_is_refused_and_nothing_worse(sdk: SdkCl
         CHECK, b"{}", content_type="application/json", **header
     )
     assert answer.status_code in (400, 413)
+
+
+@pytest.mark.parametrize("what", ["config", "status"])
+def test_what_an_sdk_reads_of_its_integration_is_limited_and_keeps_no_check_away(
+    sdk: SdkClient, settings: Settings, what: str
+) -> None:
+    stranger = SdkClient.of(make_integration())
+    settings.CUS_SDK_REQUESTS_PER_SECOND = 0.1
+
+    answers = [sdk.client.get(f"{ENFORCEMENT}/{what}") for _ in range(4)]
+
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert int(refused[0]["Retry-After"]) > 0
+    assert stranger.client.get(f"{ENFORCEMENT}/{what}").status_code == 200
+    assert {sdk.check().status_code for _ in range(3)} == {200}

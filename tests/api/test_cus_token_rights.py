@@ -124,6 +124,8 @@ def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(
     assert (
         _program(text, "10.0.0.1", **{"X-Forwarded-For": "192.0.2.7"}).get(URL).status_code == 200
     )
+    # Unreadable to the web server, which drops it: the proxy's own address vouches for nobody.
+    assert _program(text, "192.0.2.7").get(URL).status_code == 401
 
 
 def test_from_elsewhere_a_living_token_answers_as_one_that_never_was(admin: CusUser) -> None:

@@ -1,9 +1,11 @@
 """A customer's program from its first call to the console, over real processes (§9)."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from openai import OpenAI
@@ -11,15 +13,16 @@ from openai import OpenAI
 from aos_project.cus_demo.cus_local_provider import LocalProvider
 from aos_project.cus_demo.cus_replay import Replay
 from aos_project.cus_demo.cus_trace import synthetic_trace
-from aos_sdk import CusOpenAIProvider, CusReporter, calculate_cost
+from aos_sdk import CusOpenAIProvider, CusReporter, CusUsageRecord, calculate_cost
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.lookup import sums_of_calls
 from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage
-from tests.cus_factories import make_user, signed_in
+from tests.cus_factories import SdkClient, make_user, signed_in
 from tests.e2e.cus_served import ServedProduct, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
+_PATIENCE = 30.0
 TRACE = replace(synthetic_trace(), calls=synthetic_trace().calls[:200])
 
 
@@ -116,3 +119,26 @@ def test_a_web_server_killed_in_the_middle_loses_and_doubles_nothing(
     totals = CusLifetimeTotals.objects.filter(integration_id=integration.id)
     assert sum(total.calls for total in totals) == 200
     assert sum(total.cost_microcents for total in totals) == stored.cost_microcents
+
+
+def test_a_connection_that_the_server_closed_while_it_was_idle_costs_no_event(
+    sdk: SdkClient, tmp_path: Path
+) -> None:
+    with ServedProduct(GRANIAN_HTTP1_HEADER_READ_TIMEOUT="1000") as product:
+        reporter = CusReporter(sdk.key, product.base_url, spool_dir=str(tmp_path))
+        try:
+            reporter.report(CusUsageRecord("before", "gpt-4o", tokens_in=1, tokens_out=1))
+            reporter.flush(_PATIENCE)
+            # Idle for longer than the reporter's connection was.
+            with socket.create_connection(("127.0.0.1", product.port), _PATIENCE) as idle:
+                idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                while idle.recv(65_536):
+                    pass
+            reporter.report(CusUsageRecord("after", "gpt-4o", tokens_in=1, tokens_out=1))
+            reporter.flush(_PATIENCE)
+            stats = reporter.stats
+        finally:
+            reporter.shutdown(_PATIENCE)
+
+    assert set(CusLLMUsage.objects.values_list("call_id", flat=True)) == {"before", "after"}
+    assert (stats.sent, stats.duplicates, stats.dropped) == (2, 0, 0)

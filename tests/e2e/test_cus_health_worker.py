@@ -1,29 +1,22 @@
 """A real worker, started as the runner starts it, takes health checks from the real broker."""
 
-import os
-import subprocess
-import threading
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from django.db import connections
 from pytest_django import Settings
 from redis import Redis
 
 from aos_project.celery import app
-from aos_project.cus_runner import _workers
 from integrations import tasks
-from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import make_integration
 from tests.cus_raw_server import RawServer, says
+from tests.e2e.cus_workers import PATIENCE_SECONDS, work_until
 
 KEY = "canary-0123456789abcdef"
-_PATIENCE = 90
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.timeout(2 * _PATIENCE)
+@pytest.mark.timeout(2 * PATIENCE_SECONDS)
 def test_the_worker_for_checks_checks_and_says_nothing_of_the_key(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -36,34 +29,18 @@ def test_the_worker_for_checks_checks_and_says_nothing_of_the_key(
         with Redis.from_url(settings.REDIS_URL) as broker:
             assert KEY.encode() not in b"".join(broker.lrange("cus_health", 0, -1))
 
-        said = _work_until_checked(integration, server, tmp_path / "log")
+        def is_checked() -> bool:
+            integration.refresh_from_db()
+            return integration.health_checked_at is not None
+
+        said = work_until(
+            is_checked,
+            "checks",
+            tmp_path / "log",
+            CUS_ALLOW_HTTP_PROVIDERS="1",
+            CUS_ALLOWED_PRIVATE_HOSTS=f"127.0.0.1:{server.port}",
+        )
 
     assert integration.health_state == "degraded"
     assert "Wrong key [masked]" in (integration.health_message or "")
     assert KEY not in said
-
-
-def _work_until_checked(integration: CusIntegration, server: RawServer, log: Path) -> str:
-    """What the worker wrote until the check's result was there."""
-    database = connections["default"].settings_dict["NAME"]
-    environment = {
-        **os.environ,
-        "DATABASE_URL": urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}").geturl(),
-        "CUS_ALLOW_HTTP_PROVIDERS": "1",
-        "CUS_ALLOWED_PRIVATE_HOSTS": f"127.0.0.1:{server.port}",
-    }
-    checks = next(program for program in _workers(environment) if program.name == "checks")
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            checks.command, cwd=checks.cwd, env=dict(checks.env or {}), stdout=output, stderr=output
-        )
-        try:
-            for _ in range(_PATIENCE * 5):
-                integration.refresh_from_db()
-                if integration.health_checked_at or worker.poll() is not None:
-                    break
-                threading.Event().wait(0.2)
-        finally:
-            worker.terminate()
-            worker.wait(30)
-    return log.read_text()

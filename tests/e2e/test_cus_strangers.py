@@ -11,6 +11,7 @@ import requests
 from django.conf import settings
 
 from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH, INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
+from enforcement.cus_models import CusDecisionTotals
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, make_user, signed_in
@@ -174,3 +175,13 @@ def test_an_export_larger_than_a_whole_answer_arrives_row_by_row(
     assert len(answer.content) > 1024 * 1024
     assert answer.text.count(note) == 6_000
     assert answer.headers["Transfer-Encoding"] == "chunked"
+
+
+def test_who_was_turned_away_until_the_server_ends_is_logged_then(sdk: SdkClient) -> None:
+    with ServedProduct(CUS_CHECKS_PER_SECOND="1") as product:
+        results = [_check(product, sdk, f"call-{number}").json()["result"] for number in range(20)]
+        product.stop()
+
+    totals = CusDecisionTotals.objects.get()
+    assert results.count("throttled") > 10
+    assert totals.allowed + totals.throttled == len(results)

@@ -12,6 +12,7 @@ import pytest
 from pytest_django import Settings
 
 from aos_sdk.cus_wire import CusReasonCode
+from enforcement.cus_absence import DatabaseAbsent
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider_connection import DeciderConnection
@@ -20,6 +21,7 @@ from enforcement.cus_explain import explain
 from enforcement.cus_fair_share import FairShare, ShareTaken, fair_share
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_precedence import Decision
+from enforcement.cus_turned_away import log_turned_away
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.models import CusEnforcementHold
 from tests.cus_factories import make_integration
@@ -158,6 +160,35 @@ def test_who_asks_for_more_than_its_share_is_throttled_without_the_database_and_
     logged = CusEnforcementDecision.objects.all()
     assert len(logged) == 100
     assert all(explain(one).identical for one in logged)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_no_round_has_logged_is_logged_as_the_process_ends_if_the_database_answers(
+    integration: CusIntegration,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    decide(integration, "first")
+    settings.CUS_CHECKS_PER_SECOND = 1
+    decide(integration, *BATCH)
+    decide(integration, "refused", "refused too")
+    log_turned_away(seconds=SOON)
+    log_turned_away(seconds=SOON)
+
+    assert CusEnforcementDecision.objects.filter(call_id__startswith="refused").count() == 2
+    assert CusDecisionTotals.objects.get().throttled == 2
+    decide(integration, "lost")
+    with monkeypatch.context() as away:
+        away.setattr(DeciderConnection, "all_rows", _no_answer)
+        log_turned_away(seconds=SOON)
+    assert "decisions were not logged" in caplog.text
+    log_turned_away(seconds=SOON)
+    assert not CusEnforcementDecision.objects.filter(call_id="lost").exists()
+
+
+def _no_answer(*_message: Any) -> Any:
+    raise DatabaseAbsent
 
 
 @pytest.mark.django_db(transaction=True)

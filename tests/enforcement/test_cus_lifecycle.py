@@ -22,6 +22,7 @@ from enforcement.cus_explain import explain
 from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_precedence import Facts, decide
 from enforcement.cus_rounds import Verdict
+from enforcement.tasks import cus_sweep_late_holds
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
 from telemetry.cus_holds import holds
@@ -214,6 +215,27 @@ def test_the_sweeper_takes_what_is_over_or_landed_and_waits_for_nobody(
 
     left = set(CusEnforcementHold.objects.values_list("call_id", flat=True))
     assert left == {"lives", "locked"}
+
+
+def test_where_no_worker_sweeps_another_one_does_late_and_says_so(
+    sdk: SdkClient, limited: CusIntegration, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdk.check("over")
+    sdk.check("late")
+    for name, seconds in (("over", 30), ("late", 90)):
+        as_if(
+            "UPDATE cus_enforcement_holds SET expires_at ="
+            f" now() - interval '{seconds} seconds' WHERE call_id = '{name}'"
+        )
+    cus_sweep_late_holds()
+
+    assert not CusEnforcementHold.objects.exists()
+    assert "is a worker running with -Q cus_holds?" in caplog.text
+    caplog.clear()
+    sdk.check("lives")
+    cus_sweep_late_holds()
+    assert CusEnforcementHold.objects.exists()
+    assert not caplog.text
 
 
 def test_a_key_that_nobody_could_vouch_for_holds_nothing_and_learns_nothing(

@@ -18,6 +18,7 @@ from redis import Redis
 
 from aos_project.celery import app
 from aos_project.cus_runner import _workers
+from enforcement.tasks import cus_sweep_holds
 from integrations import tasks
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_health.schedule import (
@@ -162,8 +163,17 @@ def test_beat_asks_as_often_as_a_round_lasts() -> None:
     assert entry["task"] == tasks.cus_fan_out_health_checks.name
 
 
-def test_checks_have_a_queue_that_a_worker_of_their_own_consumes() -> None:
-    queue = app.amqp.router.route({}, tasks.cus_check_health.name)["queue"].name
+@pytest.mark.parametrize(
+    ("task", "own", "worker"),
+    [
+        (tasks.cus_check_health, "cus_health", "checks"),
+        (cus_sweep_holds, "cus_holds", "sweeper"),
+    ],
+)
+def test_what_may_not_wait_has_a_queue_that_a_worker_of_its_own_consumes(
+    task: Any, own: str, worker: str
+) -> None:
+    queue = app.amqp.router.route({}, task.name)["queue"].name
     others = app.amqp.router.route({}, "telemetry.tasks.cus_rollup_usage")["queue"].name
     consumers = {
         program.name: " ".join(program.command)
@@ -171,8 +181,8 @@ def test_checks_have_a_queue_that_a_worker_of_their_own_consumes() -> None:
         if " worker " in " ".join(program.command)
     }
 
-    assert queue == "cus_health" != others
-    assert "--queues cus_health" in consumers["checks"]
+    assert queue == own != others
+    assert f"--queues {own} " in consumers[worker]
     # Without --queues a worker consumes the default one.
     assert "--queues" not in consumers["worker"]
 

@@ -1,6 +1,7 @@
 """Mail is queued with what it tells of, sent by a job, and bounded (ruling C11)."""
 
 import ast
+import re
 import smtplib
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,10 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.mail.backends.locmem import EmailBackend
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from django.template import TemplateDoesNotExist
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -53,9 +55,42 @@ def test_one_person_is_sent_so_many_reset_mails_an_hour_and_the_page_tells_nothi
     ask(person, times=21)
     assert len(sent_mails()) == settings.CUS_RESET_MAILS_PER_HOUR == 5
 
-    CusMail.objects.update(queued_at=timezone.now() - timedelta(minutes=61))
+    long_ago = timezone.now() - timedelta(minutes=61)
+    CusMail.objects.update(queued_at=long_ago)
+    CusMail.objects.filter(sent_at__isnull=False).update(sent_at=long_ago)
     ask(person)
     assert len(sent_mails()) == 6
+
+
+def _statements_of_asking(address: str) -> list[str]:
+    """What the page has the database do, without the values."""
+    with CaptureQueriesContext(connection) as captured:
+        assert Client().post(RESET, {"email": address}).status_code == 302
+    return [re.sub(r"'[^']*'|\"s\d+_x\d+\"", "?", query["sql"]) for query in captured]
+
+
+def test_the_page_does_the_same_work_for_a_known_and_an_unknown_address() -> None:
+    person = make_user("operator")
+    known, unknown = (
+        [_statements_of_asking(address) for _ in range(6)]
+        for address in (person.email, "nobody@example.com")
+    )
+
+    assert known == unknown
+    # Room for five; the sixth is dropped.
+    assert len(known[4]) > len(known[5])
+    assert [message.to for message in sent_mails()] == [[person.email]] * 5
+
+
+def test_what_was_asked_for_nobody_is_forgotten_after_an_hour() -> None:
+    person = make_user("operator")
+    ask(person)
+    Client().post(RESET, {"email": "nobody@example.com"})
+    sent_mails()
+    forget_old_mails(now=timezone.now())
+    assert CusMail.objects.count() == 2
+    forget_old_mails(now=timezone.now() + timedelta(minutes=61))
+    assert [row.person for row in CusMail.objects.all()] == [person]
 
 
 def test_reset_mails_use_up_no_other_mails_room(tenant: CusTenant) -> None:
@@ -71,6 +106,7 @@ def test_reset_mails_use_up_no_other_mails_room(tenant: CusTenant) -> None:
 def test_a_person_keeps_the_limit_under_another_address() -> None:
     person = make_user("operator")
     ask(person, times=5)
+    assert len(sent_mails()) == 5
     person.email = "renamed@example.com"
     person.save()
     ask(person)

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from aos_project.cus_web.answers import BODY_TOO_SLOW, BODY_TORN, BUSY, LINE_FULL, Refusal, Refused
+from aos_project.cus_web.answers import (
+    ADDRESS_FULL,
+    BODY_TOO_SLOW,
+    BODY_TORN,
+    BUSY,
+    LINE_FULL,
+    Refusal,
+    Refused,
+)
 from aos_project.cus_web.bodies import Bodies
 from aos_project.cus_web.kinds import Kind, kind_of, sender_of
 from aos_project.cus_web.lanes import Job, Lane
@@ -78,6 +86,7 @@ def test_behind_a_proxy_a_stranger_is_whom_the_nearest_proxy_names(settings: Set
     claimed, appended = ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.9")
 
     assert sender_of(Kind.SIGN_IN, _request("GET", "/", claimed, appended)) == "203.0.113.9"
+    assert sender_of(Kind.SIGN_IN, _request("GET", "/")) == "unknown"
 
 
 # --- Turns --------------------------------------------------------------------------------------
@@ -170,6 +179,27 @@ def test_a_line_that_is_too_long_is_closed_to_its_sender_alone() -> None:
 
     assert refused.value.refusal is LINE_FULL
     lane.submit(jobs.of("other", "other"))
+
+
+def test_an_address_whose_senders_are_made_up_leaves_places_to_others() -> None:
+    lane, jobs = Lane("test", 2, _LONG), Jobs()
+
+    def send(sender: str, address: str) -> None:
+        job = jobs.of(sender, sender)
+        job.address = address
+        lane.submit(job)
+
+    for number in range(1_024):
+        send(f"made up {number}", "192.0.2.1")
+    with pytest.raises(Refused) as refused:
+        send("made up too", "192.0.2.1")
+
+    assert refused.value.refusal is ADDRESS_FULL
+    send("other", "192.0.2.2")
+    jobs.go.set()
+    lane.start()
+    jobs.until(lambda: len(jobs.begun) == 1_025)
+    send("made up again", "192.0.2.1")
 
 
 def test_what_has_waited_too_long_is_refused_and_not_run() -> None:

@@ -51,6 +51,7 @@ _SUMS |= {"counted_cents": f"sum({_COUNTED})"} | {
         ("tokens", "(tokens_in::bigint + tokens_out)"),
     )
 }
+SUMMED = frozenset(_COUNTS | _SUMS)
 # Nobody adjusts a cost here, and which shard a sum is in is nobody's business.
 _OTHER = ("shard", "correction_microcents")
 

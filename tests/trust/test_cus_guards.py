@@ -1,5 +1,6 @@
 """What the application's own login cannot do, whoever has it: make less of what was used or set aside."""
 
+import importlib
 import random
 import time
 from collections.abc import Callable
@@ -11,13 +12,14 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.utils import timezone
 
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusLLMUsage
+from telemetry.cus_evidence import store
+from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
 from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
 from telemetry.cus_ids import uuid7
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import SdkClient, correct, make_integration, record
-from tests.trust.cus_audit import findings
+from tests.trust.cus_audit import SUMMED, findings
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -270,3 +272,12 @@ def test_understated_cents_leave_a_rounded_budget_no_room(
 def test_overstated_cents_count_as_reported(integration: CusIntegration, sdk: SdkClient) -> None:
     sdk.report(record(cost_cents=77))
     assert CusLLMUsage.objects.get().counted_cents == 77
+
+
+def test_whatever_ingest_sums_is_guarded_and_audited() -> None:
+    guards = importlib.import_module("telemetry.migrations.0011_cus_sums_do_not_fall")
+
+    # Later adjustments correct it, not ingest.
+    columns = {field.column for field in CusPeriodTotals._meta.concrete_fields if field.column}
+    columns -= {*guards.KEYS["cus_period_totals"], "correction_microcents"}
+    assert columns == set(store._SUMS) == set(guards.SUMS) == SUMMED

@@ -6,7 +6,8 @@ import os
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,53 @@ def test_at_the_end_of_the_day_the_sums_of_holds_are_those_of_the_holds(
     name = str(connections["default"].settings_dict["NAME"])
     with psycopg.connect(os.environ["CUS_SUPERUSER_URL"], dbname=name, autocommit=True) as one:
         assert holds_findings(one) == []
+
+
+# Holds up whoever fills the months' totals, for as long as a test holds that lock.
+_SLOW_FILL = """
+CREATE FUNCTION public.cus_wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;
+CREATE TRIGGER cus_wait BEFORE UPDATE ON public.cus_period_totals
+    FOR EACH STATEMENT EXECUTE FUNCTION public.cus_wait();
+"""
+_WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+_FILLED = "SELECT convalidated FROM pg_constraint WHERE conname = 'cus_llm_usage_counted' AND conrelid = 'public.cus_llm_usage'::regclass"
+
+
+def test_programs_read_evidence_while_counted_cents_are_filled(release: dict[str, Any]) -> None:
+    usual = str(connections["default"].settings_dict["NAME"])
+    name = f"{usual}_filling"
+    _restore(name, release["folder"] / "database.sql.gz")
+    with (
+        psycopg.connect(os.environ["CUS_SUPERUSER_URL"], dbname=name, autocommit=True) as one,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        one.execute(_SLOW_FILL)
+        one.execute("SELECT pg_advisory_lock(7)")
+        _use(name)
+        try:
+            migrating = pool.submit(_migrate)
+            _wait_for(lambda: one.execute(_WAITS).fetchone() == (1,) or migrating.done())
+            one.execute("SET lock_timeout = '1s'")
+            for table in ("cus_llm_usage", "cus_period_totals", "cus_lifetime_totals"):
+                one.execute(f"SELECT count(*) FROM public.{table}".encode())
+            one.execute("SELECT pg_advisory_unlock(7)")
+            migrating.result(60)
+            assert one.execute(_FILLED).fetchone() == (True,)
+        finally:
+            one.execute("SELECT pg_advisory_unlock_all()")
+            _use(usual)
+
+
+def _migrate() -> None:
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    finally:
+        connections.close_all()
+
+
+def _wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,14 +1,13 @@
 """A mail server on the loopback that keeps what it is given."""
 
 import socketserver
-import threading
-from types import TracebackType
-from typing import Self
+
+from tests.cus_local_server import Served
 
 _CODES = {b"DATA": b"354 go on\r\n", b"QUIT": b"221 bye\r\n"}
 
 
-class MailSink:
+class MailSink(Served):
     """Takes mails for anybody. `mails` are those that came so far, whole."""
 
     def __init__(self) -> None:
@@ -40,7 +39,7 @@ class MailSink:
             allow_reuse_address = True
 
         self._server = Server(("127.0.0.1", 0), Conversation)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        super().__init__(self._server)
 
     @property
     def port(self) -> int:
@@ -50,17 +49,3 @@ class MailSink:
     def count(self, address: str) -> int:
         """How many mails to this address came so far."""
         return sum(f"\nTo: {address}\r" in f"\n{mail}" for mail in list(self.mails))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
