@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _NO_LOCK = -1
-# Of a thread: a sixtieth of what one with the usual priority gets, where both want the processor.
-_NICENESS = 19
+# Of a thread: a tenth of what one with the usual priority gets, where both want the processor; with
+# less nobody could sign in to a machine that is busy.
+_NICENESS = 10
 
 
 class PasswordsBusy(CusError):
