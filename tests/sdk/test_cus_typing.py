@@ -223,5 +223,4 @@ def test_a_program_keeps_its_types_and_its_errors(
         lines = enumerate(program.splitlines(), 1)
         wrong |= {(f"{name}.py", number) for number, line in lines if line.endswith("# wrong")}
 
-    assert pytestconfig.cache
     assert errors_in(tmp_path, pytestconfig.cache.mkdir("typing")) == wrong
