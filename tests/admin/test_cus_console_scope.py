@@ -4,12 +4,14 @@ import csv
 import io
 import uuid
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.test import Client
+from pytest_django import DjangoDbBlocker
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
@@ -25,9 +27,20 @@ A = "/admin/integrations/"
 CASES = [(page, role) for page in PAGES for role in ROLES]
 
 
+@pytest.fixture(scope="module")
+def made_once(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    """The world that all tests of this file begin with: each one's changes are taken back.
+
+    None of them commits, so the world lives in a transaction around theirs.
+    """
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield make_world()
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def world() -> World:
-    return make_world()
+def world(db: None, made_once: World) -> World:
+    return deepcopy(made_once)
 
 
 def _user(role: str, world: World) -> CusUser:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from aos_sdk import CusReporter, cus_uninstall_middleware
 from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_token_counter import ready_to_count
-from tests.cus_certificates import certificate
 from tests.sdk.cus_capture_cases import CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeCollector
@@ -27,7 +27,10 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Providers' clients read the whole file each time one is made, though they speak plain HTTP here:
     that took half of these tests' time.
     """
-    return certificate(tmp_path_factory.mktemp("authorities"), "nobody.test")
+    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("authorities") / "one.pem"
+    file.write_text(first + end)
+    return file
 
 
 @pytest.fixture(autouse=True)
