@@ -53,7 +53,7 @@ def test_the_wheel_has_our_files_and_no_others(wheel: Path) -> None:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {
         str(path.relative_to(SOURCE))
-        for path in (SOURCE / "aos_sdk").iterdir()
+        for path in (SOURCE / "aos_sdk").rglob("*")
         if path.suffix in (".py", ".json", ".typed")
     }
 
