@@ -24,8 +24,8 @@ from aos_sdk import (
     cus_track,
     cus_wrap,
 )
-from aos_sdk.cus_classes import MOST_REMEMBERED
 from aos_sdk.cus_configuration import CusConfiguration, active
+from aos_sdk.cus_counting.classes import MOST_REMEMBERED
 from aos_sdk.cus_scope import in_governed_call
 from tests.sdk.cus_capture_cases import CHAT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider

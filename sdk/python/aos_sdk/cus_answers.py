@@ -13,7 +13,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from aos_sdk.cus_batches import CusBatchResults
-from aos_sdk.cus_classes import remember
+from aos_sdk.cus_counting.classes import remember
 from aos_sdk.cus_frames import passed_over_by_warnings
 from aos_sdk.cus_generators import driven, driven_async
 from aos_sdk.cus_raw import watch_raw

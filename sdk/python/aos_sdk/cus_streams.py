@@ -12,9 +12,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from aos_sdk import cus_exit
-from aos_sdk.cus_estimates import estimate_prompt, estimate_text
+from aos_sdk.cus_counting.estimates import estimate_prompt, estimate_text
+from aos_sdk.cus_counting.stream_text import read_events
 from aos_sdk.cus_reported_usage import CusReportedUsage
-from aos_sdk.cus_stream_text import read_events
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_usage import CusStreamUsage
 from aos_sdk.cus_wire import CusOperation

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aos_sdk.cus_answer_fields import count, get, reports, seconds, view
+from aos_sdk.cus_counting.answer_fields import count, get, reports, seconds, view
 from aos_sdk.cus_pricing.rates import without_overlap
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
