@@ -25,7 +25,7 @@ from aos_sdk import (
     cus_uninstall_middleware,
     cus_wrap,
 )
-from aos_sdk.cus_ring_codec import decode_record, encode_call
+from aos_sdk.cus_delivery.codec import decode_record, encode_call
 from tests.sdk.cus_fake_providers import TEXT
 from tests.sdk.cus_provider_http import anthropic_http, openai_http
 

@@ -23,7 +23,7 @@ from aos_sdk.cus_bypass_transports import (
     watch_of,
     watch_transports,
 )
-from aos_sdk.cus_transport import CusAnswer
+from aos_sdk.cus_delivery.transport import CusAnswer
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import Answer, CusFakeCollector, CusFakeServer, cus_chat_completion
 

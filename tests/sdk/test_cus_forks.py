@@ -66,7 +66,8 @@ reporter = CusReporter(
 reporter.report(CusUsageRecord("parent", "gpt-4o"))
 children = []
 for number in range(6):
-    while number and len(sys.modules) < before + 15 and "aos_sdk.cus_sockets" not in sys.modules:
+    sockets = "aos_sdk.cus_delivery.sockets"
+    while number and len(sys.modules) < before + 15 and sockets not in sys.modules:
         time.sleep(0.001)
     before = len(sys.modules)
     if not (child := os.fork()):

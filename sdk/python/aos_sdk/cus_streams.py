@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from time import perf_counter
 from typing import Any, Final
 
-from aos_sdk import cus_exit
 from aos_sdk.cus_counting.estimates import estimate_prompt, estimate_text
 from aos_sdk.cus_counting.stream_text import read_events
+from aos_sdk.cus_delivery import exit as cus_exit
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_usage import CusStreamUsage

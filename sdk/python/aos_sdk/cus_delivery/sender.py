@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from aos_sdk import cus_exit
-from aos_sdk.cus_buffer import CusBuffer, CusReported, CusSource
-from aos_sdk.cus_delivery import CusDelivery, CusTally, OnError
+from aos_sdk.cus_delivery import exit as cus_exit
+from aos_sdk.cus_delivery.buffer import CusBuffer, CusReported, CusSource
+from aos_sdk.cus_delivery.delivery import CusDelivery, CusTally, OnError
+from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing
+from aos_sdk.cus_delivery.storage import CusStorage
+from aos_sdk.cus_delivery.transport import CusAnswer, CusTransport
+from aos_sdk.cus_delivery.waits import CusPoll, CusWaits
 from aos_sdk.cus_errors import CusSpoolUnavailable
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_ring_buffer import CusAdoptedRing
-from aos_sdk.cus_storage import CusStorage
 from aos_sdk.cus_tracker import CusCallTracker
-from aos_sdk.cus_transport import CusAnswer, CusTransport
-from aos_sdk.cus_waits import CusPoll, CusWaits
 from aos_sdk.cus_wire import MAX_BATCH_RECORDS
 
 ADOPT_SECONDS: Final = 30.0

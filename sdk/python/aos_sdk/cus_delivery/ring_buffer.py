@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from aos_sdk.cus_buffer import CusEntry, CusReported
+from aos_sdk.cus_delivery.buffer import CusEntry, CusReported
+from aos_sdk.cus_delivery.codec import encode_any, encode_call, encode_plain
+from aos_sdk.cus_delivery.ring import CusRing, CusRingState
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
-from aos_sdk.cus_ring import CusRing, CusRingState
-from aos_sdk.cus_ring_codec import encode_any, encode_call, encode_plain
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED
 

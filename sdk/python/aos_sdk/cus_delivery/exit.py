@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from aos_sdk.cus_sender import CusSender
+    from aos_sdk.cus_delivery.sender import CusSender
 
 logger = logging.getLogger("aos_sdk")
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from typing import Final, NamedTuple
 
-from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.ring import CusRing, CusRingUnusable, map_ring, mappings, ring_bytes
+from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing, CusRingBuffer
 from aos_sdk.cus_errors import CusSpoolUnavailable
-from aos_sdk.cus_ring import CusRing, CusRingUnusable, map_ring, mappings, ring_bytes
-from aos_sdk.cus_ring_buffer import CusAdoptedRing, CusRingBuffer
 
 if sys.platform != "win32":
     import fcntl

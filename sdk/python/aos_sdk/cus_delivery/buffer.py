@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from aos_sdk.cus_guard import plain_text
-from aos_sdk.cus_record import CusUsageRecord, encoded_json
-from aos_sdk.cus_ring_codec import (
+from aos_sdk.cus_delivery.codec import (
     decode_record,
     encode_call,
     encode_plain,
     is_plain,
     plain_json,
 )
+from aos_sdk.cus_guard import plain_text
+from aos_sdk.cus_record import CusUsageRecord, encoded_json
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
 
