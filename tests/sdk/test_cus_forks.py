@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from aos_sdk import cus_imports, cus_install_middleware, cus_track, cus_uninstall_middleware
+from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_imports import forks_wait
-from aos_sdk.cus_patch import PATCHES
 from tests.sdk.cus_capture_cases import CHAT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeCollector
