@@ -9,6 +9,7 @@ from typing import Final
 
 from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_delivery.delivery import OnError
+from aos_sdk.cus_delivery.ended_call import CusEndedCall
 from aos_sdk.cus_delivery.sender import CusSender, CusSideReport
 from aos_sdk.cus_delivery.spool import STATE_DIRECTORY, CusSpool, spool_folder
 from aos_sdk.cus_delivery.storage import CusStorage
@@ -151,7 +152,7 @@ class CusReporter:
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.guard.swallow(error)
 
-    def report_call(self, call: CusCallTracker) -> None:
+    def report_call(self, call: CusEndedCall) -> None:
         """Hand over a call that has ended, to be reported as it is now.
 
         Its record is made where that costs the program least: in the sender's thread, or never.
