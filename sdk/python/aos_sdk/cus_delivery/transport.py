@@ -8,9 +8,9 @@ from email.utils import parsedate_to_datetime
 from queue import LifoQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aos_sdk import __version__
 from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_imports import forks_wait
+from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 
 if TYPE_CHECKING:
