@@ -10,7 +10,7 @@ from typing import Any
 
 import openai.types as ot
 import openai.types.chat as oc
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response
 
@@ -62,6 +62,7 @@ KINDS: list[Any] = [
 ]  # fmt: skip
 
 
+@settings(deadline=None)  # pydantic builds a class when it is first used
 @given(st.sampled_from(KINDS), ANSWERS, st.booleans())
 def test_the_usage_of_a_plain_answer_is_read_as_that_of_any_other(
     kind: Any, answer: dict[str, Any], is_nested: bool
