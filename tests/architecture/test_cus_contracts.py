@@ -58,7 +58,9 @@ def test_the_server_uses_no_more_of_the_sdk_than_it_may(graph: grimp.ImportGraph
 
 
 @pytest.mark.parametrize("importer", ["telemetry.cus_evidence.records", "integrations.cus_new"])
-@pytest.mark.parametrize("new", ["aos_sdk.cus_planted", "aos_sdk.inside.cus_planted"])
+@pytest.mark.parametrize(
+    "new", ["aos_sdk.cus_planted", "aos_sdk.cus_delivery.planted", "aos_sdk.planted.planted"]
+)
 def test_a_new_module_of_the_sdk_is_closed_to_the_server(
     graph: grimp.ImportGraph, importer: str, new: str
 ) -> None:
@@ -73,7 +75,7 @@ def test_a_new_module_of_the_sdk_is_open_to_the_sdk_and_to_the_demo(
 
 
 def test_a_new_module_of_the_server_may_use_prices_and_words(graph: grimp.ImportGraph) -> None:
-    for imported in ("aos_sdk.cus_cost", "aos_sdk.cus_wire"):
+    for imported in ("aos_sdk.cus_cost", "aos_sdk.cus_pricing.planted", "aos_sdk.cus_wire"):
         assert _is_kept(_planted(graph, "telemetry.cus_planted", imported))
 
 

@@ -24,7 +24,7 @@ PROGRAM = """
 import sys
 from openai import OpenAI
 from aos_sdk import CusOpenAIProvider, CusReporter
-from aos_sdk.cus_bypass_transports import detect_bypass
+from aos_sdk.cus_capture.bypass_transports import detect_bypass
 
 reporter = CusReporter()
 detect_bypass(reporter)

@@ -27,7 +27,7 @@ def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for name in ("https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr("aos_sdk.cus_waits.FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("aos_sdk.cus_delivery.waits.FIRST_RETRY_SECONDS", 0.02)
     monkeypatch.setattr("aos_sdk.cus_reporter._said", set())
 
 

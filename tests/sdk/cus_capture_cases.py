@@ -13,7 +13,6 @@ import openai
 
 from aos_sdk import (
     CusAnthropicProvider,
-    CusCallTracker,
     CusOpenAIProvider,
     CusReporter,
     CusUsageRecord,
@@ -25,7 +24,8 @@ from aos_sdk import (
     cus_uninstall_middleware,
     cus_wrap,
 )
-from aos_sdk.cus_ring_codec import decode_record, encode_call
+from aos_sdk.cus_delivery.codec import decode_record, encode_call
+from aos_sdk.cus_delivery.ended_call import CusEndedCall
 from tests.sdk.cus_fake_providers import TEXT
 from tests.sdk.cus_provider_http import anthropic_http, openai_http
 
@@ -49,7 +49,7 @@ class CusRecordingReporter(CusReporter):
     def report(self, record: CusUsageRecord) -> None:
         self.rows.append(record.to_dict())
 
-    def report_call(self, call: CusCallTracker) -> None:
+    def report_call(self, call: CusEndedCall) -> None:
         self.report(call.record())
         # As a ring has it, unless it has to make the record first; see `encode_call`.
         payload = encode_call(call)

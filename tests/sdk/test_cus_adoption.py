@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from aos_sdk.cus_connection import CusConnection
-from aos_sdk.cus_ring_buffer import CusAdoptedRing
-from aos_sdk.cus_spool import CusSpool
+from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing
+from aos_sdk.cus_delivery.spool import CusSpool
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_record
@@ -58,7 +58,8 @@ def test_a_program_of_one_call_takes_over_what_it_has_time_for(
     left = _leave_rings(collector.url, tmp_path, 4)
     program = (
         "import sys\n"
-        "from aos_sdk import CusReporter, CusUsageRecord, cus_exit\n"
+        "from aos_sdk import CusReporter, CusUsageRecord\n"
+        "from aos_sdk.cus_delivery import exit as cus_exit\n"
         "cus_exit.EXIT_SECONDS = 30.0\n"  # a busy machine may need more than there is
         "CusReporter(*sys.argv[1:3]).report(CusUsageRecord('own', 'gpt-4o'))\n"
     )

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from aos_sdk import cus_announcements, cus_delivery
-from aos_sdk.cus_transport import _retry_after
+from aos_sdk.cus_delivery import announcements as cus_announcements
+from aos_sdk.cus_delivery import delivery as cus_delivery
+from aos_sdk.cus_delivery.transport import _retry_after
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_record, cus_report

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from aos_sdk.cus_bypass import WINDOW_SECONDS, CusBypassWatch
-from aos_sdk.cus_bypass_transports import (
+from aos_sdk.cus_capture.bypass import WINDOW_SECONDS, CusBypassWatch
+from aos_sdk.cus_capture.bypass_transports import (
     detect_bypass,
     unwatch_transports,
     watch_of,
     watch_transports,
 )
-from aos_sdk.cus_transport import CusAnswer
+from aos_sdk.cus_delivery.transport import CusAnswer
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import Answer, CusFakeCollector, CusFakeServer, cus_chat_completion
 
@@ -65,7 +65,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[CusBypassWatch]:
-    monkeypatch.setattr("aos_sdk.cus_bypass.in_governed_call", _governed.get)
+    monkeypatch.setattr("aos_sdk.cus_capture.bypass.in_governed_call", _governed.get)
     watch = CusBypassWatch()
     watch_transports(lambda: watch)
     yield watch
@@ -217,8 +217,8 @@ def test_a_function_that_someone_put_around_ours_stays_and_works(watch: CusBypas
 def test_a_package_that_is_imported_later_is_watched_then_and_nothing_is_imported_before() -> None:
     code = f"""
 import sys
-from aos_sdk.cus_bypass import CusBypassWatch
-from aos_sdk.cus_bypass_transports import unwatch_transports, watch_transports
+from aos_sdk.cus_capture.bypass import CusBypassWatch
+from aos_sdk.cus_capture.bypass_transports import unwatch_transports, watch_transports
 watch = CusBypassWatch()
 watch_transports(lambda: watch)
 assert not {{"httpx", "httpx2", "openai"}} & set(sys.modules)
@@ -347,7 +347,7 @@ def test_windows_never_start_twice_at_one_moment_whatever_the_clock_does(
     watch = CusBypassWatch()
     starts = []
     for moment in (2_000_000_000.0, 2_000_000_000.0, 1_900_000_000.0):
-        monkeypatch.setattr("aos_sdk.cus_bypass.time.time", lambda moment=moment: moment)
+        monkeypatch.setattr("aos_sdk.cus_capture.bypass.time.time", lambda moment=moment: moment)
         watch.count("a", is_governed=True)
         report = _due(watch, 0, final=True)
         assert report is not None
@@ -379,7 +379,7 @@ def test_the_reporter_delivers_the_counts_at_its_end(
 def test_the_reporter_sends_a_window_again_until_it_is_taken(
     collector: CusFakeCollector, make_reporter: MakeReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aos_sdk.cus_bypass.WINDOW_SECONDS", 0.01)
+    monkeypatch.setattr("aos_sdk.cus_capture.bypass.WINDOW_SECONDS", 0.01)
     collector.script.extend([(503, {}), None])
     reporter = make_reporter()
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aos_sdk import CusTokenUsage, price_call
-from aos_sdk.cus_provider_versions import SUPPORTED, installed_version
+from aos_sdk.cus_capture.provider_versions import SUPPORTED, installed_version
 from tests.sdk.cus_capture_cases import (
     ABSENT,
     ADAPTED,

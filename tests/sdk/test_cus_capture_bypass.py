@@ -15,8 +15,8 @@ from aos_sdk import (
     cus_track,
     cus_wrap,
 )
-from aos_sdk.cus_bypass import CusBypassCounts
-from aos_sdk.cus_bypass_transports import detect_bypass, unwatch_transports, watch_of
+from aos_sdk.cus_capture.bypass import CusBypassCounts
+from aos_sdk.cus_capture.bypass_transports import detect_bypass, unwatch_transports, watch_of
 from tests.sdk.cus_capture_cases import CASES, CHAT, WAYS, CusRecordingReporter, tried
 from tests.sdk.cus_fake_providers import CusFakeProvider
 

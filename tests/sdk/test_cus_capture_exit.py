@@ -11,7 +11,8 @@ from tests.sdk.cus_fake_servers import CusFakeCollector
 PROGRAM = """
 import os, signal, sys
 import openai
-from aos_sdk import cus_configure, cus_exit, cus_install_middleware
+from aos_sdk import cus_configure, cus_install_middleware
+from aos_sdk.cus_delivery import exit as cus_exit
 cus_configure("t:i:aosk_s", sys.argv[1], batch_interval=60.0, spool_dir=SPOOL)
 cus_install_middleware()
 client = openai.OpenAI(api_key="k", base_url="PROVIDER/v1")

@@ -21,8 +21,8 @@ from anthropic.resources.messages.messages import AsyncMessages, Messages
 from openai.resources.chat.completions.completions import AsyncCompletions, Completions
 
 from aos_sdk import cus_install_middleware, cus_uninstall_middleware
-from aos_sdk.cus_patch import CusPatch
-from aos_sdk.cus_surfaces import TARGETS
+from aos_sdk.cus_capture.patch import CusPatch
+from aos_sdk.cus_capture.surfaces import TARGETS
 from tests.sdk.cus_capture_cases import CHAT, MESSAGES, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 

@@ -13,8 +13,8 @@ import openai
 import pytest
 
 from aos_sdk import count_message_tokens, count_tokens, cus_install_middleware
+from aos_sdk.cus_capture.surfaces import _takes_stream_options
 from aos_sdk.cus_configuration import CusConfiguration, active
-from aos_sdk.cus_surfaces import _takes_stream_options
 from tests.sdk.cus_capture_cases import (
     CASES,
     CHAT,

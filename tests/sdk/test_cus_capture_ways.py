@@ -24,8 +24,8 @@ from aos_sdk import (
     cus_track,
     cus_wrap,
 )
-from aos_sdk.cus_classes import MOST_REMEMBERED
 from aos_sdk.cus_configuration import CusConfiguration, active
+from aos_sdk.cus_counting.classes import MOST_REMEMBERED
 from aos_sdk.cus_scope import in_governed_call
 from tests.sdk.cus_capture_cases import CHAT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
@@ -469,7 +469,8 @@ def test_an_adapter_asks_in_one_line_and_knows_how_its_calls_go(
 
 
 @pytest.mark.parametrize(
-    "broken", ["aos_sdk.cus_tracker.extract_token_usage", "aos_sdk.cus_tracker.cost_of_call"]
+    "broken",
+    ["aos_sdk.cus_tracker.extract_token_usage", "aos_sdk.cus_delivery.ended_call.cost_of_call"],
 )
 def test_faults_of_our_own_are_counted_and_nothing_else(
     broken: str,

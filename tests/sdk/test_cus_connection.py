@@ -13,9 +13,9 @@ from aos_sdk import (
     CusLimitExceeded,
     CusReporter,
 )
-from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.sockets import CusDeadline, open_pool
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_sockets import CusDeadline, open_pool
 from aos_sdk.cus_wire import LLM_USAGE_BATCH_PATH, mask_secrets
 from tests.cus_raw_server import RawServer, says
 from tests.sdk.conftest import KEY, MakeReporter

@@ -14,13 +14,13 @@ from aos_sdk import (
     calculate_cost,
     calculate_cost_breakdown,
     calculate_cost_microcents,
-    cus_price_table,
     estimate_cost,
     format_cost,
     get_model_pricing,
     get_pricing_version,
     price_call,
 )
+from aos_sdk.cus_pricing import table as cus_price_table
 
 THE_TABLE_OF_11_5 = [
     ("gpt-4o", 1_000, 500, 1, "0.75"),

@@ -16,10 +16,10 @@ from aos_sdk import (
     calculate_cost_breakdown,
     calculate_cost_microcents,
     cus_cost,
-    cus_price_table,
-    cus_pricing,
     get_model_pricing,
 )
+from aos_sdk.cus_pricing import rates as cus_pricing
+from aos_sdk.cus_pricing import table as cus_price_table
 
 MODELS = st.sampled_from(cus_price_table.model_names())
 TIERS = st.sampled_from([None, "default", "batch", "flex", "priority", "fast", "us", "nonsense"])

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from aos_sdk.cus_sockets import CusDeadline
-from aos_sdk.cus_waits import CusPoll
+from aos_sdk.cus_delivery.sockets import CusDeadline
+from aos_sdk.cus_delivery.waits import CusPoll
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_reports import cus_eventually, cus_record
 from tests.trust.cus_sdk_sink import Sink

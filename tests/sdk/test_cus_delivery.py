@@ -19,12 +19,12 @@ from aos_sdk import (
     CusRecordRefused,
     CusReporter,
     CusUsageRecord,
-    cus_delivery,
-    cus_exit,
-    cus_waits,
     generate_call_id,
 )
-from aos_sdk.cus_transport import _retry_after
+from aos_sdk.cus_delivery import delivery as cus_delivery
+from aos_sdk.cus_delivery import exit as cus_exit
+from aos_sdk.cus_delivery import waits as cus_waits
+from aos_sdk.cus_delivery.transport import _retry_after
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_eventually, cus_record, cus_report

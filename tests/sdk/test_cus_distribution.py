@@ -53,12 +53,14 @@ def test_the_wheel_has_our_files_and_no_others(wheel: Path) -> None:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {
         str(path.relative_to(SOURCE))
-        for path in (SOURCE / "aos_sdk").iterdir()
+        for path in (SOURCE / "aos_sdk").rglob("*")
         if path.suffix in (".py", ".json", ".typed")
     }
 
     assert files == expected
     assert {"aos_sdk/py.typed", "aos_sdk/cus_prices.json", "aos_sdk/__main__.py"} <= files
+    rooms = ("cus_capture", "cus_counting", "cus_delivery", "cus_pricing")
+    assert {f"aos_sdk/{room}/__init__.py" for room in rooms} <= files
 
 
 def test_its_metadata_says_what_it_needs_and_what_it_may_have(wheel: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from aos_sdk import CusReporter, CusUsageRecord, cus_doctor
+from aos_sdk.cus_capture.provider_versions import SUPPORTED, is_supported
 from aos_sdk.cus_doctor import CusState, examine, main
-from aos_sdk.cus_provider_versions import SUPPORTED, is_supported
 from aos_sdk.cus_wire import key_checksum
 from tests.sdk.cus_fake_servers import Answer, CusFakeServer, cus_error
 from tests.sdk.cus_reports import cus_eventually

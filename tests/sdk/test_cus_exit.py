@@ -11,7 +11,7 @@ import pytest
 from tests.sdk.cus_fake_servers import CusFakeCollector
 
 # Where something must have arrived, a busy machine gets more than the second that an exit has.
-PATIENT = "from aos_sdk import cus_exit; cus_exit.EXIT_SECONDS = 30.0\n"
+PATIENT = "from aos_sdk.cus_delivery import exit as cus_exit; cus_exit.EXIT_SECONDS = 30.0\n"
 # And where an exit must not take long, for ever is what it would take otherwise.
 NOT_FOR_EVER_SECONDS = 20.0
 

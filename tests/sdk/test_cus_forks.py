@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from aos_sdk import cus_imports, cus_install_middleware, cus_track, cus_uninstall_middleware
+from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_imports import forks_wait
-from aos_sdk.cus_patch import PATCHES
 from tests.sdk.cus_capture_cases import CHAT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeCollector
@@ -66,7 +66,8 @@ reporter = CusReporter(
 reporter.report(CusUsageRecord("parent", "gpt-4o"))
 children = []
 for number in range(6):
-    while number and len(sys.modules) < before + 15 and "aos_sdk.cus_sockets" not in sys.modules:
+    sockets = "aos_sdk.cus_delivery.sockets"
+    while number and len(sys.modules) < before + 15 and sockets not in sys.modules:
         time.sleep(0.001)
     before = len(sys.modules)
     if not (child := os.fork()):

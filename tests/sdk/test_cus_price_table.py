@@ -15,10 +15,10 @@ from aos_sdk import (
     CusTokenUsage,
     CusUnknownModel,
     calculate_cost,
-    cus_price_table,
     get_model_pricing,
     price_call,
 )
+from aos_sdk.cus_pricing import table as cus_price_table
 
 Money = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2,8}$")]
 Factor = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?$")]
@@ -72,7 +72,7 @@ class Table(Struct, forbid_unknown_fields=True):
 
 
 def _text() -> str:
-    path = Path(cus_price_table.__file__).with_name("cus_prices.json")
+    path = Path(cus_price_table.__file__).parents[1] / "cus_prices.json"
     return path.read_text(encoding="utf-8")
 
 

@@ -14,7 +14,8 @@ import pytest
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, Provider, Usage
 
-from aos_sdk import CusTokenUsage, cus_price_table, get_model_pricing
+from aos_sdk import CusTokenUsage, get_model_pricing
+from aos_sdk.cus_pricing import table as cus_price_table
 
 # What a probe is made of, for us and for them: a thousand tokens of one kind, or 300,000.
 KINDS = {

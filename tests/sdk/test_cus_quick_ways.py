@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from openai.types.responses import Response
 
 from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage
-from aos_sdk.cus_answer_fields import get
-from aos_sdk.cus_buffer import CusEntry, CusMemoryBuffer
-from aos_sdk.cus_openai_usage import openai_usage, plain_chat_usage
-from aos_sdk.cus_ring_codec import encode_any, encode_call
+from aos_sdk.cus_counting.answer_fields import get
+from aos_sdk.cus_counting.openai_usage import openai_usage, plain_chat_usage
+from aos_sdk.cus_delivery.buffer import CusEntry, CusMemoryBuffer
+from aos_sdk.cus_delivery.codec import encode_any, encode_call
 from aos_sdk.cus_usage import _bearer
 
 Data = st.SearchStrategy[Any]

@@ -12,7 +12,7 @@ from aos_sdk import (
     CusRecordRefused,
     CusUsageRecord,
 )
-from aos_sdk.cus_ring_codec import encode_any, encode_plain
+from aos_sdk.cus_delivery.codec import encode_any, encode_plain
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_nested, cus_report

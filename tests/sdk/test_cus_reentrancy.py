@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from aos_sdk import CusReporter, count_tokens, cus_configuration, cus_storage, cus_token_counter
+from aos_sdk import CusReporter, count_tokens, cus_configuration, cus_token_counter
 from aos_sdk.cus_configuration import CusConfiguration, active
+from aos_sdk.cus_delivery import storage as cus_storage
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_record

@@ -18,16 +18,11 @@ from unittest.mock import Mock, patch
 
 import pytest
 
-from aos_sdk import (
-    CusCallTracker,
-    CusReporter,
-    CusTokenUsage,
-    CusUsageRecord,
-    cus_ring_buffer,
-    price_call,
-)
-from aos_sdk.cus_buffer import CusBuffer, CusEntry, CusMemoryBuffer
-from aos_sdk.cus_ring import (
+from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, price_call
+from aos_sdk.cus_delivery import ring_buffer as cus_ring_buffer
+from aos_sdk.cus_delivery.buffer import CusBuffer, CusEntry, CusMemoryBuffer
+from aos_sdk.cus_delivery.codec import decode_record, encode_any, encode_call, encode_plain
+from aos_sdk.cus_delivery.ring import (
     PAGE_BYTES,
     SLOT_BYTES,
     CusRecordTooLarge,
@@ -36,8 +31,7 @@ from aos_sdk.cus_ring import (
     CusRingUnusable,
     ring_bytes,
 )
-from aos_sdk.cus_ring_buffer import CusAdoptedRing, CusRingBuffer
-from aos_sdk.cus_ring_codec import decode_record, encode_any, encode_call, encode_plain
+from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing, CusRingBuffer
 
 NAME = "0123456789abcdef" * 2
 
@@ -259,7 +253,7 @@ def test_a_record_that_is_written_late_is_taken_late(file: int) -> None:
 WRITER = """
 import os, sys
 from itertools import count
-from aos_sdk.cus_ring import CusRing
+from aos_sdk.cus_delivery.ring import CusRing
 descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 ring = CusRing.create(descriptor, 50_000, "0" * 32)
 print("ready", flush=True)

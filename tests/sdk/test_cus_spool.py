@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from aos_sdk import CusDeliveryError, CusReporter, CusSpoolUnavailable, cus_sender, cus_spool
-from aos_sdk.cus_connection import CusConnection
-from aos_sdk.cus_ring import CusRing
-from aos_sdk.cus_ring_codec import decode_record
-from aos_sdk.cus_spool import CusSpool, spool_folder
+from aos_sdk import CusDeliveryError, CusReporter, CusSpoolUnavailable
+from aos_sdk.cus_delivery import sender as cus_sender
+from aos_sdk.cus_delivery import spool as cus_spool
+from aos_sdk.cus_delivery.codec import decode_record
+from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.ring import CusRing
+from aos_sdk.cus_delivery.spool import CusSpool, spool_folder
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_eventually, cus_record, cus_report
@@ -183,7 +185,7 @@ def test_without_room_for_a_ring_it_says_so_once_and_works_in_memory(
     trouble: str,
 ) -> None:
     if trouble == "full":
-        monkeypatch.setattr("aos_sdk.cus_ring.allocate", _no_room)
+        monkeypatch.setattr("aos_sdk.cus_delivery.ring.allocate", _no_room)
     if trouble == "unwritable":
         (tmp_path / "file").touch()
         monkeypatch.setenv("CUS_SPOOL_DIR", str(tmp_path / "file"))
@@ -270,7 +272,9 @@ def test_a_fork_while_a_thread_opens_the_ring_lets_it_go(
 ) -> None:
     program = """
 import os, sys, threading, time
-from aos_sdk import CusReporter, CusUsageRecord, cus_ring, cus_spool
+from aos_sdk import CusReporter, CusUsageRecord
+from aos_sdk.cus_delivery import ring as cus_ring
+from aos_sdk.cus_delivery import spool as cus_spool
 reached, forked = threading.Event(), threading.Event()
 owner, _, name = "STEP".rpartition(".")
 owner = eval(owner)

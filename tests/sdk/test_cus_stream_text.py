@@ -8,7 +8,7 @@ from anthropic.types import RawContentBlockDeltaEvent, RawMessageDeltaEvent
 from openai.types.chat import ChatCompletionChunk
 from openai.types.completion import Completion
 
-from aos_sdk.cus_stream_text import read_events
+from aos_sdk.cus_counting.stream_text import read_events
 from aos_sdk.cus_usage import CusStreamUsage
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aos_sdk import CusDeliveryDelayed, CusDeliveryError
-from aos_sdk.cus_sockets import CusDeadline, open_pool
+from aos_sdk.cus_delivery.sockets import CusDeadline, open_pool
 from tests.cus_certificates import certificate, serving
 from tests.cus_raw_server import Behaviour, RawServer, drip, silence
 from tests.sdk.conftest import MakeReporter

@@ -20,14 +20,14 @@ from aos_sdk import (
     CusModelInfo,
     count_message_tokens,
     count_tokens,
-    cus_image_tokens,
-    cus_price_table,
     cus_token_counter,
     estimate_tokens,
     get_context_window,
     get_model_info,
     tiktoken_available,
 )
+from aos_sdk.cus_counting import image_tokens as cus_image_tokens
+from aos_sdk.cus_pricing import table as cus_price_table
 
 # Where each script begins and ends, so that a text can be drawn from any of them.
 SCRIPTS = [

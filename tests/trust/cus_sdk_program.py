@@ -19,7 +19,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from aos_sdk import CusReporter, CusUsageRecord, cus_exit, cus_sender, cus_waits
+from aos_sdk import CusReporter, CusUsageRecord
+from aos_sdk.cus_delivery import exit as cus_exit
+from aos_sdk.cus_delivery import sender as cus_sender
+from aos_sdk.cus_delivery import waits as cus_waits
 
 KEY = "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_trust"
 PATIENCE_SECONDS = 30.0

@@ -74,9 +74,8 @@ if TYPE_CHECKING:
         extract_token_usage,
         extract_usage,
     )
+    from aos_sdk.cus_version import __version__
     from aos_sdk.cus_wire import CusIngestStatus, CusOperation, CusPolicyResult
-
-__version__ = "0.1.0"
 
 _MODULE_OF = {
     name: module
@@ -143,6 +142,7 @@ _MODULE_OF = {
             "extract_token_usage",
             "extract_usage",
         ),
+        "cus_version": ("__version__",),
         "cus_wire": ("CusIngestStatus", "CusOperation", "CusPolicyResult"),
     }.items()
     for name in names

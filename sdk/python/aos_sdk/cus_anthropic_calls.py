@@ -5,8 +5,8 @@ See `cus_openai_calls`, which does the same for OpenAI.
 
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
-from aos_sdk import cus_surfaces as surfaces
 from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
+from aos_sdk.cus_capture import surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from aos_sdk.cus_delivery import OnError
+from aos_sdk.cus_delivery.delivery import OnError
+from aos_sdk.cus_delivery.spool import STATE_DIRECTORY
 from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_reporter import (
     DEFAULT_BATCH_INTERVAL_SECONDS,
@@ -14,7 +15,6 @@ from aos_sdk.cus_reporter import (
     DEFAULT_MAX_QUEUE,
     CusReporter,
 )
-from aos_sdk.cus_spool import STATE_DIRECTORY
 
 logger = logging.getLogger("aos_sdk")
 

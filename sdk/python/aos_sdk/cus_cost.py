@@ -5,7 +5,14 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
-from aos_sdk.cus_price_table import (
+from aos_sdk.cus_pricing.rates import (
+    RATE_SCALE,
+    CusCostParts,
+    CusModelPricing,
+    CusTokenUsage,
+    with_own_decimals,
+)
+from aos_sdk.cus_pricing.table import (
     TABLE_VERSION,
     CusPricingTable,
     CusUnknownModel,
@@ -13,13 +20,6 @@ from aos_sdk.cus_price_table import (
     get_model_pricing,
     get_pricing_version,
     plain_rates,
-)
-from aos_sdk.cus_pricing import (
-    RATE_SCALE,
-    CusCostParts,
-    CusModelPricing,
-    CusTokenUsage,
-    with_own_decimals,
 )
 
 __all__ = [

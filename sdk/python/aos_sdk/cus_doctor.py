@@ -11,14 +11,14 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
-from aos_sdk import __version__
-from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_capture.provider_versions import SUPPORTED, installed_version, is_supported
+from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.spool import STATE_DIRECTORY, CusSpool, spool_folder
+from aos_sdk.cus_delivery.transport import NO_ANSWER, CusAnswer, CusTransport, first_error
 from aos_sdk.cus_errors import CusConfigurationError, CusSpoolUnavailable
-from aos_sdk.cus_provider_versions import SUPPORTED, installed_version, is_supported
 from aos_sdk.cus_record import CusUsageRecord, encoded_json, generate_call_id
 from aos_sdk.cus_reporter import DEFAULT_MAX_QUEUE
-from aos_sdk.cus_spool import STATE_DIRECTORY, CusSpool, spool_folder
-from aos_sdk.cus_transport import NO_ANSWER, CusAnswer, CusTransport, first_error
+from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import (
     LLM_USAGE_BATCH_PATH,
     LLM_USAGE_PATH,

@@ -9,7 +9,7 @@ CusError
     ├── CusKeyRefused          the server refuses the key; records are kept
     ├── CusSpoolUnavailable    no folder can hold the spool: records wait in memory alone
     └── CusRecordRefused       the server refuses one record for good
-CusUnknownModel (ValueError)   lives in `cus_cost`, which imports nothing of ours
+CusUnknownModel (ValueError)   is a part of the prices, which import nothing else of ours
 """
 
 

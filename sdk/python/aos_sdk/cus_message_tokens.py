@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_image_tokens import image_size, image_tokens, size_of_base64
+from aos_sdk.cus_counting.image_tokens import image_size, image_tokens, size_of_base64
 from aos_sdk.cus_token_counter import encoding_for, estimate_tokens, get_model_info
 
 # Around every message; its author's name, if it has one; and the start of the reply.

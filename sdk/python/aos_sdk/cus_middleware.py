@@ -5,12 +5,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from aos_sdk.cus_answers import run
-from aos_sdk.cus_bypass_transports import detect_bypass as watch_for_bypass
-from aos_sdk.cus_bypass_transports import unwatch_transports
+from aos_sdk.cus_capture.answers import run
+from aos_sdk.cus_capture.bypass_transports import detect_bypass as watch_for_bypass
+from aos_sdk.cus_capture.bypass_transports import unwatch_transports
+from aos_sdk.cus_capture.generators import driven, driving_async
+from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_configuration import active
-from aos_sdk.cus_generators import driven, driving_async
-from aos_sdk.cus_patch import PATCHES
 from aos_sdk.cus_tracker import CusCallTracker
 
 P = ParamSpec("P")

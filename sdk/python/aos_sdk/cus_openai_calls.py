@@ -7,8 +7,8 @@ from whether the client is asynchronous.
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from aos_sdk import cus_surfaces as surfaces
 from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
+from aos_sdk.cus_capture import surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

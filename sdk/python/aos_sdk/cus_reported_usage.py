@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from aos_sdk.cus_pricing import CusTokenUsage
+from aos_sdk.cus_pricing.rates import CusTokenUsage
 
 
 class CusReportedUsage(NamedTuple):

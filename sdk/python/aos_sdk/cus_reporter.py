@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from aos_sdk.cus_connection import CusConnection
-from aos_sdk.cus_delivery import OnError
+from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.delivery import OnError
+from aos_sdk.cus_delivery.ended_call import CusEndedCall
+from aos_sdk.cus_delivery.sender import CusSender, CusSideReport
+from aos_sdk.cus_delivery.spool import STATE_DIRECTORY, CusSpool, spool_folder
+from aos_sdk.cus_delivery.storage import CusStorage
+from aos_sdk.cus_delivery.transport import CusTransport
 from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
-from aos_sdk.cus_sender import CusSender, CusSideReport
-from aos_sdk.cus_spool import STATE_DIRECTORY, CusSpool, spool_folder
-from aos_sdk.cus_storage import CusStorage
 from aos_sdk.cus_tracker import CusCallTracker
-from aos_sdk.cus_transport import CusTransport
 from aos_sdk.cus_wire import DROPPED_FULL, CusOperation
 
 logger = logging.getLogger("aos_sdk")
@@ -151,7 +152,7 @@ class CusReporter:
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.guard.swallow(error)
 
-    def report_call(self, call: CusCallTracker) -> None:
+    def report_call(self, call: CusEndedCall) -> None:
         """Hand over a call that has ended, to be reported as it is now.
 
         Its record is made where that costs the program least: in the sender's thread, or never.

@@ -8,10 +8,7 @@ import os
 from contextvars import ContextVar, Token
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
-
-if TYPE_CHECKING:
-    from aos_sdk.cus_tracker import CusCallTracker
+from typing import Any, Final, NamedTuple, Self
 
 
 class CusIdentity(NamedTuple):
@@ -23,7 +20,8 @@ class CusIdentity(NamedTuple):
     outer: "CusIdentity | None" = None
 
 
-_call: Final[ContextVar["CusCallTracker | None"]] = ContextVar("cus_call", default=None)
+# A `CusCallTracker` or None; its module imports this one.
+_call: Final[ContextVar[Any]] = ContextVar("cus_call", default=None)
 _identity: Final[ContextVar["CusIdentity | None"]] = ContextVar("cus_identity", default=None)
 
 # Bound once, as every call asks: the innermost call that this code runs in, if it runs in one; into a
@@ -43,7 +41,7 @@ def in_governed_call() -> bool:
     return _call.get() is not None
 
 
-def leave_call_anywhere(token: Token["CusCallTracker | None"]) -> None:
+def leave_call_anywhere(token: Token[Any]) -> None:
     """The way out for code that may be ended from elsewhere."""
     try:
         _call.reset(token)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_imports import forks_wait
-from aos_sdk.cus_price_table import about_model, canonical_name, model_names
+from aos_sdk.cus_pricing.table import about_model, canonical_name, model_names
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

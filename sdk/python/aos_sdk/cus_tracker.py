@@ -4,23 +4,18 @@ import copy
 import os
 from collections.abc import Mapping
 from contextvars import Token
-from datetime import datetime
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
-from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
-from aos_sdk.cus_record import CusUsageRecord, call_id_of, generate_call_id
+from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
+from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
 from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
-if TYPE_CHECKING:
-    from aos_sdk.cus_reporter import CusReporter
-
-UNKNOWN_MODEL: Final = "unknown"
-NO_USAGE: Final = CusTokenUsage()
 NOTHING: Final[dict[str, Any]] = {}
 
 # Since when the calls of this process are its own: those that ran when it was forked are its
@@ -43,7 +38,7 @@ class Health(Protocol):
     def note(self, *, failed: bool) -> None: ...
 
 
-class CusCallTracker:
+class CusCallTracker(CusEndedCall):
     """Measures the call in its `with` (or `async with`) block and reports it when the block ends.
 
     An exception of the block passes through untouched; the call is then reported with the
@@ -56,13 +51,7 @@ class CusCallTracker:
     # What most calls never set stands here once, and costs none of them anything.
     is_leaf = False  # whether a governed call within is a part of this one, not worth a look
     is_reported = True
-    # Whether nobody can change it once it has ended, as the program can this one.
-    is_settled = False
-    call_id: str | None  # None until it is stored, where nobody asked for a name
-    sequence: int  # in its process, once it waits in memory
-    started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
     began: float  # by a clock that only runs forward, in seconds: floats are what Python has ready
-    stream = False
     health: "Health | None" = None  # who keeps count of an adapter's failures
     hides_usage = False  # whether a stream's last chunk was asked for by us alone
     arguments: dict[str, Any] = NOTHING
@@ -71,20 +60,11 @@ class CusCallTracker:
     inner: "CusCallTracker | None" = None
     turn_with_outer: list[None] | None = None
     turn_with_inner: list[None] | None = None
-    usage: CusTokenUsage | CusReportedUsage | None = None
-    service_tier: str | None = None
-    billed_units: Mapping[str, int] | None = None
-    cost_cents: int | None = None
-    latency_ms: int | None = None  # of a call that has ended
-    error_code: str | None = None
-    error_message: str | None = None
-    metadata: dict[str, Any] | None = None
-    policy_result = CusPolicyResult.ALLOWED
-    _token: "Token[CusCallTracker | None] | None" = None
+    _token: Token[Any] | None = None
 
     def __init__(
         self,
-        reporter: "CusReporter",
+        reporter: CusCallReporter,
         provider: str | None,
         model: str,
         *,
@@ -107,7 +87,7 @@ class CusCallTracker:
 
     def start(self) -> None:
         """The call starts now. If it is the first in a surrounding call, it is what that is about."""
-        outer = current_call()
+        outer: CusCallTracker | None = current_call()
         # What a task or thread inherited may have ended long ago, and reports nothing any more.
         if outer is not None and outer.inner is None and outer.latency_ms is None:
             outer.turn_with_inner = self.turn_with_outer = [None]
@@ -291,57 +271,6 @@ class CusCallTracker:
             self.error_code, self.error_message = inner.error_code, inner.error_message
         if inner.metadata is not None:
             self.metadata = {**inner.metadata, **(self.metadata or {})}
-
-    @property
-    def wants_price(self) -> bool:
-        """Whether nobody has named its cost. None can be without tokens, unless it failed."""
-        told = self.usage is not None or self.error_code is not None
-        return told and self.cost_cents is None
-
-    def named(self, process_id: str, sequence: int) -> Self:
-        """The call, with the name of one that nobody has named and that is stored as this number."""
-        if self.call_id is None:
-            self.call_id = call_id_of(process_id, sequence)
-        return self
-
-    def record(self, service_tier: str | None = None) -> CusUsageRecord:
-        """What there is to say of the call, priced. `service_tier` is one that is known otherwise."""
-        usage = self.usage or NO_USAGE
-        if self.call_id is None:
-            self.call_id = generate_call_id()
-        # By position, for speed; the order is that of the record's fields.
-        record = CusUsageRecord(
-            self.call_id,
-            self.model or UNKNOWN_MODEL,
-            usage[0],
-            usage[1],
-            self.cost_cents,
-            self.latency_ms,
-            self.provider,
-            self.policy_result,
-            self.error_code,
-            self.error_message,
-            self.session_id,
-            self.agent_id,
-            None,
-            self.metadata,
-            self.started_at,
-            *usage[2:10],
-            service_tier or self.service_tier,
-            None,
-            self.operation,
-            self.stream,
-            self.billed_units,
-        )
-        # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
-        if self.wants_price:
-            with self.reporter.guard:  # of its own: a price that fails must not cost the record
-                priced = cost_of_call(
-                    record.model, usage, record.service_tier, record.billed_units, self.started_at
-                )
-                if priced is not None:
-                    record.cost_cents, record.pricing_version = priced
-        return record
 
 
 def _takes(turn: list[None] | None) -> bool:

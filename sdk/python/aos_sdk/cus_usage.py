@@ -7,10 +7,10 @@ Nothing here imports them. Null, absent or absurd numbers count 0, and nothing r
 
 from typing import Any, Final
 
-from aos_sdk.cus_answer_fields import get, reports
-from aos_sdk.cus_anthropic_usage import anthropic_usage, told_fields
-from aos_sdk.cus_classes import remember
-from aos_sdk.cus_openai_usage import openai_usage, plain_chat_usage
+from aos_sdk.cus_counting.answer_fields import get, reports
+from aos_sdk.cus_counting.anthropic_usage import anthropic_usage, told_fields
+from aos_sdk.cus_counting.classes import remember
+from aos_sdk.cus_counting.openai_usage import openai_usage, plain_chat_usage
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
 _OPENAI: Final = "openai"

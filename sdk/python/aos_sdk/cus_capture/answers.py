@@ -12,13 +12,13 @@ from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
-from aos_sdk.cus_batches import CusBatchResults
-from aos_sdk.cus_classes import remember
-from aos_sdk.cus_frames import passed_over_by_warnings
-from aos_sdk.cus_generators import driven, driven_async
-from aos_sdk.cus_raw import watch_raw
+from aos_sdk.cus_capture.batches import CusBatchResults
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
+from aos_sdk.cus_capture.generators import driven, driven_async
+from aos_sdk.cus_capture.raw import watch_raw
+from aos_sdk.cus_capture.streams import CusStreamWatch, watch_async_stream, watch_stream
+from aos_sdk.cus_counting.classes import remember
 from aos_sdk.cus_scope import enter_call, leave_call, leave_call_anywhere
-from aos_sdk.cus_streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_tracker import CusCallTracker
 
 Answer = Callable[[CusCallTracker, Any], Any]

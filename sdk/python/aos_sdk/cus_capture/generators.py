@@ -7,8 +7,8 @@ same thread or task, and its calls are not this one's.
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
+from aos_sdk.cus_capture.streams import CusStreamWatch
 from aos_sdk.cus_scope import enter_call, leave_call_anywhere
-from aos_sdk.cus_streams import CusStreamWatch
 from aos_sdk.cus_tracker import CusCallTracker
 
 

@@ -8,9 +8,9 @@ from email.utils import parsedate_to_datetime
 from queue import LifoQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aos_sdk import __version__
-from aos_sdk.cus_connection import CusConnection
+from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_imports import forks_wait
+from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class CusTransport:
     def _open(self) -> "HTTPConnectionPool":
         from urllib3.util import parse_url
 
-        from aos_sdk.cus_sockets import CusDeadline, open_pool
+        from aos_sdk.cus_delivery.sockets import CusDeadline, open_pool
 
         self._deadline: CusDeadline = CusDeadline()
         self._base_path = parse_url(self._base_url).path or ""
@@ -159,7 +159,7 @@ def _import_client() -> None:
     with forks_wait():
         import encodings.idna  # noqa: F401
 
-        import aos_sdk.cus_sockets  # noqa: F401
+        import aos_sdk.cus_delivery.sockets  # noqa: F401
 
 
 def _read_bounded(response: "BaseHTTPResponse") -> bytes:

@@ -127,7 +127,7 @@ def prepare_call(
 
     What it sends is in its `arguments`: `kwargs` themselves, unless a stream is asked for its usage.
     """
-    outer = current_call()
+    outer: CusCallTracker | None = current_call()
     if outer is not None and outer.is_leaf and outer.latency_ms is None:
         return None
     kind, default = type(client), surface.provider

@@ -1,8 +1,8 @@
 """Which buffer a process gets: a ring where one can be had, else memory, and why."""
 
-from aos_sdk.cus_buffer import CusBuffer, CusMemoryBuffer
+from aos_sdk.cus_delivery.buffer import CusBuffer, CusMemoryBuffer
+from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_errors import CusSpoolUnavailable
-from aos_sdk.cus_spool import CusSpool
 
 
 class CusStorage:

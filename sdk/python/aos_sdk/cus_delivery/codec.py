@@ -14,6 +14,7 @@ from struct import error as StructError
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_cost import cost_of_call
+from aos_sdk.cus_delivery.ended_call import NO_USAGE, UNKNOWN_MODEL, CusEndedCall
 from aos_sdk.cus_record import (
     DETAILS,
     TEXT_LIMITS,
@@ -22,7 +23,6 @@ from aos_sdk.cus_record import (
     encoded_json,
     iso_moment,
 )
-from aos_sdk.cus_tracker import NO_USAGE, UNKNOWN_MODEL, CusCallTracker
 from aos_sdk.cus_wire import mask_secrets
 
 _PLAIN: Final = 1
@@ -92,7 +92,7 @@ def encode_plain(r: CusUsageRecord) -> bytes:
         return b""
 
 
-def encode_call(c: CusCallTracker) -> bytes:
+def encode_call(c: CusEndedCall) -> bytes:
     """The bytes of a call's record, without the record; none where that would lose something."""
     if c.metadata is not None or c.error_message is not None or c.billed_units is not None:
         return b""

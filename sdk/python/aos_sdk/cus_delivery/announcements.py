@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aos_sdk.cus_buffer import CusSource
+from aos_sdk.cus_delivery.buffer import CusSource
 
 ANNOUNCE_SECONDS: Final = 60.0
 

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
-from aos_sdk import __version__
+from aos_sdk.cus_delivery.transport import CusAnswer
 from aos_sdk.cus_scope import in_governed_call
-from aos_sdk.cus_transport import CusAnswer
+from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
 
 logger = logging.getLogger("aos_sdk")

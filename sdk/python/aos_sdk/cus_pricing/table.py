@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_pricing import INPUT_KINDS, OUTPUT_KINDS, CusModelPricing
+from aos_sdk.cus_pricing.rates import INPUT_KINDS, OUTPUT_KINDS, CusModelPricing
 
 _MAX_REMEMBERED_NAMES: Final = 4_096
 
@@ -50,7 +50,7 @@ _History = tuple[CusModelPricing, ...]
 
 
 def _load() -> tuple[str, dict[str, Mapping[str, Any]]]:
-    text = Path(__file__).with_name("cus_prices.json").read_text(encoding="utf-8")
+    text = Path(__file__).parents[1].joinpath("cus_prices.json").read_text(encoding="utf-8")
     # A price that somebody wrote as a number must not become a float on its way here.
     table = json.loads(text, parse_float=Decimal)
     return table["version"], table["models"]

@@ -8,20 +8,20 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from aos_sdk.cus_guard import plain_text
-from aos_sdk.cus_record import CusUsageRecord, encoded_json
-from aos_sdk.cus_ring_codec import (
+from aos_sdk.cus_delivery.codec import (
     decode_record,
     encode_call,
     encode_plain,
     is_plain,
     plain_json,
 )
-from aos_sdk.cus_tracker import CusCallTracker
+from aos_sdk.cus_delivery.ended_call import CusEndedCall
+from aos_sdk.cus_guard import plain_text
+from aos_sdk.cus_record import CusUsageRecord, encoded_json
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
 
 # A record, or a call that has ended and becomes one when somebody wants it.
-CusReported: TypeAlias = CusUsageRecord | CusCallTracker
+CusReported: TypeAlias = CusUsageRecord | CusEndedCall
 
 
 class CusEntry(NamedTuple):
@@ -109,7 +109,7 @@ class CusMemoryBuffer:
         self._next_number = self._numbers.__next__
         # With their numbers; calls bear them themselves, as an object more for each would be most
         # of what appending costs.
-        self._waiting: deque[CusCallTracker | tuple[int, CusUsageRecord]] = deque()
+        self._waiting: deque[CusEndedCall | tuple[int, CusUsageRecord]] = deque()
         self._taken: dict[int, CusEntry] = {}
         self._shedding = threading.Lock()
         self._dropped = {DROPPED_FULL: 0, DROPPED_REFUSED: 0}
@@ -126,11 +126,11 @@ class CusMemoryBuffer:
         return {reason: number for reason, number in self._dropped.items() if number}
 
     def append(self, reported: CusReported) -> int:
-        if isinstance(reported, CusCallTracker) and not reported.is_settled:
+        if isinstance(reported, CusEndedCall) and not reported.is_settled:
             reported = reported.record()
         sequence = self._next_number()
         waiting = self._waiting
-        if isinstance(reported, CusCallTracker):
+        if isinstance(reported, CusEndedCall):
             reported.sequence = sequence
             waiting.append(reported)
         else:
@@ -159,7 +159,7 @@ class CusMemoryBuffer:
                 first = self._waiting.popleft()
             except IndexError:
                 break  # shed in the meantime
-            if isinstance(first, CusCallTracker):
+            if isinstance(first, CusEndedCall):
                 sequence, record = first.sequence, self._packed_call(first)
             else:
                 sequence, record = first[0], self._packed(first[1])
@@ -169,7 +169,7 @@ class CusMemoryBuffer:
     # As a ring would have them, where it can: the shortest way onto the wire. Values of the
     # program's own classes may raise anything there, which must not cost the record.
 
-    def _packed_call(self, call: CusCallTracker) -> CusUsageRecord | bytes:
+    def _packed_call(self, call: CusEndedCall) -> CusUsageRecord | bytes:
         with contextlib.suppress(Exception):
             if packed := encode_call(call):
                 return packed

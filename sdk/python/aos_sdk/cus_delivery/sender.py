@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from aos_sdk import cus_exit
-from aos_sdk.cus_buffer import CusBuffer, CusReported, CusSource
-from aos_sdk.cus_delivery import CusDelivery, CusTally, OnError
+from aos_sdk.cus_delivery.buffer import CusBuffer, CusReported, CusSource
+from aos_sdk.cus_delivery.delivery import CusDelivery, CusTally, OnError
+from aos_sdk.cus_delivery.ended_call import CusEndedCall
+from aos_sdk.cus_delivery.exit import look_after, prepare_exit
+from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing
+from aos_sdk.cus_delivery.storage import CusStorage
+from aos_sdk.cus_delivery.transport import CusAnswer, CusTransport
+from aos_sdk.cus_delivery.waits import CusPoll, CusWaits
 from aos_sdk.cus_errors import CusSpoolUnavailable
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_ring_buffer import CusAdoptedRing
-from aos_sdk.cus_storage import CusStorage
-from aos_sdk.cus_tracker import CusCallTracker
-from aos_sdk.cus_transport import CusAnswer, CusTransport
-from aos_sdk.cus_waits import CusPoll, CusWaits
 from aos_sdk.cus_wire import MAX_BATCH_RECORDS
 
 ADOPT_SECONDS: Final = 30.0
@@ -53,7 +53,7 @@ class CusSender:
         self._on_error = on_error
         self.set_pace(batch_size, batch_interval)
         self._begin()
-        cus_exit.look_after(self, durable=storage.spool is not None)
+        look_after(self, durable=storage.spool is not None)
 
     def _begin(self) -> None:
         self.tally = CusTally()
@@ -99,7 +99,7 @@ class CusSender:
         if buffer is not self.buffer:
             # It was discarded meanwhile, at exit. If it was not after all, the record goes out twice:
             # then by one name.
-            if isinstance(reported, CusCallTracker):
+            if isinstance(reported, CusEndedCall):
                 reported.named(buffer.process_id, sequence)
             sequence = self._open().append(reported)
         if self._thread is None:
@@ -123,7 +123,7 @@ class CusSender:
             opened, problem = self._storage.open()
             if problem is not None:
                 self._notices.append(problem)
-                cus_exit.prepare_exit(durable=False)
+                prepare_exit(durable=False)
             return self._settle_on(opened)
 
     def _settle_on(self, opened: CusBuffer) -> CusBuffer:
@@ -245,7 +245,7 @@ class CusSender:
         buffer = self.buffer
         # Before the first record there is none; it will be a ring where one is wanted.
         wants_ring = self._storage.spool is not None
-        cus_exit.prepare_exit(durable=wants_ring if buffer is None else buffer.durable)
+        prepare_exit(durable=wants_ring if buffer is None else buffer.durable)
 
     def _run(self) -> None:
         try:

@@ -13,14 +13,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from aos_sdk.cus_answers import run
-from aos_sdk.cus_configuration import active
-from aos_sdk.cus_frames import passed_over_by_warnings
-from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_import_hook import CusImportHook
-from aos_sdk.cus_provider_versions import SUPPORTED, is_supported
-from aos_sdk.cus_scope import current_call
-from aos_sdk.cus_surfaces import (
+from aos_sdk.cus_capture.answers import run
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
+from aos_sdk.cus_capture.import_hook import CusImportHook
+from aos_sdk.cus_capture.provider_versions import SUPPORTED, is_supported
+from aos_sdk.cus_capture.surfaces import (
     TARGETS,
     CusProviderCall,
     CusSurface,
@@ -28,6 +25,9 @@ from aos_sdk.cus_surfaces import (
     is_raw,
     prepare_call,
 )
+from aos_sdk.cus_configuration import active
+from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_scope import current_call
 
 logger = logging.getLogger("aos_sdk")
 

@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from aos_sdk.cus_bypass import CusBypassWatch
+from aos_sdk.cus_capture.bypass import CusBypassWatch
+from aos_sdk.cus_capture.import_hook import CusImportHook
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_import_hook import CusImportHook
 from aos_sdk.cus_reporter import CusReporter
 
 _PACKAGES: Final = ("httpx", "httpx2")

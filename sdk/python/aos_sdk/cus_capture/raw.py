@@ -8,8 +8,8 @@ import weakref
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Final
 
-from aos_sdk.cus_stream_text import gather_json_text
-from aos_sdk.cus_streams import CusStreamWatch, watch_close
+from aos_sdk.cus_capture.streams import CusStreamWatch, watch_close
+from aos_sdk.cus_counting.stream_text import gather_json_text
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 
 _LAST_EVENTS: Final = frozenset(

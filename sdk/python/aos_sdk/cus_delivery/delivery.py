@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aos_sdk.cus_announcements import CusAnnouncements, CusNews
-from aos_sdk.cus_buffer import CusEntry, CusSource
+from aos_sdk.cus_delivery.announcements import CusAnnouncements, CusNews
+from aos_sdk.cus_delivery.buffer import CusEntry, CusSource
+from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing
+from aos_sdk.cus_delivery.transport import CusAnswer, CusReceipt, CusTransport, first_error
+from aos_sdk.cus_delivery.waits import CusWaits, in_breaths
 from aos_sdk.cus_errors import (
     CusDeliveryDelayed,
     CusDeliveryError,
@@ -19,9 +22,6 @@ from aos_sdk.cus_errors import (
     CusRecordRefused,
 )
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_ring_buffer import CusAdoptedRing
-from aos_sdk.cus_transport import CusAnswer, CusReceipt, CusTransport, first_error
-from aos_sdk.cus_waits import CusWaits, in_breaths
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 
 logger = logging.getLogger("aos_sdk")

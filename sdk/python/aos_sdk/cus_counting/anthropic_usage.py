@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from aos_sdk.cus_answer_fields import count, get, reports, text_of, view
+from aos_sdk.cus_counting.answer_fields import count, get, reports, text_of, view
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
 _FIELDS: Final = (

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aos_sdk.cus_answer_fields import count, get, reports, seconds, view
-from aos_sdk.cus_pricing import without_overlap
+from aos_sdk.cus_counting.answer_fields import count, get, reports, seconds, view
+from aos_sdk.cus_pricing.rates import without_overlap
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
 _NOTHING: Final[Mapping[str, int]] = {}

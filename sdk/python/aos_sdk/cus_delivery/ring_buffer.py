@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from aos_sdk.cus_buffer import CusEntry, CusReported
+from aos_sdk.cus_delivery.buffer import CusEntry, CusReported
+from aos_sdk.cus_delivery.codec import encode_any, encode_call, encode_plain
+from aos_sdk.cus_delivery.ended_call import CusEndedCall
+from aos_sdk.cus_delivery.ring import CusRing, CusRingState
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
-from aos_sdk.cus_ring import CusRing, CusRingState
-from aos_sdk.cus_ring_codec import encode_any, encode_call, encode_plain
-from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED
 
 # A number that was claimed and not written within so long: its caller was interrupted in between,
@@ -80,7 +80,7 @@ class CusRingBuffer(_RingReader):
         self._spoiling = never_raise(count=int)
 
     def append(self, reported: CusReported) -> int:
-        if not isinstance(reported, CusCallTracker):
+        if not isinstance(reported, CusEndedCall):
             return self._append_record(reported)
         payload = encode_call(reported)
         if payload:

@@ -16,10 +16,10 @@ import time
 import weakref
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-if TYPE_CHECKING:
-    from aos_sdk.cus_sender import CusSender
+from aos_sdk.cus_delivery.buffer import CusBuffer
+from aos_sdk.cus_guard import never_raise
 
 logger = logging.getLogger("aos_sdk")
 
@@ -27,7 +27,23 @@ EXIT_SECONDS: Final = 0.7
 # After the finalizers of the program, which may still report.
 _LAST: Final = -1_000
 
-_senders: "weakref.WeakSet[CusSender]" = weakref.WeakSet()
+
+class CusEndingSender(Protocol):
+    """A sender, as the end of the program and a fork see it."""
+
+    guard: never_raise
+    buffer: CusBuffer | None
+
+    def hurry_up(self) -> None: ...
+
+    def stop(self, timeout: float, *, adopt: bool = False) -> int: ...
+
+    def discard_if_empty(self) -> None: ...
+
+    def restart_in_child(self) -> None: ...
+
+
+_senders: "weakref.WeakSet[CusEndingSender]" = weakref.WeakSet()
 # The process whose multiprocessing finalizer is ours: a fork has the number, and not the finalizer.
 _finalized_in: int | None = None
 _last_words: list[Callable[[], object]] = []
@@ -38,7 +54,7 @@ def before_sending(say: Callable[[], object]) -> None:
     _last_words.append(say)
 
 
-def look_after(sender: "CusSender", *, durable: bool) -> None:
+def look_after(sender: CusEndingSender, *, durable: bool) -> None:
     """Send what waits in this sender before the process ends, and begin it anew in a fork."""
     _senders.add(sender)
     if not durable:
@@ -69,7 +85,7 @@ def send_what_waits() -> None:
     _say_what_is_left(senders)
 
 
-def _say_what_is_left(senders: "list[CusSender]") -> None:
+def _say_what_is_left(senders: list[CusEndingSender]) -> None:
     buffers = [sender.buffer for sender in senders if sender.buffer is not None]
     if kept := sum(len(buffer) for buffer in buffers if buffer.durable):
         logger.info("%d usage records wait on disk for the next process", kept)

@@ -5,7 +5,7 @@ Null, absent or absurd values count as nothing, and nothing raises.
 
 from typing import Any
 
-from aos_sdk.cus_classes import remember
+from aos_sdk.cus_counting.classes import remember
 
 # pydantic takes microseconds to say that an object has no such attribute, so its models are known
 # by class and asked otherwise.

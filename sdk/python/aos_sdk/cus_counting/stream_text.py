@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from aos_sdk.cus_classes import remember
+from aos_sdk.cus_counting.classes import remember
 from aos_sdk.cus_usage import CusStreamUsage
 
 Texts = list[str]

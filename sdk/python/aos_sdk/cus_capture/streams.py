@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from time import perf_counter
 from typing import Any, Final
 
-from aos_sdk import cus_exit
-from aos_sdk.cus_estimates import estimate_prompt, estimate_text
+from aos_sdk.cus_counting.estimates import estimate_prompt, estimate_text
+from aos_sdk.cus_counting.stream_text import read_events
+from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_reported_usage import CusReportedUsage
-from aos_sdk.cus_stream_text import read_events
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_usage import CusStreamUsage
 from aos_sdk.cus_wire import CusOperation
@@ -148,7 +148,7 @@ def _leave_all() -> None:
                 watch.leave()
 
 
-cus_exit.before_sending(_leave_all)
+before_sending(_leave_all)
 
 
 def watch_stream(watch: CusStreamWatch, stream: Any) -> None:

@@ -1,0 +1,93 @@
+"""Where to report and as whom, from arguments and the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from aos_sdk.cus_errors import CusConfigurationError
+
+DEFAULT_BASE_URL: Final = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CusIntegrationKey:
+    """An integration key, `tenant_id:integration_id:secret`; its text never shows the secret."""
+
+    tenant_id: str
+    integration_id: str
+    secret: str
+
+    @classmethod
+    def parse(cls, text: str) -> "CusIntegrationKey":
+        """Raises CusConfigurationError, without the key in its message, if it is malformed."""
+        parts = text.strip().split(":")
+        # It travels in a header, so nothing but plain printable characters may be in it.
+        sound = text.isascii() and all(part.isprintable() and " " not in part for part in parts)
+        if len(parts) != 3 or not all(parts) or not sound:
+            message = "the integration key is malformed; copy it whole: tenant:integration:secret"
+            raise CusConfigurationError(message)
+        return cls(*parts)
+
+    @property
+    def header_value(self) -> str:
+        """The whole key, for the request header alone."""
+        return f"{self.tenant_id}:{self.integration_id}:{self.secret}"
+
+    def __repr__(self) -> str:
+        return f"CusIntegrationKey({self.tenant_id}:{self.integration_id}:[secret])"
+
+
+@dataclass(frozen=True, slots=True)
+class CusConnection:
+    """A usable key and the address of the server it belongs to."""
+
+    key: CusIntegrationKey
+    base_url: str
+
+    @classmethod
+    def resolve(
+        cls,
+        integration_key: str | None,
+        base_url: str | None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> "CusConnection":
+        """Fill what is unset from the environment.
+
+        Raises CusConfigurationError if there is no key, or key or address cannot be used.
+        """
+        key = integration_key or environ.get("CUS_INTEGRATION_KEY")
+        if not key:
+            message = "no integration key is set (CUS_INTEGRATION_KEY); nothing is reported"
+            raise CusConfigurationError(message)
+        url = base_url or environ.get("AOS_BASE_URL") or DEFAULT_BASE_URL
+        _check_url(url, allow_http=environ.get("AOS_ALLOW_HTTP") == "1")
+        return cls(CusIntegrationKey.parse(key), url.rstrip("/"))
+
+
+def _check_url(url: str, *, allow_http: bool) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        message = "AOS_BASE_URL must be an https:// address"
+        raise CusConfigurationError(message)
+    if "@" in parts.netloc:
+        message = "AOS_BASE_URL must not hold a user name or a password"
+        raise CusConfigurationError(message)
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        message = (
+            f"plain http would show the integration key to everyone on the way to "
+            f"{parts.hostname}; use https, or set AOS_ALLOW_HTTP=1"
+        )
+        raise CusConfigurationError(message)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    from ipaddress import ip_address  # here, because few need it and it is slow to import
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,107 @@
+"""A call that has ended, as delivery takes it over from whoever measured it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Protocol, Self
+
+from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
+from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_record import CusUsageRecord, call_id_of, generate_call_id
+from aos_sdk.cus_reported_usage import CusReportedUsage
+from aos_sdk.cus_wire import CusOperation, CusPolicyResult
+
+UNKNOWN_MODEL: Final = "unknown"
+NO_USAGE: Final = CusTokenUsage()
+
+
+class CusCallReporter(Protocol):
+    """Takes over calls that have ended, and records: what a call knows of its reporter."""
+
+    guard: never_raise
+
+    def report(self, record: CusUsageRecord) -> None:
+        """Hand one record over for delivery."""
+
+    def report_call(self, call: "CusEndedCall") -> None:
+        """Hand over a call that has ended."""
+
+
+class CusEndedCall:
+    """The facts of one call: all that delivery knows of it, and stores without a record object.
+
+    Capture derives its calls from this class and sets their facts while the program waits. A fact
+    that most calls lack has its default on the class, so that these calls spend no time on it.
+    """
+
+    reporter: CusCallReporter
+    call_id: str | None  # None until it is stored, where nobody asked for a name
+    sequence: int  # in its process, once it waits in memory
+    provider: str | None
+    model: str
+    operation: CusOperation | None
+    session_id: str | None
+    agent_id: str | None
+    started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
+    # Whether nobody can change the call any more.
+    is_settled = False
+    stream = False
+    usage: CusTokenUsage | CusReportedUsage | None = None
+    service_tier: str | None = None
+    billed_units: Mapping[str, int] | None = None
+    cost_cents: int | None = None
+    latency_ms: int | None = None  # None while the call runs
+    error_code: str | None = None
+    error_message: str | None = None
+    metadata: dict[str, Any] | None = None
+    policy_result = CusPolicyResult.ALLOWED
+
+    @property
+    def wants_price(self) -> bool:
+        """Whether nobody has named its cost. None can be without tokens, unless it failed."""
+        told = self.usage is not None or self.error_code is not None
+        return told and self.cost_cents is None
+
+    def named(self, process_id: str, sequence: int) -> Self:
+        """The call, with the name of one that nobody has named and that is stored as this number."""
+        if self.call_id is None:
+            self.call_id = call_id_of(process_id, sequence)
+        return self
+
+    def record(self, service_tier: str | None = None) -> CusUsageRecord:
+        """The usage record of the call, priced. `service_tier` is one that is known otherwise."""
+        usage = self.usage or NO_USAGE
+        if self.call_id is None:
+            self.call_id = generate_call_id()
+        # By position, for speed; the order is that of the record's fields.
+        record = CusUsageRecord(
+            self.call_id,
+            self.model or UNKNOWN_MODEL,
+            usage[0],
+            usage[1],
+            self.cost_cents,
+            self.latency_ms,
+            self.provider,
+            self.policy_result,
+            self.error_code,
+            self.error_message,
+            self.session_id,
+            self.agent_id,
+            None,
+            self.metadata,
+            self.started_at,
+            *usage[2:10],
+            service_tier or self.service_tier,
+            None,
+            self.operation,
+            self.stream,
+            self.billed_units,
+        )
+        # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
+        if self.wants_price:
+            with self.reporter.guard:  # of its own: a price that fails must not cost the record
+                priced = cost_of_call(
+                    record.model, usage, record.service_tier, record.billed_units, self.started_at
+                )
+                if priced is not None:
+                    record.cost_cents, record.pricing_version = priced
+        return record
