@@ -155,7 +155,7 @@ def test_an_unknown_major_is_left_alone_with_one_warning(
     strange.__version__ = "99.1.0"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "openai._version", strange)
     original = Completions.create
-    patch = CusPatch("openai")
+    patch = CusPatch(PACKAGES["openai"])
     with caplog.at_level(logging.WARNING, logger="aos_sdk"):
         patch.install()
         patch.remove()

@@ -43,6 +43,7 @@ from aos_sdk.cus_capture.bypass import CusBypassWatch
 from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_capture.surfaces import _takes_stream_options
 from aos_sdk.cus_doctor import _packages
+from aos_sdk.cus_middleware import cus_install_middleware
 
 def request(host, path, agent=""):
     url = types.SimpleNamespace(host=host, raw_path=path)
@@ -53,7 +54,7 @@ watch.see(request("api.mistral.ai", b"/v1/fim"))
 watch.see(request("gateway.example", b"/v1/fim", agent="AsyncMistral/Python 1.0"))
 watch.see(request("gateway.example.org", b"/v1/fim", agent="curl"))
 client = types.SimpleNamespace(base_url=types.SimpleNamespace(host="api.mistral.ai", path="/"))
-PATCHES["mistralai"].install()
+cus_install_middleware(patch_openai=False, patch_anthropic=False, detect_bypass=False)
 chat, version = types.ModuleType("mistralai.chat"), types.ModuleType("mistralai._version")
 version.__version__ = "1.2.0"
 sys.modules["mistralai._version"] = version
@@ -66,6 +67,7 @@ print(json.dumps({
     "hosts": dict(watch.snapshot().hosts),
     "asks": _takes_stream_options(client),
     "patched": Chat.complete is not original,
+    "installed": [name for name, patch in PATCHES.items() if patch.is_installed],
     "doctor": [finding.check for finding in _packages()],
 }))
 """
@@ -86,6 +88,7 @@ def test_a_provider_that_is_added_is_read_watched_patched_and_examined() -> None
         "hosts": {"api.mistral.ai": 1, "gateway.example": 1},
         "asks": True,
         "patched": True,
+        "installed": ["mistralai"],
         "doctor": ["openai", "anthropic", "mistralai"],
     }
 
