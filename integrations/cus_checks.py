@@ -6,8 +6,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from integrations.cus_credentials.envelope import KeyRingInvalid, key_ring
-from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_providers.rules import is_supported
+from integrations.cus_providers.agreement import disagreements
 
 _MIN_SECRET = 32
 
@@ -52,13 +51,6 @@ def check_vault_path(**_kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.models)
 def check_provider_types(**_kwargs: Any) -> list[CheckMessage]:
-    """Every provider type that the model names has rules, prices and a probe."""
-    return [
-        Error(
-            f"The provider type {provider} has no rules or no probe, so it is refused everywhere.",
-            hint="Add it to RULES in cus_provider_rules and to PROBES in cus_provider_probes.",
-            id="cus.E004",
-        )
-        for provider in CusIntegration.Provider.values
-        if not is_supported(provider)
-    ]
+    """The list of provider types, the registry and the probes agree."""
+    hint = "See integrations/cus_providers/registry.py, and CONTRIBUTING.md on adding a provider."
+    return [Error(text, hint=hint, id="cus.E004") for text in disagreements()]

@@ -12,6 +12,7 @@ class TelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         from telemetry.cus_metrics import register_collector
+        from telemetry.cus_money import checks  # noqa: F401  (registers the system check)
 
         register_collector()
         post_migrate.connect(_make_partitions, sender=self, dispatch_uid="cus_make_partitions")

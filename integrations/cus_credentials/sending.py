@@ -25,7 +25,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_providers.origin import leads_where_entered, require_origin
 from integrations.cus_providers.probe_answers import Finding, Verdict
-from integrations.cus_providers.probes import probe_of
+from integrations.cus_providers.registry import probe_of
 from integrations.cus_providers.safe_http import SECONDS, SafeHttp, SafeResponse
 from integrations.cus_web.errors import (
     CredentialElsewhere,

@@ -29,6 +29,7 @@ from integrations.cus_integrations.form import (
 )
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_providers.rules import credential_choices_text
 
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
@@ -252,7 +253,7 @@ _PROVE = (
 
 def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
     """The boxes that both adding and changing have."""
-    hint = "Never shown again. Amazon takes AWS keys or an API key, Azure an API key or a token."
+    hint = f"Never shown again. {credential_choices_text()}."
     if credential:
         hint += " Leave empty to keep what is stored."
         if needs_proof(request):

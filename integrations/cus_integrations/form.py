@@ -18,17 +18,13 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.forms import CusServiceForm, tenant_for
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_providers.rules import RULES, rules_of, supported_choices
+from integrations.cus_providers.provider import ConfigKey
+from integrations.cus_providers.registry import PROVIDERS, provider_of, supported_choices
+from integrations.cus_providers.rules import config_keys, credential_fields
 from integrations.cus_web.errors import IntegrationChanged, VersionMismatch
 
-CONFIG = tuple(sorted({key for rules in RULES.values() for key in rules.keys}))
-SECRETS = (
-    "api_key",
-    "azure_ad_token",
-    "aws_access_key_id",
-    "aws_secret_access_key",
-    "aws_session_token",
-)
+CONFIG = tuple(sorted(config_keys()))
+SECRETS = credential_fields()
 LIMITS = (
     "default_model",
     "enforcement_level",
@@ -60,24 +56,21 @@ def label_of(key: str) -> str:
 
 def types_with_config(key: str) -> list[str]:
     """The provider types that may be configured with `key`."""
-    return [str(provider) for provider, rules in RULES.items() if key in rules.keys]
+    return [name for name, provider in PROVIDERS.items() if key in provider.config_keys]
 
 
 def types_with_secret(key: str) -> list[str]:
     """The provider types whose credential may have `key`."""
-    return [
-        str(provider)
-        for provider, rules in RULES.items()
-        if any(key in needed | optional for needed, optional in rules.shapes)
-    ]
+    return [name for name, provider in PROVIDERS.items() if key in provider.credential_fields]
 
 
-def _config_box(key: str) -> forms.Field:
-    if key == "timeout_seconds":
+def _config_box(key: ConfigKey) -> forms.Field:
+    label = label_of(key.name)
+    if key.is_number:
         box = UnfoldAdminIntegerFieldWidget
-        return forms.IntegerField(label=label_of(key), required=False, widget=box)
+        return forms.IntegerField(label=label, required=False, widget=box)
     box = UnfoldAdminTextInputWidget
-    return forms.CharField(label=label_of(key), required=False, strip=False, widget=box)
+    return forms.CharField(label=label, required=False, strip=False, widget=box)
 
 
 def _secret_box(key: str) -> forms.CharField:
@@ -86,12 +79,27 @@ def _secret_box(key: str) -> forms.CharField:
     return forms.CharField(label=label_of(key), required=False, strip=False, widget=widget)
 
 
+def provider_boxes() -> dict[str, forms.Field]:
+    """A box for each key of a config and each field of a credential that some provider has."""
+    config = {f"config_{name}": _config_box(key) for name, key in config_keys().items()}
+    return config | {f"secret_{name}": _secret_box(name) for name in credential_fields()}
+
+
+def _with_provider_boxes(form: type["IntegrationForm"]) -> type["IntegrationForm"]:
+    boxes = provider_boxes()
+    form.base_fields |= boxes
+    # The console derives forms of its own from this one, which inherit what is declared.
+    form.declared_fields |= boxes
+    return form
+
+
+@_with_provider_boxes
 class IntegrationForm(CusServiceForm):
     """What the integration service takes, as boxes. Credentials only go in."""
 
     provider_type = forms.ChoiceField(
         label="Provider",
-        choices=supported_choices(),
+        choices=supported_choices,
         widget=UnfoldAdminSelectWidget,
     )
     budget = forms.DecimalField(
@@ -111,11 +119,6 @@ class IntegrationForm(CusServiceForm):
     )
     # What the person saw; a change since then is somebody else's.
     seen_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
-
-    for _key in CONFIG:
-        locals()[f"config_{_key}"] = _config_box(_key)
-    for _key in SECRETS:
-        locals()[f"secret_{_key}"] = _secret_box(_key)
 
     class Meta:
         model = CusIntegration
@@ -190,8 +193,8 @@ class IntegrationForm(CusServiceForm):
 
     def _given_fields(self) -> dict[str, Any]:
         cleaned = self.cleaned_data
-        rules = rules_of(cleaned["provider_type"])
-        config = {key: cleaned.get(f"config_{key}") for key in rules.keys}
+        provider = provider_of(cleaned["provider_type"])
+        config = {key: cleaned.get(f"config_{key}") for key in provider.config_keys}
         return {
             "name": cleaned["name"],
             **{name: cleaned[name] for name in (*LIMITS, *BOUNDS) if name in self.fields},

@@ -5,7 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from integrations.cus_lifecycle.models import MAX_LIVE_HOLDS, CusIntegration
-from integrations.cus_providers.rules import supported_choices
+from integrations.cus_providers.registry import supported_choices
+from integrations.cus_providers.rules import credential_texts
 from integrations.cus_web.strict_fields import (
     MAX_BIG_INTEGER,
     StrictBoolean,
@@ -111,19 +112,29 @@ class IntegrationChange(IntegrationFields):
     )
 
 
+class ProviderChoice(StrictChoice):
+    """A provider that this release serves."""
+
+    def __init__(self, **options: Any) -> None:
+        # Each serializer makes its fields anew, so the choices are those of the registry then.
+        super().__init__(supported_choices(), **options)
+
+
+class CredentialInput(serializers.DictField):
+    """A credential of one of the shapes that the providers take; no answer has it."""
+
+    def __init__(self, **options: Any) -> None:
+        shapes = f"{credential_texts()}."
+        super().__init__(child=StrictText(), write_only=True, help_text=shapes, **options)
+
+
 class IntegrationCreate(IntegrationFields):
     """A new integration."""
 
     shown_only = frozenset(IntegrationOutput.Meta.fields) - {"provider_type"}
 
-    provider_type = StrictChoice(supported_choices())
-    credential = serializers.DictField(
-        child=StrictText(),
-        write_only=True,
-        help_text="openai, anthropic, custom: {api_key}; azure_openai: {api_key} or "
-        "{azure_ad_token}; bedrock: {aws_access_key_id, aws_secret_access_key, "
-        "aws_session_token?} or {api_key}.",
-    )
+    provider_type = ProviderChoice()
+    credential = CredentialInput()
 
 
 class IntegrationFilters(StrictInput):

@@ -22,40 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_providers.custom import PROVIDER as CUSTOM
 from integrations.cus_providers.origin import effective_origin
-from integrations.cus_providers.rules import rules_of
+from integrations.cus_providers.provider import Provider
+from integrations.cus_providers.registry import PROVIDERS, provider_of
+from integrations.cus_providers.rules import credential_fields
 from integrations.cus_providers.safe_addresses import UrlRefused, origin_of
 from integrations.cus_web.errors import CusError
 
-_Provider = CusIntegration.Provider
-PROVIDERS = {
-    "openai": _Provider.OPENAI,
-    "anthropic": _Provider.ANTHROPIC,
-    "claude": _Provider.ANTHROPIC,
-    "azure": _Provider.AZURE_OPENAI,
-    "azure_openai": _Provider.AZURE_OPENAI,
-    "bedrock": _Provider.BEDROCK,
-    "aws_bedrock": _Provider.BEDROCK,
-    "amazon_bedrock": _Provider.BEDROCK,
-}
-_CREDENTIAL = (
-    "api_key",
-    "azure_ad_token",
-    "aws_access_key_id",
-    "aws_secret_access_key",
-    "aws_session_token",
-)
-# Legacy name → ours.
-_CONFIG = {
-    "base_url": "base_url",
-    "organization": "organization",
-    "project": "project",
-    "api_version": "api_version",
-    "deployment": "deployment",
-    "region": "region",
-    "aws_region": "region",
-}
 # What legacy configurations call the address that their credential goes to.
 _ADDRESSES = ("base_url", "api_base", "endpoint", "endpoint_url", "azure_endpoint")
 _DAYS = 31
@@ -133,11 +107,12 @@ def worker_config(entry: Any) -> WorkerConfig:
         raise WorkerRefused("enabled must be true or false.")
     config: dict[str, Any] = entry["config"]
     provider_type = _provider(config)
-    kept = _kept_config(provider_type, config)
+    keys, secrets = _legacy_keys(provider_type), credential_fields()
+    kept = _texts(config, keys)
     _require_same_place(provider_type, kept, config)
     limit, notes = _monthly_tokens(entry)
-    left = set(config) - {"provider", "model", *_CREDENTIAL}
-    left -= {legacy for legacy, ours in _CONFIG.items() if ours in kept}
+    left = set(config) - {"provider", "model", *secrets}
+    left -= {legacy for legacy, ours in keys.items() if ours in kept}
     if left:
         notes = (*notes, f"not carried over: {', '.join(sorted(left))}")
     return WorkerConfig(
@@ -145,7 +120,7 @@ def worker_config(entry: Any) -> WorkerConfig:
         worker_id=_text(entry, "worker_id"),
         enabled=entry.get("enabled", False),
         provider_type=provider_type,
-        credential=_texts(config, {name: name for name in _CREDENTIAL}),
+        credential=_texts(config, {name: name for name in secrets}),
         config=kept,
         default_model=_text(config, "model", at_most=100) if config.get("model") else None,
         token_limit_month=limit,
@@ -155,15 +130,21 @@ def worker_config(entry: Any) -> WorkerConfig:
 
 def _provider(config: dict[str, Any]) -> str:
     named = _text(config, "provider").lower().replace("-", "_").replace(" ", "_")
-    known = PROVIDERS.get(named)
-    if known == _Provider.OPENAI and config.get("base_url"):
-        own = _origin(config, "base_url") == effective_origin(known, {})
-        return known if own else _Provider.CUSTOM
+    known = _named_in_legacy(named)
+    if known and known.legacy_elsewhere and config.get("base_url"):
+        own = _origin(config, "base_url") == effective_origin(known.key, {})
+        return known.key if own else known.legacy_elsewhere
     if known is None and not config.get("base_url"):
         raise WorkerRefused(
             "config.provider is none that we know. With a config.base_url it would become custom."
         )
-    return known or _Provider.CUSTOM
+    return (known or CUSTOM).key
+
+
+def _named_in_legacy(name: str) -> Provider | None:
+    """The provider that legacy workers call so."""
+    providers = PROVIDERS.values()
+    return next((provider for provider in providers if name in provider.legacy_names), None)
 
 
 def _require_same_place(provider_type: str, kept: dict[str, str], config: dict[str, Any]) -> None:
@@ -185,9 +166,10 @@ def _origin(config: dict[str, Any], name: str) -> str:
         raise WorkerRefused(f"{name} is no address. {refusal.detail}") from None
 
 
-def _kept_config(provider_type: str, config: dict[str, Any]) -> dict[str, str]:
-    known = rules_of(provider_type).keys
-    return _texts(config, {name: ours for name, ours in _CONFIG.items() if ours in known})
+def _legacy_keys(provider_type: str) -> dict[str, str]:
+    """The keys of a legacy worker's configuration that this provider type keeps, and our names."""
+    keys = provider_of(provider_type).config
+    return {legacy: key.name for key in keys for legacy in key.names_in_legacy}
 
 
 def _monthly_tokens(entry: dict[str, Any]) -> tuple[int, tuple[str, ...]]:

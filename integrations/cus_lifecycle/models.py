@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_providers.names import Provider
+from integrations.cus_providers.registry import ProviderType
 
 # More would make a month of evidence slow to read for the integration's own checks.
 MAX_LIVE_HOLDS = 100_000
@@ -19,7 +19,7 @@ MAX_LIVE_HOLDS = 100_000
 class CusIntegration(models.Model):
     """One provider account of one tenant, with the limits that govern it (§3.1)."""
 
-    Provider = Provider
+    Provider = ProviderType
 
     class Status(models.TextChoices):
         CREATED = "created", "Created"
@@ -52,7 +52,7 @@ class CusIntegration(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="integrations")
     name = models.CharField(max_length=255)
-    provider_type = models.CharField("provider", max_length=50, choices=Provider)
+    provider_type = models.CharField("provider", max_length=50, choices=ProviderType)
     credential_ref = models.TextField(editable=False)
     # Scheme, host and port that the credential was entered for: it goes nowhere else (ruling C4a).
     # Empty: entered for nothing, so nothing is sent.
@@ -141,9 +141,7 @@ class CusIntegration(models.Model):
             ),
             models.CheckConstraint(condition=~Q(name=""), name="cus_integrations_named"),
             models.CheckConstraint(
-                condition=Q(
-                    provider_type__in=["openai", "anthropic", "azure_openai", "bedrock", "custom"]
-                ),
+                condition=Q(provider_type__in=ProviderType.values),
                 name="cus_integrations_provider_known",
             ),
             models.CheckConstraint(

@@ -8,7 +8,7 @@ do not.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from integrations.cus_providers.probes import probe_of
+from integrations.cus_providers.registry import probe_of
 from integrations.cus_providers.safe_addresses import origin_of
 from integrations.cus_web.errors import CredentialElsewhere
 

@@ -2,20 +2,13 @@
 
 A probe knows where to ask, how to sign, and how its provider words "this key is bad", which
 alone may block calls (ruling F2). The base URL that it asks below is where the integration's
-credential goes: `cus_providers.origin` takes the origin from it. Everything that it does not recognise is a failure without
-consequences for calls: a captive portal's 401 is no provider's. To add a provider, copy a class.
+credential goes: `cus_providers.origin` takes the origin from it. Everything that it does not
+recognise is a failure without consequences for calls: a captive portal's 401 is no provider's.
+The probe of each provider stands in the provider's own file.
 """
 
-import functools
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
-from urllib.parse import quote
-
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-from botocore.session import Session
 
 from integrations.cus_providers.probe_answers import (
     Finding,
@@ -33,15 +26,9 @@ from integrations.cus_providers.safe_http import (
     ProviderUnreachable,
     SafeResponse,
 )
-from integrations.cus_web.errors import (
-    CredentialElsewhere,
-    CredentialMissing,
-    CusError,
-    ProviderUnsupported,
-)
+from integrations.cus_web.errors import CredentialElsewhere, CredentialMissing, CusError
 
 Headers = dict[str, str]
-_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}")
 
 
 class ConfigIncomplete(CusError):
@@ -157,168 +144,3 @@ class Probe:
         if self.is_refusal(status, error):
             return Verdict.CONFIG_REFUSED
         return Verdict.MISSING_PERMISSION if status in (401, 403) else Verdict.UNEXPECTED
-
-
-class OpenAiProbe(Probe):
-    """platform.openai.com/docs/guides/error-codes: a revoked or mistyped key is a 401 with
-    code `invalid_api_key`; a restricted key that may not list models is a 401 too.
-    """
-
-    label = "OpenAI"
-    home = "https://api.openai.com/v1"
-    bad_key_codes = frozenset({"invalid_api_key"})
-    refused_codes = frozenset(
-        {"invalid_organization", "mismatched_organization", "invalid_project", "mismatched_project"}
-    )
-
-    def request(self) -> tuple[str, Headers]:
-        headers = {"Authorization": f"Bearer {self.secret('api_key')}"}
-        if organization := self.text("organization"):
-            headers["OpenAI-Organization"] = organization
-        if project := self.text("project"):
-            headers["OpenAI-Project"] = project
-        return f"{self.base_url()}/models", headers
-
-
-class AnthropicProbe(Probe):
-    """docs.claude.com/en/api/errors: 401 `authentication_error`, 403 `permission_error`,
-    429 `rate_limit_error`, 529 `overloaded_error`.
-    """
-
-    label = "Anthropic"
-    home = "https://api.anthropic.com"
-    version = "2023-06-01"
-    bad_key_codes = frozenset({"authentication_error"})
-
-    def request(self) -> tuple[str, Headers]:
-        version = self.text("api_version") or self.version
-        headers = {"x-api-key": self.secret("api_key"), "anthropic-version": version}
-        return f"{self.base_url()}/v1/models?limit=1", headers
-
-    def is_refusal(self, status: int, error: ProviderError) -> bool:
-        wrong_version = status == 400 and error.says("anthropic-version")
-        return wrong_version or super().is_refusal(status, error)
-
-
-class AzureOpenAiProbe(Probe):
-    """learn.microsoft.com/azure/ai-services/openai/reference: `GET /openai/models`.
-
-    A wrong key is a 401 whose message tells key from token; a role that the principal lacks is
-    a 401 as well, `PermissionDenied`; an unknown api-version is a 404, "Resource not found".
-    """
-
-    label = "Azure OpenAI"
-    version = "2024-10-21"
-    refused_codes = frozenset({"UnsupportedApiVersion", "InvalidApiVersionParameter"})
-
-    def request(self) -> tuple[str, Headers]:
-        version = quote(self.text("api_version") or self.version, safe="")
-        base = re.sub(r"/openai(?:/v1)?$", "", self.base_url())
-        return f"{base}/openai/models?api-version={version}", self._authorization()
-
-    def is_bad_key(self, status: int, error: ProviderError) -> bool:
-        return status == 401 and error.says(
-            "invalid subscription key", "access token is missing, invalid"
-        )
-
-    def _authorization(self) -> Headers:
-        if self._credential.get("azure_ad_token"):
-            return {"Authorization": f"Bearer {self.secret('azure_ad_token')}"}
-        return {"api-key": self.secret("api_key")}
-
-
-class BedrockProbe(Probe):
-    """docs.aws.amazon.com/bedrock: ListFoundationModels of the control plane, signed (SigV4)
-    or with an API key as bearer. The kind of error is in `x-amzn-errortype`.
-    """
-
-    label = "Amazon Bedrock"
-    bad_key_codes = frozenset(
-        {"UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException"}
-    )
-
-    def base_url(self) -> str:
-        configured = self.text("base_url").rstrip("/")
-        return configured or f"https://bedrock.{self._region()}.amazonaws.com"
-
-    def request(self) -> tuple[str, Headers]:
-        url = f"{self.base_url()}/foundation-models?byOutputModality=TEXT"
-        if self._credential.get("api_key"):
-            return url, {"Authorization": f"Bearer {self.secret('api_key')}"}
-        return url, self._signed(url)
-
-    def is_bad_key(self, status: int, error: ProviderError) -> bool:
-        if error.code == "InvalidSignatureException":
-            # So does AWS answer a clock that is off, ours included.
-            return not error.says("signature expired", "signature not yet current")
-        if error.code == "AccessDeniedException":
-            return error.says("make sure your api key is valid", "bearer token has expired")
-        return error.is_one_of(self.bad_key_codes)
-
-    def when_host_unknown(self) -> Verdict:
-        # Two things have to agree: a resolver that is broken must not stop anybody's calls.
-        unknown = self._region() not in _bedrock_regions()
-        return Verdict.CONFIG_REFUSED if unknown else Verdict.PROVIDER_DOWN
-
-    def _region(self) -> str:
-        region = self.text("region") or self.missing("region")
-        if not _REGION.fullmatch(region):
-            raise ConfigIncomplete("config.region is no region of AWS, such as us-east-1.")
-        return region
-
-    def _signed(self, url: str) -> Headers:
-        request = AWSRequest("GET", url)
-        keys = Credentials(
-            self.secret("aws_access_key_id"),
-            self.secret("aws_secret_access_key"),
-            self._credential.get("aws_session_token") or None,
-        )
-        SigV4Auth(keys, "bedrock", self._region()).add_auth(request)
-        return dict(request.headers.items())
-
-
-class CustomProbe(Probe):
-    """A server that speaks OpenAI's protocol: `/models` below its address, or `health_path`."""
-
-    label = "The provider"
-
-    def request(self) -> tuple[str, Headers]:
-        path = self.text("health_path") or "/models"
-        url = f"{self.base_url()}/{path.lstrip('/')}"
-        return url, {"Authorization": f"Bearer {self.secret('api_key')}"}
-
-    def is_bad_key(self, status: int, error: ProviderError) -> bool:
-        # Each such server has words of its own; that it is the server which speaks, its JSON says.
-        return status == 401
-
-    def _judge_pass(self, answer: SafeResponse) -> Finding:
-        if self.text("health_path"):
-            return Finding(Verdict.OK, f"{self.label} answered.", answer.latency_ms)
-        return super()._judge_pass(answer)
-
-
-PROBES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, str]], Probe]] = {
-    "openai": OpenAiProbe,
-    "anthropic": AnthropicProbe,
-    "azure_openai": AzureOpenAiProbe,
-    "bedrock": BedrockProbe,
-    "custom": CustomProbe,
-}
-
-
-def probe_of(provider_type: str, config: Mapping[str, Any], credential: Mapping[str, str]) -> Probe:
-    """The probe of an integration's provider. Raises ProviderUnsupported."""
-    if provider_type not in PROBES:
-        raise ProviderUnsupported
-    return PROBES[provider_type](config, credential)
-
-
-@functools.cache
-def _bedrock_regions() -> frozenset[str]:
-    session = Session()
-    partitions = session.get_available_partitions()
-    return frozenset(
-        region
-        for partition in partitions
-        for region in session.get_available_regions("bedrock", partition_name=partition)
-    )

@@ -25,11 +25,9 @@ from genai_prices.types import (
 )
 
 from aos_sdk.cus_cost import CusModelPricing
-from integrations.cus_providers.rules import RULES
+from integrations.cus_providers.registry import PROVIDERS
 
 VERSION = f"genai-prices {version('genai-prices')}"
-# What our provider types are called there.
-_PROVIDERS = {name: rules.priced_as for name, rules in RULES.items() if rules.priced_as}
 _KINDS = {
     "input_mtok": "input",
     "cache_read_mtok": "cached",
@@ -58,22 +56,29 @@ def genai_pricing(
 
 @lru_cache(maxsize=4_096)
 def _find(model: str, provider: str, base_url: str | None) -> ModelInfo | None:
-    snapshot = get_snapshot()
-    ours = _PROVIDERS.get(provider)
-    by_url = base_url if provider == "custom" else None
-    if ours is None and by_url is None and not _is_theirs(provider):
-        return None
-    try:
-        _, info = snapshot.find_provider_model(
-            model, None, None if by_url else ours or provider, by_url
-        )
-    except LookupError:
-        return None
-    return info if _is_spelled_out(model, info) else None
+    for name, url in _places(provider, base_url):
+        try:
+            _, info = get_snapshot().find_provider_model(model, None, name, url)
+        except LookupError:
+            continue
+        if _is_spelled_out(model, info):
+            return info
+    return None
 
 
-def _is_theirs(provider: str) -> bool:
-    return any(known.id == provider for known in get_snapshot().providers)
+def _places(provider: str, base_url: str | None) -> list[tuple[str | None, str | None]]:
+    """Where to look in genai-prices: (its provider's name, None) or (None, an address)."""
+    ours = PROVIDERS.get(provider)
+    if ours is None:
+        return [(provider, None)] if provider in known_providers() else []
+    if ours.price_names:
+        return [(name, None) for name in ours.price_names]
+    return [(None, base_url)] if base_url else []
+
+
+def known_providers() -> set[str]:
+    """The names of the providers whose prices genai-prices knows."""
+    return {provider.id for provider in get_snapshot().providers}
 
 
 def _is_spelled_out(model: str, info: ModelInfo) -> bool:

@@ -14,12 +14,24 @@ _STORES = "integrations.cus_credentials.registry"
 _SERVICE = "integrations.cus_credentials.service"
 _ROTATION = "integrations.cus_credentials.rotation"
 _ROTATE = "integrations.management.commands.cus_credential_rotate"
-_PROBES = "integrations.cus_providers.probes"
-_RULES = "integrations.cus_providers.rules"
+_PROVIDER = "integrations.cus_providers.provider"
+_PROVIDERS = "integrations.cus_providers.registry"
+_AGREEMENT = "integrations.cus_providers.agreement"
 _ORIGIN = "integrations.cus_providers.origin"
 _HTTP = "integrations.cus_providers.safe_http"
 _HEALTH = "integrations.cus_health.service"
 _VAULT = "integrations.cus_credentials.vault"
+
+
+def _provider_files() -> set[str]:
+    """The modules that describe one provider each."""
+    room = ROOT / "integrations" / "cus_providers"
+    return {
+        f"integrations.cus_providers.{path.stem}"
+        for path in room.glob("*.py")
+        if "\nPROVIDER = Provider(" in path.read_text()
+    }
+
 
 # A step from a stored credential to a request that carries it, and the modules that may take it.
 STEPS: Mapping[str, set[str]] = {
@@ -32,8 +44,8 @@ STEPS: Mapping[str, set[str]] = {
     "VaultStore": {_STORES, _VAULT},
     "parsed_credential": {_STORES, SENDING, _ROTATE},
     "OpenedCredential": {_STORES, SENDING, _ROTATE},
-    "PROBES": {_PROBES, _RULES},
-    "probe_of": {_PROBES, _ORIGIN, SENDING},
+    "probe_class": {_PROVIDER, _PROVIDERS, _AGREEMENT, *_provider_files()},
+    "probe_of": {_PROVIDERS, _ORIGIN, SENDING},
     "SafeHttp": {_HTTP, _HEALTH, SENDING},
     "CusCredentialSender": {SENDING, _HEALTH},
 }
@@ -144,9 +156,14 @@ def rows():
     return CusCredential.objects.values_list("sealed", flat=True)
 """,
     "probes by itself": """
-from integrations.cus_providers.probes import probe_of
+from integrations.cus_providers.registry import probe_of
 def ask(integration, credential, http):
     return probe_of(integration.provider_type, integration.config, credential).ask(http)
+""",
+    "probes with a provider's class": """
+from integrations.cus_providers.registry import provider_of
+def ask(integration, credential, http):
+    return provider_of(integration.provider_type).probe_class({}, credential).ask(http)
 """,
     "sends what was typed": """
 import requests

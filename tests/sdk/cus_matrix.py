@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".data" / "sdk-matrix"
 sys.path.insert(0, str(ROOT / "sdk" / "python"))
 
-from aos_sdk.cus_capture.provider_versions import SUPPORTED, CusSupportedRange  # noqa: E402  (found by the line above)
+from aos_sdk.cus_capture.provider_versions import SUPPORTED  # noqa: E402  (found by the line above)
+from aos_sdk.cus_providers.provider import CusSupportedRange  # noqa: E402  (likewise)
 
 # The versions that this environment is pinned to: only the provider packages vary.
 TOOLS = ("pytest", "pytest-timeout", "hypothesis", "urllib3", "certifi", "botocore")

@@ -22,10 +22,11 @@ from openai.resources.chat.completions.completions import AsyncCompletions, Comp
 
 from aos_sdk import cus_install_middleware, cus_uninstall_middleware
 from aos_sdk.cus_capture.patch import CusPatch
-from aos_sdk.cus_capture.surfaces import TARGETS
+from aos_sdk.cus_providers.registry import PACKAGES
 from tests.sdk.cus_capture_cases import CHAT, MESSAGES, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 
+_TARGETS = [target for package in PACKAGES.values() for target in package.targets]
 _ALL: list[tuple[type, str]] = [
     (Completions, "create"),
     (Completions, "parse"),
@@ -64,13 +65,13 @@ def test_a_governed_function_looks_like_the_original_and_gives_way_to_it(
 
 
 def test_every_function_that_is_patched_is_put_back(recorder: CusRecordingReporter) -> None:
-    for target in TARGETS:
+    for target in _TARGETS:
         __import__(target.module) if target.module in sys.modules else None
 
     def functions() -> dict[str, object]:
         return {
             f"{target.module}.{prefix}{target.class_name}.{name}": vars(owner)[name]
-            for target in TARGETS
+            for target in _TARGETS
             if (module := sys.modules.get(target.module))
             for prefix in ("", "Async")
             if (owner := getattr(module, prefix + target.class_name, None))
@@ -154,7 +155,7 @@ def test_an_unknown_major_is_left_alone_with_one_warning(
     strange.__version__ = "99.1.0"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "openai._version", strange)
     original = Completions.create
-    patch = CusPatch("openai")
+    patch = CusPatch(PACKAGES["openai"])
     with caplog.at_level(logging.WARNING, logger="aos_sdk"):
         patch.install()
         patch.remove()

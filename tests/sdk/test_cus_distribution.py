@@ -59,7 +59,7 @@ def test_the_wheel_has_our_files_and_no_others(wheel: Path) -> None:
 
     assert files == expected
     assert {"aos_sdk/py.typed", "aos_sdk/cus_prices.json", "aos_sdk/__main__.py"} <= files
-    rooms = ("cus_capture", "cus_counting", "cus_delivery", "cus_pricing")
+    rooms = ("cus_capture", "cus_counting", "cus_delivery", "cus_pricing", "cus_providers")
     assert {f"aos_sdk/{room}/__init__.py" for room in rooms} <= files
 
 

@@ -156,6 +156,7 @@ def test_the_rooms_point_one_way() -> None:
         ("cus_delivery.planted", "cus_scope"),
         ("cus_counting.planted", "cus_delivery.planted"),
         ("cus_counting.planted", "cus_capture.planted"),
+        ("cus_providers.planted", "cus_capture.planted"),
         ("cus_pricing.planted", "cus_counting.planted"),
         ("cus_wire", "cus_pricing.planted"),
     ],

@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,9 +23,11 @@ from integrations.cus_credentials.registry import row_name
 from integrations.cus_health.service import CheckResult, CusHealthService
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_providers.custom import CustomProbe
 from integrations.cus_providers.origin import effective_origin, leads_where_entered
 from integrations.cus_providers.probe_answers import Verdict
-from integrations.cus_providers.probes import CustomProbe, Headers
+from integrations.cus_providers.probes import Headers
+from integrations.cus_providers.registry import PROVIDERS
 from integrations.cus_web.errors import CredentialRequired, CusError, OperatorsOnly
 from tests.cus_factories import make_integration, make_user, opened_credential
 from tests.cus_raw_server import RawServer, says
@@ -277,7 +280,8 @@ def test_a_probe_that_asks_somewhere_else_is_stopped(
             url, headers = super().request()
             return url.replace(str(servers[0].port), str(servers[1].port)), headers
 
-    monkeypatch.setattr("integrations.cus_providers.probes.PROBES", {"custom": Planted})
+    planted = replace(PROVIDERS["custom"], probe_class=Planted)
+    monkeypatch.setitem(PROVIDERS, "custom", planted)
 
     _refused(here, servers[1])
 

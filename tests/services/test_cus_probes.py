@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from integrations.cus_providers.bedrock import BedrockProbe
 from integrations.cus_providers.probe_answers import Finding, Verdict, presentable
-from integrations.cus_providers.probes import PROBES, BedrockProbe
+from integrations.cus_providers.registry import PROVIDERS, probe_of
 from integrations.cus_providers.safe_http import MAX_BYTES, SafeHttp
 from tests.cus_raw_server import Behaviour, RawServer, drip, says, silence
 
@@ -28,7 +29,7 @@ CONFIGS: dict[str, dict[str, str]] = {
     "bedrock": {"region": "eu-central-1"},
     "custom": {},
 }
-CREDENTIALS = {name: {"api_key": KEY} for name in PROBES} | {"bedrock": AWS}
+CREDENTIALS = {name: {"api_key": KEY} for name in PROVIDERS} | {"bedrock": AWS}
 
 
 def _openai(code: str, message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _ask(
     with RawServer(behaviour) as server:
         http = SafeHttp(private_hosts=frozenset({f"127.0.0.1:{server.port}"}), plain_http=True)
         settings = {"base_url": server.url} | (CONFIGS[provider] if config is None else config)
-        probe = PROBES[provider](settings, credential or CREDENTIALS[provider])
+        probe = probe_of(provider, settings, credential or CREDENTIALS[provider])
         return probe.ask(http, seconds=seconds), server
 
 
@@ -112,7 +113,7 @@ def test_azure_takes_a_key_or_a_token_and_any_common_base_url(
     with RawServer(says(200, OPENAI_LIST)) as server:
         http = SafeHttp(private_hosts=frozenset({"127.0.0.1"}), plain_http=True)
         config = {"base_url": server.url + path, "api_version": "2025-04-01-preview"}
-        assert PROBES["azure_openai"](config, credential).ask(http).verdict is Verdict.OK
+        assert probe_of("azure_openai", config, credential).ask(http).verdict is Verdict.OK
     assert server.headers()[name] == value
     assert server.requests == ["GET /openai/models?api-version=2025-04-01-preview HTTP/1.1"]
 
@@ -146,7 +147,7 @@ def test_bedrock_takes_an_api_key_as_well() -> None:
     ],
 )
 def test_well_known_providers_are_where_they_are(provider: str, url: str) -> None:
-    assert PROBES[provider](CONFIGS[provider], CREDENTIALS[provider]).request()[0] == url
+    assert probe_of(provider, CONFIGS[provider], CREDENTIALS[provider]).request()[0] == url
 
 
 def test_a_custom_server_may_have_a_health_path_that_says_anything() -> None:
@@ -155,7 +156,7 @@ def test_a_custom_server_may_have_a_health_path_that_says_anything() -> None:
     assert server.requests == ["GET /healthz HTTP/1.1"]
 
 
-@pytest.mark.parametrize("provider", sorted(PROBES))
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
 def test_a_list_longer_than_what_is_read_is_a_list(provider: str) -> None:
     name = "modelSummaries" if provider == "bedrock" else "data"
     endless = {"object": "list", name: [{"id": "x" * 100}] * 2_000}
@@ -247,7 +248,7 @@ _GARBAGE: list[Behaviour] = [
 ]
 
 
-@pytest.mark.parametrize("provider", sorted(PROBES))
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
 @pytest.mark.parametrize("number", range(len(_GARBAGE)))
 def test_what_is_no_providers_answer_never_speaks_about_the_key(provider: str, number: int) -> None:
     assert _ask(provider, _GARBAGE[number])[0].verdict is Verdict.UNEXPECTED
@@ -257,7 +258,7 @@ def _hang_up(_client: socket.socket, _head: bytes) -> None:
     """Close without an answer."""
 
 
-@pytest.mark.parametrize("provider", sorted(PROBES))
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
 @pytest.mark.parametrize(
     ("behaviour", "verdict"),
     [
@@ -299,7 +300,7 @@ def test_what_can_not_be_asked_is_said_and_asked_of_nobody(
     def nobody(host: str, _port: int) -> list[str]:
         raise AssertionError(host)
 
-    assert PROBES[provider](config, credential).ask(SafeHttp(resolve=nobody)).verdict is verdict
+    assert probe_of(provider, config, credential).ask(SafeHttp(resolve=nobody)).verdict is verdict
 
 
 @pytest.mark.parametrize(

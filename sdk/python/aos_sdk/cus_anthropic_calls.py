@@ -6,7 +6,7 @@ See `cus_openai_calls`, which does the same for OpenAI.
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
-from aos_sdk.cus_capture import surfaces
+from aos_sdk.cus_providers.anthropic import MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +74,7 @@ class CusAnthropicCalls(CusBaseProvider[ClientT]):
     def messages_create(self, **kwargs: Any) -> Any:
         """`client.messages.create(**kwargs)`."""
         client: Any = self._client
-        return self._govern(surfaces.MESSAGES, client.messages.create, kwargs)
+        return self._govern(MESSAGES, client.messages.create, kwargs)
 
     @overload
     def chat(

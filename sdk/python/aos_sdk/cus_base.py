@@ -9,10 +9,11 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypedDict, TypeVar
 
 from aos_sdk.cus_capture.answers import run
-from aos_sdk.cus_capture.surfaces import CusSurface, prepare_call
+from aos_sdk.cus_capture.surfaces import prepare_call
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_cost import CusUnknownModel
 from aos_sdk.cus_delivery.connection import DEFAULT_BASE_URL
+from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation

@@ -115,10 +115,10 @@ def cus_install_middleware(
     Installed twice is installed once. With `detect_bypass`, requests to the providers that pass by
     are counted and reported.
     """
-    if patch_openai:
-        PATCHES["openai"].install()
-    if patch_anthropic:
-        PATCHES["anthropic"].install()
+    wanted = {"openai": patch_openai, "anthropic": patch_anthropic}
+    for package, patch in PATCHES.items():
+        if wanted.get(package, True):
+            patch.install()
     if detect_bypass:
         watch_for_bypass()
 

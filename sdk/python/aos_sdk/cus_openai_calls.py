@@ -8,7 +8,7 @@ from whether the client is asynchronous.
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
-from aos_sdk.cus_capture import surfaces
+from aos_sdk.cus_providers.openai import CHAT, COMPLETION, EMBEDDING, RESPONSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +82,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     ) -> "Later[ChatCompletion | AsyncStream[ChatCompletionChunk]]": ...
     def chat_completions_create(self, **kwargs: Any) -> Any:
         """`client.chat.completions.create(**kwargs)`."""
-        return self._govern(surfaces.CHAT, self._client.chat.completions.create, kwargs)
+        return self._govern(CHAT, self._client.chat.completions.create, kwargs)
 
     @overload
     def completions_create(
@@ -110,7 +110,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     ) -> "Later[Completion | AsyncStream[Completion]]": ...
     def completions_create(self, **kwargs: Any) -> Any:
         """`client.completions.create(**kwargs)`."""
-        return self._govern(surfaces.COMPLETION, self._client.completions.create, kwargs)
+        return self._govern(COMPLETION, self._client.completions.create, kwargs)
 
     @overload
     def responses_create(
@@ -138,7 +138,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     ) -> "Later[Response | AsyncStream[ResponseStreamEvent]]": ...
     def responses_create(self, **kwargs: Any) -> Any:
         """`client.responses.create(**kwargs)`."""
-        return self._govern(surfaces.RESPONSES, self._client.responses.create, kwargs)
+        return self._govern(RESPONSES, self._client.responses.create, kwargs)
 
     @overload
     def embeddings_create(
@@ -150,7 +150,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     ) -> "Later[CreateEmbeddingResponse]": ...
     def embeddings_create(self, **kwargs: Any) -> Any:
         """`client.embeddings.create(**kwargs)`."""
-        return self._govern(surfaces.EMBEDDING, self._client.embeddings.create, kwargs)
+        return self._govern(EMBEDDING, self._client.embeddings.create, kwargs)
 
     @overload
     def chat(

@@ -5,21 +5,21 @@ provider's object or as the JSON it was made from, and so are their streams (`Cu
 Nothing here imports them. Null, absent or absurd numbers count 0, and nothing raises.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aos_sdk.cus_counting.answer_fields import get, reports
-from aos_sdk.cus_counting.anthropic_usage import anthropic_usage, told_fields
 from aos_sdk.cus_counting.classes import remember
-from aos_sdk.cus_counting.openai_usage import openai_usage, plain_chat_usage
+from aos_sdk.cus_providers import anthropic, openai
+from aos_sdk.cus_providers.provider import CusUsageShape
+from aos_sdk.cus_providers.registry import PROVIDERS
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
-_OPENAI: Final = "openai"
-_ANTHROPIC: Final = "anthropic"
-_FAMILY_OF_PROVIDER: Final = {
-    "openai": _OPENAI,
-    "azure": _OPENAI,
-    "azure_openai": _OPENAI,
-    "anthropic": _ANTHROPIC,
+_SHAPES: Final[Mapping[str | None, CusUsageShape]] = {
+    name: provider.usage
+    for provider in PROVIDERS
+    if provider.usage
+    for name in (provider.key, *provider.other_names)
 }
 # Where an event of a stream keeps what it is about: the Responses API, Messages, the stream
 # helpers and Assistants, in this order.
@@ -32,36 +32,33 @@ def extract_token_usage(response: Any, provider: str | None = None) -> CusReport
     `provider` decides how it is read; None or one that serves others' models (Bedrock, Vertex,
     a gateway) leaves that to its shape.
     """
-    if provider == _OPENAI:
-        plain = plain_chat_usage(response)
-        if plain is not None:
-            return plain
+    shape = _SHAPES.get(provider)
+    if shape is not None and shape.quick is not None:
+        quickly = shape.quick(response)
+        if quickly is not None:
+            return quickly
     bearer = _bearer(response)
     usage = get(bearer, "usage")
     if usage is None:
         return CusReportedUsage()
-    family = _FAMILY_OF_PROVIDER.get(provider or "") or _family_of(bearer, usage)
-    if family == _ANTHROPIC:
-        return anthropic_usage(usage)
-    return openai_usage(bearer, usage)
+    return (shape or _shape_of(bearer, usage)).read(bearer, usage)
 
 
 def extract_usage(response: Any, provider: str) -> tuple[int, int]:
-    """(tokens_in, tokens_out) of a response; zeros for a provider other than these two (§12.3)."""
-    family = _FAMILY_OF_PROVIDER.get(provider)
-    if family is None:
+    """(tokens_in, tokens_out) of a response; zeros for a provider without a shape (§12.3)."""
+    if provider not in _SHAPES:
         return 0, 0
-    return extract_token_usage(response, family)[:2]
+    return extract_token_usage(response, provider)[:2]
 
 
 def extract_openai_usage(response: Any) -> tuple[int, int]:
     """(tokens_in, tokens_out) of a response of OpenAI's; zeros where it reports none."""
-    return extract_usage(response, _OPENAI)
+    return extract_usage(response, openai.PROVIDER.key)
 
 
 def extract_anthropic_usage(response: Any) -> tuple[int, int]:
     """(tokens_in, tokens_out) of one of Anthropic's, cache reads and writes included (M4)."""
-    return extract_usage(response, _ANTHROPIC)
+    return extract_usage(response, anthropic.PROVIDER.key)
 
 
 class CusStreamUsage:
@@ -72,12 +69,14 @@ class CusStreamUsage:
     not changed. `usage` can be asked at any time, also of a stream that broke off.
     """
 
-    __slots__ = ("_anthropic", "_is_final", "_last", "_provider")
+    __slots__ = ("_gathering", "_is_final", "_last", "_provider", "_told")
 
     def __init__(self, provider: str | None = None) -> None:
         self._provider = provider
         self._last: Any = None
-        self._anthropic: dict[str, Any] | None = None
+        # What events have told so far, and their shape, where each tells a part.
+        self._told: dict[str, Any] = {}
+        self._gathering: CusUsageShape | None = None
         self._is_final = False
 
     def add(self, event: Any) -> None:
@@ -95,24 +94,25 @@ class CusStreamUsage:
         usage = get(bearer, "usage")
         if usage is None:
             return
-        family = _FAMILY_OF_PROVIDER.get(self._provider or "") or _family_of(event, usage)
-        if family == _ANTHROPIC:
-            self._is_final = self._anthropic is not None
-            self._anthropic = {**(self._anthropic or {}), **told_fields(usage)}
-        else:
+        shape = _SHAPES.get(self._provider) or _shape_of(event, usage)
+        if shape.told is None:
             self._last = bearer
+            return
+        self._is_final = self._gathering is not None
+        self._gathering = shape
+        self._told = {**self._told, **shape.told(usage)}
 
     @property
     def is_first_guess(self) -> bool:
         """Whether Anthropic has said what went in, and not yet what came out in the end."""
-        return self._anthropic is not None and not self._is_final
+        return self._gathering is not None and not self._is_final
 
     @property
     def usage(self) -> CusReportedUsage:
         """What the stream has reported so far."""
-        if self._anthropic is not None:
-            return anthropic_usage(self._anthropic)
-        return extract_token_usage(self._last, self._provider or _OPENAI)
+        if self._gathering is not None:
+            return self._gathering.read(None, self._told)
+        return extract_token_usage(self._last, self._provider or openai.PROVIDER.key)
 
 
 # Which attribute of a class's objects may lead to usage (none; any, if empty), remembered a class:
@@ -139,11 +139,12 @@ def _bearer(response: Any) -> Any:
     return get(get(response, "result"), "message")
 
 
-def _family_of(bearer: Any, usage: Any) -> str:
+def _shape_of(bearer: Any, usage: Any) -> CusUsageShape:
+    """The shape of an answer that a provider of others' models, or nobody known, has given."""
     kind = get(bearer, "type")
     if isinstance(kind, str) and kind.startswith("message"):
-        return _ANTHROPIC
+        return anthropic.USAGE
     # Gateways that speak OpenAI's language add Anthropic's words to its own.
     speaks_openai = reports(usage, "prompt_tokens", "total_tokens")
     is_cached = get(usage, "cache_read_input_tokens") is not None
-    return _ANTHROPIC if is_cached and not speaks_openai else _OPENAI
+    return anthropic.USAGE if is_cached and not speaks_openai else openai.USAGE

@@ -18,6 +18,7 @@ from aos_sdk.cus_capture.generators import driven, driven_async
 from aos_sdk.cus_capture.raw import watch_raw
 from aos_sdk.cus_capture.streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_counting.classes import remember
+from aos_sdk.cus_providers.registry import PACKAGES
 from aos_sdk.cus_scope import enter_call, leave_call, leave_call_anywhere
 from aos_sdk.cus_tracker import CusCallTracker
 
@@ -25,7 +26,6 @@ Answer = Callable[[CusCallTracker, Any], Any]
 
 # Where managers of stream helpers and of streamed bodies keep the request that they will send.
 _REQUESTS: Final = ("_api_request", "_request_func")
-_PROVIDER_PACKAGES: Final = frozenset({"openai", "anthropic"})
 
 
 def answered(call: CusCallTracker, response: Any) -> Any:
@@ -79,7 +79,7 @@ def _answer_of(kind: type) -> Answer:
     if kind in _ANSWERS_OF_PYTHON:
         return _ANSWERS_OF_PYTHON[kind]
     for base in kind.__mro__:
-        if base.__module__.partition(".")[0] in _PROVIDER_PACKAGES:
+        if base.__module__.partition(".")[0] in PACKAGES:
             name = base.__name__
             if name in _ANSWERS_OF_CLASSES:
                 return _ANSWERS_OF_CLASSES[name]

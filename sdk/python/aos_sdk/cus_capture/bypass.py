@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_delivery.transport import CusAnswer
+from aos_sdk.cus_providers.registry import PACKAGES, PROVIDERS
 from aos_sdk.cus_scope import in_governed_call
 from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
@@ -29,40 +30,15 @@ WINDOW_SECONDS: Final = 60.0
 # The ends of paths that a provider bills as a model's work. Not among them: lists of models,
 # files, fine-tuning, moderation, token counting, polling, and batches, whose calls are counted
 # by the provider when it runs them.
-LLM_PATHS: Final = (
-    b"/chat/completions",
-    b"/completions",
-    b"/responses",
-    b"/responses/compact",
-    b"/embeddings",
-    b"/images/generations",
-    b"/images/edits",
-    b"/images/variations",
-    b"/audio/speech",
-    b"/audio/transcriptions",
-    b"/audio/translations",
-    b"/messages",
-    b"/complete",
-    b"/invoke",
-    b"/invoke-with-response-stream",
-    b":rawPredict",
-    b":streamRawPredict",
-)
+LLM_PATHS: Final = tuple(path for provider in PROVIDERS for path in provider.paths)
 # `/messages` is also a part of a stored thread, which no model answers.
 _NOT_LLM_PATH: Final = b"/threads/"
 
-_HOSTS: Final = frozenset({"api.openai.com", "api.anthropic.com"})
-_HOST_ENDS: Final = (
-    ".api.openai.com",
-    ".openai.azure.com",
-    ".cognitiveservices.azure.com",
-    ".services.ai.azure.com",
-    "aiplatform.googleapis.com",
-)
-_BEDROCK: Final = "bedrock-runtime"
+_HOSTS: Final = frozenset(host for provider in PROVIDERS for host in provider.hosts)
 # How the clients of the provider packages name themselves: their calls are a provider's calls,
 # wherever their `base_url` points.
-_CLIENTS: Final = re.compile(r"\w*(OpenAI|Anthropic)\w*/Python ")
+_AGENTS: Final = "|".join(package.agent for package in PACKAGES.values())
+_CLIENTS: Final = re.compile(rf"\w*({_AGENTS})\w*/Python ")
 _RETRY_HEADER: Final = "x-stainless-retry-count"
 
 _OTHER_HOST: Final = "other"
@@ -73,7 +49,7 @@ _REFUSED: Final = frozenset({400, 409, 413, 422})
 # Code that stands between a program's own line and the wire.
 _NOT_THE_PROGRAM: Final = frozenset(
     {
-        *("aos_sdk", "openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"),
+        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2"),
         *("anyio", "asyncio", "concurrent", "contextlib", "functools", "threading", "uvloop"),
     }
 )
@@ -142,8 +118,7 @@ class CusBypassWatch:
         """Whether a host that we don't know yet is a provider's; remembered if so."""
         is_provider = (
             is_governed
-            or host.endswith(_HOST_ENDS)
-            or host.startswith(_BEDROCK)
+            or any(provider.serves(host) for provider in PROVIDERS)
             or _CLIENTS.match(request.headers.get("user-agent", "")) is not None
         )
         if is_provider:

@@ -16,17 +16,12 @@ from typing import Any, Final
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.import_hook import CusImportHook
-from aos_sdk.cus_capture.provider_versions import SUPPORTED, is_supported
-from aos_sdk.cus_capture.surfaces import (
-    TARGETS,
-    CusProviderCall,
-    CusSurface,
-    CusTarget,
-    is_raw,
-    prepare_call,
-)
+from aos_sdk.cus_capture.provider_versions import is_supported
+from aos_sdk.cus_capture.surfaces import CusProviderCall, is_raw, prepare_call
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_providers.provider import CusPackage, CusSurface, CusTarget
+from aos_sdk.cus_providers.registry import PACKAGES
 from aos_sdk.cus_scope import current_call
 
 logger = logging.getLogger("aos_sdk")
@@ -37,12 +32,11 @@ Function = Callable[..., Any]
 class CusPatch:
     """The patch of one provider's package. `install` and `remove` can be called in any order."""
 
-    def __init__(self, package: str) -> None:
-        self._package = package
+    def __init__(self, package: CusPackage) -> None:
+        self._package = package.name
         self._targets: dict[str, list[CusTarget]] = {}
-        for target in TARGETS:
-            if target.module.startswith(f"{package}."):
-                self._targets.setdefault(target.module, []).append(target)
+        for target in package.targets:
+            self._targets.setdefault(target.module, []).append(target)
         self._hook: CusImportHook | None = None
         self._patched: list[tuple[type, str, Function, Function]] = []
         self._governed: dict[Function, Function] = {}
@@ -192,7 +186,7 @@ def _note(batch: Any) -> None:
         call.batch = batch
 
 
-PATCHES: Final = {package: CusPatch(package) for package in SUPPORTED}
+PATCHES: Final = {name: CusPatch(package) for name, package in PACKAGES.items()}
 
 if hasattr(os, "register_at_fork"):
     for _patch in PATCHES.values():

@@ -2,27 +2,14 @@
 
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class CusSupportedRange(NamedTuple):
-    """From `oldest` on, below the major version `below`."""
-
-    oldest: tuple[int, int]
-    below: int
-
-    def admits(self, version: str) -> bool:
-        """Whether a release is within it."""
-        return self.oldest <= _numbers(version) < (self.below, 0)
-
-    def __str__(self) -> str:
-        return f">={'.'.join(map(str, self.oldest))},<{self.below}"
-
+from aos_sdk.cus_providers.provider import CusSupportedRange
+from aos_sdk.cus_providers.registry import PACKAGES
 
 # The extras of the distribution say the same, and `make test-sdk-matrix` tries their ends.
 SUPPORTED: Final[Mapping[str, CusSupportedRange]] = {
-    "openai": CusSupportedRange((1, 66), 4),
-    "anthropic": CusSupportedRange((0, 45), 3),
+    name: package.supported for name, package in PACKAGES.items()
 }
 
 
@@ -37,11 +24,3 @@ def installed_version(package: str) -> str | None:
 def is_supported(package: str, version: str) -> bool:
     """Whether the SDK knows this release of a provider package."""
     return SUPPORTED[package].admits(version)
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    major, minor = [*version.split("."), "0"][:2]
-    try:
-        return int(major), int(minor)
-    except ValueError:
-        return (0, 0)

@@ -1,98 +1,21 @@
-"""Which of the providers' methods are calls, and how such a call is prepared."""
+"""How a call of a provider's method is prepared."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
 
 from aos_sdk.cus_configuration import CusConfiguration
+from aos_sdk.cus_providers.provider import CusSurface
+from aos_sdk.cus_providers.registry import PROVIDERS
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_scope import CusIdentity, current_call, current_identity
 from aos_sdk.cus_tracker import CusCallTracker
-from aos_sdk.cus_wire import CusOperation
 
 _RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
-# The first version of Azure's API that takes `stream_options`.
-_FIRST_AZURE_VERSION: Final = "2024-09-01"
-_AZURE_HOSTS: Final = (
-    ".openai.azure.com",
-    ".services.ai.azure.com",
-    ".cognitiveservices.azure.com",
-)
 # What records call the provider, by the class of the client or one of its bases.
 _PROVIDER_OF_CLIENT: Final[Mapping[str, str]] = {
-    "BaseAzureClient": "azure_openai",
-    "BaseBedrockClient": "bedrock",
-    "AnthropicBedrock": "bedrock",
-    "AsyncAnthropicBedrock": "bedrock",
-    "AnthropicBedrockMantle": "bedrock",
-    "AsyncAnthropicBedrockMantle": "bedrock",
-    "BaseVertexClient": "vertex",
+    name: provider.key for provider in PROVIDERS for name in provider.client_classes
 }
-
-
 _NOBODY: Final = CusIdentity()
-
-
-class CusSurface(NamedTuple):
-    """A kind of provider call. With `can_inject`, its streams report usage only if asked to."""
-
-    provider: str
-    operation: CusOperation
-    can_inject: bool = False
-    is_batch: bool = False
-
-
-CHAT: Final = CusSurface("openai", CusOperation.CHAT, can_inject=True)
-COMPLETION: Final = CusSurface("openai", CusOperation.COMPLETION, can_inject=True)
-RESPONSES: Final = CusSurface("openai", CusOperation.RESPONSES)
-EMBEDDING: Final = CusSurface("openai", CusOperation.EMBEDDING)
-IMAGE: Final = CusSurface("openai", CusOperation.IMAGE)
-AUDIO: Final = CusSurface("openai", CusOperation.AUDIO)
-MESSAGES: Final = CusSurface("anthropic", CusOperation.CHAT)
-TEXT_COMPLETION: Final = CusSurface("anthropic", CusOperation.COMPLETION)
-BATCH_RESULTS: Final = CusSurface("anthropic", CusOperation.CHAT, is_batch=True)
-
-
-class CusTarget(NamedTuple):
-    """Methods of a class, and of its asynchronous sibling, in a module of a provider's package."""
-
-    module: str
-    class_name: str
-    methods: tuple[str, ...]
-    surface: CusSurface
-
-
-def _targets() -> Iterator[CusTarget]:
-    openai, anthropic = "openai.resources", "anthropic.resources"
-    # The chat stream helpers send by `create`; so does `responses.stream`.
-    for module in ("chat.completions.completions", "chat.completions", "beta.chat.completions"):
-        yield CusTarget(f"{openai}.{module}", "Completions", ("create", "parse"), CHAT)
-    for module in ("responses.responses", "beta.responses.responses"):
-        methods = ("create", "parse", "compact")
-        yield CusTarget(f"{openai}.{module}", "Responses", methods, RESPONSES)
-    yield CusTarget(f"{openai}.completions", "Completions", ("create",), COMPLETION)
-    yield CusTarget(f"{openai}.embeddings", "Embeddings", ("create",), EMBEDDING)
-    images = ("generate", "edit", "create_variation")
-    yield CusTarget(f"{openai}.images", "Images", images, IMAGE)
-    yield CusTarget(f"{openai}.audio.transcriptions", "Transcriptions", ("create",), AUDIO)
-    yield CusTarget(f"{openai}.audio.translations", "Translations", ("create",), AUDIO)
-    yield CusTarget(f"{openai}.audio.speech", "Speech", ("create",), AUDIO)
-    # The tool runners send by `create`, `parse` or `stream`: each request is a call.
-    messages = ("create", "parse", "stream")
-    for module in (
-        "anthropic.resources.messages.messages",
-        "anthropic.resources.messages",
-        "anthropic.resources.beta.messages.messages",
-        # These hold the very functions of the above, so they must be looked at after them.
-        "anthropic.lib.bedrock._beta_messages",
-        "anthropic.lib.vertex._beta_messages",
-    ):
-        yield CusTarget(module, "Messages", messages, MESSAGES)
-    yield CusTarget(f"{anthropic}.completions", "Completions", ("create",), TEXT_COMPLETION)
-    for module in ("messages.batches", "beta.messages.batches"):
-        yield CusTarget(f"{anthropic}.{module}", "Batches", ("results",), BATCH_RESULTS)
-
-
-TARGETS: Final = tuple(_targets())
 
 
 class CusProviderCall(CusCallTracker):
@@ -144,7 +67,9 @@ def prepare_call(
 
 
 # What the calls of a client's class are known by, learned once a class.
-_providers: Final[Mapping[str, dict[type, str]]] = {"openai": {}, "anthropic": {}}
+_providers: Final[Mapping[str, dict[type, str]]] = {
+    provider.key: {} for provider in PROVIDERS if provider.package
+}
 
 
 def _learn_provider(kind: type, default: str) -> str:
@@ -176,13 +101,8 @@ def _ask_for_usage(call: CusProviderCall, client: Any, kwargs: dict[str, Any]) -
 
 
 def _takes_stream_options(client: Any) -> bool:
-    url = client.base_url
-    host: str = url.host
-    if host == "api.openai.com" or host.endswith(".api.openai.com"):
-        return True
-    if not host.endswith(_AZURE_HOSTS):
-        return False
-    version = getattr(client, "_api_version", None)
-    if isinstance(version, str) and version[:2] == "20":
-        return version >= _FIRST_AZURE_VERSION
-    return "/openai/v1" in url.path
+    host: str = client.base_url.host
+    for provider in PROVIDERS:
+        if provider.takes_stream_options and provider.serves(host):
+            return provider.takes_stream_options(client)
+    return False

@@ -1,0 +1,64 @@
+"""OpenAI, and servers that its package's clients are pointed at."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from aos_sdk.cus_counting.openai_usage import openai_usage, plain_chat_usage
+from aos_sdk.cus_providers.provider import (
+    CusPackage,
+    CusProviderInfo,
+    CusSupportedRange,
+    CusSurface,
+    CusTarget,
+    CusUsageShape,
+)
+from aos_sdk.cus_wire import CusOperation
+
+_KEY: Final = "openai"
+CHAT: Final = CusSurface(_KEY, CusOperation.CHAT, can_inject=True)
+COMPLETION: Final = CusSurface(_KEY, CusOperation.COMPLETION, can_inject=True)
+RESPONSES: Final = CusSurface(_KEY, CusOperation.RESPONSES)
+EMBEDDING: Final = CusSurface(_KEY, CusOperation.EMBEDDING)
+IMAGE: Final = CusSurface(_KEY, CusOperation.IMAGE)
+AUDIO: Final = CusSurface(_KEY, CusOperation.AUDIO)
+USAGE: Final = CusUsageShape(openai_usage, quick=plain_chat_usage)
+
+
+def _targets() -> Iterator[CusTarget]:
+    resources = "openai.resources"
+    # The chat stream helpers send by `create`; so does `responses.stream`.
+    for module in ("chat.completions.completions", "chat.completions", "beta.chat.completions"):
+        yield CusTarget(f"{resources}.{module}", "Completions", ("create", "parse"), CHAT)
+    for module in ("responses.responses", "beta.responses.responses"):
+        methods = ("create", "parse", "compact")
+        yield CusTarget(f"{resources}.{module}", "Responses", methods, RESPONSES)
+    yield CusTarget(f"{resources}.completions", "Completions", ("create",), COMPLETION)
+    yield CusTarget(f"{resources}.embeddings", "Embeddings", ("create",), EMBEDDING)
+    images = ("generate", "edit", "create_variation")
+    yield CusTarget(f"{resources}.images", "Images", images, IMAGE)
+    yield CusTarget(f"{resources}.audio.transcriptions", "Transcriptions", ("create",), AUDIO)
+    yield CusTarget(f"{resources}.audio.translations", "Translations", ("create",), AUDIO)
+    yield CusTarget(f"{resources}.audio.speech", "Speech", ("create",), AUDIO)
+
+
+PROVIDER: Final = CusProviderInfo(
+    key=_KEY,
+    package=CusPackage("openai", CusSupportedRange((1, 66), 4), tuple(_targets()), agent="OpenAI"),
+    hosts=("api.openai.com",),
+    host_ends=(".api.openai.com",),
+    paths=(
+        b"/chat/completions",
+        b"/completions",
+        b"/responses",
+        b"/responses/compact",
+        b"/embeddings",
+        b"/images/generations",
+        b"/images/edits",
+        b"/images/variations",
+        b"/audio/speech",
+        b"/audio/transcriptions",
+        b"/audio/translations",
+    ),
+    usage=USAGE,
+    takes_stream_options=lambda _client: True,
+)

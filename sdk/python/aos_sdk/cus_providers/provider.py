@@ -1,0 +1,105 @@
+"""What the SDK knows about a provider: one `CusProviderInfo` in a file of its own.
+
+Nothing here or in those files imports a provider's package.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from aos_sdk.cus_reported_usage import CusReportedUsage
+from aos_sdk.cus_wire import CusOperation
+
+
+class CusSurface(NamedTuple):
+    """A kind of provider call. With `can_inject`, its streams report usage only if asked to."""
+
+    provider: str
+    operation: CusOperation
+    can_inject: bool = False
+    is_batch: bool = False
+
+
+class CusTarget(NamedTuple):
+    """Methods of a class, and of its asynchronous sibling, in a module of a provider's package."""
+
+    module: str
+    class_name: str
+    methods: tuple[str, ...]
+    surface: CusSurface
+
+
+class CusSupportedRange(NamedTuple):
+    """From `oldest` on, below the major version `below`."""
+
+    oldest: tuple[int, int]
+    below: int
+
+    def admits(self, version: str) -> bool:
+        """Whether a release is within it."""
+        return self.oldest <= _numbers(version) < (self.below, 0)
+
+    def __str__(self) -> str:
+        return f">={'.'.join(map(str, self.oldest))},<{self.below}"
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, minor = [*version.split("."), "0"][:2]
+    try:
+        return int(major), int(minor)
+    except ValueError:
+        return (0, 0)
+
+
+class CusPackage(NamedTuple):
+    """A provider's Python package: its releases that the SDK governs, and its methods that call.
+
+    `agent` stands in the User-Agent of the package's clients, whatever server they call.
+    """
+
+    name: str
+    supported: CusSupportedRange
+    targets: tuple[CusTarget, ...]
+    agent: str
+
+
+class CusUsageShape(NamedTuple):
+    """How answers word their usage; several providers may share a shape.
+
+    `read` takes the object that has the usage (None for a stream's sum), and the usage. `told` is
+    for streams whose events tell a part each: the fields that one event's usage sets. `quick`
+    reads a whole answer of the most frequent kind, and returns None for any other.
+    """
+
+    read: Callable[[Any, Any], CusReportedUsage]
+    told: Callable[[Any], dict[str, Any]] | None = None
+    quick: Callable[[Any], CusReportedUsage | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CusProviderInfo:
+    """A provider. `key` is what records call it.
+
+    Calls go to `hosts`, or to hosts with one of these ends or beginnings; `paths` are the ends of
+    the paths that the provider bills as a model's work.
+    """
+
+    key: str
+    other_names: tuple[str, ...] = ()
+    package: CusPackage | None = None
+    # Classes of other providers' packages, or bases of them, whose clients call this provider.
+    client_classes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    host_ends: tuple[str, ...] = ()
+    host_starts: tuple[str, ...] = ()
+    paths: tuple[bytes, ...] = ()
+    # None: the provider serves others' models, and each answer's shape tells whose.
+    usage: CusUsageShape | None = None
+    # Whether the server behind a client takes `stream_options`; None: never ask.
+    takes_stream_options: Callable[[Any], bool] | None = None
+
+    def serves(self, host: str) -> bool:
+        """Whether calls to this host are calls of this provider."""
+        return (
+            host in self.hosts or host.endswith(self.host_ends) or host.startswith(self.host_starts)
+        )
