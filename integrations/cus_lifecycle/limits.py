@@ -5,7 +5,7 @@ status and configuration iterate over `LIMITS`. What a limit counts is read in
 `telemetry.cus_holds.holds`; docs/architecture.md lists what a new limit needs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -46,7 +46,8 @@ class Window(StrEnum):
 
     def end(self, moment: datetime) -> datetime | None:
         """When the window of a moment ends and counting starts anew; None where it slides."""
-        return None if self is Window.MINUTE else month_end(moment)
+        ends = _ENDS.get(self)
+        return ends(moment) if ends else None
 
     def wait_seconds(self, moment: datetime, end: datetime | None) -> int:
         """How long a caller waits until the window, which ends then, has room again."""
@@ -69,6 +70,10 @@ def month_end(moment: datetime) -> datetime:
     at = moment.astimezone(UTC)
     years, month = divmod(at.month, 12)
     return datetime(at.year + years, month + 1, 1, tzinfo=UTC)
+
+
+# When a window ends that the calendar has; the others slide.
+_ENDS: Final[Mapping[Window, Callable[[datetime], datetime]]] = {Window.MONTH: month_end}
 
 
 @dataclass(frozen=True)
