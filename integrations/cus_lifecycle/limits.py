@@ -1,8 +1,8 @@
 """An integration's limits, each a row of data; pure, so that the ladder may read them.
 
 The integration's fields, form and API, the ladder with its reasons, the explanation of decisions,
-status and configuration iterate over `LIMITS`. What a limit counts is read in
-`telemetry.cus_holds.holds`; docs/architecture.md lists what a new limit needs.
+status and configuration iterate over `LIMITS`. What a limit in calls counts is read as
+`telemetry.cus_holds.admissions` says; docs/architecture.md lists what a new limit needs.
 """
 
 from collections.abc import Callable, Mapping, Sequence

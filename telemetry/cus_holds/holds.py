@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from django.db import connection as app_connection
 
-from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, Limit, Window
+from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
 from telemetry.cus_evidence.models import CusCallLedger
+from telemetry.cus_holds.admissions import LEASED_ADMITTED, OWN_ADMITTED, admitted
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_money.amounts import MOST, Amounts
 
@@ -69,45 +70,10 @@ _AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in _NAMES)
 # Of all holds without those of the calls that are asked about. The sums are exact, so what is
 # left is not below 0; a sum may be more than one amount can say.
 _OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for name in _NAMES)
-_MINUTE = "interval '60 seconds'"
 _LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
 
 _LIMIT_COLUMNS = ", ".join(f"'{column}', integration.{column}" for column in LIMIT_COLUMNS)
-# Since when each window counts calls.
-_SINCE = {Window.MINUTE: f"moment.now - {_MINUTE}"}
-
-
-def _admitted(limit: Limit) -> str:
-    """How many calls were let in within a limit's window (ruling F4), counted up to the limit."""
-    since, most = _SINCE[limit.window], f"integration.{limit.column}"
-    return f"""CASE WHEN {most} > 0 THEN leased.{limit.admissions} + (
-        SELECT count(*) FROM (
-            SELECT 1 FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
-                AND hold.integration_id = $2 AND hold.taken_at > {since}
-                AND hold.call_id <> ALL ($3)
-            ORDER BY hold.taken_at DESC LIMIT {most}::bigint + 1
-        ) AS running
-    ) + (
-        SELECT count(*) FROM (
-            SELECT 1 FROM cus_llm_usage AS usage
-            WHERE usage.tenant_id = $1 AND usage.integration_id = $2
-                AND usage.created_at > {since}
-                AND usage.policy_result <> 'blocked'
-                AND CASE WHEN usage.admitted_at IS NULL
-                    THEN usage.created_at - usage.occurred_at <= {_MINUTE}
-                    ELSE usage.admitted_at > {since} END
-            ORDER BY usage.created_at DESC LIMIT {most}::bigint + 1
-        ) AS admissions
-    ) ELSE 0 END"""  # noqa: S608  (the names are this module's own)
-
-
-_OWN_ADMITTED = ", ".join(f"(taken_at > {_SINCE[one.window]})::int" for one in CALL_LIMITS)
-_LEASED_ADMITTED = ", ".join(
-    f"coalesce(sum(calls) FILTER (WHERE taken_at > {_SINCE[one.window]}), 0)::bigint"
-    f" AS {one.admissions}"
-    for one in CALL_LIMITS
-)
 
 
 def _authority(own_prices: str) -> str:
@@ -164,7 +130,7 @@ SELECT json_build_object(
     'held', json_build_array({_OF_OTHERS}),
     'running', sums.calls - own.calls,
     'leased', json_build_array(leased.cents, leased.microcents, leased.tokens),
-    'admitted', json_build_array({", ".join(map(_admitted, CALL_LIMITS))}),
+    'admitted', json_build_array({", ".join(map(admitted, CALL_LIMITS))}),
     'recorded', ARRAY(
         SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)
             AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}')),
@@ -184,11 +150,11 @@ FROM {_MOMENT}, {_FROM}, LATERAL (
     SELECT count(*) AS calls,
         {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _NAMES)},
         json_object_agg(call_id, json_build_array(cents, microcents, tokens,
-            {_OWN_ADMITTED})) AS holds
+            {OWN_ADMITTED})) AS holds
     FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2
         AND hold.call_id = ANY ($3)
 ) AS own, LATERAL (
-    SELECT {_AMOUNTS}, {_LEASED_ADMITTED}
+    SELECT {_AMOUNTS}, {LEASED_ADMITTED}
     FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
         AND lease.integration_id = $2 AND {_lives("lease")}
 ) AS leased
