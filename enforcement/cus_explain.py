@@ -74,7 +74,10 @@ def is_same(again: Decision, stored: CusEnforcementDecision) -> bool:
     )
 
 
-def _is_same_reason(again: Reason, stored: Mapping[str, Any]) -> bool:
+def _is_same_reason(again: Reason, stored: Any) -> bool:
+    # An SDK may have sent anything as a reason.
+    if not isinstance(stored, Mapping):
+        return False
     values = {name: value for name, value in stored.items() if name not in _WORDING}
     now: dict[str, Any] = msgspec.to_builtins(again)
     return "code" in values and all(

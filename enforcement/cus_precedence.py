@@ -141,7 +141,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 def facts_of(stored: Mapping[str, Any]) -> Facts:
     """The facts of a stored decision. Raises msgspec.ValidationError if they have another form."""
-    return msgspec.convert({"policy": POLICY_OF_0_1_0, **stored}, Facts)
+    facts = msgspec.convert(stored, Facts)
+    if "policy" in stored:
+        return facts
+    return msgspec.structs.replace(facts, policy=POLICY_OF_0_1_0)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +200,7 @@ def decide(facts: Facts) -> Decision:
             return _hard(step, found)
     if facts.contended:
         reason = reasons.contention(facts.policy.contention_seconds)
-        return _capped(4, Result.THROTTLED, (reason,), facts)
+        return _capped(4, Result.THROTTLED, (reason,), authority, facts.policy)
     if facts.usage is None:
         unavailable = (reasons.evidence_unavailable(),)
         return Decision(result=Result.ALLOWED, step=4, reasons=unavailable, degraded=True)
@@ -217,21 +220,22 @@ def _by_usage(asked: _Asked) -> Decision:
     # Of each limit the first reason: one that is exceeded is not called near, too.
     firsts = {reason.limit_type: reason for _, _, reason in reversed(found)}
     kept = tuple(reason for _, _, reason in found if firsts[reason.limit_type] is reason)
-    return _capped(step, result, kept, asked.facts)
+    return _capped(step, result, kept, asked.authority, asked.facts.policy)
 
 
 def _hard(step: int, reason: Reason) -> Decision:
     return Decision(result=Result.HARD_BLOCKED, step=step, reasons=(reason,))
 
 
-def _capped(step: int, wanted: Result, found: tuple[Reason, ...], facts: Facts) -> Decision:
-    level = facts.authority.enforcement_level if facts.authority else "block"
-    result = min(wanted, CAPS[level], key=_HARDNESS.__getitem__)
+def _capped(
+    step: int, wanted: Result, found: tuple[Reason, ...], authority: Authority, policy: Policy
+) -> Decision:
+    result = min(wanted, CAPS[authority.enforcement_level], key=_HARDNESS.__getitem__)
     wait = found[0].retry_after_seconds
     if result in (Result.ALLOWED, Result.WARNED):
         wait = None
     elif result == Result.THROTTLED and wait is not None:
-        wait = min(wait, facts.policy.longest_throttle_seconds)
+        wait = min(wait, policy.longest_throttle_seconds)
     return Decision(result=result, step=step, reasons=found, retry_after_seconds=wait)
 
 
@@ -317,7 +321,8 @@ def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
         return reasons.model_unpriced(facts.model, limit, getattr(asked.authority, limit.column))
     if not measure.is_exceeded:
         return None
-    window = facts.policy.windows[limit.kind]
+    # An SDK's facts may lack the window.
+    window = facts.policy.windows.get(limit.kind, limit.window)
     return reasons.limit_reached(limit, _shown(asked, limit, measure), window, facts.evaluated_at)
 
 

@@ -119,3 +119,14 @@ def test_facts_without_numbers_are_decided_by_those_of_release_0_1_0(
     assert verdict(row) == "identical"
     monkeypatch.setattr(cus_precedence, "POLICY_OF_0_1_0", later)
     assert verdict(row) == "DIFFERENT"
+
+
+@pytest.mark.parametrize("facts", [[], "none", {"authority": 5}, {"policy": {}}])
+def test_facts_in_another_form_are_not_decided_again(facts: Any) -> None:
+    row = stored(GOLDEN / "0.1.0" / "7-budget-near.json")
+    assert verdict(row | {"facts": facts}).startswith("not possible")
+
+
+def test_reasons_in_another_form_are_another_decision() -> None:
+    row = stored(GOLDEN / "0.1.0" / "7-budget-near.json")
+    assert verdict(row | {"reasons": ["budget_warning"]}) == "DIFFERENT"
