@@ -25,6 +25,7 @@ from benchmarks.cus_targets import (
 )
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_keys.verifier import issue_sdk_key
+from integrations.cus_lifecycle.limits import LIMITS
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.holds import HOLD_LIFE
 
@@ -35,11 +36,7 @@ _WARM_UP_SECONDS = 1.0
 # As the SDK asks: with an estimate of its own.
 _BODY = ('{"call_id":"', '","model":"gpt-4o","estimated_tokens":1800,"estimated_cost_cents":1}')
 # All limits are set, none is reached: a plain check reads all that there is and takes a hold.
-_LIMITS = {
-    "budget_limit_cents": 2**31 - 1,
-    "token_limit_month": 2**62,
-    "rate_limit_rpm": 1_000_000,
-}
+_LIMITS = {limit.column: limit.most for limit in LIMITS}
 # Calls last about a second, so an integration has as many running as it has checks in that time.
 _LAND_EVERY_SECONDS = 0.25
 # The guards let nobody end a hold by hand, so its life is over first.

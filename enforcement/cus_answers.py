@@ -1,4 +1,4 @@
-"""What checks are answered: the shapes of `POST /enforcement/check` and its siblings."""
+"""What checks are answered: the shapes of `POST /enforcement/check` and its parts."""
 
 import uuid
 from collections.abc import Sequence
@@ -28,27 +28,6 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     evaluated_at: datetime
 
 
-class ConfigAnswer(msgspec.Struct, kw_only=True):
-    """What an SDK decides by when it can't ask."""
-
-    tenant_id: uuid.UUID
-    integration_id: uuid.UUID
-    provider_type: str
-    default_model: str | None
-    status: str
-    credential_state: str
-    enforcement_level: str
-    budget_limit_cents: int
-    budget_basis: str
-    token_limit_month: int
-    rate_limit_rpm: int
-    allow_unpriced: bool
-    warning_threshold_percent: int
-    # The tenant's own prices, the latest moment first.
-    overrides: Sequence["OwnPriceAnswer"]
-    config_version: int
-
-
 class OwnPriceAnswer(msgspec.Struct):
     """A price of the tenant's own, as it was appended."""
 
@@ -64,29 +43,6 @@ class AmountsAnswer(msgspec.Struct):
     cents: int
     microcents: int
     tokens: int
-
-
-class StatusAnswer(msgspec.Struct, kw_only=True):
-    """Where an integration stands this month, and what a call of zero cost would be told."""
-
-    tenant_id: uuid.UUID
-    integration_id: uuid.UUID
-    status: str
-    enforcement_level: str
-    budget_limit_cents: int
-    budget_basis: str
-    token_limit_month: int
-    rate_limit_rpm: int
-    used: AmountsAnswer
-    held: AmountsAnswer
-    leased: AmountsAnswer
-    admitted_last_minute: int
-    period_end: datetime
-    coverage_percent: float | None
-    result: CusEnforcementResult
-    reasons: Sequence[Reason]
-    config_version: int
-    evaluated_at: datetime
 
 
 def answer_of(caller: Caller, verdict: Verdict) -> CheckAnswer:

@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, MAX_BATCH_BYTES
 from enforcement.cus_absence import DatabaseTrouble
-from enforcement.cus_answers import ConfigAnswer, answer_of
+from enforcement.cus_answers import answer_of
 from enforcement.cus_check_keys import Caller, caller_of
 from enforcement.cus_check_requests import (
     CheckRequest,
@@ -218,8 +218,8 @@ class ConfigView(CheckerView):
     )
     def get(self, request: Request) -> HttpResponse:
         """Status, level, limits and own prices; 304 if nothing changed."""
-        config: ConfigAnswer = _available(config_of, self.caller(request))
-        etag = f'"{config.config_version}"'
+        config = _available(config_of, self.caller(request))
+        etag = f'"{config["config_version"]}"'
         unchanged = etag in _tags(request.headers.get("If-None-Match", ""))
         response = HttpResponse(status=304) if unchanged else _json(config)
         response["ETag"] = etag

@@ -1,6 +1,6 @@
 """Why a decision came out as it did, from its stored facts alone (ruling F9)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,19 +8,21 @@ import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_models import CusEnforcementDecision
-from enforcement.cus_precedence import CAPS, Facts, Usage, decide
+from enforcement.cus_precedence import CAPS, Decision, Facts, Usage, decide, facts_of
+from enforcement.cus_reasons import Reason
+from integrations.cus_lifecycle.limits import LIMITS
 
-STEPS = {
-    1: "1, is the integration enabled",
-    2: "2, is the integration in error",
-    3: "3, are the credentials valid",
-    4: "4, the budget",
-    5: "5, the token limit",
-    6: "6, the rate limit",
-    7: "7, is the budget nearly used",
-    8: "8, are the tokens nearly used",
-    9: "9, all checks passed",
+_RUNGS = [rung for limit in LIMITS for rung in (limit.reached, limit.near) if rung]
+_TITLES = {
+    1: "is the integration enabled",
+    2: "is the integration in error",
+    3: "are the credentials valid",
+    # Where several limits are checked at one step, the first gives the step its title.
+    **{rung.step: rung.title for rung in reversed(_RUNGS)},
+    9: "all checks passed",
 }
+# Wording: what a reason says may change with any release; what it means may not.
+_WORDING = {"message", "action"}
 _LIKE_NEW: dict[str, Any] = {"status": "enabled", "credential_state": "valid", "deleted": False}
 
 
@@ -44,27 +46,47 @@ class Explanation:
 
 def explain(decision: CusEnforcementDecision) -> Explanation:
     """Decide again on the stored facts, and try what would have come out otherwise."""
-    step = STEPS.get(decision.step or 0, "unknown")
+    step = _named(decision.step)
     stored = list(_flat(decision.facts))
     try:
-        facts = msgspec.convert(decision.facts, Facts)
+        facts = facts_of(decision.facts)
     except msgspec.ValidationError:
         return Explanation(decision, step, stored, [], None)
-    again = decide(facts)
-    identical = (
-        again.result == decision.result
-        and again.degraded == decision.degraded
-        and again.step == decision.step
-        and msgspec.to_builtins(again.reasons) == _tuples(decision.reasons)
-    )
+    identical = is_same(decide(facts), decision)
     changes = [
         f"{what}: {result}" for what, result in _outcomes(facts) if result != decision.result
     ]
     return Explanation(decision, step, stored, changes, identical)
 
 
-def _tuples(reasons: Any) -> Any:
-    return tuple(reasons) if isinstance(reasons, list) else reasons
+def is_same(again: Decision, stored: CusEnforcementDecision) -> bool:
+    """Whether a decision made again comes to what is stored.
+
+    Result, step, and each reason's code and values count, wording does not. A value that reasons
+    got in a later release is not in older ones, and is not compared there.
+    """
+    return (
+        again.result == stored.result
+        and again.step == stored.step
+        and again.degraded == stored.degraded
+        and len(again.reasons) == len(stored.reasons)
+        and all(map(_is_same_reason, again.reasons, stored.reasons))
+    )
+
+
+def _is_same_reason(again: Reason, stored: Any) -> bool:
+    # An SDK may have sent anything as a reason.
+    if not isinstance(stored, Mapping):
+        return False
+    values = {name: value for name, value in stored.items() if name not in _WORDING}
+    now: dict[str, Any] = msgspec.to_builtins(again)
+    return "code" in values and all(
+        name in now and now[name] == value for name, value in values.items()
+    )
+
+
+def _named(step: int | None) -> str:
+    return f"{step}, {_TITLES[step]}" if step in _TITLES else "unknown"
 
 
 def _outcomes(facts: Facts) -> Iterator[tuple[str, Result]]:
@@ -86,7 +108,7 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
     serving = replace(authority, **_LIKE_NEW)
     yield "an enabled integration with a valid credential", replace(facts, authority=serving)
     yield "a call id of its own", replace(facts, recorded=False)
-    for name in ("budget_limit_cents", "token_limit_month", "rate_limit_rpm", "max_live_holds"):
+    for name in (*(limit.column for limit in LIMITS), "max_live_holds"):
         if getattr(authority, name):
             lifted = replace(authority, **{name: 0})
             yield f"no {name}", replace(facts, authority=lifted)

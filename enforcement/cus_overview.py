@@ -6,75 +6,75 @@ from typing import Any, cast
 import msgspec
 
 from enforcement.cus_absence import DatabaseAbsent
-from enforcement.cus_answers import AmountsAnswer, ConfigAnswer, OwnPriceAnswer, StatusAnswer
-from enforcement.cus_authority import Known, remember_state
+from enforcement.cus_answers import AmountsAnswer, OwnPriceAnswer
+from enforcement.cus_authority import remember_state
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection
-from enforcement.cus_precedence import WARNING_PERCENT, Facts, Usage, decide
-from enforcement.cus_reasons import period_end
+from enforcement.cus_precedence import POLICY, Facts, Usage, decide
+from integrations.cus_lifecycle.limits import (
+    CALL_LIMITS,
+    LIMIT_COLUMNS,
+    admissions_of,
+    month_end,
+)
 from telemetry.cus_holds.holds import Value, read_values, reading_of
 
 # Nobody's call waits for these, so they may take longer than a check.
 _SECONDS = 2.0
 
 
-def config_of(caller: Caller) -> ConfigAnswer:
-    """What an SDK needs to know. Raises DatabaseTrouble."""
+def config_of(caller: Caller) -> dict[str, Any]:
+    """What an SDK needs to know, as `ConfigResult` describes it. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
     row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_config", *whose))
     remember_state(caller.integration_id, row)
     prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
-    shared = {name: row[name] for name in ConfigAnswer.__struct_fields__ if name in row}
-    return ConfigAnswer(
-        **shared
-        | {
-            "tenant_id": caller.tenant_id,
-            "integration_id": caller.integration_id,
-            "warning_threshold_percent": WARNING_PERCENT,
-            "overrides": [OwnPriceAnswer(*price) for price in prices],
-        }
-    )
+    return {
+        "tenant_id": caller.tenant_id,
+        "integration_id": caller.integration_id,
+        **{name: row[name] for name in (*_ABOUT_PROVIDER, *_GOVERNING)},
+        "warning_threshold_percent": POLICY.warning_percent,
+        "overrides": [OwnPriceAnswer(*price) for price in prices],
+    }
 
 
-def status_of(caller: Caller) -> StatusAnswer:
-    """Limits, usage, what is held and the verdict of now. Raises DatabaseTrouble."""
+def status_of(caller: Caller) -> dict[str, Any]:
+    """Limits, usage, what is held and the verdict of now, as `StatusResult` describes them.
+
+    Raises DatabaseTrouble.
+    """
     whose = (caller.tenant_id, caller.integration_id)
     reading = reading_of(_read(caller, "cus_read", *read_values(*whose, [])), [])
     known = remember_state(caller.integration_id, reading.integration)
     usage = Usage(
-        used=reading.used, held=reading.held, leased=reading.leased, admitted=reading.admitted
+        used=reading.used,
+        held=reading.held,
+        leased=reading.leased,
+        **admissions_of(reading.admitted),
     )
     decision = decide(
         Facts(call_id="", evaluated_at=reading.now, authority=known.authority, usage=usage)
     )
-    return StatusAnswer(
-        tenant_id=caller.tenant_id,
-        integration_id=caller.integration_id,
-        **_limits(known),
-        used=AmountsAnswer(*reading.used),
-        held=AmountsAnswer(*reading.held),
-        leased=AmountsAnswer(*reading.leased),
-        admitted_last_minute=reading.admitted,
-        period_end=period_end(reading.now),
-        coverage_percent=known.row.get("coverage_percent"),
-        result=decision.result,
-        reasons=decision.reasons,
-        evaluated_at=reading.now,
-    )
+    return {
+        "tenant_id": caller.tenant_id,
+        "integration_id": caller.integration_id,
+        **{name: known.row[name] for name in _GOVERNING},
+        "used": AmountsAnswer(*reading.used),
+        "held": AmountsAnswer(*reading.held),
+        "leased": AmountsAnswer(*reading.leased),
+        **{limit.admissions_shown_as: getattr(usage, limit.admissions) for limit in CALL_LIMITS},
+        "period_end": month_end(reading.now),
+        "coverage_percent": known.row.get("coverage_percent"),
+        "result": decision.result,
+        "reasons": decision.reasons,
+        "evaluated_at": reading.now,
+    }
 
 
-def _limits(known: Known) -> dict[str, Any]:
-    names = (
-        "status",
-        "enforcement_level",
-        "budget_limit_cents",
-        "budget_basis",
-        "token_limit_month",
-        "rate_limit_rpm",
-        "config_version",
-    )
-    return {name: known.row[name] for name in names}
+# What both answers say of an integration, and what only its configuration does.
+_GOVERNING = ("status", "enforcement_level", *LIMIT_COLUMNS, "config_version")
+_ABOUT_PROVIDER = ("provider_type", "default_model", "credential_state", "allow_unpriced")
 
 
 def _read(caller: Caller, statement: str, *values: Value) -> bytes:

@@ -5,9 +5,10 @@ time included, so a decision that was stored with its facts can be made again fo
 comes out the same. No input, no output, no clock, no Django.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,25 +16,54 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement import cus_reasons as reasons
-from enforcement.cus_reasons import Reason
+from enforcement.cus_reasons import Reason, Taken
+from integrations.cus_lifecycle.limits import (
+    LIMITS,
+    Admissions,
+    Limit,
+    LimitColumns,
+    Unit,
+    Window,
+)
 from telemetry.cus_money.amounts import Amounts
 
-WARNING_PERCENT: Final = 80
-# What a throttled caller is told to wait (§15.3: about a minute), and one who met contention.
-_RATE_SECONDS: Final = 60
-_CONTENTION_SECONDS: Final = 1
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers that a decision goes by. Facts keep them: a later release may have others."""
+
+    # From this share of a limit on, calls are warned of it.
+    warning_percent: int
+    # What a throttled caller is told to wait at most (§15.3: about a minute).
+    longest_throttle_seconds: int
+    # What a caller waits that met contention.
+    contention_seconds: int
+    # Over which time each limit counts, by the limit's kind.
+    windows: Mapping[str, Window]
 
 
-class Authority(msgspec.Struct, frozen=True, kw_only=True):
-    """An integration as decisions see it. A limit of 0 is no limit (ruling F3)."""
+POLICY: Final = Policy(
+    warning_percent=80,
+    longest_throttle_seconds=60,
+    contention_seconds=1,
+    windows={limit.kind: limit.window for limit in LIMITS},
+)
+# Release 0.1.0 decided by these numbers and did not keep them with its facts. They never change.
+POLICY_OF_0_1_0: Final = Policy(
+    warning_percent=80,
+    longest_throttle_seconds=60,
+    contention_seconds=1,
+    windows={"budget": Window.MONTH, "tokens": Window.MONTH, "rate": Window.MINUTE},
+)
+_limit_values = attrgetter(*(limit.column for limit in LIMITS))
+
+
+class Authority(LimitColumns, frozen=True, kw_only=True):
+    """An integration as decisions see it. A limit of 0 means unlimited (ruling F3)."""
 
     status: str
     credential_state: str
     enforcement_level: str
-    budget_limit_cents: int
     budget_basis: str
-    token_limit_month: int
-    rate_limit_rpm: int
     allow_unpriced: bool
     config_version: int
     deleted: bool = False
@@ -43,7 +73,7 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_limited(self) -> bool:
         """Whether any limit is set; without one nothing is held for calls (ruling F5b)."""
-        return bool(self.budget_limit_cents or self.token_limit_month or self.rate_limit_rpm)
+        return any(_limit_values(self))
 
     @property
     def is_exact(self) -> bool:
@@ -51,7 +81,7 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
         return self.budget_basis == "exact"
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(Admissions, frozen=True, kw_only=True):
     """What evidence says of an integration's month, without the call that is asked about."""
 
     used: Amounts = Amounts()
@@ -59,8 +89,6 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     leased: Amounts = Amounts()
     # How many holds there are.
     running: int = 0
-    # Calls that were let in within the last 60 seconds (ruling F4).
-    admitted: int = 0
 
     @property
     def taken(self) -> Amounts:
@@ -91,6 +119,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     # Whether the model has a price, and whether anything says how many tokens the call may take.
     priced: bool = True
     tokens_known: bool = True
+    policy: Policy = POLICY
+
+    def is_estimated_in(self, unit: Unit) -> bool:
+        """Whether anything says what the call may take of a limit in that unit."""
+        if unit is Unit.CENTS:
+            return self.priced
+        return self.tokens_known or unit is Unit.CALLS
 
     @property
     def may_hold(self) -> bool:
@@ -102,6 +137,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         """Whether as many calls are held for as may be at once."""
         bound = self.authority.max_live_holds if self.authority else 0
         return bool(bound) and self.usage is not None and self.usage.running >= bound
+
+
+def facts_of(stored: Mapping[str, Any]) -> Facts:
+    """The facts of a stored decision. Raises msgspec.ValidationError if they have another form."""
+    facts = msgspec.convert(stored, Facts)
+    if "policy" in stored:
+        return facts
+    return msgspec.structs.replace(facts, policy=POLICY_OF_0_1_0)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +176,8 @@ class _Asked(msgspec.Struct, frozen=True):
     taken: Amounts
 
 
+# The bound of holds is checked beside the rates: it throttles as they do (ruling F5b).
+_HOLDS_STEP: Final = 6
 _HARDNESS: Final = {result: rank for rank, result in enumerate(Result)}
 # The hardest result at each enforcement level (§15.4, ruling F7).
 CAPS: Final = {
@@ -154,43 +199,43 @@ def decide(facts: Facts) -> Decision:
         if found:
             return _hard(step, found)
     if facts.contended:
-        reason = reasons.contention(_CONTENTION_SECONDS)
-        return _capped(4, Result.THROTTLED, (reason,), authority)
+        reason = reasons.contention(facts.policy.contention_seconds)
+        return _capped(4, Result.THROTTLED, (reason,), authority, facts.policy)
     if facts.usage is None:
         unavailable = (reasons.evidence_unavailable(),)
         return Decision(result=Result.ALLOWED, step=4, reasons=unavailable, degraded=True)
-    # It would run uncounted: refused at every level (ruling F5).
+    # The call would run uncounted: it is refused at every level (ruling F5).
     if facts.recorded:
         return _hard(4, reasons.call_recorded(facts.call_id))
     return _by_usage(_Asked(facts, authority, facts.usage, facts.usage.taken))
 
 
 def _by_usage(asked: _Asked) -> Decision:
-    found = [
-        (step, result, reason)
-        for step, result, check in _USAGE_CHECKS
-        if (reason := check(asked)) is not None
-    ]
+    # The sort is stable: within a step, limits stay in their table's order.
+    found = sorted(_found(asked), key=lambda one: one[0])
     if not found:
         passed = (reasons.all_checks_passed(),)
         return Decision(result=Result.ALLOWED, step=9, reasons=passed)
     step, result, _ = found[0]
-    said = {reason.limit_type: reason for _, _, reason in reversed(found)}
-    kept = tuple(reason for _, _, reason in found if said[reason.limit_type] is reason)
-    return _capped(step, result, kept, asked.authority)
+    # Of each limit the first reason: one that is exceeded is not called near, too.
+    firsts = {reason.limit_type: reason for _, _, reason in reversed(found)}
+    kept = tuple(reason for _, _, reason in found if firsts[reason.limit_type] is reason)
+    return _capped(step, result, kept, asked.authority, asked.facts.policy)
 
 
 def _hard(step: int, reason: Reason) -> Decision:
     return Decision(result=Result.HARD_BLOCKED, step=step, reasons=(reason,))
 
 
-def _capped(step: int, wanted: Result, found: tuple[Reason, ...], authority: Authority) -> Decision:
+def _capped(
+    step: int, wanted: Result, found: tuple[Reason, ...], authority: Authority, policy: Policy
+) -> Decision:
     result = min(wanted, CAPS[authority.enforcement_level], key=_HARDNESS.__getitem__)
     wait = found[0].retry_after_seconds
     if result in (Result.ALLOWED, Result.WARNED):
         wait = None
     elif result == Result.THROTTLED and wait is not None:
-        wait = min(wait, _RATE_SECONDS)
+        wait = min(wait, policy.longest_throttle_seconds)
     return Decision(result=result, step=step, reasons=found, retry_after_seconds=wait)
 
 
@@ -222,79 +267,78 @@ _AUTHORITY_CHECKS: Final[tuple[tuple[int, Callable[[Authority], Reason | None]],
 # --- Checks 4 to 8: usage, as evidence has it. --------------------------------------------------
 
 
-def _budget_exceeded(asked: _Asked) -> Reason | None:
-    limit = asked.authority.budget_limit_cents
-    if not limit or asked.facts.admitted_before:
-        return None
-    if not asked.facts.priced and not asked.authority.allow_unpriced:
-        return reasons.model_unpriced(asked.facts.model, "budget", limit)
-    if not _exceeds(*_budget(asked), asked.facts.estimate[asked.authority.is_exact]):
-        return None
-    return reasons.budget_exceeded(asked.facts, asked.authority, asked.usage)
+class _Measure(NamedTuple):
+    """A limit, and what is taken of it, in the unit in which it binds."""
+
+    limit: int
+    used: int
+    taken: int
+    estimate: int
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the call does not fit (ruling F3)."""
+        return self.taken + self.estimate > self.limit or self.used >= self.limit
+
+    def is_near(self, percent: int) -> bool:
+        """Whether so much is taken that calls are warned."""
+        return self.taken * 100 >= self.limit * percent
 
 
-def _tokens_exceeded(asked: _Asked) -> Reason | None:
-    limit = asked.authority.token_limit_month
-    if not limit or asked.facts.admitted_before:
-        return None
-    if not asked.facts.tokens_known and not asked.authority.allow_unpriced:
-        return reasons.model_unpriced(asked.facts.model, "tokens", limit)
-    if not _exceeds(*_tokens(asked), asked.facts.estimate.tokens):
-        return None
-    return reasons.token_limit_exceeded(asked.facts, asked.authority, asked.usage)
+def _found(asked: _Asked) -> Iterator[tuple[int, Result, Reason]]:
+    """What checks 4 to 8 find, each with its step and its result."""
+    for limit in LIMITS:
+        value: int = getattr(asked.authority, limit.column)
+        if not value:
+            continue
+        measure = _measured(asked, limit, value)
+        if not asked.facts.admitted_before and (reason := _reached(asked, limit, measure)):
+            yield limit.reached.step, limit.reached.result, reason
+        percent = asked.facts.policy.warning_percent
+        if limit.near and measure.is_near(percent):
+            taken = _shown(asked, limit, measure)
+            yield limit.near.step, limit.near.result, reasons.limit_near(limit, taken, percent)
+    if asked.facts.wants_hold and asked.facts.is_at_bound:
+        yield _HOLDS_STEP, Result.THROTTLED, _too_many_running(asked)
 
 
-def _rate_exceeded(asked: _Asked) -> Reason | None:
-    limit = asked.authority.rate_limit_rpm
-    if not limit or asked.facts.admitted_before or asked.usage.admitted < limit:
-        return None
-    return reasons.rate_limit_exceeded(limit, asked.usage.admitted, _RATE_SECONDS)
+def _measured(asked: _Asked, limit: Limit, value: int) -> _Measure:
+    if limit.unit is Unit.CALLS:
+        admitted: int = getattr(asked.usage, limit.admissions)
+        return _Measure(value, admitted, admitted, 1)
+    used, taken, estimate = asked.usage.used, asked.taken, asked.facts.estimate
+    if limit.unit is Unit.TOKENS:
+        return _Measure(value, used.tokens, taken.tokens, estimate.tokens)
+    if asked.authority.is_exact:
+        value *= MICROCENTS_PER_CENT
+        return _Measure(value, used.microcents, taken.microcents, estimate.microcents)
+    return _Measure(value, used.cents, taken.cents, estimate.cents)
 
 
-def _too_many_running(asked: _Asked) -> Reason | None:
-    if not asked.facts.wants_hold or not asked.facts.is_at_bound:
+def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
+    facts = asked.facts
+    if not facts.is_estimated_in(limit.unit) and not asked.authority.allow_unpriced:
+        return reasons.model_unpriced(facts.model, limit, getattr(asked.authority, limit.column))
+    if not measure.is_exceeded:
         return None
+    # An SDK's facts may lack the window.
+    window = facts.policy.windows.get(limit.kind, limit.window)
+    return reasons.limit_reached(limit, _shown(asked, limit, measure), window, facts.evaluated_at)
+
+
+def _shown(asked: _Asked, limit: Limit, measure: _Measure) -> Taken:
+    """A measure as reasons show it: microcents as cents, rounded up."""
+    value, used, taken, estimate = measure
+    if limit.unit is Unit.CALLS:
+        # Calls that run and calls that ended are counted together.
+        return Taken(value, used, None, estimate)
+    if limit.unit is Unit.CENTS and asked.authority.is_exact:
+        numbers = (value, used, taken - used, estimate)
+        return Taken(*(-(-number // MICROCENTS_PER_CENT) for number in numbers))
+    return Taken(value, used, taken - used, estimate)
+
+
+def _too_many_running(asked: _Asked) -> Reason:
     return reasons.holds_exceeded(
-        asked.authority.max_live_holds, asked.usage.running, _CONTENTION_SECONDS
+        asked.authority.max_live_holds, asked.usage.running, asked.facts.policy.contention_seconds
     )
-
-
-def _budget_near(asked: _Asked) -> Reason | None:
-    if not _is_near(*_budget(asked)):
-        return None
-    return reasons.budget_warning(asked.authority, asked.usage, WARNING_PERCENT)
-
-
-def _tokens_near(asked: _Asked) -> Reason | None:
-    if not _is_near(*_tokens(asked)):
-        return None
-    return reasons.token_warning(asked.authority, asked.usage, WARNING_PERCENT)
-
-
-def _budget(asked: _Asked) -> tuple[int, int, int]:
-    """Limit, used, and used, held and leased together, in the unit that the budget binds."""
-    unit = asked.authority.is_exact  # microcents stand second in amounts, cents first
-    limit = asked.authority.budget_limit_cents * (MICROCENTS_PER_CENT if unit else 1)
-    return limit, asked.usage.used[unit], asked.taken[unit]
-
-
-def _tokens(asked: _Asked) -> tuple[int, int, int]:
-    return asked.authority.token_limit_month, asked.usage.used.tokens, asked.taken.tokens
-
-
-def _exceeds(limit: int, used: int, taken: int, estimate: int) -> bool:
-    return taken + estimate > limit or used >= limit
-
-
-def _is_near(limit: int, _used: int, taken: int) -> bool:
-    return limit > 0 and taken * 100 >= limit * WARNING_PERCENT
-
-
-_USAGE_CHECKS: Final[tuple[tuple[int, Result, Callable[[_Asked], Reason | None]], ...]] = (
-    (4, Result.BLOCKED, _budget_exceeded),
-    (5, Result.BLOCKED, _tokens_exceeded),
-    (6, Result.THROTTLED, _rate_exceeded),
-    (6, Result.THROTTLED, _too_many_running),
-    (7, Result.WARNED, _budget_near),
-    (8, Result.WARNED, _tokens_near),
-)

@@ -1,15 +1,13 @@
 """What a decision says to people: what happened, and what to do about it (§15.3)."""
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import msgspec
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT, format_cost
+from aos_sdk.cus_cost import format_cost
 from aos_sdk.cus_wire import CusReasonCode as Code
-
-if TYPE_CHECKING:
-    from enforcement.cus_precedence import Authority, Facts, Usage
+from integrations.cus_lifecycle.limits import Limit, Unit, Window
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,11 +24,13 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_seconds: int | None = None
 
 
-def period_end(moment: datetime) -> datetime:
-    """When the month of a moment ends, in UTC: then budgets and token limits start anew."""
-    at = moment.astimezone(UTC)
-    years, month = divmod(at.month, 12)
-    return datetime(at.year + years, month + 1, 1, tzinfo=UTC)
+class Taken(NamedTuple):
+    """A limit and what is taken of it, in cents, tokens or calls. `held`: None where not known."""
+
+    limit: int
+    used: int
+    held: int | None
+    estimate: int
 
 
 # --- Checks 1 to 3 ------------------------------------------------------------------------------
@@ -143,89 +143,53 @@ def evidence_unavailable() -> Reason:
 # --- Checks 4 to 9 ------------------------------------------------------------------------------
 
 
-def model_unpriced(model: str | None, limit_type: str, limit: int) -> Reason:
+# What a model lacks of which nobody can say what its calls take, by the limit's unit.
+_LACKING: Final = {Unit.CENTS: "price", Unit.TOKENS: "known context window"}
+
+
+def model_unpriced(model: str | None, limit: Limit, value: int) -> Reason:
     """Nothing says what the call may cost, or how many tokens it may take (ruling F3)."""
     name = f"The model {model}" if model else "A call that names no model"
-    lacks = "price" if limit_type == "budget" else "known context window"
     return Reason(
         code=Code.MODEL_UNPRICED,
-        message=f"{name} has no {lacks}, so its calls can't be held against the limit.",
+        message=f"{name} has no {_LACKING[limit.unit]}, so its calls can't be held against the "
+        "limit.",
         action="Add a price for the model, name a default model, or allow unpriced models",
-        limit_type=limit_type,
-        limit_value=limit,
+        limit_type=limit.kind,
+        limit_value=value,
     )
 
 
-def budget_exceeded(facts: "Facts", authority: "Authority", usage: "Usage") -> Reason:
-    """The month's budget has no room for the call."""
-    used, held = _spent(authority, usage)
-    estimate = _cents(facts.estimate[authority.is_exact], exact=authority.is_exact)
-    return _exceeded(
-        Code.BUDGET_EXCEEDED,
-        f"The monthly budget of {format_cost(authority.budget_limit_cents)} has no room: "
-        f"{format_cost(used)} used, {format_cost(held)} held by running calls, and this call may "
-        f"cost {format_cost(estimate)}.",
-        ("budget", authority.budget_limit_cents, used, held),
-        facts.evaluated_at,
-    )
-
-
-def token_limit_exceeded(facts: "Facts", authority: "Authority", usage: "Usage") -> Reason:
-    """The month's tokens have no room for the call."""
-    limit, used = authority.token_limit_month, usage.used.tokens
-    held = usage.taken.tokens - used
-    return _exceeded(
-        Code.TOKEN_LIMIT_EXCEEDED,
-        f"The monthly limit of {limit:,} tokens has no room: {used:,} used, {held:,} held by "
-        f"running calls, and this call may take {facts.estimate.tokens:,}.",
-        ("tokens", limit, used, held),
-        facts.evaluated_at,
-    )
-
-
-def rate_limit_exceeded(limit: int, admitted: int, seconds: int) -> Reason:
-    """As many calls as a minute may have were let in within the last one (ruling F4)."""
+def limit_reached(limit: Limit, taken: Taken, window: Window, now: datetime) -> Reason:
+    """The limit has no room for the call. `window`: over which time it counts."""
+    end = window.end(now)
+    wait = window.wait_seconds(now, end)
+    action = f"Increase limit or wait until {end.day} {end:%B}" if end else f"Wait {wait} s"
     return Reason(
-        code=Code.RATE_LIMIT_EXCEEDED,
-        message=f"{admitted:,} calls began within the last 60 seconds; the limit is {limit:,}.",
-        action=f"Wait {seconds} s",
-        limit_type="rate",
-        limit_value=limit,
-        current_value=admitted,
-        retry_after_seconds=seconds,
+        code=limit.reached.code,
+        message=limit.reached.message.format(**_texts(limit, taken)),
+        action=action,
+        limit_type=limit.kind,
+        limit_value=taken.limit,
+        current_value=taken.used,
+        held_value=taken.held,
+        retry_after_seconds=wait,
     )
 
 
-def budget_warning(authority: "Authority", usage: "Usage", percent: int) -> Reason:
-    """The month's budget is nearly used."""
-    used, held = _spent(authority, usage)
-    limit = authority.budget_limit_cents
+def limit_near(limit: Limit, taken: Taken, percent: int) -> Reason:
+    """So many percent of the limit are taken, or more."""
+    if limit.near is None:
+        msg = f"the limit {limit.kind} has no step at which it is near"
+        raise ValueError(msg)
     return Reason(
-        code=Code.BUDGET_WARNING,
-        message=f"{format_cost(used)} used and {format_cost(held)} held of the monthly budget of "
-        f"{format_cost(limit)}: {percent} % or more.",
+        code=limit.near.code,
+        message=limit.near.message.format(**_texts(limit, taken), percent=percent),
         action="Increase limit, or expect calls to be blocked",
-        limit_type="budget",
-        limit_value=limit,
-        current_value=used,
-        held_value=held,
-        threshold_percent=percent,
-    )
-
-
-def token_warning(authority: "Authority", usage: "Usage", percent: int) -> Reason:
-    """The month's tokens are nearly used."""
-    limit, used = authority.token_limit_month, usage.used.tokens
-    held = usage.taken.tokens - used
-    return Reason(
-        code=Code.TOKEN_WARNING,
-        message=f"{used:,} used and {held:,} held of {limit:,} monthly tokens: "
-        f"{percent} % or more.",
-        action="Increase limit, or expect calls to be blocked",
-        limit_type="tokens",
-        limit_value=limit,
-        current_value=used,
-        held_value=held,
+        limit_type=limit.kind,
+        limit_value=taken.limit,
+        current_value=taken.used,
+        held_value=taken.held,
         threshold_percent=percent,
     )
 
@@ -240,27 +204,10 @@ _PASSED: Final = Reason(
 )
 
 
-def _exceeded(code: Code, message: str, values: tuple[str, int, int, int], now: datetime) -> Reason:
-    end = period_end(now)
-    limit_type, limit, used, held = values
-    return Reason(
-        code=code,
-        message=message,
-        action=f"Increase limit or wait until {end.day} {end:%B}",
-        limit_type=limit_type,
-        limit_value=limit,
-        current_value=used,
-        held_value=held,
-        retry_after_seconds=int((end - now).total_seconds()) + 1,
-    )
-
-
-def _spent(authority: "Authority", usage: "Usage") -> tuple[int, int]:
-    """Used, and held and leased together, in cents."""
-    unit = authority.is_exact
-    used, taken = usage.used[unit], usage.taken[unit]
-    return _cents(used, exact=unit), _cents(taken - used, exact=unit)
-
-
-def _cents(amount: int, *, exact: bool) -> int:
-    return -(-amount // MICROCENTS_PER_CENT) if exact else amount
+def _texts(limit: Limit, taken: Taken) -> dict[str, str]:
+    """The amounts as people read them."""
+    return {
+        name: format_cost(amount) if limit.unit is Unit.CENTS else f"{amount:,}"
+        for name, amount in taken._asdict().items()
+        if amount is not None
+    }

@@ -3,16 +3,21 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from operator import add
 from typing import NamedTuple
 
 from enforcement.cus_authority import Known
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_estimates import Asked, estimate
 from enforcement.cus_precedence import Decision, Facts, Usage, decide
+from integrations.cus_lifecycle.limits import CALL_LIMITS, admissions_of
 from telemetry.cus_holds.holds import HoldChange, OwnHold, Reading
 from telemetry.cus_money.amounts import Amounts
 
-_NO_HOLD = OwnHold(Amounts(), recent=False)
+_NO_HOLD = OwnHold(Amounts(), (0,) * len(CALL_LIMITS))
+# A hold that is taken now counts within every window.
+_ADMITTED_NOW = (1,) * len(CALL_LIMITS)
+_SIZE = len(Amounts._fields)
 
 
 class Verdict(NamedTuple):
@@ -35,8 +40,8 @@ class Round:
         self._tenant_id = tenant_id
         self._known = known
         self._own: dict[str, OwnHold] = {}
-        # Of all of `_own`; exact, so that one can be taken out again.
-        self._own_sums, self._own_recent = [0, 0, 0], 0
+        # The sums of `_own`: amounts, then admissions. Exact, so that one can be taken out again.
+        self._own_sums = _numbers(_NO_HOLD)
         for call_id, own in reading.own.items():
             self._set_own(call_id, own)
 
@@ -56,12 +61,11 @@ class Round:
             amounts = own.amounts.at_least(amounts) if admits else own.amounts
         taken_now = call_id in self.changes and not self.changes[call_id].renews
         self.changes[call_id] = HoldChange(amounts, renews=bool(own) and not taken_now)
-        self._set_own(call_id, OwnHold(amounts, recent=own.recent if own else True))
+        self._set_own(call_id, OwnHold(amounts, own.admitted if own else _ADMITTED_NOW))
 
     def _set_own(self, call_id: str, own: OwnHold) -> None:
         was = self._own.get(call_id, _NO_HOLD)
         self._own_sums = _changed(self._own_sums, was, own)
-        self._own_recent += own.recent - was.recent
         self._own[call_id] = own
 
     def _facts(self, request: CheckRequest) -> Facts:
@@ -84,19 +88,24 @@ class Round:
 
     def _usage_without(self, call_id: str) -> Usage:
         reading, own = self.reading, self._own.get(call_id, _NO_HOLD)
-        others = Amounts._make(_changed(self._own_sums, own, _NO_HOLD))
+        others = _changed(self._own_sums, own, _NO_HOLD)
+        admitted = map(add, reading.admitted, others[_SIZE:])
         return Usage(
             used=reading.used,
-            held=reading.held.plus(others),
+            held=reading.held.plus(Amounts._make(others[:_SIZE])),
             running=reading.running + len(self._own) - (call_id in self._own),
             leased=reading.leased,
-            admitted=reading.admitted + self._own_recent - own.recent,
+            **admissions_of(list(admitted)),
         )
 
 
+def _numbers(own: OwnHold) -> list[int]:
+    return [*own.amounts, *own.admitted]
+
+
 def _changed(sums: Sequence[int], was: OwnHold, becomes: OwnHold) -> list[int]:
-    amounts = zip(sums, was.amounts, becomes.amounts, strict=True)
-    return [total - before + after for total, before, after in amounts]
+    numbers = zip(sums, _numbers(was), _numbers(becomes), strict=True)
+    return [total - before + after for total, before, after in numbers]
 
 
 def _asked(request: CheckRequest) -> Asked:

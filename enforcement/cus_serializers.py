@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 from enforcement.cus_models import CusEnforcementDecision
+from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, LIMITS, placed_after
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
@@ -41,7 +42,7 @@ class ReasonResult(serializers.Serializer[object]):
     code = serializers.ChoiceField([code.value for code in wire.CusReasonCode])
     message = serializers.CharField()
     action = serializers.CharField()
-    limit_type = serializers.ChoiceField(["budget", "tokens", "rate"], allow_null=True)
+    limit_type = serializers.ChoiceField([limit.kind for limit in LIMITS], allow_null=True)
     limit_value = serializers.IntegerField(allow_null=True)
     current_value = serializers.IntegerField(allow_null=True)
     held_value = serializers.IntegerField(allow_null=True)
@@ -87,11 +88,15 @@ class LimitsResult(serializers.Serializer[object]):
     integration_id = serializers.UUIDField()
     status = serializers.CharField()
     enforcement_level = serializers.CharField()
-    budget_limit_cents = serializers.IntegerField()
     budget_basis = serializers.CharField()
-    token_limit_month = serializers.IntegerField()
-    rate_limit_rpm = serializers.IntegerField()
     config_version = serializers.IntegerField()
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above, and one for each limit."""
+        fields: dict[str, Any] = super().get_fields()
+        every = fields | {limit.column: serializers.IntegerField() for limit in LIMITS}
+        together = {column: every[column] for column in LIMIT_COLUMNS}
+        return placed_after("enforcement_level", fields, together)
 
 
 class ConfigResult(LimitsResult):
@@ -119,12 +124,16 @@ class StatusResult(LimitsResult):
     used = AmountsResult()
     held = AmountsResult()
     leased = AmountsResult()
-    admitted_last_minute = serializers.IntegerField()
     period_end = serializers.DateTimeField()
     coverage_percent = serializers.FloatField(allow_null=True)
     result = serializers.ChoiceField(_RESULTS)
     reasons = ReasonResult(many=True)
     evaluated_at = serializers.DateTimeField()
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above, and the calls that each limit in calls counts."""
+        counts = {limit.admissions_shown_as: serializers.IntegerField() for limit in CALL_LIMITS}
+        return placed_after("leased", super().get_fields(), counts)
 
 
 class DecisionFilters(StrictInput):

@@ -14,6 +14,7 @@ from integrations.cus_credentials.registry import OpenedCredential
 from integrations.cus_credentials.sending import CusCredentialSender
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.verifier import issue_sdk_key
+from integrations.cus_lifecycle.limits import LIMITS, Unit
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.service import send_waiting
 from integrations.cus_providers.safe_http import SafeHttp
@@ -27,6 +28,13 @@ BATCH = f"{USAGE}/batch"
 ENFORCEMENT = "/api/v1/cus/enforcement"
 _NOTICE = "Access changed: "
 _numbers = itertools.count(1)
+
+
+def limit_boxes(**values: str) -> dict[str, str]:
+    """What a browser sends for limits: 0 but where a value is given, by the form's boxes."""
+    dollars = {limit.column: limit.kind for limit in LIMITS if limit.unit is Unit.CENTS}
+    boxes = {dollars.get(limit.column, limit.column): "0" for limit in LIMITS}
+    return boxes | {"budget_basis": "rounded"} | values
 
 
 # What each type of provider can't do without.

@@ -17,6 +17,8 @@ from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.forms import CusServiceForm, tenant_for
 from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_lifecycle import limits
+from integrations.cus_lifecycle.limits import Unit
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.provider import ConfigKey
 from integrations.cus_providers.registry import PROVIDERS, provider_of, supported_choices
@@ -25,12 +27,12 @@ from integrations.cus_web.errors import IntegrationChanged, VersionMismatch
 
 CONFIG = tuple(sorted(config_keys()))
 SECRETS = credential_fields()
+# Limits in cents are entered in dollars, in a box by the limit's kind.
+_DOLLAR_BOXES = {limit.column: limit.kind for limit in limits.LIMITS if limit.unit is Unit.CENTS}
 LIMITS = (
     "default_model",
     "enforcement_level",
-    "budget_basis",
-    "token_limit_month",
-    "rate_limit_rpm",
+    *(column for column in limits.LIMIT_COLUMNS if column not in _DOLLAR_BOXES),
     "allow_unpriced",
 )
 # For operators alone: what bounds the load that a tenant may be (ruling F5b).
@@ -38,10 +40,8 @@ BOUNDS = ("max_live_holds",)
 _NEW = {
     "enforcement_level": CusIntegration.EnforcementLevel.BLOCK,
     "budget_basis": CusIntegration.BudgetBasis.ROUNDED,
-    "token_limit_month": 0,
-    "rate_limit_rpm": 0,
+    **{_DOLLAR_BOXES.get(limit.column, limit.column): 0 for limit in limits.LIMITS},
     "allow_unpriced": False,
-    "budget": 0,
     "max_live_holds": CusIntegration._meta.get_field("max_live_holds").default,
 }
 _SHOUTED = {"url", "api", "aws", "ad", "id"}
@@ -124,10 +124,7 @@ class IntegrationForm(CusServiceForm):
         model = CusIntegration
         fields = ("tenant", "name", *LIMITS, *BOUNDS)
 
-    _fields_of: ClassVar[dict[str, str]] = {
-        "budget_limit_cents": "budget",
-        "credential_ref": "reference",
-    }
+    _fields_of: ClassVar[dict[str, str]] = {**_DOLLAR_BOXES, "credential_ref": "reference"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -144,7 +141,8 @@ class IntegrationForm(CusServiceForm):
             }
             return
         self.fields["provider_type"].disabled = True
-        self.initial["budget"] = Decimal(integration.budget_limit_cents) / 100
+        for column, box in _DOLLAR_BOXES.items():
+            self.initial[box] = Decimal(getattr(integration, column)) / 100
         self.initial["seen_version"] = integration.config_version
         for key, value in integration.config.items():
             self.initial[f"config_{key}"] = value
@@ -199,7 +197,7 @@ class IntegrationForm(CusServiceForm):
             "name": cleaned["name"],
             **{name: cleaned[name] for name in (*LIMITS, *BOUNDS) if name in self.fields},
             "default_model": cleaned["default_model"] or None,
-            "budget_limit_cents": int(cleaned["budget"] * 100),
+            **{column: int(cleaned[box] * 100) for column, box in _DOLLAR_BOXES.items()},
             "config": {key: value for key, value in config.items() if value not in (None, "")},
         }
 

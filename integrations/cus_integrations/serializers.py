@@ -4,11 +4,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, placed_after
 from integrations.cus_lifecycle.models import MAX_LIVE_HOLDS, CusIntegration
 from integrations.cus_providers.registry import supported_choices
 from integrations.cus_providers.rules import credential_texts
 from integrations.cus_web.strict_fields import (
-    MAX_BIG_INTEGER,
     StrictBoolean,
     StrictChoice,
     StrictInput,
@@ -42,10 +42,7 @@ class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
             "credential_hint",
             "config",
             "default_model",
-            "budget_limit_cents",
-            "budget_basis",
-            "token_limit_month",
-            "rate_limit_rpm",
+            *LIMIT_COLUMNS,
             "enforcement_level",
             "allow_unpriced",
             "max_live_holds",
@@ -79,14 +76,9 @@ class IntegrationFields(StrictInput):
         default=dict, help_text="By provider type; holds no secrets, and is shown."
     )
     default_model = StrictText(max_length=100, allow_null=True, default=None)
-    budget_limit_cents = StrictInteger(default=0, help_text="A month; 0: no limit.")
     budget_basis = StrictChoice(
         CusIntegration.BudgetBasis.choices, default=CusIntegration.BudgetBasis.ROUNDED
     )
-    token_limit_month = StrictInteger(
-        max_value=MAX_BIG_INTEGER, default=0, help_text="0: no limit."
-    )
-    rate_limit_rpm = StrictInteger(default=0, help_text="Calls a minute; 0: no limit.")
     enforcement_level = StrictChoice(
         CusIntegration.EnforcementLevel.choices,
         default=CusIntegration.EnforcementLevel.BLOCK,
@@ -98,6 +90,16 @@ class IntegrationFields(StrictInput):
         required=False,
         help_text="Calls that may be held for at once; operators only. PUT without it keeps it.",
     )
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above, and one for each limit."""
+        fields: dict[str, Any] = super().get_fields()
+        every = fields | {
+            limit.column: StrictInteger(max_value=limit.most, default=0, help_text=limit.help)
+            for limit in LIMITS
+        }
+        together = {column: every[column] for column in LIMIT_COLUMNS}
+        return placed_after("default_model", fields, together)
 
 
 class IntegrationChange(IntegrationFields):

@@ -12,6 +12,7 @@ from django.utils import timezone
 from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_credentials.service import CusCredentialService
 from integrations.cus_integrations.rules import check_fields, check_level
+from integrations.cus_lifecycle.limits import LIMIT_COLUMNS
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_lifecycle.service import CusIntegrationLifecycle
 from integrations.cus_providers.origin import leads_where_entered
@@ -33,10 +34,7 @@ MUTABLE = (
     "name",
     "config",
     "default_model",
-    "budget_limit_cents",
-    "budget_basis",
-    "token_limit_month",
-    "rate_limit_rpm",
+    *LIMIT_COLUMNS,
     "enforcement_level",
     "allow_unpriced",
     "max_live_holds",

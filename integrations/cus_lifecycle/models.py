@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from integrations.cus_accounts.models import CusTenant, CusUser
+from integrations.cus_lifecycle.limits import BUDGET, RATE, TOKENS
 from integrations.cus_providers.registry import ProviderType
 
 # More would make a month of evidence slow to read for the integration's own checks.
@@ -83,13 +84,13 @@ class CusIntegration(models.Model):
         models.DateTimeField(), default=list, db_default=[], editable=False, blank=True
     )
     default_model = models.CharField(max_length=100, null=True, blank=True)
-    # 0 is "no limit" (ruling F3).
-    budget_limit_cents = models.PositiveIntegerField("monthly budget (cents)", db_default=0)
+    # 0 means unlimited (ruling F3).
+    budget_limit_cents = models.PositiveIntegerField(BUDGET.label, db_default=0)
     budget_basis = models.CharField(
         max_length=20, choices=BudgetBasis, db_default=BudgetBasis.ROUNDED
     )
-    token_limit_month = models.PositiveBigIntegerField("monthly tokens", db_default=0)
-    rate_limit_rpm = models.PositiveIntegerField("calls a minute", db_default=0)
+    token_limit_month = models.PositiveBigIntegerField(TOKENS.label, db_default=0)
+    rate_limit_rpm = models.PositiveIntegerField(RATE.label, db_default=0)
     enforcement_level = models.CharField(
         max_length=20, choices=EnforcementLevel, db_default=EnforcementLevel.BLOCK
     )

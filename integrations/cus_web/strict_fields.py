@@ -7,7 +7,6 @@ from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 
 MAX_INTEGER = 2**31 - 1
-MAX_BIG_INTEGER = 2**63 - 1
 _YEARS = range(2000, 3000)
 
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from django.db import connection as app_connection
 
+from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
 from telemetry.cus_evidence.models import CusCallLedger
+from telemetry.cus_holds.admissions import LEASED_ADMITTED, OWN_ADMITTED, admitted
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_money.amounts import MOST, Amounts
 
@@ -26,17 +28,20 @@ Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 
 
 class OwnHold(NamedTuple):
-    """The hold of a call that is asked about. `recent`: taken within the last minute."""
+    """The hold of a call that is asked about.
+
+    `admitted`: for each of `CALL_LIMITS`, 1 if the hold was taken within its window, else 0.
+    """
 
     amounts: Amounts
-    recent: bool
+    admitted: tuple[int, ...]
 
 
 class Reading(msgspec.Struct, frozen=True):
     """What one statement saw of an integration: its row, and its month's evidence.
 
-    `held`, `running` (how many holds there are) and `admitted` leave out the calls that are asked
-    about; those are in `own`. A hold counts until it is settled or swept (ruling F5b).
+    `held`, `running` (how many holds there are) and `admitted` (the calls let in within the window
+    of each of `CALL_LIMITS`) leave out the calls that are asked about; those are in `own`. A hold counts until it is settled or swept (ruling F5b).
     """
 
     now: datetime
@@ -45,7 +50,7 @@ class Reading(msgspec.Struct, frozen=True):
     held: Amounts
     running: int
     leased: Amounts
-    admitted: int
+    admitted: tuple[int, ...]
     recorded: frozenset[str]
     own: Mapping[str, OwnHold]
 
@@ -59,13 +64,16 @@ def _lives(table: str) -> str:
     return f"{table}.expires_at - moment.now > interval '0'"
 
 
-_NAMES = ("cents", "microcents", "tokens")
+_NAMES = Amounts._fields
+_SIZE = len(_NAMES)
 _AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in _NAMES)
 # Of all holds without those of the calls that are asked about. The sums are exact, so what is
 # left is not below 0; a sum may be more than one amount can say.
 _OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for name in _NAMES)
-_MINUTE = "interval '60 seconds'"
 _LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
+
+
+_LIMIT_COLUMNS = ", ".join(f"'{column}', integration.{column}" for column in LIMIT_COLUMNS)
 
 
 def _authority(own_prices: str) -> str:
@@ -74,10 +82,7 @@ def _authority(own_prices: str) -> str:
     json_build_object(
         'status', integration.status, 'credential_state', integration.credential_state,
         'enforcement_level', integration.enforcement_level,
-        'budget_limit_cents', integration.budget_limit_cents,
-        'budget_basis', integration.budget_basis,
-        'token_limit_month', integration.token_limit_month,
-        'rate_limit_rpm', integration.rate_limit_rpm,
+        {_LIMIT_COLUMNS},
         'allow_unpriced', integration.allow_unpriced,
         'max_live_holds', integration.max_live_holds,
         'config_version', integration.config_version,
@@ -125,25 +130,7 @@ SELECT json_build_object(
     'held', json_build_array({_OF_OTHERS}),
     'running', sums.calls - own.calls,
     'leased', json_build_array(leased.cents, leased.microcents, leased.tokens),
-    'admitted', CASE WHEN integration.rate_limit_rpm > 0 THEN leased.recent + (
-        SELECT count(*) FROM (
-            SELECT 1 FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
-                AND hold.integration_id = $2 AND hold.taken_at > moment.now - {_MINUTE}
-                AND hold.call_id <> ALL ($3)
-            ORDER BY hold.taken_at DESC LIMIT integration.rate_limit_rpm::bigint + 1
-        ) AS running
-    ) + (
-        SELECT count(*) FROM (
-            SELECT 1 FROM cus_llm_usage AS usage
-            WHERE usage.tenant_id = $1 AND usage.integration_id = $2
-                AND usage.created_at > moment.now - {_MINUTE}
-                AND usage.policy_result <> 'blocked'
-                AND CASE WHEN usage.admitted_at IS NULL
-                    THEN usage.created_at - usage.occurred_at <= {_MINUTE}
-                    ELSE usage.admitted_at > moment.now - {_MINUTE} END
-            ORDER BY usage.created_at DESC LIMIT integration.rate_limit_rpm::bigint + 1
-        ) AS admissions
-    ) ELSE 0 END,
+    'admitted', json_build_array({", ".join(map(admitted, CALL_LIMITS))}),
     'recorded', ARRAY(
         SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)
             AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}')),
@@ -163,12 +150,11 @@ FROM {_MOMENT}, {_FROM}, LATERAL (
     SELECT count(*) AS calls,
         {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _NAMES)},
         json_object_agg(call_id, json_build_array(cents, microcents, tokens,
-            taken_at > moment.now - {_MINUTE})) AS holds
+            {OWN_ADMITTED})) AS holds
     FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2
         AND hold.call_id = ANY ($3)
 ) AS own, LATERAL (
-    SELECT {_AMOUNTS}, coalesce(sum(calls)
-            FILTER (WHERE taken_at > moment.now - {_MINUTE}), 0)::bigint AS recent
+    SELECT {_AMOUNTS}, {LEASED_ADMITTED}
     FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
         AND lease.integration_id = $2 AND {_lives("lease")}
 ) AS leased
@@ -317,10 +303,10 @@ class _Read(msgspec.Struct):
     held: Amounts
     running: int
     leased: Amounts
-    admitted: int
+    admitted: tuple[int, ...]
     recorded: set[uuid.UUID]
-    # Of each call asked about that has a hold: its amounts, and whether it is recent.
-    own: dict[str, tuple[int, int, int, bool]] | None
+    # Of each call asked about that has a hold: its amounts, and where it counts as admitted.
+    own: dict[str, tuple[int, ...]] | None
 
 
 _read = msgspec.json.Decoder(_Read)
@@ -341,8 +327,8 @@ def reading_of(document: bytes, call_ids: Sequence[str]) -> Reading:
         admitted=read.admitted,
         recorded=frozenset(name for name in call_ids if hashes and hash_call_id(name) in hashes),
         own={
-            call_id: OwnHold(Amounts(*amounts), recent)
-            for call_id, (*amounts, recent) in holds.items()
+            call_id: OwnHold(Amounts(*numbers[:_SIZE]), numbers[_SIZE:])
+            for call_id, numbers in holds.items()
         },
     )
 

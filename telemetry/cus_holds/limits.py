@@ -4,12 +4,13 @@ Only shown: a decision reads the same tables under its own lock (ruling F5).
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit, Window, month_of
 from integrations.cus_lifecycle.models import CusIntegration
 
 _EXACT = CusIntegration.BudgetBasis.EXACT
@@ -84,17 +85,26 @@ def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
         "held_cents": month.held_cents,
         "held_microcents": month.held_microcents,
         "held_tokens": month.held_tokens,
-        "budget": _budget(integration, month),
-        "token_limit": _share(integration.token_limit_month, month.tokens, month.held_tokens),
-        "rate_limit_rpm": integration.rate_limit_rpm or None,
+        **{limit.shown_as: _shown(limit, integration, month) for limit in LIMITS},
     }
 
 
-def month_of(now: datetime) -> tuple[datetime, datetime]:
-    """When the month of `now` began and when it ends, in UTC."""
-    start = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    year, month = divmod(start.month, 12)
-    return start, start.replace(year=start.year + year, month=month + 1)
+def has_share(limit: Limit) -> bool:
+    """Whether the month's evidence says how much of the limit is used and held."""
+    return limit.window is Window.MONTH
+
+
+def _shown(
+    limit: Limit, integration: CusIntegration, month: Standing
+) -> dict[str, Any] | int | None:
+    value: int = getattr(integration, limit.column)
+    if not has_share(limit):
+        return value or None
+    if limit.unit is Unit.CENTS:
+        return _budget(value, integration, month)
+    if limit.unit is Unit.TOKENS:
+        return _share(value, month.tokens, month.held_tokens)
+    return _share(value, month.calls, month.held_calls)
 
 
 def _standing(integration: CusIntegration, now: datetime) -> Standing:
@@ -109,16 +119,16 @@ def _standing(integration: CusIntegration, now: datetime) -> Standing:
         return Standing(*cursor.fetchone())
 
 
-def _budget(integration: CusIntegration, month: Standing) -> dict[str, Any]:
+def _budget(cents: int, integration: CusIntegration, month: Standing) -> dict[str, Any]:
     """In microcents on either basis: the two are compared with the same limit (ruling M3)."""
     exact = integration.budget_basis == _EXACT
     used = month.cost_microcents if exact else month.counted_cents * MICROCENTS_PER_CENT
     held = month.held_microcents if exact else month.held_cents * MICROCENTS_PER_CENT
-    return _share(integration.budget_limit_cents * MICROCENTS_PER_CENT, used, held)
+    return _share(cents * MICROCENTS_PER_CENT, used, held)
 
 
 def _share(limit: int, used: int, held: int) -> dict[str, Any]:
-    """A limit of 0 is none (ruling F3): there is nothing that remains of it, and no share."""
+    """0 means unlimited (ruling F3): limit, remaining and percent are None."""
     return {
         "limit": limit or None,
         "used": used,

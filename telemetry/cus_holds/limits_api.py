@@ -1,6 +1,7 @@
 """An integration's limits and what is left of them, over HTTP."""
 
 import uuid
+from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -9,9 +10,10 @@ from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_lifecycle.api import found_integration
+from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
-from telemetry.cus_holds.limits import limits_of
+from telemetry.cus_holds.limits import has_share, limits_of
 
 
 class LimitShare(serializers.Serializer[object]):
@@ -22,6 +24,14 @@ class LimitShare(serializers.Serializer[object]):
     held = serializers.IntegerField(help_text="Set aside for calls that have not landed yet.")
     remaining = serializers.IntegerField(allow_null=True)
     percent = serializers.FloatField(allow_null=True, help_text="Of the limit, used and held.")
+
+
+def _field_of(limit: Limit) -> "serializers.Field[Any, Any, Any, Any]":
+    if not has_share(limit):
+        return serializers.IntegerField(allow_null=True)
+    if limit.unit is Unit.CENTS:
+        return LimitShare(help_text="In microcents, on the integration's budget_basis.")
+    return LimitShare()
 
 
 class LimitsOutput(serializers.Serializer[object]):
@@ -44,9 +54,10 @@ class LimitsOutput(serializers.Serializer[object]):
     held_cents = serializers.IntegerField()
     held_microcents = serializers.IntegerField()
     held_tokens = serializers.IntegerField()
-    budget = LimitShare(help_text="In microcents, on the integration's budget_basis.")
-    token_limit = LimitShare()
-    rate_limit_rpm = serializers.IntegerField(allow_null=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above, and one for each limit."""
+        return super().get_fields() | {limit.shown_as: _field_of(limit) for limit in LIMITS}
 
 
 class LimitsView(PersonView):

@@ -11,6 +11,7 @@ from integrations.cus_credentials.models import CusCredential
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import (
+    limit_boxes,
     make_integration,
     make_tenant,
     make_user,
@@ -55,10 +56,7 @@ def _form(provider: str = "openai", **fields: str) -> dict[str, str]:
         "provider_type": provider,
         "default_model": "",
         "enforcement_level": "block",
-        "budget": "250.50",
-        "budget_basis": "rounded",
-        "token_limit_month": "0",
-        "rate_limit_rpm": "60",
+        **limit_boxes(budget="250.50", rate_limit_rpm="60"),
         "max_live_holds": "10000",
         **{f"config_{key}": value for key, value in CONFIGS[provider].items()},
         **{f"secret_{key}": value for key, value in CREDENTIALS[provider].items()},

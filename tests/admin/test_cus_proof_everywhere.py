@@ -12,18 +12,15 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from integrations.cus_accounts.models import CusUser
 from tests.admin.cus_console_world import BUTTONS, PAGES, World, make_world
-from tests.cus_factories import make_user, signed_in
+from tests.cus_factories import limit_boxes, make_user, signed_in
 from tests.cus_proofs import access_rows, stale
 
 pytestmark = pytest.mark.django_db
 
 A = "/admin/integrations/"
 _LIMITS = {
-    "budget": "1",
+    **limit_boxes(budget="1"),
     "enforcement_level": "block",
-    "budget_basis": "rounded",
-    "token_limit_month": "0",
-    "rate_limit_rpm": "0",
     "max_live_holds": "10000",
 }
 # Of the console's own pages, those that change access. What is not named here must not.

@@ -7,7 +7,7 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_lifecycle.models import CusIntegration
-from tests.cus_factories import make_user, opened_credential, signed_in
+from tests.cus_factories import limit_boxes, make_user, opened_credential, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -25,10 +25,7 @@ def _form(**fields: str) -> dict[str, str]:
         "name": "Production",
         "provider_type": "openai",
         "enforcement_level": "block",
-        "budget": "0",
-        "budget_basis": "rounded",
-        "token_limit_month": "0",
-        "rate_limit_rpm": "0",
+        **limit_boxes(),
         "max_live_holds": "10000",
         "reference": REF,
     } | fields

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_holds.limits import month_of
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
 from telemetry.cus_ids import uuid7
 from tests.cus_factories import SdkClient, correct, make_user, record, signed_in

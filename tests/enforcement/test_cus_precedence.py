@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from enforcement.cus_precedence import Authority, Facts, Usage, decide
-from enforcement.cus_reasons import period_end
+from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import Amounts
 from tests.enforcement.cus_oracle import FILLINGS, Case, cases, expected
 
@@ -195,10 +195,8 @@ def test_messages_say_what_happened_and_what_to_do_with_numbers_and_dates() -> N
     assert rate.action == "Wait 60 s"
     assert [reason.limit_type for reason in decision.reasons] == ["budget", "tokens", "rate"]
     # Blocked: until the next month, in seconds.
-    assert decision.retry_after_seconds == int((period_end(NOW) - NOW).total_seconds()) + 1
+    assert decision.retry_after_seconds == int((month_end(NOW) - NOW).total_seconds()) + 1
 
 
 def test_december_ends_in_january() -> None:
-    assert period_end(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == datetime(
-        2027, 1, 1, tzinfo=UTC
-    )
+    assert month_end(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == datetime(2027, 1, 1, tzinfo=UTC)

@@ -4,7 +4,8 @@
 
 runs on the release's own code, and writes `tests/upgrade/releases/NAME/`: a dump of a database with
 rows, replays, overrides, decisions, live holds and a month that retention dropped; a spool of
-records that were never sent; and what was true of them.
+records that were never sent; and what was true of them. The release's decisions go beside those of
+the others, into `tests/enforcement/golden/NAME/`.
 """
 
 import gzip
@@ -31,6 +32,8 @@ from django.db import connections  # noqa: E402
 from django.test.utils import setup_test_environment  # noqa: E402
 
 from tests.cus_postgres_programs import binaries, reached_by  # noqa: E402
+from tests.enforcement.cus_make_golden import GOLDEN  # noqa: E402
+from tests.enforcement.cus_make_golden import write as write_golden  # noqa: E402
 
 RELEASES = Path(__file__).parent / "releases"
 # What was stored in these cents and microcents must stay so.
@@ -207,6 +210,7 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     make(folder)
+    write_golden(GOLDEN / folder.name)
     sys.stdout.write(f"{folder}: {sorted(path.name for path in folder.iterdir())}\n")
 
 

@@ -1,0 +1,41 @@
+"""How a check reads the calls that were let in, for each limit in calls (ruling F4): pieces of SQL."""
+
+from integrations.cus_lifecycle.limits import CALL_LIMITS, Limit, Window
+
+_MINUTE = "interval '60 seconds'"
+# Since when each window counts calls.
+_SINCE = {Window.MINUTE: f"moment.now - {_MINUTE}"}
+
+
+def admitted(limit: Limit) -> str:
+    """The calls let in within a limit's window but for those asked about, counted up to the limit."""
+    since, most = _SINCE[limit.window], f"integration.{limit.column}"
+    return f"""CASE WHEN {most} > 0 THEN leased.{limit.admissions} + (
+        SELECT count(*) FROM (
+            SELECT 1 FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
+                AND hold.integration_id = $2 AND hold.taken_at > {since}
+                AND hold.call_id <> ALL ($3)
+            ORDER BY hold.taken_at DESC LIMIT {most}::bigint + 1
+        ) AS running
+    ) + (
+        SELECT count(*) FROM (
+            SELECT 1 FROM cus_llm_usage AS usage
+            WHERE usage.tenant_id = $1 AND usage.integration_id = $2
+                AND usage.created_at > {since}
+                AND usage.policy_result <> 'blocked'
+                AND CASE WHEN usage.admitted_at IS NULL
+                    THEN usage.created_at - usage.occurred_at <= {_MINUTE}
+                    ELSE usage.admitted_at > {since} END
+            ORDER BY usage.created_at DESC LIMIT {most}::bigint + 1
+        ) AS admissions
+    ) ELSE 0 END"""  # noqa: S608  (the names are the table's own)
+
+
+# Of the hold of a call that is asked about: within which windows it was taken.
+OWN_ADMITTED = ", ".join(f"(taken_at > {_SINCE[limit.window]})::int" for limit in CALL_LIMITS)
+# Of leases: how many calls those were given that were taken within each window.
+LEASED_ADMITTED = ", ".join(
+    f"coalesce(sum(calls) FILTER (WHERE taken_at > {_SINCE[limit.window]}), 0)::bigint"
+    f" AS {limit.admissions}"
+    for limit in CALL_LIMITS
+)
