@@ -132,8 +132,8 @@ class NotReady(Exception):
 
 
 def _last_words(path: Path) -> str:
-    said = [line for line in path.read_text().splitlines() if line.strip()]
-    return said[-1] if said else "it ended without a word"
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    return lines[-1] if lines else "it ended without a word"
 
 
 def killed(fate: str) -> Callable[[Trial, FaultSizes], Outcome]:

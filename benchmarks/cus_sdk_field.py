@@ -68,8 +68,8 @@ class Measured:
         alarm.cancel()
         if not line:
             self._errors.seek(0)
-            said = [line for line in self._errors.read().splitlines() if line.strip()]
-            raise Failed(said[-1] if said else "it ended without a word")
+            lines = [line for line in self._errors.read().splitlines() if line.strip()]
+            raise Failed(lines[-1] if lines else "it ended without a word")
         figures: Figures = json.loads(line)
         return figures
 

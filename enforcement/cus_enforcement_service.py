@@ -137,8 +137,8 @@ class CusEnforcementService:
         time.sleep(_TURNED_AWAY_PAUSE_SECONDS)
         verdicts = self._by_last_state(requests, contended=True)
         numbers = log.counts(verdict.decision for verdict in verdicts)
-        said = [(verdict.facts, verdict.decision) for verdict in verdicts]
-        note_turned_away(self._whose, TurnedAway(said, numbers))
+        refused = [(verdict.facts, verdict.decision) for verdict in verdicts]
+        note_turned_away(self._whose, TurnedAway(refused, numbers))
         return verdicts
 
     # --- With evidence --------------------------------------------------------------------------

@@ -57,8 +57,8 @@ def estimate(
 
 
 def _raised(asked: Asked) -> Asked:
-    def least(said: int | None) -> int | None:
-        return None if said is None else max(said, _LEAST)
+    def least(estimate: int | None) -> int | None:
+        return None if estimate is None else max(estimate, _LEAST)
 
     return Asked(asked.model, least(asked.tokens), least(asked.cents), least(asked.microcents))
 

@@ -15,15 +15,15 @@ _F = TypeVar("_F")
 
 
 class QueueTimeout(Exception):
-    """It was nobody's turn to decide in time: load."""
+    """The queue did not reach this request before `turn_by`; report contention."""
 
 
 class GroupTimeout(Exception):
-    """Whoever decides for us did not come back in time."""
+    """The request that leads this one's group was not decided before `end_by`."""
 
 
 class GroupFailed(Exception):
-    """Whoever decided for us failed; its cause is what it met."""
+    """The request that leads this one's group failed; `__cause__` is its error."""
 
 
 class _Place(Generic[_A, _F]):

@@ -80,14 +80,14 @@ def _decision(  # noqa: PLR0913  (a row's columns)
     created_at: datetime,
     text: str,
 ) -> CusEnforcementDecision:
-    said: Mapping[str, Any] = msgspec.json.decode(text)
-    reasons = said.get("reasons")
+    sent: Mapping[str, Any] = msgspec.json.decode(text)
+    reasons = sent.get("reasons")
     reasons = reasons if isinstance(reasons, list) else []
     first = reasons[0] if reasons and isinstance(reasons[0], dict) else {}
-    result = said.get("result")
-    step = said.get("step")
+    result = sent.get("result")
+    step = sent.get("step")
     stated = parse_timestamp(
-        evaluated if isinstance(evaluated := said.get("evaluated_at"), str) else None
+        evaluated if isinstance(evaluated := sent.get("evaluated_at"), str) else None
     )
     return CusEnforcementDecision(
         id=usage_id,
@@ -99,10 +99,10 @@ def _decision(  # noqa: PLR0913  (a row's columns)
         else _RESULTS[CusPolicyResult(policy_result)],
         reason=str(first.get("code", ""))[:50],
         step=step if type(step) is int and 1 <= step <= 9 else None,
-        degraded=degraded or said.get("degraded") is True,
+        degraded=degraded or sent.get("degraded") is True,
         decided_by=CusEnforcementDecision.By.SDK,
-        # What it decided on; all that it said, where it does not tell the two apart.
-        facts=said.get("facts", said),
+        # An SDK that sends no `facts` sends them beside the verdict: all is kept then.
+        facts=sent.get("facts", sent),
         reasons=reasons,
         evaluated_at=stated or occurred_at,
         created_at=created_at,

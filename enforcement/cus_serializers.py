@@ -142,9 +142,11 @@ class DecisionFilters(StrictInput):
     call_id = serializers.RegexField(r"^[!-~]{1,100}$", required=False)
     integration_id = serializers.UUIDField(required=False)
     result = StrictChoice(_RESULTS, required=False)
-    # `from` is a word of Python's.
-    vars()["from"] = StrictMoment(required=False)
     to = StrictMoment(required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above and `from`, which can be no attribute: Python has the word."""
+        return placed_after("result", super().get_fields(), {"from": StrictMoment(required=False)})
 
 
 _LOOKUPS = {"from": "created_at__gte", "to": "created_at__lt"}

@@ -69,12 +69,12 @@ def sender_of(kind: Kind, request: Request) -> str:
     sign-in a cookie is the sender's own invention, so the address counts.
     """
     headers = request.named
-    said = ""
+    secret = ""
     if kind is Kind.CHECK or kind is Kind.INGEST:
-        said = headers.get(_KEY_HEADER) or headers.get("authorization", "")
+        secret = headers.get(_KEY_HEADER) or headers.get("authorization", "")
     elif kind is Kind.PEOPLE:
-        said = headers.get("authorization") or headers.get("cookie", "")
-    return said or origin_of(request)
+        secret = headers.get("authorization") or headers.get("cookie", "")
+    return secret or origin_of(request)
 
 
 def origin_of(request: Request) -> str:

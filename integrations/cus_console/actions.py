@@ -131,7 +131,7 @@ def _do(request: HttpRequest, row: Model, question: Question, do: Callable[[Any]
     """Do it, and tell the person what came of it. Raises ProofRequired."""
     try:
         with transaction.atomic() if question.is_atomic else nullcontext():
-            said = do(row)
+            result = do(row)
     except ProofRequired:
         # The middleware asks for the proof.
         raise
@@ -140,4 +140,4 @@ def _do(request: HttpRequest, row: Model, question: Question, do: Callable[[Any]
     except ValidationError as refusal:
         messages.error(request, " ".join(refusal.messages))
     else:
-        messages.success(request, said if isinstance(said, str) else question.done)
+        messages.success(request, result if isinstance(result, str) else question.done)

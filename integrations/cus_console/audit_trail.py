@@ -47,11 +47,11 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
 
     @display(description="Changes")
     def what(self, entry: CusAuditEntry) -> str:
-        said = (_said(name, change) for name, change in sorted(entry.changes.items()))
-        return "; ".join(text for text in said if text)
+        sentences = (_sentence(name, change) for name, change in sorted(entry.changes.items()))
+        return "; ".join(sentence for sentence in sentences if sentence)
 
 
-def _said(name: str, change: object) -> str:
+def _sentence(name: str, change: object) -> str:
     label = name.replace("_", " ")
     if not isinstance(change, dict):
         return f"{label} {change}"

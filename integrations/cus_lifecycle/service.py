@@ -74,8 +74,8 @@ class CusIntegrationLifecycle:
         Failing again replaces the reason; one that was disabled in error stays disabled.
         """
         # A provider's message may hold what a text of the database can't.
-        said = reason.replace("\0", "").strip()[:_MAX_REASON] or "No reason was given."
-        return self._move(integration, "integration.failed", lambda row: _failing(row, said))
+        text = reason.replace("\0", "").strip()[:_MAX_REASON] or "No reason was given."
+        return self._move(integration, "integration.failed", lambda row: _failing(row, text))
 
     def recover(self, integration: CusIntegration) -> CusIntegration:
         """Close an open error: a check passed, or an operator cleared it.

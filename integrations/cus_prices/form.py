@@ -34,13 +34,19 @@ def _price_box(kind: str) -> forms.CharField:
     )
 
 
+def _with_price_boxes(form: type["PriceOverrideForm"]) -> type["PriceOverrideForm"]:
+    boxes = {f"price_{kind}": _price_box(kind) for kind in KINDS}
+    form.base_fields |= boxes
+    # The console derives forms of its own from this one, which inherit what is declared.
+    form.declared_fields |= boxes
+    return form
+
+
+@_with_price_boxes
 class PriceOverrideForm(CusServiceForm):
     """Puts the boxes together to the prices that the service takes."""
 
     price_fields: ClassVar[list[str]] = [f"price_{kind}" for kind in KINDS]
-
-    for _kind in KINDS:
-        locals()[f"price_{_kind}"] = _price_box(_kind)
 
     class Meta:
         model = CusPriceOverride

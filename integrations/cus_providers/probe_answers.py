@@ -98,8 +98,8 @@ class Finding:
         if answer.status == 429:
             verdict = Verdict.RATE_LIMITED
         hint = " It redirects, which is not followed." if 300 <= answer.status < 400 else ""
-        said = f"{_SAYS[verdict].format(label=label)} (HTTP {answer.status}){hint}"
-        return cls(verdict, said, answer.latency_ms)
+        message = f"{_SAYS[verdict].format(label=label)} (HTTP {answer.status}){hint}"
+        return cls(verdict, message, answer.latency_ms)
 
     def without(self, secrets: Iterable[str]) -> "Finding":
         """The same, fit to be kept: no secret in the message, no control character, cut."""

@@ -56,9 +56,9 @@ class Command(BaseCommand):
     def _rotate(self, console: Console, *, dry_run: bool) -> None:
         counts = _counts()
         waiting = counts.total() - counts[_first_key()]
-        said = "Trying" if dry_run else "Rewrapping"
+        work = "Trying" if dry_run else "Rewrapping"
         outcomes = Counter(
-            track(rotate(dry_run=dry_run), said, total=waiting, console=Console(stderr=True))
+            track(rotate(dry_run=dry_run), work, total=waiting, console=Console(stderr=True))
         )
         told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
         console.print(f"{told or 'Nothing to do'}{' (dry run)' if dry_run else ''}.")

@@ -1,4 +1,4 @@
-"""How the SDK captures and reports in this process, said once (`cus_configure`)."""
+"""How the SDK captures and reports in this process, set once by `cus_configure`."""
 
 import logging
 import os
@@ -94,7 +94,7 @@ def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
     agent_id: str | None = None,
     on_error: OnError | None = None,
 ) -> CusReporter:
-    """Say how this process reports, and return its reporter; what is not said, `CUS_…` variables say.
+    """Set how this process reports, and return its reporter; `CUS_…` variables set what is not given.
 
     `batch_interval` is in seconds. `stream_usage` is `inject` (ask OpenAI for a stream's usage where
     that is known to work) or `estimate` (count locally). With `spool_dir=None` records wait in memory
@@ -137,32 +137,32 @@ def cus_shutdown(timeout: float = 5.0) -> int:
 
 
 def _configuration(**given: Any) -> CusConfiguration:
-    def said(name: str, read: Any, default: Any = None) -> Any:
+    def setting(name: str, read: Any, default: Any = None) -> Any:
         value = given.get(name)
         return value if value is not None else _from_environment(name, read, default)
 
-    batched = said("batch_telemetry", _flag, default=True)
+    batched = setting("batch_telemetry", _flag, default=True)
     reporter = CusReporter(
         given.get("integration_key"),
         given.get("base_url"),
         on_error=given.get("on_error"),
-        batch_size=said("batch_size", int, DEFAULT_BATCH_SIZE) if batched else 1,
-        batch_interval=said("batch_interval", float, DEFAULT_BATCH_INTERVAL_SECONDS),
-        max_queue=said("max_queue", int, DEFAULT_MAX_QUEUE),
+        batch_size=setting("batch_size", int, DEFAULT_BATCH_SIZE) if batched else 1,
+        batch_interval=setting("batch_interval", float, DEFAULT_BATCH_INTERVAL_SECONDS),
+        max_queue=setting("max_queue", int, DEFAULT_MAX_QUEUE),
         spool_dir=given.get("spool_dir", STATE_DIRECTORY),
     )
-    stream_usage = said("stream_usage", str, "inject")
-    on_unavailable = said("on_unavailable", str, "allow")
-    enforce = said("enforce", _enforce, default=False)
+    stream_usage = setting("stream_usage", str, "inject")
+    on_unavailable = setting("on_unavailable", str, "allow")
+    enforce = setting("enforce", _enforce, default=False)
     _one_of("stream_usage", stream_usage, get_args(CusStreamUsageMode))
     _one_of("on_unavailable", on_unavailable, get_args(CusOnUnavailable))
     _one_of("enforce", enforce, (False, True, "check"))
     return CusConfiguration(
         reporter,
-        auto_report=said("auto_report", _flag, default=True),
+        auto_report=setting("auto_report", _flag, default=True),
         stream_usage=stream_usage,
-        session_id=said("session_id", str),
-        agent_id=said("agent_id", str),
+        session_id=setting("session_id", str),
+        agent_id=setting("agent_id", str),
         enforce=enforce,
         on_unavailable=on_unavailable,
     )

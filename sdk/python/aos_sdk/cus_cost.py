@@ -48,7 +48,7 @@ _ZERO: Final = 0
 
 
 class CusCallDetails(TypedDict, total=False):
-    """What may be said of a call beside its model and its two token counts, to price it.
+    """What prices a call beside its model and its two token counts.
 
     `service_tier` is the tier that served the call (`batch`, `flex`, `priority`, …), `at` when it
     started, `billed_units` what is billed otherwise than by tokens, e.g. `{"searches": 2}`.
@@ -171,11 +171,11 @@ def _plain_microcents(
     ):
         return None
     rate_in, rate_cached, rate_out, rate_reasoning, longest, tiers = plain
-    uncached, said = tokens_in - cached, tokens_out - reasoning
-    if cached | reasoning | uncached | said < 0 or tokens_in > longest or tier in tiers:
+    uncached, answered = tokens_in - cached, tokens_out - reasoning
+    if cached | reasoning | uncached | answered < 0 or tokens_in > longest or tier in tiers:
         return None
     cost_in = uncached * rate_in + cached * rate_cached
-    return -(-(cost_in + said * rate_out + reasoning * rate_reasoning) // RATE_SCALE)
+    return -(-(cost_in + answered * rate_out + reasoning * rate_reasoning) // RATE_SCALE)
 
 
 def calculate_cost_microcents(  # noqa: PLR0913 - the kinds of tokens that providers bill

@@ -124,9 +124,9 @@ class CusStreamWatch:
 
     def _estimate(self, known: CusReportedUsage) -> None:
         model = self.call.model
-        said = estimate_text("".join(self._texts), model)
+        answered = estimate_text("".join(self._texts), model)
         sent = known.tokens_in or estimate_prompt(self._arguments, model)
-        tokens = known.tokens._replace(tokens_in=sent, tokens_out=max(said, known.tokens_out))
+        tokens = known.tokens._replace(tokens_in=sent, tokens_out=max(answered, known.tokens_out))
         self.call.set_usage(tokens, known.service_tier, known.billed_units)
         self.call.set_metadata(tokens_estimated=True)
 

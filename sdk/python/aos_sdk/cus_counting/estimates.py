@@ -15,7 +15,7 @@ _DATA_KEYS: Final = frozenset({"data", "file_data", "image_url", "url", "b64_jso
 
 
 def estimate_text(text: str, model: str) -> int:
-    """The tokens of what a stream has said so far."""
+    """The tokens that a stream has answered so far."""
     if not text:
         return 0
     if len(text) > MAX_COUNTED_CHARACTERS or not ready_to_count(model):
@@ -40,11 +40,11 @@ def _messages(arguments: Mapping[str, Any]) -> list[Any]:
         if isinstance(text := arguments.get(name), str | list):
             messages.append({"role": "system", "content": text})
     for name in ("messages", "input", "prompt"):
-        said = arguments.get(name)
-        if isinstance(said, str):
-            messages.append({"role": "user", "content": said})
-        elif isinstance(said, list | tuple):
-            messages.extend(_message(part) for part in said)
+        content = arguments.get(name)
+        if isinstance(content, str):
+            messages.append({"role": "user", "content": content})
+        elif isinstance(content, list | tuple):
+            messages.extend(_message(part) for part in content)
     return messages
 
 
@@ -58,12 +58,12 @@ def _characters(thing: Any, depth: int) -> int:
     if depth > _MAX_DEPTH:
         return 0
     if isinstance(thing, Mapping):
-        said: Iterable[Any] = [value for name, value in thing.items() if name not in _DATA_KEYS]
+        parts: Iterable[Any] = [value for name, value in thing.items() if name not in _DATA_KEYS]
     elif isinstance(thing, list | tuple):
-        said = thing
+        parts = thing
     else:
-        said = _dumped(thing)
-    return sum(_characters(value, depth + 1) for value in said)
+        parts = _dumped(thing)
+    return sum(_characters(value, depth + 1) for value in parts)
 
 
 def _dumped(thing: Any) -> Iterable[Any]:

@@ -93,7 +93,9 @@ class CusSender:
     def accept(self, reported: CusReported) -> None:
         """Take one record over. Costs its caller a few microseconds and no system call."""
         buffer = self.buffer
-        if buffer is None:  # asked for its truth, it would count what it holds
+        if (
+            buffer is None
+        ):  # `is None`, because truthiness would call `__len__`, which counts all records
             buffer = self._open()
         sequence = buffer.append(reported)
         if buffer is not self.buffer:
