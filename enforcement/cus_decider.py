@@ -3,9 +3,9 @@
 Each has become the decider by `SET ROLE` (ruling E5), which can't read analytics. A server
 that hangs obeys no `statement_timeout`, so every wait here ends by the client's own clock; a
 connection that was given up on is thrown away, not used again. New connections are made on
-the side: whoever asks for one waits for it no longer than for anything else. What became of
-an attempt is told at once to all who wait for it, with its cause; psycopg's own pool tells
-nobody (decision 35).
+the side: a check waits for a new connection no longer than for anything else. All checks that wait
+for an attempt learn at once how it ended, with its cause; psycopg's own pool keeps the cause to itself
+(decision 35).
 """
 
 import atexit
@@ -38,7 +38,7 @@ class DeciderPool:
         self._size = size
         self._idle: list[DeciderConnection] = []
         self._open = 0
-        self._failure: DatabaseTrouble = DatabaseBusy("nobody has tried to connect")
+        self._failure: DatabaseTrouble = DatabaseBusy("no connection was tried yet")
         self._failed_at = float("-inf")
         self._changed = threading.Condition()
 
@@ -88,7 +88,7 @@ class DeciderPool:
 
     def _open_more(self) -> None:
         if self._open < self._size:
-            # A machine that can't start a thread is busy: whoever waits goes on waiting.
+            # A machine that can't start a thread is busy: waiting checks go on waiting.
             with suppress(RuntimeError):
                 threading.Thread(target=self._open_one, name="decider", daemon=True).start()
                 self._open += 1

@@ -23,7 +23,7 @@ from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import Value
 
-# What we abandon the server ends by itself, soon: nobody waits for a lock of the dead.
+# The server soon ends a statement that we abandoned, so that its locks hold nothing up.
 _SERVER_SETTINGS = {
     "statement_timeout": "1s",
     "idle_in_transaction_session_timeout": "2s",
@@ -112,7 +112,7 @@ def connect_decider() -> DeciderConnection:
         connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))
     except psycopg.Error as error:
         connection.close()
-        # What is prepared reads which columns there are: a table that somebody has locked
+        # What is prepared reads which columns there are: a locked table
         # keeps it waiting as it does the reading itself.
         raise trouble_with(error, while_reading=True) from error
     return connection

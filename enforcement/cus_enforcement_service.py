@@ -63,7 +63,7 @@ _TABLE_LOCK_SECONDS = 0.15
 _TURNED_AWAY_PAUSE_SECONDS = 0.03
 _EVIDENCE_SECONDS = 0.41
 _WHOLE_SECONDS = 0.43
-# Authority is not waited for where somebody has locked its table: what was last known decides.
+# A locked table of authority is not waited for: the state last known decides.
 _UNLOCKED_ONLY = "BEGIN; SET LOCAL lock_timeout = 50"
 # A call's record may land between our reading and our hold; then we look once more.
 _ATTEMPTS = 3
@@ -102,7 +102,7 @@ class CusEnforcementService:
     def check_batch(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
         """The verdicts on calls, each of which sees those before it; under one lock."""
         if not self.caller.verified:
-            # Whoever made that key up is told nothing, and holds nothing.
+            # The sender of a made-up key learns nothing, and gets no hold.
             return self._judge(requests, None, contended=False)
         if self.caller.absent:
             return self._by_last_state(requests)
@@ -144,7 +144,7 @@ class CusEnforcementService:
     # --- With evidence --------------------------------------------------------------------------
 
     def _decide_joined(self, requests: Sequence[CheckRequest]) -> Sequence[Verdict | Exception]:
-        """Verdicts of a round of our own, or of one in which somebody took us along."""
+        """Verdicts of a round that these requests lead, or of one that another request leads."""
         began = self.caller.began
         while True:
             try:
@@ -282,8 +282,8 @@ class CusEnforcementService:
         # What did not answer about evidence won't about authority.
         if isinstance(error, DatabaseAbsent):
             return self._by_last_state(requests)
-        # The caller waits for nobody's repair. But somebody should know that a server that
-        # answers does not say what we ask.
+        # The caller does not wait for a repair. But the log must tell operators that the server
+        # answers, and not what was asked.
         logger.warning("evidence could not be read", error=str(error))
         return self._decide_unread(requests, contended=False)
 
@@ -342,7 +342,7 @@ def _rows_in_time(
     try:
         return connection.rows(lock_first + statement)
     except errors.LockNotAvailable as error:
-        # With the integration's lock in hand, it is a table that somebody has locked.
+        # The integration's lock is held, so what is locked is a table.
         while_reading = connection.gave_rows or not lock_first
         connection.rows("ROLLBACK")
         if while_reading:

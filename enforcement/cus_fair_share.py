@@ -1,4 +1,4 @@
-"""How much of a process one integration may take, so that nobody waits for a stranger.
+"""How much of a process one integration may take, so that no tenant waits for another.
 
 Checks are counted, not requests: a batch of 100 is 100 checks. Beyond its share an integration
 is turned away at once, without a thread, a connection or a place in line for it.
@@ -38,7 +38,7 @@ class FairShare:
     def __init__(self) -> None:
         self._uses: dict[uuid.UUID, _Use] = {}
         self._counting = threading.Lock()
-        # Who asked last, and when somebody else last did.
+        # The integration that asked last, and when another last asked.
         self._last: uuid.UUID | None = None
         self._other_asked_at = float("-inf")
 

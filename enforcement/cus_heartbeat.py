@@ -16,7 +16,7 @@ from enforcement.cus_absence import DatabaseTrouble
 
 _EVERY_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
-# For whoever ends the process while the database hangs.
+# For a process that ends while the database hangs.
 _STOP_SECONDS = 2.0
 
 

@@ -43,7 +43,7 @@ class JoinedWork(Generic[_A, _F]):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # A key is here while somebody works for it; those in its line wait.
+        # A key is here while a group of it is decided; the requests in its line wait.
         self._lines: dict[Hashable, list[_Place[_A, _F]]] = {}
         self._changing = threading.Lock()
 
@@ -58,8 +58,8 @@ class JoinedWork(Generic[_A, _F]):
     ) -> Sequence[_F]:
         """What `work` finds, an answer to each thing asked, perhaps as part of a larger group.
 
-        Times are of the monotonic clock: until when it must be our turn, or that of somebody
-        who takes us along, and until when there must be an answer. Raises QueueTimeout,
+        Times are of the monotonic clock: by `turn_by` these requests, or a group that includes
+        them, must have begun; by `end_by` there must be an answer. Raises QueueTimeout,
         GroupTimeout or GroupFailed; what our own `work` raises comes as it is.
         """
         place = self._stand(key, asked)
@@ -118,7 +118,7 @@ class JoinedWork(Generic[_A, _F]):
                 member.woken.set()
 
     def _pass_on(self, key: Hashable) -> None:
-        """It is the turn of whoever waits longest, and of those behind who fit in."""
+        """Start the next group: the request that waits longest, and those behind it that fit in."""
         with self._changing:
             line = self._lines[key]
             if not line:

@@ -143,7 +143,7 @@ def evidence_unavailable() -> Reason:
 # --- Checks 4 to 9 ------------------------------------------------------------------------------
 
 
-# What a model lacks of which nobody can say what its calls take, by the limit's unit.
+# What a model lacks if its calls can't be estimated, by the limit's unit.
 _LACKING: Final = {Unit.CENTS: "price", Unit.TOKENS: "known context window"}
 
 

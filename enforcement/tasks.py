@@ -16,7 +16,7 @@ from telemetry.cus_holds.models import CusEnforcementHold
 
 # `CELERY_TASK_ROUTES` sends sweeps there.
 _QUEUE = "cus_holds"
-# Twice what ruling F5b gives the sweeper: whatever is left after that, nobody sweeps.
+# Twice what ruling F5b gives the sweeper: holds that are left after that have no sweeper.
 _LATE = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ def cus_sweep_late_holds() -> None:
         return
     log.error("holds are swept late: is a worker running with -Q cus_holds?")
     sweep()
-    # Turns that nobody takes would fill the broker, whose memory is everybody's.
+    # Messages without a worker would fill the broker, which all queues share.
     with Redis.from_url(settings.REDIS_URL, socket_timeout=5) as broker:
         broker.delete(_QUEUE)
 

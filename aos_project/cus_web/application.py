@@ -89,7 +89,7 @@ class CusWeb:
             _send(protocol, refused.refusal.answer(request.path))
 
     async def _body(self, request: Request, protocol: Answering) -> bytes:
-        """The body. Raises Refused. Without a length there is none: views answer 411."""
+        """The body. Raises Refused. Without `Content-Length` it is empty, and views answer 411."""
         length = int(request.named.get("content-length", 0))
         if not length:
             return b""

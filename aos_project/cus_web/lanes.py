@@ -23,7 +23,7 @@ _LONGEST_REST_SECONDS = 0.25
 class Job:
     """A request that waits for a thread, which runs it or says with what it is to be refused.
 
-    `address` is where it comes from; empty if there is none.
+    `address` is the client's; empty if it is unknown.
     """
 
     __slots__ = ("address", "due", "run", "sender")

@@ -36,13 +36,13 @@ class PersonView(APIView):
     http_method_names = OFFERED
 
     def check_permissions(self, request: Request) -> None:
-        # Before roles: what a URL does not offer, it offers nobody who has said who they are.
+        # Before roles: a method that the URL lacks gets 405, whatever the person's role.
         if request.successful_authenticator and request.method not in self.allowed_methods:
             self.http_method_not_allowed(request)
         super().check_permissions(request)
 
     def person(self, request: Request) -> CusUser:
-        """Who asks; the permissions made sure that it is somebody."""
+        """The person who sends the request; the permissions made sure that there is a person."""
         return cast("CusUser", request.user)
 
     def fields(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
-    """A person's API token, as a bearer token. An SDK key is none.
+    """A person's API token, as a bearer token. SDK keys are refused here.
 
     What a token is limited to is judged here, so that no view can forget it.
     """

@@ -1,7 +1,7 @@
 """How often a password may be wrong: what django-axes counts by, and what it answers.
 
-Counted for a person at an address together, few, and for an address alone, many: whoever tries one
-password for many people is stopped, an office with forgetful colleagues is not. Sign-ins that
+A few failures of one person at one address close that pair; many failures at one address close the
+address: trying one password for many people is stopped, an office with forgetful colleagues is not. Sign-ins that
 succeed are not counted. Counting a person alone would let anybody lock anybody out.
 """
 

@@ -1,7 +1,7 @@
 """Passwords are hashed in a few places of the machine, with a short line before them.
 
-A hash takes a core for a third of a second and 100 MiB, on purpose. Whoever signs in, proves
-themselves or sets a password passes through here, strangers too; so the number that run at one
+A hash takes a core for a third of a second and 100 MiB, on purpose. Each sign-in, proof and new
+password needs one, of strangers too; so the number that run at one
 time is small, whatever the number of processes, and their threads have a low priority.
 """
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _NO_LOCK = -1
 # Of a thread: a tenth of what one with the usual priority gets, where both want the processor; with
-# less nobody could sign in to a machine that is busy.
+# less, sign-ins to a busy machine would never end.
 _NICENESS = 10
 
 
@@ -46,7 +46,7 @@ class HashingPlaces:
     """Runs what hashes: `places` at a time, `line` more wait, each for `seconds` at most.
 
     `locks` is a folder that the processes of a machine share: they hash `places` at a time
-    together, since two on two cores leave nobody a core. Without it each process has its own.
+    together, since two on two cores leave no core to checks. Without it each process has its own.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class HashingPlaces:
 
 
 def _open_lock(folder: Path | None, number: int) -> int:
-    """The file that stands for a place of the machine; of this thread alone if there is none."""
+    """A file that stands for a place of the machine; `_NO_LOCK` where the folder can't be used."""
     if folder is None:
         return _NO_LOCK
     try:

@@ -74,7 +74,7 @@ class CusPasswordResetView(InTheme, views.PasswordResetView):
     form_class = CusPasswordResetForm
 
     def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
-        """The answer is the same whoever the address is, and however many mails they had.
+        """The answer is the same for known and unknown addresses, and for any number of mails before.
 
         So is the work for it: whose address it is, the job looks up that sends the mail.
         """

@@ -33,9 +33,9 @@ _OPEN = frozenset(
 
 
 class CusSecondFactorGate:
-    """Middleware: leads who has shown only a password to the second factor.
+    """Middleware: leads people who have shown only a password to the second factor.
 
-    The API sees such a session as nobody's. API tokens pass: only who is through here makes any.
+    To the API such a session is not signed in. API tokens pass: making one needs the second factor.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

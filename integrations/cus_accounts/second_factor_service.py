@@ -38,7 +38,7 @@ class CusSecondFactorService:
     def begin(self, device_id: int | None = None) -> CusTotpDevice:
         """The authenticator being set up: the named one, if it is still waiting, else a new one.
 
-        Whoever names none gets a seed that nobody saw before.
+        Without a name it is a new one, with a seed that was never shown.
         """
         waiting = CusTotpDevice.objects.filter(user=self.user, confirmed=False)
         named = waiting.filter(id=device_id).first() if device_id else None

@@ -17,7 +17,7 @@ _PROBES = frozenset({"healthz", "readyz", "metrics"})
 
 
 class CusSessionGuard:
-    """Middleware: who comes with an ended session is nobody, from the next request on."""
+    """Middleware: an ended session is signed out, from the next request on."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -190,7 +190,7 @@ def _note_refused(token: CusApiToken, address: Address | None, now: datetime) ->
 class EndTokensWithPassword:
     """Not a rule for passwords: Django tells validators when one was changed.
 
-    Who changes a password may do so because somebody else knows it, and tokens were made with it.
+    A person may change the password because a thief knows it, who may have made tokens with it.
     """
 
     def validate(self, password: str, user: CusUser | None = None) -> None:

@@ -112,7 +112,7 @@ class _Parts:
 
     @property
     def key_id(self) -> str:
-        # Every byte has a character here; an id that is none of ours is found in no ring.
+        # Every byte has a character here; an id of foreign bytes is found in no ring.
         return self.header[2:].decode("latin-1")
 
 

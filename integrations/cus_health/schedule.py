@@ -21,8 +21,8 @@ ROUND_SECONDS = 15.0
 # Of one tenant in one round.
 MOST_OF_A_TENANT = 60
 _Status = CusIntegration.Status
-# A disabled one serves nobody. One in error is checked, or it could not recover; one that was
-# only created, so that it is known to work when it is enabled.
+# A disabled integration serves no program. One in error is checked, or it could not recover; one
+# that was only created, so that it is known to work when it is enabled.
 CHECKED_STATUSES = (_Status.CREATED, _Status.ENABLED, _Status.ERROR)
 
 

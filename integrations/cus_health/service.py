@@ -153,7 +153,7 @@ class CusHealthService:
     ) -> None:
         if before.in_error and not after.in_error:
             self._integrations.recover(row)
-        # One that was disabled serves nobody: there is nothing to stop.
+        # A disabled integration serves no program: there is nothing to stop.
         if after.in_error and not before.in_error and row.status != CusIntegration.Status.DISABLED:
             self._integrations.fail(row, reason)
 

@@ -109,7 +109,7 @@ class IntegrationForm(CusServiceForm):
         decimal_places=2,
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "0.01"}),
     )
-    # For operators alone (ruling C1). Says where a credential is; it is none itself.
+    # For operators alone (ruling C1). It says where a credential is, and holds no secret.
     reference = forms.CharField(
         label="Reference to another store",
         required=False,
@@ -117,7 +117,7 @@ class IntegrationForm(CusServiceForm):
             attrs={"placeholder": "env://CUS_CREDENTIAL_… or vault://mount/path#field"}
         ),
     )
-    # What the person saw; a change since then is somebody else's.
+    # The version that the person saw; a later one is another person's change.
     seen_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
     class Meta:
@@ -131,7 +131,7 @@ class IntegrationForm(CusServiceForm):
         integration = self.instance
         if role_of(self.request.user) != "operator":
             for name in ("reference", *BOUNDS):
-                # Whoever may only read the page has no boxes at all.
+                # For people who may only read, the page has no boxes at all.
                 self.fields.pop(name, None)
         elif not self.is_new and not integration.credential_ref.startswith("db://"):
             self.fields["reference"].help_text = f"Now {integration.credential_ref}"

@@ -1,4 +1,4 @@
-"""When SDK keys were last used, for people who tidy up: coarsely, and in nobody's time."""
+"""When SDK keys were last used, for people who tidy up: coarsely, and without a cost to any request."""
 
 import threading
 import uuid
@@ -75,7 +75,7 @@ class KeyUses:
         with self._changing:
             uses, self._waiting = self._waiting, {}
             if not uses:
-                # Whoever notes something from here on starts another thread.
+                # The next use that is noted starts another thread.
                 self._writing = None
             return uses
 

@@ -103,7 +103,7 @@ _row = msgspec.json.Decoder(tuple[uuid.UUID, uuid.UUID, uuid.UUID, datetime | No
 
 
 def named_key(text: str) -> NamedKey | None:
-    """What a key's text says. None for what can't be a key, which nobody has to be asked about."""
+    """What a key's text says. None for what can't be a key: the database need not be asked."""
     parts = text.split(":")
     if len(parts) != 3 or not is_key_secret(parts[2]):
         return None
@@ -119,7 +119,7 @@ def named_key(text: str) -> NamedKey | None:
 def living_key(
     named: NamedKey, *, now: datetime, find: Callable[[bytes], bytes | str | None]
 ) -> KnownKey | None:
-    """The key, or None if it is revoked, expired, unknown or somebody else's.
+    """The key, or None if it is revoked, expired, unknown or of another integration.
 
     `find` runs FIND_KEY for a hash and gives its row; what it raises is raised. A good answer
     is remembered for less than two seconds, by the key's hash: a revocation acts within that

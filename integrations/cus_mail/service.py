@@ -31,7 +31,7 @@ PASSWORD_RESET, INVITATION = "password_reset", "invitation"
 _FIRST_RETRY_SECONDS = 30
 _LONGEST_RETRY_SECONDS = 3_600
 _GIVEN_UP_AFTER = timedelta(days=1)
-# Rows stay for the limits, and for "was it sent?"; those to nobody's address for the limits alone.
+# Rows stay for the limits, and for "was it sent?"; those to unknown addresses for the limits alone.
 _KEPT_FOR = timedelta(days=30)
 _KEPT_FOR_NOBODY = timedelta(hours=1)
 _SUBJECT = "Subject: "
@@ -127,7 +127,7 @@ def send_waiting(*, now: datetime | None = None) -> int:
 
 
 def forget_old_mails(*, now: datetime) -> None:
-    """Delete what was sent or given up long ago, and what strangers asked for nobody."""
+    """Delete mails that were sent or given up long ago, and those to unknown addresses."""
     over = Q(sent_at__isnull=False) | Q(dropped_at__isnull=False)
     CusMail.objects.filter(over, queued_at__lt=now - _KEPT_FOR).delete()
     to_nobody = CusMail.objects.filter(template=PASSWORD_RESET, person=None)
@@ -153,7 +153,7 @@ def _claim(now: datetime) -> uuid.UUID | None:
 
 @transaction.atomic
 def _send(mail_id: uuid.UUID, now: datetime) -> bool:
-    """Send the mail unless another job did. Its row is locked meanwhile: nobody sends it twice.
+    """Send the mail unless another job did. Its row is locked meanwhile: no mail is sent twice.
 
     The lock is waited for: another job that looks for its next mail locks this row for a moment,
     and a mail that is passed over waits for its next try.
@@ -171,7 +171,7 @@ def _send(mail_id: uuid.UUID, now: datetime) -> bool:
 
 
 def _address_person(mail: CusMail, now: datetime) -> bool:
-    """Find whose the address is that somebody asked a link for.
+    """Find the person of the address that a link was asked for.
 
     False if it is nobody's, or if that person was sent as many under another address.
     """

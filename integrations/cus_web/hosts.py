@@ -9,7 +9,7 @@ from django.urls import get_resolver, get_urlconf
 
 
 class CusHosts:
-    """Middleware: answers a `Host` header that ALLOWED_HOSTS does not name, or that is none.
+    """Middleware: answers a `Host` header that ALLOWED_HOSTS does not name, or that is malformed.
 
     It stands first. Otherwise whatever asks for the host first would raise, which Django logs
     as an error with all its frames, for whoever cares to send one.

@@ -1,6 +1,6 @@
 """How much of each thing there may be (ruling C11). What exceeds a bound already stays usable.
 
-A bound of 0 is none, as with every limit of this product.
+0 means unlimited, as with every limit of this product.
 """
 
 from dataclasses import dataclass

@@ -199,7 +199,7 @@ def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) 
 
 
 def _batch_results(call: CusCallTracker, results: Any) -> Any:
-    """The results of a batch are calls, each of them; to fetch them is none."""
+    """Each result of a batch is a call; fetching the results is not a call."""
     batch = getattr(call, "batch", None)
     if batch is None:
         call.end()

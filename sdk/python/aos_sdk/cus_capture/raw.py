@@ -75,7 +75,7 @@ class CusBodyWatch(CusStreamWatch):
         gather_json_text(event, self._texts)
 
     def abandon(self) -> None:
-        """The caller wants no more: because there is none, if he has seen the last event."""
+        """The caller stops reading; after the last event the stream is complete."""
         if self.passed:
             self.look()
         if self._is_done:

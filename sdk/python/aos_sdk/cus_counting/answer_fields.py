@@ -13,7 +13,7 @@ _is_model: dict[type, bool] = {}
 
 
 def get(part: Any, name: str) -> Any:
-    """A field by its name; None where there is none, or nothing to ask."""
+    """A field by its name; None if `thing` is None or has no such field."""
     if part is None:
         return None
     kind = type(part)
@@ -54,7 +54,7 @@ def reports(usage: Any, *names: str) -> bool:
 
 
 def text_of(part: Any, name: str) -> str | None:
-    """A text, or None for whatever is none."""
+    """The value if it is a text, else None."""
     value = get(part, name)
     return value if isinstance(value, str) else None
 
