@@ -13,9 +13,8 @@ from integrations.cus_web.errors import IntegrationNotFound
 
 def found_integration(request: Request, integration_id: uuid.UUID) -> CusIntegration:
     """The integration, if the caller may see it. A foreign one is missing like any other."""
-    rows = visible_to(
-        CusIntegration.objects.filter(deleted_at__isnull=True), cast("CusUser", request.user)
-    )
+    person = cast("CusUser", request.user)
+    rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), person)
     integration = rows.filter(id=integration_id).select_related("tenant").first()
     if integration is None:
         raise IntegrationNotFound

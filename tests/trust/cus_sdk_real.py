@@ -31,7 +31,7 @@ import django
 django.setup()
 from django.contrib.auth import get_user_model
 from django.test import Client
-from integrations.cus_tenancy.models import CusTenant
+from integrations.cus_accounts.models import CusTenant
 from tests.cus_factories import make_user
 tenant = CusTenant.objects.get(id=uuid.UUID(sys.argv[1]))
 client = Client(headers={"host": "127.0.0.1"})
