@@ -69,39 +69,47 @@ class CusEndedCall:
 
     def record(self, service_tier: str | None = None) -> CusUsageRecord:
         """The usage record of the call, priced. `service_tier` is one that is known otherwise."""
-        usage = self.usage or NO_USAGE
+        # Without what else a reported usage says; a caller may have set a bare tuple, too.
+        usage = CusTokenUsage._make((self.usage or NO_USAGE)[: len(NO_USAGE)])
         if self.call_id is None:
             self.call_id = generate_call_id()
-        # By position, for speed; the order is that of the record's fields.
         record = CusUsageRecord(
-            self.call_id,
-            self.model or UNKNOWN_MODEL,
-            usage[0],
-            usage[1],
-            self.cost_cents,
-            self.latency_ms,
-            self.provider,
-            self.policy_result,
-            self.error_code,
-            self.error_message,
-            self.session_id,
-            self.agent_id,
-            None,
-            self.metadata,
-            self.started_at,
-            *usage[2:10],
-            service_tier or self.service_tier,
-            None,
-            self.operation,
-            self.stream,
-            self.billed_units,
+            call_id=self.call_id,
+            model=self.model or UNKNOWN_MODEL,
+            tokens_in=usage.tokens_in,
+            tokens_out=usage.tokens_out,
+            cost_cents=self.cost_cents,
+            latency_ms=self.latency_ms,
+            provider=self.provider,
+            policy_result=self.policy_result,
+            error_code=self.error_code,
+            error_message=self.error_message,
+            session_id=self.session_id,
+            agent_id=self.agent_id,
+            metadata=self.metadata,
+            timestamp=self.started_at,
+            tokens_cached=usage.tokens_cached,
+            tokens_cache_write=usage.tokens_cache_write,
+            tokens_cache_write_1h=usage.tokens_cache_write_1h,
+            tokens_reasoning=usage.tokens_reasoning,
+            tokens_audio_in=usage.tokens_audio_in,
+            tokens_audio_out=usage.tokens_audio_out,
+            tokens_image_in=usage.tokens_image_in,
+            tokens_total=usage.tokens_total,
+            service_tier=service_tier or self.service_tier,
+            operation=self.operation,
+            stream=self.stream,
+            billed_units=self.billed_units,
         )
-        # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
         if self.wants_price:
-            with self.reporter.guard:  # of its own: a price that fails must not cost the record
-                priced = cost_of_call(
-                    record.model, usage, record.service_tier, record.billed_units, self.started_at
-                )
-                if priced is not None:
-                    record.cost_cents, record.pricing_version = priced
+            self._price(record)
         return record
+
+    def _price(self, record: CusUsageRecord) -> None:
+        # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
+        with self.reporter.guard:  # of its own: a price that fails must not cost the record
+            priced = cost_of_call(
+                record.model, record, record.service_tier, record.billed_units, self.started_at
+            )
+            if priced is not None:
+                record.cost_cents, record.pricing_version = priced
