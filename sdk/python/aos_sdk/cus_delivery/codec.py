@@ -51,8 +51,12 @@ class CusPlainLayout:
     takes half as long again, on the caller's clock. A test holds their order and this one together.
     """
 
-    def __init__(self, kind: int, *, tokens: tuple[str, ...], texts: tuple[str, ...]) -> None:
+    def __init__(
+        self, kind: int, *, since: int, tokens: tuple[str, ...], texts: tuple[str, ...]
+    ) -> None:
+        """`since` is the first version of a ring that may hold such payloads."""
         self.prefix = bytes((kind,))
+        self.since = since
         self.tokens = tokens
         self.texts = texts
         self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
@@ -67,6 +71,7 @@ class CusPlainLayout:
 
 _LAYOUT: Final = CusPlainLayout(
     1,
+    since=1,
     tokens=(
         "tokens_in",
         "tokens_out",
