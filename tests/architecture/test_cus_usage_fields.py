@@ -236,6 +236,40 @@ def _whole(kind: CusTokenKind) -> str:
     return kind.name
 
 
+def _of(kind: CusTokenKind) -> dict[str, int]:
+    """The counts of a call whose tokens are all of one kind."""
+    counts = {kind.name: 1_000}
+    while kind.part_of is not None:
+        counts[kind.part_of] = 1_000
+        kind = next(whole for whole in TOKEN_KINDS if whole.name == kind.part_of)
+    return counts
+
+
+_PRICES = {kind.price: str(place) for place, kind in enumerate(TOKEN_KINDS, 1)}
+
+
+@pytest.mark.parametrize("kind", TOKEN_KINDS, ids=TOKEN_NAMES)
+def test_each_kind_of_tokens_is_billed_at_its_own_rate(kind: CusTokenKind) -> None:
+    usage = CusTokenUsage(**_of(kind))
+    pricing = rates.CusModelPricing.from_data("m", {"provider": "openai"}, _PRICES)
+    cost = 1_000 * 100 * int(_PRICES[kind.price])
+    parts = pricing.parts_microcents(usage)._asdict()
+
+    assert {name: part for name, part in parts.items() if part} == {kind.price: cost}
+    assert pricing.cost_microcents(usage) == cost
+
+
+@pytest.mark.parametrize("kind", TOKEN_KINDS, ids=TOKEN_NAMES)
+def test_the_quick_price_of_a_call_is_the_whole_one_for_every_kind(kind: CusTokenKind) -> None:
+    usage = CusTokenUsage(**_of(kind))
+    for model in ("gpt-4o", "gpt-realtime", "claude-sonnet-4-5"):
+        pricing = cus_cost.get_model_pricing(model)
+        assert pricing
+        quick = cus_cost.cost_of_call(model, usage, None, None, _MOMENT)
+        assert quick
+        assert quick[0] == -(-pricing.cost_microcents(usage) // 1_000_000)
+
+
 def _smallest(**more: object) -> bytes:
     record = {"call_id": "c", "model": "m", "tokens_in": 10**6, "tokens_out": 10**6, **more}
     return json.dumps(record).encode()
