@@ -62,7 +62,8 @@ class CusPlainLayout:
         self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
         self.struct = Struct(f"<B?q{len(self.numbers)}i")
         # The text of each number's member, and which value says that there is none.
-        self.members = [(f',"{name}":', _ABSENT.get(name)) for name in self.numbers]
+        self.members = [f',"{name}":' for name in self.numbers]
+        self.absent = [_ABSENT.get(name) for name in self.numbers]
         # Picks the counts that a price depends on out of the numbers, followed by 0 and None: 0 for
         # a kind that the layout lacks, None for the total.
         places = {name: place for place, name in enumerate((*self.numbers, ""))}
@@ -253,9 +254,9 @@ def plain_json(
         members += f',"integration_id":{_quoted(integration_id)}'
     if version:
         members += f',"pricing_version":{_quoted(version)}'
-    for (member, absent), number in zip(layout.members, numbers, strict=True):
+    for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True):
         if number != absent:
-            members += member + str(number)
+            members += f"{member}{number}"
     return f'{members},"stream":true}}'.encode() if stream else f"{members}}}".encode()
 
 

@@ -69,38 +69,38 @@ class CusEndedCall:
 
     def record(self, service_tier: str | None = None) -> CusUsageRecord:
         """The usage record of the call, priced. `service_tier` is one that is known otherwise."""
-        # Without what else a reported usage says; a caller may have set a bare tuple, too.
-        usage = CusTokenUsage._make((self.usage or NO_USAGE)[: len(NO_USAGE)])
+        usage: Any = self.usage or NO_USAGE
+        if type(usage) is tuple:  # set by a caller without a type checker
+            usage = CusTokenUsage._make(usage)
         if self.call_id is None:
             self.call_id = generate_call_id()
+        # Set one by one, which takes half the time of as many arguments by name.
         record = CusUsageRecord(
-            call_id=self.call_id,
-            model=self.model or UNKNOWN_MODEL,
-            tokens_in=usage.tokens_in,
-            tokens_out=usage.tokens_out,
-            cost_cents=self.cost_cents,
-            latency_ms=self.latency_ms,
-            provider=self.provider,
-            policy_result=self.policy_result,
-            error_code=self.error_code,
-            error_message=self.error_message,
-            session_id=self.session_id,
-            agent_id=self.agent_id,
-            metadata=self.metadata,
-            timestamp=self.started_at,
-            tokens_cached=usage.tokens_cached,
-            tokens_cache_write=usage.tokens_cache_write,
-            tokens_cache_write_1h=usage.tokens_cache_write_1h,
-            tokens_reasoning=usage.tokens_reasoning,
-            tokens_audio_in=usage.tokens_audio_in,
-            tokens_audio_out=usage.tokens_audio_out,
-            tokens_image_in=usage.tokens_image_in,
-            tokens_total=usage.tokens_total,
-            service_tier=service_tier or self.service_tier,
-            operation=self.operation,
-            stream=self.stream,
-            billed_units=self.billed_units,
+            self.call_id, self.model or UNKNOWN_MODEL, timestamp=self.started_at
         )
+        record.tokens_in = usage.tokens_in
+        record.tokens_out = usage.tokens_out
+        record.cost_cents = self.cost_cents
+        record.latency_ms = self.latency_ms
+        record.provider = self.provider
+        record.policy_result = self.policy_result
+        record.error_code = self.error_code
+        record.error_message = self.error_message
+        record.session_id = self.session_id
+        record.agent_id = self.agent_id
+        record.metadata = self.metadata
+        record.tokens_cached = usage.tokens_cached
+        record.tokens_cache_write = usage.tokens_cache_write
+        record.tokens_cache_write_1h = usage.tokens_cache_write_1h
+        record.tokens_reasoning = usage.tokens_reasoning
+        record.tokens_audio_in = usage.tokens_audio_in
+        record.tokens_audio_out = usage.tokens_audio_out
+        record.tokens_image_in = usage.tokens_image_in
+        record.tokens_total = usage.tokens_total
+        record.service_tier = service_tier or self.service_tier
+        record.operation = self.operation
+        record.stream = self.stream
+        record.billed_units = self.billed_units
         if self.wants_price:
             self._price(record)
         return record
