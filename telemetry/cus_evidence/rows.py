@@ -1,7 +1,7 @@
 """From a decoded record to the row that is stored: its time, its price, and what we noticed."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from operator import attrgetter
 
@@ -27,11 +27,16 @@ from telemetry.cus_money.pricing import (
 _CLOCK_AHEAD = timedelta(minutes=5)
 _LONGEST_TIMESTAMP = 50
 _parts = attrgetter(*(kind.name for kind in TOKEN_KINDS if kind.part_of))
-# Each kind of tokens that has parts, and its parts, as getters.
-_PARTS_OF = [
-    (attrgetter(whole), [attrgetter(kind.name) for kind in TOKEN_KINDS if kind.part_of == whole])
-    for whole in dict.fromkeys(kind.part_of for kind in TOKEN_KINDS if kind.part_of)
-]
+
+
+def _wholes() -> "Iterator[tuple[attrgetter[int], attrgetter[int], list[attrgetter[int]]]]":
+    """Each kind of tokens that has parts, its first part and its further parts, as getters."""
+    for whole in dict.fromkeys(kind.part_of for kind in TOKEN_KINDS if kind.part_of):
+        first, *others = (attrgetter(kind.name) for kind in TOKEN_KINDS if kind.part_of == whole)
+        yield attrgetter(whole), first, others
+
+
+_WHOLES = list(_wholes())
 
 
 class RowBuilder:
@@ -155,7 +160,12 @@ def _check_tokens(record: UsageRecord, flags: list[str]) -> None:
 
 
 def _parts_exceed_whole(record: UsageRecord) -> bool:
-    # Most records have no parts at all.
-    return any(_parts(record)) and any(
-        sum(part(record) for part in parts) > whole(record) for whole, parts in _PARTS_OF
-    )
+    if not any(_parts(record)):
+        return False  # as in most records
+    for whole, first, others in _WHOLES:
+        parts = first(record)
+        for part in others:
+            parts += part(record)
+        if parts > whole(record):
+            return True
+    return False
