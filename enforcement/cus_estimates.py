@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusModelPricing, get_model_pricing
+from aos_sdk.cus_cost import (
+    MICROCENTS_PER_CENT,
+    CusModelPricing,
+    CusTokenUsage,
+    get_model_pricing,
+)
 from telemetry.cus_money.amounts import MOST, Amounts
 from telemetry.cus_money.pricing import CusPricer, OwnPrice, in_cents, own_prices
 
@@ -76,7 +81,7 @@ def _microcents(
         return pricing.dearest_microcents(asked.tokens)
     if most is None:
         return None
-    return pricing.cost_microcents((*most, 0, 0, 0, 0, 0, 0, 0, None))
+    return pricing.cost_microcents(CusTokenUsage(*most))
 
 
 def _most_tokens(

@@ -12,27 +12,15 @@ from operator import attrgetter
 
 import msgspec
 
+from aos_sdk.cus_fields import FIELDS
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.records import UsageRecord
 
-# A change of the fields below needs a new version: the ledger keeps hashes for ever.
+# A change of the compared fields needs a new version: the ledger keeps hashes for ever.
 HASH_VERSION = 1
-_COMPARED = (
-    "model",
-    "tokens_in",
-    "tokens_out",
-    "tokens_cached",
-    "tokens_cache_write",
-    "tokens_cache_write_1h",
-    "tokens_reasoning",
-    "tokens_audio_in",
-    "tokens_audio_out",
-    "tokens_image_in",
-    "tokens_total",
-    "latency_ms",
-    "policy_result",
-    "error_code",
-)
+# Compared by rules of their own, below.
+_BY_RULE = ("integration_id", "provider", "cost_cents", "timestamp")
+_COMPARED = tuple(field.name for field in FIELDS if field.compared and field.name not in _BY_RULE)
 _SECOND = 1_000_000
 _compared = attrgetter(*_COMPARED)
 

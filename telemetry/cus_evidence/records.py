@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
+from aos_sdk.cus_fields import FIELDS, CusMask
 from aos_sdk.cus_wire import json_may_hold_secret, mask_json, mask_name, mask_secrets
 from telemetry.cus_delivery.announcements import ANNOUNCED, announcement_of, is_count, process_name
 from telemetry.cus_delivery.sequences import Announcement, Origin
@@ -112,13 +113,10 @@ class _Batch(msgspec.Struct):
 
 
 _TYPES: dict[str, Any] = get_type_hints(UsageRecord, include_extras=True)
-_COUNTED = frozenset(
-    ["call_id", "model", "integration_id", "cost_cents"]
-    + [name for name in _TYPES if name.startswith("tokens_")]
-)
-_REQUIRED = ("call_id", "model", "tokens_in", "tokens_out")
+_COUNTED = frozenset(field.name for field in FIELDS if field.refuses)
+_REQUIRED = tuple(field.name for field in FIELDS if field.required and field.refuses)
 _HINTS = {
-    "call_id": "1 to 100 printable ASCII characters without spaces",
+    "call_id": f"1 to {wire.MAX_CALL_ID_LENGTH} printable ASCII characters without spaces",
     "model": f"a text of 1 to {wire.MAX_MODEL_LENGTH} characters",
     "integration_id": "a UUID",
 }
@@ -141,25 +139,9 @@ _record_decoder = msgspec.json.Decoder(UsageRecord)
 _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
-def _lengths() -> dict[str, int]:
-    """How long each text of a record may be, as its type says."""
-    kind_of_record = cast("msgspec.inspect.StructType", msgspec.inspect.type_info(UsageRecord))
-    found: dict[str, int] = {}
-    for field in kind_of_record.fields:
-        for kind in getattr(field.type, "types", (field.type,)):
-            if (longest := getattr(kind, "max_length", None)) is not None:
-                found[field.name] = longest
-    return found
-
-
-_LENGTHS = _lengths()
-_FREE_TEXTS = {
-    "session_id": mask_name,
-    "agent_id": mask_name,
-    "error_code": mask_secrets,
-    "service_tier": mask_name,
-    "pricing_version": mask_name,
-}
+_LENGTHS = {field.name: field.max_length for field in FIELDS if field.max_length}
+_MASKS = {CusMask.NAME: mask_name, CusMask.SECRETS: mask_secrets}
+_FREE_TEXTS = {field.name: _MASKS[field.mask] for field in FIELDS if field.mask}
 _free_texts = attrgetter(*_FREE_TEXTS)
 
 

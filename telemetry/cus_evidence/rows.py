@@ -1,11 +1,13 @@
 """From a decoded record to the row that is stored: its time, its price, and what we noticed."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from django.conf import settings
 
+from aos_sdk.cus_fields import TOKEN_KINDS
 from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult, mask_secrets
 from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_evidence.content import content_hash, parse_timestamp
@@ -24,6 +26,17 @@ from telemetry.cus_money.pricing import (
 # A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
 _CLOCK_AHEAD = timedelta(minutes=5)
 _LONGEST_TIMESTAMP = 50
+_parts = attrgetter(*(kind.name for kind in TOKEN_KINDS if kind.part_of))
+
+
+def _wholes() -> "Iterator[tuple[attrgetter[int], attrgetter[int], list[attrgetter[int]]]]":
+    """Each kind of tokens that has parts, its first part and its further parts, as getters."""
+    for whole in dict.fromkeys(kind.part_of for kind in TOKEN_KINDS if kind.part_of):
+        first, *others = (attrgetter(kind.name) for kind in TOKEN_KINDS if kind.part_of == whole)
+        yield attrgetter(whole), first, others
+
+
+_WHOLES = list(_wholes())
 
 
 class RowBuilder:
@@ -139,20 +152,20 @@ def _matches_reported_version(record: UsageRecord) -> bool:
 
 def _check_tokens(record: UsageRecord, flags: list[str]) -> None:
     """Flag kinds that do not add up, which is how tokens get counted twice (ruling M8)."""
-    parts_in = (
-        record.tokens_cached
-        + record.tokens_cache_write
-        + record.tokens_audio_in
-        + record.tokens_image_in
-    )
-    parts_out = record.tokens_reasoning + record.tokens_audio_out
     total = record.tokens_in + record.tokens_out
-    if (
-        parts_in > record.tokens_in
-        or parts_out > record.tokens_out
-        or record.tokens_cache_write_1h > record.tokens_cache_write
-        or record.tokens_total not in (None, total)
-    ):
+    if record.tokens_total not in (None, total) or _parts_exceed_whole(record):
         flags.append("tokens_mismatch")
     if record.policy_result == CusPolicyResult.BLOCKED and (total or record.cost_cents):
         flags.append("blocked_with_usage")
+
+
+def _parts_exceed_whole(record: UsageRecord) -> bool:
+    if not any(_parts(record)):
+        return False  # as in most records
+    for whole, first, others in _WHOLES:
+        parts = first(record)
+        for part in others:
+            parts += part(record)
+        if parts > whole(record):
+            return True
+    return False

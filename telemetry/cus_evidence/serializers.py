@@ -1,56 +1,51 @@
 """What the OpenAPI document says of telemetry. Decoding itself is `cus_evidence.records`' business."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
+from aos_sdk.cus_fields import FIELDS, CusField, CusFieldType
 
 
 def _count(**more: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, max_value=wire.INT32_MAX, **more)
 
 
+# What the document shows of a field's type; what a field allows is added to each.
+_SHOWN: dict[CusFieldType, Callable[..., serializers.Field[Any, Any, Any, Any]]] = {
+    CusFieldType.COUNT: _count,
+    CusFieldType.BIG_COUNT: partial(serializers.IntegerField, min_value=0),
+    CusFieldType.MOMENT: serializers.DateTimeField,
+    CusFieldType.UUID: serializers.UUIDField,
+    CusFieldType.FLAG: serializers.BooleanField,
+    CusFieldType.OBJECT: serializers.DictField,
+}
+
+
+def _shown(field: CusField) -> serializers.Field[Any, Any, Any, Any]:
+    more: dict[str, Any] = {"help_text": field.help} if field.help else {}
+    if not field.required:
+        more["required"] = False
+        if field.nullable:
+            more["allow_null"] = True
+    if field.type is CusFieldType.CALL_ID:
+        return serializers.RegexField(rf"^[!-~]{{1,{field.max_length}}}$", **more)
+    if field.type is CusFieldType.TEXT:
+        return serializers.CharField(max_length=field.max_length, **more)
+    if field.words is not None:
+        return serializers.ChoiceField(list(field.words), **more)
+    return _SHOWN[field.type](**more)
+
+
 class UsageRecordSchema(serializers.Serializer[object]):
     """One LLM call. Token kinds other than tokens_in and tokens_out are parts of those two."""
 
-    call_id = serializers.RegexField(r"^[!-~]{1,100}$", help_text="Idempotency key.")
-    integration_id = serializers.UUIDField(required=False, allow_null=True)
-    model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH)
-    tokens_in = _count()
-    tokens_out = _count()
-    cost_cents = _count(required=False, allow_null=True)
-    tokens_cached = _count(required=False)
-    tokens_cache_write = _count(required=False)
-    tokens_cache_write_1h = _count(required=False)
-    tokens_reasoning = _count(required=False)
-    tokens_audio_in = _count(required=False)
-    tokens_audio_out = _count(required=False)
-    tokens_image_in = _count(required=False)
-    tokens_total = _count(required=False, allow_null=True)
-    timestamp = serializers.DateTimeField(help_text="Start of the call, with a zone.")
-    provider = serializers.CharField(max_length=50, required=False, allow_null=True)
-    session_id = serializers.CharField(max_length=100, required=False, allow_null=True)
-    agent_id = serializers.CharField(max_length=100, required=False, allow_null=True)
-    latency_ms = _count(required=False, allow_null=True)
-    policy_result = serializers.ChoiceField(list(wire.CusPolicyResult), required=False)
-    error_code = serializers.CharField(max_length=50, required=False, allow_null=True)
-    error_message = serializers.CharField(max_length=1000, required=False, allow_null=True)
-    metadata = serializers.DictField(required=False)
-    operation = serializers.ChoiceField(list(wire.CusOperation), required=False)
-    stream = serializers.BooleanField(required=False)
-    service_tier = serializers.CharField(max_length=50, required=False, allow_null=True)
-    billed_units = serializers.DictField(required=False, allow_null=True)
-    pricing_version = serializers.CharField(max_length=100, required=False, allow_null=True)
-    process_id = serializers.CharField(max_length=100, required=False, allow_null=True)
-    sequence = serializers.IntegerField(min_value=0, required=False, allow_null=True)
-    lease_id = serializers.UUIDField(required=False, allow_null=True)
-    degraded = serializers.BooleanField(required=False)
-    decision = serializers.DictField(
-        required=False,
-        allow_null=True,
-        help_text="What the SDK decided by itself (leased, degraded).",
-    )
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """The documented fields of a usage record, as `aos_sdk.cus_fields` describes them."""
+        return {field.name: _shown(field) for field in FIELDS if field.documented}
 
 
 class UsageBatch(serializers.Serializer[object]):

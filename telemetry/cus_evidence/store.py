@@ -12,7 +12,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.db.models import JSONField
 
+from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_connections import evidence_cursor
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusUsageSums
 from telemetry.cus_evidence.records import Reserved
@@ -126,7 +128,9 @@ _POSTGRES_TYPES = {
     "DateTimeField": "timestamptz",
 }
 _USAGE_COLUMNS = [field.attname for field in CusLLMUsage._meta.fields]
-_JSON_COLUMNS = ("metadata", "flags", "billed_units", "decision")
+_JSON_COLUMNS = [
+    field.attname for field in CusLLMUsage._meta.fields if isinstance(field, JSONField)
+]
 # What travels with a row and is not in it.
 _BESIDE = {"call_hash": "uuid", "content_hash": "uuid", "reserved": "jsonb"}
 _SENT_COLUMNS = [name for name in EvidenceRow.__struct_fields__ if name not in _BESIDE]
@@ -152,20 +156,7 @@ def _plus(name: str) -> str:
     return f"least(total.{name}::numeric + excluded.{name}, {_MOST})::bigint"
 
 
-_SUMMED = (
-    "tokens_in",
-    "tokens_out",
-    "tokens_cached",
-    "tokens_cache_write",
-    "tokens_cache_write_1h",
-    "tokens_reasoning",
-    "tokens_audio_in",
-    "tokens_audio_out",
-    "tokens_image_in",
-    "cost_cents",
-    "cost_microcents",
-    "counted_cents",
-)
+_SUMMED = (*TOKEN_NAMES, "cost_cents", "cost_microcents", "counted_cents")
 # What a total sums, over the rows that were stored. Blocked calls did not run (ruling E8).
 _SUMS = {
     "calls": "count(*) FILTER (WHERE policy_result <> 'blocked')",

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from aos_sdk.cus_cost import get_model_pricing
+from aos_sdk.cus_cost import CusTokenUsage, get_model_pricing
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_sdk_decisions import take_in
 from integrations.cus_keys.models import CusSdkKey
@@ -322,7 +322,7 @@ def test_a_missing_estimate_is_the_most_that_the_model_can_do(
         assert pricing.max_output
         hold = CusEnforcementHold.objects.get(call_id=call_id)
         assert hold.tokens == pricing.context_window + pricing.max_output
-        most = (pricing.context_window, pricing.max_output, 0, 0, 0, 0, 0, 0, 0, None)
+        most = CusTokenUsage(pricing.context_window, pricing.max_output)
         assert hold.microcents == pricing.cost_microcents(most)
         assert hold.cents == -(-hold.microcents // 1_000_000)
 

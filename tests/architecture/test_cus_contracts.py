@@ -75,7 +75,8 @@ def test_a_new_module_of_the_sdk_is_open_to_the_sdk_and_to_the_demo(
 
 
 def test_a_new_module_of_the_server_may_use_prices_and_words(graph: grimp.ImportGraph) -> None:
-    for imported in ("aos_sdk.cus_cost", "aos_sdk.cus_pricing.planted", "aos_sdk.cus_wire"):
+    open_to_all = ("cus_cost", "cus_pricing.planted", "cus_fields", "cus_wire")
+    for imported in (f"aos_sdk.{name}" for name in open_to_all):
         assert _is_kept(_planted(graph, "telemetry.cus_planted", imported))
 
 

@@ -1,10 +1,12 @@
 """What a call costs, in cents and in exact microcents (§11.3, §11.4, rulings M1 to M8)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypedDict, Unpack
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Protocol, TypedDict, Unpack
 
+from aos_sdk.cus_fields import TOKEN_NAMES
 from aos_sdk.cus_pricing.rates import (
     RATE_SCALE,
     CusCostParts,
@@ -108,52 +110,74 @@ def price_call(
 
     `at` is when the call started (default: now). Raises ValueError for a bad count.
     """
-    tokens_in, tokens_out, cached, write, write_1h, reasoning, audio_in, audio_out, image, _ = usage
+    tier = "batch" if batch else service_tier
     try:
-        microcents = calculate_cost_microcents(
-            model,
-            tokens_in,
-            tokens_out,
-            tokens_cached=cached,
-            tokens_cache_write=write,
-            tokens_cache_write_1h=write_1h,
-            tokens_reasoning=reasoning,
-            tokens_audio_in=audio_in,
-            tokens_audio_out=audio_out,
-            tokens_image_in=image,
-            service_tier=service_tier,
-            batch=batch,
-            at=at,
-            billed_units=billed_units,
-        )
+        microcents = _microcents(model, usage, tier, at, billed_units)
     except CusUnknownModel:
         return None
     return CusPricedCall(-(-microcents // MICROCENTS_PER_CENT), microcents, TABLE_VERSION, "table")
 
 
+class _Counted(Protocol):
+    """A call's counts by name: a usage, a reported usage or a usage record."""
+
+    @property
+    def tokens_in(self) -> int: ...
+    @property
+    def tokens_out(self) -> int: ...
+    @property
+    def tokens_cached(self) -> int: ...
+    @property
+    def tokens_cache_write(self) -> int: ...
+    @property
+    def tokens_cache_write_1h(self) -> int: ...
+    @property
+    def tokens_reasoning(self) -> int: ...
+    @property
+    def tokens_audio_in(self) -> int: ...
+    @property
+    def tokens_audio_out(self) -> int: ...
+    @property
+    def tokens_image_in(self) -> int: ...
+
+
+_counts: Final = attrgetter(*TOKEN_NAMES)
+
+
+def _is_text(usage: _Counted) -> bool:
+    """Whether a call has no tokens but of text, and none written to a cache.
+
+    Identity with 0 tells 0 from False and 0.0, which are refused elsewhere.
+    """
+    return (
+        usage.tokens_cache_write
+        is usage.tokens_cache_write_1h
+        is usage.tokens_audio_in
+        is usage.tokens_audio_out
+        is usage.tokens_image_in
+        is _ZERO
+    )
+
+
 def cost_of_call(
     model: str,
-    usage: Sequence[Any],
+    usage: _Counted,
     service_tier: str | None,
     billed_units: Mapping[str, int] | None,
     at: datetime | int,
 ) -> tuple[int, str] | None:
     """Cents and pricing version as `price_call` has them, in a fraction of its time for most calls.
 
-    `usage` begins as `CusTokenUsage` does; `at` is when the call started, also as nanoseconds since
-    the epoch. Raises ValueError for a bad count, and OverflowError or OSError for a moment that no
-    calendar has.
+    `at` is when the call started, also as nanoseconds since the epoch. Raises ValueError for a bad
+    count, and OverflowError or OSError for a moment that no calendar has.
     """
-    tokens_in, tokens_out, cached, write, write_1h, reasoning, audio_in, audio_out, image = usage[
-        :9
-    ]
-    if not billed_units and write is write_1h is audio_in is audio_out is image is _ZERO:
-        plain = _plain_microcents(model, tokens_in, tokens_out, cached, reasoning, service_tier)
+    if not billed_units and _is_text(usage):
+        plain = _plain_microcents(model, usage, service_tier)
         if plain is not None:
             return -(-plain // MICROCENTS_PER_CENT), TABLE_VERSION
     priced = price_call(
         model,
-        CusTokenUsage._make((*usage[:9], None)),
+        CusTokenUsage._make((*_counts(usage), None)),
         service_tier=service_tier,
         at=datetime.fromtimestamp(at // 1_000_000_000, UTC) if isinstance(at, int) else at,
         billed_units=billed_units,
@@ -161,11 +185,11 @@ def cost_of_call(
     return None if priced is None else (priced.cost_cents, priced.pricing_version)
 
 
-def _plain_microcents(
-    model: str, tokens_in: int, tokens_out: int, cached: int, reasoning: int, tier: str | None
-) -> int | None:
+def _plain_microcents(model: str, usage: _Counted, tier: str | None) -> int | None:
     """The cost of a call of text, cached or not, thought or not, at a model's plain rates."""
     plain = plain_rates.get(model)
+    tokens_in, tokens_out = usage.tokens_in, usage.tokens_out
+    cached, reasoning = usage.tokens_cached, usage.tokens_reasoning
     if plain is None or not (
         type(tokens_in) is type(tokens_out) is type(cached) is type(reasoning) is int
     ):
@@ -200,31 +224,36 @@ def calculate_cost_microcents(  # noqa: PLR0913 - the kinds of tokens that provi
     A tier without prices of its own costs the plain price. Raises CusUnknownModel (a ValueError)
     for a model without a price, and ValueError for a count that is negative or no integer.
     """
+    usage = CusTokenUsage(
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        tokens_cached=tokens_cached,
+        tokens_cache_write=tokens_cache_write,
+        tokens_cache_write_1h=tokens_cache_write_1h,
+        tokens_reasoning=tokens_reasoning,
+        tokens_audio_in=tokens_audio_in,
+        tokens_audio_out=tokens_audio_out,
+        tokens_image_in=tokens_image_in,
+    )
     tier = "batch" if batch else service_tier
-    # Nearly every call is a plain one, and it is on its caller's clock. Identity with 0 tells it
-    # from False and 0.0, which are refused below.
-    is_text = tokens_audio_in is tokens_audio_out is tokens_image_in is _ZERO
-    if is_text and tokens_cache_write is tokens_cache_write_1h is _ZERO and not billed_units:
-        plain = _plain_microcents(
-            model, tokens_in, tokens_out, tokens_cached, tokens_reasoning, tier
-        )
+    return _microcents(model, usage, tier, at, billed_units)
+
+
+def _microcents(
+    model: str,
+    usage: CusTokenUsage,
+    tier: str | None,
+    at: datetime | date | None,
+    billed_units: Mapping[str, int] | None,
+) -> int:
+    # Nearly every call is a plain one, and it is on its caller's clock.
+    if not billed_units and _is_text(usage):
+        plain = _plain_microcents(model, usage, tier)
         if plain is not None:
             return plain
     pricing = get_model_pricing(model, at)
     if pricing is None:
         raise CusUnknownModel(model)
-    usage = (
-        tokens_in,
-        tokens_out,
-        tokens_cached,
-        tokens_cache_write,
-        tokens_cache_write_1h,
-        tokens_reasoning,
-        tokens_audio_in,
-        tokens_audio_out,
-        tokens_image_in,
-        None,
-    )
     return pricing.cost_microcents(usage, tier=tier, billed_units=billed_units)
 
 
@@ -251,7 +280,7 @@ def calculate_cost_breakdown(
     pricing = get_model_pricing(model, details.get("at"))
     if pricing is None:
         raise CusUnknownModel(model)
-    counts: dict[str, Any] = {name: details.get(name, 0) for name in CusTokenUsage._fields[2:9]}
+    counts: dict[str, Any] = {name: details.get(name, 0) for name in TOKEN_NAMES[2:]}
     usage = CusTokenUsage(tokens_in, tokens_out, **counts)
     tier = "batch" if details.get("batch") else details.get("service_tier")
     parts = pricing.parts_microcents(usage, tier=tier, billed_units=details.get("billed_units"))

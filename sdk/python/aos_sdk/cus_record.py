@@ -11,15 +11,11 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
+from aos_sdk.cus_fields import FIELDS, CusMask, CusSent, names_sent
 from aos_sdk.cus_guard import masked_message, plain_text
 from aos_sdk.cus_wire import (
-    MAX_AGENT_ID_LENGTH,
-    MAX_ERROR_CODE_LENGTH,
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
-    MAX_MODEL_LENGTH,
-    MAX_PROVIDER_LENGTH,
-    MAX_SESSION_ID_LENGTH,
     CusOperation,
     CusPolicyResult,
     json_may_hold_secret,
@@ -28,36 +24,13 @@ from aos_sdk.cus_wire import (
     mask_secrets,
 )
 
-TEXT_LIMITS: Final = {
-    "model": MAX_MODEL_LENGTH,
-    "provider": MAX_PROVIDER_LENGTH,
-    "session_id": MAX_SESSION_ID_LENGTH,
-    "agent_id": MAX_AGENT_ID_LENGTH,
-    "error_code": MAX_ERROR_CODE_LENGTH,
-}
+_TEXTS: Final = [field for field in FIELDS if field.sent is CusSent.TEXT]
+TEXT_LIMITS: Final = {field.name: field.max_length for field in _TEXTS if field.max_length}
+_MASKED_BY: Final = {CusMask.NAME: mask_name, CusMask.SECRETS: mask_secrets}
 # Model and provider stay as they are: prices go by them.
-_MASKS: Final = {"session_id": mask_name, "agent_id": mask_name, "error_code": mask_secrets}
-_OPTIONAL: Final = (
-    "integration_id",
-    "cost_cents",
-    "latency_ms",
-    "tokens_total",
-    "service_tier",
-    "pricing_version",
-    "operation",
-)
-# The server takes a missing one for 0 or false.
-DETAILS: Final = (
-    "tokens_cached",
-    "tokens_cache_write",
-    "tokens_cache_write_1h",
-    "tokens_reasoning",
-    "tokens_audio_in",
-    "tokens_audio_out",
-    "tokens_image_in",
-    "stream",
-    "billed_units",
-)
+_MASKS: Final = {field.name: _MASKED_BY[field.mask] for field in _TEXTS if field.mask}
+_OPTIONAL: Final = names_sent(CusSent.GIVEN)
+_DETAILS: Final = names_sent(CusSent.SET)
 
 
 class _CallIds:
@@ -157,7 +130,7 @@ class CusUsageRecord:
         for name in _OPTIONAL:
             if (value := getattr(self, name)) is not None:
                 yield name, value
-        for name in DETAILS:
+        for name in _DETAILS:
             if value := getattr(self, name):
                 yield name, value
 

@@ -5,18 +5,23 @@ caller's clock. A governed call becomes one without the detour of a record objec
 named when it is read. Whatever does not fit that form (metadata, errors with a message, numbers that
 are none) is stored as the JSON that would be sent, already cut and masked, so that no secret ever
 reaches the disk.
+
+The first byte of a payload names its kind: JSON, or one layout of the struct. A layout never changes
+once it was released, because rings of older releases wait on disks. To store a further number or text:
+add a layout with a kind of its own, keep the earlier ones to read, and raise the ring's `VERSION`.
 """
 
 import json
 from functools import lru_cache
+from operator import itemgetter
 from struct import Struct
 from struct import error as StructError
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_cost import cost_of_call
+from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_delivery.ended_call import NO_USAGE, UNKNOWN_MODEL, CusEndedCall
+from aos_sdk.cus_fields import FIELDS, TOKEN_NAMES, CusFieldType
 from aos_sdk.cus_record import (
-    DETAILS,
     TEXT_LIMITS,
     CusUsageRecord,
     call_id_of,
@@ -25,31 +30,80 @@ from aos_sdk.cus_record import (
 )
 from aos_sdk.cus_wire import mask_secrets
 
-_PLAIN: Final = 1
-_JSON: Final = 2
-_PLAIN_PREFIX: Final = bytes((_PLAIN,))
-_JSON_PREFIX: Final = bytes((_JSON,))
-# Kind, stream, timestamp in nanoseconds; cost, latency, the nine counts of tokens, their total.
-_NUMBERS: Final = Struct("<B?q12i")
 _MISSING: Final = -1
 _TO_BE_PRICED: Final = -2  # as a cost
+_COST: Final = 0  # its place among the numbers of every layout
+# What a record that lacks the number has in its place. The server takes a missing detail for 0.
+_ABSENT: Final = {
+    field.name: _MISSING if field.nullable else 0
+    for field in FIELDS
+    if field.type is CusFieldType.COUNT and not field.required
+}
+
+
+class CusPlainLayout:
+    """How a usual record lies in its bytes, by the names of the record's fields.
+
+    First a struct: kind, stream, timestamp in nanoseconds, cost, latency, the kinds of tokens, their
+    total. Then texts, each after a separator but the first, which is the call id.
+
+    `encode_plain` and `encode_call` name each value once more, because a getter made of these names
+    takes half as long again, on the caller's clock. A test holds their order and this one together.
+    """
+
+    def __init__(
+        self, kind: int, *, since: int, tokens: tuple[str, ...], texts: tuple[str, ...]
+    ) -> None:
+        """`since` is the first version of a ring that may hold such payloads."""
+        self.prefix = bytes((kind,))
+        self.since = since
+        self.tokens = tokens
+        self.texts = texts
+        self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
+        self.struct = Struct(f"<B?q{len(self.numbers)}i")
+        # The text of each number's member, and which value says that there is none.
+        self.members = [f',"{name}":' for name in self.numbers]
+        self.absent = [_ABSENT.get(name) for name in self.numbers]
+        # Picks the counts that a price depends on out of the numbers, followed by 0 and None: 0 for
+        # a kind that the layout lacks, None for the total.
+        places = {name: place for place, name in enumerate((*self.numbers, ""))}
+        self.counts = itemgetter(*(places.get(kind, places[""]) for kind in TOKEN_NAMES), -1)
+
+
+_LAYOUT: Final = CusPlainLayout(
+    1,
+    since=1,
+    tokens=(
+        "tokens_in",
+        "tokens_out",
+        "tokens_cached",
+        "tokens_cache_write",
+        "tokens_cache_write_1h",
+        "tokens_reasoning",
+        "tokens_audio_in",
+        "tokens_audio_out",
+        "tokens_image_in",
+    ),
+    texts=(
+        "model",
+        "provider",
+        "policy_result",
+        "error_code",
+        "session_id",
+        "agent_id",
+        "service_tier",
+        "operation",
+        "integration_id",
+        "pricing_version",
+    ),
+)
+# All that were ever released, by the first byte of their payloads; records are stored as `_LAYOUT`.
+LAYOUTS: Final = {layout.prefix: layout for layout in (_LAYOUT,)}
+_JSON_PREFIX: Final = b"\2"
+_KIND: Final = _LAYOUT.prefix[0]
+_pack: Final = _LAYOUT.struct.pack
 # No key or name of anybody's holds it; a text that does travels as JSON.
 _SEPARATOR: Final = "\x1f"
-# The call id comes first, then these.
-_NAMES: Final = (
-    "model",
-    "provider",
-    "policy_result",
-    "error_code",
-    "session_id",
-    "agent_id",
-    "service_tier",
-    "operation",
-    "integration_id",
-    "pricing_version",
-)
-_MAY_MISS: Final = (',"cost_cents":', ',"latency_ms":', ',"tokens_total":')
-_DETAILS: Final = tuple(f',"{name}":' for name in DETAILS if name.startswith("tokens_"))
 # As `json` writes a text, without asking what it is.
 _quoted: Final = json.encoder.encode_basestring
 _UNFIT: Final = (TypeError, ValueError, AttributeError, IndexError, StructError)
@@ -80,8 +134,8 @@ def encode_plain(r: CusUsageRecord) -> bytes:
             r.service_tier, r.operation, r.integration_id, r.pricing_version,
         )  # fmt: skip
         # A timestamp that is no number is a struct error, and so JSON.
-        numbers = _NUMBERS.pack(
-            _PLAIN, r.stream, r.timestamp,
+        numbers = _pack(
+            _KIND, r.stream, r.timestamp,
             _MISSING if cost is None else cost, _MISSING if latency is None else latency,
             r.tokens_in, r.tokens_out, r.tokens_cached, r.tokens_cache_write,
             r.tokens_cache_write_1h, r.tokens_reasoning, r.tokens_audio_in, r.tokens_audio_out,
@@ -103,9 +157,8 @@ def encode_call(c: CusEndedCall) -> bytes:
             return b""
         if cost is None:
             cost = _TO_BE_PRICED if usage is not None or c.wants_price else _MISSING
-        if usage is None:
-            usage = NO_USAGE
-        total = usage[9]
+        u = NO_USAGE if usage is None else usage
+        total = u.tokens_total
         if total is None:
             total = _MISSING
         elif total < 0:
@@ -114,11 +167,11 @@ def encode_call(c: CusEndedCall) -> bytes:
             c.model or UNKNOWN_MODEL, c.provider, c.policy_result, c.error_code, c.session_id,
             c.agent_id, c.service_tier, c.operation, None, None,
         )  # fmt: skip
-        # One by one: to unpack them would make a list and a tuple on the way.
-        numbers = _NUMBERS.pack(
-            _PLAIN, c.stream, c.started_at, cost, _MISSING if latency is None else latency,
-            usage[0], usage[1], usage[2], usage[3], usage[4], usage[5], usage[6], usage[7],
-            usage[8], total,
+        numbers = _pack(
+            _KIND, c.stream, c.started_at, cost, _MISSING if latency is None else latency,
+            u.tokens_in, u.tokens_out, u.tokens_cached, u.tokens_cache_write,
+            u.tokens_cache_write_1h, u.tokens_reasoning, u.tokens_audio_in, u.tokens_audio_out,
+            u.tokens_image_in, total,
         )  # fmt: skip
         texts = _joined.get(said) or _join(said)
         return numbers + texts if c.call_id is None else numbers + _named(c.call_id) + texts
@@ -174,7 +227,7 @@ def decode_record(payload: bytes, process_id: str, sequence: int) -> dict[str, A
 
 def is_plain(payload: bytes) -> bool:
     """Whether `plain_json` can read it."""
-    return payload[:1] == _PLAIN_PREFIX
+    return payload[:1] in LAYOUTS
 
 
 def plain_json(
@@ -184,27 +237,26 @@ def plain_json(
 
     What encoding the same dictionary gives, in a fraction of the time.
     """
-    _, stream, timestamp, cost, latency, *counts, total = _NUMBERS.unpack_from(payload)
-    call_id, _, texts = payload[_NUMBERS.size :].decode().partition(_SEPARATOR)
-    said = _read(texts)
+    layout = LAYOUTS[payload[:1]]
+    _, stream, timestamp, *numbers = layout.struct.unpack_from(payload)
+    call_id, _, texts = payload[layout.struct.size :].decode().partition(_SEPARATOR)
+    said = _read(texts, layout)
     version = said.pricing_version
-    if cost == _TO_BE_PRICED:
-        cost, version = _price(said, counts, timestamp)
+    if numbers[_COST] == _TO_BE_PRICED:
+        counts = layout.counts((*numbers, 0, None))
+        numbers[_COST], version = _price(said, CusTokenUsage._make(counts), timestamp)
     call_id = _quoted(call_id) if call_id else f'"{call_id_of(process_id, sequence)}"'
     members = (
-        f'{{"call_id":{call_id},{said.members}"tokens_in":{counts[0]},"tokens_out":{counts[1]},'
-        f'"timestamp":"{iso_moment(timestamp)}","process_id":"{process_id}","sequence":{sequence}'
+        f'{{"call_id":{call_id},{said.members}"timestamp":"{iso_moment(timestamp)}"'
+        f',"process_id":"{process_id}","sequence":{sequence}'
     )
     if integration_id := said.integration_id or integration_id:
         members += f',"integration_id":{_quoted(integration_id)}'
     if version:
         members += f',"pricing_version":{_quoted(version)}'
-    for member, number in zip(_MAY_MISS, (cost, latency, total), strict=True):
-        if number != _MISSING:
-            members += member + str(number)
-    for member, number in zip(_DETAILS, counts[2:], strict=True):
-        if number:
-            members += member + str(number)
+    for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True):
+        if number != absent:
+            members += f"{member}{number}"
     return f'{members},"stream":true}}'.encode() if stream else f"{members}}}".encode()
 
 
@@ -219,8 +271,8 @@ class _Said(NamedTuple):
 
 
 @lru_cache(maxsize=_MOST_JOINED)
-def _read(texts: str) -> _Said:
-    said = dict(zip(_NAMES, texts.split(_SEPARATOR), strict=True))
+def _read(texts: str, layout: CusPlainLayout) -> _Said:
+    said = dict(zip(layout.texts, texts.split(_SEPARATOR), strict=True))
     integration_id, version = said.pop("integration_id"), said.pop("pricing_version")
     members = (
         f'"{name}":{_quoted(text[: TEXT_LIMITS.get(name)])},'
@@ -231,10 +283,10 @@ def _read(texts: str) -> _Said:
     return _Said("".join(members), said["model"], tier, integration_id, version)
 
 
-def _price(said: _Said, counts: list[int], at: int) -> tuple[int, str]:
+def _price(said: _Said, usage: CusTokenUsage, at: int) -> tuple[int, str]:
     """The cost of a call that was stored without one, and the version that says so."""
     try:
-        priced = cost_of_call(said.model, counts, said.service_tier, None, at)
+        priced = cost_of_call(said.model, usage, said.service_tier, None, at)
     except (ValueError, OverflowError, OSError):  # absurd: the server says what is wrong with it
         priced = None
     return (_MISSING, "") if priced is None else priced

@@ -69,39 +69,47 @@ class CusEndedCall:
 
     def record(self, service_tier: str | None = None) -> CusUsageRecord:
         """The usage record of the call, priced. `service_tier` is one that is known otherwise."""
-        usage = self.usage or NO_USAGE
+        usage: Any = self.usage or NO_USAGE
+        if type(usage) is tuple:  # set by a caller without a type checker
+            usage = CusTokenUsage._make(usage)
         if self.call_id is None:
             self.call_id = generate_call_id()
-        # By position, for speed; the order is that of the record's fields.
+        # Set one by one, which takes half the time of as many arguments by name.
         record = CusUsageRecord(
-            self.call_id,
-            self.model or UNKNOWN_MODEL,
-            usage[0],
-            usage[1],
-            self.cost_cents,
-            self.latency_ms,
-            self.provider,
-            self.policy_result,
-            self.error_code,
-            self.error_message,
-            self.session_id,
-            self.agent_id,
-            None,
-            self.metadata,
-            self.started_at,
-            *usage[2:10],
-            service_tier or self.service_tier,
-            None,
-            self.operation,
-            self.stream,
-            self.billed_units,
+            self.call_id, self.model or UNKNOWN_MODEL, timestamp=self.started_at
         )
-        # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
+        record.tokens_in = usage.tokens_in
+        record.tokens_out = usage.tokens_out
+        record.cost_cents = self.cost_cents
+        record.latency_ms = self.latency_ms
+        record.provider = self.provider
+        record.policy_result = self.policy_result
+        record.error_code = self.error_code
+        record.error_message = self.error_message
+        record.session_id = self.session_id
+        record.agent_id = self.agent_id
+        record.metadata = self.metadata
+        record.tokens_cached = usage.tokens_cached
+        record.tokens_cache_write = usage.tokens_cache_write
+        record.tokens_cache_write_1h = usage.tokens_cache_write_1h
+        record.tokens_reasoning = usage.tokens_reasoning
+        record.tokens_audio_in = usage.tokens_audio_in
+        record.tokens_audio_out = usage.tokens_audio_out
+        record.tokens_image_in = usage.tokens_image_in
+        record.tokens_total = usage.tokens_total
+        record.service_tier = service_tier or self.service_tier
+        record.operation = self.operation
+        record.stream = self.stream
+        record.billed_units = self.billed_units
         if self.wants_price:
-            with self.reporter.guard:  # of its own: a price that fails must not cost the record
-                priced = cost_of_call(
-                    record.model, usage, record.service_tier, record.billed_units, self.started_at
-                )
-                if priced is not None:
-                    record.cost_cents, record.pricing_version = priced
+            self._price(record)
         return record
+
+    def _price(self, record: CusUsageRecord) -> None:
+        # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
+        with self.reporter.guard:  # of its own: a price that fails must not cost the record
+            priced = cost_of_call(
+                record.model, record, record.service_tier, record.billed_units, self.started_at
+            )
+            if priced is not None:
+                record.cost_cents, record.pricing_version = priced

@@ -29,7 +29,10 @@ from weakref import WeakSet
 from zlib import crc32
 
 MAGIC: Final = b"AOSRING\0"
+# Raised whenever the file or a payload changes: a new layout of a payload is a change, too. Older
+# SDKs leave rings of a version that they do not know alone; this one reads all earlier versions.
 VERSION: Final = 1
+READABLE_VERSIONS: Final = frozenset(range(1, VERSION + 1))
 PAGE_BYTES: Final = 4096
 SLOT_BYTES: Final = 256
 CHUNK_BYTES: Final = 512
@@ -52,7 +55,7 @@ _CHUNK_ROOM: Final = CHUNK_BYTES - _LINK.size
 
 
 class CusRingUnusable(ValueError):
-    """A file that is no ring of this version; it is left as it is."""
+    """A file that is no ring of a version that this SDK reads; it is left as it is."""
 
 
 class CusRecordTooLarge(ValueError):
@@ -137,12 +140,13 @@ class CusRing:
         magic, version, slot_bytes, slots, chunk_bytes, chunks, process = _HEADER.unpack_from(
             mapping
         )
-        sizes = (magic, version, slot_bytes, chunk_bytes)
+        sizes = (magic, slot_bytes, chunk_bytes)
         self._layout = _Layout(slots, chunks)
         whole = crc32(mapping[: _HEADER.size])
         sound = _CHECKSUM.unpack_from(mapping, _HEADER.size)[0] == whole
-        if sizes != (MAGIC, VERSION, SLOT_BYTES, CHUNK_BYTES) or not sound:
-            message = "no ring of this version"
+        known = version in READABLE_VERSIONS and sizes == (MAGIC, SLOT_BYTES, CHUNK_BYTES)
+        if not known or not sound:
+            message = "no ring of a version that this SDK reads"
             raise CusRingUnusable(message)
         if not slots or not chunks or self._layout.size > len(mapping):
             message = "a ring that was cut off"

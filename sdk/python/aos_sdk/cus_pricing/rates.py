@@ -21,6 +21,8 @@ from decimal import Context as DecimalContext
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
+from aos_sdk.cus_fields import TOKEN_NAMES
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -79,9 +81,6 @@ def with_own_decimals(function: Callable[P, T]) -> Callable[P, T]:
 
 
 _NOTHING: Final = with_own_decimals(Decimal)()
-
-# A `CusTokenUsage` or a bare tuple in its order: making a tuple is five times cheaper.
-Usage = tuple[int, int, int, int, int, int, int, int, int, int | None]
 
 
 class CusCostParts(NamedTuple):
@@ -220,7 +219,7 @@ class CusModelPricing:
 
     def cost_microcents(
         self,
-        usage: Usage,
+        usage: CusTokenUsage,
         *,
         tier: str | None = None,
         billed_units: Mapping[str, int] | None = None,
@@ -240,32 +239,34 @@ class CusModelPricing:
     @with_own_decimals
     def parts_microcents(
         self,
-        usage: Usage,
+        usage: CusTokenUsage,
         *,
         tier: str | None = None,
         billed_units: Mapping[str, int] | None = None,
     ) -> CusCostParts:
         """The same cost in its exact parts; the sum of the parts, rounded up, is the cost."""
         _check(usage)
-        rates = self.rates.applying(usage[0], tier)
+        rates = self.rates.applying(usage.tokens_in, tier)
         by_kind = (rates.input, *rates.details[:5], rates.output, *rates.details[5:])
         costs = [count * rate for count, rate in zip(disjoint_kinds(usage), by_kind, strict=True)]
         costs.append(self._units_cost(billed_units))
         return CusCostParts._make(Decimal(cost) / RATE_SCALE for cost in costs)
 
     def _scaled_cost(
-        self, usage: Usage, tier: str | None, billed_units: Mapping[str, int] | None
+        self, usage: CusTokenUsage, tier: str | None, billed_units: Mapping[str, int] | None
     ) -> int:
         """Cost in millionths of a microcent. Unrolled: most calls of today come this way."""
         _check(usage)
         rates = self.rates
         if tier is not None or rates.long_rates is not None:
-            rates = rates.applying(usage[0], tier)
-        a, b, c, d, e, f, g, h, i = disjoint_kinds(usage)
-        cached, write_5m, write_1h, audio_in, image_in, reasoning, audio_out = rates.details
-        cost_in = a * rates.input + b * cached + c * write_5m + d * write_1h
-        cost_media = e * audio_in + f * image_in + i * audio_out
-        total = cost_in + cost_media + g * rates.output + h * reasoning
+            rates = rates.applying(usage.tokens_in, tier)
+        plain, cached, write_5m, write_1h, audio, image, said, reasoning, spoken = disjoint_kinds(
+            usage
+        )
+        r_cached, r_write_5m, r_write_1h, r_audio, r_image, r_reasoning, r_spoken = rates.details
+        total = plain * rates.input + cached * r_cached + said * rates.output
+        total += write_5m * r_write_5m + write_1h * r_write_1h + reasoning * r_reasoning
+        total += audio * r_audio + image * r_image + spoken * r_spoken
         return total + self._units_cost(billed_units) if billed_units else total
 
     def _units_cost(self, billed_units: Mapping[str, int] | None) -> int:
@@ -278,7 +279,7 @@ class CusModelPricing:
         return total
 
 
-def _check(usage: Usage) -> None:
+def _check(usage: CusTokenUsage) -> None:
     a, b, c, d, e, f, g, h, i, _ = usage
     if (
         type(a) is type(b) is type(c) is type(d) is type(e) is int
@@ -286,7 +287,7 @@ def _check(usage: Usage) -> None:
         and a | b | c | d | e | f | g | h | i >= 0
     ):
         return
-    for name, count in zip(CusTokenUsage._fields[:9], usage, strict=False):
+    for name, count in zip(TOKEN_NAMES, usage, strict=False):
         _check_count(name, count)
 
 
@@ -297,7 +298,7 @@ def _check_count(name: str, count: object) -> None:
         raise ValueError(message)
 
 
-def disjoint_kinds(usage: Usage) -> tuple[int, int, int, int, int, int, int, int, int]:
+def disjoint_kinds(usage: CusTokenUsage) -> tuple[int, int, int, int, int, int, int, int, int]:
     """Split a call's tokens into disjoint kinds, in the order of `CusCostParts` (ruling M8).
 
     Cached audio can be reported twice, as cached and as audio; it is billed as cached. So where
