@@ -29,6 +29,8 @@ class Target:
 
 
 STATEMENT_BESIDE_COPY = {500: Target(0.60, "x")}
+# What totals' guards may cost ingest.
+BESIDE_UNGUARDED = Target(0.95, "x")
 EVENTS_A_SECOND = {500: Target(25_000, "/s"), 50: Target(10_000, "/s"), 1: Target(700, "/s")}
 BESIDE_DRF = {500: Target(6, "x")}
 FILLED_BESIDE_FRESH = Target(1.7, "x", at_least=False, rows=12_000_000)
