@@ -29,3 +29,9 @@ def made_at(identifier: uuid.UUID) -> datetime:
 def hash_call_id(call_id: str) -> str:
     """128 bits of the call id's SHA-256 in hex: the ledger's key within a tenant."""
     return hashlib.sha256(call_id.encode()).hexdigest()[:32]
+
+
+def lock_key(integration_id: uuid.UUID) -> int:
+    """The number of an integration's advisory lock: 63 bits of its id."""
+    # Two integrations that share a number would only wait for each other.
+    return int.from_bytes(integration_id.bytes[8:]) >> 1

@@ -17,7 +17,7 @@ from django.db import connection as app_connection
 from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
 from telemetry.cus_evidence.models import CusCallLedger
 from telemetry.cus_holds.admissions import LEASED_ADMITTED, OWN_ADMITTED, admitted
-from telemetry.cus_ids import hash_call_id
+from telemetry.cus_ids import hash_call_id, lock_key
 from telemetry.cus_money.amounts import MOST, Amounts
 
 # A hold ends this long after its last renewal (ruling F5).
@@ -246,12 +246,6 @@ def change_values(
         for call_id, change in changes.items()
     ]
     return (tenant_id, integration_id, msgspec.json.encode(document).decode(), now)
-
-
-def lock_key(integration_id: uuid.UUID) -> int:
-    """The number of an integration's advisory lock: 63 bits of its id."""
-    # Two integrations that share a number would only wait for each other.
-    return int.from_bytes(integration_id.bytes[8:]) >> 1
 
 
 def lock(

@@ -19,8 +19,8 @@ from enforcement.cus_enforcement_service import CusEnforcementService, _joined
 from enforcement.cus_joined import GroupFailed, JoinedWork, QueueTimeout
 from enforcement.cus_rounds import Verdict
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_holds.holds import lock_key
 from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_ids import lock_key
 from tests.conftest import _superuser
 
 SOON = 30.0

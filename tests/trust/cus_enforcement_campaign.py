@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from enforcement.cus_absence import SILENT_SECONDS
-from telemetry.cus_holds.holds import lock_key
+from telemetry.cus_ids import lock_key
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_ingest_campaign import Context, Report, main
 from tests.trust.cus_real_product import RealProduct

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from enforcement.cus_absence import SILENT_SECONDS
-from telemetry.cus_holds.holds import lock_key
+from telemetry.cus_ids import lock_key
 from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_door import Door
