@@ -1,7 +1,7 @@
 """Pages that change something: the services do it, and their refusals stand in the form."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -71,6 +71,21 @@ class CusServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscrip
     def _blame(self, name: str, texts: list[str]) -> None:
         field = self.field_of(name)
         self.add_error(field if field in self.fields else None, texts)
+
+
+_F = TypeVar("_F", bound=CusServiceForm)
+
+
+def with_boxes(boxes: Mapping[str, forms.Field]) -> Callable[[type[_F]], type[_F]]:
+    """For a form: give it these boxes too, by name, after those that it declares itself."""
+
+    def given(form: type[_F]) -> type[_F]:
+        form.base_fields |= boxes
+        # The console derives forms of its own from this one, which inherit what is declared.
+        form.declared_fields |= boxes
+        return form
+
+    return given
 
 
 class CusServiceAdmin(CusReadOnlyAdmin):

@@ -15,7 +15,7 @@ from unfold.widgets import (
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console.forms import CusServiceForm, tenant_for
+from integrations.cus_console.forms import CusServiceForm, tenant_for, with_boxes
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle import limits
 from integrations.cus_lifecycle.limits import Unit
@@ -85,15 +85,7 @@ def provider_boxes() -> dict[str, forms.Field]:
     return config | {f"secret_{name}": _secret_box(name) for name in credential_fields()}
 
 
-def _with_provider_boxes(form: type["IntegrationForm"]) -> type["IntegrationForm"]:
-    boxes = provider_boxes()
-    form.base_fields |= boxes
-    # The console derives forms of its own from this one, which inherit what is declared.
-    form.declared_fields |= boxes
-    return form
-
-
-@_with_provider_boxes
+@with_boxes(provider_boxes())
 class IntegrationForm(CusServiceForm):
     """What the integration service takes, as boxes. Credentials only go in."""
 

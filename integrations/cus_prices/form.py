@@ -6,7 +6,7 @@ from django import forms
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_console.forms import CusServiceForm, tenant_for
+from integrations.cus_console.forms import CusServiceForm, tenant_for, with_boxes
 from integrations.cus_prices.models import CusPriceOverride
 from integrations.cus_prices.service import KINDS, CusPriceOverrideService
 
@@ -34,15 +34,7 @@ def _price_box(kind: str) -> forms.CharField:
     )
 
 
-def _with_price_boxes(form: type["PriceOverrideForm"]) -> type["PriceOverrideForm"]:
-    boxes = {f"price_{kind}": _price_box(kind) for kind in KINDS}
-    form.base_fields |= boxes
-    # The console derives forms of its own from this one, which inherit what is declared.
-    form.declared_fields |= boxes
-    return form
-
-
-@_with_price_boxes
+@with_boxes({f"price_{kind}": _price_box(kind) for kind in KINDS})
 class PriceOverrideForm(CusServiceForm):
     """Puts the boxes together to the prices that the service takes."""
 
