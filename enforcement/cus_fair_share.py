@@ -1,7 +1,7 @@
 """How much of a process one integration may take, so that no tenant waits for another.
 
 Checks are counted, not requests: a batch of 100 is 100 checks. Beyond its share an integration
-is turned away at once, without a thread, a connection or a place in line for it.
+is turned away after a short pause, without a connection or a place in line for it.
 """
 
 import threading

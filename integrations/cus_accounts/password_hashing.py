@@ -1,8 +1,8 @@
 """Passwords are hashed in a few places of the machine, with a short line before them.
 
 A hash takes a core for a third of a second and 100 MiB, on purpose. Each sign-in, proof and new
-password needs one, of strangers too; so the number that run at one
-time is small, whatever the number of processes, and their threads have a low priority.
+password needs one, of strangers too; so the number that run at one time is small, whatever the
+number of processes, and their threads have a low priority.
 """
 
 import fcntl
