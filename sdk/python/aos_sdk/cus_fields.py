@@ -12,11 +12,19 @@ from typing import Final, NamedTuple, TypeAlias
 from aos_sdk.cus_wire import (
     MAX_AGENT_ID_LENGTH,
     MAX_CALL_ID_LENGTH,
+    MAX_END_USER_LENGTH,
     MAX_ERROR_CODE_LENGTH,
     MAX_ERROR_MESSAGE_LENGTH,
+    MAX_HOST_LENGTH,
+    MAX_KEY_HINT_LENGTH,
     MAX_MODEL_LENGTH,
     MAX_PROVIDER_LENGTH,
+    MAX_REGION_LENGTH,
+    MAX_RESPONSE_ID_LENGTH,
     MAX_SESSION_ID_LENGTH,
+    MAX_TAG_LENGTH,
+    MAX_TAGS,
+    MAX_TURNS,
     CusOperation,
     CusPolicyResult,
 )
@@ -65,6 +73,8 @@ class CusFieldType(Enum):
     FLAG = "a boolean"
     OBJECT = "a JSON object of bounded size and depth"
     AMOUNTS = "cents, microcents and tokens that were set aside"
+    TURNS = f"up to {MAX_TURNS} objects of model, service_tier and kinds of tokens"
+    TAGS = f"up to {MAX_TAGS} texts `key=value` of up to {MAX_TAG_LENGTH} characters"
 
 
 class CusSent(Enum):
@@ -74,6 +84,7 @@ class CusSent(Enum):
     TEXT = "if it is not None, cut to its limit and masked"
     GIVEN = "if it is not None"
     SET = "if it is neither 0 nor false nor empty, for which the server takes a missing value"
+    FALSE = "if it is false, for which the server takes a missing value as true"
     CLEANED = "if there is any, shortened and masked in a way of its own"
     BY_DELIVERY = "never: delivery or a check adds the field"
 
@@ -92,9 +103,10 @@ class CusField(NamedTuple):
     """One field of a usage record.
 
     `refuses`: a bad value refuses the record, because the call could not be counted; a bad value
-    of another field is cut or dropped (ruling E4). `compared`: two reports of one call id that
-    differ in the field are a conflict (ruling E2). `column` is where a row keeps the value as it
-    was sent; None if the row keeps something that was made of the value.
+    of another field is cut or dropped (ruling E4). `compared_since`: two reports of one call id that
+    differ in the field are a conflict (ruling E2); the content hashes of that version and of later
+    ones contain the field. `column` is where a row keeps the value as it was sent; None if the row
+    keeps something that was made of the value.
     """
 
     name: str
@@ -107,9 +119,14 @@ class CusField(NamedTuple):
     words: _Words | None = None
     mask: CusMask | None = None
     refuses: bool = False
-    compared: bool = False
+    compared_since: int | None = None
     documented: bool = True
     help: str = ""
+
+    @property
+    def compared(self) -> bool:
+        """Whether two reports of one call id that differ in the field are a conflict."""
+        return self.compared_since is not None
 
 
 def _kind(kind: CusTokenKind) -> CusField:
@@ -121,7 +138,7 @@ def _kind(kind: CusTokenKind) -> CusField:
         kind.name,
         required=required,
         refuses=True,
-        compared=True,
+        compared_since=1,
     )
 
 
@@ -132,7 +149,8 @@ def _text(
     sent: CusSent = CusSent.TEXT,
     column: str | None = None,
     mask: CusMask | None = None,
-    compared: bool = False,
+    compared_since: int | None = None,
+    help: str = "",  # noqa: A002 - the field's own word
 ) -> CusField:
     return CusField(
         name,
@@ -142,7 +160,8 @@ def _text(
         nullable=True,
         max_length=max_length,
         mask=mask,
-        compared=compared,
+        compared_since=compared_since,
+        help=help,
     )
 
 
@@ -165,7 +184,7 @@ FIELDS: Final = (
         "integration_id",
         nullable=True,
         refuses=True,
-        compared=True,
+        compared_since=1,
     ),
     CusField(
         "model",
@@ -175,7 +194,7 @@ FIELDS: Final = (
         required=True,
         max_length=MAX_MODEL_LENGTH,
         refuses=True,
-        compared=True,
+        compared_since=1,
     ),
     *map(_kind, _WHOLE),
     CusField(
@@ -185,7 +204,7 @@ FIELDS: Final = (
         "cost_cents",
         nullable=True,
         refuses=True,
-        compared=True,
+        compared_since=1,
     ),
     *map(_kind, _PARTS),
     CusField(
@@ -195,7 +214,7 @@ FIELDS: Final = (
         "tokens_total",
         nullable=True,
         refuses=True,
-        compared=True,
+        compared_since=1,
     ),
     # The row keeps the moment as `occurred_at`, or a text that is no usable moment beside it.
     CusField(
@@ -206,10 +225,10 @@ FIELDS: Final = (
         required=True,
         nullable=True,
         max_length=50,
-        compared=True,
+        compared_since=1,
         help="Start of the call, with a zone.",
     ),
-    _text("provider", MAX_PROVIDER_LENGTH, compared=True),
+    _text("provider", MAX_PROVIDER_LENGTH, compared_since=1),
     _text("session_id", MAX_SESSION_ID_LENGTH, mask=CusMask.NAME),
     _text("agent_id", MAX_AGENT_ID_LENGTH, mask=CusMask.NAME),
     CusField(
@@ -218,7 +237,7 @@ FIELDS: Final = (
         CusSent.GIVEN,
         "latency_ms",
         nullable=True,
-        compared=True,
+        compared_since=1,
     ),
     CusField(
         "policy_result",
@@ -226,15 +245,23 @@ FIELDS: Final = (
         CusSent.ALWAYS,
         "policy_result",
         words=CusPolicyResult,
-        compared=True,
+        compared_since=1,
     ),
-    _text("error_code", MAX_ERROR_CODE_LENGTH, mask=CusMask.SECRETS, compared=True),
+    _text("error_code", MAX_ERROR_CODE_LENGTH, mask=CusMask.SECRETS, compared_since=1),
     _text("error_message", MAX_ERROR_MESSAGE_LENGTH, sent=CusSent.CLEANED),
     CusField("metadata", CusFieldType.OBJECT, CusSent.CLEANED, "metadata"),
     CusField("operation", CusFieldType.WORD, CusSent.GIVEN, "operation", words=CusOperation),
     CusField("stream", CusFieldType.FLAG, CusSent.SET, "stream"),
-    _text("service_tier", 50, sent=CusSent.GIVEN, mask=CusMask.NAME),
-    CusField("billed_units", CusFieldType.OBJECT, CusSent.SET, "billed_units", nullable=True),
+    _text("service_tier", 50, sent=CusSent.GIVEN, mask=CusMask.NAME, compared_since=2),
+    CusField(
+        "billed_units",
+        CusFieldType.OBJECT,
+        CusSent.SET,
+        "billed_units",
+        nullable=True,
+        compared_since=2,
+        help="What is billed otherwise than by tokens: a count for each unit.",
+    ),
     _text(
         "pricing_version",
         100,
@@ -242,6 +269,54 @@ FIELDS: Final = (
         column="reported_pricing_version",
         mask=CusMask.NAME,
     ),
+    _text(
+        "model_requested",
+        MAX_MODEL_LENGTH,
+        compared_since=2,
+        help="The model as asked for, if another name answered.",
+    ),
+    _text("host", MAX_HOST_LENGTH, compared_since=2, help="The host that was called, nothing more."),
+    _text("region", MAX_REGION_LENGTH, help="Where the provider bills by region."),
+    # The row keeps it as its pricing, `unmeasured` (ruling M5b).
+    CusField(
+        "usage_known",
+        CusFieldType.FLAG,
+        CusSent.FALSE,
+        None,
+        compared_since=2,
+        help="False if no answer has said what the call used.",
+    ),
+    _text(
+        "response_id",
+        MAX_RESPONSE_ID_LENGTH,
+        help="The provider's id of the answer: later usage of the call is found by it.",
+    ),
+    _text("provider_request_id", MAX_RESPONSE_ID_LENGTH, mask=CusMask.NAME),
+    _text("provider_project", 100, mask=CusMask.NAME),
+    _text(
+        "provider_key_hint",
+        MAX_KEY_HINT_LENGTH,
+        help="The last characters of the provider's key, never the key.",
+    ),
+    CusField(
+        "provider_cost_microcents",
+        CusFieldType.BIG_COUNT,
+        CusSent.GIVEN,
+        "provider_cost_microcents",
+        nullable=True,
+        help="What the provider's answer says that the call cost.",
+    ),
+    CusField(
+        "turns",
+        CusFieldType.TURNS,
+        CusSent.SET,
+        "turns",
+        nullable=True,
+        compared_since=2,
+        help="The model turns of a call, whose tokens add up to the record's.",
+    ),
+    _text("end_user", MAX_END_USER_LENGTH, mask=CusMask.NAME),
+    CusField("tags", CusFieldType.TAGS, CusSent.CLEANED, "tags", nullable=True),
     _text("process_id", 100, sent=CusSent.BY_DELIVERY),
     CusField("sequence", CusFieldType.BIG_COUNT, CusSent.BY_DELIVERY, "sequence", nullable=True),
     CusField("lease_id", CusFieldType.UUID, CusSent.BY_DELIVERY, "lease_id", nullable=True),

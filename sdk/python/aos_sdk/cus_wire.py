@@ -1,5 +1,6 @@
 """The words that SDK and server share on the wire. Both import this file, so they cannot drift."""
 
+import hashlib
 import re
 import zlib
 from collections.abc import Mapping
@@ -35,6 +36,14 @@ MAX_PROVIDER_LENGTH = 50
 MAX_MODEL_LENGTH = 100
 MAX_ERROR_CODE_LENGTH = 50
 MAX_ERROR_MESSAGE_LENGTH = 1_000
+MAX_HOST_LENGTH = 255
+MAX_REGION_LENGTH = 50
+MAX_RESPONSE_ID_LENGTH = 200
+MAX_KEY_HINT_LENGTH = 4
+MAX_END_USER_LENGTH = 100
+MAX_TURNS = 100
+MAX_TAGS = 5
+MAX_TAG_LENGTH = 64
 MAX_METADATA_BYTES = 16 * 1024
 MAX_METADATA_DEPTH = 8
 
@@ -97,6 +106,15 @@ class CusOperation(StrEnum):
     IMAGE = "image"
     AUDIO = "audio"
     OTHER = "other"
+
+
+def settlement_call_id(response_id: str) -> str:
+    """The call id of a report that says what an answer used, where another process made the call.
+
+    The same for every process that reads the answer, so that its usage counts once; the server
+    recognises a settlement by it (ruling M5b).
+    """
+    return f"settles-{hashlib.sha256(response_id.encode()).hexdigest()}"
 
 
 class CusIngestStatus(StrEnum):
