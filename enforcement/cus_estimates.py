@@ -12,13 +12,10 @@ from aos_sdk.cus_cost import (
     MICROCENTS_PER_CENT,
     CusModelPricing,
     CusTokenUsage,
-    get_model_pricing,
 )
 from telemetry.cus_money.amounts import MOST, Amounts
+from telemetry.cus_money.estimates import LEAST, most_tokens
 from telemetry.cus_money.pricing import CusPricer, OwnPrice, in_cents, own_prices
-
-# Of cents, of microcents and of tokens.
-_LEAST = 1
 
 
 class Asked(NamedTuple):
@@ -49,7 +46,7 @@ def estimate(
     asked = _raised(asked)
     model = asked.model or integration["default_model"]
     pricing = _pricing(model, integration, tenant, at)
-    most = _most_tokens(model, pricing, at)
+    most = most_tokens(model, pricing, at)
     tokens = asked.tokens if asked.tokens is not None else most and sum(most)
     microcents = _microcents(asked, pricing, most)
     cents = asked.cents
@@ -62,10 +59,15 @@ def estimate(
 
 
 def _raised(asked: Asked) -> Asked:
-    def least(estimate: int | None) -> int | None:
-        return None if estimate is None else max(estimate, _LEAST)
+    def least(estimate: int | None, bound: int) -> int | None:
+        return None if estimate is None else max(estimate, bound)
 
-    return Asked(asked.model, least(asked.tokens), least(asked.cents), least(asked.microcents))
+    return Asked(
+        asked.model,
+        least(asked.tokens, LEAST.tokens),
+        least(asked.cents, LEAST.cents),
+        least(asked.microcents, LEAST.microcents),
+    )
 
 
 def _microcents(
@@ -82,17 +84,6 @@ def _microcents(
     if most is None:
         return None
     return pricing.cost_microcents(CusTokenUsage(*most))
-
-
-def _most_tokens(
-    model: str | None, pricing: CusModelPricing | None, at: datetime
-) -> tuple[int, int] | None:
-    """A model's context window and maximum output; a tenant's own price does not say them."""
-    for known in (pricing, get_model_pricing(model, at) if model else None):
-        if known is not None and known.context_window:
-            # What has no output of its own (an embedding) has none to speak of.
-            return known.context_window, known.max_output or 0
-    return None
 
 
 def _pricing(

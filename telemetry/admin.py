@@ -13,11 +13,15 @@ from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
-from telemetry.cus_evidence.models import CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_holds.limits import holds_warning
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
+_WITHOUT_COST = {
+    CusLLMUsage.Pricing.UNKNOWN: "no price known",
+    CusLLMUsage.Pricing.UNMEASURED: "usage not known",
+}
 
 
 def _dollars(microcents: int) -> str:
@@ -45,13 +49,40 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")
     fieldsets = (
-        (None, {"fields": ("call_id", "model", "provider", "operation", "stream", "service_tier")}),
-        ("Whose", {"fields": ("tenant_id", "integration_id", "session_id", "agent_id")}),
+        (
+            None,
+            {
+                "fields": (
+                    "call_id",
+                    "model",
+                    "model_requested",
+                    "provider",
+                    "host",
+                    "region",
+                    "operation",
+                    "stream",
+                    "service_tier",
+                )
+            },
+        ),
+        (
+            "Whose",
+            {
+                "fields": (
+                    "tenant_id",
+                    "integration_id",
+                    "session_id",
+                    "agent_id",
+                    "end_user",
+                    "tags",
+                )
+            },
+        ),
         (
             "Tokens",
             {
                 "description": "The kinds below the first two are parts of them.",
-                "fields": (*CusTokenUsage._fields, "billed_units"),
+                "fields": (*CusTokenUsage._fields, "billed_units", "turns"),
             },
         ),
         (
@@ -66,7 +97,13 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
                     "pricing",
                     "pricing_version",
                     "price_id",
+                    "unpriced_units",
                     "reported_pricing_version",
+                    "provider_cost_microcents",
+                    "provisional_cents",
+                    "provisional_microcents",
+                    "provisional_tokens",
+                    "settlement",
                 )
             },
         ),
@@ -81,6 +118,17 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
                     "degraded",
                     "lease_id",
                     "metadata",
+                )
+            },
+        ),
+        (
+            "At the provider",
+            {
+                "fields": (
+                    "response_id",
+                    "provider_request_id",
+                    "provider_project",
+                    "provider_key_hint",
                 )
             },
         ),
@@ -100,7 +148,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             },
         ),
     )
-    readonly_fields = ("exact_cost", "corrected_cost", "counted")
+    readonly_fields = ("exact_cost", "corrected_cost", "counted", "settlement")
 
     @display(description="Cents that limits count")
     def counted(self, usage: CusLLMUsage) -> int:
@@ -112,9 +160,22 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
 
     @display(description="Exact cost")
     def exact_cost(self, usage: CusLLMUsage) -> str:
-        if usage.pricing == CusLLMUsage.Pricing.UNKNOWN:
-            return "no price known"
+        if usage.pricing in _WITHOUT_COST:
+            return _WITHOUT_COST[usage.pricing]
         return _dollars(usage.cost_microcents)
+
+    @display(description="Settled by")
+    def settlement(self, usage: CusLLMUsage) -> str:
+        if usage.pricing != CusLLMUsage.Pricing.UNMEASURED:
+            return "-"
+        settled = CusUsageSettlement.objects.filter(tenant_id=usage.tenant_id, usage_id=usage.id)
+        found = settled.first()
+        if found is None:
+            return "not yet: budgets count the provisional amounts"
+        return (
+            f"{found.tokens_in:,} tokens in, {found.tokens_out:,} out, "
+            f"{_dollars(found.cost_microcents)} on {found.created_at:%d %B %Y}"
+        )
 
     @display(
         description="Outcome",

@@ -9,11 +9,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 # How long a request waits for a connection before it is told to come back.
@@ -24,12 +24,15 @@ _IDLE_SECONDS = 300.0
 # than all the rest), and never to read a table whole because it was empty at the time.
 _PLANNING = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 
+# A cursor of psycopg's, or Django's around one.
+Cursor: TypeAlias = Any
+
 _pools: dict[int, ConnectionPool[Any]] = {}
 _opening = threading.Lock()
 
 
 @contextmanager
-def evidence_cursor() -> Iterator[Any]:
+def evidence_cursor() -> Iterator[Cursor]:
     """A cursor that commits each statement. Raises Django's OperationalError if none is to be had.
 
     A statement on it is one that may safely be done twice: what a broken connection leaves
@@ -45,6 +48,17 @@ def evidence_cursor() -> Iterator[Any]:
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         # Django's own, so that whoever answers requests knows one kind of absence.
         raise OperationalError(type(error).__name__) from error
+
+
+@contextmanager
+def evidence_transaction() -> Iterator[Cursor]:
+    """A cursor whose statements are committed together at the end of the block, or none of them."""
+    if not settings.CUS_EVIDENCE_POOL_SIZE:
+        with transaction.atomic(), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            yield cursor
+        return
+    with evidence_cursor() as cursor, cursor.connection.transaction():
+        yield cursor
 
 
 def _pool() -> ConnectionPool[Any]:

@@ -15,7 +15,14 @@ _LABELS = ("tenant_id", "integration_id")
 # Metric, the total that it shows, and what it says. Counters are of rows as recorded.
 _COUNTERS = (
     ("cus_llm_calls", "calls", "LLM calls that ran, as reported; blocked ones are not among them."),
-    ("cus_llm_unpriced_calls", "unpriced", "Calls whose model nobody knows a price for."),
+    ("cus_llm_unpriced_calls", "unpriced", "Calls whose model has no known price."),
+    (
+        "cus_llm_unpriced_unit_calls",
+        "unpriced_unit_calls",
+        "Calls with a billed unit that has no price.",
+    ),
+    ("cus_llm_unmeasured_calls", "unmeasured", "Calls whose usage was unknown when they came."),
+    ("cus_llm_settled_calls", "settled", "Unmeasured calls whose usage became known later."),
     ("cus_llm_cost_mismatches", "cost_mismatches", "Calls whose reported cost is not ours."),
     (
         "cus_llm_tokens_mismatches",
@@ -30,9 +37,20 @@ _COUNTERS = (
     ),
     ("cus_llm_cost_microcents", "cost_microcents", "Exact cost, in millionths of a cent."),
 )
-_CORRECTION = "correction_microcents"
-_SAYS = "What later adjustments add to the exact cost as recorded."
-_COLUMNS = (*(column for _, column, _ in _COUNTERS), _CORRECTION)
+# Gauges: corrections and settlements lower them, which a counter never does.
+_GAUGES = (
+    (
+        "cus_llm_cost_correction_microcents",
+        "correction_microcents",
+        "What later adjustments add to the exact cost as recorded.",
+    ),
+    (
+        "cus_llm_provisional_microcents",
+        "provisional_microcents - total.released_microcents",
+        "What budgets count of calls whose usage is still unknown.",
+    ),
+)
+_COLUMNS = tuple(column for _, column, _ in (*_COUNTERS, *_GAUGES))
 # Every integration has its series from the start: `increase()` would miss a first call else.
 _TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text,
@@ -60,10 +78,7 @@ class CusTotalsCollector(Collector):
         families: list[CounterMetricFamily | GaugeMetricFamily] = [
             CounterMetricFamily(name, text, labels=_LABELS) for name, _, text in _COUNTERS
         ]
-        # A gauge: a correction may go down, which a counter never does.
-        families.append(
-            GaugeMetricFamily("cus_llm_cost_correction_microcents", _SAYS, labels=_LABELS)
-        )
+        families += [GaugeMetricFamily(name, text, labels=_LABELS) for name, _, text in _GAUGES]
         with connection.cursor() as cursor:
             cursor.execute(_TOTALS)
             for tenant_id, integration_id, *sums in cursor.fetchall():

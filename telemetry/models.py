@@ -9,6 +9,7 @@ from telemetry.cus_evidence.models import (
     CusLifetimeTotals,
     CusLLMUsage,
     CusPeriodTotals,
+    CusUsageSettlement,
 )
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
@@ -30,4 +31,5 @@ __all__ = [
     "CusRollupRun",
     "CusSequenceFold",
     "CusUsageDaily",
+    "CusUsageSettlement",
 ]

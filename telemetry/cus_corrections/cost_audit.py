@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
-from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_money.models import CusKeptPrice
+from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
+from telemetry.cus_money.models import CusKeptPrice, PriceSource
 from telemetry.cus_money.pricing import kept_pricing, microcents_of
 
 _CHUNK = 2_000
@@ -21,11 +22,14 @@ CHECKLIST = (
 )
 
 
+Priced: TypeAlias = CusLLMUsage | CusUsageSettlement
+
+
 @dataclass(frozen=True)
 class CostDifference:
     """A row whose stored cost is not what its price gives; costs in microcents."""
 
-    usage: CusLLMUsage
+    usage: Priced
     recomputed: int | None
     reason: str
 
@@ -50,10 +54,27 @@ def rows_received(
     return rows.order_by("created_at").iterator(chunk_size=_CHUNK)
 
 
-def difference(row: CusLLMUsage) -> CostDifference | None:
+def settlements_received(
+    start: datetime, end: datetime, tenant_id: UUID | None = None
+) -> Iterator[CusUsageSettlement]:
+    """The settlements received from `start` up to, not including, `end`."""
+    settlements = CusUsageSettlement.objects.filter(created_at__gte=start, created_at__lt=end)
+    if tenant_id:
+        settlements = settlements.filter(tenant_id=tenant_id)
+    return settlements.order_by("created_at").iterator(chunk_size=_CHUNK)
+
+
+def _unpriced_cost(row: Priced) -> int | None:
+    """What a row that names no price costs: nothing, or what the provider's answer says."""
+    if row.pricing == PriceSource.PROVIDER:
+        return row.provider_cost_microcents
+    return 0 if row.pricing in (PriceSource.UNKNOWN, PriceSource.UNMEASURED) else None
+
+
+def difference(row: Priced) -> CostDifference | None:
     """What is wrong with a row's stored cost; None if nothing is."""
     if row.price_id is None:
-        if row.cost_microcents == 0 and row.pricing == CusLLMUsage.Pricing.UNKNOWN:
+        if row.cost_microcents == _unpriced_cost(row):
             return None
         return CostDifference(row, None, "names no price")
     try:

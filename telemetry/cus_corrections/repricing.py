@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import msgspec
 from django.db import connection, transaction
@@ -11,7 +12,7 @@ from django.db.models import Sum
 
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_corrections.models import CusCostAdjustment
-from telemetry.cus_evidence.models import CusLLMUsage
+from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_ids import uuid7
 from telemetry.cus_money.pricing import AppliedPrice, CusPricer, keep_prices, microcents_of
 
@@ -79,9 +80,9 @@ def _reprice_chunk(rows: list[CusLLMUsage]) -> Repriced:
     pricers = _pricers(rows)
     earlier = _earlier(rows)
     adjustments, prices = [], []
-    for row in rows:
-        price = pricers[row.integration_id].price_at(row.model, row.provider, row.occurred_at)
-        adjustment = price and _adjustment(row, price, earlier.get(row.id))
+    for row, facts in _measured(rows):
+        price = pricers[row.integration_id].price_at(facts.model, row.provider, row.occurred_at)
+        adjustment = price and _adjustment(row, facts, price, earlier.get(row.id))
         if price and adjustment:
             adjustments.append(adjustment)
             prices.append(price)
@@ -90,6 +91,27 @@ def _reprice_chunk(rows: list[CusLLMUsage]) -> Repriced:
         _append(adjustments)
     total = sum(adjustment.difference_microcents for adjustment in adjustments)
     return Repriced(len(rows), len(adjustments), total)
+
+
+_Facts: TypeAlias = CusLLMUsage | CusUsageSettlement
+
+
+def _measured(rows: list[CusLLMUsage]) -> Iterator[tuple[CusLLMUsage, _Facts]]:
+    """Each row with the facts that its cost follows from: its own, or those of its settlement.
+
+    A call whose usage is still unknown has no cost that could be wrong (ruling M5b).
+    """
+    unmeasured = [row for row in rows if row.pricing == CusLLMUsage.Pricing.UNMEASURED]
+    found = CusUsageSettlement.objects.filter(
+        tenant_id__in={row.tenant_id for row in unmeasured},
+        usage_id__in=[row.id for row in unmeasured],
+    )
+    settlements = {settlement.usage_id: settlement for settlement in found if unmeasured}
+    for row in rows:
+        if row.pricing != CusLLMUsage.Pricing.UNMEASURED:
+            yield row, row
+        elif row.id in settlements:
+            yield row, settlements[row.id]
 
 
 def _pricers(rows: list[CusLLMUsage]) -> dict[uuid.UUID, CusPricer]:
@@ -127,11 +149,11 @@ def _earlier(rows: list[CusLLMUsage]) -> dict[uuid.UUID, _Earlier]:
 
 
 def _adjustment(
-    row: CusLLMUsage, price: AppliedPrice, earlier: _Earlier | None
+    row: CusLLMUsage, facts: _Facts, price: AppliedPrice, earlier: _Earlier | None
 ) -> _Adjustment | None:
     """The entry that brings a row to its price; None if it is there already."""
-    costs = row.cost_microcents + (earlier.difference_microcents if earlier else 0)
-    difference = microcents_of(row, price.pricing) - costs
+    costs = facts.cost_microcents + (earlier.difference_microcents if earlier else 0)
+    difference = microcents_of(facts, price.pricing) - costs
     if not difference:
         return None
     return _Adjustment(
@@ -141,9 +163,9 @@ def _adjustment(
         usage_id=row.id,
         usage_created_at=row.created_at,
         number=earlier.number + 1 if earlier else 1,
-        old_price_id=earlier.price_id if earlier else row.price_id,
+        old_price_id=earlier.price_id if earlier else facts.price_id,
         new_price_id=price.id,
-        old_version=earlier.version if earlier else row.pricing_version,
+        old_version=earlier.version if earlier else facts.pricing_version,
         new_version=price.version,
         difference_microcents=difference,
         occurred_at=row.occurred_at,
@@ -172,6 +194,7 @@ def _append(adjustments: list[_Adjustment]) -> None:
 
 
 def corrected_microcents(row: CusLLMUsage) -> int:
-    """What a row costs as corrected, in microcents."""
+    """What a row costs as settled and corrected, in microcents."""
+    recorded = sum(facts.cost_microcents for _, facts in _measured([row]))
     found = CusCostAdjustment.objects.filter(tenant_id=row.tenant_id, usage_id=row.id)
-    return row.cost_microcents + (found.aggregate(all=Sum("difference_microcents"))["all"] or 0)
+    return recorded + (found.aggregate(all=Sum("difference_microcents"))["all"] or 0)

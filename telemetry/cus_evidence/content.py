@@ -1,8 +1,8 @@
-"""What makes two reports of one call id the same fact (ruling E2).
+"""What makes two reports of one call id the same fact (rulings E2 and E2a).
 
-The fields as sent that make the fact: integration, model, provider, tokens, cost,
-timestamp, latency, outcome. Never sequence, process, pricing version, metadata, or what the
-server adds.
+The fields as sent that make the fact: integration, model as asked and as answered, provider, host,
+tokens, turns, tier, units, cost, timestamp, latency, outcome. Never sequence, process, pricing
+version, metadata, or what the server adds; nor a cost that a sender computed by a price table.
 """
 
 import hashlib
@@ -16,46 +16,76 @@ from aos_sdk.cus_fields import FIELDS
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.records import UsageRecord
 
-# A change of the compared fields needs a new version: the ledger keeps hashes for ever.
-HASH_VERSION = 1
+# A change of the compared fields needs a new version: the ledger keeps hashes for ever, and a
+# replay is compared by the version of the stored hash.
+HASH_VERSION = 2
+# Since this version, a cost that a price table gave is no fact of the call (ruling E2a).
+_COMPUTED_COSTS_LEFT_OUT = 2
 # Compared by rules of their own, below.
-_BY_RULE = ("integration_id", "provider", "cost_cents", "timestamp")
-_COMPARED = tuple(field.name for field in FIELDS if field.compared and field.name not in _BY_RULE)
+_BY_RULE = ("integration_id", "provider", "cost_cents", "timestamp", "usage_known")
+_COMPARED = {
+    version: tuple(
+        field.name
+        for field in FIELDS
+        if field.compared_since and field.compared_since <= version and field.name not in _BY_RULE
+    )
+    for version in range(1, HASH_VERSION + 1)
+}
 _SECOND = 1_000_000
-_compared = attrgetter(*_COMPARED)
+_compared = {version: attrgetter(*names) for version, names in _COMPARED.items()}
 
 
-def content_hash(record: UsageRecord, integration_id: uuid.UUID) -> str:
+def content_hash(
+    record: UsageRecord, integration_id: uuid.UUID, version: int = HASH_VERSION
+) -> str:
     """32 hex digits: the version in the first two, then 120 bits of the fact's SHA-256."""
     fact = (
         integration_id,
         record.provider,
-        record.cost_cents,
+        _cost_fact(record, version),
         _instant(record.timestamp),
-        *_compared(record),
+        *_compared[version](record),
+        *(() if version == 1 else (record.usage_known,)),
     )
     digest = hashlib.sha256(msgspec.json.encode(fact)).hexdigest()
-    return f"{HASH_VERSION:02x}{digest[:30]}"
+    return f"{version:02x}{digest[:30]}"
+
+
+def hash_version(stored: str) -> int:
+    """The version of a stored hash, or the newest that this release knows."""
+    return min(int(stored[:2], 16), HASH_VERSION)
 
 
 def differing_fields(
-    record: UsageRecord, integration_id: uuid.UUID, stored: CusLLMUsage
+    record: UsageRecord,
+    integration_id: uuid.UUID,
+    stored: CusLLMUsage,
+    version: int = HASH_VERSION,
 ) -> list[str]:
     """The fields in which a report contradicts the row stored under its call id.
 
-    A report that leaves out what the server filled in at the time (provider, cost) does not
-    contradict it.
+    `version` is that of the row's hash: fields that it does not contain are not compared. A report
+    that leaves out what the server filled in at the time (provider, cost) does not contradict it.
     """
-    differ = [name for name in _COMPARED if getattr(record, name) != getattr(stored, name)]
+    differ = [
+        name
+        for name in _COMPARED[version]
+        if msgspec.to_builtins(getattr(record, name)) != getattr(stored, name)
+    ]
     if integration_id != stored.integration_id:
         differ.insert(0, "integration_id")
-    for name in ("provider", "cost_cents"):
-        sent = getattr(record, name)
-        if sent is not None and sent != getattr(stored, name):
-            differ.append(name)
+    if record.provider not in (None, stored.provider):
+        differ.append("provider")
+    if _cost_fact(record, version) not in (None, stored.cost_cents):
+        differ.append("cost_cents")
     if not _same_time(record.timestamp, stored):
         differ.append("timestamp")
     return differ
+
+
+def _cost_fact(record: UsageRecord, version: int) -> int | None:
+    is_computed = record.pricing_version is not None and version >= _COMPUTED_COSTS_LEFT_OUT
+    return None if is_computed else record.cost_cents
 
 
 def parse_timestamp(text: str | None) -> datetime | None:

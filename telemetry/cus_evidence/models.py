@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 from telemetry.cus_money.models import PriceSource
@@ -33,7 +34,11 @@ class CusLLMUsage(models.Model):
     agent_id = models.CharField(max_length=100, null=True)
     call_id = models.CharField(max_length=100)
     provider = models.CharField(max_length=50)
+    # The name that answered; `model_requested` where another one was asked for (ruling M5a).
     model = models.CharField(max_length=100)
+    model_requested = models.CharField(max_length=100, null=True)
+    host = models.CharField(max_length=255, null=True)
+    region = models.CharField(max_length=50, null=True)
     operation = models.CharField(
         max_length=20, choices=[(word.value, word.value) for word in CusOperation]
     )
@@ -50,6 +55,8 @@ class CusLLMUsage(models.Model):
     tokens_total = models.PositiveIntegerField(null=True)
     service_tier = models.CharField(max_length=50, null=True)
     billed_units = models.JSONField(null=True)
+    # The model turns of a call, where the answer tells them apart (ruling M8a).
+    turns = models.JSONField(null=True)
     cost_cents = models.PositiveIntegerField()
     cost_microcents = models.PositiveBigIntegerField()
     # The greater of the cents as reported and the server's own, rounded up (ruling M3a). Null in
@@ -59,7 +66,10 @@ class CusLLMUsage(models.Model):
     pricing_version = models.CharField(max_length=100, null=True)
     # Names the kept price that `cost_microcents` was computed from (ruling M6).
     price_id = models.UUIDField(null=True)
+    # Billed units that have no price: the cost leaves them out (ruling M5b).
+    unpriced_units = models.JSONField(null=True)
     reported_pricing_version = models.CharField(max_length=100, null=True)
+    provider_cost_microcents = models.BigIntegerField(null=True)
     latency_ms = models.PositiveIntegerField(null=True)
     policy_result = models.CharField(
         max_length=20,
@@ -69,6 +79,13 @@ class CusLLMUsage(models.Model):
     error_code = models.CharField(max_length=50, null=True)
     error_message = models.TextField(null=True)
     metadata = models.JSONField(default=dict)
+    # The provider's names of answer, request and project, and the end of its key: to reconcile.
+    response_id = models.CharField(max_length=200, null=True)
+    provider_request_id = models.CharField(max_length=200, null=True)
+    provider_project = models.CharField(max_length=100, null=True)
+    provider_key_hint = models.CharField(max_length=4, null=True)
+    end_user = models.CharField(max_length=100, null=True)
+    tags = models.JSONField(null=True)
     # What we noticed when it came in: `clock_skew`, `cost_mismatch`, `cut:<field>`, …
     flags = models.JSONField(default=list)
     # As sent; only where `occurred_at` could not be taken from it (ruling E3).
@@ -81,6 +98,10 @@ class CusLLMUsage(models.Model):
     estimate_cents = models.BigIntegerField(null=True)
     estimate_microcents = models.BigIntegerField(null=True)
     estimate_tokens = models.BigIntegerField(null=True)
+    # What budgets count of an unmeasured call until a settlement says what it used (ruling M5b).
+    provisional_cents = models.BigIntegerField(null=True)
+    provisional_microcents = models.BigIntegerField(null=True)
+    provisional_tokens = models.BigIntegerField(null=True)
     # What the SDK decided by itself, for the decision log (ruling F9).
     decision = models.JSONField(null=True)
     admitted_at = models.DateTimeField(null=True)
@@ -128,12 +149,76 @@ class CusCallLedger(models.Model):
         return str(self.call_hash)
 
 
+class CusUsageSettlement(models.Model):
+    """What an unmeasured call used, once that is known; one for each such row (ruling M5b).
+
+    The statement that appends a settlement takes the row's provisional amounts out of the row's
+    month and adds the settlement's to the month that is open. The row stays as recorded. Priced by
+    the call's own start, `occurred_at`.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    usage_id = models.UUIDField()
+    usage_created_at = models.DateTimeField()
+    # The call id of the report that brought it: the row's own, or that of another process' report.
+    call_id = models.CharField(max_length=100)
+    response_id = models.CharField(max_length=200, null=True)
+    model = models.CharField(max_length=100)
+    tokens_in = models.PositiveIntegerField()
+    tokens_out = models.PositiveIntegerField()
+    tokens_cached = models.PositiveIntegerField(db_default=0)
+    tokens_cache_write = models.PositiveIntegerField(db_default=0)
+    tokens_cache_write_1h = models.PositiveIntegerField(db_default=0)
+    tokens_reasoning = models.PositiveIntegerField(db_default=0)
+    tokens_audio_in = models.PositiveIntegerField(db_default=0)
+    tokens_audio_out = models.PositiveIntegerField(db_default=0)
+    tokens_image_in = models.PositiveIntegerField(db_default=0)
+    tokens_total = models.PositiveIntegerField(null=True)
+    service_tier = models.CharField(max_length=50, null=True)
+    billed_units = models.JSONField(null=True)
+    turns = models.JSONField(null=True)
+    cost_cents = models.PositiveIntegerField()
+    cost_microcents = models.PositiveBigIntegerField()
+    counted_cents = models.PositiveBigIntegerField()
+    pricing = models.CharField(max_length=20, choices=PriceSource)
+    pricing_version = models.CharField(max_length=100, null=True)
+    price_id = models.UUIDField(null=True)
+    unpriced_units = models.JSONField(null=True)
+    reported_pricing_version = models.CharField(max_length=100, null=True)
+    provider_cost_microcents = models.BigIntegerField(null=True)
+    flags = models.JSONField(default=list)
+    process_id = models.CharField(max_length=100, null=True)
+    sequence = models.PositiveBigIntegerField(null=True)
+    occurred_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT"
+
+    class Meta:
+        db_table = "cus_usage_settlements"
+        verbose_name = "usage settlement"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant_id", "usage_id"], name="cus_usage_settlements_usage"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["tenant_id", "-created_at"], name="cus_usage_settlements_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return self.call_id
+
+
 class CusUsageSums(models.Model):
     """What a total sums over usage rows, kept in the transaction that stores them (ruling E8).
 
     Split into shards so that writers to one integration do not queue behind one row; a total
     is the sum over its shards. `calls` ran; `blocked` did not. Below `tokens_out` come the
-    kinds of tokens that are parts of the two above.
+    kinds of tokens that are parts of the two above. Tokens and costs of settlements are in the
+    sums of the month in which they came.
     """
 
     SHARDS: ClassVar[int] = 8
@@ -147,6 +232,9 @@ class CusUsageSums(models.Model):
     unpriced = models.BigIntegerField(db_default=0)
     cost_mismatches = models.BigIntegerField(db_default=0)
     tokens_mismatches = models.BigIntegerField(db_default=0)
+    # Calls with a billed unit that has no price, and calls whose usage was unknown when they came.
+    unpriced_unit_calls = models.BigIntegerField(db_default=0)
+    unmeasured = models.BigIntegerField(db_default=0)
     tokens_in = models.BigIntegerField(db_default=0)
     tokens_out = models.BigIntegerField(db_default=0)
     tokens_cached = models.BigIntegerField(db_default=0)
@@ -164,20 +252,36 @@ class CusUsageSums(models.Model):
     overrun_cents = models.BigIntegerField(db_default=0)
     overrun_microcents = models.BigIntegerField(db_default=0)
     overrun_tokens = models.BigIntegerField(db_default=0)
+    # What budgets count of unmeasured calls, and what settlements have taken out of that again.
+    provisional_cents = models.BigIntegerField(db_default=0)
+    provisional_microcents = models.BigIntegerField(db_default=0)
+    provisional_tokens = models.BigIntegerField(db_default=0)
+    settled = models.BigIntegerField(db_default=0)
+    released_cents = models.BigIntegerField(db_default=0)
+    released_microcents = models.BigIntegerField(db_default=0)
+    released_tokens = models.BigIntegerField(db_default=0)
     # What later adjustments add to `cost_microcents`, which stays as recorded (ruling M9).
     correction_microcents = models.BigIntegerField(db_default=0)
+
+    # Written by triggers alone, as settlements and adjustments are appended.
+    DERIVED: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("settled", "released_cents", "released_microcents", "released_tokens"),
+            "correction_microcents",
+        }
+    )
 
     class Meta:
         abstract = True
 
     @classmethod
     def app_privileges(cls) -> str:
-        """Sums may be added to, keys not changed; corrections follow the adjustments appended.
+        """Sums may be added to, keys not changed; derived ones follow what is appended elsewhere.
 
         The guards of the table refuse a sum that would fall.
         """
         columns = [field.attname for field in cls._meta.concrete_fields if field.column]
-        given = [name for name in columns if name != "correction_microcents"]
+        given = [name for name in columns if name not in cls.DERIVED]
         keys = {field.attname for field in cls._meta.pk_fields}
         sums = [name for name in given if name not in keys]
         return f"SELECT, INSERT ({', '.join(given)}), UPDATE ({', '.join(sums)})"

@@ -32,6 +32,18 @@ ModelName = Annotated[str, Meta(pattern=r"^[^\x00\ud800-\udfff]{1,100}\Z")]
 Text50 = Annotated[str, Meta(max_length=50)]
 Text100 = Annotated[str, Meta(max_length=100)]
 Text1000 = Annotated[str, Meta(max_length=wire.MAX_ERROR_MESSAGE_LENGTH)]
+Text200 = Annotated[str, Meta(max_length=wire.MAX_RESPONSE_ID_LENGTH)]
+# No path, no scheme, no user and password: nothing in which a secret could stand (ruling M5a).
+Host = Annotated[str, Meta(pattern=rf"^[\w.:\[\]-]{{1,{wire.MAX_HOST_LENGTH}}}\Z")]
+KeyHint = Annotated[str, Meta(max_length=wire.MAX_KEY_HINT_LENGTH)]
+StorableText50 = Annotated[str, Meta(pattern=r"^[^\x00\ud800-\udfff]{0,50}\Z")]
+Tag = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^=\x00\ud800-\udfff]+=[^\x00\ud800-\udfff]*\Z", max_length=wire.MAX_TAG_LENGTH
+    ),
+]
+Tags = Annotated[list[Tag], Meta(max_length=wire.MAX_TAGS)]
 BigCount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
@@ -41,6 +53,25 @@ class Reserved(msgspec.Struct):
     cents: BigCount = 0
     microcents: BigCount = 0
     tokens: BigCount = 0
+
+
+class Turn(msgspec.Struct, gc=False, omit_defaults=True):
+    """One model turn of a call; an inner model's has a `model` of its own (ruling M8a)."""
+
+    model: ModelName | None = None
+    service_tier: StorableText50 | None = None
+    tokens_in: Count = 0
+    tokens_out: Count = 0
+    tokens_cached: Count = 0
+    tokens_cache_write: Count = 0
+    tokens_cache_write_1h: Count = 0
+    tokens_reasoning: Count = 0
+    tokens_audio_in: Count = 0
+    tokens_audio_out: Count = 0
+    tokens_image_in: Count = 0
+
+
+Turns = Annotated[list[Turn], Meta(max_length=wire.MAX_TURNS)]
 
 
 # No garbage collector needs to look at what holds no cycle: a batch makes thousands of these.
@@ -76,6 +107,18 @@ class UsageRecord(msgspec.Struct, gc=False):
     service_tier: Text50 | None = None
     billed_units: dict[str, Any] | None = None
     pricing_version: Text100 | None = None
+    model_requested: Text100 | None = None
+    host: Host | None = None
+    region: Text50 | None = None
+    usage_known: bool = True
+    response_id: Text200 | None = None
+    provider_request_id: Text200 | None = None
+    provider_project: Text100 | None = None
+    provider_key_hint: KeyHint | None = None
+    provider_cost_microcents: BigCount | None = None
+    turns: Turns | None = None
+    end_user: Text100 | None = None
+    tags: Tags | None = None
     process_id: Text100 | None = None
     sequence: BigCount | None = None
     lease_id: uuid.UUID | None = None
@@ -179,6 +222,9 @@ def decode_record(raw: bytes | Any) -> Decoded:
         decoded = _decode_by_field(raw)
     record = decoded.record
     record.provider = record.provider or None
+    if record.host:
+        record.host = record.host.lower()
+    record.turns, record.tags = record.turns or None, record.tags or None
     _mask(record)
     return decoded
 
@@ -186,8 +232,8 @@ def decode_record(raw: bytes | Any) -> Decoded:
 def _mask(record: UsageRecord) -> None:
     """Blank out what looks like a key wherever a sender writes freely (ruling E9).
 
-    Not in `call_id`, `process_id`, `model` and `provider`: calls are found, counted and priced
-    by them.
+    Not in `call_id`, `process_id`, `response_id`, `host`, and names of models and providers: calls
+    are found, counted and priced by them.
     """
     for name, masked in _masked_texts(_free_texts(record)):
         setattr(record, name, masked)
@@ -199,6 +245,10 @@ def _mask(record: UsageRecord) -> None:
         record.billed_units = _masked_object(record.billed_units)
     if record.decision:
         record.decision = _masked_object(record.decision)
+    if record.tags:
+        record.tags = [mask_secrets(tag)[: wire.MAX_TAG_LENGTH] for tag in record.tags]
+    for turn in record.turns or ():
+        turn.service_tier = turn.service_tier and mask_name(turn.service_tier)[:50]
 
 
 @lru_cache(maxsize=4_096)
@@ -318,12 +368,19 @@ def _decoration(name: str, value: Any) -> tuple[Any, str | None]:
     mended = value
     if isinstance(value, str):
         mended = _UNSTORABLE.sub("", value)[: _LENGTHS.get(name)]
+    elif name == "tags" and isinstance(value, list):
+        mended = [_UNSTORABLE.sub("", tag)[: wire.MAX_TAG_LENGTH] for tag in value if _is_tag(tag)]
+        mended = mended[: wire.MAX_TAGS]
     elif isinstance(value, dict) and not _fits(value):
         return None, "dropped"
     try:
         return msgspec.convert(mended, _TYPES[name]), None if mended == value else "cut"
     except ValueError:
         return None, "dropped"
+
+
+def _is_tag(value: Any) -> bool:
+    return isinstance(value, str) and 0 < value.find("=") < wire.MAX_TAG_LENGTH
 
 
 def _fits(value: dict[str, Any] | None) -> bool:

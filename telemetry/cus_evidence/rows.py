@@ -4,20 +4,24 @@ import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import NamedTuple
 
 from django.conf import settings
 
 from aos_sdk.cus_fields import TOKEN_KINDS
-from aos_sdk.cus_wire import INT32_MAX, CusPolicyResult, mask_secrets
+from aos_sdk.cus_wire import INT32_MAX, CusOperation, CusPolicyResult, mask_secrets
 from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_evidence.content import content_hash, parse_timestamp
-from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.records import UsageRecord
 from telemetry.cus_evidence.store import EvidenceRow
 from telemetry.cus_ids import uuid7
+from telemetry.cus_money.amounts import Amounts
+from telemetry.cus_money.estimates import missing_estimate
+from telemetry.cus_money.models import PriceSource
 from telemetry.cus_money.pricing import (
     AppliedPrice,
     CusPricer,
+    counted_units,
     in_cents,
     microcents_of,
     pricings_of_version,
@@ -39,6 +43,36 @@ def _wholes() -> "Iterator[tuple[attrgetter[int], attrgetter[int], list[attrgett
 _WHOLES = list(_wholes())
 
 
+class _Cost(NamedTuple):
+    """What a call cost, by which price, or what budgets count until its usage is known."""
+
+    microcents: int
+    source: str
+    price: AppliedPrice | None = None
+    provisional: Amounts | None = None
+
+
+def is_unmeasured(record: UsageRecord) -> bool:
+    """Whether nobody knows what the call used, which is not zero (ruling M5b).
+
+    The report says so, or it names neither usage nor cost nor error of a call whose operation bills
+    some usage.
+    """
+    if record.policy_result == CusPolicyResult.BLOCKED:
+        return False
+    if not record.usage_known:
+        return True
+    has_facts = (
+        record.tokens_in
+        or record.tokens_out
+        or record.billed_units
+        or record.cost_cents
+        or record.provider_cost_microcents
+        or record.error_code
+    )
+    return not has_facts and record.operation != CusOperation.OTHER
+
+
 class RowBuilder:
     """Makes the rows of one batch of one SDK key."""
 
@@ -57,16 +91,26 @@ class RowBuilder:
         """The prices of the rows made so far: to be kept before the rows are stored."""
         return self._used.values()
 
-    def row(self, record: UsageRecord, flags: list[str], *, call_hash: str) -> EvidenceRow:
-        """The row of a record; `flags` says what decoding had to cut."""
+    def row(
+        self,
+        record: UsageRecord,
+        flags: list[str],
+        *,
+        call_hash: str,
+        occurred_at: datetime | None = None,
+    ) -> EvidenceRow:
+        """The row of a record; `flags` says what decoding had to cut.
+
+        `occurred_at` is the start of the call, where it is known better than from the record.
+        """
         flags = list(flags)
-        occurred_at = self._occurred_at(record, flags)
+        if occurred_at is None:
+            occurred_at = self._occurred_at(record, flags)
         price = self._pricer.price_at(record.model, record.provider, occurred_at)
-        if price is not None:
-            self._used[price.id] = price
-        microcents = microcents_of(record, price.pricing) if price else 0
-        cents = _cost_cents(record, price, in_cents(microcents), flags)
+        cost = self._cost(record, price, occurred_at)
+        cents = _cost_cents(record, price, in_cents(cost.microcents), flags)
         _check_tokens(record, flags)
+        provisional = cost.provisional
         return EvidenceRow(
             id=uuid7(),
             call_hash=call_hash,
@@ -77,6 +121,9 @@ class RowBuilder:
             call_id=record.call_id,
             provider=record.provider or self.principal.provider_type,
             model=record.model,
+            model_requested=record.model_requested,
+            host=record.host,
+            region=record.region,
             operation=record.operation,
             stream=record.stream,
             tokens_in=record.tokens_in,
@@ -91,19 +138,30 @@ class RowBuilder:
             tokens_total=record.tokens_total,
             service_tier=record.service_tier,
             billed_units=record.billed_units,
+            turns=record.turns,
             cost_cents=cents,
-            cost_microcents=microcents,
-            # Nobody pays less by saying so (ruling M3a).
-            counted_cents=max(cents, in_cents(microcents)),
-            pricing=price.source if price else CusLLMUsage.Pricing.UNKNOWN,
-            pricing_version=price.version if price else None,
-            price_id=price.id if price else None,
+            cost_microcents=cost.microcents,
+            # No report lowers what limits count (ruling M3a).
+            counted_cents=max(cents, in_cents(cost.microcents)),
+            pricing=cost.source,
+            pricing_version=cost.price.version if cost.price else None,
+            price_id=cost.price.id if cost.price else None,
             reported_pricing_version=record.pricing_version,
+            provider_cost_microcents=record.provider_cost_microcents,
+            provisional_cents=provisional and provisional.cents,
+            provisional_microcents=provisional and provisional.microcents,
+            provisional_tokens=provisional and provisional.tokens,
             latency_ms=record.latency_ms,
             policy_result=record.policy_result,
             error_code=record.error_code,
             error_message=record.error_message,
             metadata=record.metadata,
+            response_id=record.response_id,
+            provider_request_id=record.provider_request_id,
+            provider_project=record.provider_project,
+            provider_key_hint=record.provider_key_hint,
+            end_user=record.end_user,
+            tags=record.tags,
             flags=flags,
             sent_timestamp=_masked(record.timestamp) if "clock_skew" in flags else None,
             process_id=record.process_id,
@@ -114,6 +172,18 @@ class RowBuilder:
             decision=record.decision,
             occurred_at=occurred_at,
         )
+
+    def _cost(self, record: UsageRecord, price: AppliedPrice | None, at: datetime) -> "_Cost":
+        if is_unmeasured(record):
+            units = counted_units(record.billed_units)
+            provisional = missing_estimate(record.model, price and price.pricing, at, units)
+            return _Cost(0, PriceSource.UNMEASURED, provisional=provisional)
+        if price is not None:
+            self._used[price.id] = price
+            return _Cost(microcents_of(record, price.pricing), price.source, price)
+        if record.provider_cost_microcents is not None:
+            return _Cost(record.provider_cost_microcents, PriceSource.PROVIDER)
+        return _Cost(0, PriceSource.UNKNOWN)
 
     def _occurred_at(self, record: UsageRecord, flags: list[str]) -> datetime:
         moment = parse_timestamp(record.timestamp)

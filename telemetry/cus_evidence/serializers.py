@@ -7,11 +7,27 @@ from typing import Any
 from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
-from aos_sdk.cus_fields import FIELDS, CusField, CusFieldType
+from aos_sdk.cus_fields import FIELDS, TOKEN_NAMES, CusField, CusFieldType
 
 
 def _count(**more: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, max_value=wire.INT32_MAX, **more)
+
+
+class Turn(serializers.Serializer[object]):
+    """One model turn of a call; what it leaves out is 0, or as the record has it."""
+
+    model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH, required=False)
+    service_tier = serializers.CharField(max_length=50, required=False)
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Model, tier and each kind of tokens."""
+        return super().get_fields() | {name: _count(required=False) for name in TOKEN_NAMES}
+
+
+def _tags(**more: Any) -> serializers.ListField:
+    tag = serializers.RegexField("^[^=]+=.*$", max_length=wire.MAX_TAG_LENGTH)
+    return serializers.ListField(child=tag, max_length=wire.MAX_TAGS, **more)
 
 
 # What the document shows of a field's type; what a field allows is added to each.
@@ -22,6 +38,8 @@ _SHOWN: dict[CusFieldType, Callable[..., serializers.Field[Any, Any, Any, Any]]]
     CusFieldType.UUID: serializers.UUIDField,
     CusFieldType.FLAG: serializers.BooleanField,
     CusFieldType.OBJECT: serializers.DictField,
+    CusFieldType.TURNS: partial(Turn, many=True, max_length=wire.MAX_TURNS),
+    CusFieldType.TAGS: _tags,
 }
 
 

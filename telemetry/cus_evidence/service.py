@@ -1,16 +1,18 @@
 """Telemetry of one tenant: takes reports in, says of each what became of it."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from aos_sdk.cus_wire import CusIngestStatus
+from aos_sdk.cus_wire import CusIngestStatus, settlement_call_id
 from integrations.cus_keys.verifier import SdkPrincipal
+from telemetry.cus_connections import Cursor, evidence_cursor, evidence_transaction
 from telemetry.cus_delivery.sequences import MAX_SEQUENCE, Announcement, Origin, note_sequences
-from telemetry.cus_evidence.content import content_hash, differing_fields
+from telemetry.cus_evidence.content import content_hash, differing_fields, hash_version
+from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.records import (
     Decoded,
     RecordRefused,
@@ -18,9 +20,17 @@ from telemetry.cus_evidence.records import (
     decode_record,
     origin_of,
 )
-from telemetry.cus_evidence.rows import RowBuilder
-from telemetry.cus_evidence.store import KnownCall, known_calls, store_batch
+from telemetry.cus_evidence.rows import RowBuilder, is_unmeasured
+from telemetry.cus_evidence.settlements import (
+    append_settlement,
+    differing_usage,
+    lock_responses,
+    settles_by_response,
+    unmeasured_calls,
+)
+from telemetry.cus_evidence.store import EvidenceRow, KnownCall, known_calls, store_batch
 from telemetry.cus_ids import hash_call_id
+from telemetry.cus_money.models import PriceSource
 from telemetry.cus_money.pricing import keep_prices
 
 
@@ -48,6 +58,8 @@ class CusTelemetryService:
     def __init__(self, principal: SdkPrincipal, *, now: datetime) -> None:
         self.principal = principal
         self.now = now
+        self._where = (principal.tenant_id, principal.integration_id)
+        self._builder = RowBuilder(principal, now=now)
         # Sequences that have an answer now and no row of evidence.
         self._answered: list[Origin] = []
 
@@ -68,8 +80,7 @@ class CusTelemetryService:
                 outcomes.append(_rejected(index, refused))
                 self._answered.extend(origin_of(raw))
         outcomes += self._store(entries)
-        where = (self.principal.tenant_id, self.principal.integration_id)
-        note_sequences(*where, announcement, self._answered)
+        note_sequences(*self._where, announcement, self._answered)
         return sorted(outcomes, key=lambda outcome: outcome.index)
 
     def _own(self, decoded: Decoded) -> Decoded:
@@ -85,53 +96,129 @@ class CusTelemetryService:
             firsts.setdefault(entry.call_hash, entry)
         if not firsts:
             return []
-        builder = RowBuilder(self.principal, now=self.now)
-        rows = {
-            key: builder.row(entry.record, entry.flags, call_hash=key)
-            for key, entry in firsts.items()
-        }
-        keep_prices(builder.used_prices)
-        known = store_batch(self.principal.tenant_id, list(rows.values()))
+        rows = {key: self._row(entry) for key, entry in firsts.items()}
+        keep_prices(self._builder.used_prices)
+        stored = self._store_new(firsts, rows)
         replays = [
             entry
             for entry in entries
-            if entry.call_hash in known or firsts[entry.call_hash] is not entry
+            if entry.call_hash in stored.known or firsts[entry.call_hash] is not entry
         ]
         accepted = [
             Outcome(first.index, rows[key].call_id, CusIngestStatus.ACCEPTED, rows[key].id)
             for key, first in firsts.items()
-            if key not in known
+            if key not in stored.known and key not in stored.answered
         ]
-        return accepted + self._compare(replays)
+        answered = [self._replay(firsts[key], call) for key, call in stored.answered.items()]
+        return accepted + answered + self._compare(replays)
+
+    def _row(self, entry: "_Entry", occurred_at: datetime | None = None) -> EvidenceRow:
+        return self._builder.row(
+            entry.record, entry.flags, call_hash=entry.call_hash, occurred_at=occurred_at
+        )
+
+    def _store_new(
+        self, entries: "Mapping[str, _Entry]", rows: Mapping[str, EvidenceRow]
+    ) -> "_Stored":
+        """Store the rows of calls that are new, by their own ids and by those of their answers."""
+        settling = {key for key, entry in entries.items() if settles_by_response(entry.record)}
+        unmeasured = {
+            key
+            for key, row in rows.items()
+            if row.response_id and row.pricing == PriceSource.UNMEASURED
+        }
+        tenant_id, integration_id = self._where
+        if not settling and not unmeasured:
+            return _Stored(store_batch(tenant_id, list(rows.values())), {})
+        names = {key: entries[key].record.response_id or "" for key in settling | unmeasured}
+        with evidence_transaction() as cursor:
+            lock_responses(cursor, integration_id, set(names.values()))
+            answered = self._settled_before(cursor, {key: names[key] for key in unmeasured})
+            first = [row for key, row in rows.items() if key not in settling | answered.keys()]
+            known = store_batch(tenant_id, first, within=cursor)
+            answered |= self._to_settle(cursor, {key: names[key] for key in settling})
+            rest = [rows[key] for key in settling if key not in answered]
+            known |= store_batch(tenant_id, rest, within=cursor)
+        return _Stored(known, answered)
+
+    def _settled_before(self, cursor: Cursor, names: Mapping[str, str]) -> dict[str, KnownCall]:
+        """Those of the calls whose answer another process reported before, by call hash."""
+        hashes = {key: hash_call_id(settlement_call_id(name)) for key, name in names.items()}
+        known = known_calls(*self._where, list(hashes.values()), within=cursor)
+        return {key: known[found] for key, found in hashes.items() if found in known}
+
+    def _to_settle(self, cursor: Cursor, names: Mapping[str, str]) -> dict[str, KnownCall]:
+        """The unmeasured calls that reports name by their answers, by the reports' call hash."""
+        calls = unmeasured_calls(cursor, *self._where, set(names.values()))
+        return {
+            key: KnownCall("", calls[name].id, calls[name])
+            for key, name in names.items()
+            if name in calls
+        }
 
     def _compare(self, replays: "Iterable[_Entry]") -> list[Outcome]:
         hashes = {entry.call_hash for entry in replays}
         if not hashes:
             return []
-        where = (self.principal.tenant_id, self.principal.integration_id)
-        known = known_calls(*where, list(hashes))
+        known = known_calls(*self._where, list(hashes))
         return [self._replay(entry, known[entry.call_hash]) for entry in replays]
 
     def _replay(self, entry: "_Entry", known: KnownCall) -> Outcome:
         self._answered.extend(_own_origin(entry.record, known))
-        differ = tuple(self._differences(entry.record, known))
-        where = (entry.index, entry.record.call_id)
-        if not differ:
-            return Outcome(*where, CusIngestStatus.DUPLICATE, known.usage_id)
-        detail = (
-            f"This call_id was reported before with another {', '.join(differ)}. The first report "
-            "stands; a new call needs a new call_id."
-        )
-        code = "call_id_conflict"
-        return Outcome(*where, CusIngestStatus.CONFLICT, known.usage_id, code, detail, differ)
+        differ: tuple[str, ...] = ()
+        if known.row is None or _is_measured(known.row):
+            # What is known of a call stands, whoever did not know it.
+            if known.row is None or not is_unmeasured(entry.record):
+                differ = tuple(self._differences(entry.record, known))
+        elif not is_unmeasured(entry.record):
+            if self._settle(entry, known.row):
+                where = (entry.index, entry.record.call_id)
+                return Outcome(*where, CusIngestStatus.ACCEPTED, known.usage_id)
+            differ = tuple(differing_usage(entry.record, known.row))
+        return _replayed(entry, known, differ)
+
+    def _settle(self, entry: "_Entry", usage: CusLLMUsage) -> bool:
+        """Append what an unmeasured call used; False if it is settled already."""
+        row = self._row(entry, usage.occurred_at)
+        keep_prices(self._builder.used_prices)
+        with evidence_cursor() as cursor:
+            return append_settlement(cursor, usage, row)
 
     def _differences(self, record: UsageRecord, known: KnownCall) -> list[str]:
         integration_id = self.principal.integration_id
-        if content_hash(record, integration_id) == known.content_hash:
+        version = hash_version(known.content_hash)
+        if content_hash(record, integration_id, version) == known.content_hash:
             return []
         if known.row is None:
             return ["content"]  # Its month was dropped; the hash still tells that it differs.
-        return differing_fields(record, integration_id, known.row)
+        return differing_fields(record, integration_id, known.row, version)
+
+
+class _Stored(NamedTuple):
+    """What became of new rows, by call hash.
+
+    `known`: call ids that the ledger had already. `answered`: the stored call whose answer a report
+    is about, where that call has another call id.
+    """
+
+    known: set[str]
+    answered: dict[str, KnownCall]
+
+
+def _is_measured(usage: CusLLMUsage) -> bool:
+    return usage.pricing != PriceSource.UNMEASURED
+
+
+def _replayed(entry: "_Entry", known: KnownCall, differ: tuple[str, ...]) -> Outcome:
+    where = (entry.index, entry.record.call_id)
+    if not differ:
+        return Outcome(*where, CusIngestStatus.DUPLICATE, known.usage_id)
+    detail = (
+        f"This call_id was reported before with another {', '.join(differ)}. The first report "
+        "stands; a new call needs a new call_id."
+    )
+    code = "call_id_conflict"
+    return Outcome(*where, CusIngestStatus.CONFLICT, known.usage_id, code, detail, differ)
 
 
 class _Entry:

@@ -8,6 +8,7 @@ be new are compared by a second one.
 
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -15,21 +16,22 @@ import msgspec
 from django.db.models import JSONField
 
 from aos_sdk.cus_fields import TOKEN_NAMES
-from telemetry.cus_connections import evidence_cursor
+from telemetry.cus_connections import Cursor, evidence_cursor
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusUsageSums
-from telemetry.cus_evidence.records import Reserved
+from telemetry.cus_evidence.records import Reserved, Turn
 
 
-class EvidenceRow(msgspec.Struct, gc=False):
-    """A usage row as it will be stored, with what the ledger needs to know of it."""
+class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
+    """A usage row as it will be stored, with what the ledger needs to know of it.
+
+    The statement reads a missing field as null, so most rows name a third of the columns.
+    """
 
     id: uuid.UUID
     # Both as 32 hex digits: the ledger has them as UUIDs, which take longer to make and compare.
     call_hash: str
     content_hash: str
     integration_id: uuid.UUID
-    session_id: str | None
-    agent_id: str | None
     call_id: str
     provider: str
     model: str
@@ -44,30 +46,47 @@ class EvidenceRow(msgspec.Struct, gc=False):
     tokens_audio_in: int
     tokens_audio_out: int
     tokens_image_in: int
-    tokens_total: int | None
-    service_tier: str | None
-    billed_units: dict[str, Any] | None
     cost_cents: int
     cost_microcents: int
     counted_cents: int
     pricing: str
-    pricing_version: str | None
-    price_id: uuid.UUID | None
-    reported_pricing_version: str | None
-    latency_ms: int | None
     policy_result: str
-    error_code: str | None
-    error_message: str | None
     metadata: dict[str, Any]
     flags: list[str]
-    sent_timestamp: str | None
-    process_id: str | None
-    sequence: int | None
-    lease_id: uuid.UUID | None
-    reserved: Reserved | None
     degraded: bool
-    decision: dict[str, Any] | None
     occurred_at: datetime
+    session_id: str | None = None
+    agent_id: str | None = None
+    model_requested: str | None = None
+    host: str | None = None
+    region: str | None = None
+    tokens_total: int | None = None
+    service_tier: str | None = None
+    billed_units: dict[str, Any] | None = None
+    turns: list[Turn] | None = None
+    pricing_version: str | None = None
+    price_id: uuid.UUID | None = None
+    unpriced_units: list[str] | None = None
+    reported_pricing_version: str | None = None
+    provider_cost_microcents: int | None = None
+    provisional_cents: int | None = None
+    provisional_microcents: int | None = None
+    provisional_tokens: int | None = None
+    latency_ms: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    response_id: str | None = None
+    provider_request_id: str | None = None
+    provider_project: str | None = None
+    provider_key_hint: str | None = None
+    end_user: str | None = None
+    tags: list[str] | None = None
+    sent_timestamp: str | None = None
+    process_id: str | None = None
+    sequence: int | None = None
+    lease_id: uuid.UUID | None = None
+    reserved: Reserved | None = None
+    decision: dict[str, Any] | None = None
 
 
 class KnownCall(msgspec.Struct):
@@ -78,34 +97,46 @@ class KnownCall(msgspec.Struct):
     row: CusLLMUsage | None
 
 
-def store_batch(tenant_id: uuid.UUID, rows: Sequence[EvidenceRow]) -> set[str]:
+def store_batch(
+    tenant_id: uuid.UUID, rows: Sequence[EvidenceRow], *, within: Cursor | None = None
+) -> set[str]:
     """Store the rows whose call id is new to their integration; says whose was not, by call hash.
 
     `rows` are of one integration and must not name a call twice. Committed and on disk when this
-    returns, unless the caller has a transaction open.
+    returns, unless `within` is the cursor of a transaction.
     """
     # The records travel as one JSON text, which PostgreSQL unpacks.
     records = msgspec.json.encode(rows).decode()
-    with evidence_cursor() as cursor:
+    with nullcontext(within) if within else evidence_cursor() as cursor:
         cursor.execute(_STORE, {"tenant": tenant_id, "records": records})
         return {call_hash.hex for (call_hash,) in cursor.fetchall()}
 
 
 def known_calls(
-    tenant_id: uuid.UUID, integration_id: uuid.UUID, call_hashes: Sequence[str]
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID,
+    call_hashes: Sequence[str],
+    *,
+    within: Cursor | None = None,
 ) -> dict[str, KnownCall]:
     """What an integration has stored under these call hashes, by call hash."""
     names = {"tenant": tenant_id, "integration": integration_id, "hashes": list(call_hashes)}
-    with evidence_cursor() as cursor:
+    with nullcontext(within) if within else evidence_cursor() as cursor:
         cursor.execute(_KNOWN, names)
         found = cursor.fetchall()
     return {
-        call_hash.hex: KnownCall(content_hash.hex, usage_id, _read_row(row))
+        call_hash.hex: KnownCall(content_hash.hex, usage_id, read_row(row))
         for call_hash, content_hash, usage_id, *row in found
     }
 
 
-def _read_row(values: Sequence[Any]) -> CusLLMUsage | None:
+def usage_columns(table: str) -> str:
+    """The columns that `read_row` reads, as a statement selects them."""
+    return ", ".join(f"{table}.{name}" for name in _USAGE_COLUMNS)
+
+
+def read_row(values: Sequence[Any]) -> CusLLMUsage | None:
+    """A usage row from the values of `usage_columns`; None if they are of no row."""
     row = dict(zip(_USAGE_COLUMNS, values, strict=True))
     if row["id"] is None:
         return None
@@ -116,7 +147,7 @@ def _read_row(values: Sequence[Any]) -> CusLLMUsage | None:
     return CusLLMUsage(**row)
 
 
-_POSTGRES_TYPES = {
+POSTGRES_TYPES = {
     "UUIDField": "uuid",
     "CharField": "text",
     "TextField": "text",
@@ -133,13 +164,18 @@ _JSON_COLUMNS = [
 ]
 # What travels with a row and is not in it.
 _BESIDE = {"call_hash": "uuid", "content_hash": "uuid", "reserved": "jsonb"}
-_SENT_COLUMNS = [name for name in EvidenceRow.__struct_fields__ if name not in _BESIDE]
+_UNITS = ("cents", "microcents", "tokens")
+_ESTIMATE = tuple(f"estimate_{unit}" for unit in _UNITS)
+_PROVISIONAL = tuple(f"provisional_{unit}" for unit in _UNITS)
+_SENT_COLUMNS = [
+    name for name in EvidenceRow.__struct_fields__ if name not in {*_BESIDE, *_PROVISIONAL}
+]
 
 
 def _type_of(column: str) -> str:
     if column in _BESIDE:
         return _BESIDE[column]
-    return _POSTGRES_TYPES[CusLLMUsage._meta.get_field(column).get_internal_type()]
+    return POSTGRES_TYPES[CusLLMUsage._meta.get_field(column).get_internal_type()]
 
 
 _RECORD_TYPE = ", ".join(f"{name} {_type_of(name)}" for name in EvidenceRow.__struct_fields__)
@@ -163,6 +199,8 @@ _SUMS = {
     "errors": "count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL)",
     "blocked": "count(*) FILTER (WHERE policy_result = 'blocked')",
     "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
+    "unpriced_unit_calls": "count(*) FILTER (WHERE unpriced_units IS NOT NULL)",
+    "unmeasured": "count(*) FILTER (WHERE pricing = 'unmeasured')",
     "cost_mismatches": "count(*) FILTER (WHERE flags @> '[\"cost_mismatch\"]')",
     "tokens_mismatches": "count(*) FILTER (WHERE flags @> '[\"tokens_mismatch\"]')",
     **{column: _sum(column) for column in _SUMMED},
@@ -170,8 +208,19 @@ _SUMS = {
     "overrun_cents": _sum("greatest(counted_cents - estimate_cents, 0)"),
     "overrun_microcents": _sum("greatest(cost_microcents - estimate_microcents, 0)"),
     "overrun_tokens": _sum("greatest(tokens_in::bigint + tokens_out - estimate_tokens, 0)"),
+    # `least` passes over a null too, so the sum of none must be 0.
+    **{column: _sum(f"coalesce({column}, 0)") for column in _PROVISIONAL},
 }
-_ESTIMATE = ("estimate_cents", "estimate_microcents", "estimate_tokens")
+
+
+def _set_aside(unit: str) -> str:
+    return f"coalesce(hold.{unit}, (sent.reserved->>'{unit}')::bigint)"
+
+
+def _provisional(unit: str) -> str:
+    # What was set aside for the call; without that, or if it was 0, what the call may cost at most.
+    return f"""CASE WHEN sent.pricing = 'unmeasured'
+        THEN coalesce(nullif({_set_aside(unit)}, 0), sent.provisional_{unit}) END"""
 
 
 def _upsert_totals(table: str, **keys: str) -> str:
@@ -209,14 +258,13 @@ WITH sent AS MATERIALIZED (
     RETURNING call_hash
 ), stored AS (
     INSERT INTO cus_llm_usage
-        (tenant_id, created_at, admitted_at, {", ".join(_ESTIMATE)}, {", ".join(_SENT_COLUMNS)})
+        (tenant_id, created_at, admitted_at, {", ".join((*_ESTIMATE, *_PROVISIONAL))},
+        {", ".join(_SENT_COLUMNS)})
     SELECT %(tenant)s, now(), coalesce(hold.taken_at,
             (SELECT taken_at FROM cus_enforcement_leases AS lease
                 WHERE lease.tenant_id = %(tenant)s AND lease.id = sent.lease_id
                 AND lease.integration_id = sent.integration_id)),
-        coalesce(hold.cents, (sent.reserved->>'cents')::bigint),
-        coalesce(hold.microcents, (sent.reserved->>'microcents')::bigint),
-        coalesce(hold.tokens, (sent.reserved->>'tokens')::bigint),
+        {", ".join(map(_set_aside, _UNITS))}, {", ".join(map(_provisional, _UNITS))},
         {", ".join(f"sent.{name}" for name in _SENT_COLUMNS)}
     FROM sent JOIN fresh USING (call_hash) LEFT JOIN LATERAL (
         SELECT taken_at, cents, microcents, tokens FROM cus_enforcement_holds
@@ -224,7 +272,7 @@ WITH sent AS MATERIALIZED (
             AND call_id = sent.call_id LIMIT 1
     ) AS hold ON true
     RETURNING id, call_id, integration_id, provider, model, lease_id, policy_result, error_code,
-        pricing, flags, {", ".join((*_SUMMED, *_ESTIMATE))}
+        pricing, flags, unpriced_units, {", ".join((*_SUMMED, *_ESTIMATE, *_PROVISIONAL))}
 ), lifetime AS (
     {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
 ), period AS (
@@ -282,6 +330,6 @@ LEFT JOIN LATERAL (
 
 _KNOWN = f"""
 SELECT ledger.call_hash, ledger.content_hash, ledger.usage_id,
-    {", ".join(f"usage.{name}" for name in _USAGE_COLUMNS)}
+    {usage_columns("usage")}
 {STORED_CALLS}
 """

@@ -18,7 +18,7 @@ from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
 from telemetry.cus_evidence.models import CusCallLedger
 from telemetry.cus_holds.admissions import LEASED_ADMITTED, OWN_ADMITTED, admitted
 from telemetry.cus_ids import hash_call_id, lock_key
-from telemetry.cus_money.amounts import MOST, Amounts
+from telemetry.cus_money.amounts import MOST, USED, Amounts
 
 # A hold ends this long after its last renewal (ruling F5).
 HOLD_LIFE = timedelta(minutes=15)
@@ -137,9 +137,8 @@ SELECT json_build_object(
     'own', own.holds
 )
 FROM {_MOMENT}, {_FROM}, LATERAL (
-    SELECT {_sum("counted_cents")} AS cents,
-        greatest({_sum("cost_microcents::numeric + correction_microcents")}, 0) AS microcents,
-        {_sum("tokens_in::numeric + tokens_out")} AS tokens
+    SELECT {_sum(USED.cents)} AS cents, greatest({_sum(USED.microcents)}, 0) AS microcents,
+        {_sum(USED.tokens)} AS tokens
     FROM cus_period_totals AS total WHERE total.tenant_id = $1 AND total.integration_id = $2
         AND total.period = date_trunc('month', moment.now AT TIME ZONE 'UTC')::date
 ) AS totals, LATERAL (

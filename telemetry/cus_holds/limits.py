@@ -12,6 +12,7 @@ from django.db import connection
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit, Window, month_of
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_money.amounts import Amounts
 
 _EXACT = CusIntegration.BudgetBasis.EXACT
 
@@ -23,7 +24,12 @@ WITH used AS (
         coalesce(sum(cost_cents), 0)::bigint AS cost_cents,
         coalesce(sum(counted_cents), 0)::bigint AS counted_cents,
         coalesce(sum(cost_microcents), 0)::bigint AS cost_microcents,
-        coalesce(sum(correction_microcents), 0)::bigint AS correction_microcents
+        coalesce(sum(correction_microcents), 0)::bigint AS correction_microcents,
+        coalesce(sum(unmeasured - settled), 0)::bigint AS unmeasured_calls,
+        coalesce(sum(provisional_cents - released_cents), 0)::bigint AS provisional_cents,
+        coalesce(sum(provisional_microcents - released_microcents), 0)::bigint
+            AS provisional_microcents,
+        coalesce(sum(provisional_tokens - released_tokens), 0)::bigint AS provisional_tokens
     FROM cus_period_totals
     WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND period = %(period)s
 ), aside AS (
@@ -54,6 +60,8 @@ class Standing:
     counted_cents: int
     recorded_microcents: int
     correction_microcents: int
+    unmeasured_calls: int
+    provisional: Amounts
     held_calls: int
     held_cents: int
     held_microcents: int
@@ -63,6 +71,12 @@ class Standing:
     def cost_microcents(self) -> int:
         """An open month counts its corrections in the exact sum (ruling M9)."""
         return self.recorded_microcents + self.correction_microcents
+
+    def used(self, *, exact: bool) -> int:
+        """What a budget counts, in microcents, unmeasured calls included (rulings M3 and M5b)."""
+        if exact:
+            return self.cost_microcents + self.provisional.microcents
+        return (self.counted_cents + self.provisional.cents) * MICROCENTS_PER_CENT
 
 
 def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
@@ -81,6 +95,8 @@ def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
         "counted_cents": month.counted_cents,
         "cost_microcents": month.cost_microcents,
         "correction_microcents": month.correction_microcents,
+        "unmeasured_calls": month.unmeasured_calls,
+        **{f"provisional_{unit}": amount for unit, amount in month.provisional._asdict().items()},
         "held_calls": month.held_calls,
         "held_cents": month.held_cents,
         "held_microcents": month.held_microcents,
@@ -103,7 +119,7 @@ def _shown(
     if limit.unit is Unit.CENTS:
         return _budget(value, integration, month)
     if limit.unit is Unit.TOKENS:
-        return _share(value, month.tokens, month.held_tokens)
+        return _share(value, month.tokens + month.provisional.tokens, month.held_tokens)
     return _share(value, month.calls, month.held_calls)
 
 
@@ -116,15 +132,16 @@ def _standing(integration: CusIntegration, now: datetime) -> Standing:
     }
     with connection.cursor() as cursor:
         cursor.execute(_STANDING, names)
-        return Standing(*cursor.fetchone())
+        values = cursor.fetchone()
+    first, provisional, held = values[:8], values[8:11], values[11:]
+    return Standing(*first, Amounts(*provisional), *held)
 
 
 def _budget(cents: int, integration: CusIntegration, month: Standing) -> dict[str, Any]:
     """In microcents on either basis: the two are compared with the same limit (ruling M3)."""
     exact = integration.budget_basis == _EXACT
-    used = month.cost_microcents if exact else month.counted_cents * MICROCENTS_PER_CENT
     held = month.held_microcents if exact else month.held_cents * MICROCENTS_PER_CENT
-    return _share(cents * MICROCENTS_PER_CENT, used, held)
+    return _share(cents * MICROCENTS_PER_CENT, month.used(exact=exact), held)
 
 
 def _share(limit: int, used: int, held: int) -> dict[str, Any]:

@@ -50,6 +50,14 @@ class LimitsOutput(serializers.Serializer[object]):
     )
     cost_microcents = serializers.IntegerField(help_text="Exact, with corrections.")
     correction_microcents = serializers.IntegerField(help_text="The corrections in it.")
+    unmeasured_calls = serializers.IntegerField(
+        help_text="Calls of the month whose usage is still unknown."
+    )
+    provisional_cents = serializers.IntegerField(
+        help_text="What budgets count of these calls until their usage is known; not in the costs."
+    )
+    provisional_microcents = serializers.IntegerField()
+    provisional_tokens = serializers.IntegerField()
     held_calls = serializers.IntegerField()
     held_cents = serializers.IntegerField()
     held_microcents = serializers.IntegerField()

@@ -24,3 +24,21 @@ class Amounts(NamedTuple):
     def at_least(self, other: "Amounts") -> "Amounts":
         """The larger of each."""
         return Amounts._make(map(max, self, other))
+
+
+class _Expressions(NamedTuple):
+    """SQL over a row of `cus_period_totals`, for each amount."""
+
+    cents: str
+    microcents: str
+    tokens: str
+
+
+# What limits count of a month as used: calls as recorded and corrected (rulings M3a and M9), and of
+# unmeasured calls the provisional amounts, until a settlement takes them out again (ruling M5b).
+USED = _Expressions(
+    "counted_cents::numeric + provisional_cents - released_cents",
+    "cost_microcents::numeric + correction_microcents + provisional_microcents"
+    " - released_microcents",
+    "tokens_in::numeric + tokens_out + provisional_tokens - released_tokens",
+)

@@ -7,12 +7,15 @@ from django.db.models.functions import Now
 
 
 class PriceSource(models.TextChoices):
-    """Where the price of a call is from."""
+    """Where the price of a call is from, or why a call has none."""
 
     TABLE = "table", "Price table"
     OVERRIDE = "override", "Tenant's own price"
     GENAI_PRICES = "genai_prices", "genai-prices"
+    PROVIDER = "provider", "Cost as the provider's answer says"
     UNKNOWN = "unknown", "No price known"
+    # Nobody knows what the call used, which is not zero (ruling M5b).
+    UNMEASURED = "unmeasured", "Usage not known"
 
 
 class CusKeptPrice(models.Model):

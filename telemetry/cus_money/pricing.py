@@ -69,7 +69,7 @@ def microcents_of(call: Priceable, pricing: CusModelPricing) -> int:
     """What a call costs at a price, rounded up once, to the microcent (ruling M3)."""
     usage = CusTokenUsage._make(_tokens(call))
     return pricing.cost_microcents(
-        usage, tier=call.service_tier, billed_units=_units(call.billed_units)
+        usage, tier=call.service_tier, billed_units=counted_units(call.billed_units)
     )
 
 
@@ -247,7 +247,7 @@ def _pricings_of_version(model: str, version: str) -> list[CusModelPricing]:
     return [CusModelPricing.from_data(price.model, {}, price.data) for price in kept]
 
 
-def _units(billed_units: dict[str, Any] | None) -> dict[str, int] | None:
+def counted_units(billed_units: dict[str, Any] | None) -> dict[str, int] | None:
     """Those of a record's billed units that are counts like any other."""
     if not billed_units:
         return None

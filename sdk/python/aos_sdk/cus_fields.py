@@ -150,7 +150,7 @@ def _text(
     column: str | None = None,
     mask: CusMask | None = None,
     compared_since: int | None = None,
-    help: str = "",  # noqa: A002 - the field's own word
+    help: str = "",
 ) -> CusField:
     return CusField(
         name,

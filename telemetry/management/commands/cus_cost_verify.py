@@ -1,6 +1,7 @@
 """`manage.py cus_cost_verify`: recompute stored costs from the prices they name."""
 
 from datetime import timedelta
+from itertools import chain
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -15,6 +16,7 @@ from telemetry.cus_corrections.cost_audit import (
     difference,
     failed_checks,
     rows_received,
+    settlements_received,
 )
 
 _SHOWN = 50
@@ -38,7 +40,8 @@ class Command(BaseCommand):
         console.print("Self-test: the known calls cost what they should.")
         now = database_now()
         start, end = options["start"] or now - timedelta(days=1), options["end"] or now
-        rows = rows_received(start, end, tenant_id_of(options["tenant"]))
+        within = (start, end, tenant_id_of(options["tenant"]))
+        rows = chain(rows_received(*within), settlements_received(*within))
         checked, found = 0, []
         for row in track(rows, "Recomputing rows", console=Console(stderr=True)):
             checked += 1
