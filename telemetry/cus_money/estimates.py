@@ -1,0 +1,39 @@
+"""What a call may use at most, where nobody says what it uses (rulings F3 and F3a)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
+from telemetry.cus_money.amounts import MOST, Amounts
+from telemetry.cus_money.pricing import in_cents
+
+# No call costs less: one cent (ruling M2), one microcent, one token (ruling F3a).
+LEAST = Amounts(1, 1, 1)
+
+
+def most_tokens(
+    model: str | None, pricing: CusModelPricing | None, at: datetime
+) -> tuple[int, int] | None:
+    """A model's context window and maximum output; a tenant's own price does not say them."""
+    for known in (pricing, get_model_pricing(model, at) if model else None):
+        if known is not None and known.context_window:
+            # What has no output of its own (an embedding) has none to speak of.
+            return known.context_window, known.max_output or 0
+    return None
+
+
+def missing_estimate(
+    model: str, pricing: CusModelPricing | None, at: datetime, units: Mapping[str, int] | None
+) -> Amounts:
+    """What a call may cost and use at most, never 0: by its units, else by all tokens of its model.
+
+    `units` are those that the call's record counts; a call that is billed by them costs their
+    price, whatever its usage turns out to be.
+    """
+    tokens = most_tokens(model, pricing, at) or (0, 0)
+    microcents = 0
+    if pricing is not None:
+        microcents = pricing.cost_microcents(CusTokenUsage(), billed_units=units)
+        microcents = microcents or pricing.cost_microcents(CusTokenUsage(*tokens))
+    amounts = (in_cents(microcents), microcents, sum(tokens))
+    return Amounts._make(min(amount, MOST) for amount in amounts).at_least(LEAST)
