@@ -25,6 +25,7 @@ from telemetry.cus_evidence.settlements import (
     append_settlement,
     differing_usage,
     lock_responses,
+    settlement_of,
     settles_by_response,
     unmeasured_calls,
 )
@@ -174,7 +175,7 @@ class CusTelemetryService:
             if self._settle(entry, known.row):
                 where = (entry.index, entry.record.call_id)
                 return Outcome(*where, CusIngestStatus.ACCEPTED, known.usage_id)
-            differ = tuple(differing_usage(entry.record, known.row))
+            differ = tuple(differing_usage(entry.record, settlement_of(known.row)))
         return _replayed(entry, known, differ)
 
     def _settle(self, entry: "_Entry", usage: CusLLMUsage) -> bool:
@@ -191,6 +192,8 @@ class CusTelemetryService:
             return []
         if known.row is None:
             return ["content"]  # Its month was dropped; the hash still tells that it differs.
+        if settles_by_response(record):
+            return differing_usage(record, known.row)
         return differing_fields(record, integration_id, known.row, version)
 
 

@@ -19,7 +19,7 @@ from telemetry.cus_evidence.records import UsageRecord
 from telemetry.cus_evidence.store import POSTGRES_TYPES, EvidenceRow, read_row, usage_columns
 from telemetry.cus_ids import uuid7
 
-# What two settlements of one call must agree on; the moment and the place of a report may differ.
+# What two reports of one answer must agree on.
 _FACTS = (*TOKEN_NAMES, "tokens_total", "billed_units", "turns", "service_tier")
 _BESIDE = ("tenant_id", "created_at", "usage_created_at")
 _FIELDS = [field for field in CusUsageSettlement._meta.fields if field.attname not in _BESIDE]
@@ -98,11 +98,18 @@ def append_settlement(cursor: Cursor, usage: CusLLMUsage, row: EvidenceRow) -> b
     return cursor.fetchone() is not None
 
 
-def differing_usage(record: UsageRecord, usage: CusLLMUsage) -> list[str]:
-    """The fields in which a report contradicts the settlement of a call."""
-    settled = CusUsageSettlement.objects.get(tenant_id=usage.tenant_id, usage_id=usage.id)
+def settlement_of(usage: CusLLMUsage) -> CusUsageSettlement:
+    """The settlement of a call. Raises CusUsageSettlement.DoesNotExist."""
+    return CusUsageSettlement.objects.get(tenant_id=usage.tenant_id, usage_id=usage.id)
+
+
+def differing_usage(record: UsageRecord, stored: CusLLMUsage | CusUsageSettlement) -> list[str]:
+    """The fields in which a report says that an answer used something else than what is stored.
+
+    Two processes that read one answer report it at other times, so nothing but usage is compared.
+    """
     return [
         name
         for name in _FACTS
-        if msgspec.to_builtins(getattr(record, name)) != getattr(settled, name)
+        if msgspec.to_builtins(getattr(record, name)) != getattr(stored, name)
     ]

@@ -46,6 +46,7 @@ _BY_NAME = {field.name: field for field in FIELDS}
 _OWN_COLUMNS = {
     *("id", "tenant_id", "created_at", "admitted_at", "occurred_at", "sent_timestamp", "flags"),
     *("cost_microcents", "counted_cents", "pricing", "pricing_version", "price_id"),
+    *("unpriced_units", "provisional_cents", "provisional_microcents", "provisional_tokens"),
     *("estimate_cents", "estimate_microcents", "estimate_tokens"),
 }
 # What the server fills in where it was not sent.
@@ -102,7 +103,8 @@ def _shown() -> set[str]:
     fieldsets = admin.site.get_model_admin(CusLLMUsage).fieldsets or ()
     listed = {str(name) for _, options in fieldsets for name in options["fields"]}
     # A decision of the SDK's own has a page among the decisions.
-    return {*listed, "decision"} - _OWN_COLUMNS - {"exact_cost", "corrected_cost", "counted"}
+    derived = {"exact_cost", "corrected_cost", "counted", "settlement"}
+    return {*listed, "decision"} - _OWN_COLUMNS - derived
 
 
 def _layout() -> codec.CusPlainLayout:
@@ -138,7 +140,7 @@ PLACES = {
         _shown, lambda fields: {field.column for field in fields if field.column}
     ),
     "content hash": Place(
-        lambda: {*content._COMPARED, *content._BY_RULE},
+        lambda: {*content._COMPARED[content.HASH_VERSION], *content._BY_RULE},
         lambda fields: {field.name for field in fields if field.compared},
     ),
     "sums of a total": Place(
@@ -194,7 +196,7 @@ _PLANTED = CusField(
     CusSent.SET,
     "tokens_planted",
     refuses=True,
-    compared=True,
+    compared_since=1,
 )
 
 

@@ -1,4 +1,4 @@
-"""Whether rows, ledger and totals say the same (rulings E1, E8), by SQL of its own.
+"""Whether facts, ledger and totals say the same (rulings E1, E8, M5b), by SQL of its own.
 
 Totals are found by what their table has: every sum must be one that is known here, so that
 a new one can't go unchecked.
@@ -9,50 +9,73 @@ import psycopg
 from tests.trust.cus_real_product import Row
 
 _TOTALS = ("cus_lifetime_totals", "cus_period_totals")
-# The columns that say which total it is, as an expression over the rows.
+# The columns that say which total a row belongs to, as an expression over the row.
 _KEYS = {
-    "tenant_id": "tenant_id",
-    "integration_id": "integration_id",
-    "provider": "provider",
-    "model": "model",
-    "period": "date_trunc('month', created_at AT TIME ZONE 'UTC')::date",
+    "tenant_id": "usage.tenant_id",
+    "integration_id": "usage.integration_id",
+    "provider": "usage.provider",
+    "model": "usage.model",
+    "period": "date_trunc('month', {moment} AT TIME ZONE 'UTC')::date",
 }
-_RAN = "policy_result <> 'blocked'"
-_COUNTS = {
-    "calls": f"count(*) FILTER (WHERE {_RAN})",
-    "errors": f"count(*) FILTER (WHERE {_RAN} AND error_code IS NOT NULL)",
-    "blocked": "count(*) FILTER (WHERE policy_result = 'blocked')",
-    "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
-    "cost_mismatches": "count(*) FILTER (WHERE flags ? 'cost_mismatch')",
-    "tokens_mismatches": "count(*) FILTER (WHERE flags ? 'tokens_mismatch')",
+_TOKENS = (
+    "tokens_in",
+    "tokens_out",
+    "tokens_cached",
+    "tokens_cache_write",
+    "tokens_cache_write_1h",
+    "tokens_reasoning",
+    "tokens_audio_in",
+    "tokens_audio_out",
+    "tokens_image_in",
+)
+_UNITS = ("cents", "microcents", "tokens")
+_RAN = "usage.policy_result <> 'blocked'"
+
+
+def _amounts(fact: str) -> dict[str, str]:
+    """What a row or a settlement adds to each sum that both add to."""
+    counted = f"greatest({fact}.cost_cents, ceil({fact}.cost_microcents / 1000000.0)::bigint)"
+    used = {
+        "cents": counted,
+        "microcents": f"{fact}.cost_microcents",
+        "tokens": f"({fact}.tokens_in::bigint + {fact}.tokens_out)",
+    }
+    return {
+        **{name: f"{fact}.{name}" for name in (*_TOKENS, "cost_cents", "cost_microcents")},
+        "counted_cents": counted,
+        "unpriced": f"({fact}.pricing = 'unknown')::int",
+        "unpriced_unit_calls": f"({fact}.unpriced_units IS NOT NULL)::int",
+        "cost_mismatches": f"({fact}.flags ? 'cost_mismatch')::int",
+        "tokens_mismatches": f"({fact}.flags ? 'tokens_mismatch')::int",
+        **{
+            f"overrun_{unit}": f"greatest({used[unit]} - usage.estimate_{unit}, 0)" for unit in used
+        },
+    }
+
+
+_OF_ROW = _amounts("usage") | {
+    "calls": f"({_RAN})::int",
+    "errors": f"({_RAN} AND usage.error_code IS NOT NULL)::int",
+    "blocked": "(usage.policy_result = 'blocked')::int",
+    "unmeasured": "(usage.pricing = 'unmeasured')::int",
+    **{f"provisional_{unit}": f"coalesce(usage.provisional_{unit}, 0)" for unit in _UNITS},
 }
-_SUMS = {
-    name: f"sum({name})"
-    for name in (
-        "tokens_in",
-        "tokens_out",
-        "tokens_cached",
-        "tokens_cache_write",
-        "tokens_cache_write_1h",
-        "tokens_reasoning",
-        "tokens_audio_in",
-        "tokens_audio_out",
-        "tokens_image_in",
-        "cost_cents",
-        "cost_microcents",
-    )
+_OF_SETTLEMENT = _amounts("settlement")
+# Counted in the month of the row, whenever the settlement came.
+_OF_SETTLED_ROW = {"settled": "1"} | {
+    f"released_{unit}": f"usage.provisional_{unit}" for unit in _UNITS
 }
-_COUNTED = "greatest(cost_cents, ceil(cost_microcents / 1000000.0)::bigint)"
-_SUMS |= {"counted_cents": f"sum({_COUNTED})"} | {
-    f"overrun_{unit}": f"sum(greatest({cost} - estimate_{unit}, 0))"
-    for unit, cost in (
-        ("cents", _COUNTED),
-        ("microcents", "cost_microcents"),
-        ("tokens", "(tokens_in::bigint + tokens_out)"),
-    )
-}
-SUMMED = frozenset(_COUNTS | _SUMS)
-# Nobody adjusts a cost here, and which shard a sum is in is nobody's business.
+_SETTLED = """cus_usage_settlements AS settlement JOIN cus_llm_usage AS usage
+    ON usage.tenant_id = settlement.tenant_id AND usage.created_at = settlement.usage_created_at
+    AND usage.id = settlement.usage_id"""
+# Where facts stand, by which moment a fact belongs to a month, and what it adds to each sum.
+_FACTS = (
+    ("cus_llm_usage AS usage", "usage.created_at", _OF_ROW),
+    (_SETTLED, "settlement.created_at", _OF_SETTLEMENT),
+    (_SETTLED, "usage.created_at", _OF_SETTLED_ROW),
+)
+SUMMED = frozenset(_OF_ROW | _OF_SETTLED_ROW)
+# No test of these adjusts a cost, and a sum may stand in any shard.
 _OTHER = ("shard", "correction_microcents")
 
 _LEDGER = """
@@ -108,17 +131,16 @@ def holds_findings(connection: "psycopg.Connection[Row]") -> list[str]:
 
 def _totals_findings(connection: "psycopg.Connection[Row]", table: str) -> list[str]:
     columns = _columns(connection, table)
-    sums = _COUNTS | _SUMS
-    unknown = [name for name in columns if name not in {*_KEYS, *sums, *_OTHER}]
+    unknown = [name for name in columns if name not in {*_KEYS, *SUMMED, *_OTHER}]
     if unknown:
         return [f"{table} has what nothing here can check: {', '.join(unknown)}"]
-    keys = {name: _KEYS[name] for name in columns if name in _KEYS}
-    wanted = {name: sums[name] for name in columns if name in sums}
-    if not wanted:
+    keys = [name for name in columns if name in _KEYS]
+    sums = [name for name in columns if name in SUMMED]
+    if not sums:
         return []  # There is no such table in this version.
     return [
-        f"{table} and the rows differ: {dict(zip(('side', *keys, *wanted), row, strict=True))}"
-        for row in connection.execute(_difference(table, keys, wanted).encode())
+        f"{table} and the facts differ: {dict(zip(('side', *keys, *sums), row, strict=True))}"
+        for row in connection.execute(_difference(table, keys, sums).encode())
     ]
 
 
@@ -131,13 +153,23 @@ def _columns(connection: "psycopg.Connection[Row]", table: str) -> list[str]:
     return [str(name) for (name,) in found]
 
 
-def _difference(table: str, keys: dict[str, str], sums: dict[str, str]) -> str:
+def _difference(table: str, keys: list[str], sums: list[str]) -> str:
     groups = ", ".join(str(place + 1) for place in range(len(keys)))
-    of_rows = ", ".join([*keys.values(), *(f"({total})::numeric" for total in sums.values())])
-    of_totals = ", ".join([*keys, *(f"sum({name})::numeric" for name in sums)])
-    rows = f"SELECT {of_rows} FROM cus_llm_usage GROUP BY {groups}"
-    totals = f"SELECT {of_totals} FROM {table} GROUP BY {groups}"
+    # A release before settlements has neither their table nor their sums.
+    places = _FACTS if "settled" in sums else _FACTS[:1]
+    facts = " UNION ALL ".join(_selected(keys, sums, *place) for place in places)
+    totalled = ", ".join([*keys, *(f"sum({name})::numeric" for name in sums)])
+    of_facts = f"SELECT {totalled} FROM ({facts}) AS fact GROUP BY {groups}"
+    of_totals = f"SELECT {totalled} FROM {table} GROUP BY {groups}"
     return (
-        f"(SELECT 'rows', * FROM ({rows} EXCEPT {totals}) AS more)"
-        f" UNION ALL (SELECT 'totals', * FROM ({totals} EXCEPT {rows}) AS more)"
+        f"(SELECT 'facts', * FROM ({of_facts} EXCEPT {of_totals}) AS more)"
+        f" UNION ALL (SELECT 'totals', * FROM ({of_totals} EXCEPT {of_facts}) AS more)"
     )
+
+
+def _selected(
+    keys: list[str], sums: list[str], source: str, moment: str, adds: dict[str, str]
+) -> str:
+    columns = [f"{_KEYS[name].format(moment=moment)} AS {name}" for name in keys]
+    columns += [f"({adds.get(name, '0')})::numeric AS {name}" for name in sums]
+    return f"SELECT {', '.join(columns)} FROM {source}"
