@@ -15,7 +15,7 @@ from aos_sdk.cus_cost import (
 )
 from telemetry.cus_money.amounts import MOST, Amounts
 from telemetry.cus_money.estimates import LEAST, most_tokens
-from telemetry.cus_money.pricing import CusPricer, OwnPrice, in_cents, own_prices
+from telemetry.cus_money.pricing import BilledCall, CusPricer, OwnPrice, in_cents, own_prices
 
 
 class Asked(NamedTuple):
@@ -97,7 +97,7 @@ def _pricing(
         base_url=integration["base_url"],
         own=_own(integration["overrides"]),
     )
-    price = pricer.price_at(model, None, at)
+    price = pricer.price_at(BilledCall(model), at)
     return price.pricing if price else None
 
 

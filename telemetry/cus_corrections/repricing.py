@@ -14,7 +14,13 @@ from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_ids import uuid7
-from telemetry.cus_money.pricing import AppliedPrice, CusPricer, keep_prices, microcents_of
+from telemetry.cus_money.pricing import (
+    AppliedPrice,
+    BilledCall,
+    CusPricer,
+    keep_prices,
+    microcents_of,
+)
 
 _CHUNK = 500
 # Two repricings at once would both find the same rows to be wrong.
@@ -81,7 +87,8 @@ def _reprice_chunk(rows: list[CusLLMUsage]) -> Repriced:
     earlier = _earlier(rows)
     adjustments, prices = [], []
     for row, facts in _measured(rows):
-        price = pricers[row.integration_id].price_at(facts.model, row.provider, row.occurred_at)
+        billed = BilledCall.of(row)._replace(model=facts.model)
+        price = pricers[row.integration_id].price_at(billed, row.occurred_at)
         adjustment = price and _adjustment(row, facts, price, earlier.get(row.id))
         if price and adjustment:
             adjustments.append(adjustment)

@@ -20,6 +20,7 @@ from telemetry.cus_money.estimates import missing_estimate
 from telemetry.cus_money.models import PriceSource
 from telemetry.cus_money.pricing import (
     AppliedPrice,
+    BilledCall,
     CusPricer,
     counted_units,
     in_cents,
@@ -106,7 +107,7 @@ class RowBuilder:
         flags = list(flags)
         if occurred_at is None:
             occurred_at = self._occurred_at(record, flags)
-        price = self._pricer.price_at(record.model, record.provider, occurred_at)
+        price = self._pricer.price_at(BilledCall.of(record), occurred_at)
         cost = self._cost(record, price, occurred_at)
         cents = _cost_cents(record, price, in_cents(cost.microcents), flags)
         _check_tokens(record, flags)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -43,6 +43,40 @@ class AppliedPrice:
     source: str
     version: str
     pricing: CusModelPricing
+
+
+class BilledCall(NamedTuple):
+    """What a price is looked up by (rulings M5a and M5c).
+
+    `provider` is None where the record names none; `host` is the host alone; `region` is the
+    provider's word for where it bills the call.
+    """
+
+    model: str
+    model_requested: str | None = None
+    provider: str | None = None
+    host: str | None = None
+    region: str | None = None
+
+    @classmethod
+    def of(cls, call: "BilledFacts") -> "BilledCall":
+        """The facts of a record or of a stored row."""
+        return cls(call.model, call.model_requested, call.provider, call.host, call.region)
+
+
+class BilledFacts(Protocol):
+    """A record or a stored row, by which a price is looked up."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def model_requested(self) -> str | None: ...
+    @property
+    def provider(self) -> str | None: ...
+    @property
+    def host(self) -> str | None: ...
+    @property
+    def region(self) -> str | None: ...
 
 
 class Priceable(Protocol):
@@ -94,15 +128,16 @@ class CusPricer:
         self.base_url = base_url
         self._own = _overrides(tenant_id) if own is None else own
 
-    def price_at(self, model: str, provider: str | None, at: datetime) -> AppliedPrice | None:
-        """The price of a model for a call that started then; None if nobody knows one (M5)."""
-        own = self._override(model, at)
+    def price_at(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
+        """The price of a call that started then; None if no price is known (ruling M5)."""
+        own = self._override(call.model, at)
         if own is not None:
             return own
-        listed = get_model_pricing(model, at)
+        listed = get_model_pricing(call.model, at)
         if listed is not None:
             return _applied(Source.TABLE, get_pricing_version(), listed)
-        beyond = genai_pricing(model, provider or self.provider_type, at, base_url=self.base_url)
+        provider = call.provider or self.provider_type
+        beyond = genai_pricing(call.model, provider, at, base_url=self.base_url)
         return _applied(Source.GENAI_PRICES, GENAI_VERSION, beyond) if beyond else None
 
     def _override(self, model: str, at: datetime) -> AppliedPrice | None:
