@@ -18,7 +18,7 @@ from telemetry.cus_holds.limits import holds_warning
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
-_WITHOUT_COST = {
+_WITHOUT_COST: dict[str, str] = {
     CusLLMUsage.Pricing.UNKNOWN: "no price known",
     CusLLMUsage.Pricing.UNMEASURED: "usage not known",
 }
@@ -160,9 +160,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
 
     @display(description="Exact cost")
     def exact_cost(self, usage: CusLLMUsage) -> str:
-        if usage.pricing in _WITHOUT_COST:
-            return _WITHOUT_COST[usage.pricing]
-        return _dollars(usage.cost_microcents)
+        return _WITHOUT_COST.get(usage.pricing) or _dollars(usage.cost_microcents)
 
     @display(description="Settled by")
     def settlement(self, usage: CusLLMUsage) -> str:

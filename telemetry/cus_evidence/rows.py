@@ -177,7 +177,8 @@ class RowBuilder:
     def _cost(self, record: UsageRecord, price: AppliedPrice | None, at: datetime) -> "_Cost":
         if is_unmeasured(record):
             units = counted_units(record.billed_units)
-            provisional = missing_estimate(record.model, price and price.pricing, at, units)
+            pricing = price.pricing if price else None
+            provisional = missing_estimate(record.model, pricing, at, units)
             return _Cost(0, PriceSource.UNMEASURED, provisional=provisional)
         if price is not None:
             self._used[price.id] = price

@@ -25,6 +25,10 @@ class Turn(serializers.Serializer[object]):
         return super().get_fields() | {name: _count(required=False) for name in TOKEN_NAMES}
 
 
+def _turns(**more: Any) -> serializers.ListField:
+    return serializers.ListField(child=Turn(), max_length=wire.MAX_TURNS, **more)
+
+
 def _tags(**more: Any) -> serializers.ListField:
     tag = serializers.RegexField("^[^=]+=.*$", max_length=wire.MAX_TAG_LENGTH)
     return serializers.ListField(child=tag, max_length=wire.MAX_TAGS, **more)
@@ -38,7 +42,7 @@ _SHOWN: dict[CusFieldType, Callable[..., serializers.Field[Any, Any, Any, Any]]]
     CusFieldType.UUID: serializers.UUIDField,
     CusFieldType.FLAG: serializers.BooleanField,
     CusFieldType.OBJECT: serializers.DictField,
-    CusFieldType.TURNS: partial(Turn, many=True, max_length=wire.MAX_TURNS),
+    CusFieldType.TURNS: _turns,
     CusFieldType.TAGS: _tags,
 }
 

@@ -32,7 +32,8 @@ _OF_ROW = frozenset({"id", "usage_id", "occurred_at"})
 
 def settles_by_response(record: UsageRecord) -> bool:
     """Whether the record says what an answer used whose call another process may have made."""
-    return bool(record.response_id) and record.call_id == settlement_call_id(record.response_id)
+    response_id = record.response_id
+    return response_id is not None and record.call_id == settlement_call_id(response_id)
 
 
 def lock_responses(

@@ -12,7 +12,6 @@ from django.db import connection
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit, Window, month_of
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_money.amounts import Amounts
 
 _EXACT = CusIntegration.BudgetBasis.EXACT
 
@@ -61,7 +60,9 @@ class Standing:
     recorded_microcents: int
     correction_microcents: int
     unmeasured_calls: int
-    provisional: Amounts
+    provisional_cents: int
+    provisional_microcents: int
+    provisional_tokens: int
     held_calls: int
     held_cents: int
     held_microcents: int
@@ -75,8 +76,8 @@ class Standing:
     def used(self, *, exact: bool) -> int:
         """What a budget counts, in microcents, unmeasured calls included (rulings M3 and M5b)."""
         if exact:
-            return self.cost_microcents + self.provisional.microcents
-        return (self.counted_cents + self.provisional.cents) * MICROCENTS_PER_CENT
+            return self.cost_microcents + self.provisional_microcents
+        return (self.counted_cents + self.provisional_cents) * MICROCENTS_PER_CENT
 
 
 def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
@@ -96,7 +97,9 @@ def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
         "cost_microcents": month.cost_microcents,
         "correction_microcents": month.correction_microcents,
         "unmeasured_calls": month.unmeasured_calls,
-        **{f"provisional_{unit}": amount for unit, amount in month.provisional._asdict().items()},
+        "provisional_cents": month.provisional_cents,
+        "provisional_microcents": month.provisional_microcents,
+        "provisional_tokens": month.provisional_tokens,
         "held_calls": month.held_calls,
         "held_cents": month.held_cents,
         "held_microcents": month.held_microcents,
@@ -119,7 +122,7 @@ def _shown(
     if limit.unit is Unit.CENTS:
         return _budget(value, integration, month)
     if limit.unit is Unit.TOKENS:
-        return _share(value, month.tokens + month.provisional.tokens, month.held_tokens)
+        return _share(value, month.tokens + month.provisional_tokens, month.held_tokens)
     return _share(value, month.calls, month.held_calls)
 
 
@@ -132,9 +135,7 @@ def _standing(integration: CusIntegration, now: datetime) -> Standing:
     }
     with connection.cursor() as cursor:
         cursor.execute(_STANDING, names)
-        values = cursor.fetchone()
-    first, provisional, held = values[:8], values[8:11], values[11:]
-    return Standing(*first, Amounts(*provisional), *held)
+        return Standing(*cursor.fetchone())
 
 
 def _budget(cents: int, integration: CusIntegration, month: Standing) -> dict[str, Any]:

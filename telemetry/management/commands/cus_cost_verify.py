@@ -1,5 +1,6 @@
 """`manage.py cus_cost_verify`: recompute stored costs from the prices they name."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import chain
 from typing import IO, Any, cast
@@ -13,6 +14,7 @@ from telemetry.cus_clock import database_now
 from telemetry.cus_command_line import moment, tenant_id_of
 from telemetry.cus_corrections.cost_audit import (
     CostDifference,
+    Priced,
     difference,
     failed_checks,
     rows_received,
@@ -41,7 +43,7 @@ class Command(BaseCommand):
         now = database_now()
         start, end = options["start"] or now - timedelta(days=1), options["end"] or now
         within = (start, end, tenant_id_of(options["tenant"]))
-        rows = chain(rows_received(*within), settlements_received(*within))
+        rows: Iterator[Priced] = chain(rows_received(*within), settlements_received(*within))
         checked, found = 0, []
         for row in track(rows, "Recomputing rows", console=Console(stderr=True)):
             checked += 1
