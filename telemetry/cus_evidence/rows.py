@@ -22,7 +22,6 @@ from telemetry.cus_money.pricing import (
     AppliedPrice,
     BilledCall,
     CusPricer,
-    counted_units,
     in_cents,
     microcents_of,
     pricings_of_version,
@@ -56,22 +55,23 @@ class _Cost(NamedTuple):
 def is_unmeasured(record: UsageRecord) -> bool:
     """Whether nobody knows what the call used, which is not zero (ruling M5b).
 
-    The report says so, or it names neither usage nor cost nor error of a call whose operation bills
-    some usage.
+    The report says so, or it names no error of a call whose operation bills some usage. What a
+    report says that the call used or cost is known, whatever else it says.
     """
-    if record.policy_result == CusPolicyResult.BLOCKED:
+    if record.policy_result == CusPolicyResult.BLOCKED or _names_usage(record):
         return False
-    if not record.usage_known:
-        return True
-    has_facts = (
+    is_silent = record.error_code is None and record.operation != CusOperation.OTHER
+    return is_silent or not record.usage_known
+
+
+def _names_usage(record: UsageRecord) -> bool:
+    return bool(
         record.tokens_in
         or record.tokens_out
         or record.billed_units
         or record.cost_cents
         or record.provider_cost_microcents
-        or record.error_code
     )
-    return not has_facts and record.operation != CusOperation.OTHER
 
 
 class RowBuilder:
@@ -176,9 +176,8 @@ class RowBuilder:
 
     def _cost(self, record: UsageRecord, price: AppliedPrice | None, at: datetime) -> "_Cost":
         if is_unmeasured(record):
-            units = counted_units(record.billed_units)
             pricing = price.pricing if price else None
-            provisional = missing_estimate(record.model, pricing, at, units)
+            provisional = missing_estimate(record.model, pricing, at)
             return _Cost(0, PriceSource.UNMEASURED, provisional=provisional)
         if price is not None:
             self._used[price.id] = price
@@ -229,6 +228,8 @@ def _check_tokens(record: UsageRecord, flags: list[str]) -> None:
         flags.append("tokens_mismatch")
     if record.policy_result == CusPolicyResult.BLOCKED and (total or record.cost_cents):
         flags.append("blocked_with_usage")
+    if not record.usage_known and _names_usage(record):
+        flags.append("unknown_with_usage")
 
 
 def _parts_exceed_whole(record: UsageRecord) -> bool:

@@ -1,6 +1,5 @@
 """What a call may use at most, where nobody says what it uses (rulings F3 and F3a)."""
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
@@ -22,18 +21,18 @@ def most_tokens(
     return None
 
 
-def missing_estimate(
-    model: str, pricing: CusModelPricing | None, at: datetime, units: Mapping[str, int] | None
-) -> Amounts:
-    """What a call may cost and use at most, never 0: by its units, else by all tokens of its model.
+def missing_estimate(model: str, pricing: CusModelPricing | None, at: datetime) -> Amounts:
+    """What a call may cost and use at most, never 0: all tokens of its model, or its dearest unit.
 
-    `units` are those that the call's record counts; a call that is billed by them costs their
-    price, whatever its usage turns out to be.
+    A model that is billed by the image, second or character has no tokens to speak of.
     """
     tokens = most_tokens(model, pricing, at) or (0, 0)
     microcents = 0
     if pricing is not None:
-        microcents = pricing.cost_microcents(CusTokenUsage(), billed_units=units)
-        microcents = microcents or pricing.cost_microcents(CusTokenUsage(*tokens))
+        by_unit = (
+            pricing.cost_microcents(CusTokenUsage(), billed_units={unit: 1})
+            for unit in pricing.unit_rates
+        )
+        microcents = pricing.cost_microcents(CusTokenUsage(*tokens)) or max(by_unit, default=0)
     amounts = (in_cents(microcents), microcents, sum(tokens))
     return Amounts._make(min(amount, MOST) for amount in amounts).at_least(LEAST)

@@ -92,6 +92,7 @@ def test_a_call_of_an_unknown_model_and_unknown_usage_is_not_zero_either(sdk: Sd
         ({"operation": "chat", "policy_result": "blocked", "usage_known": False}, "table"),
         ({"operation": "image", "billed_units": {"images": 1}}, "table"),
         ({"operation": "chat", "cost_cents": 3}, "table"),
+        ({"operation": "chat", "tokens_in": 1, "usage_known": False}, "table"),
     ],
 )
 def test_a_report_without_usage_is_unmeasured_where_its_operation_bills_some(
