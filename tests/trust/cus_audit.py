@@ -7,6 +7,7 @@ a new one can't go unchecked.
 import psycopg
 
 from tests.trust.cus_real_product import Row
+from tests.trust.cus_token_columns import TOKEN_COLUMNS
 
 _TOTALS = ("cus_lifetime_totals", "cus_period_totals")
 # The columns that say which total it is, as an expression over the rows.
@@ -26,22 +27,7 @@ _COUNTS = {
     "cost_mismatches": "count(*) FILTER (WHERE flags ? 'cost_mismatch')",
     "tokens_mismatches": "count(*) FILTER (WHERE flags ? 'tokens_mismatch')",
 }
-_SUMS = {
-    name: f"sum({name})"
-    for name in (
-        "tokens_in",
-        "tokens_out",
-        "tokens_cached",
-        "tokens_cache_write",
-        "tokens_cache_write_1h",
-        "tokens_reasoning",
-        "tokens_audio_in",
-        "tokens_audio_out",
-        "tokens_image_in",
-        "cost_cents",
-        "cost_microcents",
-    )
-}
+_SUMS = {name: f"sum({name})" for name in (*TOKEN_COLUMNS, "cost_cents", "cost_microcents")}
 _COUNTED = "greatest(cost_cents, ceil(cost_microcents / 1000000.0)::bigint)"
 _SUMS |= {"counted_cents": f"sum({_COUNTED})"} | {
     f"overrun_{unit}": f"sum(greatest({cost} - estimate_{unit}, 0))"
