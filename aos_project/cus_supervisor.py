@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 from aos_project.cus_embedded.errors import KeepsDying, NeverReady, StepFailed
@@ -105,12 +105,7 @@ class Supervisor:
         self._former = {sig: signal.signal(sig, self._asked) for sig in _SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for name in reversed(list(self._children)):
             self._end(self._children.pop(name))
         self._sentinel.close()

@@ -7,16 +7,14 @@ import sys
 from types import FrameType
 
 from aos_project.cus_embedded import ServiceError, throw_away_services
+from benchmarks.cus_sizes import DEFAULT, FULL, TINY, options_of_sizes
 
 SECTIONS = ("ingest", "http", "totals", "growth")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--full", action="store_true", help="12 million rows, more and longer rounds")
-    size.add_argument("--tiny", action="store_true", help="whether it works; says nothing of speed")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    full = "12 million rows, more and longer rounds"
+    parser = options_of_sizes("make bench", __doc__, SECTIONS, full=full)
     parser.add_argument("--peers", action="store_true", help="arize-phoenix and mlflow instead")
     parser.add_argument("--enforcement", action="store_true", help="checks instead")
     options = parser.parse_args(arguments)
@@ -40,7 +38,6 @@ def _run(options: argparse.Namespace) -> int:
 
     django.setup()
     from benchmarks import cus_run
-    from benchmarks.cus_sizes import DEFAULT, FULL, TINY
 
     sizes = FULL if options.full else TINY if options.tiny else DEFAULT
     if options.peers:

@@ -3,7 +3,6 @@
 In one run, beside a bare client, an empty patch and the peers that can be installed here.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from benchmarks.cus_sdk_calls import CallSizes
 from benchmarks.cus_sdk_contestants import CONTROLS, OURS, PEERS, Contestant
 from benchmarks.cus_sdk_faults import FaultSizes
 from benchmarks.cus_sdk_field import field_of
+from benchmarks.cus_sizes import options_of_sizes
 
 PARTS: Final = ("peers", "calls", "chunks", "imports", "delivery", "faults")
 
@@ -112,11 +112,8 @@ def _show(sections: Sequence[Section], console: Console) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="make bench-sdk", description=__doc__)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--full", action="store_true", help="a soak of a million events, more rounds")
-    size.add_argument("--tiny", action="store_true", help="whether it works; says nothing of speed")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    full = "a soak of a million events, more rounds"
+    parser = options_of_sizes("make bench-sdk", __doc__, PARTS, full=full)
     parser.add_argument("--no-peers", action="store_true", help="controls and ours alone")
     options = parser.parse_args(arguments)
     sizes = FULL if options.full else TINY if options.tiny else DEFAULT

@@ -1,10 +1,23 @@
 """How much is measured: the default in a few minutes, all of it, or just that it works."""
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MILLION = 1_000_000
 BATCHES = (1, 50, 500)
+
+
+def options_of_sizes(
+    program: str, about: str | None, parts: Sequence[str], *, full: str
+) -> argparse.ArgumentParser:
+    """A parser that knows which size is measured, and of which parts. `full`: what `--full` does."""
+    parser = argparse.ArgumentParser(prog=program, description=about)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help=full)
+    size.add_argument("--tiny", action="store_true", help="whether it works; says nothing of speed")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    return parser
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from types import TracebackType
 from typing import Self
 
 from aos_project.cus_runner import BASE_DIR
@@ -39,12 +38,7 @@ class StoreProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._process.communicate()
 
     def _say(self, line: str) -> None:

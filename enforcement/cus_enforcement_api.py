@@ -240,9 +240,7 @@ class DecisionsView(PersonView):
         """Every decision but a plain `allowed`, newest first."""
         asked = filters_of(request, DecisionFilters)
         scope = visible_to(CusEnforcementDecision.objects.all(), self.person(request))
-        pages = NewestFirst()
-        page = pages.paginate_queryset(scope.filter(**lookups_of(asked)), request, self)
-        return pages.get_paginated_response(DecisionOutput(page, many=True).data)
+        return self.page(request, scope.filter(**lookups_of(asked)), DecisionOutput)
 
 
 def _json(content: Any) -> HttpResponse:

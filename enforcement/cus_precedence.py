@@ -25,7 +25,7 @@ from integrations.cus_lifecycle.limits import (
     Unit,
     Window,
 )
-from telemetry.cus_money.amounts import Amounts
+from telemetry.cus_money.amounts import MOST, Amounts
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +93,11 @@ class Usage(Admissions, frozen=True, kw_only=True):
     @property
     def taken(self) -> Amounts:
         """Used, held and leased together."""
-        return self.used.plus(self.held).plus(self.leased)
+        return Amounts._make(map(_total, self.used, self.held, self.leased))
+
+
+def _total(used: int, held: int, leased: int) -> int:
+    return min(used + held + leased, MOST)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +127,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_estimated_in(self, unit: Unit) -> bool:
         """Whether anything says what the call may take of a limit in that unit."""
+        # Nearly every call; comparing the unit costs more than both flags.
+        if self.priced and self.tokens_known:
+            return True
         if unit is Unit.CENTS:
             return self.priced
         return self.tokens_known or unit is Unit.CALLS
@@ -176,6 +183,7 @@ class _Asked(msgspec.Struct, frozen=True):
     taken: Amounts
 
 
+_PASSED: Final = Decision(result=Result.ALLOWED, step=9, reasons=(reasons.all_checks_passed(),))
 # The bound of holds is checked beside the rates: it throttles as they do (ruling F5b).
 _HOLDS_STEP: Final = 6
 _HARDNESS: Final = {result: rank for rank, result in enumerate(Result)}
@@ -214,8 +222,7 @@ def _by_usage(asked: _Asked) -> Decision:
     # The sort is stable: within a step, limits stay in their table's order.
     found = sorted(_found(asked), key=lambda one: one[0])
     if not found:
-        passed = (reasons.all_checks_passed(),)
-        return Decision(result=Result.ALLOWED, step=9, reasons=passed)
+        return _PASSED
     step, result, _ = found[0]
     # Of each limit the first reason: one that is exceeded is not called near, too.
     firsts = {reason.limit_type: reason for _, _, reason in reversed(found)}
@@ -287,32 +294,46 @@ class _Measure(NamedTuple):
 
 def _found(asked: _Asked) -> Iterator[tuple[int, Result, Reason]]:
     """What checks 4 to 8 find, each with its step and its result."""
+    facts, authority = asked.facts, asked.authority
+    percent = facts.policy.warning_percent
     for limit in LIMITS:
-        value: int = getattr(asked.authority, limit.column)
+        value: int = getattr(authority, limit.column)
         if not value:
             continue
-        measure = _measured(asked, limit, value)
-        if not asked.facts.admitted_before and (reason := _reached(asked, limit, measure)):
+        measure = _MEASURED[limit.unit](asked, limit, value)
+        if not facts.admitted_before and (reason := _reached(asked, limit, measure)):
             yield limit.reached.step, limit.reached.result, reason
-        percent = asked.facts.policy.warning_percent
         if limit.near and measure.is_near(percent):
             taken = _shown(asked, limit, measure)
             yield limit.near.step, limit.near.result, reasons.limit_near(limit, taken, percent)
-    if asked.facts.wants_hold and asked.facts.is_at_bound:
+    if facts.wants_hold and facts.is_at_bound:
         yield _HOLDS_STEP, Result.THROTTLED, _too_many_running(asked)
 
 
-def _measured(asked: _Asked, limit: Limit, value: int) -> _Measure:
-    if limit.unit is Unit.CALLS:
-        admitted: int = getattr(asked.usage, limit.admissions)
-        return _Measure(value, admitted, admitted, 1)
+def _measured_cents(asked: _Asked, _limit: Limit, value: int) -> _Measure:
     used, taken, estimate = asked.usage.used, asked.taken, asked.facts.estimate
-    if limit.unit is Unit.TOKENS:
-        return _Measure(value, used.tokens, taken.tokens, estimate.tokens)
     if asked.authority.is_exact:
         value *= MICROCENTS_PER_CENT
         return _Measure(value, used.microcents, taken.microcents, estimate.microcents)
     return _Measure(value, used.cents, taken.cents, estimate.cents)
+
+
+def _measured_tokens(asked: _Asked, _limit: Limit, value: int) -> _Measure:
+    estimate = asked.facts.estimate.tokens
+    return _Measure(value, asked.usage.used.tokens, asked.taken.tokens, estimate)
+
+
+def _measured_calls(asked: _Asked, limit: Limit, value: int) -> _Measure:
+    admitted: int = getattr(asked.usage, limit.admissions)
+    return _Measure(value, admitted, admitted, 1)
+
+
+# How a limit of each unit is measured.
+_MEASURED: Final[Mapping[Unit, Callable[[_Asked, Limit, int], _Measure]]] = {
+    Unit.CENTS: _measured_cents,
+    Unit.TOKENS: _measured_tokens,
+    Unit.CALLS: _measured_calls,
+}
 
 
 def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:

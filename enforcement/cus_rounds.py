@@ -87,13 +87,13 @@ class Round:
         )
 
     def _usage_without(self, call_id: str) -> Usage:
-        reading, own = self.reading, self._own.get(call_id, _NO_HOLD)
-        others = _changed(self._own_sums, own, _NO_HOLD)
+        reading, own = self.reading, self._own.get(call_id)
+        others = _changed(self._own_sums, own, _NO_HOLD) if own else self._own_sums
         admitted = map(add, reading.admitted, others[_SIZE:])
         return Usage(
             used=reading.used,
             held=reading.held.plus(Amounts._make(others[:_SIZE])),
-            running=reading.running + len(self._own) - (call_id in self._own),
+            running=reading.running + len(self._own) - (own is not None),
             leased=reading.leased,
             **admissions_of(list(admitted)),
         )

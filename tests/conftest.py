@@ -22,11 +22,11 @@ from enforcement.cus_fair_share import fair_share
 from enforcement.cus_own_models import forget_models
 from enforcement.cus_turned_away import forget_turned_away
 from integrations.cus_accounts.login_throttle import forget_closed_addresses
-from integrations.cus_accounts.models import CusTenant
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_money.pricing import forget_kept, forget_overrides
-from tests.cus_factories import SdkClient, make_integration, make_tenant
+from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user
 from tests.cus_prepared_database import (
     PreparedDatabase,
     prepared_database,
@@ -167,6 +167,12 @@ def _patient_checks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def tenant(db: None) -> CusTenant:
     return make_tenant()
+
+
+@pytest.fixture
+def admin(tenant: CusTenant) -> CusUser:
+    """An admin of `tenant`."""
+    return make_user("admin", tenant)
 
 
 @pytest.fixture

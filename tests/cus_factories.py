@@ -60,6 +60,19 @@ def make_integration(tenant: CusTenant | None = None, **fields: Any) -> CusInteg
     return service.enable(service.create(**(values | fields)))
 
 
+def make_many(tenant: CusTenant, count: int) -> list[CusIntegration]:
+    """So many bare integrations, none enabled, none with a stored credential."""
+    return CusIntegration.objects.bulk_create(
+        CusIntegration(
+            tenant=tenant,
+            name=f"One of many {number}",
+            provider_type="openai",
+            credential_ref=f"db://{uuid.uuid4()}",
+        )
+        for number in range(count)
+    )
+
+
 def opened_credential(integration: CusIntegration) -> OpenedCredential:
     """The integration's plain credential, as its provider would get it."""
     return CusCredentialSender(integration.tenant, SafeHttp())._open(integration)
@@ -86,6 +99,39 @@ def signed_in(user: CusUser | None, **options: Any) -> Client:
     if user:
         client.force_login(user)
     return client
+
+
+def browser_of(role: str, tenant: CusTenant | None = None, **options: Any) -> Client:
+    """A browser in which a new person of that role is signed in."""
+    return signed_in(make_user(role, tenant), **options)
+
+
+def listed(client: Client, url: str) -> list[dict[str, Any]]:
+    """The rows of all pages of a list, in order."""
+    rows: list[dict[str, Any]] = []
+    page: dict[str, Any] = {"next": url}
+    while page["next"]:
+        page = client.get(page["next"]).json()
+        rows += page["results"]
+    return rows
+
+
+def usage_row(integration: CusIntegration, **values: Any) -> dict[str, Any]:
+    """The columns of a usage row, for an INSERT past all of our code."""
+    return {
+        "id": uuid.uuid4(),
+        "tenant_id": integration.tenant_id,
+        "integration_id": integration.id,
+        "call_id": "c",
+        "provider": "openai",
+        "model": "gpt-4o",
+        "tokens_in": 1,
+        "tokens_out": 1,
+        "cost_cents": 1,
+        "cost_microcents": 1,
+        "pricing": "table",
+        "occurred_at": "2026-01-01T00:00:00Z",
+    } | values
 
 
 def record(**fields: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
 
@@ -16,7 +16,7 @@ from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.token_rights import MOST_RANGES, TokenRights, rights_shown
 from integrations.cus_accounts.token_service import CusTokenService
-from integrations.cus_console.actions import Question
+from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
 
@@ -120,20 +120,18 @@ class CusApiTokenAdmin(CusIssuedAdmin):
     def use_of(self, row: CusApiToken) -> str:
         return "Send it with each request to the API, as Authorization: Bearer, then the token."
 
-    @action(description="Revoke", icon="block", permissions=["act"], variant=ActionVariant.DANGER)
-    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Revoke the token",
             "Programs that use it get 401 from now on. This can't be undone.",
             "Revoke",
             "The token is revoked.",
             is_dangerous=True,
             changes_access=True,
-        )
-        actor = cast("CusUser", request.user)
-        return self.run(
-            request,
-            object_id,
-            question,
-            lambda row: CusTokenService(row.user, actor=actor).revoke(row, now=timezone.now()),
-        )
+        ),
+        description="Revoke",
+        icon="block",
+        variant=ActionVariant.DANGER,
+    )
+    def revoke(self, row: CusApiToken, actor: CusUser) -> None:
+        CusTokenService(row.user, actor=actor).revoke(row, now=timezone.now())

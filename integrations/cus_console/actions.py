@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import wraps
+from typing import Any, ClassVar, cast
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -15,7 +16,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
+from unfold.enums import ActionVariant
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import ask_for_proof
@@ -46,6 +49,34 @@ END_SESSIONS = Question(
     is_dangerous=True,
     changes_access=True,
 )
+
+
+def asked(
+    question: Question,
+    *,
+    description: str,
+    icon: str,
+    permission: str = "act",
+    variant: ActionVariant = ActionVariant.DEFAULT,
+) -> Callable[[Callable[[Any, Any, CusUser], object]], Any]:
+    """A button of a page: asks the question, then calls the method with the row and the person.
+
+    The person is told `question.done`, or the text that the method returns.
+    """
+
+    def button(do: Callable[[Any, Any, CusUser], object]) -> Any:
+        @action(description=description, icon=icon, permissions=[permission], variant=variant)
+        @wraps(do)
+        def run(page: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+            actor = cast("CusUser", request.user)
+            answer: HttpResponse = page.run(
+                request, object_id, question, lambda row: do(page, row, actor)
+            )
+            return answer
+
+        return run
+
+    return button
 
 
 class CusActions:

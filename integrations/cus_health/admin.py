@@ -1,14 +1,11 @@
 """Health in the console: its history, and a button that tests an integration now."""
 
-from typing import cast
-
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_console.actions import CusActions, Question
+from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_health.models import CusHealthTransition
@@ -73,17 +70,13 @@ class DidNotPass(CusError):
 class CusHealthTestButton(CusActions):
     """For the page of one integration: "Test now", asked about first and done by POST alone."""
 
-    @action(description="Test now", icon="network_check", permissions=["act"])
-    def test_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask the provider once, as POST …/test does, and say what it answered."""
-        actor = cast("CusUser", request.user)
-        return self.run(request, object_id, _TEST_NOW, lambda row: _test(row, actor))
+    @asked(_TEST_NOW, description="Test now", icon="network_check")
+    def test_now(self, row: CusIntegration, actor: CusUser) -> str:
+        """Ask the provider once, as POST …/test does, and say what it answered.
 
-
-def _test(integration: CusIntegration, actor: CusUser) -> str:
-    """What the provider answered. Raises DidNotPass, and what the health service refuses."""
-    service = CusHealthService(integration.tenant, actor=actor)
-    result = service.test(integration, now=timezone.now())
-    if not result.ok:
-        raise DidNotPass(result.message)
-    return result.message
+        Raises DidNotPass, and what the health service refuses.
+        """
+        result = CusHealthService(row.tenant, actor=actor).test(row, now=timezone.now())
+        if not result.ok:
+            raise DidNotPass(result.message)
+        return result.message

@@ -1,12 +1,12 @@
 """The console's pages on integrations."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
@@ -14,7 +14,7 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import proof_url
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_console.actions import Question
+from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin
 from integrations.cus_health.admin import CusHealthTestButton
@@ -179,40 +179,49 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         )
         return f"…{stored.hint}{by}"
 
-    @action(description="Enable", icon="play_arrow", permissions=["act"])
-    def enable(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Enable the integration",
             "Calls are let through from now on, within its limits.",
             "Enable",
             "The integration is enabled.",
-        )
-        return self.run(request, object_id, question, _by(request, CusIntegrationService.enable))
+        ),
+        description="Enable",
+        icon="play_arrow",
+    )
+    def enable(self, row: CusIntegration, actor: CusUser) -> None:
+        CusIntegrationService(row.tenant, actor=actor).enable(row)
 
-    @action(description="Disable", icon="pause", permissions=["act"])
-    def disable(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Disable the integration",
             "Every call through it is blocked until it is enabled again.",
             "Disable",
             "The integration is disabled.",
             is_dangerous=True,
-        )
-        return self.run(request, object_id, question, _by(request, CusIntegrationService.disable))
+        ),
+        description="Disable",
+        icon="pause",
+    )
+    def disable(self, row: CusIntegration, actor: CusUser) -> None:
+        CusIntegrationService(row.tenant, actor=actor).disable(row)
 
-    @action(description="Clear error", icon="healing", permissions=["operate"])
-    def recover(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Clear the error",
             "The integration returns to the status that it had before the error.",
             "Clear it",
             "No error is open.",
-        )
-        return self.run(request, object_id, question, _by(request, CusIntegrationService.recover))
+        ),
+        description="Clear error",
+        icon="healing",
+        permission="operate",
+    )
+    def recover(self, row: CusIntegration, actor: CusUser) -> None:
+        CusIntegrationService(row.tenant, actor=actor).recover(row)
 
-    @action(description="Delete", icon="delete", permissions=["act"], variant=ActionVariant.DANGER)
-    def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Delete the integration",
             "Its credential is destroyed and every call is blocked, for good. Its name becomes "
             "free; what was used stays on record, and late reports still arrive.",
@@ -221,8 +230,13 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
             is_dangerous=True,
             # With its credential.
             changes_access=True,
-        )
-        return self.run(request, object_id, question, _by(request, CusIntegrationService.delete))
+        ),
+        description="Delete",
+        icon="delete",
+        variant=ActionVariant.DANGER,
+    )
+    def remove(self, row: CusIntegration, actor: CusUser) -> None:
+        CusIntegrationService(row.tenant, actor=actor).delete(row)
 
 
 _STATE = (
@@ -279,11 +293,3 @@ def _read(request: HttpRequest) -> Any:
         ("Limits", {"fields": ("budget_shown", *LIMITS, *BOUNDS)}),
         *_STATE,
     ]
-
-
-def _by(
-    request: HttpRequest, method: Callable[[CusIntegrationService, CusIntegration], object]
-) -> Callable[[CusIntegration], object]:
-    """The service's method, in the name of the person who asks."""
-    actor = cast("CusUser", request.user)
-    return lambda row: method(CusIntegrationService(row.tenant, actor=actor), row)

@@ -1,6 +1,7 @@
 """Integrations over HTTP (§4.1)."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.db.models import QuerySet
@@ -23,6 +24,8 @@ from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import VersionMismatch
 from integrations.cus_web.pages import CusPages, filters_of
+
+_Method = Callable[..., Response]
 
 _IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -78,6 +81,16 @@ class IntegrationsView(PersonView):
         return _answer(request, made, status=201)
 
 
+def _describes_change(operation_id: str) -> Callable[[_Method], _Method]:
+    """What the OpenAPI document says of both methods that change an integration."""
+    return extend_schema(
+        operation_id=operation_id,
+        parameters=[_IF_MATCH],
+        request=IntegrationChange,
+        responses={200: IntegrationOutput, 409: None},
+    )
+
+
 class IntegrationView(PersonView):
     """One integration."""
 
@@ -87,12 +100,7 @@ class IntegrationView(PersonView):
         found = found_integration(request, integration_id)
         return _answer(request, service_of(request, found).get(found.id))
 
-    @extend_schema(
-        operation_id="integrations_replace",
-        parameters=[_IF_MATCH],
-        request=IntegrationChange,
-        responses={200: IntegrationOutput, 409: None},
-    )
+    @_describes_change("integrations_replace")
     def put(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Replace what may be changed; a missing credential keeps the stored one.
 
@@ -101,12 +109,7 @@ class IntegrationView(PersonView):
         """
         return self._change(request, integration_id, partial=False)
 
-    @extend_schema(
-        operation_id="integrations_change",
-        parameters=[_IF_MATCH],
-        request=IntegrationChange,
-        responses={200: IntegrationOutput, 409: None},
-    )
+    @_describes_change("integrations_change")
     def patch(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Change what the body names.
 

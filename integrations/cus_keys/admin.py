@@ -5,13 +5,13 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import ForeignKey
-from django.http import HttpRequest, HttpResponse
-from unfold.decorators import action, display
+from django.http import HttpRequest
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.actions import Question
+from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_keys.models import CusSdkKey
@@ -90,20 +90,18 @@ class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
     def key(self, key: CusSdkKey) -> str:
         return f"aosk_…{key.hint}"
 
-    @action(description="Revoke", icon="block", permissions=["act"], variant=ActionVariant.DANGER)
-    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Revoke the SDK key",
             "Programs that use it are refused everywhere within two seconds. This can't be undone.",
             "Revoke",
             "The key is revoked.",
             is_dangerous=True,
             changes_access=True,
-        )
-        actor = cast("CusUser", request.user)
-        return self.run(
-            request,
-            object_id,
-            question,
-            lambda row: CusSdkKeyService(row.integration, actor=actor).revoke(row.id),
-        )
+        ),
+        description="Revoke",
+        icon="block",
+        variant=ActionVariant.DANGER,
+    )
+    def revoke(self, row: CusSdkKey, actor: CusUser) -> None:
+        CusSdkKeyService(row.integration, actor=actor).revoke(row.id)

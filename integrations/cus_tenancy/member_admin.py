@@ -5,14 +5,14 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
-from unfold.decorators import action, display
+from django.http import HttpRequest
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminEmailInputWidget
 
 from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
+from integrations.cus_console.actions import END_SESSIONS, CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm, tenant_for
 from integrations.cus_tenancy.member_service import CusMemberService
@@ -94,23 +94,12 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
         # An invitation is nobody's yet.
         return button != "end_sessions" or row.user_id is not None
 
-    @action(description="End sessions", icon="logout", permissions=["act"])
-    def end_sessions(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.run(
-            request,
-            object_id,
-            END_SESSIONS,
-            lambda row: _service(request, row.tenant).end_sessions(row.id),
-        )
+    @asked(END_SESSIONS, description="End sessions", icon="logout")
+    def end_sessions(self, row: CusMembership, actor: CusUser) -> None:
+        CusMemberService(row.tenant, actor=actor).end_sessions(row.id)
 
-    @action(
-        description="Remove",
-        icon="person_remove",
-        permissions=["act"],
-        variant=ActionVariant.DANGER,
-    )
-    def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Remove from the tenant",
             "They see nothing of the tenant any more: their sessions and API tokens end. An "
             "invitation is withdrawn.",
@@ -118,13 +107,13 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
             "The person has been removed.",
             is_dangerous=True,
             changes_access=True,
-        )
-        return self.run(
-            request,
-            object_id,
-            question,
-            lambda row: _service(request, row.tenant).remove(row.id),
-        )
+        ),
+        description="Remove",
+        icon="person_remove",
+        variant=ActionVariant.DANGER,
+    )
+    def remove(self, row: CusMembership, actor: CusUser) -> None:
+        CusMemberService(row.tenant, actor=actor).remove(row.id)
 
 
 def _service(request: HttpRequest, tenant: CusTenant) -> CusMemberService:

@@ -1,21 +1,20 @@
 """The console's page on people, for operators."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Exists, OuterRef
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console.actions import END_SESSIONS, CusActions, Question
+from integrations.cus_console.actions import END_SESSIONS, CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.pages import CusReadOnlyAdmin
-from integrations.cus_tenancy.person_service import CusPersonService, StaffRole, staff_role
+from integrations.cus_tenancy.person_service import CusPersonService, staff_role
 
 
 @admin.register(CusUser)
@@ -91,21 +90,23 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     def has_second_factor(self, person: CusUser) -> bool:
         return bool(person.second_factor)  # type: ignore[attr-defined]  # annotated above
 
-    @action(description="Make support", icon="support_agent", permissions=["act"])
-    def make_support(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Make the person support",
             "They read usage, decisions and health of all tenants, and change nothing. Who belongs "
             "to a tenant leaves it, and their API tokens end.",
             "Make support",
             "The person is support now.",
             changes_access=True,
-        )
-        return self.run(request, object_id, question, _role(request, "support"))
+        ),
+        description="Make support",
+        icon="support_agent",
+    )
+    def make_support(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).change_role(row, "support")
 
-    @action(description="Make operator", icon="admin_panel_settings", permissions=["act"])
-    def make_operator(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Make the person an operator",
             "They may do everything, for all tenants. Who belongs to a tenant leaves it, and their "
             "API tokens end.",
@@ -113,17 +114,15 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "The person is an operator now.",
             is_dangerous=True,
             changes_access=True,
-        )
-        return self.run(request, object_id, question, _role(request, "operator"))
-
-    @action(
-        description="Revoke role",
-        icon="remove_moderator",
-        permissions=["act"],
-        variant=ActionVariant.DANGER,
+        ),
+        description="Make operator",
+        icon="admin_panel_settings",
     )
-    def revoke_role(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    def make_operator(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).change_role(row, "operator")
+
+    @asked(
+        Question(
             "Revoke the role",
             "They are neither operator nor support any more, and see nothing until a tenant "
             "invites them. Their API tokens end.",
@@ -131,37 +130,46 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "The person has no role any more.",
             is_dangerous=True,
             changes_access=True,
-        )
-        return self.run(request, object_id, question, _role(request, None))
-
-    @action(
-        description="Deactivate", icon="block", permissions=["act"], variant=ActionVariant.DANGER
+        ),
+        description="Revoke role",
+        icon="remove_moderator",
+        variant=ActionVariant.DANGER,
     )
-    def deactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    def revoke_role(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).change_role(row, None)
+
+    @asked(
+        Question(
             "Deactivate the person",
             "They can't sign in any more, and all their API tokens end.",
             "Deactivate",
             "The person is deactivated.",
             is_dangerous=True,
             changes_access=True,
-        )
-        return self.run(request, object_id, question, _service(request).deactivate)
+        ),
+        description="Deactivate",
+        icon="block",
+        variant=ActionVariant.DANGER,
+    )
+    def deactivate(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).deactivate(row)
 
-    @action(description="Reactivate", icon="check_circle", permissions=["act"])
-    def reactivate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Reactivate the person",
             "They can sign in again, with the password that they had. Ended API tokens stay ended.",
             "Reactivate",
             "The person may sign in again.",
             changes_access=True,
-        )
-        return self.run(request, object_id, question, _service(request).reactivate)
+        ),
+        description="Reactivate",
+        icon="check_circle",
+    )
+    def reactivate(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).reactivate(row)
 
-    @action(description="Reset second factor", icon="phonelink_erase", permissions=["act"])
-    def reset_second_factor(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Reset the second factor",
             "Their authenticator and recovery codes are forgotten. Until they have set up a new "
             "one, a password alone opens that page: make sure that it is they who ask.",
@@ -169,17 +177,13 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
             "The person sets up a new second factor at the next sign-in.",
             is_dangerous=True,
             changes_access=True,
-        )
-        return self.run(request, object_id, question, _service(request).reset_second_factor)
+        ),
+        description="Reset second factor",
+        icon="phonelink_erase",
+    )
+    def reset_second_factor(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).reset_second_factor(row)
 
-    @action(description="End sessions", icon="logout", permissions=["act"])
-    def end_sessions(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.run(request, object_id, END_SESSIONS, _service(request).end_sessions)
-
-
-def _role(request: HttpRequest, role: StaffRole | None) -> Callable[[CusUser], None]:
-    return lambda person: _service(request).change_role(person, role)
-
-
-def _service(request: HttpRequest) -> CusPersonService:
-    return CusPersonService(actor=cast("CusUser", request.user))
+    @asked(END_SESSIONS, description="End sessions", icon="logout")
+    def end_sessions(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).end_sessions(row)

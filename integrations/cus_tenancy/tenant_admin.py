@@ -3,12 +3,12 @@
 from typing import Any, cast
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from unfold.decorators import action, display
+from django.http import HttpRequest
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_console.actions import CusActions, Question
+from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
@@ -56,9 +56,8 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
     def state(self, tenant: CusTenant) -> tuple[str, str]:
         return ("closed", "Closed") if tenant.closed_at else ("open", "Open")
 
-    @action(description="Close", icon="lock", permissions=["act"], variant=ActionVariant.DANGER)
-    def close(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = Question(
+    @asked(
+        Question(
             "Close the tenant",
             "Its people see nothing any more and its integrations stop, for good. What they used "
             "stays on record.",
@@ -66,6 +65,10 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
             "The tenant is closed.",
             is_dangerous=True,
             changes_access=True,
-        )
-        service = CusTenantService(actor=cast("CusUser", request.user))
-        return self.run(request, object_id, question, service.close)
+        ),
+        description="Close",
+        icon="lock",
+        variant=ActionVariant.DANGER,
+    )
+    def close(self, row: CusTenant, actor: CusUser) -> None:
+        CusTenantService(actor=actor).close(row)

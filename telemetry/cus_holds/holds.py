@@ -37,20 +37,26 @@ class OwnHold(NamedTuple):
     admitted: tuple[int, ...]
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """What one statement saw of an integration: its row, and its month's evidence.
-
-    `held`, `running` (how many holds there are) and `admitted` (the calls let in within the window
-    of each of `CALL_LIMITS`) leave out the calls that are asked about; those are in `own`. A hold counts until it is settled or swept (ruling F5b).
-    """
+class _Evidence(msgspec.Struct, frozen=True):
+    """An integration's row, and its month's evidence."""
 
     now: datetime
-    integration: Mapping[str, Any]
+    integration: dict[str, Any]
     used: Amounts
     held: Amounts
     running: int
     leased: Amounts
     admitted: tuple[int, ...]
+
+
+class Reading(_Evidence, frozen=True):
+    """What one statement saw of an integration: its row, and its month's evidence.
+
+    `held`, `running` (how many holds there are) and `admitted` (the calls let in within the window
+    of each of `CALL_LIMITS`) leave out the calls that are asked about; those are in `own`. A hold
+    counts until it is settled or swept (ruling F5b).
+    """
+
     recorded: frozenset[str]
     own: Mapping[str, OwnHold]
 
@@ -287,16 +293,9 @@ def read_values(
     return (tenant_id, integration_id, list(call_ids), hashes, now, list(own_models))
 
 
-class _Read(msgspec.Struct):
+class _Read(_Evidence, frozen=True):
     """The document that `cus_read` gives."""
 
-    now: datetime
-    integration: dict[str, Any]
-    used: Amounts
-    held: Amounts
-    running: int
-    leased: Amounts
-    admitted: tuple[int, ...]
     recorded: set[uuid.UUID]
     # Of each call asked about that has a hold: its amounts, and where it counts as admitted.
     own: dict[str, tuple[int, ...]] | None

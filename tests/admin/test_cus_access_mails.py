@@ -25,11 +25,6 @@ SOURCE = Path(__file__).resolve().parents[2] / "integrations"
 _ACTION = re.compile(r"\"((?:sdk_key|token|member|person)\.[a-z_]+)\"")
 
 
-@pytest.fixture
-def admin(tenant: CusTenant) -> CusUser:
-    return make_user("admin", tenant)
-
-
 def _told() -> list[tuple[str, str]]:
     """Each notice: to whom, and of what."""
     return [(mail.to[0], mail.subject.partition(": ")[2]) for mail in sent_notices()]

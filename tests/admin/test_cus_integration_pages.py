@@ -40,11 +40,6 @@ CONFIGS: dict[str, dict[str, str]] = {
 
 
 @pytest.fixture
-def admin(tenant: CusTenant) -> CusUser:
-    return make_user("admin", tenant)
-
-
-@pytest.fixture
 def client(admin: CusUser) -> Client:
     return signed_in(admin)
 

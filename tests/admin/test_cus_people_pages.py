@@ -24,11 +24,6 @@ TOKENS = f"{A}cusapitoken/"
 
 
 @pytest.fixture
-def admin(tenant: CusTenant) -> CusUser:
-    return make_user("admin", tenant)
-
-
-@pytest.fixture
 def operator() -> CusUser:
     return make_user("operator")
 

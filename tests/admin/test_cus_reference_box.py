@@ -1,23 +1,18 @@
 """Where an operator says that a credential is in a store of theirs (ruling C1)."""
 
 import pytest
-from django.test import Client
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_lifecycle.models import CusIntegration
-from tests.cus_factories import limit_boxes, make_user, opened_credential, signed_in
+from tests.cus_factories import browser_of, limit_boxes, opened_credential
 
 pytestmark = pytest.mark.django_db
 
 URL = "/admin/integrations/cusintegration/"
 REF = "env://CUS_CREDENTIAL_ACME"
 SECRET = "sk-env-0123456789abcdef"
-
-
-def _client(role: str, tenant: CusTenant | None = None) -> Client:
-    return signed_in(make_user(role, tenant))
 
 
 def _form(**fields: str) -> dict[str, str]:
@@ -39,7 +34,7 @@ def test_an_operator_moves_a_credential_to_a_store_and_sees_where_it_is(
     tenant: CusTenant, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUS_CREDENTIAL_ACME", SECRET)
-    client = _client("operator")
+    client = browser_of("operator")
     change = f"{URL}{integration.id}/change/"
 
     assert client.post(change, _form(**_seen(integration))).status_code == 302
@@ -58,7 +53,7 @@ def test_an_operator_moves_a_credential_to_a_store_and_sees_where_it_is(
 def test_an_operator_enters_an_integration_that_never_had_a_credential_here(
     tenant: CusTenant,
 ) -> None:
-    _client("operator").post(f"{URL}add/", _form(tenant=str(tenant.id)))
+    browser_of("operator").post(f"{URL}add/", _form(tenant=str(tenant.id)))
 
     assert CusIntegration.objects.get().credential_ref == REF
     assert not CusCredential.objects.exists()
@@ -67,7 +62,7 @@ def test_an_operator_enters_an_integration_that_never_had_a_credential_here(
 def test_a_credential_that_is_entered_takes_the_stores_place(
     tenant: CusTenant, integration: CusIntegration
 ) -> None:
-    client = _client("operator")
+    client = browser_of("operator")
     client.post(f"{URL}{integration.id}/change/", _form(**_seen(integration)))
     integration.refresh_from_db()
 
@@ -93,7 +88,7 @@ def test_a_credential_that_is_entered_takes_the_stores_place(
 def test_what_can_not_be_is_said_at_the_box_and_changes_nothing(
     fields: dict[str, str], integration: CusIntegration
 ) -> None:
-    client = _client("operator")
+    client = browser_of("operator")
     before = CusIntegration.objects.values().get()
 
     answer = client.post(
@@ -111,9 +106,9 @@ def test_what_can_not_be_is_said_at_the_box_and_changes_nothing(
 def test_nobody_else_has_the_box_or_reads_the_reference(
     role: str, tenant: CusTenant, integration: CusIntegration
 ) -> None:
-    client = _client("operator")
+    client = browser_of("operator")
     client.post(f"{URL}{integration.id}/change/", _form(**_seen(integration)))
-    other = _client(role, None if role == "support" else tenant)
+    other = browser_of(role, None if role == "support" else tenant)
 
     page = other.get(f"{URL}{integration.id}/change/").content.decode()
 
@@ -122,7 +117,7 @@ def test_nobody_else_has_the_box_or_reads_the_reference(
 
 
 def test_a_tenant_admin_adds_none_by_reference(tenant: CusTenant) -> None:
-    answer = _client("admin", tenant).post(f"{URL}add/", _form())
+    answer = browser_of("admin", tenant).post(f"{URL}add/", _form())
 
     assert list(answer.context["adminform"].form.errors) == ["secret_api_key"]
     assert not CusIntegration.objects.exists()
@@ -131,7 +126,7 @@ def test_a_tenant_admin_adds_none_by_reference(tenant: CusTenant) -> None:
 def test_for_another_address_the_reference_is_asked_for_again_at_its_box(
     tenant: CusTenant,
 ) -> None:
-    client = _client("operator")
+    client = browser_of("operator")
     form = _form(provider_type="custom", config_base_url="https://a.example.com")
     client.post(f"{URL}add/", form | {"tenant": str(tenant.id)})
     integration = CusIntegration.objects.get()

@@ -29,11 +29,6 @@ FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:142.0) Gecko/20100101 Fi
 PASSWORD = "correct horse"
 
 
-@pytest.fixture
-def admin(tenant: CusTenant) -> CusUser:
-    return make_user("admin", tenant)
-
-
 def _sign_in(user: CusUser, agent: str = FIREFOX, address: str = "192.0.2.7") -> Client:
     """A browser in which the person has signed in by the form."""
     client = Client(headers={"User-Agent": agent}, REMOTE_ADDR=address)

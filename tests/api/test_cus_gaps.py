@@ -16,11 +16,11 @@ from telemetry.tasks import cus_fold_sequences
 from tests.cus_factories import (
     BATCH,
     SdkClient,
+    browser_of,
+    listed,
     make_integration,
     make_tenant,
-    make_user,
     record,
-    signed_in,
 )
 
 pytestmark = pytest.mark.django_db
@@ -37,13 +37,9 @@ def _cursor(*words: bytes) -> str:
     return _encoded(b"[" + b", ".join(b'"' + word + b'"' for word in words) + b"]")
 
 
-def _client(role: str, tenant: CusTenant | None = None) -> Client:
-    return signed_in(make_user(role, tenant))
-
-
 @pytest.fixture
 def people(tenant: CusTenant) -> Client:
-    return _client("member", tenant)
+    return browser_of("member", tenant)
 
 
 def _send(sdk: SdkClient, *numbers: int, process: str = "p", **beside: Any) -> Any:
@@ -240,12 +236,7 @@ def test_a_process_that_has_been_silent_for_a_year_is_forgotten(sdk: SdkClient) 
 def test_pages_lead_through_all_processes_once(sdk: SdkClient, people: Client) -> None:
     for number in range(7):
         _send(sdk, 2, process=f"p{number}")
-    seen: list[str] = []
-    url: str | None = f"{URL}?limit=3"
-    while url:
-        page = people.get(url).json()
-        seen += [gap["process_id"] for gap in page["results"]]
-        url = page["next"]
+    seen = [gap["process_id"] for gap in listed(people, f"{URL}?limit=3")]
     assert sorted(seen) == [f"p{number}" for number in range(7)]
 
 
@@ -283,13 +274,13 @@ def test_what_cannot_be_asked_is_refused(people: Client, query: str, status: int
 
 def test_another_tenants_gaps_do_not_exist(sdk: SdkClient, tenant: CusTenant) -> None:
     _send(sdk, 2)
-    stranger = _client("admin", make_tenant())
+    stranger = browser_of("admin", make_tenant())
     assert _gaps(stranger) == []
     assert _gaps(stranger, f"?tenant_id={tenant.id}") == []
     # And the same process name is another process there.
     theirs = make_integration()
     _send(SdkClient.of(theirs), 1)
-    assert _gaps(_client("member", tenant))[0]["missing"] == [[1, 1]]
+    assert _gaps(browser_of("member", tenant))[0]["missing"] == [[1, 1]]
 
 
 def test_programs_and_strangers_see_nothing_and_operators_name_a_tenant(
@@ -299,5 +290,5 @@ def test_programs_and_strangers_see_nothing_and_operators_name_a_tenant(
     for client in (sdk.client, Client()):
         assert client.get(URL).status_code == 401
     for role in ("operator", "support"):
-        assert _client(role).get(URL).status_code == 400
-        assert len(_gaps(_client(role), f"?tenant_id={tenant.id}")) == 1
+        assert browser_of(role).get(URL).status_code == 400
+        assert len(_gaps(browser_of(role), f"?tenant_id={tenant.id}")) == 1

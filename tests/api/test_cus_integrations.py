@@ -8,7 +8,14 @@ from django.test import Client
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, signed_in
+from tests.cus_factories import (
+    SdkClient,
+    listed,
+    make_integration,
+    make_tenant,
+    make_user,
+    signed_in,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -366,12 +373,8 @@ def test_pages_show_each_integration_once(
 ) -> None:
     monkeypatch.setattr("integrations.cus_web.pages.CusPages.page_size", 3)
     names = {make_integration(tenant).name for _ in range(8)}
-    seen: list[str] = []
-    url: str | None = f"{URL}?ordering={ordering}&status=enabled"
-    while url:
-        page = admin.get(url).json()
-        seen += [row["name"] for row in page["results"]]
-        url = page["next"]
+    rows = listed(admin, f"{URL}?ordering={ordering}&status=enabled")
+    seen = [row["name"] for row in rows]
 
     assert (len(seen), set(seen)) == (8, names)
 

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusApiToken, CusTenant, CusUser
+from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
@@ -20,11 +20,6 @@ pytestmark = pytest.mark.django_db
 
 URL = "/api/v1/cus/tokens"
 PRICES = "/api/v1/cus/price-overrides"
-
-
-@pytest.fixture
-def admin(tenant: CusTenant) -> CusUser:
-    return make_user("admin", tenant)
 
 
 def _token(user: CusUser, **rights: Any) -> str:

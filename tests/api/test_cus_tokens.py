@@ -25,11 +25,6 @@ URL = "/api/v1/cus/tokens"
 PRICES = "/api/v1/cus/price-overrides"
 
 
-@pytest.fixture
-def admin(tenant: CusTenant) -> CusUser:
-    return make_user("admin", tenant)
-
-
 def _program(text: str) -> Client:
     return Client(headers={"Authorization": f"Bearer {text}"})
 

@@ -43,21 +43,27 @@ def _as_decider(work: Any) -> Any:
         raise trouble.__cause__ or trouble from None
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The messages that checks send to the database."""
+    messages: list[str] = []
+    rows = DeciderConnection.all_rows
+
+    def listening(self: DeciderConnection, message: str) -> Any:
+        messages.append(message)
+        return rows(self, message)
+
+    monkeypatch.setattr(DeciderConnection, "all_rows", listening)
+    return messages
+
+
 def test_there_are_analytics_to_keep_out() -> None:
     assert "cus_usage_daily" in _analytics()
 
 
 def test_no_statement_of_a_check_names_an_analytics_table(
-    sdk: SdkClient, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+    sdk: SdkClient, integration: CusIntegration, sent: list[str]
 ) -> None:
-    sent: list[str] = []
-    rows = DeciderConnection.all_rows
-
-    def listening(self: DeciderConnection, message: str) -> Any:
-        sent.append(message)
-        return rows(self, message)
-
-    monkeypatch.setattr(DeciderConnection, "all_rows", listening)
     forget_sdk_keys()
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1, rate_limit_rpm=5)
     sdk.check()
@@ -98,18 +104,9 @@ def test_the_decider_changes_nothing_but_holds_leases_and_its_own_log(statement:
         _as_decider(lambda one: one.rows(statement))
 
 
-def test_a_check_is_two_messages_to_the_database(
-    sdk: SdkClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_is_two_messages_to_the_database(sdk: SdkClient, sent: list[str]) -> None:
     sdk.check()  # the key is known from here on
-    sent: list[str] = []
-    rows = DeciderConnection.all_rows
-
-    def listening(self: DeciderConnection, message: str) -> Any:
-        sent.append(message)
-        return rows(self, message)
-
-    monkeypatch.setattr(DeciderConnection, "all_rows", listening)
+    sent.clear()
     sdk.check()
 
     assert len(sent) == 2

@@ -14,7 +14,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
 from typing import Any
 
 from tests.cus_local_server import CusLocalServer
@@ -69,14 +68,9 @@ class CusFakeProvider(CusLocalServer):
         self.released = threading.Event()
         super().__init__(type("Handler", (_Handler,), {"fake": self}))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.released.set()
-        super().__exit__(kind, error, trace)
+        super().__exit__(*error)
 
 
 class _Handler(BaseHTTPRequestHandler):

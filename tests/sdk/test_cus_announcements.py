@@ -7,6 +7,7 @@ import pytest
 from aos_sdk.cus_delivery import announcements as cus_announcements
 from aos_sdk.cus_delivery import delivery as cus_delivery
 from aos_sdk.cus_delivery.transport import _retry_after
+from aos_sdk.cus_reporter import CusReporter
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_record, cus_report
@@ -27,6 +28,18 @@ def _said(collector: CusFakeCollector) -> list[dict[str, Any]]:
     ]
 
 
+def _report_meanwhile(reporter: CusReporter, collector: CusFakeCollector, count: int) -> None:
+    """Report so many calls while the collector has the first batch."""
+    answer = collector._answer
+
+    def answer_late(path: str, body: dict[str, Any]) -> Any:
+        if len(collector.requests) == 1:
+            cus_report(reporter, count)
+        return answer(path, body)
+
+    collector._answer = answer_late
+
+
 def test_the_first_batch_says_how_far_the_process_has_counted_and_the_next_do_not(
     make_reporter: MakeReporter, collector: CusFakeCollector
 ) -> None:
@@ -43,14 +56,7 @@ def test_a_burst_that_goes_on_is_said_before_it_is_sent(
     make_reporter: MakeReporter, collector: CusFakeCollector
 ) -> None:
     reporter = make_reporter(batch_interval=60.0)
-    answer = collector._answer
-
-    def go_on(path: str, body: dict[str, Any]) -> Any:
-        if len(collector.requests) == 1:
-            cus_report(reporter, 500)
-        return answer(path, body)
-
-    collector._answer = go_on
+    _report_meanwhile(reporter, collector, 500)
     cus_report(reporter, 10)
     reporter.flush(5.0)
     assert reporter.flush(5.0) == 0
@@ -90,14 +96,7 @@ def test_what_is_dropped_while_a_batch_is_under_way_is_said_with_the_one_after(
     make_reporter: MakeReporter, collector: CusFakeCollector
 ) -> None:
     reporter = make_reporter(max_queue=10, batch_interval=60.0)
-    answer = collector._answer
-
-    def overrun(path: str, body: dict[str, Any]) -> Any:
-        if len(collector.requests) == 1:
-            cus_report(reporter, 30)
-        return answer(path, body)
-
-    collector._answer = overrun
+    _report_meanwhile(reporter, collector, 30)
     cus_report(reporter, 5)
     reporter.flush(5.0)
     assert reporter.flush(5.0) == 0

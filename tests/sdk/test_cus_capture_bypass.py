@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 import pytest
@@ -102,34 +102,36 @@ def _innermost(client: Any, name: str, *, stream: bool) -> Any:
     return client.chat.completions.create(**CHAT, stream=stream)
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("innermost", INNERMOST)
-@pytest.mark.parametrize(("outer", "inner"), [*product(AROUND, AROUND)])
+class Nested(NamedTuple):
+    """A way to capture within another, and what the call at the bottom does."""
+
+    outer: str
+    inner: str
+    innermost: str
+    stream: bool
+
+
+NESTED = [Nested(*ways) for ways in product(AROUND, AROUND, INNERMOST, [False, True])]
+every_nesting = pytest.mark.parametrize("nested", NESTED, ids=lambda ways: "-".join(map(str, ways)))
+
+
+@every_nesting
 def test_every_way_within_every_other_is_one_call(
-    outer: str,
-    inner: str,
-    innermost: str,
-    stream: bool,
-    provider: CusFakeProvider,
-    recorder: CusRecordingReporter,
+    nested: Nested, provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
+    outer, inner, innermost, stream = nested
     with openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1") as client:
         around, within = AROUND[outer][0], AROUND[inner][0]
         returned = around(lambda: within(lambda: _innermost(client, innermost, stream=stream)))
         _assert_told(recorder, len(list(returned)) if stream else None)
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("innermost", INNERMOST)
-@pytest.mark.parametrize(("outer", "inner"), [*product(AROUND, AROUND)])
+@every_nesting
 def test_so_it_is_of_asynchronous_ones(
-    outer: str,
-    inner: str,
-    innermost: str,
-    stream: bool,
-    provider: CusFakeProvider,
-    recorder: CusRecordingReporter,
+    nested: Nested, provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
+    outer, inner, innermost, stream = nested
+
     async def ask() -> int | None:
         around, within = AROUND[outer][1], AROUND[inner][1]
         async with openai.AsyncOpenAI(api_key="k", base_url=f"{provider.url}/v1") as client:

@@ -22,11 +22,11 @@ from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage, CusPer
 from telemetry.cus_money.pricing import forget_overrides
 from tests.cus_factories import (
     SdkClient,
+    browser_of,
     make_integration,
     make_tenant,
-    make_user,
     record,
-    signed_in,
+    usage_row,
 )
 
 pytestmark = pytest.mark.django_db
@@ -46,20 +46,12 @@ def _verify(*arguments: str) -> str:
 
 def _stray_row(integration: CusIntegration, **values: Any) -> None:
     """A row past all of our code, as a bug or a hand would make it."""
-    row: dict[str, Any] = {
+    stray: dict[str, Any] = {
         "id": "00000000-0000-7000-8000-000000000001",
-        "tenant_id": integration.tenant_id,
-        "integration_id": integration.id,
         "call_id": "stray",
-        "provider": "openai",
-        "model": "gpt-4o",
-        "tokens_in": 1,
-        "tokens_out": 1,
-        "cost_cents": 1,
-        "cost_microcents": 1,
-        "pricing": "table",
         "occurred_at": timezone.now(),
-    } | values
+    }
+    row = usage_row(integration, **stray | values)
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO cus_llm_usage ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})",
@@ -249,7 +241,7 @@ def test_reports_follow_as_recorded_and_as_corrected(
     months = CusPeriodTotals.objects.filter(integration_id=integration.id)
     assert sum(month.cost_microcents for month in months) == 50_000
     assert sum(month.correction_microcents for month in months) == -30_000
-    console = signed_in(make_user("support"))
+    console = browser_of("support")
     metrics = console.get("/metrics").content.decode()
     labels = f'integration_id="{integration.id}",tenant_id="{tenant.id}"'
     assert f"cus_llm_cost_correction_microcents{{{labels}}} -30000.0" in metrics

@@ -30,24 +30,12 @@ from integrations.cus_health.schedule import (
 from integrations.cus_health.turns import turn
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
-from tests.cus_factories import make_integration, make_tenant
+from tests.cus_factories import make_integration, make_many, make_tenant
 from tests.cus_raw_server import Behaviour, RawServer, says
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
 LONG_AGO = NOW - timedelta(hours=1)
-
-
-def _many(tenant: CusTenant, count: int) -> None:
-    CusIntegration.objects.bulk_create(
-        CusIntegration(
-            tenant=tenant,
-            name=f"One of many {number}",
-            provider_type="openai",
-            credential_ref=f"db://{uuid.uuid4()}",
-        )
-        for number in range(count)
-    )
 
 
 # --- What is due --------------------------------------------------------------------------------
@@ -89,7 +77,7 @@ def test_five_hundred_of_one_tenant_do_not_come_before_the_one_of_another(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     crowd, lone = make_tenant(), make_tenant()
-    _many(crowd, 500)
+    make_many(crowd, 500)
     single = make_integration(lone)
 
     with django_assert_num_queries(1):

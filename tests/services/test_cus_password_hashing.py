@@ -66,15 +66,20 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def _finish(work: Work, threads: list[threading.Thread]) -> None:
+    """Let the work end, and wait for all who did it."""
+    work.go.set()
+    for thread in threads:
+        thread.join()
+
+
 def test_no_more_run_at_one_time_than_there_are_places() -> None:
     places, work = HashingPlaces(2, 20, _LONG), Work()
     threads = _in_threads(12, lambda: places.run(work))
     _until(lambda: work.running == 2)
     time.sleep(0.05)  # for those that should not start
 
-    work.go.set()
-    for thread in threads:
-        thread.join()
+    _finish(work, threads)
 
     assert work.most == 2
 
@@ -87,9 +92,7 @@ def test_who_finds_the_line_full_is_told_so_at_once_and_gets_in_later() -> None:
     with pytest.raises(PasswordsBusy):
         places.run(lambda: None)
 
-    work.go.set()
-    for thread in threads:
-        thread.join()
+    _finish(work, threads)
     assert places.run(lambda: "in") == "in"
 
 
@@ -107,9 +110,7 @@ def test_who_waits_too_long_is_told_so_and_not_worked_for() -> None:
     with pytest.raises(PasswordsBusy):
         places.run(lambda: done.append("too late"))
 
-    work.go.set()
-    for thread in threads:
-        thread.join()
+    _finish(work, threads)
     _until(lambda: work.running == 0)
     assert places.run(lambda: "in") == "in"
     assert not done
@@ -126,9 +127,7 @@ def test_the_processes_of_a_machine_share_its_places(tmp_path: Path) -> None:
     _until(lambda: work.running == 1)
     time.sleep(0.05)  # for those that should not start
 
-    work.go.set()
-    for thread in threads:
-        thread.join()
+    _finish(work, threads)
 
     assert work.most == 1
 

@@ -8,7 +8,14 @@ from django.db import DataError, IntegrityError, connection, transaction
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user, record
+from tests.cus_factories import (
+    SdkClient,
+    make_integration,
+    make_tenant,
+    make_user,
+    record,
+    usage_row,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -198,26 +205,8 @@ def test_an_integration_has_one_credential_and_a_key_one_hash(
         )
 
 
-def _usage(integration: CusIntegration, **values: Any) -> dict[str, Any]:
-    row = {
-        "id": uuid.uuid4(),
-        "tenant_id": integration.tenant_id,
-        "integration_id": integration.id,
-        "call_id": "c",
-        "provider": "openai",
-        "model": "gpt-4o",
-        "tokens_in": 1,
-        "tokens_out": 1,
-        "cost_cents": 1,
-        "cost_microcents": 1,
-        "pricing": "table",
-        "occurred_at": "2026-01-01T00:00:00Z",
-    }
-    return row | values
-
-
 def test_a_usage_row_has_the_defaults_of_the_specification(integration: CusIntegration) -> None:
-    _insert("cus_llm_usage", **_usage(integration))
+    _insert("cus_llm_usage", **usage_row(integration))
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT policy_result, metadata, created_at = now() FROM cus_llm_usage")
@@ -247,7 +236,7 @@ def test_a_usage_row_that_breaks_a_rule_is_refused(
     integration: CusIntegration, column: str, value: object
 ) -> None:
     with pytest.raises(IntegrityError):
-        _insert("cus_llm_usage", **_usage(integration, **{column: value}))
+        _insert("cus_llm_usage", **usage_row(integration, **{column: value}))
 
 
 @pytest.mark.parametrize(
@@ -257,12 +246,12 @@ def test_a_usage_row_that_is_too_large_is_refused(
     integration: CusIntegration, column: str, value: object
 ) -> None:
     with pytest.raises(DataError):
-        _insert("cus_llm_usage", **_usage(integration, **{column: value}))
+        _insert("cus_llm_usage", **usage_row(integration, **{column: value}))
 
 
 def test_a_month_without_a_partition_takes_no_row(integration: CusIntegration) -> None:
     with pytest.raises(IntegrityError, match="no partition"):
-        _insert("cus_llm_usage", **_usage(integration, created_at="2020-01-01T00:00:00Z"))
+        _insert("cus_llm_usage", **usage_row(integration, created_at="2020-01-01T00:00:00Z"))
 
 
 def test_a_call_id_is_in_the_ledger_once_an_integration(

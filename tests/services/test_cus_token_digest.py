@@ -23,11 +23,6 @@ pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def admin(tenant: CusTenant) -> CusUser:
-    return make_user("admin", tenant)
-
-
 def _program(user: CusUser) -> Client:
     rights = TokenRights(may_change_access=True)
     _, text = CusTokenService(user).issue(name="rotator", now=timezone.now(), rights=rights)

@@ -7,6 +7,7 @@ a new one can't go unchecked.
 import psycopg
 
 from tests.trust.cus_real_product import Row
+from tests.trust.cus_token_columns import TOKEN_COLUMNS
 
 _TOTALS = ("cus_lifetime_totals", "cus_period_totals")
 # The columns that say which total a row belongs to, as an expression over the row.
@@ -17,17 +18,6 @@ _KEYS = {
     "model": "usage.model",
     "period": "date_trunc('month', {moment} AT TIME ZONE 'UTC')::date",
 }
-_TOKENS = (
-    "tokens_in",
-    "tokens_out",
-    "tokens_cached",
-    "tokens_cache_write",
-    "tokens_cache_write_1h",
-    "tokens_reasoning",
-    "tokens_audio_in",
-    "tokens_audio_out",
-    "tokens_image_in",
-)
 _UNITS = ("cents", "microcents", "tokens")
 _RAN = "usage.policy_result <> 'blocked'"
 
@@ -41,7 +31,7 @@ def _amounts(fact: str) -> dict[str, str]:
         "tokens": f"({fact}.tokens_in::bigint + {fact}.tokens_out)",
     }
     return {
-        **{name: f"{fact}.{name}" for name in (*_TOKENS, "cost_cents", "cost_microcents")},
+        **{name: f"{fact}.{name}" for name in (*TOKEN_COLUMNS, "cost_cents", "cost_microcents")},
         "counted_cents": counted,
         "unpriced": f"({fact}.pricing = 'unknown')::int",
         "unpriced_unit_calls": f"({fact}.unpriced_units IS NOT NULL)::int",

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.trust.cus_token_columns import TOKEN_COLUMNS
+
 INT32_MAX = 2**31 - 1
 _DEPTH = 10_000
 
@@ -110,18 +112,7 @@ def _key(name: str) -> bytes:
 
 
 _NULL = Value(b"null", None)
-_TOKENS = (
-    "tokens_in",
-    "tokens_out",
-    "tokens_cached",
-    "tokens_cache_write",
-    "tokens_cache_write_1h",
-    "tokens_reasoning",
-    "tokens_audio_in",
-    "tokens_audio_out",
-    "tokens_image_in",
-    "tokens_total",
-)
+_TOKENS = (*TOKEN_COLUMNS, "tokens_total")
 _COUNTED = ("call_id", "model", "integration_id", "cost_cents", *_TOKENS)
 _DECORATION = (
     "timestamp",

@@ -19,14 +19,21 @@ ROOT = Path(__file__).resolve().parents[2]
 _TOO_LONG_SECONDS = 600
 
 MATRIX = "tests/api/test_cus_access_matrix.py"
-ONE = f"{MATRIX}::test_everybody_gets_what_the_table_says[integrations/{{integration_id}}]"
-KEYS = f"{MATRIX}::test_everybody_gets_what_the_table_says[integrations/{{integration_id}}/keys]"
-MEMBERS = f"{MATRIX}::test_everybody_gets_what_the_table_says[members]"
-MEMBER = f"{MATRIX}::test_everybody_gets_what_the_table_says[members/{{member_id}}]"
-PRICES = f"{MATRIX}::test_everybody_gets_what_the_table_says[price-overrides]"
-TOKENS = f"{MATRIX}::test_everybody_gets_what_the_table_says[tokens]"
-TOKEN = f"{MATRIX}::test_everybody_gets_what_the_table_says[tokens/{{token_id}}]"
-USAGE = f"{MATRIX}::test_everybody_gets_what_the_table_says[telemetry/llm-usage]"
+
+
+def _route(path: str) -> str:
+    """The test of the matrix on one route."""
+    return f"{MATRIX}::test_everybody_gets_what_the_table_says[{path}]"
+
+
+ONE = _route("integrations/{integration_id}")
+KEYS = _route("integrations/{integration_id}/keys")
+MEMBERS = _route("members")
+MEMBER = _route("members/{member_id}")
+PRICES = _route("price-overrides")
+TOKENS = _route("tokens")
+TOKEN = _route("tokens/{token_id}")
+USAGE = _route("telemetry/llm-usage")
 SCOPE = "tests/admin/test_cus_console_scope.py"
 FACTOR = "tests/admin/test_cus_second_factor.py"
 PEOPLE = "tests/admin/test_cus_people_pages.py"

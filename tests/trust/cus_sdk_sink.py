@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from email.utils import formatdate
-from types import TracebackType
 from typing import Any, Self
 
 # Ways to misbehave. Everything but `lost_answer` stores nothing.
@@ -56,12 +55,7 @@ class Sink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._closing = True
         self._close()
 

@@ -27,7 +27,7 @@ from integrations.cus_credentials.rotation import Outcome, credentials_by_key, r
 from integrations.cus_credentials.service import CusCredentialService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CredentialUnreadable
-from tests.cus_factories import make_integration, make_tenant, opened_credential
+from tests.cus_factories import make_integration, make_many, make_tenant, opened_credential
 from tests.e2e.cus_served import ROOT, _test_database_url
 
 ROWS = 200
@@ -49,16 +49,7 @@ def ring(settings: Settings) -> Iterator[None]:
 
 
 def _make_rows(tenant: CusTenant, count: int) -> list[CusIntegration]:
-    integrations = [
-        CusIntegration(
-            tenant=tenant,
-            name=f"Row {number}",
-            provider_type="openai",
-            credential_ref=f"db://{uuid.uuid4()}",
-        )
-        for number in range(count)
-    ]
-    CusIntegration.objects.bulk_create(integrations)
+    integrations = make_many(tenant, count)
     ring = key_ring(OLD)
     CusCredential.objects.bulk_create(
         CusCredential(

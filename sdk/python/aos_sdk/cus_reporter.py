@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from aos_sdk.cus_delivery.buffer import CusReported
 from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_delivery.delivery import OnError
 from aos_sdk.cus_delivery.ended_call import CusEndedCall
@@ -144,13 +145,7 @@ class CusReporter:
 
     def report(self, record: CusUsageRecord) -> None:
         """Hand one record over for delivery; it must not be changed afterwards."""
-        sender = self._sender
-        if sender is None:
-            return
-        try:
-            sender.accept(record)
-        except Exception as error:  # noqa: BLE001 - as the guard does
-            self.guard.swallow(error)
+        self._accept(record)
 
     def report_call(self, call: CusEndedCall) -> None:
         """Hand over a call that has ended, to be reported as it is now.
@@ -160,12 +155,15 @@ class CusReporter:
         if type(self).report is not _REPORT or "report" in self.__dict__:
             # Who has put another `report` in its place wants to see every record there.
             self.report(call.record())
-            return
+        else:
+            self._accept(call)
+
+    def _accept(self, reported: CusReported) -> None:
         sender = self._sender
         if sender is None:
             return
         try:
-            sender.accept(call)
+            sender.accept(reported)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.guard.swallow(error)
 

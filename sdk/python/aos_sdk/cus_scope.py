@@ -7,7 +7,6 @@ it was made. A thread of a pool inherits nothing.
 import os
 from contextvars import ContextVar, Token
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 
@@ -72,12 +71,7 @@ class cus_context:
         _identity.set(CusIdentity(session_id, agent_id, self, outer))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         # By what holds here and not by a token, which is good in the context of its making alone: a
         # generator that the collector closes, or another thread, leaves what it is not in.
         here = _identity.get()

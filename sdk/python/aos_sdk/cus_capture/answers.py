@@ -137,33 +137,28 @@ def _async_generator(call: CusCallTracker, generator: Any) -> Any:
     return driven_async(call, generator)
 
 
-def _stream(call: CusCallTracker, stream: Any) -> Any:
+def _watched(
+    watch: Callable[[CusCallTracker, Any], None], call: CusCallTracker, answer: Any
+) -> Any:
+    """Look on while the caller reads the answer."""
     if call.has_inner:  # which looks on at it already
         call.end()
-        return stream
-    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
+        return answer
     with call.reporter.guard:
-        watch_stream(watch, stream)
-    return stream
+        watch(call, answer)
+    return answer
 
 
-def _async_stream(call: CusCallTracker, stream: Any) -> Any:
-    if call.has_inner:
-        call.end()
-        return stream
-    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
-    with call.reporter.guard:
-        watch_async_stream(watch, stream)
-    return stream
+def _watch_stream(call: CusCallTracker, stream: Any) -> None:
+    watch_stream(CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage), stream)
 
 
-def _raw(call: CusCallTracker, raw: Any) -> Any:
-    if call.has_inner:
-        call.end()
-        return raw
-    with call.reporter.guard:
-        watch_raw(call, call.arguments, raw)
-    return raw
+def _watch_async_stream(call: CusCallTracker, stream: Any) -> None:
+    watch_async_stream(CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage), stream)
+
+
+def _watch_raw(call: CusCallTracker, raw: Any) -> None:
+    watch_raw(call, call.arguments, raw)
 
 
 class _Request:
@@ -211,10 +206,10 @@ def _batch_results(call: CusCallTracker, results: Any) -> Any:
 
 
 _ANSWERS_OF_CLASSES: Final[dict[str, Answer]] = {
-    "Stream": _stream,
-    "AsyncStream": _async_stream,
-    "BaseAPIResponse": _raw,
-    "LegacyAPIResponse": _raw,
+    "Stream": partial(_watched, _watch_stream),
+    "AsyncStream": partial(_watched, _watch_async_stream),
+    "BaseAPIResponse": partial(_watched, _watch_raw),
+    "LegacyAPIResponse": partial(_watched, _watch_raw),
     "JSONLDecoder": _batch_results,
     "AsyncJSONLDecoder": _batch_results,
 }

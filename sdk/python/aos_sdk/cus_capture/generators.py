@@ -15,32 +15,29 @@ from aos_sdk.cus_tracker import CusCallTracker
 def driven(call: CusCallTracker, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """The same generator to its caller: what is sent and thrown goes in, what comes out is read."""
     call.start()
-    watch = CusStreamWatch(call, call.arguments)
     step: Callable[[Any], Any] = inner.send
     value: Any = None
-    while True:
-        token = enter_call(call)
-        try:
-            item = step(value)
-        except StopIteration as stop:
-            leave_call_anywhere(token)
-            watch.end()
-            return stop.value
-        except BaseException as error:
-            leave_call_anywhere(token)
-            watch.fail(error)
-            raise
-        leave_call_anywhere(token)
-        watch.take(item)
-        try:
-            value = yield item
-            step = inner.send
-        except GeneratorExit:
-            inner.close()
-            watch.abandon()
-            raise
-        except BaseException as error:  # noqa: BLE001 - the generator gets it
-            value, step = error, inner.throw
+    with CusStreamWatch(call, call.arguments) as watch:
+        while True:
+            token = enter_call(call)
+            try:
+                item = step(value)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                leave_call_anywhere(token)
+            watch.take(item)
+            try:
+                value = yield item
+                step = inner.send
+            except GeneratorExit:
+                try:
+                    inner.close()
+                finally:
+                    watch.abandon()
+                raise
+            except BaseException as error:  # noqa: BLE001 - the generator gets it
+                value, step = error, inner.throw
 
 
 def driven_async(call: CusCallTracker, inner: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
@@ -56,31 +53,28 @@ def driving_async(
     async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call, inner = begin(*args, **kwargs)
         call.start()
-        watch = CusStreamWatch(call, call.arguments)
         step: Callable[[Any], Any] = inner.asend
         value: Any = None
-        while True:
-            token = enter_call(call)
-            try:
-                item = await step(value)
-            except StopAsyncIteration:
-                leave_call_anywhere(token)
-                watch.end()
-                return
-            except BaseException as error:
-                leave_call_anywhere(token)
-                watch.fail(error)
-                raise
-            leave_call_anywhere(token)
-            watch.take(item)
-            try:
-                value = yield item
-                step = inner.asend
-            except GeneratorExit:
-                await inner.aclose()
-                watch.abandon()
-                raise
-            except BaseException as error:  # noqa: BLE001 - the generator gets it
-                value, step = error, inner.athrow
+        with CusStreamWatch(call, call.arguments) as watch:
+            while True:
+                token = enter_call(call)
+                try:
+                    item = await step(value)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    leave_call_anywhere(token)
+                watch.take(item)
+                try:
+                    value = yield item
+                    step = inner.asend
+                except GeneratorExit:
+                    try:
+                        await inner.aclose()
+                    finally:
+                        watch.abandon()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - the generator gets it
+                    value, step = error, inner.athrow
 
     return generator

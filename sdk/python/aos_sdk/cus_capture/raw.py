@@ -128,37 +128,27 @@ def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> Non
 
 def _reading(body: Any, watch: CusBodyWatch) -> Generator[bytes, None, None]:
     watch.at_work = True
-    try:
+    with watch:
         for chunk in body:
             watch.at_work = False
             watch.pass_on(chunk)
             yield chunk
             watch.at_work = True
-    except GeneratorExit:
-        watch.abandon()
-        raise
-    except BaseException as error:
-        watch.fail(error)
-        raise
-    watch.end()
 
 
 async def _reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes, None]:
     watch.at_work = True
-    try:
-        async for chunk in body:
-            watch.at_work = False
-            watch.pass_on(chunk)
-            yield chunk
-            watch.at_work = True
-    except GeneratorExit:
-        watch.abandon()
-        await body.aclose()
-        raise
-    except BaseException as error:
-        watch.fail(error)
-        raise
-    watch.end()
+    with watch:
+        try:
+            async for chunk in body:
+                watch.at_work = False
+                watch.pass_on(chunk)
+                yield chunk
+                watch.at_work = True
+        except GeneratorExit:
+            watch.abandon()
+            await body.aclose()
+            raise
 
 
 def _json(text: bytes) -> Any:

@@ -9,7 +9,8 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from time import perf_counter
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from aos_sdk.cus_counting.estimates import estimate_prompt, estimate_text
 from aos_sdk.cus_counting.stream_text import read_events
@@ -98,6 +99,23 @@ class CusStreamWatch:
         if not self.running():
             self.abandon()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """The block that reads the stream is over: to its end, closed by the caller, or broken."""
+        if error is None:
+            self.end()
+        elif isinstance(error, GeneratorExit):
+            self.abandon()
+        else:
+            self.fail(error)
+
     def _ends(self) -> bool:
         try:
             self._open.pop()  # atomic: a stream may be closed by another thread than its reader's
@@ -173,7 +191,7 @@ def _watched(inner: Iterator[Any], watch: CusStreamWatch) -> Generator[Any, None
     passed = watch.passed
     keep = passed.append
     hides = watch.hides_usage
-    try:
+    with watch:
         for item in inner:
             watch.first(item)
             keep(item)
@@ -188,13 +206,6 @@ def _watched(inner: Iterator[Any], watch: CusStreamWatch) -> Generator[Any, None
             if hides and _forget_usage(item):
                 continue
             yield item
-    except GeneratorExit:
-        watch.abandon()
-        raise
-    except BaseException as error:
-        watch.fail(error)
-        raise
-    watch.end()
 
 
 async def _watched_async(
@@ -203,29 +214,26 @@ async def _watched_async(
     passed = watch.passed
     keep = passed.append
     hides = watch.hides_usage
-    try:
-        async for item in inner:
-            watch.first(item)
-            keep(item)
-            if hides:
-                _forget_usage(item)
-            yield item
-            break
-        async for item in inner:
-            keep(item)
-            if len(passed) >= _AT_A_TIME:
-                watch.look()
-            if hides and _forget_usage(item):
-                continue
-            yield item
-    except GeneratorExit:
-        watch.abandon()
-        await inner.aclose()  # type: ignore[attr-defined]  # as without us: at once, not later
-        raise
-    except BaseException as error:
-        watch.fail(error)
-        raise
-    watch.end()
+    with watch:
+        try:
+            async for item in inner:
+                watch.first(item)
+                keep(item)
+                if hides:
+                    _forget_usage(item)
+                yield item
+                break
+            async for item in inner:
+                keep(item)
+                if len(passed) >= _AT_A_TIME:
+                    watch.look()
+                if hides and _forget_usage(item):
+                    continue
+                yield item
+        except GeneratorExit:
+            watch.abandon()
+            await inner.aclose()  # type: ignore[attr-defined]  # as without us: at once, not later
+            raise
 
 
 def _forget_usage(chunk: Any) -> bool:
