@@ -55,8 +55,6 @@ class CusCallTracker(CusEndedCall):
     health: "Health | None" = None  # who keeps count of an adapter's failures
     hides_usage = False  # whether a stream's last chunk was asked for by us alone
     arguments: dict[str, Any] = NOTHING
-    # The provider whose protocol the answer speaks, where that is not the call's own provider.
-    dialect: str | None = None
     # Of a call in a call: the other one, and one turn between the two to end without a report.
     outer: "CusCallTracker | None" = None
     inner: "CusCallTracker | None" = None
@@ -174,7 +172,7 @@ class CusCallTracker(CusEndedCall):
 
     def read(self, response: Any) -> None:
         """What a provider's answer to this very call says; the caller guards it."""
-        usage = extract_token_usage(response, self.dialect or self.provider)
+        usage = extract_token_usage(response, self.origin.dialect or self.provider)
         if usage.reported:
             self.set_reported(usage)
         self.set_names_from(response)
@@ -183,8 +181,11 @@ class CusCallTracker(CusEndedCall):
         """Take over all that a response, or a stream, has reported."""
         self.usage = usage
         self.service_tier = usage.service_tier
-        self.billed_units = usage.billed_units
-        if usage.provider_cost_microcents is not None:
+        # Most calls have none of these, and keep the class' default: Python shares the names of an
+        # object's values up to twenty or so, and asks for more memory beyond.
+        if usage.billed_units is not self.billed_units:
+            self.billed_units = usage.billed_units
+        if usage.provider_cost_microcents is not self.provider_cost_microcents:
             self.provider_cost_microcents = usage.provider_cost_microcents
 
     def set_model(self, model: str) -> Self:

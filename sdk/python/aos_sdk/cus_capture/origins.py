@@ -25,12 +25,10 @@ class CusCalled(NamedTuple):
     """Whom a client calls.
 
     `provider` is None where the host belongs to no provider that the SDK knows: the call is then of
-    the integration's own provider. `dialect` is the provider whose protocol the client speaks; None
-    for a platform of others' models, where each answer's shape tells.
+    the integration's own provider.
     """
 
     provider: str | None
-    dialect: str | None
     origin: CusOrigin
     region_of_model: Callable[[str], str | None] | None = None
 
@@ -40,34 +38,35 @@ class CusCalled(NamedTuple):
         return self.origin._replace(region=region) if region else self.origin
 
 
-# By the client's id: its address, its key, whom it calls, and what forgets it when it is gone.
+# Of each client: its address, its key, whom it calls, and what forgets the client when it is gone.
 _Noted: TypeAlias = "tuple[Any, Any, CusCalled, weakref.ref[Any]]"
-_noted: Final[dict[int, _Noted]] = {}
+_noted: "Final[dict[weakref.ref[Any], _Noted]]" = {}
 
 
 def called_by(client: Any, package: str) -> CusCalled:
     """Whom calls by this client go to; `package` is the provider whose package it comes from."""
-    noted = _noted.get(id(client))
-    if (
-        noted is not None
-        # Not by the package's property, which takes ten times as long; this runs for each call.
-        and noted[0] is client._base_url  # noqa: SLF001
-        and noted[1] is getattr(client, "api_key", None)
-    ):
-        return noted[2]
-    return _learn(client, package)
+    try:
+        # A client has one reference of this kind: asking for it again takes no memory.
+        noted = _noted.get(weakref.ref(client))
+        if (
+            noted is not None
+            # Not by the package's property, which takes ten times as long; this runs for each call.
+            and noted[0] is client._base_url  # noqa: SLF001
+            and noted[1] is getattr(client, "api_key", None)
+        ):
+            return noted[2]
+        return _learn(client, package)
+    except (AttributeError, TypeError):  # no client of a package that we know
+        return _find_out(client, package)
 
 
 def _learn(client: Any, package: str) -> CusCalled:
     called = _find_out(client, package)
-    key = id(client)
-    try:
-        gone = weakref.ref(client, lambda _: _noted.pop(key, None))
-        address = client._base_url  # noqa: SLF001 - as `called_by` compares
-    except (AttributeError, TypeError):  # no client of a package that we know
-        return called
+    address = client._base_url  # noqa: SLF001 - as `called_by` compares
     if len(_noted) >= MOST_REMEMBERED:
         _noted.clear()
+    key = weakref.ref(client)
+    gone = weakref.ref(client, lambda _: _noted.pop(key, None))
     _noted[key] = (address, getattr(client, "api_key", None), called, gone)
     return called
 
@@ -82,10 +81,9 @@ def _find_out(client: Any, package: str) -> CusCalled:
         provider, dialect = package, None
     else:
         provider, dialect = (served_by.key if served_by else None), package
-    origin = CusOrigin(
-        host, _region_of(served_by, host, client), _project_of(client), _hint_of(client)
-    )
-    return CusCalled(provider, dialect, origin, served_by.region_of_model if served_by else None)
+    region = _region_of(served_by, host, client)
+    origin = CusOrigin(host, region, _project_of(client), _hint_of(client), dialect)
+    return CusCalled(provider, origin, served_by.region_of_model if served_by else None)
 
 
 def _platform_of(kind: type) -> CusProviderInfo | None:

@@ -40,7 +40,7 @@ class CusStreamWatch:
         self.passed: list[Any] = []
         self.running: Callable[[], bool] = bool  # whether the iterator is at work just now
         self._arguments = arguments
-        self._usage = CusStreamUsage(call.dialect or call.provider)
+        self._usage = CusStreamUsage(call.origin.dialect or call.provider)
         self._texts: list[str] = []
         self._open = [None]
         self._process = os.getpid()

@@ -11,11 +11,10 @@ from aos_sdk.cus_counting.estimates import estimate_prompt
 from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_providers.registry import provider_of_host
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_scope import CusIdentity, current_call, current_identity
+from aos_sdk.cus_scope import current_call, current_identity
 from aos_sdk.cus_tracker import CusCallTracker
 
 _RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
-_NOBODY: Final = CusIdentity()
 
 
 class CusProviderCall(CusCallTracker):
@@ -67,18 +66,29 @@ def prepare_call(
     outer: CusCallTracker | None = current_call()
     if outer is not None and outer.is_leaf and outer.latency_ms is None:
         return None
-    provider, dialect, origin, region_of_model = called = called_by(client, surface.provider)
-    call = CusProviderCall(reporter, provider, surface, kwargs)
-    call.dialect = dialect
-    call.origin = origin if region_of_model is None else called.origin_of(call.model)
-    call.call_id = call_id or None
-    identity = current_identity() or _NOBODY
-    session_id, agent_id = identity.session_id, identity.agent_id
-    call.session_id = configuration.session_id if session_id is None else session_id
-    call.agent_id = configuration.agent_id if agent_id is None else agent_id
+    called = called_by(client, surface.provider)
+    call = CusProviderCall(reporter, called.provider, surface, kwargs)
+    call.origin = called.origin
+    if called.region_of_model is not None:
+        call.origin = called.origin_of(call.model)
+    if call_id:
+        call.call_id = call_id
+    _identify(call, configuration)
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
+
+
+def _identify(call: CusProviderCall, configuration: CusConfiguration) -> None:
+    session_id, agent_id = configuration.session_id, configuration.agent_id
+    identity = current_identity()
+    if identity is not None:
+        session_id = session_id if identity.session_id is None else identity.session_id
+        agent_id = agent_id if identity.agent_id is None else identity.agent_id
+    if session_id is not None:
+        call.session_id = session_id
+    if agent_id is not None:
+        call.agent_id = agent_id
 
 
 def _plain(model: object) -> str:

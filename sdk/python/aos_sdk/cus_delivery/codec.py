@@ -199,11 +199,12 @@ def encode_call(c: CusEndedCall) -> bytes:
             total = _MISSING
         elif total < 0:
             return b""
-        host, region, project, key_hint = c.origin
+        origin = c.origin  # not unpacked: that takes memory for an iterator
         said = (
             c.model or UNKNOWN_MODEL, c.provider, c.policy_result, c.error_code, c.session_id,
             c.agent_id, c.service_tier, c.operation, None, None, c.model_requested,
-            host, region, project, key_hint, c.end_user, c.tags,
+            origin.host, origin.region, origin.provider_project, origin.provider_key_hint,
+            c.end_user, c.tags,
         )  # fmt: skip
         numbers = _pack(
             _KIND, c.stream, c.started_at, cost, _MISSING if latency is None else latency,

@@ -19,13 +19,15 @@ class CusOrigin(NamedTuple):
 
     `host` has neither port nor path. `region` is where the provider bills by it. `provider_project`
     is a project or an organization of the provider's. `provider_key_hint` is the last 4 characters
-    of the provider's key, never the key.
+    of the provider's key, never the key. `dialect` is the provider whose protocol the client speaks,
+    if the answer is to be read by it and not by the call's own provider; records don't send it.
     """
 
     host: str | None = None
     region: str | None = None
     provider_project: str | None = None
     provider_key_hint: str | None = None
+    dialect: str | None = None
 
 
 NO_ORIGIN: Final = CusOrigin()
@@ -51,13 +53,13 @@ class CusEndedCall:
     """
 
     reporter: CusCallReporter
-    call_id: str | None  # None until it is stored, where nobody asked for a name
+    call_id: str | None = None  # None until it is stored, where nobody asked for a name
     sequence: int  # in its process, once it waits in memory
     provider: str | None
     model: str
     operation: CusOperation | None
-    session_id: str | None
-    agent_id: str | None
+    session_id: str | None = None
+    agent_id: str | None = None
     started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
     # Whether nobody can change the call any more.
     is_settled = False
@@ -150,7 +152,7 @@ class CusEndedCall:
         record.model_requested = self.model_requested
         (
             record.host, record.region, record.provider_project, record.provider_key_hint,
-        ) = self.origin  # fmt: skip
+        ) = self.origin[:4]  # fmt: skip
         record.usage_known = self.usage_known
         record.response_id = self.response_id
         record.provider_request_id = self.provider_request_id
