@@ -40,7 +40,8 @@ def openai_usage(bearer: Any, usage: Any) -> CusReportedUsage:
         # What an image model writes beside its image is its reasoning, at a price of its own.
         reasoning = count(made, "text_tokens")
     total = count(usage, "total_tokens")
-    if is_prompt and (outside := _outside(usage, tokens_in + tokens_out, total)):
+    outside = total - tokens_in - tokens_out
+    if is_prompt and outside > 0 and _is_thinking(usage, outside, cached + write):
         # Thinking that is counted in the total alone.
         tokens_out, reasoning = tokens_out + outside, max(reasoning, outside)
     tier = get(bearer, "service_tier")
@@ -69,10 +70,10 @@ def _cached(usage: Any, sent: Any) -> int:
     return next(filter(None, elsewhere), 0) or count(sent, "num_cached_tokens")
 
 
-def _outside(usage: Any, told: int, total: int) -> int:
-    """The tokens that the total has beyond what went in and came out."""
-    # Embeddings answer nothing; some servers count other things than tokens in their totals.
-    return max(total - told, 0) if get(usage, "completion_tokens") is not None else 0
+def _is_thinking(usage: Any, outside: int, cached: int) -> bool:
+    """Whether what the total has beyond prompt and completion is thinking."""
+    # Embeddings think nothing, and some gateways count in the total alone what was cached.
+    return type(get(usage, "completion_tokens")) is int and outside != cached
 
 
 def _is_running(bearer: Any) -> bool:
