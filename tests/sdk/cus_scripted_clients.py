@@ -25,7 +25,8 @@ def streamed(http: Any, events: Iterable[Any]) -> Reply:
     """Answers with these events; those of Anthropic's and the Responses API have a type."""
     text = "".join(_event(event) for event in events)
     headers = {"content-type": "text/event-stream", "x-request-id": REQUEST_ID}
-    return lambda _request: http.Response(200, content=text.encode(), headers=headers)
+    # Of an iterator, or the client takes the body for one that it has read already.
+    return lambda _request: http.Response(200, content=iter([text.encode()]), headers=headers)
 
 
 def _event(event: dict[str, Any]) -> str:
