@@ -372,7 +372,6 @@ def _call(usage: Any, **facts: Any) -> CusCallTracker:
         _call(CusTokenUsage(1_000, 500), cost_cents=77),
         _call(CusTokenUsage(1_000, 500), model="a model that nobody knows"),
         _call(CusTokenUsage(1, 1), model="", provider=None, stream=True, agent_id="a"),
-        _call(None),
         _call(None, error_code="Timeout"),
         _call(CusTokenUsage(-1, 5)),
     ],
