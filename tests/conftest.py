@@ -39,9 +39,10 @@ _KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`make fuzz-api` asks for more than a test run can wait for."""
+    """`make fuzz-api` and `make trust-lifecycle` ask for more than a test run can wait for."""
     parser.addoption("--fuzz-examples", type=int, default=2, help="requests of a kind")
     parser.addoption("--fuzz-seed", type=int, default=1, help="which requests are made")
+    parser.addoption("--lives", type=int, default=200, help="random lives of an integration")
 
 
 _superuser = superuser
