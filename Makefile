@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk trust-abuse bench bench-peers bench-enforcement bench-sdk mutate-permissions fuzz-api demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk mutate-permissions fuzz-api demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ trust-enforcement: development ## Race, kill, stop and hang checks, in full (ARG
 
 trust-abuse: development ## Attack the product as its users' enemies would (ARGS='--only floods --scale 0.5')
 	@exec $(PYTHON) -m tests.trust.cus_abuse_campaign $(ARGS)
+
+trust-lifecycle: development ## A thousand random lives of an integration (ARGS='--lives 5000')
+	@exec $(PYTHON) -m pytest -n 0 -q tests/services/test_cus_lifecycle.py -k random_lives --lives 1000 $(ARGS)
 
 mutate-permissions: development ## Make holes in the permissions; each must fail a test (ARGS=console)
 	@exec $(PYTHON) -m tests.trust.cus_permission_mutants $(ARGS)

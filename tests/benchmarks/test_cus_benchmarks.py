@@ -27,6 +27,7 @@ from enforcement.cus_decider import close_decider_pool
 from telemetry.cus_evidence.partitions import TABLE
 from telemetry.cus_evidence.store import EvidenceRow, store_batch
 from telemetry.cus_ids import hash_call_id
+from tests.conftest import cleaner
 
 SIZES = dataclasses.replace(TINY, filled_rows=1_200, turns={1: 2, 50: 1, 500: 1}, growth_turn=1)
 
@@ -37,6 +38,7 @@ def _own_databases(django_db_setup: None, django_db_blocker: DjangoDbBlocker) ->
     benchmarks make, in it and beside it, no other test meets."""
     tests = connections.settings["default"]["NAME"]
     close_decider_pool()  # or it could not be copied
+    cleaner.close()
     with django_db_blocker.unblock():
         _use(new_database(f"{tests}_bench"))
         yield
@@ -231,8 +233,10 @@ def test_checks_are_measured_on_one_integration_and_on_a_hundred(
     sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cus_enforcement, "CALLERS", (1, 8))
+    monkeypatch.setattr(cus_enforcement, "_TURNS", 1)
+    sizes = dataclasses.replace(TINY, checked_rows=1_200, check_seconds=0.25)
 
-    section = cus_enforcement.measure(TINY, sender)
+    section = cus_enforcement.measure(sizes, sender)
 
     assert [row[:2] for row in section.rows] == [
         [keys, callers] for keys in ("1", "100") for callers in ("1", "8", "8, half load")

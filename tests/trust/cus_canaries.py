@@ -4,6 +4,7 @@ import base64
 import io
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,15 +43,25 @@ class Canaries:
 
     def leaks(self) -> list[str]:
         """The places where a canary, or a good part of one, was found; plain, hex or base64."""
-        parts = [part for value in self.values for part in _parts(value)]
+        parts = {part for value in self.values for part in _parts(value)}
+        word = _words_like(parts)
         found = []
         for place, texts in self.places.items():
             # Most of what is read after one step is what was read after the step before.
             lines = {line for text in texts for line in text.split("\n")}
-            whole = "\n".join(lines)
-            if any(part in whole for part in parts):
+            words = "\n".join({found_word for line in lines for found_word in word.findall(line)})
+            if any(part in words for part in parts):
                 found.append(place)
         return found
+
+
+def _words_like(parts: set[str]) -> re.Pattern[str]:
+    """Runs of the parts' own characters, as long as a part at least: a part stands within one.
+
+    Places repeat their words, so the parts are sought in far less text than the lines hold.
+    """
+    characters = re.escape("".join(sorted(set("".join(parts)))))
+    return re.compile(f"[{characters}]{{{min(map(len, parts))},}}")
 
 
 def _parts(value: str) -> Iterator[str]:
