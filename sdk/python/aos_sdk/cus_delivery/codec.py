@@ -12,6 +12,7 @@ add a layout with a kind of its own, keep the earlier ones to read, and raise th
 """
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import itemgetter
 from struct import Struct
@@ -135,7 +136,7 @@ _quoted: Final = json.encoder.encode_basestring
 _UNFIT: Final = (TypeError, ValueError, AttributeError, IndexError, StructError)
 
 # What most calls of a program say in words, they all say: joined once, kept as long as it is little.
-_Said: TypeAlias = tuple[str | tuple[str, ...] | None, ...]
+_Said: TypeAlias = tuple[str | Sequence[str] | None, ...]
 _joined: dict[_Said, bytes] = {}
 _MOST_JOINED: Final = 512
 # Longer ones go the long way, and are cut there: they would take the room of other records.
@@ -240,9 +241,9 @@ def _join(said: _Said) -> bytes:
     return joined
 
 
-def _text(said: str | tuple[str, ...] | None) -> str:
-    if type(said) is not tuple:
-        return "" if said is None else said  # type: ignore[return-value]
+def _text(said: str | Sequence[str] | None) -> str:
+    if said is None or isinstance(said, str):
+        return said or ""
     text = _BETWEEN_TAGS.join(said)
     if text.split(_BETWEEN_TAGS) != clean_tags(said):
         message = "tags are to be cut or masked"
