@@ -28,9 +28,14 @@ from aos_sdk.cus_record import (
     call_id_of,
     clean_tags,
     encoded_json,
-    iso_moment,
+    iso_nanoseconds,
 )
-from aos_sdk.cus_wire import KEY_SECRET_PREFIX, mask_name, mask_secrets
+from aos_sdk.cus_wire import (
+    KEY_SECRET_PREFIX,
+    MAX_RESPONSE_ID_LENGTH,
+    mask_name,
+    mask_secrets,
+)
 
 _MISSING: Final = -1
 _TO_BE_PRICED: Final = -2  # as a cost
@@ -69,7 +74,7 @@ class CusPlainLayout:
         self.tokens = tokens
         self.own = own
         self.texts = texts
-        self.own_members = [(f'"{name}":', TEXT_LIMITS.get(name)) for name in own]
+        self.own_members = [f',"{name}":' for name in own]
         self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
         self.struct = Struct(f"<B?q{len(self.numbers)}i")
         # The text of each number's member, and which value says that there is none.
@@ -141,6 +146,8 @@ _joined: dict[_Said, bytes] = {}
 _MOST_JOINED: Final = 512
 # Longer ones go the long way, and are cut there: they would take the room of other records.
 _LONGEST_JOINED: Final = 1_024
+# Within it no id is longer than it may be, so that nobody has to cut any when they are read.
+_LONGEST_OWN: Final = MAX_RESPONSE_ID_LENGTH
 
 
 def encode_any(record: CusUsageRecord) -> bytes:
@@ -262,7 +269,7 @@ def _own(call_id: str, response_id: str | None, request_id: str | None) -> bytes
         response_id = ""
     # Joined, not formatted: members of enumerations format as something else than they are.
     text = _SEPARATOR.join((call_id, response_id, request_id))
-    if text.count(_SEPARATOR) != _OWN_SEPARATORS or len(text) > _LONGEST_JOINED:
+    if text.count(_SEPARATOR) != _OWN_SEPARATORS or len(text) > _LONGEST_OWN:
         message = "a text holds the separator, or is to be cut"
         raise ValueError(message)
     return text.encode()
@@ -317,21 +324,24 @@ def plain_json(
         counts = layout.counts((*numbers, 0, None))
         numbers[_COST], version = _price(said, CusTokenUsage._make(counts), timestamp)
     call_id = _quoted(call_id) if call_id else f'"{call_id_of(process_id, sequence)}"'
-    members = (
-        f'{{"call_id":{call_id},{said.members}"timestamp":"{iso_moment(timestamp)}"'
+    members = [
+        f'{{"call_id":{call_id},{said.members}"timestamp":"{iso_nanoseconds(timestamp)}"'
         f',"process_id":"{process_id}","sequence":{sequence}'
-    )
+    ]
     if integration_id := said.integration_id or integration_id:
-        members += f',"integration_id":{_quoted(integration_id)}'
+        members.append(f',"integration_id":{_quoted(integration_id)}')
     if version:
-        members += f',"pricing_version":{_quoted(version)}'
-    for (member, limit), text in zip(layout.own_members, own, strict=True):
-        if text:
-            members += f",{member}{_quoted(text[:limit])}"
-    for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True):
-        if number != absent:
-            members += f"{member}{number}"
-    return f'{members},"stream":true}}'.encode() if stream else f"{members}}}".encode()
+        members.append(f',"pricing_version":{_quoted(version)}')
+    members += [
+        member + _quoted(text) for member, text in zip(layout.own_members, own, strict=True) if text
+    ]
+    members += [
+        f"{member}{number}"
+        for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True)
+        if number != absent
+    ]
+    members.append(',"stream":true}' if stream else "}")
+    return "".join(members).encode()
 
 
 class _Words(NamedTuple):
