@@ -131,21 +131,8 @@ def plain_chat_usage(answer: Any) -> CusReportedUsage | None:
         return None
     # As `CusReportedUsage(…)` would, at a third of its price.
     fields = (
-        tokens_in,
-        tokens_out,
-        cached,
-        0,
-        0,
-        reasoning,
-        0,
-        0,
-        0,
-        total,
-        None,
-        tier,
-        True,
-        None,
-    )
+        tokens_in, tokens_out, cached, 0, 0, reasoning, 0, 0, 0, total, None, tier, True, None,
+    )  # fmt: skip
     return tuple.__new__(CusReportedUsage, fields)
 
 
