@@ -18,7 +18,7 @@ from django.contrib import admin
 from django.db.models import Field
 
 from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, cus_cost
-from aos_sdk.cus_delivery import codec
+from aos_sdk.cus_delivery import codec, layouts
 from aos_sdk.cus_delivery.ended_call import CusOrigin
 from aos_sdk.cus_delivery.ring import VERSION
 from aos_sdk.cus_fields import (
@@ -110,8 +110,8 @@ def _shown() -> set[str]:
     return {*listed, "decision"} - _OWN_COLUMNS - derived
 
 
-def _layout() -> codec.CusPlainLayout:
-    return max(codec.LAYOUTS.values(), key=lambda layout: layout.since)
+def _layout() -> layouts.CusPlainLayout:
+    return max(layouts.LAYOUTS.values(), key=lambda layout: layout.since)
 
 
 PLACES = {
@@ -377,7 +377,7 @@ def test_each_value_of_a_stored_call_comes_back_under_its_own_name() -> None:
     told = _sent(FIELDS) - _ONLY_AS_JSON - {"integration_id", "pricing_version"}
     for name in told - counts.keys() - {"timestamp", *CusOrigin._fields}:
         setattr(call, name, _DISTINCT[name])
-    call.origin = CusOrigin(*(_DISTINCT[name] for name in CusOrigin._fields))
+    call.origin = CusOrigin(**{name: _DISTINCT[name] for name in told & {*CusOrigin._fields}})
     call.tags = tuple(_DISTINCT["tags"])
     stored = codec.decode_record(codec.encode_call(call), "p", 7)
 
@@ -408,18 +408,18 @@ def test_a_payload_of_an_earlier_release_is_read() -> None:
 
 
 def test_a_new_layout_of_a_payload_raises_the_version_of_the_ring() -> None:
-    assert max(layout.since for layout in codec.LAYOUTS.values()) <= VERSION
-    prefixes = [*codec.LAYOUTS, codec.encode_any(CusUsageRecord("c", "m"))[:1]]
+    assert max(layout.since for layout in layouts.LAYOUTS.values()) <= VERSION
+    prefixes = [*layouts.LAYOUTS, codec.encode_any(CusUsageRecord("c", "m"))[:1]]
     assert len(set(prefixes)) == len(prefixes), "each kind of payload has a first byte of its own"
 
 
 def test_a_layout_without_a_kind_of_tokens_is_read_and_priced_as_if_there_were_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    less = codec.CusPlainLayout(
+    less = layouts.CusPlainLayout(
         9, since=9, tokens=("tokens_in", "tokens_out", "tokens_reasoning"), texts=_layout().texts
     )
-    monkeypatch.setitem(codec.LAYOUTS, less.prefix, less)
+    monkeypatch.setitem(layouts.LAYOUTS, less.prefix, less)
     numbers = less.struct.pack(9, False, _MOMENT, -2, -1, 1_000, 500, 100, -1)
     stored = codec.decode_record(numbers + b"\x1fgpt-4o" + b"\x1f" * (len(less.texts) - 1), "p", 1)
 

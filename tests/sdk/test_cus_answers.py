@@ -1,6 +1,7 @@
 """Which model answered, and what a record says of a call without an answer or without its usage."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -177,6 +178,31 @@ def test_a_call_without_an_answer_keeps_the_estimate_of_its_prompt(
     assert row["error_code"] in ("APITimeoutError", "APIConnectionError")
     assert "cost_cents" in row
     assert "usage_known" not in row
+
+
+def _broken_off(_request: Any) -> Any:
+    def body() -> Iterator[bytes]:
+        yield b'{"id": "chatcmpl-1", '
+        message = "peer closed connection"
+        raise openai_http.RemoteProtocolError(message)
+
+    headers = {"content-type": "application/json"}
+    return openai_http.Response(200, content=body(), headers=headers)
+
+
+def test_so_does_a_call_whose_body_breaks_off_while_the_program_reads(
+    recorder: CusRecordingReporter,
+) -> None:
+    completions = openai_client(_broken_off).chat.completions
+    with (
+        pytest.raises(openai_http.RemoteProtocolError),
+        completions.with_streaming_response.create(**CHAT) as response,
+    ):
+        response.read()
+    row = _row(recorder)
+
+    assert (row["error_code"], row["tokens_in"] > 0) == ("RemoteProtocolError", True)
+    assert row["metadata"]["tokens_estimated"] is True
 
 
 def test_so_does_the_call_of_a_block_around_it(recorder: CusRecordingReporter) -> None:

@@ -113,6 +113,14 @@ def test_every_provider_is_recognised_by_its_hosts(provider: CusProviderInfo) ->
     assert provider.hosts or provider.host_ends or provider.host_starts
 
 
+def test_a_provider_is_called_what_genai_prices_calls_it() -> None:
+    data = pytest.importorskip("genai_prices.data")
+    of_the_server = {"azure_openai", "bedrock", "vertex"}  # types of integrations
+
+    names = {one.key for one in PROVIDERS} - of_the_server
+    assert names <= {provider.id for provider in data.providers}
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 def test_every_method_of_a_package_is_a_call_of_its_own_provider(name: str) -> None:
     (provider,) = (one for one in PROVIDERS if one.package and one.package.name == name)

@@ -187,6 +187,11 @@ def iso_moment(moment: datetime | str | int) -> str:
         return moment
     if isinstance(moment, datetime):
         return moment.astimezone(UTC).isoformat()
+    return iso_nanoseconds(moment)
+
+
+def iso_nanoseconds(moment: int) -> str:
+    """The same of nanoseconds since the epoch."""
     second, nanoseconds = divmod(moment, 1_000_000_000)
     return f"{_iso_second(second)}.{nanoseconds // 1_000:06d}+00:00"
 

@@ -75,12 +75,10 @@ def _find_out(client: Any, package: str) -> CusCalled:
     host = _host_of(client)
     platform = _platform_of(type(client))
     served_by = platform or (provider_of_host(host) if host else None)
-    if platform is not None:
-        provider, dialect = platform.key, None
-    elif host is None:
-        provider, dialect = package, None
-    else:
-        provider, dialect = (served_by.key if served_by else None), package
+    provider = served_by.key if served_by else None
+    dialect = package if platform is None else None
+    if platform is None and host is None:
+        provider = package
     region = _region_of(served_by, host, client)
     origin = CusOrigin(host, region, _project_of(client), _hint_of(client), dialect)
     return CusCalled(provider, origin, served_by.region_of_model if served_by else None)

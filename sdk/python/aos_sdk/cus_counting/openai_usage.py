@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from fractions import Fraction
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
 from aos_sdk.cus_counting.answer_fields import count, get, reports, seconds, view
-from aos_sdk.cus_pricing.rates import without_overlap
+from aos_sdk.cus_pricing.rates import with_own_decimals, without_overlap
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
 _NOTHING: Final[Mapping[str, int]] = {}
 # Where others who speak OpenAI's protocol say what was cached: DeepSeek, Moonshot and Together,
 # Mistral and Fireworks.
 _CACHED_ELSEWHERE: Final = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
-_MICROCENTS_PER_DOLLAR: Final = 100_000_000
+_DOLLAR: Final = 8  # as a power of ten of microcents
 _MOST_MICROCENTS: Final = 2**63 - 1
 _COUNTS: Final = ("input_tokens", "output_tokens", "seconds")
 _RUNNING: Final = ("queued", "in_progress")
@@ -90,9 +90,14 @@ def _stated_cost(usage: Any) -> int | None:
         cost = get(cost, "total_cost")
     if type(cost) not in (int, float) or not 0 <= cost < math.inf:
         return None
-    # By its decimal digits, as the JSON has them, and without the program's decimal context.
-    microcents = math.ceil(Fraction(repr(cost)) * _MICROCENTS_PER_DOLLAR)
+    microcents = _microcents(cost)
     return microcents if microcents <= _MOST_MICROCENTS else None
+
+
+@with_own_decimals
+def _microcents(dollars: float) -> int:
+    """By the decimal digits that the JSON has, rounded up."""
+    return int(Decimal(repr(dollars)).scaleb(_DOLLAR).to_integral_value(ROUND_CEILING))
 
 
 def plain_chat_usage(answer: Any) -> CusReportedUsage | None:
@@ -126,21 +131,8 @@ def plain_chat_usage(answer: Any) -> CusReportedUsage | None:
         return None
     # As `CusReportedUsage(…)` would, at a third of its price.
     fields = (
-        tokens_in,
-        tokens_out,
-        cached,
-        0,
-        0,
-        reasoning,
-        0,
-        0,
-        0,
-        total,
-        None,
-        tier,
-        True,
-        None,
-    )
+        tokens_in, tokens_out, cached, 0, 0, reasoning, 0, 0, 0, total, None, tier, True, None,
+    )  # fmt: skip
     return tuple.__new__(CusReportedUsage, fields)
 
 

@@ -1,132 +1,44 @@
 """Usage records as bytes, and back: quick for the usual record, complete for every other.
 
-The usual record is a struct of its numbers and its texts joined by a separator: a microsecond on the
+The usual record is a struct of its numbers and its texts joined by a separator: two microseconds on the
 caller's clock. A governed call becomes one without the detour of a record object, and is priced and
 named when it is read. Whatever does not fit that form (metadata, errors with a message, numbers that
 are none) is stored as the JSON that would be sent, already cut and masked, so that no secret ever
 reaches the disk.
 
-The first byte of a payload names its kind: JSON, or one layout of the struct. A layout never changes
-once it was released, because rings of older releases wait on disks. To store a further number or text:
-add a layout with a kind of its own, keep the earlier ones to read, and raise the ring's `VERSION`.
+The first byte of a payload names its kind: JSON, or one layout of the struct (`layouts`).
 """
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
-from operator import itemgetter
-from struct import Struct
 from struct import error as StructError
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_delivery.ended_call import NO_USAGE, UNKNOWN_MODEL, CusEndedCall
-from aos_sdk.cus_fields import FIELDS, TOKEN_NAMES, CusFieldType
+from aos_sdk.cus_delivery.layouts import LAYOUT, LAYOUTS, MISSING, CusPlainLayout
 from aos_sdk.cus_record import (
     TEXT_LIMITS,
     CusUsageRecord,
     call_id_of,
     clean_tags,
     encoded_json,
-    iso_moment,
+    iso_nanoseconds,
 )
-from aos_sdk.cus_wire import KEY_SECRET_PREFIX, mask_name, mask_secrets
+from aos_sdk.cus_wire import (
+    KEY_SECRET_PREFIX,
+    MAX_RESPONSE_ID_LENGTH,
+    mask_name,
+    mask_secrets,
+)
 
-_MISSING: Final = -1
 _TO_BE_PRICED: Final = -2  # as a cost
 _COST: Final = 0  # its place among the numbers of every layout
-# What a record that lacks the number has in its place. The server takes a missing detail for 0.
-_ABSENT: Final = {
-    field.name: _MISSING if field.nullable else 0
-    for field in FIELDS
-    if field.type is CusFieldType.COUNT and not field.required
-}
-
-
-class CusPlainLayout:
-    """How a usual record lies in its bytes, by the names of the record's fields.
-
-    First a struct: kind, stream, timestamp in nanoseconds, cost, latency, the kinds of tokens, their
-    total. Then texts, each after a separator but the first, which is the call id. Texts that differ
-    from call to call come first (`own`), then those that most calls of a program share (`texts`).
-
-    `encode_plain` and `encode_call` name each value once more, because a getter made of these names
-    takes half as long again, on the caller's clock. A test holds their order and this one together.
-    """
-
-    def __init__(
-        self,
-        kind: int,
-        *,
-        since: int,
-        tokens: tuple[str, ...],
-        texts: tuple[str, ...],
-        own: tuple[str, ...] = (),
-    ) -> None:
-        """`since` is the first version of a ring that may hold such payloads."""
-        self.prefix = bytes((kind,))
-        self.since = since
-        self.tokens = tokens
-        self.own = own
-        self.texts = texts
-        self.own_members = [(f'"{name}":', TEXT_LIMITS.get(name)) for name in own]
-        self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
-        self.struct = Struct(f"<B?q{len(self.numbers)}i")
-        # The text of each number's member, and which value says that there is none.
-        self.members = [f',"{name}":' for name in self.numbers]
-        self.absent = [_ABSENT.get(name) for name in self.numbers]
-        # Picks the counts that a price depends on out of the numbers, followed by 0 and None: 0 for
-        # a kind that the layout lacks, None for the total.
-        places = {name: place for place, name in enumerate((*self.numbers, ""))}
-        self.counts = itemgetter(*(places.get(kind, places[""]) for kind in TOKEN_NAMES), -1)
-
-
-# Spelt out, not taken from `TOKEN_NAMES`: a kind that is added there is not in released payloads.
-_TOKENS: Final = (
-    "tokens_in",
-    "tokens_out",
-    "tokens_cached",
-    "tokens_cache_write",
-    "tokens_cache_write_1h",
-    "tokens_reasoning",
-    "tokens_audio_in",
-    "tokens_audio_out",
-    "tokens_image_in",
-)
-_TEXTS: Final = (
-    "model",
-    "provider",
-    "policy_result",
-    "error_code",
-    "session_id",
-    "agent_id",
-    "service_tier",
-    "operation",
-    "integration_id",
-    "pricing_version",
-)
-_OF_0_1_0: Final = CusPlainLayout(1, since=1, tokens=_TOKENS, texts=_TEXTS)
-_LAYOUT: Final = CusPlainLayout(
-    3,
-    since=2,
-    tokens=_TOKENS,
-    own=("response_id", "provider_request_id"),
-    texts=(
-        *_TEXTS,
-        "model_requested",
-        "host",
-        "region",
-        "provider_project",
-        "provider_key_hint",
-        "end_user",
-        "tags",
-    ),
-)
-# All that were ever released, by the first byte of their payloads; records are stored as `_LAYOUT`.
-LAYOUTS: Final = {layout.prefix: layout for layout in (_OF_0_1_0, _LAYOUT)}
 _JSON_PREFIX: Final = b"\2"
-_KIND: Final = _LAYOUT.prefix[0]
-_pack: Final = _LAYOUT.struct.pack
-_OWN_SEPARATORS: Final = len(_LAYOUT.own)  # the call id is before the first
+_KIND: Final = LAYOUT.prefix[0]
+_pack: Final = LAYOUT.struct.pack
+_OWN_SEPARATORS: Final = len(LAYOUT.own)  # the call id is before the first
 # No key or name of anybody's holds it; a text that does travels as JSON.
 _SEPARATOR: Final = "\x1f"
 _BETWEEN_TAGS: Final = "\x1e"
@@ -135,11 +47,13 @@ _quoted: Final = json.encoder.encode_basestring
 _UNFIT: Final = (TypeError, ValueError, AttributeError, IndexError, StructError)
 
 # What most calls of a program say in words, they all say: joined once, kept as long as it is little.
-_Said: TypeAlias = tuple[str | tuple[str, ...] | None, ...]
+_Said: TypeAlias = tuple[str | Sequence[str] | None, ...]
 _joined: dict[_Said, bytes] = {}
 _MOST_JOINED: Final = 512
 # Longer ones go the long way, and are cut there: they would take the room of other records.
 _LONGEST_JOINED: Final = 1_024
+# Within it no id is longer than it may be, so that nobody has to cut any when they are read.
+_LONGEST_OWN: Final = MAX_RESPONSE_ID_LENGTH
 
 
 def encode_any(record: CusUsageRecord) -> bytes:
@@ -167,10 +81,10 @@ def encode_plain(r: CusUsageRecord) -> bytes:
         # A timestamp that is no number is a struct error, and so JSON.
         numbers = _pack(
             _KIND, r.stream, r.timestamp,
-            _MISSING if cost is None else cost, _MISSING if latency is None else latency,
+            MISSING if cost is None else cost, MISSING if latency is None else latency,
             r.tokens_in, r.tokens_out, r.tokens_cached, r.tokens_cache_write,
             r.tokens_cache_write_1h, r.tokens_reasoning, r.tokens_audio_in, r.tokens_audio_out,
-            r.tokens_image_in, _MISSING if total is None else total,
+            r.tokens_image_in, MISSING if total is None else total,
         )  # fmt: skip
         own = _own(r.call_id, r.response_id, r.provider_request_id)
         return numbers + own + (_joined.get(said) or _join(said))
@@ -192,11 +106,11 @@ def encode_call(c: CusEndedCall) -> bytes:
         if (cost is not None and cost < 0) or (latency is not None and latency < 0):
             return b""
         if cost is None:
-            cost = _TO_BE_PRICED if usage is not None or c.wants_price else _MISSING
+            cost = _TO_BE_PRICED if usage is not None or c.wants_price else MISSING
         u = NO_USAGE if usage is None else usage
         total = u.tokens_total
         if total is None:
-            total = _MISSING
+            total = MISSING
         elif total < 0:
             return b""
         origin = c.origin  # not unpacked: that takes memory for an iterator
@@ -207,7 +121,7 @@ def encode_call(c: CusEndedCall) -> bytes:
             c.end_user, c.tags,
         )  # fmt: skip
         numbers = _pack(
-            _KIND, c.stream, c.started_at, cost, _MISSING if latency is None else latency,
+            _KIND, c.stream, c.started_at, cost, MISSING if latency is None else latency,
             u.tokens_in, u.tokens_out, u.tokens_cached, u.tokens_cache_write,
             u.tokens_cache_write_1h, u.tokens_reasoning, u.tokens_audio_in, u.tokens_audio_out,
             u.tokens_image_in, total,
@@ -240,9 +154,9 @@ def _join(said: _Said) -> bytes:
     return joined
 
 
-def _text(said: str | tuple[str, ...] | None) -> str:
-    if type(said) is not tuple:
-        return "" if said is None else said  # type: ignore[return-value]
+def _text(said: str | Sequence[str] | None) -> str:
+    if said is None or isinstance(said, str):
+        return said or ""
     text = _BETWEEN_TAGS.join(said)
     if text.split(_BETWEEN_TAGS) != clean_tags(said):
         message = "tags are to be cut or masked"
@@ -261,7 +175,7 @@ def _own(call_id: str, response_id: str | None, request_id: str | None) -> bytes
         response_id = ""
     # Joined, not formatted: members of enumerations format as something else than they are.
     text = _SEPARATOR.join((call_id, response_id, request_id))
-    if text.count(_SEPARATOR) != _OWN_SEPARATORS or len(text) > _LONGEST_JOINED:
+    if text.count(_SEPARATOR) != _OWN_SEPARATORS or len(text) > _LONGEST_OWN:
         message = "a text holds the separator, or is to be cut"
         raise ValueError(message)
     return text.encode()
@@ -316,21 +230,24 @@ def plain_json(
         counts = layout.counts((*numbers, 0, None))
         numbers[_COST], version = _price(said, CusTokenUsage._make(counts), timestamp)
     call_id = _quoted(call_id) if call_id else f'"{call_id_of(process_id, sequence)}"'
-    members = (
-        f'{{"call_id":{call_id},{said.members}"timestamp":"{iso_moment(timestamp)}"'
+    members = [
+        f'{{"call_id":{call_id},{said.members}"timestamp":"{iso_nanoseconds(timestamp)}"'
         f',"process_id":"{process_id}","sequence":{sequence}'
-    )
+    ]
     if integration_id := said.integration_id or integration_id:
-        members += f',"integration_id":{_quoted(integration_id)}'
+        members.append(f',"integration_id":{_quoted(integration_id)}')
     if version:
-        members += f',"pricing_version":{_quoted(version)}'
-    for (member, limit), text in zip(layout.own_members, own, strict=True):
-        if text:
-            members += f",{member}{_quoted(text[:limit])}"
-    for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True):
-        if number != absent:
-            members += f"{member}{number}"
-    return f'{members},"stream":true}}'.encode() if stream else f"{members}}}".encode()
+        members.append(f',"pricing_version":{_quoted(version)}')
+    members += [
+        member + _quoted(text) for member, text in zip(layout.own_members, own, strict=True) if text
+    ]
+    members += [
+        f"{member}{number}"
+        for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True)
+        if number != absent
+    ]
+    members.append(',"stream":true}' if stream else "}")
+    return "".join(members).encode()
 
 
 class _Words(NamedTuple):
@@ -365,4 +282,4 @@ def _price(said: _Words, usage: CusTokenUsage, at: int) -> tuple[int, str]:
         priced = cost_of_call(said.model, usage, said.service_tier, None, at)
     except (ValueError, OverflowError, OSError):  # absurd: the server says what is wrong with it
         priced = None
-    return (_MISSING, "") if priced is None else priced
+    return (MISSING, "") if priced is None else priced
