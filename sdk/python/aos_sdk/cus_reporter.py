@@ -165,6 +165,8 @@ class CusReporter:
         if sender is None:
             return
         try:
+            if call.recount is not None:
+                sender.recounts.keep(call)
             sender.accept(call)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.guard.swallow(error)

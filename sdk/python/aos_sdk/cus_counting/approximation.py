@@ -55,9 +55,9 @@ _SCRIPTS: Final = (
     _Script(0x1E00, 0.63, 1.7),  # Khmer and others
     _Script(0x2000, 0.75, 1.7),  # Latin and Greek, extended
     _Script(0x2E80, 0.9, 1.2),  # punctuation and symbols
-    _Script(0x3040, 0.8, 1.0),  # punctuation of East Asia
-    _Script(0x3400, 0.65, 0.95),  # Hiragana and Katakana
-    _Script(0xA000, 0.8, 1.2),  # Chinese characters
+    _Script(0x3040, 0.7, 1.0),  # punctuation of East Asia
+    _Script(0x3400, 0.6, 0.95),  # Hiragana and Katakana
+    _Script(0xA000, 0.7, 1.2),  # Chinese characters
     _Script(0xAC00, 1.5, 2.5),  # other scripts
     _Script(0xD7B0, 0.7, 1.1),  # Hangul
     _Script(0xFF00, 1.5, 2.5),  # surrogates, private use, forms of Arabic
