@@ -38,8 +38,9 @@ LONG = SECRET * 6_000
 
 
 @pytest.fixture(autouse=True)
-def _encodings_are_loaded() -> None:
+def _ready_to_count_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     counter.make_ready(MODEL)
+    monkeypatch.setattr("aos_sdk.cus_counting.estimates.COUNTING_SECONDS", 0.003)
 
 
 def _prompt(text: str) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def test_what_the_provider_has_told_stands() -> None:
     known = CusTokenUsage(tokens_in=1_000, tokens_out=5, tokens_cached=900)
     counted = count_call(_prompt(LONG), "one two three", MODEL, known)
     assert counted.usage == known
-    longer = count_call(_prompt(LONG), "word " * 100, MODEL, known)
+    longer = count_call(_prompt(LONG), "word " * 100, MODEL, known, clock=_stopped())
     assert longer.usage == known._replace(tokens_out=count_tokens("word " * 100, MODEL))
 
 
@@ -118,7 +119,7 @@ def test_texts_that_would_take_too_much_memory_do_not_wait() -> None:
 
 
 def test_format_and_functions_of_a_request_are_counted() -> None:
-    plain = count_call(_prompt("Hi"), "", MODEL).usage.tokens_in
+    plain = count_call(_prompt("Hi"), "", MODEL, clock=_stopped()).usage.tokens_in
     schema = {"type": "json_schema", "name": "City", "schema": {"type": "object"}}
     for more in (
         {"response_format": {"type": "json_schema", "json_schema": schema}},
@@ -126,7 +127,8 @@ def test_format_and_functions_of_a_request_are_counted() -> None:
         {"output_format": schema},
         {"functions": [{"name": "stop"}]},
     ):
-        assert count_call({**_prompt("Hi"), **more}, "", MODEL).usage.tokens_in > plain
+        request = {**_prompt("Hi"), **more}
+        assert count_call(request, "", MODEL, clock=_stopped()).usage.tokens_in > plain
 
 
 # The first second of a process.
@@ -136,7 +138,7 @@ def test_format_and_functions_of_a_request_are_counted() -> None:
 def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has not counted yet."""
     monkeypatch.setattr(counter, "_ready", set())
-    monkeypatch.setattr(counter, "_loading", {MODEL})  # nobody else loads it meanwhile
+    monkeypatch.setattr(counter, "_loading", {})
 
 
 @pytest.mark.usefixtures("cold")
@@ -151,10 +153,15 @@ def test_the_first_count_waits_for_no_encoding_and_comes_out_the_same_in_the_end
 
 
 @pytest.mark.usefixtures("cold")
-def test_an_encoding_is_not_loaded_for_whoever_cannot_wait_for_it() -> None:
-    first = count_call(_prompt("Hello"), "", MODEL)
-    assert first.recount is not None
-    assert first.recount.usage(lambda: 0.5) is None
+def test_an_encoding_is_not_waited_for_when_time_is_over_or_it_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads, cannot_load = threading.current_thread(), threading.Thread()
+    for loader, seconds_left in ((loads, 0.0), (cannot_load, 60.0)):
+        monkeypatch.setattr(counter, "_loading", {MODEL: loader})
+        first = count_call(_prompt("Hello"), "", MODEL)
+        assert first.recount is not None
+        assert first.recount.usage(lambda left=seconds_left: left) is None
 
 
 @pytest.mark.usefixtures("cold")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 _MAX_READY: Final = 1_000
+# Whoever waits for an encoding looks so often whether the wait is over.
+_LOOK_SECONDS: Final = 0.01
 # Encodings that differ in their special tokens alone, which no ordinary text has.
 _SAME_RANKS: Final = {"o200k_harmony": "o200k_base"}
 _HAS_RANKS: Final = frozenset({"cl100k_base", "o200k_base", *_SAME_RANKS})
@@ -164,18 +166,34 @@ def ready_to_count(model: str) -> bool:
     if model in _ready or not tiktoken_available():
         return True
     if model not in _loading:
-        _loading.add(model)
         thread = threading.Thread(
             target=make_ready, args=(model,), daemon=True, name="cus-encoding"
         )
+        _loading[model] = thread
         with contextlib.suppress(RuntimeError):  # the program ends, and begins no thread any more
             thread.start()
     return False
 
 
+def wait_until_ready(model: str, seconds_left: Callable[[], float]) -> bool:
+    """Whether a count can start, after a wait for what it needs, as long as there is time for that.
+
+    The wait can be cut short at any moment, which loading cannot.
+    """
+    while not ready_to_count(model):
+        loader = _loading.get(model)
+        if loader is not None and not loader.is_alive():
+            return model in _ready  # else it could not be loaded, and will not be
+        if seconds_left() <= 0:
+            return False
+        if loader is not None:
+            loader.join(_LOOK_SECONDS)
+    return True
+
+
 # Models whose encodings are there, or are known not to exist; and those on their way.
 _ready: set[str] = set()
-_loading: set[str] = set()
+_loading: dict[str, threading.Thread] = {}
 
 
 def make_ready(model: str) -> None:
@@ -188,7 +206,7 @@ def make_ready(model: str) -> None:
         if len(_ready) > _MAX_READY:  # names come from callers
             _ready.clear()
         _ready.add(model)
-        _loading.discard(model)
+        _loading.pop(model, None)
 
 
 def _encoding_in_tiktokens_map(model: str) -> str | None:

@@ -22,9 +22,9 @@ from aos_sdk.cus_counting.prompts import CusPromptParts, parts_of_prompt
 from aos_sdk.cus_token_counter import (
     encoding_for,
     get_model_info,
-    make_ready,
     may_be_counted,
     ready_to_count,
+    wait_until_ready,
 )
 from aos_sdk.cus_wire import COUNTED_BY_APPROXIMATION, COUNTED_BY_TOKENIZER
 
@@ -36,8 +36,6 @@ _LONGEST_PIECE: Final = 4_096
 _MOST_CHARACTERS: Final = 200_000
 # Texts of one call that wait to be counted later take at most so much memory.
 MOST_KEPT_BYTES: Final = 4 * 1024 * 1024
-# To load an encoding takes up to a second, and cannot be ended before.
-_LOADING_SECONDS: Final = 1.0
 
 
 class CusLocalCount(NamedTuple):
@@ -66,12 +64,10 @@ class CusRecount:
     def usage(self, seconds_left: Callable[[], float]) -> CusTokenUsage | None:
         """What the call used, by the tokenizer; None where that fails, or its time is over.
 
-        Loads the model's encoding where there is time for that.
+        Waits for the model's encoding while there is time.
         """
-        if not ready_to_count(self._model):
-            if seconds_left() < _LOADING_SECONDS:
-                return None
-            make_ready(self._model)
+        if not wait_until_ready(self._model, seconds_left):
+            return None
         counted = _counted(self._parts, self._answer, self._model, lambda: seconds_left() <= 0)
         return None if counted is None else _usage(counted, self._known)
 
