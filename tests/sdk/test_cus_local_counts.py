@@ -236,6 +236,10 @@ def test_a_text_that_the_tokenizer_fails_on_is_approximated(
     assert count_call(_prompt("x" * 400), "", MODEL).counted_by == "approximation"
 
 
+def test_a_million_spaces_on_which_tiktoken_panics_raise_nothing() -> None:
+    assert count_tokens(" " * 1_000_000, MODEL) > 0
+
+
 def test_ctrl_c_ends_a_count() -> None:
     failing: Any = _Failing(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
