@@ -161,7 +161,7 @@ def test_an_encoding_is_not_waited_for_when_time_is_over_or_it_cannot_be_loaded(
         monkeypatch.setattr(counter, "_loading", {MODEL: loader})
         first = count_call(_prompt("Hello"), "", MODEL)
         assert first.recount is not None
-        assert first.recount.usage(lambda left=seconds_left: left) is None
+        assert first.recount.usage(repeat(seconds_left).__next__) is None
 
 
 @pytest.mark.usefixtures("cold")
