@@ -27,6 +27,8 @@ from aos_sdk import (
     tiktoken_available,
 )
 from aos_sdk.cus_counting import image_tokens as cus_image_tokens
+from aos_sdk.cus_counting.approximation import approximate_tokens
+from aos_sdk.cus_counting.tool_texts import text_of_tools
 from aos_sdk.cus_pricing import table as cus_price_table
 
 # Where each script begins and ends, so that a text can be drawn from any of them.
@@ -139,7 +141,8 @@ def test_what_cannot_be_counted_is_estimated_and_says_so(model: str) -> None:
     assert not get_model_info(model).exact
 
 
-def test_an_estimate_is_a_quarter_of_the_characters_and_at_least_one() -> None:
+def test_an_estimate_of_english_is_a_quarter_of_the_characters_and_at_least_one() -> None:
+    assert estimate_tokens("hello world") == 2
     assert [estimate_tokens("x" * length) for length in (0, 1, 7, 8, 400)] == [1, 1, 1, 2, 100]
 
 
@@ -232,7 +235,16 @@ def test_parts_objects_and_tool_calls_are_counted() -> None:
     )
     parts = {"role": "user", "content": [{"type": "text", "text": "Two"}, {"text": "and two"}]}
     texts = ("assistant", call["name"], call["arguments"], "user", "Two", "and two")
-    assert count_message_tokens([answer, parts], "gpt-4o") == 9 + sum(map(_tokens, texts))
+    assert count_message_tokens([answer, parts], "gpt-4o") == 9 + 8 + sum(map(_tokens, texts))
+
+
+def test_the_responses_apis_uses_of_tools_are_counted() -> None:
+    items = [
+        {"type": "function_call", "name": "add", "arguments": '{"a": 2}'},
+        {"type": "function_call_output", "output": "4"},
+    ]
+    texts = ("add", '{"a": 2}', "4")
+    assert count_message_tokens(items, "gpt-4o") == 9 + 8 + sum(map(_tokens, texts))
 
 
 def test_anthropics_blocks_are_counted() -> None:
@@ -244,7 +256,8 @@ def test_anthropics_blocks_are_counted() -> None:
         },
     ]
     counted = count_message_tokens(messages, "claude-sonnet-4")
-    assert counted == 3 + 3 + len("assistant") // 4 + 1 + len('{"a": 2}') // 4 + 3 + 1 + 10
+    texts = ("assistant", "add", '{"a": 2}', "user", "4" * 40)
+    assert counted == 9 + approximate_tokens(texts)
 
 
 TOOL = {
@@ -260,34 +273,155 @@ TOOL = {
 }
 
 
-@pytest.mark.parametrize(("model", "per_function"), [("gpt-4o", 7), ("gpt-4", 10)])
+# As OpenAI documents it for its open models (harmony).
+SHOWN = """# Tools
+
+## functions
+
+namespace functions {
+
+// Tells the weather.
+type weather = (_: {
+// A town.
+place?: string,
+unit?: "C" | "F",
+}) => any;
+
+} // namespace functions"""
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4"])
 @pytest.mark.parametrize("shape", ["chat", "responses", "anthropic"])
-def test_tools_cost_their_texts_and_what_openai_wraps_around_them(
-    model: str, per_function: int, shape: str
-) -> None:
+def test_tools_are_counted_as_the_model_is_shown_them(model: str, shape: str) -> None:
     tool: dict[str, Any] = {"type": "function", **TOOL}
     if shape == "chat":
         tool = {"type": "function", "function": TOOL}
     if shape == "anthropic":
         tool = {"name": TOOL["name"], "description": TOOL["description"]}
         tool["input_schema"] = TOOL["parameters"]
-    texts = ("weather:Tells the weather", "place:string:A town", "unit:string:", "C", "F")
-    expected = per_function + 3 + 2 * 3 - 3 + 2 * 3 + 12
-    expected += sum(count_tokens(text, model) for text in texts)
-    assert count_message_tokens([], model, [tool]) - 3 == expected
+    shown = count_tokens(SHOWN, model)
+    assert count_message_tokens([], model, [tool]) == 3 + 3 + shown
+    # They are at the end of the system's message, where there is one.
+    system = [{"role": "system", "content": "Be brief."}]
+    without = count_message_tokens(system, model)
+    assert count_message_tokens(system, model, [tool]) == without - 1 + shown
 
 
-def test_a_tools_nested_parameters_are_counted_and_a_bottomless_one_ends() -> None:
-    flat = {"type": "object", "properties": {"a": {"type": "string"}}}
-    nested = {"type": "object", "properties": {"list": {"type": "array", "items": flat}}}
-    with_items = count_message_tokens([], "gpt-4o", [{"name": "f", "parameters": nested}])
-    without = {"type": "object", "properties": {"list": {"type": "array"}}}
-    plain = count_message_tokens([], "gpt-4o", [{"name": "f", "parameters": without}])
-    assert with_items == plain + 3 + 3 + count_tokens("a:string:", "gpt-4o")
-    flat["properties"] = {"again": flat}
+def test_parameters_of_every_kind_are_shown_as_types() -> None:
+    place = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    parameters = {
+        "type": "object",
+        "required": ["places"],
+        "$defs": {"Place": place},
+        "properties": {
+            "places": {"type": "array", "items": {"$ref": "#/$defs/Place"}},
+            "days": {"type": "integer", "default": 3, "description": "How many.\nAt most ten."},
+            "kind": {"const": "short"},
+            "either": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+            "both": {"type": ["string", "null"]},
+            "free": {"type": "object"},
+            "whatever": {},
+        },
+    }
+    shown = text_of_tools([{"name": "forecast", "parameters": parameters}, {"name": "stop"}])
+    assert (
+        shown
+        == """# Tools
+
+## functions
+
+namespace functions {
+
+type forecast = (_: {
+places: {
+  city: string,
+}[],
+// How many.
+// At most ten.
+days?: number, // default: 3
+kind?: "short",
+either?: boolean | null,
+both?: string | null,
+free?: object,
+whatever?: any,
+}) => any;
+
+type stop = () => any;
+
+} // namespace functions"""
+    )
+
+
+def test_hosted_tools_are_published_nowhere_and_count_nothing() -> None:
+    assert count_message_tokens([], "gpt-4o", [{"type": "web_search"}]) == 3
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"type": "json_schema", "json_schema": {"name": "City", "schema": SCHEMA}},
+        {"type": "json_schema", "name": "City", "schema": SCHEMA},
+        type("City", (), {"model_json_schema": staticmethod(lambda: SCHEMA)}),
+    ],
+)
+def test_a_format_is_counted_as_the_model_is_shown_it(given: Any) -> None:
+    shown = (
+        '# Response Formats\n\n## City\n\n{"type":"object","properties":{"city":{"type":"string"}}}'
+    )
+    counted = count_message_tokens([], "gpt-4o", response_format=given)
+    assert counted == 3 + 3 + count_tokens(shown, "gpt-4o")
+    assert count_message_tokens([], "gpt-4o", response_format={"type": "json_object"}) == 3
+
+
+def test_what_leads_back_to_itself_ends() -> None:
+    schema: dict[str, Any] = {"type": "object"}
+    schema["properties"] = {"again": schema}
     content: list[Any] = []
     content.append({"content": content})
-    assert count_message_tokens([{"content": content}], "gpt-4o", [{"parameters": flat}]) > 0
+    tools = [{"name": "f", "parameters": schema}]
+    response_format = {"schema": schema}
+    assert count_message_tokens([{"content": content}], "gpt-4o", tools, response_format) > 0
+
+
+# Prompts with the tokens that OpenAI reported for them. The first are published, with their usage,
+# by the project openai-chat-tokens, the others by pydantic-ai; models, shapes and sums are theirs.
+RECORDED: list[tuple[str, list[Any], list[Any], int]] = [
+    ("gpt-3.5-turbo", [{"role": "user", "content": "hello"}], [], 8),
+    ("gpt-3.5-turbo", [{"role": "user", "content": "hello"}], [{"name": "foo"}], 31),
+    (
+        "gpt-3.5-turbo",
+        [{"role": "user", "content": "hello"}],
+        [{"name": "foo", "description": "Do a foo"}],
+        36,
+    ),
+    (
+        "gpt-4.1-mini",
+        [{"role": "user", "content": "What is the weather in Paris?"}],
+        [
+            {
+                "name": "get_weather",
+                "description": "Get the weather for a location",
+                "parameters": {"type": "object", "properties": {"location": {"type": "string"}}},
+            }
+        ],
+        51,
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "messages", "tools", "recorded"), RECORDED)
+def test_prompts_count_as_openai_reported_them(
+    model: str, messages: list[Any], tools: list[Any], recorded: int
+) -> None:
+    assert abs(count_message_tokens(messages, model, tools) - recorded) <= 1
 
 
 # Width, height, detail, model and the tokens in OpenAI's own worked examples and tables.

@@ -156,6 +156,9 @@ class CusReporter:
             # Who has put another `report` in its place wants to see every record there.
             self.report(call.record())
         else:
+            if call.recount is not None and self._sender is not None:
+                with self.guard:
+                    self._sender.recounts.keep(call)
             self._accept(call)
 
     def _accept(self, reported: CusReported) -> None:

@@ -1,8 +1,8 @@
 """Counting the tokens of a text before it is sent, without any network (§12, rulings T1, T2).
 
 OpenAI's models are counted by tiktoken, exactly; its ranks come from an installed package. All
-others, and everything where the `tiktoken` extra is missing, are estimated by length. What a
-provider reports of a call always beats a count made here.
+others, and everything where the `tiktoken` extra is missing, are estimated by their characters.
+What a provider reports of a call always beats a count made here.
 """
 
 import base64
@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
+from aos_sdk.cus_counting.approximation import approximate_tokens
+from aos_sdk.cus_counting.exact import CusTokenizerFailed, count_pieces, pieces_of
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_imports import forks_wait
 from aos_sdk.cus_pricing.table import about_model, canonical_name, model_names
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 _MAX_READY: Final = 1_000
-_CHARACTERS_PER_TOKEN: Final = 4
+# Whoever waits for an encoding looks so often whether the wait is over.
+_LOOK_SECONDS: Final = 0.01
 # Encodings that differ in their special tokens alone, which no ordinary text has.
 _SAME_RANKS: Final = {"o200k_harmony": "o200k_base"}
 _HAS_RANKS: Final = frozenset({"cl100k_base", "o200k_base", *_SAME_RANKS})
@@ -101,25 +104,35 @@ MODEL_REGISTRY: Final[Mapping[str, CusModelInfo]] = _Registry()
 
 
 def estimate_tokens(text: str) -> int:
-    """About as many tokens as a text has: a quarter of its characters, at least 1 (§12.2).
+    """About as many tokens as a text has, at least 1: a quarter of its characters in English (§12.2).
 
-    Costs nothing, whatever the length: the one to use on a hot path or in an event loop. English
-    has fewer tokens than this, other scripts can have several times as many.
+    Other scripts, digits, code and encoded data have rates of their own (ruling T3). It takes a
+    millisecond at most, whatever the length: the one to use on a hot path or in an event loop.
     """
-    return max(1, len(text) // _CHARACTERS_PER_TOKEN)
+    return max(1, approximate_tokens((text,)))
 
 
 def count_tokens(text: str, model: str) -> int:
     """The tokens of a text as this model counts them; approximate unless `CusModelInfo.exact`.
 
-    Takes time in proportion to the text, 0.03 s a megabyte of English and up to 0.5 s in other
-    scripts, and the first count of an encoding takes up to a second and 65 MB once: in an event
-    loop use `estimate_tokens`, or run this in a thread (it lets others run meanwhile).
+    The same text always has the same count. It takes time in proportion to the text, 0.03 s a
+    megabyte of English and up to 0.5 s in other scripts, and the first count of an encoding takes up
+    to a second and 65 MB once: in an event loop use `estimate_tokens`, or run this in a thread (it
+    lets others run meanwhile). A text that the tokenizer fails on is estimated.
     """
     encoding = encoding_for(model)
     if encoding is None:
-        return estimate_tokens(text)
-    return len(encoding.encode_ordinary(text))
+        return max(1, approximate_tokens((text,), encoding_name(model)))
+    return count_texts((text,), model)
+
+
+def count_texts(texts: Sequence[str], model: str) -> int:
+    """The tokens of these texts, each counted as `count_tokens` counts it, in sum."""
+    encoding = encoding_for(model)
+    if encoding is not None:
+        with contextlib.suppress(CusTokenizerFailed):
+            return count_pieces(encoding, (piece for text in texts for piece in pieces_of(text)))
+    return approximate_tokens(texts, encoding_name(model))
 
 
 def tiktoken_available() -> bool:
@@ -127,10 +140,22 @@ def tiktoken_available() -> bool:
     return find_spec("tiktoken") is not None and _ranks_folder() is not None
 
 
+def encoding_name(model: str) -> str | None:
+    """tiktoken's name of the encoding of a model, whether it is installed or not; None for others."""
+    return get_model_info(model).tokenizer_name or _encoding_in_tiktokens_map(model)
+
+
 def encoding_for(model: str) -> "Encoding | None":
     """tiktoken's encoding of a model, or None where the count is to be estimated."""
-    name = get_model_info(model).tokenizer_name or _encoding_in_tiktokens_map(model)
+    name = encoding_name(model)
     return _encodings.get(name) if name in _HAS_RANKS else None
+
+
+def may_be_counted(model: str) -> bool:
+    """Whether a tokenizer may be there for a model; of one that nobody knows, tiktoken may know it."""
+    info = get_model_info(model)
+    known = info.tokenizer_name in _HAS_RANKS if info.model else True
+    return known and tiktoken_available()
 
 
 def ready_to_count(model: str) -> bool:
@@ -141,21 +166,38 @@ def ready_to_count(model: str) -> bool:
     if model in _ready or not tiktoken_available():
         return True
     if model not in _loading:
-        _loading.add(model)
         thread = threading.Thread(
-            target=_make_ready, args=(model,), daemon=True, name="cus-encoding"
+            target=make_ready, args=(model,), daemon=True, name="cus-encoding"
         )
+        _loading[model] = thread
         with contextlib.suppress(RuntimeError):  # the program ends, and begins no thread any more
             thread.start()
     return False
 
 
+def wait_until_ready(model: str, seconds_left: Callable[[], float]) -> bool:
+    """Whether a count can start, after a wait for what it needs, as long as there is time for that.
+
+    The wait can be cut short at any moment, which loading cannot.
+    """
+    while not ready_to_count(model):
+        loader = _loading.get(model)
+        if loader is not None and not loader.is_alive():
+            return model in _ready  # else it could not be loaded, and will not be
+        if seconds_left() <= 0:
+            return False
+        if loader is not None:
+            loader.join(_LOOK_SECONDS)
+    return True
+
+
 # Models whose encodings are there, or are known not to exist; and those on their way.
 _ready: set[str] = set()
-_loading: set[str] = set()
+_loading: dict[str, threading.Thread] = {}
 
 
-def _make_ready(model: str) -> None:
+def make_ready(model: str) -> None:
+    """Load what a count for this model needs, in a thread of the SDK's own; a fork waits for it."""
     # A program that ends may import nothing any more: then it is never ready, and not asked again.
     with never_raise(count=int):
         with forks_wait():
@@ -164,7 +206,7 @@ def _make_ready(model: str) -> None:
         if len(_ready) > _MAX_READY:  # names come from callers
             _ready.clear()
         _ready.add(model)
-        _loading.discard(model)
+        _loading.pop(model, None)
 
 
 def _encoding_in_tiktokens_map(model: str) -> str | None:

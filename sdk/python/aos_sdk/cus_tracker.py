@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_counting.estimates import CusLocalCount
 from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
 from aos_sdk.cus_usage import extract_token_usage
-from aos_sdk.cus_wire import CusOperation, CusPolicyResult
+from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult
 
 NOTHING: Final[dict[str, Any]] = {}
 
@@ -188,6 +189,12 @@ class CusCallTracker(CusEndedCall):
         if usage.provider_cost_microcents is not self.provider_cost_microcents:
             self.provider_cost_microcents = usage.provider_cost_microcents
 
+    def set_local_count(self, count: CusLocalCount) -> None:
+        """What was counted here, as the provider has not told it; the record says so (T2, T3)."""
+        self.usage = count.usage
+        self.recount = count.recount
+        self.set_metadata(tokens_estimated=True, **{TOKENS_COUNTED_BY: count.counted_by})
+
     def set_model(self, model: str) -> Self:
         """The model that answered. If it is another than the one asked for, both are reported."""
         if model != self.model:
@@ -287,7 +294,7 @@ class CusCallTracker(CusEndedCall):
         self.origin = inner.origin
         self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
         if inner.usage is not None:
-            self.usage = inner.usage
+            self.usage, self.recount = inner.usage, inner.recount
             self.service_tier = inner.service_tier
             self.billed_units = inner.billed_units
             self.provider_cost_microcents = inner.provider_cost_microcents

@@ -49,6 +49,11 @@ MAX_METADATA_DEPTH = 8
 
 INT32_MAX = 2**31 - 1
 
+# In the metadata of a record whose tokens were counted here (rulings T2, T3): how they were counted.
+TOKENS_COUNTED_BY = "tokens_counted_by"
+COUNTED_BY_TOKENIZER = "tokenizer"
+COUNTED_BY_APPROXIMATION = "approximation"
+
 # Why a sequence of a process will never come: it made room for newer records, its caller was
 # interrupted before it was written, or it was refused before any server had answered for it.
 DROPPED_FULL = "full"

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aos_sdk.cus_capture.unanswered import COUNTABLE
-from aos_sdk.cus_counting.estimates import estimate_prompt, estimate_text
+from aos_sdk.cus_counting.estimates import count_call
 from aos_sdk.cus_counting.stream_text import read_events
 from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_reported_usage import CusReportedUsage
@@ -138,12 +138,9 @@ class CusStreamWatch:
         return usage.reported and not self._usage.is_first_guess
 
     def _estimate(self, known: CusReportedUsage) -> None:
-        model = self.call.model
-        answered = estimate_text("".join(self._texts), model)
-        sent = known.tokens_in or estimate_prompt(self._arguments, model)
-        tokens = known.tokens._replace(tokens_in=sent, tokens_out=max(answered, known.tokens_out))
-        self.call.set_usage(tokens, known.service_tier, known.billed_units)
-        self.call.set_metadata(tokens_estimated=True)
+        answer = "".join(self._texts)
+        count = count_call(self._arguments, answer, self.call.model, known.tokens)
+        self.call.set_local_count(count)
 
     def leave(self) -> None:
         """Nobody will read on. In a forked child the stream is the parent's to tell of."""

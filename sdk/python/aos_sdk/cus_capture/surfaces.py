@@ -6,8 +6,7 @@ from typing import Any, Final
 from aos_sdk.cus_capture.origins import called_by
 from aos_sdk.cus_capture.unanswered import COUNTABLE, is_unanswered
 from aos_sdk.cus_configuration import CusConfiguration
-from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_counting.estimates import estimate_prompt
+from aos_sdk.cus_counting.estimates import count_call
 from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_providers.registry import provider_of_host
 from aos_sdk.cus_reporter import CusReporter
@@ -45,9 +44,7 @@ class CusProviderCall(CusCallTracker):
         with self.reporter.guard:
             self.note_request_id(getattr(error, "request_id", None))
             if self.usage is None and self.operation in COUNTABLE and is_unanswered(error):
-                sent = estimate_prompt(self.arguments, self.model)
-                self.usage = CusTokenUsage(tokens_in=sent)
-                self.set_metadata(tokens_estimated=True)
+                self.set_local_count(count_call(self.arguments, "", self.model))
         super().fail(error)
 
 

@@ -86,6 +86,9 @@ class CusBuffer(CusSource, Protocol):
     def append(self, reported: CusReported) -> int:
         """Store one record and say its sequence. Takes no lock that a signal handler could wait for."""
 
+    def replace(self, entry: CusEntry) -> None:
+        """Another record in place of one that was taken and has never been sent."""
+
     def abandon(self) -> None:
         """Let go of everything, in a forked child: it is the parent's."""
 
@@ -184,6 +187,9 @@ class CusMemoryBuffer:
         for entry in entries:
             if self._taken.pop(entry.sequence, None) and refused:
                 self._dropped[DROPPED_REFUSED] += 1
+
+    def replace(self, entry: CusEntry) -> None:
+        self._taken[entry.sequence] = entry
 
     def abandon(self) -> None:
         """Nothing of it is shared with the parent."""

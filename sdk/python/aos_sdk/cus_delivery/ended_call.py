@@ -1,6 +1,6 @@
 """A call that has ended, as delivery takes it over from whoever measured it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, Self
 
@@ -45,6 +45,15 @@ class CusCallReporter(Protocol):
         """Hand over a call that has ended."""
 
 
+class CusRecount(Protocol):
+    """Counts the tokens of a call by the tokenizer, later: it holds the texts until then (T3)."""
+
+    size_bytes: int
+
+    def usage(self, seconds_left: Callable[[], float]) -> CusTokenUsage | None:
+        """What the call used; None where nobody can tell, or its time is over."""
+
+
 class CusEndedCall:
     """The facts of one call: all that delivery knows of it, and stores without a record object.
 
@@ -73,6 +82,7 @@ class CusEndedCall:
     error_message: str | None = None
     metadata: dict[str, Any] | None = None
     policy_result = CusPolicyResult.ALLOWED
+    recount: CusRecount | None = None  # where the usage is approximated and can be counted
     model_requested: str | None = None  # None where the model that answered has the same name
     origin: CusOrigin = NO_ORIGIN
     response_id: str | None = None

@@ -168,6 +168,9 @@ class CusRingBuffer(_RingReader):
         numbers = [*(number for number in self._taken if number > 0), *self._holes]
         return min(numbers, default=self._next)
 
+    def replace(self, entry: CusEntry) -> None:
+        self._taken[entry.sequence] = entry
+
     def abandon(self) -> None:
         """Let go of the file in a forked child; the parent goes on with it."""
         self._let_go()

@@ -9,6 +9,7 @@ from aos_sdk.cus_delivery.buffer import CusBuffer, CusReported, CusSource
 from aos_sdk.cus_delivery.delivery import CusDelivery, CusTally, OnError
 from aos_sdk.cus_delivery.ended_call import CusEndedCall
 from aos_sdk.cus_delivery.exit import look_after, prepare_exit
+from aos_sdk.cus_delivery.recounts import CusRecounts
 from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing
 from aos_sdk.cus_delivery.storage import CusStorage
 from aos_sdk.cus_delivery.transport import CusAnswer, CusTransport
@@ -21,6 +22,8 @@ ADOPT_SECONDS: Final = 30.0
 # Every so many records wake the sender at once: a burst must not overrun the buffer between polls.
 _WAKE_EVERY: Final = 8_192
 _ADOPTION_POLL_SECONDS: Final = 0.005
+# Of the time of whoever waits for a flush, counting texts again may take this much.
+_RECOUNTING_SHARE: Final = 0.25
 
 
 class CusSideReport(Protocol):
@@ -59,6 +62,7 @@ class CusSender:
         self.tally = CusTally()
         self.guard = never_raise(count=self.tally.count_fault)
         self.buffer: CusBuffer | None = None
+        self.recounts = CusRecounts(self.guard)
         self._wake_at = self._wake_every
         self._opening = threading.RLock()
         self._notices: list[CusSpoolUnavailable] = []
@@ -156,9 +160,10 @@ class CusSender:
         if mine <= 0 or threading.current_thread() is self._thread:
             return len(buffer)
         goal = self._settled_count + mine
-        self._go()
-        with self._settled:
-            self._settled.wait_for(lambda: self._has_settled(buffer, goal), max(timeout, 0.0))
+        with self.recounts.hurry(timeout * _RECOUNTING_SHARE):
+            self._go()
+            with self._settled:
+                self._settled.wait_for(lambda: self._has_settled(buffer, goal), max(timeout, 0.0))
         return len(buffer)
 
     def _has_settled(self, buffer: CusBuffer, goal: int) -> bool:
@@ -285,6 +290,8 @@ class CusSender:
             self._drain(everything=due)
         self._adopt()
         self._drain_adopted()
+        if not waiting:
+            self.recounts.forget_old()
         poll.looked(
             time.monotonic(),
             waiting,
@@ -303,7 +310,7 @@ class CusSender:
             entries = self._delivery.next_entries(buffer, self.batch_size)
             if not entries or (len(entries) < self.batch_size and not everything):
                 return
-            self._delivery.deliver(buffer, entries)
+            self._delivery.deliver(buffer, self.recounts.applied(entries, buffer))
 
     def _adopt(self) -> None:
         """Take over the next ring of a dead process. One at a time: each takes a while to read."""
