@@ -39,7 +39,7 @@ class CusDecisionsCollector(Collector):
     """Turns the totals of decisions into counters, two reads a scrape."""
 
     def describe(self) -> list[Metric]:
-        """An empty list. Without this method, registering the collector would query the database."""
+        """An empty list. Without this method, registering the collector queries the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from integrations.cus_prices.models import CusPriceOverride
 
 @admin.register(CusPriceOverride)
 class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
-    """Tenants' own prices. A new one is added; none is ever changed."""
+    """Tenants' own prices. Prices are added, never changed."""
 
     list_display = ("model", "tenant", "input_price", "output_price", "valid_from", "note")
     search_fields = ("model",)
