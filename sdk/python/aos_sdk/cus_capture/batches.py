@@ -1,7 +1,8 @@
-"""Results of Anthropic's message batches: each is a call, at half price, counted when it is read.
+"""Report the results of Anthropic's message batches: each is a call, at half price.
 
-Results can be read again, by any process. So a record is made of the result alone: its id, its time
-and its content are the same each time, and the server stores it once.
+A result is reported when it is read, and results can be read again, by any process. So a record is
+made of the result alone: its id, its time and its content are the same each time, and the server
+stores it once.
 """
 
 import hashlib
@@ -15,13 +16,13 @@ _BATCH: Final = "batch"
 
 
 def batch_call_id(batch_id: str, custom_id: str) -> str:
-    """The call id of one result, the same wherever and whenever it is read."""
+    """The call id of a result, the same at every reading."""
     digest = hashlib.sha256(f"{batch_id}\\0{custom_id}".encode()).hexdigest()
     return f"batch-{digest[:40]}"
 
 
 class CusBatchResults:
-    """Reports the results of one batch as they pass."""
+    """Reports the results of one batch as the caller reads them."""
 
     def __init__(self, call: CusCallTracker, batch_id: str, ended_at: object) -> None:
         self._call = call
@@ -29,7 +30,7 @@ class CusBatchResults:
         self._ended_at = ended_at if isinstance(ended_at, datetime) else None
 
     def watch(self, results: Any) -> None:
-        """Look on at the decoder that the caller will read."""
+        """Watch the decoder that the caller will read."""
         inner = results._iterator  # noqa: SLF001 - the one place to look on from
         is_async = hasattr(inner, "__anext__")
         watched = self._passing_async(inner) if is_async else self._passing(inner)
@@ -51,7 +52,7 @@ class CusBatchResults:
             outcome = result.result
             if outcome.type != "succeeded" or self._ended_at is None:
                 return  # nothing ran, so nothing is billed
-            one = CusCallTracker(
+            tracker = CusCallTracker(
                 call.reporter,
                 call.provider,
                 "",
@@ -60,7 +61,7 @@ class CusBatchResults:
                 agent_id=call.agent_id,
                 operation=call.operation,
             )
-            one.origin = call.origin
-            one.read(outcome.message)
-            one.started_at = self._ended_at
-            call.reporter.report(one.record(service_tier=_BATCH))
+            tracker.origin = call.origin
+            tracker.read(outcome.message)
+            tracker.started_at = self._ended_at
+            call.reporter.report(tracker.record(service_tier=_BATCH))
