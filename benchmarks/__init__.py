@@ -1,1 +1,1 @@
-"""What the product does in a second, beside what else one could do (`make bench`)."""
+"""The product's throughput, compared with alternatives (`make bench`)."""

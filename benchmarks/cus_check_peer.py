@@ -1,4 +1,4 @@
-"""litellm's budget limiter: how long it takes to ask, and how many it lets in for the last room."""
+"""litellm's budget limiter: the time of a check, and how many calls it admits to the last room."""
 
 import json
 import subprocess

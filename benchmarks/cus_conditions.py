@@ -1,4 +1,4 @@
-"""The conditions of a run, without which its figures say nothing."""
+"""The conditions of a run, without which its figures mean nothing."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ _PACKAGES = ("django", "djangorestframework", "psycopg", "granian", "msgspec")
 
 
 def machine(packages: Sequence[str]) -> Section:
-    """When, on what and with which versions."""
+    """The time, the machine and the versions."""
     section = Section("Conditions", ("what", "is"))
     processors = len(os.sched_getaffinity(0))
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
@@ -33,7 +33,7 @@ def machine(packages: Sequence[str]) -> Section:
 
 
 def conditions(sizes: Sizes) -> Section:
-    """What was measured on, as the product's own connection sees it."""
+    """The database's version and settings, as the product's own connection sees them."""
     section = machine(_PACKAGES)
     section.rows += [
         ("PostgreSQL", ", ".join(_postgresql())),

@@ -1,4 +1,4 @@
-"""Databases to measure in: all copies of one that was prepared like the product's."""
+"""Databases to measure in: copies of a database that was prepared like the product's."""
 
 import copy
 import os
@@ -24,7 +24,7 @@ _TOTALS_TABLES = ("cus_period_totals", "cus_lifetime_totals")
 
 @dataclass(frozen=True)
 class Sender:
-    """A program that reports: its key's text, and whom that vouches for."""
+    """A program that reports: its key's text, and the key's integration."""
 
     key: str
     principal: SdkPrincipal
@@ -43,7 +43,7 @@ def new_sender() -> Sender:
 
 
 def sender_of(key: str) -> Sender:
-    """Who holds a key."""
+    """The principal of a key."""
     principal = verify_sdk_key(key, now=timezone.now())
     assert principal
     return Sender(key, principal)

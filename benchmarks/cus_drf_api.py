@@ -1,4 +1,4 @@
-"""What most would write first: DRF serializers and `bulk_create`.
+"""The usual first implementation: DRF serializers and `bulk_create`.
 
 The same key, the same usage table with the same indexes, durable as well. No ledger, so a
 replay counts twice; no totals; the sender's cost is taken as it comes, and one bad record
@@ -44,7 +44,7 @@ class PlainUsageSerializer(serializers.ModelSerializer[CusLLMUsage]):
 
 
 class PlainView(APIView):
-    """What the two views share."""
+    """The base of both views."""
 
     authentication_classes = [CusSdkKeyAuthentication]
     permission_classes = [IsSdkKey]

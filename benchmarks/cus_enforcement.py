@@ -1,4 +1,4 @@
-"""Checks a second, and how long one takes: one integration and a hundred, 1, 8 and 64 callers."""
+"""Checks a second, and their latency: one integration and a hundred, 1, 8 and 64 callers."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -35,11 +35,11 @@ _HALF_LOAD_CALLERS = 8
 _WARM_UP_SECONDS = 1.0
 # As the SDK asks: with an estimate of its own.
 _BODY = ('{"call_id":"', '","model":"gpt-4o","estimated_tokens":1800,"estimated_cost_cents":1}')
-# All limits are set, none is reached: a plain check reads all that there is and takes a hold.
+# All limits are set and none is reached, so a plain check reads everything and takes a hold.
 _LIMITS = {limit.column: limit.most for limit in LIMITS}
 # Calls last about a second, so an integration has as many running as it has checks in that time.
 _LAND_EVERY_SECONDS = 0.25
-# The guards let nobody end a hold by hand, so its life is over first.
+# The guards refuse to remove a living hold, so this lets the holds expire first.
 _AGE = """
 UPDATE cus_enforcement_holds SET expires_at = now() WHERE expires_at < now() + %s - interval '1 second'
 """
@@ -152,7 +152,7 @@ def _load(
         "every": every,
         "most": 10**9,
     }
-    # Each begins elsewhere, so that they are not all at one integration after the other.
+    # Each caller begins at another integration, so that they do not all ask for the same one.
     shift = max(len(keys) // callers, 1)
     return put_orders([orders | {"first_head": number * shift} for number in range(callers)])
 
@@ -180,7 +180,7 @@ def _calls_landing(database: str) -> Iterator[None]:
 
 
 def _settle(database: str) -> None:
-    """The calls of the last load have landed, and what they left is cleared away."""
+    """End the holds of the last load as if its calls had landed, and vacuum the tables."""
     with superuser(database) as connection:
         connection.execute("TRUNCATE cus_enforcement_holds, cus_hold_sums")
         connection.execute("VACUUM (ANALYZE) cus_decision_totals")

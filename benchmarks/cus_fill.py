@@ -146,7 +146,7 @@ def _fill_totals(filled: Filled) -> None:
 
 
 def _settle(database: str) -> None:
-    """What autovacuum and the checkpointer would do a while later, in the middle of a contest."""
+    """Do now what autovacuum and the checkpointer would do later, in the middle of a contest."""
     connections.close_all()
     with superuser(database) as connection:
         for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):

@@ -1,4 +1,4 @@
-"""(d) What an event costs as rows pile up in its partition, and months behind it."""
+"""(d) The cost of an event as the rows of its partition, and the months before it, grow."""
 
 from contextlib import ExitStack
 from functools import partial

@@ -30,9 +30,9 @@ def main() -> None:
 def _send(connection: socket.socket, orders: dict[str, Any]) -> dict[str, Any]:
     requests, refused = _requests(orders), 0
     latencies: list[float] = []
-    # How often to send on average, for a load that is less than all; 0: as soon as there is an
-    # answer. At random, as callers do who know nothing of each other: in step, all would ask at
-    # once and each wait for the others.
+    # The average interval of requests, for less than full load; 0: as soon as there is an answer.
+    # At random times, like independent callers: in step, all would ask at once and wait for each
+    # other.
     every = orders.get("every", 0.0)
     started = ended = due = time.perf_counter()
     while ended - started < orders["seconds"] and len(latencies) < orders["most"]:

@@ -22,7 +22,7 @@ _MOST_REQUESTS = 200_000
 
 @dataclass(frozen=True)
 class Load:
-    """What one turn did. Latencies in seconds, one a request."""
+    """The results of one turn. Latencies in seconds, one for each request."""
 
     events: int
     seconds: float
@@ -34,11 +34,11 @@ class Load:
 
 
 class Refused(Exception):
-    """A server that refuses what it should take would look fast."""
+    """The server refused a valid request; without this error it would look fast."""
 
 
 def put_load(port: int, sender: Sender, *, batch: int, seconds: float) -> Load:
-    """Senders that each wait for an answer before they send on, for so long."""
+    """Run senders that each wait for an answer before the next request, for so long."""
     orders = _orders(port, sender, batch, seconds)
     return put_orders([orders] * CONNECTIONS.get(batch, _FEW_CONNECTIONS))
 

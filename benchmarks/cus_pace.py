@@ -1,4 +1,4 @@
-"""What the machine itself takes for the parts that every check is made of, hot and at a pace.
+"""The machine's own times for the parts of every check, back to back and at a pace.
 
 A machine that is half idle wakes up for each message and each flush, so the same work takes it
 longer than at once after another. What is under load is read beside this.

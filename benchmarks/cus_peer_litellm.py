@@ -38,7 +38,7 @@ async def _admits(limiter: RouterBudgetLimiting) -> bool:
 
 
 async def _call(limiter: RouterBudgetLimiting) -> bool:
-    """Ask, run for a moment, and tell what it cost: a dollar."""
+    """Ask, run for a moment, and report a cost of a dollar."""
     if not await _admits(limiter):
         return False
     await asyncio.sleep(0.01)
@@ -65,7 +65,7 @@ async def main(seconds: float) -> None:
         latencies.append(ended - asked)
     racing = _limiter(float(_ROOM))
     let_in = await asyncio.gather(*(_call(racing) for _ in range(_CALLERS)))
-    # And once they are done, nobody else is: the limiter does count.
+    # After these calls no further call is admitted: the limiter does count.
     assert not await _admits(racing)
     answer = {"seconds": ended - started, "latencies": latencies, "let_in": sum(let_in)}
     sys.stdout.write(json.dumps(answer) + "\n")

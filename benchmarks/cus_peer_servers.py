@@ -1,4 +1,4 @@
-"""The peers: what to install, how their makers start them, where they keep an event."""
+"""The peers: their packages, their start as documented, and their tables of events."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ _INSTALL_SECONDS = 600.0
 
 
 class NotInstallable(Exception):
-    """Why a peer has to be left out."""
+    """A peer can't be installed, so it is left out; the message has the reason."""
 
 
 def install(wanted: Sequence[str], venv: Path = _VENV) -> None:
@@ -82,7 +82,7 @@ PEERS = (
 
 
 def quiet_environment(folder: str) -> dict[str, str]:
-    """What a peer's programs see: nothing of ours, and that they are to report to nobody."""
+    """The environment of a peer's programs: without our settings, and with reporting turned off."""
     return {
         "PATH": f"{_VENV / 'bin'}:{os.defpath}",
         "HOME": folder,

@@ -1,4 +1,4 @@
-"""Peers on the same PostgreSQL: how long until the events that they are sent are stored."""
+"""Peers on the same PostgreSQL: the time until sent events are stored."""
 
 import subprocess
 import tempfile
@@ -46,7 +46,7 @@ def measure(sizes: Sizes, sender: Sender, console: Console) -> Section:
 
 
 class PeerFailed(Exception):
-    """A peer that was installed but did not take what it was sent."""
+    """A peer was installed but did not store the events that it was sent."""
 
 
 def _row(peer: Peer, database: str, ours: int, sizes: Sizes, sender: Sender) -> list[str]:
@@ -81,7 +81,7 @@ def _peer_served(peer: Peer, database: str) -> Iterator[tuple[int, str]]:
 
 
 def _events_a_second(peer: Peer, database: str, port: int, folder: str, sizes: Sizes) -> float:
-    """From the first one sent until all of them are rows, or time is up."""
+    """Seconds from the first event sent until all events are rows, or time is up."""
     with subprocess.Popen(
         peer.client_command(port, sizes.peer_events),
         env=quiet_environment(folder),

@@ -9,7 +9,7 @@ from rich.table import Table
 
 @dataclass
 class Section:
-    """One table, and what is to be said under it."""
+    """One table, and the notes under it."""
 
     title: str
     columns: Sequence[str]
@@ -32,6 +32,6 @@ class Section:
 
 
 def new_console() -> Console:
-    """One that doesn't squeeze tables where the output is a file."""
+    """A console that does not squeeze tables if the output is a file."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=132)

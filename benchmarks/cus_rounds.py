@@ -7,14 +7,14 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Contestant:
-    """`turn` does one turn's work and says how many seconds it took."""
+    """`turn` does one turn's work and returns its seconds."""
 
     name: str
     turn: Callable[[], float]
 
 
 def contest(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each turn, by contestant. Who begins changes from round to round.
+    """Seconds of each turn, by contestant. Each round begins with another contestant.
 
     A first round goes unmeasured: statements are planned, caches filled, pages faulted in.
     """

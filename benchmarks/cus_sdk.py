@@ -27,7 +27,7 @@ PARTS: Final = ("peers", "calls", "chunks", "imports", "delivery", "faults")
 
 @dataclass(frozen=True)
 class SdkSizes:
-    """How much is measured, and so how long it takes."""
+    """The amounts to measure, which determine the time of a run."""
 
     probe: int
     calls: CallSizes
@@ -60,7 +60,7 @@ TINY: Final = SdkSizes(
 
 
 def run(sizes: SdkSizes, parts: Sequence[str], peers: Sequence[Contestant]) -> int:
-    """Print each part as it is done. The exit code says whether an event was lost, not how fast we are."""
+    """Print each part when it is done. Exit code 1 if an event was lost; speed does not count."""
     console, started = new_console(), time.monotonic()
     machine(("openai", "pydantic")).show(console)
     if sizes is TINY:

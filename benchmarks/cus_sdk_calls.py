@@ -1,4 +1,4 @@
-"""What each contestant adds to a call and to a chunk of a stream, in the caller's own thread."""
+"""The cost that each contestant adds to a call and to a chunk, in the caller's own thread."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -155,7 +155,7 @@ def _targets(field: Field, mallocs: dict[str, float]) -> Section:
         return value
 
     def beside_best(measured: Measured) -> float | None:
-        # Less than the clock can tell is as good as that: nobody is infinitely much faster.
+        # Take the clock's resolution for smaller values: otherwise a ratio could be infinite.
         return _added_us(best) / max(_added_us(measured), 0.1) if best is not None else None
 
     beside = (

@@ -17,7 +17,7 @@ from openai._models import construct_type
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 MODEL: Final = "gpt-4o"
-# Whoever looks for events leaves out those of the process that comes after.
+# A sink that counts events leaves out those of the next process.
 NEXT_MODEL: Final = "gpt-4o-next-process"
 # Short: the package's own work grows with every message, and with it the noise around ours.
 MESSAGES: Final[Any] = [{"role": "user", "content": "What is the capital of France?"}]
@@ -32,7 +32,7 @@ _REQUEST: Final = httpx2.Request("POST", "http://127.0.0.1:1/chat/completions")
 
 
 def _answer(number: int, model: str) -> Any:
-    # The mark that the sink counts, in the identifier and, for whoever leaves that out, in the text.
+    # The mark that the sink counts: in the identifier and, for contestants without it, in the text.
     mark = f"chatcmpl-{number:08}"
     message = {"role": "assistant", "content": f"Paris, since 987 or so. {mark}", "refusal": None}
     choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
@@ -101,6 +101,6 @@ def stream_length(length: int) -> None:
 
 
 def new_client(base: type[Any] = openai.OpenAI, **arguments: Any) -> Any:
-    """A client of this class that asks nobody."""
+    """A client of this class that makes no requests."""
     answering = type(f"Answering{base.__name__}", (Answering, base), {})
     return answering(api_key="benchmark", base_url="http://127.0.0.1:1", **arguments)

@@ -1,4 +1,4 @@
-"""Who is measured: controls, ours, and the peers, each in an environment of its own."""
+"""The contestants: controls, our SDK, and the peers, each in an environment of its own."""
 
 import os
 import sys
@@ -47,7 +47,7 @@ class Contestant:
         installed.write_text(wanted)
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """What its processes see: nothing of this program's, nobody to report to but our sink."""
+        """Its processes' environment: without this program's, and reporting to our sink alone."""
         # Its own packages, and the checkout's modules that are run in it.
         return {
             **quiet_environment(str(folder)),

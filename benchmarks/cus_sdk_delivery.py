@@ -1,4 +1,4 @@
-"""What delivery costs a program that reports without a break: time, memory, and whether all arrives.
+"""The cost of delivery to a program that reports without a break: time, memory, lost events.
 
 `--full` makes it a soak of a million events. Here nothing is captured: `track_call` with tokens and a
 session, less the same on an inert reporter, in a process of its own that reports to the sink.
@@ -32,8 +32,8 @@ Told = dict[str, Any]
 
 def measure(events: int) -> tuple[list[Section], bool]:
     """The figures, and whether every event arrived once."""
-    told = {mode: _run(mode, events) for mode in _MODES}
-    inert = told["inert"]["caller_us"]
+    results = {mode: _run(mode, events) for mode in _MODES}
+    inert = results["inert"]["caller_us"]
     section = Section(
         f"Delivery: {events:,} events without a break",
         (
@@ -42,7 +42,7 @@ def measure(events: int) -> tuple[list[Section], bool]:
         ),
     )
     for contestant in OURS:
-        found = told[contestant.name]
+        found = results[contestant.name]
         section.rows.append(
             [
                 contestant.title,
@@ -61,7 +61,7 @@ def measure(events: int) -> tuple[list[Section], bool]:
         f"lost: reported, and not with the sink. The program sleeps {pause}, as who waits for answers.",
         "over inert: of processes one after another, so coarser than the calls above.",
     ]
-    return [section], not any(told[contestant.name]["lost"] for contestant in OURS)
+    return [section], not any(results[contestant.name]["lost"] for contestant in OURS)
 
 
 def _run(mode: str, events: int) -> Told:
@@ -78,14 +78,14 @@ def _run(mode: str, events: int) -> Told:
             time.sleep(0.5)
         assert process.stdout is not None
         with process.stdout:
-            told: Told = json.loads(process.stdout.read())
+            results: Told = json.loads(process.stdout.read())
         sink.read()
-        told["lost"] = told["reported"] - len(sink.marks)
-    return told
+        results["lost"] = results["reported"] - len(sink.marks)
+    return results
 
 
 def _program(options: dict[str, Any]) -> Told:
-    """What a measured process does, and tells."""
+    """The orders of a measured process, and its results."""
     from aos_sdk import CusReporter, CusTokenUsage
 
     # That it has no key, the inert one needn't say.

@@ -1,4 +1,4 @@
-"""A program that makes governed calls and then meets its fate; or the one that runs after it.
+"""A program that makes governed calls until its fault; or the program that runs after it.
 
 `python -m benchmarks.cus_sdk_fault_program '{"contestant": …, "fate": …}'`. Runs in the
 contestant's environment. What it writes: `ready` before its first call, `exits` when it begins to end.
@@ -44,7 +44,7 @@ def main(options: dict[str, Any]) -> None:
         time.sleep(30)  # until it is dead of it
     if fate == "next":
         flush()
-        sys.stdin.read()  # as long as somebody waits for what it may find
+        sys.stdin.read()  # until the parent stops waiting for adopted events
     lines.write("exits\n")
     lines.flush()
 

@@ -1,4 +1,4 @@
-"""What arrives when a program is killed, forks, loses its server or ends without one.
+"""The events that arrive when a program is killed, forks, loses its server or ends without one.
 
 In each fault a program makes its calls and meets its fate; what its sink has then is "at once".
 Then another program of the same host begins, makes one call and stays for some seconds: what the sink
@@ -128,7 +128,7 @@ class Trial:
 
 
 class NotReady(Exception):
-    """Why a program could not begin."""
+    """A program could not begin; the message has the reason."""
 
 
 def _last_words(path: Path) -> str:
@@ -161,7 +161,7 @@ def _outage(one: Trial, sizes: FaultSizes) -> Outcome:
 
 
 def _dead_sink(one: Trial, sizes: FaultSizes) -> Outcome:
-    """Nobody listens when the program ends; somebody does when the next one runs."""
+    """No server listens when the program ends; a server listens when the next program runs."""
     took = _exit_without_sink(one, sizes).exit_seconds
     one.reopen()
     return Outcome(sizes.events, 0, one.run_next(sizes.events), took)
@@ -196,7 +196,7 @@ def measure(contestants: Sequence[Contestant], sizes: FaultSizes) -> list[Sectio
         contestant, fault = which
         found[contestant.name, fault] = _meet(contestant, _FAULTS[fault], sizes)
 
-    # How long ours takes to end is held against a target, so nobody else is busy then.
+    # The time of our exit is compared with a target, so no other program runs meanwhile.
     alone = [(one, _EXIT) for one in contestants if not one.is_peer]
     paced = [(one, _PACED) for one in contestants]
     others = [(one, fault) for fault in _FAULTS for one in contestants if fault != _PACED]
@@ -256,7 +256,7 @@ def _targets(
         "Faults, beside the targets", ("", "lost for good", "target", "exit, added", "target")
     )
     for contestant in contestants:
-        # What is in memory alone is lost with the process, as docs/delivery.md says.
+        # Records in memory are lost with the process, as docs/delivery.md says.
         if contestant.name == "durable":
             outcomes = [found[contestant.name, fault] for fault in _FAULTS]
             lost = sum(outcome.events - outcome.after_next for outcome in outcomes)

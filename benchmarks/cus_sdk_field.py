@@ -23,11 +23,11 @@ Figures = dict[str, Any]
 
 
 class Failed(Exception):
-    """Why a contestant can take no further part."""
+    """A contestant failed and takes no further part; the message has the reason."""
 
 
 class Measured:
-    """One contestant's program and sink, and what was told of it so far."""
+    """One contestant's program and sink, and the notes about it."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Measured:
 
 
 class Field:
-    """Those that take part still; who fails leaves it with a note."""
+    """The contestants that still take part; a contestant that fails leaves with a note."""
 
     def __init__(self, taking_part: list[Measured], notes: list[str]) -> None:
         self.taking_part = taking_part
@@ -127,12 +127,12 @@ class Field:
                 if number > 0:
                     measured.told[order].append(figures)
         for measured in list(self.taking_part):
-            # A peer that tells nobody is quick, and of no use.
+            # A peer that reports no events would look quick.
             if not measured.sink.events and measured.received != "-":
                 self._leave_out(measured, "its sink received nothing, so its figures say nothing")
 
     def probe(self, calls: int) -> Section:
-        """Whether each really works: what its sink heard of some calls."""
+        """Check each contestant: its sink must get the events of some calls."""
         self.rounds("calls", {one.contestant.name: calls for one in self.taking_part}, 1)
         section = Section(
             "Who takes part", ("contestant", "openai", "received", "requests", "bytes an event")

@@ -53,7 +53,7 @@ def stream_length(length: int) -> None:
 
 
 def create() -> Callable[..., Any]:
-    """The method that makes a message, of a new client that asks nobody."""
+    """The method that makes a message, of a new client that makes no requests."""
     stream: Any = anthropic.Stream
     stream.__stream__ = ready_made
     client = new_client(anthropic.Anthropic)

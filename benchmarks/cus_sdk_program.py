@@ -33,11 +33,11 @@ Create = Callable[..., Any]
 
 
 class Program:
-    """What one contestant is asked to do."""
+    """The orders of one contestant."""
 
     def __init__(self, contestant: str, url: str, spool: str, *, messages: bool = False) -> None:
         prepare(ANSWERS)
-        # The client keeps the method: nobody can patch it any more.
+        # The client keeps the method, so no later patch has an effect.
         self._client = new_client()
         self._bare: Create = self._client.chat.completions.create
         self._messages = _of_anthropic() if messages else None

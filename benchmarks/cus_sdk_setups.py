@@ -1,4 +1,4 @@
-"""How each contestant is put on, as its own manual says. Runs in the contestant's environment.
+"""Set up each contestant as its own manual says. Runs in the contestant's environment.
 
 Each function returns a client whose calls are governed, and what makes its events leave at once.
 What is imported is imported when it is its turn: no environment holds all of them.

@@ -1,7 +1,7 @@
-"""A local server that takes whatever an SDK sends, and counts the events in it.
+"""A local server that accepts every request of an SDK, and counts the events.
 
 An event is what bears a mark of an answer (or, of ours, a record): a span of OTLP, an item of a JSON batch,
-a part of a multipart body. Bodies are read when somebody asks, not while a contestant is measured.
+a part of a multipart body. Bodies are read on demand, not while a contestant is measured.
 """
 
 import gzip
@@ -16,7 +16,8 @@ from typing import Any, Final, Self
 from benchmarks.cus_sdk_client import NEXT_MODEL
 
 _MARK: Final = re.compile(rb'chatcmpl-\d{8}|"call_id": "[^"]+"')
-# One peer asks whose key it has; nobody is told of abilities, so that all keep their defaults.
+# One peer asks for the owner of its key. The sink announces no abilities, so peers keep their
+# defaults.
 _WELCOME: Final = b'{"project_name": "benchmark", "project_url": "http://127.0.0.1:1"}'
 _OURS: Final = "/llm-usage/batch"
 
@@ -112,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 def _plain(encoding: str, body: bytes) -> bytes:
@@ -128,9 +129,9 @@ def _units(path: str, body: bytes) -> Iterator[bytes]:
     elif body.startswith(b"--"):
         yield from body.split(body.split(b"\r\n", 1)[0])
     elif body.startswith(b"{"):
-        said: dict[str, Any] = json.loads(body)
+        batch: dict[str, Any] = json.loads(body)
         for name in ("records", "batch", "post", "patch"):
-            yield from (json.dumps(item).encode() for item in said.get(name) or ())
+            yield from (json.dumps(item).encode() for item in batch.get(name) or ())
 
 
 def _spans(request: bytes) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""How much is measured: the default in a few minutes, all of it, or just that it works."""
+"""The sizes of a run: the default in a few minutes, the full size, or a trial."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ FULL = Sizes(
     check_seconds=15.0,
     peer_seconds=300.0,
 )
-# Says nothing about speed.
+# Only shows that the benchmarks work.
 TINY = Sizes(
     rounds=2,
     turns={1: 20, 50: 4, 500: 2},

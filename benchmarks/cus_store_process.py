@@ -1,4 +1,4 @@
-"""The other end of `cus_storing`: a process that stores in one database when it is told to."""
+"""The other end of `cus_storing`: a process that stores in one database on demand."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The targets that these figures are held against (design: ingest and totals)."""
+"""The targets of these figures (design: ingest and totals)."""
 
 from dataclasses import dataclass
 

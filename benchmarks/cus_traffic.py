@@ -1,4 +1,4 @@
-"""The calls that are reported: records as the SDK writes them, and the rows made of them."""
+"""The reported calls: records as the SDK writes them, and their rows."""
 
 import json
 import random
@@ -41,7 +41,7 @@ def call_ids() -> Iterator[str]:
 def row_batches(
     sender: Sender, ids: Iterator[str], *, size: int, number: int
 ) -> list[list[EvidenceRow]]:
-    """Batches of rows of calls that nobody has reported before."""
+    """Batches of rows of calls that were not reported before."""
     builder = RowBuilder(sender.principal, now=datetime.now(UTC))
     made = [[_row(builder, next(ids), index) for index in range(size)] for _ in range(number)]
     keep_prices(builder.used_prices)

@@ -1,7 +1,7 @@
 """The database of the tests: real, migrated by its owner, used by the application's role.
 
 Tests connect as the product does, so a privilege that is missing or too many shows. Only
-the cleaning up after tests that commit is done as superuser: nobody else could.
+the superuser cleans up after tests that commit, because no other role may delete evidence.
 """
 
 import os
@@ -70,7 +70,7 @@ def django_db_setup(
 
 
 def as_if(*statements: str) -> None:
-    """Change what the guards let nobody change, such as when something happened."""
+    """Change values that the guards protect, such as the time of an event."""
     with _superuser(str(connections["default"].settings_dict["NAME"])) as connection:
         connection.execute("SET session_replication_role = replica")
         for statement in statements:
@@ -107,7 +107,7 @@ cleaner = _Cleaner()
 
 
 def _empty_tables(self: TransactionTestCase) -> None:
-    """What `flush` would do, past the guards that refuse it to everybody else.
+    """Do the work of `flush`, without the guards that refuse it to every other role.
 
     DELETE from the few tables that a test wrote to takes a fraction of the time that TRUNCATE of
     all takes, which makes new files for every table and index.

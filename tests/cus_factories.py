@@ -94,7 +94,7 @@ def make_user(role: str, tenant: CusTenant | None = None) -> CusUser:
 
 
 def signed_in(user: CusUser | None, **options: Any) -> Client:
-    """A browser in which that person is signed in; for None, in which nobody is."""
+    """A browser in which the person is signed in; for None, a browser without a sign-in."""
     client = Client(**options)
     if user:
         client.force_login(user)

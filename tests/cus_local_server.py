@@ -43,7 +43,8 @@ class CusLocalServer(Served):
         self._server = _Server(("127.0.0.1", 0), handler)
         self._has_tls = tls is not None
         if tls is not None:
-            # Whoever serves a connection shakes its hand: one that does not must not stop the others.
+            # The connection's own thread does the handshake, so a client that stalls delays no
+            # other.
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )

@@ -9,7 +9,7 @@ _PORTS = range(18_000, 30_000)
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """A free port of the loopback interface."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe:

@@ -47,7 +47,7 @@ class PreparedDatabase:
 
 
 def prepared_database() -> PreparedDatabase:
-    """This run's prepared database; made if nobody has needed it before."""
+    """This run's prepared database; made at its first use."""
     # The run's workers share this id. A worker that no run started has a database of its own.
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", worker)
@@ -74,7 +74,7 @@ def _prepare(prepared: PreparedDatabase) -> None:
         _create(connection, prepared.name)
     use_database(prepared.name)
     call_command("migrate", verbosity=0)
-    # PostgreSQL copies no database that somebody is connected to.
+    # PostgreSQL refuses to copy a database with open connections.
     connections.close_all()
     _copy_cluster(prepared.cluster)
 

@@ -38,7 +38,7 @@ def access_rows() -> set[tuple[Any, ...]]:
         for model, columns in _COLUMNS.items()
         for row in model._default_manager.values_list(*columns)
     }
-    # Closing a tenant shuts its people out; an open one gives access to nobody by itself.
+    # Closing a tenant shuts its people out; making a tenant gives no person access.
     closed = CusTenant.objects.filter(closed_at__isnull=False)
     return rows | {(CusTenant, id_) for id_ in closed.values_list("id", flat=True)}
 

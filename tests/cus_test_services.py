@@ -1,4 +1,4 @@
-"""A pytest plugin: every run has a PostgreSQL and a Valkey of its own, and nobody else's.
+"""A pytest plugin: every run has a PostgreSQL and a Valkey of its own, and uses no others.
 
 It sets the environment before pytest-django reads the settings, so that no test can reach a
 database that somebody configured. xdist's workers inherit the controller's environment.

@@ -1,4 +1,4 @@
-"""The console: the right people see the right rows, and nobody changes a fact."""
+"""The console: the right people see the right rows, and no page changes a fact."""
 
 import uuid
 

@@ -79,8 +79,8 @@ def test_a_third_key_is_refused_with_one_message(
     answer = admin.post(f"{KEYS}add/", _form(integration))
 
     assert answer.status_code == 200
-    (said,) = answer.context["adminform"].form.non_field_errors()
-    assert "Revoke one of them first" in said
+    (error,) = answer.context["adminform"].form.non_field_errors()
+    assert "Revoke one of them first" in error
     assert _issued(answer) == ""
     assert list(answer.context["messages"]) == []
     assert CusSdkKey.objects.count() == 2

@@ -1,4 +1,4 @@
-"""Signing in: passwords can't be tried on and on, and nobody is locked out by somebody else."""
+"""Signing in: wrong passwords are limited, and a stranger can't lock a person out."""
 
 from datetime import timedelta
 

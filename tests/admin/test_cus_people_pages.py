@@ -99,7 +99,7 @@ def test_a_removed_person_keeps_neither_session_nor_token(
 
     assert session.get("/admin/").status_code == 302
     assert CusApiToken.objects.get().revoked_at
-    # Also if somebody takes them in again.
+    # The tokens stay invalid also if the person is invited again.
     CusMembership.objects.create(user=member, tenant=tenant, role="member")
     program = Client(headers={"Authorization": f"Bearer {text}"})
     assert program.get("/api/v1/cus/tokens").status_code == 401

@@ -39,7 +39,7 @@ def user(tenant: CusTenant) -> CusUser:
 
 @pytest.fixture
 def client(user: CusUser) -> Client:
-    """Somebody who has entered the right password, and nothing else."""
+    """A browser in which a person has entered the right password, and no code."""
     return _signed_in(user)
 
 
@@ -155,8 +155,8 @@ def test_a_wrong_code_says_when_to_try_again_and_each_doubles_the_wait(
     assert re.search(r"Wait \d+ s", right.content.decode())
     device = TOTPDevice.objects.get()
     assert device.throttling_failure_count == 3
-    _, told = device.verify_is_allowed()
-    assert told["locked_until"] - failed_at == timedelta(seconds=4)
+    _, details = device.verify_is_allowed()
+    assert details["locked_until"] - failed_at == timedelta(seconds=4)
     assert later.get("/admin/").status_code == 302
 
 

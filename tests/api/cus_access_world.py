@@ -53,7 +53,7 @@ class Principal:
 
 
 class World:
-    """Two open tenants, a closed one, and everybody of the table's columns."""
+    """Two open tenants, a closed tenant, and the people of the table's columns."""
 
     def __init__(self) -> None:
         self.own, self.foreign, self.closed = (_belongings() for _ in range(3))
@@ -102,7 +102,7 @@ class World:
     def _whose(self, thing: str, who: Principal) -> Belongings:
         if thing == "closed" or (who.column == "clsd" and thing == "own"):
             return self.closed
-        # "stray": a key of the caller's, by way of somebody else's integration.
+        # "stray": a key of the caller's, under another tenant's integration.
         return self.foreign if thing in ("foreign", "stray") else self.own
 
     def _ids(self, rows: Belongings) -> dict[str, uuid.UUID]:
@@ -193,7 +193,7 @@ def _belongings() -> Belongings:
     integration = _integration(tenant)
     key, text = CusSdkKeyService(integration).issue()
     person = make_user("member", tenant)
-    # So that nobody in the table is a tenant's last admin.
+    # Otherwise a person in the table would be a tenant's last admin.
     make_user("admin", tenant)
     member = CusMembership.objects.get(user=person)
     return Belongings(tenant, integration, key, text, member, person)

@@ -21,10 +21,11 @@ pytestmark = pytest.mark.django_db
 # One line for each URL (below /api/v1/cus/), method and object. `other` is every method that the
 # URL does not offer; a list or a new row is of the tenant that `?tenant_id=` names, or `unnamed`.
 # The columns: operator, tenant admin, member and support, by session and by API token alike;
-# somebody without a role and an admin of a closed tenant, by session; a dead token (of those two,
-# revoked, expired); the SDK key of the own integration, as header and as bearer token; nobody.
-# HEAD goes by GET's line. /api/schema and /api/docs are open here (CUS_OPEN_API_DOCS); closed, they
-# are 404 for everybody: tests/api/test_cus_schema.py. A new URL needs its lines here, and a body in BODIES if it takes one.
+# a person without a role and an admin of a closed tenant, by session; an invalid token (of those
+# two, revoked, expired); the SDK key of the own integration, as header and as bearer token; no
+# credential. HEAD goes by GET's line. /api/schema and /api/docs are open here (CUS_OPEN_API_DOCS);
+# closed, they are 404 for all callers: tests/api/test_cus_schema.py. A new URL needs its lines
+# here, and a body in BODIES if it takes one.
 TABLE = """
 method url                                        object      oper admin memb supp none clsd dead key  anon
 GET    integrations                               unnamed     200  200  200  200  403  403  401  401  401

@@ -1,4 +1,4 @@
-"""What the API answers to everybody, whatever they send, stands in its own document.
+"""The API's document describes every answer, to every caller and every request.
 
 schemathesis makes requests from the OpenAPI document: good ones, ones that break it in one place,
 and one for each bound that it names. Every other one names rows that are there. In `make test`
@@ -151,7 +151,7 @@ def _requests_of(
 
 
 def _copy(case: "Case[Any]") -> "Case[Any]":
-    """Whoever sends a request names rows of their own in it, and adds their credentials."""
+    """A caller: puts rows of its own into a request, and adds its credentials."""
     return Case(
         case.operation,
         case.method,
@@ -218,7 +218,7 @@ def test_every_bound_of_the_document_is_answered_as_it_says(column: str) -> None
         cases = operation.schema.iter_coverage_cases(
             operation, generation_modes=MODES, generation_config=generation
         )
-        # Where the principal is nobody, no bound comes into it.
+        # Requests without a principal have no bound.
         all(fuzzer.send(case) != 401 for case in cases)
 
     fuzzer.tell(column)

@@ -47,7 +47,7 @@ def by_console(admin: Client, integration: CusIntegration, cents: int) -> None:
     assert admin.post(f"{CONSOLE}/{integration.id}/change/", form).status_code == 302
 
 
-def told(sdk: SdkClient, **fields: Any) -> tuple[str, str]:
+def verdict(sdk: SdkClient, **fields: Any) -> tuple[str, str]:
     answer = sdk.check(**fields).json()
     return answer["result"], answer["reasons"][0]["code"]
 
@@ -59,7 +59,7 @@ def test_a_limit_is_audited_and_binds_the_next_check(
     integration: CusIntegration,
     change: Callable[[Client, CusIntegration, int], None],
 ) -> None:
-    assert told(sdk) == ("allowed", "all_checks_passed")
+    assert verdict(sdk) == ("allowed", "all_checks_passed")
     version = sdk.check().json()["config_version"]
 
     change(admin, integration, 1)
@@ -67,7 +67,7 @@ def test_a_limit_is_audited_and_binds_the_next_check(
     change(admin, integration, 5_000)
 
     assert (refused["result"], refused["config_version"]) == ("blocked", version + 1)
-    assert told(sdk, estimated_cost_cents=2)[0] == "allowed"
+    assert verdict(sdk, estimated_cost_cents=2)[0] == "allowed"
     limits = [
         entry.changes["budget_limit_cents"]
         for entry in CusAuditEntry.objects.order_by("created_at", "id")
@@ -91,21 +91,21 @@ def test_levels_are_climbed_one_by_one_and_each_decides_at_once(
     by_api(admin, integration, 1)
     dear = {"estimated_cost_cents": 2}
     assert climb("visibility") == 200
-    assert told(sdk, **dear)[0] == "allowed"
+    assert verdict(sdk, **dear)[0] == "allowed"
     assert climb("warn") == 409
-    assert told(sdk, **dear)[0] == "allowed"
+    assert verdict(sdk, **dear)[0] == "allowed"
     for level, result in [
         ("control_plane", "allowed"), ("warn", "warned"), ("throttle", "throttled"),
     ]:  # fmt: skip
         assert climb(level) == 200
-        assert told(sdk, **dear)[0] == result
+        assert verdict(sdk, **dear)[0] == result
 
     CusIntegration.objects.filter(id=integration.id).update(coverage_percent="94.99")
     assert climb("block") == 409
-    assert told(sdk, **dear)[0] == "throttled"
+    assert verdict(sdk, **dear)[0] == "throttled"
     CusIntegration.objects.filter(id=integration.id).update(coverage_percent="95.00")
     assert climb("block") == 200
-    assert told(sdk, **dear)[0] == "blocked"
+    assert verdict(sdk, **dear)[0] == "blocked"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_levels_are_climbed_one_by_one_and_each_decides_at_once(
 def test_an_integration_that_is_stopped_or_deleted_lets_nothing_in_from_that_moment(
     admin: Client, sdk: SdkClient, integration: CusIntegration, act: str, code: str
 ) -> None:
-    assert told(sdk)[0] == "allowed"
+    assert verdict(sdk)[0] == "allowed"
 
     url = f"{API}/{integration.id}"
     answer = admin.delete(url) if act == "delete" else admin.post(f"{url}/{act}")
@@ -134,12 +134,12 @@ def test_an_integration_that_is_stopped_or_deleted_lets_nothing_in_from_that_mom
 def test_a_credential_that_health_finds_invalid_stops_calls(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    assert told(sdk)[0] == "allowed"
+    assert verdict(sdk)[0] == "allowed"
     CusCredential.objects.all().delete()
 
     CusHealthService(integration.tenant).test(integration, now=timezone.now())
 
-    assert told(sdk) == ("hard_blocked", "credentials_invalid")
+    assert verdict(sdk) == ("hard_blocked", "credentials_invalid")
     assert sdk.client.get(f"{ENFORCEMENT}/status").json()["result"] == "hard_blocked"
 
 
@@ -149,6 +149,6 @@ def test_status_says_the_coverage_as_a_number(
 ) -> None:
     CusIntegration.objects.filter(id=integration.id).update(coverage_percent=known)
 
-    said = sdk.client.get(f"{ENFORCEMENT}/status").json()["coverage_percent"]
+    coverage = sdk.client.get(f"{ENFORCEMENT}/status").json()["coverage_percent"]
 
-    assert said == (None if known is None else float(known))
+    assert coverage == (None if known is None else float(known))

@@ -115,10 +115,10 @@ def test_each_role_does_what_it_may(
     key = CusSdkKey.objects.get()
 
     # Without a role or a login the answer is 401 where a challenge can be given, else 403.
-    told = {403: (401, 403)} if who is None else {}
-    assert client.get(_url(integration)).status_code in told.get(reads, (reads,))
-    assert _post(client, _url(integration)).status_code in told.get(issues, (issues,))
-    assert client.delete(_url(integration, key.id)).status_code in told.get(revokes, (revokes,))
+    unsigned = {403: (401, 403)} if who is None else {}
+    assert client.get(_url(integration)).status_code in unsigned.get(reads, (reads,))
+    assert _post(client, _url(integration)).status_code in unsigned.get(issues, (issues,))
+    assert client.delete(_url(integration, key.id)).status_code in unsigned.get(revokes, (revokes,))
 
 
 def test_a_program_manages_no_keys(integration: CusIntegration, sdk: SdkClient) -> None:

@@ -119,7 +119,7 @@ def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(
     assert (
         _program(text, "10.0.0.1", **{"X-Forwarded-For": "192.0.2.7"}).get(URL).status_code == 200
     )
-    # Unreadable to the web server, which drops it: the proxy's own address vouches for nobody.
+    # The web server drops an unreadable header, and the proxy's own address must not count instead.
     assert _program(text, "192.0.2.7").get(URL).status_code == 401
 
 

@@ -1,4 +1,4 @@
-"""The import contracts hold for modules that nobody has named in them yet."""
+"""The import contracts hold for modules that they do not name."""
 
 import copy
 import tomllib

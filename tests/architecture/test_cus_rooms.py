@@ -52,8 +52,8 @@ def test_the_drawing_of_the_rooms_is_the_code(graph: grimp.ImportGraph) -> None:
     drawn = re.search(r"```mermaid\n(flowchart TD\n.*?)\n```", page, re.DOTALL)
 
     assert drawn, "docs/architecture.md has no drawing"
-    told = "Put into docs/architecture.md what `python -m tests.architecture.cus_rooms` prints."
-    assert drawn[1] == diagram(graph), told
+    hint = "Put into docs/architecture.md what `python -m tests.architecture.cus_rooms` prints."
+    assert drawn[1] == diagram(graph), hint
 
 
 @pytest.mark.parametrize("app", ["integrations", "telemetry", "enforcement"])

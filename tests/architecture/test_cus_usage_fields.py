@@ -374,15 +374,18 @@ def test_each_value_of_a_stored_call_comes_back_under_its_own_name() -> None:
     counts = {name: _DISTINCT[name] for name in CusTokenUsage._fields}
     call.usage, call.started_at = CusTokenUsage(**counts), _MOMENT
     # Delivery knows whose the call is, and its price says by which version.
-    told = _sent(FIELDS) - _ONLY_AS_JSON - {"integration_id", "pricing_version"}
-    for name in told - counts.keys() - {"timestamp", *CusOrigin._fields}:
+    sent_names = _sent(FIELDS) - _ONLY_AS_JSON - {"integration_id", "pricing_version"}
+    for name in sent_names - counts.keys() - {"timestamp", *CusOrigin._fields}:
         setattr(call, name, _DISTINCT[name])
-    call.origin = CusOrigin(**{name: _DISTINCT[name] for name in told & {*CusOrigin._fields}})
+    call.origin = CusOrigin(**{name: _DISTINCT[name] for name in sent_names & {*CusOrigin._fields}})
     call.tags = tuple(_DISTINCT["tags"])
     stored = codec.decode_record(codec.encode_call(call), "p", 7)
 
-    assert stored == {name: _DISTINCT[name] for name in told} | {"process_id": "p", "sequence": 7}
-    assert call.record().to_dict() == {name: _DISTINCT[name] for name in told}
+    assert stored == {name: _DISTINCT[name] for name in sent_names} | {
+        "process_id": "p",
+        "sequence": 7,
+    }
+    assert call.record().to_dict() == {name: _DISTINCT[name] for name in sent_names}
 
 
 # As SDK 0.1.0 stored it: rings of every release wait on disks somewhere.

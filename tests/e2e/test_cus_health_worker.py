@@ -33,7 +33,7 @@ def test_the_worker_for_checks_checks_and_says_nothing_of_the_key(
             integration.refresh_from_db()
             return integration.health_checked_at is not None
 
-        said = work_until(
+        output = work_until(
             is_checked,
             "checks",
             tmp_path / "log",
@@ -43,4 +43,4 @@ def test_the_worker_for_checks_checks_and_says_nothing_of_the_key(
 
     assert integration.health_state == "degraded"
     assert "Wrong key [masked]" in (integration.health_message or "")
-    assert KEY not in said
+    assert KEY not in output

@@ -1,4 +1,4 @@
-"""Strangers on the network stop nobody: slow bodies, floods of pages, oversized requests."""
+"""Strangers can't stop other requests: slow bodies, floods of pages, oversized requests."""
 
 import json
 import socket

@@ -25,12 +25,14 @@ def test_holds_are_swept_while_the_job_that_sends_mail_gets_nowhere(
     sdk.check("over")
     assert CusEnforcementHold.objects.exists()
     as_if("UPDATE cus_enforcement_holds SET expires_at = now() - interval '1 second'")
-    # As with a mail server that hangs: nobody comes to what waits in the mail's queue.
+    # As with a mail server that hangs: no worker takes the tasks of the mail's queue.
     app.send_task(cus_send_mail.name)
     app.send_task(tasks.cus_sweep_holds.name)
 
-    said = work_until(lambda: not CusEnforcementHold.objects.exists(), "sweeper", tmp_path / "log")
+    output = work_until(
+        lambda: not CusEnforcementHold.objects.exists(), "sweeper", tmp_path / "log"
+    )
 
-    assert not CusEnforcementHold.objects.exists(), said
+    assert not CusEnforcementHold.objects.exists(), output
     with Redis.from_url(settings.REDIS_URL) as broker:
         assert broker.llen("celery") > 0

@@ -166,8 +166,8 @@ def test_a_table_that_somebody_has_locked_is_absence(
     check(integration, "warm", EARLY)
     database = str(connections["default"].settings_dict["NAME"])
 
-    with _superuser(database) as somebody, somebody.transaction():
-        somebody.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+    with _superuser(database) as session, session.transaction():
+        session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
         decision = check(integration, "call")
 
     assert decision.reasons[0].code == "evidence_unavailable"
@@ -179,8 +179,8 @@ def test_a_connection_that_a_locked_table_keeps_from_getting_ready_is_absence(
     integration: CusIntegration,
 ) -> None:
     database = str(connections["default"].settings_dict["NAME"])
-    with _superuser(database) as somebody, somebody.transaction():
-        somebody.execute("LOCK TABLE cus_integrations IN ACCESS EXCLUSIVE MODE")
+    with _superuser(database) as session, session.transaction():
+        session.execute("LOCK TABLE cus_integrations IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(EvidenceUnreadable):
             connect_decider()
 

@@ -27,14 +27,14 @@ SOON = 30.0
 
 
 def ask(integration: CusIntegration, *calls: tuple[str, int]) -> list[Verdict]:
-    # Nobody is late here, however slow the machine.
+    # Far enough in the future that no check is late, however slow the machine.
     caller = Caller(integration.tenant_id, integration.id, time.monotonic() + SOON)
     return CusEnforcementService(caller).check_batch(
         [CheckRequest(call_id=name, estimated_cost_cents=cents) for name, cents in calls]
     )
 
 
-def told(verdicts: list[Verdict]) -> list[tuple[str, str]]:
+def answers(verdicts: list[Verdict]) -> list[tuple[str, str]]:
     return [(str(one.decision.result), one.decision.reasons[0].code) for one in verdicts]
 
 
@@ -76,7 +76,7 @@ def test_who_asks_after_a_limit_was_lowered_is_bound_by_it_though_others_are_bei
         go_on.set()
         verdicts = [*first.result(SOON), *second.result(SOON)]
 
-    assert told(verdicts) == [("allowed", "all_checks_passed"), ("blocked", "budget_exceeded")]
+    assert answers(verdicts) == [("allowed", "all_checks_passed"), ("blocked", "budget_exceeded")]
     authority = verdicts[1].facts.authority
     assert authority
     assert authority.budget_limit_cents == 60
@@ -91,7 +91,7 @@ def test_a_hold_that_is_swept_while_it_is_renewed_is_decided_and_taken_anew(
 
     (verdict,) = ask(integration, ("runs", 6))
 
-    assert told([verdict]) == [("allowed", "all_checks_passed")]
+    assert answers([verdict]) == [("allowed", "all_checks_passed")]
     assert not verdict.facts.admitted_before
     assert CusEnforcementHold.objects.get().expires_at == verdict.hold_expires_at
 
@@ -108,7 +108,7 @@ def test_room_that_a_swept_hold_left_and_another_took_is_not_given_twice(
 
     before_committing(monkeypatch, sweep_and_use_up)
 
-    assert told(ask(integration, ("runs", 6))) == [("blocked", "budget_exceeded")]
+    assert answers(ask(integration, ("runs", 6))) == [("blocked", "budget_exceeded")]
     assert not CusEnforcementHold.objects.exists()
 
 
@@ -125,7 +125,7 @@ def test_a_round_that_is_decided_again_is_logged_and_counted_once(
 
     verdicts = ask(integration, ("own", 2), ("landed", 2), ("too-much", 9))
 
-    assert told(verdicts) == [
+    assert answers(verdicts) == [
         ("allowed", "all_checks_passed"),
         ("hard_blocked", "call_recorded"),
         ("blocked", "budget_exceeded"),
@@ -150,7 +150,7 @@ def test_two_integrations_that_ask_for_one_call_id_at_once_each_have_a_call(
         results = []
         for number in range(20):
             start.wait(SOON)
-            results += [code for _, code in told(ask(who, (f"call-{number}", 1)))]
+            results += [code for _, code in answers(ask(who, (f"call-{number}", 1)))]
         connections.close_all()
         return results
 
@@ -168,7 +168,7 @@ def test_a_call_repeated_in_a_batch_is_held_once_at_the_most_that_had_room(
 
     verdicts = ask(integration, ("a", 2), ("a", 7), ("b", 2), ("a", 9), ("c", 2))
 
-    results = [result for result, _ in told(verdicts)]
+    results = [result for result, _ in answers(verdicts)]
     assert results == ["allowed", "allowed", "allowed", "blocked", "blocked"]
     held = {hold.call_id: hold.cents for hold in CusEnforcementHold.objects.all()}
     assert held == {"a": 7, "b": 2}

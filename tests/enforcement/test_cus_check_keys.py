@@ -167,10 +167,10 @@ def test_a_locked_table_of_keys_is_absence_and_not_load(sdk: SdkClient) -> None:
     sdk.check()
     key_uses.finish()
     database = str(connections["default"].settings_dict["NAME"])
-    with pytest.MonkeyPatch.context() as patch, _superuser(database) as somebody:
+    with pytest.MonkeyPatch.context() as patch, _superuser(database) as session:
         Clock(patch).ahead = 100
-        with somebody.transaction():
-            somebody.execute("LOCK TABLE cus_sdk_keys IN ACCESS EXCLUSIVE MODE")
+        with session.transaction():
+            session.execute("LOCK TABLE cus_sdk_keys IN ACCESS EXCLUSIVE MODE")
             answer = sdk.check().json()
 
     assert (answer["result"], answer["degraded"]) == ("allowed", True)

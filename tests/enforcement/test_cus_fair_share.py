@@ -1,4 +1,4 @@
-"""Nobody waits for a stranger: what one integration may take of a process."""
+"""One integration's share of a process is bounded, so others do not wait for it."""
 
 import threading
 import time
@@ -122,7 +122,7 @@ def test_without_limits_nobody_is_turned_away(
 
 
 def decide(integration: CusIntegration, *call_ids: str) -> list[Decision]:
-    # A machine that is slow to start threads must not make anybody late.
+    # A machine that is slow to start threads must not make a check late.
     caller = Caller(integration.tenant_id, integration.id, time.monotonic() + SOON)
     requests = [
         CheckRequest(call_id=name, estimated_tokens=1, estimated_cost_cents=1) for name in call_ids

@@ -51,7 +51,7 @@ class Line:
         future = self._threads.submit(
             self.joined.run, "key", asked, self.work, turn_by=by, end_by=by + SOON
         )
-        # Who is hasty may have left the line before anybody looked.
+        # A request with a short deadline may have left the queue already.
         while not (self.stands(asked) or future.done()):
             time.sleep(0.001)
         return future
@@ -154,7 +154,7 @@ def test_checks_that_wait_for_one_lock_share_a_round_and_the_room_that_is_left(
         return rows(self, message)
 
     monkeypatch.setattr(DeciderConnection, "all_rows", slow)
-    # A machine that is slow to start threads must not make anybody late.
+    # A machine that is slow to start threads must not make a request late.
     early = -SOON
     with ThreadPoolExecutor(8) as threads:
         first = threads.submit(check, integration, "first", early)
@@ -222,7 +222,7 @@ def test_a_refusal_stands_though_the_commit_of_its_round_fails(
         [CheckRequest(call_id=name, estimated_cost_cents=1) for name in ("fits", "does-not")]
     )
 
-    said = [(one.decision.result, one.decision.reasons[0].code) for one in verdicts]
-    assert said == [("allowed", "evidence_unavailable"), ("blocked", "budget_exceeded")]
+    outcomes = [(one.decision.result, one.decision.reasons[0].code) for one in verdicts]
+    assert outcomes == [("allowed", "evidence_unavailable"), ("blocked", "budget_exceeded")]
     assert verdicts[0].decision.degraded
     assert not CusEnforcementHold.objects.exists()

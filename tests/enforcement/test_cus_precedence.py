@@ -65,9 +65,9 @@ def test_every_combination_comes_out_as_section_15_says() -> None:
     for basis in ("rounded", "exact"):
         for case in table:
             decision = decide(facts_of(case, basis))
-            said = (decision.result, decision.step, decision.reasons[0].code, decision.degraded)
-            if said != expected(case):
-                wrong.append((case, basis, said, expected(case)))
+            outcome = (decision.result, decision.step, decision.reasons[0].code, decision.degraded)
+            if outcome != expected(case):
+                wrong.append((case, basis, outcome, expected(case)))
     assert wrong == []
 
 
@@ -155,7 +155,7 @@ def test_contention_throttles_and_is_never_free_spend() -> None:
     assert (decision.result, decision.reasons[0].code) == ("throttled", "contention")
     assert decision.retry_after_seconds == 1
     assert not decision.degraded
-    # Nothing is enforced at these levels, so nobody waits for a lock there either.
+    # Nothing is enforced at these levels, so contention must not refuse a call there either.
     observed = _authority(enforcement_level="visibility")
     assert decide(_facts(authority=observed, usage=None, contended=True)).result == "allowed"
 

@@ -56,7 +56,7 @@ def run() -> Iterator[Run]:
 
 
 def home_of(data: Path) -> Home:
-    return product_home(data, lambda said: None)
+    return product_home(data, lambda messages: None)
 
 
 def postgres_of(data: Path) -> Postgres:
@@ -255,17 +255,17 @@ def test_root_keeps_data_out_of_a_private_folder_without_opening_it(
     shutil.copy(valkey_program, private)
     monkeypatch.setattr(home, "_installed", lambda: (private, private / valkey_program.name))
 
-    said: list[str] = []
-    place = product_home(private, said.append)
+    messages: list[str] = []
+    place = product_home(private, messages.append)
     postgres = Postgres(place, fast=True)
     with run(postgres):
         assert ask(postgres.url("app", "cus"), "SELECT 1") == 1
-    assert len(said) == 1
-    assert str(place.folder) in said[0]
+    assert len(messages) == 1
+    assert str(place.folder) in messages[0]
     assert (private / "postgres").readlink() == place.folder / "postgres"
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
-    assert product_home(private, said.append).folder == place.folder
-    assert len(said) == 1
+    assert product_home(private, messages.append).folder == place.folder
+    assert len(messages) == 1
 
 
 @as_root

@@ -46,13 +46,15 @@ def test_programs_end_in_the_reverse_order_of_their_start(
     with Supervisor(Console()) as supervisor:
         for name in ("first", "second", "third"):
             supervisor.start(shell(name, GOODBYE))
-        lines = said(capsys, supervisor, 3)
+        lines = printed_lines(capsys, supervisor, 3)
     lines += capsys.readouterr().out.splitlines()
     assert sorted(lines[:3]) == ["first    | here", "second   | here", "third    | here"]
     assert lines[3:] == ["third    | bye", "second   | bye", "first    | bye"]
 
 
-def said(capsys: pytest.CaptureFixture[str], supervisor: Supervisor, count: int) -> list[str]:
+def printed_lines(
+    capsys: pytest.CaptureFixture[str], supervisor: Supervisor, count: int
+) -> list[str]:
     lines: list[str] = []
 
     def enough() -> bool:

@@ -113,8 +113,8 @@ def _install(corner: Corner) -> None:
 def _versions(corner: Corner) -> list[str]:
     code = "from importlib.metadata import version as v; print(*map(v, __import__('sys').argv[1:]))"
     command = [str(corner.python), "-c", code, *SUPPORTED]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return [f"{package} {version}" for package, version in zip(SUPPORTED, said, strict=True)]
+    versions = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return [f"{package} {version}" for package, version in zip(SUPPORTED, versions, strict=True)]
 
 
 def _test(corner: Corner, for_pytest: Sequence[str]) -> int:

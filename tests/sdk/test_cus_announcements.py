@@ -20,7 +20,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-def _said(collector: CusFakeCollector) -> list[dict[str, Any]]:
+def _announcements(collector: CusFakeCollector) -> list[dict[str, Any]]:
     """What was said beside each batch."""
     return [
         {name: value for name, value in body.items() if name != "records"}
@@ -47,9 +47,9 @@ def test_the_first_batch_says_how_far_the_process_has_counted_and_the_next_do_no
     cus_report(reporter, 120)
     assert reporter.flush(5.0) == 0
     process = collector.batches[0][0]["process_id"]
-    said = _said(collector)
-    assert said[0] == {"process_id": process, "last_sequence": 120}
-    assert said[1:] == [{}, {}]
+    announced = _announcements(collector)
+    assert announced[0] == {"process_id": process, "last_sequence": 120}
+    assert announced[1:] == [{}, {}]
 
 
 def test_a_burst_that_goes_on_is_said_before_it_is_sent(
@@ -60,7 +60,11 @@ def test_a_burst_that_goes_on_is_said_before_it_is_sent(
     cus_report(reporter, 10)
     reporter.flush(5.0)
     assert reporter.flush(5.0) == 0
-    assert [said.get("last_sequence") for said in _said(collector)][:3] == [10, 510, None]
+    assert [announced.get("last_sequence") for announced in _announcements(collector)][:3] == [
+        10,
+        510,
+        None,
+    ]
 
 
 def test_it_is_said_again_once_a_minute_and_at_the_end(
@@ -78,7 +82,12 @@ def test_it_is_said_again_once_a_minute_and_at_the_end(
     reporter.report(cus_record(3))
     reporter._sender.hurry_up()
     assert reporter.flush(5.0) == 0
-    assert [said.get("last_sequence") for said in _said(collector)] == [1, None, 3, 4]
+    assert [announced.get("last_sequence") for announced in _announcements(collector)] == [
+        1,
+        None,
+        3,
+        4,
+    ]
 
 
 def test_what_was_dropped_is_said_with_the_next_batch_and_not_forgotten_by_a_failure(
@@ -89,7 +98,7 @@ def test_what_was_dropped_is_said_with_the_next_batch_and_not_forgotten_by_a_fai
     collector.script.extend([(503, {}), None])
     assert reporter.flush(5.0) == 0
     assert reporter.stats.dropped == 15
-    assert [said["dropped"] for said in _said(collector)] == [{"full": 15}] * 3
+    assert [announced["dropped"] for announced in _announcements(collector)] == [{"full": 15}] * 3
 
 
 def test_what_is_dropped_while_a_batch_is_under_way_is_said_with_the_one_after(
@@ -101,9 +110,9 @@ def test_what_is_dropped_while_a_batch_is_under_way_is_said_with_the_one_after(
     reporter.flush(5.0)
     assert reporter.flush(5.0) == 0
     assert reporter.stats.dropped == 20
-    said = _said(collector)
-    assert "dropped" not in said[0]
-    assert {"full": 20} in [one.get("dropped") for one in said[1:]]
+    announced = _announcements(collector)
+    assert "dropped" not in announced[0]
+    assert {"full": 20} in [one.get("dropped") for one in announced[1:]]
 
 
 def test_a_record_refused_before_any_server_counted_it_is_said_to_be_refused(
@@ -115,7 +124,7 @@ def test_a_record_refused_before_any_server_counted_it_is_said_to_be_refused(
     assert reporter.flush(5.0) == 0
     reporter.report(cus_record(4))
     assert reporter.flush(5.0) == 0
-    assert {"refused": 1} in [said.get("dropped") for said in _said(collector)]
+    assert {"refused": 1} in [announced.get("dropped") for announced in _announcements(collector)]
 
 
 def test_a_server_that_fails_on_everything_costs_no_memory(

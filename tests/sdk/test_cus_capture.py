@@ -66,7 +66,7 @@ def test_a_call_is_recorded_once_with_its_tokens_and_its_cost_and_the_program_ca
         # The fake's host belongs to no provider, so the record leaves the provider to the server.
         expected.update(provider=None, host="127.0.0.1")
     else:
-        # Nobody tells these what kind of call it is, so nothing is counted in the provider's stead.
+        # These do not know the kind of the call, so the SDK does not count its tokens itself.
         expected.pop("operation")
         if name in WITHOUT_USAGE:
             expected.update(tokens_in=0, tokens_out=0)

@@ -148,8 +148,8 @@ def test_so_it_is_of_asynchronous_ones(
 def _assert_told(recorder: CusRecordingReporter, chunks: int | None) -> None:
     assert chunks in (None, 6)
     (row,) = recorder.rows
-    told = (row["provider"], row["operation"], row["model"], row.get("stream", False))
-    assert told == ("openai", "chat", "gpt-4o", chunks is not None)
+    reported = (row["provider"], row["operation"], row["model"], row.get("stream", False))
+    assert reported == ("openai", "chat", "gpt-4o", chunks is not None)
     assert row["tokens_out"] == (6 if chunks else 500)
     assert _counts(recorder) == (1, 0, {})
     assert recorder.stats.faults == 0

@@ -1,4 +1,4 @@
-"""The patch: nobody can tell it by looking, and it comes off as it went on."""
+"""The patch: patched functions look like the originals, and uninstalling restores these."""
 
 import copy
 import inspect

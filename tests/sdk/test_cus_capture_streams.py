@@ -166,10 +166,10 @@ def test_an_abandoned_stream_counts_what_was_said_so_far(
 ) -> None:
     case = replace(CASES["chat stream"], mood="slow")
     with client_of(case, provider.url) as client, case.call(client) as stream:
-        said = [next(stream).choices[0].delta.content for _ in range(3)]
+        received = [next(stream).choices[0].delta.content for _ in range(3)]
     (row,) = recorder.rows
-    assert said == WORDS[:3]
-    assert row["tokens_out"] == count_tokens("".join(said), "gpt-4o")
+    assert received == WORDS[:3]
+    assert row["tokens_out"] == count_tokens("".join(received), "gpt-4o")
     assert row["tokens_in"] == count_message_tokens(MESSAGES, "gpt-4o")
 
 

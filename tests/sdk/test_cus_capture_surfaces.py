@@ -87,8 +87,8 @@ def test_so_are_asynchronous_ones(
 
 
 def _assert_told(recorder: CusRecordingReporter, platform: str) -> None:
-    told = [(row["provider"], row["tokens_in"], row["tokens_out"]) for row in recorder.rows]
-    assert told == [(platform, 1_000, 500)] * 3
+    reported = [(row["provider"], row["tokens_in"], row["tokens_out"]) for row in recorder.rows]
+    assert reported == [(platform, 1_000, 500)] * 3
     assert [row.get("stream", False) for row in recorder.rows] == [False, False, True]
     assert recorder.stats.faults == 0
 

@@ -102,7 +102,7 @@ def test_an_idle_program_wakes_once_a_second_and_uses_no_processor_time(
     program = SWITCHES.replace("batch_interval=3600.0", "batch_interval=5.0").replace(
         "call()\ntime", "time"
     )
-    # One call, delivered to nobody, would be tried again and again: begin without.
+    # A waiting record without a server would be sent again and again, so begin without records.
     program = program.replace(
         "import resource, time\n", "import resource, time\nreporter.flush(0)\n"
     )

@@ -88,9 +88,9 @@ print(reporter.shutdown(10), aos_sdk.count_tokens("hello world", "gpt-4o") > 0)
 for name in aos_sdk.__all__:
     getattr(aos_sdk, name)
 """
-        said = _run(python, "-I", "-W", "error", "-c", code)
+        output = _run(python, "-I", "-W", "error", "-c", code)
 
-    assert said == "0 True\n"
+    assert output == "0 True\n"
     (record,) = collector.stored.values()
     assert record["cost_cents"] == 1
 

@@ -66,14 +66,14 @@ def found(**options: Any) -> dict[str, tuple[str, str]]:
 def test_all_is_in_order(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
 
-    said = capsys.readouterr().out
-    assert "ok       key: well formed, for integration integration-1 of tenant tenant-1\n" in said
-    assert f"ok       server: {server.url} answers over plain http\n" in said
-    assert "ok       authentication: the server accepts the key\n" in said
-    assert "ok       clock: this machine's clock agrees with the server's\n" in said
-    assert "ok       openai: " in said
-    assert "ok       spool: records wait in " in said
-    assert SECRET not in said
+    output = capsys.readouterr().out
+    assert "ok       key: well formed, for integration integration-1 of tenant tenant-1\n" in output
+    assert f"ok       server: {server.url} answers over plain http\n" in output
+    assert "ok       authentication: the server accepts the key\n" in output
+    assert "ok       clock: this machine's clock agrees with the server's\n" in output
+    assert "ok       openai: " in output
+    assert "ok       spool: records wait in " in output
+    assert SECRET not in output
 
 
 DYING = """
@@ -163,7 +163,10 @@ def test_programs_get_json(server: Server, capsys: pytest.CaptureFixture[str]) -
     ("answer", "says"),
     [
         ((404, {}, {}), "the server there is not an AOS server (HTTP 404)"),
-        ((200, {"welcome": "to the hotel"}, {}), "the server there is not an AOS server (HTTP 200)"),
+        (
+            (200, {"welcome": "to the hotel"}, {}),
+            "the server there is not an AOS server (HTTP 200)",
+        ),
         ((400, {"error": "some proxy"}, {}), "the server there is not an AOS server (HTTP 400)"),
         ((503, cus_error("unavailable"), {}), "the server cannot take reports just now (HTTP 503)"),
     ],
@@ -171,10 +174,10 @@ def test_programs_get_json(server: Server, capsys: pytest.CaptureFixture[str]) -
 def test_whatever_else_answers_is_a_problem(server: Server, answer: Answer, says: str) -> None:
     server.answer = answer
 
-    state, said = found()["authentication"]
+    state, output = found()["authentication"]
 
     assert state == CusState.PROBLEM
-    assert said.startswith(says)
+    assert output.startswith(says)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,10 @@ def test_a_server_that_is_away_is_told_in_words(server: Server) -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     findings = found(base_url=url)
 
-    assert findings["server"] == (CusState.PROBLEM, f"no answer from {url}: no server listens there")
+    assert findings["server"] == (
+        CusState.PROBLEM,
+        f"no answer from {url}: no server listens there",
+    )
     assert findings["authentication"][0] == CusState.SKIPPED
 
 

@@ -1,4 +1,4 @@
-"""Over TLS, as every server but a local one is spoken to: nothing else changes, and nobody else listens."""
+"""Delivery over TLS, which every server but a local one needs: same behaviour, and no listener."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""The audit trail: every change, by whom, from what to what; nobody changes it, no secret is in it."""
+"""The audit trail: every change with its person and values; no entry changes or has a secret."""
 
 from datetime import UTC, datetime
 

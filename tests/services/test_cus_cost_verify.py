@@ -33,9 +33,9 @@ pytestmark = pytest.mark.django_db
 
 
 def _run(command: str, *arguments: str) -> str:
-    said = io.StringIO()
-    call_command(command, *arguments, stdout=said)
-    return said.getvalue()
+    output = io.StringIO()
+    call_command(command, *arguments, stdout=output)
+    return output.getvalue()
 
 
 def _verify(*arguments: str) -> str:
@@ -159,9 +159,9 @@ def test_a_wrong_price_is_corrected_by_an_entry_and_no_row_changes(
     before = list(CusLLMUsage.objects.order_by("id").values())
     _own_price(tenant)
 
-    said = _reprice()
+    output = _reprice()
 
-    assert "1 calls looked at, 1 adjusted by -15,000 microcents." in said
+    assert "1 calls looked at, 1 adjusted by -15,000 microcents." in output
     assert list(CusLLMUsage.objects.order_by("id").values()) == before
     entry = CusCostAdjustment.objects.get()
     row = CusLLMUsage.objects.get(model="gpt-4o")

@@ -208,7 +208,7 @@ def _update(integration: CusIntegration, **values: Any) -> None:
 
 
 def _refused(integration: CusIntegration, other: RawServer) -> None:
-    """A check sends nothing, says why, and stops nobody's calls."""
+    """A check sends nothing, reports the reason, and blocks no calls."""
     result = _check(integration)
 
     assert result.verdict is Verdict.NOT_CHECKABLE

@@ -261,19 +261,19 @@ def test_the_command_checks_one_a_tenants_or_all(tenant: CusTenant, served: Serv
     assert _run("--integration", str(mine.id))[1].count("\n") == 1
     assert _run("--tenant", tenant.name)[1].count("\n") == 2
     assert _run("--tenant", str(tenant.id))[1].count("\n") == 2
-    code, said = _run("--all")
+    code, output = _run("--all")
     assert code == 0
-    assert said.splitlines()[0].startswith("healthy   Somebody else / Foreign: The provider")
-    assert said.count("\n") == checkable().count() == 3
+    assert output.splitlines()[0].startswith("healthy   Somebody else / Foreign: The provider")
+    assert output.count("\n") == checkable().count() == 3
 
 
 def test_the_command_checks_what_is_stale_alone(tenant: CusTenant, served: Served) -> None:
     fresh, stale = served.integration(tenant, "Fresh"), served.integration(tenant, "Stale")
     CusIntegration.objects.filter(id=fresh.id).update(health_checked_at=timezone.now())
 
-    _, said = _run("--stale", "--json")
+    _, output = _run("--stale", "--json")
 
-    assert json.loads(said)["integration_id"] == str(stale.id)
+    assert json.loads(output)["integration_id"] == str(stale.id)
 
 
 def test_the_command_says_by_its_exit_code_if_any_is_failing(
@@ -285,9 +285,9 @@ def test_the_command_says_by_its_exit_code_if_any_is_failing(
     assert _run("--all")[0] == 0
     assert _run("--all", "--summary") == (0, "1 degraded\n")
     assert _run("--all", "--summary") == (1, "1 failing\n")
-    code, said = _run("--all", "--summary", "--json")
+    code, output = _run("--all", "--summary", "--json")
     assert code == 1
-    assert Counter(json.loads(said)) == Counter(failing=1)
+    assert Counter(json.loads(output)) == Counter(failing=1)
 
 
 def test_the_command_says_in_json_what_it_found(tenant: CusTenant, served: Served) -> None:
@@ -295,10 +295,10 @@ def test_the_command_says_in_json_what_it_found(tenant: CusTenant, served: Serve
     served.answers = itertools.repeat(says(404, {"error": {"message": "No such path"}}))
 
     codes = [_run("--integration", str(integration.id), "--json")[0] for _ in range(2)]
-    code, said = _run("--integration", str(integration.id), "--json")
+    code, output = _run("--integration", str(integration.id), "--json")
 
     assert [*codes, code] == [0, 0, 1]
-    found = json.loads(said)
+    found = json.loads(output)
     assert (found["verdict"], found["status"]) == ("config_refused", "error")
     assert (found["tenant"], found["name"], found["stored"]) == (tenant.name, "Refused", True)
 

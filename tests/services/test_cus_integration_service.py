@@ -240,7 +240,7 @@ def _in_thread(work: Any) -> Any:
 
 
 def _wait_for_a_lock() -> None:
-    """Until somebody waits for what this connection has locked."""
+    """Wait until another session waits for a lock of this connection."""
     waiters = (
         "SELECT count(*) FROM pg_locks"
         " WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
@@ -252,7 +252,7 @@ def _wait_for_a_lock() -> None:
             if cursor.fetchone()[0]:
                 return
         time.sleep(0.01)
-    pytest.fail("nobody waited for a lock")
+    pytest.fail("no session waited for a lock")
 
 
 @pytest.mark.django_db(transaction=True)

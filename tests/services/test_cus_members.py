@@ -1,4 +1,4 @@
-"""Tenants and their people: invited by mail, given roles, removed; nobody learns of another tenant."""
+"""Tenants and their people: invitations, roles, removal; tenants learn nothing of each other."""
 
 import re
 import threading

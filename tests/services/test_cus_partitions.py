@@ -74,11 +74,11 @@ def test_a_month_is_made_when_its_time_comes_and_its_indexes_with_it() -> None:
 
 @pytest.mark.django_db(databases=["default", "owner"])
 def test_the_command_shows_the_months_and_what_comes_next() -> None:
-    said = io.StringIO()
+    output = io.StringIO()
 
-    call_command("cus_telemetry_partitions", "--make", stdout=said)
+    call_command("cus_telemetry_partitions", "--make", stdout=output)
 
-    shown = said.getvalue()
+    shown = output.getvalue()
     for month in wanted_months(timezone.now()):
         assert month.partition in shown
     assert "Next: " in shown
@@ -87,11 +87,11 @@ def test_the_command_shows_the_months_and_what_comes_next() -> None:
 
 def test_the_command_names_what_is_missing(db: None, settings: Settings) -> None:
     settings.CUS_PARTITIONS_AHEAD_MONTHS = 5
-    said = io.StringIO()
+    output = io.StringIO()
 
-    call_command("cus_telemetry_partitions", stdout=said)
+    call_command("cus_telemetry_partitions", stdout=output)
 
-    assert "Beat makes them" in said.getvalue()
+    assert "Beat makes them" in output.getvalue()
 
 
 def test_no_model_lacks_a_migration(db: None) -> None:

@@ -1,4 +1,4 @@
-"""Password hashing has few places: strangers who sign in don't take everybody's processor."""
+"""Few passwords are hashed at a time, so strangers who sign in can't take the whole processor."""
 
 import os
 import threading

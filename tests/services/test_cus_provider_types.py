@@ -54,7 +54,7 @@ Work = Callable[[], Any]
 
 @pytest.fixture
 def enum_alone(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A provider type that somebody added to the enum, as a choice of the model, and nowhere else."""
+    """A provider type that is only in the enum and in the model's choices."""
     provider, name = CusIntegration.Provider, "mistral"
     member = str.__new__(provider, name)
     member._value_, member._name_, member._label_ = name, "MISTRAL", "Mistral"
@@ -343,7 +343,7 @@ def test_the_systems_checks_say_that_the_enum_lacks_it(monkeypatch: pytest.Monke
 
 
 def test_the_database_knows_the_types_of_the_enum(tenant: CusTenant) -> None:
-    """Whoever adds a type without its migration is told by `makemigrations --check`."""
+    """`makemigrations --check` reports a provider type without its migration."""
     constraints = {one.name: one for one in CusIntegration._meta.constraints}
     known = constraints["cus_integrations_provider_known"]
 

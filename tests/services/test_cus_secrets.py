@@ -1,4 +1,4 @@
-"""Production does not start with a secret that somebody could guess, and never quotes one."""
+"""Production does not start with a secret that can be guessed, and never quotes a secret."""
 
 import base64
 import re

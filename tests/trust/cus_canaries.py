@@ -32,7 +32,7 @@ class Canaries:
     places: dict[str, list[str]] = field(default_factory=dict)
 
     def new(self, prefix: str = "") -> str:
-        """Another secret. Without a prefix it looks like no key of anybody's."""
+        """Another secret. Without a prefix it does not look like a key."""
         value = prefix + "".join(secrets.choice("ghjkmnpqrstvwxyz") for _ in range(32))
         self.values.append(value)
         return value

@@ -14,14 +14,14 @@ from typing import Any, LiteralString
 
 from tests.trust.cus_caller_process import CallerProcess
 from tests.trust.cus_door import Door
-from tests.trust.cus_race_callers import CHECK, asked, told
+from tests.trust.cus_race_callers import CHECK, answer_name, asked
 from tests.trust.cus_real_product import RealProduct
 
 # From when a race is told to when it starts, so that no process is behind; and in how long
 # after that a process may be killed at random.
 _HEAD_START_SECONDS = 0.02
 _DYING_SECONDS = 0.15
-# How often a request of somebody who is gone may still be decided after its hold was looked for.
+# How often a request of a caller that is gone may be decided after the search for its hold.
 _PATIENCE = 5
 _REPORT = "/api/v1/cus/telemetry/llm-usage"
 # What the cap is about, seen at one instant.
@@ -114,7 +114,7 @@ class CheckRaces:
         admitted = [call_id for call_id, result in outcomes if result in ("allowed", "warned")]
         self.tally.answers.update(result for _, result in outcomes)
         _, _, held = self._taken()
-        # Those who are gone may have been let in, and nobody knows but the hold.
+        # The calls of callers that are gone may have been admitted; only their holds show that.
         if not len(admitted) <= held <= self.room:
             self._find(f"{name}: {len(admitted)} were told yes, {held} are held, room {self.room}")
         seen = {result for _, result in outcomes}
@@ -153,7 +153,7 @@ class CheckRaces:
             again = [self._expect(f"{name}-again-{attempt}-{n}", None) for n in range(room + 1)]
             if [result in ("allowed", "warned") for result in again] == [True] * room + [False]:
                 return
-            # A request of somebody who is gone may only now have been decided: that hold is alive.
+            # A request of a caller that is gone may only now have been decided; its hold lives.
             if not self._count(_OF_RACE, name):
                 break
         self._find(f"{name}: after the holds' life: {again}, where {room} had room")
@@ -184,8 +184,8 @@ class CheckRaces:
 
     def _expect(self, call_id: str, wanted: str | None) -> str:
         for _ in range(20):
-            result = told(self._door.post(CHECK, asked(call_id)))
-            # Nobody else asks now; but a request that was left behind may still be at work.
+            result = answer_name(self._door.post(CHECK, asked(call_id)))
+            # No other caller asks now, but an abandoned request may still run.
             if result not in ("contention", "degraded"):
                 break
         if wanted and result != wanted:
@@ -201,7 +201,7 @@ class CheckRaces:
             self._find(f"{left} holds are left of {call_ids}, which are stored")
 
     def _age_holds(self) -> None:
-        """As if the life of all holds were over; the guards let nobody say so."""
+        """Let all holds expire, as the superuser: the guards refuse it to other roles."""
         with self.product.connect() as connection:
             connection.execute("SET session_replication_role = replica")
             connection.execute(
@@ -234,7 +234,7 @@ class CheckRaces:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Look at the cap all the while, whoever is at work."""
+        """Check the cap all the time, while callers run."""
         over = threading.Event()
 
         def watch() -> None:
@@ -266,7 +266,7 @@ def ask(door: Door, call_id: str, cents: int = 1) -> tuple[str, float]:
     """One check: what was told, and after how many seconds."""
     started = time.monotonic()
     try:
-        answer = told(door.post(CHECK, asked(call_id, cents)))
+        answer = answer_name(door.post(CHECK, asked(call_id, cents)))
     except (OSError, HTTPException) as error:
         answer = f"no answer ({type(error).__name__})"
     return answer, time.monotonic() - started

@@ -247,8 +247,8 @@ class Writer(threading.Thread):
         if answer.status not in expected or not answer.is_json:
             self._run.result.find(f"an answer that must not be: {answer}")
             return
-        said = answer.json()
-        statuses = _single_status(answer) if single else _statuses(said, len(batch))
+        receipt = answer.json()
+        statuses = _single_status(answer) if single else _statuses(receipt, len(batch))
         if statuses is None:
             self._run.result.find(f"an answer that does not add up: {answer}")
             return
@@ -389,11 +389,11 @@ class Run:
             time.sleep(0.01)
 
     def _acknowledged(self) -> set[str]:
-        """The calls that somebody has been told are stored."""
-        told = bytes(_ACCEPTED | _DUPLICATE | _CONFLICT if bit else 0 for bit in range(256))
+        """The calls that were acknowledged as stored."""
+        answered = bytes(_ACCEPTED | _DUPLICATE | _CONFLICT if bit else 0 for bit in range(256))
         found: set[str] = set()
         for writer in self._writers:
-            answers = bytes(writer.answers).translate(told)
+            answers = bytes(writer.answers).translate(answered)
             place = answers.find(_ACCEPTED | _DUPLICATE | _CONFLICT)
             while place >= 0:
                 event = place // VARIANTS
@@ -507,10 +507,10 @@ def _single_status(answer: Answer) -> list[tuple[str, str | None]] | None:
     return [(status, None)] if status == right else None
 
 
-def _statuses(said: dict[str, Any], sent: int) -> list[tuple[str, str | None]] | None:
+def _statuses(receipt: dict[str, Any], sent: int) -> list[tuple[str, str | None]] | None:
     """What became of each record of a batch; None if the answer contradicts itself."""
     statuses: list[tuple[str, str | None]] = [("accepted", None)] * sent
-    for result in said["results"]:
+    for result in receipt["results"]:
         statuses[result["index"]] = (result["status"], result["attr"])
     counts = Counter(status for status, _ in statuses)
     counted = {
@@ -520,4 +520,4 @@ def _statuses(said: dict[str, Any], sent: int) -> list[tuple[str, str | None]] |
         "conflicts": counts["conflict"],
         "rejected": counts["rejected"],
     }
-    return statuses if all(said[name] == count for name, count in counted.items()) else None
+    return statuses if all(receipt[name] == count for name, count in counted.items()) else None

@@ -42,9 +42,11 @@ def races(context: Context) -> Report:
     number = context.of(1_000, 5)
     contest = CheckRaces(context.product, key, "race", callers=100, processes=5)
     tally = contest.run(number, lambda done: context.say(f"{done:,} races"))
-    told = ", ".join(f"{count:,} {answer}" for answer, count in tally.answers.most_common())
+    answer_counts = ", ".join(
+        f"{count:,} {answer}" for answer, count in tally.answers.most_common()
+    )
     return Report(
-        f"{tally.races:,} races of 100 for 10: {told}; {tally.killed:,} processes killed,"
+        f"{tally.races:,} races of 100 for 10: {answer_counts}; {tally.killed:,} processes killed,"
         f" {tally.orphaned:,} calls of theirs let in and never reported",
         tally.findings,
     )
@@ -59,7 +61,7 @@ def outages(context: Context) -> Report:
     door = product.door(0, key)
     rounds = context.of(50, 2)
     for turn in range(rounds):
-        for name, wanted, trouble in _troubles(product, key):
+        for name, expected, trouble in _troubles(product, key):
             if (before := ask(door, f"{name}-{turn}-before")[0]) != "allowed":
                 found.append(f"before {name}: {before}")
             with trouble:
@@ -67,10 +69,10 @@ def outages(context: Context) -> Report:
                     # Silence is absence only once nothing got an answer for so long (F6a).
                     time.sleep(SILENT_SECONDS)
                 for number in range(3):
-                    told, seconds = ask(door, f"{name}-{turn}-{number}")
+                    answer, seconds = ask(door, f"{name}-{turn}-{number}")
                     slowest[name] = max(slowest[name], int(seconds * 1_000))
-                    if told != wanted:
-                        found.append(f"{name}: told {told}, not {wanted}")
+                    if answer != expected:
+                        found.append(f"{name}: told {answer}, not {expected}")
                     if seconds > _IN_TIME + _MACHINE_SECONDS:
                         found.append(f"{name}: answered after {seconds:.3f} s")
         context.say(f"{turn + 1} of {rounds} rounds")
@@ -111,18 +113,18 @@ def restarts(context: Context) -> Report:
     over.set()
     for caller in callers:
         caller.join()
-    told = Counter(answers)
+    answer_counts = Counter(answers)
     with product.connect() as connection:
         row = connection.execute(_HELD_AND_COUNTED, {"integration": integration_of(key)}).fetchone()
     assert row
     held, counted = map(int, row)
-    yes = told["allowed"] + told["warned"]
+    yes = answer_counts["allowed"] + answer_counts["warned"]
     found = [] if yes <= held <= limit else [f"{yes} were told yes, {held} are held, limit {limit}"]
     # More were counted than are held where a commit went through whose answer did not.
     found += [] if counted >= held else [f"{held} were let in, {counted} are counted"]
     known = {"allowed", "warned", "blocked", "degraded", "contention", "state_unknown"}
-    found += [f"told {answer}" for answer in set(told) - known]
-    return Report(f"{kills} kills, {len(answers):,} checks: {dict(told)}", found)
+    found += [f"told {answer}" for answer in set(answer_counts) - known]
+    return Report(f"{kills} kills, {len(answers):,} checks: {dict(answer_counts)}", found)
 
 
 def _troubles(

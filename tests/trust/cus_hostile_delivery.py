@@ -271,7 +271,7 @@ def _typed(content_type: str) -> dict[str, str]:
 def deliver_body(door: Door, body: Body) -> str | None:
     """What was wrong with the answer, in a sentence; None if it was right."""
     answer = door.post(body.path, body.body, body.headers)
-    # Whoever refuses a body need not read the rest of it.
+    # A server that refuses a body need not read the rest of it.
     door.close()
     if not answer.is_json:
         return f"{body.name}: no JSON: {answer}"

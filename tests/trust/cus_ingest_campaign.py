@@ -74,12 +74,12 @@ def exactness(context: Context) -> Report:
 
 
 def outages(context: Context) -> Report:
-    """PostgreSQL killed under load, and away until somebody is told, each time."""
+    """PostgreSQL killed under load, and away until a sender gets 503, each time."""
     mishaps = Mishaps(database_kills=(0.1, 0.3, 0.5, 0.7, 0.9), outage_until_told=True)
     events = Events(context.of(50_000, 1_000), seed=context.seed + 1)
     result = _run(context, events, mishaps).execute(events.count * 2, writers=16, altered=0)
     if not result.seen["503"]:
-        result.find("nobody was told 503")
+        result.find("no sender got 503")
     return _report(result)
 
 
@@ -129,11 +129,14 @@ def hostility(context: Context) -> Report:
         delivery.deliver(part)
         context.say(f"{delivery.result.statuses.total():,} records")
     door.close()
-    told = ", ".join(f"{count:,} {status}" for status, count in delivery.result.statuses.items())
+    status_counts = ", ".join(
+        f"{count:,} {status}" for status, count in delivery.result.statuses.items()
+    )
     with context.product.connect() as connection:
         found = [*delivery.result.findings, *stored_findings(connection, delivery)[:10]]
     return Report(
-        f"{delivery.result.statuses.total():,} records: {told}", found + _audit(context.product)
+        f"{delivery.result.statuses.total():,} records: {status_counts}",
+        found + _audit(context.product),
     )
 
 

@@ -27,7 +27,7 @@ def asked(call_id: str, cents: int = 1) -> bytes:
     ).encode()
 
 
-def told(answer: Answer) -> str:
+def answer_name(answer: Answer) -> str:
     """The result; for contention its reason, for anything but a verdict the answer itself."""
     if answer.status != 200:
         return str(answer)
@@ -54,7 +54,7 @@ class Callers:
             if number % _LEAVES == 0:
                 door.abandon(CHECK, asked(call_id), 1.0)
                 return call_id, "left"
-            return call_id, told(door.post(CHECK, asked(call_id)))
+            return call_id, answer_name(door.post(CHECK, asked(call_id)))
 
         return list(self._pool.map(ask, self._doors))
 

@@ -114,7 +114,7 @@ class RealProduct:
 
     @contextlib.contextmanager
     def without_connections(self) -> Iterator[None]:
-        """Every connection that PostgreSQL has is somebody else's."""
+        """Other sessions hold all connections of PostgreSQL."""
         with contextlib.ExitStack() as taken:
             control = taken.enter_context(self.connect())
             everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
@@ -143,7 +143,7 @@ class RealProduct:
             time.sleep(0.2)
 
     def restart_web(self, number: int) -> None:
-        """What whoever supervises a dead web server does."""
+        """Start the dead web server again, as a supervisor does."""
         web = self.webs[number]
         self._sentinel.forget_group(web.pid)
         web.kill()

@@ -45,7 +45,7 @@ def make_reporter(options: dict[str, Any]) -> CusReporter:
 
 
 class Accepted:
-    """How many reports of one writer returned, where everybody can see it."""
+    """The number of returned reports of one writer, visible to other processes."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.name = name
@@ -123,12 +123,12 @@ def end(fate: str, reporter: CusReporter) -> None:
 
 
 def say(reporter: CusReporter) -> None:
-    """What the program knows of itself, for whoever started it."""
-    told = {
+    """The program's own figures, for its parent."""
+    figures = {
         "stats": {name: getattr(reporter.stats, name) for name in reporter.stats.__slots__},
         "durable": reporter.durable,
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()
 
 
@@ -183,7 +183,7 @@ def sweep(options: dict[str, Any]) -> None:
     accepted = Accepted(options["accepted"], options["name"])
     deadline = time.monotonic() + PATIENCE_SECONDS
     for number in count(1):
-        # What a dead process dropped and did not say goes beside somebody's records.
+        # A dead process' unannounced drops are announced beside another process' records.
         reporter.report(CusUsageRecord(f"{options['name']}-{number}", "gpt-4o"))
         accepted.note(number)
         while reporter.stats.queued and time.monotonic() < deadline:

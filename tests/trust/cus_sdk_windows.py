@@ -246,13 +246,13 @@ class _Run:
         if self._window.fate == "kill":
             time.sleep(self._options["killing"])
             program.kill()
-        told = self._finish(program)
-        if told and told["stats"]["faults"]:
-            self._find(f"{told['stats']['faults']} faults in the SDK")
-        if self._orderly and told:
-            self._lost_in_memory = told["stats"]["queued"]
-            self._dropped_in_memory = told["stats"]["dropped"]
-            if told["durable"]:
+        figures = self._finish(program)
+        if figures and figures["stats"]["faults"]:
+            self._find(f"{figures['stats']['faults']} faults in the SDK")
+        if self._orderly and figures:
+            self._lost_in_memory = figures["stats"]["queued"]
+            self._dropped_in_memory = figures["stats"]["dropped"]
+            if figures["durable"]:
                 self._find("a ring where no ring can be")
             if self._window.heals and self._lost_in_memory:
                 self._find(f"{self._lost_in_memory} not sent to a server that is well again")
@@ -266,13 +266,13 @@ class _Run:
                 program.kill()
                 self._find("it did not end")
                 return None
-        told: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         for line in output.splitlines():
-            told |= json.loads(line)
-        self._note_exit(told.get("exit_seconds", 0.0))
+            figures |= json.loads(line)
+        self._note_exit(figures.get("exit_seconds", 0.0))
         if "Traceback" in errors or program.returncode > 0:
             self._find(f"code {program.returncode}: {errors[-500:]}")
-        return told or None
+        return figures or None
 
     def _note_exit(self, seconds: float) -> None:
         if seconds > self._result.slowest_exit:
@@ -316,7 +316,7 @@ class _Run:
         """How many of a process were declared as dropped and are there.
 
         A batch whose answer the program did not live to hear, and whose slots newer records have
-        taken, counts as dropped: nobody on the host can know that it came.
+        taken, counts as dropped: no process of the host can know that it arrived.
         """
         highest = max(self._sink.last_sequence.get(process, 0), *found)
         gone = sum(self._sink.dropped.get(process, {}).values())

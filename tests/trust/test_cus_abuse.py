@@ -1,6 +1,6 @@
 """What `make trust-abuse` does in full: the product holds when its users' enemies are at it.
 
-Nothing here judges times: under floods, everybody else is answered, and by evidence.
+Nothing here judges times: under floods, all other callers get answers, with evidence.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Evidence can be added to and nothing else, whoever asks and however (ruling E5)."""
+"""Evidence can only be appended, by every role and every statement (ruling E5)."""
 
 import contextlib
 import uuid

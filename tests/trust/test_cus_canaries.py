@@ -327,7 +327,7 @@ def jobs(world: World) -> None:
 
 
 def reprs(world: World) -> None:
-    """What prints when somebody prints it."""
+    """The texts of printing the object."""
     world.canaries.collect("repr", repr(key_ring(world.settings.CUS_CREDENTIAL_KEYS)))
     for one in world.integrations[:10]:
         opened = opened_credential(one)

@@ -58,7 +58,7 @@ def test_of_many_who_ask_at_once_no_more_are_let_in_than_there_is_room_for(
 
     assert tally.findings == []
     assert tally.races == tally.killed == 6
-    assert tally.orphaned > 0, "nobody was killed between the verdict and the report"
+    assert tally.orphaned > 0, "no caller was killed between the verdict and the report"
     assert tally.answers["blocked"] > 0
     # A starved machine may not read in time: that is said, and let in without a hold (F6).
     assert set(tally.answers) <= {
@@ -75,9 +75,9 @@ def test_a_locked_table_is_absence_and_is_answered_in_time(
 ) -> None:
     with product.connect() as connection, connection.transaction():
         connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
-        told, seconds = ask(door, f"while-{table}")
+        verdict, seconds = ask(door, f"while-{table}")
 
-    assert told == "degraded"
+    assert verdict == "degraded"
     assert seconds < IN_TIME
     assert ask(door, f"after-{table}")[0] == "allowed"
 
@@ -88,9 +88,9 @@ def test_authority_is_fresh_and_fails_closed_while_evidence_hangs(
     with product.connect() as connection, connection.transaction():
         connection.execute("LOCK TABLE cus_period_totals IN ACCESS EXCLUSIVE MODE")
         govern(product, key, status="disabled")
-        told, seconds = ask(door, "disabled")
+        verdict, seconds = ask(door, "disabled")
 
-    assert told == "hard_blocked"
+    assert verdict == "hard_blocked"
     assert seconds < IN_TIME
 
 
@@ -100,12 +100,12 @@ def test_a_lock_that_a_stuck_transaction_holds_is_contention_and_is_logged(
     with product.connect() as connection, connection.transaction():
         number = lock_key(uuid.UUID(integration_of(key)))
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [number])
-        told, seconds = ask(door, "stuck")
+        verdict, seconds = ask(door, "stuck")
         logged = connection.execute(
             "SELECT result, reason FROM cus_enforcement_decisions WHERE call_id = 'stuck'"
         ).fetchall()
 
-    assert told == "contention"
+    assert verdict == "contention"
     assert 0.15 < seconds < IN_TIME
     assert logged == [("throttled", "contention")]
     assert ask(door, "free")[0] == "allowed"
@@ -129,7 +129,7 @@ def test_without_postgresql_a_check_goes_by_what_was_last_known(
         shut.close()
         stranger.close()
 
-    assert {told for told, _ in answers} == {"degraded"}
+    assert {verdict for verdict, _ in answers} == {"degraded"}
     assert max(seconds for _, seconds in answers) < IN_TIME
     assert (blind, still_shut) == ("state_unknown", "hard_blocked")
     assert ask(door, "back")[0] == "allowed"
@@ -145,7 +145,7 @@ def test_a_hung_postgresql_is_not_waited_for_and_is_absent_once_it_has_long_been
         later = [ask(door, f"hung-{number}") for number in range(4)]
 
     assert first[0] == "contention"
-    assert {told for told, _ in later} == {"degraded"}
+    assert {verdict for verdict, _ in later} == {"degraded"}
     assert max(seconds for _, seconds in (first, *later)) < IN_TIME
     assert ask(door, "goes-on")[0] == "allowed"
 
@@ -154,9 +154,9 @@ def test_a_server_without_a_connection_left_is_busy_and_buys_nobody_a_free_call(
     product: RealProduct, key: str, door: Door
 ) -> None:
     with product.without_connections():
-        told, seconds = ask(door, "no-connection-left")
+        verdict, seconds = ask(door, "no-connection-left")
 
-    assert told == "contention"
+    assert verdict == "contention"
     assert seconds < IN_TIME
     assert ask(door, "goes-on")[0] == "allowed"
 
@@ -190,9 +190,16 @@ def test_restarted_under_load_everything_is_answered_and_the_cap_holds(
         for caller in callers:
             caller.join()
 
-    told = {result for result, _ in answers}
-    assert told <= {"allowed", "warned", "blocked", "degraded", "contention", "state_unknown"}, told
-    assert "degraded" in told, "the kills came too late to matter"
+    verdicts = {result for result, _ in answers}
+    assert verdicts <= {
+        "allowed",
+        "warned",
+        "blocked",
+        "degraded",
+        "contention",
+        "state_unknown",
+    }, verdicts
+    assert "degraded" in verdicts, "the kills came too late to matter"
     yes = sum(result in ("allowed", "warned") for result, _ in answers)
     with product.connect() as connection:
         row = connection.execute(

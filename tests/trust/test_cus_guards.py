@@ -1,4 +1,4 @@
-"""What the application's own login cannot do, whoever has it: make less of what was used or set aside."""
+"""The application's own login can't lower used, held or leased amounts."""
 
 import importlib
 import random
@@ -143,7 +143,7 @@ def _wait_until_one_waits_for_a_lock() -> None:
             if row and row[0]:
                 return
             time.sleep(0.05)
-    pytest.fail("nobody waits for the month's totals")
+    pytest.fail("no session waits for the month's totals")
 
 
 def _closing(work: Callable[[], object]) -> object:

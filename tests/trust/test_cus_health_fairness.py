@@ -1,4 +1,4 @@
-"""Providers that hang, drip or never end cost their own tenant's places and nobody else's."""
+"""Providers that hang, drip or never end occupy only their own tenant's places."""
 
 import itertools
 import threading

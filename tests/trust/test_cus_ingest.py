@@ -50,7 +50,7 @@ def test_postgresql_killed_under_load_is_said_so_and_loses_and_doubles_nothing(
 
     assert result.findings == []
     assert result.rows == 2_000
-    assert result.seen["503"] > 0, "nobody was told"
+    assert result.seen["503"] > 0, "no sender got 503"
 
 
 @pytest.mark.parametrize(("races", "batch"), [(100, 1), (100, 10)])

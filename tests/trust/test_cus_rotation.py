@@ -216,17 +216,17 @@ def test_the_command_says_what_each_key_holds_and_a_dry_run_changes_nothing(
     settings.CUS_CREDENTIAL_KEYS = f"{NEW},{OLD}"
     before = _counts()
 
-    said = _rotate_command("--dry-run")
+    output = _rotate_command("--dry-run")
 
-    assert "3 rewrapped (dry run)" in said
+    assert "3 rewrapped (dry run)" in output
     assert _counts() == before == {"old": 3}
-    said = _rotate_command()
-    assert "3 rewrapped." in said
+    output = _rotate_command()
+    assert "3 rewrapped." in output
     assert _counts() == {"new": 3}
     assert "Nothing to do." in _rotate_command()
     assert _all_open(integrations, NEW)
     for key in (OLD, NEW):
-        assert key.split(":")[1] not in said
+        assert key.split(":")[1] not in output
 
 
 @pytest.mark.django_db
@@ -313,10 +313,10 @@ def test_one_integrations_credential_is_replaced_by_what_is_piped_or_in_a_file(
 ) -> None:
     _piped("sk-piped-in-0123456789\n", monkeypatch)
 
-    said = _rotate_command("--integration", str(integration.id))
+    output = _rotate_command("--integration", str(integration.id))
 
-    assert integration.name in said
-    assert "sk-piped" not in said
+    assert integration.name in output
+    assert "sk-piped" not in output
     assert opened_credential(integration) == {"api_key": "sk-piped-in-0123456789"}
     (tmp_path / "credential").write_text('{"api_key": "sk-from-a-file-012345"}')
     _rotate_command("--integration", str(integration.id), "--file", str(tmp_path / "credential"))

@@ -66,7 +66,7 @@ def connections() -> Iterator[_Connections]:
 
 @pytest.fixture
 def canary() -> Iterator[RawServer]:
-    """Listens on every address of this machine; nobody should ever come."""
+    """Listens on every address of this machine; no request must ever arrive."""
     host, family = ("::", socket.AF_INET6) if socket.has_dualstack_ipv6() else ("", socket.AF_INET)
     with RawServer(silence, host=host, family=family) as server:
         yield server

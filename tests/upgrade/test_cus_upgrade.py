@@ -213,7 +213,7 @@ def test_at_the_end_of_the_day_the_sums_of_holds_are_those_of_the_holds(
         assert holds_findings(one) == []
 
 
-# Holds up whoever fills the months' totals, for as long as a test holds that lock.
+# Delays the filling of the months' totals as long as a test holds that lock.
 _SLOW_FILL = """
 CREATE FUNCTION public.cus_wait() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;

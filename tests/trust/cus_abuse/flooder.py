@@ -35,7 +35,7 @@ Round = Callable[[], str]
 
 
 def logins(orders: Orders) -> Round:
-    """Somebody nobody knows, with some password."""
+    """Rounds of sign-ins with unknown addresses and random passwords."""
     person = Person(orders["port"])
 
     def attempt() -> str:
@@ -113,7 +113,7 @@ def main() -> None:
         caller.start()
     _say("ready")
     for caller in callers:
-        # Whoever still waits for an answer when the time is over has been told nothing.
+        # Requests that still wait when the time is over got no answer.
         caller.join(max(over - time.monotonic(), 0) + 1)
     # Some may still be at it: of a copy.
     _say(json.dumps(dict(told)))

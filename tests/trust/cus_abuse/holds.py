@@ -107,7 +107,7 @@ class HoldsFlood:
         return dear
 
     def refusal(self) -> str:
-        """What one more hold is told when nobody else asks: load is over, a bound is not."""
+        """The answer to one more hold when no other check runs: load has ended, a bound has not."""
         door, said = self._product.door(0, self._key), ""
         for attempt in range(5):
             time.sleep(0.3)

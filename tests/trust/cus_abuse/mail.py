@@ -8,7 +8,7 @@ _CODES = {b"DATA": b"354 go on\r\n", b"QUIT": b"221 bye\r\n"}
 
 
 class MailSink(Served):
-    """Takes mails for anybody. `mails` are those that came so far, whole."""
+    """Accepts mails for every address. `mails` are the mails so far, whole."""
 
     def __init__(self) -> None:
         self.mails: list[str] = []

@@ -36,7 +36,7 @@ def _tenant(password: str, stored: str) -> dict[str, Any]:
 
     tenant = make_tenant(f"Attacked {uuid.uuid4()}")
     secret = f"sk-stored-{secrets.token_hex(16)}"
-    # A port of the discard service: nobody answers there.
+    # The port of the discard service, on which no server answers.
     integration = make_integration(
         tenant,
         provider_type="custom",

@@ -1,4 +1,4 @@
-"""A server that only answers: what a flood costs whoever shares the machine with it."""
+"""A server that only answers: shows the cost of a flood to other programs of the machine."""
 
 import json
 from collections.abc import Callable, Iterable

@@ -44,7 +44,7 @@ class AttackedProduct(RealProduct):
         return Door(self.port, key)
 
     def new_tenant(self) -> Tenant:
-        """A tenant that nobody has attacked yet."""
+        """A tenant that was not attacked yet."""
         if not self._unused:
             # Several at once: to start Django takes longer than to make a tenant.
             people = self._run("-m", "tests.trust.cus_abuse.make_people", "20")

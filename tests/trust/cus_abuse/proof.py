@@ -1,4 +1,4 @@
-"""A session that somebody left open changes what signing in rests on."""
+"""A session that was left open tries to change access: second factor, credential, keys, members."""
 
 import base64
 import re

@@ -9,7 +9,7 @@ from tests.trust.cus_abuse.people import Person, codes_of
 from tests.trust.cus_abuse.product import LOW_QUOTA, AttackedProduct
 from tests.trust.cus_door import Answer
 
-# Not `too_many_tokens`: that there are 50 live ones at most bounds nobody who revokes them.
+# Not `too_many_tokens`: the bound of 50 valid tokens does not stop a person who revokes them.
 _WANTED = "quota_exceeded"
 _MOST = 600
 _MOST_SECONDS = 25.0

@@ -21,7 +21,7 @@ from tests.trust.cus_abuse.product import AttackedProduct
 from tests.trust.cus_audit import findings as ledger_findings
 from tests.trust.cus_check_races import integration_of, reported
 from tests.trust.cus_door import Door
-from tests.trust.cus_race_callers import CHECK, asked, told
+from tests.trust.cus_race_callers import CHECK, answer_name, asked
 
 _RACES = 1_000
 _REPORT = "/api/v1/cus/telemetry/llm-usage"
@@ -207,7 +207,7 @@ class Holder:
         return run
 
     def reports(self, calls: Sequence[str]) -> Callable[[], None]:
-        """Report calls that nobody asked for."""
+        """Report calls without a check."""
 
         def run() -> None:
             for call in calls:
@@ -222,7 +222,7 @@ class Holder:
             let_in = self._ask(call, estimate + self._chance.randint(0, 9)) or let_in
         if not let_in and self._chance.random() < 0.8:
             return
-        # Some run all the same: what they report is money, whoever let them in.
+        # Some refused calls run all the same: the money that they report counts.
         time.sleep(self._chance.uniform(0, 0.003))
         self._tell(call, max(estimate, 1))
 
@@ -255,7 +255,7 @@ class Holder:
     def _ask_once(self, call: str, cents: int) -> Asked:
         sent = time.monotonic()
         try:
-            result = told(self._door.post(CHECK, asked(call, cents)))
+            result = answer_name(self._door.post(CHECK, asked(call, cents)))
         except (OSError, HTTPException) as error:
             result = f"no answer ({type(error).__name__})"
         asked_ = Asked(call, sent, time.monotonic(), result, max(cents, 1))

@@ -33,7 +33,7 @@ def reset_mails(product: AttackedProduct, size: Size) -> Outcome:
     if later > _MOST_MAILS:
         findings.append(f"{later} mails were sent to one person")
     if waits and not later:
-        findings.append("nobody got a mail, though one was due")
+        findings.append("no mail was sent, though one was due")
     figures = (
         f"{_ASKED} asked for in {seconds:.1f} s: {at_once} sent by the web server,"
         f" {later} sent in all"

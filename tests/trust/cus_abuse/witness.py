@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from tests.trust.cus_door import Door
-from tests.trust.cus_race_callers import CHECK, asked, told
+from tests.trust.cus_race_callers import CHECK, answer_name, asked
 
 _CALLERS = 4
 # How long each waits between an answer and its next check, on average.
@@ -51,7 +51,7 @@ class Witness:
             number += 1
             started = time.monotonic()
             try:
-                answer = told(door.post(CHECK, asked(f"{prefix}-{number}")))
+                answer = answer_name(door.post(CHECK, asked(f"{prefix}-{number}")))
             except (OSError, HTTPException) as error:
                 answer = f"no answer: {type(error).__name__}"
             self.seconds.append(time.monotonic() - started)
@@ -59,7 +59,7 @@ class Witness:
         door.close()
 
     def _probe(self) -> None:
-        """On a connection of its own each time, as whoever supervises the server does it."""
+        """On a connection of its own each time, as a supervisor of the server does it."""
         while time.monotonic() < self._over:
             started = time.monotonic()
             connection = HTTPConnection("127.0.0.1", self._orders["port"], timeout=_PROBE_SECONDS)
