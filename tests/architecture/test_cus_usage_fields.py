@@ -19,6 +19,7 @@ from django.db.models import Field
 
 from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, cus_cost
 from aos_sdk.cus_delivery import codec
+from aos_sdk.cus_delivery.ended_call import CusOrigin
 from aos_sdk.cus_delivery.ring import VERSION
 from aos_sdk.cus_fields import (
     FIELDS,
@@ -60,7 +61,9 @@ _SET_BY_DATABASE = {name for name in _OWN_COLUMNS if name.startswith("estimate_"
     "admitted_at",
 }
 # Records with these are stored as JSON, and so are all whose values do not fit the struct.
-_ONLY_AS_JSON = {"error_message", "metadata", "billed_units"}
+_ONLY_AS_JSON = {"error_message", "metadata", "billed_units", "turns", "usage_known"} | {
+    "provider_cost_microcents"
+}
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,10 @@ PLACES = {
         lambda: {field.name for field in dataclasses.fields(CusUsageRecord)}, _sent
     ),
     "a ring's newest layout": Place(
-        lambda: {"call_id", "stream", "timestamp", *_layout().numbers, *_layout().texts},
+        lambda: {
+            *("call_id", "stream", "timestamp"),
+            *(*_layout().numbers, *_layout().own, *_layout().texts),
+        },
         lambda fields: _sent(fields) - _ONLY_AS_JSON,
     ),
     "usage": Place(
@@ -321,6 +327,11 @@ _DISTINCT: dict[str, Any] = {
     "stream": True,
     "metadata": {"a": "metadata"},
     "billed_units": {"searches": 2},
+    "usage_known": False,
+    "provider_key_hint": "4f2a",
+    "provider_cost_microcents": 7,
+    "turns": [{"model": "claude", "tokens_in": 5}],
+    "tags": ["team=red", "env=live"],
 }
 _MOMENT = 1_768_651_200_000_000_000
 
@@ -340,8 +351,14 @@ def test_the_sdk_sends_every_field_of_its_record_and_the_server_reads_it() -> No
     assert read | {"integration_id": str(read["integration_id"])} == sent
 
 
+_NOT_AS_JSON = dict.fromkeys(_ONLY_AS_JSON) | {
+    "usage_known": True,
+    "tags": tuple(_DISTINCT["tags"]),
+}
+
+
 def test_each_value_of_a_stored_record_comes_back_under_its_own_name() -> None:
-    record = _record(**dict.fromkeys(_ONLY_AS_JSON))
+    record = _record(**_NOT_AS_JSON)
     payload = codec.encode_plain(record)
 
     assert payload[:1] == _layout().prefix
@@ -358,8 +375,10 @@ def test_each_value_of_a_stored_call_comes_back_under_its_own_name() -> None:
     call.usage, call.started_at = CusTokenUsage(**counts), _MOMENT
     # Delivery knows whose the call is, and its price says by which version.
     told = _sent(FIELDS) - _ONLY_AS_JSON - {"integration_id", "pricing_version"}
-    for name in told - counts.keys() - {"timestamp"}:
+    for name in told - counts.keys() - {"timestamp", *CusOrigin._fields}:
         setattr(call, name, _DISTINCT[name])
+    call.origin = CusOrigin(*(_DISTINCT[name] for name in CusOrigin._fields))
+    call.tags = tuple(_DISTINCT["tags"])
     stored = codec.decode_record(codec.encode_call(call), "p", 7)
 
     assert stored == {name: _DISTINCT[name] for name in told} | {"process_id": "p", "sequence": 7}
@@ -402,7 +421,7 @@ def test_a_layout_without_a_kind_of_tokens_is_read_and_priced_as_if_there_were_n
     )
     monkeypatch.setitem(codec.LAYOUTS, less.prefix, less)
     numbers = less.struct.pack(9, False, _MOMENT, -2, -1, 1_000, 500, 100, -1)
-    stored = codec.decode_record(numbers + b"\x1fgpt-4o" + b"\x1f" * 9, "p", 1)
+    stored = codec.decode_record(numbers + b"\x1fgpt-4o" + b"\x1f" * (len(less.texts) - 1), "p", 1)
 
     assert (stored["tokens_in"], stored["tokens_reasoning"]) == (1_000, 100)
     assert stored["cost_cents"] == cus_cost.calculate_cost(

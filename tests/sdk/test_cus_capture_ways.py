@@ -217,7 +217,7 @@ def test_the_surrounding_call_gives_its_name_and_each_further_call_counts_itself
         tracker.set_metadata(team="red")
     (row,) = recorder.rows
     assert (row["call_id"], row["agent_id"], row["metadata"]) == ("mine", "a", {"team": "red"})
-    assert row["provider"] == "openai"
+    assert row["host"] == "127.0.0.1"
 
 
 def test_a_coroutine_that_never_runs_takes_nothing_from_the_surrounding_call(

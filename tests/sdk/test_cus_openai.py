@@ -80,7 +80,8 @@ def test_a_call_returns_the_providers_own_object_and_is_reported(
     assert row["model"] == "gpt-4o-2024-08-06"
     assert (row["tokens_in"], row["tokens_out"], row["tokens_total"]) == (1_000, 500, 1_500)
     assert (row["cost_cents"], row["pricing_version"]) == (1, "2026-01-17")
-    assert (row["operation"], row["provider"], row["service_tier"]) == ("chat", "openai", "default")
+    assert (row["operation"], row["host"], row["service_tier"]) == ("chat", "127.0.0.1", "default")
+    assert (row["model_requested"], row["response_id"]) == ("gpt-4o", "chatcmpl-1")
     assert (row["call_id"], row["session_id"], row["agent_id"]) == ("c", "s", "a")
     assert "error_code" not in row
 

@@ -91,7 +91,9 @@ TOLD = st.fixed_dictionaries(
     {},
     optional={
         "model": TEXTS, "provider": TEXTS, "session_id": TEXTS, "agent_id": TEXTS,
-        "error_code": TEXTS, "service_tier": TEXTS, "usage": USAGES | st.just((1, 2)),
+        "error_code": TEXTS, "service_tier": TEXTS, "model_requested": TEXTS, "end_user": TEXTS,
+        "response_id": TEXTS, "provider_request_id": TEXTS | st.just("Bearer abcdefgh-abcdefgh"),
+        "tags": st.lists(TEXTS | st.just("a=b"), max_size=6).map(tuple), "usage": USAGES | st.just((1, 2)),
         "cost_cents": st.integers(-1, 9), "latency_ms": st.integers(-1, 2**33),
         "call_id": st.sampled_from(["mine", "é\ud800", "\x1f", _Name.ONE]),
         "started_at": st.integers(-(10**18), 4 * 10**18), "stream": st.booleans(),

@@ -12,7 +12,7 @@ from aos_sdk import (
     CusRecordRefused,
     CusUsageRecord,
 )
-from aos_sdk.cus_delivery.codec import encode_any, encode_plain
+from aos_sdk.cus_delivery.codec import decode_record, encode_any, encode_plain
 from tests.sdk.conftest import MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_nested, cus_report
@@ -67,6 +67,11 @@ _KEY = "sk-proj-abcdef1234567890"
         {"session_id": _KEY},
         {"agent_id": f"agent {_KEY}"},
         {"error_code": _KEY},
+        {"end_user": _KEY},
+        {"provider_project": f"project {_KEY}"},
+        {"provider_request_id": _KEY},
+        {"provider_request_id": "req_aosk_abcdef1234567890"},
+        {"tags": (f"key={_KEY}",)},
     ],
 )
 def test_a_key_leaves_the_program_in_no_text_of_a_record(said: dict[str, Any]) -> None:
@@ -76,6 +81,44 @@ def test_a_key_leaves_the_program_in_no_text_of_a_record(said: dict[str, Any]) -
         assert b"abcdef123" not in stored
         assert b"letmein" not in stored
     assert "[masked]" in str(record.to_dict())
+
+
+def test_tags_are_five_texts_of_key_and_value_and_no_more() -> None:
+    tags = ["no value", "=no key", *(f"key-{number}={'x' * 80}" for number in range(7))]
+    told = CusUsageRecord("c", "m", tags=tags).to_dict()["tags"]
+
+    assert [tag[:6] for tag in told] == ["key-0=", "key-1=", "key-2=", "key-3=", "key-4="]
+    assert {len(tag) for tag in told} == {64}
+    assert "tags" not in CusUsageRecord("c", "m", tags=["no value"]).to_dict()
+    by_key: Any = {"team": "red", "env": "live"}
+    assert CusUsageRecord("c", "m", tags=by_key).to_dict()["tags"] == ["team=red", "env=live"]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [("team=red", "env=live"), ("team=red\x1f",), ("a=\x1e",), ("é=ü",), ("k=" + "x" * 80,), ()],
+)
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_tags_come_back_from_a_ring_as_they_are_sent(tags: Any, kind: Any) -> None:
+    record = CusUsageRecord("c", "m", tags=kind(tags), timestamp=1)
+    stored = encode_plain(record) or encode_any(record)
+
+    assert decode_record(stored, "p", 1).get("tags") == record.to_dict().get("tags")
+
+
+@pytest.mark.parametrize("name", ["response_id", "provider_request_id", "host", "model_requested"])
+@pytest.mark.parametrize("text", ["x" * 2_000, "x" * 300, "a\x1fb", "é", "req_12ab", "a-b_c"])
+def test_a_new_text_comes_back_from_a_ring_as_it_is_sent(name: str, text: str) -> None:
+    facts: dict[str, Any] = {name: text}
+    record = CusUsageRecord("c", "m", timestamp=1, **facts)
+    stored = encode_plain(record) or encode_any(record)
+
+    assert decode_record(stored, "p", 1)[name] == record.to_dict()[name]
+
+
+def test_only_unknown_usage_is_told() -> None:
+    assert "usage_known" not in CusUsageRecord("c", "m").to_dict()
+    assert CusUsageRecord("c", "m", usage_known=False).to_dict()["usage_known"] is False
 
 
 def test_metadata_that_masks_make_too_long_is_replaced_by_a_note() -> None:

@@ -22,6 +22,7 @@ from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, 
 from aos_sdk.cus_delivery import ring_buffer as cus_ring_buffer
 from aos_sdk.cus_delivery.buffer import CusBuffer, CusEntry, CusMemoryBuffer
 from aos_sdk.cus_delivery.codec import decode_record, encode_any, encode_call, encode_plain
+from aos_sdk.cus_delivery.ended_call import CusOrigin
 from aos_sdk.cus_delivery.ring import (
     PAGE_BYTES,
     SLOT_BYTES,
@@ -67,7 +68,7 @@ def _record(number: int, **changes: Any) -> CusUsageRecord:
     return CusUsageRecord(f"call-{number}", "gpt-4o", 10, 5, **changes)
 
 
-@pytest.mark.parametrize("size", [1, 231, 232, 233, 727, 728, 729, 5_000, 40_000])
+@pytest.mark.parametrize("size", [1, 359, 360, 361, 855, 856, 857, 5_000, 40_000])
 def test_a_payload_of_any_size_comes_back_whole(file: int, size: int) -> None:
     ring = CusRing.create(file, 16, NAME)
     payload = random.Random(size).randbytes(size)
@@ -325,6 +326,11 @@ def test_a_usual_record_reads_back_as_it_would_have_been_sent(record: CusUsageRe
         {"metadata": {"a": [1, None, "ü"]}},
         {"error_message": "Bearer abcdefgh was refused"},
         {"billed_units": {"searches": 2}},
+        {"turns": [{"model": "m", "tokens_in": 1}]},
+        {"provider_cost_microcents": 7},
+        {"usage_known": False},
+        {"provider_request_id": "Bearer abcdefgh-abcdefgh"},
+        {"tags": ("Bearer abcdefgh", "a=b")},
         {"timestamp": "2026-01-17T12:00:00Z"},
         {"tokens_in": 2**40},
         {"tokens_in": 1.5},
@@ -372,8 +378,10 @@ def _call(usage: Any, **facts: Any) -> CusCallTracker:
         _call(CusTokenUsage(1_000, 500), cost_cents=77),
         _call(CusTokenUsage(1_000, 500), model="a model that nobody knows"),
         _call(CusTokenUsage(1, 1), model="", provider=None, stream=True, agent_id="a"),
-        _call(None),
         _call(None, error_code="Timeout"),
+        _call(CusTokenUsage(1, 1), response_id="resp_1", provider_request_id="req_a1"),
+        _call(CusTokenUsage(1, 1), model_requested="prod", end_user="u", tags=("a=b", "c=d")),
+        _call(CusTokenUsage(1, 1), origin=CusOrigin("h.example", "eu", "proj_1", "4f2a", "openai")),
         _call(CusTokenUsage(-1, 5)),
     ],
 )
@@ -389,6 +397,13 @@ def test_a_call_reads_back_as_its_record_would(call: CusCallTracker) -> None:
         {"metadata": {"a": 1}},
         {"error_message": "no"},
         {"billed_units": {"searches": 2}},
+        {"turns": [{"tokens_in": 1}]},
+        {"provider_cost_microcents": 7},
+        {"usage": None},
+        {"response_id": "a\x1fb"},
+        {"provider_request_id": "Bearer abcdefgh-abcdefgh"},
+        {"tags": ["a=b"]},
+        {"tags": ("no value",)},
         {"cost_cents": -1},
         {"latency_ms": -1},
         {"cost_cents": "5"},
@@ -401,6 +416,17 @@ def test_a_call_reads_back_as_its_record_would(call: CusCallTracker) -> None:
 )
 def test_a_call_that_is_unusual_becomes_a_record_first(facts: dict[str, Any]) -> None:
     assert encode_call(_call(**{"usage": CusTokenUsage(1, 1), **facts})) == b""
+
+
+def test_a_call_with_all_that_its_client_tells_fits_a_slot() -> None:
+    call = _call(CusTokenUsage(1_000, 500, 100, tokens_total=1_500), operation="chat")
+    call.call_id, call.agent_id = None, "an agent of some name"
+    call.model, call.provider = "claude-sonnet-4-5-20250929", "bedrock"
+    call.model_requested = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    call.origin = CusOrigin("bedrock-runtime.us-east-1.amazonaws.com", "us", "p" * 29, "4f2a")
+    call.response_id, call.provider_request_id = "x" * 38, f"req_{'0' * 32}"
+
+    assert len(encode_call(call)) <= SLOT_BYTES - 24
 
 
 def test_a_call_that_nobody_named_is_named_by_where_it_is_stored(file: int) -> None:

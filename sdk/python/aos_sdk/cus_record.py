@@ -4,7 +4,7 @@ import json
 import operator
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +16,8 @@ from aos_sdk.cus_guard import masked_message, plain_text
 from aos_sdk.cus_wire import (
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
+    MAX_TAG_LENGTH,
+    MAX_TAGS,
     CusOperation,
     CusPolicyResult,
     json_may_hold_secret,
@@ -31,6 +33,7 @@ _MASKED_BY: Final = {CusMask.NAME: mask_name, CusMask.SECRETS: mask_secrets}
 _MASKS: Final = {field.name: _MASKED_BY[field.mask] for field in _TEXTS if field.mask}
 _OPTIONAL: Final = names_sent(CusSent.GIVEN)
 _DETAILS: Final = names_sent(CusSent.SET)
+_UNLESS_TRUE: Final = names_sent(CusSent.FALSE)
 
 
 class _CallIds:
@@ -70,6 +73,15 @@ class CusUsageRecord:
     where the call cannot be priced; `timestamp` is the start of the call, as a datetime, ISO text
     or nanoseconds since the epoch; a datetime without a zone is local time. `billed_units` is what
     the provider bills otherwise than by tokens, e.g. `{"searches": 2}`.
+
+    `model` is the model that answered; `model_requested` is the model as asked for, None if the
+    names are equal. `host` is the host that was called, without port and path. `usage_known` is
+    False for a call that ran and whose answer did not say what the call used: its zeros mean
+    nothing (ruling M5b). `response_id` is the provider's id of the answer. `provider_key_hint` is
+    the last 4 characters of the provider's key, never the key. `provider_cost_microcents` is what
+    the answer says that the call cost, in 10⁻⁶ cent. `turns` are the model turns of the call, each
+    a mapping of `model`, `service_tier` and kinds of tokens, which add up to the record's (M8a).
+    `tags` are up to 5 texts `key=value`, of up to 64 characters each.
     """
 
     call_id: str
@@ -100,6 +112,18 @@ class CusUsageRecord:
     operation: CusOperation | str | None = None
     stream: bool = False
     billed_units: Mapping[str, int] | None = None
+    model_requested: str | None = None
+    host: str | None = None
+    region: str | None = None
+    usage_known: bool = True
+    response_id: str | None = None
+    provider_request_id: str | None = None
+    provider_project: str | None = None
+    provider_key_hint: str | None = None
+    provider_cost_microcents: int | None = None
+    turns: Sequence[Mapping[str, Any]] | None = None
+    end_user: str | None = None
+    tags: Sequence[str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as the wire has it: texts cut to their limits, without what looks like a key."""
@@ -117,6 +141,8 @@ class CusUsageRecord:
             data["error_message"] = masked_message(str(self.error_message))
         if self.metadata:
             data["metadata"] = _bounded(self.metadata)
+        if self.tags and (tags := clean_tags(self.tags)):
+            data["tags"] = tags
         return data
 
     def _texts(self) -> Iterator[tuple[str, str]]:
@@ -133,11 +159,26 @@ class CusUsageRecord:
         for name in _DETAILS:
             if value := getattr(self, name):
                 yield name, value
+        for name in _UNLESS_TRUE:
+            if getattr(self, name) is False:
+                yield name, False
 
 
 def _said(text: object) -> str:
     # A text stays what it says: members of enumerations call themselves otherwise.
     return text if isinstance(text, str) else str(text)
+
+
+def clean_tags(tags: Iterable[object]) -> list[str]:
+    """The tags as they are sent: the first 5 that are `key=value`, cut to 64 characters, masked.
+
+    A mapping of keys to values is taken for such texts.
+    """
+    if isinstance(tags, Mapping):
+        tags = [f"{key}={value}" for key, value in tags.items()]
+    said = (plain_text(mask_secrets(_said(tag)), MAX_TAG_LENGTH) for tag in tags)
+    # A text without a key or without "=" is no tag; the server would drop it.
+    return [tag for tag in said if tag.find("=") > 0][:MAX_TAGS]
 
 
 def iso_moment(moment: datetime | str | int) -> str:

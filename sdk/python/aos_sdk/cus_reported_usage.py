@@ -12,7 +12,8 @@ class CusReportedUsage(NamedTuple):
     `billed_units` is what is billed otherwise than by tokens: `searches`, `file_searches`,
     `seconds` of audio, and tokens of other models than the one that answered. `service_tier` is
     the tier that served the call, as the price table names it. Without `reported` the response
-    carries no usage, and its zeros mean nothing.
+    carries no usage, and its zeros mean nothing. `provider_cost_microcents` is what the response
+    says that the call cost, in 10⁻⁶ cent.
     """
 
     tokens_in: int = 0
@@ -28,6 +29,7 @@ class CusReportedUsage(NamedTuple):
     billed_units: Mapping[str, int] | None = None
     service_tier: str | None = None
     reported: bool = False
+    provider_cost_microcents: int | None = None
 
     @property
     def tokens(self) -> CusTokenUsage:

@@ -162,37 +162,57 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def set_usage_from_response(self, response: Any, provider: str | None = None) -> Self:
-        """Read tokens, tier and model from what a provider answered; without usage, do nothing."""
+        """Read tokens, tier, model and ids from a provider's answer; without usage, do nothing."""
         with self.reporter.guard:
             usage = extract_token_usage(response, provider or self.provider)
             if usage.reported:
                 self.set_reported(usage)
-                self.set_model_from(response)
+                self.set_names_from(response)
         return self
 
     def read(self, response: Any) -> None:
         """What a provider's answer to this very call says; the caller guards it."""
-        usage = extract_token_usage(response, self.provider)
+        usage = extract_token_usage(response, self.origin.dialect or self.provider)
         if usage.reported:
             self.set_reported(usage)
-        self.set_model_from(response)
+        self.set_names_from(response)
 
     def set_reported(self, usage: CusReportedUsage) -> None:
         """Take over all that a response, or a stream, has reported."""
         self.usage = usage
         self.service_tier = usage.service_tier
-        self.billed_units = usage.billed_units
+        # Most calls have none of these, and keep the class' default: Python shares the names of an
+        # object's values up to twenty or so, and asks for more memory beyond.
+        if usage.billed_units is not self.billed_units:
+            self.billed_units = usage.billed_units
+        if usage.provider_cost_microcents is not self.provider_cost_microcents:
+            self.provider_cost_microcents = usage.provider_cost_microcents
 
     def set_model(self, model: str) -> Self:
-        """The model that answered, where it is another than the one asked for."""
-        self.model = model
+        """The model that answered. If it is another than the one asked for, both are reported."""
+        if model != self.model:
+            asked = self.model_requested or self.model
+            self.model_requested = asked if asked != model else None
+            self.model = model
         return self
 
-    def set_model_from(self, response: Any) -> None:
-        """The model that a response names, if it names one."""
-        model = response.get("model") if type(response) is dict else getattr(response, "model", "")
-        if model and isinstance(model, str):
-            self.model = model
+    def set_names_from(self, response: Any) -> None:
+        """The model that a response names, its id, and the id of its request, as far as it has them."""
+        is_json = type(response) is dict
+        fields = response if is_json else getattr(response, "__dict__", NOTHING)
+        model = fields.get("model") or (None if is_json else getattr(response, "model", None))
+        if model and model != self.model and isinstance(model, str):
+            self.set_model(model)
+        response_id, request_id = fields.get("id"), fields.get("_request_id")
+        if response_id and isinstance(response_id, str):
+            self.response_id = response_id
+        if request_id is not None:
+            self.note_request_id(request_id)
+
+    def note_request_id(self, request_id: object) -> None:
+        """The provider's id of the request, if it is a text."""
+        if request_id and isinstance(request_id, str):
+            self.provider_request_id = request_id
 
     def set_cost(self, cost_cents: int) -> Self:
         """A cost in cents that is known better than by the price table."""
@@ -261,12 +281,17 @@ class CusCallTracker(CusEndedCall):
         """What the provider call says of itself is better known than what we were told."""
         self.provider = inner.provider or self.provider
         self.operation = inner.operation or self.operation
-        self.model = inner.model or self.model
+        if inner.model:
+            self.model, self.model_requested = inner.model, inner.model_requested
         self.stream = inner.stream
+        self.origin = inner.origin
+        self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
         if inner.usage is not None:
             self.usage = inner.usage
             self.service_tier = inner.service_tier
             self.billed_units = inner.billed_units
+            self.provider_cost_microcents = inner.provider_cost_microcents
+            self.turns = inner.turns
         if inner.error_code is not None:
             self.error_code, self.error_message = inner.error_code, inner.error_message
         if inner.metadata is not None:

@@ -8,7 +8,7 @@ Nothing here imports them. Null, absent or absurd numbers count 0, and nothing r
 from collections.abc import Mapping
 from typing import Any, Final
 
-from aos_sdk.cus_counting.answer_fields import get, reports
+from aos_sdk.cus_counting.answer_fields import get, reports, text_of
 from aos_sdk.cus_counting.classes import remember
 from aos_sdk.cus_providers import anthropic, openai
 from aos_sdk.cus_providers.provider import CusUsageShape
@@ -24,6 +24,8 @@ _SHAPES: Final[Mapping[str | None, CusUsageShape]] = {
 # Where an event of a stream keeps what it is about: the Responses API, Messages, the stream
 # helpers and Assistants, in this order.
 _WRAPPERS: Final = ("response", "message", "chunk", "data")
+# Where Groq's streams have the usage, in a chunk like OpenAI's.
+GROQ: Final = "x_groq"
 
 
 def extract_token_usage(response: Any, provider: str | None = None) -> CusReportedUsage:
@@ -67,9 +69,12 @@ class CusStreamUsage:
     OpenAI reports once, at or near the end (gateways repeat it, growing): the last one holds.
     Anthropic starts with the prompt's counts and then sends cumulative ones, leaving out what has
     not changed. `usage` can be asked at any time, also of a stream that broke off.
+
+    `named` is the last chunk, or what the last event is about, that names the model that answers:
+    the first chunks of some providers have an empty name, or the name of what was asked for.
     """
 
-    __slots__ = ("_gathering", "_is_final", "_last", "_provider", "_told")
+    __slots__ = ("_gathering", "_is_final", "_last", "_provider", "_told", "named")
 
     def __init__(self, provider: str | None = None) -> None:
         self._provider = provider
@@ -78,6 +83,7 @@ class CusStreamUsage:
         self._told: dict[str, Any] = {}
         self._gathering: CusUsageShape | None = None
         self._is_final = False
+        self.named: Any = None
 
     def add(self, event: Any) -> None:
         """Take note of one chunk or event. One without usage costs next to nothing."""
@@ -86,10 +92,16 @@ class CusStreamUsage:
             carrier = _carriers[kind]
         except KeyError:
             carrier = _learn(kind)
-        if carrier is not None and (not carrier or getattr(event, carrier, None) is not None):
-            self._read(event)
+        if carrier is None:
+            return
+        if not carrier or getattr(event, carrier, None) is not None or has_usage_of_groq(event):
+            self.read(event)
 
-    def _read(self, event: Any) -> None:
+    def read(self, event: Any) -> None:
+        """The same of an event that is known to tell usage or names."""
+        named = _named(event)
+        if named is not None:
+            self.named = named
         bearer = _bearer(event)
         usage = get(bearer, "usage")
         if usage is None:
@@ -131,12 +143,26 @@ def _bearer(response: Any) -> Any:
     """The object that has `usage`: the response, or what an event of a stream wraps."""
     if get(response, "usage") is not None:
         return response
-    for wrapper in _WRAPPERS:
+    for wrapper in (*_WRAPPERS, GROQ):
         inner = get(response, wrapper)
         if get(inner, "usage") is not None:
             return inner
     # A line of Anthropic's batch results has it two levels down.
     return get(get(response, "result"), "message")
+
+
+def has_usage_of_groq(chunk: Any) -> bool:
+    """Whether a chunk of a provider's class has its usage where Groq has it."""
+    extra = chunk.__pydantic_extra__
+    return bool(extra) and GROQ in extra
+
+
+def _named(event: Any) -> Any:
+    """The object that has the name of a model: the event, or what it wraps; None without a name."""
+    if text_of(event, "model"):
+        return event
+    inners = (get(event, wrapper) for wrapper in _WRAPPERS)
+    return next((inner for inner in inners if text_of(inner, "model")), None)
 
 
 def _shape_of(bearer: Any, usage: Any) -> CusUsageShape:

@@ -60,6 +60,7 @@ class CusBatchResults:
                 agent_id=call.agent_id,
                 operation=call.operation,
             )
+            one.origin = call.origin
             one.read(outcome.message)
             one.started_at = self._ended_at
             call.reporter.report(one.record(service_tier=_BATCH))

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Final
 
-from aos_sdk.cus_capture.streams import CusStreamWatch, watch_close
+from aos_sdk.cus_capture.streams import CusStreamWatch, note_request_id, watch_close
 from aos_sdk.cus_counting.stream_text import gather_json_text
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 
@@ -70,7 +70,7 @@ class CusBodyWatch(CusStreamWatch):
         self._is_done = self._is_done or event.get("type") in _LAST_EVENTS
         if not self._has_begun:
             self._has_begun = True
-            self.first(event)
+            self.first()
         self.note(event)
         gather_json_text(event, self._texts)
 
@@ -99,6 +99,7 @@ class CusBodyWatch(CusStreamWatch):
 def watch_raw(call: CusCallTracker, arguments: dict[str, Any], raw: Any) -> None:
     """Look on at what `with_raw_response` or `with_streaming_response` answers."""
     response = raw.http_response
+    note_request_id(call, response)
     content_type = response.headers.get("content-type", "")
     if response.is_closed:
         _read_at_once(call, response, content_type)

@@ -11,18 +11,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from time import perf_counter
 from typing import Any, Final
 
+from aos_sdk.cus_capture.unanswered import COUNTABLE
 from aos_sdk.cus_counting.estimates import estimate_prompt, estimate_text
 from aos_sdk.cus_counting.stream_text import read_events
 from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_usage import CusStreamUsage
-from aos_sdk.cus_wire import CusOperation
 
 # Chunks are looked at so many at a time: cheaper for each, and a long stream keeps few of them.
 _AT_A_TIME: Final = 32
-_COUNTABLE: Final = frozenset({CusOperation.CHAT, CusOperation.RESPONSES, CusOperation.COMPLETION})
-
+# Under which name providers send the id of a request: OpenAI and its like, Anthropic, Bedrock.
+_REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 
 # The streams that run, by their watches' addresses: a dictionary's items can be listed at any moment,
 # whatever other threads do to it meanwhile, which is not so of a WeakSet.
@@ -40,23 +40,18 @@ class CusStreamWatch:
         self.passed: list[Any] = []
         self.running: Callable[[], bool] = bool  # whether the iterator is at work just now
         self._arguments = arguments
-        self._usage = CusStreamUsage(call.provider)
+        self._usage = CusStreamUsage(call.origin.dialect or call.provider)
         self._texts: list[str] = []
         self._open = [None]
         self._process = os.getpid()
         _running[id(self)] = weakref.ref(self)
         call.stream = True
 
-    def first(self, item: Any) -> None:
-        """The first chunk is here: it says which model answers."""
+    def first(self) -> None:
+        """The first chunk is here."""
         with self.call.reporter.guard:
             elapsed = perf_counter() - self.call.began
             self.call.set_metadata(time_to_first_token_ms=int(elapsed * 1_000 + 0.5))
-            self.call.set_model_from(item)
-            for wrapper in ("response", "message"):
-                inner = item.get(wrapper) if type(item) is dict else getattr(item, wrapper, None)
-                if inner is not None:
-                    self.call.set_model_from(inner)
 
     def look(self) -> None:
         """Look at what has passed since the last time, and forget it."""
@@ -110,10 +105,12 @@ class CusStreamWatch:
         """Tell the call what it used: as reported, else as counted here (ruling T2)."""
         self.look()
         with self.call.reporter.guard:
+            if self._usage.named is not None:
+                self.call.set_names_from(self._usage.named)
             usage = self._usage.usage
             if usage.reported:
                 self.call.set_reported(usage)
-            if self.call.operation in _COUNTABLE and not self._is_told(usage):
+            if self.call.operation in COUNTABLE and not self._is_told(usage):
                 self._estimate(usage)
         # What was sent and said is the program's alone, however long it keeps the stream.
         self._arguments, self._texts = NOTHING, []
@@ -153,6 +150,7 @@ before_sending(_leave_all)
 
 def watch_stream(watch: CusStreamWatch, stream: Any) -> None:
     """Look on at a provider's `Stream`."""
+    note_request_id(watch.call, stream.response)
     watched = _watched(stream._iterator, watch)  # noqa: SLF001 - the one place to look on from
     stream._iterator = watched  # noqa: SLF001
     alive: weakref.ref[Any] = weakref.ref(watched)
@@ -162,6 +160,7 @@ def watch_stream(watch: CusStreamWatch, stream: Any) -> None:
 
 def watch_async_stream(watch: CusStreamWatch, stream: Any) -> None:
     """Look on at a provider's `AsyncStream`."""
+    note_request_id(watch.call, stream.response)
     watched = _watched_async(stream._iterator, watch)  # noqa: SLF001
     stream._iterator = watched  # noqa: SLF001
     alive: weakref.ref[Any] = weakref.ref(watched)
@@ -175,7 +174,7 @@ def _watched(inner: Iterator[Any], watch: CusStreamWatch) -> Generator[Any, None
     hides = watch.hides_usage
     try:
         for item in inner:
-            watch.first(item)
+            watch.first()
             keep(item)
             if hides:
                 _forget_usage(item)
@@ -205,7 +204,7 @@ async def _watched_async(
     hides = watch.hides_usage
     try:
         async for item in inner:
-            watch.first(item)
+            watch.first()
             keep(item)
             if hides:
                 _forget_usage(item)
@@ -239,6 +238,13 @@ def _forget_usage(chunk: Any) -> bool:
     if told is not None:
         told.discard("usage")
     return False
+
+
+def note_request_id(call: CusCallTracker, response: Any) -> None:
+    """The provider's id of the request, by the headers of its answer."""
+    with call.reporter.guard:
+        headers = response.headers
+        call.note_request_id(next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None))
 
 
 def watch_close(watch: CusStreamWatch, response: Any) -> None:

@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aos_sdk.cus_capture.origins import called_by
+from aos_sdk.cus_capture.unanswered import COUNTABLE, is_unanswered
 from aos_sdk.cus_configuration import CusConfiguration
+from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_counting.estimates import estimate_prompt
 from aos_sdk.cus_providers.provider import CusSurface
-from aos_sdk.cus_providers.registry import PROVIDERS
+from aos_sdk.cus_providers.registry import provider_of_host
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_scope import CusIdentity, current_call, current_identity
+from aos_sdk.cus_scope import current_call, current_identity
 from aos_sdk.cus_tracker import CusCallTracker
 
 _RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
-# What records call the provider, by the class of the client or one of its bases.
-_PROVIDER_OF_CLIENT: Final[Mapping[str, str]] = {
-    name: provider.key for provider in PROVIDERS for name in provider.client_classes
-}
-_NOBODY: Final = CusIdentity()
 
 
 class CusProviderCall(CusCallTracker):
@@ -28,7 +27,11 @@ class CusProviderCall(CusCallTracker):
     # In place of the base's, which has more to ask: this is on the program's clock. Python makes an
     # object of up to four arguments without memory for them.
     def __init__(
-        self, reporter: CusReporter, provider: str, surface: CusSurface, arguments: dict[str, Any]
+        self,
+        reporter: CusReporter,
+        provider: str | None,
+        surface: CusSurface,
+        arguments: dict[str, Any],
     ) -> None:
         self.reporter = reporter
         self.provider = provider
@@ -36,6 +39,16 @@ class CusProviderCall(CusCallTracker):
         self.arguments = arguments
         model = arguments.get("model")
         self.model = model if type(model) is str else _plain(model)
+
+    def fail(self, error: BaseException) -> None:
+        """The call ends now, with this exception. Without an answer, its prompt may be billed."""
+        with self.reporter.guard:
+            self.note_request_id(getattr(error, "request_id", None))
+            if self.usage is None and self.operation in COUNTABLE and is_unanswered(error):
+                sent = estimate_prompt(self.arguments, self.model)
+                self.usage = CusTokenUsage(tokens_in=sent)
+                self.set_metadata(tokens_estimated=True)
+        super().fail(error)
 
 
 def prepare_call(
@@ -53,30 +66,29 @@ def prepare_call(
     outer: CusCallTracker | None = current_call()
     if outer is not None and outer.is_leaf and outer.latency_ms is None:
         return None
-    kind, default = type(client), surface.provider
-    provider = _providers[default].get(kind) or _learn_provider(kind, default)
-    call = CusProviderCall(reporter, provider, surface, kwargs)
-    call.call_id = call_id or None
-    identity = current_identity() or _NOBODY
-    session_id, agent_id = identity.session_id, identity.agent_id
-    call.session_id = configuration.session_id if session_id is None else session_id
-    call.agent_id = configuration.agent_id if agent_id is None else agent_id
+    called = called_by(client, surface.provider)
+    call = CusProviderCall(reporter, called.provider, surface, kwargs)
+    call.origin = called.origin
+    if called.region_of_model is not None:
+        call.origin = called.origin_of(call.model)
+    if call_id:
+        call.call_id = call_id
+    _identify(call, configuration)
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
 
 
-# What the calls of a client's class are known by, learned once a class.
-_providers: Final[Mapping[str, dict[type, str]]] = {
-    provider.key: {} for provider in PROVIDERS if provider.package
-}
-
-
-def _learn_provider(kind: type, default: str) -> str:
-    names = (base.__name__ for base in kind.__mro__)
-    known = (_PROVIDER_OF_CLIENT[name] for name in names if name in _PROVIDER_OF_CLIENT)
-    provider = _providers[default][kind] = next(known, default)
-    return provider
+def _identify(call: CusProviderCall, configuration: CusConfiguration) -> None:
+    session_id, agent_id = configuration.session_id, configuration.agent_id
+    identity = current_identity()
+    if identity is not None:
+        session_id = session_id if identity.session_id is None else identity.session_id
+        agent_id = agent_id if identity.agent_id is None else identity.agent_id
+    if session_id is not None:
+        call.session_id = session_id
+    if agent_id is not None:
+        call.agent_id = agent_id
 
 
 def _plain(model: object) -> str:
@@ -101,8 +113,7 @@ def _ask_for_usage(call: CusProviderCall, client: Any, kwargs: dict[str, Any]) -
 
 
 def _takes_stream_options(client: Any) -> bool:
-    host: str = client.base_url.host
-    for provider in PROVIDERS:
-        if provider.takes_stream_options and provider.serves(host):
-            return provider.takes_stream_options(client)
-    return False
+    provider = provider_of_host(client.base_url.host)
+    if provider is None or provider.takes_stream_options is None:
+        return False
+    return provider.takes_stream_options(client)

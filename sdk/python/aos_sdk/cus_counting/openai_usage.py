@@ -1,6 +1,8 @@
 """What OpenAI's responses say of their tokens, and of what is billed otherwise (rulings M4, M8)."""
 
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Final
 
 from aos_sdk.cus_counting.answer_fields import count, get, reports, seconds, view
@@ -8,6 +10,13 @@ from aos_sdk.cus_pricing.rates import without_overlap
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
 _NOTHING: Final[Mapping[str, int]] = {}
+# Where others who speak OpenAI's protocol say what was cached: DeepSeek, Moonshot and Together,
+# Mistral and Fireworks.
+_CACHED_ELSEWHERE: Final = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+_MICROCENTS_PER_DOLLAR: Final = 100_000_000
+_MOST_MICROCENTS: Final = 2**63 - 1
+_COUNTS: Final = ("input_tokens", "output_tokens", "seconds")
+_RUNNING: Final = ("queued", "in_progress")
 
 
 def openai_usage(bearer: Any, usage: Any) -> CusReportedUsage:
@@ -23,13 +32,18 @@ def openai_usage(bearer: Any, usage: Any) -> CusReportedUsage:
         sent = get(usage, "input_tokens_details") or get(usage, "input_token_details")
         made = get(usage, "output_tokens_details") or get(usage, "output_token_details")
     sent, made = view(sent), view(made)
-    cached, write = count(sent, "cached_tokens"), count(sent, "cache_write_tokens")
+    cached, write = _cached(usage, sent), count(sent, "cache_write_tokens")
     lifetimes = get(sent, "cache_write_tokens_details") if write else None
     audio, image = _uncached_media(sent, tokens_in - cached - write)
     reasoning = count(made, "reasoning_tokens")
     if count(made, "image_tokens"):
         # What an image model writes beside its image is its reasoning, at a price of its own.
         reasoning = count(made, "text_tokens")
+    total = count(usage, "total_tokens")
+    outside = total - tokens_in - tokens_out
+    if is_prompt and outside > 0 and _is_thinking(usage, outside, cached + write):
+        # Thinking that is counted in the total alone.
+        tokens_out, reasoning = tokens_out + outside, max(reasoning, outside)
     tier = get(bearer, "service_tier")
     return CusReportedUsage(
         tokens_in,
@@ -41,11 +55,44 @@ def openai_usage(bearer: Any, usage: Any) -> CusReportedUsage:
         audio,
         count(made, "audio_tokens"),
         image,
-        count(usage, "total_tokens") or None,
+        total or None,
         None if is_prompt else _units(bearer, usage),
         "batch" if get(bearer, "object") == "batch" else tier if isinstance(tier, str) else None,
-        is_prompt or reports(usage, "input_tokens", "output_tokens", "seconds"),
+        is_prompt or (reports(usage, *_COUNTS) and not _is_running(bearer)),
+        _stated_cost(usage),
     )
+
+
+def _cached(usage: Any, sent: Any) -> int:
+    if cached := count(sent, "cached_tokens"):
+        return cached
+    elsewhere = (count(usage, name) for name in _CACHED_ELSEWHERE)
+    return next(filter(None, elsewhere), 0) or count(sent, "num_cached_tokens")
+
+
+def _is_thinking(usage: Any, outside: int, cached: int) -> bool:
+    """Whether what the total has beyond prompt and completion is thinking."""
+    # Embeddings think nothing, and some gateways count in the total alone what was cached.
+    return type(get(usage, "completion_tokens")) is int and outside != cached
+
+
+def _is_running(bearer: Any) -> bool:
+    """Whether it is a background response whose usage is not final."""
+    return get(bearer, "object") == "response" and get(bearer, "status") in _RUNNING
+
+
+def _stated_cost(usage: Any) -> int | None:
+    """What the answer says that the call cost, in microcents: OpenRouter and its like, in dollars."""
+    cost = get(usage, "cost")
+    if cost is None:
+        return None
+    if not isinstance(cost, int | float):
+        cost = get(cost, "total_cost")
+    if type(cost) not in (int, float) or not 0 <= cost < math.inf:
+        return None
+    # By its decimal digits, as the JSON has them, and without the program's decimal context.
+    microcents = math.ceil(Fraction(repr(cost)) * _MICROCENTS_PER_DOLLAR)
+    return microcents if microcents <= _MOST_MICROCENTS else None
 
 
 def plain_chat_usage(answer: Any) -> CusReportedUsage | None:
@@ -72,12 +119,28 @@ def plain_chat_usage(answer: Any) -> CusReportedUsage | None:
         return None
     if tokens_in < 0 or tokens_out < 0 or cached < 0 or reasoning < 0:
         return None
-    if type(total) is not int or total <= 0:
+    # A total beyond the two is the slow way's to explain.
+    if type(total) is not int or not 0 < total <= tokens_in + tokens_out:
         return None
     if tier is not None and type(tier) is not str:
         return None
     # As `CusReportedUsage(…)` would, at a third of its price.
-    fields = (tokens_in, tokens_out, cached, 0, 0, reasoning, 0, 0, 0, total, None, tier, True)
+    fields = (
+        tokens_in,
+        tokens_out,
+        cached,
+        0,
+        0,
+        reasoning,
+        0,
+        0,
+        0,
+        total,
+        None,
+        tier,
+        True,
+        None,
+    )
     return tuple.__new__(CusReportedUsage, fields)
 
 

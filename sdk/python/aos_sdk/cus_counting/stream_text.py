@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from aos_sdk.cus_counting.classes import remember
-from aos_sdk.cus_usage import CusStreamUsage
+from aos_sdk.cus_usage import GROQ, CusStreamUsage
 
 Texts = list[str]
 Reader = Callable[[Any, Texts, CusStreamUsage], None]
@@ -64,8 +64,10 @@ def _learn(kind: type) -> Reader:
 def _chunk(chunk: Any, texts: Texts, usage: CusStreamUsage) -> None:
     # By the objects' own dictionaries: this is done for each chunk of each stream.
     fields = chunk.__dict__
-    if fields.get("usage") is not None:
-        usage.add(chunk)
+    if fields.get("model"):
+        usage.named = chunk
+    if fields.get("usage") is not None or ((more := chunk.__pydantic_extra__) and GROQ in more):
+        usage.read(chunk)
     for choice in fields["choices"] or ():
         fields = choice.__dict__
         if (delta := fields.get("delta")) is None:  # completions of the old kind, Azure's filters

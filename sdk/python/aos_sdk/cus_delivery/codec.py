@@ -12,11 +12,12 @@ add a layout with a kind of its own, keep the earlier ones to read, and raise th
 """
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import itemgetter
 from struct import Struct
 from struct import error as StructError
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_delivery.ended_call import NO_USAGE, UNKNOWN_MODEL, CusEndedCall
@@ -25,10 +26,11 @@ from aos_sdk.cus_record import (
     TEXT_LIMITS,
     CusUsageRecord,
     call_id_of,
+    clean_tags,
     encoded_json,
     iso_moment,
 )
-from aos_sdk.cus_wire import mask_secrets
+from aos_sdk.cus_wire import KEY_SECRET_PREFIX, mask_name, mask_secrets
 
 _MISSING: Final = -1
 _TO_BE_PRICED: Final = -2  # as a cost
@@ -45,20 +47,29 @@ class CusPlainLayout:
     """How a usual record lies in its bytes, by the names of the record's fields.
 
     First a struct: kind, stream, timestamp in nanoseconds, cost, latency, the kinds of tokens, their
-    total. Then texts, each after a separator but the first, which is the call id.
+    total. Then texts, each after a separator but the first, which is the call id. Texts that differ
+    from call to call come first (`own`), then those that most calls of a program share (`texts`).
 
     `encode_plain` and `encode_call` name each value once more, because a getter made of these names
     takes half as long again, on the caller's clock. A test holds their order and this one together.
     """
 
     def __init__(
-        self, kind: int, *, since: int, tokens: tuple[str, ...], texts: tuple[str, ...]
+        self,
+        kind: int,
+        *,
+        since: int,
+        tokens: tuple[str, ...],
+        texts: tuple[str, ...],
+        own: tuple[str, ...] = (),
     ) -> None:
         """`since` is the first version of a ring that may hold such payloads."""
         self.prefix = bytes((kind,))
         self.since = since
         self.tokens = tokens
+        self.own = own
         self.texts = texts
+        self.own_members = [(f'"{name}":', TEXT_LIMITS.get(name)) for name in own]
         self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
         self.struct = Struct(f"<B?q{len(self.numbers)}i")
         # The text of each number's member, and which value says that there is none.
@@ -70,46 +81,63 @@ class CusPlainLayout:
         self.counts = itemgetter(*(places.get(kind, places[""]) for kind in TOKEN_NAMES), -1)
 
 
+# Spelt out, not taken from `TOKEN_NAMES`: a kind that is added there is not in released payloads.
+_TOKENS: Final = (
+    "tokens_in",
+    "tokens_out",
+    "tokens_cached",
+    "tokens_cache_write",
+    "tokens_cache_write_1h",
+    "tokens_reasoning",
+    "tokens_audio_in",
+    "tokens_audio_out",
+    "tokens_image_in",
+)
+_TEXTS: Final = (
+    "model",
+    "provider",
+    "policy_result",
+    "error_code",
+    "session_id",
+    "agent_id",
+    "service_tier",
+    "operation",
+    "integration_id",
+    "pricing_version",
+)
+_OF_0_1_0: Final = CusPlainLayout(1, since=1, tokens=_TOKENS, texts=_TEXTS)
 _LAYOUT: Final = CusPlainLayout(
-    1,
-    since=1,
-    tokens=(
-        "tokens_in",
-        "tokens_out",
-        "tokens_cached",
-        "tokens_cache_write",
-        "tokens_cache_write_1h",
-        "tokens_reasoning",
-        "tokens_audio_in",
-        "tokens_audio_out",
-        "tokens_image_in",
-    ),
+    3,
+    since=2,
+    tokens=_TOKENS,
+    own=("response_id", "provider_request_id"),
     texts=(
-        "model",
-        "provider",
-        "policy_result",
-        "error_code",
-        "session_id",
-        "agent_id",
-        "service_tier",
-        "operation",
-        "integration_id",
-        "pricing_version",
+        *_TEXTS,
+        "model_requested",
+        "host",
+        "region",
+        "provider_project",
+        "provider_key_hint",
+        "end_user",
+        "tags",
     ),
 )
 # All that were ever released, by the first byte of their payloads; records are stored as `_LAYOUT`.
-LAYOUTS: Final = {layout.prefix: layout for layout in (_LAYOUT,)}
+LAYOUTS: Final = {layout.prefix: layout for layout in (_OF_0_1_0, _LAYOUT)}
 _JSON_PREFIX: Final = b"\2"
 _KIND: Final = _LAYOUT.prefix[0]
 _pack: Final = _LAYOUT.struct.pack
+_OWN_SEPARATORS: Final = len(_LAYOUT.own)  # the call id is before the first
 # No key or name of anybody's holds it; a text that does travels as JSON.
 _SEPARATOR: Final = "\x1f"
+_BETWEEN_TAGS: Final = "\x1e"
 # As `json` writes a text, without asking what it is.
 _quoted: Final = json.encoder.encode_basestring
 _UNFIT: Final = (TypeError, ValueError, AttributeError, IndexError, StructError)
 
 # What most calls of a program say in words, they all say: joined once, kept as long as it is little.
-_joined: dict[tuple[str | None, ...], bytes] = {}
+_Said: TypeAlias = tuple[str | Sequence[str] | None, ...]
+_joined: dict[_Said, bytes] = {}
 _MOST_JOINED: Final = 512
 # Longer ones go the long way, and are cut there: they would take the room of other records.
 _LONGEST_JOINED: Final = 1_024
@@ -123,7 +151,10 @@ def encode_any(record: CusUsageRecord) -> bytes:
 def encode_plain(r: CusUsageRecord) -> bytes:
     """The bytes of a usual record; none at all for any other, which `encode_any` is for."""
     try:
-        if r.metadata is not None or r.error_message is not None or r.billed_units is not None:
+        if (
+            r.metadata is not None or r.error_message is not None or r.billed_units is not None
+            or r.turns is not None or r.provider_cost_microcents is not None or not r.usage_known
+        ):  # fmt: skip
             return b""
         cost, latency, total = r.cost_cents, r.latency_ms, r.tokens_total
         # A negative one is the server's to refuse, and must not pass for one that is missing.
@@ -131,7 +162,8 @@ def encode_plain(r: CusUsageRecord) -> bytes:
             return b""
         said = (
             r.model, r.provider, r.policy_result, r.error_code, r.session_id, r.agent_id,
-            r.service_tier, r.operation, r.integration_id, r.pricing_version,
+            r.service_tier, r.operation, r.integration_id, r.pricing_version, r.model_requested,
+            r.host, r.region, r.provider_project, r.provider_key_hint, r.end_user, r.tags,
         )  # fmt: skip
         # A timestamp that is no number is a struct error, and so JSON.
         numbers = _pack(
@@ -141,14 +173,19 @@ def encode_plain(r: CusUsageRecord) -> bytes:
             r.tokens_cache_write_1h, r.tokens_reasoning, r.tokens_audio_in, r.tokens_audio_out,
             r.tokens_image_in, _MISSING if total is None else total,
         )  # fmt: skip
-        return numbers + _named(r.call_id) + (_joined.get(said) or _join(said))
+        own = _own(r.call_id, r.response_id, r.provider_request_id)
+        return numbers + own + (_joined.get(said) or _join(said))
     except _UNFIT:
         return b""
 
 
 def encode_call(c: CusEndedCall) -> bytes:
     """The bytes of a call's record, without the record; none where that would lose something."""
-    if c.metadata is not None or c.error_message is not None or c.billed_units is not None:
+    if (
+        c.metadata is not None or c.error_message is not None or c.billed_units is not None
+        or c.turns is not None or c.provider_cost_microcents is not None
+        or (c.usage is None and not c.usage_known)
+    ):  # fmt: skip
         return b""
     cost, latency, usage = c.cost_cents, c.latency_ms, c.usage
     try:
@@ -163,9 +200,12 @@ def encode_call(c: CusEndedCall) -> bytes:
             total = _MISSING
         elif total < 0:
             return b""
+        origin = c.origin  # not unpacked: that takes memory for an iterator
         said = (
             c.model or UNKNOWN_MODEL, c.provider, c.policy_result, c.error_code, c.session_id,
-            c.agent_id, c.service_tier, c.operation, None, None,
+            c.agent_id, c.service_tier, c.operation, None, None, c.model_requested,
+            origin.host, origin.region, origin.provider_project, origin.provider_key_hint,
+            c.end_user, c.tags,
         )  # fmt: skip
         numbers = _pack(
             _KIND, c.stream, c.started_at, cost, _MISSING if latency is None else latency,
@@ -173,20 +213,21 @@ def encode_call(c: CusEndedCall) -> bytes:
             u.tokens_cache_write_1h, u.tokens_reasoning, u.tokens_audio_in, u.tokens_audio_out,
             u.tokens_image_in, total,
         )  # fmt: skip
-        texts = _joined.get(said) or _join(said)
-        return numbers + texts if c.call_id is None else numbers + _named(c.call_id) + texts
+        call_id = "" if c.call_id is None else c.call_id
+        own = _own(call_id, c.response_id, c.provider_request_id)
+        return b"".join((numbers, own, _joined.get(said) or _join(said)))
     except _UNFIT:
         return b""
 
 
-def _join(said: tuple[str | None, ...]) -> bytes:
+def _join(said: _Said) -> bytes:
     """The texts as they are stored, after a separator.
 
     Raises TypeError for what is no text; ValueError for one that holds it, for long ones, and for
     what looks like a key.
     """
     # An empty text and a missing one mean the same to the server.
-    text = _SEPARATOR.join(("", *("" if text is None else text for text in said)))
+    text = _SEPARATOR.join(("", *map(_text, said)))
     if (
         text.count(_SEPARATOR) != len(said)
         or len(text) > _LONGEST_JOINED
@@ -200,11 +241,39 @@ def _join(said: tuple[str | None, ...]) -> bytes:
     return joined
 
 
-def _named(call_id: str) -> bytes:
-    if _SEPARATOR in call_id:
-        message = "a call id holds the separator"
+def _text(said: str | Sequence[str] | None) -> str:
+    if said is None or isinstance(said, str):
+        return said or ""
+    text = _BETWEEN_TAGS.join(said)
+    if text.split(_BETWEEN_TAGS) != clean_tags(said):
+        message = "tags are to be cut or masked"
         raise ValueError(message)
-    return call_id.encode()
+    return text
+
+
+def _own(call_id: str, response_id: str | None, request_id: str | None) -> bytes:
+    """The texts of this call alone. Raises as `_join` does."""
+    if request_id is None:
+        request_id = ""
+    elif not _is_id(request_id) and mask_name(request_id) != request_id:
+        message = "a text is to be masked"
+        raise ValueError(message)
+    if response_id is None:
+        response_id = ""
+    # Joined, not formatted: members of enumerations format as something else than they are.
+    text = _SEPARATOR.join((call_id, response_id, request_id))
+    if text.count(_SEPARATOR) != _OWN_SEPARATORS or len(text) > _LONGEST_JOINED:
+        message = "a text holds the separator, or is to be cut"
+        raise ValueError(message)
+    return text.encode()
+
+
+def _is_id(text: str) -> bool:
+    """Whether a text is an id of the usual kind, which no mask applies to. False is a guess.
+
+    Letters and digits after `req_` have no place where a mask could begin, except for our own keys.
+    """
+    return text.startswith("req_") and text.isidentifier() and KEY_SECRET_PREFIX not in text
 
 
 def decode_record(payload: bytes, process_id: str, sequence: int) -> dict[str, Any]:
@@ -239,7 +308,9 @@ def plain_json(
     """
     layout = LAYOUTS[payload[:1]]
     _, stream, timestamp, *numbers = layout.struct.unpack_from(payload)
-    call_id, _, texts = payload[layout.struct.size :].decode().partition(_SEPARATOR)
+    call_id, *own, texts = (
+        payload[layout.struct.size :].decode().split(_SEPARATOR, 1 + len(layout.own))
+    )
     said = _read(texts, layout)
     version = said.pricing_version
     if numbers[_COST] == _TO_BE_PRICED:
@@ -254,13 +325,16 @@ def plain_json(
         members += f',"integration_id":{_quoted(integration_id)}'
     if version:
         members += f',"pricing_version":{_quoted(version)}'
+    for (member, limit), text in zip(layout.own_members, own, strict=True):
+        if text:
+            members += f",{member}{_quoted(text[:limit])}"
     for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True):
         if number != absent:
             members += f"{member}{number}"
     return f'{members},"stream":true}}'.encode() if stream else f"{members}}}".encode()
 
 
-class _Said(NamedTuple):
+class _Words(NamedTuple):
     """What a record says in words: members of its JSON, each with a comma, and what they lead to."""
 
     members: str
@@ -271,19 +345,22 @@ class _Said(NamedTuple):
 
 
 @lru_cache(maxsize=_MOST_JOINED)
-def _read(texts: str, layout: CusPlainLayout) -> _Said:
+def _read(texts: str, layout: CusPlainLayout) -> _Words:
     said = dict(zip(layout.texts, texts.split(_SEPARATOR), strict=True))
     integration_id, version = said.pop("integration_id"), said.pop("pricing_version")
-    members = (
+    tags = said.pop("tags", "")
+    members = [
         f'"{name}":{_quoted(text[: TEXT_LIMITS.get(name)])},'
         for name, text in said.items()
         if text or name == "model"
-    )
+    ]
+    if tags:
+        members.append(f'"tags":[{",".join(map(_quoted, tags.split(_BETWEEN_TAGS)))}],')
     tier = said["service_tier"] or None
-    return _Said("".join(members), said["model"], tier, integration_id, version)
+    return _Words("".join(members), said["model"], tier, integration_id, version)
 
 
-def _price(said: _Said, usage: CusTokenUsage, at: int) -> tuple[int, str]:
+def _price(said: _Words, usage: CusTokenUsage, at: int) -> tuple[int, str]:
     """The cost of a call that was stored without one, and the version that says so."""
     try:
         priced = cost_of_call(said.model, usage, said.service_tier, None, at)

@@ -1,8 +1,8 @@
 """A call that has ended, as delivery takes it over from whoever measured it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_guard import never_raise
@@ -12,6 +12,25 @@ from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
 UNKNOWN_MODEL: Final = "unknown"
 NO_USAGE: Final = CusTokenUsage()
+
+
+class CusOrigin(NamedTuple):
+    """Where a call went and on whose account, as far as the provider's client tells (ruling M5a).
+
+    `host` has neither port nor path. `region` is where the provider bills by it. `provider_project`
+    is a project or an organization of the provider's. `provider_key_hint` is the last 4 characters
+    of the provider's key, never the key. `dialect` is the provider whose protocol the client speaks,
+    if the answer is to be read by it and not by the call's own provider; records don't send it.
+    """
+
+    host: str | None = None
+    region: str | None = None
+    provider_project: str | None = None
+    provider_key_hint: str | None = None
+    dialect: str | None = None
+
+
+NO_ORIGIN: Final = CusOrigin()
 
 
 class CusCallReporter(Protocol):
@@ -34,13 +53,13 @@ class CusEndedCall:
     """
 
     reporter: CusCallReporter
-    call_id: str | None  # None until it is stored, where nobody asked for a name
+    call_id: str | None = None  # None until it is stored, where nobody asked for a name
     sequence: int  # in its process, once it waits in memory
     provider: str | None
     model: str
     operation: CusOperation | None
-    session_id: str | None
-    agent_id: str | None
+    session_id: str | None = None
+    agent_id: str | None = None
     started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
     # Whether nobody can change the call any more.
     is_settled = False
@@ -54,6 +73,28 @@ class CusEndedCall:
     error_message: str | None = None
     metadata: dict[str, Any] | None = None
     policy_result = CusPolicyResult.ALLOWED
+    model_requested: str | None = None  # None where the model that answered has the same name
+    origin: CusOrigin = NO_ORIGIN
+    response_id: str | None = None
+    provider_request_id: str | None = None
+    provider_cost_microcents: int | None = None
+    turns: Sequence[Mapping[str, Any]] | None = None
+    end_user: str | None = None
+    tags: tuple[str, ...] | None = None
+
+    @property
+    def usage_known(self) -> bool:
+        """Whether it is known what the call used (ruling M5b).
+
+        False for a call that ran to its end although nobody has told its usage or its cost. What
+        failed or was blocked used nothing, as far as anybody knows.
+        """
+        return (
+            self.usage is not None
+            or self.error_code is not None
+            or self.cost_cents is not None
+            or self.policy_result == CusPolicyResult.BLOCKED
+        )
 
     @property
     def wants_price(self) -> bool:
@@ -101,9 +142,24 @@ class CusEndedCall:
         record.operation = self.operation
         record.stream = self.stream
         record.billed_units = self.billed_units
+        self._add_names(record)
         if self.wants_price:
             self._price(record)
         return record
+
+    def _add_names(self, record: CusUsageRecord) -> None:
+        """What was asked for, where the call went, for whom, and how the provider calls it."""
+        record.model_requested = self.model_requested
+        (
+            record.host, record.region, record.provider_project, record.provider_key_hint,
+        ) = self.origin[:4]  # fmt: skip
+        record.usage_known = self.usage_known
+        record.response_id = self.response_id
+        record.provider_request_id = self.provider_request_id
+        record.provider_cost_microcents = self.provider_cost_microcents
+        record.turns = self.turns
+        record.end_user = self.end_user
+        record.tags = self.tags
 
     def _price(self, record: CusUsageRecord) -> None:
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5).

@@ -3,7 +3,7 @@
 What is written to the mapping is the kernel's from that moment on, so it outlives SIGKILL and
 `os._exit` without a system call. It does not outlive the machine's power: nothing is synced.
 
-The file (version 1, little-endian; `docs/decisions/0024` has the reasons):
+The file (version 2, little-endian; `docs/decisions/0024` has the reasons):
 
     page 0         magic, version, sizes, the process that wrote it; at 1024 and 2048 two copies of
                    the state (how far it is settled), written in turn, each with its checksum
@@ -31,10 +31,12 @@ from zlib import crc32
 MAGIC: Final = b"AOSRING\0"
 # Raised whenever the file or a payload changes: a new layout of a payload is a change, too. Older
 # SDKs leave rings of a version that they do not know alone; this one reads all earlier versions.
-VERSION: Final = 1
+VERSION: Final = 2
 READABLE_VERSIONS: Final = frozenset(range(1, VERSION + 1))
 PAGE_BYTES: Final = 4096
-SLOT_BYTES: Final = 256
+# A record of a usual call fits one slot: chunks are fewer, and take longer to write.
+SLOT_BYTES: Final = 384
+_SLOT_BYTES_OF_VERSION_1: Final = 256
 CHUNK_BYTES: Final = 512
 # A quarter as many chunks as slots: a record with metadata takes one or two of them.
 _SLOTS_A_CHUNK: Final = 4
@@ -48,8 +50,7 @@ _STATE_AT: Final = (1024, 2048)
 _HEAD: Final = Struct("<QIIQ")
 _ROOM: Final = SLOT_BYTES - _HEAD.size
 _SLOT: Final = Struct(f"<QIIQ{_ROOM}s")
-_SEQUENCE: Final = Struct(f"<Q{SLOT_BYTES - 8}x")
-_SCAN_BYTES: Final = 4096 * SLOT_BYTES
+_SCANNED_SLOTS: Final = 4096
 _LINK: Final = Struct("<QQ")
 _CHUNK_ROOM: Final = CHUNK_BYTES - _LINK.size
 
@@ -76,10 +77,11 @@ class CusRingState(NamedTuple):
 class _Layout:
     slots: int
     chunks: int
+    slot_bytes: int = SLOT_BYTES
 
     @property
     def chunks_at(self) -> int:
-        return PAGE_BYTES + self.slots * SLOT_BYTES
+        return PAGE_BYTES + self.slots * self.slot_bytes
 
     @property
     def size(self) -> int:
@@ -140,11 +142,14 @@ class CusRing:
         magic, version, slot_bytes, slots, chunk_bytes, chunks, process = _HEADER.unpack_from(
             mapping
         )
-        sizes = (magic, slot_bytes, chunk_bytes)
-        self._layout = _Layout(slots, chunks)
+        self._layout = _Layout(slots, chunks, slot_bytes)
         whole = crc32(mapping[: _HEADER.size])
         sound = _CHECKSUM.unpack_from(mapping, _HEADER.size)[0] == whole
-        known = version in READABLE_VERSIONS and sizes == (MAGIC, SLOT_BYTES, CHUNK_BYTES)
+        known = (
+            (magic, chunk_bytes) == (MAGIC, CHUNK_BYTES)
+            and version in READABLE_VERSIONS
+            and slot_bytes == (_SLOT_BYTES_OF_VERSION_1 if version == 1 else SLOT_BYTES)
+        )
         if not known or not sound:
             message = "no ring of a version that this SDK reads"
             raise CusRingUnusable(message)
@@ -152,6 +157,7 @@ class CusRing:
             message = "a ring that was cut off"
             raise CusRingUnusable(message)
         self.slots: int = slots
+        self._slot_bytes: int = slot_bytes
         self.process_id: str = process.decode()
         self.state = self._read_state()
         self._numbers = count(1)
@@ -185,7 +191,7 @@ class CusRing:
     def append(self, payload: bytes) -> int:
         """Store one record and say its sequence. The oldest is overwritten where there is no room.
 
-        Raises CusRecordTooLarge.
+        Only for a ring that this process has created. Raises CusRecordTooLarge.
         """
         size = len(payload)
         chunk = 0
@@ -219,15 +225,15 @@ class CusRing:
 
     def read(self, sequence: int) -> bytes | None:
         """The payload of a record; empty if it was overwritten or torn, None if never written."""
-        start = PAGE_BYTES + sequence % self.slots * SLOT_BYTES
+        start = PAGE_BYTES + sequence % self.slots * self._slot_bytes
         # Copied before it is looked at: a writer may come by at any time.
-        slot = self._map[start : start + SLOT_BYTES]
+        slot = self._map[start : start + self._slot_bytes]
         found, checksum, size, chunk = _HEAD.unpack_from(slot)
         if found != sequence:
             return None if found < sequence else b""
         payload = slot[_HEAD.size : _HEAD.size + size]
-        if size > _ROOM:
-            payload += self._read_chunks(sequence, chunk, size - _ROOM)
+        if (rest := size - len(payload)) > 0:
+            payload += self._read_chunks(sequence, chunk, rest)
         return payload if crc32(payload, sequence) == checksum else b""
 
     def _read_chunks(self, sequence: int, position: int, size: int) -> bytes:
@@ -247,8 +253,10 @@ class CusRing:
         tail, end = self.state.tail, self._layout.chunks_at
         found: list[int] = []
         # Most are empty, and a host may have many rings: as much as can be is left to C.
-        for start in range(PAGE_BYTES, end, _SCAN_BYTES):
-            slots = _SEQUENCE.iter_unpack(self._map[start : min(start + _SCAN_BYTES, end)])
+        sequence_of_slot = Struct(f"<Q{self._slot_bytes - 8}x")
+        step = _SCANNED_SLOTS * self._slot_bytes
+        for start in range(PAGE_BYTES, end, step):
+            slots = sequence_of_slot.iter_unpack(self._map[start : min(start + step, end)])
             found += [sequence for (sequence,) in slots if sequence >= tail]
         return sorted(found)
 

@@ -11,6 +11,7 @@ from aos_sdk.cus_providers.provider import (
     CusSurface,
     CusTarget,
     CusUsageShape,
+    subdomain_of,
 )
 from aos_sdk.cus_wire import CusOperation
 
@@ -60,5 +61,6 @@ PROVIDER: Final = CusProviderInfo(
         b"/audio/translations",
     ),
     usage=USAGE,
+    region_of_host=subdomain_of("api.openai.com"),
     takes_stream_options=lambda _client: True,
 )

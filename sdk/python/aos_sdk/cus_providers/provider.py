@@ -76,9 +76,19 @@ class CusUsageShape(NamedTuple):
     quick: Callable[[Any], CusReportedUsage | None] | None = None
 
 
+def subdomain_of(domain: str) -> Callable[[str], str | None]:
+    """A `region_of_host` for hosts `<region>.<domain>`."""
+
+    def region(host: str) -> str | None:
+        return host.removesuffix(f".{domain}") if host.endswith(f".{domain}") else None
+
+    return region
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CusProviderInfo:
-    """A provider. `key` is what records call it.
+    """A provider. `key` is what records call it: its name in genai-prices, except where the
+    server has a type of integration by another name.
 
     Calls go to `hosts`, or to hosts with one of these ends or beginnings; `paths` are the ends of
     the paths that the provider bills as a model's work.
@@ -97,6 +107,11 @@ class CusProviderInfo:
     usage: CusUsageShape | None = None
     # Whether the server behind a client takes `stream_options`; None: never ask.
     takes_stream_options: Callable[[Any], bool] | None = None
+    # What the provider bills by (ruling M5a): the region in a host's name, in a model's name (which
+    # wins, as the price follows it), or else under this name at the client.
+    region_of_host: Callable[[str], str | None] | None = None
+    region_of_model: Callable[[str], str | None] | None = None
+    region_attribute: str | None = None
 
     def serves(self, host: str) -> bool:
         """Whether calls to this host are calls of this provider."""

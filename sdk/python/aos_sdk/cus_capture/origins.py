@@ -1,0 +1,117 @@
+"""Whom a client calls: provider, host, region, project and key, as its settings tell (ruling M5a).
+
+Found out once a client, and again when its address or its key is set to another.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from aos_sdk.cus_counting.classes import MOST_REMEMBERED
+from aos_sdk.cus_delivery.ended_call import CusOrigin
+from aos_sdk.cus_providers.provider import CusProviderInfo
+from aos_sdk.cus_providers.registry import PROVIDERS, provider_of_host
+from aos_sdk.cus_wire import MAX_KEY_HINT_LENGTH
+
+# Of a shorter key, four characters would be too much to tell.
+_SHORTEST_KEY: Final = 20
+# The provider by the class of the client or one of its bases.
+_PROVIDER_OF_CLIENT: Final = {
+    name: provider for provider in PROVIDERS for name in provider.client_classes
+}
+
+
+class CusCalled(NamedTuple):
+    """Whom a client calls.
+
+    `provider` is None where the host belongs to no provider that the SDK knows: the call is then of
+    the integration's own provider.
+    """
+
+    provider: str | None
+    origin: CusOrigin
+    region_of_model: Callable[[str], str | None] | None = None
+
+    def origin_of(self, model: str) -> CusOrigin:
+        """Where a call of this model goes: a region in the model's name wins over the host's."""
+        region = self.region_of_model(model) if self.region_of_model else None
+        return self.origin._replace(region=region) if region else self.origin
+
+
+# Of each client: its address, its key, whom it calls, and what forgets the client when it is gone.
+_Noted: TypeAlias = "tuple[Any, Any, CusCalled, weakref.ref[Any]]"
+_noted: "Final[dict[weakref.ref[Any], _Noted]]" = {}
+
+
+def called_by(client: Any, package: str) -> CusCalled:
+    """Whom calls by this client go to; `package` is the provider whose package it comes from."""
+    try:
+        # A client has one reference of this kind: asking for it again takes no memory.
+        noted = _noted.get(weakref.ref(client))
+        if (
+            noted is not None
+            # Not by the package's property, which takes ten times as long; this runs for each call.
+            and noted[0] is client._base_url  # noqa: SLF001
+            and noted[1] is getattr(client, "api_key", None)
+        ):
+            return noted[2]
+        return _learn(client, package)
+    except (AttributeError, TypeError):  # no client of a package that we know
+        return _find_out(client, package)
+
+
+def _learn(client: Any, package: str) -> CusCalled:
+    called = _find_out(client, package)
+    address = client._base_url  # noqa: SLF001 - as `called_by` compares
+    if len(_noted) >= MOST_REMEMBERED:
+        _noted.clear()
+    key = weakref.ref(client)
+    gone = weakref.ref(client, lambda _: _noted.pop(key, None))
+    _noted[key] = (address, getattr(client, "api_key", None), called, gone)
+    return called
+
+
+def _find_out(client: Any, package: str) -> CusCalled:
+    host = _host_of(client)
+    platform = _platform_of(type(client))
+    served_by = platform or (provider_of_host(host) if host else None)
+    provider = served_by.key if served_by else None
+    dialect = package if platform is None else None
+    if platform is None and host is None:
+        provider = package
+    region = _region_of(served_by, host, client)
+    origin = CusOrigin(host, region, _project_of(client), _hint_of(client), dialect)
+    return CusCalled(provider, origin, served_by.region_of_model if served_by else None)
+
+
+def _platform_of(kind: type) -> CusProviderInfo | None:
+    names = (base.__name__ for base in kind.__mro__)
+    return next((_PROVIDER_OF_CLIENT[name] for name in names if name in _PROVIDER_OF_CLIENT), None)
+
+
+def _host_of(client: Any) -> str | None:
+    host = getattr(getattr(client, "base_url", None), "host", None)
+    return host.lower() if host and isinstance(host, str) else None
+
+
+def _region_of(provider: CusProviderInfo | None, host: str | None, client: Any) -> str | None:
+    if provider is None:
+        return None
+    by_host = provider.region_of_host(host) if provider.region_of_host and host else None
+    if by_host or not provider.region_attribute:
+        return by_host
+    return _text(client, provider.region_attribute)
+
+
+def _project_of(client: Any) -> str | None:
+    return _text(client, "project") or _text(client, "organization")
+
+
+def _hint_of(client: Any) -> str | None:
+    key = _text(client, "api_key")
+    return key[-MAX_KEY_HINT_LENGTH:] if key and len(key) >= _SHORTEST_KEY else None
+
+
+def _text(client: Any, name: str) -> str | None:
+    text = getattr(client, name, None)
+    return text if text and isinstance(text, str) else None

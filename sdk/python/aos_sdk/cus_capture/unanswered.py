@@ -1,0 +1,45 @@
+"""Calls that ended without an answer: the provider may have run them, and may bill them."""
+
+from typing import Final
+
+from aos_sdk.cus_wire import CusOperation
+
+# The operations whose prompts and answers can be counted here.
+COUNTABLE: Final = frozenset({CusOperation.CHAT, CusOperation.RESPONSES, CusOperation.COMPLETION})
+
+# By the names of classes and of their bases: nothing here imports a provider's package. Timeouts and
+# disconnects as the packages, their HTTP clients, asyncio and Python itself call them.
+_UNANSWERED: Final = frozenset(
+    {"APIConnectionError", "TransportError", "CancelledError", "TimeoutError", "ConnectionError"}
+)
+# The request has not left the program.
+_NEVER_SENT: Final = frozenset(
+    {
+        *("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"),
+        *("UnsupportedProtocol", "LocalProtocolError", "ConnectionRefusedError", "gaierror"),
+    }
+)
+_MOST_CAUSES: Final = 10
+
+
+def is_unanswered(error: BaseException) -> bool:
+    """Whether a request may have gone out before this error, and no answer has come.
+
+    False for an error status, which is an answer, for a client that refuses its arguments, and for
+    a connection that was never made.
+    """
+    # What is no `Exception` ends the call from without: Ctrl-C, the end of the program or task.
+    if isinstance(error, Exception) and not _is_a(error, _UNANSWERED):
+        return False
+    cause: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            return True
+        if _is_a(cause, _NEVER_SENT):
+            return False
+        cause = cause.__cause__
+    return True
+
+
+def _is_a(error: BaseException, names: frozenset[str]) -> bool:
+    return any(base.__name__ in names for base in type(error).__mro__)

@@ -1,0 +1,10 @@
+"""Cohere, called with OpenAI's package or by its protocol."""
+
+from typing import Final
+
+from aos_sdk.cus_providers.openai import USAGE
+from aos_sdk.cus_providers.provider import CusProviderInfo
+
+PROVIDER: Final = CusProviderInfo(
+    key="cohere", hosts=("api.cohere.ai", "api.cohere.com"), usage=USAGE
+)

@@ -1,0 +1,8 @@
+"""Groq, called with OpenAI's package or by its protocol."""
+
+from typing import Final
+
+from aos_sdk.cus_providers.openai import USAGE
+from aos_sdk.cus_providers.provider import CusProviderInfo
+
+PROVIDER: Final = CusProviderInfo(key="groq", hosts=("api.groq.com",), usage=USAGE)

@@ -1,0 +1,8 @@
+"""OpenRouter, which resells others' models, called with OpenAI's package or by its protocol."""
+
+from typing import Final
+
+from aos_sdk.cus_providers.openai import USAGE
+from aos_sdk.cus_providers.provider import CusProviderInfo
+
+PROVIDER: Final = CusProviderInfo(key="openrouter", hosts=("openrouter.ai",), usage=USAGE)

@@ -1,0 +1,8 @@
+"""Perplexity, called with OpenAI's package or by its protocol."""
+
+from typing import Final
+
+from aos_sdk.cus_providers.openai import USAGE
+from aos_sdk.cus_providers.provider import CusProviderInfo
+
+PROVIDER: Final = CusProviderInfo(key="perplexity", hosts=("api.perplexity.ai",), usage=USAGE)
