@@ -175,7 +175,12 @@ class CusCallTracker(CusEndedCall):
         usage = extract_token_usage(response, self.origin.dialect or self.provider)
         if usage.reported:
             self.set_reported(usage)
+        else:
+            self.read_units(response)
         self.set_names_from(response)
+
+    def read_units(self, response: Any) -> None:
+        """What an answer without usage says otherwise, where it is known what was asked for."""
 
     def set_reported(self, usage: CusReportedUsage) -> None:
         """Take over all that a response, or a stream, has reported."""
@@ -286,7 +291,9 @@ class CusCallTracker(CusEndedCall):
         self.stream = inner.stream
         self.origin = inner.origin
         self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
-        if inner.usage is not None:
+        if inner.is_late:
+            self.is_late = True
+        if inner.usage is not None or inner.is_late:
             self.usage = inner.usage
             self.service_tier = inner.service_tier
             self.billed_units = inner.billed_units

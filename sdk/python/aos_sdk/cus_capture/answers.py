@@ -12,10 +12,10 @@ from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
-from aos_sdk.cus_capture.batches import CusBatchResults
+from aos_sdk.cus_capture.batches import CusBatchLookup
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.generators import driven, driven_async
-from aos_sdk.cus_capture.raw import watch_raw
+from aos_sdk.cus_capture.raw import watch_body
 from aos_sdk.cus_capture.streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_counting.classes import remember
 from aos_sdk.cus_providers.registry import PACKAGES
@@ -162,8 +162,18 @@ def _raw(call: CusCallTracker, raw: Any) -> Any:
         call.end()
         return raw
     with call.reporter.guard:
-        watch_raw(call, call.arguments, raw)
+        watch_body(call, call.arguments, raw.http_response)
     return raw
+
+
+def _binary(call: CusCallTracker, content: Any) -> Any:
+    """Sound, or a file: its body may be events that tell usage, or results of a batch."""
+    if call.has_inner:
+        call.end()
+        return content
+    with call.reporter.guard:
+        watch_body(call, call.arguments, content.response)
+    return content
 
 
 class _Request:
@@ -200,13 +210,11 @@ def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) 
 
 def _batch_results(call: CusCallTracker, results: Any) -> Any:
     """Each result of a batch is a call; fetching the results is not a call."""
-    batch = getattr(call, "batch", None)
-    if batch is None:
+    if not isinstance(call, CusBatchLookup):
         call.end()
         return results
-    call.postpone()
     with call.reporter.guard:
-        CusBatchResults(call, batch.id, batch.ended_at).watch(results)
+        call.watch(results)
     return results
 
 
@@ -215,6 +223,7 @@ _ANSWERS_OF_CLASSES: Final[dict[str, Answer]] = {
     "AsyncStream": _async_stream,
     "BaseAPIResponse": _raw,
     "LegacyAPIResponse": _raw,
+    "HttpxBinaryResponseContent": _binary,
     "JSONLDecoder": _batch_results,
     "AsyncJSONLDecoder": _batch_results,
 }
