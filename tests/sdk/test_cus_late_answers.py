@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from aos_sdk import cus_install_middleware, cus_track
+from aos_sdk import cus_install_middleware, cus_telemetry, cus_track
 from aos_sdk.cus_wire import settlement_call_id
 from tests.sdk.cus_capture_cases import INPUT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import RESPONSE_USAGE
@@ -99,7 +99,7 @@ def test_a_response_that_is_queued_is_a_call_of_unknown_usage(
 def test_whoever_reads_the_finished_answer_settles_the_call(
     read: Any, recorder: CusRecordingReporter
 ) -> None:
-    answer = read(FINISHED)
+    answer: Any = read(FINISHED)
 
     assert type(answer) is openai.types.responses.Response
     assert answer.usage.output_tokens == 500
@@ -221,6 +221,24 @@ def test_a_block_around_a_background_call_is_unknown_and_polling_in_it_settles(
     settlement, call = recorder.rows
     _assert_settles(settlement)
     assert (call["usage_known"], call["response_id"], call["tokens_in"]) == (False, "resp_1", 0)
+
+
+def test_a_function_that_only_polls_is_no_call(recorder: CusRecordingReporter) -> None:
+    poll = cus_telemetry(model="gpt-4o", provider="openai")(_retrieve)
+
+    poll(_response("in_progress"))
+    assert recorder.rows == []
+    poll(FINISHED)
+    _assert_settles(*recorder.rows)
+
+
+def test_what_a_program_says_of_a_block_that_polls_is_reported(
+    recorder: CusRecordingReporter,
+) -> None:
+    with cus_track("own-model") as tracker:
+        _retrieve(_response("in_progress"))
+        tracker.set_tokens(10, 5)
+    assert [row["tokens_in"] for row in recorder.rows] == [10]
 
 
 def test_a_failed_look_up_is_no_call(recorder: CusRecordingReporter) -> None:

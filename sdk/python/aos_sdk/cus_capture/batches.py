@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from aos_sdk.cus_capture.late_answers import CusLookup
+from aos_sdk.cus_capture.late_answers import CusLookup, made_at
 from aos_sdk.cus_counting.answer_fields import get, text_of
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation, settlement_call_id
 
 _BATCH: Final = "batch"
 _OK: Final = 200
-_NANOSECONDS: Final = 1_000_000_000
 # What each kind of answer of OpenAI's is called in it; an answer without such a name is of images.
 _OPERATIONS: Final = {
     "chat.completion": CusOperation.CHAT,
@@ -147,11 +146,9 @@ class CusFileLookup(CusLinesLookup):
         if operation is None or (operation is CusOperation.IMAGE and "usage" not in answer):
             return  # moderation, and whatever else is free
         self.operation = operation
-        created_at = answer.get("created", answer.get("created_at"))
-        is_number = isinstance(created_at, int | float) and created_at > 0
-        moment = int(created_at * _NANOSECONDS) if is_number else self.started_at
         name = self._name_of(result, custom_id)
         # So named, two readers' records are compared by usage alone: some results have no time.
+        moment = made_at(answer) or self.started_at
         self.report_result(settlement_call_id(name), answer, moment, name)
 
     def _name_of(self, result: Any, custom_id: str) -> str:

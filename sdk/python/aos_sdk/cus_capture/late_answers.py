@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aos_sdk.cus_capture.surfaces import CusProviderCall
 from aos_sdk.cus_counting.answer_fields import get, text_of
+from aos_sdk.cus_scope import current_call
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_wire import CusOperation, settlement_call_id
 
@@ -52,7 +53,10 @@ class CusLookup(CusProviderCall):
     wants_lines = False
 
     def start(self) -> None:
-        """The request starts now."""
+        """The request starts now. A call around it may be about nothing else."""
+        outer: CusCallTracker | None = current_call()
+        if outer is not None:
+            outer.looked_up = True
         self.started_at = time_ns()
         self.began = perf_counter()
 
@@ -121,11 +125,17 @@ def _told(call: CusProviderCall, response: Any, response_id: str) -> CusCallTrac
     )
     told.origin = call.origin
     told.read(response)
-    # Of the answer alone, so that every reader reports the same moment.
-    created_at = get(response, "created_at")
-    is_number = isinstance(created_at, int | float) and created_at > 0
-    told.started_at = int(created_at * _NANOSECONDS) if is_number else call.started_at
+    told.started_at = made_at(response) or call.started_at
     return told
+
+
+def made_at(answer: Any) -> int | None:
+    """When a call began, as its answer tells, in nanoseconds since the epoch: the same to every
+    reader. None where the answer has no such time.
+    """
+    moment = get(answer, "created_at") or get(answer, "created")
+    is_number = isinstance(moment, int | float) and moment > 0
+    return int(moment * _NANOSECONDS) if is_number else None
 
 
 def _error_of(response: Any) -> tuple[str, str]:
