@@ -99,9 +99,9 @@ class CusCallTracker(CusEndedCall):
         self.began = perf_counter()
 
     @property
-    def was_look_up(self) -> bool:
-        """Whether nothing ran within but requests that tell of other calls."""
-        return self.looked_up and self.inner is None and not self.usage_known
+    def is_nothing_else(self) -> bool:
+        """Whether, of a call within which something was looked up, nothing else is known."""
+        return self.inner is None and not self.usage_known
 
     @property
     def has_inner(self) -> bool:
@@ -272,7 +272,7 @@ class CusCallTracker(CusEndedCall):
             self.arguments = NOTHING  # what it sent is the program's alone
             self.latency_ms = int((ended - self.began) * 1_000 + 0.5)
             call = self if self.outer is self.inner else self._united()
-            if call is not None and call.is_reported and not (call.looked_up and call.was_look_up):
+            if call is not None and call.is_reported and not (call.looked_up and call.is_nothing_else):
                 if call is not self:
                     call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
                 call.reporter.report_call(call)
