@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_counting.answer_fields import get
 from aos_sdk.cus_counting.estimates import CusLocalCount
 from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
 from aos_sdk.cus_record import generate_call_id
@@ -54,6 +55,7 @@ class CusCallTracker(CusEndedCall):
     is_reported = True
     began: float  # by a clock that only runs forward, in seconds: floats are what Python has ready
     health: "Health | None" = None  # who keeps count of an adapter's failures
+    looked_up = False  # whether a request within it told of calls that are reported by themselves
     hides_usage = False  # whether a stream's last chunk was asked for by us alone
     arguments: dict[str, Any] = NOTHING
     # Of a call in a call: the other one, and one turn between the two to end without a report.
@@ -96,6 +98,11 @@ class CusCallTracker(CusEndedCall):
             outer.inner = self
         self.started_at = time_ns()
         self.began = perf_counter()
+
+    @property
+    def is_nothing_else(self) -> bool:
+        """Whether, of a call within which something was looked up, nothing else is known."""
+        return self.inner is None and not self.usage_known
 
     @property
     def has_inner(self) -> bool:
@@ -166,7 +173,7 @@ class CusCallTracker(CusEndedCall):
         """Read tokens, tier, model and ids from a provider's answer; without usage, do nothing."""
         with self.reporter.guard:
             usage = extract_token_usage(response, provider or self.provider)
-            if usage.reported:
+            if usage.reported and not self._is_told_apart(response):
                 self.set_reported(usage)
                 self.set_names_from(response)
         return self
@@ -174,9 +181,18 @@ class CusCallTracker(CusEndedCall):
     def read(self, response: Any) -> None:
         """What a provider's answer to this very call says; the caller guards it."""
         usage = extract_token_usage(response, self.origin.dialect or self.provider)
-        if usage.reported:
+        if not usage.reported:
+            self.read_units(response)
+        elif not self._is_told_apart(response):
             self.set_reported(usage)
         self.set_names_from(response)
+
+    def _is_told_apart(self, response: Any) -> bool:
+        """Whether the answer is that of a background call, which a request within has settled."""
+        return self.looked_up and get(response, "background") is True
+
+    def read_units(self, response: Any) -> None:
+        """What an answer without usage says otherwise, where it is known what was asked for."""
 
     def set_reported(self, usage: CusReportedUsage) -> None:
         """Take over all that a response, or a stream, has reported."""
@@ -263,7 +279,7 @@ class CusCallTracker(CusEndedCall):
             self.arguments = NOTHING  # what it sent is the program's alone
             self.latency_ms = int((ended - self.began) * 1_000 + 0.5)
             call = self if self.outer is self.inner else self._united()
-            if call is not None and call.is_reported:
+            if call is not None and call.is_reported and not (call.looked_up and call.is_nothing_else):
                 if call is not self:
                     call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
                 call.reporter.report_call(call)
@@ -293,7 +309,9 @@ class CusCallTracker(CusEndedCall):
         self.stream = inner.stream
         self.origin = inner.origin
         self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
-        if inner.usage is not None:
+        if inner.is_late:
+            self.is_late = True
+        if inner.usage is not None or inner.is_late:
             self.usage, self.recount = inner.usage, inner.recount
             self.service_tier = inner.service_tier
             self.billed_units = inner.billed_units

@@ -128,14 +128,20 @@ class CusStreamWatch:
             usage = self._usage.usage
             if usage.reported:
                 self.call.set_reported(usage)
-            if self.call.operation in COUNTABLE and not self._is_told(usage):
-                self._estimate(usage)
+            if not self._is_told(usage) and not self.call.is_late:
+                self._count(usage)
         # What was sent and said is the program's alone, however long it keeps the stream.
         self._arguments, self._texts = NOTHING, []
 
     def _is_told(self, usage: CusReportedUsage) -> bool:
         # What Anthropic says first of its own words is a guess, until `message_delta` counts them.
         return usage.reported and not self._usage.is_first_guess
+
+    def _count(self, known: CusReportedUsage) -> None:
+        if self.call.operation in COUNTABLE:
+            self._estimate(known)
+        elif not known.reported:
+            self.call.read_units(None)
 
     def _estimate(self, known: CusReportedUsage) -> None:
         answer = "".join(self._texts)

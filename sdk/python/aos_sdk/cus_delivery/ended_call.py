@@ -91,6 +91,8 @@ class CusEndedCall:
     turns: Sequence[Mapping[str, Any]] | None = None
     end_user: str | None = None
     tags: tuple[str, ...] | None = None
+    # Whether it runs on at the provider after its answer: what it uses is known later (ruling M5b).
+    is_late = False
 
     @property
     def usage_known(self) -> bool:
@@ -99,7 +101,7 @@ class CusEndedCall:
         False for a call that ran to its end although nobody has told its usage or its cost. What
         failed or was blocked used nothing, as far as anybody knows.
         """
-        return (
+        return not self.is_late and (
             self.usage is not None
             or self.error_code is not None
             or self.cost_cents is not None
@@ -110,7 +112,7 @@ class CusEndedCall:
     def wants_price(self) -> bool:
         """Whether nobody has named its cost. None can be without tokens, unless it failed."""
         told = self.usage is not None or self.error_code is not None
-        return told and self.cost_cents is None
+        return told and self.cost_cents is None and not self.is_late
 
     def named(self, process_id: str, sequence: int) -> Self:
         """The call, with the name of one that nobody has named and that is stored as this number."""
