@@ -39,7 +39,7 @@ def checked_prices(prices: Any) -> dict[str, Any]:
     """
     given = _names_checked(prices, _NAMES, "Prices are an object of kinds and dollars.")
     if not given:
-        _refuse("Name at least one price, or a percentage of the list.")
+        raise _refused("Name at least one price, or a percentage of the list.")
     checked: dict[str, Any] = _amounts(given, "")
     if PERCENT in given:
         checked[PERCENT] = _percent(given[PERCENT])
@@ -61,7 +61,7 @@ def needs_list(prices: Mapping[str, Any]) -> bool:
 def _tier(tier: str, amounts: Any) -> dict[str, str]:
     given = _names_checked(amounts, KINDS, f"Tier {tier} is an object of kinds and dollars.")
     if not given:
-        _refuse(f"Name at least one price of tier {tier}.")
+        raise _refused(f"Name at least one price of tier {tier}.")
     return _amounts(given, f" in tier {tier}")
 
 
@@ -73,7 +73,7 @@ def _amount(what: str, price: Any) -> str:
     if isinstance(price, str) and _PRICE.fullmatch(price):
         return price
     hint = "a text with dollars per million tokens, such as '2.50' (at most 8 decimals)"
-    return _refuse(f"The price of {what} must be {hint}.")
+    raise _refused(f"The price of {what} must be {hint}.")
 
 
 def _percent(percent: Any) -> str:
@@ -81,29 +81,29 @@ def _percent(percent: Any) -> str:
     if is_decimal and Decimal(percent) <= MOST_PERCENT:
         return str(percent)
     hint = f"a text from '0' to '{MOST_PERCENT}', such as '90' for 10 % off (at most 4 decimals)"
-    return _refuse(f"The percentage of the list must be {hint}.")
+    raise _refused(f"The percentage of the list must be {hint}.")
 
 
 def _names_checked(given: Any, known: Iterable[str], otherwise: str) -> Mapping[str, Any]:
     if not isinstance(given, dict):
-        _refuse(otherwise)
+        raise _refused(otherwise)
     unknown = sorted(set(given) - set(known))
     if unknown:
-        _refuse(f"Unknown: {', '.join(unknown)}. Known are {', '.join(known)}.")
+        raise _refused(f"Unknown: {', '.join(unknown)}. Known are {', '.join(known)}.")
     return given
 
 
 def _named(what: str, given: Any) -> Mapping[str, Any]:
     """What is given by name, where the names are the provider's."""
     if not isinstance(given, dict) or not 0 < len(given) <= _MOST_NAMES:
-        _refuse(f"The {what} are an object of 1 to {_MOST_NAMES} names and their prices.")
+        raise _refused(f"The {what} are an object of 1 to {_MOST_NAMES} names and their prices.")
     for name in given:
         if not _NAME.fullmatch(name):
-            _refuse(
+            raise _refused(
                 f"{what.capitalize()} are named in small letters, such as 'batch' or 'searches'."
             )
     return given
 
 
-def _refuse(text: str) -> Any:
-    raise ValidationError({"prices": text})
+def _refused(text: str) -> ValidationError:
+    return ValidationError({"prices": text})

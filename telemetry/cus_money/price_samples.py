@@ -35,7 +35,7 @@ class TenantPriceList:
         pricer, call, listed = next((place for place in places if place[2]), places[0])
         before = pricer.price_at(call, override.valid_from)
         after = effective_pricing(own_price_of(override), listed)
-        return list(_samples(before and before.pricing, after))
+        return list(_samples(before.pricing if before else None, after))
 
 
 def _listed(
@@ -82,7 +82,7 @@ def _samples(before: CusModelPricing | None, after: CusModelPricing | None) -> I
 
 
 def _cost(pricing: CusModelPricing | None, usage: CusTokenUsage, tier: str | None) -> int | None:
-    return pricing and pricing.cost_microcents(usage, tier=tier)
+    return pricing.cost_microcents(usage, tier=tier) if pricing else None
 
 
 def _units_cost(pricing: CusModelPricing | None, unit: str) -> int | None:

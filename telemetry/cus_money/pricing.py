@@ -158,7 +158,7 @@ class CusPricer:
 
 def _own_price(own: OwnPrice, listed: AppliedPrice | None) -> AppliedPrice | None:
     pricing = effective_pricing(own, listed)
-    return pricing and _applied(Source.OVERRIDE, str(own.id), pricing)
+    return _applied(Source.OVERRIDE, str(own.id), pricing) if pricing else None
 
 
 # A price is one object for as long as its table is loaded, so its identity finds it quickly;

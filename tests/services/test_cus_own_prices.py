@@ -303,7 +303,7 @@ def test_repricing_finds_the_price_of_the_calls_own_integration(
 # --- Budgets ------------------------------------------------------------------------------------
 
 
-def counted(row: CusLLMUsage) -> tuple[int, int]:
+def counted(row: CusLLMUsage) -> tuple[int | None, int]:
     """What budgets count of a call: rounded cents, and exact microcents."""
     return row.counted_cents, row.cost_microcents
 
