@@ -30,10 +30,10 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
         "model",
         "tenant",
         "limited_to",
-        "list_percent",
         "input_price",
         "output_price",
         "other_prices",
+        "rest",
         "valid_from",
         "note",
     )
@@ -84,11 +84,11 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
     def limited_to(self, override: CusPriceOverride) -> str:
         return override.scope
 
-    @display(description="Of the list")
-    def list_percent(self, override: CusPriceOverride) -> str:
+    @display(description="The rest")
+    def rest(self, override: CusPriceOverride) -> str:
         if override.replaces_list:
-            return "replaces it"
-        return f"{override.prices.get(PERCENT, '100')} %"
+            return "Replaces the list"
+        return _of_the_list(override)
 
     @display(description="Input, per million tokens")
     def input_price(self, override: CusPriceOverride) -> str:
@@ -105,7 +105,11 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
 
     @display(description="Meaning")
     def meaning(self, override: CusPriceOverride) -> str:
-        return override.hint or "What this price does not name costs what the list says."
+        if override.hint:
+            return override.hint
+        percent = override.prices.get(PERCENT)
+        cost = f"{percent} % of the list's price" if percent else "the list's price"
+        return f"What this price does not name costs {cost}."
 
     @display(description="Sample calls")
     def sample_calls(self, override: CusPriceOverride) -> SafeString:
@@ -114,7 +118,12 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
 
 def _dollars(override: CusPriceOverride, kind: str) -> str:
     price = override.prices.get(kind)
-    return f"${price}" if price is not None else "as the list"
+    return f"${price}" if price is not None else _of_the_list(override)
+
+
+def _of_the_list(override: CusPriceOverride) -> str:
+    percent = override.prices.get(PERCENT)
+    return f"{percent} % of the list" if percent is not None else "As the list"
 
 
 def _words(prices: dict[str, Any], before: str = "") -> list[str]:

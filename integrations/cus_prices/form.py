@@ -37,7 +37,7 @@ def _price_box(kind: str) -> forms.CharField:
     return forms.CharField(
         label=_LABELS[kind],
         required=False,
-        help_text="US dollars per million tokens. Empty: as the list has it",
+        help_text="US dollars per million tokens. Empty: the list's price, at the percentage above",
         widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}),
     )
 

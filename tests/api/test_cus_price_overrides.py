@@ -337,7 +337,7 @@ def test_a_price_of_tiers_and_units_is_entered_by_the_line(tenant: CusTenant) ->
     assert (override.integration, override.replaces_list) == (own, False)
     page = client.get(f"{ADMIN}{override.id}/change/").content.decode()
     assert f"Calls of {own}" in page
-    assert "What this price does not name costs what the list says" in page
+    assert "What this price does not name costs the list&#x27;s price." in page
     assert "$0.014000" in page  # a sample call by batch
     assert "batch input $1, batch output $4, searches $8" in client.get(ADMIN).content.decode()
 
