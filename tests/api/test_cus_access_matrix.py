@@ -130,6 +130,18 @@ DELETE members/{member_id}                        missing     404  404  403  403
 DELETE members/{member_id}                        deleted     404  404  403  403  403  403  401  401  401
 other  members/{member_id}                        any         405  405  405  405  405  405  401  401  401
 
+GET    display-rates                              unnamed     400  200  200  400  403  403  401  401  401
+GET    display-rates                              own         200  200  200  200  403  403  401  401  401
+GET    display-rates                              foreign     200  200  200  200  403  403  401  401  401
+GET    display-rates                              missing     404  200  200  404  403  403  401  401  401
+GET    display-rates                              closed      200  200  200  200  403  403  401  401  401
+POST   display-rates                              unnamed     400  201  403  403  403  403  401  401  401
+POST   display-rates                              own         201  201  403  403  403  403  401  401  401
+POST   display-rates                              foreign     201  201  403  403  403  403  401  401  401
+POST   display-rates                              missing     404  201  403  403  403  403  401  401  401
+POST   display-rates                              closed      409  201  403  403  403  403  401  401  401
+other  display-rates                              any         405  405  405  405  405  405  401  401  401
+
 GET    price-overrides                            unnamed     400  200  200  400  403  403  401  401  401
 GET    price-overrides                            own         200  200  200  200  403  403  401  401  401
 GET    price-overrides                            foreign     200  200  200  200  403  403  401  401  401
@@ -228,6 +240,11 @@ BODIES: dict[str, Any] = {
     "POST integrations/{integration_id}/keys": {"label": "walked"},
     "POST members": {"email": "walked@example.com"},
     "PATCH members/{member_id}": {"role": "admin"},
+    "POST display-rates": {
+        "currency": "EUR",
+        "rate": "0.92",
+        "valid_from": "2026-11-01T00:00:00Z",
+    },
     "POST price-overrides": {
         "model": "walked",
         "prices": {"input": "1", "output": "2"},
@@ -324,6 +341,7 @@ def _noted(world: World) -> Counter[Any]:
 
 # Whose tenant is named by the query.
 BY_QUERY = (
+    "display-rates",
     "integrations",
     "members",
     "price-overrides",
