@@ -59,16 +59,16 @@ def _listed(
 
 
 def _integrations(override: CusPriceOverride) -> list[CusIntegration]:
-    """The integrations whose calls the override may price: one of each provider is enough.
+    """The integrations whose calls the override may price, one of each provider and address.
 
     A tenant may append prices before it has integrations.
     """
     if override.integration:
         return [override.integration]
     own = CusIntegration.objects.filter(tenant_id=override.tenant_id, deleted_at__isnull=True)
-    found = list(own.order_by("provider_type", "id").distinct("provider_type"))
-    missing = PROVIDERS.keys() - {integration.provider_type for integration in found}
-    return found + [CusIntegration(provider_type=provider) for provider in sorted(missing)]
+    found = {(one.provider_type, one.config.get("base_url")): one for one in own.order_by("id")}
+    missing = PROVIDERS.keys() - {provider for provider, _ in found}
+    return [*found.values(), *(CusIntegration(provider_type=one) for one in sorted(missing))]
 
 
 def _samples(before: CusModelPricing | None, after: CusModelPricing | None) -> Iterator[SampleCall]:

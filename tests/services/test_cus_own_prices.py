@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from integrations.cus_accounts.models import CusTenant
@@ -266,6 +267,20 @@ def test_a_percentage_of_any_fineness_prices_to_the_microcent(
     cost = report(sdk, tokens_cached=7).cost_microcents
 
     assert abs(cost - listed * float(percent) / 100) <= 1
+
+
+def test_a_list_price_is_looked_for_at_each_address_of_the_tenants_integrations(
+    tenant: CusTenant,
+) -> None:
+    price = {"percent_of_list": "90"}
+    make_integration(tenant, provider_type="custom")
+    with pytest.raises(ValidationError, match="The list has no price of this model"):
+        own_price(tenant, "llama-3.3-70b-versatile", price)
+    make_integration(
+        tenant, provider_type="custom", config={"base_url": "https://api.groq.com/openai/v1"}
+    )
+
+    assert own_price(tenant, "llama-3.3-70b-versatile", price).prices == price
 
 
 # --- Kept, verified, repriced -------------------------------------------------------------------
