@@ -7,7 +7,6 @@ from typing import Any
 
 import anthropic
 import pytest
-from anthropic.resources.messages.batches import BatchesWithRawResponse
 
 from aos_sdk import cus_install_middleware
 from aos_sdk.cus_wire import settlement_call_id
@@ -177,8 +176,13 @@ def _names_of_lines(raw: Any) -> list[str]:
     return [json.loads(line)["custom_id"] for line in lines]
 
 
+def _has_raw_results() -> bool:
+    with anthropic.Anthropic(api_key="k") as client:
+        return hasattr(client.messages.batches.with_raw_response, "results")
+
+
 needs_raw_results = pytest.mark.skipif(
-    not hasattr(BatchesWithRawResponse, "results"), reason="this release has no raw results"
+    not _has_raw_results(), reason="this release has no raw results"
 )
 
 

@@ -111,9 +111,10 @@ def test_a_response_that_is_queued_is_a_call_of_unknown_usage(
 def test_whoever_reads_the_finished_answer_settles_the_call(
     read: Any, recorder: CusRecordingReporter
 ) -> None:
-    answer: Any = read(FINISHED)
+    answer = read(FINISHED)
 
     assert type(answer) is openai.types.responses.Response
+    assert answer.usage
     assert answer.usage.output_tokens == 500
     (row,) = recorder.rows
     _assert_settles(row)
