@@ -9,7 +9,13 @@ import openai
 import pytest
 from openai.resources.responses.responses import Responses
 
-from aos_sdk import cus_install_middleware, cus_telemetry, cus_track
+from aos_sdk import (
+    CusOpenAIProvider,
+    cus_install_middleware,
+    cus_telemetry,
+    cus_track,
+    cus_uninstall_middleware,
+)
 from aos_sdk.cus_wire import settlement_call_id
 from tests.sdk.cus_capture_cases import INPUT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import RESPONSE_USAGE
@@ -225,6 +231,17 @@ def test_a_streamed_background_response_that_is_left_runs_on_and_is_not_estimate
     assert (call["usage_known"], call["response_id"], call["tokens_in"]) == (False, "resp_1", 0)
     assert call["metadata"]["abandoned"] is True
     assert "cost_cents" not in call
+
+
+def test_an_adapters_background_call_is_settled_too(recorder: CusRecordingReporter) -> None:
+    cus_uninstall_middleware()
+    client = openai_client(_events(("created", _response("in_progress")), ("completed", FINISHED)))
+    ours = CusOpenAIProvider(client=client, reporter=recorder)
+    list(ours.responses_create(**BACKGROUND, stream=True, call_id="ours"))
+
+    call, settlement = recorder.rows
+    assert (call["call_id"], call["usage_known"]) == ("ours", False)
+    _assert_settles(settlement)
 
 
 def test_a_block_around_a_background_call_is_unknown_and_polling_in_it_settles(
