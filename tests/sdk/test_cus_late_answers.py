@@ -1,13 +1,21 @@
 """Responses in the background: a call of unknown usage, settled by whoever reads the answer."""
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import openai
 import pytest
+from openai.resources.responses.responses import Responses
 
-from aos_sdk import cus_install_middleware, cus_telemetry, cus_track
+from aos_sdk import (
+    CusOpenAIProvider,
+    cus_install_middleware,
+    cus_telemetry,
+    cus_track,
+    cus_uninstall_middleware,
+)
 from aos_sdk.cus_wire import settlement_call_id
 from tests.sdk.cus_capture_cases import INPUT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import RESPONSE_USAGE
@@ -15,7 +23,8 @@ from tests.sdk.cus_provider_http import openai_http
 from tests.sdk.cus_scripted_clients import async_openai_client, openai_client, streamed, whole
 
 SETTLING = settlement_call_id("resp_1")
-BACKGROUND: dict[str, Any] = {**INPUT, "background": True}
+# As the oldest releases have no argument for it.
+BACKGROUND: dict[str, Any] = {**INPUT, "extra_body": {"background": True}}
 
 
 def _response(status: str, usage: Any = None, **fields: Any) -> dict[str, Any]:
@@ -71,6 +80,15 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "streamed body": _retrieve_body,
     "cancel": _cancel,
 }
+needs_cancel = pytest.mark.skipif(
+    not hasattr(Responses, "cancel"), reason="this release cancels no responses"
+)
+needs_resuming = pytest.mark.skipif(
+    "stream" not in inspect.signature(Responses.retrieve).parameters,
+    reason="this release resumes no streams",
+)
+if not hasattr(Responses, "cancel"):
+    del READERS["cancel"]
 EACH_READER = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 
 
@@ -99,9 +117,10 @@ def test_a_response_that_is_queued_is_a_call_of_unknown_usage(
 def test_whoever_reads_the_finished_answer_settles_the_call(
     read: Any, recorder: CusRecordingReporter
 ) -> None:
-    answer: Any = read(FINISHED)
+    answer = read(FINISHED)
 
     assert type(answer) is openai.types.responses.Response
+    assert answer.usage
     assert answer.usage.output_tokens == 500
     (row,) = recorder.rows
     _assert_settles(row)
@@ -125,6 +144,7 @@ def test_an_answer_that_its_own_call_measured_is_not_counted_again(
     assert recorder.rows == []
 
 
+@needs_cancel
 def test_a_cancelled_response_is_settled_with_what_it_used(recorder: CusRecordingReporter) -> None:
     _cancel(_response("cancelled", RESPONSE_USAGE))
     _assert_settles(*recorder.rows)
@@ -146,6 +166,7 @@ def test_each_reader_reports_the_same(recorder: CusRecordingReporter) -> None:
     assert first == second
 
 
+@needs_resuming
 def test_a_stream_that_is_resumed_settles_the_call_at_its_end(
     recorder: CusRecordingReporter,
 ) -> None:
@@ -158,6 +179,7 @@ def test_a_stream_that_is_resumed_settles_the_call_at_its_end(
     _assert_settles(*recorder.rows)
 
 
+@needs_resuming
 def test_an_asynchronous_stream_does_so_too(recorder: CusRecordingReporter) -> None:
     async def read() -> list[str]:
         reply = _events(("completed", FINISHED))
@@ -174,6 +196,7 @@ def _here(response: Any) -> Any:
     return openai_http.Response(200, content=response.read(), headers=response.headers)
 
 
+@needs_resuming
 def test_a_stream_that_is_left_before_the_end_settles_nothing(
     recorder: CusRecordingReporter,
 ) -> None:
@@ -188,7 +211,7 @@ def test_a_stream_that_is_left_before_the_end_settles_nothing(
 def test_a_streamed_background_response_is_reported_and_settled(
     recorder: CusRecordingReporter,
 ) -> None:
-    client = openai_client(_events(("created", _response("queued")), ("completed", FINISHED)))
+    client = openai_client(_events(("created", _response("in_progress")), ("completed", FINISHED)))
     list(client.responses.create(**BACKGROUND, stream=True))
 
     call, settlement = recorder.rows
@@ -200,7 +223,7 @@ def test_a_streamed_background_response_is_reported_and_settled(
 def test_a_streamed_background_response_that_is_left_runs_on_and_is_not_estimated(
     recorder: CusRecordingReporter,
 ) -> None:
-    client = openai_client(_events(("created", _response("queued")), ("completed", FINISHED)))
+    client = openai_client(_events(("created", _response("in_progress")), ("completed", FINISHED)))
     with client.responses.create(**BACKGROUND, stream=True) as stream:
         next(iter(stream))
 
@@ -208,6 +231,17 @@ def test_a_streamed_background_response_that_is_left_runs_on_and_is_not_estimate
     assert (call["usage_known"], call["response_id"], call["tokens_in"]) == (False, "resp_1", 0)
     assert call["metadata"]["abandoned"] is True
     assert "cost_cents" not in call
+
+
+def test_an_adapters_background_call_is_settled_too(recorder: CusRecordingReporter) -> None:
+    cus_uninstall_middleware()
+    client = openai_client(_events(("created", _response("in_progress")), ("completed", FINISHED)))
+    ours = CusOpenAIProvider(client=client, reporter=recorder)
+    list(ours.responses_create(**BACKGROUND, stream=True, call_id="ours"))
+
+    call, settlement = recorder.rows
+    assert (call["call_id"], call["usage_known"]) == ("ours", False)
+    _assert_settles(settlement)
 
 
 def test_a_block_around_a_background_call_is_unknown_and_polling_in_it_settles(

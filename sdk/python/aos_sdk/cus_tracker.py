@@ -279,7 +279,11 @@ class CusCallTracker(CusEndedCall):
             self.arguments = NOTHING  # what it sent is the program's alone
             self.latency_ms = int((ended - self.began) * 1_000 + 0.5)
             call = self if self.outer is self.inner else self._united()
-            if call is not None and call.is_reported and not (call.looked_up and call.is_nothing_else):
+            if (
+                call is not None
+                and call.is_reported
+                and not (call.looked_up and call.is_nothing_else)
+            ):
                 if call is not self:
                     call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
                 call.reporter.report_call(call)

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from io import BytesIO
 from typing import Any, Final
 
 from aos_sdk.cus_capture.late_answers import CusLookup, made_at
@@ -122,8 +123,7 @@ class CusFileLookup(CusLinesLookup):
 
     def read(self, response: Any) -> None:
         """A file's text, as an old method of the package hands it over."""
-        lines = response.encode().splitlines() if isinstance(response, str) else ()
-        for line in lines:
+        for line in BytesIO(response.encode() if isinstance(response, str) else b""):
             if not self.wants_lines:
                 return
             self.read_line(line)

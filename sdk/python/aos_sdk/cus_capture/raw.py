@@ -6,6 +6,7 @@ Nothing is asked of the provider that the caller did not ask for, and no byte is
 import json
 import weakref
 from collections.abc import AsyncGenerator, Generator
+from io import BytesIO
 from typing import Any, Final
 
 from aos_sdk.cus_capture.batches import CusLinesLookup
@@ -43,6 +44,11 @@ class CusBodyWatch(CusStreamWatch):
         # Not a method of itself: a circle would keep a dropped body from being told of at once.
         alive = weakref.ref(self)
         self.running = lambda: (it := alive()) is not None and it.at_work
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the rest of the body may tell anything."""
+        return True
 
     def pass_on(self, chunk: bytes) -> None:
         """Some bytes are on their way to the caller."""
@@ -114,9 +120,14 @@ class CusLinesWatch(CusBodyWatch):
         self._lookup = call
         self._bytes = 0
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether the rest of the body may tell anything."""
+        return self._lookup.wants_lines
+
     def pass_on(self, chunk: bytes) -> None:
         """Some bytes are on their way to the caller."""
-        if not self._lookup.wants_lines:
+        if not self.wants_more:
             return
         self.passed.append(chunk)
         self._bytes += len(chunk)
@@ -173,8 +184,11 @@ def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> Non
     content = response.content
     if "event-stream" in content_type or isinstance(call, CusLinesLookup):
         watch = _watch_of(call, call.arguments, content_type, is_here=True)
-        for line in content.splitlines(keepends=True):
+        # Line by line: a file that is no batch's is not even split.
+        for line in BytesIO(content):
             watch.pass_on(line)
+            if not watch.wants_more:
+                break
         watch.end()
         return
     if "json" in content_type and len(content) <= _MAX_BODY_BYTES:
