@@ -107,15 +107,17 @@ def _authority(own_prices: str) -> str:
 _OWN_PRICES = f"""json_agg(json_build_array({", ".join(f"own.{name}" for name in COLUMNS)})
         ORDER BY own.valid_from DESC, own.created_at DESC)::text"""
 _OF_THE_INTEGRATION = "(one.integration_id IS NULL OR one.integration_id = $2)"
+# Compared by their bytes, which takes half the time of comparing them as a language does.
+_SCOPE = 'one.integration_id, one.host COLLATE "C", one.provider COLLATE "C"'
 # An estimate needs the prices of the moment, one of each scope, of the models that are asked
 # about ($6).
 _OWN_PRICES_ASKED = f"""
     (SELECT {_OWN_PRICES} FROM unnest($6) AS asked(model), LATERAL (
-        SELECT DISTINCT ON (one.integration_id, one.host, one.provider) one.*
+        SELECT DISTINCT ON ({_SCOPE}) one.*
         FROM cus_price_overrides AS one
         WHERE one.tenant_id = $1 AND one.model = asked.model AND one.valid_from <= moment.now
             AND {_OF_THE_INTEGRATION}
-        ORDER BY one.integration_id, one.host, one.provider, one.valid_from DESC
+        ORDER BY {_SCOPE}, one.valid_from DESC
     ) AS own)
 """  # noqa: S608  (the names are this module's own)
 _ALL_OWN_PRICES = f"""
