@@ -121,6 +121,7 @@ def test_whoever_reads_the_finished_answer_settles_the_call(
 
     assert type(answer) is openai.types.responses.Response
     assert answer.usage
+    assert answer.usage
     assert answer.usage.output_tokens == 500
     (row,) = recorder.rows
     _assert_settles(row)
