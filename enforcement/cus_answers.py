@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -29,12 +30,20 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
 
 
 class OwnPriceAnswer(msgspec.Struct):
-    """A price of the tenant's own, as it was appended."""
+    """A price of the tenant's own, as it was appended, of the whole tenant or this integration.
+
+    `prices` says what it changes of the list's price, or all there is if `replaces_list`. Limited
+    to a provider or a host, it holds for calls that go there.
+    """
 
     id: uuid.UUID
     model: str
-    prices: dict[str, str]
+    prices: dict[str, Any]
     valid_from: datetime
+    integration_id: uuid.UUID | None
+    provider: str | None
+    host: str | None
+    replaces_list: bool
 
 
 class AmountsAnswer(msgspec.Struct):

@@ -15,7 +15,8 @@ from aos_sdk.cus_cost import (
 )
 from telemetry.cus_money.amounts import MOST, Amounts
 from telemetry.cus_money.estimates import LEAST, most_tokens
-from telemetry.cus_money.pricing import BilledCall, CusPricer, OwnPrice, in_cents, own_prices
+from telemetry.cus_money.own_prices import OwnPrice
+from telemetry.cus_money.pricing import CusPricer, in_cents
 
 
 class Asked(NamedTuple):
@@ -40,20 +41,21 @@ def estimate(
 ) -> Estimate:
     """What a call may cost by what the check says, else by the most that its model can do.
 
+    Where more than one price may turn out to be the call's, the dearest counts.
     What the check says is raised to the least that a call can cost: one cent (ruling M2), one
     microcent, one token (ruling F3a).
     """
     asked = _raised(asked)
     model = asked.model or integration["default_model"]
-    pricing = _pricing(model, integration, tenant, at)
-    most = most_tokens(model, pricing, at)
+    possible = _possible_pricings(model, integration, tenant, at)
+    most = most_tokens(model, possible[0] if possible else None, at)
     tokens = asked.tokens if asked.tokens is not None else most and sum(most)
-    microcents = _microcents(asked, pricing, most)
+    microcents = _microcents(asked, possible, most)
     cents = asked.cents
     if cents is None:
         cents = in_cents(microcents or 0)
     # Named, a model must have a price: its record would count nothing else.
-    priced = microcents is not None and (model is None or pricing is not None)
+    priced = microcents is not None and (model is None or bool(possible))
     amounts = Amounts(*(min(amount, MOST) for amount in (cents, microcents or 0, tokens or 0)))
     return Estimate(amounts, priced, tokens is not None)
 
@@ -71,39 +73,38 @@ def _raised(asked: Asked) -> Asked:
 
 
 def _microcents(
-    asked: Asked, pricing: CusModelPricing | None, most: tuple[int, int] | None
+    asked: Asked, possible: Sequence[CusModelPricing], most: tuple[int, int] | None
 ) -> int | None:
     if asked.microcents is not None:
         return asked.microcents
     if asked.cents is not None:
         return asked.cents * MICROCENTS_PER_CENT
-    if pricing is None:
+    if not possible:
         return None
     if asked.tokens is not None:
-        return pricing.dearest_microcents(asked.tokens)
+        tokens = asked.tokens
+        return max(pricing.dearest_microcents(tokens) for pricing in possible)
     if most is None:
         return None
-    return pricing.cost_microcents(CusTokenUsage(*most))
+    usage = CusTokenUsage(*most)
+    return max(pricing.cost_microcents(usage) for pricing in possible)
 
 
-def _pricing(
+def _possible_pricings(
     model: str | None, integration: Mapping[str, Any], tenant: uuid.UUID, at: datetime
-) -> CusModelPricing | None:
+) -> list[CusModelPricing]:
     if model is None:
-        return None
+        return []
     pricer = CusPricer(
         tenant,
         integration["provider_type"],
         base_url=integration["base_url"],
+        integration_id=uuid.UUID(integration["id"]),
         own=_own(integration["overrides"]),
     )
-    price = pricer.price_at(BilledCall(model), at)
-    return price.pricing if price else None
+    return [price.pricing for price in pricer.possible_prices(model, at)]
 
 
 @lru_cache(maxsize=1_024)
 def _own(text: str | None) -> Sequence[OwnPrice]:
-    if not text:
-        return ()
-    rows = msgspec.json.decode(text, type=list[tuple[uuid.UUID, str, dict[str, Any], datetime]])
-    return own_prices(rows)
+    return msgspec.json.decode(text, type=list[OwnPrice]) if text else ()

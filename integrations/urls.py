@@ -11,7 +11,7 @@ from integrations.cus_integrations.api import (
     IntegrationView,
 )
 from integrations.cus_keys.api import SdkKeysView, SdkKeyView
-from integrations.cus_prices.api import PriceOverridesView
+from integrations.cus_prices.api import PriceOverridesView, PricePreviewView
 from integrations.cus_tenancy.api import MembersView, MemberView
 
 _ONE = "integrations/<uuid:integration_id>"
@@ -28,6 +28,7 @@ urlpatterns = [
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),
+    path("price-overrides/preview", PricePreviewView.as_view(), name="cus-price-preview"),
     path("tokens", TokensView.as_view(), name="cus-tokens"),
     path("tokens/<uuid:token_id>", TokenView.as_view(), name="cus-token"),
 ]

@@ -25,7 +25,8 @@ from integrations.cus_accounts.login_throttle import forget_closed_addresses
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_money.pricing import forget_kept, forget_overrides
+from telemetry.cus_money.own_prices import forget_overrides
+from telemetry.cus_money.pricing import forget_kept
 from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user
 from tests.cus_prepared_database import (
     PreparedDatabase,

@@ -128,6 +128,7 @@ def _pricers(rows: list[CusLLMUsage]) -> dict[uuid.UUID, CusPricer]:
             integration.tenant_id,
             integration.provider_type,
             base_url=integration.config.get("base_url"),
+            integration_id=integration.id,
         )
         for integration in integrations.values()
     }

@@ -81,7 +81,10 @@ class RowBuilder:
         self.principal = principal
         self.now = now
         self._pricer = CusPricer(
-            principal.tenant_id, principal.provider_type, base_url=principal.base_url
+            principal.tenant_id,
+            principal.provider_type,
+            base_url=principal.base_url,
+            integration_id=principal.integration_id,
         )
         self._oldest = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
         self._newest = now + _CLOCK_AHEAD

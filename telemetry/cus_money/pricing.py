@@ -5,7 +5,6 @@ priced again after any upgrade.
 """
 
 import hashlib
-import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,14 +24,13 @@ from aos_sdk.cus_cost import (
     get_pricing_version,
 )
 from aos_sdk.cus_wire import INT32_MAX
-from integrations.cus_prices.models import CusPriceOverride
 from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
 from telemetry.cus_money.genai_prices import genai_pricing
 from telemetry.cus_money.models import CusKeptPrice, PriceSource
+from telemetry.cus_money.own_prices import OwnPrice, OwnPrices, stored_prices
+from telemetry.cus_money.price_changes import effective_pricing
 
 Source = PriceSource
-# A tenant's new price is used this much later at the latest.
-_OVERRIDES_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -121,18 +119,25 @@ class CusPricer:
         provider_type: str,
         *,
         base_url: str | None = None,
-        own: "Sequence[OwnPrice] | None" = None,
+        integration_id: uuid.UUID | None = None,
+        own: Sequence[OwnPrice] | None = None,
     ) -> None:
-        """`own`: the tenant's own prices, where the caller has just read them."""
+        """`own`: the tenant's own prices, the latest first, where the caller has just read them."""
         self.provider_type = provider_type
         self.base_url = base_url
-        self._own = _overrides(tenant_id) if own is None else own
+        self._own = OwnPrices(stored_prices(tenant_id) if own is None else own, integration_id)
 
     def price_at(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
-        """The price of a call that started then; None if no price is known (ruling M5)."""
-        own = self._override(call.model, at)
-        if own is not None:
-            return own
+        """The price of a call that started then; None if no price is known (rulings M5 and M5c)."""
+        listed = self.listed_price(call, at)
+        if not self._own:
+            return listed
+        fitting = self._own.fitting(call, call.provider or self.provider_type, at)
+        own = (_own_price(price, listed) for price in fitting)
+        return next(filter(None, own), listed)
+
+    def listed_price(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
+        """What a call costs where the tenant has no price of its own (ruling M5)."""
         listed = get_model_pricing(call.model, at)
         if listed is not None:
             return _applied(Source.TABLE, get_pricing_version(), listed)
@@ -140,60 +145,20 @@ class CusPricer:
         beyond = genai_pricing(call.model, provider, at, base_url=self.base_url)
         return _applied(Source.GENAI_PRICES, GENAI_VERSION, beyond) if beyond else None
 
-    def _override(self, model: str, at: datetime) -> AppliedPrice | None:
-        if not self._own:
-            return None
-        wanted = {model, canonical_name(model) or model}
-        for override in self._own:
-            if override.valid_from <= at and override.names & wanted:
-                return override.price
-        return None
+    def possible_prices(self, model: str, at: datetime) -> list[AppliedPrice]:
+        """The prices that a call may have which asks for a model, before it is made.
+
+        More than one where own prices are limited to a host or a provider, or are for a dated name
+        of the model: who answers is known afterwards. Empty if no price is known.
+        """
+        listed = self.listed_price(BilledCall(model), at)
+        own, instead_of_list = self._own.possible(model, at, lambda own: _own_price(own, listed))
+        return own if instead_of_list or listed is None else [*own, listed]
 
 
-@dataclass(frozen=True)
-class OwnPrice:
-    """A tenant's own price of a model, under all its names, from a moment on."""
-
-    valid_from: datetime
-    names: frozenset[str]
-    price: AppliedPrice
-
-
-_overrides_known: dict[uuid.UUID, tuple[float, list[OwnPrice]]] = {}
-
-
-def _overrides(tenant_id: uuid.UUID) -> list[OwnPrice]:
-    """A tenant's own prices, the latest moment first, read anew every other second."""
-    read_at, known = _overrides_known.get(tenant_id, (0.0, []))
-    if time.monotonic() - read_at < _OVERRIDES_SECONDS:
-        return known
-    stored = CusPriceOverride.objects.filter(tenant_id=tenant_id).order_by("-valid_from")
-    known = own_prices(stored.values_list("id", "model", "prices", "valid_from"))
-    _overrides_known[tenant_id] = time.monotonic(), known
-    return known
-
-
-def forget_overrides() -> None:
-    """Read the tenants' own prices anew at the next call."""
-    _overrides_known.clear()
-
-
-def own_prices(
-    rows: Iterable[tuple[uuid.UUID, str, dict[str, Any], datetime]],
-) -> list[OwnPrice]:
-    """A tenant's own prices from their id, model, prices and moment, in the order given."""
-    return [_own_price(*row) for row in rows]
-
-
-def _own_price(
-    override_id: uuid.UUID, model: str, prices: dict[str, Any], valid_from: datetime
-) -> OwnPrice:
-    pricing = CusModelPricing.from_data(model, {}, prices)
-    version = str(override_id)
-    names = {model, canonical_name(model) or model}
-    content = _content_id(Source.OVERRIDE, version, pricing)
-    price = AppliedPrice(content, Source.OVERRIDE, version, pricing)
-    return OwnPrice(valid_from, frozenset(names), price)
+def _own_price(own: OwnPrice, listed: AppliedPrice | None) -> AppliedPrice | None:
+    pricing = effective_pricing(own, listed)
+    return _applied(Source.OVERRIDE, str(own.id), pricing) if pricing else None
 
 
 # A price is one object for as long as its table is loaded, so its identity finds it quickly;

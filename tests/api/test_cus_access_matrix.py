@@ -142,6 +142,13 @@ POST   price-overrides                            missing     404  201  403  403
 POST   price-overrides                            closed      409  201  403  403  403  403  401  401  401
 other  price-overrides                            any         405  405  405  405  405  405  401  401  401
 
+POST   price-overrides/preview                    unnamed     400  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    own         200  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    foreign     200  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    missing     404  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    closed      409  200  403  403  403  403  401  401  401
+other  price-overrides/preview                    any         405  405  405  405  405  405  401  401  401
+
 GET    tokens                                     all         200  200  200  200  403  403  401  401  401
 POST   tokens                                     all         201  201  201  201  403  403  401  401  401
 other  tokens                                     any         405  405  405  405  405  405  401  401  401
@@ -224,6 +231,11 @@ BODIES: dict[str, Any] = {
     "POST price-overrides": {
         "model": "walked",
         "prices": {"input": "1", "output": "2"},
+        "valid_from": "2026-11-01T00:00:00Z",
+    },
+    "POST price-overrides/preview": {
+        "model": "gpt-4o",
+        "prices": {"percent_of_list": "90"},
         "valid_from": "2026-11-01T00:00:00Z",
     },
     "POST tokens": {"name": "walked"},
@@ -310,10 +322,19 @@ def _noted(world: World) -> Counter[Any]:
     return Counter(CusAuditEntry.objects.values_list("tenant_id", flat=True))
 
 
+# Whose tenant is named by the query.
+BY_QUERY = (
+    "integrations",
+    "members",
+    "price-overrides",
+    "price-overrides/preview",
+    "telemetry/gaps",
+)
+
+
 def _query(world: World, line: Line) -> dict[str, str]:
     tenant = world.tenant_named(line.thing)
-    by_query = line.url in ("integrations", "members", "price-overrides", "telemetry/gaps")
-    return {"tenant_id": str(tenant)} if by_query and tenant else {}
+    return {"tenant_id": str(tenant)} if line.url in BY_QUERY and tenant else {}
 
 
 def _body(world: World, line: Line) -> str:

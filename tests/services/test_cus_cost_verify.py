@@ -19,7 +19,7 @@ from telemetry.cus_corrections import cost_audit
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents, reprice
 from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage, CusPeriodTotals
-from telemetry.cus_money.pricing import forget_overrides
+from telemetry.cus_money.own_prices import forget_overrides
 from tests.cus_factories import (
     SdkClient,
     browser_of,

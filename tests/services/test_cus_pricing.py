@@ -15,7 +15,8 @@ from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage
 from telemetry.cus_money.genai_prices import VERSION, genai_pricing
 from telemetry.cus_money.models import CusKeptPrice
-from telemetry.cus_money.pricing import forget_overrides, kept_pricing, microcents_of
+from telemetry.cus_money.own_prices import forget_overrides
+from telemetry.cus_money.pricing import kept_pricing, microcents_of
 from tests.cus_factories import SdkClient, make_integration, make_tenant, record
 
 pytestmark = pytest.mark.django_db
@@ -86,7 +87,8 @@ def test_a_tenants_own_price_goes_before_the_tables(sdk: SdkClient, tenant: CusT
 
     assert (row.pricing, row.cost_microcents) == ("override", 10 * 100 + 10 * 200)
     assert row.price_id
-    assert CusKeptPrice.objects.get(id=row.price_id).data == {"input": "1", "output": "2"}
+    kept = CusKeptPrice.objects.get(id=row.price_id).data
+    assert (kept["input"], kept["output"]) == ("1", "2")
 
 
 def test_a_tenants_own_price_is_no_other_tenants(sdk: SdkClient, tenant: CusTenant) -> None:

@@ -31,6 +31,7 @@ MAKES_NOTHING = {
     "/integrations/{integration_id}/enable",
     "/integrations/{integration_id}/disable",
     "/integrations/{integration_id}/test",
+    "/price-overrides/preview",
     "/telemetry/llm-usage",
     "/telemetry/llm-usage/batch",
     "/telemetry/bypass",
