@@ -275,7 +275,9 @@ FIELDS: Final = (
         compared_since=2,
         help="The model as asked for, if another name answered.",
     ),
-    _text("host", MAX_HOST_LENGTH, compared_since=2, help="The host that was called, nothing more."),
+    _text(
+        "host", MAX_HOST_LENGTH, compared_since=2, help="The host that was called, nothing more."
+    ),
     _text("region", MAX_REGION_LENGTH, help="Where the provider bills by region."),
     # The row keeps it as its pricing, `unmeasured` (ruling M5b).
     CusField(

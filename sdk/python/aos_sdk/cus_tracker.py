@@ -187,6 +187,8 @@ class CusCallTracker(CusEndedCall):
             self.billed_units = usage.billed_units
         if usage.provider_cost_microcents is not self.provider_cost_microcents:
             self.provider_cost_microcents = usage.provider_cost_microcents
+        if usage.turns is not self.turns:
+            self.turns = usage.turns
 
     def set_model(self, model: str) -> Self:
         """The model that answered. If it is another than the one asked for, both are reported."""
