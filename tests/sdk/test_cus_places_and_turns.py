@@ -89,9 +89,10 @@ def test_the_plain_way_and_the_full_way_price_a_place_alike() -> None:
 
 
 def test_models_say_whether_their_price_depends_on_a_region() -> None:
-    assert depends_on_region("eu.anthropic.claude-opus-5")
-    assert not depends_on_region("claude-opus-4")
-    assert not depends_on_region("nobody-knows")
+    assert depends_on_region("claude-opus-5", "bedrock")
+    assert not depends_on_region("claude-opus-5", "anthropic")
+    assert not depends_on_region("claude-opus-4", "bedrock")
+    assert not depends_on_region("nobody-knows", "bedrock")
 
 
 def _iteration(kind: str, tokens_in: int, tokens_out: int, **more: Any) -> dict[str, Any]:

@@ -256,10 +256,12 @@ def _in_region(model: str, history: _History, provider: str | None, region: str)
     return _history(name, factor_of(_TABLE["regions"], name, place))
 
 
-def depends_on_region(model: str) -> bool:
-    """Whether any provider bills this model dearer in some region."""
+def depends_on_region(model: str, provider: str | None) -> bool:
+    """Whether a provider bills this model dearer in some region."""
     name = canonical_name(model)
-    return any(name in rule["models"] for rule in _TABLE["regions"])
+    return any(
+        rule["provider"] == provider and name in rule["models"] for rule in _TABLE["regions"]
+    )
 
 
 def get_pricing_version() -> str:
