@@ -23,14 +23,26 @@ from aos_sdk.cus_cost import (
     get_model_pricing,
     get_pricing_version,
 )
+from aos_sdk.cus_pricing.places import CusPlace
+from aos_sdk.cus_pricing.turns import (
+    Turns,
+    has_unknown_tier,
+    inner_models,
+    microcents_with_turns,
+    turns_add_up,
+    unpriced_units,
+)
 from aos_sdk.cus_wire import INT32_MAX
+from telemetry.cus_money.billing_places import billing_place, regional_name
 from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
-from telemetry.cus_money.genai_prices import genai_pricing
+from telemetry.cus_money.genai_prices import genai_pricing, known_providers
 from telemetry.cus_money.models import CusKeptPrice, PriceSource
 from telemetry.cus_money.own_prices import OwnPrice, OwnPrices, stored_prices
 from telemetry.cus_money.price_changes import effective_pricing
 
 Source = PriceSource
+# Whose prices the table has.
+_TABLE_PROVIDERS = frozenset({"openai", "anthropic", "azure", "aws", "google"})
 
 
 @dataclass(frozen=True)
@@ -55,18 +67,33 @@ class BilledCall(NamedTuple):
     provider: str | None = None
     host: str | None = None
     region: str | None = None
+    # The models of turns that another model answered (ruling M8a).
+    inner: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, call: "BilledFacts") -> "BilledCall":
-        """The facts of a record or of a stored row."""
-        return cls(call.model, call.model_requested, call.provider, call.host, call.region)
+    def of(cls, call: "BilledFacts", measured: "Turned | None" = None) -> "BilledCall":
+        """The facts of a record or of a stored row.
+
+        `measured` says which model answered, in which turns, where the row itself does not: the
+        settlement of a call.
+        """
+        answer = measured or call
+        inner = inner_models(turns_of(answer), answer.model) if answer.turns else ()
+        return cls(answer.model, call.model_requested, call.provider, call.host, call.region, inner)
 
 
-class BilledFacts(Protocol):
-    """A record or a stored row, by which a price is looked up."""
+class Turned(Protocol):
+    """A record, a stored row or a settlement: which model answered, and in which turns."""
 
     @property
     def model(self) -> str: ...
+    @property
+    def turns(self) -> Sequence[Any] | None: ...
+
+
+class BilledFacts(Turned, Protocol):
+    """A record or a stored row, by which a price is looked up."""
+
     @property
     def model_requested(self) -> str | None: ...
     @property
@@ -93,6 +120,9 @@ class Priceable(Protocol):
     service_tier: str | None
     billed_units: dict[str, Any] | None
 
+    @property
+    def turns(self) -> Sequence[Any] | None: ...
+
 
 _tokens = attrgetter(*CusTokenUsage._fields)
 
@@ -100,9 +130,47 @@ _tokens = attrgetter(*CusTokenUsage._fields)
 def microcents_of(call: Priceable, pricing: CusModelPricing) -> int:
     """What a call costs at a price, rounded up once, to the microcent (ruling M3)."""
     usage = CusTokenUsage._make(_tokens(call))
-    return pricing.cost_microcents(
-        usage, tier=call.service_tier, billed_units=counted_units(call.billed_units)
+    return microcents_with_turns(
+        pricing,
+        usage,
+        tier=call.service_tier,
+        billed_units=counted_units(call.billed_units),
+        turns=turns_of(call) if call.turns else None,
     )
+
+
+def turns_of(call: "Turned | Priceable") -> Turns:
+    """The turns of a record, a stored row or a settlement, as the price rules read them."""
+    turns: Turns = msgspec.to_builtins(call.turns or ())
+    return turns
+
+
+def unpriced_of(call: Priceable, pricing: CusModelPricing) -> list[str] | None:
+    """What the call was billed for and the price does not say, sorted; None if nothing (M5b)."""
+    if not call.billed_units and not call.turns:
+        return None
+    usage = CusTokenUsage._make(_tokens(call))
+    units = {
+        # A count beyond reason has no cost here.
+        unit: count if type(count) is not int or count <= INT32_MAX else float(count)
+        for unit, count in (call.billed_units or {}).items()
+    }
+    return unpriced_units(pricing, usage, units, turns_of(call)) or None
+
+
+def price_flags(call: Priceable, pricing: CusModelPricing | None) -> list[str]:
+    """What is to be said of how a call was priced.
+
+    `turns_mismatch`: its turns do not add up, it was priced as one (ruling M8a). `unknown_tier`: it
+    names a service tier without a price, it was priced at the plain one.
+    """
+    flags = []
+    turns = turns_of(call) if call.turns else None
+    if turns and not turns_add_up(turns, CusTokenUsage._make(_tokens(call))):
+        flags.append("turns_mismatch")
+    if pricing is not None and has_unknown_tier(pricing, call.service_tier, turns):
+        flags.append("unknown_tier")
+    return flags
 
 
 def in_cents(microcents: int) -> int:
@@ -129,6 +197,16 @@ class CusPricer:
 
     def price_at(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
         """The price of a call that started then; None if no price is known (rulings M5 and M5c)."""
+        price = self._price_at(call, at)
+        if price is None or not call.inner:
+            return price
+        found = {
+            model: self._price_at(call._replace(model=model, model_requested=None), at)
+            for model in call.inner
+        }
+        return _with_inner(price, {model: one.pricing for model, one in found.items() if one})
+
+    def _price_at(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
         listed = self.listed_price(call, at)
         if not self._own:
             return listed
@@ -137,12 +215,27 @@ class CusPricer:
         return next(filter(None, own), listed)
 
     def listed_price(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
-        """What a call costs where the tenant has no price of its own (ruling M5)."""
-        listed = get_model_pricing(call.model, at)
-        if listed is not None:
-            return _applied(Source.TABLE, get_pricing_version(), listed)
-        provider = call.provider or self.provider_type
-        beyond = genai_pricing(call.model, provider, at, base_url=self.base_url)
+        """What a call costs where the tenant has no price of its own (rulings M5 and M5a).
+
+        The table's prices are those of the models' makers and of the clouds that serve them; where
+        somebody else answered, genai-prices is asked first.
+        """
+        place = billing_place(call, self.provider_type)
+        is_elsewhere = place.provider in known_providers() - _TABLE_PROVIDERS
+        ways = (self._beyond, self._table) if is_elsewhere else (self._table, self._beyond)
+        return next(filter(None, (way(call, place, at) for way in ways)), None)
+
+    def _table(self, call: BilledCall, place: CusPlace, at: datetime) -> AppliedPrice | None:
+        listed = get_model_pricing(call.model, at, provider=place.provider, region=place.region)
+        return _applied(Source.TABLE, get_pricing_version(), listed) if listed else None
+
+    def _beyond(self, call: BilledCall, place: CusPlace, at: datetime) -> AppliedPrice | None:
+        provider = place.provider or self.provider_type
+        found = (
+            genai_pricing(name, provider, at, base_url=self.base_url, host=call.host)
+            for name in dict.fromkeys((regional_name(call.model, place), call.model))
+        )
+        beyond = next(filter(None, found), None)
         return _applied(Source.GENAI_PRICES, GENAI_VERSION, beyond) if beyond else None
 
     def possible_prices(self, model: str, at: datetime) -> list[AppliedPrice]:
@@ -177,6 +270,15 @@ def _applied(source: str, version: str, pricing: CusModelPricing) -> AppliedPric
     price = AppliedPrice(_content_id(source, version, pricing), source, version, pricing)
     _applied_known[key] = pricing, price
     return price
+
+
+def _with_inner(price: AppliedPrice, inner: dict[str, CusModelPricing]) -> AppliedPrice:
+    """A price with those of the models that answered within the call, all kept as one."""
+    if not inner:
+        return price
+    pricing = price.pricing.with_inner(inner)
+    content = _content_id(price.source, price.version, pricing)
+    return AppliedPrice(content, price.source, price.version, pricing)
 
 
 def _content_id(source: str, version: str, pricing: CusModelPricing) -> uuid.UUID:

@@ -204,6 +204,8 @@ class CusCallTracker(CusEndedCall):
             self.billed_units = usage.billed_units
         if usage.provider_cost_microcents is not self.provider_cost_microcents:
             self.provider_cost_microcents = usage.provider_cost_microcents
+        if usage.turns is not self.turns:
+            self.turns = usage.turns
 
     def set_local_count(self, count: CusLocalCount) -> None:
         """What was counted here, as the provider has not told it; the record says so (T2, T3)."""

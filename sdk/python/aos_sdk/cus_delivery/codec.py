@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_delivery.ended_call import NO_USAGE, UNKNOWN_MODEL, CusEndedCall
 from aos_sdk.cus_delivery.layouts import LAYOUT, LAYOUTS, MISSING, CusPlainLayout
+from aos_sdk.cus_pricing.places import CusPlace
 from aos_sdk.cus_record import (
     TEXT_LIMITS,
     CusUsageRecord,
@@ -259,6 +260,7 @@ class _Words(NamedTuple):
     service_tier: str | None
     integration_id: str
     pricing_version: str
+    place: CusPlace
 
 
 @lru_cache(maxsize=_MOST_JOINED)
@@ -274,13 +276,14 @@ def _read(texts: str, layout: CusPlainLayout) -> _Words:
     if tags:
         members.append(f'"tags":[{",".join(map(_quoted, tags.split(_BETWEEN_TAGS)))}],')
     tier = said["service_tier"] or None
-    return _Words("".join(members), said["model"], tier, integration_id, version)
+    place = CusPlace(said.get("provider") or None, said.get("region") or None)
+    return _Words("".join(members), said["model"], tier, integration_id, version, place)
 
 
 def _price(said: _Words, usage: CusTokenUsage, at: int) -> tuple[int, str]:
     """The cost of a call that was stored without one, and the version that says so."""
     try:
-        priced = cost_of_call(said.model, usage, said.service_tier, None, at)
+        priced = cost_of_call(said.model, usage, said.service_tier, None, at, place=said.place)
     except (ValueError, OverflowError, OSError):  # absurd: the server says what is wrong with it
         priced = None
     return (MISSING, "") if priced is None else priced

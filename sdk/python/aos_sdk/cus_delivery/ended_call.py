@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_pricing.places import CusPlace
 from aos_sdk.cus_record import CusUsageRecord, call_id_of, generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
@@ -177,7 +178,13 @@ class CusEndedCall:
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
         with self.reporter.guard:  # of its own: a price that fails must not cost the record
             priced = cost_of_call(
-                record.model, record, record.service_tier, record.billed_units, self.started_at
+                record.model,
+                record,
+                record.service_tier,
+                record.billed_units,
+                self.started_at,
+                place=CusPlace(record.provider, record.region),
+                turns=record.turns,
             )
             if priced is not None:
                 record.cost_cents, record.pricing_version = priced
