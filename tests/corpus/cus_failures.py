@@ -31,7 +31,7 @@ def _message(name: str, answer: Any, bills: str) -> Call:
 
 def _without_usage() -> Iterator[Call]:
     """A stream whose program did not ask for usage: the text is counted here."""
-    _, call = chat("chat", "gpt-4o", tokens(14, 5), "14 x 250 + 5 x 1000")
+    _, call = chat("chat", "gpt-4o", tokens(14, 6), "14 x 250 + 6 x 1000")
     events = chunks("gpt-4o", None)
     asks = {**_CHAT, "stream": True}
     yield replace(

@@ -61,7 +61,8 @@ def chunks(model: str, usage: Any, *, names: str | None = None, **more: Any) -> 
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return {**told, "model": name, "choices": [choice], "usage": None}
 
-    words = [chunk({"content": f"{word} "}) for word in TEXT.split()]
+    begin, *rest = TEXT.split()
+    words = [chunk({"content": word}) for word in (begin, *(f" {word}" for word in rest))]
     begun = chunk({"role": "assistant", "content": ""}, name=first_name)
     last = {**told, "model": model, "choices": [], "usage": usage}
     return Events((begun, *words, chunk({}, "stop"), last))
