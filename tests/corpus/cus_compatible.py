@@ -18,6 +18,7 @@ from tests.corpus.cus_places import (
     MOONSHOT,
     OPENAI,
     OPENROUTER,
+    PERPLEXITY,
     TOGETHER,
     X_AI,
 )
@@ -31,6 +32,7 @@ _MOONSHOT_PAGE: Final = "Model Inference Pricing, Kimi API Platform, 2026-11-28"
 _GOOGLE_PAGE: Final = "Gemini Developer API pricing, 2026-11-28"
 _TOGETHER_PAGE: Final = "Pricing, Together AI, 2026-11-28"
 _FIREWORKS_PAGE: Final = "Pricing, Fireworks AI, 2026-11-28"
+_PERPLEXITY_PAGE: Final = "Pricing, Perplexity docs, 2026-11-28"
 _CEREBRAS_PAGE: Final = "Pricing, Cerebras, 2026-11-28"
 
 
@@ -113,6 +115,11 @@ CALLS: Final[list[Call]] = [
     *chat("Fireworks' cached chat", "accounts/fireworks/models/deepseek-v3p2",
           tokens(1_000, 500, cached=100), "900 x 56 + 100 x 28 + 500 x 168",
           place=FIREWORKS, page=_FIREWORKS_PAGE),
+    # $12 a thousand requests with the largest context of searches.
+    *chat("Perplexity's chat with its search", "sonar",
+          bare_tokens(1_000, 500, cost={"request_cost": 0.012, "total_cost": 0.0135}),
+          "1000 x 100 + 500 x 100 + 1 x 1200000", place=PERPLEXITY, page=_PERPLEXITY_PAGE,
+          asks={"web_search_options": {"search_context_size": "high"}}),
     *chat("Cerebras' chat", "gpt-oss-120b", bare_tokens(1_000, 500), "1000 x 35 + 500 x 75",
           place=CEREBRAS, page=_CEREBRAS_PAGE),
     *chat("Bedrock's chat", "openai.gpt-oss-120b-1:0", bare_tokens(1_000, 500),

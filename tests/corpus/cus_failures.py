@@ -4,14 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from tests.corpus.cus_anthropic_shapes import message, messages, spoken
 from tests.corpus.cus_calls import Call, Refusal, Silence
 from tests.corpus.cus_openai_shapes import MESSAGES, chat, chunks, single, tokens
 from tests.corpus.cus_places import (
     ANTHROPIC,
     ANTHROPIC_ERRORS,
-    ANTHROPIC_PRICING,
-    OPENAI,
     OPENAI_ERRORS,
 )
 

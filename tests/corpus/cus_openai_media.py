@@ -1,5 +1,6 @@
 """Embeddings, images, speech, transcripts and batches of OpenAI's."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from tests.corpus.cus_calls import PROMPT, TEXT, UNMEASURED, Call, Events, Lines
@@ -39,17 +40,13 @@ def _image(usage: Any, model: str, bills: str, path: str = "images.generate") ->
     answer = {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage, **about}
     done = {"type": f"image_{'edit' if 'edit' in path else 'generation'}.completed"}
     told = Events(({**done, "b64_json": "AAAA", "created_at": 1, "usage": usage, **about},))
-    asks = {"model": model, "prompt": PROMPT}
+    asks: dict[str, Any] = {"model": model, "prompt": PROMPT}
     if "edit" in path:
         asks["image"] = b"PNG"
     name = f"{path} with {model}"
     plain = single(name, path, asks, answer, bills)
     stream = single(f"{name}, streamed", path, {**asks, "stream": True}, told, bills)
-    return [_paired(plain, name), _paired(stream, name)]
-
-
-def _paired(call: Call, pair: str) -> Call:
-    return Call(**{**call.__dict__, "pair": pair})
+    return [replace(plain, pair=name), replace(stream, pair=name)]
 
 
 def _old_image(model: str, bills: str, page: str, **asks: Any) -> Call:
@@ -100,7 +97,7 @@ def _batch(name: str, endpoint: str, bodies: list[Any], bills: str, model: str) 
     }
     lines = [
         {
-            "id": f"batch_req_{number}",
+            "id": f"batch_req_{name.split()[0]}{number}",
             "custom_id": f"line-{number}",
             "response": {"status_code": 200, "request_id": f"r{number}", "body": body},
             "error": None,

@@ -36,9 +36,7 @@ def _drawn(text: int, image: int, made: int) -> dict[str, Any]:
 def _background(name: str, status: str) -> Call:
     asks = {"model": "gpt-5", "input": PROMPT, "background": True}
     answer = response("gpt-5", None, status=status, background=True)
-    return single(
-        name, "responses.create", asks, answer, UNMEASURED, page=OPENAI_BACKGROUND
-    )
+    return single(name, "responses.create", asks, answer, UNMEASURED, page=OPENAI_BACKGROUND)
 
 
 _PLAIN: Final = sent_and_made(1_000, 500)

@@ -1,11 +1,13 @@
 """Answers and streams in the shapes of OpenAI's API."""
 
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any, Final
 
 from tests.corpus.cus_calls import PROMPT, TEXT, Call, Events, Place, whole_and_streamed
 from tests.corpus.cus_places import OPENAI, OPENAI_PRICING
 
+_numbers: Final = count(1)
 MESSAGES: Final = [{"role": "user", "content": PROMPT}]
 _WITH_USAGE: Final = {"stream_options": {"include_usage": True}}
 
@@ -48,14 +50,19 @@ def completion(model: str, usage: Any, **more: Any) -> dict[str, Any]:
     """A whole chat completion."""
     message = {"role": "assistant", "content": TEXT, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-    named = {"id": "chatcmpl-7", "object": "chat.completion", "created": 1_795_000_000}
+    named = {
+        "id": f"chatcmpl-{next(_numbers)}",
+        "object": "chat.completion",
+        "created": 1_795_000_000,
+    }
     return {**named, "model": model, "choices": [choice], "usage": usage, **more}
 
 
 def chunks(model: str, usage: Any, *, names: str | None = None, **more: Any) -> Events:
     """The chunks of a chat completion; `names` is the model's name in the first one."""
     first_name = model if names is None else names
-    told = {"id": "chatcmpl-7", "object": "chat.completion.chunk", "created": 1_795_000_000, **more}
+    named = {"id": f"chatcmpl-{next(_numbers)}", "object": "chat.completion.chunk"}
+    told = {**named, "created": 1_795_000_000, **more}
 
     def chunk(delta: Any, finish: str | None = None, name: str = model) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -116,7 +123,7 @@ def response(model: str, usage: Any, **more: Any) -> dict[str, Any]:
     message = {"id": "msg_7", "type": "message", "role": "assistant", "status": "completed"}
     output = [*more.pop("output", ()), {**message, "content": [text]}]
     return {
-        "id": "resp_7",
+        "id": f"resp_{next(_numbers)}",
         "object": "response",
         "created_at": 1_795_000_000,
         "status": "completed",

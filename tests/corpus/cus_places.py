@@ -17,6 +17,7 @@ MISTRAL: Final = Place("openai", "https://api.mistral.ai/v1", "mistral")
 MOONSHOT: Final = Place("openai", "https://api.moonshot.ai/v1", "moonshotai")
 TOGETHER: Final = Place("openai", "https://api.together.xyz/v1", "together")
 FIREWORKS: Final = Place("openai", "https://api.fireworks.ai/inference/v1", "fireworks")
+PERPLEXITY: Final = Place("openai", "https://api.perplexity.ai", "perplexity")
 CEREBRAS: Final = Place("openai", "https://api.cerebras.ai/v1", "cerebras")
 GOOGLE: Final = Place(
     "openai", "https://generativelanguage.googleapis.com/v1beta/openai/", "google"

@@ -21,7 +21,9 @@ def _at_bedrock(
                         page=BEDROCK_PRICING)  # fmt: skip
 
 
-def _at_vertex(asked: str, model: str, bills: str, region: str, usage: Any = None) -> Iterator[Call]:
+def _at_vertex(
+    asked: str, model: str, bills: str, region: str, usage: Any = None
+) -> Iterator[Call]:
     yield from messages(f"message of {asked} at Vertex in {region}", model,
                         usage or spoken(1_000, 500), bills, asked=asked, place=vertex(region),
                         page=VERTEX_PRICING)  # fmt: skip

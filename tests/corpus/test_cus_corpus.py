@@ -81,9 +81,7 @@ def test_every_call_costs_what_its_provider_bills_or_is_marked_as_unmeasured(
     assert not faults, "\n".join(faults)
 
 
-def _reported(
-    calls: list[Call], recorder: CusRecordingReporter
-) -> dict[str, list[dict[str, Any]]]:
+def _reported(calls: list[Call], recorder: CusRecordingReporter) -> dict[str, list[dict[str, Any]]]:
     """What the SDK reports of each call, by the call's name."""
     program, reported = CusProgram(), {}
     for call in calls:
@@ -100,9 +98,7 @@ def _faults(call: Call, rows: list[CusLLMUsage]) -> list[Any]:
         return ["no row"]
     names = (call.place.provider, call.place.region, call.model)
     found: list[Any] = [
-        (told, names)
-        for row in rows
-        if (told := (row.provider, row.region, row.model)) != names
+        (told, names) for row in rows if (told := (row.provider, row.region, row.model)) != names
     ]
     found += [flags for row in rows if (flags := _WRONG.intersection(row.flags))]
     return found + _faults_of_cost(call, rows)
