@@ -120,8 +120,7 @@ def test_whoever_reads_the_finished_answer_settles_the_call(
     answer = read(FINISHED)
 
     assert type(answer) is openai.types.responses.Response
-    assert answer.usage
-    assert answer.usage
+    assert answer.usage is not None
     assert answer.usage.output_tokens == 500
     (row,) = recorder.rows
     _assert_settles(row)

@@ -43,13 +43,16 @@ def with_image_turn(response: Any, usage: CusReportedUsage) -> CusReportedUsage:
     image = _image_tokens(drawn)
     if not image.tokens_in and not image.tokens_out:
         return usage
-    answer = usage[: len(_KINDS)]
-    sums = (one + other for one, other in zip(answer, image[: len(_KINDS)], strict=True))
-    turns = [_turn(answer), _turn(image[: len(_KINDS)], model)]
+    answer: tuple[Any, ...] = usage[: len(_KINDS)]
+    drawing: tuple[Any, ...] = image[: len(_KINDS)]
+    sums: dict[str, Any] = {
+        kind: own + other for kind, own, other in zip(_KINDS, answer, drawing, strict=True)
+    }
+    turns = [_turn(answer), _turn(drawing, model)]
     total = usage.tokens_total
     if total is not None:
         total += image.tokens_in + image.tokens_out
-    return usage._replace(**dict(zip(_KINDS, sums, strict=True)), tokens_total=total, turns=turns)
+    return usage._replace(**sums, tokens_total=total, turns=turns)
 
 
 def _image_tokens(drawn: Any) -> CusTokenUsage:
