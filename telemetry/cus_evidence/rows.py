@@ -154,7 +154,7 @@ class RowBuilder:
             pricing=cost.source,
             pricing_version=cost.price.version if cost.price else None,
             price_id=cost.price.id if cost.price else None,
-            unpriced_units=cost.price and unpriced_of(record, cost.price.pricing),
+            unpriced_units=unpriced_of(record, cost.price.pricing) if cost.price else None,
             reported_pricing_version=record.pricing_version,
             provider_cost_microcents=record.provider_cost_microcents,
             provisional_cents=provisional and provisional.cents,

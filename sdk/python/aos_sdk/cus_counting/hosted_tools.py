@@ -43,13 +43,13 @@ def with_image_turn(response: Any, usage: CusReportedUsage) -> CusReportedUsage:
     image = _image_tokens(drawn)
     if not image.tokens_in and not image.tokens_out:
         return usage
-    answer = usage[: len(_KINDS)]
-    sums = (one + other for one, other in zip(answer, image[: len(_KINDS)], strict=True))
-    turns = [_turn(answer), _turn(image[: len(_KINDS)], model)]
-    total = usage.tokens_total
-    if total is not None:
-        total += image.tokens_in + image.tokens_out
-    return usage._replace(**dict(zip(_KINDS, sums, strict=True)), tokens_total=total, turns=turns)
+    answer: Sequence[Any] = usage[: len(_KINDS)]
+    drawing: Sequence[Any] = image[: len(_KINDS)]
+    sums = (one + other for one, other in zip(answer, drawing, strict=True))
+    both: dict[str, Any] = dict(zip(_KINDS, sums, strict=True))
+    if usage.tokens_total is not None:
+        both["tokens_total"] = usage.tokens_total + image.tokens_in + image.tokens_out
+    return usage._replace(**both, turns=[_turn(answer), _turn(drawing, model)])
 
 
 def _image_tokens(drawn: Any) -> CusTokenUsage:
