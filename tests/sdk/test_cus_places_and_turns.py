@@ -142,10 +142,8 @@ def test_an_inner_model_that_nobody_knows_is_named() -> None:
     pricing = get_model_pricing("claude-haiku-4-5")
     assert pricing is not None
     usage = CusTokenUsage(tokens_in=30)
-    turns: list[dict[str, Any]] = [
-        {"tokens_in": 10},
-        {"tokens_in": 20, "model": "claude-unheard-of"},
-    ]
+    own: dict[str, Any] = {"tokens_in": 10}
+    turns = [own, {"tokens_in": 20, "model": "claude-unheard-of"}]
 
     assert unpriced_units(pricing, usage, None, turns) == ["tokens of claude-unheard-of"]
 

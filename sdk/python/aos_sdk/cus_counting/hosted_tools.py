@@ -43,16 +43,13 @@ def with_image_turn(response: Any, usage: CusReportedUsage) -> CusReportedUsage:
     image = _image_tokens(drawn)
     if not image.tokens_in and not image.tokens_out:
         return usage
-    answer: tuple[Any, ...] = usage[: len(_KINDS)]
-    drawing: tuple[Any, ...] = image[: len(_KINDS)]
-    sums: dict[str, Any] = {
-        kind: own + other for kind, own, other in zip(_KINDS, answer, drawing, strict=True)
-    }
-    turns = [_turn(answer), _turn(drawing, model)]
-    total = usage.tokens_total
-    if total is not None:
-        total += image.tokens_in + image.tokens_out
-    return usage._replace(**sums, tokens_total=total, turns=turns)
+    answer: Sequence[Any] = usage[: len(_KINDS)]
+    drawing: Sequence[Any] = image[: len(_KINDS)]
+    sums = (one + other for one, other in zip(answer, drawing, strict=True))
+    both: dict[str, Any] = dict(zip(_KINDS, sums, strict=True))
+    if usage.tokens_total is not None:
+        both["tokens_total"] = usage.tokens_total + image.tokens_in + image.tokens_out
+    return usage._replace(**both, turns=[_turn(answer), _turn(drawing, model)])
 
 
 def _image_tokens(drawn: Any) -> CusTokenUsage:

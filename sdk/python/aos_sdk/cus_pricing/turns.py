@@ -66,7 +66,7 @@ def _listed(
 ) -> Iterator[tuple[Mapping[str, Any], CusModelPricing | None]]:
     """Each turn with its price list; None for an inner model that nobody knows a price of."""
     for turn in turns:
-        model = turn.get("model") or ""
+        model: str = turn.get("model") or ""
         is_own = not model or (model not in pricing.inner and _is_same(model, pricing.model))
         yield turn, pricing if is_own else pricing.inner.get(model)
 
