@@ -1,6 +1,7 @@
 """Messages of Anthropic's, at its own API."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from tests.corpus.cus_anthropic_shapes import message, messages, spoken, turn
@@ -15,6 +16,12 @@ def _in_turns(
 ) -> Iterator[Call]:
     usage = {**usage, "iterations": turns}
     yield from messages(name, model, usage, bills, path=_BETA, **more)
+
+
+def _in_a_container(name: str, model: str, usage: Any, bills: str) -> Iterator[Call]:
+    """A message with code that ran in a container, which is billed by hours that nobody tells."""
+    for call in messages(name, model, usage, bills):
+        yield replace(call, unpriced="code_executions")
 
 
 def _batch(name: str, model: str, usages: list[Any], bills: str) -> Call:
@@ -82,11 +89,14 @@ CALLS: Final[list[Call]] = [
               spoken(9_000, 500, server_tool_use={"web_search_requests": 0,
                                                   "web_fetch_requests": 3}),
               "9000 x 300 + 500 x 1500"),
+    # A container beside searches is free, and the usage counts the searches alone.
     *messages("message with code that ran beside a search", "claude-opus-4-8",
               spoken(9_000, 500, server_tool_use={"web_search_requests": 1,
-                                                  "web_fetch_requests": 1,
-                                                  "code_execution_requests": 2}),
+                                                  "web_fetch_requests": 1}),
               "9000 x 500 + 500 x 2500 + 1 x 1000000"),
+    *_in_a_container("message with code that ran", "claude-opus-4-8",
+                     spoken(9_000, 500, server_tool_use={"code_execution_requests": 2}),
+                     "9000 x 500 + 500 x 2500"),
     *messages("message in fast mode", "claude-opus-4-8", spoken(1_000, 500, speed="fast"),
               "1000 x 1000 + 500 x 5000", path=_BETA),
     *messages("message in fast mode that reads a cache", "claude-opus-5",

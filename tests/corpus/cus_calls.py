@@ -54,7 +54,8 @@ class Call:
     `steps` are the methods that the program calls, with their arguments; `answers` are what the
     provider sends, one for each HTTP request. `model` is the model that answered. `pair` names a
     call that is made whole and streamed, and is billed the same both ways. A call whose answer
-    `is_silent` tells no usage: to store it as unmeasured is as right as its price.
+    `is_silent` tells no usage: to store it as unmeasured is as right. `unpriced` is a unit that is
+    billed by what no answer tells: its row must name the unit, and costs what is known.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Call:
     page: str
     pair: str | None = None
     is_silent: bool = False
+    unpriced: str | None = None
 
     @property
     def is_streamed(self) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, Final
 
-from tests.corpus.cus_calls import PROMPT, TEXT, UNMEASURED, Call, Events, Lines
+from tests.corpus.cus_calls import PROMPT, TEXT, UNMEASURED, UNPRICED, Call, Events, Lines
 from tests.corpus.cus_openai_shapes import (
     completion,
     response,
@@ -11,7 +11,7 @@ from tests.corpus.cus_openai_shapes import (
     single,
     tokens,
 )
-from tests.corpus.cus_places import OPENAI, OPENAI_BATCH, OPENAI_DALL_E, OPENAI_PRICING
+from tests.corpus.cus_places import OPENAI, OPENAI_BATCH, OPENAI_DEPRECATIONS
 
 
 def _embedding(model: str, bills: str, count: int = 1_000) -> Call:
@@ -49,12 +49,12 @@ def _image(usage: Any, model: str, bills: str, path: str = "images.generate") ->
     return [replace(plain, pair=name), replace(stream, pair=name)]
 
 
-def _old_image(model: str, bills: str, page: str, **asks: Any) -> Call:
-    """An image of a model that tells no usage."""
+def _old_image(model: str, **asks: Any) -> Call:
+    """An image of a model that tells no usage, and that OpenAI has no price of any more."""
     answer = {"created": 1, "data": [{"url": "https://example.com/1.png"}]}
     asked = {"model": model, "prompt": PROMPT, **asks}
-    name = f"image of {model}"
-    return single(name, "images.generate", asked, answer, bills, page=page, is_silent=True)
+    path, page = "images.generate", OPENAI_DEPRECATIONS
+    return single(f"image of {model}", path, asked, answer, UNPRICED, page=page, is_silent=True)
 
 
 def _speech(model: str, bills: str, characters: int = 43) -> Call:
@@ -127,8 +127,9 @@ CALLS: Final[list[Call]] = [
     *_image(_image_usage(50, 0, 272), "gpt-image-1-mini", "50 x 200 + 272 x 800"),
     *_image(_image_usage(50, 400, 1_056, written=30), "gpt-image-1.5",
             "50 x 500 + 400 x 800 + 1056 x 3200 + 30 x 1000", path="images.edit"),
-    _old_image("dall-e-3", "1 x 4000000", OPENAI_DALL_E, size="1024x1024", quality="standard"),
-    _old_image("dall-e-2", "1 x 2000000", OPENAI_PRICING, size="1024x1024"),
+    # Shut down on 2026-05-12: no page has a price of them any more.
+    _old_image("dall-e-3", size="1024x1024", quality="standard"),
+    _old_image("dall-e-2", size="1024x1024"),
     _speech("tts-1", "43 x 1500"),
     _speech("tts-1-hd", "43 x 3000"),
     _speech("gpt-4o-mini-tts", UNMEASURED),

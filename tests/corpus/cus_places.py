@@ -30,7 +30,7 @@ ANTHROPIC: Final = Place("anthropic", "https://api.anthropic.com", "anthropic")
 # Titles and dates as of which each page's rules were taken down.
 OPENAI_PRICING: Final = "Pricing, OpenAI API docs, 2026-11-28"
 OPENAI_GPT_5_4: Final = "GPT-5.4, OpenAI API docs, 2026-11-28"
-OPENAI_DALL_E: Final = "DALL·E 3, OpenAI API docs, 2026-11-28"
+OPENAI_DEPRECATIONS: Final = "Deprecations, OpenAI API docs, 2026-11-28"
 OPENAI_BATCH: Final = "Batch API, OpenAI API docs, 2026-11-28"
 OPENAI_BACKGROUND: Final = "Background mode, OpenAI API docs, 2026-11-28"
 OPENAI_ERRORS: Final = "Error codes, OpenAI API docs, 2026-11-28"

@@ -114,9 +114,12 @@ def _faults_of_cost(call: Call, rows: list[CusLLMUsage]) -> list[Any]:
         return [] if (sources, cost) == ({"unknown"}, 0) else [(sources, cost)]
     if sources & {"unmeasured", "unknown"}:
         return [sources]
-    unpriced = [units for row in rows if (units := row.unpriced_units)]
     bill = microcents(call.bills)
-    return unpriced + ([] if cost == bill else [(cost, bill, call.bills)])
+    found: list[Any] = [] if cost == bill else [(cost, bill, call.bills)]
+    units = {unit for row in rows for unit in row.unpriced_units or ()}
+    if units != ({call.unpriced} if call.unpriced else set()):
+        found.append(f"the units without a price are {sorted(units)}, not {call.unpriced}")
+    return found
 
 
 def test_the_corpus_is_large_and_every_bill_names_its_page_and_date() -> None:
