@@ -46,7 +46,10 @@ _FAMILIES: Final = {
     "failures": cus_failures.CALLS,
 }
 _ALL: Final = [call for calls in _FAMILIES.values() for call in calls]
-_WRONG: Final = {"tokens_mismatch", "turns_mismatch", "clock_skew"}
+# A row with one of these has a cost that SDK and server do not agree on, or one by half of its facts.
+_WRONG: Final = {
+    "tokens_mismatch", "turns_mismatch", "clock_skew", "cost_mismatch", "unknown_tier",
+}  # fmt: skip
 
 
 @pytest.fixture
