@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _GLOBAL = "global"
 
 
+# Programs repeat themselves, and to read a name for its region takes longer than to price a call.
+@lru_cache(maxsize=4_096)
 def billing_place(call: "BilledCall", provider_type: str) -> CusPlace:
     """The provider of a call and its region; `provider_type` is the integration's.
 

@@ -221,9 +221,9 @@ class CusPricer:
         somebody else answered, genai-prices is asked first.
         """
         place = billing_place(call, self.provider_type)
-        is_elsewhere = place.provider in known_providers() - _TABLE_PROVIDERS
-        ways = (self._beyond, self._table) if is_elsewhere else (self._table, self._beyond)
-        return next(filter(None, (way(call, place, at) for way in ways)), None)
+        if place.provider not in _TABLE_PROVIDERS and place.provider in known_providers():
+            return self._beyond(call, place, at) or self._table(call, place, at)
+        return self._table(call, place, at) or self._beyond(call, place, at)
 
     def _table(self, call: BilledCall, place: CusPlace, at: datetime) -> AppliedPrice | None:
         listed = get_model_pricing(call.model, at, provider=place.provider, region=place.region)
