@@ -1,4 +1,4 @@
-"""Wiring: what belongs to no single plane."""
+"""Wiring: the parts that belong to no single plane."""
 
 from django.apps import AppConfig
 

@@ -16,7 +16,7 @@ app.autodiscover_tasks()
 
 @setup_logging.connect(weak=False)
 def _keep_our_logging(loglevel: Any = None, **_signal: Any) -> None:
-    """Celery would put its own in place of Django's, which masks secrets; its level is kept."""
+    """Keep Django's logging, which masks secrets, with Celery's level. Celery would replace it."""
     if loglevel:
         logging.getLogger().setLevel(loglevel)
 
@@ -24,7 +24,7 @@ def _keep_our_logging(loglevel: Any = None, **_signal: Any) -> None:
 @worker_init.connect(weak=False)
 @beat_init.connect(weak=False)
 def _refuse_evidence_owner(**_signal: Any) -> None:
-    """Worker and beat start under the same condition as the web does."""
+    """Refuse to start worker and beat as the owner of evidence, like the web server."""
     from django.core.exceptions import ImproperlyConfigured
 
     from aos_project.cus_production import refuse_evidence_owner
@@ -32,5 +32,5 @@ def _refuse_evidence_owner(**_signal: Any) -> None:
     try:
         refuse_evidence_owner()
     except ImproperlyConfigured as error:
-        # Celery logs a receiver's exception and goes on; only this ends the process.
+        # Celery logs a receiver's exception and continues; only SystemExit ends the process.
         raise SystemExit(str(error)) from None

@@ -1,7 +1,7 @@
-"""What the settings are made of: the environment, and the files that it names.
+"""The sources of the settings: the environment, and the files that it names.
 
-Precedence: the process environment, then `.env`, then `.data/local.env`, which
-`make run` writes for a machine where nothing is configured.
+Precedence: the process environment, then `.env`, then `.data/local.env`, which `make run` writes on
+a machine without a configuration.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ LOCAL = MODE == "local"
 def secret(name: str, hint: str = "", default: str | None = None) -> str:
     """A secret: from the file that `<name>_FILE` names, else the variable, else `default`.
 
-    A file comes first: what mounts secrets as files sets such a variable on purpose.
+    The file comes first, because systems that mount secrets as files set that variable on purpose.
     """
     value: str = _file_text(f"{name}_FILE") or env(name, default="") or default or ""
     if not value and default is None:
@@ -37,12 +37,12 @@ def secret(name: str, hint: str = "", default: str | None = None) -> str:
 
 
 def database(url: str) -> dict[str, Any]:
-    """One of Django's DATABASES: the PostgreSQL at this address, with our conditions on it."""
+    """An entry of Django's DATABASES: the PostgreSQL at this address, with our options."""
     config: dict[str, Any] = env.db_url_config(url)
     if config.get("ENGINE") != "django.db.backends.postgresql":
         msg = "DATABASE_URL must be a postgres:// address: evidence needs PostgreSQL's triggers and partitions."
         raise ImproperlyConfigured(msg)
-    # An acknowledged event is on disk whatever the server's own default says.
+    # An acknowledged event must be on disk, whatever the server's own default is.
     durable = "-c synchronous_commit=on -c idle_in_transaction_session_timeout=30s"
     config["OPTIONS"] = {
         **config.get("OPTIONS", {}),
@@ -56,7 +56,7 @@ def database(url: str) -> dict[str, Any]:
 
 
 def _file_text(name: str) -> str:
-    """What stands in the file that an environment variable names; empty if it names none."""
+    """The text of the file that an environment variable names; empty if it names no file."""
     path = env(name, default="")
     if not path:
         return ""

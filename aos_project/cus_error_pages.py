@@ -1,4 +1,4 @@
-"""Errors that Django answers before a view does: JSON for programs, pages for people."""
+"""Answers to errors outside of views: JSON for programs, pages for people."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 
 NOTHING_HERE = "There is nothing here."
-_DOCS_HINT = "/api/docs lists what there is."
+_DOCS_HINT = "/api/docs lists all routes."
 
 
 def _error(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse | None:
-    """The API's error body, or None where a person is looking."""
+    """The API's error body, or None if the request is for a page."""
     if not request.path.startswith("/api/"):
         return None
     kind = "server_error" if status >= 500 else "client_error"
@@ -20,7 +20,7 @@ def _error(request: HttpRequest, status: int, code: str, detail: str) -> HttpRes
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400, such as for a host name that is not ours."""
+    """400, such as for an unknown host name."""
     detail = "The request is malformed. Check its host, path and headers."
     answer = _error(request, 400, "bad_request", detail)
     return answer or defaults.bad_request(request, exception)
@@ -33,14 +33,14 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404. Nothing leads to /api/docs while that is closed."""
+    """404. The text names /api/docs only while that is open."""
     hint = f" {_DOCS_HINT}" if settings.CUS_OPEN_API_DOCS else ""
     answer = _error(request, 404, "not_found", NOTHING_HERE + hint)
     return answer or defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest, *_args: Any) -> HttpResponse:
-    """500: our fault. The log says more, the answer does not."""
+    """500: our fault. The log has the details, not the answer."""
     detail = "Something went wrong on our side. Try again; if it stays, tell the operator."
     answer = _error(request, 500, "error", detail)
     return answer or defaults.server_error(request)

@@ -1,4 +1,4 @@
-"""How API views' exceptions become answers, beyond what drf-standardized-errors knows."""
+"""Convert exceptions of API views to answers, beyond those of drf-standardized-errors."""
 
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import DataError, InterfaceError, OperationalError
@@ -22,7 +22,7 @@ class Unavailable(APIException):
 
 
 class RuleBroken(APIException):
-    """One of the product's own rules, in the words and with the status that the rule has."""
+    """A broken rule of the product, with the rule's own text and status."""
 
     def __init__(self, error: CusError) -> None:
         self.status_code = error.status
@@ -34,10 +34,10 @@ class RuleBroken(APIException):
 
 
 class CusExceptionHandler(ExceptionHandler):
-    """Names an absent database for what it is, so that senders keep their events and retry."""
+    """Answers 503 if the database is absent, so that senders keep their events and retry."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
-        """A failure of the database is 503, a broken rule its own status; neither is 500."""
+        """Convert a database failure to 503, and a broken rule to its own status, not to 500."""
         if isinstance(exc, OperationalError | InterfaceError):
             return Unavailable()
         if isinstance(exc, CusError):
@@ -45,6 +45,6 @@ class CusExceptionHandler(ExceptionHandler):
         if isinstance(exc, ModelValidationError):
             return serializers.ValidationError(serializers.as_serializer_error(exc))
         if isinstance(exc, DataError):
-            return ParseError("A value is beyond what can be stored. Nothing was stored.")
+            return ParseError("A value is too large to be stored. Nothing was stored.")
         converted: Exception = super().convert_known_exceptions(exc)
         return converted

@@ -1,4 +1,4 @@
-"""What a first start finds ready: people to sign in as, and something to report to."""
+"""Make the logins, the demo tenant and the SDK key of a first start."""
 
 import secrets
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TENANT = "Demo"
 
 @dataclass(frozen=True)
 class FirstStart:
-    """Shown once: nothing here can be read back from the database."""
+    """The secrets of a first start. They can't be read from the database, so show them once."""
 
     logins: list[tuple[str, str, str]]  # role, e-mail, password
     integration: str
@@ -27,7 +27,10 @@ class FirstStart:
 
 @transaction.atomic
 def set_up() -> FirstStart | None:
-    """Operator, support, a demo tenant with its people, integration and key; None if not first."""
+    """Make operator, support, and a demo tenant with people, integration and key.
+
+    Returns None if this is not the first start.
+    """
     if CusUser.objects.exists():
         return None
     logins: list[tuple[str, str, str]] = []
@@ -44,7 +47,7 @@ def set_up() -> FirstStart | None:
 
 
 def demo_integration(tenant: CusTenant, actor: CusUser | None = None) -> CusIntegration:
-    """An enabled OpenAI integration. Its credential is random: put a real one in its place."""
+    """An enabled OpenAI integration. Its credential is random: replace it by a real credential."""
     service = CusIntegrationService(tenant, actor=actor)
     integration = service.create(
         name="OpenAI",

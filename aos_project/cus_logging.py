@@ -1,4 +1,4 @@
-"""Log lines, locally for people and in production as JSON; never with a secret in them."""
+"""Log lines, locally for people and in production as JSON, with secrets masked."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ _SHARED_PROCESSORS: list[Any] = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
-# Tracebacks name places, never the values there: those may be keys or a customer's data.
-# And nothing is written before what is, or looks like, a secret is blanked out of it.
+# Tracebacks name lines, never the values of variables, which may be keys or a customer's data.
+# Every line is masked before it is written.
 _FOR_PEOPLE: list[Any] = [
     structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     redact_line,
@@ -26,7 +26,7 @@ _AS_JSON: list[Any] = [
 
 
 def configure_structlog() -> None:
-    """Send what structlog is told through the standard library's logging, as Django's lines go."""
+    """Send structlog's events through the standard library's logging, like Django's lines."""
     structlog.configure(
         processors=[
             *_SHARED_PROCESSORS,
@@ -65,15 +65,15 @@ def logging_settings(level: str, *, for_people: bool) -> dict[str, Any]:
         "loggers": {
             # Without Django's own handlers, which mask nothing.
             "django": {"handlers": [], "level": "INFO"},
-            # What a client did wrong is in the answer that it got.
+            # A client's mistake is in the client's answer, so the log need not have it.
             "django.request": {"level": "ERROR"},
             "httpx2": {"level": "WARNING"},
-            # Four lines a sign-in; what matters of it are the failures.
+            # axes logs four lines for each sign-in; only failures matter.
             "axes": {"level": "WARNING"},
-            # Two lines a job, several times a minute; a job tells by itself what it did.
+            # Celery logs two lines for each job; jobs log their own results.
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
-            # One line a request is the proxy's business; ours would be a line an SDK batch.
+            # The proxy logs each request; ours would be a line for each batch of an SDK.
             "django_structlog.middlewares.request": {"level": "WARNING"},
         },
     }

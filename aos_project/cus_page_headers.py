@@ -1,11 +1,11 @@
-"""What a page may load and do, told to the browser with every answer."""
+"""Response headers that restrict what a page may load and do in the browser."""
 
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-# Nothing here asks for a device or another site's identity.
+# No page uses a device or another site's identity.
 _PERMISSIONS = ", ".join(
     f"{feature}=()"
     for feature in (
@@ -21,7 +21,7 @@ _PERMISSIONS = ", ".join(
 
 
 class CusPageHeaders(CSPMiddleware):
-    """Middleware: a strict content policy, what the theme needs beyond it for the console alone."""
+    """Middleware: a strict content policy; the theme's exceptions apply to the console alone."""
 
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase

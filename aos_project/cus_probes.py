@@ -1,4 +1,4 @@
-"""What looks after a running process: is it up, is it ready, what does it count."""
+"""Probes of a running process: alive, ready, and metrics."""
 
 import hmac
 from collections.abc import Callable
@@ -22,13 +22,16 @@ _BROKER_SECONDS = 1
 
 @require_safe
 def healthz(_request: HttpRequest) -> HttpResponse:
-    """200 while this process answers at all."""
+    """200 as long as this process answers."""
     return JsonResponse({"status": "ok"})
 
 
 @require_safe
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """200 when events can be taken: database, migrations, partitions. The broker is told, not required."""
+    """200 if events can be stored: database, migrations, partitions.
+
+    The answer also shows the broker's state, which is not required.
+    """
     checks = {name: _outcome(check) for name, check in _REQUIRED.items()}
     ready = all(outcome == "ok" for outcome in checks.values())
     checks["broker"] = _outcome(_check_broker)
@@ -46,7 +49,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 class _NotReady(Exception):
-    """Says what is missing."""
+    """The process is not ready; the message names what is missing."""
 
 
 def _outcome(check: Callable[[], None]) -> str:
@@ -55,7 +58,7 @@ def _outcome(check: Callable[[], None]) -> str:
     except _NotReady as error:
         return str(error)
     except (DatabaseError, RedisError, ImproperlyConfigured) as error:
-        # The class alone: a message could name hosts and users.
+        # Only the class: a message could reveal hosts and users.
         return f"unreachable ({type(error).__name__})"
     return "ok"
 
@@ -73,9 +76,9 @@ def _check_migrations() -> None:
 
 
 def _check_partitions() -> None:
-    wanted = set(wanted_months(database_now()))
+    months_needed = set(wanted_months(database_now()))
     for table in (TABLE, CusEnforcementDecision._meta.db_table):
-        missing = wanted - existing_months(table=table)
+        missing = months_needed - existing_months(table=table)
         if missing:
             months = ", ".join(map(str, sorted(missing)))
             msg = f"partitions are missing for {months} ({table}): is beat running?"

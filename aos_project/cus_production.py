@@ -1,4 +1,4 @@
-"""What production refuses to start with."""
+"""Configurations with which production refuses to start."""
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -9,7 +9,7 @@ from telemetry.cus_evidence.partitions import TABLE
 
 
 def refuse_evidence_owner() -> None:
-    """Stop if the application's login could take the guards off evidence (ruling E5)."""
+    """Stop if the application's login could remove the guards of evidence (ruling E5)."""
     if settings.LOCAL:
         return
     with connection.cursor() as cursor:

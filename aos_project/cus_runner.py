@@ -1,7 +1,7 @@
-"""`manage.py cus_run`: the whole product with one command, on a machine where nothing is set up.
+"""`manage.py cus_run`: the whole product with one command, on a machine without any set-up.
 
-Starts what is not configured (PostgreSQL, Valkey), prepares the database, serves, works, and
-takes all of it down again in the reverse order. Everything it makes is in the data folder.
+Starts the servers that are not configured (PostgreSQL, Valkey), prepares the database, starts web
+server and workers, and stops everything in the reverse order. All its files are in the data folder.
 """
 
 import argparse
@@ -34,13 +34,14 @@ from aos_project.cus_embedded.process import Program, alive
 from aos_project.cus_supervisor import Console, Interrupted, Supervisor
 
 _LARGEST_PORT = 65_535
-# Of a web process. Each is a file; granian stops accepting for good when it runs out of them.
+# The most connections of a web process. Each is a file, and granian stops accepting for good when
+# it runs out of files.
 _CONNECTIONS = 2_048
 BASE_DIR = Path(__file__).resolve().parent.parent
 _SERVER_ADDRESSES = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
 _LOCAL_ENV_HEADER = """\
-# Written by `make run` for this machine. Whoever holds it can read every stored credential,
-# and without it nobody can: keep it with the data. The environment and .env come before it.
+# Written by `make run` for this machine. With this file every stored credential can be read, and
+# without it none: keep it with the data. The environment and .env override this file.
 """
 
 
@@ -49,8 +50,8 @@ class AlreadyRunning(ServiceError):
 
 
 class PortTaken(ServiceError):
-    """Something else already listens on port {port} of {host} ({who}).
-    Stop it, or take another port: PORT={other} make run
+    """Another program already listens on port {port} of {host} ({who}).
+    Stop that program, or take another port: PORT={other} make run
     """
 
 
@@ -63,7 +64,7 @@ class OwnerWithoutDatabase(ServiceError):
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until Ctrl-C. The exit code: 0 when asked to stop, 1 when it could not go on."""
+    """Serve until Ctrl-C. Return the exit code: 0 after a request to stop, 1 after an error."""
     parser = argparse.ArgumentParser(prog="manage.py cus_run", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=8000)
@@ -82,7 +83,7 @@ def main(arguments: list[str]) -> int:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is no port: take one from 1 to {_LARGEST_PORT}")
+        raise argparse.ArgumentTypeError(f"{text} is not a port: take 1 to {_LARGEST_PORT}")
     return int(text)
 
 
@@ -96,13 +97,13 @@ def _serve(console: Console, host: str, port: int) -> None:
         Supervisor(console, keep_open=[lock], record=record) as supervisor,
     ):
         if ended := record.end_left_over():
-            console.say(f"Ended what a killed run left behind: {', '.join(map(str, ended))}")
+            console.say(f"Ended processes that a killed run left: {', '.join(map(str, ended))}")
         _require_free(host, port)
         environment = _start_servers(data, console, supervisor)
         supervisor.run(_program("manage.py cus_prepare", ["manage.py", "cus_prepare"], environment))
         supervisor.start(web_program(environment, host, port))
         supervisor.wait_until(lambda: _answers(shown, port, environment), "web")
-        # Later, so that they don't compete with the first page for the processor.
+        # Start the workers after the first page, so that they take no processor time from it.
         for program in _workers(environment):
             supervisor.start(program)
         console.say(f"\nServing on {url} - Ctrl-C stops everything\n")
@@ -113,12 +114,12 @@ def _serve(console: Console, host: str, port: int) -> None:
             raise
 
 
-# --- One at a time ------------------------------------------------------------------------------
+# --- One run at a time --------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _lock(data: Path, url: str) -> Iterator[int]:
-    """The right to use this data folder, which ends with the process that holds it."""
+    """Hold the lock of this data folder. The lock ends with the process that holds it."""
     try:
         # As root the servers run as another user, who has to get to its own folders in here.
         if not data.exists():
@@ -148,7 +149,7 @@ def _take(file: int) -> None:
             os.ftruncate(file, 0)
             return
         pid, _, url = os.pread(file, 1000, 0).decode(errors="replace").strip().partition(" ")
-        # After a kill -9 the lock is held, for a moment, by what cleans up behind it.
+        # After a kill -9 the sentinel holds the lock for a moment, until it has cleaned up.
         if (pid.isdecimal() and alive(int(pid))) or time.monotonic() > deadline:
             raise AlreadyRunning(pid=pid or "unknown", url=url)
         time.sleep(0.1)
@@ -160,10 +161,10 @@ def _require_free(host: str, port: int) -> None:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            # Listening shares an address with no one, bound or not.
+            # Binding can share an address with another program; listening can't.
             probe.listen()
     except UnicodeError as error:
-        raise CannotListen(host=host, port=port, reason="that is no host's name") from error
+        raise CannotListen(host=host, port=port, reason="that is not the name of a host") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             who = f"process {pid}" if (pid := listener(port)) else "a process that we may not see"
@@ -177,7 +178,7 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _start_servers(data: Path, console: Console, supervisor: Supervisor) -> dict[str, str]:
-    """Start what nobody configured. Returns the environment for the product's programs."""
+    """Start the servers that are not configured; return the environment for the programs."""
     environ.Env.read_env(os.environ.get("CUS_ENV_FILE") or BASE_DIR / ".env")
     if _configured("DATABASE_OWNER_URL") and not _configured("DATABASE_URL"):
         raise OwnerWithoutDatabase
@@ -196,7 +197,7 @@ def _start_servers(data: Path, console: Console, supervisor: Supervisor) -> dict
 
 
 def _configured(name: str) -> bool:
-    """Whether somebody set it, as a value or as the file that holds it."""
+    """Whether the setting is given, as a value or as a file."""
     return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
 
 
@@ -212,7 +213,7 @@ def _embedded(data: Path, console: Console, supervisor: Supervisor) -> list[Post
 
 
 def write_local_env(data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
-    """Secrets are made once and kept; the embedded servers' addresses follow the servers."""
+    """Write secrets and server addresses to `local.env`; secrets are made once and kept."""
     path = data / "local.env"
     if (data / "postgres").exists() and not path.exists():
         raise SecretsLost(data=data / "postgres", secrets=path)
@@ -250,7 +251,7 @@ def web_program(
     interface: str = "rsgi",
     workers: int = 2,
 ) -> Program:
-    """The web server as the product runs it; the benchmarks serve a WSGI application beside it."""
+    """The web server of the product. Benchmarks also use it, for another WSGI application."""
     arguments = [
         *("-m", "granian", "--interface", interface, application, "--workers", str(workers)),
         *("--http", "1", "--no-ws", "--loop", "uvloop"),
@@ -264,7 +265,7 @@ def web_program(
 
 
 def _connections() -> int:
-    """As many as a process may have, and half of its files at most."""
+    """The connections of a web process: at most half of the files that it may open."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _CONNECTIONS if files == resource.RLIM_INFINITY else min(_CONNECTIONS, files // 2)
 
@@ -275,19 +276,19 @@ def _workers(environment: Mapping[str, str]) -> list[Program]:
         *(*celery, "worker", "--concurrency", "2", "--loglevel", "INFO"),
         *("--without-gossip", "--without-mingle"),
     ]
-    # In threads: a health check is nearly all waiting, and ends by deadlines of its own.
+    # In threads, because a health check mostly waits, and has deadlines of its own.
     checks = [
         *(*celery, "worker", "--queues", "cus_health", "--pool", "threads", "--concurrency", "16"),
         *("--hostname", "checks@%h", "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle"),
     ]
-    # One task at a time in one process: a sweep is short, and has to come in time.
+    # A process with one task at a time: sweeps are short, and must run in time.
     sweeper = [
         *(*celery, "worker", "--queues", "cus_holds", "--pool", "solo"),
         *("--hostname", "sweeper@%h", "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle"),
     ]
-    # That we run as root is the caller's choice, and needs no warning on each start.
+    # Running as root is the caller's choice, so Celery need not warn at each start.
     quiet = {"PYTHONWARNINGS": "ignore:You're running the worker"} | dict(environment)
     return [
         _program("worker", worker, quiet),

@@ -1,4 +1,4 @@
-"""The jobs that nobody asks for: what beat starts, and how often."""
+"""The periodic jobs: their tasks and times."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from celery.schedules import crontab
 
 
 def _job(task: str, schedule: crontab | float, *, expires: int | None = None) -> dict[str, Any]:
-    """An entry of beat. After so many seconds in the queue a turn is dropped: the next one does
-    its work.
+    """An entry of beat. A run that waits in the queue for `expires` seconds is dropped, because
+    the next run does its work.
     """
     options = {"options": {"expires": expires}} if expires else {}
     return {"task": task, "schedule": schedule, **options}
@@ -21,7 +21,7 @@ BEAT_SCHEDULE = {
     ),
     "cus-fold-sequences": _job("telemetry.tasks.cus_fold_sequences", 60.0, expires=55),
     "cus-make-partitions": _job("telemetry.tasks.cus_make_partitions", crontab(minute="17")),
-    # `cus_health.schedule.ROUND_SECONDS`; what is due, it looks up.
+    # Every `cus_health.schedule.ROUND_SECONDS`; the task looks up the due checks.
     "cus-health-checks": _job("integrations.tasks.cus_fan_out_health_checks", 15.0, expires=14),
     "cus-make-decision-partitions": _job(
         "enforcement.tasks.cus_make_decision_partitions", crontab(minute="19")
@@ -31,7 +31,7 @@ BEAT_SCHEDULE = {
     "cus-sweep-late-holds": _job("enforcement.tasks.cus_sweep_late_holds", 60.0, expires=55),
     "cus-take-in-decisions": _job("enforcement.tasks.cus_take_in_decisions", 60.0, expires=55),
     "cus-send-mail": _job("integrations.tasks.cus_send_mail", 10.0, expires=9),
-    # Of the days that are over (UTC); a run that was missed, the next one makes up for.
+    # Covers the days that are over (UTC); a run also covers the days of missed runs.
     "cus-mail-token-digest": _job(
         "integrations.tasks.cus_mail_token_digest", crontab(hour="0", minute="37")
     ),

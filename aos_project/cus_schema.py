@@ -1,4 +1,4 @@
-"""The OpenAPI document tells of errors too: of those that an operation can have, in one shape."""
+"""Describe in the OpenAPI document the errors that each operation can have, in one shape."""
 
 from typing import Any, Literal
 
@@ -6,16 +6,16 @@ from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
 Direction = Literal["request", "response"]
-# Whatever is asked: no form of answer that suits, our fault, no database.
+# Errors of every operation: no acceptable format, our fault, no database.
 _ANY = frozenset({"406", "500", "503"})
-# What a body can be: malformed, in chunks, too large, in another form.
+# Errors of a body: malformed, in chunks, too large, of another media type.
 _OF_A_BODY = frozenset({"400", "411", "413", "415"})
-# What names a thing that may not be there.
+# Parameters that name an object that may not exist.
 _NAMING = frozenset({"cursor", "tenant_id"})
 
 
 class ErrorDetail(serializers.Serializer[object]):
-    """What happened and what to do, and which field is to blame."""
+    """What happened, what to do, and the field at fault."""
 
     code = serializers.CharField()
     detail = serializers.CharField()
@@ -26,15 +26,15 @@ class ErrorResponse(serializers.Serializer[object]):
     """Every error of the API, from validation to 503."""
 
     type = serializers.CharField(help_text="client_error, validation_error or server_error")
-    # A serializer has an attribute of that name, which nobody asks of a description.
+    # A serializer has an attribute of that name, which a mere description does not use.
     errors = ErrorDetail(many=True)  # type: ignore[assignment]
 
 
 class CusAutoSchema(AutoSchema):
     """Describes an operation's errors: those that the view names, and those that follow from it.
 
-    A view names what its service may refuse (409) or bound (429); who may call, what is sent and
-    what the URL names say the rest.
+    A view names the refusals (409) and limits (429) of its service. The others follow from its
+    permissions, its body and its parameters.
     """
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
@@ -55,7 +55,7 @@ class CusAutoSchema(AutoSchema):
         return found
 
     def _errors_of_parameters(self) -> set[str]:
-        given = {(one["in"], one["name"]) for one in self._get_parameters()}
+        given = {(parameter["in"], parameter["name"]) for parameter in self._get_parameters()}
         found = set()
         if any(place == "query" and name != "cursor" for place, name in given):
             found.add("400")

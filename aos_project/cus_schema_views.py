@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page: for everybody where they are open, else 404."""
+"""The OpenAPI document and its page: open to all if CUS_OPEN_API_DOCS is on, else 404."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -16,18 +16,18 @@ from aos_project.cus_error_pages import NOTHING_HERE
 
 
 class _ByFormat(DefaultContentNegotiation):
-    # Elsewhere `?format=` is no way to ask: everything else has one form.
+    # Only the document has several formats; all other answers ignore `?format=`.
     settings: Any = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
 
 
 class _DocumentPage(APIView):
-    # No credential is looked at: a token that has ended must not close what is open to all.
+    # No authentication: an ended token must not be refused a page that is open to all.
     authentication_classes = []
     permission_classes = []
     http_method_names = ["get", "head"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Raises NotFound while the document is closed, whatever form of it was asked for."""
+        """Raise NotFound while the document is closed, in every format."""
         if not settings.CUS_OPEN_API_DOCS:
             raise NotFound(NOTHING_HERE)
         super().initial(request, *args, **kwargs)
@@ -35,7 +35,7 @@ class _DocumentPage(APIView):
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any
     ) -> Response:
-        """An error is JSON as everywhere in the API, in whatever form the page was asked for."""
+        """Answer errors in JSON as everywhere in the API, whatever format was requested."""
         if response.exception:
             request.accepted_renderer = JSONRenderer()
             request.accepted_media_type = JSONRenderer.media_type
@@ -49,4 +49,4 @@ class SchemaView(_DocumentPage, SpectacularAPIView):
 
 
 class DocsView(_DocumentPage, SpectacularSwaggerSplitView):
-    """The document as pages to read and to try."""
+    """The document as a page on which to read and try the API."""

@@ -1,4 +1,4 @@
-"""Which secrets production refuses to start with. No message quotes one."""
+"""Refuse weak secrets at production's start. No message quotes a secret."""
 
 import re
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from django.core.exceptions import ImproperlyConfigured
 
 from integrations.cus_credentials.envelope import KeyRing, KeyRingInvalid
 
-# Characters below which a secret can't be random enough, as `openssl rand` would print it.
+# The least number of characters of a random secret, as `openssl rand` prints it.
 _SHORTEST = {"SECRET_KEY": 50, "CUS_KEY_HASH_SECRET": 32, "CUS_METRICS_TOKEN": 20}
 _FEWEST_DIFFERENT = 10
 _PLACEHOLDER = re.compile(
     r"change.?me|insecure|example|placeholder|password|replace|default|(your|my|super).?secret",
     re.IGNORECASE,
 )
-_MAKE_ONE = "openssl rand -base64 48 makes one."
+_MAKE_ONE = "Make a secret by: openssl rand -base64 48"
 
 
 def refuse_weak_secrets(given: Mapping[str, str]) -> None:
     """Stop on a secret that is a placeholder, too short, or used twice.
 
-    `given` is by the names of `.env.example`. Raises ImproperlyConfigured.
+    `given` maps the names of `.env.example` to secrets. Raises ImproperlyConfigured.
     """
     for name, shortest in _SHORTEST.items():
         if given.get(name):
@@ -35,7 +35,7 @@ def refuse_weak_secrets(given: Mapping[str, str]) -> None:
 def _refuse_guessable(name: str, secret: str, shortest: int) -> None:
     if len(secret) < shortest:
         _refuse(name, f"is shorter than {shortest} characters", _MAKE_ONE)
-    # No random text of this length has a word of seven letters in a million years.
+    # A random text of this length practically never contains a word of seven letters.
     if _PLACEHOLDER.search(secret):
         _refuse(name, "looks like a placeholder", _MAKE_ONE)
     if len(set(secret)) < _FEWEST_DIFFERENT:
@@ -57,13 +57,13 @@ def _refuse_example_password(name: str, url: str) -> None:
     try:
         password = urlsplit(url).password or ""
     except ValueError:
-        return  # An address that nobody can read is refused where it is read.
+        return  # The code that parses the address refuses a malformed address.
     if password.upper() in ("PASSWORD", "CHANGEME", "POSTGRES", "SECRET"):
-        _refuse(name, "has the password of an example", "Give the login one of its own.")
+        _refuse(name, "has the password of an example", "Give the login a password of its own.")
 
 
 def _refuse_shared(given: Mapping[str, str]) -> None:
-    """One secret that leaks must not be two."""
+    """Refuse a secret that is used twice: a leak of one would be a leak of both."""
     if given["SECRET_KEY"] == given["CUS_KEY_HASH_SECRET"]:
         _refuse("CUS_KEY_HASH_SECRET", "is the same as SECRET_KEY", _MAKE_ONE)
 

@@ -1,4 +1,4 @@
-"""The console's sidebar: what each person may open, grouped by what it is about."""
+"""The console's sidebar: the pages that the person may open, in groups."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ _GROUPS = (
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The groups with the pages that the person may open; an empty group is left out."""
+    """The groups with the pages that the person may open, without empty groups."""
     open_pages = {
         f"{model._meta.app_label}_{model._meta.model_name}"
         for model, page in admin.site._registry.items()  # noqa: SLF001  (it has no other door)
@@ -55,7 +55,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The first page: the sidebar's groups, with what can be added at once."""
+    """The context of the first page: the sidebar's groups, with links to add rows."""
     pages = {page["admin_url"]: page for app in context["app_list"] for page in app["models"]}
     groups = [
         {
@@ -75,7 +75,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def account(_request: HttpRequest) -> list[dict[str, Any]]:
-    """What hangs below the person's own name."""
+    """The links below the person's own name."""
     return [
         {"title": "Second factor", "link": reverse("cus-second-factor-setup")},
         {"title": "Recovery codes", "link": reverse("cus-recovery-codes")},

@@ -1,7 +1,7 @@
 """Keeps a handful of programs running, in order, and ends them in the reverse order.
 
-One thread, one loop: the kernel's "parent died" signal follows the thread that started a
-child, and a fork beside other threads is a gamble.
+A single thread runs the loop: the kernel sends the "parent died" signal when the thread that
+started a child ends, and a fork beside other threads is unsafe.
 """
 
 import contextlib
@@ -32,11 +32,11 @@ _COLOURS = (36, 33, 35, 32, 34)
 
 
 class Interrupted(Exception):
-    """Somebody asked us to stop."""
+    """A signal asked the supervisor to stop."""
 
 
 class Console:
-    """Lines with the name of who said them, in colour on a terminal."""
+    """Prints lines with the name of their program, in colour on a terminal."""
 
     def __init__(self) -> None:
         self.gone = False
@@ -61,7 +61,7 @@ class Console:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        except OSError:  # the terminal or the pipe is closed
+        except OSError:  # The terminal or the pipe is closed.
             self.gone = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -77,12 +77,15 @@ class _Child:
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=12))
 
     @property
-    def said(self) -> str:
+    def last_output(self) -> str:
         return log_end(self.log) if self.log else "\n".join(self.last_lines) or "(empty)"
 
 
 class Supervisor:
-    """`with Supervisor(Console()) as supervisor:`: what was started ends with the block."""
+    """Runs programs within a block: `with Supervisor(Console()) as supervisor:`.
+
+    The end of the block ends all programs.
+    """
 
     def __init__(
         self,
@@ -114,13 +117,13 @@ class Supervisor:
             signal.signal(sig, handler)
 
     def start(self, program: Program, log: Path | None = None) -> None:
-        """Keep it running from now on. Its output goes to `log`, else to the console."""
+        """Keep the program running. Its output goes to `log`, or else to the console."""
         child = _Child(program, self._launch(program, log), log)
         self._children[program.name] = child
         self._listen(child)
 
     def run(self, program: Program) -> None:
-        """Run it to its end, its output untouched, while the others are kept running."""
+        """Run the program to its end, with its own output, and keep the others running."""
         process = launch(program)
         self._watch_group(process.pid)
         try:
@@ -136,11 +139,11 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline:
-                raise NeverReady(name=name, seconds=seconds, log=self._children[name].said)
+                raise NeverReady(name=name, seconds=seconds, log=self._children[name].last_output)
             self._turn(0.05)
 
     def watch(self) -> None:
-        """Until somebody asks us to stop (`Interrupted`) or a program `KeepsDying`."""
+        """Run until a signal asks to stop (`Interrupted`) or a program `KeepsDying`."""
         while True:
             self._turn(0.2)
 
@@ -151,7 +154,7 @@ class Supervisor:
         self._asked_at.append(time.monotonic())
 
     def _in_a_hurry(self) -> bool:
-        # `make` passes on a SIGTERM that its whole group got: that is one request, not two.
+        # `make` repeats a SIGTERM that its whole group got, so two at once are one request.
         return bool(self._asked_at) and self._asked_at[-1] - self._asked_at[0] > 0.5
 
     def _turn(self, seconds: float) -> None:
@@ -170,7 +173,7 @@ class Supervisor:
         else:
             with log.open("ab") as output:
                 process = launch(program, output)
-        # The servers stop themselves when we die, and in their own time: data come first.
+        # Servers are not watched: they stop by themselves when we die, and need time to do so.
         if program.on_orphan is signal.SIGKILL:
             self._watch_group(process.pid)
         return process
@@ -198,7 +201,7 @@ class Supervisor:
             self._hear(key.data)
 
     def _hear(self, child: _Child) -> bool:
-        """Pass on what it said. False if there was nothing."""
+        """Pass on the child's output. False if there was none."""
         pipe = child.process.stdout
         data = None
         if pipe and not pipe.closed:
@@ -219,7 +222,7 @@ class Supervisor:
         return True
 
     def _clear(self, child: _Child) -> None:
-        """After its end: the rest of its group, its last words, its pipe."""
+        """Clean up after the child's end: end its group, print its last lines, close its pipe."""
         kill_group(child.process.pid)
         self._forget_group(child.process.pid)
         while self._hear(child):
@@ -236,7 +239,7 @@ class Supervisor:
         while child.deaths[0] < now - _WINDOW_SECONDS:
             child.deaths.popleft()
         if len(child.deaths) > _MOST_DEATHS:
-            raise KeepsDying(name=name, times=len(child.deaths), log=child.said)
+            raise KeepsDying(name=name, times=len(child.deaths), log=child.last_output)
         delay = min(self._first_delay * 2 ** (len(child.deaths) - 1), _LONGEST_DELAY)
         child.restart_at = now + delay
         end = _how_it_ended(child.process.returncode)

@@ -1,4 +1,4 @@
-"""All routes: console, API, and what looks after a running process."""
+"""All routes: console, API, and probes."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -15,7 +15,7 @@ from integrations.cus_accounts.second_factor_views import (
 )
 from integrations.cus_tenancy.password_views import CusPasswordChangeView
 
-# In place of the page that the admin site has at this address: it asks for a proof first.
+# Replaces the admin site's page at this address, to ask for a proof first.
 _change_password = proof_first(
     admin.site.admin_view(CusPasswordChangeView.as_view(), cacheable=True)
 )

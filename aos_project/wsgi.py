@@ -1,4 +1,4 @@
-"""Django as a WSGI application, for servers that buffer bodies themselves; we serve `cus_web`."""
+"""Django as a WSGI application, for servers that buffer bodies; granian serves `cus_web`."""
 
 import gc
 import os
@@ -20,20 +20,20 @@ _django = get_wsgi_application()
 from aos_project.cus_production import refuse_evidence_owner  # noqa: E402  (needs Django set up)
 
 refuse_evidence_owner()
-# Loads every view now, not while the first caller of each process waits for it.
+# Load every view now; otherwise the first caller of each process waits for the loading.
 resolve("/healthz")
 
-# What is loaded by now stays for good; the collector need not walk through it at each turn,
-# which costs an ingest worker more than decoding what it is sent.
+# Exclude the loaded modules from garbage collection: walking through them at each turn costs an
+# ingest worker more than decoding its requests.
 gc.collect()
 gc.freeze()
 
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    """Django's answer: in one piece, with its length, unless it is made while it is sent.
+    """Django's answer: in one piece with its length, except for streamed answers.
 
-    granian sends a list at once, and fetches anything else piece by piece, to send it in chunks:
-    for a small answer most of its own work.
+    granian sends a list at once. It fetches any other iterable piece by piece and sends chunks,
+    which for a small answer is most of granian's own work.
     """
     response = _django(environ, start_response)
     if not isinstance(response, HttpResponse):

@@ -23,7 +23,7 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
         "degraded",
         "decided_by",
     )
-    # Filters with a list of their own: looking for values in use would read the whole table.
+    # These fields have fixed choices. A filter that looks for values in use reads the whole table.
     list_filter = ("result", "decided_by", "degraded")
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
@@ -43,7 +43,7 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
         )
         return format_html('<a href="{}">{}</a>', address, self.integration_name(decision))
 
-    @display(description="What was reported of the call")
+    @display(description="Usage reported of the call")
     def usage(self, decision: CusEnforcementDecision) -> SafeString:
         address = reverse("admin:telemetry_cusllmusage_changelist")
         return format_html('<a href="{}?q={}">{}</a>', address, decision.call_id, decision.call_id)

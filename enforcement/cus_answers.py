@@ -1,4 +1,4 @@
-"""What checks are answered: the shapes of `POST /enforcement/check` and its parts."""
+"""The shapes of the answers to `POST /enforcement/check`, and of their parts."""
 
 import uuid
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class AmountsAnswer(msgspec.Struct):
 
 
 def answer_of(caller: Caller, verdict: Verdict) -> CheckAnswer:
-    """A verdict as it is answered."""
+    """The answer that carries a verdict."""
     facts, decision = verdict.facts, verdict.decision
     authority = facts.authority
     return CheckAnswer(

@@ -1,4 +1,4 @@
-"""The state of integrations as this process last saw it: what an outage leaves (ruling F6)."""
+"""The state of integrations as this process last read it, for use in an outage (ruling F6)."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _FIELDS = Authority.__struct_fields__
 
 
 class Known(NamedTuple):
-    """An integration's row as it was read: as decisions see it, and whole."""
+    """An integration's row: the fields that decisions use, and the whole row."""
 
     authority: Authority
     row: Mapping[str, Any]
@@ -21,7 +21,7 @@ _known: dict[uuid.UUID, Known] = {}
 
 
 def remember_state(integration_id: uuid.UUID, row: Mapping[str, Any]) -> Known:
-    """Keep what was just read of an integration, and give it back."""
+    """Keep an integration's row that was just read, and return it."""
     known = Known(Authority(**{name: row[name] for name in _FIELDS}), row)
     if len(_known) >= _MAX_KNOWN:
         _known.clear()
@@ -30,10 +30,10 @@ def remember_state(integration_id: uuid.UUID, row: Mapping[str, Any]) -> Known:
 
 
 def known_state(integration_id: uuid.UUID) -> Known | None:
-    """What was last read of an integration in this process."""
+    """The integration's row that this process read last, or None."""
     return _known.get(integration_id)
 
 
 def forget_states() -> None:
-    """Know nothing, as a process that has just started."""
+    """Forget all rows, as in a process that has just started."""
     _known.clear()

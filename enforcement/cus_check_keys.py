@@ -1,4 +1,4 @@
-"""Whose an SDK key is, for checks: asked under a deadline, remembered through an outage (F6)."""
+"""Find the integration of an SDK key for checks: by a deadline, from memory in an outage (F6)."""
 
 import time
 import uuid
@@ -13,18 +13,19 @@ from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection, trouble_with
 from integrations.cus_keys.verifier import last_known_key, living_key, named_key
 
-# While the database is away, its last answer about a key stands for five minutes.
+# While the database is away, its last answer about a key is valid for five minutes.
 _OUTAGE_SECONDS = 300.0
 _ASK_SECONDS = 0.2
-# Somebody who has locked the table of keys keeps no check waiting (ruling F6a).
+# A session that has locked the table of keys does not keep checks waiting (ruling F6a).
 _WITHIN = "BEGIN; SET LOCAL lock_timeout = 100"
 
 
 class Caller(NamedTuple):
-    """The integration whose key a check came with, and how asking about the key went.
+    """The integration whose key a check came with, and how the look-up of the key went.
 
-    `began` is when the request did, on the monotonic clock. `absent`: the database did not
-    answer; not `verified`: nor had it, lately, so the key's own word is all there is.
+    `began` is when the request began, on the monotonic clock. `absent`: the database did not
+    answer. Not `verified`: the database had not answered in the last five minutes either, so the
+    tenant and the integration are what the key's text claims.
     """
 
     tenant_id: uuid.UUID
@@ -35,18 +36,18 @@ class Caller(NamedTuple):
 
     @property
     def is_authenticated(self) -> bool:
-        """What DRF asks of a request's user."""
+        """True: DRF reads this attribute of a request's user."""
         return True
 
 
 def caller_of(text: str, *, now: datetime, arrived: float | None = None) -> Caller | None:
-    """Whom a key's text vouches for, or None if it is no living key.
+    """The caller of a key's text, or None if the key is unknown, revoked or expired.
 
-    `arrived` is when the request came, on the monotonic clock, if it had to wait for a thread: the
-    check's time runs from then.
+    `arrived` is when the request came, on the monotonic clock, if the request waited for a thread:
+    the check's time runs from then.
 
-    With no database and no answer of the last five minutes, the caller that the key names,
-    unverified: of an integration whose state is unknown.
+    Without the database and without its answer of the last five minutes, the caller is the one
+    that the key's text claims, unverified: the state of its integration is unknown.
     """
     named = named_key(text)
     if named is None:

@@ -1,4 +1,4 @@
-"""Checks as they come over the wire: strictly decoded, refused by field."""
+"""Decode checks strictly; a refusal names the field."""
 
 import re
 from typing import Annotated, TypeVar
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class CheckRequest(msgspec.Struct, frozen=True):
-    """A call that wants to run. What it does not estimate is estimated at its most (F3)."""
+    """A call that wants to run. The server fills a missing estimate with the maximum (F3)."""
 
     call_id: CallId
     model: ModelName | None = None
@@ -28,7 +28,7 @@ class _Batch(msgspec.Struct):
 
 
 class RequestRefused(Exception):
-    """A body that is no check: which field is to blame, and why."""
+    """The body is not a check: the field at fault, and the reason."""
 
     def __init__(self, attr: str | None, detail: str) -> None:
         super().__init__(detail)
@@ -59,7 +59,7 @@ def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
     except msgspec.ValidationError as error:
         raise _refused(str(error)) from None
     except (ValueError, RecursionError):
-        raise RequestRefused(None, "The body is not JSON that can be read.") from None
+        raise RequestRefused(None, "The body is not valid JSON.") from None
 
 
 def _refused(message: str) -> RequestRefused:

@@ -1,11 +1,11 @@
-"""The enforcement pool: connections that decide as a role of their own, and never wait for long.
+"""The enforcement pool: connections for checks, under the decider's role, with bounded waits.
 
-Each has become the decider by `SET ROLE` (ruling E5), which can't read analytics. A server
-that hangs obeys no `statement_timeout`, so every wait here ends by the client's own clock; a
-connection that was given up on is thrown away, not used again. New connections are made on
-the side: a check waits for a new connection no longer than for anything else. All checks that wait
-for an attempt learn at once how it ended, with its cause; psycopg's own pool keeps the cause to itself
-(decision 35).
+Each connection has become the decider by `SET ROLE` (ruling E5); that role can't read analytics.
+A server that hangs obeys no `statement_timeout`, so every wait here ends by the client's own
+clock, and the pool closes a connection whose wait ended that way. A thread of its own makes each
+new connection, so a check waits for a new connection no longer than for anything else. When an
+attempt to connect ends, all checks that wait for the attempt learn its cause at once; psycopg's
+own pool does not report the cause (decision 35).
 """
 
 import atexit
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 class DeciderPool:
-    """At most `size` connections of this process, made when they are needed."""
+    """At most `size` connections of this process, opened when checks need them."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -43,11 +43,12 @@ class DeciderPool:
         self._changed = threading.Condition()
 
     def run(self, work: Callable[[DeciderConnection], _T], *, take_by: float, end_by: float) -> _T:
-        """What `work` gives on a connection that is ours by `take_by`, all done by `end_by`.
+        """Run `work` on a connection and return its result.
 
-        Raises DatabaseTrouble. A connection that proves broken (the server was restarted) is
-        replaced and `work` done again; one left within a transaction is closed, and the server
-        undoes what was open.
+        Both times are of the monotonic clock: a connection must be free by `take_by`, and `work`
+        must end by `end_by`. If the connection proves broken (the server was restarted), `work`
+        runs again on a new connection. The pool closes a connection that `work` left within a
+        transaction, so the server rolls the transaction back. Raises DatabaseTrouble.
         """
         heartbeat.start()
         while True:
@@ -59,13 +60,13 @@ class DeciderPool:
                 lost = connection.broken or connection.closed
                 if not lost or time.monotonic() >= end_by:
                     raise trouble_with(error) from error
-                # What waits idle was opened as long ago.
+                # Idle connections are as old as the broken connection, so they are broken too.
                 self.close()
             finally:
                 self._put_back(connection)
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         with self._changed:
             idle, self._idle = self._idle, []
             self._open -= len(idle)
@@ -78,7 +79,7 @@ class DeciderPool:
             while not self._idle:
                 if self._failed_at < asked_at:
                     self._open_more()
-                # If the server has no more connections for us, those that we have come back.
+                # The server refuses more connections: wait for an open connection to come back.
                 elif not (self._open and isinstance(self._failure, DatabaseBusy)):
                     raise type(self._failure)(*self._failure.args)
                 left = take_by - time.monotonic()
@@ -88,7 +89,7 @@ class DeciderPool:
 
     def _open_more(self) -> None:
         if self._open < self._size:
-            # A machine that can't start a thread is busy: waiting checks go on waiting.
+            # The machine can't start a thread, so it is busy: the check waits on.
             with suppress(RuntimeError):
                 threading.Thread(target=self._open_one, name="decider", daemon=True).start()
                 self._open += 1
@@ -133,7 +134,7 @@ _making = threading.Lock()
 
 
 def decider_pool() -> DeciderPool:
-    """This process' pool: a fork has none of its parent's connections."""
+    """This process' pool: a fork must not use its parent's connections."""
     pool = _pools.get(os.getpid())
     if pool is None:
         with _making:

@@ -1,5 +1,5 @@
-"""One connection that decides: in the decider's role, with all statements prepared, and no wait
-without an end."""
+"""One connection for checks: in the decider's role, with all statements prepared, and with a
+deadline for every wait."""
 
 import time
 from typing import Any
@@ -23,18 +23,19 @@ from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import Value
 
-# The server soon ends a statement that we abandoned, so that its locks hold nothing up.
+# The server ends a statement that we abandoned soon, so its locks keep no check waiting.
 _SERVER_SETTINGS = {
     "statement_timeout": "1s",
     "idle_in_transaction_session_timeout": "2s",
     "plan_cache_mode": "force_generic_plan",
-    # As planned while tables were small, a look-up must still be one when they are large.
+    # Plans are kept from when the tables were small. Without this, a look-up that was planned as
+    # a scan would stay a scan when the tables are large.
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
-    # Over millions of rows a plan is dear enough, by its estimate, to be compiled each time
-    # that it runs; which takes longer than a check may.
+    # Over millions of rows the planner's estimate of a plan is high enough to compile the plan
+    # at each run, and compiling takes longer than a check may take.
     "jit": "off",
-    # As JSON has times.
+    # Times in JSON answers are in UTC.
     "TimeZone": "UTC",
 }
 _CONNECT_SECONDS = 2
@@ -44,9 +45,8 @@ _TABLE_LOCK_MS = 100
 class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection whose waits all end at `ends_at`, a time of the monotonic clock.
 
-    What is sent is text, and what comes back is the first column of each row, as text: nearly
-    all of it is one JSON document a statement. A cursor that adapts types costs a check more
-    than deciding does.
+    Statements are sent as text. A result is the first column of each row, as text: for nearly all
+    statements one JSON document. A cursor that adapts types costs a check more than deciding does.
     """
 
     ends_at = float("inf")
@@ -54,12 +54,12 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
     gave_rows = False
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait for the server, but not for longer. Raises psycopg.OperationalError."""
+        """Wait for the server until `ends_at`. Raises psycopg.OperationalError."""
         left = max(self.ends_at - time.monotonic(), 0.001)
         return super().wait(gen, interval, left if self.ends_at < float("inf") else timeout)
 
     def rows(self, message: str) -> list[bytes | None]:
-        """Run one message, of one statement or several; the rows of the last that has any."""
+        """Run a message of one or several statements; return the rows of the last that has any."""
         return (self.all_rows(message) or [[]])[-1]
 
     def all_rows(self, message: str) -> list[list[bytes | None]]:
@@ -79,13 +79,13 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
         ]
 
     def ping(self, ends_at: float) -> None:
-        """Wait for any answer until then. Raises psycopg.Error."""
+        """Wait for any answer until `ends_at`. Raises psycopg.Error."""
         self.ends_at = ends_at
         self.pgconn.send_query(b"SELECT 1")
         self.wait(generators.execute(self.pgconn))
 
     def call(self, prepared: str, *values: Value) -> str:
-        """The text that executes a statement which each connection of the pool has prepared."""
+        """The text that executes a prepared statement; every connection has prepared them all."""
         return f"EXECUTE {prepared}({', '.join(map(self._literal, values))})"
 
     def _literal(self, value: Value) -> str:
@@ -97,12 +97,12 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
             return f"ARRAY[{', '.join(map(self._literal, value))}]" if value else "'{}'"
         if isinstance(value, bytes):
             value = f"\\x{value.hex()}"
-        # Quoted by libpq itself, which knows the connection's settings.
+        # libpq quotes the text, because it knows the connection's settings.
         return psycopg.pq.Escaping(self.pgconn).escape_literal(str(value).encode()).decode()
 
 
 def connect_decider() -> DeciderConnection:
-    """A new connection that may decide. Raises DatabaseTrouble."""
+    """A new connection in the decider's role. Raises DatabaseTrouble."""
     connection = _connect()
     try:
         connection.ends_at = time.monotonic() + _CONNECT_SECONDS
@@ -112,14 +112,14 @@ def connect_decider() -> DeciderConnection:
         connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))
     except psycopg.Error as error:
         connection.close()
-        # What is prepared reads which columns there are: a locked table
-        # keeps it waiting as it does the reading itself.
+        # Preparing a statement reads its tables' columns, so a locked table delays preparing
+        # as it delays reading.
         raise trouble_with(error, while_reading=True) from error
     return connection
 
 
 def trouble_with(error: psycopg.Error, *, while_reading: bool = False) -> DatabaseTrouble:
-    """What an error on an open connection means (ruling F6a)."""
+    """The trouble behind an error on an open connection (ruling F6a)."""
     state, silent = error.sqlstate, heartbeat.silent_seconds()
     if state is None:
         return trouble_of_silence(silent)(type(error).__name__)
@@ -128,7 +128,7 @@ def trouble_with(error: psycopg.Error, *, while_reading: bool = False) -> Databa
 
 
 def no_answer() -> DatabaseTrouble:
-    """What it means that nothing came in time (ruling F6a)."""
+    """The trouble behind an answer that did not come in time (ruling F6a)."""
     return trouble_of_silence(heartbeat.silent_seconds())("no answer in time")
 
 

@@ -1,4 +1,4 @@
-"""The decision log's statements: append what was decided, and count it (ruling F9)."""
+"""The decision log's statements: append decisions, and count them (ruling F9)."""
 
 import uuid
 from collections import Counter
@@ -95,9 +95,9 @@ def encoded(entries: Iterable[LogEntry]) -> str:
 
 
 def counts(decisions: Iterable[Decision]) -> list[int]:
-    """How many of each result there are, degraded and for contention, as `cus_count` takes them."""
+    """Count decisions by result, degraded decisions and contention, in the order of `COUNTED`."""
     decisions = list(decisions)
     found = Counter(decision.result for decision in decisions)
-    contended = sum(one.reasons[0].code == Code.CONTENTION for one in decisions)
-    degraded = sum(one.degraded for one in decisions)
+    contended = sum(decision.reasons[0].code == Code.CONTENTION for decision in decisions)
+    degraded = sum(decision.degraded for decision in decisions)
     return [*(found[result] for result in Result), degraded, contended]

@@ -1,4 +1,4 @@
-"""The doors to enforcement: checks for programs, the decision log for people."""
+"""The HTTP API of enforcement: checks for programs, the decision log for people."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,7 +55,7 @@ _KEY_HEADER = f"HTTP_{INTEGRATION_KEY_HEADER.upper().replace('-', '_')}"
 
 
 class CusCheckAuthentication(BaseAuthentication):
-    """An SDK key, whose last answer stands while the database is away (ruling F6)."""
+    """Accepts an SDK key; while the database is away, its last answer is valid (ruling F6)."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
         text = key_text(request)
@@ -75,7 +75,7 @@ class CusCheckAuthentication(BaseAuthentication):
 
 
 class CusCheckScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the OpenAPI document describes it."""
+    """How the OpenAPI document describes the authentication of checks."""
 
     target_class = CusCheckAuthentication
     name = "sdkKeyOfChecks"
@@ -85,7 +85,7 @@ class CusCheckScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
 
 
 class IsCaller(BasePermission):
-    """Only a program with an SDK key."""
+    """Only a program with an SDK key may call the view."""
 
     message = "Only an SDK key may do this. Send it in the header X-CUS-Integration-Key."
 
@@ -94,10 +94,10 @@ class IsCaller(BasePermission):
 
 
 class ReadsThrottle(SdkKeyThrottle):
-    """The same for what an SDK reads of its integration: nobody is to hold the checks' threads."""
+    """Limits an SDK's reads of its integration, so that reads can't occupy the checks' threads."""
 
     def whom(self, request: Request) -> str | None:
-        """The integration. A key that nobody could verify uses up nothing of the one it names."""
+        """The integration. An unverified key has a budget of its own and uses no other's."""
         caller: object = request.user
         if not isinstance(caller, Caller):
             return None
@@ -105,16 +105,16 @@ class ReadsThrottle(SdkKeyThrottle):
 
 
 class CheckerView(SdkView):
-    """A view for programs that ask before they call."""
+    """A view for programs that present an SDK key."""
 
     authentication_classes = [CusCheckAuthentication]
     permission_classes = [IsCaller]
-    # A well-formed check is always answered by a verdict.
+    # No throttle: the answer to a well-formed check is always a verdict.
     throttle_classes = []
 
     def caller(self, request: Request) -> Caller:
-        """Whose key the request came with."""
-        return cast("Caller", request.user)  # as IsCaller made sure
+        """The caller whose key the request came with."""
+        return cast("Caller", request.user)  # IsCaller has checked the type.
 
 
 _Asked = TypeVar("_Asked")
@@ -123,18 +123,18 @@ _Asked = TypeVar("_Asked")
 class AskingView(CheckerView, Generic[_Asked]):
     """A view of checks: decode, decide, answer.
 
-    A well-formed check goes straight there: DRF's machinery costs it more than a decision does.
-    Whatever is not as it should be goes through DRF, which says so as everywhere else.
+    A well-formed check bypasses DRF, whose machinery costs more than a decision. All other
+    requests go through DRF, so their errors look as everywhere else.
     """
 
     decode: Callable[[bytes], _Asked]
 
     def answer(self, caller: Caller, asked: _Asked) -> HttpResponse:
-        """The verdict on what was asked."""
+        """The verdict on the call, or the verdicts on the calls."""
         raise NotImplementedError
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """The answer, directly if there is nothing to say against the request."""
+        """Answer a well-formed request directly, and any other request through DRF."""
         text = request.META.get(_KEY_HEADER, "").strip()
         if text and _is_plain_json(request):
             with suppress(RequestRefused, OperationalError, InterfaceError):
@@ -145,7 +145,7 @@ class AskingView(CheckerView, Generic[_Asked]):
         return super().dispatch(request, *args, **kwargs)
 
     def decoded(self, request: Request) -> _Asked:
-        """What a request asks. Raises ValidationError."""
+        """The decoded body of a request. Raises ValidationError."""
         try:
             return type(self).decode(self.body(request))
         except RequestRefused as refused:
@@ -248,7 +248,7 @@ def _json(content: Any) -> HttpResponse:
 
 
 def _is_plain_json(request: HttpRequest) -> bool:
-    """Whether a body is as programs send it: JSON, unpacked, of a length that is said."""
+    """Whether the body is uncompressed JSON with a declared length, as programs send it."""
     headers, length = request.META, request.META.get("CONTENT_LENGTH") or ""
     return (
         request.method == "POST"
@@ -256,7 +256,7 @@ def _is_plain_json(request: HttpRequest) -> bool:
         and "HTTP_CONTENT_ENCODING" not in headers
         and "HTTP_TRANSFER_ENCODING" not in headers
         and length.isdecimal()
-        and len(length) <= _MAX_LENGTH_DIGITS  # `int` refuses thousands of them
+        and len(length) <= _MAX_LENGTH_DIGITS  # `int` raises for thousands of digits
         and int(length) <= MAX_BATCH_BYTES
     )
 
@@ -266,7 +266,7 @@ def _tags(header: str) -> set[str]:
 
 
 def _available(read: Any, caller: Caller) -> Any:
-    """What `read` says. Raises OperationalError, which is answered by 503."""
+    """The result of `read`. Raises OperationalError, so the answer is 503."""
     try:
         return read(caller)
     except DatabaseTrouble as error:

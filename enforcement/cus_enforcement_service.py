@@ -1,10 +1,10 @@
 """May this call run? One integration's checks: lock, read, decide, hold, commit (rulings F3 to F6).
 
-A check is two messages to the database. The first takes the integration's lock and then
-reads, in one statement, all that a decision depends on; the second sets aside what the call
-may cost, logs what is to be logged, and commits. So at every admission
-used + held + leased + estimate ≤ limit, however many callers there are. Those that ask of one
-integration at the same time, in one process, are decided in one such round.
+A check is two messages to the database. The first takes the integration's lock and then reads, in
+one statement, all evidence that a decision depends on; the second holds the call's estimate, logs
+and counts the decision, and commits. So at every admission used + held + leased + estimate ≤ limit,
+however many callers there are. Checks of one integration that come at the same time to one process
+share a round.
 """
 
 import time
@@ -53,41 +53,41 @@ from telemetry.cus_holds.holds import (
 
 logger = structlog.get_logger(__name__)
 
-# From the beginning of a request (ruling F6): for the lock, for all that needs evidence, for
-# all of it. A server that answers says within the first that the lock can't be had, and gives
-# up reading after so long, a little earlier where a table is locked; one that hangs is given
-# up on by our own clock.
+# Seconds from the beginning of a request (ruling F6): _LOCK for the lock, _EVIDENCE for the
+# verdict with evidence, _WHOLE for any verdict. A server that answers reports within _LOCK that
+# the lock is taken, ends a read after _READ, and after _TABLE_LOCK if a table is locked. If the
+# server hangs, our own clock ends the wait.
 _LOCK_SECONDS = 0.2
 _READ_SECONDS = 0.195
 _TABLE_LOCK_SECONDS = 0.15
 _TURNED_AWAY_PAUSE_SECONDS = 0.03
 _EVIDENCE_SECONDS = 0.41
 _WHOLE_SECONDS = 0.43
-# A locked table of authority is not waited for: the state last known decides.
+# A check does not wait for a locked table of authority: the state last known decides.
 _UNLOCKED_ONLY = "BEGIN; SET LOCAL lock_timeout = 50"
-# A call's record may land between our reading and our hold; then we look once more.
+# A call's record may land between our reading and our hold; then the round reads again.
 _ATTEMPTS = 3
 
 
 class _Contended(Exception):
-    """The integration's lock could not be had, or its evidence not be read, in time: load."""
+    """The integration's lock or its evidence was not available in time: load."""
 
 
 class _Landed(Exception):
-    """A call that we were about to hold for was recorded, or its hold swept, meanwhile."""
+    """Since our reading, a call of this round was recorded, or its hold was swept."""
 
 
 _LOAD = (_Contended, DatabaseBusy, QueueTimeout)
 _ABSENCE = (DatabaseAbsent, EvidenceUnreadable)
-# Those of one integration, and one moment where a test names it, are decided together.
+# The key is the integration and, in tests, the moment: checks with the same key share a round.
 _joined = JoinedWork[CheckRequest, "Verdict | Exception"](most=MAX_BATCH_CHECKS)
 
 
 class CusEnforcementService:
-    """Decides for the integration that an SDK key vouches for.
+    """Decides checks of the caller's integration.
 
-    `at` stands in for the database's clock, in tests. Nothing here raises for want of a
-    database, and a verdict is there within 450 ms.
+    `at` replaces the database's clock, in tests. A missing database never raises here: each check
+    has a verdict within 450 ms.
     """
 
     def __init__(self, caller: Caller, *, at: datetime | None = None) -> None:
@@ -96,11 +96,11 @@ class CusEnforcementService:
         self._whose = (caller.tenant_id, caller.integration_id)
 
     def check(self, request: CheckRequest) -> Verdict:
-        """The verdict on one call, which is held for if it may run and wants that."""
+        """The verdict on one call; holds its estimate if the call may run and asks for a hold."""
         return self.check_batch([request])[0]
 
     def check_batch(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
-        """The verdicts on calls, each of which sees those before it; under one lock."""
+        """The verdicts on calls, under one lock; each call sees the holds of the calls before."""
         if not self.caller.verified:
             # The sender of a made-up key learns nothing, and gets no hold.
             return self._judge(requests, None, contended=False)
@@ -117,23 +117,24 @@ class CusEnforcementService:
             found = self._decide_joined(requests)
         except (*_LOAD, *_ABSENCE) as error:
             return self._decide_without(requests, error)
-        errors_met = [one for one in found if isinstance(one, Exception)]
+        errors_met = [result for result in found if isinstance(result, Exception)]
         if errors_met:
             unkept = [
                 request
-                for request, one in zip(requests, found, strict=True)
-                if isinstance(one, Exception)
+                for request, result in zip(requests, found, strict=True)
+                if isinstance(result, Exception)
             ]
             anew = iter(self._decide_without(unkept, errors_met[0]))
-            return [one if isinstance(one, Verdict) else next(anew) for one in found]
-        return [one for one in found if isinstance(one, Verdict)]
+            return [result if isinstance(result, Verdict) else next(anew) for result in found]
+        return [result for result in found if isinstance(result, Verdict)]
 
     def _turn_away(self, requests: Sequence[CheckRequest]) -> list[Verdict]:
-        """Verdicts for who asks for more than its share; the integration's next round logs them."""
+        """Verdicts beyond the integration's share; the integration's next round logs them."""
         if known_state(self.caller.integration_id) is None:
-            # Nothing is known to refuse it by.
+            # A refusal needs the integration's state, which this process has not read yet.
             return self._decide(requests)
-        # Answered at once, it would ask again at once: refusing takes processor time from others.
+        # Without a pause the client would ask again at once, and refusing takes processor time
+        # from other integrations.
         time.sleep(_TURNED_AWAY_PAUSE_SECONDS)
         verdicts = self._by_last_state(requests, contended=True)
         numbers = log.counts(verdict.decision for verdict in verdicts)
@@ -160,11 +161,11 @@ class CusEnforcementService:
             except GroupFailed as failed:
                 if isinstance(failed.__cause__, _ABSENCE):
                     raise failed.__cause__ from None
-                # Its time for the lock was over, not ours; or its request was at fault.
+                # The leading request had less time than these requests, or was itself at fault.
                 continue
 
     def _decide_locked(self, requests: Sequence[CheckRequest]) -> list[Verdict | Exception]:
-        """Verdicts of one round; the error in place of those that it kept from being stored."""
+        """Verdicts of one round; an error replaces each admission that could not be stored."""
         began, decided = self.caller.began, list[Verdict]()
 
         def work(connection: DeciderConnection) -> list[Verdict]:
@@ -182,18 +183,19 @@ class CusEnforcementService:
             except _Landed:
                 continue
             except DatabaseTrouble as error:
-                # A refusal stands, stored or not (ruling F9).
+                # A refusal is valid even if it was not stored (ruling F9).
                 if not decided:
                     raise
-                return [error if one.decision.admits else one for one in decided]
+                return [error if verdict.decision.admits else verdict for verdict in decided]
         raise _Contended
 
     def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
-        """What evidence says under the integration's lock, and which prices it has."""
-        models, own = [one.model for one in requests], known_models(self.caller.integration_id)
+        """Take the integration's lock and read its evidence and its own prices."""
+        own = known_models(self.caller.integration_id)
+        models = [request.model for request in requests]
         left = self.caller.began + _LOCK_SECONDS - time.monotonic()
         if left <= 0:
-            # We have not even asked: that we are slow is load, not the absence of the database.
+            # The database was not asked yet: this process is slow, which is load, not absence.
             raise _Contended
         locked = lock(
             self.caller.integration_id,
@@ -237,7 +239,7 @@ class CusEnforcementService:
     def _commit(
         self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]
     ) -> list[Verdict]:
-        """Hold, log and commit in one message; of those who were turned away before, too."""
+        """Hold, log and commit in one message, with the decisions that were turned away before."""
         now = round_.reading.now
         before = take_turned_away(self._whose)
         message = [*self._logging(connection, verdicts, before), "COMMIT"]
@@ -268,7 +270,11 @@ class CusEnforcementService:
         """The statements that append and count decisions."""
         numbers = log.counts(verdict.decision for verdict in verdicts)
         numbers = [a + b for a, b in zip(before.counts, numbers, strict=True)]
-        notable = [(one.facts, one.decision) for one in verdicts if not one.decision.is_plain]
+        notable = [
+            (verdict.facts, verdict.decision)
+            for verdict in verdicts
+            if not verdict.decision.is_plain
+        ]
         return statements_of(
             connection, self._whose, TurnedAway([*before.logged, *notable], numbers)
         )
@@ -276,19 +282,19 @@ class CusEnforcementService:
     # --- Without --------------------------------------------------------------------------------
 
     def _decide_without(self, requests: Sequence[CheckRequest], error: Exception) -> list[Verdict]:
-        """Verdicts without evidence, by what kept us from reading or storing it."""
+        """Verdicts without evidence, by the error that kept us from reading or storing."""
         if isinstance(error, _LOAD):
             return self._decide_unread(requests, contended=True)
-        # What did not answer about evidence won't about authority.
+        # A database that did not answer about evidence will not answer about authority.
         if isinstance(error, DatabaseAbsent):
             return self._by_last_state(requests)
-        # The caller does not wait for a repair. But the log must tell operators that the server
-        # answers, and not what was asked.
+        # The caller does not wait for a repair, so the log must tell operators that the database
+        # answers and refuses to read the evidence.
         logger.warning("evidence could not be read", error=str(error))
         return self._decide_unread(requests, contended=False)
 
     def _decide_unread(self, requests: Sequence[CheckRequest], *, contended: bool) -> list[Verdict]:
-        """Verdicts by authority alone: fresh if the database gives it, else as last known."""
+        """Verdicts by authority alone: read now if the database answers, else as last known."""
 
         def work(connection: DeciderConnection) -> list[Verdict]:
             statement = connection.call("cus_read_authority", *self._whose)
@@ -311,7 +317,7 @@ class CusEnforcementService:
     def _by_last_state(
         self, requests: Sequence[CheckRequest], *, contended: bool = False
     ) -> list[Verdict]:
-        """Verdicts by what this process last saw. The log gets them with the calls' records."""
+        """Verdicts by the last known state. The log gets them with the calls' records."""
         last = known_state(self.caller.integration_id)
         return self._judge(requests, last.authority if last else None, contended=contended)
 
@@ -330,19 +336,19 @@ class CusEnforcementService:
             )
             for request in requests
         ]
-        # Without usage, no call is told anything that another is not.
+        # Without usage, the decision depends on the integration alone: all calls share it.
         decision = decide(facts[0])
-        return [Verdict(decision, one) for one in facts]
+        return [Verdict(decision, facts_of_call) for facts_of_call in facts]
 
 
 def _rows_in_time(
     connection: DeciderConnection, statement: str, lock_first: str = ""
 ) -> list[bytes | None]:
-    """The rows of what reads under the lock. Raises _Contended, EvidenceUnreadable."""
+    """The rows of a statement under the lock. Raises _Contended, EvidenceUnreadable."""
     try:
         return connection.rows(lock_first + statement)
     except errors.LockNotAvailable as error:
-        # The integration's lock is held, so what is locked is a table.
+        # If the integration's lock is held already, the wait was for a locked table.
         while_reading = connection.gave_rows or not lock_first
         connection.rows("ROLLBACK")
         if while_reading:

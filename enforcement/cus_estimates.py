@@ -1,4 +1,4 @@
-"""What a call may cost before it is made: an estimate is never 0 (rulings F3 and F3a)."""
+"""Estimate a call's cost before the call: an estimate is never 0 (rulings F3 and F3a)."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from telemetry.cus_money.pricing import CusPricer, in_cents
 
 
 class Asked(NamedTuple):
-    """What a check says of its call. None where it says nothing."""
+    """The fields of a check that describe its call. None means not given."""
 
     model: str | None = None
     tokens: int | None = None
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What is set aside for a call, and whether that rests on a price and on a token count."""
+    """The amounts to hold for a call, and whether a price and a token count are known."""
 
     amounts: Amounts
     priced: bool
@@ -39,10 +39,10 @@ class Estimate(NamedTuple):
 def estimate(
     asked: Asked, integration: Mapping[str, Any], tenant: uuid.UUID, at: datetime
 ) -> Estimate:
-    """What a call may cost by what the check says, else by the most that its model can do.
+    """Estimate a call by the check's own numbers, else by the most that its model can do.
 
     Where more than one price may turn out to be the call's, the dearest counts.
-    What the check says is raised to the least that a call can cost: one cent (ruling M2), one
+    The check's own numbers are raised to the least that a call can cost: one cent (ruling M2), one
     microcent, one token (ruling F3a).
     """
     asked = _raised(asked)
@@ -54,7 +54,7 @@ def estimate(
     cents = asked.cents
     if cents is None:
         cents = in_cents(microcents or 0)
-    # Named, a model must have a price: its record would count nothing else.
+    # A named model must have a price; otherwise its record would count as no cost.
     priced = microcents is not None and (model is None or bool(possible))
     amounts = Amounts(*(min(amount, MOST) for amount in (cents, microcents or 0, tokens or 0)))
     return Estimate(amounts, priced, tokens is not None)

@@ -21,14 +21,14 @@ _TITLES = {
     **{rung.step: rung.title for rung in reversed(_RUNGS)},
     9: "all checks passed",
 }
-# Wording: what a reason says may change with any release; what it means may not.
+# A reason's wording may change with any release; its code and values may not.
 _WORDING = {"message", "action"}
 _LIKE_NEW: dict[str, Any] = {"status": "enabled", "credential_state": "valid", "deleted": False}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A decision explained. `identical` is None where its facts are not ours to decide on."""
+    """A decision explained. `identical` is None if its facts are not in the server's form."""
 
     decision: CusEnforcementDecision
     step: str
@@ -38,14 +38,14 @@ class Explanation:
 
     @property
     def verdict(self) -> str:
-        """What deciding again came to, in words."""
+        """The outcome of deciding again, in words."""
         if self.identical is None:
             return "not possible: the SDK's facts are not in the server's form"
         return "identical" if self.identical else "DIFFERENT"
 
 
 def explain(decision: CusEnforcementDecision) -> Explanation:
-    """Decide again on the stored facts, and try what would have come out otherwise."""
+    """Decide again on the stored facts, and find changes of facts that alter the result."""
     step = _named(decision.step)
     stored = list(_flat(decision.facts))
     try:
@@ -60,10 +60,10 @@ def explain(decision: CusEnforcementDecision) -> Explanation:
 
 
 def is_same(again: Decision, stored: CusEnforcementDecision) -> bool:
-    """Whether a decision made again comes to what is stored.
+    """Whether a repeated decision equals the stored decision.
 
-    Result, step, and each reason's code and values count, wording does not. A value that reasons
-    got in a later release is not in older ones, and is not compared there.
+    Result, step, and each reason's code and values count; wording does not. A stored decision of
+    an older release lacks values that reasons got later; those values are not compared.
     """
     return (
         again.result == stored.result
@@ -75,7 +75,7 @@ def is_same(again: Decision, stored: CusEnforcementDecision) -> bool:
 
 
 def _is_same_reason(again: Reason, stored: Any) -> bool:
-    # An SDK may have sent anything as a reason.
+    # A reason from an SDK may have any type.
     if not isinstance(stored, Mapping):
         return False
     values = {name: value for name, value in stored.items() if name not in _WORDING}
@@ -90,7 +90,7 @@ def _named(step: int | None) -> str:
 
 
 def _outcomes(facts: Facts) -> Iterator[tuple[str, Result]]:
-    """Single changes of the facts, and the result that each would have had."""
+    """Single changes of the facts, each with its result."""
     for what, changed in _changed(facts):
         yield what, decide(changed).result
 

@@ -1,7 +1,7 @@
-"""How much of a process one integration may take, so that no tenant waits for another.
+"""Limit one integration's share of a process, so that no tenant waits for another.
 
-Checks are counted, not requests: a batch of 100 is 100 checks. Beyond its share an integration
-is turned away after a short pause, without a connection or a place in line for it.
+The share counts checks, not requests: a batch of 100 is 100 checks. A check beyond the share is
+refused after a short pause; it takes no connection and no place in the queue.
 """
 
 import threading
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 
-# For so long after its last check an integration is one whom others must leave room for.
+# An integration counts as active for so long after its last check: others must leave it room.
 _ACTIVE_SECONDS = 10.0
 _MAX_KNOWN = 10_000
 
@@ -22,7 +22,7 @@ class ShareTaken(Exception):
 
 
 class _Use:
-    """What an integration uses: requests that are being worked on, and checks it may still ask."""
+    """An integration's use: requests in progress (`inside`), and checks still free (`left`)."""
 
     __slots__ = ("asked_at", "inside", "left")
 
@@ -38,13 +38,13 @@ class FairShare:
     def __init__(self) -> None:
         self._uses: dict[uuid.UUID, _Use] = {}
         self._counting = threading.Lock()
-        # The integration that asked last, and when another last asked.
+        # The integration that asked last, and when any other integration last asked.
         self._last: uuid.UUID | None = None
         self._other_asked_at = float("-inf")
 
     @contextmanager
     def taken(self, integration_id: uuid.UUID, checks: int) -> Iterator[None]:
-        """Its share, while that many checks are decided. Raises ShareTaken."""
+        """Take that many checks of the integration's share for the block. Raises ShareTaken."""
         with self._counting:
             use = self._enter(integration_id, checks, time.monotonic())
         try:
@@ -56,7 +56,8 @@ class FairShare:
     def _enter(self, integration_id: uuid.UUID, checks: int, now: float) -> _Use:
         most = settings.CUS_CHECKS_PER_SECOND
         use = self._uses.get(integration_id) or self._first(integration_id, most, now)
-        # A second's worth is saved up. A batch goes in whole, and is worked off before the next.
+        # An integration saves up one second's checks. A batch is taken as a whole, so `left` may
+        # become negative; further checks are refused until `left` is positive again.
         use.left = min(use.left + (now - use.asked_at) * most, most)
         use.asked_at = now
         self._note_asking(integration_id)
@@ -82,7 +83,7 @@ class FairShare:
         return use
 
     def forget(self) -> None:
-        """Nobody has asked yet, as in a process that has just started."""
+        """Forget all use, as in a process that has just started."""
         with self._counting:
             self._uses.clear()
             self._last, self._other_asked_at = None, float("-inf")

@@ -1,7 +1,7 @@
-"""When this process last got an answer from the database, asked for twice a second (ruling F6a).
+"""When this process last got an answer from the database; asks twice a second (ruling F6a).
 
-A check that gets no answer can't tell a database that hangs from one that is busy with that very
-check. The heartbeat can: nobody's load delays its question, which has a connection of its own.
+A check without an answer can't tell a database that hangs from a database that is busy with that
+check. The heartbeat can, because it has a connection of its own that no check's load delays.
 """
 
 import threading
@@ -16,7 +16,7 @@ from enforcement.cus_absence import DatabaseTrouble
 
 _EVERY_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
-# For a process that ends while the database hangs.
+# A process that ends waits so long for the thread while the database hangs.
 _STOP_SECONDS = 2.0
 
 
@@ -24,14 +24,14 @@ class Pinged(Protocol):
     """A connection that can be asked whether the server is there."""
 
     def ping(self, ends_at: float) -> None:
-        """Wait for any answer until then. Raises psycopg.Error."""
+        """Wait for any answer until `ends_at`. Raises psycopg.Error."""
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the connection."""
 
 
 class Heartbeat:
-    """Keeps asking, from the first `start` on, in a thread of its own."""
+    """Pings the database from the first `start` on, in a thread of its own."""
 
     def __init__(self, connect: Callable[[], Pinged]) -> None:
         """`connect` makes the connection. Raises DatabaseTrouble."""
@@ -42,13 +42,13 @@ class Heartbeat:
         self._ending = threading.Event()
 
     def start(self) -> None:
-        """Ask from now on. A fork has no thread of its parent's, so it is started again there."""
+        """Start pinging. A fork must call this again: it does not inherit the thread."""
         if self._listening is not None and self._listening.is_alive():
             return
         with self._starting:
             if self._listening is not None and self._listening.is_alive():
                 return
-            # Nobody can say that it was silent before anybody listened.
+            # Silence counts from now: before the thread ran, no ping could have been answered.
             self.answered()
             self._ending = threading.Event()
             self._listening = threading.Thread(
@@ -57,7 +57,7 @@ class Heartbeat:
             self._listening.start()
 
     def stop(self) -> None:
-        """Ask no more until the next `start`, and leave no connection."""
+        """Stop pinging until the next `start`, and close the connection."""
         with self._starting:
             self._ending.set()
             if self._listening is not None and self._listening.is_alive():
@@ -65,11 +65,11 @@ class Heartbeat:
             self._listening = None
 
     def answered(self) -> None:
-        """The database has answered something, on whatever connection."""
+        """Note that the database has answered, on any connection."""
         self._answered_at = time.monotonic()
 
     def silent_seconds(self) -> float:
-        """For how long there has been no answer."""
+        """Seconds since the last answer of the database."""
         return time.monotonic() - self._answered_at
 
     def _beat(self, ending: threading.Event) -> None:

@@ -1,8 +1,8 @@
-"""Checks of one integration that are asked at the same time in one process: decided together.
+"""Decide checks together that come at the same time, for one integration, to one process.
 
-While one is under the integration's lock, those that come after it line up; the first of them
-then takes all that wait along, in their order. So a lock, a reading and a durable commit serve
-several checks, and a busy integration is not held to one check a flush of the disk.
+While one group is under the integration's lock, later requests queue. The first request in the
+queue then leads the next group, with the requests behind it in their order. So a lock, a reading
+and a durable commit serve several checks; otherwise each flush of the disk would serve one check.
 """
 
 import threading
@@ -19,19 +19,19 @@ class QueueTimeout(Exception):
 
 
 class GroupTimeout(Exception):
-    """The request that leads this one's group was not decided before `end_by`."""
+    """The request that leads this request's group was not decided before `end_by`."""
 
 
 class GroupFailed(Exception):
-    """The request that leads this one's group failed; `__cause__` is its error."""
+    """The request that leads this request's group failed; `__cause__` is its error."""
 
 
 class _Place(Generic[_A, _F]):
-    """One caller's checks in the line."""
+    """One caller's checks in the queue."""
 
     def __init__(self, asked: Sequence[_A]) -> None:
         self.asked = asked
-        # Those that this one decides for, itself first, once it is its turn.
+        # Set when this place leads a group: the places that it decides for, itself first.
         self.group: list[_Place[_A, _F]] | None = None
         self.found: Sequence[_F] | None = None
         self.error: Exception | None = None
@@ -39,11 +39,11 @@ class _Place(Generic[_A, _F]):
 
 
 class JoinedWork(Generic[_A, _F]):
-    """Runs work by key, one group at a time; a group asks no more than `most` things."""
+    """Runs work by key, one group at a time; a group has at most `most` items."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # A key is here while a group of it is decided; the requests in its line wait.
+        # A key is present while a group of that key is decided; its line holds waiting requests.
         self._lines: dict[Hashable, list[_Place[_A, _F]]] = {}
         self._changing = threading.Lock()
 
@@ -56,11 +56,11 @@ class JoinedWork(Generic[_A, _F]):
         turn_by: float,
         end_by: float,
     ) -> Sequence[_F]:
-        """What `work` finds, an answer to each thing asked, perhaps as part of a larger group.
+        """Run `work` on `asked`, alone or within a larger group; return one answer for each item.
 
-        Times are of the monotonic clock: by `turn_by` these requests, or a group that includes
-        them, must have begun; by `end_by` there must be an answer. Raises QueueTimeout,
-        GroupTimeout or GroupFailed; what our own `work` raises comes as it is.
+        Times are of the monotonic clock: by `turn_by` a group that includes these items must have
+        begun; by `end_by` the group must have answers. Raises QueueTimeout, GroupTimeout or
+        GroupFailed. If these items lead the group, the errors of `work` pass through.
         """
         place = self._stand(key, asked)
         if place.group is None:
@@ -90,7 +90,7 @@ class JoinedWork(Generic[_A, _F]):
             if place in line:
                 line.remove(place)
                 raise QueueTimeout
-        # Somebody has taken us along, or it is our turn at this very moment.
+        # Not in the queue any more: a group includes this place, or this place leads a group.
         if place.group is None and not place.woken.wait(max(end_by - time.monotonic(), 0)):
             raise GroupTimeout
 
@@ -102,7 +102,7 @@ class JoinedWork(Generic[_A, _F]):
         work: Callable[[Sequence[_A]], Sequence[_F]],
     ) -> Sequence[_F]:
         try:
-            found = list(work([one for member in group for one in member.asked]))
+            found = list(work([item for member in group for item in member.asked]))
         except Exception as error:
             for member in group:
                 member.error = error
@@ -118,7 +118,7 @@ class JoinedWork(Generic[_A, _F]):
                 member.woken.set()
 
     def _pass_on(self, key: Hashable) -> None:
-        """Start the next group: the request that waits longest, and those behind it that fit in."""
+        """Start the next group: the request that waits longest, and those behind it that fit."""
         with self._changing:
             line = self._lines[key]
             if not line:

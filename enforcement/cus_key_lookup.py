@@ -1,4 +1,4 @@
-"""The statement that looks an SDK key up for checks."""
+"""The prepared statement that looks up an SDK key for checks."""
 
 from integrations.cus_keys.verifier import FIND_KEY
 

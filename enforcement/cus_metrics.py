@@ -11,7 +11,7 @@ from aos_sdk.cus_wire import CusEnforcementResult
 
 _LABELS = ("tenant_id", "integration_id")
 _RESULTS = tuple(result.value for result in CusEnforcementResult)
-# Every integration has its series from the start: `increase()` would miss a first one else.
+# Every integration has its series from the start. Otherwise `increase()` misses the first count.
 _TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text,
     coalesce(total.degraded, 0), coalesce(total.contention, 0), {", ".join(f"coalesce(total.{name}, 0)" for name in _RESULTS)},
@@ -39,14 +39,14 @@ class CusDecisionsCollector(Collector):
     """Turns the totals of decisions into counters, two reads a scrape."""
 
     def describe(self) -> list[Metric]:
-        """Nothing: without it, registering would already ask the database."""
+        """An empty list. Without this method, registering the collector queries the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The counters as the totals are now."""
+        """The counters by the totals of now."""
         decisions = CounterMetricFamily(
             "cus_enforcement_decisions",
-            "Checks by result; plain allowed ones too.",
+            "Checks by result, plain allowed included.",
             labels=(*_LABELS, "result"),
         )
         blocked = CounterMetricFamily(
@@ -55,7 +55,9 @@ class CusDecisionsCollector(Collector):
             labels=_LABELS,
         )
         degraded = CounterMetricFamily(
-            "cus_enforcement_degraded", "Checks that let in without evidence.", labels=_LABELS
+            "cus_enforcement_degraded",
+            "Checks that admitted a call without evidence.",
+            labels=_LABELS,
         )
         contention = CounterMetricFamily(
             "cus_enforcement_contention",
@@ -69,10 +71,14 @@ class CusDecisionsCollector(Collector):
             "cus_enforcement_overrun_microcents", "Cost beyond what was held.", labels=_LABELS
         )
         running = GaugeMetricFamily(
-            "cus_enforcement_holds", "Calls that were let in and have not landed.", labels=_LABELS
+            "cus_enforcement_holds",
+            "Calls that were admitted and are not reported.",
+            labels=_LABELS,
         )
         bound = GaugeMetricFamily(
-            "cus_enforcement_holds_limit", "How many of those there may be at once.", labels=_LABELS
+            "cus_enforcement_holds_limit",
+            "The most calls that may be held for at once.",
+            labels=_LABELS,
         )
         with connection.cursor() as cursor:
             cursor.execute(_TOTALS)
@@ -97,6 +103,6 @@ _collector = CusDecisionsCollector()
 
 
 def register_collector() -> None:
-    """Make the decisions part of /metrics, once a process."""
+    """Add the counters of decisions to /metrics, once a process."""
     if _collector not in REGISTRY._collector_to_names:  # noqa: SLF001  (there is no public way)
         REGISTRY.register(_collector)

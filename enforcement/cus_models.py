@@ -1,4 +1,4 @@
-"""Decisions: what was decided of a call, on which facts, by whom (ruling F9)."""
+"""Decisions on calls, with their facts and their decider (ruling F9)."""
 
 from typing import ClassVar
 
@@ -51,10 +51,10 @@ class CusEnforcementDecision(models.Model):
 
 
 class CusDecisionTotals(models.Model):
-    """How many decisions of each result an integration's checks had; plain ones are only here.
+    """Counts of an integration's decisions by result. Plain decisions are counted here alone.
 
-    Counted in the transaction of the decision. What the database could not take while it was
-    away is counted when it comes with the call's record.
+    The decision's transaction counts the decision. A decision that was made while the database
+    was away is counted when the decision comes with the call's record.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "integration_id")
@@ -65,9 +65,9 @@ class CusDecisionTotals(models.Model):
     throttled = models.BigIntegerField(db_default=0)
     blocked = models.BigIntegerField(db_default=0)
     hard_blocked = models.BigIntegerField(db_default=0)
-    # Of those above, how many were made without evidence.
+    # How many of the decisions above were made without evidence.
     degraded = models.BigIntegerField(db_default=0)
-    # And how many because the database, this server or the integration itself was busy.
+    # How many were made because the database, this server or the integration itself was busy.
     contention = models.BigIntegerField(db_default=0)
     updated_at = models.DateTimeField(db_default=Now())
 

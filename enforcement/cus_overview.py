@@ -1,4 +1,4 @@
-"""Where an integration stands, and what its SDKs decide by: read without the lock."""
+"""An integration's status, and the configuration of its SDKs; both are read without the lock."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -20,12 +20,12 @@ from integrations.cus_lifecycle.limits import (
 )
 from telemetry.cus_holds.holds import Value, read_values, reading_of
 
-# Nobody's call waits for these, so they may take longer than a check.
+# No call waits for these reads, so they may take longer than a check.
 _SECONDS = 2.0
 
 
 def config_of(caller: Caller) -> dict[str, Any]:
-    """What an SDK needs to know, as `ConfigResult` describes it. Raises DatabaseTrouble."""
+    """The SDK's configuration, as `ConfigResult` describes it. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
     row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_config", *whose))
     remember_state(caller.integration_id, row)
@@ -40,7 +40,7 @@ def config_of(caller: Caller) -> dict[str, Any]:
 
 
 def status_of(caller: Caller) -> dict[str, Any]:
-    """Limits, usage, what is held and the verdict of now, as `StatusResult` describes them.
+    """Limits, usage, holds and the current verdict, as `StatusResult` describes them.
 
     Raises DatabaseTrouble.
     """
@@ -72,18 +72,18 @@ def status_of(caller: Caller) -> dict[str, Any]:
     }
 
 
-# What both answers say of an integration, and what only its configuration does.
+# The columns of both answers, and those of the configuration alone.
 _GOVERNING = ("status", "enforcement_level", *LIMIT_COLUMNS, "config_version")
 _ABOUT_PROVIDER = ("provider_type", "default_model", "credential_state", "allow_unpriced")
 
 
 def _read(caller: Caller, statement: str, *values: Value) -> bytes:
     if caller.absent:
-        raise DatabaseAbsent("it did not answer when asked about the key")
+        raise DatabaseAbsent("the database did not answer when asked about the key")
 
     def read(connection: DeciderConnection) -> list[bytes | None]:
         return connection.rows(connection.call(statement, *values))
 
     end_by = caller.began + _SECONDS
     rows = decider_pool().run(read, take_by=end_by, end_by=end_by)
-    return cast("bytes", rows[0])  # a key's integration is there for ever
+    return cast("bytes", rows[0])  # Rows of integrations are never deleted.

@@ -1,8 +1,8 @@
-"""Of which models a tenant has prices of its own: so that a check reads only those that apply.
+"""The models that a tenant has own prices of, so that a check reads only the prices that apply.
 
-A price override is found under the name that the tenant gave it and under the table's name of
-that model (ruling M5), so SQL alone can't look it up. What this process keeps of an integration
-holds for one `config_version`: it rises with each override that is appended (ruling F10).
+A price override applies under the model name that the tenant gave and under the price table's name
+of that model (ruling M5), so SQL alone can't find it. This process keeps the names of one
+`config_version` of an integration; the version rises with each new override (ruling F10).
 """
 
 import uuid
@@ -16,17 +16,17 @@ _NO_VERSION = 0
 
 
 class OwnModels(NamedTuple):
-    """The models that a tenant has overrides of, as one version of an integration has them."""
+    """The models that a tenant has overrides of, at one version of an integration."""
 
     config_version: int = _NO_VERSION
     default_model: str | None = None
-    # By the tenant's name and by the table's: all names that the tenant gave that model.
+    # Maps the tenant's name and the table's name of a model to all names that the tenant gave it.
     names: Mapping[str, frozenset[str]] = {}
 
     def named(self, models: Iterable[str | None]) -> list[str]:
         """The names under which overrides may apply to calls of these models, in order.
 
-        None is a call that names no model: the integration's default.
+        None stands for a call that names no model: the integration's default model.
         """
         asked = {model or self.default_model for model in models}
         found = (
@@ -43,7 +43,7 @@ _NOTHING_KNOWN = OwnModels()
 
 
 def known_models(integration_id: uuid.UUID) -> OwnModels:
-    """What is kept of an integration; of version 0, which none has, if nothing is."""
+    """The kept models of an integration; if there are none, those of version 0 (never in use)."""
     return _known.get(integration_id, _NOTHING_KNOWN)
 
 
@@ -53,7 +53,7 @@ def remember_models(
     default_model: str | None,
     overridden: Iterable[str],
 ) -> OwnModels:
-    """Keep the names of the models that the tenant has overrides of, and give them back."""
+    """Keep the names of the models that the tenant has overrides of, and return the models."""
     names: dict[str, frozenset[str]] = {}
     for model in overridden:
         for name in {model, canonical_name(model) or model}:
@@ -65,5 +65,5 @@ def remember_models(
 
 
 def forget_models() -> None:
-    """Know nothing, as a process that has just started."""
+    """Forget all models, as in a process that has just started."""
     _known.clear()

@@ -1,13 +1,13 @@
 """The order of enforcement checks (§15, locked), as data and pure functions.
 
-`decide(facts)` says what may happen to a call. Everything it looks at is in the facts, the
-time included, so a decision that was stored with its facts can be made again for ever and
-comes out the same. No input, no output, no clock, no Django.
+`decide(facts)` is the verdict on a call. The facts hold everything that `decide` reads, the time
+included, so deciding again on stored facts always gives the same verdict. No input, no output, no
+clock, no Django.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -29,15 +29,15 @@ from telemetry.cus_money.amounts import MOST, Amounts
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers that a decision goes by. Facts keep them: a later release may have others."""
+    """The constants of a decision. Facts keep them, because a later release may change them."""
 
-    # From this share of a limit on, calls are warned of it.
+    # Calls get a warning from this share of a limit on.
     warning_percent: int
-    # What a throttled caller is told to wait at most (§15.3: about a minute).
+    # The longest wait that a throttled caller is told (§15.3: about a minute).
     longest_throttle_seconds: int
-    # What a caller waits that met contention.
+    # The wait that a caller is told after contention.
     contention_seconds: int
-    # Over which time each limit counts, by the limit's kind.
+    # The window of each limit, by the limit's kind.
     windows: Mapping[str, Window]
 
 
@@ -47,7 +47,7 @@ POLICY: Final = Policy(
     contention_seconds=1,
     windows={limit.kind: limit.window for limit in LIMITS},
 )
-# Release 0.1.0 decided by these numbers and did not keep them with its facts. They never change.
+# The constants of release 0.1.0, which did not keep them with its facts. They never change.
 POLICY_OF_0_1_0: Final = Policy(
     warning_percent=80,
     longest_throttle_seconds=60,
@@ -82,7 +82,7 @@ class Authority(LimitColumns, frozen=True, kw_only=True):
 
 
 class Usage(Admissions, frozen=True, kw_only=True):
-    """What evidence says of an integration's month, without the call that is asked about."""
+    """An integration's usage of the month by evidence, without the call of the check."""
 
     used: Amounts = Amounts()
     held: Amounts = Amounts()
@@ -115,19 +115,19 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     contended: bool = False
     # The call's id is stored already.
     recorded: bool = False
-    # A hold is to be taken for the call if it is let in.
+    # The caller asks for a hold if the call is admitted.
     wants_hold: bool = False
-    # The call was let in before and its hold still covers the estimate: asked again, it renews.
+    # The call was admitted before and its hold covers the estimate: this check renews the hold.
     admitted_before: bool = False
     estimate: Amounts = Amounts()
-    # Whether the model has a price, and whether anything says how many tokens the call may take.
+    # Whether the model has a price, and whether the call's most tokens are known.
     priced: bool = True
     tokens_known: bool = True
     policy: Policy = POLICY
 
     def is_estimated_in(self, unit: Unit) -> bool:
-        """Whether anything says what the call may take of a limit in that unit."""
-        # Nearly every call; comparing the unit costs more than both flags.
+        """Whether the call's estimate is known in that unit."""
+        # Nearly every call ends here; comparing the unit costs more than reading both flags.
         if self.priced and self.tokens_known:
             return True
         if unit is Unit.CENTS:
@@ -136,18 +136,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def may_hold(self) -> bool:
-        """Whether a hold is wanted, and the bound of holds has room for it."""
+        """Whether the caller asks for a hold, and the bound of holds has room."""
         return self.wants_hold and not self.is_at_bound
 
     @property
     def is_at_bound(self) -> bool:
-        """Whether as many calls are held for as may be at once."""
+        """Whether the number of holds has reached its bound."""
         bound = self.authority.max_live_holds if self.authority else 0
         return bool(bound) and self.usage is not None and self.usage.running >= bound
 
 
 def facts_of(stored: Mapping[str, Any]) -> Facts:
-    """The facts of a stored decision. Raises msgspec.ValidationError if they have another form."""
+    """The facts of a stored decision. Raises msgspec.ValidationError if the form is unknown."""
     facts = msgspec.convert(stored, Facts)
     if "policy" in stored:
         return facts
@@ -170,12 +170,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing to say but that all checks passed: counted, not logged."""
+        """Whether all checks passed without a warning: such decisions are counted, not logged."""
         return self.reasons[0].code == Code.ALL_CHECKS_PASSED
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """Facts once it is sure that the checks 4 to 8 can be made."""
+    """Facts whose authority and usage are known, as the checks 4 to 8 need them."""
 
     facts: Facts
     authority: Authority
@@ -184,7 +184,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 _PASSED: Final = Decision(result=Result.ALLOWED, step=9, reasons=(reasons.all_checks_passed(),))
-# The bound of holds is checked beside the rates: it throttles as they do (ruling F5b).
+# The bound of holds throttles as the rates do, so it has their step (ruling F5b).
 _HOLDS_STEP: Final = 6
 _HARDNESS: Final = {result: rank for rank, result in enumerate(Result)}
 # The hardest result at each enforcement level (§15.4, ruling F7).
@@ -198,7 +198,7 @@ CAPS: Final = {
 
 
 def decide(facts: Facts) -> Decision:
-    """What §15 says of these facts."""
+    """The verdict of §15 on these facts."""
     authority = facts.authority
     if authority is None:
         return _hard(1, reasons.state_unknown())
@@ -212,7 +212,7 @@ def decide(facts: Facts) -> Decision:
     if facts.usage is None:
         unavailable = (reasons.evidence_unavailable(),)
         return Decision(result=Result.ALLOWED, step=4, reasons=unavailable, degraded=True)
-    # The call would run uncounted: it is refused at every level (ruling F5).
+    # The call would run uncounted, so every level refuses it (ruling F5).
     if facts.recorded:
         return _hard(4, reasons.call_recorded(facts.call_id))
     return _by_usage(_Asked(facts, authority, facts.usage, facts.usage.taken))
@@ -220,11 +220,11 @@ def decide(facts: Facts) -> Decision:
 
 def _by_usage(asked: _Asked) -> Decision:
     # The sort is stable: within a step, limits stay in their table's order.
-    found = sorted(_found(asked), key=lambda one: one[0])
+    found = sorted(_found(asked), key=itemgetter(0))
     if not found:
         return _PASSED
     step, result, _ = found[0]
-    # Of each limit the first reason: one that is exceeded is not called near, too.
+    # Keep the first reason of each limit: an exceeded limit gets no warning beside.
     firsts = {reason.limit_type: reason for _, _, reason in reversed(found)}
     kept = tuple(reason for _, _, reason in found if firsts[reason.limit_type] is reason)
     return _capped(step, result, kept, asked.authority, asked.facts.policy)
@@ -235,9 +235,9 @@ def _hard(step: int, reason: Reason) -> Decision:
 
 
 def _capped(
-    step: int, wanted: Result, found: tuple[Reason, ...], authority: Authority, policy: Policy
+    step: int, uncapped: Result, found: tuple[Reason, ...], authority: Authority, policy: Policy
 ) -> Decision:
-    result = min(wanted, CAPS[authority.enforcement_level], key=_HARDNESS.__getitem__)
+    result = min(uncapped, CAPS[authority.enforcement_level], key=_HARDNESS.__getitem__)
     wait = found[0].retry_after_seconds
     if result in (Result.ALLOWED, Result.WARNED):
         wait = None
@@ -275,7 +275,7 @@ _AUTHORITY_CHECKS: Final[tuple[tuple[int, Callable[[Authority], Reason | None]],
 
 
 class _Measure(NamedTuple):
-    """A limit, and what is taken of it, in the unit in which it binds."""
+    """A limit and the amounts taken of it, in the unit in which the limit binds."""
 
     limit: int
     used: int
@@ -288,12 +288,12 @@ class _Measure(NamedTuple):
         return self.taken + self.estimate > self.limit or self.used >= self.limit
 
     def is_near(self, percent: int) -> bool:
-        """Whether so much is taken that calls are warned."""
+        """Whether usage has reached the percentage that warns."""
         return self.taken * 100 >= self.limit * percent
 
 
 def _found(asked: _Asked) -> Iterator[tuple[int, Result, Reason]]:
-    """What checks 4 to 8 find, each with its step and its result."""
+    """The findings of checks 4 to 8, each with its step and its result."""
     facts, authority = asked.facts, asked.authority
     percent = facts.policy.warning_percent
     for limit in LIMITS:
@@ -342,7 +342,7 @@ def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
         return reasons.model_unpriced(facts.model, limit, getattr(asked.authority, limit.column))
     if not measure.is_exceeded:
         return None
-    # An SDK's facts may lack the window.
+    # Facts that an SDK sent may lack the window.
     window = facts.policy.windows.get(limit.kind, limit.window)
     return reasons.limit_reached(limit, _shown(asked, limit, measure), window, facts.evaluated_at)
 
@@ -351,7 +351,7 @@ def _shown(asked: _Asked, limit: Limit, measure: _Measure) -> Taken:
     """A measure as reasons show it: microcents as cents, rounded up."""
     value, used, taken, estimate = measure
     if limit.unit is Unit.CALLS:
-        # Calls that run and calls that ended are counted together.
+        # `used` counts calls that run and calls that ended together.
         return Taken(value, used, None, estimate)
     if limit.unit is Unit.CENTS and asked.authority.is_exact:
         numbers = (value, used, taken - used, estimate)

@@ -1,4 +1,4 @@
-"""What a decision says to people: what happened, and what to do about it (§15.3)."""
+"""The reasons of decisions, for people: what happened, and what to do (§15.3)."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Taken(NamedTuple):
-    """A limit and what is taken of it, in cents, tokens or calls. `held`: None where not known."""
+    """A limit and the amounts taken of it, in cents, tokens or calls. `held`: None if unknown."""
 
     limit: int
     used: int
@@ -37,7 +37,7 @@ class Taken(NamedTuple):
 
 
 def state_unknown() -> Reason:
-    """No state of the integration is known here (ruling F6)."""
+    """This process knows no state of the integration (ruling F6)."""
     return Reason(
         code=Code.STATE_UNKNOWN,
         message="The integration's state is not known: the database can't be reached, and this "
@@ -47,7 +47,7 @@ def state_unknown() -> Reason:
 
 
 def integration_not_found() -> Reason:
-    """It was deleted."""
+    """The integration was deleted."""
     return Reason(
         code=Code.INTEGRATION_NOT_FOUND,
         message="The integration was deleted.",
@@ -56,7 +56,7 @@ def integration_not_found() -> Reason:
 
 
 def integration_not_enabled() -> Reason:
-    """It was never enabled (ruling F1)."""
+    """The integration was never enabled (ruling F1)."""
     return Reason(
         code=Code.INTEGRATION_NOT_ENABLED,
         message="The integration has not been enabled yet.",
@@ -65,7 +65,7 @@ def integration_not_enabled() -> Reason:
 
 
 def integration_disabled() -> Reason:
-    """Somebody disabled it."""
+    """The integration is disabled."""
     return Reason(
         code=Code.INTEGRATION_DISABLED,
         message="The integration is disabled.",
@@ -77,7 +77,7 @@ NOT_SERVING: Final = {"created": integration_not_enabled, "disabled": integratio
 
 
 def integration_error() -> Reason:
-    """Its status is `error`."""
+    """The integration's status is `error`."""
     return Reason(
         code=Code.INTEGRATION_ERROR,
         message="The integration is in error; its health message says why.",
@@ -86,7 +86,7 @@ def integration_error() -> Reason:
 
 
 def credentials_invalid() -> Reason:
-    """The provider refused its credential, or it can't be read (ruling F2)."""
+    """The provider refused the credential, or the credential can't be read (ruling F2)."""
     return Reason(
         code=Code.CREDENTIALS_INVALID,
         message="The provider does not accept the integration's credential.",
@@ -94,11 +94,11 @@ def credentials_invalid() -> Reason:
     )
 
 
-# --- At the door of check 4 ---------------------------------------------------------------------
+# --- Before check 4 -----------------------------------------------------------------------------
 
 
 def call_recorded(call_id: str) -> Reason:
-    """The id was used (ruling F5)."""
+    """A call with this id is stored already (ruling F5)."""
     return Reason(
         code=Code.CALL_RECORDED,
         message=f"A call with the id {call_id} is known already, so this one would not be counted.",
@@ -107,7 +107,7 @@ def call_recorded(call_id: str) -> Reason:
 
 
 def contention(seconds: int) -> Reason:
-    """The integration's lock could not be had in time (ruling F6)."""
+    """The integration's lock was not available in time (ruling F6)."""
     return Reason(
         code=Code.CONTENTION,
         message="Too many checks of this integration at once.",
@@ -117,7 +117,7 @@ def contention(seconds: int) -> Reason:
 
 
 def holds_exceeded(bound: int, running: int, seconds: int) -> Reason:
-    """As many calls run as may be held for at once (ruling F5b): load, as contention is."""
+    """The number of holds has reached its bound (ruling F5b): load, as contention is."""
     return Reason(
         code=Code.CONTENTION,
         message=f"{running:,} calls of this integration are held for, and at most {bound:,} may be "
@@ -143,12 +143,12 @@ def evidence_unavailable() -> Reason:
 # --- Checks 4 to 9 ------------------------------------------------------------------------------
 
 
-# What a model lacks if its calls can't be estimated, by the limit's unit.
+# What a model lacks if its calls can't be estimated, by the unit of the limit.
 _LACKING: Final = {Unit.CENTS: "price", Unit.TOKENS: "known context window"}
 
 
 def model_unpriced(model: str | None, limit: Limit, value: int) -> Reason:
-    """Nothing says what the call may cost, or how many tokens it may take (ruling F3)."""
+    """The model has no price or no context window, so the call has no estimate (ruling F3)."""
     name = f"The model {model}" if model else "A call that names no model"
     return Reason(
         code=Code.MODEL_UNPRICED,
@@ -161,7 +161,7 @@ def model_unpriced(model: str | None, limit: Limit, value: int) -> Reason:
 
 
 def limit_reached(limit: Limit, taken: Taken, window: Window, now: datetime) -> Reason:
-    """The limit has no room for the call. `window`: over which time it counts."""
+    """The limit has no room for the call. `window`: the time over which the limit counts."""
     end = window.end(now)
     wait = window.wait_seconds(now, end)
     action = f"Increase limit or wait until {end.day} {end:%B}" if end else f"Wait {wait} s"
@@ -178,7 +178,7 @@ def limit_reached(limit: Limit, taken: Taken, window: Window, now: datetime) -> 
 
 
 def limit_near(limit: Limit, taken: Taken, percent: int) -> Reason:
-    """So many percent of the limit are taken, or more."""
+    """At least `percent` of the limit are taken."""
     if limit.near is None:
         msg = f"the limit {limit.kind} has no step at which it is near"
         raise ValueError(msg)
@@ -195,7 +195,7 @@ def limit_near(limit: Limit, taken: Taken, percent: int) -> Reason:
 
 
 def all_checks_passed() -> Reason:
-    """Nothing stands in the way."""
+    """All checks passed."""
     return _PASSED
 
 
@@ -205,7 +205,7 @@ _PASSED: Final = Reason(
 
 
 def _texts(limit: Limit, taken: Taken) -> dict[str, str]:
-    """The amounts as people read them."""
+    """The amounts as texts for people."""
     return {
         name: format_cost(amount) if limit.unit is Unit.CENTS else f"{amount:,}"
         for name, amount in taken._asdict().items()

@@ -1,4 +1,4 @@
-"""The decisions of one reading: each call sees what those before it set aside."""
+"""The decisions of one reading: each call sees the holds of the calls before it."""
 
 import uuid
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SIZE = len(Amounts._fields)
 
 
 class Verdict(NamedTuple):
-    """A decision, the facts it was made on, and until when the call's hold lasts if it has one."""
+    """A decision, its facts, and when the call's hold expires (None without a hold)."""
 
     decision: Decision
     facts: Facts
@@ -29,9 +29,9 @@ class Verdict(NamedTuple):
 
 
 class Round:
-    """Decides calls of one integration by what was read of it under its lock.
+    """Decides calls of one integration by the evidence read under the integration's lock.
 
-    `changes`: the holds to take or renew for that, by call id.
+    `changes`: the holds to take or renew for the decided calls, by call id.
     """
 
     def __init__(self, tenant_id: uuid.UUID, known: Known, reading: Reading) -> None:
@@ -40,13 +40,14 @@ class Round:
         self._tenant_id = tenant_id
         self._known = known
         self._own: dict[str, OwnHold] = {}
-        # The sums of `_own`: amounts, then admissions. Exact, so that one can be taken out again.
+        # The sums of `_own`: amounts, then admissions. They are integers, so subtracting a hold
+        # gives exactly the sum without it.
         self._own_sums = _numbers(_NO_HOLD)
         for call_id, own in reading.own.items():
             self._set_own(call_id, own)
 
     def verdict(self, request: CheckRequest) -> Verdict:
-        """Decide one call, and note what that changes."""
+        """Decide one call, and note the change of its hold."""
         facts = self._facts(request)
         decision = decide(facts)
         own = self._own.get(request.call_id)
@@ -57,7 +58,7 @@ class Round:
     def _hold(self, call_id: str, facts: Facts, own: OwnHold | None, *, admits: bool) -> None:
         amounts = facts.estimate
         if own:
-            # It runs, whatever is decided of it now: what is held for it never gets less.
+            # The call runs already, whatever this decision is, so its hold never shrinks.
             amounts = own.amounts.at_least(amounts) if admits else own.amounts
         taken_now = call_id in self.changes and not self.changes[call_id].renews
         self.changes[call_id] = HoldChange(amounts, renews=bool(own) and not taken_now)

@@ -1,7 +1,7 @@
-"""Decisions that SDKs took by themselves, from their calls' records into the log (ruling F9).
+"""Copy decisions that SDKs took by themselves from their calls' records to the log (ruling F9).
 
-A record's `decision` is stored with its row, in the statement that stores the call. From
-there this copies it, by the row's own id and time: done twice, it adds nothing twice.
+The statement that stores a call stores the record's `decision` in the call's row. `take_in` copies
+the decision to the log under the row's id and time, so a second run adds nothing twice.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from enforcement.cus_decision_log import COUNTED
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from telemetry.cus_evidence.content import parse_timestamp
 
-# An ingest transaction lasts 30 seconds at most, so a run misses none that looks this far back.
+# An ingest transaction lasts 30 seconds at most, so a run that looks this far back misses no row.
 _OVERLAP = timedelta(minutes=10)
 _AT_ONCE = 1_000
 _LOCK_KEY = 0x6375735F7364  # "cus_sd"
@@ -36,7 +36,7 @@ WHERE usage.decision IS NOT NULL AND usage.created_at >= coalesce(%(since)s::tim
             AND known.id = usage.id)
 ORDER BY usage.created_at LIMIT %(most)s
 """
-# What a record says of its policy where its decision does not say it itself (ruling E6).
+# The result by the record's `policy_result`, for a decision without a result (ruling E6).
 _RESULTS = {
     CusPolicyResult.ALLOWED: Result.ALLOWED,
     CusPolicyResult.WARNED: Result.WARNED,
@@ -45,7 +45,7 @@ _RESULTS = {
 
 
 def take_in() -> int:
-    """Append the decisions that came since the last run; says how many there were."""
+    """Append the decisions that came since the last run; return their number."""
     taken = 0
     while True:
         with transaction.atomic():
@@ -60,7 +60,7 @@ def take_in() -> int:
 
 def _waiting() -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        # Two runs at once would both find the same ones missing.
+        # Without the lock, two runs at once would both find the same decisions missing.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
         cursor.execute(_LAST)
         (last,) = cursor.fetchone()
@@ -101,7 +101,7 @@ def _decision(  # noqa: PLR0913  (a row's columns)
         step=step if type(step) is int and 1 <= step <= 9 else None,
         degraded=degraded or sent.get("degraded") is True,
         decided_by=CusEnforcementDecision.By.SDK,
-        # An SDK that sends no `facts` sends them beside the verdict: all is kept then.
+        # An SDK that sends no `facts` sends the facts beside the verdict: keep the whole object.
         facts=sent.get("facts", sent),
         reasons=reasons,
         evaluated_at=stated or occurred_at,
@@ -111,11 +111,11 @@ def _decision(  # noqa: PLR0913  (a row's columns)
 
 def _count(decisions: list[CusEnforcementDecision]) -> None:
     by_whom: dict[tuple[Any, Any], Counter[str]] = {}
-    for one in decisions:
-        counter = by_whom.setdefault((one.tenant_id, one.integration_id), Counter())
-        counter[one.result] += 1
-        counter["degraded"] += one.degraded
-        counter["contention"] += one.reason == Code.CONTENTION
+    for decision in decisions:
+        counter = by_whom.setdefault((decision.tenant_id, decision.integration_id), Counter())
+        counter[decision.result] += 1
+        counter["degraded"] += decision.degraded
+        counter["contention"] += decision.reason == Code.CONTENTION
     names = COUNTED
     table = CusDecisionTotals._meta.db_table
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of enforcement, and the decision log's filters and rows."""
+"""The OpenAPI description of enforcement, and the decision log's filters and rows."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ def _amount(**more: Any) -> serializers.IntegerField:
 
 
 class CheckSchema(serializers.Serializer[object]):
-    """A call that wants to run. What is left out is estimated at the most its model can do."""
+    """A call that wants to run. A missing estimate counts as the most that the model can do."""
 
     call_id = serializers.RegexField(
-        r"^[!-~]{1,100}$", help_text="Asked again, it renews its hold."
+        r"^[!-~]{1,100}$", help_text="A second check with the same id renews the call's hold."
     )
     model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH, required=False, allow_null=True)
     estimated_tokens = _amount(required=False, allow_null=True)
@@ -82,7 +82,7 @@ class OwnPriceResult(serializers.Serializer[object]):
 
 
 class LimitsResult(serializers.Serializer[object]):
-    """What governs an integration. A limit of 0 is no limit."""
+    """The status and the limits of an integration. A limit of 0 means unlimited."""
 
     tenant_id = serializers.UUIDField()
     integration_id = serializers.UUIDField()
@@ -100,7 +100,7 @@ class LimitsResult(serializers.Serializer[object]):
 
 
 class ConfigResult(LimitsResult):
-    """What an SDK decides by when it can't ask."""
+    """The configuration by which an SDK decides when the server is away."""
 
     provider_type = serializers.CharField()
     default_model = serializers.CharField(allow_null=True)
@@ -119,7 +119,7 @@ class AmountsResult(serializers.Serializer[object]):
 
 
 class StatusResult(LimitsResult):
-    """Where an integration stands this month."""
+    """An integration's limits, usage and current verdict, this month."""
 
     used = AmountsResult()
     held = AmountsResult()
@@ -145,7 +145,7 @@ class DecisionFilters(StrictInput):
     to = StrictMoment(required=False)
 
     def get_fields(self) -> dict[str, Any]:
-        """The fields above and `from`, which can be no attribute: Python has the word."""
+        """The fields above and `from`, which is a keyword of Python and so can't be an attribute."""
         return placed_after("result", super().get_fields(), {"from": StrictMoment(required=False)})
 
 
@@ -158,7 +158,7 @@ def lookups_of(filters: dict[str, Any]) -> dict[str, Any]:
 
 
 class DecisionOutput(serializers.ModelSerializer[CusEnforcementDecision]):
-    """A decision of the log, with the facts it was made on."""
+    """A decision of the log, with its facts."""
 
     class Meta:
         model = CusEnforcementDecision

@@ -1,8 +1,8 @@
 """Decisions that were made without the database, because an integration took its share.
 
-Writing each down at once would cost what turning away saves. The integration's next round logs
-and counts them in its own commit (ruling F9); of a flood it logs the first of each round alone,
-and counts all. What waits for that when the process ends is logged then.
+Writing each decision at once would cost what turning away saves. The integration's next round logs
+and counts them in its own commit (ruling F9). Of a flood, each round logs the first decision alone
+and counts all. The end of the process logs the decisions that still wait.
 """
 
 import atexit
@@ -22,20 +22,20 @@ from enforcement.cus_precedence import Decision, Facts
 
 logger = structlog.get_logger(__name__)
 
-# A process that ends waits no longer for its database: it has to be gone before it is killed.
+# A process that ends waits no longer for its database; otherwise the supervisor kills the process.
 _LAST_SECONDS = 2.0
 _MOST_LOGGED = 100
 _MAX_KNOWN = 10_000
 
 
 class TurnedAway(NamedTuple):
-    """What is to be logged, and how many decisions there were, as `cus_count` takes them."""
+    """The decisions to log, and the counts of all decisions, as `cus_count` takes them."""
 
     logged: Sequence[tuple[Facts, Decision]] = ()
     counts: Sequence[int] = log.NO_COUNTS
 
     def plus(self, other: "TurnedAway") -> "TurnedAway":
-        """Both together, the earlier first."""
+        """The decisions of both, with those of `self` first."""
         counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
         return TurnedAway([*self.logged, *other.logged][:_MOST_LOGGED], counts)
 
@@ -56,7 +56,7 @@ def note_turned_away(whose: Whose, turned_away: TurnedAway) -> None:
 
 
 def take_turned_away(whose: Whose) -> TurnedAway:
-    """What waits to be logged; it is the caller's now."""
+    """Remove and return the decisions that wait; the caller must log them."""
     with _changing:
         return _waiting.pop(whose, NOBODY)
 
@@ -64,14 +64,14 @@ def take_turned_away(whose: Whose) -> TurnedAway:
 def statements_of(connection: DeciderConnection, whose: Whose, decisions: TurnedAway) -> list[str]:
     """The statements that append and count decisions."""
     statements = [connection.call("cus_count", *whose, *decisions.counts)]
-    entries = [log.entry(*whose, *one) for one in decisions.logged]
+    entries = [log.entry(*whose, *logged) for logged in decisions.logged]
     if entries:
         statements.append(connection.call("cus_append", log.encoded(entries)))
     return statements
 
 
 def log_turned_away(*, seconds: float = _LAST_SECONDS) -> None:
-    """Log what waits, as the process ends. What the database does not take in that time is lost."""
+    """Log the waiting decisions at the end of the process; those not stored in time are lost."""
     end_by = time.monotonic() + seconds
 
     def work(connection: DeciderConnection) -> None:
@@ -89,16 +89,17 @@ def log_turned_away(*, seconds: float = _LAST_SECONDS) -> None:
     try:
         decider_pool().run(work, take_by=end_by, end_by=end_by)
     except DatabaseTrouble as error:
-        lost = sum(sum(one.counts) for one in _waiting.values())
+        lost = sum(sum(turned_away.counts) for turned_away in _waiting.values())
         logger.warning("decisions were not logged", decisions=lost, error=type(error).__name__)
         forget_turned_away()
 
 
 def forget_turned_away() -> None:
-    """Nobody was."""
+    """Forget all waiting decisions, as in a process that has just started."""
     with _changing:
         _waiting.clear()
 
 
-# Of servers that have no hook of their own. Before the pool is closed, which was imported first.
+# For servers that have no hook of their own. Runs before the hook that closes the pool, because
+# the pool's module was imported first.
 atexit.register(log_turned_away)

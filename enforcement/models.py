@@ -1,4 +1,4 @@
-"""The door through which Django finds this app's models."""
+"""Imports this app's models, because Django looks for them here."""
 
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 

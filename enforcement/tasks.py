@@ -1,4 +1,4 @@
-"""What beat runs for enforcement."""
+"""The periodic tasks of enforcement."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from telemetry.cus_holds.models import CusEnforcementHold
 
 # `CELERY_TASK_ROUTES` sends sweeps there.
 _QUEUE = "cus_holds"
-# Twice what ruling F5b gives the sweeper: holds that are left after that have no sweeper.
+# Twice the time that ruling F5b gives the sweeper: older holds show that no sweeper runs.
 _LATE = timedelta(seconds=60)
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name="enforcement.tasks.cus_sweep_holds")
 def cus_sweep_holds() -> None:
-    """Remove holds and leases whose life is over."""
+    """Remove expired holds and leases."""
     holds, leases = sweep()
     if holds or leases:
         log.info("swept", holds=holds, leases=leases)
@@ -32,20 +32,20 @@ def cus_sweep_holds() -> None:
 
 @shared_task(name="enforcement.tasks.cus_sweep_late_holds")
 def cus_sweep_late_holds() -> None:
-    """Sweep in place of a worker that is not there, late, and say so."""
+    """Sweep late in place of a missing worker, and log an error."""
     late = CusEnforcementHold.objects.filter(expires_at__lt=database_now() - _LATE)
     if not late.exists():
         return
     log.error("holds are swept late: is a worker running with -Q cus_holds?")
     sweep()
-    # Messages without a worker would fill the broker, which all queues share.
+    # Without a worker, messages would fill the broker, which all queues share.
     with Redis.from_url(settings.REDIS_URL, socket_timeout=5) as broker:
         broker.delete(_QUEUE)
 
 
 @shared_task(name="enforcement.tasks.cus_take_in_decisions")
 def cus_take_in_decisions() -> None:
-    """Append the decisions that SDKs took, which came with their calls' records."""
+    """Append the decisions of SDKs, which came with their calls' records."""
     taken = take_in()
     if taken:
         log.info("decisions of SDKs taken in", decisions=taken)

@@ -1,4 +1,4 @@
-"""The door through which Django finds the console's pages on authority."""
+"""Imports the console's pages on authority, because Django looks for them here."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""System checks: what is wrong with the configuration, and how to mend it."""
+"""System checks: report mistakes of the configuration, and how to mend them."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def check_credential_keys(**_kwargs: Any) -> list[CheckMessage]:
     try:
         key_ring(settings.CUS_CREDENTIAL_KEYS)
     except KeyRingInvalid as error:
-        return [Error(str(error), hint="openssl rand -base64 32 makes a key.", id="cus.E001")]
+        return [Error(str(error), hint="Make a key by: openssl rand -base64 32", id="cus.E001")]
     return []
 
 
@@ -29,7 +29,7 @@ def check_key_hash_secret(**_kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"CUS_KEY_HASH_SECRET is shorter than {_MIN_SECRET} characters.",
-            hint="openssl rand -base64 48 makes one.",
+            hint="Make a secret by: openssl rand -base64 48",
             id="cus.E002",
         )
     ]
@@ -42,7 +42,7 @@ def check_vault_path(**_kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            "CUS_VAULT_PATH has no {tenant_id}/ in it: every tenant could have every secret.",
+            "CUS_VAULT_PATH lacks {tenant_id}/: every tenant could read every secret.",
             hint="Set it to something like cus/{tenant_id}/.",
             id="cus.E003",
         )

@@ -1,10 +1,9 @@
-"""What each database role may do, table by table (ruling E5).
+"""Grant each database role its privileges, table by table (ruling E5).
 
-Three roles: the owner makes tables, the application works with them, and the decider is
-what enforcement becomes by `SET ROLE`. Models say what the latter two may do, in
-`app_privileges` and `decider_privileges`; a model that says nothing gives the application
-everything and the decider nothing. Granted anew after each migration, so that a table can
-never be forgotten.
+Three roles: the owner makes tables, the application works with them, and enforcement becomes the
+decider by `SET ROLE`. A model declares the privileges of the latter two in `app_privileges` and
+`decider_privileges`; without these the application may do everything and the decider nothing.
+Every migrate run grants again, so no table can be forgotten.
 """
 
 from typing import Any
@@ -16,12 +15,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 _ALL_ROWS = "SELECT, INSERT, UPDATE, DELETE"
-# Tables of others whose rows are a record too.
+# Tables of other packages whose rows are a record and so must not be changed.
 _RECORDS_OF_OTHERS = {"django_admin_log": "SELECT, INSERT"}
 
 
 class DeciderRoleMissing(RuntimeError):
-    """The role that enforcement decides as does not exist, and this login may not create it."""
+    """The decider's role does not exist, and this login may not create it."""
 
     def __init__(self, role: str, member: str) -> None:
         super().__init__(
@@ -31,7 +30,7 @@ class DeciderRoleMissing(RuntimeError):
 
 
 def grant_after_migrate(sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **_signal: Any) -> None:
-    """Signal handler: grants once a migrate run, when its last app is done."""
+    """Signal handler: grants once a migrate run, after the last app."""
     # Django sends the signal once for each app that has models.
     last = [app for app in apps.get_app_configs() if app.models_module][-1]
     if sender.name == last.name:
@@ -39,11 +38,11 @@ def grant_after_migrate(sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **_sig
 
 
 def grant_roles(connection: BaseDatabaseWrapper) -> None:
-    """Give application and decider what the models say; needs the owner's connection."""
+    """Grant application and decider the models' privileges. Needs the owner's connection."""
     app = str(settings.DATABASES[DEFAULT_DB_ALIAS]["USER"])
     decider = settings.CUS_DECIDER_ROLE
     _ensure_decider(connection, decider, member=app)
-    # At once: between a REVOKE and its GRANT a running product would meet closed doors.
+    # In one transaction: otherwise a running product would be refused between REVOKE and GRANT.
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for role in (app, decider):
             cursor.execute(_sql("GRANT USAGE ON SCHEMA public TO {role}", role=role))
@@ -54,7 +53,7 @@ def grant_roles(connection: BaseDatabaseWrapper) -> None:
 
 
 def _wishes() -> list[tuple[str, str, str]]:
-    """(table, what the application may, what the decider may) of every model's table."""
+    """(table, privileges of the application, privileges of the decider) of every model's table."""
     found = {}
     for model in apps.get_models(include_auto_created=True):
         found[model._meta.db_table] = (
@@ -74,7 +73,7 @@ def _declared(model: type[models.Model], name: str, default: str) -> str:
 def _grant(cursor: Any, table: str, role: str, privileges: str) -> None:
     owner = owner_of(cursor, table)
     if owner == role:
-        return  # A single login for everything (local set-ups): it owns what it would be granted.
+        return  # Local set-ups have a single login, which owns the tables and needs no grant.
     names = {"table": table, "role": role}
     cursor.execute(_sql("REVOKE ALL ON {table} FROM {role}", **names))
     if privileges:
@@ -103,6 +102,6 @@ def _ensure_decider(connection: BaseDatabaseWrapper, role: str, *, member: str) 
 
 
 def _sql(statement: str, **names: str) -> sql.Composed:
-    # The statements are this module's own text; only names are put in, quoted.
+    # The statements are constants of this module; only names are inserted, quoted.
     identifiers = {key: sql.Identifier(name) for key, name in names.items()}
     return sql.SQL(statement).format(**identifiers)

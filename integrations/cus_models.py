@@ -1,4 +1,4 @@
-"""Where the first migration looks for the manager of users. Nothing else imports this module."""
+"""Re-exports the manager of users for the first migration. No other module imports this one."""
 
 from integrations.cus_accounts.models import CusUserManager
 

@@ -1,4 +1,4 @@
-"""What beat runs for authority. Tasks get ids, never values: arguments lie in the broker."""
+"""The periodic tasks of authority. Tasks get ids, never values: the broker stores arguments."""
 
 import uuid
 
@@ -19,7 +19,8 @@ from integrations.cus_web.errors import IntegrationNotFound
 
 # `CELERY_TASK_ROUTES` sends checks there.
 _QUEUE = "cus_health"
-# More than this wait only when nobody works them off; the broker's memory is everybody's.
+# More tasks wait only if no worker takes them; then no more are queued, because all queues share
+# the broker's memory.
 _MOST_WAITING = 1_000
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name="integrations.tasks.cus_fan_out_health_checks")
 def cus_fan_out_health_checks() -> None:
-    """Start what is due, one task an integration."""
+    """Queue the due health checks, one task for each integration."""
     if (waiting := _waiting()) >= _MOST_WAITING:
         log.error(
             "no worker takes health checks: is one running with -Q cus_health?", waiting=waiting
@@ -37,7 +38,7 @@ def cus_fan_out_health_checks() -> None:
         cus_check_health.apply_async(
             args=(str(due.integration_id),),
             countdown=due.delay_seconds,
-            # What no worker came to in this round is due in the next.
+            # A check that no worker takes in this round is due again in the next.
             expires=due.delay_seconds + ROUND_SECONDS,
         )
 
@@ -50,15 +51,15 @@ def _waiting() -> int:
 
 @shared_task(name="integrations.tasks.cus_check_health")
 def cus_check_health(integration_id: str) -> None:
-    """Check one integration, if it is still due and it is its tenant's turn."""
+    """Check one integration, if it is still due and its tenant has a free place."""
     now = timezone.now()
-    wanted = stale(now).filter(id=uuid.UUID(integration_id)).select_related("tenant").first()
-    if wanted is None:
+    due = stale(now).filter(id=uuid.UUID(integration_id)).select_related("tenant").first()
+    if due is None:
         return
     try:
-        result = CusHealthService(wanted.tenant).check(wanted, now=now)
+        result = CusHealthService(due.tenant).check(due, now=now)
     except (CheckUnderWay, IntegrationNotFound):
-        # The next round comes to it, or it was deleted just now.
+        # The next round checks the integration, or it was deleted just now.
         return
     log.info(
         "integration checked",
@@ -71,14 +72,14 @@ def cus_check_health(integration_id: str) -> None:
 
 @shared_task(name="integrations.tasks.cus_clear_sessions")
 def cus_clear_sessions() -> None:
-    """Delete the sessions that have ended, and what is kept of them."""
+    """Delete ended sessions, and our rows about them."""
     call_command("clearsessions")
     forget_old_sessions(now=timezone.now())
 
 
 @shared_task(name="integrations.tasks.cus_send_mail")
 def cus_send_mail() -> None:
-    """Send the mail that waits."""
+    """Send the due mails."""
     sent = send_waiting()
     if sent:
         log.info("mail sent", mails=sent)
@@ -86,14 +87,14 @@ def cus_send_mail() -> None:
 
 @shared_task(name="integrations.tasks.cus_forget_old_mails")
 def cus_forget_old_mails() -> None:
-    """Delete the record of mail that was sent long ago."""
+    """Delete the rows of mails that were sent long ago."""
     forget_old_mails(now=timezone.now())
     forget_told_changes(now=timezone.now())
 
 
 @shared_task(name="integrations.tasks.cus_mail_token_digest")
 def cus_mail_token_digest() -> None:
-    """Mail each person what was changed with API tokens until yesterday."""
+    """Mail each person the changes that API tokens made until yesterday."""
     digests = mail_token_digests(now=timezone.now())
     if digests:
         log.info("token digests queued", digests=digests)

@@ -1,4 +1,4 @@
-"""The console's pages on facts: to read, never to change."""
+"""The console's read-only pages on facts."""
 
 from decimal import Decimal
 
@@ -43,7 +43,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         "latency_ms",
         "outcome",
     )
-    # Filters with a list of their own: looking for values in use would read the whole table.
+    # These fields have fixed choices. A filter that looks for values in use reads the whole table.
     list_filter = ("policy_result", "pricing")
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
@@ -206,7 +206,7 @@ class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
 
 @admin.register(CusBypassReport)
 class CusBypassReportAdmin(CusReportedAdmin):
-    """What SDKs saw of calls that went past them, newest first."""
+    """The reports of SDKs on bypassed calls, newest first."""
 
     list_display = (
         "created_at",

@@ -1,7 +1,7 @@
-"""The clock that months, days and holds go by: the database's (ruling E3).
+"""The clock of months, days and holds is the database's (ruling E3).
 
-The clocks of web and worker processes may differ from it. What they would count or end by
-their own clock would belong to another month than the one that a check decides by.
+The clocks of web and worker processes may differ from the database's. By their own clock they would
+count a call or end a hold in another month than a check does.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from django.db import connections
 
 
 def database_now(using: str = "default") -> datetime:
-    """The moment by the database's clock, in UTC; inside a transaction too."""
+    """The time of the database's clock, in UTC, also inside a transaction."""
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]

@@ -1,4 +1,4 @@
-"""What the commands of telemetry take on their command line."""
+"""Parsers for the arguments of telemetry's commands."""
 
 import argparse
 import uuid
@@ -20,7 +20,7 @@ def moment(text: str) -> datetime:
 
 
 def tenant_id_of(text: str | None) -> uuid.UUID | None:
-    """The id of the tenant that an id or a name stands for. Raises CommandError."""
+    """The id of the tenant with this id or name. Raises CommandError."""
     if text is None:
         return None
     tenant = CusTenant.objects.filter(name=text).first() or _by_id(text)

@@ -1,8 +1,8 @@
-"""The SDK routes' own connections: a pool of autocommit ones, with deadlines.
+"""The SDK routes' own connections: a pool of autocommit connections with deadlines.
 
-Django's connection stays with the request's thread and asks the server at each request
-whether it still lives; the pool's are shared, keep their prepared statements, and are
-looked at only when they fail. Without a pool (`CUS_EVIDENCE_POOL_SIZE=0`) Django's is used.
+Django's connection belongs to the request's thread and asks the server at each request whether it
+is alive. The pool's connections are shared, keep their prepared statements, and are checked only
+after a failure. Without a pool (`CUS_EVIDENCE_POOL_SIZE=0`) requests use Django's connection.
 """
 
 import os
@@ -16,12 +16,12 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-# How long a request waits for a connection before it is told to come back.
+# How long a request waits for a connection before the answer is 503.
 _WAIT_SECONDS = 5.0
 _IDLE_SECONDS = 300.0
-# Our statements look things up by key, whatever is in a batch and however large the tables are.
-# So they are planned once a connection, not once a batch (for a small one that takes longer
-# than all the rest), and never to read a table whole because it was empty at the time.
+# Our statements look rows up by key, whatever the batch and the size of the tables. So each
+# connection plans them once, not once a batch (planning takes longer than storing a small batch),
+# and never with a scan of a table that was empty when the statement was planned.
 _PLANNING = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 
 # A cursor of psycopg's, or Django's around one.
@@ -33,10 +33,10 @@ _opening = threading.Lock()
 
 @contextmanager
 def evidence_cursor() -> Iterator[Cursor]:
-    """A cursor that commits each statement. Raises Django's OperationalError if none is to be had.
+    """A cursor that commits each statement. Raises Django's OperationalError if none is free.
 
-    A statement on it is one that may safely be done twice: what a broken connection leaves
-    open, the sender's next delivery settles.
+    Use it only for statements that may safely run twice: if a connection breaks and the outcome is
+    unknown, the sender delivers again.
     """
     if not settings.CUS_EVIDENCE_POOL_SIZE:
         with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
@@ -46,7 +46,7 @@ def evidence_cursor() -> Iterator[Cursor]:
         with _pool().connection() as connection, connection.cursor() as cursor:
             yield cursor
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-        # Django's own, so that whoever answers requests knows one kind of absence.
+        # Django's own class, so that views handle a single class for an absent database.
         raise OperationalError(type(error).__name__) from error
 
 
@@ -62,7 +62,7 @@ def evidence_transaction() -> Iterator[Cursor]:
 
 
 def _pool() -> ConnectionPool[Any]:
-    """This process' pool: a fork has none of its parent's connections."""
+    """This process' pool: a fork must not use its parent's connections."""
     pid = os.getpid()
     pool = _pools.get(pid)
     if pool is None:
@@ -74,7 +74,7 @@ def _pool() -> ConnectionPool[Any]:
 
 def _open_pool() -> ConnectionPool[Any]:
     parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
-    # Django's own needs; a bare connection decodes and prepares by psycopg's defaults.
+    # Without Django's arguments, so that connections decode and prepare by psycopg's defaults.
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
     parameters["options"] = f"{parameters.get('options', '')} {_PLANNING}"
@@ -84,7 +84,7 @@ def _open_pool() -> ConnectionPool[Any]:
         max_size=settings.CUS_EVIDENCE_POOL_SIZE,
         timeout=_WAIT_SECONDS,
         max_idle=_IDLE_SECONDS,
-        # A server that restarted has closed what we hold: found out here, not by a sender.
+        # After a restart the server has closed our connections: find that here, not in a request.
         check=ConnectionPool.check_connection,
         open=True,
         name="evidence",

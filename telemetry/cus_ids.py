@@ -1,4 +1,4 @@
-"""Identifiers: rows' are UUIDs of version 7, which sort by when they were made; calls' are hashed."""
+"""Identifiers: UUIDs of version 7 for rows, which sort by time, and hashes of call ids."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ _RANDOM_B = (1 << 62) - 1
 def uuid7() -> uuid.UUID:
     """A new id: milliseconds since 1970, then 74 random bits (RFC 9562).
 
-    Made here, not in SQL: `uuidv7()` exists from PostgreSQL 18 on only, we support 15.
+    Made here, not in SQL, because `uuidv7()` needs PostgreSQL 18 and we support 15.
     """
     milliseconds = time.time_ns() // 1_000_000
     randomness = int.from_bytes(os.urandom(10))
@@ -22,7 +22,7 @@ def uuid7() -> uuid.UUID:
 
 
 def made_at(identifier: uuid.UUID) -> datetime:
-    """When a version 7 id was made, to the millisecond."""
+    """The time at which a version 7 id was made, to the millisecond."""
     return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)
 
 
@@ -33,5 +33,5 @@ def hash_call_id(call_id: str) -> str:
 
 def lock_key(integration_id: uuid.UUID) -> int:
     """The number of an integration's advisory lock: 63 bits of its id."""
-    # Two integrations that share a number would only wait for each other.
+    # If two integrations share a number, their checks only wait for each other.
     return int.from_bytes(integration_id.bytes[8:]) >> 1

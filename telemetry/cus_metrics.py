@@ -1,7 +1,7 @@
 """Prometheus metrics, read from the evidence totals at scrape time (ruling O2).
 
-They survive restarts, are the same from every process and never drift from the rows.
-Evidence never depends on them.
+The metrics survive restarts, are the same from every process, and never drift from the rows.
+Evidence never depends on metrics.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 _LABELS = ("tenant_id", "integration_id")
-# Metric, the total that it shows, and what it says. Counters are of rows as recorded.
+# Metric, its total, and its help text. Counters count rows as recorded.
 _COUNTERS = (
-    ("cus_llm_calls", "calls", "LLM calls that ran, as reported; blocked ones are not among them."),
+    ("cus_llm_calls", "calls", "LLM calls that ran, as reported, without blocked calls."),
     ("cus_llm_unpriced_calls", "unpriced", "Calls whose model has no known price."),
     (
         "cus_llm_unpriced_unit_calls",
@@ -51,7 +51,7 @@ _GAUGES = (
     ),
 )
 _COLUMNS = tuple(column for _, column, _ in (*_COUNTERS, *_GAUGES))
-# Every integration has its series from the start: `increase()` would miss a first call else.
+# Every integration has its series from the start. Otherwise `increase()` misses the first call.
 _TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text,
     {", ".join(f"coalesce(sum(total.{column}), 0)::bigint" for column in _COLUMNS)}
@@ -70,11 +70,11 @@ class CusTotalsCollector(Collector):
     """Turns the lifetime totals into counters, one read a scrape."""
 
     def describe(self) -> list[Metric]:
-        """Nothing: without it, registering would already ask the database."""
+        """An empty list. Without this method, registering the collector queries the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The counters as the totals are now."""
+        """The counters by the totals of now."""
         families: list[CounterMetricFamily | GaugeMetricFamily] = [
             CounterMetricFamily(name, text, labels=_LABELS) for name, _, text in _COUNTERS
         ]
@@ -89,7 +89,7 @@ class CusTotalsCollector(Collector):
 
 
 def _coverage() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
-    """One series each for each integration that calls have been seen of lately."""
+    """Both gauges, with a series for each integration that has had calls lately."""
     says = "Governed calls, of all provider calls seen in the last 7 days."
     coverage = GaugeMetricFamily("cus_integration_coverage_ratio", says, labels=_LABELS)
     says = "Calls claimed as governed until a day ago that have no record."
@@ -107,6 +107,6 @@ _collector = CusTotalsCollector()
 
 
 def register_collector() -> None:
-    """Make the totals part of /metrics, once a process."""
+    """Add the totals to /metrics, once a process."""
     if _collector not in REGISTRY._collector_to_names:  # noqa: SLF001  (there is no public way)
         REGISTRY.register(_collector)

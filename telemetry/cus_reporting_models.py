@@ -1,4 +1,4 @@
-"""Where a migration looks for the field of ranges. Nothing else imports this module."""
+"""Re-exports the field of ranges for a migration. No other module imports this one."""
 
 from telemetry.cus_delivery.models import RangesField
 

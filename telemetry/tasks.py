@@ -1,4 +1,4 @@
-"""What beat runs for telemetry."""
+"""The periodic tasks of telemetry."""
 
 import structlog
 from celery import shared_task
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name="telemetry.tasks.cus_rollup_usage")
 def cus_rollup_usage() -> None:
-    """Bring the daily aggregates up to date."""
+    """Update the daily sums."""
     days = rollup_usage(database_now())
     log.info("usage rolled up", days=[day.isoformat() for day in days])
 
@@ -29,7 +29,7 @@ def cus_make_partitions() -> None:
 
 @shared_task(name="telemetry.tasks.cus_refresh_coverage")
 def cus_refresh_coverage() -> None:
-    """Count what came late into each integration's coverage of 7 days (rulings F8, F8a)."""
+    """Add late calls to each integration's coverage of 7 days (rulings F8, F8a)."""
     log.info("coverage refreshed", integrations=refresh_all_coverage(database_now()))
 
 
@@ -43,5 +43,5 @@ def cus_flag_unproven_claims() -> None:
 
 @shared_task(name="telemetry.tasks.cus_fold_sequences")
 def cus_fold_sequences() -> None:
-    """Keep the answer to which sequences came short to compute."""
+    """Fold the sequences that arrived, so that gaps are quick to compute."""
     fold_sequences(database_now())

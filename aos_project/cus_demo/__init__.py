@@ -1,6 +1,6 @@
-"""The demo: a customer's program, as far as the product can tell.
+"""The demo: a program that the product sees as a customer's program.
 
-A local provider speaks OpenAI's wire protocol and answers with a trace's token counts; the
-real `openai` client makes the calls through our SDK; what the product stored is then held
-against the trace.
+A local provider speaks OpenAI's wire protocol and answers with a trace's token counts. The real
+`openai` client makes the calls through our SDK. The demo then compares the stored rows with the
+trace.
 """

@@ -1,4 +1,4 @@
-"""What `manage.py cus_demo` begins with: a product to report to."""
+"""The start of `manage.py cus_demo`: find or start a product to report to."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from aos_project.cus_demo.cus_product import BASE_URL, ProductUnavailable, produ
 
 
 def main(argv: list[str]) -> int:
-    """Run the command against the product that runs, or start one for it; the exit code."""
+    """Run the command against the running product, or start a product; return the exit code."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--base-url", default=BASE_URL)
     base_url = parser.parse_known_args(argv[2:])[0].base_url

@@ -1,7 +1,7 @@
 """A provider on this machine that speaks OpenAI's chat completions.
 
-Asked about `call 17` of the trace, it answers with exactly the tokens of that call. It runs
-as a process of its own, so that the calling program's time is its own:
+The answer to a prompt for `call 17` of the trace has exactly the tokens of that call. The provider
+runs as a process of its own, so that it takes no time from the calling program:
 `python -m aos_project.cus_demo.cus_local_provider` reads `in,out` lines from its standard
 input, up to an empty one, prints its port, and serves until its standard input ends.
 """
@@ -21,7 +21,7 @@ _CREATED = 1_700_000_000
 
 
 def prompt_for(number: int) -> str:
-    """The prompt that asks for the call of that number."""
+    """The prompt for the call of that number."""
     return f"call {number}"
 
 
@@ -36,7 +36,7 @@ class LocalProvider(ThreadingHTTPServer):
 
     @property
     def base_url(self) -> str:
-        """What the `openai` client takes as `base_url`."""
+        """The `base_url` for the `openai` client."""
         return f"http://127.0.0.1:{self.server_port}/v1"
 
 
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: a line a call would drown the progress bar."""
+        """Log nothing: a line for each call would hide the progress bar."""
 
 
 def _completion(number: int, model: str, tokens_in: int, tokens_out: int) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _completion(number: int, model: str, tokens_in: int, tokens_out: int) -> dic
 
 @contextmanager
 def serving(trace: Trace) -> Iterator[str]:
-    """A provider of the trace in a process of its own; gives its base URL."""
+    """Run a provider of the trace in a process of its own; yield its base URL."""
     module = __name__ if __name__ != "__main__" else "aos_project.cus_demo.cus_local_provider"
     with Popen([sys.executable, "-m", module], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdin
@@ -107,7 +107,7 @@ def serving(trace: Trace) -> Iterator[str]:
 
 
 def main() -> None:
-    """Serve what standard input lists until it ends, which it does when our parent does."""
+    """Serve the calls that standard input lists, until standard input (the parent) ends."""
     tokens = []
     while line := sys.stdin.readline().strip():
         tokens_in, _, tokens_out = line.partition(",")

@@ -1,7 +1,7 @@
-"""The product that the demo reports to: the one that runs, else one started for it.
+"""The product that the demo reports to: the running product, or a product started for the demo.
 
-Knows nothing of Django: on a fresh machine its settings can only be read once the runner
-has written them.
+Does not import Django: on a fresh machine Django's settings can be read only after the runner has
+written them.
 """
 
 import os
@@ -25,12 +25,12 @@ _OF_A_PROCESS = re.compile(r"\w+ +\| ")
 
 
 class ProductUnavailable(RuntimeError):
-    """The product neither answers nor could be started."""
+    """The product does not answer and could not be started."""
 
 
 @contextmanager
 def product_at(base_url: str) -> Iterator[None]:
-    """The product at this address, started (and stopped again) if nothing answers there."""
+    """Use the product at this address; start it, and stop it afterwards, if it does not answer."""
     if _is_ready(base_url):
         yield
         return
@@ -63,9 +63,9 @@ def _started(base_url: str, port: str) -> Iterator[None]:
 
 
 def _pass_on(runner: "subprocess.Popen[str]", log: Path) -> None:
-    """The processes' own lines go to a file, the runner's to the terminal.
+    """Write the processes' lines to a file, and the runner's lines to the terminal.
 
-    On a first start those are the logins and the key: shown once, and kept in no file.
+    On a first start the runner prints the logins and the key, which must not be in a file.
     """
     assert runner.stdout
     with log.open("w") as file:
@@ -83,7 +83,7 @@ def _wait(base_url: str, runner: "subprocess.Popen[str]", log: Path) -> None:
         if runner.poll() is not None:
             break
         time.sleep(0.2)
-    msg = f"The product could not be started; what it said is above and in {log}."
+    msg = f"The product could not be started; its output is above and in {log}."
     raise ProductUnavailable(msg)
 
 

@@ -1,4 +1,4 @@
-"""Replays a trace as a customer's program would make the calls."""
+"""Replay a trace in the way a customer's program makes calls."""
 
 import time
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from aos_sdk import CusOpenAIProvider, CusReporter
 
 MODEL = "gpt-4o"
 _CALLERS = 4
-# How long the last records may take to arrive once the calls are made.
+# How long the last records may take to arrive after the last call.
 DELIVERY_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the SDK's reporter says became of its records."""
+    """The SDK reporter's counts of its records by outcome."""
 
     sent: int
     duplicates: int
@@ -29,7 +29,7 @@ class Delivery:
 
 
 class Replay:
-    """Makes every call of a trace through the SDK. `speed` 1 is real time, 0 as fast as it goes."""
+    """Makes every call of a trace through the SDK. `speed` 1: real time; 0: as fast as possible."""
 
     def __init__(
         self, trace: Trace, *, key: str, base_url: str, provider_url: str, speed: float
@@ -43,7 +43,7 @@ class Replay:
         self._done: SimpleQueue[int] = SimpleQueue()
 
     def run(self) -> Iterator[int]:
-        """Make the calls; yields the number of each call that is done. Raises what a call raised."""
+        """Make the calls; yield the number of each finished call. Raises the error of a call."""
         started = time.monotonic()
         with ThreadPoolExecutor(_CALLERS) as pool:
             callers = [pool.submit(self._call_every, first, started) for first in range(_CALLERS)]
@@ -56,7 +56,7 @@ class Replay:
                 caller.result()
 
     def finish(self) -> Delivery:
-        """Wait until the records are delivered, and say what became of them."""
+        """Wait until the records are delivered; return their counts by outcome."""
         undelivered = self.reporter.shutdown(DELIVERY_SECONDS)
         self.provider.client.close()
         stats = self.reporter.stats

@@ -1,4 +1,4 @@
-"""Traces of a production LLM service: when each call came, and its tokens."""
+"""Traces of a production LLM service: the time of each call, and its tokens."""
 
 import csv
 import hashlib
@@ -14,7 +14,7 @@ _SYNTHETIC_CALLS = 500
 
 
 class TraceUnreadable(ValueError):
-    """The file is not a trace; the message says where and why."""
+    """The file is not a trace; the message names the line and the reason."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Trace:
 
     @cached_property
     def call_ids(self) -> list[str]:
-        """One call id a call, the same at every replay."""
+        """A call id for each call, the same at every replay."""
         return [f"trace-{self.digest}-{number:07d}" for number in range(len(self.calls))]
 
     @property
@@ -71,7 +71,7 @@ def read_trace(path: Path) -> Trace:
 
 
 def synthetic_trace() -> Trace:
-    """A small trace for where there is no file: the same one every time."""
+    """A small trace for use without a file, the same every time."""
     chance = random.Random(2023)  # noqa: S311  (no secret)
     offset, calls = 0.0, []
     for _ in range(_SYNTHETIC_CALLS):

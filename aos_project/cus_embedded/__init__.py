@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey out of the virtual environment, for machines that have neither."""
+"""PostgreSQL and Valkey from the virtual environment, for machines without them."""
 
 from aos_project.cus_embedded.errors import DidNotStart, ServiceError
 from aos_project.cus_embedded.home import Home, product_home, throw_away_home

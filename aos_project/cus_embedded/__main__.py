@@ -1,4 +1,4 @@
-"""`python -m aos_project.cus_embedded exec -- COMMAND`: run it against throw-away servers."""
+"""`python -m aos_project.cus_embedded exec -- COMMAND`: run COMMAND with throw-away servers."""
 
 import os
 import signal

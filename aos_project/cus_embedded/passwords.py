@@ -1,4 +1,4 @@
-"""Random secrets, and private files that are whole or absent."""
+"""Random secrets, and private files that are written whole or not at all."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ def product_secrets() -> dict[str, str]:
 def server_passwords(path: Path, *, of_existing_data: bool = False) -> dict[str, str]:
     """The embedded servers' passwords, made on first use."""
     known = _known(path)
-    # With this one the others can be set anew.
+    # The superuser's password is enough: with it, the others can be set anew.
     if of_existing_data and "superuser" not in known:
         raise SecretsIncomplete(secrets=path, names="superuser")
     missing = {name: secrets.token_urlsafe(32) for name in _NAMES if name not in known}
@@ -47,7 +47,7 @@ def _known(path: Path) -> dict[str, str]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file at once, readable by its owner alone."""
+    """Replace the file atomically, readable by its owner alone."""
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: one private cluster, reached through a socket that is ours alone."""
+"""The embedded PostgreSQL: a private cluster, reached through a private socket."""
 
 import shutil
 import signal
@@ -13,7 +13,8 @@ from aos_project.cus_embedded.errors import DidNotStart, DiskFull
 from aos_project.cus_embedded.home import Home
 from aos_project.cus_embedded.process import Program, end_orphan, launch
 
-# Fast shutdown; then at once, to be recovered on the next start. SIGTERM would wait for clients.
+# Fast shutdown, then immediate shutdown, after which the next start recovers the data. SIGTERM
+# would wait for clients.
 _STOP = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
 _SETTINGS = {
     "listen_addresses": "",
@@ -22,15 +23,15 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_min_messages": "warning",
-    # A statement can carry a password or a customer's data; our log does not.
+    # Log no statements: they can contain a password or a customer's data.
     "log_min_error_statement": "panic",
 }
-# For clusters whose data nobody will miss.
+# For clusters whose data may be lost.
 _FAST = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
-    # In the cluster's folder, so that it goes with it.
+    # In the cluster's folder, so that removing the folder also removes the shared memory.
     "dynamic_shared_memory_type": "mmap",
 }
 _MB = 1024 * 1024
@@ -60,7 +61,7 @@ class Postgres:
         )
 
     def prepare(self) -> None:
-        """Everything before the server can start. Half-made clusters are made anew."""
+        """Prepare everything that the server needs to start. Makes half-made clusters anew."""
         end_orphan("PostgreSQL", self._data / "postmaster.pid", self._data, _STOP)
         self._require_space()
         self.log.parent.mkdir(mode=0o700, exist_ok=True)
@@ -69,7 +70,7 @@ class Postgres:
         self._forget_stale_pid()
 
     def ready(self) -> bool:
-        """Whether it answers. The first answer also settles its roles and database."""
+        """Whether the server answers. After its first answer, set up roles and database."""
         try:
             with self._connect("postgres") as connection:
                 self._settle(connection)
@@ -84,7 +85,7 @@ class Postgres:
         }
 
     def url(self, who: str, database: str) -> str:
-        """An address that libpq and django-environ read alike."""
+        """An address that libpq and django-environ read the same way."""
         password = self._home.passwords[who]
         host = quote(str(self._home.sockets), safe="")
         return f"postgres://cus_{who}:{password}@/{database}?host={host}"
@@ -99,7 +100,7 @@ class Postgres:
             raise DiskFull(folder=self._home.folder, free_mb=free, need_mb=need)
 
     def _make_cluster(self) -> None:
-        """Under another name until initdb is done, so a cluster is whole or absent."""
+        """Make the cluster under a temporary name, so that a cluster is whole or absent."""
         making = self._home.folder / "postgres.making"
         shutil.rmtree(making, ignore_errors=True)
         making = self._home.own_folder(making.name)
@@ -136,13 +137,13 @@ class Postgres:
             raise DidNotStart(name="PostgreSQL", log=log_end(log))
 
     def _forget_stale_pid(self) -> None:
-        """After a crash the pid in the file may be some other program's by now, and PostgreSQL
-        would take it for a server. `prepare` has made sure that none runs on this folder."""
+        """Remove the pid file after a crash. The pid may belong to another program by now, which
+        PostgreSQL would take for a server. `prepare` has checked that no server uses the folder."""
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def _settle(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
-        """Roles, database and rights (ruling E5), again on each start: a first start that was
-        cut short is completed, and a newer version of the product finds what it needs."""
+        """Set up roles, database and rights (ruling E5) at each start. So an interrupted first
+        start is completed, and a newer version of the product gets what it needs."""
         roles = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
         for role in ("cus_owner", "cus_app", "cus_decider"):
             if role not in roles:

@@ -1,4 +1,4 @@
-"""Programs that must never outlive whoever started them."""
+"""Programs that must never outlive the process that started them."""
 
 import contextlib
 import ctypes
@@ -38,15 +38,15 @@ class Program:
     stop: Sequence[tuple[signal.Signals, float]] = ((signal.SIGTERM, 10.0),)
     env: Mapping[str, str] | None = None
     account: Account | None = None
-    # What it gets from the kernel when its parent is gone, however that happened.
+    # The signal that the kernel sends to the program when its parent dies.
     on_orphan: signal.Signals = signal.SIGKILL
 
 
 def launch(
     program: Program, output: int | IO[bytes] | None = None, stdin: int = subprocess.DEVNULL
 ) -> "subprocess.Popen[bytes]":
-    """Start it in a session of its own. Call from the main thread: the kernel's "parent
-    died" signal follows the thread that started the child."""
+    """Start the program in a session of its own. Call this from the main thread: the kernel sends
+    the "parent died" signal when the thread that started the child ends."""
     identity: dict[str, Any] = {}
     if program.account:
         identity = {"user": program.account.uid, "group": program.account.gid, "extra_groups": []}
@@ -67,7 +67,7 @@ def _die_with_parent(sig: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def in_child() -> None:
-        # Runs after the change of user, which would clear the setting.
+        # Must run after the change of user, which would clear the setting.
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, int(sig))
         if os.getppid() != parent:
@@ -81,8 +81,8 @@ def stop(
     child: "subprocess.Popen[bytes]",
     wait: "Callable[[subprocess.Popen[bytes], float], object] | None" = None,
 ) -> None:
-    """End it and whatever it left behind in its process group. `wait(child, seconds)` may
-    return early: the next, harsher signal follows at once."""
+    """End the program, and the processes that it left in its process group. If `wait(child,
+    seconds)` returns early, the next, harsher signal follows at once."""
     for sig, seconds in program.stop:
         if child.poll() is not None:
             break
@@ -105,8 +105,8 @@ def kill_group(pid: int) -> None:
 def end_orphan(
     name: str, pid_file: Path, argument: Path, stop: Sequence[tuple[signal.Signals, float]]
 ) -> bool:
-    """End a server of an earlier run that still works on our data, found by the pid in its
-    own file and proved by its command line, which names the data. True if there was one."""
+    """End a server of an earlier run that still uses our data. Its own file has its pid, and its
+    command line must name the data. True if there was such a server."""
     pid = _pid_in(pid_file)
     if pid is None or not _names(pid, argument):
         return False
@@ -119,7 +119,7 @@ def end_orphan(
 
 
 def alive(pid: int) -> bool:
-    with contextlib.suppress(PermissionError):  # somebody else's, but there
+    with contextlib.suppress(PermissionError):  # The process exists and belongs to another user.
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

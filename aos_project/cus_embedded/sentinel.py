@@ -1,9 +1,10 @@
 """A tiny process that cleans up after its parent, even after `kill -9` of it.
 
-The kernel ends our direct children with us, but not their children: granian's workers, for
-one, live on and hold the port. So this program, which shares nothing with its parent but a
-pipe, is told which process groups exist, and when the pipe closes it ends those that were
-not withdrawn. It runs as a script of its own, on the standard library alone.
+The kernel ends our direct children with us, but not their children: granian's workers, for example,
+live on and hold the port. So the parent sends the names of its process groups to the sentinel
+through a pipe, and when the pipe closes the sentinel ends the groups that were not withdrawn. The
+sentinel shares nothing else with its parent: it is a script of its own, on the standard library
+alone.
 """
 
 import contextlib
@@ -18,10 +19,10 @@ from pathlib import Path
 
 
 class Sentinel:
-    """The parent's end. Groups and folders that it watches go when the parent goes."""
+    """The parent's side. When the parent dies, watched groups are ended and folders removed."""
 
     def __init__(self, keep_open: Sequence[int] = ()) -> None:
-        # A lock among `keep_open` stays held until the clean-up is done.
+        # The sentinel inherits `keep_open`, so a lock among these is held until it has cleaned up.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
@@ -42,14 +43,14 @@ class Sentinel:
         self._tell("+folder", str(folder))
 
     def close(self) -> None:
-        """Ends it; what is still watched is cleaned up now."""
+        """End the sentinel; it cleans up everything that is still watched."""
         if self._process.stdin:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
         self._process.wait()
 
     def _tell(self, order: str, what: str) -> None:
-        # Someone may have killed it. That must not stop the product.
+        # The sentinel may have been killed, which must not stop the product.
         if self._process.stdin:
             with contextlib.suppress(OSError):
                 self._process.stdin.write(os.fsencode(f"{order} {what}\n"))
@@ -63,7 +64,7 @@ def main() -> None:
     for line in sys.stdin:
         order, _, what = line.rstrip("\n").partition(" ")
         (watched.add if order[0] == "+" else watched.discard)((order[1:], what))
-    for kind, what in sorted(watched, reverse=True):  # "group" before the "folder" it uses
+    for kind, what in sorted(watched, reverse=True):  # Each "group" before its "folder".
         if kind == "group":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(int(what), signal.SIGKILL)
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def _remove(folder: str) -> None:
-    for _ in range(50):  # a database's last processes may still be writing into it
+    for _ in range(50):  # The database's last processes may still write to the folder.
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.lexists(folder):
             return

@@ -1,4 +1,4 @@
-"""Servers for a test run or one command: made, used, and gone, whatever happens."""
+"""Servers for a test run or one command, always removed at the end."""
 
 import os
 import shutil
@@ -19,8 +19,8 @@ _START_SECONDS = 60.0
 
 @contextmanager
 def throw_away_services(*, durable: bool = False) -> Iterator[dict[str, str]]:
-    """A PostgreSQL and a Valkey in a temporary folder; yields a whole environment for the
-    product, which must not fall back on the developer's own configuration. `durable` gives
+    """Run a PostgreSQL and a Valkey in a temporary folder; yield a complete environment for the
+    product, so that no setting comes from the developer's own configuration. `durable` gives
     PostgreSQL the settings of `make run`, with fsync."""
     home = throw_away_home()
     postgres = Postgres(home, fast=not durable)
@@ -45,7 +45,7 @@ def throw_away_services(*, durable: bool = False) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def running(server: Postgres | Valkey, sentinel: Sentinel) -> "Iterator[subprocess.Popen[bytes]]":
-    """One server from its preparation until it has stopped."""
+    """Prepare and run a server, and stop it after the block."""
     server.prepare()
     with server.log.open("wb") as log:
         child = launch(server.program, log)

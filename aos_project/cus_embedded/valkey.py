@@ -62,12 +62,12 @@ class Valkey:
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
             "requirepass": self._home.passwords["valkey"],
-            # Jobs survive a restart; a full memory refuses new ones rather than drop old ones.
+            # Jobs survive a restart. If the memory is full, Valkey refuses new jobs.
             "appendonly": "yes",
             "save": '""',
             "maxmemory-policy": "noeviction",
             "pidfile": "valkey.pid",
-            # The command line must go on naming the file, to tell our server from others.
+            # The command line must keep naming the file, by which we recognise our server.
             "set-proc-title": "no",
             "loglevel": "warning",
         }

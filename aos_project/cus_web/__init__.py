@@ -1,5 +1,5 @@
-"""What granian serves: bodies are received by the event loop, Django runs on threads by kind.
+"""The application for granian: the event loop receives bodies, and threads by kind run Django.
 
-A body that trickles in occupies no thread and ends at its deadline. Checks, ingest, signing in,
-other pages and probes have threads of their own each, and callers of a kind take turns.
+A slow body occupies no thread and ends at its deadline. Checks, ingest, signing in, other pages and
+probes each have threads of their own, and the senders of a kind take turns.
 """

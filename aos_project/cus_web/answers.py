@@ -1,4 +1,4 @@
-"""Answers that need no Django: to requests that are too large, too slow or too many."""
+"""Answers without Django, to requests that are too large, too slow or too many."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _PAGE = """\
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered, as the API's error body or as a small page."""
+    """An answer: the API's error body, or a small page."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -24,14 +24,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A request that is not let in. `detail` says what happened and what to do."""
+    """The refusal of a request. `detail` tells what happened and what to do."""
 
     status: int
     code: str
     title: str
     detail: str
     retry_after_seconds: int | None = None
-    # The rest of the body would be taken for the next request.
+    # Close the connection: otherwise the rest of the body would be taken for the next request.
     ends_connection: bool = False
 
     def answer(self, path: str) -> Answer:
@@ -59,7 +59,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """A request is refused, as `refusal` says."""
+    """A request is refused; `refusal` is the answer."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.code)
@@ -73,7 +73,7 @@ BODY_TOO_SLOW = Refusal(
     "The rest of the request did not arrive in time. Send it again, over a faster connection.",
     ends_connection=True,
 )
-# Nobody is there to read it.
+# The sender is gone, so nobody reads this answer.
 BODY_TORN = Refusal(
     400,
     "bad_request",
@@ -111,7 +111,7 @@ BROKEN = Refusal(
 
 
 def body_too_large(limit: int) -> Refusal:
-    """413: more bytes than any route takes."""
+    """413: the body has more bytes than any route accepts."""
     detail = f"The body is over {limit} bytes. Send less."
     title = "Too large"
     return Refusal(413, "request_too_large", title, detail, ends_connection=True)

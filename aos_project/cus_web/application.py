@@ -31,15 +31,16 @@ logger = logging.getLogger(__name__)
 _PROBE_THREADS = 2
 _MIB = 1024 * 1024
 _TICK_SECONDS = 0.5
-# Of the largest body that is served: larger ones are refused before they are here.
+# A body of up to so many times the largest accepted size is read before it is refused; a larger
+# body is refused unread.
 _MOST_TAKEN_IN = 4
-# Larger answers, such as exports, are sent as they are made.
+# Larger answers, such as exports, are sent in parts.
 _LARGEST_WHOLE = _MIB
 _PART_SECONDS = 30.0
 # granian stops accepting for good when it runs out of files.
 _OPEN_FILES = 8_192
-# A check takes Python's lock about ten times, and each time waits so long for each thread that
-# computes (Python's default is 5 ms).
+# A check takes Python's lock about ten times, and each time waits up to this long for every thread
+# that computes (Python's default is 5 ms).
 _SWITCH_SECONDS = 0.001
 
 
@@ -66,7 +67,7 @@ class CusWeb:
         self._answered: deque[asyncio.Future[None]] = deque()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Called by granian once in each process, before it serves."""
+        """Start the threads. granian calls this once in each process, before it serves."""
         _allow_open_files()
         sys.setswitchinterval(_SWITCH_SECONDS)
         for lane in self._lanes.values():
@@ -75,7 +76,7 @@ class CusWeb:
         self._tick()
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
-        """Called by granian once in each process, when it has stopped serving."""
+        """Clean up. granian calls this once in each process, after it has stopped serving."""
         log_turned_away()
 
     async def __rsgi__(self, scope: Scope, protocol: Answering) -> None:
@@ -97,7 +98,7 @@ class CusWeb:
             raise Refused(body_too_large(self._largest))
         body = await self._bodies.receive(protocol, length)
         if length > self._largest:
-            # Taken in, because who is still sending would not read why it was refused.
+            # Read the body first: a client that is still sending would not read the refusal.
             raise Refused(body_too_large(self._largest))
         return body
 
@@ -117,7 +118,7 @@ class CusWeb:
 
         self._lanes[kind].submit(Job(sender_of(kind, request), run, origin_of(request)))
         self._settle()
-        # granian would answer 500 if this ended before the thread had answered.
+        # Wait: granian answers 500 if this coroutine ends before the thread has answered.
         await answered
 
     def _answer(self, request: Request, body: bytes, protocol: Answering) -> None:
@@ -130,11 +131,11 @@ class CusWeb:
                 self._send_parts(protocol, environ)
         except Exception:
             logger.exception("A request could not be answered")
-            # Without effect if an answer has begun.
+            # Has no effect if an answer has begun.
             _send(protocol, BROKEN.answer(request.path))
 
     def _send_parts(self, protocol: Answering, environ: "WSGIEnvironment") -> None:
-        """Send an answer whole if it is small; else in parts, no faster than its client takes them."""
+        """Send a small answer whole, and a large answer in parts, at the client's speed."""
         begun: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], *_exc_info: Any) -> Any:
@@ -156,13 +157,13 @@ class CusWeb:
 
         for part in parts:
             sending = asyncio.run_coroutine_threadsafe(send(part), self._loop)
-            # A client that takes nothing must not keep the thread.
+            # A client that stops reading must not occupy the thread.
             sending.result(timeout=_PART_SECONDS)
 
     def _settle(self) -> None:
         """End the tasks of requests that were answered.
 
-        Not by the thread at once: waking the loop for it costs as much as a request's hand-over.
+        The thread does not end them: waking the loop costs as much as handing a request over.
         """
         while self._answered:
             answered = self._answered.popleft()
@@ -171,7 +172,7 @@ class CusWeb:
                 answered.set_result(None)
 
     def _tick(self) -> None:
-        # First, so that nothing below can stop the deadlines for good.
+        # First, so that an error below can't stop the deadlines for good.
         self._loop.call_later(_TICK_SECONDS, self._tick)
         self._bodies.end_late(time.monotonic())
         self._settle()
@@ -179,7 +180,7 @@ class CusWeb:
 
 @contextmanager
 def closing_parts(parts: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
-    """The parts of a WSGI answer; what made them is closed afterwards."""
+    """Iterate over the parts of a WSGI answer, and close the answer afterwards."""
     try:
         yield iter(parts)
     finally:
@@ -192,11 +193,11 @@ def _send(protocol: Answering, answer: Answer) -> None:
 
 
 def _allow_open_files() -> None:
-    """Allow this process as many files as it may have, for its connections."""
+    """Raise this process' limit of open files, for its connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 application = CusWeb(_wsgi)

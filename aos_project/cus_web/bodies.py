@@ -1,4 +1,4 @@
-"""Bodies on their way in: none takes longer than its deadline, all together no more than their room."""
+"""Receive bodies: each within its deadline, and all together within a bounded memory."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aos_project.cus_web.answers import BODY_TOO_SLOW, BODY_TORN, Refused
 from aos_project.cus_web.scopes import Answering
 
-# What a body costs beside its bytes: a socket's buffers and the task that waits.
+# The cost of a body beside its bytes: the socket's buffers, and the waiting task.
 _OVERHEAD_BYTES = 16 * 1024
 
 
@@ -22,18 +22,18 @@ class _Coming:
 class Bodies:
     """Receives bodies, in the event loop alone.
 
-    Where there is no room for another one, the one that has been coming longest is ended: a
-    body that somebody really sends is here within moments, so those are the ones that trickle.
+    If there is no room for another body, the oldest unfinished body is ended. An honest body
+    arrives within moments, so old unfinished bodies are those that trickle in.
     """
 
     def __init__(self, seconds: float, room_bytes: int) -> None:
         self._seconds = seconds
         self._free = room_bytes
-        # By age: all have the same time.
+        # The oldest first, so also by deadline: all bodies have the same time.
         self._coming: dict[_Coming, None] = {}
 
     async def receive(self, protocol: Answering, length: int) -> bytes:
-        """The body, of `length` bytes. Raises Refused when it was ended, or its sender left."""
+        """The body, of `length` bytes. Raises Refused if it was ended, or its sender left."""
         task = asyncio.current_task()
         assert task
         room = length + _OVERHEAD_BYTES
@@ -53,7 +53,7 @@ class Bodies:
             self._forget(coming)
 
     def end_late(self, now: float) -> None:
-        """End those whose time is over."""
+        """End the bodies whose deadline is over."""
         while self._coming:
             oldest = next(iter(self._coming))
             if oldest.deadline > now:

@@ -1,4 +1,4 @@
-"""Which threads a request belongs to, and with whom it takes turns there."""
+"""Classify requests: by kind, which chooses the threads, and by sender, for taking turns."""
 
 from enum import StrEnum
 
@@ -40,16 +40,16 @@ _CHECKS = frozenset(
         ENFORCEMENT_STATUS_PATH,
     }
 )
-# Their reads are people's.
+# Only POST to these is ingest; people read them by GET.
 _INGEST = frozenset({LLM_USAGE_PATH, LLM_USAGE_BATCH_PATH, TELEMETRY_BYPASS_PATH})
-# Where strangers have passwords hashed or codes looked up.
+# Pages on which strangers can cause password hashes or look-ups of codes.
 _SIGN_IN = ("/admin/login/", "/admin/password_reset/", "/admin/second-factor/")
 _LEASES = f"{ENFORCEMENT_LEASE_PATH}/"
 _KEY_HEADER = INTEGRATION_KEY_HEADER.lower()
 
 
 def kind_of(request: Request) -> Kind:
-    """Whose threads answer a request."""
+    """The kind of a request."""
     path = request.path
     if path in _CHECKS or path.startswith(_LEASES):
         return Kind.CHECK
@@ -63,10 +63,10 @@ def kind_of(request: Request) -> Kind:
 
 
 def sender_of(kind: Kind, request: Request) -> str:
-    """Who takes turns as one: an SDK key, a token or session, or else an address.
+    """The sender of a request, for taking turns: an SDK key, a token or session, or an address.
 
-    Not verified yet: a wrong key is a sender like another, and is refused on its turn. At the
-    sign-in a cookie is the sender's own invention, so the address counts.
+    The sender is not verified yet: a wrong key counts as a sender, and is refused on its turn. At
+    the sign-in the address counts, because strangers can invent cookies.
     """
     headers = request.named
     secret = ""
@@ -78,9 +78,9 @@ def sender_of(kind: Kind, request: Request) -> str:
 
 
 def origin_of(request: Request) -> str:
-    """The address that a request comes from, which no sender invents: of IPv6 its network.
+    """The address that a request comes from, which senders can't invent; for IPv6 its network.
 
-    Behind a proxy all whose address can't be told are one; empty where there is no address at all.
+    Behind a proxy, all senders with an unknown address count as one. Empty if there is no address.
     """
     address = address_of(request.peer, request.named.get("x-forwarded-for"))
     return address or ("unknown" if settings.CUS_BEHIND_PROXY else "")

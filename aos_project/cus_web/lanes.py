@@ -11,8 +11,9 @@ from aos_project.cus_web.answers import ADDRESS_FULL, BUSY, LINE_FULL, Refusal, 
 
 logger = logging.getLogger(__name__)
 
-# Of one sender, of one address, and of all: each waiting request is an open connection, so there
-# are never many. An office is one address; but whoever invents keys is a sender with each of them.
+# The most waiting requests of one sender, of one address, and of all. Each is an open connection,
+# so there are never many. An office has a single address. The bound by address also covers a
+# client that invents keys, because each invented key counts as a sender.
 _LONGEST_LINE = 256
 _LONGEST_LINES_OF_ADDRESS = 1_024
 _LONGEST_LINES = 4_096
@@ -21,7 +22,7 @@ _LONGEST_REST_SECONDS = 0.25
 
 
 class Job:
-    """A request that waits for a thread, which runs it or says with what it is to be refused.
+    """A request that waits for a thread. `run` gets None, or the refusal to answer.
 
     `address` is the client's; empty if it is unknown.
     """
@@ -40,12 +41,12 @@ class Job:
 class Lane:
     """A fixed number of threads. One sender occupies two thirds of them at most.
 
-    Senders take turns, each with a line of its own: whoever sends much waits for itself. The
-    threads that no single sender gets are there for the others at once, since what runs can't be
-    interrupted.
+    Senders take turns, each with a queue of its own, so a busy sender delays only itself. A running
+    request can't be interrupted, so a third of the threads stays free of any single sender.
 
-    In a lane for `strangers` one sender occupies one thread, and rests after each request for
-    three times as long as that took: what anybody can ask for leaves the processor to the others.
+    In a lane for `strangers` one sender occupies one thread, and after each request waits three
+    times as long as the request took. So requests that need no account leave processor time to
+    others.
     """
 
     def __init__(self, name: str, threads: int, seconds: float, *, strangers: bool = False) -> None:
@@ -59,7 +60,8 @@ class Lane:
         self._waiting_by_address: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
         self._lock = threading.Lock()
-        # A token for each job; a job that may not run yet is owed to whoever makes room for it.
+        # A token for each job. If no job may run yet, `_owed` counts the token until a finished
+        # job makes room.
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._owed = 0
 
@@ -70,7 +72,7 @@ class Lane:
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def submit(self, job: Job) -> None:
-        """Run a job as soon as it is its turn. Raises Refused: too many wait already."""
+        """Queue a job, to run on its turn. Raises Refused if too many wait already."""
         job.due = time.monotonic() + self._seconds
         with self._lock:
             if refusal := self._refusal(job):
@@ -81,7 +83,7 @@ class Lane:
         self._tokens.put(None)
 
     def _refusal(self, job: Job) -> Refusal | None:
-        """Why a job can't wait: its sender, its address or all have too many that do."""
+        """The refusal if the job's sender, its address or all have too many waiting jobs."""
         if len(self._lines.get(job.sender, ())) >= _LONGEST_LINE:
             return LINE_FULL
         if job.address and self._waiting_by_address[job.address] >= _LONGEST_LINES_OF_ADDRESS:
@@ -101,13 +103,13 @@ class Lane:
         try:
             job.run(BUSY if began > job.due else None)
         except BaseException:
-            # Nothing that one request does may cost the others a thread.
+            # An error of one request must not end the thread.
             logger.exception("A request could not be answered")
         if self._rests:
             time.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST_SECONDS))
 
     def _next(self) -> Job | None:
-        """The job whose turn it is, or None: all that wait are of senders that have their share."""
+        """The next job, or None if all waiting jobs are of senders that have their share."""
         with self._lock:
             job = self._pick()
             if job is None:
@@ -115,7 +117,7 @@ class Lane:
             return job
 
     def _after(self, done: Job) -> Job | None:
-        """Make room for the sender of a job that is done. Returns a job that waited for that."""
+        """Make room for the sender of a finished job; return a job that waited for room."""
         with self._lock:
             self._running[done.sender] -= 1
             if not self._running[done.sender]:
@@ -126,7 +128,8 @@ class Lane:
             return job
 
     def _pick(self) -> Job | None:
-        sender = next((one for one in self._lines if self._running[one] < self._most), None)
+        free = (sender for sender in self._lines if self._running[sender] < self._most)
+        sender = next(free, None)
         if sender is None:
             return None
         line = self._lines[sender]

@@ -1,4 +1,4 @@
-"""A request as granian hands it over (RSGI), and as Django takes it (WSGI)."""
+"""Convert a request from granian's form (RSGI) to Django's form (WSGI)."""
 
 import io
 import sys
@@ -16,11 +16,11 @@ class Headers(Protocol):
     """The headers of a request, by lower-case names."""
 
     def items(self) -> list[tuple[str, str]]:
-        """All of them, a repeated name repeatedly."""
+        """All headers; a repeated header occurs repeatedly."""
 
 
 class Scope(Protocol):
-    """What granian tells of a request. `client` and `server` are address and port."""
+    """granian's description of a request. `client` and `server` are address and port."""
 
     scheme: str
     method: str
@@ -36,27 +36,27 @@ class Scope(Protocol):
 
 
 class Transport(Protocol):
-    """An answer that goes out in parts."""
+    """An answer that is sent in parts."""
 
     def send_bytes(self, data: bytes) -> Awaitable[None]:
         """Send a part; done when the client's connection has taken it."""
 
 
 class Answering(Protocol):
-    """Where a request's body comes from and its answer goes. Threads may answer."""
+    """Receives a request's body and sends its answer. Threads may send."""
 
     def __call__(self) -> Awaitable[bytes]:
         """The whole body."""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Answer. Every call but the first is without effect."""
+        """Send an answer. Only the first call has an effect."""
 
     def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Transport:
-        """Begin an answer that goes out in parts."""
+        """Begin an answer that is sent in parts."""
 
 
 class Request:
-    """A request, read from granian once: each look at its scope makes new objects."""
+    """A request, read from granian once, because each access to its scope makes new objects."""
 
     __slots__ = ("arrived", "headers", "method", "named", "path", "peer", "scope")
 
@@ -65,11 +65,11 @@ class Request:
         self.method = scope.method
         self.path = scope.path
         self.headers = scope.headers.items()
-        # Of a repeated name the last one, which is the one that the nearest proxy added.
+        # Of a repeated header the last, which the nearest proxy has added.
         self.named = dict(self.headers)
         # Empty behind a Unix socket.
         self.peer = scope.client.rpartition(":")[0].strip("[]")
-        # When all of it was here, on the monotonic clock.
+        # When the whole request had arrived, on the monotonic clock.
         self.arrived = time.monotonic()
 
 
@@ -84,7 +84,7 @@ _BASE: dict[str, Any] = {
     "wsgi.run_once": False,
     "wsgi.version": (1, 0),
 }
-# Of the usual headers, so that they are not spelt anew for each request.
+# WSGI's names of the usual headers, so that they are not computed for each request.
 _KEYS = {
     name: "HTTP_" + name.upper().replace("-", "_")
     for name in (
@@ -97,13 +97,13 @@ _KEYS = {
 
 
 def environ_of(request: Request, body: bytes) -> "WSGIEnvironment":
-    """A request for a WSGI application, whose body is here already."""
+    """The WSGI environment of a request whose body has arrived."""
     scope = request.scope
     server, _, port = scope.server.rpartition(":")
     environ: WSGIEnvironment = {
         **_BASE,
         "REQUEST_METHOD": request.method,
-        # WSGI's texts are bytes in disguise.
+        # WSGI's texts are bytes, decoded as Latin-1.
         "PATH_INFO": request.path.encode().decode("latin-1"),
         "QUERY_STRING": scope.query_string,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
@@ -115,7 +115,7 @@ def environ_of(request: Request, body: bytes) -> "WSGIEnvironment":
         ARRIVED: request.arrived,
     }
     if scope.http_version == "1.1" and "host" not in request.named:
-        # granian leaves out what it can't read; Django would take the server's own name for it.
+        # granian drops a header that it can't read; Django would then use the server's own name.
         environ["HTTP_HOST"] = ""
     for name, value in request.headers:
         key = _KEYS.get(name) or _key(name)
@@ -127,7 +127,8 @@ def environ_of(request: Request, body: bytes) -> "WSGIEnvironment":
 
 
 def _key(name: str) -> str:
-    # To Django, X_Forwarded_For would be X-Forwarded-For, which a proxy before us does not replace.
+    # Drop names with "_": Django would take X_Forwarded_For for X-Forwarded-For, and a proxy before
+    # us does not replace X_Forwarded_For.
     return "" if "_" in name else "HTTP_" + name.upper().replace("-", "_")
 
 

@@ -1,4 +1,4 @@
-"""The short way of an SDK's request: from granian to its view and back."""
+"""The short route of an SDK's request, from granian to its view and back."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class SdkHandler:
-    """Answers what `cus_sdk_routes.is_short` names, as Django's handler would, but directly.
+    """Answers the requests of `sdk_routes.is_short` without Django's handler.
 
-    Django's signals and the wrapping of each middleware cost a check a third of its processor
-    time. What they do for it is done here: the host is checked, https is asked for, security
-    headers are set, exceptions become answers, and connections that are too old are closed.
+    Django's signals and the wrapping of each middleware cost a check a third of its processor time.
+    This class does the parts that SDK requests need: it checks the host, demands https, sets
+    security headers, converts exceptions to answers, and closes connections that are too old.
     """
 
     def __init__(self) -> None:
-        # Both answer at once, whatever else Django's types allow for.
+        # Both answer synchronously, though Django's types also allow coroutines.
         secured: Any = SecurityMiddleware(convert_exception_to_response(call_view))
         self._handle: Any = convert_exception_to_response(CusHosts(secured))
 

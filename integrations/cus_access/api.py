@@ -19,14 +19,14 @@ from integrations.cus_web.pages import CusPages
 
 
 class IsPerson(BasePermission):
-    """Anybody with a role, support staff too: these are their own tokens."""
+    """Every person with a role, support staff included: the tokens are their own."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return role_of(request.user) is not None
 
 
 class NewestTokenFirst(CusPages):
-    """By the column that knox names."""
+    """Newest first, by knox's column for the time of creation."""
 
     ordering = ("-created", "-id")
 
@@ -39,7 +39,7 @@ class TokensView(PersonView):
 
     @extend_schema(operation_id="tokens_list", responses=TokenOutput(many=True))
     def get(self, request: Request) -> Response:
-        """The caller's tokens, newest first, also the ended ones. No secrets."""
+        """The caller's tokens, newest first, including ended tokens. No secrets."""
         return self.page(request, self._service(request).scope(), TokenOutput)
 
     @extend_schema(
@@ -50,8 +50,9 @@ class TokensView(PersonView):
     def post(self, request: Request) -> Response:
         """Issue a token. Its text is in this answer and nowhere else.
 
-        A token that is made with a token may no more than that one: its ranges lie within, and are
-        the same if none are given; else 403 `token_exceeds_its_maker`. A read-only token makes none.
+        A token that is made with a token has at most the rights of that token, and its ranges lie
+        within the ranges of that token (the same ranges if none are given); otherwise the answer
+        is 403 `token_exceeds_its_maker`. A read-only token can't make tokens.
         """
         fields = self.fields(request, TokenInput)
         made_with = request.auth if isinstance(request.auth, CusApiToken) else None
@@ -71,7 +72,7 @@ class TokenView(PersonView):
 
     @extend_schema(operation_id="tokens_revoke", responses={204: None})
     def delete(self, request: Request, token_id: uuid.UUID) -> Response:
-        """Revoke a token. Revoking a revoked one changes nothing."""
+        """Revoke a token. Revoking a revoked token changes nothing."""
         service = self._service(request)
         token = service.scope().filter(id=token_id).first()
         if token is None:

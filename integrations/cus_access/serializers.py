@@ -1,4 +1,4 @@
-"""What the API of tokens takes and gives."""
+"""Input and output of the API of tokens."""
 
 import dataclasses
 from typing import Any
@@ -11,7 +11,7 @@ from integrations.cus_web.strict_fields import StrictBoolean, StrictInput, Stric
 
 
 class TokenInput(StrictInput):
-    """What an API token is called, and when it ends (in 90 days if nothing is said)."""
+    """The name of an API token, its rights, and its end (default: in 90 days)."""
 
     name = StrictText(max_length=100)
     expires_at = StrictMoment(required=False, help_text="Within a year.")
@@ -32,7 +32,7 @@ class TokenInput(StrictInput):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """What the token may becomes one value, `rights`."""
+        """Replace the fields of the token's rights by one value, `rights`."""
         names = [field.name for field in dataclasses.fields(TokenRights)]
         given = {name: attrs.pop(name) for name in names if name in attrs}
         return attrs | {"rights": TokenRights(**given)}

@@ -1,4 +1,4 @@
-"""The page on one's own sessions and tokens, and the ones that end a session."""
+"""The page on a person's own sessions and tokens, and the pages that end sessions."""
 
 import uuid
 from datetime import datetime
@@ -25,14 +25,14 @@ from integrations.cus_console.actions import Question
 
 _END_ONE = Question(
     "End the session",
-    "Whoever uses that browser has to sign in again. API tokens stay.",
+    "That browser has to sign in again. API tokens stay.",
     "End it",
     "The session has ended.",
     is_dangerous=True,
 )
 _END_OTHERS = Question(
     "End all other sessions",
-    "Whoever uses them has to sign in again; this browser stays signed in. API tokens stay.",
+    "All other browsers have to sign in again; this browser stays signed in. API tokens stay.",
     "End all others",
     "All other sessions have ended.",
     is_dangerous=True,
@@ -43,7 +43,7 @@ _END_OTHERS = Question(
 @login_required
 @require_safe
 def sessions_and_tokens(request: HttpRequest) -> HttpResponse:
-    """Where the person is signed in, and which tokens of theirs are alive."""
+    """List the person's open sessions and living tokens."""
     now = timezone.now()
     here = named_by(request.session)
     sessions = _service(request).alive(now=now)
@@ -67,7 +67,7 @@ def sessions_and_tokens(request: HttpRequest) -> HttpResponse:
 @proof_first
 @require_http_methods(["GET", "POST"])
 def end_session(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
-    """Ask, then end one of one's own sessions."""
+    """Ask, then end one of the person's own sessions."""
     service, now = _service(request), timezone.now()
     session = service.alive(now=now).filter(id=session_id).first()
     if session is None:
@@ -83,7 +83,7 @@ def end_session(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
 @proof_first
 @require_http_methods(["GET", "POST"])
 def end_other_sessions(request: HttpRequest) -> HttpResponse:
-    """Ask, then end all of one's own sessions but this one."""
+    """Ask, then end all of the person's own sessions but this session."""
     if request.method != "POST":
         return _ask(request, _END_OTHERS, _person(request).email)
     _service(request).end_all(now=timezone.now())

@@ -1,4 +1,4 @@
-"""The console's page on API tokens: one's own; operators see and end all."""
+"""The console's page on API tokens: people see their own; operators see and end all."""
 
 from datetime import datetime
 from typing import Any, cast
@@ -30,7 +30,7 @@ class AddressRangesField(forms.CharField):
 
 
 class TokenForm(CusIssuingForm):
-    """What a token is called, what it may, and when it ends."""
+    """A token's name, rights and end."""
 
     address_ranges = AddressRangesField(
         required=False,
@@ -64,7 +64,7 @@ class TokenForm(CusIssuingForm):
 
 @admin.register(CusApiToken)
 class CusApiTokenAdmin(CusIssuedAdmin):
-    """API tokens, also the ended ones. None shows its secret."""
+    """API tokens, including ended tokens. The page never shows a secret."""
 
     changers = ("operator", "support", "admin", "member")
     form = TokenForm
@@ -95,7 +95,7 @@ class CusApiTokenAdmin(CusIssuedAdmin):
     actions_detail = ("revoke", "history")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CusApiToken]:
-        # By person, not by tenant: a colleague's tokens are not one's own.
+        # By person, not by tenant: otherwise people would see their colleagues' tokens.
         tokens = super(CusReadOnlyAdmin, self).get_queryset(request)
         if role_of(request.user) == "operator":
             return cast("QuerySet[CusApiToken]", tokens)

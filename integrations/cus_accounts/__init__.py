@@ -1,1 +1,1 @@
-"""Accounts: how people sign in and prove themselves; sessions, tokens, second factors, roles."""
+"""Accounts: signing in and proofs; sessions, tokens, second factors, roles."""

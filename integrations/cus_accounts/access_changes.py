@@ -1,7 +1,7 @@
-"""Changes of access: people prove who they are for them, and hear of them (ruling C10).
+"""Changes of access need a proof, and the people concerned get a mail (ruling C10).
 
-The audit trail comes here with each entry, in the transaction of its change. So a new page or
-endpoint can forget neither: its change is refused without a proof, and is told by mail.
+The audit trail calls this module with each entry, in the transaction of the change. So no page or
+endpoint can forget the proof or the mail.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from integrations.cus_accounts.proof import is_person_asking, require_proof, tok
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_mail.service import queue_mail
 
-# What an audit entry's action begins with: keys, tokens, and people with their roles, passwords
-# and second factors.
+# First words of audit actions that change access: keys, tokens, and people with their roles,
+# passwords and second factors.
 _KINDS = frozenset({"sdk_key", "token", "member", "person"})
 _ACTIONS = frozenset({"tenant.closed"})
 # The fields of a change that mean a provider's credential.
 _CREDENTIAL = frozenset({"credential", "credential_ref"})
 
-# What a mail says that happened, by the entry's action.
+# The mail's words for a change, by the entry's action.
 SENTENCES: Mapping[str, str] = {
     "integration.changed": "a credential was changed",
     "integration.created": "an integration was made, with its credential",
@@ -46,7 +46,7 @@ SENTENCES: Mapping[str, str] = {
 
 
 class AccessRules:
-    """The rules of the audit trail: a change of access needs a proof, and people hear of it."""
+    """The audit trail's rules: a change of access needs a proof, and people get a mail."""
 
     def demand(self, action: str, changes: Mapping[str, Any]) -> None:
         """Raises ProofRequired or TokenMayNotChangeAccess for a request without a proof."""
@@ -54,7 +54,7 @@ class AccessRules:
             require_proof()
 
     def tell(self, entry: CusAuditEntry, target: Any) -> None:
-        """Tell people of what a person changed."""
+        """Mail people about a change of access that a person made."""
         if changes_access(entry.action, entry.changes) and is_person_asking():
             tell_people(entry, target)
 
@@ -69,14 +69,14 @@ def changes_access(action: str, changes: Mapping[str, Any]) -> bool:
 def tell_people(entry: CusAuditEntry, target: Any) -> None:
     """Mail the person who changed access, and the person whose access it is.
 
-    What an API token changes they hear in a list, once a day (`cus_accounts.token_digest`).
-    The mails count to no tenant's limit, and those of each kind of change by themselves: nobody
-    must be able to use a limit up beforehand with changes that do no harm.
+    Changes by an API token are listed in one mail a day (`cus_accounts.token_digest`). The mails
+    count to no tenant's limit, and each kind of change has a limit of its own: otherwise a thief
+    could use up a limit with harmless changes first.
     """
-    told = {person.pk: person for person in (entry.actor, _affected(target)) if person}
+    people = {person.pk: person for person in (entry.actor, _affected(target)) if person}
     if token := token_in_use():
         CusTokenChange.objects.bulk_create(
-            CusTokenChange(entry=entry, person=person, token=token) for person in told.values()
+            CusTokenChange(entry=entry, person=person, token=token) for person in people.values()
         )
         return
     context = {
@@ -85,8 +85,8 @@ def tell_people(entry: CusAuditEntry, target: Any) -> None:
         "actor": entry.actor_label,
         "at": f"{entry.created_at:%Y-%m-%d %H:%M}",
     }
-    # In one order everywhere: each address is locked while its mails are counted.
-    for person in sorted(told.values(), key=lambda person: person.email.lower()):
+    # Sorted, so that two transactions can't deadlock: counting an address's mails locks it.
+    for person in sorted(people.values(), key=lambda person: person.email.lower()):
         queue_mail(
             to=person.email,
             template="access_changed",
@@ -97,7 +97,7 @@ def tell_people(entry: CusAuditEntry, target: Any) -> None:
 
 
 def _affected(target: Any) -> CusUser | None:
-    """The person whose own access a change is about, if it is one's."""
+    """The person whose own access a change is about; None if the change is about no person."""
     if isinstance(target, CusUser):
         return target
     return target.user if isinstance(target, CusMembership | CusApiToken) else None

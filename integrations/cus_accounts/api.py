@@ -16,13 +16,13 @@ from integrations.cus_accounts.permissions import IsTenantPerson
 from integrations.cus_web.json import CusJsonParser, LengthRequired
 from integrations.cus_web.pages import CusPages
 
-# Not OPTIONS: what there is stands in /api/schema.
+# OPTIONS is not offered: /api/schema describes the API.
 OFFERED = ["get", "head", "post", "put", "patch", "delete"]
 
 TENANT = OpenApiParameter(
     "tenant_id",
     uuid.UUID,
-    description="Whose. Operators and support must say; for others it is their own tenant.",
+    description="The tenant. Operators and support must name it; others have their own tenant.",
 )
 
 
@@ -31,12 +31,12 @@ class PersonView(APIView):
 
     permission_classes = [IsTenantPerson]
     parser_classes = [CusJsonParser]
-    # Of a view that lists.
+    # Set by views that list.
     pagination_class: type[CusPages]
     http_method_names = OFFERED
 
     def check_permissions(self, request: Request) -> None:
-        # Before roles: a method that the URL lacks gets 405, whatever the person's role.
+        # Before the check of roles: a method that the URL lacks gets 405, whatever the role.
         if request.successful_authenticator and request.method not in self.allowed_methods:
             self.http_method_not_allowed(request)
         super().check_permissions(request)
@@ -72,7 +72,7 @@ class PersonView(APIView):
     def _body(self, request: Request) -> Any:
         if "Transfer-Encoding" in request.headers and not request.META.get("CONTENT_LENGTH"):
             raise LengthRequired
-        # A form's body has been read by the CSRF check, and would look empty below.
+        # The CSRF check has read the body of a form, so the body would look empty below.
         sent = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
         if sent and (request.content_type or "").partition(";")[0].strip().lower() != (
             "application/json"

@@ -1,4 +1,4 @@
-"""How people prove who they are to the API."""
+"""Authentication of people at the API: tokens and sessions."""
 
 from typing import TYPE_CHECKING
 
@@ -16,25 +16,25 @@ from integrations.cus_accounts.token_service import verify_token
 from integrations.cus_web.addresses import Address
 from integrations.cus_web.errors import TokenReadOnly
 
-# What a read-only token may send.
+# The methods that a read-only token may send.
 _READING = ("GET", "HEAD")
 
 if TYPE_CHECKING:
-    # DRF imports what its settings name, and so this, before its views are there.
+    # DRF imports this module through its settings, before DRF's views can be imported.
     pass
 
 
 class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types
     """A person's API token, as a bearer token. SDK keys are refused here.
 
-    What a token is limited to is judged here, so that no view can forget it.
+    This class checks the token's limits, so that no view can forget them.
     """
 
-    # REST framework makes an object of this for each request.
+    # REST framework makes a new object of this class for each request.
     address: Address | None = None
 
     def authenticate(self, request: Request) -> tuple[CusUser, CusApiToken] | None:
-        """Who sends the token. Raises AuthenticationFailed, TokenReadOnly."""
+        """The token and its person. Raises AuthenticationFailed, TokenReadOnly."""
         self.address = exact_client_address(request)
         found: tuple[CusUser, CusApiToken] | None = super().authenticate(request)
         if found and found[1].read_only and request.method not in _READING:
@@ -42,7 +42,7 @@ class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox
         return found
 
     def authenticate_credentials(self, token: bytes) -> tuple[CusUser, CusApiToken]:
-        """The token's person. One answer to all that is not valid: it tells a thief nothing."""
+        """The token's person. All invalid tokens get the same answer, so a thief learns nothing."""
         text = token.decode(errors="replace")
         found = verify_token(text, address=self.address, now=timezone.now())
         if found is None:
@@ -55,7 +55,7 @@ class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox
 
 
 class CusSessionAuthentication(SessionAuthentication):
-    """A person who is signed in to the console. Who is not gets 401, not DRF's 403."""
+    """A person who is signed in to the console. Without a session: 401 instead of DRF's 403."""
 
     def authenticate_header(self, request: Request) -> str:
         return "Session"
@@ -73,6 +73,6 @@ class CusTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
 
 
 class CusSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]  # spectacular's own
-    """How the OpenAPI document describes a session: as it does Django's own."""
+    """How the OpenAPI document describes a session: like Django's own."""
 
     target_class = CusSessionAuthentication  # type: ignore[assignment]  # there a name

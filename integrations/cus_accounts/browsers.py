@@ -1,6 +1,6 @@
-"""Which browser a User-Agent header means, in a few words. It is a claim, and proves nothing."""
+"""Name the browser of a User-Agent header in a few words. The header is a claim, not a proof."""
 
-# The first that is found counts: most browsers name their forerunners too.
+# The first match counts, because most browsers name their forerunners too.
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),

@@ -1,8 +1,9 @@
-"""How often a password may be wrong: what django-axes counts by, and what it answers.
+"""Limit wrong passwords: the names that django-axes counts by, and the answer when it locks.
 
 A few failures of one person at one address close that pair; many failures at one address close the
-address: trying one password for many people is stopped, an office with forgetful colleagues is not. Sign-ins that
-succeed are not counted. Counting a person alone would let anybody lock anybody out.
+address. So one password can't be tried for many people, and an office with forgetful colleagues is
+not locked out. Successful sign-ins are not counted. A count by person alone would let a stranger
+lock any person out.
 """
 
 import time
@@ -24,9 +25,9 @@ from django.utils import timezone
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_web.addresses import Address, address_of, exact_address_of
 
-# No e-mail address is longer, and django-axes' column takes little more.
+# The longest e-mail address; django-axes' column takes little more.
 _LONGEST_NAME = 254
-# How long an address is taken to be closed before it is looked up again.
+# How long a process treats an address as closed before it reads the address's count again.
 _REMEMBER_SECONDS = 30
 _MOST_REMEMBERED = 10_000
 
@@ -46,7 +47,7 @@ def _way(request: HttpRequest) -> tuple[str, str | None]:
 
 
 def login_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
-    """The e-mail address that somebody signs in with, in the one spelling that is counted."""
+    """The e-mail address of a sign-in, in the spelling by which failures are counted."""
     given = (credentials or {}).get("username") or request.POST.get("username", "")
     # Upper case first, as the database compares: it takes a dotless i for an i.
     return str(given).strip().upper().casefold()[:_LONGEST_NAME]
@@ -55,7 +56,7 @@ def login_name(request: HttpRequest, credentials: dict[str, Any] | None = None) 
 def is_right_password(request: HttpRequest, person: CusUser, password: str) -> bool:
     """Whether the signed-in person's password is this one, counted like a sign-in.
 
-    After too many wrong ones django-axes answers the request, as `locked_out` does.
+    After too many wrong passwords django-axes answers the request by `locked_out`.
     """
     proved = authenticate(request, username=person.email, password=password)
     if proved is None or proved.pk != person.pk:
@@ -66,7 +67,7 @@ def is_right_password(request: HttpRequest, person: CusUser, password: str) -> b
 
 
 def locked_out(request: HttpRequest, *_details: Any) -> HttpResponse:
-    """429, and when to come back."""
+    """Answer 429 with the time until the next try."""
     minutes = settings.CUS_LOGIN_COOL_OFF_MINUTES
     context = admin.site.each_context(request) | {"title": "Too many attempts", "minutes": minutes}
     page = render(request, "registration/cus_locked_out.html", context, status=429)
@@ -77,8 +78,8 @@ def locked_out(request: HttpRequest, *_details: Any) -> HttpResponse:
 class CusAddressLimit:
     """Middleware: no sign-in from an address with too many wrong passwords.
 
-    It stands before sessions, and what it has found once it remembers for a while: a refused
-    attempt costs no statement and no hash.
+    It runs before the session middleware and remembers closed addresses for a while, so a refused
+    attempt costs no database statement and no password hash.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -105,7 +106,7 @@ _closed_until: dict[str | None, float] = {}
 def is_closed(address: str | None) -> bool:
     """Whether an address has had CUS_LOGIN_ADDRESS_FAILURES within the cool-off time.
 
-    All whose address can't be told are counted as one.
+    All requests whose address is unknown count as one address.
     """
     most = settings.CUS_LOGIN_ADDRESS_FAILURES
     if not most:
@@ -124,5 +125,5 @@ def is_closed(address: str | None) -> bool:
 
 
 def forget_closed_addresses() -> None:
-    """Look every address up again."""
+    """Read every address's count again."""
     _closed_until.clear()

@@ -1,4 +1,4 @@
-"""People, the tenants that they belong to, and how they prove who they are.
+"""People, their tenants, and their second factors and API tokens.
 
 A model says what the database roles may do with its table (see `cus_database_roles`):
 `app_privileges` for the product, `decider_privileges` for the role that enforcement decides as.
@@ -73,7 +73,7 @@ class CusUser(AbstractUser):
 
     @property
     def is_operator(self) -> bool:
-        """Whether this person runs the service: everything, for all tenants (ruling C9)."""
+        """Whether this person runs the service and so may do everything for all tenants (C9)."""
         return self.is_active and self.is_superuser
 
 
@@ -111,7 +111,7 @@ class CusMembership(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="memberships")
-    # Nobody yet while the invitation is open: until then it gives no rights to anyone.
+    # Null while the invitation is open: an open invitation gives no rights.
     user = models.OneToOneField(
         CusUser, models.PROTECT, null=True, blank=True, related_name="membership"
     )
@@ -141,12 +141,12 @@ class CusMembership(models.Model):
 
     @property
     def email(self) -> str:
-        """The person's address, or the one that was invited."""
+        """The person's address, or the invited address."""
         return self.user.email if self.user else self.invited_email or ""
 
 
 class CusTotpDevice(TOTPDevice):  # type: ignore[misc]  # django-otp has no types
-    """A phone that shows codes. What it shares with us is derived, not stored.
+    """An authenticator app. Its seed is derived, not stored.
 
     The column holds a random salt; the seed is its keyed hash, so that a stolen table alone
     makes no codes.
@@ -158,7 +158,7 @@ class CusTotpDevice(TOTPDevice):  # type: ignore[misc]  # django-otp has no type
 
     @classmethod
     def is_set_up_for(cls, person: CusUser) -> bool:
-        """Whether the person has proved to hold an authenticator."""
+        """Whether the person has confirmed an authenticator by a code."""
         return bool(cls.objects.filter(user=person, confirmed=True).exists())
 
     @property
@@ -170,11 +170,11 @@ class CusTotpDevice(TOTPDevice):  # type: ignore[misc]  # django-otp has no type
 
 
 class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
-    """A person's token for programs: it may what its person may. Only its hash is kept.
+    """A person's token for programs, with the rights of its person. Only its hash is kept.
 
-    It changes access (credentials, keys, tokens, members, roles) only if it was made for that. It
-    may be limited to reading, and to the addresses of some ranges (ruling C10).
-    knox would name a token by its hash; ours have an id that may be shown.
+    A token may change access (credentials, keys, tokens, members, roles) only if
+    `may_change_access` is set. A token may be limited to reading, and to the addresses of some
+    ranges (ruling C10). knox identifies a token by its hash; ours have an id that may be shown.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -192,19 +192,19 @@ class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     read_only = models.BooleanField(
         "read only", default=False, db_default=False, help_text="Only GET requests; no change."
     )
-    # In their shortest form, as `network_of` gives them. None: any address.
+    # Ranges in their shortest form, as `network_of` returns them. None: any address.
     address_ranges = ArrayField(
         models.CharField(max_length=43), default=list, db_default=[], blank=True
     )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # The last use from an address outside its ranges: a sign that somebody stole it.
+    # The last use from an address outside the ranges: a sign that the token was stolen.
     last_refused_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_refused_address = models.GenericIPAddressField(null=True, blank=True, editable=False)
 
     objects: ClassVar[models.Manager["CusApiToken"]] = models.Manager()
 
-    # Revoked, never erased: who could do what, and until when, stays answerable.
+    # Tokens are revoked, never erased, so that an audit can tell which rights existed until when.
     app_privileges: ClassVar[str] = (
         "SELECT, INSERT, UPDATE (revoked_at, last_used_at, last_refused_at, last_refused_address)"
     )
@@ -224,16 +224,17 @@ class CusApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
 
 
 class CusTokenChange(models.Model):
-    """A change of access that was made with an API token, and a person who is told of it daily."""
+    """A change of access by an API token, for the daily mail to one person."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # No constraint: the trail's rows never go, and its own guard must be what refuses to empty it.
+    # No constraint: rows of the trail are never deleted, and the trail's own guard must be the rule
+    # that refuses to empty the table.
     entry = models.ForeignKey(
         "integrations.CusAuditEntry", models.PROTECT, related_name="+", db_constraint=False
     )
     person = models.ForeignKey(CusUser, models.PROTECT, related_name="+")
     token = models.ForeignKey(CusApiToken, models.PROTECT, related_name="+")
-    # Set together with the mail that tells it: no mail tells it again.
+    # Set in the transaction that queues the mail, so no other mail lists the change again.
     told_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -1,8 +1,8 @@
-"""Passwords are hashed in a few places of the machine, with a short line before them.
+"""Bound the password hashes that run at one time on a machine; others wait in a short queue.
 
 A hash takes a core for a third of a second and 100 MiB, on purpose. Each sign-in, proof and new
-password needs one, of strangers too; so the number that run at one time is small, whatever the
-number of processes, and their threads have a low priority.
+password needs a hash, also those of strangers. So few hashes run at one time, whatever the number
+of processes, and their threads have a low priority.
 """
 
 import fcntl
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _NO_LOCK = -1
-# Of a thread: a tenth of what one with the usual priority gets, where both want the processor; with
-# less, sign-ins to a busy machine would never end.
+# A hashing thread gets a tenth of the processor time of a thread with the usual priority, if both
+# are busy. With less, sign-ins to a busy machine would never end.
 _NICENESS = 10
 
 
@@ -43,10 +43,11 @@ class PasswordsBusy(CusError):
 
 
 class HashingPlaces:
-    """Runs what hashes: `places` at a time, `line` more wait, each for `seconds` at most.
+    """Runs hashes: `places` at a time; `line` more wait, each for `seconds` at most.
 
-    `locks` is a folder that the processes of a machine share: they hash `places` at a time
-    together, since two on two cores leave no core to checks. Without it each process has its own.
+    `locks` is a folder that the processes of a machine share: all of them together hash `places`
+    at a time, because two hashes on two cores leave no core to checks. Without the folder each
+    process has its own places.
     """
 
     def __init__(
@@ -60,8 +61,11 @@ class HashingPlaces:
         self._threads = ThreadPoolExecutor(places, "password", initializer=self._enter)
 
     def run(self, work: Callable[[], _T]) -> _T:
-        """What `work` returns. Raises PasswordsBusy: the line is full, or took too long."""
-        # A hasher's methods call one another.
+        """Run `work` in a place and return its result.
+
+        Raises PasswordsBusy if the queue is full or the wait takes too long.
+        """
+        # The methods of a hasher call each other, so this thread may hold a place already.
         if getattr(self._here, "place", None) is not None:
             return work()
         if not self._free.acquire(blocking=False):
@@ -86,19 +90,19 @@ class HashingPlaces:
 
     def _enter(self) -> None:
         self._here.place = _open_lock(self._locks, next(self._numbers))
-        # On Linux a thread has a priority of its own; elsewhere this would be the process'.
+        # On Linux `nice` changes the thread's priority; elsewhere it would change the process'.
         if sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _open_lock(folder: Path | None, number: int) -> int:
-    """A file that stands for a place of the machine; `_NO_LOCK` where the folder can't be used."""
+    """Open the lock file of a place of the machine; `_NO_LOCK` if the folder can't be used."""
     if folder is None:
         return _NO_LOCK
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.lstat().st_uid != os.geteuid():
-            raise PermissionError(f"{folder} belongs to somebody else")
+            raise PermissionError(f"{folder} belongs to another user")
         return os.open(folder / str(number), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         logger.warning("Each process hashes passwords by itself: %s", error)
@@ -107,7 +111,7 @@ def _open_lock(folder: Path | None, number: int) -> int:
 
 @contextmanager
 def _taken(lock: int) -> Iterator[None]:
-    """A place of the machine. The kernel frees it if this process dies."""
+    """Hold a place of the machine. The kernel frees the place if this process dies."""
     if lock == _NO_LOCK:
         yield
         return
@@ -135,7 +139,7 @@ os.register_at_fork(after_in_child=hashing_places.cache_clear)
 
 
 class _InPlaces(hashers.BasePasswordHasher):
-    """For a hasher of Django's: its work is done in `hashing_places`."""
+    """Mixin for a hasher of Django's: does the hasher's work in `hashing_places`."""
 
     def encode(self, password: str, salt: str, *details: Any) -> str:
         return hashing_places().run(partial(super().encode, password, salt, *details))
@@ -148,20 +152,20 @@ class _InPlaces(hashers.BasePasswordHasher):
 
 
 class CusArgon2PasswordHasher(_InPlaces, hashers.Argon2PasswordHasher):
-    """Argon2id on one thread: each of Django's eight lanes would be a thread, on every core.
+    """Argon2id on one thread: Django's eight lanes would be eight threads, on every core.
 
-    Hashes with other parameters are verified as they are, and replaced at the next sign-in.
+    Hashes with other parameters are verified with those, and replaced at the next sign-in.
     """
 
     parallelism = 1
 
 
 class CusPBKDF2PasswordHasher(_InPlaces, hashers.PBKDF2PasswordHasher):
-    """For hashes from elsewhere, which the next sign-in replaces."""
+    """Verifies hashes from other systems; the next sign-in replaces them."""
 
 
 class CusBusyPages:
-    """Middleware: the page that says that too many people are signing in."""
+    """Middleware: answers with a page when too many people are signing in."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -170,7 +174,7 @@ class CusBusyPages:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """503, for a view of people's that hashes. API views answer by themselves."""
+        """Answer 503 for a page whose view hashes. API views answer by themselves."""
         if not isinstance(error, PasswordsBusy):
             return None
         context = {"title": "Too many sign-ins", "detail": error.detail}

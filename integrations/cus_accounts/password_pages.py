@@ -17,7 +17,7 @@ from integrations.cus_mail.service import PASSWORD_RESET, queue_mail
 
 
 class InTheme:
-    """For a view of Django's: what the theme's pages need to know."""
+    """Mixin for a view of Django's: adds the context that the theme's pages need."""
 
     def get_context_data(self: Any, **context: Any) -> dict[str, Any]:
         page: dict[str, Any] = super().get_context_data(**context)  # type: ignore[misc]  # the view's own
@@ -33,13 +33,13 @@ class CusPasswordResetForm(forms.PasswordResetForm):
 
 
 class _Recorded:
-    """For a form that sets a person's password: the change is in the audit trail."""
+    """Mixin for a form that sets a person's password: records the change in the audit trail."""
 
     user: CusUser
 
     @transaction.atomic
     def save(self, commit: bool = True) -> CusUser:  # noqa: FBT001, FBT002  (Django's own signature)
-        """Keep the new password. Raises ProofRequired, and keeps the old one then."""
+        """Store the new password. Raises ProofRequired; the old password stays valid then."""
         person: CusUser = super().save(commit)  # type: ignore[misc]  # the form's own
         tenant = CusTenant.objects.filter(memberships__user=person).first()
         record_change("person.password_changed", person, actor=person, tenant=tenant)
@@ -55,7 +55,7 @@ class CusSetPasswordForm(_Recorded, forms.SetPasswordForm):  # type: ignore[type
 
 
 class CusChangePasswordForm(_Recorded, AdminOwnPasswordChangeForm):  # type: ignore[misc]  # unfold has no types
-    """The old password, and the new one twice. Wrong old ones are counted like sign-ins."""
+    """The old password, and the new password twice. Wrong old passwords count like sign-ins."""
 
     def __init__(self, user: CusUser, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(user, *args, **kwargs)
@@ -69,21 +69,21 @@ class CusChangePasswordForm(_Recorded, AdminOwnPasswordChangeForm):  # type: ign
 
 
 class CusPasswordResetView(InTheme, views.PasswordResetView):
-    """Asks where to send the link."""
+    """Asks for the address to send the link to."""
 
     form_class = CusPasswordResetForm
 
     def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
         """The answer is the same for known and unknown addresses, and for any number of mails before.
 
-        So is the work for it: whose address it is, the job looks up that sends the mail.
+        The work is the same, too: the job that sends the mail looks up the person of the address.
         """
         queue_mail(to=form.cleaned_data["email"], template=PASSWORD_RESET, context={})
         return HttpResponseRedirect(self.get_success_url())
 
 
 class CusPasswordSentView(InTheme, views.PasswordResetDoneView):
-    """Says the same whether the address is somebody's or not."""
+    """Shows the same text for known and unknown addresses."""
 
 
 class CusPasswordDoneView(InTheme, views.PasswordResetCompleteView):

@@ -1,4 +1,4 @@
-"""Who may see what (ruling C9): operator, support, tenant admin, tenant member."""
+"""Roles and the rows that each may see (ruling C9): operator, support, tenant admin, member."""
 
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -11,14 +11,14 @@ from rest_framework.request import Request
 from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 
 if TYPE_CHECKING:
-    # DRF imports what its settings name, and so this, before its views are there.
+    # DRF imports this module through its settings, before DRF's views can be imported.
     from rest_framework.views import APIView
 
 _M = TypeVar("_M", bound=Model)
 
 
 def role_of(user: Any) -> str | None:
-    """`operator`, `support`, `admin`, `member`, or None for who has no business here."""
+    """`operator`, `support`, `admin`, `member`, or None for a user without a role."""
     if not isinstance(user, CusUser) or not user.is_active:
         return None
     if user.is_superuser:
@@ -56,16 +56,16 @@ class IsTenantPerson(BasePermission):
 
 
 def tenant_of(request: Request) -> CusTenant:
-    """The tenant that a request is about: the caller's own, or the one that `tenant_id` names.
+    """The tenant of a request: the caller's own, or the tenant that `tenant_id` names.
 
-    Only operators and support name one; for everybody else another tenant does not exist.
+    Only operators and support may name a tenant; for all others, other tenants do not exist.
     """
     user = request.user
     if role_of(user) not in ("operator", "support"):
         return CusTenant.objects.get(memberships__user=cast("CusUser", user))
-    wanted = request.query_params.get("tenant_id", "")
+    tenant_id = request.query_params.get("tenant_id", "")
     try:
-        return CusTenant.objects.get(id=uuid.UUID(wanted))
+        return CusTenant.objects.get(id=uuid.UUID(tenant_id))
     except ValueError:
         raise ParseError("Name the tenant: ?tenant_id=<its id>.") from None
     except CusTenant.DoesNotExist:

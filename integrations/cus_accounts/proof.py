@@ -1,8 +1,8 @@
-"""Whether a person proved a short while ago who they are (ruling C10).
+"""Whether a person has proved their identity within the last minutes (ruling C10).
 
-What counts as a proof is noted in the session, by factor. Today a password and a code are asked
-for. An identity provider will note the factors that it saw, at its `auth_time`; nothing else
-needs to change for that.
+The session notes each factor that the person showed, with its time. Today the factors are a
+password and a code. An identity provider can note the factors that it checked, at its `auth_time`,
+without another change here.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _has_link: ContextVar[bool] = ContextVar("cus_has_link", default=False)
 
 
 class Factor(StrEnum):
-    """What a person can show."""
+    """A factor by which a person proves their identity."""
 
     PASSWORD = auto()
     CODE = auto()
@@ -42,7 +42,7 @@ def note_proof(session: SessionBase, *factors: Factor, at: datetime) -> None:
 def is_proved(session: SessionBase, person: CusUser, *, now: datetime) -> bool:
     """Whether the session's person showed all their factors within the last 5 minutes.
 
-    The code counts for those who have set up a second factor.
+    The code is required of people who have set up a second factor.
     """
     has_code = CusTotpDevice.is_set_up_for(person)
     needed = [Factor.PASSWORD, Factor.CODE] if has_code else [Factor.PASSWORD]
@@ -52,7 +52,7 @@ def is_proved(session: SessionBase, person: CusUser, *, now: datetime) -> bool:
 
 
 def needs_proof(request: HttpRequest) -> bool:
-    """Whether a signed-in person has to prove who they are before they change access."""
+    """Whether a signed-in person must prove their identity before they change access."""
     user: Any = request.user
     return bool(user.is_authenticated) and not is_proved(request.session, user, now=timezone.now())
 
@@ -60,8 +60,8 @@ def needs_proof(request: HttpRequest) -> bool:
 def require_proof() -> None:
     """Refuse a change of access that the request being answered may not make.
 
-    A session needs a fresh proof, an API token the right to change access. Outside of requests
-    it is the system that acts. Raises ProofRequired, TokenMayNotChangeAccess.
+    A session needs a fresh proof; an API token needs the right to change access. Outside of
+    requests the system acts, which needs neither. Raises ProofRequired, TokenMayNotChangeAccess.
     """
     request = _request.get()
     if request is None or _has_link.get():
@@ -77,7 +77,7 @@ def require_proof() -> None:
 
 def token_in_use() -> CusApiToken | None:
     """The API token that the request being answered came with."""
-    # Where REST framework leaves what a request was authenticated by.
+    # REST framework stores the token of an authenticated request in `auth`.
     token = getattr(_request.get(), "auth", None)
     return token if isinstance(token, CusApiToken) else None
 
@@ -88,14 +88,14 @@ def is_person_asking() -> bool:
 
 
 def asking_session() -> SessionBase | None:
-    """The session of the request that is being answered; it may be nobody's."""
+    """The session of the request that is being answered; its user may be anonymous."""
     request = _request.get()
     return request.session if request else None
 
 
 @contextmanager
 def answering(request: HttpRequest) -> Iterator[None]:
-    """While a request is answered: `require_proof` is about that one."""
+    """Make `require_proof` judge this request, as long as the block runs."""
     before = _request.set(request)
     try:
         yield
@@ -105,7 +105,7 @@ def answering(request: HttpRequest) -> Iterator[None]:
 
 @contextmanager
 def proved_by_mailed_link() -> Iterator[None]:
-    """For a person who opened a link that was mailed to their address: the link is the proof."""
+    """Accept a link that was mailed to the person's address as the proof, within the block."""
     before = _has_link.set(True)
     try:
         yield
@@ -114,5 +114,5 @@ def proved_by_mailed_link() -> Iterator[None]:
 
 
 def note_sign_in(request: HttpRequest, **_signal: Any) -> None:
-    """Signing in shows the password: called by Django's signal."""
+    """Note the password as shown at sign-in. Django's signal calls this."""
     note_proof(request.session, Factor.PASSWORD, at=timezone.now())

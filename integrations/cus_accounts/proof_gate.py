@@ -1,4 +1,4 @@
-"""The middleware by which changes of access know the request that asks for them."""
+"""The middleware that tells `require_proof` which request is being answered."""
 
 from collections.abc import Callable
 

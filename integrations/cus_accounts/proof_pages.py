@@ -1,4 +1,4 @@
-"""The page on which a person proves again who they are, and the way there and back."""
+"""The page on which a person proves their identity again, and the redirects there and back."""
 
 import functools
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _View = Callable[..., HttpResponseBase]
 
 
 class ProofForm(forms.Form):
-    """The password, and a code of those who have a second factor."""
+    """The password, and a code if the person has a second factor."""
 
     password = forms.CharField(
         strip=False,
@@ -59,7 +59,7 @@ class ProofForm(forms.Form):
             self.factors.remove(Factor.CODE)
 
     def clean(self) -> None:
-        """Check the password first: a code is good once, and a typing error must not cost it."""
+        """Check the password first: a code works once, and a mistyped password must not use it."""
         if self.errors:
             return
         if not is_right_password(self.request, self.person, self.cleaned_data["password"]):
@@ -81,7 +81,7 @@ class ProofForm(forms.Form):
 def prove(request: HttpRequest) -> HttpResponse:
     """Ask for password and code, then lead back to `next`."""
     if second_factor_is_due(request) and CusSecondFactorService(_person(request)).is_set_up():
-        # A session that is only half signed in finishes that first.
+        # The person signed in with the password alone: the second factor comes first.
         return HttpResponseRedirect(_with_next("cus-second-factor", request.get_full_path()))
     if not needs_proof(request):
         return HttpResponseRedirect(next_page(request))
@@ -89,7 +89,7 @@ def prove(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         context = admin.site.each_context(request) | {"title": "Prove who you are", "form": form}
         return render(request, "second_factor/cus_prove.html", context)
-    # The session may do more from now on, so its old name must be worth nothing.
+    # The session gains rights, so its old key must become invalid.
     request.session.cycle_key()
     note_proof(request.session, *form.factors, at=timezone.now())
     if "next" not in request.GET:
@@ -98,7 +98,7 @@ def prove(request: HttpRequest) -> HttpResponse:
 
 
 def proof_first(view: _View) -> _View:
-    """A view that is opened only with a fresh proof: it leads there first, and back."""
+    """Decorate a view that needs a fresh proof: redirect to the proof first, then back."""
 
     @functools.wraps(view)
     def asked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -108,7 +108,7 @@ def proof_first(view: _View) -> _View:
 
 
 def ask_for_proof(request: HttpRequest) -> HttpResponse:
-    """Lead to the page that asks for a proof, and from there back to this one."""
+    """Redirect to the page that asks for a proof, and from there back to this page."""
     if request.method == "POST":
         text = "More than 5 minutes have passed, so nothing was changed. Prove who you are first."
         messages.warning(request, text)
@@ -116,12 +116,12 @@ def ask_for_proof(request: HttpRequest) -> HttpResponse:
 
 
 def proof_url(request: HttpRequest) -> str:
-    """The page that asks for a proof, and leads back to this one."""
+    """The address of the page that asks for a proof and then returns to this page."""
     return _with_next("cus-prove", request.get_full_path())
 
 
 def proof_needed_for_form() -> SafeString:
-    """What a form says that was sent too late. The link leaves the form as it is."""
+    """The message of a form that was sent without a fresh proof. Its link opens another tab."""
     return format_html(
         "Nothing was saved: you last proved who you are more than 5 minutes ago. "
         '<a href="{}" target="_blank" class="underline">Prove it in another tab</a>, '
@@ -133,14 +133,14 @@ def proof_needed_for_form() -> SafeString:
 def warn_of_used_code(
     request: HttpRequest, device: object, second_factor: CusSecondFactorService
 ) -> None:
-    """After a recovery code: it is used up, and how many are left."""
+    """Warn after a recovery code: the code is used up, and so many are left."""
     if isinstance(device, StaticDevice):
         left = second_factor.recovery_codes_left()
         messages.warning(request, f"That recovery code is used up; {left} are left.")
 
 
 def refusal(second_factor: CusSecondFactorService) -> str:
-    """Why a code was not accepted, and when another one is."""
+    """Why a code was refused, and when the person may try again."""
     until = second_factor.blocked_until()
     if until is None:
         return "That code is not right. Enter the one that is shown now."
@@ -149,12 +149,12 @@ def refusal(second_factor: CusSecondFactorService) -> str:
 
 
 def next_page(request: HttpRequest) -> str:
-    """The page of ours that `next` names, or the console's first one."""
-    wanted = request.GET.get("next", "")
+    """The page of ours that `next` names, or the console's first page."""
+    page = request.GET.get("next", "")
     safe = url_has_allowed_host_and_scheme(
-        wanted, {request.get_host()}, require_https=request.is_secure()
+        page, {request.get_host()}, require_https=request.is_secure()
     )
-    return wanted if safe else reverse("admin:index")
+    return page if safe else reverse("admin:index")
 
 
 def _with_next(page: str, back: str) -> str:

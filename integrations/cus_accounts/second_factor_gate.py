@@ -1,4 +1,4 @@
-"""Nothing is reached with a password alone where a second factor is due."""
+"""Keep a session out that has shown a password alone where a second factor is due."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService
 
-# What one needs to sign in or out, and what is open to everybody anyway.
+# The pages that signing in or out needs, and the pages that need no sign-in.
 _OPEN = frozenset(
     {
         "admin:login",
@@ -33,9 +33,10 @@ _OPEN = frozenset(
 
 
 class CusSecondFactorGate:
-    """Middleware: leads people who have shown only a password to the second factor.
+    """Middleware: redirects people who have shown only a password to the second factor.
 
-    To the API such a session is not signed in. API tokens pass: making one needs the second factor.
+    For the API such a session is not signed in. API tokens pass, because making a token needs the
+    second factor.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -58,7 +59,8 @@ class CusSecondFactorGate:
 def second_factor_is_due(request: HttpRequest) -> bool:
     """Whether a signed-in person has yet to show a second factor.
 
-    It is asked of everybody where CUS_REQUIRE_TOTP is on, and always of who has set one up.
+    All people need a second factor if CUS_REQUIRE_TOTP is on; otherwise only people who have set up
+    a second factor need it.
     """
     user: Any = request.user
     if not user.is_authenticated or user.is_verified():

@@ -1,4 +1,4 @@
-"""The second factor of one person: set up, asked for at sign-in, reset."""
+"""The second factor of one person: set it up, check it at sign-in, reset it."""
 
 import hashlib
 import hmac
@@ -19,32 +19,32 @@ from integrations.cus_audit.service import record_change
 from integrations.cus_web.errors import OperatorsOnly
 
 _RECOVERY_CODES = 10
-# No letter or digit that is read as another one.
+# No letter or digit that people confuse with another.
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _CODE_LETTERS = 10  # 49 bits
 _STORED_DIGITS = 16
 
 
 class CusSecondFactorService:
-    """An authenticator app, and recovery codes for when its phone is gone."""
+    """An authenticator app, and recovery codes for a lost phone."""
 
     def __init__(self, user: CusUser) -> None:
         self.user = user
 
     def is_set_up(self) -> bool:
-        """Whether the person has proved to hold an authenticator."""
+        """Whether the person has confirmed an authenticator by a code."""
         return CusTotpDevice.is_set_up_for(self.user)
 
     def begin(self, device_id: int | None = None) -> CusTotpDevice:
-        """The authenticator being set up: the named one, if it is still waiting, else a new one.
+        """The authenticator that is being set up: `device_id` if not confirmed yet, else a new one.
 
-        Without a name it is a new one, with a seed that was never shown.
+        Without `device_id` the authenticator is new, with a seed that was never shown.
         """
         waiting = CusTotpDevice.objects.filter(user=self.user, confirmed=False)
         named = waiting.filter(id=device_id).first() if device_id else None
         if named:
             return cast("CusTotpDevice", named)
-        # Through the concrete model: a proxy's rows are deleted as what they are.
+        # Deletes through the concrete model, because Django deletes a proxy's rows as that model.
         TOTPDevice.objects.filter(user=self.user, confirmed=False).delete()
         return cast(
             "CusTotpDevice",
@@ -53,38 +53,39 @@ class CusSecondFactorService:
 
     @transaction.atomic
     def confirm(self, device: CusTotpDevice, code: str) -> list[str] | None:
-        """Take the authenticator into use, in place of any other. The recovery codes, shown once.
+        """Put the authenticator into use, in place of any other. Returns the new recovery codes.
 
-        None if it shows another code. API tokens made before end: they were made with less; so do
-        all other sessions. In a session it needs a proof by the factors that were there before. Raises ProofRequired.
+        Returns None if the code is wrong. API tokens and other sessions end, because they were
+        opened with fewer factors. In a session this needs a proof by the factors that were set up
+        before. Raises ProofRequired.
         """
         locked = CusTotpDevice.objects.select_for_update().filter(id=device.id).first()
         if locked is None or not locked.verify_token(_digits(code)):
             return None
-        # Before the new authenticator counts as one that a proof needs. The person is locked before
-        # their mails are counted, as where a token is issued.
+        # Before the new authenticator is confirmed, which a proof would then need. Locks the
+        # person before their mails are counted, in the same order as issuing a token.
         CusTokenService(self.user).revoke_all(now=timezone.now())
         record_change("person.second_factor_set_up", self.user, actor=self.user)
         CusTotpDevice.objects.filter(id=device.id).update(confirmed=True)
         device.confirmed = True
         TOTPDevice.objects.filter(user=self.user).exclude(id=device.id).delete()
-        # Sessions that were opened with an old recovery code end with it.
+        # Deleting the old codes ends the sessions that were opened with them.
         StaticDevice.objects.filter(user=self.user).delete()
         CusSessionService(self.user).end_with(now=timezone.now())
         return self._new_recovery_codes()
 
     @transaction.atomic
     def renew_recovery_codes(self) -> list[str]:
-        """Ten new recovery codes, shown once; the old ones open nothing any more.
+        """Make ten new recovery codes, which are shown once; the old codes become invalid.
 
-        In a session it needs a proof. Raises ProofRequired.
+        In a session this needs a proof. Raises ProofRequired.
         """
         record_change("person.recovery_codes_renewed", self.user, actor=self.user)
         return self._new_recovery_codes()
 
     @transaction.atomic
     def verify(self, code: str) -> CusTotpDevice | StaticDevice | None:
-        """What proved the person, by an authenticator's or a recovery code; None if nothing did."""
+        """The authenticator or the recovery codes that accept the code; None if neither does."""
         model, given = CusTotpDevice, _digits(code)
         if not given.isdecimal():
             model, given = StaticDevice, _stored(code)
@@ -93,7 +94,7 @@ class CusSecondFactorService:
         return device if proved else None
 
     def blocked_until(self) -> datetime | None:
-        """When a code may be tried again: each wrong one doubles the wait."""
+        """When a code may be tried again: each wrong code doubles the wait."""
         waits = []
         for model in (CusTotpDevice, StaticDevice):
             for device in model.objects.filter(user=self.user):
@@ -103,12 +104,12 @@ class CusSecondFactorService:
         return max(waits, default=None)
 
     def recovery_codes_left(self) -> int:
-        """How many recovery codes were not used yet."""
+        """The number of unused recovery codes."""
         return int(StaticToken.objects.filter(device__user=self.user).count())
 
     @transaction.atomic
     def remove(self, *, actor: CusUser | None) -> None:
-        """Forget authenticator and recovery codes: the next sign-in sets up new ones.
+        """Delete authenticator and recovery codes; the next sign-in sets up new ones.
 
         For operators and the system. The person's sessions and API tokens end.
         """
@@ -142,7 +143,7 @@ def _digits(code: str) -> str:
 
 
 def _stored(code: str) -> str:
-    """What is kept of a recovery code: its keyed hash, as long as the column."""
+    """The stored form of a recovery code: its keyed hash, cut to the column's length."""
     letters = "".join(code.split()).replace("-", "").lower()
     digest = hmac.digest(
         settings.CUS_KEY_HASH_SECRET.encode(), b"recovery:" + letters.encode(), hashlib.sha256

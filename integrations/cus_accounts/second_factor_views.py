@@ -1,4 +1,4 @@
-"""The pages of the second factor: set it up, show it at sign-in."""
+"""The pages of the second factor: set it up, and enter a code at sign-in."""
 
 import base64
 from typing import Any, cast
@@ -23,12 +23,12 @@ from integrations.cus_accounts.proof_pages import next_page, proof_first, refusa
 from integrations.cus_accounts.second_factor_gate import second_factor_is_due
 from integrations.cus_accounts.second_factor_service import CusSecondFactorService
 
-# Which authenticator this session is setting up: no other session ever saw its seed.
+# The session's key for the authenticator that it is setting up; no other session saw its seed.
 _SETTING_UP = "cus_setting_up"
 
 
 class CodeForm(forms.Form):
-    """One code, however it is typed."""
+    """One code, typed with or without spaces."""
 
     code = forms.CharField(
         max_length=32,
@@ -42,7 +42,7 @@ class CodeForm(forms.Form):
 @login_required
 @require_http_methods(["GET", "POST"])
 def second_factor(request: HttpRequest) -> HttpResponse:
-    """Ask for a code; lead who has no authenticator yet to setting one up."""
+    """Ask for a code; redirect a person without an authenticator to setting one up."""
     service = CusSecondFactorService(cast("CusUser", request.user))
     if not second_factor_is_due(request):
         return HttpResponseRedirect(next_page(request))
@@ -67,10 +67,10 @@ def second_factor(request: HttpRequest) -> HttpResponse:
 def set_up(request: HttpRequest) -> HttpResponse:
     """Set up an authenticator, also in place of the present one.
 
-    It takes a fresh proof: of the password, and of the present authenticator if there is one.
+    This needs a fresh proof by the password, and by the present authenticator if there is one.
     """
     service = CusSecondFactorService(cast("CusUser", request.user))
-    # Who only knows the password must not replace what protects against that.
+    # A thief who knows only the password must not replace the authenticator.
     if service.is_set_up() and second_factor_is_due(request):
         return redirect("cus-second-factor")
     device = service.begin(request.session.get(_SETTING_UP))
@@ -91,7 +91,7 @@ def set_up(request: HttpRequest) -> HttpResponse:
 @proof_first
 @require_http_methods(["GET", "POST"])
 def renew_recovery_codes(request: HttpRequest) -> HttpResponse:
-    """Ask, then show new recovery codes in place of the present ones."""
+    """Ask, then show new recovery codes, which replace the present codes."""
     service = CusSecondFactorService(cast("CusUser", request.user))
     if not service.is_set_up():
         return redirect("cus-second-factor-setup")
@@ -101,14 +101,14 @@ def renew_recovery_codes(request: HttpRequest) -> HttpResponse:
 
 
 def _pass(request: HttpRequest, device: CusTotpDevice | StaticDevice) -> None:
-    """The session is now somebody else's to steal: it gets a new name."""
+    """Mark the session as verified. It gains rights, so it gets a new key."""
     request.session.cycle_key()
     mark_verified(request, device)
     note_proof(request.session, Factor.CODE, at=timezone.now())
 
 
 def _shown(device: CusTotpDevice) -> dict[str, str]:
-    """What an authenticator app reads: a picture, or the same as text."""
+    """The seed for an authenticator app: as a QR code, and as text."""
     picture = qrcode.make(device.config_url, image_factory=SvgPathImage, border=2)
     text = base64.b32encode(device.bin_key).decode()
     return {

@@ -1,4 +1,4 @@
-"""Keeps sign-ins and sign-outs, and closes sessions that were ended."""
+"""Record sign-ins and sign-outs, and sign out sessions that were ended."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from integrations.cus_accounts.browsers import browser_of
 from integrations.cus_accounts.login_throttle import exact_client_address
 from integrations.cus_accounts.models import CusUser
 
-# They answer while the database is away, also in a browser that is signed in.
+# Probes must answer while the database is away, also in a browser that is signed in.
 _PROBES = frozenset({"healthz", "readyz", "metrics"})
 
 
 class CusSessionGuard:
-    """Middleware: an ended session is signed out, from the next request on."""
+    """Middleware: signs an ended session out at its next request."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -41,12 +41,12 @@ class CusSessionGuard:
 
 
 def note_sign_in(request: HttpRequest, user: CusUser, **_signal: Any) -> None:
-    """Called by Django's signal."""
+    """Record a sign-in. Django's signal calls this."""
     sessions.sign_in(request.session, user, _visit(request), now=timezone.now())
 
 
 def note_sign_out(request: HttpRequest, **_signal: Any) -> None:
-    """Called by Django's signal, before it deletes the session."""
+    """Record a sign-out. Django's signal calls this before Django deletes the session."""
     sessions.sign_out(request.session, now=timezone.now())
 
 

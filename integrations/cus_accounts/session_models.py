@@ -1,4 +1,4 @@
-"""Where each person is signed in: what Django's own sessions don't tell."""
+"""The sessions of each person, with facts that Django's own sessions do not keep."""
 
 import uuid
 
@@ -8,21 +8,21 @@ from integrations.cus_accounts.models import CusUser
 
 
 class CusSession(models.Model):
-    """One sign-in of a person in one browser. The session itself names this row.
+    """One sign-in of a person in one browser. Django's session holds this row's id.
 
-    The row outlives the session's key, which changes with each proof, and holds only its hash: a
-    copy of this table opens nothing.
+    The session's key changes with each proof; the row stays. The row keeps only the key's hash, so
+    a copy of this table opens no session.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(CusUser, models.PROTECT, related_name="+")
     key_hash = models.CharField(max_length=64, unique=True)
-    # Null: signed in before sign-ins were kept.
+    # Null: the person signed in before this table existed.
     signed_in_at = models.DateTimeField(null=True)
     last_seen_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     address = models.GenericIPAddressField(null=True)
-    # In a few words, such as "Firefox on Windows".
+    # The browser's name, such as "Firefox on Windows".
     browser = models.CharField(max_length=60)
     ended_at = models.DateTimeField(null=True)
 

@@ -1,7 +1,7 @@
-"""Where a person is signed in: kept at sign-in, shown to them, ended.
+"""Record, list and end the sessions of a person.
 
-A session is ended twice: Django's row is deleted, and ours is marked, which `CusSessionGuard` looks
-up at each request. So a request that is under way can't bring an ended session back.
+Ending a session deletes Django's row and marks ours, which `CusSessionGuard` reads at each request.
+So a request that is under way can't restore an ended session.
 """
 
 import hashlib
@@ -20,42 +20,42 @@ from integrations.cus_accounts.proof import asking_session
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_audit.service import record_change
 
-# For people who look for a stranger: one write in five minutes tells them enough.
+# The last use helps people find a stranger's session; a write every five minutes is enough.
 _SEEN_EVERY = timedelta(minutes=5)
-# A session whose row is gone is taken for ended, so rows stay longer than sessions.
+# A session without a row counts as ended, so rows are kept longer than sessions.
 _KEPT_FOR = timedelta(days=1)
 _IN_SESSION = "cus_session"
 
 
 class CusSessionService:
-    """The sessions of one person, `user`; `actor` is who ends some."""
+    """The sessions of one person, `user`; `actor` is the person who ends sessions."""
 
     def __init__(self, user: CusUser, *, actor: CusUser | None = None) -> None:
         self.user = user
         self.actor = actor
 
     def alive(self, *, now: datetime) -> QuerySet[CusSession]:
-        """The sessions that are open, the one that was used last first."""
+        """The open sessions, the last used first."""
         rows = CusSession.objects.filter(user=self.user, ended_at=None, expires_at__gt=now)
         return rows.order_by("-last_seen_at", "id")
 
     @transaction.atomic
     def end_one(self, session_id: uuid.UUID, *, now: datetime) -> bool:
-        """End one session. False if the person has none of that id that is open."""
+        """End one session. False if the person has no open session of that id."""
         return bool(self._end_and_tell(Q(id=session_id), now))
 
     @transaction.atomic
     def end_all(self, *, now: datetime) -> int:
-        """End all sessions but the one that asks for it. How many that were."""
+        """End all sessions but the session of this request; return their number."""
         return self._end_and_tell(~Q(id=_asking()), now)
 
     @transaction.atomic
     def end_with(self, *, now: datetime) -> None:
-        """End all but the one that asks, because of a change that is on record by itself."""
+        """End all sessions but this request's, because of a change that has its own audit entry."""
         self._end(~Q(id=_asking()), now)
 
     def _end_and_tell(self, which: Q, now: datetime) -> int:
-        """End them, on record and told by mail. Raises ProofRequired."""
+        """End sessions, with an audit entry and a mail. Raises ProofRequired."""
         ended = self._end(which, now)
         if ended:
             record_change(
@@ -75,35 +75,35 @@ class CusSessionService:
 
 
 class EndSessionsWithPassword:
-    """Not a rule for passwords: Django tells validators when one was changed.
+    """Ends sessions when a password changes; Django tells password validators of changes.
 
-    Sessions that were opened with the old password open nothing any more; now they are not shown
-    as open either.
+    Django already refuses sessions that were opened with the old password. This also stops the
+    console from listing them as open.
     """
 
     def validate(self, password: str, user: CusUser | None = None) -> None:
-        """Any password is fine here."""
+        """Accept every password."""
 
     def get_help_text(self) -> str:
         return ""
 
     def password_changed(self, password: str, user: CusUser | None = None) -> None:
-        """Called by `CusUser.save` after a new password was set."""
+        """End the person's sessions. `CusUser.save` calls this after a new password was set."""
         if user is not None:
             CusSessionService(user).end_with(now=timezone.now())
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What a request tells of where it comes from."""
+    """The address and the browser of a request."""
 
     address: str | None
     browser: str
 
 
 def sign_in(session: SessionBase, user: CusUser, visit: Visit, *, now: datetime) -> None:
-    """Keep that the person has just signed in by this session."""
-    # Who signs in again in the same browser goes on in the same session.
+    """Record that the person has just signed in by this session."""
+    # A second sign-in in the same browser keeps the session's row.
     row_id = named_by(session) or _start(session, user, visit, now=now).id
     CusSession.objects.filter(id=row_id).update(signed_in_at=now)
 
@@ -126,9 +126,9 @@ def _start(session: SessionBase, user: CusUser, visit: Visit, *, now: datetime) 
 
 
 def is_open(session: SessionBase, user: CusUser, visit: Visit, *, now: datetime) -> bool:
-    """Whether the person's session was not ended; notes that it was seen.
+    """Whether the person's session is open; notes its last use.
 
-    A session from before sign-ins were kept is kept from now on.
+    A session from before this table existed gets a row now.
     """
     named = named_by(session)
     if named is None:
@@ -144,7 +144,7 @@ def is_open(session: SessionBase, user: CusUser, visit: Visit, *, now: datetime)
 
 
 def follow(session: SessionBase) -> None:
-    """After a session has changed: its row knows the new key, and how long it lives."""
+    """Store the session's new key and expiry in its row, after the session has changed."""
     named = named_by(session)
     if named and session.session_key:
         CusSession.objects.filter(id=named).update(
@@ -159,13 +159,13 @@ def sign_out(session: SessionBase, *, now: datetime) -> None:
 
 
 def forget_old_sessions(*, now: datetime) -> None:
-    """Delete what is kept of sessions that have been over for a day."""
+    """Delete the rows of sessions that ended more than a day ago."""
     over = Q(expires_at__lt=now - _KEPT_FOR) | Q(ended_at__lt=now - _KEPT_FOR)
     CusSession.objects.filter(over).delete()
 
 
 def named_by(session: SessionBase) -> uuid.UUID | None:
-    """The id of the session's row; None for nobody's, and for one that has no row yet."""
+    """The id of the session's row; None for an anonymous session, and before it has a row."""
     named: Any = session.get(_IN_SESSION)
     return uuid.UUID(named) if named else None
 
@@ -180,7 +180,10 @@ def _hash(key: str | None) -> str:
 
 
 def _delete_keys(hashes: list[str]) -> None:
-    """Delete Django's rows. They are few, live for hours, and have no column to find these by."""
+    """Delete Django's rows by the hashes of their keys.
+
+    Django's table has no column of hashes, but few rows, which live for hours: a scan is cheap.
+    """
     if not hashes:
         return
     with connection.cursor() as cursor:

@@ -1,6 +1,6 @@
 """The daily mail on changes of access that were made with API tokens (ruling C10).
 
-A program may make hundreds of them, so each person hears of them once a day, in one list.
+A program may make hundreds of changes, so each person gets one list a day.
 """
 
 from datetime import datetime, timedelta
@@ -20,10 +20,10 @@ log = structlog.get_logger(__name__)
 
 
 def mail_token_digests(*, now: datetime) -> int:
-    """Queue each person's list of what was changed before today (UTC); says how many lists.
+    """Queue each person's list of changes before today (UTC); return the number of lists.
 
-    A change is marked as told in the transaction that queues its mail, so none is told twice,
-    however often this runs. Days on which it did not run are made up for.
+    The transaction that queues a mail marks its changes as told, so no mail repeats a change,
+    however often this runs. A run includes the changes of days on which no run took place.
     """
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     waiting = CusTokenChange.objects.filter(told_at=None, entry__created_at__lt=today)
@@ -32,7 +32,7 @@ def mail_token_digests(*, now: datetime) -> int:
 
 
 def forget_told_changes(*, now: datetime) -> None:
-    """Delete what was told long ago; the audit trail keeps it."""
+    """Delete changes that were mailed long ago; the audit trail keeps them."""
     CusTokenChange.objects.filter(told_at__lt=now - _KEPT_FOR).delete()
 
 
@@ -41,7 +41,7 @@ def _mail(person: CusUser, today: datetime, now: datetime) -> bool:
         with transaction.atomic():
             return _queue(person, today, now)
     except MailLimitReached:
-        # Nothing was marked: the next run tells it.
+        # The changes are not marked as told, so the next run lists them.
         log.warning("token digest put off", person_id=str(person.pk))
         return False
 
@@ -72,5 +72,5 @@ def _line(change: CusTokenChange) -> str:
     what = SENTENCES.get(entry.action, f"{entry.object_type}: {entry.action}")
     text = f"{entry.created_at:%Y-%m-%d %H:%M} {what}: {entry.object_label}"
     text += f", by {entry.actor_label} with token {change.token}"
-    # A name that somebody chose must not look like a line of its own.
+    # People choose names: a name with a line break must not look like a line of the list.
     return " ".join(text.split())

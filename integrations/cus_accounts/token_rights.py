@@ -1,4 +1,4 @@
-"""What an API token may, of all that its person may (ruling C10)."""
+"""The rights of an API token: at most those of its person (ruling C10)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ class TokenExceedsItsMaker(CusError):
 
 @dataclass(frozen=True)
 class TokenRights:
-    """The limits of a token. `address_ranges` is where it may be used from; empty: anywhere."""
+    """The limits of a token. `address_ranges`: where it may be used from; empty means anywhere."""
 
     may_change_access: bool = False
     read_only: bool = False
     address_ranges: Sequence[str] = ()
 
     def checked(self) -> "TokenRights":
-        """The same with its ranges in their shortest form, each once. Raises ValidationError."""
+        """These rights with each range once, in its shortest form. Raises ValidationError."""
         if self.read_only and self.may_change_access:
             both = "A read-only token can't change access. Choose one of both."
             raise ValidationError({"may_change_access": both})
@@ -43,9 +43,10 @@ class TokenRights:
         return replace(self, address_ranges=list(ranges))
 
     def made_with(self, maker: CusApiToken) -> "TokenRights":
-        """The same for a token that is made with another: at most what its maker may.
+        """These rights for a token that is made with another token, `maker`.
 
-        Without ranges it gets its maker's. Raises TokenExceedsItsMaker.
+        Without ranges the new token gets the maker's ranges. Raises TokenExceedsItsMaker if a
+        right exceeds the maker's rights.
         """
         given = replace(self, address_ranges=self.address_ranges or maker.address_ranges)
         exceeds = maker.read_only or (self.may_change_access and not maker.may_change_access)
@@ -54,7 +55,7 @@ class TokenRights:
         return given
 
     def as_columns(self) -> dict[str, Any]:
-        """By the names that a token's row has."""
+        """The rights by the names of the columns of a token's row."""
         return {
             "may_change_access": self.may_change_access,
             "read_only": self.read_only,
@@ -63,7 +64,7 @@ class TokenRights:
 
 
 def rights_shown(token: CusApiToken) -> str:
-    """What a token may, in words."""
+    """A token's rights, in words."""
     does = "Read only" if token.read_only else "Read and write"
     if token.may_change_access:
         does = "Read, write and change access"

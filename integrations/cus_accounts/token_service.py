@@ -1,8 +1,8 @@
-"""API tokens of a person: issued once, listed, revoked.
+"""Issue, list and revoke the API tokens of a person.
 
-A token is `aost_` and 256 random bits. What it may is what its person may, at that moment: who
-lost their role or was deactivated has only dead tokens. Rights narrow that further: see
-`cus_accounts.token_rights`.
+A token is `aost_` and 256 random bits. At each use a token has its person's rights of that moment:
+the tokens of a person without a role, or of a deactivated person, are invalid. A token's own rights
+narrow this further: see `cus_accounts.token_rights`.
 """
 
 import hmac
@@ -27,7 +27,7 @@ from integrations.cus_web.quotas import TOKENS_A_DAY, made_within_a_day
 LONGEST = timedelta(days=365)
 USUAL = timedelta(days=90)
 _MOST = 50
-# Last use is for people who tidy up: one write in ten minutes tells them enough.
+# People use the last use to find tokens to revoke; a write every ten minutes is enough.
 _LAST_USED_EVERY = timedelta(minutes=10)
 
 log = structlog.get_logger(__name__)
@@ -52,18 +52,18 @@ class TooManyTokens(CusError):
 
 
 class CusTokenService:
-    """The tokens of one person, `user`; `actor` is who does something about them."""
+    """The tokens of one person, `user`; `actor` is the person who issues or revokes them."""
 
     def __init__(self, user: CusUser, *, actor: CusUser | None = None) -> None:
         self.user = user
         self.actor = actor or user
 
     def scope(self) -> QuerySet[CusApiToken]:
-        """The person's tokens, also the ended ones."""
+        """The person's tokens, including ended tokens."""
         return CusApiToken.objects.filter(user=self.user)
 
     def alive(self, *, now: datetime) -> QuerySet[CusApiToken]:
-        """Those that work, the newest first."""
+        """The person's valid tokens, the newest first."""
         return self.scope().filter(revoked_at__isnull=True, expiry__gt=now).order_by("-created")
 
     @transaction.atomic
@@ -76,10 +76,10 @@ class CusTokenService:
         rights: TokenRights | None = None,
         made_with: CusApiToken | None = None,
     ) -> tuple[CusApiToken, str]:
-        """A new token and its text, which is nowhere else and can't be shown again.
+        """A new token and its text, which is stored nowhere and can't be shown again.
 
-        Without `rights` it may read and write from anywhere, and change no access. `made_with` is
-        the token that the request for it came with: the new one lives no longer and may no more.
+        Without `rights` the token may read and write from anywhere, and change no access.
+        `made_with` is the token of the request: the new token ends no later and has no more rights.
         Raises ValidationError, TokenExpiryInvalid, TokenOutlivesItsMaker, TokenExceedsItsMaker,
         TooManyTokens and what `record_change` raises.
         """
@@ -100,11 +100,11 @@ class CusTokenService:
         return self._make(name, expiry, rights)
 
     def revoke(self, token: CusApiToken, *, now: datetime) -> bool:
-        """End a token for good. False if it had ended already."""
+        """Revoke a token for good. False if the token had ended already."""
         return bool(self._end(self.scope().filter(id=token.id), now, is_consequence=False))
 
     def revoke_all(self, *, now: datetime) -> int:
-        """End all of the person's tokens, as when they leave. How many that were."""
+        """Revoke all of the person's tokens, as when they leave; return their number."""
         return self._end(self.scope(), now, is_consequence=True)
 
     def _make(self, name: str, expiry: datetime, rights: TokenRights) -> tuple[CusApiToken, str]:
@@ -128,7 +128,7 @@ class CusTokenService:
 
     @transaction.atomic
     def _end(self, tokens: "QuerySet[CusApiToken]", now: datetime, *, is_consequence: bool) -> int:
-        """End those that are alive, each with its entry in the audit trail."""
+        """Revoke the valid tokens among these, each with an entry in the audit trail."""
         self._in_a_row()
         alive = list(tokens.filter(revoked_at__isnull=True).select_for_update(no_key=True))
         CusApiToken.objects.filter(id__in=[token.id for token in alive]).update(revoked_at=now)
@@ -143,10 +143,10 @@ class CusTokenService:
         return len(alive)
 
     def _in_a_row(self) -> None:
-        """Let nobody else make or end tokens of the person before this transaction has ended.
+        """Lock the person, so that no other transaction makes or ends their tokens meanwhile.
 
-        So the bounds hold for who asks twice at once, and what ends all tokens misses none that
-        was being made.
+        So two requests at once can't exceed the bounds together, and revoking all tokens misses
+        no token that was being made.
         """
         CusUser.objects.select_for_update(no_key=True).get(id=self.user.id)
 
@@ -155,17 +155,17 @@ class CusTokenService:
 
 
 def verify_token(text: str, *, address: Address | None, now: datetime) -> CusApiToken | None:
-    """The living token of this text, whose person has a role; None if there is none.
+    """The valid token of this text, whose person has a role; None if there is no such token.
 
-    None also if it may not be used from this address: a thief must not learn that it lives. Its
-    person sees the refusal in the console.
+    None also if the token may not be used from this address: a thief must not learn that it is
+    valid. The token's person sees the refusal in the console.
     """
     if not text.startswith(knox_settings.TOKEN_PREFIX):
         return None
     digest = hash_token(text)
     alive = CusApiToken.objects.filter(digest=digest, revoked_at__isnull=True, expiry__gt=now)
     token: CusApiToken | None = alive.select_related("user").first()
-    # The index compares as indexes do; once more in constant time.
+    # The index does not compare in constant time, so compare once more.
     if token is None or not hmac.compare_digest(token.digest, digest):
         return None
     if role_of(token.user) is None:
@@ -179,7 +179,7 @@ def verify_token(text: str, *, address: Address | None, now: datetime) -> CusApi
 
 
 def _note_refused(token: CusApiToken, address: Address | None, now: datetime) -> None:
-    """Keep the use from outside its ranges, for its person and for the log; as rarely as use."""
+    """Record a use from outside the token's ranges, in its row and in the log; as rarely as use."""
     if token.last_refused_at and now - token.last_refused_at < _LAST_USED_EVERY:
         return
     shown = str(address) if address else None
@@ -188,18 +188,18 @@ def _note_refused(token: CusApiToken, address: Address | None, now: datetime) ->
 
 
 class EndTokensWithPassword:
-    """Not a rule for passwords: Django tells validators when one was changed.
+    """Revokes tokens when a password changes; Django tells password validators of changes.
 
-    A person may change the password because a thief knows it, who may have made tokens with it.
+    A person may change the password because a thief knows it, and the thief may have made tokens.
     """
 
     def validate(self, password: str, user: CusUser | None = None) -> None:
-        """Any password is fine here."""
+        """Accept every password."""
 
     def get_help_text(self) -> str:
         return ""
 
     def password_changed(self, password: str, user: CusUser | None = None) -> None:
-        """Called by `CusUser.save` after a new password was set."""
+        """Revoke the person's tokens. `CusUser.save` calls this after a new password was set."""
         if user is not None:
             CusTokenService(user).revoke_all(now=timezone.now())

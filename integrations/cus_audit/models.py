@@ -9,13 +9,13 @@ from django.db.models.functions import Now
 
 
 class CusAuditEntry(models.Model):
-    """One change, written in the transaction that made it, and never changed itself.
+    """One change, written in the transaction that made it. Entries are never changed.
 
-    Labels are kept as they read at the time: people and things are renamed later.
+    Labels are copies of the names at that time, because people and things are renamed later.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Null: a change that is about no tenant, such as of a person who runs the service.
+    # Null: the change is about no tenant, such as a change of an operator's role.
     tenant = models.ForeignKey(
         "integrations.CusTenant", models.PROTECT, null=True, related_name="+"
     )
@@ -26,7 +26,7 @@ class CusAuditEntry(models.Model):
     object_type = models.CharField(max_length=50)
     object_id = models.CharField(max_length=64)
     object_label = models.CharField("what", max_length=255)
-    # {field: {"from": …, "to": …}}; for what is secret, {field: "changed"}.
+    # {field: {"from": …, "to": …}}; for a secret field, {field: "changed"}.
     changes = models.JSONField(default=dict)
     created_at = models.DateTimeField("when", db_default=Now(), editable=False)
 

@@ -1,7 +1,7 @@
-"""Writing the audit trail. Every service calls this in the transaction of its change.
+"""Write the audit trail. Every service calls this in the transaction of its change.
 
-The trail knows rows by their ids alone. What else a change demands and entails is registered here
-by those who know people (`govern_changes`).
+The trail knows rows by their ids alone. The rooms that know people register further rules for
+changes by `govern_changes`.
 """
 
 import uuid
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from integrations.cus_accounts.models import CusTenant, CusUser
 
 SYSTEM = "system"
-# Said to have changed, never from what to what.
+# The trail records that these fields have changed, never their values.
 _SECRET = frozenset({"credential", "credential_ref", "password", "secret", "secret_hash", "token"})
 _CHANGED = "changed"
 
 
 class ChangeRules(Protocol):
-    """What a change demands beforehand and entails afterwards, in its transaction."""
+    """Rules for changes: conditions before a change and notices after, in its transaction."""
 
     def demand(self, action: str, changes: Mapping[str, Any]) -> None:
-        """Raise what takes the change back, if something is missing."""
+        """Raise an error, which rolls the change back, if a condition is not met."""
 
     def tell(self, entry: CusAuditEntry, target: models.Model) -> None:
-        """Let people know."""
+        """Notify people of the change."""
 
 
 _governing: list[ChangeRules] = []
 
 
 def govern_changes(rules: ChangeRules) -> None:
-    """Have all changes governed by these rules. Without any, none can be recorded."""
+    """Register the rules for all changes. Without rules, no change can be recorded."""
     _governing[:] = [rules]
 
 
@@ -57,14 +57,14 @@ def record_change(
     changes: Mapping[str, Any] | None = None,
     is_consequence: bool = False,
 ) -> CusAuditEntry:
-    """Append what `actor` (None: the system) did to `target`, such as "integration.changed".
+    """Append a change by `actor` (None: the system) to `target`, such as "integration.changed".
 
-    `changes` is {field: {"from": …, "to": …}}, as `differences` makes it. The tenant is the
-    target's own unless it is given.
+    `changes` is {field: {"from": …, "to": …}}, as `differences` returns it. The entry has the
+    target's tenant unless `tenant` is given.
 
     A change of access by a request needs a proof (ruling C10): raises ProofRequired or
-    TokenMayNotChangeAccess, which takes the change back. People are told of it by mail, unless it
-    `is_consequence`: of another change in the same transaction, of which they are told.
+    TokenMayNotChangeAccess, which rolls the change back. People get a mail about the change, unless
+    it `is_consequence` of another change in the same transaction, which has a mail of its own.
     """
     if not transaction.get_connection().in_atomic_block:
         raise AuditOutsideTransaction
@@ -88,7 +88,7 @@ def record_change(
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, dict[str, Any] | str]:
-    """The fields of `after` that are not as in `before`, for `record_change`."""
+    """The fields whose values differ between `before` and `after`, for `record_change`."""
     return {
         name: {"from": before.get(name), "to": value}
         for name, value in after.items()
@@ -110,7 +110,7 @@ def _shown(name: str, change: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it."""
+    """The value in a form that JSON can hold."""
     if isinstance(value, uuid.UUID | date | datetime | Decimal):
         return str(value)
     return value

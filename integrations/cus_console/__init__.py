@@ -1,1 +1,1 @@
-"""What the console's pages on authority have in common."""
+"""The common parts of the console's pages."""

@@ -1,4 +1,4 @@
-"""Buttons that change something: asked about on a page of their own, done by POST alone."""
+"""Buttons that change something: each asks on a page of its own, and acts on POST alone."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -28,16 +28,16 @@ from integrations.cus_web.errors import CusError, ProofRequired
 
 @dataclass(frozen=True)
 class Question:
-    """What a person is asked before something is done, and told afterwards."""
+    """The question before an action, and the message after it."""
 
     title: str
     text: str
     button: str
     done: str
     is_dangerous: bool = False
-    # Whether it is done in one transaction: not what waits for somebody else's server.
+    # Whether the action runs in one transaction. False for actions that wait for another server.
     is_atomic: bool = True
-    # Whether it changes access: the person proves first who they are (ruling C10).
+    # Whether the action changes access: the person must prove their identity first (ruling C10).
     changes_access: bool = False
 
 
@@ -59,9 +59,9 @@ def asked(
     permission: str = "act",
     variant: ActionVariant = ActionVariant.DEFAULT,
 ) -> Callable[[Callable[[Any, Any, CusUser], object]], Any]:
-    """A button of a page: asks the question, then calls the method with the row and the person.
+    """Decorate a page's method as a button: ask, then call the method with row and person.
 
-    The person is told `question.done`, or the text that the method returns.
+    The page then shows the text that the method returns, or else `question.done`.
     """
 
     def button(do: Callable[[Any, Any, CusUser], object]) -> Any:
@@ -80,7 +80,7 @@ def asked(
 
 
 class CusActions:
-    """For an admin page: runs what a button stands for, within the page's own scope."""
+    """Mixin for an admin page: runs the actions of its buttons, within the page's own scope."""
 
     model: ClassVar[type[Model]]
 
@@ -91,9 +91,9 @@ class CusActions:
         question: Question,
         do: Callable[[Any], object],
     ) -> HttpResponse:
-        """Ask; on POST do it to the row, and say what came of it: `do`'s own text, if it has one.
+        """Ask; on POST call `do` with the row, and show the text of `do` or `question.done`.
 
-        A link that somebody sends, or a picture in a mail, asks and changes nothing.
+        A GET, as from a link or a picture in a mail, asks and changes nothing.
         """
         row = self.get_object(request, object_id)
         if row is None:
@@ -119,11 +119,11 @@ class CusActions:
         return bool(self.has_change_permission(request))
 
     def is_offered(self, button: str, row: Any) -> bool:
-        """Whether the row's page shows the button: not one for what is so already."""
+        """Whether the row's page shows the button: not if the action would change nothing."""
         return True
 
     def get_actions_detail(self: Any, request: HttpRequest, object_id: Any) -> list[UnfoldAction]:
-        """The buttons that the person may press and that would change something."""
+        """The buttons that the person may press and that would change the row."""
         allowed = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # the page's own
         row = self.get_object(request, object_id)
         return [button for button in allowed if row and self.is_offered(button.path, row)]
@@ -135,7 +135,7 @@ class CusActions:
         return trail
 
     def has_trail_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Whether the person may read the audit trail, whose page it is that this leads to."""
+        """Whether the person may read the audit trail, which the history button opens."""
         return role_of(request.user) in TRAIL_READERS
 
     def _ask(self: Any, request: HttpRequest, row: Model, question: Question) -> HttpResponse:
@@ -159,12 +159,12 @@ class CusActions:
 
 
 def _do(request: HttpRequest, row: Model, question: Question, do: Callable[[Any], object]) -> None:
-    """Do it, and tell the person what came of it. Raises ProofRequired."""
+    """Run the action, and show its outcome to the person. Raises ProofRequired."""
     try:
         with transaction.atomic() if question.is_atomic else nullcontext():
             result = do(row)
     except ProofRequired:
-        # The middleware asks for the proof.
+        # The middleware catches ProofRequired and asks for the proof.
         raise
     except CusError as refusal:
         messages.error(request, refusal.detail)

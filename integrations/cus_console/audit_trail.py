@@ -1,4 +1,4 @@
-"""The console's page on what was changed, by whom."""
+"""The console's page on the audit trail."""
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -14,7 +14,7 @@ _NOTHING: tuple[object, ...] = (None, "", {}, 0)
 
 @admin.register(CusAuditEntry)
 class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
-    """The audit trail of the viewer's tenant, newest first; of everything for operators."""
+    """The audit trail of the viewer's tenant, newest first; of all tenants for operators."""
 
     viewers = TRAIL_READERS
     list_display = ("moment", "action", "object_label", "object_type", "actor_label", "what")
@@ -37,7 +37,7 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
     readonly_fields = ("tenant_shown", "what")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        # What the pages' "History" leads to.
+        # The button "History" of the pages uses this filter.
         return lookup == "object_id__exact" or super().lookup_allowed(lookup, value, request)
 
     @display(description="When (UTC)", ordering="-created_at")
@@ -57,7 +57,7 @@ def _sentence(name: str, change: object) -> str:
         return f"{label} {change}"
     before, after = change.get("from"), change.get("to")
     if before in _NOTHING:
-        # What was made: what it has, not all that it lacks.
+        # A new object: list the values that it has, and leave empty fields out.
         return "" if after in _NOTHING or after is False else f"{label}: {_value(after)}"
     return f"{label}: {_value(before)} → {_value(after)}"
 

@@ -1,4 +1,4 @@
-"""A page's rows as CSV, all of them: the same scope, filters and columns (ruling C8)."""
+"""Export all rows of a page as CSV, with the page's scope, filters and columns (ruling C8)."""
 
 import csv
 from collections.abc import Iterator
@@ -19,23 +19,23 @@ from import_export.formats.base_formats import CSV
 
 log = structlog.get_logger(__name__)
 
-# Rows that are read from the database, and lines that are sent, at once.
+# How many rows are read from the database at once, and how many lines are sent at once.
 _AT_ONCE = 500
-# A spreadsheet computes what begins so.
+# A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class CusExport(ExportMixin):  # type: ignore[misc]  # import-export has no types
-    """For an admin page: a button that downloads what its list shows, on all of its pages."""
+    """Mixin for an admin page: a button that downloads all rows of the list."""
 
-    # What the list says where it ends before its rows do.
+    # The list's template reads this where the list is cut, to point to the export.
     is_exported = True
 
     def has_export_permission(self: Any, request: HttpRequest) -> bool:
         return bool(self.has_view_permission(request))
 
     def export_action(self, request: HttpRequest) -> HttpResponseBase:
-        """The download; a filter that no value can have leads back to the list, as it does there."""
+        """The download. An invalid filter redirects to the list, as on the list itself."""
         if not self.has_export_permission(request):
             raise PermissionDenied
         try:
@@ -64,16 +64,17 @@ class _Column:
 
 
 def _asked(rows: "QuerySet[Any]") -> Iterator[Any]:
-    """The rows of one moment, one by one. What can't be asked for is raised here, not later.
+    """The rows of one moment, one by one. An invalid filter raises here, not while sending.
 
-    The database's cursor is opened with the first row that is taken: who asks and leaves opens none.
+    The database's cursor opens when the first row is taken, so a client that leaves before opens
+    no cursor.
     """
     bool(rows[:1])
     return rows.iterator(chunk_size=_AT_ONCE)
 
 
 class _Echo:
-    """For `csv`: a file whose `write` gives the line back."""
+    """A file for `csv` whose `write` returns the line."""
 
     def write(self, line: str) -> str:
         return line
@@ -88,7 +89,7 @@ def _lines(columns: list[_Column], rows: Iterator[Any]) -> Iterator[str]:
             yield writer.writerow(column.cell(row) for column in columns)
             count += 1
     except DatabaseError:
-        # The answer has begun, so its status can't tell any more.
+        # The answer has begun, so its status can't report the error any more.
         log.exception("an export was cut", rows=count)
         yield writer.writerow(
             [
@@ -107,7 +108,7 @@ def _text(field: "ModelField[Any, Any] | None", value: Any) -> str:
     if isinstance(field, ModelField):
         return str(display_for_field(value, field, ""))
     if isinstance(value, tuple):
-        # A label of the theme's: its colour, and what it says.
+        # A label of the theme's is a pair: colour and text.
         value = value[-1]
     if isinstance(value, SafeString):
         value = strip_tags(value)
@@ -115,5 +116,5 @@ def _text(field: "ModelField[Any, Any] | None", value: Any) -> str:
 
 
 def safe_cell(text: str) -> str:
-    """The text so that a spreadsheet shows it, and computes nothing."""
+    """The text, escaped so that a spreadsheet does not take it for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

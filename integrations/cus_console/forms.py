@@ -1,4 +1,4 @@
-"""Pages that change something: the services do it, and their refusals stand in the form."""
+"""Pages that change something: the services change, and the form shows their refusals."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
@@ -18,29 +18,29 @@ from integrations.cus_web.errors import CusError, ProofRequired
 
 
 class CusServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
-    """A form whose last check is the service's own: it does the change, or says why not.
+    """A form whose last check calls the service, which makes the change or refuses.
 
-    So a refused save is a form with one message, never a page that says that it was saved.
+    So a refused save shows the form with one message, never a page with "saved".
     """
 
-    # Whose form it is; set for each request by `CusServiceAdmin`.
+    # The request that the form belongs to; `CusServiceAdmin` sets it for each request.
     request: ClassVar[HttpRequest]
 
     @property
     def is_new(self) -> bool:
-        """Whether something is being added; our keys are made before they are stored."""
+        """Whether the form adds a row. A new row has its primary key before it is stored."""
         return bool(self.instance._state.adding)  # noqa: SLF001  (Django documents it)
 
     def call_service(self) -> Model:
-        """Do it. Raises ValidationError or CusError."""
+        """Make the change. Raises ValidationError or CusError."""
         raise NotImplementedError
 
     def field_of(self, name: str) -> str:
-        """The form's field for what the service calls `name`."""
+        """The form's field for the service's field `name`."""
         return name
 
     def _post_clean(self) -> None:
-        # Not the model's checks: the service has its own, and one place must rule.
+        # Skips the model's checks: the service has its own, and the rules must be in one place.
         if self.errors:
             return
         try:
@@ -54,11 +54,11 @@ class CusServiceForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscrip
             self._blame(refusal.attr or NON_FIELD_ERRORS, [refusal.detail])
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002  (Django's own signature)
-        """What the service made."""
+        """The row that the service made or changed."""
         return self.instance
 
     def save_m2m(self) -> None:
-        """Nothing is left to save."""
+        """Do nothing: the service has saved everything."""
 
     def _show(self, refusal: ValidationError) -> None:
         if not hasattr(refusal, "error_dict"):
@@ -81,7 +81,7 @@ def with_boxes(boxes: Mapping[str, forms.Field]) -> Callable[[type[_F]], type[_F
 
     def given(form: type[_F]) -> type[_F]:
         form.base_fields |= boxes
-        # The console derives forms of its own from this one, which inherit what is declared.
+        # The console derives its forms from this form; they inherit the declared fields.
         form.declared_fields |= boxes
         return form
 
@@ -89,10 +89,10 @@ def with_boxes(boxes: Mapping[str, forms.Field]) -> Callable[[type[_F]], type[_F
 
 
 class CusServiceAdmin(CusReadOnlyAdmin):
-    """A page whose forms are `CusServiceForm`s. Nothing is saved around the services."""
+    """A page whose forms are `CusServiceForm`s, so that services make all changes."""
 
     changers: tuple[str, ...] = ("operator", "admin")
-    # Which of its forms change access: the person proves who they are before they fill one in.
+    # Whether the form changes access: the person must prove their identity before the form opens.
     add_changes_access = change_changes_access = False
     form = CusServiceForm
 
@@ -120,7 +120,7 @@ class CusServiceAdmin(CusReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        # A form that was sent is not led away: what was typed would be lost.
+        # No redirect on POST: the typed values would be lost.
         is_new_form = request.method == "GET" and self._changes_access(request, object_id)
         if is_new_form and needs_proof(request):
             return ask_for_proof(request)
@@ -133,14 +133,14 @@ class CusServiceAdmin(CusReadOnlyAdmin):
         return self.change_changes_access and self.has_change_permission(request)
 
     def save_model(self, *_saved: Any) -> None:
-        """Nothing: the form's check did it."""
+        """Do nothing: the form's check has saved the row."""
 
     def save_related(self, *_saved: Any) -> None:
-        """Nothing."""
+        """Do nothing: the form's check has saved everything."""
 
 
 def tenant_for(request: HttpRequest, chosen: Mapping[str, Any]) -> CusTenant:
-    """The tenant that a new row is for: the one chosen by an operator, else the person's own."""
+    """The tenant of a new row: the tenant that an operator chose, else the person's own."""
     if role_of(request.user) == "operator":
         tenant: CusTenant = chosen["tenant"]
         return tenant

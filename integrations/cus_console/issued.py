@@ -1,4 +1,4 @@
-"""Pages of secrets that programs carry: shown once when they are issued, ended by a button."""
+"""Pages of secrets for programs: a secret is shown once when issued, and revoked by a button."""
 
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ _LABELS = {"alive": "success", "expired": "warning", "revoked": "danger"}
 
 
 class CusIssuingForm(CusServiceForm):
-    """A form that issues a secret. Its text lives as long as the answer that shows it."""
+    """A form that issues a secret. The secret's text exists only in the answer that shows it."""
 
     def issue(self) -> tuple[Any, str]:
         """The new row and its whole text. Raises ValidationError or CusError."""
@@ -32,16 +32,16 @@ class CusIssuingForm(CusServiceForm):
 
 
 class CusIssuedAdmin(CusActions, CusServiceAdmin):
-    """A page of such secrets, also the ended ones. None is shown again, none is changed."""
+    """A page of such secrets, including ended secrets. It never shows or changes a secret."""
 
     add_changes_access = True
 
     def ends_at(self, row: Any) -> datetime | None:
-        """When the secret stops by itself; None: never."""
+        """When the secret expires; None: never."""
         raise NotImplementedError
 
     def use_of(self, row: Any) -> str:
-        """What to do with the secret, said where it is shown."""
+        """How to use the secret; the page that shows the secret prints this."""
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -68,15 +68,15 @@ class CusIssuedAdmin(CusActions, CusServiceAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """One button: what follows is the page that shows the secret, whichever was pressed."""
-        one = {"show_save_and_add_another": False, "show_save_and_continue": False}
-        page: HttpResponse = super().add_view(request, form_url, one | (extra_context or {}))
+        """Offer a single button, because every button would lead to the page with the secret."""
+        single = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        page: HttpResponse = super().add_view(request, form_url, single | (extra_context or {}))
         return page
 
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The secret: in the answer itself, so that nothing has to keep it."""
+        """Show the secret in this answer itself, so that no session has to keep it."""
         context = {
             **self.admin_site.each_context(request),
             "title": f"Your new {self.opts.verbose_name}",

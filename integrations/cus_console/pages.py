@@ -17,15 +17,15 @@ from unfold.decorators import display
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import own_tenant, role_of, visible_to
 
-# Who reads the audit trail: support reads usage, decisions and health (ruling C9), not this.
+# The roles that read the audit trail. Support reads usage, decisions and health alone (C9).
 TRAIL_READERS = ("operator", "admin", "member")
 _OF_A_DATE = ("year", "month", "day")
 
 
 class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Shows the rows that the viewer may see, and changes none of them."""
+    """Shows the rows that the viewer may see, without changing them."""
 
-    # What `role_of` must say for the page to exist for someone.
+    # The roles (`role_of`) for which the page exists.
     viewers: tuple[str, ...] = ("operator", "support", "admin", "member")
     show_full_result_count = False
     list_per_page = list_max_show_all = 50
@@ -35,8 +35,8 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return visible_to(super().get_queryset(request), cast("CusUser", request.user))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        # Django lets a URL filter by any column, shown or not: a hidden one could be guessed
-        # letter by letter (ruling C8).
+        # Django lets a URL filter by any column, shown or not. Without this, a viewer could guess
+        # the value of a hidden column letter by letter (ruling C8).
         field, _, comparison = lookup.partition("__")
         if field == self.date_hierarchy and comparison in _OF_A_DATE:
             return True
@@ -49,14 +49,14 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         try:
             page: HttpResponse = super().changelist_view(request, extra_context)
         except (DataError, ValueError, ValidationError):
-            # A filter, a search or a chosen row that no value can have, such as a NUL.
+            # The filter, the search or the chosen row is impossible, such as a text with a NUL.
             return HttpResponseRedirect(f"{request.path}?e=1")
         return page
 
     def formfield_for_foreignkey(
         self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
     ) -> Any:
-        """A picker offers what the person may see, and takes nothing else."""
+        """Let a picker offer and accept only the rows that the person may see."""
         if db_field.related_model is CusTenant:
             kwargs["queryset"] = tenants_of(request)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
@@ -64,11 +64,11 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        # A picker elsewhere may not look where its page may not (ruling C8).
+        # A picker on another page finds no rows of a page that the viewer may not see (ruling C8).
         if not self.has_view_permission(request):
             raise PermissionDenied
         if "\0" in search_term:
-            # No text of the database has one, and it says so as an error.
+            # PostgreSQL raises an error for a text with a NUL, and no stored text has a NUL.
             return queryset.none(), False
         found: tuple[QuerySet[Any], bool] = super().get_search_results(
             request, queryset, search_term
@@ -87,19 +87,19 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     @display(description="Tenant")
     def tenant_shown(self, row: Any) -> str:
-        """The tenant's name: Django would link a page that is operators' alone."""
+        """The tenant's name, without Django's link to a page that only operators may open."""
         return str(row.tenant or "")
 
     @display(description="Created by")
     def created_by_shown(self, row: Any) -> str:
-        """The person's address, without a link that would end in a refusal."""
+        """The person's address, without a link to a page that the viewer may not open."""
         return str(row.created_by or "")
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> None:
-        """Nothing: what happens is in the audit trail, which knows tenants."""
+        """Do nothing: the audit trail records the addition, with its tenant."""
 
     def log_change(self, request: HttpRequest, obj: Model, message: Any) -> None:
-        """Nothing: what happens is in the audit trail."""
+        """Do nothing: the audit trail records the change."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -118,7 +118,7 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 
 def tenants_of(request: HttpRequest) -> QuerySet[CusTenant]:
-    """The open tenants that the person may do something for."""
+    """The open tenants for which the person may change something."""
     tenants = CusTenant.objects.filter(closed_at__isnull=True).order_by("name")
     user: Any = request.user
     role = role_of(user)
@@ -129,16 +129,16 @@ def tenants_of(request: HttpRequest) -> QuerySet[CusTenant]:
 
 
 class AtLeast(int):
-    """A count that ended at its bound, and says so where it is shown."""
+    """A count that stopped at its bound; shown as "more than …"."""
 
     def __str__(self) -> str:
         return f"more than {int(self):,}"
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Counts no further than it must: `count(*)` over millions of rows takes seconds.
+    """Counts rows up to a bound, because `count(*)` over millions of rows takes seconds.
 
-    The list ends at the bound, and says that it does and how to get at the rest.
+    The list ends at the bound; it says so, and how to get the other rows.
     """
 
     COUNTED = 10_000
@@ -146,7 +146,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptabl
 
     @cached_property
     def count(self) -> int:
-        """How many rows there are, up to the bound."""
+        """The number of rows, up to the bound."""
         rows: Any = self.object_list
         found = int(rows[: self.COUNTED + 1].count())
         return AtLeast(self.COUNTED) if found > self.COUNTED else found

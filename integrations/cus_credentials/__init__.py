@@ -1,1 +1,1 @@
-"""Provider credentials: sealed, stored, rotated, sent to where they were entered for."""
+"""Provider credentials: sealed, stored, rotated, and sent only to the recorded origin."""

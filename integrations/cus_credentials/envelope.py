@@ -1,9 +1,9 @@
 """Sealing of secrets at rest: authenticated, versioned by key id, bound to their row (C2).
 
 A secret is encrypted with AES-256-GCM under a data key of its own; the data key is wrapped
-by a key of the ring. Rotation rewraps the data key and leaves the ciphertext alone. Tenant
-and integration are authenticated with both, so a sealed secret that is moved to another
-row does not open.
+by a key of the ring. Rotation rewraps the data key and leaves the ciphertext alone. Both layers
+authenticate tenant and integration, so a sealed secret that is copied to another row does not
+open.
 
 Layout, after the format byte: key id length, key id, wrap nonce (12), wrapped data key
 (48), nonce (12), ciphertext.
@@ -46,7 +46,7 @@ class KeyRing:
         """A ring from `id:base64,id:base64`. Raises KeyRingInvalid, which quotes no key."""
         pairs = [_parse_key(part) for part in text.replace(",", " ").split()]
         keys = dict(pairs)
-        # Of two keys with one id the loser would be forgotten, with all that it sealed.
+        # Two keys with the same id: the ring would drop one, and its credentials could not be read.
         if not pairs or len(keys) != len(pairs):
             raise KeyRingInvalid
         return cls(first_id=pairs[0][0], keys=keys)
@@ -75,7 +75,7 @@ def key_ring(text: str) -> KeyRing:
 def seal(ring: KeyRing, plain: bytes, *, row: str) -> bytes:
     """Encrypt `plain` for the row named `row` under the ring's first key."""
     data_key, nonce = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES)
-    # The body is bound to the row but not to the key id, so that rotation only rewraps.
+    # The body is bound to the row and not to the key id, so rotation need not encrypt it again.
     body = nonce + AESGCM(data_key).encrypt(nonce, plain, row.encode())
     return _header_and_key(ring, data_key, row) + body
 
@@ -83,9 +83,9 @@ def seal(ring: KeyRing, plain: bytes, *, row: str) -> bytes:
 def rewrap(ring: KeyRing, sealed: bytes, *, row: str) -> bytes:
     """The same secret with its data key wrapped by the ring's first key.
 
-    The secret itself stays sealed: only the data key passes through memory. The old header is
-    authenticated while unwrapping, so a header that names another key than the one that wrapped
-    does not get through. Raises CredentialUnreadable.
+    The secret itself stays sealed: only the data key passes through memory. Unwrapping
+    authenticates the old header, so a header with a wrong key id fails. Raises
+    CredentialUnreadable.
     """
     parts = _parts(sealed)
     data_key = _unwrap(ring, parts, row)
@@ -93,12 +93,12 @@ def rewrap(ring: KeyRing, sealed: bytes, *, row: str) -> bytes:
 
 
 def sealing_key_id(sealed: bytes) -> str:
-    """The id of the key that wrapped it, as its header says. Raises CredentialUnreadable."""
+    """The id of the key that wrapped the secret, by its header. Raises CredentialUnreadable."""
     return _parts(sealed).key_id
 
 
 def open_sealed(ring: KeyRing, sealed: bytes, *, row: str) -> bytes:
-    """Decrypt what `seal` made for the same row. Raises CredentialUnreadable."""
+    """Decrypt a secret that `seal` made for the same row. Raises CredentialUnreadable."""
     parts = _parts(sealed)
     data_key = _unwrap(ring, parts, row)
     return _decrypt(data_key, parts.body, row.encode())
@@ -112,7 +112,7 @@ class _Parts:
 
     @property
     def key_id(self) -> str:
-        # Every byte has a character here; an id of foreign bytes is found in no ring.
+        # Latin-1 decodes every byte, so a damaged id can't raise; no ring has such an id.
         return self.header[2:].decode("latin-1")
 
 
@@ -143,5 +143,5 @@ def _decrypt(key: bytes, nonce_and_text: bytes, bound: bytes) -> bytes:
     try:
         return AESGCM(key).decrypt(nonce, text, bound)
     except (InvalidTag, ValueError):
-        # One answer whatever is wrong: a difference would help who tampers.
+        # The same error for every cause: a difference would help an attacker.
         raise CredentialUnreadable from None

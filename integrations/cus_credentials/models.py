@@ -18,7 +18,7 @@ class CusCredential(models.Model):
         CusIntegration, models.PROTECT, related_name="stored_credential"
     )
     sealed = models.BinaryField()
-    # Which key of the ring wrapped it: what rotation looks for.
+    # The key of the ring that wrapped the credential; rotation searches by this column.
     key_id = models.CharField(max_length=32, db_index=True)
     hint = models.CharField(max_length=4, help_text="The credential's last four characters.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)

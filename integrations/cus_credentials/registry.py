@@ -1,6 +1,6 @@
-"""Where credentials are kept: one class for each scheme of `credential_ref` (ruling C1).
+"""The stores of credentials: one class for each scheme of `credential_ref` (ruling C1).
 
-A new store is a class here, or in a module of its own, named in `_STORES`.
+To add a store, write a class here or in a module of its own, and name the class in `_STORES`.
 """
 
 import json
@@ -19,8 +19,8 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CredentialElsewhere, CredentialMissing, CredentialRefRefused
 from integrations.cus_web.redaction import remember_secret
 
-# Sealed beside the credential's own fields: the origin that it was entered for (ruling C4a).
-# Credentials that earlier releases sealed have no such field.
+# The sealed field with the origin that the credential was entered for (ruling C4a). Credentials
+# that earlier releases sealed have no such field.
 _ENTERED_FOR = "entered_for"
 
 
@@ -40,9 +40,9 @@ class OpenedCredential(dict[str, str]):
 class DatabaseStore(CredentialStore):
     """`db://<credential id>`: sealed, in our own table.
 
-    A credential is sealed together with the origin that it was entered for, so that a row whose
-    other columns are not those it was stored with opens nothing: neither one that was changed
-    around the services, nor one that was read before the credential was replaced.
+    A credential is sealed together with the origin that it was entered for. So a row whose origin
+    differs does not open: neither a row that was changed outside of the services, nor a row that
+    was read before its credential was replaced.
     """
 
     scheme = "db"
@@ -71,7 +71,7 @@ class EnvironmentStore(CredentialStore):
     """`env://NAME`: a variable of the server's environment, named for this purpose."""
 
     scheme = "env"
-    # The names of the key ring's own variables begin alike.
+    # Excludes the variables of the key ring, whose names begin the same way.
     _NAME = re.compile(r"env://(CUS_CREDENTIAL_(?!KEYS)[A-Z0-9_]{1,100})", re.ASCII)
 
     def check(self, ref: str, tenant_id: uuid.UUID) -> None:
@@ -89,7 +89,7 @@ class EnvironmentStore(CredentialStore):
         if not found:
             raise CredentialRefRefused(
                 "An env:// reference must name a variable that begins with CUS_CREDENTIAL_, in "
-                "capitals, digits and underscores; the key ring is none."
+                "capitals, digits and underscores, and is not the key ring."
             )
         return found[1]
 
@@ -109,7 +109,7 @@ def store_of(ref: str) -> CredentialStore:
 
 
 def text_to_seal(credential: Mapping[str, str], origin: str) -> bytes:
-    """What is sealed of a credential that was entered for an origin; `DatabaseStore` reads it."""
+    """The text to seal for a credential entered for an origin; `DatabaseStore` reads the text."""
     return json.dumps({**credential, _ENTERED_FOR: origin}).encode()
 
 
@@ -137,7 +137,7 @@ def credential_id(integration: CusIntegration) -> str:
 
 
 def row_name(integration: CusIntegration) -> str:
-    """What a sealed credential is bound to (ruling C2)."""
+    """The name of the row that a sealed credential is bound to (ruling C2)."""
     return f"{integration.tenant_id}:{integration.id}"
 
 

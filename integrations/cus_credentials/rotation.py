@@ -1,8 +1,8 @@
-"""Rotation: every stored credential under the newest key of the ring, while the product runs.
+"""Rotation: rewrap every stored credential by the ring's first key, while the product runs.
 
-Each row is rewrapped by itself and only if it is still what was read, so a run that is killed
-leaves every credential readable, the next run goes on where it stopped, and a credential that
-somebody changes meanwhile stays as they made it.
+Each row is updated by itself, and only if it has not changed since it was read. So a run that is
+killed leaves every credential readable, the next run continues, and a credential that a person
+changes meanwhile keeps that change.
 """
 
 import uuid
@@ -19,16 +19,16 @@ from integrations.cus_credentials.models import CusCredential
 from integrations.cus_credentials.registry import row_name
 from integrations.cus_web.errors import CredentialUnreadable, CusError
 
-# As much of a sealed credential as can be header: format, length, key id.
+# The longest header of a sealed credential: format, length, key id.
 _HEADER_BYTES = 2 + 255
 UNREADABLE = "unreadable"
 
 
 class Outcome(StrEnum):
-    """What became of one credential in a rotation."""
+    """The outcome of a rotation for one credential."""
 
     REWRAPPED = "rewrapped"
-    # Somebody stored another one, or destroyed it, since it was read.
+    # The credential was replaced or destroyed since it was read.
     CHANGED = "changed meanwhile"
     UNREADABLE = UNREADABLE
 
@@ -40,9 +40,9 @@ class KeyInUse(CusError):
 
 
 def credentials_by_key() -> dict[str, list[uuid.UUID]]:
-    """The ids of all stored credentials, by the key that their own header names."""
+    """The ids of all stored credentials, by the key that their header names."""
     held: dict[str, list[uuid.UUID]] = {}
-    # By the header, not by the column beside it: the header is what opening goes by.
+    # By the header, not by the column `key_id`, because opening reads the header.
     header = Substr("sealed", 1, _HEADER_BYTES, output_field=BinaryField())
     rows = CusCredential.objects.annotate(header=header).order_by("id")
     for row_id, start in rows.values_list("id", "header").iterator(chunk_size=2_000):
@@ -51,9 +51,9 @@ def credentials_by_key() -> dict[str, list[uuid.UUID]]:
 
 
 def rotate(*, dry_run: bool = False) -> Iterator[Outcome]:
-    """Bring every credential that is not under the ring's first key there, one at a time.
+    """Rewrap every credential that another key than the ring's first wrapped, one at a time.
 
-    A dry run tries the same and writes nothing.
+    A dry run does the same without writing.
     """
     ring = key_ring(settings.CUS_CREDENTIAL_KEYS)
     for key_id, rows in credentials_by_key().items():
@@ -67,7 +67,7 @@ def require_retired(key_id: str) -> None:
     if key_id == key_ring(settings.CUS_CREDENTIAL_KEYS).first_id:
         raise KeyInUse(
             f"{key_id} is the first key of the ring: it seals every new credential. Put another "
-            "one before it first."
+            "key before it first."
         )
     held = Counter({key: len(rows) for key, rows in credentials_by_key().items()})
     if held[key_id]:
@@ -88,7 +88,7 @@ def _rotate_one(ring: KeyRing, row_id: uuid.UUID, *, dry_run: bool) -> Outcome:
         return Outcome.UNREADABLE
     if dry_run:
         return Outcome.REWRAPPED
-    # The one statement that changes anything: at every moment the row holds what opens.
+    # A single statement replaces the value, so the row can be opened at every moment.
     changed = CusCredential.objects.filter(id=row_id, sealed=read).update(
         sealed=sealed, key_id=ring.first_id
     )

@@ -1,6 +1,6 @@
 """The only module that opens credentials, and the only one that sends them (ruling C4a).
 
-A credential goes to the origin that it was entered for and to no other. Three things hold that:
+A credential goes to the origin that it was entered for and to no other. Three checks ensure this:
 
 - The configuration must lead to the recorded origin before the credential is opened.
 - The store refuses a credential that was sealed with another origin than the recorded one.
@@ -46,10 +46,10 @@ class CusCredentialSender:
         self._http = http
 
     def ask(self, integration: CusIntegration, *, until: float) -> Finding:
-        """One question to the integration's provider, answered by then (monotonic clock).
+        """Ask the integration's provider once, until `until` (monotonic clock).
 
-        Whatever is in the way stands in the finding. A credential that is missing or can't be
-        decrypted makes the integration's credential state `invalid` at once (ruling F2).
+        The finding reports every failure. A credential that is missing or can't be decrypted makes
+        the integration's credential state `invalid` at once (ruling F2).
         """
         try:
             if not leads_where_entered(integration):
@@ -60,27 +60,27 @@ class CusCredentialSender:
         except CredentialUnreadable as error:
             return Finding(Verdict.CREDENTIAL_UNREADABLE, error.detail)
         except CusError as error:
-            # Such as a store that can't be asked: that says nothing of the credential.
+            # Such as a store that does not answer: the credential itself may be valid.
             return Finding(Verdict.NOT_CHECKABLE, error.detail)
         probe = probe_of(integration.provider_type, integration.config, credential)
-        # Opening may have taken its time too: some credentials are kept in other stores.
+        # Opening uses up time, too, if the credential is in another store.
         left = min(until - time.monotonic(), SECONDS)
         finding = probe.ask(_BoundHttp(self._http, integration), seconds=left)
         return finding.without(credential.values())
 
     def _open(self, integration: CusIntegration) -> OpenedCredential:
-        """The plain credential; it does not print itself.
+        """The plain credential; printing it shows no secret.
 
-        Raises CredentialUnreadable when it can't be decrypted, which also puts the integration
-        into error, and CredentialMissing when it is not there; either makes the credential's
-        state `invalid` at once. Raises CredentialStoreUnavailable when its store can't be asked,
-        and CredentialElsewhere when it was entered for another origin: neither says anything
-        about the credential.
+        Raises CredentialUnreadable if the credential can't be decrypted, which also puts the
+        integration into error, and CredentialMissing if the credential is absent; both make the
+        credential's state `invalid` at once. Raises CredentialStoreUnavailable if the store does
+        not answer, and CredentialElsewhere if the credential was entered for another origin; both
+        leave the credential's state.
         """
         try:
             return parsed_credential(store_of(integration.credential_ref).read(integration))
         except CredentialRefRefused as error:
-            # The operator's bounds were drawn tighter after it had been set.
+            # The operator has tightened the rules for references since this reference was set.
             self._mark_invalid(integration)
             raise CredentialMissing(error.detail) from None
         except CredentialUnreadable as error:
@@ -103,16 +103,16 @@ class CusCredentialSender:
             config_version=F("config_version") + 1,
             updated_at=timezone.now(),
         )
-        told = {"credential_state": {"from": row.credential_state, "to": invalid}}
-        record_change("integration.checked", row, actor=self.actor, changes=told)
+        changes = {"credential_state": {"from": row.credential_state, "to": invalid}}
+        record_change("integration.checked", row, actor=self.actor, changes=changes)
 
     def _fail(self, integration: CusIntegration, reason: str) -> None:
-        with suppress(IntegrationNotFound):  # deleted: nothing of it serves any more
+        with suppress(IntegrationNotFound):  # A deleted integration has no status to change.
             CusIntegrationLifecycle(self.tenant, actor=self.actor).fail(integration, reason)
 
 
 class _BoundHttp:
-    """Carries one integration's credential, to the origin that it was entered for."""
+    """Sends one integration's credential, only to the origin that it was entered for."""
 
     def __init__(self, http: SafeHttp, integration: CusIntegration) -> None:
         self._http = http

@@ -1,6 +1,6 @@
-"""Provider credentials: sealed on the way in, with where they may go; gone when destroyed.
+"""Store and destroy provider credentials. Each is sealed together with its origin.
 
-They are opened in `cus_credentials.sending` alone.
+Only `cus_credentials.sending` opens credentials.
 """
 
 import uuid
@@ -17,15 +17,15 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.origin import effective_origin
 from integrations.cus_web.redaction import remember_secret
 
-# What a credential's secret part is called, by the order in which we look for a hint.
+# The secret fields of credentials, in the order of search for the hint.
 _SECRET_FIELDS = ("api_key", "azure_ad_token", "aws_secret_access_key")
 
 
 class CusCredentialService:
     """Keeps the credentials of one tenant's integrations (CUS-002).
 
-    A credential is entered for where the integration's configuration leads at that moment: its
-    origin is recorded on the integration, and sealed with the credential (ruling C4a).
+    A credential is entered for the origin to which the integration's configuration leads at that
+    moment. The origin is recorded on the integration, and sealed with the credential (C4a).
     """
 
     def __init__(self, tenant: CusTenant) -> None:
@@ -33,7 +33,7 @@ class CusCredentialService:
 
     @transaction.atomic
     def store(self, integration: CusIntegration, credential: dict[str, str]) -> CusCredential:
-        """Seal and keep the credential, in place of any earlier one.
+        """Seal and store the credential, in place of any earlier credential.
 
         Raises what `effective_origin` raises.
         """
@@ -61,19 +61,19 @@ class CusCredentialService:
     def refer(self, integration: CusIntegration, ref: str) -> None:
         """Take the credential from a store of the operator's from now on (ruling C1).
 
-        Only for operators: the caller has made sure of it. Raises CredentialRefRefused, and what
-        `effective_origin` raises. A credential that was kept here is destroyed.
+        Only for operators: the caller must check that. Destroys the credential that was stored
+        here. Raises CredentialRefRefused, and the errors of `effective_origin`.
         """
         check_credential_ref(ref, self.tenant)
         self._point(integration, ref)
         self.destroy(integration)
 
     def destroy(self, integration: CusIntegration) -> None:
-        """Remove the stored credential for good. Nothing of it stays in any other table."""
+        """Remove the stored credential for good. No other table has a copy."""
         CusCredential.objects.filter(tenant=self.tenant, integration=integration).delete()
 
     def _point(self, integration: CusIntegration, ref: str) -> str:
-        """Record where the credential is, and the origin that it is entered for: the answer."""
+        """Record the credential's reference and origin on the integration; return the origin."""
         origin = effective_origin(integration.provider_type, integration.config)
         integration.credential_ref, integration.credential_origin = ref, origin
         CusIntegration.objects.filter(tenant=self.tenant, id=integration.id).update(
@@ -89,7 +89,7 @@ def check_credential_ref(ref: str, tenant: CusTenant) -> None:
 
 def _hint(credential: dict[str, str]) -> str:
     for field in _SECRET_FIELDS:
-        # Four characters of a short secret would be most of it.
+        # No hint for a short secret: four characters would reveal most of the secret.
         if len(credential.get(field, "")) >= 12:
             return credential[field][-4:]
     return ""

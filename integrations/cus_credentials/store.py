@@ -1,4 +1,4 @@
-"""What a place is where credentials are kept (ruling C1)."""
+"""The interface of a store of credentials (ruling C1)."""
 
 import uuid
 from abc import ABC, abstractmethod
@@ -8,7 +8,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 
 
 class CredentialStore(ABC):
-    """What keeps credentials, and which of them an integration may have."""
+    """A store of credentials; also decides which references a tenant may use."""
 
     scheme: ClassVar[str]
 

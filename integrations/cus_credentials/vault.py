@@ -19,16 +19,16 @@ from integrations.cus_web.errors import (
 )
 from integrations.cus_web.redaction import remember_secret
 
-# No percent sign, no empty part, one "#": a reference means the same to us, to the HTTP client
-# and to Vault. A part of dots alone would be a step up.
+# No percent sign, no empty part, exactly one "#": so we, the HTTP client and Vault read a reference
+# the same way. A part of dots alone is excluded, because it would lead to a parent path.
 _REF = re.compile(r"vault://((?:(?!\.+/)[\w.-]+/)+(?!\.+#)[\w.-]+)#([\w.-]+)", re.ASCII)
 
 
 class VaultStore(CredentialStore):
     """Reads a field of a secret below the tenant's own path: `CUS_VAULT_MOUNT`/`CUS_VAULT_PATH`.
 
-    What Vault refuses us (sealed, away, forbidden) is the store's trouble and says nothing about
-    the credential; a path or a field that is not there is the credential's.
+    If Vault is sealed, away or refuses us, the store is unavailable and the credential may be
+    valid. If a path or a field does not exist, the credential is missing.
     """
 
     scheme = "vault"
@@ -82,7 +82,7 @@ class VaultStore(CredentialStore):
                 "Vault does not answer as it should. Look at it and at CUS_VAULT_ADDRESS."
             ) from None
         except (TypeError, KeyError, ValueError):
-            # Answers of something that is no Vault, or of a mount that is no KV version 2.
+            # The server is not Vault, or the mount is not KV version 2.
             raise CredentialStoreUnavailable(
                 f"What answers at CUS_VAULT_ADDRESS has no KV version 2 at "
                 f"{settings.CUS_VAULT_MOUNT!r}."
@@ -95,7 +95,7 @@ def own_path(tenant_id: uuid.UUID) -> str:
     """The path below the mount under which everything is this tenant's, with a final slash."""
     template: str = settings.CUS_VAULT_PATH
     if "{tenant_id}/" not in template:
-        # Without it every tenant's path would be everybody's.
+        # Without {tenant_id}/ all tenants would share a path.
         raise CredentialRefRefused(
             "CUS_VAULT_PATH has no {tenant_id}/ in it, so no tenant has a path of its own. "
             "Set it to something like cus/{tenant_id}/."
@@ -106,7 +106,7 @@ def own_path(tenant_id: uuid.UUID) -> str:
 
 def _client() -> Any:
     if not settings.CUS_VAULT_ADDRESS:
-        raise CredentialStoreUnavailable("CUS_VAULT_ADDRESS is not set: we know no Vault.")
+        raise CredentialStoreUnavailable("CUS_VAULT_ADDRESS is not set, so there is no Vault.")
     try:
         hvac = importlib.import_module("hvac")
     except ImportError:
@@ -115,15 +115,15 @@ def _client() -> Any:
             "pip install 'aos-customer-integrations[vault]'"
         ) from None
     session = requests.Session()
-    session.trust_env = False  # no proxy and no netrc of the environment
-    # The client takes the session's word over its own argument.
+    session.trust_env = False  # Ignore proxies and netrc of the environment.
+    # The session's `verify` overrides the client's argument.
     session.verify = settings.CUS_VAULT_CA_FILE or True
     return hvac.Client(
         url=settings.CUS_VAULT_ADDRESS,
         token=_token(),
         namespace=settings.CUS_VAULT_NAMESPACE or None,
         timeout=settings.CUS_VAULT_TIMEOUT_SECONDS,
-        # A redirect would take the token with it.
+        # A redirect would send the token to another address.
         allow_redirects=False,
         session=session,
     )

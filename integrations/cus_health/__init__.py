@@ -1,1 +1,1 @@
-"""Health of integrations: what a check finds, and what follows."""
+"""Health of integrations: checks, their results and the consequences."""

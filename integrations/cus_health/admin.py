@@ -18,7 +18,7 @@ _LABELS = {"healthy": "success", "degraded": "warning", "failing": "danger"}
 
 @admin.register(CusHealthTransition)
 class CusHealthTransitionAdmin(CusExport, CusReadOnlyAdmin):
-    """What became of health, credential and status, and after which check."""
+    """Changes of health, credential state and status, each with its check."""
 
     list_display = ("checked_at", "integration", "tenant", "health", "change", "message")
     list_filter = ("health_to", "credential_to", "status_to")
@@ -51,10 +51,10 @@ class CusHealthTransitionAdmin(CusExport, CusReadOnlyAdmin):
         return ", ".join(f"{name} {was} → {now}" for name, was, now in pairs if was != now)
 
 
-# Not atomic: a transaction would hold the row while the provider takes its time.
+# Not atomic: a transaction would lock the row until the provider answers.
 _TEST_NOW = Question(
     "Test the integration now",
-    "The provider is asked which models there are, which costs nothing.",
+    "The test asks the provider for its list of models, which costs nothing.",
     "Test now",
     "The provider answered.",
     is_atomic=False,
@@ -68,13 +68,13 @@ class DidNotPass(CusError):
 
 
 class CusHealthTestButton(CusActions):
-    """For the page of one integration: "Test now", asked about first and done by POST alone."""
+    """Mixin for the page of an integration: "Test now" asks first, and tests on POST alone."""
 
     @asked(_TEST_NOW, description="Test now", icon="network_check")
     def test_now(self, row: CusIntegration, actor: CusUser) -> str:
-        """Ask the provider once, as POST …/test does, and say what it answered.
+        """Ask the provider once, as POST …/test does, and return its answer as a text.
 
-        Raises DidNotPass, and what the health service refuses.
+        Raises DidNotPass, and the refusals of the health service.
         """
         result = CusHealthService(row.tenant, actor=actor).test(row, now=timezone.now())
         if not result.ok:

@@ -15,7 +15,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 
 
 class HealthOutput(serializers.ModelSerializer[CusIntegration]):
-    """The last check's result; `latency_ms` is null when there was no answer to time."""
+    """The last check's result; `latency_ms` is null if the provider did not answer."""
 
     latency_ms = serializers.IntegerField(source="health_latency_ms", allow_null=True)
 
@@ -32,7 +32,7 @@ class HealthOutput(serializers.ModelSerializer[CusIntegration]):
 
 
 class TestOutput(serializers.Serializer[object]):
-    """What one live check found."""
+    """The result of one live check."""
 
     ok = serializers.BooleanField()
     credential_state = serializers.ChoiceField(CusIntegration.CredentialState.choices)
@@ -41,7 +41,7 @@ class TestOutput(serializers.Serializer[object]):
 
 
 class HealthView(PersonView):
-    """What the last check found. Never asks the provider (CUS-004)."""
+    """The result of the last check. Never asks the provider (CUS-004)."""
 
     @extend_schema(operation_id="integrations_health", responses=HealthOutput)
     def get(self, request: Request, integration_id: uuid.UUID) -> Response:
@@ -50,9 +50,9 @@ class HealthView(PersonView):
 
 
 class TestView(PersonView):
-    """One live check, for those who may change the integration."""
+    """One live check, for people who may change the integration."""
 
-    # Or pytest takes it for a test.
+    # Otherwise pytest would collect this class as a test.
     __test__ = False
 
     @extend_schema(

@@ -1,4 +1,4 @@
-"""The history of health: one row a transition, never changed."""
+"""The history of health: one row for each transition, never changed."""
 
 import uuid
 from typing import ClassVar
@@ -12,7 +12,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 
 
 class CusHealthTransition(models.Model):
-    """A check after which health, credential or status was another than before (CUS-004)."""
+    """A check that changed health, credential state or status (CUS-004)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")

@@ -1,14 +1,14 @@
-"""From one state of health to the next: pure, and the only place that says how (ruling F2).
+"""The rules from one state of health to the next, as pure functions (ruling F2).
 
 - One failure, or an answer that comes slowly: degraded. Three failures in a row: failing.
-- Two quick passes in a row: healthy. The first check ever needs only one: there is nothing to
-  recover from.
-- The provider's own "bad key" twice in a row makes the credential invalid; a missing or
-  undecryptable one is so at once. A pass makes it valid.
+- Two quick passes in a row: healthy. The first check of an integration needs only one pass,
+  because there is nothing to recover from.
+- The provider's own "bad key" twice in a row makes the credential invalid; a missing credential
+  and a credential that can't be decrypted are invalid at once. A pass makes the credential valid.
 - A configuration that the provider refuses three times in a row, or a credential that can't be
-  decrypted, is an error; a pass closes it, whoever opened it.
+  decrypted, is an error; a pass closes every error.
 
-Nothing else stops a call: not a network, a timeout, a 5xx, a 429 or a missing permission.
+No other failure stops calls: not a network, a timeout, a 5xx, a 429 or a missing permission.
 """
 
 from dataclasses import asdict, dataclass
@@ -28,11 +28,11 @@ NO_CREDENTIAL = (Verdict.CREDENTIAL_MISSING, Verdict.CREDENTIAL_UNREADABLE)
 
 @dataclass(frozen=True)
 class HealthState:
-    """All that the next state depends on."""
+    """Everything that the next state depends on."""
 
     health_state: str = _Health.UNKNOWN
     credential_state: str = _Credential.UNKNOWN
-    # An error is open: the lifecycle knows what that means for the status.
+    # An error is open; the lifecycle sets the status accordingly.
     in_error: bool = False
     consecutive_failures: int = 0
     consecutive_passes: int = 0
@@ -41,7 +41,7 @@ class HealthState:
 
     @classmethod
     def of(cls, integration: CusIntegration) -> "HealthState":
-        """As the integration's row says."""
+        """The state in the integration's row."""
         in_error = integration.status == CusIntegration.Status.ERROR
         return cls(
             health_state=integration.health_state,
@@ -54,7 +54,7 @@ class HealthState:
         )
 
     def columns(self) -> dict[str, str | int]:
-        """What of it is kept in columns of these names. The status is the lifecycle's to set."""
+        """The state's columns. The status is not among them, because the lifecycle sets it."""
         return {name: value for name, value in asdict(self).items() if name != "in_error"}
 
 

@@ -1,8 +1,9 @@
-"""Which integrations are due for a check, and when within the next seconds.
+"""Find the integrations that are due for a check, and spread the checks over the next seconds.
 
-Beat asks every few seconds. What is due is spread over those seconds, stalest first and, of each
-tenant, only so many: a tenant with 500 integrations has its first one checked no sooner than
-another has its only one. What finds no free place is still due at the next round.
+Beat runs a round every few seconds. A round spreads the due checks over its seconds, the longest
+unchecked first, and takes a limited number of each tenant: the first integration of a tenant with
+500 is checked no sooner than the only integration of another tenant. An integration without a place
+in this round is due in the next round.
 """
 
 import random
@@ -18,31 +19,32 @@ from django.db.models.functions import RowNumber
 from integrations.cus_lifecycle.models import CusIntegration
 
 ROUND_SECONDS = 15.0
-# Of one tenant in one round.
+# The most checks of one tenant in one round.
 MOST_OF_A_TENANT = 60
 _Status = CusIntegration.Status
-# A disabled integration serves no program. One in error is checked, or it could not recover; one
-# that was only created, so that it is known to work when it is enabled.
+# Disabled integrations serve no program, so they are not checked. Integrations in error are
+# checked, because otherwise they could not recover; created integrations are checked, so that
+# people know before enabling whether they work.
 CHECKED_STATUSES = (_Status.CREATED, _Status.ENABLED, _Status.ERROR)
 
 
 @dataclass(frozen=True)
 class DueCheck:
-    """A check to begin so many seconds from now."""
+    """A check, to begin after `delay_seconds`."""
 
     integration_id: uuid.UUID
     delay_seconds: float
 
 
 def checkable() -> QuerySet[CusIntegration]:
-    """The integrations of all tenants that are looked after."""
+    """The integrations of all tenants that beat checks."""
     return CusIntegration.objects.filter(
         deleted_at__isnull=True, tenant__closed_at__isnull=True, status__in=CHECKED_STATUSES
     )
 
 
 def stale(now: datetime) -> QuerySet[CusIntegration]:
-    """Those whose last check is an interval ago, or that had none."""
+    """The integrations whose last check is an interval ago, or that were never checked."""
     before = now - timedelta(seconds=settings.CUS_HEALTH_CHECK_SECONDS)
     never_or_long_ago = Q(health_checked_at__isnull=True) | Q(health_checked_at__lte=before)
     return checkable().filter(never_or_long_ago)
@@ -67,5 +69,6 @@ def due_checks(now: datetime) -> list[DueCheck]:
 
 
 def _delay(number: int, count: int) -> float:
-    # At a random moment of its own share of the round: even, and never all tenants at once.
+    # A random moment within the check's own share of the round: evenly spread, and never with the
+    # checks of all tenants at once.
     return ROUND_SECONDS * (number + random.random()) / count  # noqa: S311  (not a secret)

@@ -1,4 +1,4 @@
-"""Is the integration's provider there, and does it accept the credential? (CUS-004)"""
+"""Check whether an integration's provider answers and accepts the credential (CUS-004)."""
 
 import math
 import time
@@ -25,7 +25,7 @@ from integrations.cus_web.errors import CusError
 
 TESTS_A_MINUTE = 6
 _MINUTE = timedelta(minutes=1)
-# A person's test in all: waiting for its turn, and asking.
+# The time of a person's test, with waiting for its turn and asking the provider.
 _TEST_SECONDS = 9.5
 _TEST_WAIT_SECONDS = 2.0
 
@@ -34,7 +34,7 @@ class TestedTooOften(CusError):
     """This integration was tested six times within a minute. Wait a little."""
 
     code, status = "throttled", 429
-    # Or pytest takes it for a test.
+    # Otherwise pytest would collect this class as a test.
     __test__ = False
 
     def __init__(self, retry_after_seconds: int) -> None:
@@ -44,7 +44,7 @@ class TestedTooOften(CusError):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found, and what the integration is now."""
+    """A check's finding, and the integration's state after the check."""
 
     verdict: Verdict
     message: str
@@ -52,7 +52,7 @@ class CheckResult:
     health_state: str
     credential_state: str
     status: str
-    # False: the integration changed meanwhile, or a later check is known. Nothing was written.
+    # False: nothing was written, because the integration changed meanwhile or a later check exists.
     stored: bool
 
     @property
@@ -63,16 +63,16 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a check is about: its result says nothing of an integration that is another by then."""
+    """The integration's values before a check. The result is dropped if they have changed since."""
 
     config_version: int
     credential_at: datetime | None
-    # As people saw it before: opening the credential may already move it.
+    # The state shown to people before the check; opening the credential may already change it.
     shown: tuple[str, str, str] = field(compare=False)
 
 
 class CusHealthService:
-    """Checks the integrations of one tenant. `http` is what they are asked over."""
+    """Checks the integrations of one tenant. `http` sends the requests to providers."""
 
     def __init__(
         self, tenant: CusTenant, *, actor: CusUser | None = None, http: SafeHttp | None = None
@@ -87,7 +87,7 @@ class CusHealthService:
         return self._integrations.scope()
 
     def test(self, integration: CusIntegration, *, now: datetime) -> CheckResult:
-        """One check that a person asked for, within 10 seconds.
+        """Run one check for a person, within 10 seconds.
 
         Raises TestedTooOften, CheckUnderWay.
         """
@@ -104,10 +104,10 @@ class CusHealthService:
         seconds: float = SECONDS,
         wait_seconds: float = 0.0,
     ) -> CheckResult:
-        """One check, and what it means for the integration. Raises CheckUnderWay.
+        """Run one check, and store its consequences. Raises CheckUnderWay.
 
-        `seconds` are for waiting and asking together, so more than `wait_seconds`; asking takes
-        no more than 10 of them. `now` is when the check begins.
+        `seconds` bounds waiting and asking together, so it exceeds `wait_seconds`; asking takes at
+        most 10 seconds. `now` is when the check begins.
         """
         until = time.monotonic() + seconds
         with turn(self.tenant.id, integration.id, wait_seconds=wait_seconds):
@@ -116,7 +116,8 @@ class CusHealthService:
             sender = CusCredentialSender(self.tenant, self.http, actor=self.actor)
             finding = sender.ask(current, until=until)
             if finding.verdict in NO_CREDENTIAL:
-                # Nobody was asked, so nothing can be stale; and opening it has marked the row.
+                # Opening the credential has changed the row, and no provider was asked, so the
+                # finding can't be outdated: compare with the row as it is now.
                 seen = replace(_seen(self._integrations.get(integration.id)), shown=seen.shown)
             return self._store(current, finding, seen, now)
 
@@ -124,14 +125,16 @@ class CusHealthService:
     def _store(
         self, checked: CusIntegration, finding: Finding, seen: _Seen, now: datetime
     ) -> CheckResult:
-        """Take the result in, unless the integration is another by now or a later check is known."""
+        """Store the result, unless the integration has changed or a later check is stored."""
         row = self.scope().select_for_update(no_key=True).filter(id=checked.id).first()
         if row is None or _seen(row) != seen or (row.health_checked_at or now) > now:
             return _result(finding, row or checked, stored=False)
         before = HealthState.of(row)
         after = next_health(before, finding.verdict, slow=_is_slow(finding))
-        told = {"credential_state": after.credential_state}
-        changes = differences({"credential_state": before.credential_state}, told)
+        changes = differences(
+            {"credential_state": before.credential_state},
+            {"credential_state": after.credential_state},
+        )
         self.scope().filter(id=row.id).update(
             **after.columns(),
             health_checked_at=now,
@@ -153,7 +156,7 @@ class CusHealthService:
     ) -> None:
         if before.in_error and not after.in_error:
             self._integrations.recover(row)
-        # A disabled integration serves no program: there is nothing to stop.
+        # A disabled integration serves no program, so it need not be stopped.
         if after.in_error and not before.in_error and row.status != CusIntegration.Status.DISABLED:
             self._integrations.fail(row, reason)
 
@@ -178,7 +181,7 @@ class CusHealthService:
 
     @transaction.atomic
     def _count_test(self, integration_id: uuid.UUID, now: datetime) -> None:
-        """Count in the row itself: every process sees the same."""
+        """Count in the row itself, so that all processes share the count."""
         row = self.scope().select_for_update().get(id=integration_id)
         recent = [at for at in row.health_tests if now - _MINUTE < at]
         if len(recent) >= TESTS_A_MINUTE:

@@ -1,8 +1,8 @@
-"""Whose turn it is to be checked: one check of an integration, two of a tenant at a time (C6).
+"""Bound the checks that run at once: one of an integration, two of a tenant (ruling C6).
 
-The places are advisory locks of the database's session. They need no expiry: PostgreSQL
-frees them when the connection ends, however the process died. They are no transaction's, so a
-slow provider keeps none open.
+The places are advisory locks of the database session. They need no expiry, because PostgreSQL
+frees them when the connection ends, however the process died. They belong to no transaction, so a
+slow provider keeps no transaction open.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class CheckUnderWay(CusError):
 def turn(
     tenant_id: uuid.UUID, integration_id: uuid.UUID, *, wait_seconds: float = 0.0
 ) -> Iterator[None]:
-    """Have the turn while inside. Raises CheckUnderWay if it doesn't come in time."""
+    """Hold the locks for a check within the block. Raises CheckUnderWay after `wait_seconds`."""
     until = time.monotonic() + wait_seconds
     while not (held := _take(tenant_id, integration_id)):
         if time.monotonic() >= until:
@@ -43,14 +43,14 @@ def turn(
 
 
 def _take(tenant_id: uuid.UUID, integration_id: uuid.UUID) -> list[int]:
-    """The locks taken: the integration's and one of the tenant's places; none if not both."""
-    one = _key("integration", integration_id)
-    if not _try(one):
+    """Take the integration's lock and a place of the tenant; both, or none (an empty list)."""
+    own_lock = _key("integration", integration_id)
+    if not _try(own_lock):
         return []
     for place in range(PLACES_OF_A_TENANT):
         if _try(key := _key(f"place {place}", tenant_id)):
-            return [one, key]
-    _give_back([one])
+            return [own_lock, key]
+    _give_back([own_lock])
     return []
 
 
@@ -67,7 +67,7 @@ def _give_back(keys: list[int]) -> None:
                 "SELECT pg_advisory_unlock(key) FROM unnest(%s::bigint[]) AS key", [keys]
             )
     except Error:
-        # The locks end with the session; one that can't be asked must not go on holding them.
+        # The unlocking failed. Closing the session frees the locks.
         connection.close()
 
 

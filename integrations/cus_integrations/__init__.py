@@ -1,1 +1,1 @@
-"""Integrations of a tenant: made, changed, closed, imported."""
+"""Make, change, close and import the integrations of a tenant."""

@@ -38,7 +38,7 @@ _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
 
 def _shown_for(types: list[str]) -> str:
-    """When the theme shows a box: a test of the provider that is chosen."""
+    """The theme's condition for showing a box: the chosen provider is one of `types`."""
     return f"{types}.includes(provider_type)"
 
 
@@ -46,7 +46,7 @@ def _shown_for(types: list[str]) -> str:
 class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     """Integrations of the viewer's tenant; of all tenants for operators and support."""
 
-    # A changed one only with another credential in it, so its form is shown to everybody.
+    # Changing needs a proof only if the form has a new credential, so the form opens without one.
     add_changes_access = True
     form = IntegrationForm
     list_display = (
@@ -68,7 +68,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         **{f"config_{key}": _shown_for(types_with_config(key)) for key in CONFIG},
         **{f"secret_{key}": _shown_for(types_with_secret(key)) for key in SECRETS},
     }
-    # What other planes have to say of an integration; their `admin.py` adds to it.
+    # Warnings of other planes about an integration; the planes' `admin.py` add to this list.
     warnings: ClassVar[list[Callable[[CusIntegration], str | None]]] = []
     readonly_fields = (
         "tenant_shown",
@@ -149,7 +149,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
 
     @display(description="Claimed calls without a record")
     def unproven_shown(self, integration: CusIntegration) -> str:
-        """What F8a flags: calls claimed as governed that were not stored a day later either."""
+        """Calls claimed as governed that were not stored a day later either (ruling F8a)."""
         calls = integration.unproven_calls
         if not calls:
             return "not looked at yet" if calls is None else "none"
@@ -197,7 +197,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     @asked(
         Question(
             "Enable the integration",
-            "Calls are let through from now on, within its limits.",
+            "The integration admits calls from now on, within its limits.",
             "Enable",
             "The integration is enabled.",
         ),
@@ -243,7 +243,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
             "Delete it",
             "The integration is deleted.",
             is_dangerous=True,
-            # With its credential.
+            # Deleting destroys the credential, too.
             changes_access=True,
         ),
         description="Delete",
@@ -282,7 +282,7 @@ _PROVE = (
 
 
 def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
-    """The boxes that both adding and changing have."""
+    """The boxes of both forms, for adding and for changing."""
     hint = f"Never shown again. {credential_choices_text()}."
     if credential:
         hint += " Leave empty to keep what is stored."
@@ -301,7 +301,7 @@ def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[An
 
 
 def _read(request: HttpRequest) -> Any:
-    """The page of who only reads. Support sees nothing of credentials (ruling C9)."""
+    """The page for viewers who may only read. Support sees nothing of credentials (ruling C9)."""
     hidden = ("credential_shown",) if role_of(request.user) != "support" else ()
     about = ("name", "tenant_shown", "provider_type", "config_shown", *hidden)
     return [

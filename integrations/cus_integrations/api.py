@@ -44,12 +44,12 @@ class IntegrationPages(CusPages):
     """In the order that the query asks for."""
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
-        wanted = request.query_params.get("ordering", "name")
-        return (wanted, "-id" if wanted.startswith("-") else "id")
+        ordering = request.query_params.get("ordering", "name")
+        return (ordering, "-id" if ordering.startswith("-") else "id")
 
 
 class IntegrationsView(PersonView):
-    """The integrations of the caller's tenant; for operators and support, of all."""
+    """The integrations of the caller's tenant; for operators and support, of all tenants."""
 
     pagination_class = IntegrationPages
 
@@ -82,7 +82,7 @@ class IntegrationsView(PersonView):
 
 
 def _describes_change(operation_id: str) -> Callable[[_Method], _Method]:
-    """What the OpenAPI document says of both methods that change an integration."""
+    """Describe in the OpenAPI document both methods that change an integration."""
     return extend_schema(
         operation_id=operation_id,
         parameters=[_IF_MATCH],
@@ -138,7 +138,7 @@ class IntegrationView(PersonView):
 
 
 class EnableView(PersonView):
-    """Letting an integration serve."""
+    """Enabling an integration."""
 
     @extend_schema(
         operation_id="integrations_enable",
@@ -146,17 +146,17 @@ class EnableView(PersonView):
         responses={200: IntegrationOutput, 400: None, 409: None},
     )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
-        """Enable an integration. Enabling an enabled one changes nothing.
+        """Enable an integration. Enabling an enabled integration changes nothing.
 
-        400 `credential_required` if its credential would go to another address than it was
-        entered for.
+        400 `credential_required` if the credential would go to another address than the address
+        that it was entered for.
         """
         found = found_integration(request, integration_id)
         return _answer(request, service_of(request, found).enable(found))
 
 
 class DisableView(PersonView):
-    """Stopping an integration."""
+    """Disabling an integration."""
 
     @extend_schema(
         operation_id="integrations_disable",
@@ -164,37 +164,37 @@ class DisableView(PersonView):
         responses={200: IntegrationOutput, 409: None},
     )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
-        """Disable an integration, whatever its status. It stays so until it is enabled."""
+        """Disable an integration, whatever its status. It stays disabled until it is enabled."""
         found = found_integration(request, integration_id)
         return _answer(request, service_of(request, found).disable(found))
 
 
 def _person(request: Request) -> CusUser:
-    return cast("CusUser", request.user)  # as IsTenantPerson made sure
+    return cast("CusUser", request.user)  # IsTenantPerson has checked the type.
 
 
 def _filtered(
     rows: QuerySet[CusIntegration], *, search: str = "", ordering: str = "", **exact: Any
 ) -> QuerySet[CusIntegration]:
-    """`ordering` is the pages' business: they need it to tell where the next one begins."""
+    """Filter the rows. `ordering` is left to the pages, whose cursors depend on the order."""
     rows = rows.filter(**exact).select_related("stored_credential")
     return rows.filter(name__icontains=search) if search else rows
 
 
 def _shown_to(request: Request) -> dict[str, bool]:
-    # Support sees nothing of a credential, not even its end (ruling C9).
+    # Support sees nothing of a credential, not even its last characters (ruling C9).
     return {"shows_credentials": role_of(request.user) != "support"}
 
 
 def _answer(request: Request, integration: CusIntegration, *, status: int = 200) -> Response:
-    # No 304 on it: the health in the body moves without a new version.
+    # No 304 by this ETag: the health in the body changes without a new version.
     headers = {"ETag": f'"{integration.config_version}"'}
     shown = IntegrationOutput(integration, context=_shown_to(request))
     return Response(shown.data, status=status, headers=headers)
 
 
 def _expected_version(request: Request, integration: CusIntegration) -> int | None:
-    """The version that If-Match asks for. Raises VersionMismatch where that is another one."""
+    """The version in If-Match. Raises VersionMismatch if the integration has another version."""
     header = request.headers.get("If-Match", "*")
     tags = {tag.strip() for tag in header.split(",")}
     if "*" in tags:

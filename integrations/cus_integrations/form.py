@@ -35,7 +35,7 @@ LIMITS = (
     *(column for column in limits.LIMIT_COLUMNS if column not in _DOLLAR_BOXES),
     "allow_unpriced",
 )
-# For operators alone: what bounds the load that a tenant may be (ruling F5b).
+# For operators alone: bounds on the load of a tenant (ruling F5b).
 BOUNDS = ("max_live_holds",)
 _NEW = {
     "enforcement_level": CusIntegration.EnforcementLevel.BLOCK,
@@ -48,7 +48,7 @@ _SHOUTED = {"url", "api", "aws", "ad", "id"}
 
 
 def label_of(key: str) -> str:
-    """A key as people read it: `base_url` is "Base URL"."""
+    """The label of a key: `base_url` is "Base URL"."""
     words = [word.upper() if word in _SHOUTED else word for word in key.split("_")]
     text = " ".join(words)
     return text[0].upper() + text[1:]
@@ -74,20 +74,20 @@ def _config_box(key: ConfigKey) -> forms.Field:
 
 
 def _secret_box(key: str) -> forms.CharField:
-    # Never rendered back, and no browser's to keep.
+    # The page never shows the value again, and browsers must not save it.
     widget = UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"})
     return forms.CharField(label=label_of(key), required=False, strip=False, widget=widget)
 
 
 def provider_boxes() -> dict[str, forms.Field]:
-    """A box for each key of a config and each field of a credential that some provider has."""
+    """A box for each key of a config and each field of a credential, of all providers."""
     config = {f"config_{name}": _config_box(key) for name, key in config_keys().items()}
     return config | {f"secret_{name}": _secret_box(name) for name in credential_fields()}
 
 
 @with_boxes(provider_boxes())
 class IntegrationForm(CusServiceForm):
-    """What the integration service takes, as boxes. Credentials only go in."""
+    """Boxes for the arguments of the integration service. A credential is never shown."""
 
     provider_type = forms.ChoiceField(
         label="Provider",
@@ -101,7 +101,7 @@ class IntegrationForm(CusServiceForm):
         decimal_places=2,
         widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "0.01"}),
     )
-    # For operators alone (ruling C1). It says where a credential is, and holds no secret.
+    # For operators alone (ruling C1). A reference names a credential's place and is not secret.
     reference = forms.CharField(
         label="Reference to another store",
         required=False,
@@ -109,7 +109,7 @@ class IntegrationForm(CusServiceForm):
             attrs={"placeholder": "env://CUS_CREDENTIAL_… or vault://mount/path#field"}
         ),
     )
-    # The version that the person saw; a later one is another person's change.
+    # The version that the person saw; a later version means that another person changed the row.
     seen_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
 
     class Meta:
@@ -123,7 +123,7 @@ class IntegrationForm(CusServiceForm):
         integration = self.instance
         if role_of(self.request.user) != "operator":
             for name in ("reference", *BOUNDS):
-                # For people who may only read, the page has no boxes at all.
+                # A page for people who may only read has no boxes, so the name may be absent.
                 self.fields.pop(name, None)
         elif not self.is_new and not integration.credential_ref.startswith("db://"):
             self.fields["reference"].help_text = f"Now {integration.credential_ref}"
@@ -155,7 +155,7 @@ class IntegrationForm(CusServiceForm):
         try:
             return service.change(
                 self.instance.id,
-                # No version at all is not the present one.
+                # A missing version counts as 0, which never is the present version.
                 expected_version=self.cleaned_data["seen_version"] or 0,
                 credential=self._given_secrets() or None,
                 reference=self.cleaned_data.get("reference"),
@@ -163,13 +163,13 @@ class IntegrationForm(CusServiceForm):
             )
         except (VersionMismatch, IntegrationChanged):
             raise ValidationError(
-                "Somebody changed this integration while you had it open, so nothing of yours was "
-                "saved. Open it again, and enter your changes once more."
+                "Another person changed this integration while you had it open, so your changes "
+                "were not saved. Open it again, and enter your changes once more."
             ) from None
 
     def _show(self, refusal: ValidationError) -> None:
         if hasattr(refusal, "error_dict") and "config" in refusal.message_dict:
-            # Each text begins with the key that it is about.
+            # Each text begins with the key of the config that is wrong.
             for text in refusal.message_dict["config"]:
                 self._blame(f"config_{text.split(' ', 1)[0].rstrip(':')}", [text])
             return
@@ -194,7 +194,7 @@ class IntegrationForm(CusServiceForm):
         }
 
     def _given_secrets(self) -> dict[str, str]:
-        """What was typed into this provider's boxes; those of another one don't count."""
+        """The values typed into this provider's boxes; other providers' boxes do not count."""
         provider = self.cleaned_data["provider_type"]
         keys = [key for key in SECRETS if provider in types_with_secret(key)]
         given = {key: self.cleaned_data.get(f"secret_{key}", "") for key in keys}

@@ -1,4 +1,4 @@
-"""What was imported from a legacy system, so that importing it again changes nothing."""
+"""The workers imported from a legacy system, so that a second import changes nothing."""
 
 from typing import ClassVar
 
@@ -10,8 +10,8 @@ from integrations.cus_lifecycle.models import CusIntegration
 
 
 class CusImportedWorker(models.Model):
-    """A legacy worker configuration and the integration that it became. Kept for good: a worker
-    whose integration was deleted since is not brought back by another run.
+    """A legacy worker configuration and its integration. Rows are kept for good, so a later run
+    does not import a worker again whose integration was deleted.
     """
 
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")

@@ -1,4 +1,4 @@
-"""What an integration's fields must be, beyond what its columns say."""
+"""Rules for an integration's fields, beyond those of its columns."""
 
 from decimal import Decimal
 
@@ -16,10 +16,10 @@ MIN_COVERAGE_PERCENT = Decimal(95)
 
 
 def check_fields(integration: CusIntegration) -> None:
-    """Raise ValidationError, by field, unless the integration may be kept as it is now;
-    ProviderUnsupported if its provider type is one that this release can't serve.
+    """Raise ValidationError, by field, unless the integration may be stored as it is;
+    ProviderUnsupported if this release can't serve its provider type.
 
-    Whether its name is free is the database's to say, at the moment of writing.
+    The database checks that the name is free, when the row is written.
     """
     integration.clean_fields()
     for field in ("name", "default_model"):
@@ -33,7 +33,7 @@ def check_fields(integration: CusIntegration) -> None:
 def check_level(level: str, *, current: str, coverage_percent: Decimal | None) -> None:
     """Raise LevelNotReachable unless the ladder allows this step (ruling F7).
 
-    With no call seen, nothing has been bypassed: an unknown coverage is no obstacle.
+    Unknown coverage is accepted: without a call, no call was bypassed.
     """
     rung, now_at = LADDER.index(level), LADDER.index(current)
     if rung <= now_at:

@@ -1,4 +1,4 @@
-"""What the API of authority takes and gives."""
+"""Input and output of the API of integrations."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ from integrations.cus_web.strict_fields import (
 
 
 class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
-    """An integration as it is. Its credential is in no answer, but for the last characters."""
+    """An integration. Answers show only the last characters of its credential."""
 
     config = serializers.DictField()
     coverage_percent = serializers.FloatField(allow_null=True)
     credential_hint = serializers.SerializerMethodField(
-        help_text="The credential's last four characters; null where there is none to show."
+        help_text="The credential's last four characters; null if there are none to show."
     )
 
     class Meta:
@@ -60,7 +60,7 @@ class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
 
 
 class IntegrationFields(StrictInput):
-    """What may be set when an integration is made, and later."""
+    """The fields that may be set when an integration is made, and later."""
 
     shown_only = frozenset(IntegrationOutput.Meta.fields)
 
@@ -69,8 +69,9 @@ class IntegrationFields(StrictInput):
         child=StrictText(),
         required=False,
         write_only=True,
-        help_text="Replaces the stored one; without it the stored one stays. Needed where the "
-        "configuration leads to another scheme, host or port than the stored one was entered for.",
+        help_text="Replaces the stored credential; without it the stored credential stays. Needed "
+        "if the configuration leads to another scheme, host or port than the stored credential "
+        "was entered for.",
     )
     config = serializers.DictField(
         default=dict, help_text="By provider type; holds no secrets, and is shown."
@@ -103,14 +104,14 @@ class IntegrationFields(StrictInput):
 
 
 class IntegrationChange(IntegrationFields):
-    """What may be changed of an integration. PUT sets what is missing to its default."""
+    """The fields that may be changed. PUT sets missing fields to their defaults."""
 
     credential_ref = StrictText(
         max_length=1000,
         required=False,
         write_only=True,
         source="reference",
-        help_text="Operators only, instead of a credential: where it is, as env://… or vault://…",
+        help_text="Operators only, instead of a credential: its place, as env://… or vault://…",
     )
 
 
@@ -118,12 +119,12 @@ class ProviderChoice(StrictChoice):
     """A provider that this release serves."""
 
     def __init__(self, **options: Any) -> None:
-        # Each serializer makes its fields anew, so the choices are those of the registry then.
+        # Each serializer builds its fields anew, so the choices are those of the present registry.
         super().__init__(supported_choices(), **options)
 
 
 class CredentialInput(serializers.DictField):
-    """A credential of one of the shapes that the providers take; no answer has it."""
+    """A credential in one of the shapes that the providers take. Answers never contain it."""
 
     def __init__(self, **options: Any) -> None:
         shapes = f"{credential_texts()}."
@@ -140,7 +141,7 @@ class IntegrationCreate(IntegrationFields):
 
 
 class IntegrationFilters(StrictInput):
-    """Which integrations are listed, and in what order."""
+    """Filters and the order of the list of integrations."""
 
     status = StrictChoice(CusIntegration.Status.choices, required=False)
     provider_type = StrictChoice(CusIntegration.Provider.choices, required=False)

@@ -1,4 +1,4 @@
-"""Integrations of one tenant: made, found, changed, closed."""
+"""Make, find, change and close the integrations of one tenant."""
 
 import uuid
 from collections.abc import Mapping
@@ -29,7 +29,8 @@ from integrations.cus_web.errors import (
 )
 from integrations.cus_web.quotas import INTEGRATIONS, INTEGRATIONS_A_DAY, made_within_a_day
 
-# What may be set at any time. The rest is identity, or moves by the lifecycle and by checks.
+# The fields that may be set at any time. The others are identity, or are changed by the lifecycle
+# and by checks alone.
 MUTABLE = (
     "name",
     "config",
@@ -39,10 +40,10 @@ MUTABLE = (
     "allow_unpriced",
     "max_live_holds",
 )
-# Of those, what guards the service itself, not the tenant's money.
+# The mutable fields that protect the service itself, not the tenant's money.
 _OPERATORS_OWN = ("max_live_holds",)
 _RECORDED = ("provider_type", *MUTABLE)
-# With another credential: what checks said in a row was not about this one.
+# The values after a new credential: the results of earlier checks were about the old credential.
 _NEVER_CHECKED = {
     "credential_state": CusIntegration.CredentialState.UNKNOWN,
     "consecutive_bad_keys": 0,
@@ -50,7 +51,7 @@ _NEVER_CHECKED = {
 
 
 class CusIntegrationService(CusIntegrationLifecycle):
-    """What may be done with a tenant's integrations. Born with its tenant and actor.
+    """The operations on a tenant's integrations.
 
     Every change is one conditional UPDATE with its audit entry, in one transaction.
     """
@@ -67,9 +68,9 @@ class CusIntegrationService(CusIntegrationLifecycle):
     ) -> CusIntegration:
         """A new integration, `created` and not yet serving.
 
-        Its credential is sealed or, for operators, in a store that `reference` names (ruling C1).
+        The credential is sealed or, for operators, is in a store that `reference` names (C1).
         Raises ValidationError, by field, NameTaken, TenantClosed, OperatorsOnly,
-        ProviderUnsupported and what the credential service says of the reference.
+        ProviderUnsupported and the credential service's refusals of the reference.
         """
         self.require_open_tenant()
         self._check_entered(credential, reference)
@@ -88,7 +89,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
         self._check_bounds(differences(usual, values_of(integration, _OPERATORS_OWN)))
         with refused_by(cus_integrations_name=NameTaken):
             integration.save(force_insert=True)
-        # An integration never begins without a credential: {} is refused.
+        # {} is refused: an integration needs a credential from the start.
         self._keep(integration, credential or {}, reference)
         integration = self.get(integration.id)
         made = differences({}, values_of(integration, _RECORDED)) | {"credential": "changed"}
@@ -105,14 +106,14 @@ class CusIntegrationService(CusIntegrationLifecycle):
         reference: str | None = None,
         **fields: Any,
     ) -> CusIntegration:
-        """Set the named fields (of `MUTABLE`), and the credential where one is given.
+        """Set the named fields (of `MUTABLE`), and the credential if given.
 
-        For operators, `reference` says that the credential is in a store of theirs, such as
+        For operators, `reference` names the credential in a store of theirs, such as
         `env://…` (ruling C1). Raises VersionMismatch if `config_version` is not
         `expected_version` any more; IntegrationChanged if another change was written at the same
         moment; ValidationError, by field; NameTaken; LevelNotReachable; CredentialRequired where
         the stored credential would go elsewhere (ruling C4a); OperatorsOnly;
-        ProviderUnsupported. What is as it was already changes nothing.
+        ProviderUnsupported. If no value differs, nothing changes.
         """
         self._check_entered(credential, reference)
         _refuse_unknown(fields)
@@ -144,7 +145,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
     def _check_change(
         self, row: CusIntegration, before: Mapping[str, Any], values: Mapping[str, Any]
     ) -> None:
-        """Refuse what the new values may not be beside the old ones."""
+        """Refuse new values that the old values do not allow."""
         self._check_bounds(values)
         if "enforcement_level" in values:
             check_level(
@@ -156,20 +157,20 @@ class CusIntegrationService(CusIntegrationLifecycle):
     def _require_room(self) -> None:
         made = CusIntegration.objects.filter(tenant=self.tenant)
         INTEGRATIONS.require_room(self.scope())
-        # Deleted ones stay in the table: evidence refers to them.
+        # Deleted integrations stay in the table, because evidence refers to them.
         INTEGRATIONS_A_DAY.require_room(made_within_a_day(made, "created_at", timezone.now()))
 
     def _check_bounds(self, changed: Mapping[str, Any]) -> None:
-        """What bounds the load that a tenant may be is not the tenant's to change (ruling F5b)."""
+        """Refuse a tenant's change of the bounds on its own load (ruling F5b)."""
         if not changed.keys().isdisjoint(_OPERATORS_OWN):
             self._require_operator()
 
     def _check_entered(self, credential: dict[str, str] | None, reference: str | None) -> None:
-        """Refuse a reference of anybody but an operator, and one beside a credential."""
+        """Refuse a reference from a person who is no operator, and one beside a credential."""
         if reference:
             self._require_operator()
         if reference and credential is not None:
-            msg = "Enter a credential or where one is, not both."
+            msg = "Enter a credential or a reference to one, not both."
             raise ValidationError({"credential_ref": msg})
 
     def _keep_origin(self, row: CusIntegration) -> None:
@@ -191,7 +192,7 @@ class CusIntegrationService(CusIntegrationLifecycle):
         credential: dict[str, str] | None,
         reference: str | None,
     ) -> None:
-        """Keep the credential that was given, if one was: for where the configuration leads now."""
+        """Store the credential or reference if given, for the origin of the configuration now."""
         if reference:
             CusCredentialService(self.tenant).refer(integration, reference)
         elif credential is not None:
@@ -202,8 +203,8 @@ class CusIntegrationService(CusIntegrationLifecycle):
     def delete(self, integration: CusIntegration) -> None:
         """Close the integration for good (ruling C3).
 
-        Its name becomes free, its credential is destroyed, its keys go on for ingest alone.
-        Evidence refers to it, so its row stays. Raises IntegrationNotFound if it is gone already.
+        The name becomes free, the credential is destroyed, and the keys work for ingest alone. The
+        row stays, because evidence refers to it. Raises IntegrationNotFound if already deleted.
         """
         closed: Mapping[str, Any] = {
             "deleted_at": timezone.now(),

@@ -1,20 +1,21 @@
-"""Legacy worker configurations: read from an export, and said in the words of integrations (§8).
+"""Read legacy worker configurations from an export, and translate them to integrations (§8).
 
 | legacy | becomes |
 | --- | --- |
 | `tenant` | the tenant of that id or name, which must exist |
 | `worker_id` | the integration's name |
 | `enabled` | enabled; otherwise created and not yet enabled |
-| `config.provider` | the provider type; a provider that we don't name becomes `custom`, by its base URL |
+| `config.provider` | the provider type; an unknown provider becomes `custom`, by its base URL |
 | `config.api_key` and the like | the credential, sealed, for the address that the worker had |
 | `config.model` | the default model |
 | `max_runs_per_day` times `max_tokens_per_run` | times 31, the monthly tokens: never stricter |
 
-Runs a day alone have no equal here (calls a minute would refuse bursts that were allowed), nor
-have tokens a run alone; a configuration with one of them alone gets no limit, and says so.
+No limit here corresponds to runs a day alone (calls a minute would refuse bursts that were allowed)
+or to tokens a run alone. A configuration with only one of both gets no limit, and a note says so.
 
-A credential goes where the worker had sent it (ruling C4a): a worker whose address an integration
-of its provider type can't have is refused, never sent to the provider's own address instead.
+A credential goes only to the address to which the worker had sent it (ruling C4a). A worker whose
+address an integration of its provider type can't have is refused; its credential is never sent to
+the provider's own address instead.
 """
 
 import json
@@ -30,7 +31,7 @@ from integrations.cus_providers.rules import credential_fields
 from integrations.cus_providers.safe_addresses import UrlRefused, origin_of
 from integrations.cus_web.errors import CusError
 
-# What legacy configurations call the address that their credential goes to.
+# The keys of legacy configurations for the address that the credential goes to.
 _ADDRESSES = ("base_url", "api_base", "endpoint", "endpoint_url", "azure_endpoint")
 _DAYS = 31
 _MOST = 2**63 - 1
@@ -58,7 +59,7 @@ class WorkerConfig:
 def entries(text: str) -> Iterator[tuple[int, Any]]:
     """(line number, JSON value) of a JSON array or of JSON lines.
 
-    A line that is no JSON comes as WorkerRefused in place of its value; an array ends there.
+    For a line that is not JSON the value is a WorkerRefused. An array ends at such a line.
     """
     if text.lstrip("\ufeff \t\r\n").startswith("["):
         yield from _of_array(text)
@@ -72,8 +73,8 @@ def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        # Not the parser's words: they may quote what it stumbled over.
-        return WorkerRefused("This is no JSON.")
+        # Without the parser's message, which may quote a secret.
+        return WorkerRefused("This is not JSON.")
 
 
 def _of_array(text: str) -> Iterator[tuple[int, Any]]:
@@ -86,7 +87,7 @@ def _of_array(text: str) -> Iterator[tuple[int, Any]]:
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
-            yield number, WorkerRefused("This is no JSON; nothing after it was read.")
+            yield number, WorkerRefused("This is not JSON; nothing after it was read.")
             return
         yield number, value
 
@@ -98,7 +99,7 @@ def _past(text: str, at: int, skipped: str) -> int:
 
 
 def worker_config(entry: Any) -> WorkerConfig:
-    """The entry in our words. Raises WorkerRefused, which names fields and never their values."""
+    """The entry as a WorkerConfig. Raises WorkerRefused, which names fields and never values."""
     if isinstance(entry, WorkerRefused):
         raise entry
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
@@ -112,7 +113,7 @@ def worker_config(entry: Any) -> WorkerConfig:
     _require_same_place(provider_type, kept, config)
     limit, notes = _monthly_tokens(entry)
     left = set(config) - {"provider", "model", *secrets}
-    left -= {legacy for legacy, ours in keys.items() if ours in kept}
+    left -= {legacy for legacy, key in keys.items() if key in kept}
     if left:
         notes = (*notes, f"not carried over: {', '.join(sorted(left))}")
     return WorkerConfig(
@@ -136,19 +137,19 @@ def _provider(config: dict[str, Any]) -> str:
         return known.key if own else known.legacy_elsewhere
     if known is None and not config.get("base_url"):
         raise WorkerRefused(
-            "config.provider is none that we know. With a config.base_url it would become custom."
+            "config.provider is unknown. With a config.base_url the worker would become custom."
         )
     return (known or CUSTOM).key
 
 
 def _named_in_legacy(name: str) -> Provider | None:
-    """The provider that legacy workers call so."""
+    """The provider of this legacy name."""
     providers = PROVIDERS.values()
     return next((provider for provider in providers if name in provider.legacy_names), None)
 
 
 def _require_same_place(provider_type: str, kept: dict[str, str], config: dict[str, Any]) -> None:
-    """Refuse a worker whose credential would go elsewhere than the worker had sent it."""
+    """Refuse a worker whose credential would go to another address than before."""
     for name in _ADDRESSES:
         if name in kept or not config.get(name):
             continue
@@ -163,11 +164,11 @@ def _origin(config: dict[str, Any], name: str) -> str:
     try:
         return origin_of(_text(config, name, at_most=2048))
     except UrlRefused as refusal:
-        raise WorkerRefused(f"{name} is no address. {refusal.detail}") from None
+        raise WorkerRefused(f"{name} is not an address. {refusal.detail}") from None
 
 
 def _legacy_keys(provider_type: str) -> dict[str, str]:
-    """The keys of a legacy worker's configuration that this provider type keeps, and our names."""
+    """The legacy keys that this provider type keeps, each with the key of our config."""
     keys = provider_of(provider_type).config
     return {legacy: key.name for key in keys for legacy in key.names_in_legacy}
 
@@ -196,8 +197,8 @@ def _count(entry: dict[str, Any], name: str) -> int:
 
 
 def _texts(config: dict[str, Any], names: dict[str, str]) -> dict[str, str]:
-    given = {ours: legacy for legacy, ours in names.items() if config.get(legacy)}
-    return {ours: _text(config, legacy, at_most=10_000) for ours, legacy in given.items()}
+    given = {key: legacy for legacy, key in names.items() if config.get(legacy)}
+    return {key: _text(config, legacy, at_most=10_000) for key, legacy in given.items()}
 
 
 def _text(entry: dict[str, Any], name: str, *, at_most: int = 255) -> str:

@@ -1,4 +1,4 @@
-"""Import of legacy worker configurations: all of a file, or nothing of it."""
+"""Import legacy worker configurations: all of a file, or none."""
 
 import uuid
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from integrations.cus_web.errors import CusError
 
 @dataclass
 class ImportLine:
-    """What became, or would become, of one entry of the file."""
+    """The outcome for one entry of the file."""
 
     number: int
     worker: WorkerConfig | None = None
-    # Set where it was imported, by this run or an earlier one.
+    # Set if the entry was imported, by this run or an earlier run.
     integration_name: str = ""
     known: bool = False
     problem: str = ""
@@ -37,9 +37,9 @@ class _Undo(Exception):
 
 
 def import_workers(text: str, *, apply: bool) -> list[ImportLine]:
-    """Import the file's workers in one transaction, which only stands if every line is good.
+    """Import the file's workers in one transaction, which commits only if every line is good.
 
-    Without `apply` the same is done and undone, so that what a dry run shows is what will happen.
+    Without `apply` the transaction is rolled back, so a dry run shows exactly what will happen.
     """
     lines: list[ImportLine] = []
     try:
@@ -68,7 +68,7 @@ def _imported(text: str) -> Iterator[ImportLine]:
 
 @contextmanager
 def _problem_of(line: ImportLine) -> Iterator[None]:
-    """Note why a line can't be imported; what it had begun is undone."""
+    """Note why a line can't be imported, and roll back the line's changes."""
     try:
         with transaction.atomic():
             yield
@@ -77,8 +77,8 @@ def _problem_of(line: ImportLine) -> Iterator[None]:
     except ValidationError as error:
         line.problem = " ".join(error.messages)
     except DatabaseError:
-        # Its own words may quote the row.
-        line.problem = "The database refused it, perhaps because another import runs."
+        # Without the database's message, which may quote the row.
+        line.problem = "The database refused this line, perhaps because another import runs."
 
 
 def _import(line: ImportLine, worker: WorkerConfig, tenant: CusTenant) -> None:

@@ -1,1 +1,1 @@
-"""SDK keys: issued, verified, limited, revoked."""
+"""Issue, verify, throttle and revoke SDK keys."""

@@ -1,4 +1,4 @@
-"""The console's page of SDK keys: issued with one look at them, listed, revoked."""
+"""The console's page of SDK keys: issue (the text is shown once), list, revoke."""
 
 from datetime import datetime
 from typing import Any, cast
@@ -20,12 +20,12 @@ from integrations.cus_lifecycle.models import CusIntegration
 
 
 class SdkKeyForm(CusIssuingForm):
-    """For which integration, what it is called, and when it ends."""
+    """A key's integration, label and expiry."""
 
     class Meta:
         model = CusSdkKey
         fields = ("integration", "label", "expires_at")
-        help_texts = {"expires_at": "Empty: it ends when somebody revokes it."}
+        help_texts = {"expires_at": "Empty: valid until it is revoked."}
 
     def issue(self) -> tuple[CusSdkKey, str]:
         cleaned = self.cleaned_data

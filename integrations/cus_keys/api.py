@@ -19,7 +19,7 @@ from integrations.cus_web.strict_fields import StrictInput, StrictMoment, Strict
 
 
 class SdkKeyInput(StrictInput):
-    """What may be said of a new key."""
+    """The fields of a new key."""
 
     label = StrictText(  # type: ignore[assignment]  # the name of an attribute of its class, too
         max_length=100, required=False, allow_blank=True
@@ -28,7 +28,7 @@ class SdkKeyInput(StrictInput):
 
 
 class SdkKeyOutput(serializers.ModelSerializer[CusSdkKey]):
-    """A key by its last four characters, and how it stands."""
+    """A key, shown by its last four characters, and its state."""
 
     class Meta:
         model = CusSdkKey
@@ -44,7 +44,7 @@ class SdkKeyOutput(serializers.ModelSerializer[CusSdkKey]):
 
 
 class SdkKeyIssued(SdkKeyOutput):
-    """A new key with its whole text, here and never again."""
+    """A new key with its whole text, which no later answer shows."""
 
     key = serializers.CharField(help_text="tenant_id:integration_id:secret")
 
@@ -53,21 +53,21 @@ class SdkKeyIssued(SdkKeyOutput):
 
 
 class ManagesKeys(BasePermission):
-    """Operators and the tenant's admins; nobody else sees keys (ruling C9)."""
+    """Operators and the tenant's admins alone see keys (ruling C9)."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return role_of(request.user) in ("operator", "admin")
 
 
 class SdkKeysView(PersonView):
-    """The keys of an integration. Two may live at once, so that one can replace the other."""
+    """The keys of an integration. Two may be valid at once, so that one can replace the other."""
 
     permission_classes = [ManagesKeys]
     pagination_class = NewestFirst
 
     @extend_schema(operation_id="sdk_keys_list", responses=SdkKeyOutput(many=True))
     def get(self, request: Request, integration_id: uuid.UUID) -> Response:
-        """The integration's keys, newest first, dead ones too."""
+        """The integration's keys, newest first, including revoked and expired keys."""
         service = CusSdkKeyService(found_integration(request, integration_id))
         return self.page(request, service.scope(), SdkKeyOutput)
 
@@ -77,7 +77,7 @@ class SdkKeysView(PersonView):
         responses={201: SdkKeyIssued, 409: None},
     )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
-        """Issue a key. 409 while two of the integration are alive."""
+        """Issue a key. 409 while the integration has two valid keys."""
         integration = found_integration(request, integration_id)
         fields = self.fields(request, SdkKeyInput)
         key, text = CusSdkKeyService(integration, actor=self.person(request)).issue(**fields)
@@ -95,7 +95,7 @@ class SdkKeyView(PersonView):
         responses={204: OpenApiResponse(description="Refused everywhere within two seconds.")},
     )
     def delete(self, request: Request, integration_id: uuid.UUID, key_id: uuid.UUID) -> Response:
-        """Revoke a key for good. Revoking it again changes nothing."""
+        """Revoke a key for good. Revoking a revoked key changes nothing."""
         integration = found_integration(request, integration_id)
         CusSdkKeyService(integration, actor=self.person(request)).revoke(key_id)
         return Response(status=204)

@@ -1,4 +1,4 @@
-"""How programs prove which integration they speak for."""
+"""Authentication of programs by SDK keys."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from integrations.cus_keys.verifier import SdkPrincipal, verify_sdk_key
 
 if TYPE_CHECKING:
-    # DRF imports what its settings name, and so this, before its views are there.
+    # DRF imports this module through its settings, before DRF's views can be imported.
     from rest_framework.views import APIView
 
 
@@ -37,7 +37,7 @@ class CusSdkKeyAuthentication(BaseAuthentication):
 
 
 class IsSdkKey(BasePermission):
-    """Only a program with an SDK key."""
+    """Only a program with an SDK key may call the view."""
 
     message = "Only an SDK key may do this. Send it in the header X-CUS-Integration-Key."
 
@@ -56,7 +56,7 @@ class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
 
 def key_text(request: Request) -> str:
-    """The SDK key that a request carries, or nothing."""
+    """The SDK key of a request, or an empty text."""
     text = request.headers.get(INTEGRATION_KEY_HEADER)
     if text:
         return str(text).strip()

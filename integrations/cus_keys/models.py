@@ -11,7 +11,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 
 
 class CusSdkKey(models.Model):
-    """A key with which a program reports for one integration. Only its keyed hash is kept."""
+    """A key by which a program reports for one integration. Only the key's hash is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")
@@ -25,11 +25,11 @@ class CusSdkKey(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
 
-    # Revoked, never erased, never moved: "which key reported this" stays answerable.
+    # Keys are revoked, never erased or moved, so that a record's key can always be found.
     app_privileges: ClassVar[str] = (
         "SELECT, INSERT, UPDATE (label, expires_at, revoked_at, last_used_at)"
     )
-    # A check tells whose a key is, under deadlines that only the decider's connections keep.
+    # A check looks up its key under a deadline, which only the decider's connections keep.
     decider_privileges: ClassVar[str] = (
         "SELECT (id, tenant_id, integration_id, secret_hash, expires_at, revoked_at)"
     )

@@ -1,4 +1,4 @@
-"""The SDK keys of one integration: issued, listed, revoked; two may live at once."""
+"""Issue, list and revoke the SDK keys of one integration; two may be valid at once."""
 
 import uuid
 from datetime import datetime
@@ -39,14 +39,14 @@ class SdkKeyExpiryPast(CusError):
 
 
 class CusSdkKeyService:
-    """What may be done with an integration's keys. Who calls this has seen to who may."""
+    """The operations on an integration's keys. The caller must have checked the person's rights."""
 
     def __init__(self, integration: CusIntegration, *, actor: CusUser | None = None) -> None:
         self.integration = integration
         self.actor = actor
 
     def scope(self) -> QuerySet[CusSdkKey]:
-        """All keys of the integration, also those that are dead: what reported stays known."""
+        """All keys of the integration, including revoked and expired keys."""
         return CusSdkKey.objects.filter(
             tenant_id=self.integration.tenant_id, integration=self.integration
         )
@@ -57,10 +57,10 @@ class CusSdkKeyService:
     ) -> tuple[CusSdkKey, str]:
         """A new key and its whole text, which can't be shown again.
 
-        A key counts as living until it is revoked or has expired, however soon it will. Raises
+        A key counts as valid until it is revoked or has expired, even if it expires soon. Raises
         TooManySdkKeys, SdkKeyExpiryPast, TenantClosed, QuotaExceeded.
         """
-        # One after the other: two who ask at once must not both find room.
+        # The lock serialises requests: otherwise two at once would both find room.
         locked = CusIntegration.objects.select_for_update(of=("self",), no_key=True)
         integration = locked.select_related("tenant").get(id=self.integration.id)
         now = timezone.now()

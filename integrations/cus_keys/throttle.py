@@ -1,4 +1,4 @@
-"""How often one SDK key may ask: so that one program's loop is not everybody's outage."""
+"""Limit the requests of one SDK key, so that a program's loop does not stop other programs."""
 
 import threading
 import time
@@ -15,14 +15,14 @@ _MAX_KEYS = 10_000
 
 
 class SdkKeyThrottle(BaseThrottle):
-    """At most `CUS_SDK_REQUESTS_PER_SECOND` of one key in each process, over ten seconds; 0: any.
+    """At most `CUS_SDK_REQUESTS_PER_SECOND` of one key, over ten seconds; 0 means unlimited.
 
-    Counted in the process: a shared counter would cost a request another round trip, and the
-    limit is there to protect the process. A refused request is 429 with `Retry-After`.
+    Each process counts by itself: a shared counter would cost every request a round trip, and the
+    limit protects the process. The answer to a refused request is 429 with `Retry-After`.
     """
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        """Count the request, and say whether it is within the limit."""
+        """Count the request; return whether it is within the limit."""
         most = int(settings.CUS_SDK_REQUESTS_PER_SECOND * _WINDOW_SECONDS)
         whom = self.whom(request)
         if not most or whom is None:
@@ -30,7 +30,7 @@ class SdkKeyThrottle(BaseThrottle):
         return _count(whom, int(time.monotonic() / _WINDOW_SECONDS)) <= most
 
     def whom(self, request: Request) -> str | None:
-        """Whose requests are counted together; None: they are not counted."""
+        """The key under which requests are counted together; None: not counted."""
         principal: object = request.user
         return str(principal.key_id) if isinstance(principal, SdkPrincipal) else None
 

@@ -1,4 +1,7 @@
-"""When SDK keys were last used, for people who tidy up: coarsely, and without a cost to any request."""
+"""Record the last use of SDK keys, so that people can find unused keys.
+
+The record is coarse, and no request waits for it.
+"""
 
 import threading
 import uuid
@@ -10,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 logger = structlog.get_logger(__name__)
 
-# One write in ten minutes tells people enough.
+# A write every ten minutes is exact enough.
 _EVERY = timedelta(minutes=10)
 _MAX_KNOWN = 10_000
 _TIMEOUTS = {"connect_timeout": 5, "options": "-c statement_timeout=5s"}
@@ -26,9 +29,9 @@ WHERE key.id = used.id
 
 
 class KeyUses:
-    """Writes down which keys are in use, in a thread that runs while there is something to write.
+    """Stores the last use of keys, in a thread that runs while uses wait to be stored.
 
-    The thread has a connection of its own: those of requests are for requests.
+    The thread has a connection of its own, so it takes no connection from requests.
     """
 
     def __init__(self) -> None:
@@ -38,7 +41,7 @@ class KeyUses:
         self._writing: threading.Thread | None = None
 
     def note(self, key_id: uuid.UUID, now: datetime) -> None:
-        """A key is used; this waits for nothing and raises nothing."""
+        """Note the use of a key. Never waits and never raises."""
         before = self._noted.get(key_id)
         if before is not None and timedelta() <= now - before < _EVERY:
             return
@@ -51,13 +54,13 @@ class KeyUses:
                 self._writing.start()
 
     def finish(self) -> None:
-        """Wait until all that was noted is written, or has failed to be."""
+        """Wait until all noted uses are stored, or storing has failed."""
         writing = self._writing
         if writing is not None:
             writing.join()
 
     def forget(self) -> None:
-        """Note every key anew, as a process that has just started."""
+        """Forget when keys were noted, as in a process that has just started."""
         self.finish()
         self._noted.clear()
 
@@ -66,7 +69,7 @@ class KeyUses:
             try:
                 _store(uses)
             except (psycopg.Error, OSError) as error:
-                # It is noted again when the key is next looked up.
+                # The use is lost; the key's next look-up notes another use.
                 logger.warning("last use of SDK keys was not noted", error=type(error).__name__)
                 for key_id in uses:
                     self._noted.pop(key_id, None)
@@ -75,7 +78,7 @@ class KeyUses:
         with self._changing:
             uses, self._waiting = self._waiting, {}
             if not uses:
-                # The next use that is noted starts another thread.
+                # This thread ends; the next noted use starts another thread.
                 self._writing = None
             return uses
 

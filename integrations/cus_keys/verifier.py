@@ -1,7 +1,7 @@
-"""SDK keys: `tenant_id:integration_id:secret`, made once, kept as a keyed hash.
+"""Make and verify SDK keys: `tenant_id:integration_id:secret`; only a keyed hash is stored.
 
-A secret is `aosk_`, 256 random bits in base62, and the CRC-32 of those in six base62
-digits: a secret scanner recognises it and can tell it from a look-alike without asking us.
+A secret is `aosk_`, 256 random bits in base62, and the CRC-32 of those in six base62 digits. By the
+checksum a secret scanner can tell a real secret from a similar text without asking us.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ from integrations.cus_keys.use import key_uses
 from integrations.cus_lifecycle.models import CusIntegration
 
 _RANDOM_DIGITS = 43  # 62 ** 43 > 2 ** 256
-# A revoked key must be dead within two seconds.
+# A revoked key must be refused within two seconds.
 _REMEMBERED_SECONDS = 1.5
 _MAX_KNOWN = 10_000
-# Revoked is gone; whether it has expired depends on when it is used.
+# Excludes revoked keys; the caller checks the expiry by the time of use.
 FIND_KEY = """
 SELECT json_build_array(id, tenant_id, integration_id, expires_at, encode(secret_hash, 'hex'))::text
 FROM cus_sdk_keys WHERE secret_hash = {} AND revoked_at IS NULL
@@ -39,18 +39,18 @@ FROM cus_sdk_keys WHERE secret_hash = {} AND revoked_at IS NULL
 
 @dataclass(frozen=True)
 class SdkPrincipal:
-    """Who an SDK key vouches for: one integration of one tenant."""
+    """The integration and the tenant of an SDK key."""
 
     key_id: uuid.UUID
     tenant_id: uuid.UUID
     integration_id: uuid.UUID
     provider_type: str
-    # Where an OpenAI-compatible integration's provider is, if it says so.
+    # The provider's address in the integration's config, if there is one.
     base_url: str | None = None
-    # Its integration is deleted or its tenant closed: late facts are taken, no call is admitted.
+    # The integration is deleted or the tenant closed: late facts are accepted, calls are refused.
     ingest_only: bool = False
 
-    # What DRF asks of a request's user.
+    # DRF reads this attribute of a request's user.
     is_authenticated = True
 
 
@@ -61,7 +61,7 @@ def issue_sdk_key(
     expires_at: datetime | None = None,
     actor: CusUser | None = None,
 ) -> tuple[CusSdkKey, str]:
-    """A new key and its whole text, which is nowhere else and can't be shown again."""
+    """A new key and its whole text, which is stored nowhere and can't be shown again."""
     secret = _new_secret()
     key = CusSdkKey.objects.create(
         tenant_id=integration.tenant_id,
@@ -76,7 +76,7 @@ def issue_sdk_key(
 
 
 class NamedKey(NamedTuple):
-    """Whose a key's text says that it is, and its secret's hash. It may be anybody's invention."""
+    """The tenant and the integration that a key's text names, unverified, and the secret's hash."""
 
     tenant_id: uuid.UUID
     integration_id: uuid.UUID
@@ -84,7 +84,7 @@ class NamedKey(NamedTuple):
 
 
 class KnownKey(NamedTuple):
-    """What the database said of a key, and when we asked (seconds of the monotonic clock)."""
+    """The database's row of a key, and when it was read (seconds of the monotonic clock)."""
 
     key_id: uuid.UUID
     tenant_id: uuid.UUID
@@ -93,7 +93,7 @@ class KnownKey(NamedTuple):
     asked_at: float
 
     def vouches(self, named: NamedKey, now: datetime) -> bool:
-        """Whether it is alive, and of whom its text names."""
+        """Whether the key has not expired, and belongs to the integration that its text names."""
         expired = self.expires_at is not None and self.expires_at <= now
         return not expired and self[1:3] == named[:2]
 
@@ -103,7 +103,7 @@ _row = msgspec.json.Decoder(tuple[uuid.UUID, uuid.UUID, uuid.UUID, datetime | No
 
 
 def named_key(text: str) -> NamedKey | None:
-    """What a key's text says. None for what can't be a key: the database need not be asked."""
+    """The parts of a key's text. None if the text can't be a key; that needs no database."""
     parts = text.split(":")
     if len(parts) != 3 or not is_key_secret(parts[2]):
         return None
@@ -121,9 +121,9 @@ def living_key(
 ) -> KnownKey | None:
     """The key, or None if it is revoked, expired, unknown or of another integration.
 
-    `find` runs FIND_KEY for a hash and gives its row; what it raises is raised. A good answer
-    is remembered for less than two seconds, by the key's hash: a revocation acts within that
-    time in every process. That a key is used is noted, coarsely.
+    `find` runs FIND_KEY for a hash and returns its row; its errors pass through. A found key is
+    remembered for less than two seconds, by its hash, so a revocation acts within two seconds in
+    every process. The key's use is recorded, coarsely.
     """
     known = _known.get(named.digest)
     if known is None or time.monotonic() - known.asked_at > _REMEMBERED_SECONDS:
@@ -134,7 +134,7 @@ def living_key(
 
 
 def last_known_key(named: NamedKey, *, within_seconds: float) -> KnownKey | None:
-    """What the database last said of a key, if it did so lately; whom it vouches for is to be seen."""
+    """The row of a key that was read at most `within_seconds` ago; the caller must verify it."""
     known = _known.get(named.digest)
     if known is None or time.monotonic() - known.asked_at > within_seconds:
         return None
@@ -142,9 +142,9 @@ def last_known_key(named: NamedKey, *, within_seconds: float) -> KnownKey | None
 
 
 def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
-    """Whom a key's text vouches for when it reports, or None if it is no living key of ours.
+    """The integration for which a key may report, or None if the key is not valid.
 
-    Raises Django's OperationalError where the database does not answer.
+    Raises Django's OperationalError if the database does not answer.
     """
     named = named_key(text)
     key = living_key(named, now=now, find=_find) if named else None
@@ -152,7 +152,7 @@ def verify_sdk_key(text: str, *, now: datetime) -> SdkPrincipal | None:
 
 
 def forget_sdk_keys() -> None:
-    """Ask the database about every key again."""
+    """Forget remembered keys, so that each is read from the database again."""
     _known.clear()
     _reporters.clear()
     key_uses.forget()
@@ -167,7 +167,7 @@ def _ask(digest: bytes, find: Callable[[bytes], bytes | str | None]) -> KnownKey
     asked_at = time.monotonic()
     row = find(digest)
     found = _row.decode(row) if row else None
-    # The index compares as indexes do; once more in constant time.
+    # The index does not compare in constant time, so compare once more.
     if found is None or not hmac.compare_digest(found[4], digest.hex()):
         _known.pop(digest, None)
         return None
@@ -185,7 +185,7 @@ def _find(digest: bytes) -> str | None:
 
 
 class _Reporter(NamedTuple):
-    """What telemetry needs to know of an integration; since when it is closed, if it is."""
+    """The facts of an integration that telemetry needs; `closed_at` is None while it is open."""
 
     provider_type: str
     base_url: str | None
@@ -197,7 +197,7 @@ _reporters: dict[uuid.UUID, _Reporter] = {}
 
 
 def _principal_of(key: KnownKey, now: datetime) -> SdkPrincipal | None:
-    """Of what is closed, facts are taken for as long as they may be late (ruling C3)."""
+    """The principal; a closed integration has one as long as its facts may be late (C3)."""
     reporter = _reporters.get(key.integration_id)
     if reporter is None or time.monotonic() - reporter.asked_at > _REMEMBERED_SECONDS:
         reporter = _read_reporter(key.integration_id)
@@ -230,7 +230,7 @@ def _read_reporter(integration_id: uuid.UUID) -> _Reporter:
 
 
 def revoke_sdk_key(key: CusSdkKey) -> bool:
-    """Stop a key for good, and say whether it was not yet. What it reported stays."""
+    """Revoke a key for good; False if it was revoked before. The key's reports stay."""
     alive = CusSdkKey.objects.filter(id=key.id, revoked_at__isnull=True)
     return bool(alive.update(revoked_at=timezone.now()))
 

@@ -1,1 +1,1 @@
-"""An integration's row, and how its status moves."""
+"""An integration's row, and the transitions of its status."""

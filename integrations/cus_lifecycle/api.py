@@ -1,4 +1,4 @@
-"""Finding the integration that a request is about."""
+"""Find the integration of a request."""
 
 import uuid
 from typing import cast
@@ -12,7 +12,7 @@ from integrations.cus_web.errors import IntegrationNotFound
 
 
 def found_integration(request: Request, integration_id: uuid.UUID) -> CusIntegration:
-    """The integration, if the caller may see it. A foreign one is missing like any other."""
+    """The integration, if the caller may see it; for other tenants' integrations the same 404."""
     person = cast("CusUser", request.user)
     rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), person)
     integration = rows.filter(id=integration_id).select_related("tenant").first()

@@ -1,8 +1,8 @@
-"""An integration's limits, each a row of data; pure, so that the ladder may read them.
+"""An integration's limits, each a row of data. Pure, because the ladder of checks imports them.
 
 The integration's fields, form and API, the ladder with its reasons, the explanation of decisions,
-status and configuration iterate over `LIMITS`. What a limit in calls counts is read as
-`telemetry.cus_holds.admissions` says; docs/architecture.md lists what a new limit needs.
+status and configuration iterate over `LIMITS`. `telemetry.cus_holds.admissions` reads the calls
+that a limit in calls counts; docs/architecture.md lists the steps to add a limit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +30,13 @@ class Unit(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whose calls a limit counts together."""
+    """The calls that a limit counts together."""
 
     INTEGRATION = "integration"
 
 
 class Window(StrEnum):
-    """Over which time a limit counts. Facts of decisions keep these words, so none is ever removed.
+    """The time over which a limit counts. Stored facts hold these words, so never remove one.
 
     `MINUTE`: the last 60 seconds. `MONTH`: the calendar's month, in UTC.
     """
@@ -45,12 +45,12 @@ class Window(StrEnum):
     MONTH = "month"
 
     def end(self, moment: datetime) -> datetime | None:
-        """When the window of a moment ends and counting starts anew; None where it slides."""
+        """When the window of a moment ends and counting starts anew; None for a sliding window."""
         ends = _ENDS.get(self)
         return ends(moment) if ends else None
 
     def wait_seconds(self, moment: datetime, end: datetime | None) -> int:
-        """How long a caller waits until the window, which ends then, has room again."""
+        """Seconds until the window has room again; `end` is when the window ends."""
         if end is None:
             return _MINUTE_SECONDS
         return int((end - moment).total_seconds()) + 1
@@ -72,16 +72,16 @@ def month_end(moment: datetime) -> datetime:
     return datetime(at.year + years, month + 1, 1, tzinfo=UTC)
 
 
-# When a window ends that the calendar has; the others slide.
+# The ends of the calendar's windows; other windows slide.
 _ENDS: Final[Mapping[Window, Callable[[datetime], datetime]]] = {Window.MONTH: month_end}
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A check of the ladder (§15.1): its number, what it comes to, and what people are told.
+    """A check of the ladder (§15.1): its number, its result, and its texts for people.
 
-    `title` follows the step's number where decisions are explained. `message` may name `limit`,
-    `used`, `held`, `estimate` and `percent`; amounts are put in as people read them.
+    `title` follows the step's number in explanations of decisions. `message` may contain `{limit}`,
+    `{used}`, `{held}`, `{estimate}` and `{percent}`; amounts are inserted as texts for people.
     """
 
     step: int
@@ -95,11 +95,11 @@ class Rung:
 class Limit:
     """One limit. 0 means unlimited (ruling F3)."""
 
-    # The integration's column, which is the limit's name in the API, too.
+    # The integration's column, and the limit's name in the API.
     column: str
-    # What reasons call it (`limit_type`); a limit in cents has its box in the form by this name.
+    # The limit's name in reasons (`limit_type`), and of the form's box of a limit in cents.
     kind: str
-    # What the console calls the column, and what the OpenAPI document says of the field.
+    # The column's label in the console, and the field's description in the OpenAPI document.
     label: str
     help: str
     unit: Unit
@@ -107,13 +107,13 @@ class Limit:
     window: Window
     # The largest value that the column takes.
     most: int
-    # What `…/limits` calls it.
+    # The limit's name in `…/limits`.
     shown_as: str
     reached: Rung
     near: Rung | None = None
-    # The integration's other columns that say how the limit counts.
+    # The integration's other columns that change how the limit counts.
     settings: tuple[str, ...] = ()
-    # Of a limit in calls: the field of `Admissions` that counts them, and what status calls that.
+    # For a limit in calls: the field of `Admissions` that counts them, which status shows, too.
     admissions: str = ""
     admissions_shown_as: str = ""
 
@@ -192,14 +192,14 @@ RATE: Final = Limit(
         message="{used} calls began within the last 60 seconds; the limit is {limit}.",
     ),
 )
-# In the order in which they are shown, and checked within a step.
+# In the order of display, and of checks within a step.
 LIMITS: Final = (BUDGET, TOKENS, RATE)
 
 
 class LimitColumns(msgspec.Struct, frozen=True, kw_only=True):
     """The limits' columns, as facts of decisions keep them.
 
-    A limit that comes after release 0.1.0 has the default 0: facts of before do not have it.
+    A limit that was added after release 0.1.0 has the default 0, because older facts lack it.
     """
 
     budget_limit_cents: int
@@ -208,15 +208,15 @@ class LimitColumns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Admissions(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls that were let in (ruling F4): a field for each limit in calls, over its window.
+    """Counts of admitted calls (ruling F4): a field for each limit in calls, over its window.
 
-    A field that comes after release 0.1.0 has the default 0, too.
+    A field that was added after release 0.1.0 has the default 0, too.
     """
 
     admitted: int = 0
 
 
-# The limits' columns, each followed by those that say how it counts.
+# The limits' columns, each followed by its `settings`.
 LIMIT_COLUMNS: Final = tuple(
     column for limit in LIMITS for column in (limit.column, *limit.settings)
 )
@@ -229,7 +229,7 @@ def admissions_of(counts: Sequence[int]) -> dict[str, int]:
 
 
 def placed_after(name: str, fields: Mapping[str, _T], together: Mapping[str, _T]) -> dict[str, _T]:
-    """The fields, with those of `together` after the field of that name and nowhere else."""
+    """The fields in order, with the fields of `together` moved behind the field `name`."""
     placed: dict[str, _T] = {}
     for field, value in fields.items():
         if field not in together:

@@ -13,7 +13,7 @@ from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_lifecycle.limits import BUDGET, RATE, TOKENS
 from integrations.cus_providers.registry import ProviderType
 
-# More would make a month of evidence slow to read for the integration's own checks.
+# More holds would make the month's evidence slow to read for the integration's own checks.
 MAX_LIVE_HOLDS = 100_000
 
 
@@ -55,15 +55,15 @@ class CusIntegration(models.Model):
     name = models.CharField(max_length=255)
     provider_type = models.CharField("provider", max_length=50, choices=ProviderType)
     credential_ref = models.TextField(editable=False)
-    # Scheme, host and port that the credential was entered for: it goes nowhere else (ruling C4a).
-    # Empty: entered for nothing, so nothing is sent.
+    # Scheme, host and port that the credential was entered for; it is sent nowhere else (C4a).
+    # Empty: there is no origin, so the credential is not sent.
     credential_origin = models.TextField(db_default="", blank=True, editable=False)
     credential_state = models.CharField(
         max_length=20, choices=CredentialState, db_default=CredentialState.UNKNOWN
     )
     config = models.JSONField(default=dict, db_default={}, blank=True)
     status = models.CharField(max_length=20, choices=Status, db_default=Status.CREATED)
-    # What is wrong, until a check passes; and the status that it returns to then.
+    # The reason of an open error, and the status to return to when a check passes.
     error_reason = models.TextField(null=True, blank=True, editable=False)
     status_before_error = models.CharField(
         max_length=20, choices=Status, null=True, blank=True, editable=False
@@ -74,12 +74,12 @@ class CusIntegration(models.Model):
     health_checked_at = models.DateTimeField(null=True, blank=True)
     health_message = models.TextField(null=True, blank=True)
     health_latency_ms = models.PositiveIntegerField(null=True, blank=True, editable=False)
-    # Checks in a row (`cus_health.rules`).
+    # Counts of results in a row (`cus_health.rules`).
     consecutive_failures = models.PositiveIntegerField(db_default=0, editable=False)
     consecutive_passes = models.PositiveIntegerField(db_default=0, editable=False)
     consecutive_bad_keys = models.PositiveIntegerField(db_default=0, editable=False)
     consecutive_refusals = models.PositiveIntegerField(db_default=0, editable=False)
-    # When people asked for a check of their own, the last few: what limits how often they may.
+    # The times of the last checks that people asked for; they limit further ones.
     health_tests = ArrayField(
         models.DateTimeField(), default=list, db_default=[], editable=False, blank=True
     )
@@ -95,7 +95,7 @@ class CusIntegration(models.Model):
         max_length=20, choices=EnforcementLevel, db_default=EnforcementLevel.BLOCK
     )
     allow_unpriced = models.BooleanField(db_default=False)
-    # Calls that may be held for at once (ruling F5b); an operator's to set.
+    # The most calls that may be held for at once (ruling F5b). Only operators may set it.
     max_live_holds = models.PositiveIntegerField(
         "calls held for at once",
         default=10_000,
@@ -103,16 +103,16 @@ class CusIntegration(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(MAX_LIVE_HOLDS)],
         help_text="Further checks are told to come back until calls are reported.",
     )
-    # Of the calls seen lately, how many were governed (ruling F8); null: none was seen.
+    # The percentage of governed calls among recent calls (ruling F8); null: no call was seen.
     coverage_percent = models.DecimalField(
         "coverage (%)", max_digits=5, decimal_places=2, null=True, blank=True, editable=False
     )
-    # Calls that its programs claim to have governed until a day ago and never reported; null: not
-    # looked at yet (ruling F8a).
+    # Calls until a day ago that programs claimed as governed and never reported; null: not counted
+    # yet (ruling F8a).
     unproven_calls = models.BigIntegerField(
         "claimed calls without a record", null=True, blank=True, editable=False
     )
-    # Rises with anything that a decision reads; it is the ETag (ruling F10).
+    # Rises with every change that a decision reads; also the ETag (ruling F10).
     config_version = models.PositiveBigIntegerField(db_default=1, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -1,9 +1,9 @@
-"""How an integration's status moves: created → enabled ⇄ disabled, and error in and out.
+"""The transitions of an integration's status: created → enabled ⇄ disabled, to error and back.
 
-An error has a reason, and is open until it is cleared. `fail` opens it, `recover` closes it and
-gives back the status from before (ruling F2). Disabling always works, also in error: who stops
-an integration must not have it start by itself when a check passes. Enabling is refused while
-an error is open.
+An error has a reason, and is open until it is cleared. `fail` opens an error; `recover` closes it
+and restores the status from before (ruling F2). Disabling always works, also in error; otherwise a
+stopped integration could start by itself when a check passes. Enabling is refused while an error is
+open.
 """
 
 import uuid
@@ -29,7 +29,7 @@ from integrations.cus_web.errors import (
 
 _Status = CusIntegration.Status
 _NO_ERROR = {"error_reason": None, "status_before_error": None}
-# Each failed attempt means that somebody else's change was written in between.
+# An attempt fails if another change was written since the row was read.
 _ATTEMPTS = 10
 _MAX_REASON = 1000
 
@@ -37,7 +37,7 @@ Step = Callable[[CusIntegration], Mapping[str, Any]]
 
 
 class CusIntegrationLifecycle:
-    """The transitions of one tenant's integrations. Each may be asked for twice."""
+    """The transitions of one tenant's integrations. Repeating a transition changes nothing."""
 
     def __init__(self, tenant: CusTenant, *, actor: CusUser | None = None) -> None:
         self.tenant = tenant
@@ -48,7 +48,7 @@ class CusIntegrationLifecycle:
         return CusIntegration.objects.filter(tenant=self.tenant, deleted_at__isnull=True)
 
     def get(self, pk: uuid.UUID | str) -> CusIntegration:
-        """One of the tenant's integrations. Raises IntegrationNotFound."""
+        """The tenant's integration of this id. Raises IntegrationNotFound."""
         try:
             return self.scope().select_related("stored_credential").get(id=pk)
         except (CusIntegration.DoesNotExist, ValidationError):
@@ -58,8 +58,8 @@ class CusIntegrationLifecycle:
     def enable(self, integration: CusIntegration) -> CusIntegration:
         """Let the integration serve.
 
-        Raises InvalidTransition, which says what is in the way, and CredentialRequired where the
-        configuration leads elsewhere than the credential was entered for.
+        Raises InvalidTransition, which names the obstacle, and CredentialRequired if the
+        configuration leads to another origin than the credential was entered for.
         """
         self.require_open_tenant()
         return self._move(integration, "integration.enabled", _enabling)
@@ -69,23 +69,23 @@ class CusIntegrationLifecycle:
         return self._move(integration, "integration.disabled", _disabling)
 
     def fail(self, integration: CusIntegration, reason: str) -> CusIntegration:
-        """Put the integration into `error`, with what is wrong in plain words (no secrets).
+        """Put the integration into `error`, with the reason in plain words (no secrets).
 
-        Failing again replaces the reason; one that was disabled in error stays disabled.
+        Failing again replaces the reason. An integration that was disabled in error stays disabled.
         """
-        # A provider's message may hold what a text of the database can't.
+        # A provider's message may hold a NUL, which PostgreSQL's texts can't hold.
         text = reason.replace("\0", "").strip()[:_MAX_REASON] or "No reason was given."
         return self._move(integration, "integration.failed", lambda row: _failing(row, text))
 
     def recover(self, integration: CusIntegration) -> CusIntegration:
         """Close an open error: a check passed, or an operator cleared it.
 
-        The integration returns to the status that it had before, unless it was disabled since.
+        The integration returns to its status before the error, unless it was disabled since.
         """
         return self._move(integration, "integration.recovered", _recovering)
 
     def require_open_tenant(self) -> None:
-        """Raise TenantClosed unless the tenant is open, and stays so until the transaction ends."""
+        """Raise TenantClosed if the tenant is closed; keep it open until the transaction ends."""
         tenants = CusTenant.objects.select_for_update(no_key=True)
         if tenants.get(id=self.tenant.id).closed_at:
             raise TenantClosed
@@ -106,7 +106,7 @@ class CusIntegrationLifecycle:
         raise IntegrationChanged
 
     def _write(self, row: CusIntegration, values: Mapping[str, Any]) -> bool:
-        """Write the values if the row is still as it was read; the version rises with them."""
+        """Write the values and raise the version, unless the row has changed since it was read."""
         unchanged = self.scope().filter(id=row.id, config_version=row.config_version)
         return bool(
             unchanged.update(
@@ -121,7 +121,7 @@ def _enabling(row: CusIntegration) -> Mapping[str, Any]:
     if row.error_reason or row.status == _Status.ERROR:
         raise InvalidTransition(
             f"The integration is in error: {row.error_reason or 'its reason is not known.'} "
-            "Mend that and run a test: when it passes, the error is lifted."
+            "Mend that and run a test: when the test passes, the error is closed."
         )
     if row.credential_state == CusIntegration.CredentialState.INVALID:
         raise InvalidTransition(
@@ -167,9 +167,9 @@ def _has_credential(row: CusIntegration) -> bool:
 
 
 def raise_config_versions(tenant: CusTenant) -> None:
-    """Something changed that decisions about all of the tenant's integrations read (F10)."""
+    """Raise the versions of all of the tenant's integrations: a fact of all has changed (F10)."""
     scope = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True)
-    # In the order of their keys, so that two of these can't deadlock.
+    # In the order of their keys, so that two transactions can't deadlock.
     ids = list(scope.order_by("id").select_for_update(no_key=True).values_list("id", flat=True))
     scope.filter(id__in=ids).update(
         config_version=F("config_version") + 1, updated_at=timezone.now()

@@ -1,4 +1,4 @@
-"""Mail that waits to be sent, and what was sent lately."""
+"""Mail that waits to be sent, and mail that was sent lately."""
 
 import uuid
 
@@ -8,16 +8,16 @@ from django.db.models.functions import Now
 
 
 class CusMail(models.Model):
-    """One mail to one address, as it will be written when it is sent.
+    """One mail to one address: a template and its context.
 
-    The row says which template and with what, never a link that opens anything: tokens are made
-    at the moment of sending, so a copy of this table resets nobody's password.
+    The row never holds a link with a token. Tokens are made when the mail is sent, so a copy of
+    this table can't reset a password.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     to = models.EmailField(max_length=254)
     person = models.ForeignKey("integrations.CusUser", models.PROTECT, null=True, related_name="+")
-    # Whose limit the mail counts against.
+    # The tenant whose limit the mail counts against.
     tenant = models.ForeignKey(
         "integrations.CusTenant", models.PROTECT, null=True, related_name="+"
     )
@@ -27,7 +27,7 @@ class CusMail(models.Model):
     next_try_at = models.DateTimeField(db_default=Now())
     tries = models.PositiveSmallIntegerField(db_default=0)
     sent_at = models.DateTimeField(null=True)
-    # Not sent within a day: given up.
+    # Set if the mail was not sent within a day and was given up.
     dropped_at = models.DateTimeField(null=True)
 
     class Meta:

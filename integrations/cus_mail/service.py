@@ -1,4 +1,4 @@
-"""Mail: queued in the transaction of what it tells of, sent by a job, within limits (ruling C11).
+"""Queue mail in the transaction of its event, and send it by a job, within limits (ruling C11).
 
 The only module that sends mail. A template is `templates/mail/<name>.txt`: its first line is
 `Subject: …`, the rest is the text.
@@ -27,11 +27,12 @@ from integrations.cus_mail.models import CusMail
 from integrations.cus_web.errors import MailLimitReached
 
 PASSWORD_RESET, INVITATION = "password_reset", "invitation"
-# Tried again after so many seconds, times two at each try, until the mail is a day old.
+# The wait before the first retry; it doubles at each retry, until the mail is a day old.
 _FIRST_RETRY_SECONDS = 30
 _LONGEST_RETRY_SECONDS = 3_600
 _GIVEN_UP_AFTER = timedelta(days=1)
-# Rows stay for the limits, and for "was it sent?"; those to unknown addresses for the limits alone.
+# Rows stay for the limits, and to show whether a mail was sent. Rows of mails to unknown addresses
+# stay for the limits alone.
 _KEPT_FOR = timedelta(days=30)
 _KEPT_FOR_NOBODY = timedelta(hours=1)
 _SUBJECT = "Subject: "
@@ -52,11 +53,12 @@ def queue_mail(
     is_required: bool = False,
     alike_by: str | None = None,
 ) -> None:
-    """Have a mail sent, once this transaction has committed. `context` must hold no secret.
+    """Queue a mail to be sent after this transaction has committed. `context` must hold no secret.
 
-    A mail beyond the limits of its address, person or tenant is dropped, which the log says;
-    where it `is_required`, MailLimitReached is raised instead. `alike_by` names what of `context`
-    the mails of one limit share: many that tell of one thing keep away none that tells of another.
+    A mail beyond the limits of its address, person or tenant is dropped with a warning in the log;
+    if the mail `is_required`, MailLimitReached is raised instead. `alike_by` names a key of
+    `context`: mails with different values there have separate limits, so many mails about one event
+    do not suppress a mail about another.
     """
     alike = {f"context__{alike_by}": context[alike_by]} if alike_by else {}
     with transaction.atomic():
@@ -78,9 +80,10 @@ def _limit_reached(
     alike: Mapping[str, Any],
 ) -> str | None:
     """Which limit has no room for one more mail of this template, in words."""
-    # Two at once would both find the last place free.
+    # Without the lock, two transactions at once would both find the last place free.
     with connection.cursor() as cursor:
-        for whom in sorted({to.lower(), *(str(one.pk) for one in (person, tenant) if one)}):
+        owners = {str(owner.pk) for owner in (person, tenant) if owner}
+        for whom in sorted({to.lower(), *owners}):
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"mail:{whom}"]
             )
@@ -97,7 +100,10 @@ def _limit_reached(
 
 
 def _an_hour(template: str) -> int:
-    """Limits are by template: who asks for many reset mails keeps no other mail away. 0: none."""
+    """The limit of a template; 0 means unlimited.
+
+    Each template has its own limit, so many reset mails do not suppress other mails.
+    """
     if template == PASSWORD_RESET:
         return int(settings.CUS_RESET_MAILS_PER_HOUR)
     return int(settings.CUS_MAILS_PER_ADDRESS_HOUR)
@@ -107,20 +113,19 @@ def _an_hour(template: str) -> int:
 
 
 def send_waiting(*, now: datetime | None = None) -> int:
-    """Send what is due; says how many were sent. Stops when the mail server can't be reached.
+    """Send the due mails; return the number sent. Stops if the mail server can't be reached.
 
-    Each mail's next try is noted before it is sent, so a mail that can't even be written holds up
-    no other one. A job that is killed between sending and committing leaves the mail to be sent
-    again.
+    Each mail's next try is stored before the mail is sent, so a mail whose template fails does not
+    delay other mails. If a job is killed between sending and committing, the mail is sent again.
     """
     sent = 0
     while mail_id := _claim(now or timezone.now()):
         try:
             sent += _send(mail_id, now or timezone.now())
         except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:
-            # The server answered, so it may take the others.
+            # The server answered, so it may accept the other mails.
             log.warning("mail refused", mail_id=str(mail_id), error=type(error).__name__)
-        except OSError as error:  # what else smtplib raises is one, too
+        except OSError as error:  # smtplib's other errors are OSErrors, too.
             log.warning("mail not sent", mail_id=str(mail_id), error=type(error).__name__)
             break
     return sent
@@ -136,7 +141,7 @@ def forget_old_mails(*, now: datetime) -> None:
 
 @transaction.atomic
 def _claim(now: datetime) -> uuid.UUID | None:
-    """The mail whose turn it is, with its next try put off; None if none is due."""
+    """The next due mail, with its next try postponed; None if no mail is due."""
     waiting = CusMail.objects.filter(sent_at=None, dropped_at=None, next_try_at__lte=now)
     over = waiting.filter(tries__gt=0, queued_at__lte=now - _GIVEN_UP_AFTER)
     if given_up := over.update(dropped_at=now):
@@ -153,10 +158,10 @@ def _claim(now: datetime) -> uuid.UUID | None:
 
 @transaction.atomic
 def _send(mail_id: uuid.UUID, now: datetime) -> bool:
-    """Send the mail unless another job did. Its row is locked meanwhile: no mail is sent twice.
+    """Send the mail unless another job has. Locks its row meanwhile, so no mail is sent twice.
 
-    The lock is waited for: another job that looks for its next mail locks this row for a moment,
-    and a mail that is passed over waits for its next try.
+    Waits for the lock instead of skipping the row: a job that looks for its next mail locks the row
+    for a moment only, and a skipped mail would wait for its next try.
     """
     unsent = CusMail.objects.filter(pk=mail_id, sent_at=None, dropped_at=None)
     mail = unsent.select_for_update().first()
@@ -171,9 +176,10 @@ def _send(mail_id: uuid.UUID, now: datetime) -> bool:
 
 
 def _address_person(mail: CusMail, now: datetime) -> bool:
-    """Find the person of the address that a link was asked for.
+    """Find the person of the address for which a link was requested.
 
-    False if it is nobody's, or if that person was sent as many under another address.
+    False if the address belongs to no person, or if the person has reached the limit under another
+    spelling of the address.
     """
     person = mail.person or next(iter(PasswordResetForm().get_users(mail.to)), None)
     if person is None:
@@ -183,7 +189,7 @@ def _address_person(mail: CusMail, now: datetime) -> bool:
     if most and lately.filter(sent_at__gt=now - timedelta(hours=1)).count() >= most:
         log.warning("mail dropped", template=mail.template, limit="This person's of an hour.")
         return False
-    # Theirs as it is kept, not as a stranger spelt it.
+    # Use the stored address, not the spelling of the request.
     mail.person, mail.to = person, person.email
     return True
 
@@ -195,13 +201,13 @@ def _message(mail: CusMail) -> EmailMessage:
     context["days"] = settings.PASSWORD_RESET_TIMEOUT // 86_400
     context["console"] = f"{settings.CUS_PUBLIC_URL}{reverse('admin:index')}"
     subject, _, body = render_to_string(f"mail/{mail.template}.txt", context).partition("\n")
-    # A name that somebody chose must not become a header.
+    # People choose names: a name with a line break must not become a header.
     title = " ".join(subject.removeprefix(_SUBJECT).split())
     return EmailMessage(subject=title, body=body.strip() + "\n", to=[mail.to])
 
 
 def _password_link(mail: CusMail) -> str:
-    """A link with which the person sets a password; made now, and only ever written to the mail."""
+    """A link by which the person sets a password. It is made now and stored nowhere."""
     assert mail.person
     uid = urlsafe_base64_encode(force_bytes(mail.person.pk))
     token = default_token_generator.make_token(mail.person)
@@ -209,7 +215,7 @@ def _password_link(mail: CusMail) -> str:
 
 
 def _invitation_link(mail: CusMail) -> str:
-    """Names the invitation: somebody else's, sent before, is not accepted with this one."""
+    """A link that names the invitation, so it can't accept another tenant's earlier invitation."""
     return f"{_password_link(mail)}?invitation={uuid.UUID(mail.context['invitation'])}"
 
 

@@ -24,7 +24,7 @@ _LIMITS = ("integration", "provider", "host")
 
 @admin.register(CusPriceOverride)
 class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
-    """Tenants' own prices. A new one is added; none is ever changed."""
+    """Tenants' own prices. Prices are added, never changed."""
 
     list_display = (
         "model",

@@ -1,1 +1,1 @@
-"""Providers: how each is configured and probed, and the guard of every request to one."""
+"""Providers: their configuration, their probes, and the guard of every request to them."""

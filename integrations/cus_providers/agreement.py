@@ -1,4 +1,4 @@
-"""What keeps the list of provider types, the registry and the probes from agreeing."""
+"""Find contradictions between the list of provider types, the registry and the probes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from integrations.cus_providers.registry import PROVIDERS, ProviderType
 
 
 def disagreements() -> list[str]:
-    """One sentence for each contradiction; prices are telemetry's to check."""
+    """One sentence for each contradiction. Telemetry checks the prices."""
     found = [*_of_the_lists(), *_of_legacy_names()]
     for provider in PROVIDERS.values():
         found += _of_provider(provider)

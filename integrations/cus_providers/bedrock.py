@@ -44,14 +44,14 @@ class BedrockProbe(Probe):
 
     def is_bad_key(self, status: int, error: ProviderError) -> bool:
         if error.code == "InvalidSignatureException":
-            # So does AWS answer a clock that is off, ours included.
+            # AWS gives the same answer if our clock is wrong, so the key may be valid.
             return not error.says("signature expired", "signature not yet current")
         if error.code == "AccessDeniedException":
             return error.says("make sure your api key is valid", "bearer token has expired")
         return error.is_one_of(self.bad_key_codes)
 
     def when_host_unknown(self) -> Verdict:
-        # Two things have to agree: a resolver that is broken must not stop anybody's calls.
+        # Only if the region is unknown, too: a broken resolver alone must not stop calls.
         unknown = self._region() not in _bedrock_regions()
         return Verdict.CONFIG_REFUSED if unknown else Verdict.PROVIDER_DOWN
 

@@ -1,7 +1,7 @@
-"""What a value of an integration's config may look like (ruling C7).
+"""Checks of the values of an integration's config (ruling C7).
 
-Each check returns what is wrong with a value, or None. No check quotes the value: somebody may have
-put a secret in the wrong place.
+Each check returns what is wrong with a value, or None. No check quotes the value, because a person
+may have entered a secret in the wrong place.
 """
 
 import re
@@ -54,15 +54,15 @@ def path(value: Any) -> str | None:
 
 
 def url(value: Any) -> str | None:
-    """An address, by its form alone; where it leads is checked on each use."""
+    """An address, by its form alone; each use checks where the address leads."""
     schemes = ("https", "http") if settings.CUS_ALLOW_HTTP_PROVIDERS else ("https",)
-    wanted = f"must be an {schemes[0]}:// address of a host, without user, query or fragment"
+    rule = f"must be an {schemes[0]}:// address of a host, without user, query or fragment"
     if not isinstance(value, str) or len(value) > _MAX_URL or not _PRINTABLE.fullmatch(value):
-        return wanted
+        return rule
     if set("@\\?#") & set(value):
-        return wanted
+        return rule
     try:
         parse_target(value, plain_http=settings.CUS_ALLOW_HTTP_PROVIDERS)
     except UrlRefused as refusal:
-        return f"{wanted}: {refusal.detail.rstrip('.')}"
+        return f"{rule}: {refusal.detail.rstrip('.')}"
     return None

@@ -1,4 +1,4 @@
-"""Anybody's server that speaks OpenAI's protocol."""
+"""Any other server that speaks OpenAI's protocol."""
 
 from integrations.cus_providers import config_checks
 from integrations.cus_providers.probe_answers import Finding, ProviderError, Verdict
@@ -18,7 +18,7 @@ class CustomProbe(Probe):
         return url, {"Authorization": f"Bearer {self.secret('api_key')}"}
 
     def is_bad_key(self, status: int, error: ProviderError) -> bool:
-        # Each such server has words of its own; that it is the server which speaks, its JSON says.
+        # Servers word this differently. The answer's JSON shows that the server itself refused.
         return status == 401
 
     def _judge_pass(self, answer: SafeResponse) -> Finding:

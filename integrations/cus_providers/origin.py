@@ -1,8 +1,7 @@
-"""Where an integration's credential may go: the origin that it was entered for (ruling C4a).
+"""The origin that an integration's credential was entered for, the only one it may go to (C4a).
 
-An origin is scheme, host and port, such as `https://api.openai.com:443`. Whatever leads the
-provider's probe elsewhere moves it: base URL, region, provider type. Path, deployment and version
-do not.
+An origin is scheme, host and port, such as `https://api.openai.com:443`. Base URL, region and
+provider type change the origin; path, deployment and version do not.
 """
 
 from collections.abc import Mapping
@@ -17,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def effective_origin(provider_type: str, config: Mapping[str, Any]) -> str:
-    """Where a credential goes under this configuration.
+    """The origin to which a credential goes under this configuration.
 
-    Raises ProviderUnsupported, ConfigIncomplete or UrlRefused if it can go nowhere.
+    Raises ProviderUnsupported, ConfigIncomplete or UrlRefused if there is no such origin.
     """
     return origin_of(probe_of(provider_type, config, {}).base_url())
 
 
 def leads_where_entered(integration: "CusIntegration") -> bool:
-    """Whether the configuration leads where the credential was entered for.
+    """Whether the configuration leads to the origin that the credential was entered for.
 
-    Raises what `effective_origin` raises.
+    Raises the errors of `effective_origin`.
     """
     origin = effective_origin(integration.provider_type, integration.config)
     return origin == integration.credential_origin

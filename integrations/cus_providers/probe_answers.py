@@ -1,7 +1,7 @@
-"""What a provider's answer says, and how much of it may be kept.
+"""Interpret a provider's answer, and make its message fit to be stored.
 
-Providers echo keys in their messages, whole or half-masked. What is stored has the
-credential's own strings taken out by value, then what looks like a key, and is cut.
+Providers echo keys in their messages, whole or half-masked. A stored message is masked (first the
+credential's own strings, then everything that looks like a key) and cut.
 """
 
 import base64
@@ -19,18 +19,18 @@ from integrations.cus_providers.safe_http import SafeResponse
 _MASK = "[masked]"
 _MAX_MESSAGE = 300
 _MAX_CODE = 60
-# So many characters of a secret in a row are no accident.
+# So many characters of a secret in a row do not occur by chance.
 _TELLING = 6
-# What is shorter is no secret, and would be found in any text.
+# A shorter value is not a secret, and would occur in any text.
 _SHORTEST = 4
 _CODE = re.compile(r"[\w.-]+")
-# A long list is cut before its end; that it is one, its beginning says.
+# The body of a long list is cut, so a list is recognised by its beginning.
 _LISTING_BEGINS = re.compile(rb'\s*(?:\[|\{[^\[]{0,500}"(?:data|models|modelSummaries)"\s*:\s*\[)')
 _LISTS = ("data", "models", "modelSummaries")
 
 
 class Verdict(StrEnum):
-    """What one check found."""
+    """The result of one check."""
 
     OK = "ok"
     BAD_KEY = "bad_key"
@@ -51,7 +51,7 @@ _SAYS = {
     "Grant that permission, or allow this server's address.",
     Verdict.RATE_LIMITED: "{label} limits the rate of this account just now.",
     Verdict.PROVIDER_DOWN: "{label} has a failure of its own.",
-    Verdict.CONFIG_REFUSED: "{label} does not know what is configured. "
+    Verdict.CONFIG_REFUSED: "{label} does not know the configured address, version or account. "
     "Check base_url, api_version, organization and project.",
     Verdict.UNEXPECTED: "{label} gave an answer that is not its own.",
 }
@@ -66,18 +66,18 @@ class ProviderError:
     message: str
 
     def is_one_of(self, codes: Iterable[str]) -> bool:
-        """Whether its code or its type is one of these."""
+        """Whether the error's code or type is one of `codes`."""
         return self.code in codes or self.kind in codes
 
     def says(self, *phrases: str) -> bool:
-        """Whether its message has one of these phrases, in lower case."""
+        """Whether the error's message contains one of `phrases`, which are in lower case."""
         message = self.message.lower()
         return any(phrase in message for phrase in phrases)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. `message` is for people, and is to be masked before it is kept."""
+    """The result of one check. `message` is for people; mask it before storing (`without`)."""
 
     verdict: Verdict
     message: str
@@ -87,13 +87,13 @@ class Finding:
     def of(
         cls, verdict: Verdict, label: str, answer: SafeResponse, error: ProviderError
     ) -> "Finding":
-        """What an error of the provider's own amounts to, with its words behind ours."""
+        """The finding for an error of the provider's; its message follows our text."""
         words = f" It says (HTTP {answer.status}): {error.message}" if error.message else ""
         return cls(verdict, _SAYS[verdict].format(label=label) + words, answer.latency_ms)
 
     @classmethod
     def unexpected(cls, label: str, answer: SafeResponse) -> "Finding":
-        """An answer that is not the provider's, or not one to this question."""
+        """The finding for an answer of another server, or to another question."""
         verdict = Verdict.PROVIDER_DOWN if answer.status >= 500 else Verdict.UNEXPECTED
         if answer.status == 429:
             verdict = Verdict.RATE_LIMITED
@@ -102,22 +102,22 @@ class Finding:
         return cls(verdict, message, answer.latency_ms)
 
     def without(self, secrets: Iterable[str]) -> "Finding":
-        """The same, fit to be kept: no secret in the message, no control character, cut."""
+        """The finding with a message fit to be stored: masked, without control characters, cut."""
         return replace(self, message=presentable(self.message, secrets))
 
 
 def presentable(text: str, secrets: Iterable[str]) -> str:
-    """A provider's words without the secrets, on one line, at most 300 characters."""
+    """A provider's message without the secrets, on one line, at most 300 characters."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     for secret in secrets:
         clean = _without(clean, secret)
-    # Half-masked echoes (`abcd****wxyz`) give away a beginning and an end.
+    # Half-masked echoes (`abcd****wxyz`) reveal the beginning and the end of a secret.
     clean = re.sub(r"\S*\*{2,}\S*", _MASK, mask_secrets(clean))
     return clean if len(clean) <= _MAX_MESSAGE else clean[: _MAX_MESSAGE - 1] + "…"
 
 
 def error_of(answer: SafeResponse) -> ProviderError | None:
-    """The error that the answer describes; None if it is not one in JSON."""
+    """The error in the answer's JSON; None if the answer is not an error in JSON."""
     data = _json(answer)
     if not isinstance(data, dict):
         return None
@@ -137,7 +137,7 @@ def error_of(answer: SafeResponse) -> ProviderError | None:
 
 
 def is_listing(answer: SafeResponse) -> bool:
-    """Whether this is a list of models."""
+    """Whether the answer is a list of models."""
     if answer.cut:
         return bool(_LISTING_BEGINS.match(answer.body))
     data = _json(answer)
@@ -154,7 +154,7 @@ def _json(answer: SafeResponse) -> Any:
 
 
 def _text(value: Any) -> str:
-    # JSON can spell half of a character, which no database takes.
+    # JSON can hold half of a surrogate pair, which PostgreSQL refuses.
     return value.encode(errors="replace").decode() if isinstance(value, str) else ""
 
 

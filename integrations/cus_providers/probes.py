@@ -1,10 +1,10 @@
-"""One question a provider that costs nothing: which models are there? (CUS-004, ruling C5)
+"""Probes ask a provider for its list of models, which costs nothing (CUS-004, ruling C5).
 
-A probe knows where to ask, how to sign, and how its provider words "this key is bad", which
-alone may block calls (ruling F2). The base URL that it asks below is where the integration's
-credential goes: `cus_providers.origin` takes the origin from it. Everything that it does not
-recognise is a failure without consequences for calls: a captive portal's 401 is no provider's.
-The probe of each provider stands in the provider's own file.
+A probe knows the address, the authentication, and how its provider words "this key is bad", the
+only answer that may block calls (ruling F2). `cus_providers.origin` takes the origin of a
+credential from the probe's base URL. An answer that the probe does not recognise is a failure
+without consequences for calls: a captive portal's 401 does not come from the provider. The probe of
+each provider is in the provider's own file.
 """
 
 from collections.abc import Mapping
@@ -37,26 +37,26 @@ class ConfigIncomplete(CusError):
     code = "config_incomplete"
 
 
-# Nobody was asked, for a reason that says nothing of the credential.
+# The provider was not asked, for a reason that does not concern the credential.
 _NOT_ASKED = (UrlRefused, AddressRefused, HeaderRefused, ConfigIncomplete, CredentialElsewhere)
 
 
 class Asks(Protocol):
-    """What a probe asks over. It refuses what would carry a credential astray."""
+    """The HTTP client of a probe. It refuses to send a credential to another origin."""
 
     def get(self, url: str, headers: Mapping[str, str], *, seconds: float) -> SafeResponse:
         """The answer to GET. Raises CusError."""
 
 
 class Probe:
-    """What the providers' probes have in common: they list models and sort the answer."""
+    """The base of the providers' probes: asks for the models and classifies the answer."""
 
     label: ClassVar[str]
-    # Where the provider is, when `config.base_url` does not say so.
+    # The provider's address if there is no `config.base_url`.
     home: ClassVar[str] = ""
-    # Codes by which the provider says that the key itself is bad.
+    # The provider's codes for a bad key.
     bad_key_codes: ClassVar[frozenset[str]] = frozenset()
-    # Codes by which it says that what the integration is configured with does not exist.
+    # The provider's codes for a configured account, version or deployment that does not exist.
     refused_codes: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: Mapping[str, Any], credential: Mapping[str, str]) -> None:
@@ -64,7 +64,7 @@ class Probe:
         self._credential = credential
 
     def ask(self, http: Asks, *, seconds: float = SECONDS) -> Finding:
-        """Ask once. Never raises what a provider or a network does; says it in the finding."""
+        """Ask once. The finding reports failures of provider and network; they never raise."""
         try:
             url, headers = self.request()
             answer = http.get(url, headers, seconds=seconds)
@@ -85,7 +85,7 @@ class Probe:
         raise NotImplementedError
 
     def judge(self, answer: SafeResponse) -> Finding:
-        """What the provider's answer means."""
+        """The finding for the provider's answer."""
         if 200 <= answer.status < 300:
             return self._judge_pass(answer)
         error = error_of(answer)
@@ -94,30 +94,30 @@ class Probe:
         return Finding.of(self._sort(answer.status, error), self.label, answer, error)
 
     def when_host_unknown(self) -> Verdict:
-        """What it means that the provider's name does not exist."""
+        """The verdict if the provider's host name does not exist."""
         return Verdict.PROVIDER_DOWN
 
     def is_bad_key(self, status: int, error: ProviderError) -> bool:
-        """Whether the provider says in its own words that it does not know this key."""
+        """Whether the answer is the provider's own refusal of this key."""
         return status == 401 and error.is_one_of(self.bad_key_codes)
 
     def is_refusal(self, status: int, error: ProviderError) -> bool:
-        """Whether the provider says that something configured does not exist."""
+        """Whether the provider answers that a configured object does not exist."""
         return status == 404 or error.is_one_of(self.refused_codes)
 
     def base_url(self) -> str:
-        """Where to ask, without a slash at the end."""
+        """The address to ask, without a slash at the end."""
         return self.text("base_url").rstrip("/") or self.home or self.missing("base_url")
 
     def text(self, name: str) -> str:
-        """A setting of the integration; empty if it has none."""
+        """A setting of the integration's config; empty if missing."""
         value = self.config.get(name) or ""
         if not isinstance(value, str):
             raise ConfigIncomplete(f"config.{name} must be a text.")
         return value
 
     def missing(self, name: str) -> str:
-        """Raise ConfigIncomplete. As an expression: `setting or self.missing(…)`."""
+        """Raise ConfigIncomplete. For use in an expression: `setting or self.missing(…)`."""
         raise ConfigIncomplete(f"config.{name} is missing: the check needs it.")
 
     def secret(self, name: str) -> str:

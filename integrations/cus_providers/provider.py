@@ -19,8 +19,8 @@ class ConfigKey:
     """A key that an integration's config may have.
 
     `check` returns what is wrong with a value, or None. `legacy_names` are the keys of a legacy
-    worker's configuration that hold the same; None stands for the key's own name, and the import
-    leaves a key with `()` behind.
+    worker's configuration that hold the same value; None stands for the key's own name, and the
+    import does not carry over a key with `()`.
     """
 
     name: str
@@ -40,9 +40,9 @@ TIMEOUT = ConfigKey("timeout_seconds", config_checks.seconds, is_number=True, le
 
 @dataclass(frozen=True)
 class CredentialShape:
-    """The fields that a credential needs, and those that it may have besides.
+    """The fields that a credential needs, and the optional fields.
 
-    `name` is what people call such a credential: "an API key".
+    `name` is the shape's name for people: "an API key".
     """
 
     name: str
@@ -51,7 +51,7 @@ class CredentialShape:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """All fields, needed ones first."""
+        """All fields, the needed fields first."""
         return self.needed + self.optional
 
     def fits(self, given: Iterable[str]) -> bool:
@@ -68,24 +68,24 @@ API_KEY = CredentialShape("an API key", ("api_key",))
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """A provider whose accounts an integration may be.
+    """A provider that integrations may use.
 
-    `key` is the name that integrations are stored and sent under, and `label` what people read.
+    `key` is the provider's name in the database and the API, and `label` the name for people.
     """
 
     key: str
     label: str
     config: tuple[ConfigKey, ...]
-    # One of these shapes.
+    # A credential must have one of these shapes.
     credentials: tuple[CredentialShape, ...]
     probe_class: type[Probe]
-    # The provider's names in genai-prices, asked in this order. Empty: the server may be
-    # anybody's, so prices are found by what a call's record or the integration's base_url names.
+    # The provider's names in genai-prices, searched in this order. Empty: the server is unknown, so
+    # a call's record or the integration's base_url names the provider of the prices.
     price_names: tuple[str, ...]
-    # What legacy workers call the provider, in lower case, words joined by "_".
+    # The provider's names in legacy workers, in lower case, words joined by "_".
     legacy_names: tuple[str, ...] = ()
-    # The provider that a legacy worker becomes if its base_url is not this provider's own address.
-    # None: no other provider is meant, and the import refuses an address that can't be kept.
+    # The provider of a legacy worker whose base_url is not this provider's own address. None: there
+    # is no such provider, and the import refuses an address that can't be kept.
     legacy_elsewhere: str | None = None
 
     @property
@@ -100,7 +100,7 @@ class Provider:
 
     @property
     def credential_fields(self) -> tuple[str, ...]:
-        """Every field that one of the credential's shapes has."""
+        """The fields of all of the credential's shapes."""
         return tuple(dict.fromkeys(name for shape in self.credentials for name in shape.fields))
 
     @property

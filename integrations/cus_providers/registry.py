@@ -1,4 +1,4 @@
-"""Every provider that this release serves. A new one is a file beside this and its lines here.
+"""Every provider of this release. To add a provider, add a file beside this and its lines here.
 
 A system check demands that `PROVIDERS` and `ProviderType` agree, and that each provider is complete
 (`integrations.cus_checks`, `telemetry.cus_money.checks`).

@@ -1,7 +1,8 @@
 """Whether a configuration and a credential fit their provider (ruling C7).
 
-Both checks raise ValidationError under `config` or `credential`, and quote no value: somebody may
-have put a secret in the wrong place. Both raise ProviderUnsupported for a type without a provider.
+Both checks raise ValidationError under `config` or `credential`, and quote no value, because a
+person may have entered a secret in the wrong place. Both raise ProviderUnsupported for a type
+without a provider.
 """
 
 import re
@@ -17,7 +18,7 @@ _PRINTABLE = re.compile(r"[!-~]+")
 
 
 def check_config(provider_type: str, config: Any) -> None:
-    """Raise ValidationError unless this provider type may be configured so, ProviderUnsupported
+    """Raise ValidationError unless the config is valid for this provider type, ProviderUnsupported
     if no integration may be of this type.
     """
     keys = provider_of(provider_type).config_keys
@@ -39,7 +40,7 @@ def check_config(provider_type: str, config: Any) -> None:
 
 
 def check_credential(provider_type: str, credential: Any) -> None:
-    """Raise ValidationError unless this is a credential of this provider type, by its form;
+    """Raise ValidationError unless the credential's form is valid for this provider type,
     ProviderUnsupported if no integration may be of this type.
     """
     provider = provider_of(provider_type)
@@ -55,12 +56,12 @@ def check_credential(provider_type: str, credential: Any) -> None:
 
 
 def config_keys() -> dict[str, ConfigKey]:
-    """Every key that some provider's config may have, by its name."""
+    """The keys of all providers' configs, by name."""
     return {key.name: key for provider in PROVIDERS.values() for key in provider.config}
 
 
 def credential_fields() -> tuple[str, ...]:
-    """Every field that some provider's credential may have."""
+    """The fields of all providers' credentials."""
     fields = (name for provider in PROVIDERS.values() for name in provider.credential_fields)
     return tuple(dict.fromkeys(fields))
 
@@ -74,7 +75,7 @@ def credential_texts() -> str:
 
 
 def credential_choices_text() -> str:
-    """Which providers leave a choice of credential, for people; empty if none does."""
+    """The providers with several shapes of credential, as a text; empty if there are none."""
     choices = sorted(
         (provider.label, " or ".join(shape.name for shape in provider.credentials))
         for provider in PROVIDERS.values()

@@ -1,8 +1,8 @@
-"""Which addresses this server may call on a customer's word (ruling C6).
+"""The addresses that this server may call when a customer names them (ruling C6).
 
-A name is written in one way only: what another program could read as a different address (an
-IPv4 address in octal or inside an IPv6 one, a user before an `@`, digits that are disguised as a
-name) is refused, not interpreted. This holds when an address is saved and when it is called.
+An address has a single accepted spelling. A spelling that another program could read as a different
+address (an IPv4 address in octal or inside an IPv6 address, a user before an `@`, digits that are
+disguised as a name) is refused, not interpreted: when the address is saved, and at each call.
 """
 
 import re
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PLAIN_IPV4 = "Write an IPv4 address as four plain decimal numbers."
 
 # IANA's special-purpose registry and multicast, and the address by which Azure's host answers.
-# Written out: what Python's `is_global` says of these has changed within its 3.11 releases.
+# Written out, because Python's `is_global` for these has changed within the 3.11 releases.
 _IPV4_NOT_PUBLIC = tuple(
     map(
         ip_network,
@@ -40,14 +40,15 @@ _IPV4_NOT_PUBLIC = tuple(
         ),
     )
 )  # fmt: skip
-# Public IPv6 is one block, less what in it carries an IPv4 address (Teredo, 6to4) or is no host's.
+# Public IPv6 is one block, without the ranges that carry an IPv4 address (Teredo, 6to4) or belong
+# to no host.
 _IPV6_PUBLIC = ip_network("2000::/3")
 _IPV6_NOT_PUBLIC = tuple(
     map(ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
 )
-# How a network without IPv4 writes the addresses of the internet's.
+# The prefix by which a network without IPv4 writes IPv4 addresses.
 _NAT64 = ip_network("64:ff9b::/96")
-# What an operator can open by naming a host; the clouds' metadata addresses in it stay closed.
+# The ranges that an operator can open by naming a host; the clouds' metadata addresses stay closed.
 _NAMEABLE = tuple(
     map(
         ip_network,
@@ -59,7 +60,7 @@ _METADATA = frozenset(map(ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20
 
 
 class UrlRefused(CusError):
-    """This is no address that the server may call. Write it as https://host/path."""
+    """The server may not call this address. Write it as https://host/path."""
 
     code = "url_refused"
 
@@ -83,7 +84,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """The URL, written anew from its parts."""
+        """The URL, composed from its parts."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}{self.path}"
@@ -96,20 +97,20 @@ class Target:
 
     @property
     def literal(self) -> Address | None:
-        """The address, when the host is one."""
+        """The host as an IP address; None if the host is a name."""
         try:
             return ip_address(self.host)
         except ValueError:
             return None
 
     def named_in(self, hosts: frozenset[str]) -> bool:
-        """Whether an operator's list has this host, alone or with this port."""
+        """Whether an operator's list contains this host, alone or with this port."""
         bracketed = f"[{self.host}]" if ":" in self.host else self.host
         return bool({self.host, bracketed, f"{bracketed}:{self.port}"} & hosts)
 
 
 def parse_target(url: str, *, plain_http: bool = False) -> Target:
-    """Take a URL apart. Raises UrlRefused, which never quotes it: it may hold a password."""
+    """Take a URL apart. Raises UrlRefused, which never quotes the URL: it may hold a password."""
     if len(url) > _MAX_URL or "\\" in url or any(map(_is_blank_or_control, url)):
         raise UrlRefused(
             "The address has a blank, a backslash or a control character, or is too long."
@@ -167,7 +168,7 @@ def _ipv6(text: str) -> str:
     try:
         address = IPv6Address(text)
     except ValueError:
-        raise UrlRefused("The address between the brackets is no IPv6 address.") from None
+        raise UrlRefused("The text between the brackets is not an IPv6 address.") from None
     # ::ffff:127.0.0.1 and ::127.0.0.1; but :: and ::1 are addresses of IPv6 itself.
     if int(address) >> 32 in (0, 0xFFFF) and int(address) > 1:
         raise UrlRefused(_PLAIN_IPV4)
@@ -175,7 +176,7 @@ def _ipv6(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    # One form before all rules: full-width digits, dots of other scripts, capital letters.
+    # Normalise before all rules: full-width digits, dots of other scripts, capital letters.
     name = unicodedata.normalize("NFKC", text).replace("。", ".").lower().removesuffix(".")
     try:
         host = name if name.isascii() else idna.encode(name, uts46=True).decode()
@@ -192,9 +193,9 @@ def _host(text: str) -> str:
 
 
 def _shown_label(label: str) -> str:
-    """An `xn--` label as programs show it; what normalises to ASCII digits and dots comes as such.
+    """Decode an `xn--` label, and normalise it as programs do: it may become digits and dots.
 
-    Registrars sell no such name, but a program that decodes and then normalises calls an address.
+    Registrars sell no such name, but a program that decodes and normalises would call an address.
     """
     if not label.startswith("xn--"):
         return label
@@ -206,7 +207,7 @@ def _shown_label(label: str) -> str:
 
 
 def _ipv4(text: str) -> str:
-    # Programs differ in how they read 0177.1 or 2130706433, so only one way of writing is taken.
+    # Programs read 0177.1 or 2130706433 differently, so only four plain decimals are accepted.
     try:
         return str(IPv4Address(text))
     except ValueError:

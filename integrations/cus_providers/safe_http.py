@@ -1,10 +1,10 @@
-"""Requests to addresses that customers name, so that they reach nothing else (ruling C6).
+"""Send requests to addresses that customers name, and to no other address (ruling C6).
 
-The name is resolved once, every address it has is checked, and the connection goes to a checked
-one, whose peer is looked at again before a byte is sent: a name that resolves differently a
-moment later changes nothing. TLS verifies the name as ever. Redirects, proxies and netrc are not
-followed: requests' adapter is driven directly, without the session that knows of them. One
-deadline covers everything from the resolver to the last byte.
+The client resolves the name once, checks every address, connects to a checked address, and compares
+the peer again before it sends a byte. So a name that resolves differently a moment later changes
+nothing. TLS verifies the name as usual. Redirects, proxies and netrc are ignored, because the
+client drives requests' adapter directly, without the session that follows them. One deadline covers
+everything from the resolver to the last byte.
 """
 
 import http.client
@@ -108,7 +108,7 @@ def resolve_host(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True)
 class SafeHttp:
-    """Asks with GET what customers name. What it may reach is an operator's to say."""
+    """Sends GET to addresses that customers name. Operators decide which addresses are allowed."""
 
     private_hosts: frozenset[str] = frozenset()
     plain_http: bool = False
@@ -117,7 +117,7 @@ class SafeHttp:
 
     @classmethod
     def from_settings(cls) -> "SafeHttp":
-        """As the operator set it up."""
+        """A client with the operator's settings."""
         return cls(
             private_hosts=frozenset(map(str.lower, settings.CUS_ALLOWED_PRIVATE_HOSTS)),
             plain_http=settings.CUS_ALLOW_HTTP_PROVIDERS,
@@ -142,7 +142,7 @@ class SafeHttp:
         except CusError:
             raise
         except _FAILURES as error:
-            # Without the cause: it quotes URL and headers.
+            # Without the cause, which quotes URL and headers.
             raise _named(error, deadline) from None
 
     def _connect(self, target: Target, deadline: Deadline) -> "_Socket":
@@ -198,7 +198,7 @@ def _prepare(target: Target, headers: Mapping[str, str]) -> requests.PreparedReq
     for value in headers.values():
         if not (value.isascii() and value.isprintable()):
             raise HeaderRefused
-    # No compression: it would be one more thing that a hostile answer can do.
+    # No compression: a hostile answer could otherwise unpack to a huge body.
     fixed = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "aos-health/1"}
     request = requests.Request("GET", target.url, headers=fixed | dict(headers)).prepare()
     if origin_of(request.url or "") != target.origin:
@@ -207,7 +207,7 @@ def _prepare(target: Target, headers: Mapping[str, str]) -> requests.PreparedReq
 
 
 def _resolved(resolve: Resolver, target: Target, deadline: Deadline) -> list[str]:
-    """What the resolver says, if it says so in time: it knows no deadline of its own."""
+    """The resolver's answer before the deadline. A thread asks: the resolver has no timeout."""
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -237,9 +237,9 @@ def _named(error: Exception, deadline: Deadline) -> CusError:
 
 
 def _read(raw: Any) -> bytes:
-    """One byte more than is kept, if there are so many."""
+    """Read the body, up to one byte more than is kept."""
     body = b""
-    # Until nothing comes: only then does an answer that broke off say so.
+    # Read until the end: only the read after the last byte raises for an answer that broke off.
     while len(body) <= MAX_BYTES:
         piece = raw.read(MAX_BYTES + 1 - len(body), decode_content=False)
         if not piece:
@@ -249,11 +249,11 @@ def _read(raw: Any) -> bytes:
 
 
 def _plain(body: bytes, encoding: str) -> bytes:
-    """The body unpacked, if it came packed all the same; never more than one byte too many."""
+    """The body, unpacked if it came compressed all the same; at most MAX_BYTES + 1 bytes."""
     if encoding.strip().lower() not in ("gzip", "deflate"):
         return body
     try:
-        # Both wrappings, told apart by their first bytes.
+        # wbits=47 detects gzip and zlib by their first bytes.
         return zlib.decompressobj(wbits=47).decompress(body, MAX_BYTES + 1)
     except zlib.error:
         return b""
@@ -263,10 +263,10 @@ def _plain(body: bytes, encoding: str) -> bytes:
 
 
 class _Timed(socket.socket):
-    """A socket each of whose operations may take what is left of the whole exchange's time.
+    """A socket whose operations share one deadline for the whole exchange.
 
-    The timeout of a plain one begins anew with each byte, so that a server which sends one
-    now and then is never too late.
+    A plain socket's timeout begins anew with each byte, so a server that sends a byte now and then
+    would never time out.
     """
 
     deadline: Deadline | None = None
@@ -293,11 +293,11 @@ class _Socket(_Timed):
 
 
 class _TlsSocket(_Timed, ssl.SSLSocket):
-    """The same beneath TLS. Its handshake is one operation, timed as a whole."""
+    """A connected socket with TLS. The handshake is one operation, timed as a whole."""
 
 
 def _open(address: Address, port: int, seconds: float, deadline: Deadline) -> _Socket:
-    """Connect to exactly this address. Raises AddressRefused if somebody else answers."""
+    """Connect to exactly this address. Raises AddressRefused if the peer has another address."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     place = _Socket(family, socket.SOCK_STREAM)
     try:
@@ -314,7 +314,7 @@ def _open(address: Address, port: int, seconds: float, deadline: Deadline) -> _S
 
 
 class _PinnedHttp(HTTPConnection):
-    """Speaks over a connection that exists already."""
+    """HTTP over a connection that is open already."""
 
     def __init__(self, *args: Any, place: _Socket, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -325,7 +325,7 @@ class _PinnedHttp(HTTPConnection):
 
 
 class _PinnedHttps(HTTPSConnection):
-    """The same beneath TLS, which verifies the name and not the address."""
+    """HTTPS over a connection that is open already; TLS verifies the name, not the address."""
 
     def __init__(self, *args: Any, place: _Socket, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -349,7 +349,7 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 class _PinnedAdapter(HTTPAdapter):
-    """requests' adapter with one connection, to the place that was checked."""
+    """requests' adapter with one connection, to the checked address."""
 
     def __init__(self, target: Target, place: _Socket) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
@@ -361,7 +361,7 @@ class _PinnedAdapter(HTTPAdapter):
         self._pool = _HttpsPool(target.host, target.port, place=place, ssl_context=context)
 
     def get_connection_with_tls_context(self, *_args: Any, **_kwargs: Any) -> HTTPConnectionPool:
-        """The one connection, whoever asks for which."""
+        """The adapter's only connection, for every URL."""
         return self._pool
 
     def close(self) -> None:

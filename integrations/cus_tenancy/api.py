@@ -18,7 +18,7 @@ from integrations.cus_web.pages import NewestFirst
 
 
 class IsOfTheTenant(IsTenantPerson):
-    """As elsewhere, but not support: whom tenants employ is none of its business (C9)."""
+    """People of the tenant and operators, without support: support sees no members (C9)."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if request.method in SAFE_METHODS and role_of(request.user) == "support":
@@ -56,7 +56,7 @@ class MembersView(PersonView):
 
 
 class MemberView(PersonView):
-    """Somebody of the caller's tenant."""
+    """A member or an invitation of the caller's tenant."""
 
     permission_classes = [IsOfTheTenant]
 
@@ -71,14 +71,14 @@ class MemberView(PersonView):
         responses={200: MemberOutput, 409: None},
     )
     def patch(self, request: Request, member_id: uuid.UUID) -> Response:
-        """Give somebody another role. Nobody changes their own."""
+        """Give a member another role. People can't change their own role."""
         service = self._service(request, member_id)
         fields = self.fields(request, MemberChange)
         return Response(MemberOutput(service.change_role(member_id, **fields)).data)
 
     @extend_schema(operation_id="members_remove", responses={204: None, 409: None})
     def delete(self, request: Request, member_id: uuid.UUID) -> Response:
-        """Remove somebody, or withdraw an invitation."""
+        """Remove a member, or withdraw an invitation."""
         self._service(request, member_id).remove(member_id)
         return Response(status=204)
 

@@ -21,7 +21,7 @@ _ADDRESS = Coalesce("user__email", "invited_email")
 
 
 class MemberForm(CusServiceForm):
-    """Whom to invite as what; later, what somebody is."""
+    """The address and the role of an invitation; later, the role of a member."""
 
     invited_email = forms.EmailField(
         label="E-mail address",
@@ -36,7 +36,7 @@ class MemberForm(CusServiceForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.is_new:
-            # The page of a member has no box for it, so nobody could fill it in.
+            # The page of a member shows no box for the address, so the field could not be filled.
             del self.fields["invited_email"]
 
     def call_service(self) -> CusMembership:
@@ -91,7 +91,7 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
         return str(self.state(membership)[1])
 
     def is_offered(self, button: str, row: CusMembership) -> bool:
-        # An invitation is nobody's yet.
+        # An open invitation has no person and so no sessions.
         return button != "end_sessions" or row.user_id is not None
 
     @asked(END_SESSIONS, description="End sessions", icon="logout")

@@ -1,11 +1,11 @@
-"""The mail that an invitation is."""
+"""The mail of an invitation."""
 
 from integrations.cus_accounts.models import CusMembership, CusUser
 from integrations.cus_mail.service import INVITATION, queue_mail
 
 
 def mail_invitation(membership: CusMembership, person: CusUser, *, may_join: bool) -> None:
-    """Have the person mailed a link to set a password with, or why they can't join.
+    """Queue a mail with a link to set a password, or with the reason why the person can't join.
 
     Raises MailLimitReached.
     """

@@ -1,9 +1,9 @@
-"""People of a tenant: invited, given a role, removed.
+"""Invite people to a tenant, change their roles, remove them.
 
-An invitation is a membership that has an address and no person yet. It becomes theirs when they
-set a password through the link in the mail. Inviting an address that belongs to another tenant
-looks the same from here as inviting one that nobody answers for: it stays open, and only the
-mail says why. So no tenant can find out who is another's.
+An invitation is a membership that has an address and no person yet. The person joins by setting a
+password through the link in the mail. If the address belongs to another tenant, the invitation
+stays open, as for an address that does not answer, and only the mail gives the reason. So a tenant
+can't find out the people of another tenant.
 """
 
 import uuid
@@ -33,7 +33,7 @@ _ADMIN = CusMembership.Role.ADMIN
 
 
 class CusMemberService:
-    """The people of one tenant. `actor` is who asks; None is the system."""
+    """The people of one tenant. `actor` is the person who makes changes; None is the system."""
 
     def __init__(self, tenant: CusTenant, *, actor: CusUser | None = None) -> None:
         self.tenant = tenant
@@ -44,7 +44,7 @@ class CusMemberService:
         return CusMembership.objects.filter(tenant=self.tenant).select_related("user", "tenant")
 
     def get(self, pk: uuid.UUID | str) -> CusMembership:
-        """One of the tenant's people or invitations. Raises MemberNotFound."""
+        """The tenant's member or invitation of this id. Raises MemberNotFound."""
         try:
             return self.scope().get(id=pk)
         except (CusMembership.DoesNotExist, ValidationError):
@@ -74,7 +74,7 @@ class CusMemberService:
 
     @transaction.atomic
     def add(self, user: CusUser, role: str) -> CusMembership:
-        """Make a known person a member at once. For operators and the system alone."""
+        """Make an existing person a member at once. For operators and the system alone."""
         if self.actor and not self.actor.is_operator:
             raise OperatorsOnly
         self._lock()
@@ -87,7 +87,7 @@ class CusMemberService:
 
     @transaction.atomic
     def change_role(self, pk: uuid.UUID | str, role: str) -> CusMembership:
-        """Give somebody another role. Raises OwnRole, LastAdmin, MemberNotFound, ValidationError."""
+        """Change a member's role. Raises OwnRole, LastAdmin, MemberNotFound, ValidationError."""
         self._lock()
         membership = self.get(pk)
         if self.actor and membership.user_id == self.actor.id:
@@ -106,8 +106,8 @@ class CusMemberService:
     def remove(self, pk: uuid.UUID | str) -> None:
         """End a membership or withdraw an invitation. Raises LastAdmin, MemberNotFound.
 
-        The person stays, for the audit trail names them, and has no role, no password and so
-        no session and no living token any more.
+        The person's row stays, because the audit trail refers to it. The person has no role and no
+        password any more, so their sessions and tokens end.
         """
         self._lock()
         membership = self.get(pk)
@@ -115,16 +115,16 @@ class CusMemberService:
         person = membership.user
         self._end(membership)
         if person:
-            # A session holds as long as the password that it was opened with.
+            # Django ends the sessions that were opened with the old password.
             person.set_unusable_password()
             person.save(update_fields=["password"])
             CusSessionService(person).end_with(now=timezone.now())
 
     @transaction.atomic
     def end_sessions(self, pk: uuid.UUID | str) -> int:
-        """Sign a person of the tenant out everywhere; who does it to themselves stays here.
+        """End a member's sessions, but not the session of this request; return their number.
 
-        How many sessions ended. Raises MemberNotFound.
+        Raises MemberNotFound.
         """
         person = self.get(pk).user
         if person is None:
@@ -133,7 +133,7 @@ class CusMemberService:
 
     @transaction.atomic
     def release(self, person: CusUser) -> None:
-        """End the membership of who joins the service's own staff, and keeps their password.
+        """End the membership of a person who joins the staff and so keeps their password.
 
         For operators and the system alone: it may leave the tenant without an admin.
         """
@@ -144,14 +144,14 @@ class CusMemberService:
             self._end(membership)
 
     def _end(self, membership: CusMembership) -> None:
-        # The person is locked before their mails are counted, as where a token is issued.
+        # Locks the person before their mails are counted, in the same order as issuing a token.
         if membership.user:
             CusTokenService(membership.user, actor=self.actor).revoke_all(now=timezone.now())
         self._record("member.removed", membership, membership.role, None)
         membership.delete()
 
     def _lock(self) -> None:
-        """One change at a time: two admins who remove each other would leave nobody."""
+        """Serialise changes: otherwise two admins could remove each other and leave no admin."""
         tenants = CusTenant.objects.select_for_update(no_key=True)
         if tenants.get(id=self.tenant.id).closed_at:
             raise TenantClosed
@@ -174,17 +174,17 @@ class CusMemberService:
 
 
 def may_join(person: CusUser) -> bool:
-    """Whether an invitation can become this person's: they belong to nobody yet."""
+    """Whether the person may join a tenant: active, not staff, and in no tenant yet."""
     taken = person.is_superuser or person.is_support or not person.is_active
     return not taken and not CusMembership.objects.filter(user=person).exists()
 
 
 @transaction.atomic
 def accept_invitation(person: CusUser, invitation: uuid.UUID) -> CusMembership | None:
-    """Make this open invitation of the person's address theirs; None if it is none.
+    """Accept an open invitation of the person's address; None if there is no such invitation.
 
-    Called when they have set a password by the link that was mailed to that address, which names
-    the invitation: who invites first must not have whom another tenant invites.
+    Called when the person has set a password by the mailed link. The link names the invitation;
+    otherwise an earlier invitation of another tenant could be accepted by mistake.
     """
     person = CusUser.objects.select_for_update(no_key=True).get(id=person.id)
     if not may_join(person):
@@ -200,7 +200,7 @@ def accept_invitation(person: CusUser, invitation: uuid.UUID) -> CusMembership |
         return None
     membership.user = person
     membership.save(update_fields=["user"])
-    # They set their password with it, and are told of that.
+    # A consequence of setting the password, which has a mail of its own.
     record_change("member.joined", membership, actor=person, is_consequence=True)
     return membership
 
@@ -210,7 +210,7 @@ def _is_admin(membership: CusMembership) -> bool:
 
 
 def _person(email: str) -> CusUser:
-    """Whom the address signs in as; made, without a password, if it is nobody yet."""
+    """The person of the address; if there is none, a new person without a password."""
     known = CusUser.objects.filter(email__iexact=email)
     person = known.first()
     if person:

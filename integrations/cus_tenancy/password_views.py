@@ -20,24 +20,24 @@ from integrations.cus_accounts.password_pages import (
 from integrations.cus_accounts.proof import proved_by_mailed_link
 from integrations.cus_tenancy.member_service import accept_invitation
 
-# Which invitation the link was mailed for.
+# The session's key for the invitation that the link was mailed for.
 _INVITATION = "cus_invitation"
 
 
 class CusPasswordConfirmView(InTheme, PasswordResetConfirmView):
-    """Who reached this holds the link that was mailed to the address: that is the acceptance."""
+    """Sets a password by a mailed link. Using the link also accepts its invitation."""
 
     form_class = CusSetPasswordForm
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Remember whose link it is: Django leads on to an address without the link's parts."""
+        """Remember the link's invitation: Django redirects to an address without it."""
         if kwargs.get("token") != self.reset_url_token:
             request.session[_INVITATION] = request.GET.get("invitation", "")
         return super().dispatch(request, *args, **kwargs)
 
     @transaction.atomic
     def form_valid(self, form: "SetPasswordForm[CusUser]") -> HttpResponse:
-        """Keep the password, and join the tenant whose invitation the link is."""
+        """Store the password, and accept the link's invitation."""
         named = self.request.session.pop(_INVITATION, "")
         with proved_by_mailed_link():
             response = super().form_valid(form)
@@ -47,7 +47,7 @@ class CusPasswordConfirmView(InTheme, PasswordResetConfirmView):
 
 
 class CusPasswordChangeView(InTheme, PasswordChangeView):
-    """Changes the password of who is signed in, by the old one."""
+    """Changes the signed-in person's password, by the old password."""
 
     form_class = CusChangePasswordForm
     success_url = reverse_lazy("admin:password_change_done")

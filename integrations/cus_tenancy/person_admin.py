@@ -19,7 +19,7 @@ from integrations.cus_tenancy.person_service import CusPersonService, staff_role
 
 @admin.register(CusUser)
 class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
-    """Everybody who signs in."""
+    """All people who sign in."""
 
     viewers = ("operator",)
     list_display = ("email", "role", "belongs_to", "is_active", "has_second_factor", "last_login")
@@ -49,7 +49,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        # A person's row has no tenant_id: who may not see all sees none (`viewers`).
+        # A person's row has no tenant_id, so only viewers who may see all people have the page.
         people = super(CusReadOnlyAdmin, self).get_queryset(request)
         devices = TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True)
         return people.annotate(second_factor=Exists(devices))
@@ -83,7 +83,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
 
     @display(description="Active", boolean=True)
     def active(self, person: CusUser) -> bool:
-        # Without what Django's own field advises: there is no box here to unselect.
+        # Without the help text of Django's field, which speaks of a box that this page lacks.
         return person.is_active
 
     @display(description="Second factor", boolean=True)
@@ -93,8 +93,8 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     @asked(
         Question(
             "Make the person support",
-            "They read usage, decisions and health of all tenants, and change nothing. Who belongs "
-            "to a tenant leaves it, and their API tokens end.",
+            "They read usage, decisions and health of all tenants, and change nothing. They leave "
+            "their tenant, if they have one, and their API tokens end.",
             "Make support",
             "The person is support now.",
             changes_access=True,
@@ -172,7 +172,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
         Question(
             "Reset the second factor",
             "Their authenticator and recovery codes are forgotten. Until they have set up a new "
-            "one, a password alone opens that page: make sure that it is they who ask.",
+            "one, a password alone opens that page: make sure that the person themselves asks.",
             "Reset it",
             "The person sets up a new second factor at the next sign-in.",
             is_dangerous=True,

@@ -1,4 +1,4 @@
-"""People, as operators look after them: let in and kept out."""
+"""The operations of operators on people: roles, access and sessions."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class NotYourself(CusError):
 
 
 class LastOperator(CusError):
-    """This is the last operator, and somebody must run the service. Make another one first."""
+    """This is the last operator, and the service needs an operator. Make another operator first."""
 
     code, status = "last_operator", 409
 
@@ -30,7 +30,7 @@ StaffRole = Literal["operator", "support"]
 
 
 class CusPersonService:
-    """What operators do with people. Without an actor it is the system that does it."""
+    """The operations of operators on people. Without an actor, the system is the actor."""
 
     def __init__(self, *, actor: CusUser | None = None) -> None:
         if actor and not actor.is_operator:
@@ -41,9 +41,9 @@ class CusPersonService:
     def change_role(self, person: CusUser, role: StaffRole | None) -> None:
         """Make the person an operator or support of all tenants, or (None) neither any more.
 
-        Who joins the staff leaves their tenant: an address belongs to one side alone. API tokens
-        end, for they were made with other rights. Again changes nothing. Raises NotYourself,
-        OperatorsOnly, LastOperator.
+        A person who joins the staff leaves their tenant, because an address belongs either to the
+        staff or to a tenant. API tokens end, because they were made with other rights. Repeating a
+        change has no effect. Raises NotYourself, OperatorsOnly, LastOperator.
         """
         self._require_other(person)
         self._keep_an_operator(person, is_leaving=role != "operator")
@@ -54,7 +54,7 @@ class CusPersonService:
         if role:
             self._release(person)
         person.is_superuser, person.is_support = role == "operator", role == "support"
-        # Whoever signs in does so to the console.
+        # All people sign in to the console, for which Django demands `is_staff`.
         person.is_staff = True
         person.save(update_fields=["is_superuser", "is_support", "is_staff"])
         CusTokenService(person, actor=self.actor).revoke_all(now=timezone.now())
@@ -63,7 +63,7 @@ class CusPersonService:
 
     @transaction.atomic
     def deactivate(self, person: CusUser) -> None:
-        """Keep the person out: no session, no token works any more. Again changes nothing.
+        """Deactivate the person: their sessions and tokens end. Repeating this has no effect.
 
         Raises NotYourself, OperatorsOnly, LastOperator.
         """
@@ -76,12 +76,12 @@ class CusPersonService:
 
     @transaction.atomic
     def reactivate(self, person: CusUser) -> None:
-        """Let the person in again, with the password that they had. Ended tokens stay ended."""
+        """Reactivate the person, with the password from before. Ended tokens stay ended."""
         if CusUser.objects.filter(id=person.id, is_active=False).update(is_active=True):
             self._record("person.reactivated", person)
 
     def end_sessions(self, person: CusUser) -> int:
-        """Sign the person out everywhere; who does it to themselves stays here. How many ended."""
+        """End the person's sessions, but not the session of this request; return their number."""
         return CusSessionService(person, actor=self.actor).end_all(now=timezone.now())
 
     def reset_second_factor(self, person: CusUser) -> None:
@@ -94,7 +94,7 @@ class CusPersonService:
             raise NotYourself
 
     def _keep_an_operator(self, person: CusUser, *, is_leaving: bool) -> None:
-        """One change at a time: two operators who put each other out would leave nobody."""
+        """Serialise changes: otherwise two operators could deactivate each other and leave none."""
         operators = CusUser.objects.filter(is_superuser=True, is_active=True)
         locked = operators.order_by("id").select_for_update(no_key=True)
         ids = list(locked.values_list("id", flat=True))
@@ -114,7 +114,7 @@ class CusPersonService:
 
 
 def staff_role(person: CusUser) -> StaffRole | None:
-    """What the person does for all tenants, whether or not they may sign in just now."""
+    """The person's role for all tenants, also while the person is deactivated."""
     if person.is_superuser:
         return "operator"
     return "support" if person.is_support else None

@@ -1,4 +1,4 @@
-"""What the API of members takes and gives."""
+"""Input and output of the API of members."""
 
 from rest_framework import serializers
 
@@ -7,20 +7,20 @@ from integrations.cus_web.strict_fields import StrictChoice, StrictEmail, Strict
 
 
 class MemberInput(StrictInput):
-    """Somebody to invite."""
+    """A person to invite."""
 
     email = StrictEmail(max_length=254)
     role = StrictChoice(CusMembership.Role.choices, default=CusMembership.Role.MEMBER)
 
 
 class MemberChange(StrictInput):
-    """Somebody's new role."""
+    """A member's new role."""
 
     role = StrictChoice(CusMembership.Role.choices)
 
 
 class MemberOutput(serializers.ModelSerializer[CusMembership]):
-    """Somebody of the tenant, or an invitation that is still open."""
+    """A member of the tenant, or an open invitation."""
 
     email = serializers.EmailField()
     state = serializers.SerializerMethodField()

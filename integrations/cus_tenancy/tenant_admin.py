@@ -42,7 +42,7 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
     actions_detail = ("close", "history")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        # A tenant's row has no tenant_id: who may not see all sees none (`viewers`).
+        # A tenant's row has no tenant_id, so only viewers who may see all tenants have the page.
         return super(CusReadOnlyAdmin, self).get_queryset(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -14,7 +14,7 @@ _NAME = "cus_tenants_name_key"
 
 
 class CusTenantService:
-    """What operators do with tenants. Without an actor it is the system that does it."""
+    """The operations of operators on tenants. Without an actor, the system is the actor."""
 
     def __init__(self, *, actor: CusUser | None = None) -> None:
         if actor and not actor.is_operator:
@@ -50,8 +50,8 @@ class CusTenantService:
     def close(self, tenant: CusTenant) -> CusTenant:
         """Close the tenant for good: its people see nothing, its integrations stop.
 
-        Its keys go on for ingest alone, as those of deleted integrations do. Closing a closed
-        one changes nothing.
+        The tenant's keys work for ingest alone, like keys of deleted integrations. Closing a closed
+        tenant changes nothing.
         """
         current = self._locked(tenant)
         if current.closed_at:

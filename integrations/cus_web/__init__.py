@@ -1,1 +1,1 @@
-"""What the authority plane's HTTP side rests on: errors, JSON, pages, strict fields. Knows no tenant."""
+"""The base of the authority plane's HTTP API: errors, JSON, pages, strict fields; no tenants."""

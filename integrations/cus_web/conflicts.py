@@ -1,4 +1,4 @@
-"""Unique constraints as refusals: two requests at once meet in the database alone."""
+"""Turn violations of unique constraints into refusals, for two requests at the same moment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from integrations.cus_web.errors import CusError
 
 @contextmanager
 def refused_by(**errors: type[CusError]) -> Iterator[None]:
-    """Runs its block in a savepoint; the violation of a constraint named here is that error."""
+    """Run the block in a savepoint; raise the named error if the named constraint is violated."""
     try:
         with transaction.atomic():
             yield

@@ -2,13 +2,13 @@
 
 
 class CusError(Exception):
-    """Something that this product's rules do not allow."""
+    """The product's rules do not allow this."""
 
     code = "invalid"
     status = 400
-    # The input field that is to blame, if it is one.
+    # The input field at fault, if there is one.
     attr: str | None = None
-    # When it may be worth trying again.
+    # After how many seconds a retry may succeed.
     retry_after_seconds: int | None = None
 
     def __init__(self, detail: str | None = None) -> None:
@@ -23,13 +23,13 @@ class CredentialUnreadable(CusError):
 
 
 class CredentialMissing(CredentialUnreadable):
-    """There is no credential where this integration's reference points. Enter it again."""
+    """The place that this integration's reference names has no credential. Enter it again."""
 
     code, status = "credential_missing", 409
 
 
 class CredentialStoreUnavailable(CusError):
-    """The store that keeps this credential can't be asked just now. The credential may be fine."""
+    """The credential's store does not answer just now. The credential itself may be valid."""
 
     code, status = "credential_store_unavailable", 503
 
@@ -91,7 +91,7 @@ class MomentTaken(CusError):
 
 
 class IntegrationChanged(CusError):
-    """Somebody else changed this integration at the same moment. Read it again, then change it."""
+    """Another change of this integration came at the same moment. Read it again, then change it."""
 
     code, status = "integration_changed", 409
 
@@ -115,7 +115,7 @@ class LevelNotReachable(CusError):
 
 
 class TenantClosed(CusError):
-    """This tenant is closed. Nothing of it can be made or started any more."""
+    """This tenant is closed, so it can't get new objects or start integrations."""
 
     code, status = "tenant_closed", 409
 
@@ -169,25 +169,25 @@ class AlreadyMember(CusError):
 
 
 class OwnRole(CusError):
-    """Nobody changes their own role. Ask another admin, or an operator."""
+    """You can't change your own role. Ask another admin, or an operator."""
 
     code, status, attr = "own_role", 403, "role"
 
 
 class LastAdmin(CusError):
-    """This is the tenant's last admin. Make somebody else an admin first, or ask an operator."""
+    """This is the tenant's last admin. Make another member an admin first, or ask an operator."""
 
     code, status = "last_admin", 409
 
 
 class QuotaExceeded(CusError):
-    """There are as many of these as there may be (ruling C11)."""
+    """The quota is used up (ruling C11)."""
 
     code, status = "quota_exceeded", 409
 
 
 class MailLimitReached(CusError):
-    """As many mails were sent as may be (ruling C11). Try again later."""
+    """The limit of mails is reached (ruling C11). Try again later."""
 
     code, status = "mail_limit_reached", 429
     retry_after_seconds = 3_600

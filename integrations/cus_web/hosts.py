@@ -11,8 +11,8 @@ from django.urls import get_resolver, get_urlconf
 class CusHosts:
     """Middleware: answers a `Host` header that ALLOWED_HOSTS does not name, or that is malformed.
 
-    It stands first. Otherwise whatever asks for the host first would raise, which Django logs
-    as an error with all its frames, for whoever cares to send one.
+    It must be the first middleware. Otherwise later code that reads the host would raise, and
+    Django would log an error with a traceback for every such request of a stranger.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

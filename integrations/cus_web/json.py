@@ -1,4 +1,4 @@
-"""Bodies of the API of people: JSON, strictly, and of a bounded size."""
+"""Parse the bodies of the API for people: strict JSON of a bounded size."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from rest_framework.parsers import BaseParser
 
 MAX_BODY_BYTES = 256 * 1024
 _MAX_DEPTH = 16
-# What PostgreSQL's texts can't hold: NUL, and halves of surrogate pairs.
+# Characters that PostgreSQL's texts can't hold: NUL, and halves of surrogate pairs.
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -22,7 +22,7 @@ class BodyTooLarge(APIException):
 
 
 class LengthRequired(APIException):
-    """411: a chunked body, whose end the server can't tell."""
+    """411: a chunked body, whose length is unknown."""
 
     status_code = 411
     default_code = "length_required"
@@ -30,7 +30,7 @@ class LengthRequired(APIException):
 
 
 class CusJsonParser(BaseParser):
-    """Standard JSON alone: no NaN, no key twice, no text that the database can't hold."""
+    """Standard JSON only: refuses NaN, repeated keys, and texts that the database can't hold."""
 
     media_type = "application/json"
 
@@ -63,7 +63,7 @@ def _check(data: Any) -> None:
 
 
 def _problem(data: Any) -> str | None:
-    """Level by level, not by recursion: the nesting is the sender's choice."""
+    """The first problem of the data, or None. Without recursion: senders choose the nesting."""
     level = [data]
     for _ in range(_MAX_DEPTH):
         if any(isinstance(value, str) and _NO_TEXT.search(value) for value in level):
@@ -89,5 +89,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    msg = f"{name} is no number of JSON"
+    msg = f"{name} is not a number of JSON"
     raise ValueError(msg)

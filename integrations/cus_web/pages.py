@@ -1,4 +1,4 @@
-"""Lists over HTTP: pages that stay right while rows are added, and filters that are never ignored."""
+"""Lists over HTTP: pages that stay correct while rows are added, and strict filters."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _OF_PAGES = "cursor"
 
 
 class CusPages(pagination.CursorPagination):
-    """Pages by a cursor; one that was made up is 404 like any page that is not there."""
+    """Pages by a cursor. An invalid cursor is 404, like any page that does not exist."""
 
     page_size = PAGE_SIZE
 
@@ -24,12 +24,12 @@ class CusPages(pagination.CursorPagination):
         try:
             page: list[Any] | None = super().paginate_queryset(queryset, request, view)
         except (ValidationError, ValueError, OverflowError, DataError):
-            raise NotFound("This cursor names no page. Start from the first one.") from None
+            raise NotFound("This cursor names no page. Start from the first page.") from None
         return page
 
 
 class NewestFirst(CusPages):
-    """By when rows were made."""
+    """Newest row first, by the time of creation."""
 
     ordering = ("-created_at", "-id")
 

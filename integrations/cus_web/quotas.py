@@ -1,4 +1,4 @@
-"""How much of each thing there may be (ruling C11). What exceeds a bound already stays usable.
+"""Quotas: how many objects of each kind may exist (ruling C11). Existing objects stay usable.
 
 0 means unlimited, as with every limit of this product.
 """
@@ -17,7 +17,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Quota:
-    """A bound: a setting, what it counts, and of what or whom there may be so many."""
+    """A bound: its setting, the things it counts, and their owner."""
 
     setting: str
     things: str
@@ -26,14 +26,14 @@ class Quota:
 
     @property
     def most(self) -> int:
-        """The bound as an operator has set it; 0: any number."""
+        """The bound as an operator has set it; 0 means unlimited."""
         return int(getattr(settings, self.setting))
 
     def require_room(self, there: "QuerySet[Any]") -> None:
-        """Raise QuotaExceeded unless one more may be made beside those that are there.
+        """Raise QuotaExceeded unless another object may be made beside the existing objects.
 
-        Whoever asks holds a lock of the tenant, the integration or the person, so that two at
-        once do not both find the last place.
+        The caller must hold a lock of the tenant, the integration or the person: otherwise two
+        callers at once could both find the last place.
         """
         if self.most and there.count() >= self.most:
             raise QuotaExceeded(
@@ -43,13 +43,13 @@ class Quota:
 
 
 INTEGRATIONS = Quota(
-    "CUS_QUOTA_INTEGRATIONS", "integrations", "This tenant", "Delete one that is not used"
+    "CUS_QUOTA_INTEGRATIONS", "integrations", "This tenant", "Delete an unused integration"
 )
 INTEGRATIONS_A_DAY = Quota(
     "CUS_QUOTA_INTEGRATIONS", "integrations made within a day", "This tenant", "Wait"
 )
 OVERRIDES = Quota(
-    "CUS_QUOTA_PRICE_OVERRIDES", "prices of its own", "This tenant", "Use those that are there"
+    "CUS_QUOTA_PRICE_OVERRIDES", "prices of its own", "This tenant", "Use the existing prices"
 )
 DISPLAY_RATES = Quota(
     "CUS_QUOTA_DISPLAY_RATES", "display rates", "This tenant", "Use those that are there"
@@ -65,5 +65,5 @@ TOKENS_A_DAY = Quota("CUS_QUOTA_TOKENS_A_DAY", "API tokens made within a day", "
 
 
 def made_within_a_day(rows: "QuerySet[Any]", column: str, now: datetime) -> "QuerySet[Any]":
-    """Those of the rows that were made within the last day, ended or not: ended ones stay, too."""
+    """The rows that were made within the last day, including ended ones."""
     return rows.filter(**{f"{column}__gt": now - _DAY})

@@ -1,9 +1,8 @@
-"""No secret leaves in a log, an error or a job: known ones by value, others by their look.
+"""Mask secrets in logs, errors and jobs: known secrets by value, others by their look.
 
-By value: every credential that this process opens and every secret of its settings is
-remembered here, and blanked out wherever it turns up. By look: what resembles a key, a token
-or a password in an address, though we never saw it. `install` puts this between the process and
-whatever it writes.
+By value: this module remembers every credential that the process opens and every secret of its
+settings, and masks them in every text. By look: it masks texts that resemble a key, a token or a
+password in an address. `install` masks everything that the process writes.
 """
 
 import html
@@ -24,14 +23,14 @@ from structlog.processors import format_exc_info
 from aos_sdk.cus_wire import mask_secrets
 
 MASK: Final = "[masked]"
-# Anything shorter occurs by chance, and blanking it out would tell more than it hides.
+# A shorter value occurs in texts by chance, and masking those places would reveal the value.
 _MIN_LENGTH = 8
-# A probe or a request is long over by then. Remembering costs nothing in secrecy (whoever reads
-# this process' memory has the key ring too), but it must not grow for ever.
+# Probes and requests have ended long before. Remembering secrets reveals nothing (this process'
+# memory also holds the key ring), but the memory must not grow for ever.
 _REMEMBERED_SECONDS = 900.0
 _MAX_REMEMBERED = 2_000
 
-# Beyond what the SDK masks: credentials of clouds, vaults and addresses, and tokens of our own.
+# In addition to the SDK's patterns: credentials of clouds, vaults and addresses, and our tokens.
 _LOOKS: Final = re.compile(
     r"""
       (?<=://)[^\s/:@"'<>]{0,128}:[^\s/@"'<>]{1,256}(?=@)             # user:password in an address
@@ -57,11 +56,11 @@ _for_good: set[str] = set()
 _remembered: OrderedDict[str, float] = OrderedDict()
 
 
-# --- What is secret -----------------------------------------------------------------------------
+# --- Known secrets ------------------------------------------------------------------------------
 
 
 def remember_secret(*values: str) -> None:
-    """Blank these values out of whatever this process writes in the next quarter of an hour."""
+    """Mask these values in everything that this process writes within the next 15 minutes."""
     now = time.monotonic()
     with _lock:
         for form in _forms(values):
@@ -74,7 +73,7 @@ def remember_secret(*values: str) -> None:
 
 
 def remember_settings(settings: Any) -> None:
-    """Blank the secrets of the settings out for as long as the process lives."""
+    """Mask the secrets of the settings as long as the process lives."""
     names = (
         "SECRET_KEY",
         "CUS_KEY_HASH_SECRET",
@@ -85,7 +84,7 @@ def remember_settings(settings: Any) -> None:
     )
     values = [str(getattr(settings, name, "")) for name in names]
     values += [part.partition(":")[2] for part in re.split(r"[\s,]+", values[-1])]
-    values += [str(one.get("PASSWORD") or "") for one in settings.DATABASES.values()]
+    values += [str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()]
     for name in ("REDIS_URL", "CELERY_BROKER_URL"):
         password = _password_of(str(getattr(settings, name, "")))
         values += [password, unquote(password)]
@@ -98,7 +97,7 @@ def _password_of(address: str) -> str:
 
 
 def _forms(values: Iterable[str]) -> set[str]:
-    """The ways in which a value may stand in a text: as it is, or escaped by what quotes it."""
+    """The forms of a value in texts: as it is, and as JSON, Python, URLs and HTML escape it."""
     forms: set[str] = set()
     for value in values:
         if len(value) >= _MIN_LENGTH:
@@ -111,18 +110,18 @@ def _forms(values: Iterable[str]) -> set[str]:
 
 
 def redact(text: str) -> str:
-    """The text without what is, or looks like, a secret."""
+    """The text with secrets, and everything that looks like a secret, masked."""
     with _lock:
         known = [*_for_good, *_remembered]
     found = [secret for secret in known if secret in text]
-    # The longest first: a secret may be part of another.
+    # The longest first, because a secret may be part of another.
     for secret in sorted(found, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return _LOOKS.sub(MASK, mask_secrets(text))
 
 
 def redact_value(value: Any) -> Any:
-    """The same for anything that is about to be written: containers keep their shape."""
+    """A value of any type with its secrets masked; containers keep their shape."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
@@ -141,7 +140,7 @@ def _redact_named(name: Any, value: Any) -> Any:
 
 
 def holds_secret(value: Any) -> bool:
-    """Whether anything in it would be masked."""
+    """Whether the value contains a secret that would be masked."""
     text = repr(value)
     return redact(text) != text
 
@@ -151,11 +150,11 @@ def redacted_traceback(error: BaseException) -> str:
     return redact("".join(traceback.format_exception(error)))
 
 
-# --- Where it is put in between -----------------------------------------------------------------
+# --- Hooks --------------------------------------------------------------------------------------
 
 
 def redact_event(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """A structlog processor, for after exceptions became text and before a renderer."""
+    """A structlog processor; place it after exceptions became text and before a renderer."""
     return {
         name: part if name.startswith("_") else _redact_named(name, part)
         for name, part in event.items()
@@ -163,12 +162,12 @@ def redact_event(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str,
 
 
 def redact_line(_logger: Any, _method: str, line: str) -> str:
-    """A structlog processor, for after a renderer that writes for people."""
+    """A structlog processor; place it after a renderer that writes for people."""
     return redact(line)
 
 
 class RedactingFilter(logging.Filter):
-    """Masks a record for any formatter: its message with its arguments, and its traceback."""
+    """Masks a record's message, arguments and traceback, for every formatter."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always true: a record is masked, not dropped."""
@@ -178,7 +177,7 @@ class RedactingFilter(logging.Filter):
             return True
         record.msg, record.args = redact(record.getMessage()), None
         if record.exc_info and record.exc_info[1]:
-            # Formatters take the text where there is one.
+            # Formatters use `exc_text` if it is set.
             record.exc_text = redacted_traceback(record.exc_info[1]).rstrip("\n")
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
@@ -186,7 +185,7 @@ class RedactingFilter(logging.Filter):
 
 
 def install(settings: Any) -> None:
-    """Mask what this process says when it warns or dies; its logs are masked by LOGGING."""
+    """Mask the process' warnings and uncaught errors; LOGGING masks its logs."""
     remember_settings(settings)
     logging.captureWarnings(capture=True)
     sys.excepthook = _say_why_we_die

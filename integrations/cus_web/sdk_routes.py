@@ -1,4 +1,4 @@
-"""The short way for programs: SDK requests skip what only browsers need."""
+"""Short route for programs: SDK requests skip the middleware that only browsers need."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,7 +15,8 @@ from aos_sdk.cus_wire import (
     TELEMETRY_BYPASS_PATH,
 )
 
-# In a request's META: when its body was here, on the monotonic clock. It may have waited since.
+# The key in META for when the request's body was complete, on the monotonic clock. The request may
+# have waited for a thread since.
 ARRIVED = "cus.arrived"
 _ROUTES = frozenset(
     {
@@ -30,17 +31,17 @@ _ROUTES = frozenset(
 
 @lru_cache
 def _match(path: str, urlconf: str | None) -> ResolverMatch:
-    # None of these has a part that varies, so it is looked for once.
+    # SDK routes have no variable part, so each is resolved only once.
     return resolve(path, urlconf)
 
 
 def is_short(method: str | None, path: str) -> bool:
-    """Whether a request goes the short way."""
+    """Whether a request takes the short route."""
     return method == "POST" and path in _ROUTES
 
 
 def call_view(request: HttpRequest) -> HttpResponse:
-    """What the view of an SDK route answers."""
+    """The answer of the view of an SDK route."""
     match = request.resolver_match = _match(request.path_info, get_urlconf())
     response: HttpResponse = match.func(request, *match.args, **match.kwargs)
     return response.render() if isinstance(response, SimpleTemplateResponse) else response
@@ -49,9 +50,9 @@ def call_view(request: HttpRequest) -> HttpResponse:
 class CusSdkRoutes:
     """Middleware: calls the view of an SDK route at once.
 
-    Sessions, CSRF, messages, static files, page policies and request logs would cost a program's
-    request more than the view itself and mean nothing to it. What stands before this in
-    `MIDDLEWARE` (hosts, https, security headers) applies to it all the same.
+    Sessions, CSRF, messages, static files, page policies and request logs are of no use to a
+    program, and would cost its request more than the view. The middleware before this in
+    `MIDDLEWARE` (hosts, https, security headers) applies to SDK routes, too.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -1,4 +1,4 @@
-"""Fields that take a value for what it is: "5" is no number, 1 is no yes, nothing is trimmed."""
+"""Fields that convert nothing: "5" is not a number, 1 is not true, and texts are not trimmed."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ _YEARS = range(2000, 3000)
 
 
 class StrictText(serializers.CharField):
-    """A text, kept to the letter."""
+    """A text, stored unchanged."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, **options)
@@ -23,7 +23,7 @@ class StrictText(serializers.CharField):
 
 
 class StrictEmail(StrictText, serializers.EmailField):
-    """An e-mail address, kept to the letter."""
+    """An e-mail address, stored unchanged."""
 
 
 class StrictInteger(serializers.IntegerField):
@@ -75,9 +75,9 @@ _MOST_NAMED = 10
 
 
 class StrictInput(serializers.Serializer[object]):
-    """Refuses fields that it does not know: a typing error must not pass for a wish."""
+    """Refuses unknown fields: otherwise a mistyped name would be ignored without an error."""
 
-    # What the answers show and nobody sets; refused with words of its own.
+    # Fields that answers show and requests can't set; they are refused with a text of their own.
     shown_only: ClassVar[frozenset[str]] = frozenset()
 
     def to_internal_value(self, data: object) -> object:
@@ -88,7 +88,7 @@ class StrictInput(serializers.Serializer[object]):
         return super().to_internal_value(data)
 
     def _hints(self, unknown: list[str]) -> dict[str, list[str]]:
-        """One for each of the first; the last of these tells of the rest."""
+        """An error for each of the first unknown fields; the last names the number of the rest."""
         hints = {name: [self._hint(name)] for name in unknown[:_MOST_NAMED]}
         if (more := len(unknown) - _MOST_NAMED) > 0:
             hints[unknown[_MOST_NAMED - 1]].append(f"{more:,} more fields are unknown, too.")

@@ -1,1 +1,1 @@
-"""Analytics: rebuilt from evidence at any time; nothing decides by them."""
+"""Analytics: rebuilt from evidence at any time; no decision reads them."""

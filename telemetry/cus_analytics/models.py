@@ -14,13 +14,13 @@ class CusUsageDaily(models.Model):
     tenant_id = models.UUIDField()
     integration_id = models.UUIDField()
     date = models.DateField()
-    # Calls that ran; blocked ones are counted apart. BIGINT: a poisoned row can't overflow it.
+    # Calls that ran; blocked calls have a column of their own. BIGINT, so no row can overflow it.
     total_calls = models.BigIntegerField(db_default=0)
     total_tokens_in = models.BigIntegerField(db_default=0)
     total_tokens_out = models.BigIntegerField(db_default=0)
     total_cost_cents = models.BigIntegerField(db_default=0)
     total_cost_microcents = models.BigIntegerField(db_default=0)
-    # Below zero where a price was too high (ruling M9).
+    # Negative if a price was too high (ruling M9).
     correction_microcents = models.BigIntegerField(db_default=0)
     avg_latency_ms = models.IntegerField(null=True)
     error_count = models.BigIntegerField(db_default=0)
@@ -49,7 +49,7 @@ class CusUsageDaily(models.Model):
 
 
 class CusRollupRun(models.Model):
-    """One run of the rollup: rows received up to `covered_to` are in the days it computed."""
+    """One run of the rollup. The daily sums include the rows received before `covered_to`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     covered_to = models.DateTimeField(db_index=True)

@@ -1,9 +1,9 @@
-"""Days of usage, recomputed whole from evidence (ruling E8a).
+"""Recompute whole days of usage from evidence (ruling E8a).
 
-A run looks at which rows were received since the last one, and computes every day in which
-one of them occurred anew, from all its rows. So a row that arrives late, or commits while a
-run is reading, is never missed: the next run looks ten minutes further back than the last
-one came, and an ingest transaction lasts thirty seconds at most.
+A run finds the rows received since the last run, and recomputes every day in which one of those
+calls occurred, from all rows of the day. A run looks back ten minutes further than the last run
+reached, and an ingest transaction lasts thirty seconds at most. So no run misses a row that arrives
+late or commits while a run is reading.
 """
 
 from datetime import date, datetime, timedelta
@@ -14,7 +14,8 @@ from django.db import connection, transaction
 from telemetry.cus_analytics.models import CusRollupRun
 
 _OVERLAP = timedelta(minutes=10)
-# Ingest takes facts up to `CUS_TELEMETRY_MAX_AGE_DAYS` back; a day more and a day can't change.
+# Ingest accepts facts up to `CUS_TELEMETRY_MAX_AGE_DAYS` old. A day later than that, the sums of a
+# day can't change any more.
 _MARGIN_DAYS = 1
 _LOCK_KEY = 0x6375735F726F  # "cus_ro"
 
@@ -24,8 +25,8 @@ WHERE created_at >= coalesce(%(since)s::timestamptz, '-infinity') AND created_at
 ORDER BY day
 """
 
-# A day's rows were received from five minutes before it (a clock that runs ahead) until it
-# is final: the bounds keep other months' partitions out.
+# A day's rows were received between five minutes before the day (a clock that runs ahead) and the
+# moment when the day is final. The bounds keep the query out of other months' partitions.
 _COMPUTE_DAY = """
 INSERT INTO cus_usage_daily AS daily (tenant_id, integration_id, date, total_calls,
     total_tokens_in, total_tokens_out, total_cost_cents, total_cost_microcents,
@@ -55,7 +56,7 @@ ON CONFLICT (tenant_id, integration_id, date) DO UPDATE SET
 """
 
 
-# Corrections come when a price is found to be wrong, for days of any age (ruling M9).
+# Corrections are appended when a price proves wrong, for days of any age (ruling M9).
 _CORRECT_DAYS = """
 WITH adjusted AS (
     SELECT tenant_id, integration_id, (occurred_at AT TIME ZONE 'UTC')::date AS date,
@@ -75,12 +76,12 @@ WHERE (daily.tenant_id, daily.integration_id, daily.date)
 
 
 def rollup_usage(now: datetime) -> list[date]:
-    """Bring `cus_usage_daily` up to `now`; says which days were computed anew."""
+    """Bring `cus_usage_daily` up to `now`; return the recomputed days."""
     with transaction.atomic(), connection.cursor() as cursor:
-        # Two runs at once would do the same work; the second finds it done.
+        # Without the lock, two runs at once would do the same work.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
         since = _since()
-        # The day itself, how late its calls may come, and a margin (ruling E8a).
+        # The day itself, the greatest delay of its calls, and a margin (ruling E8a).
         final_after = 1 + settings.CUS_TELEMETRY_MAX_AGE_DAYS + _MARGIN_DAYS
         cursor.execute(_TOUCHED_DAYS, {"since": since, "until": now})
         days: list[date] = [day for (day,) in cursor.fetchall()]
@@ -88,7 +89,7 @@ def rollup_usage(now: datetime) -> list[date]:
             cursor.execute(_COMPUTE_DAY, {"day": day, "final_after": final_after})
         cursor.execute(_CORRECT_DAYS, {"since": since})
         CusRollupRun.objects.create(covered_to=now, days=len(days))
-        # Only the last run's mark is needed; the others are kept a week to look at.
+        # Only the last run is needed; earlier runs are kept a week for operators.
         CusRollupRun.objects.filter(covered_to__lt=now - timedelta(days=7)).delete()
     return days
 

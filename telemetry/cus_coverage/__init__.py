@@ -1,1 +1,1 @@
-"""Coverage: calls that passed the SDK by, beside those that were stored."""
+"""Coverage: governed calls compared with calls that bypassed the SDK."""

@@ -1,4 +1,4 @@
-"""The door through which SDKs tell of calls that went past them (§13.1, ruling F8)."""
+"""The endpoint by which SDKs report calls that bypassed them (§13.1, ruling F8)."""
 
 from typing import cast
 
@@ -20,7 +20,7 @@ from telemetry.cus_evidence.serializers import BypassReportResult, BypassReportS
 
 
 class ReportError(APIException):
-    """A report that was not stored, with the fields that are to blame."""
+    """A report that was not stored, with the fields at fault."""
 
     def __init__(self, error: ReportRefused | WindowConflict) -> None:
         self.status_code = error.status
@@ -29,7 +29,7 @@ class ReportError(APIException):
 
 
 class BypassView(SdkView):
-    """One process' window."""
+    """The report of one process' window."""
 
     @extend_schema(
         operation_id="telemetry_bypass",

@@ -1,8 +1,8 @@
-"""Claims of governed calls that no record backs a day later: flagged, never forgiven (ruling F8a).
+"""Flag claims of governed calls that have no record a day later (ruling F8a).
 
-Claims until a day ago are held against the calls that occurred by then, whenever their records
-came. What a process announced as dropped, or what is known to be missing of it, explains some of
-the difference. This guards against mistakes: who holds a key can invent records without tokens.
+Claims until a day ago are compared with the calls that occurred by then, whenever their records
+came. Calls that a process announced as dropped, and its missing sequences, explain some of the
+difference. This finds mistakes, not fraud: a holder of a key can invent records without tokens.
 """
 
 import uuid
@@ -21,7 +21,7 @@ from telemetry.cus_delivery.gaps_service import CusGapsService, GapsFilter
 
 log = structlog.get_logger(__name__)
 
-# How long a record may take to come before its absence counts.
+# How long a record may take to arrive before its absence counts.
 _PATIENCE = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 _AT_ONCE = 1_000
@@ -31,7 +31,7 @@ Whose = tuple[uuid.UUID, uuid.UUID]
 
 @dataclass(frozen=True)
 class Days:
-    """Seven whole days in UTC that ended a day ago or more."""
+    """Seven whole days in UTC that ended at least a day ago."""
 
     start: datetime
     end: datetime
@@ -44,14 +44,15 @@ class Days:
 
 
 def flag_unproven_claims(now: datetime) -> int:
-    """Write into each integration how many claimed calls have no record; says how many have such.
+    """Store in each integration the number of claimed calls without a record.
 
-    Does nothing while the daily sums do not yet hold what came in the day after.
+    Returns the number of integrations with such calls. Does nothing while the daily sums do not
+    include the records of the day after.
     """
     days = Days.until_a_day_before(now)
     last = CusRollupRun.objects.order_by("-covered_to").first()
     if last is None or last.covered_to < days.end + _PATIENCE:
-        log.warning("claims are not held against records: the daily sums are behind")
+        log.warning("claims were not compared with records: the daily sums are behind")
         return 0
     claimed, stored = _claimed(days), _stored(days)
     flagged = CusIntegration.objects.filter(unproven_calls__isnull=False)
@@ -65,7 +66,7 @@ def flag_unproven_claims(now: datetime) -> int:
 
 
 def _claimed(days: Days) -> dict[Whose, int]:
-    """A window ends a minute after its calls began, so those of the first hour are left out."""
+    """Claimed calls by integration, without the first hour: its windows may have begun before."""
     hours = CusBypassHour.objects.filter(hour__gte=days.start + _HOUR, hour__lt=days.end)
     sums = hours.values_list("tenant_id", "integration_id").annotate(calls=Sum("governed_calls"))
     return {(tenant_id, integration_id): calls for tenant_id, integration_id, calls in sums}
@@ -78,19 +79,19 @@ def _stored(days: Days) -> dict[Whose, int]:
 
 
 def _unproven(whose: Whose, excess: int, days: Days) -> int:
-    # What is missing is looked for only where something has to be explained.
+    # Search for missing sequences only if there is a difference to explain.
     return max(excess - _explained(whose, days), 0) if excess > 0 else 0
 
 
 def _explained(whose: Whose, days: Days) -> int:
-    """Calls of the integration's processes that are known to be missing, or given up."""
+    """Calls of the integration's processes that are missing or were announced as dropped."""
     tenant_id, integration_id = whose
     service = CusGapsService(CusTenant.objects.get(id=tenant_id))
-    wanted = GapsFilter(integration_id=integration_id, seen_from=days.start)
+    processes = GapsFilter(integration_id=integration_id, seen_from=days.start)
     explained, after = 0, None
     while True:
-        page = service.gaps(wanted, after=after, limit=_AT_ONCE)
-        explained += sum(max(one.missing_count, sum(one.dropped.values())) for one in page)
+        page = service.gaps(processes, after=after, limit=_AT_ONCE)
+        explained += sum(max(gaps.missing_count, sum(gaps.dropped.values())) for gaps in page)
         if len(page) < _AT_ONCE:
             return explained
         after = page[-1].place

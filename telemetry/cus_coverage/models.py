@@ -1,4 +1,4 @@
-"""What SDKs report of calls that went past them (ruling F8): the reports, and their sums by hour."""
+"""Reports of SDKs on bypassed calls (ruling F8), and their sums by hour."""
 
 from typing import ClassVar
 
@@ -8,24 +8,24 @@ from django.db.models.functions import Now
 
 
 class CusBypassReport(models.Model):
-    """What one process saw in one window: its provider calls, governed and not.
+    """One process' counts of governed and bypassed provider calls in one window.
 
-    Evidence: appended, never changed. The first report of a window stands.
+    Evidence: appended, never changed. The first report of a window is kept.
     """
 
     id = models.UUIDField(primary_key=True)
     tenant_id = models.UUIDField()
     integration_id = models.UUIDField()
     process_id = models.CharField(max_length=100)
-    # As the sender's clock had them.
+    # By the sender's clock.
     window_start = models.DateTimeField()
     window_end = models.DateTimeField()
     governed_calls = models.PositiveIntegerField()
     bypassed_calls = models.PositiveIntegerField()
-    # Bypassed calls by the host that they went to.
+    # Counts of bypassed calls by host.
     hosts = models.JSONField(default=dict)
     sdk = models.CharField(max_length=100)
-    # The window's end, or our clock at receipt where the sender's cannot be right (ruling E3).
+    # The window's end, or our time of receipt if the sender's clock can't be right (ruling E3).
     occurred_at = models.DateTimeField()
     clock_skew = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
@@ -58,9 +58,9 @@ class CusBypassReport(models.Model):
 
 
 class CusCallMark(models.Model):
-    """How many calls of an integration had ever run when an hour began (ruling F8a).
+    """The total number of an integration's calls at the start of an hour (ruling F8a).
 
-    What was stored since then is the lifetime total less this: no row is counted again.
+    The lifetime total minus this is the number of calls stored since then, without counting rows.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "integration_id", "hour")
@@ -79,15 +79,15 @@ class CusCallMark(models.Model):
 
 
 class CusBypassHour(models.Model):
-    """The sums of an integration's reports by hour, kept in the transaction that stores them.
+    """The sums of an integration's reports by hour, updated in the transaction of each report.
 
-    A week of reports may be a million rows; a week of hours is 169.
+    A week of reports may be a million rows; a week of hours is 169 rows.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "integration_id", "hour")
     tenant_id = models.UUIDField()
     integration_id = models.UUIDField()
-    # The start of the hour in which windows ended.
+    # The start of the hour in which the windows ended.
     hour = models.DateTimeField()
     governed_calls = models.BigIntegerField()
     bypassed_calls = models.BigIntegerField()

@@ -1,8 +1,8 @@
 """Bypass reports of one integration, and the coverage that follows from them (rulings F8, F8a).
 
 Coverage is governed ÷ (governed + bypassed) over the trailing 7 days. Both counts come from the
-same reports: the SDK's watch over the provider clients' transports, so they count one thing. What
-is claimed as governed counts as far as calls that ran were stored.
+same reports: the SDK watches the provider clients' transports, so both count requests. Claimed
+governed calls count up to the number of stored calls that ran.
 """
 
 import re
@@ -39,7 +39,7 @@ _Host = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
 
 
 class BypassReport(msgspec.Struct):
-    """One process' window as it came: strictly typed and bounded; unknown fields are ignored."""
+    """The report of one process' window: strictly typed and bounded; unknown fields are ignored."""
 
     window_start: _Moment
     window_end: _Moment
@@ -51,7 +51,7 @@ class BypassReport(msgspec.Struct):
 
 
 class ReportRefused(CusError):
-    """The report is not what this endpoint takes. Send what the API's document describes."""
+    """This is not a report that this endpoint accepts. Send the form that /api/docs describes."""
 
     code = "invalid"
 
@@ -61,8 +61,8 @@ class ReportRefused(CusError):
 
 
 class WindowConflict(CusError):
-    """This process reported the same window before, with other counts. The first report stands;
-    count on in a window with a later window_start.
+    """This process reported the same window before, with other counts. The first report is kept;
+    report further calls in a window with a later window_start.
     """
 
     code, status = "window_conflict", 409
@@ -98,24 +98,24 @@ def decode_report(body: bytes) -> BypassReport:
         detail = "window_start and window_end must be moments of the years 1 to 9999 in UTC."
         raise ReportRefused("window_start", detail) from None
     except (ValueError, RecursionError):
-        raise ReportRefused(None, "The body is not JSON that can be read.") from None
-    # A host may come with a key in front of it, and it is stored and shown (ruling E9).
+        raise ReportRefused(None, "The body is not valid JSON.") from None
+    # A host may contain a key, and hosts are stored and shown, so mask keys (ruling E9).
     report.hosts = wire.mask_json(report.hosts)
     report.sdk = wire.mask_secrets(report.sdk)[:_LONGEST_SDK]
     return report
 
 
 class CusBypassService:
-    """Stores what an SDK key's programs report of calls that went past them."""
+    """Stores the reports of an SDK key's programs on bypassed calls."""
 
     def __init__(self, principal: SdkPrincipal, *, now: datetime) -> None:
         self.principal = principal
         self.now = now
 
     def record(self, report: BypassReport) -> tuple[CusBypassReport, bool]:
-        """Store a report once; the stored one, and whether it is new. Raises WindowConflict.
+        """Store a report once; return the stored report and whether it is new.
 
-        The coverage of the integration is brought up to date in the same transaction.
+        Updates the integration's coverage in the same transaction. Raises WindowConflict.
         """
         with transaction.atomic():
             stored, is_new = self._store(report)
@@ -128,10 +128,10 @@ class CusBypassService:
         return stored, is_new
 
     def _refresh(self, stored: CusBypassReport) -> None:
-        """Bring coverage up to date, unless records of calls are still under way.
+        """Update coverage, unless records of the reported calls are still on their way.
 
-        A report may come before them. Beat looks again within five minutes, and then what has not
-        come is not counted.
+        A report may arrive before the records. Beat updates coverage again within five minutes, and
+        then claims without records do not count.
         """
         whose = (stored.tenant_id, stored.integration_id)
         seen = seen_calls(*whose, self.now)
@@ -158,7 +158,7 @@ class CusBypassService:
         )
 
     def _occurred_at(self, report: BypassReport) -> datetime | None:
-        """The end of the window, unless that cannot be: no clock may move calls out of coverage."""
+        """The end of the window; None if impossible, so a wrong clock can't hide bypassed calls."""
         oldest = self.now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
         end = report.window_end
         is_sound = oldest <= end <= self.now + _CLOCK_AHEAD and report.window_start <= end
@@ -173,7 +173,7 @@ class CusBypassService:
 
 @dataclass(frozen=True)
 class SeenCalls:
-    """Calls of an integration's trailing 7 days: as programs claim them, and as they are stored."""
+    """Calls of an integration's trailing 7 days: claimed by programs, bypassed, and stored."""
 
     claimed: int
     bypassed: int
@@ -181,12 +181,12 @@ class SeenCalls:
 
     @property
     def governed(self) -> int:
-        """A claim counts as far as calls that ran were stored (ruling F8a)."""
+        """The claimed calls, at most the stored calls that ran (ruling F8a)."""
         return min(self.claimed, self.stored)
 
 
 def seen_calls(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime) -> SeenCalls:
-    """By whole hours, the one that has begun to fall out of the 7 days included."""
+    """The calls by whole hours, including the hour in which the 7 days began."""
     whose = {"tenant_id": tenant_id, "integration_id": integration_id}
     since = now - COVERAGE_WINDOW - _HOUR
     hours = CusBypassHour.objects.filter(**whose, hour__gt=since)
@@ -201,10 +201,10 @@ def seen_calls(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime) -
 def coverage_percent(
     tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime
 ) -> Decimal | None:
-    """How many percent of the calls seen in the trailing 7 days were governed; None if none were.
+    """The percentage of governed calls in the trailing 7 days; None if no call was seen.
 
-    Rounded down: a gate at 95 % is not passed with 94.999. Where calls were claimed and none was
-    stored, it is 0.
+    Rounded down: 94.999 % must not pass a gate at 95 %. The result is 0 if calls were claimed and
+    none was stored.
     """
     calls = seen_calls(tenant_id, integration_id, now)
     if not calls.claimed + calls.bypassed:
@@ -214,10 +214,11 @@ def coverage_percent(
 
 
 def refresh_coverage(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datetime) -> None:
-    """Bring an integration's `coverage_percent` up to date."""
+    """Update an integration's `coverage_percent`."""
     scope = CusIntegration.objects.filter(tenant_id=tenant_id, id=integration_id)
     with transaction.atomic():
-        # Locked in a statement of its own: who waits here then sees what the other has added.
+        # Locked in a statement of its own: after the wait, the next statement sees the other
+        # transaction's reports.
         current = scope.select_for_update(no_key=True).values_list("coverage_percent", flat=True)
         shown = current.get()
         percent = coverage_percent(tenant_id, integration_id, now)
@@ -226,9 +227,9 @@ def refresh_coverage(tenant_id: uuid.UUID, integration_id: uuid.UUID, now: datet
 
 
 def refresh_all_coverage(now: datetime) -> int:
-    """Count late calls into every integration's coverage, and let go of what is older than 7 days.
+    """Update every integration's coverage: add late calls, and drop calls older than 7 days.
 
-    Says of how many integrations. Keeps the marks that stored calls are counted by.
+    Returns the number of integrations. Also stores the marks by which stored calls are counted.
     """
     since = now - COVERAGE_WINDOW - _HOUR
     shown = CusIntegration.objects.filter(coverage_percent__isnull=False)
@@ -240,6 +241,6 @@ def refresh_all_coverage(now: datetime) -> int:
 
 
 def reporting_since(moment: datetime) -> set[tuple[uuid.UUID, uuid.UUID]]:
-    """Tenant and integration of all whose programs told of windows that ended after a moment."""
+    """Tenant and integration of all reports whose windows ended after a moment."""
     hours = CusBypassHour.objects.filter(hour__gt=moment)
     return set(hours.values_list("tenant_id", "integration_id").distinct())

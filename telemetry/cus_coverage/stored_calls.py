@@ -1,7 +1,8 @@
-"""How many calls of an integration were stored since a moment, without counting rows (ruling F8a).
+"""Find the number of an integration's calls stored since a moment, without counting rows (F8a).
 
-The lifetime totals say how many calls ran in all. A mark keeps that number as it was at the start
-of an hour, so what came since is one subtraction, also while a report is being taken in.
+The lifetime totals hold the number of all calls that ran. A mark keeps that number as it was at the
+start of an hour. So the number of calls since then is a subtraction, which is quick enough for the
+receipt of a report.
 """
 
 import uuid
@@ -15,7 +16,7 @@ SELECT coalesce(sum(calls), 0)::bigint FROM cus_lifetime_totals
 WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
 """
 
-# Without a mark that old, all calls there are: the integration is younger than its first mark.
+# Without a mark that old, all calls count: the integration is younger than the window.
 _STORED = f"""
 SELECT ({_TOTAL}) - coalesce((
     SELECT calls FROM cus_call_marks
@@ -29,8 +30,8 @@ VALUES (%(tenant)s, %(integration)s, %(hour)s, ({_TOTAL}))
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (the statement is this module's own)
 
-# Once an integration, for the calls that were stored before its first mark: a range of the index
-# on integration and receipt.
+# Runs once for each integration, for the calls stored before its first mark. Reads a range of the
+# index on integration and receipt.
 _FIRST_MARKS = f"""
 WITH received AS (
     SELECT date_trunc('hour', created_at, 'UTC') AS hour, count(*) AS calls FROM cus_llm_usage
@@ -46,7 +47,7 @@ LEFT JOIN received USING (hour)
 ON CONFLICT DO NOTHING
 """  # noqa: S608  (the statement is this module's own)
 
-# The newest mark before the window is what its calls are counted from.
+# Keeps the newest mark before the window, from which the window's calls are counted.
 _FORGET = """
 DELETE FROM cus_call_marks
 WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND hour < (
@@ -56,7 +57,7 @@ WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND hour < (
 
 
 def stored_calls(tenant_id: uuid.UUID, integration_id: uuid.UUID, since: datetime) -> int:
-    """How many calls that ran were received from `since` until now, to the hour at its start."""
+    """The number of calls that ran and were received since the hour of `since` began."""
     values: dict[str, Any] = {"tenant": tenant_id, "integration": integration_id, "since": since}
     with connection.cursor() as cursor:
         cursor.execute(_STORED, values)
@@ -67,7 +68,7 @@ def stored_calls(tenant_id: uuid.UUID, integration_id: uuid.UUID, since: datetim
 def mark_calls(
     tenant_id: uuid.UUID, integration_id: uuid.UUID, *, since: datetime, now: datetime
 ) -> None:
-    """Keep the total as it is in this hour, and forget marks that no window from `since` needs.
+    """Store this hour's mark of the total, and delete marks that no window from `since` needs.
 
     A second mark of the same hour changes nothing.
     """
@@ -89,5 +90,5 @@ def mark_calls(
 
 
 def start_of_hour(moment: datetime) -> datetime:
-    """The moment at which its hour began."""
+    """The start of the hour of a moment."""
     return moment.replace(minute=0, second=0, microsecond=0)

@@ -1,7 +1,6 @@
-"""What a batch says of its process beside its records, read so that it can spoil nothing.
+"""Read the announcements of a process in a batch. Invalid announcements never refuse a record.
 
-Each member counts if it is what it should be and is ignored if not: a record is never lost
-because of it.
+Each member of an announcement counts if it is valid, and is ignored otherwise.
 """
 
 import re
@@ -16,13 +15,13 @@ _MAX_NAME = 100
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def announcement_of(said: dict[str, Any]) -> Announcement | None:
-    """What a batch announces; None if it names no process, whatever else it says."""
-    process_id = process_name(said.get("process_id"))
+def announcement_of(members: dict[str, Any]) -> Announcement | None:
+    """The announcement in a batch's members; None if they name no process."""
+    process_id = process_name(members.get("process_id"))
     if process_id is None:
         return None
-    last = said.get("last_sequence")
-    return Announcement(process_id, last if is_count(last) else 0, _dropped(said.get("dropped")))
+    last = members.get("last_sequence")
+    return Announcement(process_id, last if is_count(last) else 0, _dropped(members.get("dropped")))
 
 
 def process_name(value: Any) -> str | None:
@@ -38,7 +37,7 @@ def is_count(value: Any) -> TypeGuard[int]:
 
 
 def _dropped(value: Any) -> dict[str, int]:
-    """Counts by reason. Reasons that a newer SDK may have are counted together."""
+    """Counts by reason. Unknown reasons, which a newer SDK may send, are counted together."""
     found: dict[str, int] = {}
     if not isinstance(value, dict):
         return found

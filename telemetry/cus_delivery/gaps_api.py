@@ -1,4 +1,4 @@
-"""`GET /telemetry/gaps`: what should have come and has not."""
+"""`GET /telemetry/gaps`: records that were reported and have not arrived."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ from telemetry.cus_delivery.gaps_service import CusGapsService, GapsFilter, Plac
 
 
 class GapsQuery(serializers.Serializer[object]):
-    """Which processes to list."""
+    """The filter of the listed processes."""
 
     tenant_id = serializers.UUIDField(
         required=False, help_text="For operators and support, who must name one."
@@ -34,13 +34,15 @@ class GapsQuery(serializers.Serializer[object]):
 
 
 class ProcessGapsOutput(serializers.Serializer[object]):
-    """A process of which sequences are missing."""
+    """A process with missing sequences."""
 
     integration_id = serializers.UUIDField()
     process_id = serializers.CharField()
     first_seen_at = serializers.DateTimeField()
     last_seen_at = serializers.DateTimeField()
-    last_sequence = serializers.IntegerField(help_text="The highest that it is known to have used.")
+    last_sequence = serializers.IntegerField(
+        help_text="The highest sequence that the process is known to have used."
+    )
     missing = serializers.ListField(
         child=serializers.ListField(child=serializers.IntegerField(), min_length=2, max_length=2),
         help_text="The first 100 ranges, [first, last], both included.",
@@ -48,13 +50,14 @@ class ProcessGapsOutput(serializers.Serializer[object]):
     missing_is_cut = serializers.BooleanField(help_text="There are more ranges than are listed.")
     missing_count = serializers.IntegerField(help_text="Of all ranges.")
     dropped = serializers.DictField(
-        child=serializers.IntegerField(), help_text="What the process declared as given up."
+        child=serializers.IntegerField(),
+        help_text="Records that the process declared as dropped, by reason.",
     )
     undeclared_count = serializers.IntegerField(help_text="Missing, and not declared as dropped.")
 
 
 class GapsPage(serializers.Serializer[object]):
-    """A page of the list. It only leads forward."""
+    """A page of the list, with a link to the next page alone."""
 
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
@@ -66,15 +69,15 @@ class GapsView(PersonView):
 
     @extend_schema(operation_id="telemetry_gaps", parameters=[GapsQuery], responses=GapsPage)
     def get(self, request: Request) -> Response:
-        """What was reported and has not arrived, those that reported last first."""
+        """List processes with missing records, the process that reported last first."""
         service = CusGapsService(tenant_of(request))
         query = GapsQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         asked = query.validated_data
         names = ("integration_id", "process_id", "seen_from", "seen_to")
-        wanted = GapsFilter(**{name: asked.get(name) for name in names})
+        processes = GapsFilter(**{name: asked.get(name) for name in names})
         after = _place(asked["cursor"]) if "cursor" in asked else None
-        found = service.gaps(wanted, after=after, limit=asked["limit"] + 1)
+        found = service.gaps(processes, after=after, limit=asked["limit"] + 1)
         page = found[: asked["limit"]]
         following = page[-1].place if len(found) > len(page) else None
         body = {
@@ -100,5 +103,5 @@ def _place(cursor: str) -> Place:
     except (ValueError, TypeError, AttributeError, RecursionError, binascii.Error):
         moment, place = None, (uuid.UUID(int=0), "")
     if moment is None or moment.tzinfo is None or not place[1].isprintable():
-        raise NotFound("This is no cursor of ours. Start without one, and follow `next`.")
+        raise NotFound("This cursor names no page. Start without a cursor, and follow `next`.")
     return (moment, *place)

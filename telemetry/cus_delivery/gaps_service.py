@@ -1,4 +1,4 @@
-"""Sequences that never came, by process: what a tenant's programs reported and we do not have."""
+"""Sequences that are missing, by process: records that programs made and the server lacks."""
 
 import json
 import uuid
@@ -11,13 +11,13 @@ from django.db import connection
 from integrations.cus_accounts.models import CusTenant
 from telemetry.cus_delivery.sequences import MAX_SEQUENCE, OVERLAP, covered_to
 
-# So many ranges of a process are listed; the count covers them all.
+# The most ranges that are listed of a process; `missing_count` covers all ranges.
 MAX_RANGES = 100
 
 
 @dataclass(frozen=True)
 class GapsFilter:
-    """Which processes to look at; `seen_from` and `seen_to` are about when they last reported."""
+    """The processes to list; `seen_from` and `seen_to` bound the time of their last report."""
 
     integration_id: uuid.UUID | None = None
     process_id: str | None = None
@@ -25,17 +25,17 @@ class GapsFilter:
     seen_to: datetime | None = None
 
 
-# Where a page begins: after this process in the order of the list.
+# The process after which a page begins, in the order of the list.
 Place = tuple[datetime, uuid.UUID, str]
 
 
 @dataclass(frozen=True)
 class ProcessGaps:
-    """A process of which something is missing.
+    """A process with missing sequences.
 
-    `missing` lists the first ranges, both ends included; `missing_count` counts all of it, of
-    which the process itself declared `dropped` as given up. The rest is on its way, waits in the
-    spool of a host, or is lost.
+    `missing` lists the first ranges, both ends included; `missing_count` counts all missing
+    sequences. The process itself declared `dropped` of them as given up. The others are on their
+    way, wait in the spool of a host, or are lost.
     """
 
     integration_id: uuid.UUID
@@ -49,40 +49,40 @@ class ProcessGaps:
 
     @property
     def undeclared_count(self) -> int:
-        """How many nobody has an explanation for."""
+        """The number of missing sequences that were not declared as dropped."""
         return max(self.missing_count - sum(self.dropped.values()), 0)
 
     @property
     def missing_is_cut(self) -> bool:
-        """Whether there are more ranges than those that are listed."""
+        """Whether there are more missing ranges than `missing` lists."""
         return sum(last - first + 1 for first, last in self.missing) < self.missing_count
 
     @property
     def place(self) -> Place:
-        """Where a page that follows it begins."""
+        """The place after which the next page begins."""
         return (self.last_seen_at, self.integration_id, self.process_id)
 
 
 class CusGapsService:
-    """Gaps of one tenant."""
+    """The gaps of one tenant's processes."""
 
     def __init__(self, tenant: CusTenant) -> None:
         self.tenant = tenant
 
     def gaps(
-        self, wanted: GapsFilter, *, after: Place | None = None, limit: int = 100
+        self, processes: GapsFilter, *, after: Place | None = None, limit: int = 100
     ) -> list[ProcessGaps]:
-        """Processes with something missing, those that reported last first."""
+        """Processes with missing sequences, the process that reported last first."""
         covered = covered_to()
         last_seen_at, integration_id, process_id = after or (None, None, None)
         values: dict[str, Any] = {
             "tenant": self.tenant.id,
             "since": covered - OVERLAP if covered else None,
             "most": MAX_SEQUENCE,
-            "integration": wanted.integration_id,
-            "process": wanted.process_id,
-            "seen_from": wanted.seen_from,
-            "seen_to": wanted.seen_to,
+            "integration": processes.integration_id,
+            "process": processes.process_id,
+            "seen_from": processes.seen_from,
+            "seen_to": processes.seen_to,
             "after_seen": last_seen_at,
             "after_integration": integration_id,
             "after_process": process_id,
@@ -101,8 +101,8 @@ def _read(row: tuple[Any, ...]) -> ProcessGaps:
     return ProcessGaps(integration_id, process_id, first, last, sequence, *lists, count)
 
 
-# Rows received since the last fold are added from evidence, so the answer is exact at any time. A
-# minute of a tenant's rows is read for it, by the index on its receipt.
+# Rows received since the last fold are added from evidence, so the answer is always exact. That
+# reads a minute of a tenant's rows, by the index on receipt.
 _GAPS = """
 WITH live AS MATERIALIZED (
     SELECT integration_id, process_id, min(created_at) AS first_seen_at,

@@ -1,4 +1,4 @@
-"""What is known of the processes that report: which of their sequences came, and which should."""
+"""The reporting processes: their sequences that arrived, and the highest that they announced."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 
 class RangesField(models.Field):  # type: ignore[type-arg]  # it takes none at run time
-    """Sets of whole numbers as PostgreSQL keeps them: `{[1,51),[60,61)}`, merged as they grow."""
+    """PostgreSQL's `int8multirange`, a set of whole numbers: `{[1,51),[60,61)}`."""
 
     def db_type(self, connection: Any) -> str:
         """The column's type."""
@@ -15,11 +15,11 @@ class RangesField(models.Field):  # type: ignore[type-arg]  # it takes none at r
 
 
 class CusReportingProcess(models.Model):
-    """A program's process, by the name that its records carry, and what it said of itself.
+    """A program's process, by the process id of its records, and its announcements.
 
-    `came` is every sequence that we have answered for, as far as it was folded in: rows received
-    since then are evidence alone, and whoever asks adds them. `dropped` counts by reason, since
-    the process began, what it had to give up. Rebuilt from evidence but for what it announced.
+    `came` holds every answered sequence up to the last fold. Rows received since then are in
+    evidence alone, and readers add them. `dropped` counts, by reason, the records that the process
+    dropped since it began. All but the announcements can be rebuilt from evidence.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "integration_id", "process_id")
@@ -46,7 +46,7 @@ class CusReportingProcess(models.Model):
 
 
 class CusSequenceFold(models.Model):
-    """How far evidence is folded into `came`. One row."""
+    """The moment up to which evidence is folded into `came`. The table has one row."""
 
     id = models.SmallIntegerField(primary_key=True)
     covered_to = models.DateTimeField()

@@ -1,9 +1,9 @@
-"""Which sequences of a process came: kept as ranges, folded from evidence once a minute.
+"""The sequences of a process that arrived: kept as ranges, folded from evidence once a minute.
 
-Every row of evidence carries its process and its number there, so ingest has nothing to do for
-it. What is no row is written down as it comes, which is seldom: what a process announces of
-itself once a minute, and numbers that were answered for without a row of their own (a call that
-another number had reported, a refused record). See `docs/decisions/0025`.
+Every row of evidence carries its process and its sequence, so ingest does no further work. Facts
+without a row are stored when they arrive, which is seldom: the announcement of a process once a
+minute, and sequences that were answered without a row of their own (a call that another sequence
+had reported, a refused record). See `docs/decisions/0025`.
 """
 
 import json
@@ -18,12 +18,12 @@ from django.db import connection, transaction
 
 from telemetry.cus_connections import evidence_cursor
 
-# No process counts so far; a range that ended at the type's end would have no next number.
+# No process counts so far. A range up to the type's largest number could not have an open end.
 MAX_SEQUENCE = 2**62
-# Beyond so many bytes (some 15,000 ranges) nobody reads the gaps, and they slow every fold: the
-# numbers of such a process then count as one range.
+# More ranges (some 15,000) are of no use to people and slow every fold, so the sequences of such a
+# process are then stored as one range.
 _MOST_BYTES = 262_144
-# An ingest transaction lasts thirty seconds at most, and its rows bear the time of its beginning.
+# An ingest transaction lasts thirty seconds at most, and its rows have the time of its beginning.
 OVERLAP = timedelta(minutes=1)
 _STEP = timedelta(days=1)
 _KEPT = timedelta(days=400)
@@ -34,7 +34,7 @@ Origin = tuple[str, int]
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a process says of itself beside a batch, counted since it began."""
+    """A process' own counts in a batch, since the process began."""
 
     process_id: str | None = None
     last_sequence: int = 0
@@ -47,7 +47,7 @@ def note_sequences(
     announcement: Announcement | None,
     answered: Iterable[Origin],
 ) -> None:
-    """Write down what an integration's process announced, and numbers answered without a row."""
+    """Store a process' announcement, and sequences that were answered without a row."""
     noted: dict[str, dict[str, Any]] = {}
     if announcement is not None and announcement.process_id:
         noted[announcement.process_id] = {
@@ -67,9 +67,9 @@ def note_sequences(
 
 
 def fold_sequences(now: datetime) -> datetime | None:
-    """Bring `came` up to date with the evidence received before `now`; says how far it had been.
+    """Fold the evidence received before `now` into `came`; return the moment of the last fold.
 
-    Doing it twice is doing it once, and so is doing it at once with another.
+    Repeated and concurrent folds have the same result as one fold.
     """
     began = covered_to()
     since = began - OVERLAP if began else _first_received()
@@ -86,7 +86,7 @@ def fold_sequences(now: datetime) -> datetime | None:
 
 
 def covered_to() -> datetime | None:
-    """Evidence received before this is in `came`; None before the first fold."""
+    """The moment before which evidence is in `came`; None before the first fold."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT covered_to FROM cus_sequence_folds WHERE id = 1")
         row = cursor.fetchone()

@@ -1,1 +1,1 @@
-"""Holds and leases: what calls in flight may still cost; limits beside what is used."""
+"""Holds and leases for running calls, and an integration's use of its limits."""

@@ -1,14 +1,17 @@
-"""How a check reads the calls that were let in, for each limit in calls (ruling F4): pieces of SQL."""
+"""SQL by which a check counts admitted calls, for each limit in calls (ruling F4)."""
 
 from integrations.cus_lifecycle.limits import CALL_LIMITS, Limit, Window
 
 _MINUTE = "interval '60 seconds'"
-# Since when each window counts calls.
+# The beginning of each window, in SQL.
 _SINCE = {Window.MINUTE: f"moment.now - {_MINUTE}"}
 
 
 def admitted(limit: Limit) -> str:
-    """The calls let in within a limit's window but for those asked about, counted up to the limit."""
+    """SQL that counts the calls admitted in a limit's window, up to the limit.
+
+    The calls of the check itself are left out.
+    """
     since, most = _SINCE[limit.window], f"integration.{limit.column}"
     return f"""CASE WHEN {most} > 0 THEN leased.{limit.admissions} + (
         SELECT count(*) FROM (
@@ -31,9 +34,9 @@ def admitted(limit: Limit) -> str:
     ) ELSE 0 END"""  # noqa: S608  (the names are the table's own)
 
 
-# Of the hold of a call that is asked about: within which windows it was taken.
+# For the own hold of a call of the check: 1 for each window in which the hold was taken, else 0.
 OWN_ADMITTED = ", ".join(f"(taken_at > {_SINCE[limit.window]})::int" for limit in CALL_LIMITS)
-# Of leases: how many calls those were given that were taken within each window.
+# For leases: the number of calls of leases that were taken within each window.
 LEASED_ADMITTED = ", ".join(
     f"coalesce(sum(calls) FILTER (WHERE taken_at > {_SINCE[limit.window]}), 0)::bigint"
     f" AS {limit.admissions}"

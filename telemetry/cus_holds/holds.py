@@ -1,9 +1,9 @@
-"""Holds and leases beside the evidence that settles them: what a check reads and sets aside.
+"""The statements of a check: read holds, leases and evidence, and take holds.
 
-The statements are prepared on the enforcement pool's connections and run there by name, so
-that a check is two messages: lock and read, then hold and commit. All that a decision needs
-is read by one statement, after the lock was had (ruling F5): what a statement sees was
-committed before it began.
+The enforcement pool's connections prepare the statements and run them by name, so a check is two
+messages: lock and read, then hold and commit. A single statement reads everything that a decision
+needs, after the lock is taken (ruling F5), because a statement sees what was committed before the
+statement began.
 """
 
 import uuid
@@ -24,12 +24,12 @@ from telemetry.cus_money.own_prices import COLUMNS
 # A hold ends this long after its last renewal (ruling F5).
 HOLD_LIFE = timedelta(minutes=15)
 _SWEPT_AT_ONCE = 1_000
-# What a prepared statement takes.
+# The types of a prepared statement's arguments.
 Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 
 
 class OwnHold(NamedTuple):
-    """The hold of a call that is asked about.
+    """The hold of a call that the check is about.
 
     `admitted`: for each of `CALL_LIMITS`, 1 if the hold was taken within its window, else 0.
     """
@@ -51,11 +51,11 @@ class _Evidence(msgspec.Struct, frozen=True):
 
 
 class Reading(_Evidence, frozen=True):
-    """What one statement saw of an integration: its row, and its month's evidence.
+    """One statement's view of an integration: its row, and its month's evidence.
 
-    `held`, `running` (how many holds there are) and `admitted` (the calls let in within the window
-    of each of `CALL_LIMITS`) leave out the calls that are asked about; those are in `own`. A hold
-    counts until it is settled or swept (ruling F5b).
+    `held`, `running` (the number of holds) and `admitted` (the calls admitted within the window of
+    each of `CALL_LIMITS`) leave out the calls of the check; those are in `own`. A hold counts until
+    it is settled or swept (ruling F5b).
     """
 
     recorded: frozenset[str]
@@ -67,15 +67,15 @@ def _sum(expression: str) -> str:
 
 
 def _lives(table: str) -> str:
-    # In a form that no index helps with: one on `expires_at` has every tenant's.
+    # Written so that the planner can't use the index on `expires_at`, which spans all tenants.
     return f"{table}.expires_at - moment.now > interval '0'"
 
 
 _NAMES = Amounts._fields
 _SIZE = len(_NAMES)
 _AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in _NAMES)
-# Of all holds without those of the calls that are asked about. The sums are exact, so what is
-# left is not below 0; a sum may be more than one amount can say.
+# The sums of all holds without the holds of the check's own calls. The sums are exact, so the
+# difference is not negative. A sum may exceed the largest amount, so it is capped.
 _OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for name in _NAMES)
 _LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
@@ -84,7 +84,7 @@ _LIMIT_COLUMNS = ", ".join(f"'{column}', integration.{column}" for column in LIM
 
 
 def _authority(own_prices: str) -> str:
-    """What decisions read of an integration, and of its tenant's own prices."""
+    """SQL for the fields of an integration that decisions read, with its tenant's own prices."""
     return f"""
     json_build_object(
         'id', integration.id, 'status', integration.status, 'credential_state', integration.credential_state,
@@ -126,16 +126,16 @@ _ALL_OWN_PRICES = f"""
         WHERE one.tenant_id = $1 AND {_OF_THE_INTEGRATION}
     ) AS own)
 """  # noqa: S608  (as above)
-# By its id alone: planned over a few rows, the tenant's index would look as good. `OFFSET 0`
-# keeps the planner from merging it, or the moment, into the rest.
+# Selects the integration by its id alone: over few rows, the planner could prefer the tenant's
+# index. `OFFSET 0` keeps the planner from merging this subquery, or `moment`, into the query.
 _FROM = """
     (SELECT * FROM cus_integrations WHERE id = $2 OFFSET 0) AS integration
     JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id
 """
 _MOMENT = "(SELECT coalesce($5, clock_timestamp()) AS now OFFSET 0) AS moment"
 
-# The month and the minute are those of the server's clock when the lock was had (ruling E3).
-# A caller may name another moment: that is how tests reach the next month.
+# Month and minute are by the server's clock after the lock was taken (ruling E3). Tests pass
+# another moment, to reach the next month.
 _READ = f"""
 PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz, text[]) AS
 SELECT json_build_object(
@@ -192,13 +192,12 @@ PREPARE cus_read_own_models (uuid) AS
 SELECT DISTINCT model FROM cus_price_overrides WHERE tenant_id = $1
 """
 
-# What `cus_expect_holds` fails with: a call was recorded, or its hold swept, since the reading.
+# The SQLSTATE of `cus_expect_holds`: a call was recorded, or its hold swept, since the reading.
 HOLDS_CHANGED = "AO001"
-# Takes and renews the holds of a round, in the order of their keys; all of them, or it fails with
-# HOLDS_CHANGED, so that nothing of the round is committed and it is decided anew. One statement,
-# so that the triggers that sum holds up fire after all of them were locked, as they do for ingest.
-# Ledger and holds are looked up by key. Joined, both would be read whole where the plan was made
-# while they were small, or where many calls run.
+# Takes and renews all holds of a round, in the order of their keys, or fails with HOLDS_CHANGED;
+# then the round is rolled back and decided again. A single statement, so that the triggers that sum
+# holds fire after all holds were locked, as for ingest. Ledger and holds are looked up by key: a
+# join would read both whole if the plan was made while they were small, or if many calls run.
 _CHANGE = f"""
 PREPARE cus_change_holds (uuid, uuid, json, timestamptz) AS
 WITH change AS MATERIALIZED (
@@ -237,7 +236,7 @@ PREPARED = (_READ, _READ_AUTHORITY, _READ_CONFIG, _READ_OWN_MODELS, _CHANGE)
 
 
 class HoldChange(NamedTuple):
-    """A hold to be taken, or one that is there to be renewed."""
+    """A hold to take, or an existing hold to renew."""
 
     amounts: Amounts
     renews: bool
@@ -249,7 +248,7 @@ def change_values(
     changes: Mapping[str, HoldChange],
     now: datetime,
 ) -> tuple[Value, ...]:
-    """What `cus_change_holds` needs: whose, the changes by call id, the moment of the decision."""
+    """The arguments of `cus_change_holds`: the integration, the changes by call id, the moment."""
     document = [
         {
             "call_id": call_id,
@@ -269,14 +268,14 @@ def lock(
     read_seconds: float,
     table_lock_seconds: float,
 ) -> str:
-    """What begins a check: the integration's lock within a time, and how long reading may take.
+    """SQL that begins a check: take the integration's lock in time, and bound the reading.
 
-    Only the integration's own checks take it, so it makes nobody wait who does not check.
-    `table_lock_seconds`: how long the reading waits for a table that somebody has locked; less
-    than `read_seconds`, so that the error tells a locked table from a slow reading (ruling F6a).
+    Only the integration's own checks take this lock, so no other statement waits for it.
+    `table_lock_seconds`: how long the reading waits for a table that another session has locked;
+    less than `read_seconds`, so that the error tells a locked table from a slow reading (F6a).
     """
-    # The lock is the first that gives rows: what fails with `lock_timeout` before that has
-    # waited for the integration, after that for a table.
+    # The lock's statement is the first that returns rows. So a `lock_timeout` before any row means
+    # a wait for the integration's lock, and a later one a wait for a table.
     return (
         f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}; "
         f"SELECT pg_advisory_xact_lock({lock_key(integration_id)}); "
@@ -286,7 +285,7 @@ def lock(
 
 
 def _milliseconds(seconds: float) -> int:
-    # 0 would be no limit.
+    # At least 1, because 0 means no limit.
     return max(int(seconds * 1_000), 1)
 
 
@@ -297,16 +296,16 @@ def read_values(
     now: datetime | None = None,
     own_models: Sequence[str] = (),
 ) -> tuple[Value, ...]:
-    """What `cus_read` needs: whose, of which calls, and which of the tenant's own prices."""
+    """The arguments of `cus_read`: the integration, the calls, the moment and the models."""
     hashes = f"{{{','.join(map(hash_call_id, call_ids))}}}"
     return (tenant_id, integration_id, list(call_ids), hashes, now, list(own_models))
 
 
 class _Read(_Evidence, frozen=True):
-    """The document that `cus_read` gives."""
+    """The document that `cus_read` returns."""
 
     recorded: set[uuid.UUID]
-    # Of each call asked about that has a hold: its amounts, and where it counts as admitted.
+    # For each call of the check with a hold: its amounts, and its flags of `OWN_ADMITTED`.
     own: dict[str, tuple[int, ...]] | None
 
 
@@ -314,7 +313,7 @@ _read = msgspec.json.Decoder(_Read)
 
 
 def reading_of(document: bytes, call_ids: Sequence[str]) -> Reading:
-    """What `cus_read` says."""
+    """The reading in a document of `cus_read`."""
     read = _read.decode(document)
     holds = read.own or {}
     hashes = {call_hash.hex for call_hash in read.recorded}
@@ -358,10 +357,10 @@ WHERE lease.tenant_id = over.tenant_id AND lease.id = over.id
 
 
 def sweep() -> tuple[int, int]:
-    """Remove the holds and leases whose life is over by the database's clock; says how many of each.
+    """Remove expired holds and leases, by the database's clock; return the numbers of both.
 
-    Holds count until then, so this runs at least every 30 seconds (ruling F5b). A hold that was
-    taken while its call was being stored is removed too: nothing would settle it.
+    Holds count until they are swept, so this runs at least every 30 seconds (ruling F5b). Also
+    removes a hold that was taken while its call was being stored: no later record would settle it.
     """
     return _sweep(_SWEEP_HOLDS), _sweep(_SWEEP_LEASES)
 

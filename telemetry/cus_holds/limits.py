@@ -1,6 +1,6 @@
-"""Where an integration stands against its limits this month: what people and programs are shown.
+"""An integration's use of its limits this month, for people and programs.
 
-Only shown: a decision reads the same tables under its own lock (ruling F5).
+For display only: a decision reads the same tables under its own lock (ruling F5).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 
 _EXACT = CusIntegration.BudgetBasis.EXACT
 
-# One statement, so that a call is in the sums or in what is held, never in both or in neither.
+# A single statement, so that a call is either in the sums or in the holds, never in both or none.
 _STANDING = """
 WITH used AS (
     SELECT coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(blocked), 0)::bigint AS blocked,
@@ -71,7 +71,7 @@ class Standing:
 
     @property
     def cost_microcents(self) -> int:
-        """An open month counts its corrections in the exact sum (ruling M9)."""
+        """The exact sum, with the corrections of an open month (ruling M9)."""
         return self.recorded_microcents + self.correction_microcents
 
     def used(self, *, exact: bool) -> int:
@@ -82,7 +82,7 @@ class Standing:
 
 
 def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
-    """Limits, use of the month, what is held, and what remains: the answer of `…/limits`."""
+    """Limits, the month's use, holds, and what remains: the answer of `…/limits`."""
     start, end = month_of(now)
     month = _standing(integration, now)
     return {
@@ -111,7 +111,7 @@ def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
 
 
 def has_share(limit: Limit) -> bool:
-    """Whether the month's evidence says how much of the limit is used and held."""
+    """Whether the month's evidence holds the used and held amounts of the limit."""
     return limit.window is Window.MONTH
 
 
@@ -163,7 +163,7 @@ def _standing(integration: CusIntegration, now: datetime) -> Standing:
 
 
 def _budget(cents: int, integration: CusIntegration, month: Standing) -> dict[str, Any]:
-    """In microcents on either basis: the two are compared with the same limit (ruling M3)."""
+    """The budget's share in microcents, on either basis: both have the same limit (ruling M3)."""
     exact = integration.budget_basis == _EXACT
     held = month.held_microcents if exact else month.held_cents * MICROCENTS_PER_CENT
     return _share(cents * MICROCENTS_PER_CENT, month.used(exact=exact), held)
@@ -180,7 +180,7 @@ def _share(limit: int, used: int, held: int) -> dict[str, Any]:
     }
 
 
-# From this share of an integration's bound of holds on, people are warned (ruling F5b).
+# People are warned from this share of an integration's bound of holds on (ruling F5b).
 _WARNING_PERCENT = 80
 _RUNNING = """
 SELECT coalesce(sum(calls), 0)::bigint FROM cus_hold_sums
@@ -189,7 +189,7 @@ WHERE tenant_id = %s AND integration_id = %s
 
 
 def holds_warning(integration: CusIntegration) -> str | None:
-    """What to tell people of an integration whose bound of holds is nearly reached, if it is."""
+    """A warning if the integration's bound of holds is nearly reached, else None."""
     with connection.cursor() as cursor:
         cursor.execute(_RUNNING, [integration.tenant_id, integration.id])
         (running,) = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""An integration's limits and what is left of them, over HTTP."""
+"""An integration's limits and their use, over HTTP."""
 
 import uuid
 from typing import Any
@@ -17,13 +17,15 @@ from telemetry.cus_holds.limits import has_share, limits_of
 
 
 class LimitShare(serializers.Serializer[object]):
-    """One limit. Without it, `limit`, `remaining` and `percent` are null."""
+    """One limit. If unlimited, `limit`, `remaining` and `percent` are null."""
 
     limit = serializers.IntegerField(allow_null=True)
     used = serializers.IntegerField()
-    held = serializers.IntegerField(help_text="Set aside for calls that have not landed yet.")
+    held = serializers.IntegerField(help_text="Held for admitted calls that are not reported yet.")
     remaining = serializers.IntegerField(allow_null=True)
-    percent = serializers.FloatField(allow_null=True, help_text="Of the limit, used and held.")
+    percent = serializers.FloatField(
+        allow_null=True, help_text="Used and held, in percent of the limit."
+    )
 
 
 def _field_of(limit: Limit) -> "serializers.Field[Any, Any, Any, Any]":
@@ -90,7 +92,7 @@ class LimitsOutput(serializers.Serializer[object]):
 
 
 class LimitsView(PersonView):
-    """What an integration may still use this month."""
+    """An integration's limits and use, this month."""
 
     @extend_schema(operation_id="integrations_limits", responses=LimitsOutput)
     def get(self, request: Request, integration_id: uuid.UUID) -> Response:

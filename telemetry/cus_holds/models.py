@@ -1,4 +1,4 @@
-"""What calls in flight may still cost, and what is lent out."""
+"""Holds for running calls, and leases."""
 
 from typing import ClassVar
 
@@ -8,12 +8,11 @@ from django.db.models.functions import Now
 
 
 class CusEnforcementHold(models.Model):
-    """What is set aside for a call that was admitted and has not landed (ruling F5).
+    """The amounts set aside for an admitted call that is not reported yet (ruling F5).
 
-    Beside the evidence that settles it: the statement that stores the call's row removes its
-    hold, so at no instant is the call counted twice or not at all. It counts until it is
-    settled or swept (ruling F5b). The database lets nobody remove one that is neither settled
-    nor over, or lower its amounts.
+    The statement that stores the call's row removes the hold, so at every moment the call counts
+    exactly once. A hold counts until it is settled or swept (ruling F5b). A guard of the database
+    refuses to remove a hold that is neither settled nor expired, and to lower its amounts.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "integration_id", "call_id")
@@ -26,14 +25,14 @@ class CusEnforcementHold(models.Model):
     taken_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
 
-    # Ingest locks what it settles, which takes the right to change a column.
+    # Ingest locks the holds that it settles, which needs the right to update a column.
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE (expires_at), DELETE"
     decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
 
     class Meta:
         db_table = "cus_enforcement_holds"
         indexes = [
-            # What the rate counts: the admissions of the last minute.
+            # For the rate, which counts the admissions of the last minute.
             models.Index(
                 fields=["tenant_id", "integration_id", "-taken_at"], name="cus_holds_taken"
             ),
@@ -52,8 +51,8 @@ class CusEnforcementHold(models.Model):
 class CusHoldSums(models.Model):
     """The sums of an integration's holds, kept by triggers of the holds' table (ruling F5b).
 
-    Split into shards as totals are; a shard alone may be below 0. Nobody writes here but the
-    triggers, so at every commit the sums are those of the holds.
+    Split into shards like the totals; a single shard may be negative. Only the triggers write here,
+    so at every commit the sums equal those of the holds.
     """
 
     SHARDS: ClassVar[int] = 8
@@ -63,7 +62,7 @@ class CusHoldSums(models.Model):
     integration_id = models.UUIDField()
     shard = models.SmallIntegerField()
     calls = models.BigIntegerField()
-    # Wider than a hold's own: many of the largest must not overflow the sum.
+    # Wider than a hold's columns, so that many of the largest holds can't overflow the sum.
     cents = models.DecimalField(max_digits=40, decimal_places=0)
     microcents = models.DecimalField(max_digits=40, decimal_places=0)
     tokens = models.DecimalField(max_digits=40, decimal_places=0)
@@ -79,10 +78,10 @@ class CusHoldSums(models.Model):
 
 
 class CusEnforcementLease(models.Model):
-    """What is lent to a holder that admits calls by itself for a moment (ruling F5a).
+    """The amounts lent to a holder that admits calls by itself for a short time (ruling F5a).
 
-    The amounts are what remains: each of its calls that lands lowers them by what was set
-    aside for it, in the statement that stores the call's row, never below 0.
+    The amounts are what remains: the statement that stores the row of a call of the lease lowers
+    them by the call's share, never below 0.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "id")

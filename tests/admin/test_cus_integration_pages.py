@@ -227,7 +227,7 @@ def test_two_who_change_at_once_do_not_overwrite_each_other(
 
     assert answer.status_code == 200
     page = answer.content.decode()
-    assert page.count("Somebody changed this integration while you had it open") == 1
+    assert page.count("Another person changed this integration while you had it open") == 1
     assert "successfully" not in page
     assert _messages(answer) == []
     assert CusIntegration.objects.values().get() == before
@@ -243,7 +243,7 @@ def test_a_form_without_the_version_that_was_seen_changes_nothing(
         _changed(integration, budget="7", seen_version=version),
     )
 
-    assert "nothing of yours was" in answer.content.decode()
+    assert "your changes were not saved" in answer.content.decode()
     integration.refresh_from_db()
     assert integration.budget_limit_cents == 0
 

@@ -36,7 +36,12 @@ def _image_usage(text: int, image: int, made: int, written: int = 0) -> dict[str
 
 def _image(usage: Any, model: str, bills: str, path: str = "images.generate") -> list[Call]:
     """An image, whole and streamed."""
-    about: dict[str, Any] = {"background": "opaque", "output_format": "png", "quality": "low", "size": "1024x1024"}
+    about: dict[str, Any] = {
+        "background": "opaque",
+        "output_format": "png",
+        "quality": "low",
+        "size": "1024x1024",
+    }
     answer = {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage, **about}
     done = {"type": f"image_{'edit' if 'edit' in path else 'generation'}.completed"}
     told = Events(({**done, "b64_json": "AAAA", "created_at": 1, "usage": usage, **about},))

@@ -313,7 +313,7 @@ def test_the_command_asks_which_where_several_integrations_have_that_call(
     for one in (integration, sibling):
         assert f"--integration {one.id}  {one.name} of {one.tenant.name}" in str(asked.value)
         assert "decided again   identical" in _explain("over", "--integration", str(one.id))
-    with pytest.raises(CommandError, match="no integration's id"):
+    with pytest.raises(CommandError, match="is not the id of an integration"):
         _explain("over", "--integration", "first")
 
 

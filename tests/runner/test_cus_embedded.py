@@ -237,7 +237,7 @@ def test_damaged_passwords_are_said_and_kept_as_they_are(data: Path, broken: str
 def test_lost_superusers_password_is_said_once_there_are_data(data: Path) -> None:
     (data / "postgres").mkdir()
     (data / "passwords.json").write_text("{}")
-    with pytest.raises(SecretsIncomplete, match=r"passwords\.json has lost superuser"):
+    with pytest.raises(SecretsIncomplete, match=r"passwords\.json lacks superuser"):
         home_of(data)
     assert (data / "passwords.json").read_text() == "{}"
 

@@ -264,7 +264,7 @@ def test_workers_that_outlived_sentinel_and_runner_are_ended_by_the_next_start(
     time.sleep(1)
     assert not all_gone(left), "nothing was left over, so this shows nothing"
     after = product.run()
-    assert "Ended what a killed run left behind: " in after.until("Serving on")
+    assert "Ended processes that a killed run left: " in after.until("Serving on")
     assert product.ask() is not None
     assert all_gone(family)
     after.end()
@@ -335,7 +335,7 @@ def test_emptied_or_partial_keys_are_said_rather_than_replaced(product: Product,
     finally:
         path.write_text(whole)
     assert code == 1
-    assert re.search(r"local\.env has lost .*CUS_KEY_HASH_SECRET", said)
+    assert re.search(r"local\.env lacks .*CUS_KEY_HASH_SECRET", said)
     assert "Put the file back" in said
     assert "Traceback" not in said
 
@@ -344,7 +344,7 @@ def test_emptied_or_partial_keys_are_said_rather_than_replaced(product: Product,
 def test_impossible_port_is_said(product: Product, port: str) -> None:
     code, said = Product(product.folder, port).run_to_the_end()  # type: ignore[arg-type]  # on purpose
     assert code == 2
-    assert "is no port: take one from 1 to 65535" in said or "expected one argument" in said
+    assert "is not a port: take 1 to 65535" in said or "expected one argument" in said
     assert "Traceback" not in said
 
 

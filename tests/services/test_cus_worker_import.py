@@ -126,12 +126,12 @@ def test_one_bad_line_and_nothing_is_imported(tenant: CusTenant, tmp_path: Path)
         ({"max_tokens_per_run": -1}, "max_tokens_per_run must be a whole number"),
         ({"max_tokens_per_run": True}, "max_tokens_per_run must be a whole number"),
         ({"max_tokens_per_run": 2**62}, "is too large"),
-        (_config(provider="magic"), "none that we know"),
+        (_config(provider="magic"), "is unknown"),
         (_config(provider=None), "provider must be a text"),
         (_config(api_key=None), "A credential of openai is"),
         (_config(api_key={"value": SECRET}), "api_key must be a text"),
         (_config(api_key=f"{SECRET} {SECRET}"), "api_key must be a text without spaces"),
-        (_config(base_url=f"https://me:{SECRET}@host/v1"), "base_url is no address"),
+        (_config(base_url=f"https://me:{SECRET}@host/v1"), "base_url is not an address"),
         (_config(base_url="http://["), "base_url"),
         (_config(provider="anthropic", base_url="https://elsewhere/v1"), "address of its own"),
         (_config(base_url="https://api.openai.com:8443/v1", api_base="https://x.example"), "(api_base)"),
@@ -171,7 +171,7 @@ def test_lines_of_an_array_are_told_apart(tenant: CusTenant, tmp_path: Path) -> 
 def test_what_is_no_json_is_refused_by_line(tmp_path: Path, text: str, line: int) -> None:
     run = _Run(tmp_path, text)
 
-    assert f"Line {line}: This is no JSON" in run.said
+    assert f"Line {line}: This is not JSON" in run.said
     assert run.code == 1
 
 

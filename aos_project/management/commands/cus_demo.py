@@ -1,4 +1,4 @@
-"""`manage.py cus_demo`: a production trace through the whole product, held against the trace."""
+"""`manage.py cus_demo`: replay a production trace, and compare the stored rows with the trace."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +29,9 @@ _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
 
 
 class Command(BaseCommand):
-    """Replays a trace and says whether what is stored agrees with it, to the microcent."""
+    """Replays a trace, and compares the stored rows with the trace, to the microcent."""
 
-    help = "Replay a production trace through SDK and server, and compare what was stored."
+    help = "Replay a production trace through SDK and server, and compare the stored rows."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--trace", help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens")
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         trace = _trace(options["trace"])
         console.print(f"Replaying {trace.name}: {len(trace.calls):,} calls with {MODEL}")
         if not self._replay(console, trace, options["base_url"], options["speed"]):
-            raise CommandError("What is stored does not agree with the trace; see the table.")
+            raise CommandError("The stored rows do not agree with the trace; see the table.")
 
     def _replay(self, console: Console, trace: Trace, base_url: str, speed: float) -> bool:
         integration = _integration()
@@ -72,7 +72,7 @@ def _trace(path: str | None) -> Trace:
 
 
 def _integration() -> CusIntegration:
-    """The demo tenant's integration, made where someone took it away."""
+    """The demo tenant's integration; made again if it was deleted."""
     tenant = CusTenant.objects.filter(name=TENANT).first() or CusTenantService().create(TENANT)
     existing = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True).first()
     return existing or demo_integration(tenant)
@@ -92,7 +92,7 @@ def _temporary_key(integration: CusIntegration) -> Iterator[str]:
 
 
 def _run(console: Console, replay: Replay) -> int:
-    """Make the calls under a progress bar; how many were made."""
+    """Make the calls under a progress bar; return their number."""
     calls = replay.trace.calls
     cost, made = Decimal(0), 0
     columns = (
@@ -128,7 +128,7 @@ def _expected(trace: Trace) -> UsageSums:
 def _table(trace: Trace, made: int, stored: UsageSums) -> Table:
     expected = _expected(trace)
     table = Table("", "trace", "stored", "")
-    for name, wanted, found in (
+    for name, expected_sum, stored_sum in (
         ("calls made", expected.rows, made),
         ("rows stored", expected.rows, stored.rows),
         ("tokens in", expected.tokens_in, stored.tokens_in),
@@ -136,8 +136,8 @@ def _table(trace: Trace, made: int, stored: UsageSums) -> Table:
         ("cost in cents, each call rounded up", expected.cost_cents, stored.cost_cents),
         ("cost in microcents, exact", expected.cost_microcents, stored.cost_microcents),
     ):
-        verdict = "[green]agrees[/]" if wanted == found else "[red]differs[/]"
-        table.add_row(name, f"{wanted:,}", f"{found:,}", verdict)
+        verdict = "[green]agrees[/]" if expected_sum == stored_sum else "[red]differs[/]"
+        table.add_row(name, f"{expected_sum:,}", f"{stored_sum:,}", verdict)
     table.add_row("exact cost", _dollars(expected), _dollars(stored), "")
     return table
 
@@ -151,8 +151,9 @@ def _story(new: int, delivery: Delivery) -> str:
         known = delivery.duplicates + delivery.conflicts
         return (
             f"Nothing new was stored: all {known:,} call ids were known. A replay of a call id "
-            "counts once; the first report stands."
+            "counts once; the first report is kept."
         )
-    told = f"{new:,} rows are new; {delivery.duplicates + delivery.conflicts:,} were known already."
+    known = delivery.duplicates + delivery.conflicts
+    summary = f"{new:,} rows are new; {known:,} were known already."
     lost = delivery.rejected + delivery.dropped + delivery.undelivered
-    return told if not lost else f"{told} {lost:,} records were not delivered."
+    return summary if not lost else f"{summary} {lost:,} records were not delivered."

@@ -1,4 +1,4 @@
-"""`manage.py cus_prepare`: a database that is ready to serve."""
+"""`manage.py cus_prepare`: make a database ready to serve."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(
                 f"The database can't be used: {str(error).strip()}\n"
-                "Check DATABASE_URL and DATABASE_OWNER_URL, or unset them to use the embedded one."
+                "Check DATABASE_URL and DATABASE_OWNER_URL, or unset them for the embedded server."
             ) from None
         if welcome:
             self.stdout.write(welcome)
@@ -32,9 +32,9 @@ class Command(BaseCommand):
 
 @transaction.atomic
 def _first_start(file: str) -> str | None:
-    """Make what a first start makes, and say where its secrets are; None if it is not the first.
+    """Make the logins of a first start; return where its secrets are, None if it is not the first.
 
-    The file is written before the commit: without it nobody could sign in.
+    The file is written before the commit: a commit without the file would leave no usable login.
     """
     first = set_up()
     if first is None:
@@ -46,7 +46,7 @@ def _first_start(file: str) -> str | None:
     _keep(path, secrets)
     return (
         f"First start. The logins and the SDK key are in {path}, which only its owner can read.\n"
-        "They are nowhere else: move them to where you keep secrets, then delete the file."
+        "No other copy exists: move them to where you keep secrets, then delete the file."
     )
 
 

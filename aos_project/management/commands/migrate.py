@@ -1,11 +1,11 @@
-"""`migrate`, by the login that may: the owner of the tables (ruling E5)."""
+"""`migrate` with the login of the tables' owner, which alone may change tables (ruling E5)."""
 
 from django.core.management.base import CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
 
 
 class Command(MigrateCommand):
-    """Django's own command with the owner's login as its default database."""
+    """Django's own command, with the owner's login as the default database."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

@@ -1,4 +1,4 @@
-"""`manage.py cus_decision_explain CALL_ID`: why a call was let in, warned of or refused."""
+"""`manage.py cus_decision_explain CALL_ID`: why a call was admitted, warned of or refused."""
 
 import uuid
 from typing import Any
@@ -14,12 +14,16 @@ from telemetry.cus_command_line import tenant_id_of
 class Command(BaseCommand):
     """Prints each decision of a call with its facts, and decides it again from them."""
 
-    help = "Say why a call was decided as it was, and what would change that."
+    help = "Explain the decisions on a call, and name the changes that would alter them."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("call_id")
-        parser.add_argument("--tenant", help="its name or id, where several use that call id")
-        parser.add_argument("--integration", help="its id, where several use that call id")
+        parser.add_argument(
+            "--tenant", help="name or id of the tenant, if several tenants use that call id"
+        )
+        parser.add_argument(
+            "--integration", help="id of the integration, if several use that call id"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         tenant_id = tenant_id_of(options["tenant"])
@@ -32,7 +36,7 @@ class Command(BaseCommand):
         if not decisions:
             raise CommandError(
                 f"No decision is logged for {options['call_id']!r}. Plain allowed calls are counted, "
-                "not logged: if it was reported, it was let in."
+                "not logged: if the call was reported, it was admitted."
             )
         _refuse_several(decisions)
         explanations = [explain(decision) for decision in decisions]
@@ -58,12 +62,12 @@ def _integration_id(text: str) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise CommandError(f"{text!r} is no integration's id.") from None
+        raise CommandError(f"{text!r} is not the id of an integration.") from None
 
 
 def _refuse_several(decisions: list[CusEnforcementDecision]) -> None:
     """A call id names a call of one integration (ruling E1a); others may use the same text."""
-    candidates = {one.integration_id for one in decisions}
+    candidates = {decision.integration_id for decision in decisions}
     if len(candidates) < 2:
         return
     rows = CusIntegration.objects.filter(id__in=candidates).select_related("tenant")
@@ -71,4 +75,4 @@ def _refuse_several(decisions: list[CusEnforcementDecision]) -> None:
         f"  --integration {row.id}  {row.name} of {row.tenant.name}"
         for row in rows.order_by("name")
     )
-    raise CommandError(f"Several integrations have a call of that id. Say which:\n{named}")
+    raise CommandError(f"Several integrations have a call of that id. Choose one:\n{named}")

@@ -38,9 +38,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         wish = parser.add_mutually_exclusive_group()
-        wish.add_argument("--integration", metavar="ID", help="replace this one's credential")
-        wish.add_argument("--retire", metavar="KEY_ID", help="say whether a key may be taken away")
-        wish.add_argument("--dry-run", action="store_true", help="say what each key holds")
+        wish.add_argument("--integration", metavar="ID", help="replace its credential")
+        wish.add_argument("--retire", metavar="KEY_ID", help="check whether a key may be removed")
+        wish.add_argument("--dry-run", action="store_true", help="try without writing")
         parser.add_argument("--file", type=Path, help="with --integration: the new credential")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -60,8 +60,8 @@ class Command(BaseCommand):
         outcomes = Counter(
             track(rotate(dry_run=dry_run), work, total=waiting, console=Console(stderr=True))
         )
-        told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
-        console.print(f"{told or 'Nothing to do'}{' (dry run)' if dry_run else ''}.")
+        summary = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
+        console.print(f"{summary or 'Nothing to do'}{' (dry run)' if dry_run else ''}.")
         console.print(_table("Credentials by key", _counts()))
         if outcomes[Outcome.UNREADABLE]:
             raise CommandError(
@@ -76,8 +76,8 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from None
         self.stdout.write(
             f"No credential is sealed by {key_id}. Once every process runs with a ring that "
-            "begins with another key, take it out. Keep it with backups made until now: they "
-            "need it."
+            "begins with another key, remove this key. Keep a copy with the backups made until "
+            "now, which need the key."
         )
 
     def _replace(self, integration_id: str, file: Path | None) -> None:
@@ -99,18 +99,20 @@ class Command(BaseCommand):
 
 def _integration(text: str) -> CusIntegration:
     try:
-        wanted = uuid.UUID(text)
+        integration_id = uuid.UUID(text)
     except ValueError:
         raise CommandError("--integration takes an integration's id.") from None
-    found = CusIntegration.objects.filter(id=wanted, deleted_at__isnull=True)
+    found = CusIntegration.objects.filter(id=integration_id, deleted_at__isnull=True)
     integration = found.select_related("tenant").first()
     if integration is None:
-        raise CommandError(f"There is no integration {wanted}.")
+        raise CommandError(f"There is no integration {integration_id}.")
     return integration
 
 
 def _new_credential(file: Path | None) -> OpenedCredential:
-    """Typed without an echo, piped, or from a file; never an argument, which others could see."""
+    """Read a credential: typed without an echo, piped, or from a file. Never from an argument,
+    which other users of the machine could see.
+    """
     try:
         if file:
             text = file.read_text()

@@ -1,4 +1,4 @@
-"""`manage.py cus_health_check`: ask the providers now, and say how the integrations are."""
+"""`manage.py cus_health_check`: ask the providers now, and print the integrations' health."""
 
 import json
 import sys
@@ -19,27 +19,37 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.safe_http import SECONDS
 from integrations.cus_web.errors import IntegrationNotFound
 
-# A worker may be at it just now; that takes no longer.
+# A worker may be checking the integration just now; such a check ends within this time.
 _WAIT_SECONDS = 11.0
 
 
 class Command(BaseCommand):
-    """Runs checks one after the other, with the same rules and the same history as beat's."""
+    """Runs checks one after the other, with the rules and the history of beat's checks."""
 
     help = "Check integrations now. Exit code 1 if any is failing or in error, else 0."
 
     def add_arguments(self, parser: CommandParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("--integration", type=_uuid, help="its id, whatever its status")
-        which.add_argument("--tenant", help="id or name: all of its integrations")
-        which.add_argument("--all", action="store_true", help="all that are looked after")
-        which.add_argument("--stale", action="store_true", help="all that are due for a check")
+        which.add_argument(
+            "--integration", type=_uuid, help="id of an integration, whatever its status"
+        )
+        which.add_argument("--tenant", help="id or name of a tenant: all of its integrations")
+        which.add_argument(
+            "--all", action="store_true", help="all integrations that are checked regularly"
+        )
+        which.add_argument(
+            "--stale", action="store_true", help="all integrations that are due for a check"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON object a line")
-        parser.add_argument("--summary", action="store_true", help="only how many are how")
+        parser.add_argument(
+            "--summary",
+            action="store_true",
+            help="print only the number of integrations in each state",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         counts: Counter[str] = Counter()
-        for integration, result in _checked(_wanted(options)):
+        for integration, result in _checked(_selected(options)):
             counts[result.health_state if result else "skipped"] += 1
             counts["in error"] += bool(result and result.status == CusIntegration.Status.ERROR)
             if not options["summary"]:
@@ -54,7 +64,7 @@ def _uuid(text: str) -> uuid.UUID:
     return uuid.UUID(text)
 
 
-def _wanted(options: dict[str, Any]) -> QuerySet[CusIntegration]:
+def _selected(options: dict[str, Any]) -> QuerySet[CusIntegration]:
     if options["stale"]:
         return stale(timezone.now())
     if options["all"]:
@@ -77,10 +87,10 @@ def _named(text: str) -> Q:
 
 
 def _checked(
-    wanted: QuerySet[CusIntegration],
+    integrations: QuerySet[CusIntegration],
 ) -> Iterator[tuple[CusIntegration, CheckResult | None]]:
-    """Each with its result; None where a check was under way the whole time."""
-    for integration in wanted.select_related("tenant").order_by("tenant__name", "name", "id"):
+    """Each integration with its result; None if another check ran during the whole wait."""
+    for integration in integrations.select_related("tenant").order_by("tenant__name", "name", "id"):
         service = CusHealthService(integration.tenant)
         try:
             result = service.check(

@@ -13,16 +13,16 @@ from integrations.cus_web.redaction import redact
 
 
 class Command(BaseCommand):
-    """Shows what each worker would become; with --apply, makes it so: all of the file or nothing.
+    """Shows the integration of each worker; with --apply imports all of the file, or nothing.
 
-    Exit codes: 0 all good, 1 a line that can't be imported (then nothing is), 2 no such file.
+    Exit codes: 0 success, 1 a line can't be imported (then none is), 2 the file can't be read.
     """
 
     help = "Import integrations from an export of legacy worker configurations (dry run)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="JSON lines, or one JSON array")
-        parser.add_argument("--apply", action="store_true", help="import; without it, only show")
+        parser.add_argument("--apply", action="store_true", help="import; without this, only show")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         try:
@@ -36,7 +36,9 @@ class Command(BaseCommand):
         for line in refused:
             self.stderr.write(f"Line {line.number}: {redact(line.problem)}")
         if refused:
-            raise CommandError(f"{len(refused):,} of {len(lines):,} can't be. Nothing is imported.")
+            raise CommandError(
+                f"{len(refused):,} of {len(lines):,} lines can't be imported. Nothing is imported."
+            )
         self.stdout.write(_summary(lines, applied=options["apply"]))
 
 

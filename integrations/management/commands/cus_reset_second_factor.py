@@ -1,4 +1,4 @@
-"""manage.py cus_reset_second_factor: for the operator who has nobody to ask."""
+"""manage.py cus_reset_second_factor: for an operator who lost the phone and can't ask another."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         person = CusUser.objects.filter(email__iexact=options["email"]).first()
         if person is None:
-            msg = "Nobody signs in with that address."
+            msg = "There is no person with that address."
             raise CommandError(msg)
         CusPersonService().reset_second_factor(person)
         self.stdout.write(f"{person.email} sets up a new second factor at the next sign-in.")

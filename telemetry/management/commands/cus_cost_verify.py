@@ -25,7 +25,7 @@ _SHOWN = 50
 
 
 class Command(BaseCommand):
-    """Checks the arithmetic on known calls, then every stored row of a time against its price."""
+    """Tests the arithmetic with known calls, then recomputes every stored row of a period."""
 
     help = "Recompute stored rows from the prices they were priced by; none should differ."
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
         failed = failed_checks()
         if failed:
             raise CommandError(f"The price table fails its self-test for {', '.join(failed)}.")
-        console.print("Self-test: the known calls cost what they should.")
+        console.print("Self-test passed: the known calls have the right costs.")
         now = database_now()
         start, end = options["start"] or now - timedelta(days=1), options["end"] or now
         within = (start, end, tenant_id_of(options["tenant"]))

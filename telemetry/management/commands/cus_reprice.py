@@ -1,4 +1,4 @@
-"""`manage.py cus_reprice`: correct what calls cost when their price was wrong."""
+"""`manage.py cus_reprice`: correct the costs of calls whose price was wrong."""
 
 from typing import Any
 

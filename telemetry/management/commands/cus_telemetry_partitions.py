@@ -1,4 +1,4 @@
-"""`manage.py cus_telemetry_partitions`: the usage table's months, and what comes next."""
+"""`manage.py cus_telemetry_partitions`: the usage table's months, and the next month."""
 
 from typing import IO, Any, cast
 
@@ -11,12 +11,12 @@ from telemetry.cus_evidence.partitions import Partition, make_partitions, partit
 
 
 class Command(BaseCommand):
-    """Shows each month's partition with its rows and size; with --make, makes those missing."""
+    """Shows each month's partition with its rows and size; --make makes missing partitions."""
 
-    help = "Show the usage table's partitions, their sizes and what comes next."
+    help = "Show the usage table's partitions, their sizes and the next month."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--make", action="store_true", help="make the months that are missing")
+        parser.add_argument("--make", action="store_true", help="make missing months")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         now = database_now()
