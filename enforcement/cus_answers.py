@@ -9,8 +9,8 @@ import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult
 from enforcement.cus_check_keys import Caller
-from enforcement.cus_reasons import Reason
 from enforcement.cus_rounds import Verdict
+from enforcement.cus_rules.reasons import Reason
 
 
 class CheckAnswer(msgspec.Struct, kw_only=True):

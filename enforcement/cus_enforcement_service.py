@@ -24,7 +24,6 @@ from enforcement.cus_absence import (
     DatabaseTrouble,
     EvidenceUnreadable,
 )
-from enforcement.cus_authority import known_state, remember_state
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider import decider_pool
@@ -32,8 +31,9 @@ from enforcement.cus_decider_connection import DeciderConnection, no_answer, tro
 from enforcement.cus_fair_share import ShareTaken, fair_share
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_own_models import known_models, remember_models
-from enforcement.cus_precedence import Authority, Facts, decide
 from enforcement.cus_rounds import Round, Verdict
+from enforcement.cus_rules.authority import known_state, remember_state
+from enforcement.cus_rules.precedence import Authority, Facts, decide
 from enforcement.cus_turned_away import (
     NOBODY,
     TurnedAway,

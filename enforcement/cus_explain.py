@@ -8,8 +8,8 @@ import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_models import CusEnforcementDecision
-from enforcement.cus_precedence import CAPS, Decision, Facts, Usage, decide, facts_of
-from enforcement.cus_reasons import Reason
+from enforcement.cus_rules.precedence import CAPS, Decision, Facts, Usage, decide, facts_of
+from enforcement.cus_rules.reasons import Reason
 from integrations.cus_lifecycle.limits import LIMITS
 
 _RUNGS = [rung for limit in LIMITS for rung in (limit.reached, limit.near) if rung]

@@ -7,11 +7,11 @@ import msgspec
 
 from enforcement.cus_absence import DatabaseAbsent
 from enforcement.cus_answers import AmountsAnswer, OwnPriceAnswer
-from enforcement.cus_authority import remember_state
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection
-from enforcement.cus_precedence import POLICY, Facts, Usage, decide
+from enforcement.cus_rules.authority import remember_state
+from enforcement.cus_rules.precedence import POLICY, Facts, Usage, decide
 from integrations.cus_lifecycle.limits import (
     CALL_LIMITS,
     LIMIT_COLUMNS,

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from enforcement.cus_decision_log import entry
-from enforcement.cus_precedence import Facts, decide
+from enforcement.cus_rules.precedence import Facts, decide
 
 GOLDEN = Path(__file__).parent / "golden"
 _NOBODY = uuid.UUID(int=0)

@@ -27,7 +27,7 @@ from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider_connection import DeciderConnection, connect_decider
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_heartbeat import Heartbeat
-from enforcement.cus_precedence import Decision
+from enforcement.cus_rules.precedence import Decision
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.conftest import _superuser
 

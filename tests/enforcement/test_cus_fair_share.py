@@ -20,7 +20,7 @@ from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_explain import explain
 from enforcement.cus_fair_share import FairShare, ShareTaken, fair_share
 from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
-from enforcement.cus_precedence import Decision
+from enforcement.cus_rules.precedence import Decision
 from enforcement.cus_turned_away import log_turned_away
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.models import CusEnforcementHold

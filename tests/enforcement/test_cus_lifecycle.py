@@ -20,8 +20,8 @@ from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_explain import explain
 from enforcement.cus_models import CusEnforcementDecision
-from enforcement.cus_precedence import Facts, decide
 from enforcement.cus_rounds import Verdict
+from enforcement.cus_rules.precedence import Facts, decide
 from enforcement.tasks import cus_sweep_late_holds
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals

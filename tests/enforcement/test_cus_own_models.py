@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement.cus_authority import known_state
 from enforcement.cus_own_models import OwnModels, remember_models
+from enforcement.cus_rules.authority import known_state
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration

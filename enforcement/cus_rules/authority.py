@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from enforcement.cus_precedence import Authority
+from enforcement.cus_rules.precedence import Authority
 
 _MAX_KNOWN = 10_000
 _FIELDS = Authority.__struct_fields__

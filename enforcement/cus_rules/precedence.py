@@ -15,8 +15,8 @@ import msgspec
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
-from enforcement import cus_reasons as reasons
-from enforcement.cus_reasons import Reason, Taken
+from enforcement.cus_rules import reasons as reasons
+from enforcement.cus_rules.reasons import Reason, Taken
 from integrations.cus_lifecycle.limits import (
     LIMITS,
     Admissions,
