@@ -17,7 +17,7 @@ from enforcement.cus_absence import (
     trouble_of_connecting,
     trouble_of_silence,
 )
-from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
+from enforcement.cus_decisions.log import PREPARED as LOG_PREPARED
 from enforcement.cus_heartbeat import Heartbeat
 from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED

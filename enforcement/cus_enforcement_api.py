@@ -28,8 +28,8 @@ from enforcement.cus_check_requests import (
     decode_check,
     decode_checks,
 )
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_enforcement_service import CusEnforcementService
-from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_overview import config_of, status_of
 from enforcement.cus_serializers import (
     CheckBatchResult,

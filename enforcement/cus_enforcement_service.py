@@ -17,7 +17,6 @@ import structlog
 from psycopg import errors
 
 from aos_sdk.cus_wire import MAX_BATCH_CHECKS
-from enforcement import cus_decision_log as log
 from enforcement.cus_absence import (
     DatabaseAbsent,
     DatabaseBusy,
@@ -28,6 +27,7 @@ from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider import decider_pool
 from enforcement.cus_decider_connection import DeciderConnection, no_answer, trouble_with
+from enforcement.cus_decisions import log as log
 from enforcement.cus_fair_share import ShareTaken, fair_share
 from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_own_models import known_models, remember_models

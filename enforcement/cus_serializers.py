@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
-from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, LIMITS, placed_after
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 

@@ -16,10 +16,10 @@ from enforcement.cus_absence import DatabaseAbsent
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
 from enforcement.cus_decider_connection import DeciderConnection
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_enforcement_service import CusEnforcementService
-from enforcement.cus_explain import explain
 from enforcement.cus_fair_share import FairShare, ShareTaken, fair_share
-from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_rules.precedence import Decision
 from enforcement.cus_turned_away import log_turned_away
 from integrations.cus_lifecycle.models import CusIntegration

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement.cus_explain import explain
-from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_rules import precedence
 from enforcement.cus_rules.precedence import POLICY, POLICY_OF_0_1_0, decide, facts_of
 from integrations.cus_lifecycle.limits import LIMITS, Limit

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_enforcement_service import CusEnforcementService
-from enforcement.cus_explain import explain
-from enforcement.cus_models import CusEnforcementDecision
 from enforcement.cus_rounds import Verdict
 from enforcement.cus_rules.precedence import Facts, decide
 from enforcement.tasks import cus_sweep_late_holds

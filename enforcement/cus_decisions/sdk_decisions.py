@@ -15,8 +15,8 @@ from django.db import connection, transaction
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusPolicyResult
 from aos_sdk.cus_wire import CusReasonCode as Code
-from enforcement.cus_decision_log import COUNTED
-from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
+from enforcement.cus_decisions.log import COUNTED
+from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
 from telemetry.cus_evidence.content import parse_timestamp
 
 # An ingest transaction lasts 30 seconds at most, so a run that looks this far back misses no row.

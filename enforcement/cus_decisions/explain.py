@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
-from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_rules.precedence import CAPS, Decision, Facts, Usage, decide, facts_of
 from enforcement.cus_rules.reasons import Reason
 from integrations.cus_lifecycle.limits import LIMITS
