@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from psycopg import errors
 
-from enforcement.cus_absence import DatabaseBusy, DatabaseTrouble
-from enforcement.cus_decider import decider_pool
-from enforcement.cus_decider_connection import DeciderConnection, trouble_with
+from enforcement.cus_reading.absence import DatabaseBusy, DatabaseTrouble
+from enforcement.cus_reading.connection import DeciderConnection, trouble_with
+from enforcement.cus_reading.decider import decider_pool
 from integrations.cus_keys.verifier import last_known_key, living_key, named_key
 
 # While the database is away, its last answer about a key is valid for five minutes.

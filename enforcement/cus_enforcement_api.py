@@ -19,7 +19,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, MAX_BATCH_BYTES
-from enforcement.cus_absence import DatabaseTrouble
 from enforcement.cus_answers import answer_of
 from enforcement.cus_check_keys import Caller, caller_of
 from enforcement.cus_check_requests import (
@@ -31,6 +30,7 @@ from enforcement.cus_check_requests import (
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_overview import config_of, status_of
+from enforcement.cus_reading.absence import DatabaseTrouble
 from enforcement.cus_serializers import (
     CheckBatchResult,
     CheckBatchSchema,

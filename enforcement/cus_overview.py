@@ -5,11 +5,11 @@ from typing import Any, cast
 
 import msgspec
 
-from enforcement.cus_absence import DatabaseAbsent
 from enforcement.cus_answers import AmountsAnswer, OwnPriceAnswer
 from enforcement.cus_check_keys import Caller
-from enforcement.cus_decider import decider_pool
-from enforcement.cus_decider_connection import DeciderConnection
+from enforcement.cus_reading.absence import DatabaseAbsent
+from enforcement.cus_reading.connection import DeciderConnection
+from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_rules.authority import remember_state
 from enforcement.cus_rules.precedence import POLICY, Facts, Usage, decide
 from integrations.cus_lifecycle.limits import (

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import structlog
 
-from enforcement.cus_absence import DatabaseTrouble
-from enforcement.cus_decider import decider_pool
-from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_decisions import log as log
+from enforcement.cus_reading.absence import DatabaseTrouble
+from enforcement.cus_reading.connection import DeciderConnection
+from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_rules.precedence import Decision, Facts
 
 logger = structlog.get_logger(__name__)

@@ -18,7 +18,7 @@ from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
 from enforcement.cus_fair_share import fair_share
-from enforcement.cus_own_models import forget_models
+from enforcement.cus_reading.own_models import forget_models
 from enforcement.cus_rules.authority import forget_states
 from enforcement.cus_turned_away import forget_turned_away
 from integrations.cus_accounts.login_throttle import forget_closed_addresses

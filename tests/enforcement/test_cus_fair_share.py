@@ -12,14 +12,14 @@ import pytest
 from pytest_django import Settings
 
 from aos_sdk.cus_wire import CusReasonCode
-from enforcement.cus_absence import DatabaseAbsent
 from enforcement.cus_check_keys import Caller
 from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_decider_connection import DeciderConnection
 from enforcement.cus_decisions.explain import explain
 from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_enforcement_service import CusEnforcementService
 from enforcement.cus_fair_share import FairShare, ShareTaken, fair_share
+from enforcement.cus_reading.absence import DatabaseAbsent
+from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_rules.precedence import Decision
 from enforcement.cus_turned_away import log_turned_away
 from integrations.cus_lifecycle.models import CusIntegration

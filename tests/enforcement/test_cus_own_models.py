@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement.cus_own_models import OwnModels, remember_models
+from enforcement.cus_reading.own_models import OwnModels, remember_models
 from enforcement.cus_rules.authority import known_state
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService

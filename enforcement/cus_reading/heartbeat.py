@@ -12,7 +12,7 @@ from typing import Protocol
 
 import psycopg
 
-from enforcement.cus_absence import DatabaseTrouble
+from enforcement.cus_reading.absence import DatabaseTrouble
 
 _EVERY_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0

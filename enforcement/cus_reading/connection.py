@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import generators, sql
 
-from enforcement.cus_absence import (
+from enforcement.cus_decisions.log import PREPARED as LOG_PREPARED
+from enforcement.cus_reading.absence import (
     DatabaseBusy,
     DatabaseTrouble,
     is_answer,
@@ -17,9 +18,8 @@ from enforcement.cus_absence import (
     trouble_of_connecting,
     trouble_of_silence,
 )
-from enforcement.cus_decisions.log import PREPARED as LOG_PREPARED
-from enforcement.cus_heartbeat import Heartbeat
-from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
+from enforcement.cus_reading.heartbeat import Heartbeat
+from enforcement.cus_reading.key_lookup import PREPARED as KEYS_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import Value
 

@@ -19,8 +19,8 @@ from typing import TypeVar
 import psycopg
 from django.conf import settings
 
-from enforcement.cus_absence import DatabaseBusy, DatabaseTrouble
-from enforcement.cus_decider_connection import (
+from enforcement.cus_reading.absence import DatabaseBusy, DatabaseTrouble
+from enforcement.cus_reading.connection import (
     DeciderConnection,
     connect_decider,
     heartbeat,
