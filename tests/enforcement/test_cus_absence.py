@@ -12,9 +12,9 @@ import pytest
 from django.db import connections
 from psycopg.errors import _sqlcodes
 
-from enforcement.cus_check_keys import Caller
-from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_enforcement_service import CusEnforcementService
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.service import CusEnforcementService
 from enforcement.cus_reading.absence import (
     SILENT_SECONDS,
     DatabaseAbsent,

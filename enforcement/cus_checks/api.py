@@ -19,19 +19,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, MAX_BATCH_BYTES
-from enforcement.cus_answers import answer_of
-from enforcement.cus_check_keys import Caller, caller_of
-from enforcement.cus_check_requests import (
+from enforcement.cus_checks.answers import answer_of
+from enforcement.cus_checks.keys import Caller, caller_of
+from enforcement.cus_checks.overview import config_of, status_of
+from enforcement.cus_checks.requests import (
     CheckRequest,
     RequestRefused,
     decode_check,
     decode_checks,
 )
-from enforcement.cus_decisions.models import CusEnforcementDecision
-from enforcement.cus_enforcement_service import CusEnforcementService
-from enforcement.cus_overview import config_of, status_of
-from enforcement.cus_reading.absence import DatabaseTrouble
-from enforcement.cus_serializers import (
+from enforcement.cus_checks.serializers import (
     CheckBatchResult,
     CheckBatchSchema,
     CheckResult,
@@ -42,6 +39,9 @@ from enforcement.cus_serializers import (
     StatusResult,
     lookups_of,
 )
+from enforcement.cus_checks.service import CusEnforcementService
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from enforcement.cus_reading.absence import DatabaseTrouble
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_keys.authentication import key_text

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult
-from enforcement.cus_check_keys import Caller
-from enforcement.cus_rounds import Verdict
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_rules.reasons import Reason
 
 

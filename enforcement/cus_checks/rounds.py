@@ -6,8 +6,8 @@ from datetime import datetime
 from operator import add
 from typing import NamedTuple
 
-from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_estimates import Asked, estimate
+from enforcement.cus_checks.estimates import Asked, estimate
+from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_rules.authority import Known
 from enforcement.cus_rules.precedence import Decision, Facts, Usage, decide
 from integrations.cus_lifecycle.limits import CALL_LIMITS, admissions_of

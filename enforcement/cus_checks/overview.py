@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import msgspec
 
-from enforcement.cus_answers import AmountsAnswer, OwnPriceAnswer
-from enforcement.cus_check_keys import Caller
+from enforcement.cus_checks.answers import AmountsAnswer, OwnPriceAnswer
+from enforcement.cus_checks.keys import Caller
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_reading.decider import decider_pool

@@ -17,11 +17,19 @@ import structlog
 from psycopg import errors
 
 from aos_sdk.cus_wire import MAX_BATCH_CHECKS
-from enforcement.cus_check_keys import Caller
-from enforcement.cus_check_requests import CheckRequest
+from enforcement.cus_checks.fair_share import ShareTaken, fair_share
+from enforcement.cus_checks.joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.rounds import Round, Verdict
+from enforcement.cus_checks.turned_away import (
+    NOBODY,
+    TurnedAway,
+    note_turned_away,
+    statements_of,
+    take_turned_away,
+)
 from enforcement.cus_decisions import log as log
-from enforcement.cus_fair_share import ShareTaken, fair_share
-from enforcement.cus_joined import GroupFailed, GroupTimeout, JoinedWork, QueueTimeout
 from enforcement.cus_reading.absence import (
     DatabaseAbsent,
     DatabaseBusy,
@@ -31,16 +39,8 @@ from enforcement.cus_reading.absence import (
 from enforcement.cus_reading.connection import DeciderConnection, no_answer, trouble_with
 from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_reading.own_models import known_models, remember_models
-from enforcement.cus_rounds import Round, Verdict
 from enforcement.cus_rules.authority import known_state, remember_state
 from enforcement.cus_rules.precedence import Authority, Facts, decide
-from enforcement.cus_turned_away import (
-    NOBODY,
-    TurnedAway,
-    note_turned_away,
-    statements_of,
-    take_turned_away,
-)
 from telemetry.cus_holds.holds import (
     HOLD_LIFE,
     HOLDS_CHANGED,
