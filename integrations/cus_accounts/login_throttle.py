@@ -91,8 +91,8 @@ class CusAddressLimit:
             return self.get_response(request)
         minutes = settings.CUS_LOGIN_COOL_OFF_MINUTES
         detail = (
-            "Passwords were wrong too often where you are. Signing in from this address is closed "
-            f"for up to {minutes} minutes; from elsewhere it is not affected."
+            "Too many wrong passwords came from your network address. Signing in from it is closed "
+            f"for up to {minutes} minutes; from other networks it is not affected."
         )
         context = {"title": "Too many attempts", "detail": detail}
         page = render(request, "registration/cus_busy.html", context, status=429)

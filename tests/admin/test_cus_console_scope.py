@@ -488,7 +488,7 @@ def test_a_list_that_ends_before_its_rows_do_says_so_and_what_to_do(
     assert ("more than 60 audit entries" in page) is is_cut
     assert ("more than 60 results" in page) is is_cut
     assert ("The list ends here" in page) is is_cut
-    assert ("export it as CSV" in page) is is_cut
+    assert ("export all rows as CSV" in page) is is_cut
 
 
 def test_a_list_without_an_export_leads_to_its_filters_alone(
@@ -501,5 +501,5 @@ def test_a_list_without_an_export_leads_to_its_filters_alone(
     page = _read(signed_in(_user("member", world)).get("/admin/telemetry/cusllmusage/"))
 
     assert "more than 2 usage records" in page
-    assert "The list ends here: narrow it by a filter" in page
-    assert "export it as CSV" not in page
+    assert "The list ends here. Narrow it by a filter" in page
+    assert "export all rows as CSV" not in page

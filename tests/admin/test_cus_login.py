@@ -200,7 +200,7 @@ def test_a_closed_address_is_refused_without_a_statement(
 
     assert page.status_code == 429
     assert page["Retry-After"] == "900"
-    assert "from elsewhere it is not affected" in " ".join(page.content.decode().split())
+    assert "from other networks it is not affected" in " ".join(page.content.decode().split())
 
 
 def test_a_closed_address_opens_after_the_cool_off(user: CusUser, settings: Settings) -> None:

@@ -43,7 +43,7 @@ def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authori
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setattr("aos_sdk.cus_delivery.waits.FIRST_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr("aos_sdk.cus_reporter._said", set())
+    monkeypatch.setattr("aos_sdk.cus_reporter._logged_problems", set())
     # However busy this machine is, what can be counted is not approximated.
     monkeypatch.setattr("aos_sdk.cus_counting.estimates.COUNTING_SECONDS", 60.0)
 

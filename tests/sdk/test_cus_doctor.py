@@ -162,9 +162,12 @@ def test_programs_get_json(server: Server, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ((404, {}, {}), "what answers there is no AOS server (HTTP 404)"),
-        ((200, {"welcome": "to the hotel"}, {}), "what answers there is no AOS server (HTTP 200)"),
-        ((400, {"error": "some proxy"}, {}), "what answers there is no AOS server (HTTP 400)"),
+        ((404, {}, {}), "the server there is not an AOS server (HTTP 404)"),
+        (
+            (200, {"welcome": "to the hotel"}, {}),
+            "the server there is not an AOS server (HTTP 200)",
+        ),
+        ((400, {"error": "some proxy"}, {}), "the server there is not an AOS server (HTTP 400)"),
         ((503, cus_error("unavailable"), {}), "the server cannot take reports just now (HTTP 503)"),
     ],
 )
@@ -234,7 +237,10 @@ def test_a_server_that_is_away_is_told_in_words(server: Server) -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     findings = found(base_url=url)
 
-    assert findings["server"] == (CusState.PROBLEM, f"no answer from {url}: nobody listens there")
+    assert findings["server"] == (
+        CusState.PROBLEM,
+        f"no answer from {url}: no server listens there",
+    )
     assert findings["authentication"][0] == CusState.SKIPPED
 
 
@@ -251,7 +257,7 @@ def test_a_server_without_tls_is_told_in_words(server: Server) -> None:
     [
         ("127.0.0.1:1", "is away, or refuses"),
         ("socks5://127.0.0.1:1", "of another kind than http"),
-        ("http://[broken", "is no address"),
+        ("http://[broken", "is not an address"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_told_in_words(

@@ -4,7 +4,7 @@ Names are loaded when they are first used: importing this package imports nothin
 thread and touches no network.
 """
 
-# Type checkers know this name; importing `typing` for it would cost more than all the rest.
+# Type checkers know this name. Importing `typing` for it would cost more than the whole package.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from aos_sdk.cus_anthropic import CusAnthropicProvider, create_anthropic_provider

@@ -17,12 +17,13 @@ class CusAnthropicProvider(CusAnthropicCalls[ClientT]):
     """Anthropic, governed, by its own client: `Anthropic`, `AsyncAnthropic`, or those for Bedrock
     and Vertex.
 
-    Each method is one of the client's: same arguments, same response, same errors, and an awaitable
-    where the client is asynchronous. `call_id`, `session_id` and `agent_id` are ours, for the record.
+    Each method calls the client's method: same arguments, same response, same errors, and an
+    awaitable if the client is asynchronous. `call_id`, `session_id` and `agent_id` are ours, for
+    the record.
     """
 
     if TYPE_CHECKING:
-        # Without a client of the program's own, it is a synchronous one.
+        # Without a client of the program's own, the adapter makes a synchronous client.
         @overload
         def __init__(
             self: "CusAnthropicProvider[Anthropic]",
@@ -73,7 +74,7 @@ def create_anthropic_provider(
     reporter: CusReporter | None = None,
     **client_kwargs: Any,
 ) -> "CusAnthropicProvider[Anthropic]":
-    """A CusAnthropicProvider of these; `client_kwargs` go to the native client."""
+    """Make a CusAnthropicProvider; `client_kwargs` go to the native client."""
     return CusAnthropicProvider(
         api_key, integration_key=integration_key, reporter=reporter, **client_kwargs
     )

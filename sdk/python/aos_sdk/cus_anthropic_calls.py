@@ -1,4 +1,4 @@
-"""Anthropic's calls by their own types: a program that type-checks against `anthropic` does so here.
+"""Anthropic's calls with the types of `anthropic`, so that programs type-check as without us.
 
 See `cus_openai_calls`, which does the same for OpenAI.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from anthropic import Anthropic, AsyncStream, Stream, Timeout
 
-    # What all synchronous clients are, those for Bedrock and Vertex too; and all asynchronous ones.
+    # The bases of all synchronous and of all asynchronous clients, including Bedrock and Vertex.
     from anthropic._base_client import AsyncAPIClient, SyncAPIClient
     from anthropic.types import Message, MessageParam, RawMessageStreamEvent
     from anthropic.types import message_create_params as params
@@ -37,7 +37,7 @@ else:
 
     ClientT = TypeVar("ClientT")
 
-# Anthropic wants to be told; where the caller does not say, this is what an answer may take.
+# Anthropic demands `max_tokens`; this is the value if the caller gives none.
 DEFAULT_MAX_TOKENS: Final = 1_024
 
 
@@ -103,10 +103,10 @@ class CusAnthropicCalls(CusBaseProvider[ClientT]):
         self: "CusAnthropicCalls[AsyncAPIClient]", messages: "Messages", model: str, **kwargs: Any
     ) -> "Later[Message]": ...
     def chat(self, messages: Any, model: str, **kwargs: Any) -> Any:
-        """A message that answers these; at most 1,024 tokens unless `max_tokens` says otherwise."""
+        """A message that answers `messages`; without `max_tokens`, at most 1,024 tokens."""
         kwargs.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
-        ours: Any = self
-        return ours.messages_create(messages=messages, model=model, **kwargs)
+        adapter: Any = self
+        return adapter.messages_create(messages=messages, model=model, **kwargs)
 
     @overload
     def complete(
@@ -136,8 +136,8 @@ class CusAnthropicCalls(CusBaseProvider[ClientT]):
     ) -> "Later[Message]": ...
     def complete(self, prompt: str, model: str, **kwargs: Any) -> Any:
         """A message that answers one prompt."""
-        ours: Any = self
-        return ours.chat([{"role": "user", "content": prompt}], model, **kwargs)
+        adapter: Any = self
+        return adapter.chat([{"role": "user", "content": prompt}], model, **kwargs)
 
     @overload
     def ask(
@@ -148,9 +148,9 @@ class CusAnthropicCalls(CusBaseProvider[ClientT]):
         self: "CusAnthropicCalls[AsyncAPIClient]", prompt: str, model: str, **kwargs: Any
     ) -> "Later[str]": ...
     def ask(self, prompt: str, model: str, **kwargs: Any) -> Any:
-        """The text that answers a prompt; an awaitable of it where the client is asynchronous."""
-        ours: Any = self
-        return text_of(ours.complete(prompt, model, **kwargs), _text)
+        """The text that answers a prompt; an awaitable of it if the client is asynchronous."""
+        adapter: Any = self
+        return text_of(adapter.complete(prompt, model, **kwargs), _text)
 
 
 def _text(message: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the provider adapters share (§5.2)."""
+"""The base of the provider adapters (§5.2)."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from aos_sdk.cus_wire import CusOperation
 
 T = TypeVar("T", covariant=True)  # the native client
 R = TypeVar("R")  # the provider's own response
-Later = Coroutine[Any, Any, R]  # what an asynchronous client's method returns
+Later = Coroutine[Any, Any, R]  # the return type of an asynchronous client's method
 
 _FAILURES_UNTIL_FAILING: Final = 3
 
@@ -32,7 +32,7 @@ def _default_base_url() -> str:
 
 @dataclass
 class CusProviderConfig:
-    """How an adapter reports. Unset, the key and the address come from the environment."""
+    """How an adapter reports. Key and address come from the environment if unset."""
 
     integration_key: str | None = field(default=None, repr=False)
     base_url: str = field(default_factory=_default_base_url)
@@ -41,7 +41,7 @@ class CusProviderConfig:
 
 @dataclass(slots=True)
 class CusCallContext:
-    """Which call this is. `start_time` is in seconds since the epoch."""
+    """The identity of a call. `start_time` is in seconds since the epoch."""
 
     call_id: str
     model: str
@@ -51,7 +51,7 @@ class CusCallContext:
 
 
 class CusCallOptions(TypedDict, total=False):
-    """What every call takes beside the request: three names of ours, and the native clients' own."""
+    """Every call's options beside the request: our three names, and the native clients' own."""
 
     call_id: str | None
     session_id: str | None
@@ -62,7 +62,7 @@ class CusCallOptions(TypedDict, total=False):
 
 
 class CusProviderStatus(StrEnum):
-    """How an adapter's calls have gone of late, by the server's words for health."""
+    """The health of an adapter's recent calls, in the server's words for health."""
 
     UNKNOWN = "unknown"
     HEALTHY = "healthy"
@@ -71,7 +71,7 @@ class CusProviderStatus(StrEnum):
 
 
 class _Health:
-    """How the calls of one adapter go: failures in a row, None before the first call."""
+    """Counts an adapter's failed calls in a row; None before the first call."""
 
     def __init__(self) -> None:
         self._failures: int | None = None
@@ -92,10 +92,10 @@ class _Health:
 class CusBaseProvider(ABC, Generic[T]):
     """A governed provider (§5.2): every call made through it is timed, priced and reported.
 
-    A subclass says how to make the native client, how to read a response's tokens and what they
-    cost. Responses and errors pass through untouched; with an asynchronous client, so do awaitables.
-    Reports by `reporter`, else by one made of `config` or `integration_key`, else by that of
-    `cus_configure`.
+    A subclass defines how to make the native client, how to read a response's tokens and how to
+    price them. Responses, errors and an asynchronous client's awaitables pass through untouched.
+    Reports by `reporter`, else by a reporter made of `config` or `integration_key`, else by the
+    reporter of `cus_configure`.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class CusBaseProvider(ABC, Generic[T]):
         client: T | None = None,
         **client_kwargs: Any,
     ) -> None:
-        """Use `client`, or make one of `api_key` and `client_kwargs`, whose errors pass through."""
+        """Use `client`, or make one of `api_key` and `client_kwargs`; its errors pass through."""
         self._config = config or CusProviderConfig(integration_key=integration_key)
         self._client = (
             client if client is not None else self._create_client(api_key, **client_kwargs)
@@ -121,19 +121,19 @@ class CusBaseProvider(ABC, Generic[T]):
 
     @abstractmethod
     def _create_client(self, api_key: str | None, **kwargs: Any) -> T:
-        """Make the native client; without a key it finds its own, as the provider documents."""
+        """Make the native client. Without a key, the client uses what its package documents."""
 
     @abstractmethod
     def _get_provider_name(self) -> str:
-        """The provider as records name it: `openai`, `anthropic`, …"""
+        """The provider's name in records: `openai`, `anthropic`, …"""
 
     @abstractmethod
     def _extract_usage(self, response: Any) -> tuple[int, int]:
-        """(tokens_in, tokens_out) of a response; zeros where it has none."""
+        """(tokens_in, tokens_out) of a response; zeros if the response has no usage."""
 
     @abstractmethod
     def _calculate_cost(self, model: str, tokens_in: int, tokens_out: int) -> int:
-        """Cost in cents, rounded up; raises CusUnknownModel where there is no price."""
+        """Cost in cents, rounded up; raises CusUnknownModel if there is no price."""
 
     @property
     def client(self) -> T:
@@ -146,7 +146,7 @@ class CusBaseProvider(ABC, Generic[T]):
 
     @property
     def status(self) -> CusProviderStatus:
-        """How the last calls through this adapter went: one failure degrades, three in a row fail."""
+        """The adapter's health: one failure means degraded, three in a row mean failing."""
         return self._health.status
 
     def _govern(
@@ -155,7 +155,7 @@ class CusBaseProvider(ABC, Generic[T]):
         function: Callable[..., Any],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Call a method of the native client, as one call. Our own three arguments stay here."""
+        """Call a method of the native client, measured; do not pass on our own three arguments."""
         call_id = kwargs.pop("call_id", None)
         session_id, agent_id = kwargs.pop("session_id", None), kwargs.pop("agent_id", None)
         call = None
@@ -176,7 +176,7 @@ class CusBaseProvider(ABC, Generic[T]):
     def _execute_with_telemetry(self, context: CusCallContext, call: Callable[[], R]) -> R:
         """Make the call, time it, and report it with its tokens, its cost and its outcome.
 
-        For adapters of one's own; `_extract_usage` reads the response.
+        For adapters that a program defines itself; `_extract_usage` reads the response.
         """
         if not self._config.auto_report:
             return call()
@@ -204,7 +204,7 @@ class CusBaseProvider(ABC, Generic[T]):
 
 
 def text_of(answer: Any, read: Callable[[Any], str]) -> Any:
-    """The text of an answer, or an awaitable of it where the answer is still to come."""
+    """The text of an answer, or an awaitable of the text if the answer is an awaitable."""
     if not hasattr(answer, "__await__"):
         return read(answer)
 
@@ -215,7 +215,7 @@ def text_of(answer: Any, read: Callable[[Any], str]) -> Any:
 
 
 class _OwnCall(CusCallTracker):
-    """A call by an adapter of the program's own, which reads the response itself."""
+    """A call by an adapter that the program defines, which reads the response itself."""
 
     is_leaf = True
     adapter: CusBaseProvider[Any]

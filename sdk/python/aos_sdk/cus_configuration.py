@@ -1,4 +1,4 @@
-"""How the SDK captures and reports in this process, set once by `cus_configure`."""
+"""The configuration of capture and reporting in this process, set once by `cus_configure`."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ _NO: Final = frozenset({"0", "false", "no", "off", ""})
 
 @dataclass(frozen=True, slots=True)
 class CusConfiguration:
-    """What governs captured calls. `auto_report=False` lets every call pass unseen."""
+    """The configuration of captured calls. `auto_report=False` lets every call pass unmeasured."""
 
     reporter: CusReporter
     auto_report: bool = True
@@ -39,14 +39,14 @@ class CusConfiguration:
 
 
 class _Active:
-    """The process's configuration, made of the environment when it is first needed."""
+    """The process' configuration; made of the environment at its first use."""
 
     def __init__(self) -> None:
         self.configuration: CusConfiguration | None = None
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
-        """After a fork, the lock may be one that a thread held which is not here."""
+        """Make a new lock after a fork: a thread of the parent may have held the old lock."""
         # Reentrant: a signal handler may make a call while this thread reads the environment.
         self._lock = threading.RLock()
 
@@ -61,7 +61,7 @@ class _Active:
         try:
             return _configuration()
         except CusConfigurationError as error:
-            # Nobody called us, so nobody could catch it.
+            # Log instead of raising: no code of the program called this and could catch the error.
             logger.warning("calls are not captured: %s", error)
             return CusConfiguration(CusReporter(), auto_report=False)
 
@@ -77,7 +77,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=active.restart_in_child)
 
 
-def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
+def cus_configure(  # noqa: PLR0913 - the public surface, each argument by its name
     integration_key: str | None = None,
     base_url: str | None = None,
     *,
@@ -94,13 +94,13 @@ def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
     agent_id: str | None = None,
     on_error: OnError | None = None,
 ) -> CusReporter:
-    """Set how this process reports, and return its reporter; `CUS_…` variables set what is not given.
+    """Set how this process reports, and return its reporter. `CUS_…` variables set the rest.
 
     `batch_interval` is in seconds. `stream_usage` is `inject` (ask OpenAI for a stream's usage where
     that is known to work) or `estimate` (count locally). With `spool_dir=None` records wait in memory
-    alone. Without a key nothing is reported and the
-    program runs on. Raises CusConfigurationError for a value that cannot be meant. Calling it again
-    replaces the configuration; what the former reporter still holds is sent in the background.
+    alone. Without a key nothing is reported, and the program runs on. Raises CusConfigurationError
+    for an invalid value. A second call replaces the configuration; the records of the former
+    reporter are sent in the background.
     """
     configuration = _configuration(
         integration_key=integration_key,
@@ -123,14 +123,14 @@ def cus_configure(  # noqa: PLR0913 - every one of them is somebody's need
 
 
 def cus_get_reporter() -> CusReporter:
-    """The reporter of `cus_configure`, or one made of the environment."""
+    """The reporter of `cus_configure`, or a reporter made of the environment."""
     return active.get().reporter
 
 
 def cus_shutdown(timeout: float = 5.0) -> int:
-    """Send what waits and end the background thread; return how many records are left.
+    """Send the waiting records and end the background thread; return how many records are left.
 
-    Returns within `timeout` seconds. Calls that are captured afterwards are reported still.
+    Returns within `timeout` seconds. Calls that are captured afterwards are still reported.
     """
     configuration = active.configuration
     return 0 if configuration is None else configuration.reporter.shutdown(timeout)
@@ -176,7 +176,7 @@ def _from_environment(name: str, read: Any, default: Any) -> Any:
     try:
         return read(text)
     except ValueError as error:
-        message = f"{variable} is {text!r}, which cannot be meant; see docs/sdk.md"
+        message = f"{variable} is {text!r}, which is not a valid value; see docs/sdk.md"
         raise CusConfigurationError(message) from error
 
 

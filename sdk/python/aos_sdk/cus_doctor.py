@@ -1,4 +1,4 @@
-"""`python -m aos_sdk doctor`: says in plain words what keeps a program from reporting, if anything."""
+"""`python -m aos_sdk doctor`: tells in plain words whether a program can report, and if not why."""
 
 import argparse
 import json
@@ -27,27 +27,27 @@ from aos_sdk.cus_wire import (
 )
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
-# A clock that is wrong by more than the server corrects moves calls to other days (ruling E3).
+# With a larger error than the server corrects, calls appear on wrong days (ruling E3).
 _SKEW_TOLERATED_SECONDS: Final = 300.0
 _SKEW_UNREMARKABLE_SECONDS: Final = 10.0
-# The key is needed for it and nothing is stored by it: no records, so the server refuses it.
+# A batch without records: the server checks the key, then refuses the batch and stores nothing.
 _NOTHING: Final = b'{"records":[]}'
 
 _NO_ANSWER_MEANS: Final = {
     "NameResolutionError": "its name cannot be resolved",
-    "NewConnectionError": "nobody listens there",
+    "NewConnectionError": "no server listens there",
     "ConnectTimeoutError": "it does not answer in time",
     "ReadTimeoutError": "it does not answer in time",
-    "SSLError": "its TLS certificate is not trusted, or it speaks no TLS",
+    "SSLError": "its TLS certificate is not trusted, or it does not use TLS",
     "ProtocolError": "it breaks the connection off",
     "ProxyError": "the proxy that HTTPS_PROXY or ALL_PROXY names is away, or refuses",
     "ProxySchemeUnknown": "HTTPS_PROXY or ALL_PROXY names a proxy of another kind than http",
-    "LocationParseError": "it, or what HTTPS_PROXY or ALL_PROXY names, is no address",
+    "LocationParseError": "it, or the value of HTTPS_PROXY or ALL_PROXY, is not an address",
 }
 
 
 class CusState(StrEnum):
-    """How a check came out; only `problem` makes the doctor fail."""
+    """The result of a check; only `problem` makes the doctor fail."""
 
     OK = "ok"
     WARNING = "warning"
@@ -57,7 +57,7 @@ class CusState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CusFinding:
-    """What one check found, in a sentence."""
+    """The finding of one check, in a sentence."""
 
     check: str
     state: CusState
@@ -70,8 +70,8 @@ def examine(
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     send_test_event: bool = False,
 ) -> list[CusFinding]:
-    """Look at key, server, clock, provider packages and spool; nothing is stored by it, unless
-    `send_test_event` asks for one event. The key is in no finding.
+    """Check key, server, clock, provider packages and spool. Stores nothing, except one event with
+    `send_test_event`. No finding contains the key.
     """
     try:
         connection = CusConnection.resolve(None, base_url)
@@ -110,11 +110,11 @@ def _server(connection: CusConnection, answer: CusAnswer) -> CusFinding:
 
 def _clock(answer: CusAnswer, asked_at: float) -> CusFinding:
     try:
-        theirs = parsedate_to_datetime(answer.date).timestamp()
+        server_time = parsedate_to_datetime(answer.date).timestamp()
     except (ValueError, TypeError):
-        return CusFinding("clock", CusState.SKIPPED, "the server does not tell its time")
-    # Ours, half way between question and answer; theirs is cut to the second.
-    ahead = (asked_at + time.time()) / 2 - (theirs + 0.5)
+        return CusFinding("clock", CusState.SKIPPED, "the server's answer has no time")
+    # Our time is the middle between request and answer; the server's is cut to the second.
+    ahead = (asked_at + time.time()) / 2 - (server_time + 0.5)
     where = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
     if abs(ahead) <= _SKEW_UNREMARKABLE_SECONDS:
         return CusFinding("clock", CusState.OK, "this machine's clock agrees with the server's")
@@ -136,7 +136,7 @@ def _authentication(answer: CusAnswer) -> CusFinding:
     if answer.status == 429 or answer.status >= 500:
         says = f"the server cannot take reports just now ({answer.reason})"
         return CusFinding(check, CusState.PROBLEM, says)
-    says = f"what answers there is no AOS server ({answer.reason}): is AOS_BASE_URL right?"
+    says = f"the server there is not an AOS server ({answer.reason}): is AOS_BASE_URL right?"
     return CusFinding(check, CusState.PROBLEM, says)
 
 
@@ -206,8 +206,8 @@ def _test_event(transport: CusTransport, timeout_seconds: float) -> CusFinding:
 
 
 def _within(timeout_seconds: float, ask: Callable[[], CusAnswer]) -> CusAnswer:
-    """What is answered within the time, whatever the network does: names that resolve slowly and
-    answers that drip have no deadline of their own.
+    """The answer within the time, whatever the network does: slow look-ups of names and slow
+    answers have no deadline of their own.
     """
     answers: list[CusAnswer] = []
     thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
@@ -237,9 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of `python -m aos_sdk`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m aos_sdk", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    ours = commands.add_parser("doctor", help="say whether this program can report")
-    ours.add_argument("--base-url", help="the server, instead of AOS_BASE_URL")
-    ours.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_SECONDS, metavar="SECONDS")
-    ours.add_argument("--send-test-event", action="store_true", help="store one event of 0 tokens")
-    ours.add_argument("--json", action="store_true", help="for programs")
+    check = commands.add_parser("doctor", help="check whether this program can report")
+    check.add_argument("--base-url", help="the server, instead of AOS_BASE_URL")
+    check.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_SECONDS, metavar="SECONDS")
+    check.add_argument("--send-test-event", action="store_true", help="store one event of 0 tokens")
+    check.add_argument("--json", action="store_true", help="print JSON, for programs")
     return doctor(parser.parse_args(arguments))

@@ -3,7 +3,7 @@
 CusError
 ├── CusConfigurationError      no usable key or address: the reporter stays inert
 ├── CusProviderError           an adapter was asked for what it cannot do; no call was made
-├── CusLimitExceeded           the one that may reach the host program from a captured call
+├── CusLimitExceeded           the only one that a captured call may raise in the host
 └── CusDeliveryError           never raised at the host: handed to `on_error`
     ├── CusDeliveryDelayed     the server cannot be reached or asks to wait; records are kept
     ├── CusKeyRefused          the server refuses the key; records are kept
@@ -22,7 +22,7 @@ class CusConfigurationError(CusError):
 
 
 class CusProviderError(CusError):
-    """An adapter cannot do what it was asked, and has called nobody."""
+    """An adapter can't do this; it made no call."""
 
 
 class CusLimitExceeded(CusError):
@@ -30,7 +30,7 @@ class CusLimitExceeded(CusError):
 
 
 class CusDeliveryError(CusError):
-    """Something about sending telemetry that `on_error` should hear."""
+    """A problem with sending telemetry, for `on_error`."""
 
 
 class CusDeliveryDelayed(CusDeliveryError):

@@ -1,4 +1,4 @@
-"""What keeps the host program safe from us: the one guard, and messages without secrets."""
+"""Protect the host program from our errors (the guard), and messages from secrets."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -8,11 +8,11 @@ from aos_sdk.cus_wire import MAX_ERROR_MESSAGE_LENGTH, mask_secrets
 
 
 class never_raise:
-    """Swallow and count whatever our own code raises in the block.
+    """Swallow and count the exceptions of our own code in the block.
 
-    Only `CusLimitExceeded` and what is no `Exception` (Ctrl-C, cancellation) come through.
-    It holds no state, so one instance can guard many blocks, nested and in threads. Where it
-    matters what was swallowed, `tell` is handed the exception.
+    Only `CusLimitExceeded` and exceptions that are no `Exception` (Ctrl-C, cancellation) pass. The
+    guard has no state, so one instance can guard many blocks, nested and in threads. `tell`, if
+    given, gets the swallowed exception.
     """
 
     __slots__ = ("_count", "_tell")
@@ -38,8 +38,8 @@ class never_raise:
         return False
 
     def swallow(self, error: Exception) -> None:
-        """The block's end by hand, `except Exception as error: guard.swallow(error)`: without an
-        error it costs nothing, where a `with` costs a tenth of a microsecond.
+        """Do the work of the block's end, for `except Exception as error: guard.swallow(error)`,
+        which costs nothing without an error; a `with` costs a tenth of a microsecond.
         """
         if isinstance(error, CusLimitExceeded):
             raise error
@@ -51,8 +51,8 @@ class never_raise:
 
 def masked_message(message: str) -> str:
     """An error's text, fit for the wire: masked, valid UTF-8, at most 1,000 characters (E9)."""
-    # Cut twice: masking a megabyte is slow, and a mask may lengthen the text. The first cut
-    # leaves a margin, so that a key which straddles the limit is still seen whole.
+    # Cut twice: masking a megabyte is slow, and a mask may lengthen the text. The first cut leaves
+    # a margin, so that masking sees a key at the limit whole.
     masked = mask_secrets(message[: 4 * MAX_ERROR_MESSAGE_LENGTH])
     return plain_text(masked, MAX_ERROR_MESSAGE_LENGTH)
 

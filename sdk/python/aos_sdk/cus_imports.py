@@ -1,7 +1,7 @@
-"""Imports in threads of ours, which a fork must not fall into.
+"""Make forks wait for imports in our threads.
 
-A child that is forked while a thread imports a module has half of it for ever, and a lock that
-nobody lets go of: neither we nor the program could use that module there. So a fork waits for us.
+A child that is forked while a thread imports a module has a half imported module and a lock that is
+never released, so neither we nor the program could use that module there.
 """
 
 import contextlib
@@ -10,17 +10,17 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-# An import takes a tenth of this even on a busy machine. One that hangs must not hang the program.
+# An import takes a tenth of this even on a busy machine. If an import hangs, the fork goes on.
 LONGEST_WAIT_SECONDS: Final = 5.0
 
-# Reentrant: what is imported may fork itself.
+# Reentrant: an imported module may fork.
 _lock = threading.RLock()
 _forking = threading.local()
 
 
 @contextlib.contextmanager
 def forks_wait() -> Iterator[None]:
-    """No other thread forks while the block runs; keep it short."""
+    """Let forks of other threads wait while the block runs; keep the block short."""
     with _lock:
         yield
 

@@ -1,7 +1,7 @@
-"""Counting what a call will send: messages, tools, formats and images, by OpenAI's rules (§12).
+"""Count the tokens of a prompt: messages, tools, formats and images, by OpenAI's rules (§12).
 
-What OpenAI wraps around messages, tools and formats of its chat models is taken for other models,
-too, as the best guess there is. Texts are counted as `count_tokens` counts them.
+OpenAI's overhead for messages, tools and formats of its chat models is used for other models, too,
+as the best available guess. Texts are counted by `count_tokens`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ def count_message_tokens(
 
     Messages, tools and format are as the provider's API takes them, OpenAI's or Anthropic's, as
     mappings or as the package's objects. Nothing is fetched: an image given by address counts as a
-    large one. It takes as long as `count_tokens` of all the texts: in an event loop, run it in a
-    thread.
+    large image. This takes as long as `count_tokens` of all the texts: in an event loop, run it in
+    a thread.
     """
     info = get_model_info(model)
     about = (info.provider, info.model)

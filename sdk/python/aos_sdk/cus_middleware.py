@@ -27,7 +27,7 @@ def cus_track(
     session_id: str | None = None,
     agent_id: str | None = None,
 ) -> CusCallTracker:
-    """Measure the call in a `with` or `async with` block; tell its tracker what came of it."""
+    """Measure the call in a `with` or `async with` block; set its results on the tracker."""
     configuration = active.get()
     call = CusCallTracker(
         configuration.reporter,
@@ -54,9 +54,9 @@ def cus_wrap(
     session_id: str | None = None,
     agent_id: str | None = None,
 ) -> R:
-    """Call the function and return what it returns, measured: a response, an awaitable or a stream.
+    """Call the function, measured, and return its response, awaitable or stream.
 
-    Tokens are read from what it returns, or from what the awaitable or the stream brings.
+    Tokens are read from the response, from the awaitable's result or from the stream.
     """
     call = cus_track(model, provider, call_id=call_id, session_id=session_id, agent_id=agent_id)
     result: R = run(call, function, (), {})
@@ -72,7 +72,8 @@ def cus_telemetry(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Measure every call of a function, coroutine function, generator or asynchronous generator.
 
-    Tokens are read from what it returns or yields. The function stays what it is to whoever looks.
+    Tokens are read from its results or from the items it yields. The decorated function is of the
+    same kind, for `inspect`.
     """
 
     def begin() -> CusCallTracker:
@@ -110,21 +111,21 @@ def _governed(function: Callable[..., Any], begin: Callable[[], CusCallTracker])
 def cus_install_middleware(
     *, patch_openai: bool = True, patch_anthropic: bool = True, detect_bypass: bool = True
 ) -> None:
-    """Govern every call that the program makes with these packages, imported already or not.
+    """Govern every call that the program makes with these packages, imported already or later.
 
-    Installed twice is installed once. With `detect_bypass`, requests to the providers that pass by
-    are counted and reported.
+    A second call has no effect. With `detect_bypass`, requests to providers that bypass the SDK are
+    counted and reported.
     """
-    wanted = {"openai": patch_openai, "anthropic": patch_anthropic}
+    chosen = {"openai": patch_openai, "anthropic": patch_anthropic}
     for package, patch in PATCHES.items():
-        if wanted.get(package, True):
+        if chosen.get(package, True):
             patch.install()
     if detect_bypass:
         watch_for_bypass()
 
 
 def cus_uninstall_middleware() -> None:
-    """Put the original functions back."""
+    """Restore the original functions."""
     for patch in PATCHES.values():
         patch.remove()
     unwatch_transports()

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 class CusOpenAIProvider(CusOpenAICalls[ClientT]):
     """OpenAI, governed, by its own client: `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or a subclass.
 
-    Each method is one of the client's: same arguments, same response, same errors, and an awaitable
-    where the client is asynchronous. `call_id`, `session_id` and `agent_id` are ours, for the record.
+    Each method calls the client's method: same arguments, same response, same errors, and an
+    awaitable if the client is asynchronous. `call_id`, `session_id` and `agent_id` are ours, for
+    the record.
     """
 
     if TYPE_CHECKING:
-        # Without a client of the program's own, it is a synchronous one.
+        # Without a client of the program's own, the adapter makes a synchronous client.
         @overload
         def __init__(
             self: "CusOpenAIProvider[OpenAI]",
@@ -70,7 +71,7 @@ def create_openai_provider(
     reporter: CusReporter | None = None,
     **client_kwargs: Any,
 ) -> "CusOpenAIProvider[OpenAI]":
-    """A CusOpenAIProvider of these; `client_kwargs` go to the native client."""
+    """Make a CusOpenAIProvider; `client_kwargs` go to the native client."""
     return CusOpenAIProvider(
         api_key, integration_key=integration_key, reporter=reporter, **client_kwargs
     )

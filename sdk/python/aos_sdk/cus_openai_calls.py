@@ -1,4 +1,4 @@
-"""OpenAI's calls by their own types: a program that type-checks against `openai` does so here.
+"""OpenAI's calls with the types of `openai`, so that programs type-check as without us.
 
 At run time each method hands its arguments on as they are. To a type checker it takes what the
 client's method takes, and our own three names beside it; what it returns follows from `stream` and
@@ -180,8 +180,8 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     ) -> "Later[ChatCompletion]": ...
     def chat(self, messages: Any, model: str, **kwargs: Any) -> Any:
         """A chat completion of these messages."""
-        ours: Any = self
-        return ours.chat_completions_create(messages=messages, model=model, **kwargs)
+        adapter: Any = self
+        return adapter.chat_completions_create(messages=messages, model=model, **kwargs)
 
     @overload
     def complete(
@@ -211,8 +211,8 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     ) -> "Later[ChatCompletion]": ...
     def complete(self, prompt: str, model: str, **kwargs: Any) -> Any:
         """A chat completion of one prompt."""
-        ours: Any = self
-        return ours.chat([{"role": "user", "content": prompt}], model, **kwargs)
+        adapter: Any = self
+        return adapter.chat([{"role": "user", "content": prompt}], model, **kwargs)
 
     @overload
     def ask(self: "CusOpenAICalls[OpenAI]", prompt: str, model: str, **kwargs: Any) -> str: ...
@@ -221,9 +221,9 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
         self: "CusOpenAICalls[AsyncOpenAI]", prompt: str, model: str, **kwargs: Any
     ) -> "Later[str]": ...
     def ask(self, prompt: str, model: str, **kwargs: Any) -> Any:
-        """The text that answers a prompt; an awaitable of it where the client is asynchronous."""
-        ours: Any = self
-        return text_of(ours.complete(prompt, model, **kwargs), _text)
+        """The text that answers a prompt; an awaitable of it if the client is asynchronous."""
+        adapter: Any = self
+        return text_of(adapter.complete(prompt, model, **kwargs), _text)
 
 
 def _text(completion: Any) -> str:

@@ -1,4 +1,4 @@
-"""The reporter: the door through which a program's usage records leave for the server."""
+"""The reporter: sends a program's usage records to the server."""
 
 import logging
 import os
@@ -27,17 +27,18 @@ DEFAULT_BATCH_SIZE: Final = 50
 DEFAULT_BATCH_INTERVAL_SECONDS: Final = 5.0
 DEFAULT_MAX_QUEUE: Final = 65_536
 
-_said: set[str] = set()
+_logged_problems: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class CusReporterStats:
-    """What became of everything that this process reported or adopted.
+    """Counts of the records that this process reported or adopted, by outcome.
 
-    `queued` waits still; `sent` was stored; `duplicates` was stored before; `conflicts` and
-    `rejected` were refused; `dropped` made room for newer ones; these are together what was
-    reported and `adopted`, which is what dead processes of this host had left. `retries` counts
-    requests, and `faults` errors of the SDK's own, which never reach the program.
+    `queued` still wait; `sent` were stored; `duplicates` were stored before; `conflicts` and
+    `rejected` were refused; `dropped` made room for newer records. Their sum is the number of
+    reported and of `adopted` records; adopted records are those that dead processes of this host
+    left. `retries` counts requests, and `faults` counts the SDK's own errors, which never reach the
+    program.
     """
 
     queued: int = 0
@@ -55,8 +56,8 @@ class CusReporter:
     """Reports usage records in the background; costs its caller microseconds and never raises.
 
     `on_error` is called in the sender's thread with a CusDeliveryError: once when an outage
-    begins, and for every record that the server refuses. Without a usable key or address it says
-    so once in the log and does nothing at all; `problem` then tells why.
+    begins, and for every record that the server refuses. Without a usable key or address the
+    reporter logs a warning once and does nothing; `problem` then has the reason.
     """
 
     def __init__(  # noqa: PLR0913 - the public surface, each argument by its name
@@ -70,10 +71,11 @@ class CusReporter:
         max_queue: int = DEFAULT_MAX_QUEUE,
         spool_dir: str | os.PathLike[str] | None = STATE_DIRECTORY,
     ) -> None:
-        """Unset, key and address come from the environment (CUS_INTEGRATION_KEY, AOS_BASE_URL).
+        """Key and address come from CUS_INTEGRATION_KEY and AOS_BASE_URL if unset.
 
-        `spool_dir` is where records wait that no crash may lose; unset, it is CUS_SPOOL_DIR or
-        else a private folder below the user's state directory. None keeps them in memory.
+        `spool_dir` is the folder in which records wait, so that no crash loses them. If unset, it
+        is CUS_SPOOL_DIR or else a private folder below the user's state directory. None keeps
+        records in memory.
         """
         self.problem: str | None = None
         self._faults_without_sender = 0
@@ -97,11 +99,12 @@ class CusReporter:
         )
 
     def _stay_inert(self, error: Exception) -> None:
-        # A ValueError comes from an address that cannot be parsed, and its text may quote it.
+        # A ValueError comes from an address that can't be parsed, and its text may quote the
+        # address.
         known = isinstance(error, CusConfigurationError)
         self.problem = str(error) if known else "AOS_BASE_URL cannot be read as an address"
-        if self.problem not in _said:
-            _said.add(self.problem)
+        if self.problem not in _logged_problems:
+            _logged_problems.add(self.problem)
             logger.warning("usage is not reported: %s", self.problem)
 
     @property
@@ -132,28 +135,28 @@ class CusReporter:
 
     @property
     def durable(self) -> bool:
-        """Whether what waits now outlives the process; False before the first report, too."""
+        """Whether the waiting records survive the process; False also before the first report."""
         buffer = self._sender.buffer if self._sender is not None else None
         return buffer is not None and buffer.durable
 
     def add_side_report(self, side: CusSideReport) -> Callable[[], object]:
-        """Deliver `side` beside the records; call what is returned when it has something to say."""
+        """Deliver `side` beside the records; call the returned function when it has a report."""
         if self._sender is None:
             return int
         self._sender.side_reports.append(side)
         return self._sender.ensure_running
 
     def report(self, record: CusUsageRecord) -> None:
-        """Hand one record over for delivery; it must not be changed afterwards."""
+        """Deliver one record. Do not change the record afterwards."""
         self._accept(record)
 
     def report_call(self, call: CusEndedCall) -> None:
-        """Hand over a call that has ended, to be reported as it is now.
+        """Report an ended call, as it is now.
 
-        Its record is made where that costs the program least: in the sender's thread, or never.
+        The sender's thread makes the record if one is needed, so that it costs the program nothing.
         """
         if type(self).report is not _REPORT or "report" in self.__dict__:
-            # Who has put another `report` in its place wants to see every record there.
+            # A program that has replaced `report` must get every record there.
             self.report(call.record())
         else:
             if call.recount is not None and self._sender is not None:
@@ -206,7 +209,7 @@ class CusReporter:
             self._sender.set_pace(1, self._sender.batch_interval)
 
     def flush(self, timeout: float = 5.0) -> int:
-        """Send what waits; return within `timeout` seconds with the number of records left."""
+        """Send the waiting records; return the number left, within `timeout` seconds."""
         if self._sender is None:
             return 0
         with self.guard:
@@ -214,7 +217,7 @@ class CusReporter:
         return self._sender.left()
 
     def shutdown(self, timeout: float = 5.0) -> int:
-        """Flush and end the background thread, within `timeout` seconds; return what is left.
+        """Flush and end the background thread, within `timeout` seconds; return the number left.
 
         What is left stays where it is: another `flush` or report takes delivery up again, and
         from a ring the next process of this host.

@@ -1,7 +1,7 @@
-"""What is true for a block of code, in its thread, task or generator: which call runs, for whom.
+"""The current call and identity (session, agent) of a block of code, by thread, task or generator.
 
-Context variables carry it: right in threads and in asyncio, where a task inherits what was true when
-it was made. A thread of a pool inherits nothing.
+Context variables hold both, which is right in threads and in asyncio: a task inherits the values of
+the moment when it was made. A thread of a pool inherits nothing.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Self
 
 
 class CusIdentity(NamedTuple):
-    """For whom a call is made, as its record says it; which block says so, and what held around it."""
+    """The session and agent of a call's record; the block that set them, and the outer identity."""
 
     session_id: str | None = None
     agent_id: str | None = None
@@ -23,14 +23,14 @@ class CusIdentity(NamedTuple):
 _call: Final[ContextVar[Any]] = ContextVar("cus_call", default=None)
 _identity: Final[ContextVar["CusIdentity | None"]] = ContextVar("cus_identity", default=None)
 
-# Bound once, as every call asks: the innermost call that this code runs in, if it runs in one; into a
-# call, and out of it by the token that the way in gave; and what the innermost `cus_context` names.
+# Bound methods, made once because every call uses them: the innermost call of this code, if any;
+# enter a call; leave it by the token of entering; and the identity of the innermost `cus_context`.
 current_call: Final = _call.get
 enter_call: Final = _call.set
 leave_call: Final = _call.reset
 current_identity: Final = _identity.get
 
-# A forked child is in none of its parent's calls, whose end only the parent sees.
+# A forked child has no current call: only the parent sees the end of its calls.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(_call.set, None))
 
@@ -41,19 +41,20 @@ def in_governed_call() -> bool:
 
 
 def leave_call_anywhere(token: Token[Any]) -> None:
-    """The way out for code that may be ended from elsewhere."""
+    """Leave a call, for code that another context may end."""
     try:
         _call.reset(token)
     except ValueError:
-        # A coroutine or generator that the collector closes is in nobody's context: nothing to end.
+        # The garbage collector closes a coroutine or generator in another context: nothing to
+        # leave.
         return
 
 
 class cus_context:
     """Names the session and the agent of all calls in a block: `with cus_context(agent_id="a"):`.
 
-    What is not named stays as the surrounding block, or the configuration, has it. One of them can
-    be entered by many threads and tasks at once, and left by another than entered it.
+    A name that is not given stays as in the surrounding block or the configuration. Many threads
+    and tasks may enter one instance at once, and another thread may leave it than entered it.
     """
 
     __slots__ = ("_agent_id", "_session_id")
@@ -72,10 +73,12 @@ class cus_context:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        # By what holds here and not by a token, which is good in the context of its making alone: a
-        # generator that the collector closes, or another thread, leaves what it is not in.
+        # Uses the present identity instead of a token, which works only in the context that made
+        # it: the garbage collector or another thread may close a generator in another context.
         here = _identity.get()
         while here is not None and here.block is not self:
-            here = here.outer  # a generator in this block that has not left its own yet
+            here = (
+                here.outer
+            )  # Skip blocks of generators inside this block that have not ended yet.
         if here is not None:
             _identity.set(here.outer)

@@ -1,4 +1,4 @@
-"""The former path of `aos_sdk.cus_delivery.spool`: programs that import it from here still run."""
+"""Re-exports `aos_sdk.cus_delivery.spool`, for programs that import it by this former path."""
 
 from aos_sdk.cus_delivery.spool import CusSpool, spool_folder
 

@@ -1,8 +1,8 @@
-"""Counting the tokens of a text before it is sent, without any network (§12, rulings T1, T2).
+"""Count the tokens of a text before it is sent, without any network (§12, rulings T1, T2).
 
-OpenAI's models are counted by tiktoken, exactly; its ranks come from an installed package. All
-others, and everything where the `tiktoken` extra is missing, are estimated by their characters.
-What a provider reports of a call always beats a count made here.
+tiktoken counts exactly for OpenAI's models; its ranks come from an installed package. Texts for
+other models, and all texts without the `tiktoken` extra, are estimated by their characters. A
+provider's reported usage always overrides a count made here.
 """
 
 import base64
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 _MAX_READY: Final = 1_000
-# Whoever waits for an encoding looks so often whether the wait is over.
+# The interval at which a wait for an encoding checks whether it is loaded.
 _LOOK_SECONDS: Final = 0.01
-# Encodings that differ in their special tokens alone, which no ordinary text has.
+# Encodings that differ only in special tokens, which ordinary texts do not have.
 _SAME_RANKS: Final = {"o200k_harmony": "o200k_base"}
 _HAS_RANKS: Final = frozenset({"cl100k_base", "o200k_base", *_SAME_RANKS})
 
@@ -41,11 +41,11 @@ _log = logging.getLogger("aos_sdk")
 
 @dataclass(frozen=True, slots=True)
 class CusModelInfo:
-    """What is known of a model beside its prices.
+    """Facts about a model beside its prices.
 
-    `context_window` and `max_output` are in tokens, None where nobody says. `tokenizer_type` is
-    `tiktoken`, `anthropic` or `unknown`, `tokenizer_name` tiktoken's encoding. Only with `exact`
-    does `count_tokens` give what the provider counts; all else is an approximation: Anthropic
+    `context_window` and `max_output` are in tokens, None if unknown. `tokenizer_type` is
+    `tiktoken`, `anthropic` or `unknown`, `tokenizer_name` is tiktoken's encoding. Only with `exact`
+    does `count_tokens` count like the provider. All other counts are approximations: Anthropic
     publishes no tokenizer, and of the newest models only their family's encoding is known.
     """
 
@@ -59,16 +59,16 @@ class CusModelInfo:
 
 
 def get_model_info(model: str) -> CusModelInfo:
-    """A model's context window, maximum output and tokenizer; a blank for a model nobody knows.
+    """A model's context window, maximum output and tokenizer; empty for an unknown model.
 
-    Names are found as `get_model_pricing` finds them (ruling M5).
+    Names are looked up as in `get_model_pricing` (ruling M5).
     """
     name = canonical_name(model)
     return _known(name) if name is not None else _BLANK
 
 
 def get_context_window(model: str) -> int | None:
-    """How many tokens a model takes in and puts out together, or None if that is not known."""
+    """The most tokens of a model's input and output together, or None if unknown."""
     return get_model_info(model).context_window
 
 
@@ -104,10 +104,10 @@ MODEL_REGISTRY: Final[Mapping[str, CusModelInfo]] = _Registry()
 
 
 def estimate_tokens(text: str) -> int:
-    """About as many tokens as a text has, at least 1: a quarter of its characters in English (§12.2).
+    """Estimate a text's tokens, at least 1: a quarter of its characters in English (§12.2).
 
-    Other scripts, digits, code and encoded data have rates of their own (ruling T3). It takes a
-    millisecond at most, whatever the length: the one to use on a hot path or in an event loop.
+    Other scripts, digits, code and encoded data have rates of their own (ruling T3). The estimate
+    takes a millisecond at most, whatever the length: use it on a hot path or in an event loop.
     """
     return max(1, approximate_tokens((text,)))
 
@@ -115,10 +115,10 @@ def estimate_tokens(text: str) -> int:
 def count_tokens(text: str, model: str) -> int:
     """The tokens of a text as this model counts them; approximate unless `CusModelInfo.exact`.
 
-    The same text always has the same count. It takes time in proportion to the text, 0.03 s a
-    megabyte of English and up to 0.5 s in other scripts, and the first count of an encoding takes up
-    to a second and 65 MB once: in an event loop use `estimate_tokens`, or run this in a thread (it
-    lets others run meanwhile). A text that the tokenizer fails on is estimated.
+    The same text always has the same count. Counting takes time in proportion to the text: 0.03 s
+    for a megabyte of English, up to 0.5 s in other scripts. The first count of an encoding takes up
+    to a second and 65 MB, once. In an event loop use `estimate_tokens`, or run this in a thread
+    (other threads run meanwhile). A text that the tokenizer fails on is estimated.
     """
     encoding = encoding_for(model)
     if encoding is None:
@@ -127,7 +127,7 @@ def count_tokens(text: str, model: str) -> int:
 
 
 def count_texts(texts: Sequence[str], model: str) -> int:
-    """The tokens of these texts, each counted as `count_tokens` counts it, in sum."""
+    """The sum of `count_tokens` of these texts."""
     encoding = encoding_for(model)
     if encoding is not None:
         with contextlib.suppress(CusTokenizerFailed):
@@ -136,7 +136,7 @@ def count_texts(texts: Sequence[str], model: str) -> int:
 
 
 def tiktoken_available() -> bool:
-    """Whether the `tiktoken` extra is installed: OpenAI's counts are estimates without it."""
+    """Whether the `tiktoken` extra is installed; without it, OpenAI's counts are estimates."""
     return find_spec("tiktoken") is not None and _ranks_folder() is not None
 
 
@@ -146,22 +146,22 @@ def encoding_name(model: str) -> str | None:
 
 
 def encoding_for(model: str) -> "Encoding | None":
-    """tiktoken's encoding of a model, or None where the count is to be estimated."""
+    """tiktoken's encoding of a model, or None if the count must be estimated."""
     name = encoding_name(model)
     return _encodings.get(name) if name in _HAS_RANKS else None
 
 
 def may_be_counted(model: str) -> bool:
-    """Whether a tokenizer may be there for a model; of one that nobody knows, tiktoken may know it."""
+    """Whether a model may have a tokenizer; tiktoken may know a model that our table lacks."""
     info = get_model_info(model)
     known = info.tokenizer_name in _HAS_RANKS if info.model else True
     return known and tiktoken_available()
 
 
 def ready_to_count(model: str) -> bool:
-    """Whether a count would start at once. If not, what it needs is loaded in the background.
+    """Whether a count would start at once. If not, load its encoding in the background.
 
-    For a count on somebody else's time: the first one loads an encoding, for up to a second.
+    For counts that a caller waits for: the first count loads an encoding, for up to a second.
     """
     if model in _ready or not tiktoken_available():
         return True
@@ -170,20 +170,22 @@ def ready_to_count(model: str) -> bool:
             target=make_ready, args=(model,), daemon=True, name="cus-encoding"
         )
         _loading[model] = thread
-        with contextlib.suppress(RuntimeError):  # the program ends, and begins no thread any more
+        with contextlib.suppress(
+            RuntimeError
+        ):  # A program that ends can't start a thread any more.
             thread.start()
     return False
 
 
 def wait_until_ready(model: str, seconds_left: Callable[[], float]) -> bool:
-    """Whether a count can start, after a wait for what it needs, as long as there is time for that.
+    """Wait for the encoding of a count, as long as there is time; return whether it can start.
 
-    The wait can be cut short at any moment, which loading cannot.
+    The wait can end at any moment, in contrast to loading.
     """
     while not ready_to_count(model):
         loader = _loading.get(model)
         if loader is not None and not loader.is_alive():
-            return model in _ready  # else it could not be loaded, and will not be
+            return model in _ready  # If not, loading has failed for good.
         if seconds_left() <= 0:
             return False
         if loader is not None:
@@ -191,26 +193,26 @@ def wait_until_ready(model: str, seconds_left: Callable[[], float]) -> bool:
     return True
 
 
-# Models whose encodings are there, or are known not to exist; and those on their way.
+# Models whose encodings are loaded or known not to exist; and models whose encodings are loading.
 _ready: set[str] = set()
 _loading: dict[str, threading.Thread] = {}
 
 
 def make_ready(model: str) -> None:
-    """Load what a count for this model needs, in a thread of the SDK's own; a fork waits for it."""
-    # A program that ends may import nothing any more: then it is never ready, and not asked again.
+    """Load the encoding of a model, in a thread of the SDK's own; forks wait for it."""
+    # A program that ends can't import any more: then the encoding is never ready.
     with never_raise(count=int):
         with forks_wait():
             import tiktoken_ext.openai_public  # noqa: F401
         encoding_for(model)
-        if len(_ready) > _MAX_READY:  # names come from callers
+        if len(_ready) > _MAX_READY:  # Bounded, because callers choose the names.
             _ready.clear()
         _ready.add(model)
         _loading.pop(model, None)
 
 
 def _encoding_in_tiktokens_map(model: str) -> str | None:
-    """tiktoken knows families by their prefixes, so also models that are newer than our table."""
+    """The encoding in tiktoken's map, which also knows new models, by prefixes of families."""
     if canonical_name(model) is not None or not tiktoken_available():
         return None
     from tiktoken.model import encoding_name_for_model
@@ -222,16 +224,16 @@ def _encoding_in_tiktokens_map(model: str) -> str | None:
 
 
 class _Encodings:
-    """tiktoken's encodings, each built when it is first used and then kept."""
+    """tiktoken's encodings; each is built at its first use and then kept."""
 
     def __init__(self) -> None:
         self._built: dict[str, Encoding | None] = {}
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
-        """After a fork, the lock may be one that a thread held which is not here."""
+        """Make a new lock after a fork: a thread of the parent may have held the old lock."""
         # Reentrant: a signal handler, or the end of a dropped stream, may count while this thread
-        # builds. It builds one of its own then.
+        # builds an encoding. Then it builds another.
         self._lock = threading.RLock()
 
     def get(self, name: str | None) -> "Encoding | None":
@@ -248,8 +250,8 @@ class _Encodings:
         from tiktoken import Encoding
         from tiktoken_ext import openai_public
 
-        # tiktoken's own recipe, but with a loader that reads an installed file where its own
-        # would download: given to this copy of the recipe alone, not to the host's tiktoken.
+        # tiktoken's own recipe, with a loader that reads an installed file instead of downloading.
+        # Only this copy of the recipe gets the loader, not the host's tiktoken.
         recipe = getattr(openai_public, name)
         names = {**vars(openai_public), "load_tiktoken_bpe": _load_ranks}
         build: Callable[[], dict[str, Any]] = FunctionType(recipe.__code__, names)
@@ -280,7 +282,7 @@ def _ranks_folder() -> Path | None:
 
 
 def _load_ranks(url: str, expected_hash: str | None = None) -> dict[bytes, int]:
-    """Read the ranks that tiktoken would fetch from `url`; what it expects of them must hold.
+    """Read the ranks that tiktoken would fetch from `url`, and check their hash.
 
     Raises OSError for a missing file and ValueError for one with other content.
     """

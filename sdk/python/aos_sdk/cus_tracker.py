@@ -20,8 +20,7 @@ from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult
 
 NOTHING: Final[dict[str, Any]] = {}
 
-# Since when the calls of this process are its own: those that ran when it was forked are its
-# parent's to tell of.
+# The start of this process: after a fork, the parent reports the calls that ran before.
 _since = 0.0
 
 
@@ -35,7 +34,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Health(Protocol):
-    """Whoever wants to know how calls end."""
+    """Gets the outcome of calls."""
 
     def note(self, *, failed: bool) -> None: ...
 
@@ -46,19 +45,19 @@ class CusCallTracker(CusEndedCall):
     An exception of the block passes through untouched; the call is then reported with the
     exception's class as `error_code` and its masked text. No method raises anything of its own.
 
-    A governed provider call inside the block is this call, and not another one: the first gives it
-    its tokens, unless they are set; each further one has a record of its own.
+    The first governed provider call inside the block is part of this call, and gives it its tokens,
+    unless they are set. Each further provider call has a record of its own.
     """
 
-    # What most calls never set stands here once, and costs none of them anything.
-    is_leaf = False  # whether a governed call within is a part of this one, not worth a look
+    # Defaults that most calls never set: as class attributes they take no memory for each call.
+    is_leaf = False  # whether governed calls within are parts of this call and need not be measured
     is_reported = True
-    began: float  # by a clock that only runs forward, in seconds: floats are what Python has ready
-    health: "Health | None" = None  # who keeps count of an adapter's failures
+    began: float  # monotonic, in seconds; a float, which Python makes without extra work
+    health: "Health | None" = None  # counts the failures of an adapter
     looked_up = False  # whether a request within it told of calls that are reported by themselves
-    hides_usage = False  # whether a stream's last chunk was asked for by us alone
+    hides_usage = False  # whether only we asked for the stream's last chunk
     arguments: dict[str, Any] = NOTHING
-    # Of a call in a call: the other one, and one turn between the two to end without a report.
+    # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
     inner: "CusCallTracker | None" = None
     turn_with_outer: list[None] | None = None
@@ -89,7 +88,7 @@ class CusCallTracker(CusEndedCall):
             self.agent_id = agent_id or identity[1]
 
     def start(self) -> None:
-        """The call starts now. If it is the first in a surrounding call, it is what that is about."""
+        """Start the call. The first call within a surrounding call becomes a part of that call."""
         outer: CusCallTracker | None = current_call()
         # What a task or thread inherited may have ended long ago, and reports nothing any more.
         if outer is not None and outer.inner is None and outer.latency_ms is None:
@@ -106,17 +105,17 @@ class CusCallTracker(CusEndedCall):
 
     @property
     def has_inner(self) -> bool:
-        """Whether a governed call ran within this one."""
+        """Whether a governed call ran within this call."""
         return self.inner is not None
 
     def again(self) -> Self:
-        """Another call like this one: a stream helper's block can be entered again."""
+        """A new call with the same identity: a stream helper's block can be entered again."""
         another = copy.copy(self)
         another.call_id = None
         return another
 
     def postpone(self) -> None:
-        """Take the start back: what was to run has only been prepared, and may never run."""
+        """Undo the start: the call is only prepared, and may never run."""
         outer, self.outer = self.outer, None
         if outer is not None:
             outer.inner = outer.turn_with_inner = self.turn_with_outer = None
@@ -151,7 +150,7 @@ class CusCallTracker(CusEndedCall):
         self.__exit__(kind, error, trace)
 
     def set_tokens(self, tokens_in: int, tokens_out: int) -> Self:
-        """What the provider counted; details by `set_usage`."""
+        """Set the tokens that the provider counted; `set_usage` takes details."""
         self.usage = CusTokenUsage(tokens_in, tokens_out)
         return self
 
@@ -161,8 +160,8 @@ class CusCallTracker(CusEndedCall):
         service_tier: str | None = None,
         billed_units: Mapping[str, int] | None = None,
     ) -> Self:
-        """All kinds of tokens that the provider counted, the tier that it served from, and what
-        it bills otherwise, e.g. `{"searches": 2}`.
+        """Set all kinds of tokens that the provider counted, its service tier, and other billed
+        units, e.g. `{"searches": 2}`.
         """
         self.usage = usage
         self.service_tier = service_tier
@@ -170,7 +169,7 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def set_usage_from_response(self, response: Any, provider: str | None = None) -> Self:
-        """Read tokens, tier, model and ids from a provider's answer; without usage, do nothing."""
+        """Read tokens, tier, model and ids from a provider's answer, if the answer has usage."""
         with self.reporter.guard:
             usage = extract_token_usage(response, provider or self.provider)
             if usage.reported and not self._is_told_apart(response):
@@ -179,7 +178,7 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def read(self, response: Any) -> None:
-        """What a provider's answer to this very call says; the caller guards it."""
+        """Read the provider's answer to this call; the caller guards against errors."""
         usage = extract_token_usage(response, self.origin.dialect or self.provider)
         if not usage.reported:
             self.read_units(response)
@@ -195,7 +194,7 @@ class CusCallTracker(CusEndedCall):
         """What an answer without usage says otherwise, where it is known what was asked for."""
 
     def set_reported(self, usage: CusReportedUsage) -> None:
-        """Take over all that a response, or a stream, has reported."""
+        """Take over the usage that a response or a stream has reported."""
         self.usage = usage
         self.service_tier = usage.service_tier
         # Most calls have none of these, and keep the class' default: Python shares the names of an
@@ -208,13 +207,13 @@ class CusCallTracker(CusEndedCall):
             self.turns = usage.turns
 
     def set_local_count(self, count: CusLocalCount) -> None:
-        """What was counted here, as the provider has not told it; the record says so (T2, T3)."""
+        """Set tokens counted here, as the provider reported none; the record marks them (T2, T3)."""
         self.usage = count.usage
         self.recount = count.recount
         self.set_metadata(tokens_estimated=True, **{TOKENS_COUNTED_BY: count.counted_by})
 
     def set_model(self, model: str) -> Self:
-        """The model that answered. If it is another than the one asked for, both are reported."""
+        """Set the model that answered. If another model was requested, both are reported."""
         if model != self.model:
             asked = self.model_requested or self.model
             self.model_requested = asked if asked != model else None
@@ -222,7 +221,7 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def set_names_from(self, response: Any) -> None:
-        """The model that a response names, its id, and the id of its request, as far as it has them."""
+        """Set model, response id and request id from a response, as far as it has them."""
         is_json = type(response) is dict
         fields = response if is_json else getattr(response, "__dict__", NOTHING)
         model = fields.get("model") or (None if is_json else getattr(response, "model", None))
@@ -235,17 +234,17 @@ class CusCallTracker(CusEndedCall):
             self.note_request_id(request_id)
 
     def note_request_id(self, request_id: object) -> None:
-        """The provider's id of the request, if it is a text."""
+        """Set the provider's id of the request, if it is a text."""
         if request_id and isinstance(request_id, str):
             self.provider_request_id = request_id
 
     def set_cost(self, cost_cents: int) -> Self:
-        """A cost in cents that is known better than by the price table."""
+        """Set a cost in cents that is more exact than the price table's."""
         self.cost_cents = cost_cents
         return self
 
     def set_error(self, code: str, message: str = "") -> Self:
-        """Report the call as failed. What looks like a key is masked before it is sent."""
+        """Report the call as failed. Texts that look like keys are masked before they are sent."""
         self.error_code = code
         self.error_message = message
         return self
@@ -262,16 +261,16 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def fail(self, error: BaseException) -> None:
-        """The call ends now, with this exception."""
+        """End the call with this exception."""
         guard = self.reporter.guard
         with guard:
             self.set_error(type(error).__name__)
-            with guard:  # an exception whose text fails is an exception all the same
+            with guard:  # The exception's `str()` may fail itself.
                 self.error_message = str(error)
         self.end()
 
     def end(self) -> None:
-        """The call ends now: report it, unless the call that it is a part of does so later."""
+        """End the call and report it, unless a surrounding call reports it later."""
         ended = perf_counter()
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
@@ -293,7 +292,7 @@ class CusCallTracker(CusEndedCall):
             self.reporter.guard.swallow(error)
 
     def _united(self) -> "CusCallTracker | None":
-        """The outermost call with all that is known of it, or None while a part of it still runs."""
+        """The outermost call with all its facts, or None while a part of it still runs."""
         call = self
         if call.inner is not None:
             if _takes(call.turn_with_inner):
@@ -307,7 +306,7 @@ class CusCallTracker(CusEndedCall):
         return call
 
     def take(self, inner: "CusCallTracker") -> None:
-        """What the provider call says of itself is better known than what we were told."""
+        """Take over the facts of the provider call within, which are more exact."""
         self.provider = inner.provider or self.provider
         self.operation = inner.operation or self.operation
         if inner.model:
@@ -330,7 +329,7 @@ class CusCallTracker(CusEndedCall):
 
 
 def _takes(turn: list[None] | None) -> bool:
-    """Whether the turn was there to be taken: atomic, as two threads may end the two at once."""
+    """Take the token; False if it was taken. Atomic: two threads may end both calls at once."""
     if not turn:
         return False
     try:

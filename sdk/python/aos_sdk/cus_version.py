@@ -1,3 +1,3 @@
-"""The version of the SDK, as the distribution has it."""
+"""The version of the SDK's distribution."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The words that SDK and server share on the wire. Both import this file, so they cannot drift."""
+"""The wire's constants, shared by SDK and server. Both import this file, so they agree."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ MAX_BATCH_RECORDS = 1_000
 MAX_BATCH_CHECKS = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
-# Hosts that one bypass report names; the SDK adds the others up as one.
+# The most hosts in one bypass report; the SDK adds further hosts up under one name.
 MAX_BYPASS_HOSTS = 50
 
 MAX_CALL_ID_LENGTH = 100
@@ -49,13 +49,13 @@ MAX_METADATA_DEPTH = 8
 
 INT32_MAX = 2**31 - 1
 
-# In the metadata of a record whose tokens were counted here (rulings T2, T3): how they were counted.
+# The key in a record's metadata for how the SDK counted the tokens itself (rulings T2, T3).
 TOKENS_COUNTED_BY = "tokens_counted_by"
 COUNTED_BY_TOKENIZER = "tokenizer"
 COUNTED_BY_APPROXIMATION = "approximation"
 
-# Why a sequence of a process will never come: it made room for newer records, its caller was
-# interrupted before it was written, or it was refused before any server had answered for it.
+# The reasons why a process' sequence will never come: its record made room for newer records, its
+# caller was interrupted before writing, or it was refused before a server had answered for it.
 DROPPED_FULL = "full"
 DROPPED_INTERRUPTED = "interrupted"
 DROPPED_REFUSED = "refused"
@@ -63,7 +63,7 @@ DROP_REASONS = (DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED)
 
 
 class CusPolicyResult(StrEnum):
-    """What a usage record says about policy; a blocked call has no tokens and no cost (E6)."""
+    """A usage record's policy result; a blocked call has no tokens and no cost (E6)."""
 
     ALLOWED = "allowed"
     WARNED = "warned"
@@ -71,7 +71,7 @@ class CusPolicyResult(StrEnum):
 
 
 class CusEnforcementResult(StrEnum):
-    """What a check says, from the mildest to the hardest (§15.2)."""
+    """The result of a check, from the mildest to the hardest (§15.2)."""
 
     ALLOWED = "allowed"
     WARNED = "warned"
@@ -81,7 +81,7 @@ class CusEnforcementResult(StrEnum):
 
 
 class CusReasonCode(StrEnum):
-    """Why a check says what it says."""
+    """The reason of a check's result."""
 
     INTEGRATION_NOT_FOUND = "integration_not_found"
     INTEGRATION_NOT_ENABLED = "integration_not_enabled"
@@ -102,7 +102,7 @@ class CusReasonCode(StrEnum):
 
 
 class CusOperation(StrEnum):
-    """Which kind of provider call a record is about."""
+    """The kind of provider call of a record."""
 
     CHAT = "chat"
     RESPONSES = "responses"
@@ -123,7 +123,7 @@ def settlement_call_id(response_id: str) -> str:
 
 
 class CusIngestStatus(StrEnum):
-    """What became of one record: only `conflict` and `rejected` are the sender's trouble (E2)."""
+    """The outcome of one record: only `conflict` and `rejected` concern the sender (E2)."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -136,7 +136,7 @@ _CHECK_DIGITS: Final = 6  # 62 ** 6 > 2 ** 32
 
 
 def base62(number: int, width: int) -> str:
-    """A number in so many base62 digits."""
+    """A number in base62, with `width` digits."""
     digits = ""
     for _ in range(width):
         number, digit = divmod(number, 62)
@@ -156,12 +156,12 @@ def is_key_secret(secret: str) -> bool:
 
 
 _MASK: Final = "[masked]"
-# What looks like a key, each by the words in small letters that it cannot be without. To look for
-# these takes a hundredth of the time that matching takes, and most texts have none of them.
+# Patterns of keys, each with lower-case words that every match contains. Searching these words
+# takes a hundredth of the time of matching, and most texts have none of them.
 _LOOKS: Final = tuple(
     (hints, re.compile(pattern, re.IGNORECASE))
     for hints, pattern in (
-        # Ours, alone or as the end of a whole integration key.
+        # Our key secrets, alone or at the end of a whole integration key.
         (("aosk_",), r"""(?:[^\s"':,]{1,64}:[^\s"':,]{1,64}:)?aosk_[\w*.-]+"""),
         (("bearer", "basic"), r"\b(?:bearer|basic)\s+[\w.~+/=*-]{4,}"),
         (("key",), r"""(?:api|access|secret)[_-]?key["']?\s*[:=]\s*["']?[^\s"',}]{4,}"""),
@@ -172,15 +172,15 @@ _LOOKS: Final = tuple(
     )
 )
 _SUSPECT: Final = (*(hint.encode() for hints, _ in _LOOKS for hint in hints), b"\\")
-# What a member of an object is called that holds a key, as the last pattern has it in a text.
+# Names of object members that hold a key. `_LOOKS` has the same names, for texts.
 _KEY_NAME: Final = re.compile(r"(?:api|access|secret)[_-]?key\Z", re.IGNORECASE)
 _SHORTEST_NAMED: Final = 4
-# Those of AWS have so many characters, all others more.
+# Keys of AWS have so many characters, all other keys more.
 _SHORTEST_KEY: Final = 20
 
 
 def mask_secrets(text: str) -> str:
-    """Blank out whatever looks like a key or a token (ruling E9)."""
+    """Mask everything that looks like a key or a token (ruling E9)."""
     lower = text.lower()
     for hints, look in _LOOKS:
         for hint in hints:
@@ -191,9 +191,9 @@ def mask_secrets(text: str) -> str:
 
 
 def mask_name(text: str) -> str:
-    """The same for what a program calls its sessions and agents, where no short one is a key.
+    """Mask keys in the name of a session or an agent, but not short names.
 
-    `sk-9876` and `sk-SK-bot` are names, and two of them must not become one.
+    `sk-9876` and `sk-SK-bot` are names, and masking must not make two names the same.
     """
     return mask_secrets(text) if len(text) >= _SHORTEST_KEY else text
 
@@ -203,15 +203,15 @@ def json_may_hold_secret(document: bytes) -> bool:
 
     True is a guess, also where letters are escaped; False is certain.
     """
-    # `map` over a method is the quickest loop that there is, and this runs for each record.
+    # `map` over a method is the quickest loop, and this runs for each record.
     return any(map(document.lower().__contains__, _SUSPECT))
 
 
 def mask_json(value: Any) -> Any:
-    """A JSON value with what looks like a secret blanked out of its texts and its members' names.
+    """A JSON value with secrets masked in its texts and its members' names.
 
-    A text whose name says that it is a key (`api_key`) is blanked out whole. Copies what it
-    changes, and keeps every member.
+    A text under the name of a key (`api_key`) is masked whole. Copies the parts that change, and
+    keeps every member.
     """
     if isinstance(value, str):
         return mask_secrets(value)
@@ -226,7 +226,7 @@ def _masked_members(members: Mapping[Any, Any]) -> dict[Any, Any]:
     masked: dict[Any, Any] = {}
     for name, value in members.items():
         shown = mask_secrets(name) if isinstance(name, str) else name
-        # Two names that are keys must not become one.
+        # Two masked names must not become the same.
         while shown in masked:
             shown = f"{shown} {len(masked) + 1}"
         masked[shown] = _MASK if _is_named_key(name, value) else mask_json(value)

@@ -1,9 +1,9 @@
-"""The one path of every captured call, and how what came back is looked at (§6.1).
+"""Run every captured call, and read its answer (§6.1).
 
-Whoever captures (adapter, decorator, block, wrapper, patch) makes a call and lets `run` run it; an
-object is looked at at once, a stream while it is read, and so on, and goes on to the caller as it is.
-By class and once a class: nothing here imports a provider's package, or asks more of an object than
-what every supported version of it has.
+Each way to capture (adapter, decorator, block, wrapper, patch) makes a call and passes it to `run`.
+`run` reads an object at once and a stream while the caller reads it, and passes the answer on
+unchanged. The way to read an answer is found once for each class. This module imports no provider's
+package, and uses only attributes that every supported version has.
 """
 
 import sys
@@ -24,12 +24,12 @@ from aos_sdk.cus_tracker import CusCallTracker
 
 Answer = Callable[[CusCallTracker, Any], Any]
 
-# Where managers of stream helpers and of streamed bodies keep the request that they will send.
+# The attributes in which managers of stream helpers and of streamed bodies keep their request.
 _REQUESTS: Final = ("_api_request", "_request_func")
 
 
 def answered(call: CusCallTracker, response: Any) -> Any:
-    """Look at what a call came back with, report it when it is over, and hand it on."""
+    """Read a call's answer, report the call when it is over, and return the answer."""
     kind = type(response)
     answer = _answers.get(kind) or _learn(kind)
     return answer(call, response)
@@ -42,7 +42,7 @@ def run(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Make the call: what the function returns or raises is what the caller gets."""
+    """Make the call; the caller gets exactly what the function returns or raises."""
     call.start()
     token = enter_call(call)
     try:
@@ -56,7 +56,7 @@ def run(
 
 
 async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
-    """Run the call that has been prepared, now."""
+    """Run the prepared call now."""
     call.start()
     token = enter_call(call)
     try:
@@ -97,12 +97,12 @@ def _whole(call: CusCallTracker, response: Any) -> Any:
     return response
 
 
-_HELD_BY_US_ALONE: Final = 2  # and by the question
+_HELD_BY_US_ALONE: Final = 2  # and `getrefcount`'s own argument
 
 
 class _Prepared:
-    """A provider's coroutine in one of ours. If that is dropped before it has begun, Python says so
-    of it, by the provider's name, and must not say it of the other one as well.
+    """A provider's coroutine, wrapped in a coroutine of ours. If ours is dropped before it begins,
+    Python warns about it by the provider's name, and must not also warn about the provider's.
     """
 
     __slots__ = ("_coroutine",)
@@ -140,8 +140,8 @@ def _async_generator(call: CusCallTracker, generator: Any) -> Any:
 def _watched(
     watch: Callable[[CusCallTracker, Any], None], call: CusCallTracker, answer: Any
 ) -> Any:
-    """Look on while the caller reads the answer."""
-    if call.has_inner:  # which looks on at it already
+    """Watch the answer while the caller reads it."""
+    if call.has_inner:  # The inner call watches the answer already.
         call.end()
         return answer
     with call.reporter.guard:
@@ -167,7 +167,7 @@ def _watch_binary(call: CusCallTracker, content: Any) -> None:
 
 
 class _Request:
-    """The request of a stream helper, which is sent when its `async with` begins: then it counts."""
+    """The request of a stream helper. It is sent, and counted, when its `async with` begins."""
 
     __slots__ = ("_call", "_request")
 
@@ -180,7 +180,7 @@ class _Request:
 
 
 def _manager(call: CusCallTracker, manager: Any) -> Any:
-    """A manager sends its request when its block begins: the call is that request."""
+    """Watch a manager: its block's beginning sends the request, which is the call."""
     call.postpone()
     with call.reporter.guard:
         name = next(name for name in vars(manager) if name.endswith(_REQUESTS))
@@ -199,7 +199,7 @@ def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) 
 
 
 def _batch_results(call: CusCallTracker, results: Any) -> Any:
-    """Each result of a batch is a call; fetching the results is not a call."""
+    """Watch the results of a batch: each result is a call, and fetching the results is none."""
     if not isinstance(call, CusBatchLookup):
         call.end()
         return results

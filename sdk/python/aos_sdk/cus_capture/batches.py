@@ -1,7 +1,8 @@
 """Results of batches: each is a call, at half price, counted when it is read.
 
-Results can be read again, by any process. So a record is made of the result alone: its id, its time
-and its content are the same each time, and the server stores it once.
+A result is reported when it is read, and results can be read again, by any process. So a record is
+made of the result alone: its id, its time and its content are the same each time, and the server
+stores it once.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ def _batch_tier(one: CusCallTracker) -> str:
 
 
 def batch_call_id(batch_id: str, custom_id: str) -> str:
-    """The call id of one result, the same wherever and whenever it is read."""
+    """The call id of a result, the same at every reading."""
     digest = hashlib.sha256(f"{batch_id}\\0{custom_id}".encode()).hexdigest()
     return f"batch-{digest[:40]}"
 
@@ -88,7 +89,7 @@ class CusBatchLookup(CusLinesLookup):
     batch: Any = None  # once the results' method has looked the batch up
 
     def watch(self, results: Any) -> None:
-        """Look on at the decoder that the caller will read."""
+        """Watch the decoder that the caller will read."""
         inner = results._iterator  # noqa: SLF001 - the one place to look on from
         is_async = hasattr(inner, "__anext__")
         watched = self._passing_async(inner) if is_async else self._passing(inner)

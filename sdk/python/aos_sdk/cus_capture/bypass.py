@@ -1,8 +1,8 @@
-"""Calls that go past the SDK (§13.1, ruling F8): counted by windows, named once a call site.
+"""Count calls that bypass the SDK, by windows, and name each call site once (§13.1, ruling F8).
 
-What counts is a provider call as it leaves the process: a POST to one of `LLM_PATHS` at a
-provider's host. Governed or not, it is counted here and nowhere else, so that both sides of the
-coverage are of one kind. Retries that a provider's client makes are its call, not further ones.
+The unit is a provider call as it leaves the process: a POST to one of `LLM_PATHS` at a provider's
+host. Governed and bypassed calls are both counted here, so that both sides of the coverage count
+the same thing. The retries of a provider's client belong to the call and are not counted.
 """
 
 import json
@@ -27,16 +27,16 @@ logger = logging.getLogger("aos_sdk")
 
 WINDOW_SECONDS: Final = 60.0
 
-# The ends of paths that a provider bills as a model's work. Not among them: lists of models,
-# files, fine-tuning, moderation, token counting, polling, and batches, whose calls are counted
-# by the provider when it runs them.
+# The ends of paths that a provider bills as a model's work. These leave out lists of models, files,
+# fine-tuning, moderation, token counting, polling, and batches, whose calls run at the provider
+# later.
 LLM_PATHS: Final = tuple(path for provider in PROVIDERS for path in provider.paths)
-# `/messages` is also a part of a stored thread, which no model answers.
+# `/messages` also occurs in paths of stored threads, which no model answers.
 _NOT_LLM_PATH: Final = b"/threads/"
 
 _HOSTS: Final = frozenset(host for provider in PROVIDERS for host in provider.hosts)
-# How the clients of the provider packages name themselves: their calls are a provider's calls,
-# wherever their `base_url` points.
+# The User-Agents of the provider packages' clients: their calls are provider calls, whatever their
+# `base_url` is.
 _AGENTS: Final = "|".join(package.agent for package in PACKAGES.values())
 _CLIENTS: Final = re.compile(rf"\w*({_AGENTS})\w*/Python ")
 _RETRY_HEADER: Final = "x-stainless-retry-count"
@@ -46,7 +46,7 @@ _MAX_HOSTS_KNOWN: Final = 1_000
 _MAX_SITES: Final = 1_000
 _REFUSED: Final = frozenset({400, 409, 413, 422})
 
-# Code that stands between a program's own line and the wire.
+# Packages whose frames are between a program's own line and the wire.
 _NOT_THE_PROGRAM: Final = frozenset(
     {
         *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2"),
@@ -56,7 +56,7 @@ _NOT_THE_PROGRAM: Final = frozenset(
 
 
 class CusBypassCounts(NamedTuple):
-    """Provider calls, governed and not; `hosts` says where the latter went."""
+    """Counts of governed and of bypassed provider calls; `hosts` counts bypassed calls by host."""
 
     governed_calls: int
     bypassed_calls: int
@@ -66,21 +66,21 @@ class CusBypassCounts(NamedTuple):
 class CusBypassWatch:
     """Counts a process' provider calls, and hands its counts to the sender window by window.
 
-    A window is closed a minute after its first call. Closed, it is sent as it is until the server
-    has answered for it, while later calls count in the next one: so each call is in one window,
+    A window closes a minute after its first call. A closed window is sent unchanged until the
+    server has answered, while later calls count in the next window. So each call is in one window,
     and the server stores a window once by (process, start).
     """
 
     def __init__(self) -> None:
         self.refused = 0
-        # Called when there begins to be something to report.
+        # Called when the first call of a window is counted.
         self.wake: Callable[[], object] = int
         self._hosts = set(_HOSTS)
         self._sites: set[tuple[str, int]] = set()
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
-        """Begin anew after a fork: what was counted is the parent's, who will report it."""
+        """Begin anew after a fork: the parent reports what was counted before."""
         self._process_id = uuid.uuid4().hex
         # Reentrant: a signal handler may make a call while this thread counts one.
         self._lock = threading.RLock()
@@ -92,12 +92,12 @@ class CusBypassWatch:
         self._retry_at = 0.0
 
     def add_host(self, host: str) -> None:
-        """Watch calls to this host too: one that a client is configured for."""
+        """Also watch calls to this host, which a client is configured for."""
         if len(self._hosts) < _MAX_HOSTS_KNOWN:
             self._hosts.add(host)
 
     def see(self, request: Any) -> None:
-        """Take note of a request that an HTTP client of httpx or httpx2 is about to send."""
+        """Count a request, if it is a provider call, that httpx or httpx2 is about to send."""
         if request.method != "POST":
             return
         url = request.url
@@ -115,7 +115,7 @@ class CusBypassWatch:
             self._name_call_site(host)
 
     def _learn(self, host: str, request: Any, *, is_governed: bool) -> bool:
-        """Whether a host that we don't know yet is a provider's; remembered if so."""
+        """Whether an unknown host is a provider's, by the request; remembers the host if so."""
         is_provider = (
             is_governed
             or any(provider.serves(host) for provider in PROVIDERS)
@@ -141,7 +141,7 @@ class CusBypassWatch:
             self.wake()
 
     def snapshot(self) -> CusBypassCounts:
-        """What has been counted in the window that is open."""
+        """The counts of the open window."""
         with self._lock:
             hosts = dict(self._bypassed)
             return CusBypassCounts(self._governed, sum(hosts.values()), hosts)
@@ -149,8 +149,8 @@ class CusBypassWatch:
     def report_due(self, now: float, *, final: bool = False) -> tuple[str, bytes] | None:
         """The path and the body to post now, or None; `now` in seconds of the monotonic clock.
 
-        `final` asks for what there is, at the end of a program. The same report is due until
-        `answered` has heard that the server took it or never will.
+        `final` closes the open window, at the end of a program. The same report stays due until
+        `answered` gets the server's receipt or final refusal.
         """
         if self._closed is None and (final or now - self._opened >= WINDOW_SECONDS):
             self._closed = self._close()
@@ -160,7 +160,7 @@ class CusBypassWatch:
         return TELEMETRY_BYPASS_PATH, self._closed
 
     def answered(self, answer: CusAnswer, now: float) -> None:
-        """What the server said to the report that was due."""
+        """Take the server's answer to the due report."""
         if _is_receipt(answer):
             self._closed = None
         elif answer.status in _REFUSED:
@@ -171,12 +171,12 @@ class CusBypassWatch:
             self._retry_at = now + WINDOW_SECONDS
 
     def _close(self) -> bytes | None:
-        """The open window as a report; counting goes on in a new one."""
+        """Close the open window and return its report; a new window counts further calls."""
         with self._lock:
             counts = self.snapshot()
             if not counts.governed_calls and not counts.bypassed_calls:
                 return None
-            # Starts never repeat, whatever the wall clock does: they are the server's key.
+            # Starts must never repeat, whatever the wall clock does: they are the server's key.
             start = max(self._opened_at, self._last_start + 0.001)
             self._last_start = start
             self._governed = 0
@@ -206,7 +206,7 @@ class CusBypassWatch:
 
 
 def _is_receipt(answer: CusAnswer) -> bool:
-    # A proxy's or a portal's 200 must not pass for one.
+    # A proxy's or a portal's 200 must not count as a receipt.
     body = answer.json() if 200 <= answer.status < 300 else None
     return isinstance(body, dict) and "window_start" in body
 

@@ -1,8 +1,8 @@
-"""The places where calls leave: `send` of the HTTP clients that the provider packages ride on.
+"""Watch calls as they leave: in `send` of the HTTP clients that the provider packages use.
 
-openai 3 and anthropic 2 ride on httpx2, older majors on httpx. `send` is called once for each
-attempt of a call, streamed or not, and a client with a transport of its own comes by here too.
-Other HTTP libraries (requests, aiohttp, boto3) are not watched.
+openai 3 and anthropic 2 use httpx2, older majors use httpx. A client calls `send` once for each
+attempt of a call, streamed or not, also a client with a transport of its own. Other HTTP libraries
+(requests, aiohttp, boto3) are not watched.
 """
 
 import functools
@@ -22,26 +22,26 @@ from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_reporter import CusReporter
 
 _PACKAGES: Final = ("httpx", "httpx2")
-# Where the provider packages look for an address that the program does not give.
+# The variables in which the provider packages look for an address that the program does not give.
 _BASE_URLS: Final = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT")
 
 _installing = threading.Lock()
 _hook: CusImportHook | None = None
-# Says who counts a request that is about to be made; None while nobody is to watch.
+# Returns the watch that counts a request about to be made. None while no watch is installed.
 _current: Callable[[], CusBypassWatch | None] | None = None
-# A watch that was let go still has its reporter deliver what it counted.
+# The watch of each reporter, which delivers the counts also after the watch was uninstalled.
 _watches: "weakref.WeakKeyDictionary[CusReporter, CusBypassWatch]" = weakref.WeakKeyDictionary()
 _faults = itertools.count(1).__next__
 _guard = never_raise(count=_faults)
-# Class, its own `send`, and what stands in its place.
+# Class, its original `send`, and our replacement.
 _patched: list[tuple[type, Any, Any]] = []
 
 
 def detect_bypass(reporter: CusReporter | None = None) -> None:
     """Watch this process' provider calls, and report by `reporter` how many were governed; by
-    default that of `cus_configure`, whichever it is at the time of a call.
+    default by the reporter of `cus_configure` at the time of the call.
 
-    All of them are reported for the reporter's integration. Again is the same.
+    All calls are reported for the reporter's integration. Repeating this has no effect.
     """
     if reporter is None:
         watch_transports(_configured_watch)
@@ -64,16 +64,16 @@ def watch_of(reporter: CusReporter) -> CusBypassWatch:
 
 def _configured_watch() -> CusBypassWatch | None:
     configuration = active.get()
-    # Who reports nothing has nothing to be told: no calls are governed then.
+    # A process that reports nothing governs no calls, so all would count as bypassed: do not watch.
     if not configuration.auto_report or configuration.reporter.problem is not None:
         return None
     return watch_of(configuration.reporter)
 
 
 def watch_transports(current: Callable[[], CusBypassWatch | None]) -> None:
-    """Let the watch that `current` names see every request of the clients of httpx and httpx2.
+    """Let the watch that `current` returns see every request of the clients of httpx and httpx2.
 
-    Imports nothing: a package that is not imported yet is taken when it is.
+    Imports nothing: a package that is not imported yet is patched when the program imports it.
     """
     global _hook, _current
     with _installing:
@@ -84,16 +84,17 @@ def watch_transports(current: Callable[[], CusBypassWatch | None]) -> None:
 
 
 def unwatch_transports() -> None:
-    """Put the clients' own functions back, and watch no longer."""
+    """Restore the clients' own functions, and stop watching."""
     global _hook, _current
     with _installing:
         _current = None
         if _hook is not None:
             _hook.remove()
             _hook = None
-        for owner, original, ours in _patched:
-            # Whoever has wrapped it since keeps what they have; without a watch it passes on.
-            if owner.__dict__.get("send") is ours:
+        for owner, original, replacement in _patched:
+            # If another package has wrapped ours since, ours stays; without a watch it only passes
+            # on.
+            if owner.__dict__.get("send") is replacement:
                 owner.send = original  # type: ignore[attr-defined]  # `_patch` saw that it has one
         _patched.clear()
 
@@ -103,10 +104,10 @@ def _patch(package: ModuleType) -> None:
         owner = getattr(package, name, None)
         original = getattr(owner, "__dict__", {}).get("send")
         if not isinstance(owner, type) or not callable(original):
-            continue  # no package that we know; then there is nothing to watch
-        ours = wrapped(original)
-        owner.send = ours  # type: ignore[attr-defined]  # `_patch` saw that it has one
-        _patched.append((owner, original, ours))
+            continue  # The package has another shape than we know, so there is nothing to watch.
+        replacement = wrapped(original)
+        owner.send = replacement  # type: ignore[attr-defined]  # `_patch` saw that it has one
+        _patched.append((owner, original, replacement))
 
 
 def _see(current: Callable[[], CusBypassWatch | None], request: Any) -> None:

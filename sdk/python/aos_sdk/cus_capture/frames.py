@@ -1,4 +1,4 @@
-"""Frames of ours that Python's warnings do not count."""
+"""Hide our frames from Python's warnings."""
 
 from collections.abc import Callable
 from types import FunctionType
@@ -6,16 +6,17 @@ from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# What `warnings.warn(stacklevel=…)` looks for in a frame's file name, to pass over the frames of the
-# import system between a warning and who is to be warned.
+# `warnings.warn(stacklevel=…)` skips frames with this in their file names, to pass over the frames
+# of the import system.
 _PASSED_OVER = " (importlib._bootstrap)"
 
 
 def passed_over_by_warnings(function: F) -> F:
-    """The function, in whose frames no warning ends up.
+    """The function, with frames that warnings skip.
 
-    A provider warns the program's line of a deprecated model by counting frames. Ours between the
-    two would get the warning, and Python would not show it: it shows those of the program alone.
+    A provider's package counts frames to show a warning, such as about a deprecated model, at the
+    program's line. With our frames in between, the warning would be at our line, and Python shows
+    only warnings of the program's own code.
     """
     plain = cast(FunctionType, function)
     code = plain.__code__

@@ -1,7 +1,7 @@
-"""Generators that are calls: a function of the program's own that yields what a model says.
+"""Measure generators: functions of the program that yield a model's answer.
 
-The call runs while the generator does, and not between its steps: then other code runs, in the
-same thread or task, and its calls are not this one's.
+The call runs only during the generator's steps. Between the steps other code runs in the same
+thread or task, and its calls do not belong to this call.
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -13,7 +13,7 @@ from aos_sdk.cus_tracker import CusCallTracker
 
 
 def driven(call: CusCallTracker, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The same generator to its caller: what is sent and thrown goes in, what comes out is read."""
+    """The caller's generator, measured: passes `send` and `throw` on, and reads what it yields."""
     call.start()
     step: Callable[[Any], Any] = inner.send
     value: Any = None
@@ -41,14 +41,14 @@ def driven(call: CusCallTracker, inner: Generator[Any, Any, Any]) -> Generator[A
 
 
 def driven_async(call: CusCallTracker, inner: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
-    """The same of an asynchronous generator."""
+    """The caller's asynchronous generator, measured."""
     return driving_async(lambda: (call, inner))()
 
 
 def driving_async(
     begin: Callable[..., tuple[CusCallTracker, AsyncGenerator[Any, Any]]],
 ) -> Callable[..., AsyncGenerator[Any, Any]]:
-    """A function of the same kind, whose generators drive the one that `begin` makes."""
+    """An asynchronous generator function whose generators drive the generator of `begin`."""
 
     async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call, inner = begin(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Does something with a package when the program imports it, and imports nothing by itself."""
+"""Call a function when the program imports a package, without importing anything."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ OnImport = Callable[[ModuleType], object]
 class CusImportHook:
     """Calls `then` with each of the named top-level packages once it has been imported.
 
-    For those that are imported already, at once. `remove` ends it; what `then` did stays.
+    For packages that are imported already, at once. `remove` ends this; what `then` did stays.
     """
 
     def __init__(self, names: Iterable[str], then: OnImport) -> None:
@@ -20,10 +20,10 @@ class CusImportHook:
         self._then = then
 
     def install(self) -> None:
-        """Take the packages that are there, and wait for the others."""
+        """Call `then` for imported packages, and wait for the others."""
         for name in sorted(self._waiting):
             module = sys.modules.get(name)
-            # Half imported, it is the hook's that saw the import begin, or of nobody's use yet.
+            # Leave a half imported package to the hook that saw the import begin.
             if module is not None and not _is_being_imported(module):
                 self._waiting.discard(name)
                 self._then(module)
@@ -31,7 +31,7 @@ class CusImportHook:
             sys.meta_path.insert(0, self)
 
     def remove(self) -> None:
-        """Wait no longer."""
+        """Stop waiting for imports."""
         self._waiting.clear()
         if self in sys.meta_path:
             sys.meta_path.remove(self)
@@ -39,7 +39,7 @@ class CusImportHook:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What the import system asks: the spec that the other finders have, with our loader."""
+        """The spec of the other finders with our loader; the import system calls this."""
         if name not in self._waiting:
             return None
         for finder in sys.meta_path:
@@ -58,7 +58,7 @@ class CusImportHook:
 
 
 class _Loader:
-    """A package's own loader, which leaves no trace of us in the package."""
+    """Wraps a package's own loader, and leaves no trace in the package."""
 
     def __init__(self, loader: Any, loaded: OnImport) -> None:
         self._loader = loader

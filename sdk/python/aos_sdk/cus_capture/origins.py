@@ -1,6 +1,6 @@
-"""Whom a client calls: provider, host, region, project and key, as its settings tell (ruling M5a).
+"""The destination of a client's calls, by its settings: provider, host, region, project, key (M5a).
 
-Found out once a client, and again when its address or its key is set to another.
+Found once for each client, and again when the client's address or key changes.
 """
 
 import weakref
@@ -13,7 +13,7 @@ from aos_sdk.cus_providers.provider import CusProviderInfo
 from aos_sdk.cus_providers.registry import PROVIDERS, provider_of_host
 from aos_sdk.cus_wire import MAX_KEY_HINT_LENGTH
 
-# Of a shorter key, four characters would be too much to tell.
+# No hint for a shorter key: four characters would reveal too much of it.
 _SHORTEST_KEY: Final = 20
 # The provider by the class of the client or one of its bases.
 _PROVIDER_OF_CLIENT: Final = {
@@ -22,10 +22,10 @@ _PROVIDER_OF_CLIENT: Final = {
 
 
 class CusCalled(NamedTuple):
-    """Whom a client calls.
+    """The destination of a client's calls.
 
-    `provider` is None where the host belongs to no provider that the SDK knows: the call is then of
-    the integration's own provider.
+    `provider` is None if the SDK knows no provider with this host; the calls then belong to the
+    integration's own provider.
     """
 
     provider: str | None
@@ -33,30 +33,31 @@ class CusCalled(NamedTuple):
     region_of_model: Callable[[str], str | None] | None = None
 
     def origin_of(self, model: str) -> CusOrigin:
-        """Where a call of this model goes: a region in the model's name wins over the host's."""
+        """The origin of a call of this model. A region in the model's name overrides the host's."""
         region = self.region_of_model(model) if self.region_of_model else None
         return self.origin._replace(region=region) if region else self.origin
 
 
-# Of each client: its address, its key, whom it calls, and what forgets the client when it is gone.
+# For each client: its address, its key, its destination, and the reference whose callback forgets
+# it.
 _Noted: TypeAlias = "tuple[Any, Any, CusCalled, weakref.ref[Any]]"
 _noted: "Final[dict[weakref.ref[Any], _Noted]]" = {}
 
 
 def called_by(client: Any, package: str) -> CusCalled:
-    """Whom calls by this client go to; `package` is the provider whose package it comes from."""
+    """The destination of this client's calls; `package` is the provider of the client's package."""
     try:
-        # A client has one reference of this kind: asking for it again takes no memory.
+        # Python shares a plain weak reference to an object, so this allocates no memory.
         noted = _noted.get(weakref.ref(client))
         if (
             noted is not None
-            # Not by the package's property, which takes ten times as long; this runs for each call.
+            # Reads the attribute, because the property takes ten times as long, for each call.
             and noted[0] is client._base_url  # noqa: SLF001
             and noted[1] is getattr(client, "api_key", None)
         ):
             return noted[2]
         return _learn(client, package)
-    except (AttributeError, TypeError):  # no client of a package that we know
+    except (AttributeError, TypeError):  # The client is not of a package that we know.
         return _find_out(client, package)
 
 

@@ -1,6 +1,6 @@
-"""Puts governed methods into the providers' classes, and the original ones back.
+"""Replace methods of the providers' classes by governed methods, and restore the originals.
 
-Nothing is imported for it: what is not imported yet is patched when the program imports it.
+Imports nothing: a module that is not imported yet is patched when the program imports it.
 """
 
 import functools
@@ -51,14 +51,14 @@ class CusPatch:
         self.is_installed = False
 
     def restart_in_child(self) -> None:
-        """After a fork, the lock may be one that a thread held which is not here."""
+        """Make a new lock after a fork: a thread of the parent may have held the old lock."""
         self._lock = threading.RLock()
 
     def _count_fault(self) -> None:
         self.faults += 1
 
     def install(self) -> None:
-        """Patch what is imported, and the rest when it is. A second time, do nothing."""
+        """Patch imported modules now, others when they are imported. Repeating has no effect."""
         with self._lock:
             if self._hook is not None:
                 return
@@ -67,7 +67,7 @@ class CusPatch:
             self._hook.install()
 
     def remove(self) -> None:
-        """Put the original functions back, where nobody else has put another one since."""
+        """Restore the original functions, except where other code has replaced ours since."""
         with self._lock:
             self.is_installed = False
             if self._hook is not None:
@@ -116,7 +116,7 @@ class CusPatch:
         self._patched.append((owner, name, original, governed))
 
     def _governing(self, original: Function, surface: CusSurface) -> Function:
-        """The governed function of an original one: the same one for every class that holds it."""
+        """The governed function of an original function, shared by all classes that hold it."""
         if original in self._governed.values():
             return original
         if original not in self._governed:
@@ -170,7 +170,7 @@ class CusPatch:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> CusProviderCall | None:
-        """The call to be made, or None where it is to pass as if we were not here."""
+        """The call to make, or None if the call is to pass unmeasured."""
         if not self.is_installed or not args:
             return None
         try:
@@ -189,7 +189,7 @@ class CusPatch:
 
 
 def _noting_batch(lookup: Function) -> Function:
-    """To read a batch's results, the package looks the batch up: then we know what it is."""
+    """Wrap the look-up of a batch, which precedes reading its results, to note the batch."""
     if inspect.iscoroutinefunction(lookup):
 
         @functools.wraps(lookup)

@@ -1,4 +1,4 @@
-"""Which releases of the provider packages the SDK is made and tested for."""
+"""The releases of the provider packages that the SDK supports and is tested with."""
 
 from collections.abc import Mapping
 from importlib import metadata
@@ -7,7 +7,7 @@ from typing import Final
 from aos_sdk.cus_providers.provider import CusSupportedRange
 from aos_sdk.cus_providers.registry import PACKAGES
 
-# The extras of the distribution say the same, and `make test-sdk-matrix` tries their ends.
+# The distribution's extras have the same ranges, and `make test-sdk-matrix` tests their ends.
 SUPPORTED: Final[Mapping[str, CusSupportedRange]] = {
     name: package.supported for name, package in PACKAGES.items()
 }

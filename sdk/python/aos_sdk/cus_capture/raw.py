@@ -1,6 +1,6 @@
-"""Raw responses: the caller gets the body, as bytes or to parse as he likes; we read along.
+"""Raw responses: the caller gets the body, as bytes or parsed, and the SDK reads along.
 
-Nothing is asked of the provider that the caller did not ask for, and no byte is held back.
+The SDK requests nothing of the provider that the caller did not, and holds no byte back.
 """
 
 import json
@@ -22,7 +22,7 @@ _MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 
 
 class CusBodyWatch(CusStreamWatch):
-    """What is known of a body that is being read: server-sent events, or one JSON document."""
+    """Watches a body while it is read: server-sent events, or one JSON document."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class CusBodyWatch(CusStreamWatch):
         self._has_begun = is_here
         self._is_done = False
         self.at_work = False
-        # Not a method of itself: a circle would keep a dropped body from being told of at once.
+        # Not a bound method: a reference cycle would delay the report of a dropped body.
         alive = weakref.ref(self)
-        self.running = lambda: (it := alive()) is not None and it.at_work
+        self.running = lambda: (watch := alive()) is not None and watch.at_work
 
     @property
     def wants_more(self) -> bool:
@@ -51,13 +51,13 @@ class CusBodyWatch(CusStreamWatch):
         return True
 
     def pass_on(self, chunk: bytes) -> None:
-        """Some bytes are on their way to the caller."""
+        """Take bytes that are passed to the caller."""
         self.passed.append(chunk)
         if self._is_event_stream:
             self.look()
 
     def look(self) -> None:
-        """Read the whole lines, or the more of the one document, that have passed."""
+        """Read the complete lines that have passed, or collect the document's bytes."""
         with self.call.reporter.guard:
             data, self.passed[:] = b"".join((self._rest, *self.passed)), ()
             if self._is_event_stream:
@@ -88,7 +88,7 @@ class CusBodyWatch(CusStreamWatch):
         gather_json_text(event, self._texts)
 
     def abandon(self) -> None:
-        """The caller stops reading; after the last event the stream is complete."""
+        """Note that the caller stops reading. After the last event the stream is complete."""
         if self.passed:
             self.look()
         if self._is_done:
@@ -226,5 +226,5 @@ async def _reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes
 def _json(text: bytes) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # "[DONE]", and whatever a gateway sends
+    except ValueError:  # "[DONE]", or a gateway's text
         return None

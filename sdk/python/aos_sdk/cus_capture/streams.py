@@ -1,8 +1,8 @@
-"""Streams: the provider's own object goes on to the caller, and we look on from inside it.
+"""Streams: the caller gets the provider's own object, and the SDK watches from inside it.
 
-Its iterator is set to one that looks at what passes. How a stream ends (read to its end, broken by
-an error, closed, dropped, cancelled) is seen there, at its response's `close`, or when the collector
-takes it; the first of these reports.
+The SDK replaces the stream's iterator by one that reads each chunk. The end of a stream (read to
+its end, broken by an error, closed, dropped, cancelled) shows in that iterator, in the response's
+`close`, or when the garbage collector takes the stream; the first of these reports the call.
 """
 
 import os
@@ -20,18 +20,18 @@ from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
 from aos_sdk.cus_usage import CusStreamUsage
 
-# Chunks are looked at so many at a time: cheaper for each, and a long stream keeps few of them.
+# The chunks that are read at once: cheaper for each chunk, and few chunks are kept in memory.
 _AT_A_TIME: Final = 32
-# Under which name providers send the id of a request: OpenAI and its like, Anthropic, Bedrock.
+# The headers with the id of a request: of OpenAI and compatible servers, Anthropic, Bedrock.
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 
-# The streams that run, by their watches' addresses: a dictionary's items can be listed at any moment,
-# whatever other threads do to it meanwhile, which is not so of a WeakSet.
+# The running streams, by their watches' addresses. A dictionary, because its values can be listed
+# while other threads change it; a WeakSet's can't.
 _running: "dict[int, weakref.ref[CusStreamWatch]]" = {}
 
 
 class CusStreamWatch:
-    """What is known of a stream that runs: its usage and its text so far, and whether it has ended."""
+    """Watches a running stream: its usage and its text so far, and whether it has ended."""
 
     def __init__(
         self, call: CusCallTracker, arguments: dict[str, Any], *, hides_usage: bool = False
@@ -39,7 +39,7 @@ class CusStreamWatch:
         self.call = call
         self.hides_usage = hides_usage
         self.passed: list[Any] = []
-        self.running: Callable[[], bool] = bool  # whether the iterator is at work just now
+        self.running: Callable[[], bool] = bool  # whether the iterator is running just now
         self._arguments = arguments
         self._usage = CusStreamUsage(call.origin.dialect or call.provider)
         self._texts: list[str] = []
@@ -49,48 +49,51 @@ class CusStreamWatch:
         call.stream = True
 
     def first(self) -> None:
-        """The first chunk is here."""
+        """Note the arrival of the first chunk."""
         with self.call.reporter.guard:
             elapsed = perf_counter() - self.call.began
             self.call.set_metadata(time_to_first_token_ms=int(elapsed * 1_000 + 0.5))
 
     def look(self) -> None:
-        """Look at what has passed since the last time, and forget it."""
+        """Read the chunks that have passed since the last look, and forget them."""
         with self.call.reporter.guard:
             passed, self.passed[:] = self.passed[:], ()
             read_events(passed, self._texts, self._usage)
 
     def take(self, item: Any) -> None:
-        """What a generator of the program's own yields: perhaps a provider's chunk, perhaps not."""
+        """Take an item of the program's own generator, which may be a provider's chunk."""
         self.passed.append(item)
         if len(self.passed) >= _AT_A_TIME:
             self.look()
 
     def note(self, event: Any) -> None:
-        """What one event reports of usage."""
+        """Take the usage that one event reports."""
         self._usage.add(event)
 
     def end(self) -> None:
-        """The stream was read to its end."""
+        """Note that the stream was read to its end."""
         if self._ends():
             self._settle()
             self.call.end()
 
     def fail(self, error: BaseException) -> None:
-        """The stream broke with this error, or was cancelled."""
+        """Note that the stream broke with this error, or was cancelled."""
         if self._ends():
             self._settle()
             self.call.fail(error)
 
     def abandon(self) -> None:
-        """The caller wants no more of it."""
+        """Note that the caller stops reading before the end."""
         if self._ends():
             self.call.set_metadata(abandoned=True)
             self._settle()
             self.call.end()
 
     def close(self) -> None:
-        """Its connection is closed: by the stream itself, which goes on to say why, or by the caller."""
+        """Note that the connection is closed, by the caller or by the stream itself.
+
+        If the stream closed it, `end`, `fail` or `abandon` follows.
+        """
         if not self.running():
             self.abandon()
 
@@ -103,7 +106,7 @@ class CusStreamWatch:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """The block that reads the stream is over: to its end, closed by the caller, or broken."""
+        """Note how the block that reads the stream ended: read, closed by the caller, or broken."""
         if error is None:
             self.end()
         elif isinstance(error, GeneratorExit):
@@ -120,7 +123,7 @@ class CusStreamWatch:
         return True
 
     def _settle(self) -> None:
-        """Tell the call what it used: as reported, else as counted here (ruling T2)."""
+        """Set the call's usage: as reported, or else as counted here (ruling T2)."""
         self.look()
         with self.call.reporter.guard:
             if self._usage.named is not None:
@@ -128,13 +131,13 @@ class CusStreamWatch:
             usage = self._usage.usage
             if usage.reported:
                 self.call.set_reported(usage)
-            if not self._is_told(usage) and not self.call.is_late:
+            if not self._is_reported(usage) and not self.call.is_late:
                 self._count(usage)
-        # What was sent and said is the program's alone, however long it keeps the stream.
+        # Drop prompt and answer, however long the program keeps the stream.
         self._arguments, self._texts = NOTHING, []
 
-    def _is_told(self, usage: CusReportedUsage) -> bool:
-        # What Anthropic says first of its own words is a guess, until `message_delta` counts them.
+    def _is_reported(self, usage: CusReportedUsage) -> bool:
+        # Anthropic's first count of output tokens is a guess, until `message_delta` has the count.
         return usage.reported and not self._usage.is_first_guess
 
     def _count(self, known: CusReportedUsage) -> None:
@@ -149,17 +152,17 @@ class CusStreamWatch:
         self.call.set_local_count(count)
 
     def leave(self) -> None:
-        """Nobody will read on. In a forked child the stream is the parent's to tell of."""
+        """Note that no more will be read. In a forked child do nothing: the parent reports."""
         if self._open and self._process == os.getpid():
             self.abandon()
 
     def __del__(self) -> None:
-        # A stream that nobody read to its end, nor closed.
+        # The stream was neither read to its end nor closed.
         self.leave()
 
 
 def _leave_all() -> None:
-    """The program ends: what is known of the streams that still run is all that will be."""
+    """Report the running streams at the end of the program, with what is known of them."""
     for alive in list(_running.values()):
         if (watch := alive()) is not None:
             with watch.call.reporter.guard:
@@ -170,22 +173,22 @@ before_sending(_leave_all)
 
 
 def watch_stream(watch: CusStreamWatch, stream: Any) -> None:
-    """Look on at a provider's `Stream`."""
+    """Watch a provider's `Stream`."""
     note_request_id(watch.call, stream.response)
     watched = _watched(stream._iterator, watch)  # noqa: SLF001 - the one place to look on from
     stream._iterator = watched  # noqa: SLF001
     alive: weakref.ref[Any] = weakref.ref(watched)
-    watch.running = lambda: (it := alive()) is not None and it.gi_running
+    watch.running = lambda: (iterator := alive()) is not None and iterator.gi_running
     watch_close(watch, stream.response)
 
 
 def watch_async_stream(watch: CusStreamWatch, stream: Any) -> None:
-    """Look on at a provider's `AsyncStream`."""
+    """Watch a provider's `AsyncStream`."""
     note_request_id(watch.call, stream.response)
     watched = _watched_async(stream._iterator, watch)  # noqa: SLF001
     stream._iterator = watched  # noqa: SLF001
     alive: weakref.ref[Any] = weakref.ref(watched)
-    watch.running = lambda: (it := alive()) is not None and it.ag_running
+    watch.running = lambda: (iterator := alive()) is not None and iterator.ag_running
     watch_close(watch, stream.response)
 
 
@@ -234,20 +237,20 @@ async def _watched_async(
                 yield item
         except GeneratorExit:
             watch.abandon()
-            await inner.aclose()  # type: ignore[attr-defined]  # as without us: at once, not later
+            await inner.aclose()  # type: ignore[attr-defined]  # close at once, as without us
             raise
 
 
 def _forget_usage(chunk: Any) -> bool:
-    """Whether the chunk is the extra one that we asked for; all others are made as if we had not.
+    """Whether this is the extra chunk with usage; restore other chunks to their form without it.
 
-    Asked for usage, OpenAI sends `"usage": null` in every other chunk, which shows in its dump.
+    If usage is requested, OpenAI sends `"usage": null` in all other chunks, which their dumps show.
     """
     if getattr(chunk, "usage", None) is not None:
         return not chunk.choices
-    told = getattr(chunk, "__pydantic_fields_set__", None)
-    if told is not None:
-        told.discard("usage")
+    fields_set = getattr(chunk, "__pydantic_fields_set__", None)
+    if fields_set is not None:
+        fields_set.discard("usage")
     return False
 
 
@@ -259,14 +262,14 @@ def note_request_id(call: CusCallTracker, response: Any) -> None:
 
 
 def watch_close(watch: CusStreamWatch, response: Any) -> None:
-    """Hear of the first `close` of a response, which is where every way to end a stream leads."""
+    """Watch for the first `close` of a response, to which every end of a stream leads."""
     kind, alive = type(response), weakref.ref(response)
 
     def forget(response: Any) -> None:
         response.__dict__.pop("close", None)
         response.__dict__.pop("aclose", None)
 
-    # They refer to the response weakly: in a circle with it, it would wait for the collector.
+    # These functions hold the response weakly: a cycle would delay its end until a collection.
     def close() -> None:
         if (response := alive()) is not None:
             forget(response)

@@ -1,4 +1,4 @@
-"""How a call of a provider's method is prepared."""
+"""Prepare the calls of providers' methods."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,13 +19,13 @@ _RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
 
 
 class CusProviderCall(CusCallTracker):
-    """One call of a provider's method. What its method calls in turn is a part of it."""
+    """One call of a provider's method. Calls that the method makes in turn belong to it."""
 
     is_leaf = True
     is_settled = True
 
-    # In place of the base's, which has more to ask: this is on the program's clock. Python makes an
-    # object of up to four arguments without memory for them.
+    # Replaces the base's slower `__init__`, because this takes the program's time. Python passes up
+    # to four arguments to a class without allocating memory for them.
     def __init__(
         self,
         reporter: CusReporter,
@@ -41,7 +41,7 @@ class CusProviderCall(CusCallTracker):
         self.model = model if type(model) is str else _plain(model)
 
     def fail(self, error: BaseException) -> None:
-        """The call ends now, with this exception. Without an answer, its prompt may be billed."""
+        """End the call with this exception. Without an answer, the provider may bill the prompt."""
         with self.reporter.guard:
             self.note_request_id(getattr(error, "request_id", None))
             if self.usage is None and self._may_be_billed(error):
@@ -68,9 +68,10 @@ def prepare_call(
     *,
     kind: type[CusProviderCall] = CusProviderCall,
 ) -> CusProviderCall | None:
-    """The call that is about to be made, or None if it is a part of another one.
+    """The call that is about to be made, or None if it is a part of another call.
 
-    What it sends is in its `arguments`: `kwargs` themselves, unless a stream is asked for its usage.
+    The call's `arguments` are the arguments to send: `kwargs` themselves, or a copy that also asks
+    a stream for its usage.
     """
     outer: CusCallTracker | None = current_call()
     if outer is not None and outer.is_leaf and outer.latency_ms is None:
@@ -101,12 +102,12 @@ def _identify(call: CusProviderCall, configuration: CusConfiguration) -> None:
 
 
 def _plain(model: object) -> str:
-    # A member of somebody's enumeration of models is a text, and may call itself otherwise.
+    # A member of a program's enumeration of models is a text, but its `str()` may differ.
     return str.__str__(model) if isinstance(model, str) else ""
 
 
 def is_raw(kwargs: Mapping[str, Any]) -> bool:
-    """Whether the caller wants the raw response, and nothing in it that he did not ask for."""
+    """Whether the caller requests the raw response, to which we must add nothing."""
     headers = kwargs.get("extra_headers")
     return isinstance(headers, Mapping) and _RAW_RESPONSE_HEADER in headers
 

@@ -7,12 +7,12 @@ from aos_sdk.cus_wire import CusOperation
 # The operations whose prompts and answers can be counted here.
 COUNTABLE: Final = frozenset({CusOperation.CHAT, CusOperation.RESPONSES, CusOperation.COMPLETION})
 
-# By the names of classes and of their bases: nothing here imports a provider's package. Timeouts and
-# disconnects as the packages, their HTTP clients, asyncio and Python itself call them.
+# Names of exception classes or their bases, so that no provider's package is imported: timeouts and
+# disconnects of the packages, their HTTP clients, asyncio and Python itself.
 _UNANSWERED: Final = frozenset(
     {"APIConnectionError", "TransportError", "CancelledError", "TimeoutError", "ConnectionError"}
 )
-# The request has not left the program.
+# Errors before the request has left the program.
 _NEVER_SENT: Final = frozenset(
     {
         *("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"),
@@ -23,12 +23,12 @@ _MOST_CAUSES: Final = 10
 
 
 def is_unanswered(error: BaseException) -> bool:
-    """Whether a request may have gone out before this error, and no answer has come.
+    """Whether the request may have been sent before this error, without an answer.
 
-    False for an error status, which is an answer, for a client that refuses its arguments, and for
+    False for an error status, which is an answer; for a client that refuses its arguments; and for
     a connection that was never made.
     """
-    # What is no `Exception` ends the call from without: Ctrl-C, the end of the program or task.
+    # A BaseException ends the call from outside: Ctrl-C, the end of the program or task.
     if isinstance(error, Exception) and not _is_a(error, _UNANSWERED):
         return False
     cause: BaseException | None = error

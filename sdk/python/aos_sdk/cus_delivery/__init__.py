@@ -1,4 +1,4 @@
 """Delivery: from a record or an ended call to the server's receipt, through a ring or memory.
 
-`cus_reporter` is the door.
+Programs use `cus_reporter`.
 """

@@ -1,4 +1,4 @@
-"""Where records wait for the sender: in memory, or in a ring that outlives the process."""
+"""Buffers of records that wait for the sender: in memory, or in a ring that survives the process."""
 
 import contextlib
 import threading
@@ -20,26 +20,26 @@ from aos_sdk.cus_guard import plain_text
 from aos_sdk.cus_record import CusUsageRecord, encoded_json
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_REFUSED, MAX_CALL_ID_LENGTH
 
-# A record, or a call that has ended and becomes one when somebody wants it.
+# A record, or an ended call, of which the sender makes a record.
 CusReported: TypeAlias = CusUsageRecord | CusEndedCall
 
 
 class CusEntry(NamedTuple):
-    """A record with its number in its process: as it was reported, or as a ring has it."""
+    """A record with its sequence in its process: as reported, or as bytes of a ring."""
 
     process_id: str
     sequence: int
     record: CusUsageRecord | bytes
 
     def to_dict(self) -> dict[str, Any]:
-        """What the wire gets. Raises whatever the record's values raise."""
+        """The record in the wire's form. Raises whatever the record's values raise."""
         process_id, sequence, record = self
         if isinstance(record, bytes):
             return decode_record(record, process_id, sequence)
         return {**record.to_dict(), "process_id": process_id, "sequence": sequence}
 
     def to_json(self, integration_id: str) -> bytes:
-        """The same as JSON; a record always says which integration it belongs to."""
+        """The wire's form as JSON, which always includes the record's integration."""
         process_id, sequence, record = self
         if isinstance(record, bytes) and is_plain(record):
             return plain_json(record, process_id, sequence, integration_id)
@@ -49,7 +49,7 @@ class CusEntry(NamedTuple):
 
     @property
     def call_id(self) -> str:
-        """The name that `on_error` hears. Raises what an absurd record raises."""
+        """The call id, for `on_error`. Raises whatever the record's values raise."""
         record = self.record
         name = self.to_dict()["call_id"] if isinstance(record, bytes) else record.call_id
         return plain_text(str(name), MAX_CALL_ID_LENGTH)
@@ -61,46 +61,46 @@ class CusSource(Protocol):
     process_id: str
 
     def take(self, limit: int) -> list[CusEntry]:
-        """Up to `limit` of the oldest: first those taken before and not settled yet."""
+        """Up to `limit` of the oldest entries, beginning with entries taken and not yet settled."""
 
     def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:
-        """Forget entries that the server has answered for; or, refused, that it will never get."""
+        """Forget entries that the server has answered; `refused`: that it will never store."""
 
     @property
     def last_sequence(self) -> int:
-        """The highest number that a record of the process has."""
+        """The highest sequence of the process' records."""
 
     @property
     def dropped(self) -> dict[str, int]:
-        """How many numbers will never come, since the process began, by reason."""
+        """The number of sequences that will never come, since the process began, by reason."""
 
     def __len__(self) -> int:
-        """How many are not settled yet, taken or not."""
+        """The number of entries that are not settled, taken or not."""
 
 
 class CusBuffer(CusSource, Protocol):
-    """The source that this process appends to. Bounded: the oldest make room and are counted."""
+    """The source that this process appends to. Bounded: the oldest records are dropped, counted."""
 
     durable: bool
 
     def append(self, reported: CusReported) -> int:
-        """Store one record and say its sequence. Takes no lock that a signal handler could wait for."""
+        """Store one record; return its sequence. Takes no lock, so signal handlers can't hang."""
 
     def replace(self, entry: CusEntry) -> None:
-        """Another record in place of one that was taken and has never been sent."""
+        """Replace an entry that was taken and has never been sent."""
 
     def abandon(self) -> None:
-        """Let go of everything, in a forked child: it is the parent's."""
+        """Release everything in a forked child: the records are the parent's."""
 
     def discard_if_empty(self) -> bool:
-        """At the end: leave nothing on disk that nobody needs. Says whether there was nothing."""
+        """At exit: remove the file if it is empty; return whether the buffer was empty."""
 
 
 class CusMemoryBuffer:
     """A buffer of at most `capacity` records in memory.
 
-    Appending takes no lock: a signal handler or a finalizer may report at any point, and must not
-    wait for the code that it has interrupted.
+    Appending takes no lock: a signal handler or a finalizer may report at any moment, and would
+    deadlock with the code that it has interrupted.
     """
 
     durable = False
@@ -110,8 +110,8 @@ class CusMemoryBuffer:
         self.process_id = uuid.uuid4().hex
         self._numbers = count(1)
         self._next_number = self._numbers.__next__
-        # With their numbers; calls bear them themselves, as an object more for each would be most
-        # of what appending costs.
+        # Records with their sequences. Calls hold their sequence themselves, because another object
+        # for each call would be most of the cost of appending.
         self._waiting: deque[CusEndedCall | tuple[int, CusUsageRecord]] = deque()
         self._taken: dict[int, CusEntry] = {}
         self._shedding = threading.Lock()
@@ -143,8 +143,8 @@ class CusMemoryBuffer:
         return sequence
 
     def _shed(self) -> None:
-        # Whoever finds the lock taken leaves: its holder is shedding already, or is the very code
-        # that was interrupted. A record or two above the capacity do no harm.
+        # If the lock is taken, return: its holder sheds already, or is the code that this thread
+        # has interrupted. A record or two above the capacity do no harm.
         if not self._shedding.acquire(blocking=False):
             return
         try:
@@ -152,7 +152,7 @@ class CusMemoryBuffer:
                 self._waiting.popleft()
                 self._dropped[DROPPED_FULL] += 1
         except IndexError:
-            return  # the sender was quicker
+            return  # The sender has taken them meanwhile.
         finally:
             self._shedding.release()
 
@@ -161,7 +161,7 @@ class CusMemoryBuffer:
             try:
                 first = self._waiting.popleft()
             except IndexError:
-                break  # shed in the meantime
+                break  # Shed meanwhile.
             if isinstance(first, CusEndedCall):
                 sequence, record = first.sequence, self._packed_call(first)
             else:
@@ -169,8 +169,8 @@ class CusMemoryBuffer:
             self._taken[sequence] = CusEntry(self.process_id, sequence, record)
         return list(self._taken.values())[:limit]
 
-    # As a ring would have them, where it can: the shortest way onto the wire. Values of the
-    # program's own classes may raise anything there, which must not cost the record.
+    # Packs records as for a ring if possible, which is quickest to send. Values of the program's
+    # own classes may raise any error here, which must not lose the record.
 
     def _packed_call(self, call: CusEndedCall) -> CusUsageRecord | bytes:
         with contextlib.suppress(Exception):
@@ -192,8 +192,8 @@ class CusMemoryBuffer:
         self._taken[entry.sequence] = entry
 
     def abandon(self) -> None:
-        """Nothing of it is shared with the parent."""
+        """Do nothing: the child's memory is not shared with the parent."""
 
     def discard_if_empty(self) -> bool:
-        """Nothing of it is on disk."""
+        """Return whether the buffer is empty; it has no file."""
         return not len(self)

@@ -1,4 +1,4 @@
-"""Where to report and as whom, from arguments and the environment."""
+"""The server's address and the integration key, from arguments and the environment."""
 
 import os
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ class CusIntegrationKey:
 
     @classmethod
     def parse(cls, text: str) -> "CusIntegrationKey":
-        """Raises CusConfigurationError, without the key in its message, if it is malformed."""
+        """Raises CusConfigurationError if the key is malformed; the message never has the key."""
         parts = text.strip().split(":")
-        # It travels in a header, so nothing but plain printable characters may be in it.
+        # The key is sent in a header, so it may have printable ASCII characters alone.
         sound = text.isascii() and all(part.isprintable() and " " not in part for part in parts)
         if len(parts) != 3 or not all(parts) or not sound:
             message = "the integration key is malformed; copy it whole: tenant:integration:secret"
@@ -53,9 +53,9 @@ class CusConnection:
         base_url: str | None,
         environ: Mapping[str, str] = os.environ,
     ) -> "CusConnection":
-        """Fill what is unset from the environment.
+        """Take missing arguments from the environment.
 
-        Raises CusConfigurationError if there is no key, or key or address cannot be used.
+        Raises CusConfigurationError if there is no key, or if key or address can't be used.
         """
         key = integration_key or environ.get("CUS_INTEGRATION_KEY")
         if not key:

@@ -1,6 +1,7 @@
-"""Delivery of a batch: until every record of it is settled, in parts where the server asks.
+"""Deliver a batch until every record of it is settled, in parts if the server refuses it whole.
 
-At-least-once sending under one `call_id`, which the server deduplicates: exactly once in effect.
+Records are sent at least once under one `call_id`, by which the server deduplicates: so each counts
+exactly once.
 """
 
 import logging
@@ -26,20 +27,20 @@ from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 
 logger = logging.getLogger("aos_sdk")
 
-# A batch that the server fails on so often in a row is halved, to find the record at fault; that
-# one, alone, is set aside after so many, so that the others pass.
+# If the server fails so often in a row on a batch, the batch is halved, to find the record at
+# fault. A single record is set aside after as many failures, so that the others pass.
 FAILURES_BEFORE_HALVING: Final = 3
 FAILURES_BEFORE_SETTING_ASIDE: Final = 5
 FIRST_ASIDE_SECONDS: Final = 60.0
 LONGEST_ASIDE_SECONDS: Final = 3_600.0
-# A server that fails on more records than this fails on everything: they wait where they are.
+# A server that fails on more records than this fails on all, so no further record is set aside.
 MOST_ASIDE: Final = 100
 
-# These blame what was sent, so the record at fault is looked for. Every other refusal (a 404 from
-# a half-deployed server, a proxy's 405) is about the way there: the records must wait.
+# These statuses blame the body, so the sender looks for the record at fault. Every other refusal (a
+# 404 from a half-deployed server, a proxy's 405) concerns the route, so the records must wait.
 _BLAMES_A_RECORD: Final = frozenset({400, 409, 413, 422})
 _BLAMES_THE_KEY: Final = frozenset({401, 403})
-# The server fell over something, which may be one of our records. 502, 503 and 504 mean "away".
+# The server failed, perhaps because of a record of ours. 502, 503 and 504 mean that it is away.
 _FAILED: Final = 500
 
 OnError = Callable[[CusDeliveryError], object]
@@ -48,7 +49,7 @@ _Name = tuple[str, int]
 
 @dataclass(slots=True)
 class CusTally:
-    """What became of the records. Only the sender's thread writes it, but for `faults`."""
+    """Counts of records by outcome. Only the sender's thread writes them, except for `faults`."""
 
     sent: int = 0
     duplicates: int = 0
@@ -64,7 +65,7 @@ class CusTally:
 
 @dataclass(slots=True)
 class _Part:
-    """Records of one source that go out together, and how often in a row the server failed."""
+    """Records of one source that are sent together, and the server's failures in a row."""
 
     source: CusSource
     entries: list[CusEntry]
@@ -78,7 +79,7 @@ class _Part:
 
 @dataclass(slots=True)
 class _Aside:
-    """A record on which the server fails: it goes out alone, less and less often."""
+    """A record on which the server fails: it is sent alone, at growing intervals."""
 
     source: CusSource
     entry: CusEntry
@@ -87,7 +88,7 @@ class _Aside:
 
 
 class CusDelivery:
-    """Hands records to the server and settles them. The sender's thread alone comes here."""
+    """Sends records to the server and settles them. Only the sender's thread uses this."""
 
     def __init__(
         self,
@@ -100,8 +101,8 @@ class CusDelivery:
         settled: Callable[[CusSource, int], None],
     ) -> None:
         self.announcements = CusAnnouncements()
-        # Rings of dead processes that dropped records and have none left: what they dropped is
-        # said beside somebody else's.
+        # Rings of dead processes without records left that dropped some: their announcements go out
+        # with batches of other processes.
         self.orphans: list[CusAdoptedRing] = []
         self._transport = transport
         self._waits = waits
@@ -119,7 +120,7 @@ class CusDelivery:
         return self._failures > 0
 
     def waits_aside(self, source: CusSource) -> int:
-        """How many records of a source are set aside."""
+        """The number of a source's records that are set aside."""
         return sum(aside.source is source for aside in list(self._aside.values()))
 
     def next_entries(self, source: CusSource, limit: int) -> list[CusEntry]:
@@ -130,25 +131,25 @@ class CusDelivery:
     def deliver(self, source: CusSource, entries: list[CusEntry]) -> None:
         """Send a batch until every record of it is settled or set aside, or the program stops.
 
-        What has to go out again lets the other parts go first.
+        A part that must be sent again goes behind the other parts.
         """
         parts = deque([_Part(source, entries)])
         while parts and not self._waits.stopping:
             parts += self._attempt(parts.popleft())
 
     def retry_set_aside(self) -> None:
-        """Try records again on which the server failed, as far as their time has come."""
+        """Send records again on which the server failed, if they are due."""
         now = time.monotonic()
         for aside in [aside for aside in self._aside.values() if aside.due <= now]:
             self.deliver(aside.source, [aside.entry])
 
     def complain(self, error: CusDeliveryError) -> None:
-        """Say it in the log and to `on_error`."""
+        """Log the error, and call `on_error`."""
         self._tell(error)
         logger.warning("%s", error)
 
     def _attempt(self, part: _Part) -> list[_Part]:
-        """Send one part; return what of it is to be sent again."""
+        """Send one part; return the parts of it to send again."""
         orphan = self.orphans[0] if self.orphans else None
         news = self.announcements.of(part.source, part.entries[-1].sequence)
         if news is None and orphan is not None:
@@ -178,24 +179,24 @@ class CusDelivery:
             orphan.finish()
 
     def _encode(self, part: _Part, news: bytes) -> bytes:
-        """The body of a batch. A record that cannot be encoded is refused here, alone."""
+        """The body of a batch. Refuses, alone, each record that can't be encoded."""
         good: list[CusEntry] = []
         texts: list[bytes] = []
         for entry in in_breaths(part.entries, len(part.source)):
             try:
                 texts.append(entry.to_json(self._integration_id))
-            except Exception as error:  # noqa: BLE001 - the record's own; no fault of ours to count
+            except Exception as error:  # noqa: BLE001 - the record's fault, not ours
                 reason = f"{type(error).__name__} while encoding"
             else:
                 good.append(entry)
                 continue
-            # Out of the handler: what `on_error` logs is not about our exception.
+            # Outside of the handler, so that a log of `on_error` does not show our exception.
             self._refuse(part.source, entry, "unencodable", reason, "")
         part.entries = good
         return b'{%b"records":[%b]}' % (news, b",".join(texts))
 
     def _stored(self, part: _Part, answer: CusAnswer) -> bool:
-        """Take a receipt in. One that does not account for every record is none."""
+        """Apply a receipt. An answer that does not account for every record is not a receipt."""
         receipt = CusReceipt.read(answer)
         if receipt is None or receipt.total != len(part.entries):
             return False
@@ -243,7 +244,7 @@ class CusDelivery:
         self._tell_settled(source, asides.count(None))
 
     def _isolate(self, part: _Part, answer: CusAnswer) -> list[_Part]:
-        """Look for the record that the server fails on, if it is one, and set it aside."""
+        """Find the record that the server fails on, and set it aside."""
         part.failures += 1
         if part.entries[0][:2] in self._aside:
             self._set_aside(part, answer)
@@ -266,14 +267,14 @@ class CusDelivery:
         else:
             message = (
                 f"the server fails on usage record {self._name_of(entry)} ({answer.reason}); "
-                "it is kept and sent again later, after the others"
+                "the record is kept and sent again later, after the others"
             )
             self.complain(CusDeliveryDelayed(message))
         self._aside[entry[:2]] = _Aside(part.source, entry, delay, time.monotonic() + delay)
         self._tell_settled(part.source, 0)
 
     def _wait_after(self, answer: CusAnswer) -> None:
-        """Pause before the next request: records stay ours until they are stored."""
+        """Pause before the next request. Records are kept until they are stored."""
         self._tally.retries += 1
         self._failures += 1
         if self._failures == 1:
@@ -286,12 +287,12 @@ class CusDelivery:
             self._waits.after_failure(self._failures)
 
     def _announce(self, answer: CusAnswer) -> None:
-        # Once an outage: a log line an attempt would fill the host's disk.
+        # Once for each outage: a log line for each attempt would fill the host's disk.
         if answer.status in _BLAMES_THE_KEY:
             message = f"the server refuses the integration key ({answer.reason}); records are kept"
             self.complain(CusKeyRefused(message))
         else:
-            message = f"telemetry is delayed ({answer.reason}); it is kept and sent later"
+            message = f"telemetry is delayed ({answer.reason}); records are kept and sent later"
             self.complain(CusDeliveryDelayed(message))
 
     def _recover(self) -> None:

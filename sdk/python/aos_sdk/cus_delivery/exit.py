@@ -1,8 +1,8 @@
-"""The end of a program: what waits is sent while there is still a second to do it.
+"""Send the waiting records at the end of a program.
 
-An interpreter that exits asks `atexit`; a child of multiprocessing asks only its own finalizers;
-SIGTERM asks nobody, unless somebody listens. `os._exit` and SIGKILL cannot be heard. What a ring
-holds survives all of them, so nobody listens for SIGTERM where there is one.
+An exiting interpreter runs `atexit`; a child of multiprocessing runs only its own finalizers;
+SIGTERM ends a program at once unless a handler is installed. `os._exit` and SIGKILL can't be
+caught. The records in a ring survive all of these, so the SDK handles SIGTERM only without a ring.
 """
 
 import atexit
@@ -29,7 +29,7 @@ _LAST: Final = -1_000
 
 
 class CusEndingSender(Protocol):
-    """A sender, as the end of the program and a fork see it."""
+    """The methods of a sender for the end of the program and for forks."""
 
     guard: never_raise
     buffer: CusBuffer | None
@@ -44,25 +44,29 @@ class CusEndingSender(Protocol):
 
 
 _senders: "weakref.WeakSet[CusEndingSender]" = weakref.WeakSet()
-# The process whose multiprocessing finalizer is ours: a fork has the number, and not the finalizer.
+# The process in which our multiprocessing finalizer is registered. A fork inherits this number, but
+# not the finalizer.
 _finalized_in: int | None = None
 _last_words: list[Callable[[], object]] = []
 
 
 def before_sending(say: Callable[[], object]) -> None:
-    """Call this at the end of a program, while it can still report. It must raise nothing."""
+    """Register `say`, to be called at the end of a program while it can still report.
+
+    `say` must not raise.
+    """
     _last_words.append(say)
 
 
 def look_after(sender: CusEndingSender, *, durable: bool) -> None:
-    """Send what waits in this sender before the process ends, and begin it anew in a fork."""
+    """Send this sender's waiting records before the process ends, and restart it in a fork."""
     _senders.add(sender)
     if not durable:
         _listen_for_sigterm()
 
 
 def prepare_exit(*, durable: bool) -> None:
-    """What each process has to do for itself. Called when a sender starts its thread."""
+    """Register the hooks that each process needs. Called when a sender starts its thread."""
     if not durable:
         _listen_for_sigterm()
     _finalize_child()
@@ -70,7 +74,7 @@ def prepare_exit(*, durable: bool) -> None:
 
 @atexit.register
 def send_what_waits() -> None:
-    """All senders at once, within one deadline: a dead server must not hold up an exit."""
+    """Send with all senders at once, within one deadline: a dead server must not delay the exit."""
     deadline = time.monotonic() + EXIT_SECONDS
     for say in _last_words:
         say()
@@ -96,16 +100,16 @@ def _say_what_is_left(senders: list[CusEndingSender]) -> None:
 
 
 def _listen_for_sigterm() -> None:
-    # Whoever handles SIGTERM already knows how this program ends, and we stay out of it.
+    # If the program handles SIGTERM itself, its handler stays.
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        with contextlib.suppress(ValueError):  # a subinterpreter may not
+        with contextlib.suppress(ValueError):  # A subinterpreter may not set a handler.
             signal.signal(signal.SIGTERM, _on_sigterm)
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    """Send, then die of the signal, as the parent process expects to see it."""
+    """Send the waiting records, then die of the signal, as the parent process expects."""
     try:
         send_what_waits()
     finally:
@@ -116,13 +120,13 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 def _finalize_child() -> None:
     """A forked child of multiprocessing (or Celery) leaves by `os._exit`, which skips `atexit`."""
     global _finalized_in
-    # Whoever is such a child has imported it; nobody else pays for the import.
+    # Such a child has imported multiprocessing already, so other programs need not import it.
     package, util = sys.modules.get("multiprocessing"), sys.modules.get("multiprocessing.util")
     if package is None or util is None or _finalized_in == os.getpid():
         return
-    # A spawned child runs an interpreter of its own, which comes to `atexit`.
+    # A spawned child has an interpreter of its own, which runs `atexit`.
     is_spawned = package.get_start_method(allow_none=True) == "spawn"
-    # Celery's workers have a name in it, but no parent.
+    # Celery's workers have a name in multiprocessing, but no parent process there.
     if package.current_process().name != "MainProcess" and not is_spawned:
         _finalized_in = os.getpid()
         util.Finalize(None, send_what_waits, exitpriority=_LAST)

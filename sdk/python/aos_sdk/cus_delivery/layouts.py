@@ -1,4 +1,4 @@
-"""How usual records lie in their bytes: one layout for each release that changed it.
+"""The byte layouts of usual records: one for each release that changed the layout.
 
 A layout never changes once it was released, because rings of older releases wait on disks. To store
 a further number or text: add a layout with a kind of its own, keep the earlier ones to read, and raise
@@ -12,7 +12,7 @@ from typing import Final
 from aos_sdk.cus_fields import FIELDS, TOKEN_NAMES, CusFieldType
 
 MISSING: Final = -1
-# What a record that lacks the number has in its place. The server takes a missing detail for 0.
+# The values that stand for a missing number. The server takes a missing detail for 0.
 _ABSENT: Final = {
     field.name: MISSING if field.nullable else 0
     for field in FIELDS
@@ -21,7 +21,7 @@ _ABSENT: Final = {
 
 
 class CusPlainLayout:
-    """How a usual record lies in its bytes, by the names of the record's fields.
+    """The byte layout of a usual record, by the names of the record's fields.
 
     First a struct: kind, stream, timestamp in nanoseconds, cost, latency, the kinds of tokens, their
     total. Then texts, each after a separator but the first, which is the call id. Texts that differ
@@ -49,7 +49,7 @@ class CusPlainLayout:
         self.own_members = [f',"{name}":' for name in own]
         self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
         self.struct = Struct(f"<B?q{len(self.numbers)}i")
-        # The text of each number's member, and which value says that there is none.
+        # The JSON name of each number, and the value that stands for a missing number.
         self.members = [f',"{name}":' for name in self.numbers]
         self.absent = [_ABSENT.get(name) for name in self.numbers]
         # Picks the counts that a price depends on out of the numbers, followed by 0 and None: 0 for
@@ -99,5 +99,5 @@ LAYOUT: Final = CusPlainLayout(
         "tags",
     ),
 )
-# All that were ever released, by the first byte of their payloads; records are stored as `LAYOUT`.
+# All released layouts, by the first byte of their payloads. New records have `LAYOUT`.
 LAYOUTS: Final = {layout.prefix: layout for layout in (_OF_0_1_0, LAYOUT)}

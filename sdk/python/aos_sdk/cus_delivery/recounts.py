@@ -1,8 +1,8 @@
-"""Calls whose tokens are approximated, until the sender counts them by the tokenizer (ruling T3).
+"""Calls with approximated tokens, which the sender counts by the tokenizer (ruling T3).
 
-Their texts are in memory alone, bounded in bytes, and never in a spool (ruling E9). Without its
-texts (no room for them, a process that died, no time left) a record goes out approximated, and says
-so. A record is counted before it is first sent, or never: what was sent once stays as it is.
+The texts of calls are in memory alone, bounded in bytes, and never in a spool (ruling E9). Without
+its texts (no room for them, a process that died, no time left) a record is sent with approximated
+tokens, and marked so. A record is counted before it is first sent, or never.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class CusRecounts:
 
     def __init__(self, guard: never_raise) -> None:
         self._guard = guard
-        # Reentrant: a signal handler or a finalizer may report while this thread holds it.
+        # Reentrant: a signal handler or a finalizer may report while this thread holds the lock.
         self._lock = threading.RLock()
         self._waiting: dict[str, tuple[CusEndedCall, CusRecount]] = {}
         self._bytes = 0
@@ -45,9 +45,9 @@ class CusRecounts:
             return
         if call.call_id is None:
             call.call_id = generate_call_id()
-        # A copy: the program may still change its call, which is reported as it is now.
+        # Keep a copy: the call is reported as it is now, and the program may still change it.
         kept = copy.copy(call)
-        call.recount = kept.recount = None  # a call that the program keeps holds no texts
+        call.recount = kept.recount = None  # The program's call must not keep the texts.
         with self._lock:
             self._waiting[call.call_id] = kept, recount
             self._bytes += recount.size_bytes
@@ -55,9 +55,9 @@ class CusRecounts:
                 self._forget(next(iter(self._waiting)))
 
     def forget_old(self) -> None:
-        """Nothing waits to be sent: what was here before the last such moment was dropped.
+        """Forget calls that were kept before the last call of this. Call this when no record waits.
 
-        Not at the first such moment: a call is kept just before its record is stored.
+        Newer calls stay, because a call is kept just before its record is stored.
         """
         with self._lock:
             for call_id in self._old & self._waiting.keys():
@@ -66,7 +66,7 @@ class CusRecounts:
 
     @contextlib.contextmanager
     def hurry(self, seconds: float) -> Iterator[None]:
-        """Whoever is in the block waits for the sender: counting ends in so many seconds."""
+        """End counting after so many seconds, because the block's caller waits for the sender."""
         end = time.monotonic() + seconds
         self._ends.append(end)
         try:
@@ -75,13 +75,13 @@ class CusRecounts:
             self._ends.remove(end)
 
     def applied(self, entries: Sequence[CusEntry], buffer: CusBuffer) -> list[CusEntry]:
-        """The records to send, with the tokenizer's counts and their prices where there are texts."""
+        """The entries to send, with the tokenizer's counts and prices if their texts are kept."""
         return [self._counted(entry, buffer) for entry in entries]
 
     def _counted(self, entry: CusEntry, buffer: CusBuffer) -> CusEntry:
         if not self._waiting or (isinstance(entry.record, bytes) and is_plain(entry.record)):
             return entry
-        with self._guard:  # a count that fails costs nothing but the count
+        with self._guard:  # An error of the count must not lose the record.
             waiting = self._take(entry.call_id)
             record = self._record_of(*waiting) if waiting else None
             if record is not None:

@@ -1,7 +1,7 @@
 """A ring of records in a memory-mapped file: durable once appended, whatever kills the process.
 
-What is written to the mapping is the kernel's from that moment on, so it outlives SIGKILL and
-`os._exit` without a system call. It does not outlive the machine's power: nothing is synced.
+The kernel keeps what is written to the mapping, so records survive SIGKILL and `os._exit` without
+a system call. They do not survive a power failure, because the file is never synced.
 
 The file (version 2, little-endian; `docs/decisions/0024` has the reasons):
 
@@ -11,9 +11,9 @@ The file (version 2, little-endian; `docs/decisions/0024` has the reasons):
                    checksum of the payload seeded with it, length, first chunk; then the payload
     chunks         what does not fit a slot: sequence and next chunk; then more of the payload
 
-A record counts once its slot holds its sequence and a payload with the right checksum, and the
-slot is written last, with Python's lock held. So a write that was cut off is no record, and a slot
-that was overwritten meanwhile is recognised by whoever reads it.
+A record is valid if its slot holds its sequence and a payload with the right checksum. The slot is
+written last, with Python's lock held. So an interrupted write leaves no valid record, and a reader
+recognises a slot that was overwritten meanwhile.
 """
 
 import os
@@ -29,16 +29,16 @@ from weakref import WeakSet
 from zlib import crc32
 
 MAGIC: Final = b"AOSRING\0"
-# Raised whenever the file or a payload changes: a new layout of a payload is a change, too. Older
-# SDKs leave rings of a version that they do not know alone; this one reads all earlier versions.
+# Raise this number with every change of the file or of a payload's layout. Older SDKs leave rings
+# of unknown versions alone; this SDK reads all earlier versions.
 VERSION: Final = 2
 READABLE_VERSIONS: Final = frozenset(range(1, VERSION + 1))
 PAGE_BYTES: Final = 4096
-# A record of a usual call fits one slot: chunks are fewer, and take longer to write.
+# A record of a usual call fits into one slot. Chunks are fewer, and take longer to write.
 SLOT_BYTES: Final = 384
 _SLOT_BYTES_OF_VERSION_1: Final = 256
 CHUNK_BYTES: Final = 512
-# A quarter as many chunks as slots: a record with metadata takes one or two of them.
+# There are a quarter as many chunks as slots. A record with metadata takes one or two chunks.
 _SLOTS_A_CHUNK: Final = 4
 _FEWEST_CHUNKS: Final = 256
 
@@ -46,7 +46,7 @@ _HEADER: Final = Struct("<8sIIIII32s")
 _STATE: Final = Struct("<QQQQQ")
 _CHECKSUM: Final = Struct("<I")
 _STATE_AT: Final = (1024, 2048)
-# Sequence, checksum, length and first chunk; then as much of the payload as there is room for.
+# Sequence, checksum, length and first chunk; then the beginning of the payload.
 _HEAD: Final = Struct("<QIIQ")
 _ROOM: Final = SLOT_BYTES - _HEAD.size
 _SLOT: Final = Struct(f"<QIIQ{_ROOM}s")
@@ -56,15 +56,15 @@ _CHUNK_ROOM: Final = CHUNK_BYTES - _LINK.size
 
 
 class CusRingUnusable(ValueError):
-    """A file that is no ring of a version that this SDK reads; it is left as it is."""
+    """The file is not a ring of a version that this SDK reads; the file stays unchanged."""
 
 
 class CusRecordTooLarge(ValueError):
-    """A record that no ring can hold."""
+    """The record is too large for every ring."""
 
 
 class CusRingState(NamedTuple):
-    """What of a ring is done with: everything below `tail`; and what was dropped, ever, by reason."""
+    """A ring's progress: all below `tail` is settled; `dropped` counts by reason, since the start."""
 
     generation: int = 0
     tail: int = 1
@@ -89,7 +89,7 @@ class _Layout:
 
 
 def ring_bytes(slots: int) -> int:
-    """How large the file of a ring is."""
+    """The size of a ring's file."""
     return _layout(slots).size
 
 
@@ -98,7 +98,7 @@ def _layout(slots: int) -> _Layout:
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Give a file its blocks now. Raises OSError where the disk has no room for them.
+    """Allocate a file's blocks now. Raises OSError if the disk has no room.
 
     Writing to a mapping of a file with holes on a full disk would kill the program by SIGBUS.
     """
@@ -106,7 +106,7 @@ def allocate(descriptor: int, size: int) -> None:
         try:
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
-            # Where the C library does not make up for a file system that can't.
+            # Ignore file systems that can't allocate, if the C library does not emulate it.
             if error.errno not in (EOPNOTSUPP, EINVAL, ENOSYS):
                 raise
         else:
@@ -132,12 +132,12 @@ def map_ring(descriptor: int, size: int) -> mmap:
 class CusRing:
     """One mapped ring. Any thread appends, without a lock; one thread reads.
 
-    Appending takes no lock, so that a signal handler or a finalizer may report at any point, and
-    a fork can copy no lock that somebody holds.
+    Appending takes no lock, so that a signal handler or a finalizer may report at any moment, and a
+    fork can't copy a held lock.
     """
 
     def __init__(self, mapping: mmap) -> None:
-        """Raises CusRingUnusable if the mapping is no ring that this version can read."""
+        """Raises CusRingUnusable if the mapping is not a ring that this version can read."""
         self._map = mapping
         magic, version, slot_bytes, slots, chunk_bytes, chunks, process = _HEADER.unpack_from(
             mapping
@@ -166,7 +166,7 @@ class CusRing:
 
     @classmethod
     def create(cls, descriptor: int, slots: int, process_id: str) -> "CusRing":
-        """Make an empty file a ring. Raises OSError where the disk has no room for all of it."""
+        """Make a ring of an empty file. Raises OSError if the disk has no room for all of it."""
         layout = _layout(slots)
         allocate(descriptor, layout.size)
         mapping = map_ring(descriptor, layout.size)
@@ -185,11 +185,11 @@ class CusRing:
     @property
     def next_sequence(self) -> int:
         """The sequence that the next record of this process will have."""
-        # The one way to look at a counter without a lock and without taking a number from it.
+        # The only way to read a counter without a lock and without taking a number from it.
         return int(repr(self._numbers)[6:-1])
 
     def append(self, payload: bytes) -> int:
-        """Store one record and say its sequence. The oldest is overwritten where there is no room.
+        """Store one record; return its sequence. Overwrites the oldest if there is no room.
 
         Only for a ring that this process has created. Raises CusRecordTooLarge.
         """
@@ -200,7 +200,7 @@ class CusRing:
         else:
             sequence = self.claim()
         start = PAGE_BYTES + sequence % self.slots * SLOT_BYTES
-        checksum = crc32(payload, sequence)  # which takes the lower half of it
+        checksum = crc32(payload, sequence)  # crc32 uses the lower half of the sequence.
         _SLOT.pack_into(self._map, start, sequence, checksum, size, chunk, payload)
         return sequence
 
@@ -226,7 +226,7 @@ class CusRing:
     def read(self, sequence: int) -> bytes | None:
         """The payload of a record; empty if it was overwritten or torn, None if never written."""
         start = PAGE_BYTES + sequence % self.slots * self._slot_bytes
-        # Copied before it is looked at: a writer may come by at any time.
+        # Copy before reading: a writer may overwrite the slot at any moment.
         slot = self._map[start : start + self._slot_bytes]
         found, checksum, size, chunk = _HEAD.unpack_from(slot)
         if found != sequence:
@@ -238,7 +238,7 @@ class CusRing:
 
     def _read_chunks(self, sequence: int, position: int, size: int) -> bytes:
         found = bytearray()
-        # Every round adds some or ends it, so that a torn link leads into no circle.
+        # Each round adds bytes or ends the loop, so a torn link can't loop for ever.
         while position and len(found) < size:
             start = self._chunk_at(position)
             chunk = self._map[start : start + CHUNK_BYTES]
@@ -252,7 +252,7 @@ class CusRing:
         """The sequences from the tail on that slots claim to hold, in order; for a dead ring."""
         tail, end = self.state.tail, self._layout.chunks_at
         found: list[int] = []
-        # Most are empty, and a host may have many rings: as much as can be is left to C.
+        # Most slots are empty, and a host may have many rings, so C code does most of this.
         sequence_of_slot = Struct(f"<Q{self._slot_bytes - 8}x")
         step = _SCANNED_SLOTS * self._slot_bytes
         for start in range(PAGE_BYTES, end, step):
@@ -261,7 +261,7 @@ class CusRing:
         return sorted(found)
 
     def save(self, state: CusRingState) -> None:
-        """Write down what is done with, beside the last such note and not over it."""
+        """Store the state in the copy that does not hold the last state."""
         self.state = state._replace(generation=self.state.generation + 1)
         at = _STATE_AT[self.state.generation % 2]
         packed = _STATE.pack(*self.state)
@@ -274,11 +274,11 @@ class CusRing:
             packed = self._map[at : at + _STATE.size]
             if _CHECKSUM.unpack_from(self._map, at + _STATE.size)[0] == crc32(packed):
                 state = CusRingState(*_STATE.unpack(packed))
-                # Twenty zero bytes are no state, whatever their checksum.
+                # Zero bytes are not a state, even with the right checksum.
                 if state.generation:
                     found.append(state)
         return max(found)
 
     def close(self) -> None:
-        """Let go of the mapping; the file stays."""
+        """Close the mapping; the file stays."""
         self._map.close()

@@ -1,4 +1,4 @@
-"""A ring as the sender sees it: what waits, what was taken, what was overwritten, all counted."""
+"""A ring for the sender: counts waiting, taken and overwritten records."""
 
 import time
 from collections import deque
@@ -13,13 +13,13 @@ from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
 from aos_sdk.cus_wire import DROPPED_FULL, DROPPED_INTERRUPTED, DROPPED_REFUSED
 
-# A number that was claimed and not written within so long: its caller was interrupted in between,
-# by Ctrl-C for example, and has had an exception instead of a record.
+# A sequence that was claimed and not written within so long was interrupted, such as by Ctrl-C; its
+# caller got an exception, so there is no record.
 GIVE_UP_SECONDS: Final = 30.0
 
 
 class _RingReader:
-    """Takes and settles the records of a ring. One thread at a time comes here."""
+    """Takes and settles the records of a ring. For one thread at a time."""
 
     def __init__(
         self, ring: CusRing, let_go: Callable[[], None], remove: Callable[[], None]
@@ -73,9 +73,9 @@ class CusRingBuffer(_RingReader):
         self, ring: CusRing, let_go: Callable[[], None], remove: Callable[[], None]
     ) -> None:
         super().__init__(ring, let_go, remove)
-        # Claimed and not written, with the moment when that was first seen.
+        # Sequences that were claimed and not written, with the time when that was first seen.
         self._holes: dict[int, float] = {}
-        # What could not be encoded is refused by the sender, who tells why.
+        # Records that can't be encoded. The sender refuses them and reports the reason.
         self._spoiled: deque[CusEntry] = deque()
         self._spoiling = never_raise(count=int)
 
@@ -93,7 +93,7 @@ class CusRingBuffer(_RingReader):
             return self._ring.append(payload)
         with self._spoiling:
             return self._ring.append(encode_any(record))
-        # It has no number, so that none is missing.
+        # The record takes no sequence, so none is missing.
         self._spoiled.append(CusEntry(self.process_id, 0, record))
         return 0
 
@@ -124,7 +124,8 @@ class CusRingBuffer(_RingReader):
         return list(self._taken.values())[:limit]
 
     def _spoil(self, entry: CusEntry) -> None:
-        # Numbers below zero are nobody's: they only tell spoiled records apart until they are refused.
+        # Negative numbers are not sequences; they only distinguish these records until their
+        # refusal.
         number = min(self._taken, default=0)
         number = min(number, 0) - 1
         self._taken[number] = entry._replace(sequence=number)
@@ -172,7 +173,7 @@ class CusRingBuffer(_RingReader):
         self._taken[entry.sequence] = entry
 
     def abandon(self) -> None:
-        """Let go of the file in a forked child; the parent goes on with it."""
+        """Close the file in a forked child; the parent continues with it."""
         self._let_go()
 
     def discard_if_empty(self) -> bool:
@@ -183,7 +184,7 @@ class CusRingBuffer(_RingReader):
 
 
 class CusAdoptedRing(_RingReader):
-    """What a dead process left in its ring."""
+    """The ring of a dead process, with the records that it left."""
 
     def __init__(
         self, ring: CusRing, let_go: Callable[[], None], remove: Callable[[], None]
@@ -192,8 +193,8 @@ class CusAdoptedRing(_RingReader):
         written = ring.written()
         self.last_sequence = written[-1] if written else ring.state.tail - 1
         self._unread = deque(number for number in written if ring.read(number))
-        # Numbers below the ring's reach were overwritten; any other that is missing was torn, or
-        # lost its chunks to newer records.
+        # Missing sequences below the ring's reach were overwritten. Other missing records were
+        # torn, or their chunks were overwritten by newer records.
         reach = max(self.last_sequence - ring.slots + 1, ring.state.tail)
         self._dropped[DROPPED_FULL] += reach - ring.state.tail
         self._dropped[DROPPED_INTERRUPTED] += self.last_sequence + 1 - reach - len(self._unread)
@@ -214,7 +215,7 @@ class CusAdoptedRing(_RingReader):
             self.finish()
 
     def finish(self) -> None:
-        """All of it is with the server: the file has done its service."""
+        """Remove the file, because the server has all of its records."""
         self._remove()
         self._let_go()
 
@@ -223,5 +224,5 @@ class CusAdoptedRing(_RingReader):
         return min(self._taken, default=unread)
 
     def abandon(self) -> None:
-        """Leave the rest to another process, or in a forked child to the parent."""
+        """Release the ring, to another process or, in a forked child, to the parent."""
         self._let_go()

@@ -1,4 +1,4 @@
-"""The sender: one daemon thread that looks for records and delivers them; nobody waits for it."""
+"""The sender: a daemon thread that polls for records and delivers them; callers never wait."""
 
 import threading
 import time
@@ -19,21 +19,21 @@ from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_wire import MAX_BATCH_RECORDS
 
 ADOPT_SECONDS: Final = 30.0
-# Every so many records wake the sender at once: a burst must not overrun the buffer between polls.
+# Every so many records wake the sender: otherwise a burst could overrun the buffer between polls.
 _WAKE_EVERY: Final = 8_192
 _ADOPTION_POLL_SECONDS: Final = 0.005
-# Of the time of whoever waits for a flush, counting texts again may take this much.
+# The share of a flush's time that counting texts may take.
 _RECOUNTING_SHARE: Final = 0.25
 
 
 class CusSideReport(Protocol):
-    """Something small that the sender's thread delivers beside the records."""
+    """A small report that the sender's thread delivers beside the records."""
 
     def report_due(self, now: float, *, final: bool = False) -> tuple[str, bytes] | None:
         """Path and body to post now, or None; `final` at the end of a program, in full."""
 
     def answered(self, answer: CusAnswer, now: float) -> None:
-        """What the server said to it."""
+        """Take the server's answer to the report."""
 
 
 class CusSender:
@@ -72,7 +72,8 @@ class CusSender:
         self._settled = threading.Condition()
         self._settled_count = 0
         self._adopted: list[CusAdoptedRing] = []
-        # The rings that are still to be looked at, and when to look for others; 0: never yet.
+        # The rings of this round that are still to be adopted, and the time of the next round; 0:
+        # no round yet.
         self._round: Iterator[CusAdoptedRing] | None = None
         self._adopt_at = 0.0
         self._transport = self._make_transport()
@@ -95,7 +96,7 @@ class CusSender:
             self._wake_at = 0
 
     def accept(self, reported: CusReported) -> None:
-        """Take one record over. Costs its caller a few microseconds and no system call."""
+        """Accept one record. Costs its caller a few microseconds and no system call."""
         buffer = self.buffer
         if (
             buffer is None
@@ -103,26 +104,27 @@ class CusSender:
             buffer = self._open()
         sequence = buffer.append(reported)
         if buffer is not self.buffer:
-            # It was discarded meanwhile, at exit. If it was not after all, the record goes out twice:
-            # then by one name.
+            # The buffer was discarded meanwhile, at exit. If not after all, the record is sent
+            # twice, with the same call id, so it counts once.
             if isinstance(reported, CusEndedCall):
                 reported.named(buffer.process_id, sequence)
             sequence = self._open().append(reported)
         if self._thread is None:
             self._start()
-        # Waking the thread costs more than all else, so it looks by itself, but for bursts.
+        # Waking the thread is the dearest step, so the thread polls; only bursts wake it.
         if not 0 < sequence < self._wake_at:
             self._wake_at = sequence + self._wake_every
             self._waits.call_for_work()
 
     def ensure_running(self) -> None:
-        """Start the thread unless it runs."""
+        """Start the thread, unless the thread runs already."""
         if self._thread is None:
             self._start()
 
     def _open(self) -> CusBuffer:
-        """The buffer, opened by whoever reports first in this process."""
-        # Reentrant: a signal handler that reports meanwhile opens one of its own, which then wins.
+        """The buffer, which the first report in this process opens."""
+        # Reentrant: a signal handler that reports meanwhile opens another buffer, which then is
+        # used.
         with self._opening:
             if self.buffer is not None:
                 return self.buffer
@@ -141,25 +143,25 @@ class CusSender:
 
     @property
     def queued(self) -> int:
-        """How many records wait, of this process and of those that it adopted."""
+        """The number of waiting records, of this process and of adopted rings."""
         return self.left() + sum(len(ring) for ring in list(self._adopted))
 
     def left(self) -> int:
-        """How many records of this process wait."""
+        """The number of this process' waiting records."""
         return len(self.buffer) if self.buffer is not None else 0
 
     def flush(self, timeout: float) -> int:
-        """Send what waits now; say how many records are left, at the latest after `timeout` s.
+        """Send the waiting records; return the number left, at the latest after `timeout` s.
 
-        Records that were set aside are not waited for, nor are those of other processes.
+        Does not wait for records that are set aside, or for records of other processes.
         """
         buffer = self.buffer
         if buffer is None:
             return 0
-        mine = len(buffer) - self._delivery.waits_aside(buffer)
-        if mine <= 0 or threading.current_thread() is self._thread:
+        waiting = len(buffer) - self._delivery.waits_aside(buffer)
+        if waiting <= 0 or threading.current_thread() is self._thread:
             return len(buffer)
-        goal = self._settled_count + mine
+        goal = self._settled_count + waiting
         with self.recounts.hurry(timeout * _RECOUNTING_SHARE):
             self._go()
             with self._settled:
@@ -167,7 +169,7 @@ class CusSender:
         return len(buffer)
 
     def _has_settled(self, buffer: CusBuffer, goal: int) -> bool:
-        # Under steady traffic the buffer may never be seen empty; what was there is gone by then.
+        # Under steady traffic the buffer may never be empty, so count the records that are settled.
         done = self._settled_count >= goal
         return done or len(buffer) <= self._delivery.waits_aside(buffer)
 
@@ -178,7 +180,7 @@ class CusSender:
             self._settled.notify_all()
 
     def hurry_up(self) -> None:
-        """Send what waits now, in batches as large as can be, without waiting for it."""
+        """Make the thread send the waiting records now, in the largest batches; do not wait."""
         self.batch_size = MAX_BATCH_RECORDS
         self._delivery.announcements.always = True
         if self.left():
@@ -189,9 +191,9 @@ class CusSender:
         self._waits.call_in_haste()
 
     def stop(self, timeout: float, *, adopt: bool = False) -> int:
-        """Flush, then end the thread; a later record starts it anew. Says how many are left.
+        """Flush, then end the thread; a later record starts it anew. Return the number left.
 
-        With `adopt`, what dead processes left goes out as well, as far as there is time.
+        With `adopt`, also send the records that dead processes left, as far as there is time.
         """
         deadline = time.monotonic() + timeout
         left = self.flush(timeout)
@@ -204,7 +206,7 @@ class CusSender:
         return left
 
     def _finish_adopting(self, deadline: float) -> None:
-        # Some programs live for as long as one call takes: they all would leave it to the next.
+        # Short-lived programs would otherwise all leave these records to the next program.
         if self._is_adopting():
             self._waits.call_in_haste()
         while self._is_adopting() and time.monotonic() < deadline:
@@ -219,15 +221,15 @@ class CusSender:
         return any(len(ring) > self._delivery.waits_aside(ring) for ring in list(self._adopted))
 
     def discard_if_empty(self) -> None:
-        """At exit: leave no file where nothing is in it. A report after this opens a new one."""
-        # Gone before it is looked at: whoever appends afterwards looks whether it is still ours.
+        """At exit: remove an empty file. A report after this opens a new buffer."""
+        # Unset before the check: a thread that appends afterwards checks whether it is still set.
         buffer, self.buffer = self.buffer, None
         if buffer is not None and not buffer.discard_if_empty() and self.buffer is None:
-            # Else a report has opened another one: this one waits for the next process.
+            # Otherwise a report has opened another buffer, and the next process adopts this one.
             self.buffer = buffer
 
     def restart_in_child(self) -> None:
-        """Begin anew after a fork: the thread is gone, the waiting records are the parent's."""
+        """Begin anew after a fork: the child has no thread, and the parent sends the records."""
         for source in (self.buffer, *self._adopted, *self._delivery.orphans):
             if source is not None:
                 with self.guard:
@@ -237,7 +239,7 @@ class CusSender:
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
-            return  # another thread is at it, or the code that this one has interrupted
+            return  # Another thread starts it, or the code that this thread has interrupted.
         try:
             if self._thread is not None:
                 return
@@ -245,12 +247,12 @@ class CusSender:
             self._thread = threading.Thread(target=self._run, name="aos-sdk-sender", daemon=True)
             self._thread.start()
         except RuntimeError:
-            self._thread = None  # no thread can be had; the next record tries again
+            self._thread = None  # No thread could be started; the next record tries again.
             raise
         finally:
             self._starting.release()
         buffer = self.buffer
-        # Before the first record there is none; it will be a ring where one is wanted.
+        # Before the first record there is no buffer; it will be a ring if a spool is configured.
         wants_ring = self._storage.spool is not None
         prepare_exit(durable=wants_ring if buffer is None else buffer.durable)
 
@@ -266,7 +268,8 @@ class CusSender:
             self._transport.close()
         finally:
             self._thread = None
-            # Whoever reported since the last look may have taken this thread for a living one.
+            # A report since the last look may have found this thread running and not started
+            # another.
             if not self._waits.stopping and self.left():
                 self._start()
 
@@ -277,7 +280,7 @@ class CusSender:
                 while due is not None:
                     answer = self._transport.post(*due)
                     side.answered(answer, time.monotonic())
-                    # The next one at once, but never the same again.
+                    # Send the next report at once, but never the same report again.
                     former, due = due, side.report_due(time.monotonic(), final=final)
                     due = None if due == former else due
 
@@ -313,7 +316,7 @@ class CusSender:
             self._delivery.deliver(buffer, self.recounts.applied(entries, buffer))
 
     def _adopt(self) -> None:
-        """Take over the next ring of a dead process. One at a time: each takes a while to read."""
+        """Adopt the next ring of a dead process. One at a time: reading a ring takes long."""
         if self._storage.spool is None or self._waits.stopping or self._has_adopted_work():
             return
         if self._round is None and time.monotonic() >= self._adopt_at:
@@ -331,7 +334,7 @@ class CusSender:
             self._delivery.orphans.append(ring)
 
     def _drain_adopted(self) -> None:
-        """What dead processes left, a batch at a time; our own records have precedence."""
+        """Send adopted records, a batch at a time; this process' own records have precedence."""
         for ring in list(self._adopted):
             entries = self._delivery.next_entries(ring, MAX_BATCH_RECORDS)
             if entries and not self._waits.stopping:

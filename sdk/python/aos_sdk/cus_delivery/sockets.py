@@ -1,8 +1,8 @@
-"""Connections whose every wait ends at one deadline, however slowly the other side drips.
+"""Connections with one deadline for the whole request, however slowly the server sends.
 
-A timeout of a socket is for one operation: a server that sends a byte every nine seconds would
-keep a request with a timeout of ten alive for hours. These sockets know when the request as a
-whole must be over. Imported in the sender's thread alone, because it needs the HTTP client.
+A socket's timeout applies to one operation: a server that sends a byte every nine seconds could
+prolong a request with a timeout of ten seconds for hours. These sockets know the deadline of the
+whole request. Only the sender's thread imports this module, because it needs the HTTP client.
 """
 
 import socket
@@ -22,17 +22,17 @@ from urllib3.util import Url, parse_url
 
 
 class CusDeadline:
-    """When the request under way must be over, by the monotonic clock."""
+    """The deadline of the current request, by the monotonic clock."""
 
     def __init__(self) -> None:
         self._at = 0.0
 
     def begin(self, seconds: float) -> None:
-        """A request begins, and has so long."""
+        """Begin a request that may take so many seconds."""
         self._at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left. Raises TimeoutError at the end."""
+        """Seconds left. Raises TimeoutError after the deadline."""
         left = self._at - time.monotonic()
         if left <= 0:
             message = "the request's time is over"
@@ -53,7 +53,7 @@ class _PlainSocket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    deadline: CusDeadline | None = None  # none yet while it shakes hands
+    deadline: CusDeadline | None = None  # None during the handshake.
 
     def recv_into(self, *arguments: Any) -> int:
         if self.deadline is not None:
@@ -69,16 +69,16 @@ class _TlsSocket(ssl.SSLSocket):
 def open_pool(base_url: str, deadline: CusDeadline) -> HTTPConnectionPool:
     """A pool of one connection to this server that keeps the deadline.
 
-    Over TLS it goes through the environment's proxy, if there is one for this host: as a tunnel, in
-    which the proxy sees neither key nor records. Raises urllib3's HTTPError for a server or a proxy
-    that is none.
+    A TLS connection uses the environment's proxy, if there is one for this host, as a tunnel, so
+    the proxy sees neither key nor records. Raises urllib3's HTTPError for an invalid address of
+    server or proxy.
     """
     address = parse_url(base_url)
     if address.scheme != "https":
         pool = PoolManager(num_pools=1).connection_from_url(base_url)
         pool.ConnectionCls = _plain_connection(deadline)
         return pool
-    # The system's authorities, for companies with their own, and certifi's where it has none.
+    # The system's authorities, for companies with their own; certifi's if the system has none.
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     context.sslsocket_class = _TlsSocket
@@ -92,18 +92,18 @@ def _manager(server: Url, context: ssl.SSLContext) -> PoolManager:
     if not proxy:
         return PoolManager(num_pools=1, ssl_context=context)
     address = parse_url(proxy if "://" in proxy else f"http://{proxy}")
-    if address.scheme != "http":  # a second TLS around ours would keep no deadline
+    if address.scheme != "http":  # TLS to the proxy would have no deadline.
         raise ProxySchemeUnknown(address.scheme)
     headers = None
     if address.auth is not None:
         user, _, password = address.auth.partition(":")
-        said = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
-        headers = {"Proxy-Authorization": f"Basic {b64encode(said).decode()}"}
+        credentials = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+        headers = {"Proxy-Authorization": f"Basic {b64encode(credentials).decode()}"}
     return ProxyManager(address.url, num_pools=1, proxy_headers=headers, ssl_context=context)
 
 
 def _proxy_for(host: str, port: int) -> str | None:
-    # Not `getproxies`: it asks macOS for its own, too, which ends the program in a forked child.
+    # Not `getproxies`: it also asks macOS for proxies, which crashes a forked child.
     proxies = getproxies_environment()
     proxy = proxies.get("https") or proxies.get("all")
     # `NO_PROXY` may name a host, a host with its port, and an IPv6 address in brackets or without.
@@ -114,7 +114,7 @@ def _proxy_for(host: str, port: int) -> str | None:
 def _keeping(deadline: CusDeadline, opened: socket.socket) -> _PlainSocket:
     plain = _PlainSocket(fileno=opened.detach())
     plain.deadline = deadline
-    plain.settimeout(deadline.left())  # a handshake goes by this
+    plain.settimeout(deadline.left())  # The handshake uses this timeout.
     return plain
 
 

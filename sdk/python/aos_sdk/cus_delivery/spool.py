@@ -1,8 +1,8 @@
-"""The folder where processes of one host keep their rings, and take over those of dead ones.
+"""The folder in which processes of one host keep their rings, and adopt rings of dead processes.
 
-Below the spool's folder each server, tenant and integration has one of its own, named by their
-hash; no key is ever stored. A living process holds a lock on its ring's file, which the kernel
-lets go of however the process ends. Whoever gets that lock may send what is in the ring.
+Below the spool's folder each combination of server, tenant and integration has a folder, named by
+their hash; keys are never stored. A living process holds a lock on its ring's file, which the
+kernel releases however the process ends. A process that gets this lock may send the ring's records.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from aos_sdk.cus_errors import CusSpoolUnavailable
 if sys.platform != "win32":
     import fcntl
 
-# The words for `spool_dir` and CUS_SPOOL_DIR: the user's state folder; no folder at all.
+# Values of `spool_dir` and CUS_SPOOL_DIR: for the user's state folder, and for no folder.
 STATE_DIRECTORY: Final = "state"
 NO_SPOOL: Final = "off"
 
-# What all rings of one integration on one host may take: a program that crashes as soon as it has
-# reported, and is restarted, while the server is away must not fill the disk.
+# The most bytes of all rings of one integration on one host. Without it, a program that reports,
+# crashes and restarts again and again while the server is away would fill the disk.
 QUOTA_BYTES: Final = 2 * 1024**3
 
 _RING: Final = ".ring"
@@ -38,7 +38,7 @@ _FORGOTTEN_SECONDS: Final = 600.0
 
 
 def spool_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
-    """Where to keep rings, by the argument or else CUS_SPOOL_DIR; None for memory alone."""
+    """The folder for rings, by the argument or else CUS_SPOOL_DIR; None for memory alone."""
     if spool_dir is None:
         return None
     chosen = os.fspath(spool_dir)
@@ -48,14 +48,14 @@ def spool_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
         return None
     if chosen == STATE_DIRECTORY:
         state = os.environ.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(state):  # which its specification says to ignore
+        if not os.path.isabs(state):  # The specification of XDG says to ignore relative paths.
             state = os.path.expanduser("~/.local/state")
         return os.path.join(state, "aos-sdk", "spool")
     return os.path.abspath(chosen)
 
 
 class CusSpoolCensus(NamedTuple):
-    """The rings in a spool, and how many records wait in them."""
+    """The numbers of rings in a spool, and of the records that wait in them."""
 
     living_rings: int = 0
     living_records: int = 0
@@ -82,13 +82,14 @@ class CusSpool:
             message = "this user has no home directory; CUS_SPOOL_DIR can name a folder"
             raise CusSpoolUnavailable(message)
         try:
-            # To a process whose clock has jumped, a file in the making looks forgotten: it takes it.
+            # A process whose clock has jumped may take a file in the making for forgotten, so try
+            # again.
             for _ in range(_ATTEMPTS):
                 with contextlib.suppress(BlockingIOError, FileNotFoundError):
                     return self._create(max(slots, 1))
             return self._create(max(slots, 1))
         except OSError as error:
-            # Where it happened is the reader's own folder, and says what to mend.
+            # The message names the folder, which tells the reader what to mend.
             message = f"{self.folder}: {error.strerror or type(error).__name__}"
             raise CusSpoolUnavailable(message) from None
 
@@ -101,7 +102,7 @@ class CusSpool:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = _open(new, flags)
         try:
-            # Locked before it has the name by which others find it.
+            # Lock the file before it gets the name by which other processes find it.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ring = CusRing.create(descriptor, slots, process_id)
             os.rename(new, path)
@@ -124,19 +125,19 @@ class CusSpool:
         if stat.S_IMODE(found.st_mode) != 0o700:
             os.chmod(self.folder, 0o700)
 
-    def _check_quota(self, wanted: int) -> None:
+    def _check_quota(self, ring_size: int) -> None:
         taken = 0
         for entry in os.scandir(self.folder):
             with contextlib.suppress(FileNotFoundError):
                 taken += entry.stat(follow_symlinks=False).st_size
-        if taken + wanted > QUOTA_BYTES:
-            message = "the spool is full of what other processes left"
+        if taken + ring_size > QUOTA_BYTES:
+            message = "the spool is full of records that other processes left"
             raise OSError(0, message)
 
     def adopt(self) -> Iterator[CusAdoptedRing]:
-        """The rings of dead processes that nobody else has adopted, locked.
+        """The rings of dead processes that no other process has adopted, locked.
 
-        One may be empty, if its process had to drop records and may not have said so.
+        A ring may be empty if its process dropped records and may not have announced that.
         """
         if sys.platform == "win32":
             return
@@ -150,7 +151,7 @@ class CusSpool:
                     yield from self._adopt(os.path.join(self.folder, name))
 
     def census(self) -> CusSpoolCensus:
-        """Count what waits here, in rings of living processes and of dead ones, and touch nothing."""
+        """Count the waiting records, in rings of living and of dead processes; change nothing."""
         found: dict[bool, list[int]] = {True: [], False: []}
         if sys.platform != "win32":
             for path in self._rings():
@@ -167,7 +168,7 @@ class CusSpool:
             return []
 
     def _is_forgotten(self, name: str) -> bool:
-        # Its process died before it could report anything. A young one is about to be locked.
+        # An old file's process died before its first report. A young file is about to be locked.
         if not name.endswith(_RING + _NEW):
             return False
         try:
@@ -193,8 +194,7 @@ class CusSpool:
             adopted.finish()
 
 
-# A fork copies what is open, whatever a thread is doing with it just then; a child that kept some
-# would keep the lock of a parent that died.
+# A fork copies open descriptors. A child that kept them would keep the lock after its parent died.
 _open_descriptors: set[int] = set()
 
 
@@ -224,12 +224,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def _look(path: str) -> tuple[bool, int]:
-    """Whether a ring's process lives, and how many records wait in it."""
+    """Whether a ring's process lives, and how many records wait in the ring."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         lives = False
         try:
-            # Shared, and let go at once: an adopter that comes by just now comes again.
+            # A shared lock, released at once: an adopter that is refused just now tries again
+            # later.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             lives = True
@@ -249,28 +250,28 @@ class _RingFile:
         self.ring = ring
 
     def let_go(self) -> None:
-        """Unmap and close it. In a fork the parent keeps its lock: only closing all of the file's
-        descriptors ends it, or an unlock, which is why there is none.
+        """Unmap and close the file. In a fork the parent keeps its lock: the lock ends when all of
+        the file's descriptors are closed, or by an unlock, so never unlock here.
         """
         self.ring.close()
         descriptor, self._descriptor = self._descriptor, -1
         _close(descriptor)
 
     def remove(self) -> None:
-        """Remove the file. The mapping stays usable for whoever still looks at it."""
+        """Remove the file. The mapping stays usable for code that still reads it."""
         with contextlib.suppress(OSError):
             os.unlink(self._path)
 
 
 def _lock_dead(path: str, descriptor: int) -> _RingFile | None:
-    """The ring of a dead process, now locked by us; None if it lives, or is not for us."""
+    """The ring of a dead process, locked; None if the process lives, or the ring is unusable."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
     found = os.fstat(descriptor)
     if not found.st_nlink:
-        return None  # somebody sent it all in the meantime
+        return None  # Another process has sent it all meanwhile.
     if path.endswith(_NEW):
         os.unlink(path)
         return None
@@ -280,5 +281,5 @@ def _lock_dead(path: str, descriptor: int) -> _RingFile | None:
     try:
         return _RingFile(path, descriptor, CusRing(mapping))
     except (CusRingUnusable, UnicodeDecodeError, ValueError):
-        mapping.close()  # of another version: a process that knows it will come
+        mapping.close()  # Of another version: leave the ring to a process that knows it.
         return None

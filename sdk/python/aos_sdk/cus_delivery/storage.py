@@ -1,4 +1,4 @@
-"""Which buffer a process gets: a ring where one can be had, else memory, and why."""
+"""Choose a process' buffer: a ring if possible, or else memory, with the reason."""
 
 from aos_sdk.cus_delivery.buffer import CusBuffer, CusMemoryBuffer
 from aos_sdk.cus_delivery.spool import CusSpool
@@ -6,14 +6,14 @@ from aos_sdk.cus_errors import CusSpoolUnavailable
 
 
 class CusStorage:
-    """Room for `max_queue` records of a process, on disk where there is a spool for them."""
+    """Opens buffers for `max_queue` records of a process, on disk if there is a spool."""
 
     def __init__(self, spool: CusSpool | None, max_queue: int) -> None:
         self.spool = spool
         self.max_queue = max(max_queue, 1)
 
     def open(self) -> tuple[CusBuffer, CusSpoolUnavailable | None]:
-        """A new buffer of this process; with it why it is in memory, if a ring was wanted."""
+        """A new buffer of this process; if a ring failed, also the reason why it is in memory."""
         if self.spool is None:
             return CusMemoryBuffer(self.max_queue), None
         try:

@@ -1,4 +1,4 @@
-"""One kept-alive connection to the server. Only the sender's thread comes here."""
+"""One kept-alive connection to the server, for the sender's thread alone."""
 
 import contextlib
 import json
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 NO_ANSWER: Final = 0
 
-# Connections of a forked parent. Closing one here could wait for a lock that a thread held which
-# does not exist in the child, so they are kept and never touched.
+# Connections of a forked parent. They are kept and never touched: closing one could wait for ever
+# for a lock that a thread of the parent held.
 _abandoned: list[object] = []
 
 
 @dataclass(frozen=True, slots=True)
 class CusAnswer:
-    """What the server said: `status` 0 is no answer at all, and then `reason` says why."""
+    """The server's answer. `status` 0: there was no answer, and `reason` has the cause."""
 
     status: int
     body: bytes = b""
     retry_after_seconds: float | None = None
     reason: str = ""
-    # The server's clock, as its `Date` header has it.
+    # The server's time, by its `Date` header.
     date: str = ""
 
     def json(self) -> Any:
-        """The body as JSON, or None if it is none."""
+        """The body as JSON, or None if the body is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -44,7 +44,7 @@ class CusAnswer:
 
 
 class CusReceipt(NamedTuple):
-    """What a 2xx answer says became of a batch."""
+    """The outcome of a batch, by a 2xx answer."""
 
     accepted: int
     duplicates: int
@@ -58,7 +58,7 @@ class CusReceipt(NamedTuple):
 
     @classmethod
     def read(cls, answer: CusAnswer) -> "CusReceipt | None":
-        """None if it is no receipt: a proxy's or a portal's 200 must not pass for storage."""
+        """The answer's receipt; None if it has none: a proxy's 200 must not count as storage."""
         body: Any = answer.json() if 200 <= answer.status < 300 else None
         if not isinstance(body, dict):
             return None
@@ -70,7 +70,7 @@ class CusReceipt(NamedTuple):
 
 
 def first_error(answer: CusAnswer) -> tuple[str, str, str]:
-    """Code, detail and attr of an error answer, whatever a proxy may have put in its place."""
+    """Code, detail and attr of an error answer, also if a proxy has replaced the answer."""
     problem = answer.json()
     errors = problem.get("errors") if isinstance(problem, dict) else None
     if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
@@ -86,11 +86,11 @@ class CusTransport:
         self._base_url = connection.base_url
         self._key = connection.key
         self._timeout_seconds = timeout_seconds
-        # Of the server at `_base_path`; None until something is to be sent.
+        # The pool for the server at `_base_path`; None until the first request.
         self._pool: HTTPConnectionPool | None = None
 
     def post_batch(self, body: bytes) -> CusAnswer:
-        """Send one encoded batch and wait for the answer, at most the timeout."""
+        """Send one encoded batch, and wait for the answer up to the timeout."""
         return self.post(LLM_USAGE_BATCH_PATH, body)
 
     def post(self, path: str, body: bytes) -> CusAnswer:
@@ -111,7 +111,7 @@ class CusTransport:
                 self._base_path + path,
                 body=body,
                 headers=headers,
-                # Retrying is the sender's; a redirect could carry the key elsewhere.
+                # The sender retries, and a redirect could send the key to another server.
                 retries=False,
                 redirect=False,
                 timeout=urllib3.Timeout(total=self._timeout_seconds),
@@ -119,8 +119,8 @@ class CusTransport:
             )
             answer = _read_bounded(response)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            # Also an address that only turns out to be none when somebody goes there. The class
-            # alone: the text may hold more than a log should have.
+            # Also for an address that only proves invalid at the request. Only the class: the text
+            # may contain more than a log should have.
             return CusAnswer(NO_ANSWER, reason=type(error).__name__)
         return CusAnswer(
             response.status,
@@ -146,16 +146,16 @@ class CusTransport:
             pool.close()
 
     def abandon(self) -> None:
-        """Let go of a parent's connection, in a forked child."""
+        """Release the parent's connection in a forked child."""
         pool, self._pool = self._pool, None
         if pool is not None and pool.pool is not None:
             _abandoned.append((pool, list(pool.pool.queue)))
-            # urllib3 empties a pool at exit, by a lock that a thread of the parent may have held.
+            # urllib3 empties a pool at exit with a lock that a thread of the parent may have held.
             LifoQueue.__init__(pool.pool)
 
 
 def _import_client() -> None:
-    """All that a request imports: its codec of host names is otherwise found on the first one."""
+    """Import everything for a request. The first request would import the codec of host names."""
     with forks_wait():
         import encodings.idna  # noqa: F401
 
@@ -163,7 +163,7 @@ def _import_client() -> None:
 
 
 def _read_bounded(response: "BaseHTTPResponse") -> bytes:
-    """The whole body, or none of it if it is absurdly long: no server of ours says so much."""
+    """The whole body, or nothing if the body is longer than any answer of our server."""
     body = bytearray()
     for chunk in response.stream():
         body += chunk
@@ -177,7 +177,7 @@ def _read_bounded(response: "BaseHTTPResponse") -> bytes:
 def _retry_after(value: str | None, date: str | None = None) -> float | None:
     """Seconds to wait by a `Retry-After` header, in either of its forms.
 
-    A moment is compared with the server's own `Date`, where it says one: our clock may be wrong.
+    A moment is compared with the server's own `Date` if given, because our clock may be wrong.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""How the sender waits: for work, and after a failure. Every wait ends when the program does."""
+"""The sender's waits: for work, and after a failure. The program's end ends every wait."""
 
 import contextlib
 import random
@@ -15,21 +15,21 @@ KEY_RETRY_SECONDS: Final = 60.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 600.0
 SHORTEST_RETRY_AFTER_SECONDS: Final = 0.05
 
-# How often the sender looks for work: as often as batches fill, and once a second when idle.
+# How often the sender polls: as often as batches fill, and once a second when idle.
 SHORTEST_POLL_SECONDS: Final = 0.02
 LONGEST_POLL_SECONDS: Final = 1.0
 
 
-# Records are made ready so many at a time, unless so many wait that it has to go quickly.
+# Records are encoded so many at a time, unless many records wait.
 _IN_ONE_BREATH: Final = 16
 _MANY: Final = 4_096
 
 
 def in_breaths(items: Sequence[T], waiting: int) -> Iterator[T]:
-    """The items, with a pause in between for the program's threads.
+    """The items, with pauses in which the program's threads can run.
 
-    Python lets a thread that works run for 5 ms, and a call would stand still for as long as a
-    batch takes to be made. Who gives way himself is only waited for a moment.
+    Python lets a busy thread run for 5 ms at a time, so the program's calls would wait while a
+    batch is encoded. A thread that pauses by itself delays others only for a moment.
     """
     for number, item in enumerate(items, 1):
         yield item
@@ -38,42 +38,42 @@ def in_breaths(items: Sequence[T], waiting: int) -> Iterator[T]:
 
 
 class _Alarm:
-    """Wakes the sender. Ringing takes no lock, as `Event.set` does: a signal handler that reports
-    may have interrupted the very thread that was about to ring.
+    """Wakes the sender. `ring` takes no lock, in contrast to `Event.set`: a signal handler that
+    reports may have interrupted the thread that was about to ring, and would deadlock.
     """
 
     def __init__(self) -> None:
-        # Locked is silent, and releasing a lock is one atomic step.
+        # Locked means silent. Releasing a lock is atomic.
         self._silence = threading.Lock()
         self._silence.acquire()
 
     def ring(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it was ringing already
+        with contextlib.suppress(RuntimeError):  # The alarm was ringing already.
             self._silence.release()
 
     def silence(self) -> None:
         self._silence.acquire(blocking=False)
 
     def wait(self, seconds: float) -> bool:
-        """Until it rings (True), at most so many seconds; it is silent afterwards."""
+        """Wait until the alarm rings (True) or so many seconds have passed; then silence it."""
         return self._silence.acquire(timeout=seconds)
 
 
 class CusWaits:
-    """The sender's clockwork. All of it is by the monotonic clock: a wrong date harms nothing."""
+    """The sender's waits. All use the monotonic clock, so a wrong date does no harm."""
 
     def __init__(self) -> None:
         self.stopping = False
-        # There is something to send / somebody waits for it: go on, even in a pause after a failure.
+        # `_work`: records wait. `_haste`: a caller waits, so even a pause after a failure ends.
         self._work = _Alarm()
         self._haste = _Alarm()
 
     def call_for_work(self) -> None:
-        """End the wait for work. Costs a system call, so it is nothing for every record."""
+        """End the wait for work. Costs a system call, so do not call this for every record."""
         self._work.ring()
 
     def call_in_haste(self) -> None:
-        """End the wait for work, and a pause that nobody asked for."""
+        """End the wait for work, and a pause after a failure that the server did not demand."""
         self._work.ring()
         self._haste.ring()
 
@@ -83,23 +83,23 @@ class CusWaits:
         self.call_in_haste()
 
     def for_work(self, seconds: float) -> bool:
-        """Wait so long, or until somebody calls; says whether somebody did."""
+        """Wait so long, or until a call for work; return whether there was a call."""
         return self._work.wait(seconds)
 
     def after_failure(self, failures: int) -> None:
-        """Longer after each failure in a row. Only this wait may be cut short, and by haste alone."""
+        """Wait after failures in a row, longer each time. Only haste can cut this wait short."""
         self._pause(_backoff_seconds(failures), until_haste=True)
 
     def as_asked(self, seconds: float) -> None:
-        """As long as the server asked for."""
+        """Wait as long as the server has asked."""
         self._pause(_spread_retry_after(seconds))
 
     def for_a_key(self) -> None:
-        """Until a refused key may have been mended."""
+        """Wait until a refused key may have been mended."""
         self._pause(KEY_RETRY_SECONDS)
 
     def _pause(self, seconds: float, *, until_haste: bool = False) -> None:
-        # Whoever was in haste before has had an attempt since.
+        # Earlier haste is over: the sender has made an attempt since.
         self._haste.silence()
         deadline = time.monotonic() + seconds
         while not self.stopping and (left := deadline - time.monotonic()) > 0:
@@ -108,7 +108,7 @@ class CusWaits:
 
 
 class CusPoll:
-    """When to look next, and whether what waits is due: no record wakes the sender."""
+    """The time of the next poll, and whether waiting records are due."""
 
     def __init__(self, now: float) -> None:
         self.seconds = SHORTEST_POLL_SECONDS
@@ -116,13 +116,13 @@ class CusPoll:
         self._empty_at = now
 
     def is_due(self, now: float, interval: float) -> bool:
-        """Whether the oldest may have waited for the interval."""
+        """Whether the oldest record may have waited for the interval."""
         return now - self._empty_at >= interval
 
     def looked(
         self, now: float, waiting: int, *, emptied: bool, batch: int, interval: float
     ) -> None:
-        """Choose the next moment: when a batch will be full by the pace so far, or is due."""
+        """Choose the next poll: when a batch will be full at the present pace, or is due."""
         elapsed = now - self._looked_at
         self._looked_at = now
         if emptied or not waiting:
@@ -134,12 +134,12 @@ class CusPoll:
 
 
 def _backoff_seconds(failures: int) -> float:
-    """Twice as long each time, from half to whole at random: clients must not come in step."""
+    """Doubles with each failure, and is half to whole of that at random, to spread clients."""
     doubled = FIRST_RETRY_SECONDS * (1 << min(failures - 1, 16))
     longest = min(doubled, LONGEST_RETRY_SECONDS)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 def _spread_retry_after(seconds: float) -> float:
-    wanted = min(max(seconds, SHORTEST_RETRY_AFTER_SECONDS), LONGEST_RETRY_AFTER_SECONDS)
-    return wanted * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing
+    bounded = min(max(seconds, SHORTEST_RETRY_AFTER_SECONDS), LONGEST_RETRY_AFTER_SECONDS)
+    return bounded * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, guards nothing

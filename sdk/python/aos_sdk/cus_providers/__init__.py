@@ -1,4 +1,4 @@
-"""Providers: for each of them which methods are calls, which hosts serve it, how it words its usage.
+"""Providers: for each its methods that are calls, its hosts, and its form of usage.
 
-`registry` lists them; capture, the watch for calls past the SDK and `cus_usage` derive from it.
+`registry` lists them; capture, the watch for bypassed calls and `cus_usage` derive from it.
 """

@@ -1,4 +1,4 @@
-"""Anthropic, and servers that its package's clients are pointed at."""
+"""Anthropic, and other servers that its package's clients call."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -36,7 +36,7 @@ def _targets() -> Iterator[CusTarget]:
         "anthropic.resources.messages.messages",
         "anthropic.resources.messages",
         "anthropic.resources.beta.messages.messages",
-        # These hold the very functions of the above, so they must be looked at after them.
+        # These classes hold the same functions as those above, so they must be patched afterwards.
         "anthropic.lib.bedrock._beta_messages",
         "anthropic.lib.vertex._beta_messages",
     ):

@@ -6,13 +6,13 @@ from typing import Final
 from aos_sdk.cus_providers.provider import CusProviderInfo
 
 _HOST: Final = re.compile(r"bedrock-(?:runtime|mantle)(?:-fips)?\.([a-z0-9-]+)\.")
-# How names of inference profiles begin: https://docs.aws.amazon.com/bedrock/latest/userguide/
+# The prefixes of inference profiles' names: https://docs.aws.amazon.com/bedrock/latest/userguide/
 # inference-profiles-support.html
 _PROFILES: Final = frozenset({"us", "us-gov", "eu", "apac", "jp", "au", "ca", "global"})
 
 
 def _region_of_host(host: str) -> str | None:
-    # Anywhere in the name: private endpoints have a name of their own before it.
+    # Search the whole name: private endpoints have another name in front.
     found = _HOST.search(host)
     return found[1] if found else None
 

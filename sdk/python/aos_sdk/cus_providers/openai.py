@@ -1,4 +1,4 @@
-"""OpenAI, and servers that its package's clients are pointed at."""
+"""OpenAI, and other servers that its package's clients call."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -33,7 +33,7 @@ class CusSurface(NamedTuple):
 
 
 class CusTarget(NamedTuple):
-    """Methods of a class, and of its asynchronous sibling, in a module of a provider's package."""
+    """Methods of a class and its asynchronous counterpart, in a module of a provider's package."""
 
     module: str
     class_name: str
@@ -42,13 +42,13 @@ class CusTarget(NamedTuple):
 
 
 class CusSupportedRange(NamedTuple):
-    """From `oldest` on, below the major version `below`."""
+    """The releases from `oldest` on, below the major version `below`."""
 
     oldest: tuple[int, int]
     below: int
 
     def admits(self, version: str) -> bool:
-        """Whether a release is within it."""
+        """Whether a release is within the range."""
         return self.oldest <= _numbers(version) < (self.below, 0)
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ def _numbers(version: str) -> tuple[int, int]:
 class CusPackage(NamedTuple):
     """A provider's Python package: its releases that the SDK governs, and its methods that call.
 
-    `agent` stands in the User-Agent of the package's clients, whatever server they call.
+    `agent` is in the User-Agent of the package's clients, whatever server they call.
     """
 
     name: str
@@ -76,11 +76,11 @@ class CusPackage(NamedTuple):
 
 
 class CusUsageShape(NamedTuple):
-    """How answers word their usage; several providers may share a shape.
+    """The form of usage in answers; several providers may share a shape.
 
     `read` takes the object that has the usage (None for a stream's sum), and the usage. `told` is
-    for streams whose events tell a part each: the fields that one event's usage sets. `quick`
-    reads a whole answer of the most frequent kind, and returns None for any other.
+    for streams whose events report usage in parts: it returns the fields that one event sets.
+    `quick` reads a whole answer of the most frequent kind, and returns None for any other.
     """
 
     read: Callable[[Any, Any], CusReportedUsage]
@@ -99,8 +99,8 @@ def subdomain_of(domain: str) -> Callable[[str], str | None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CusProviderInfo:
-    """A provider. `key` is what records call it: its name in genai-prices, except where the
-    server has a type of integration by another name.
+    """A provider. `key` is its name in records: its name in genai-prices, except if the server has
+    an integration type of another name.
 
     Calls go to `hosts`, or to hosts with one of these ends or beginnings; `paths` are the ends of
     the paths that the provider bills as a model's work.
@@ -115,12 +115,13 @@ class CusProviderInfo:
     host_ends: tuple[str, ...] = ()
     host_starts: tuple[str, ...] = ()
     paths: tuple[bytes, ...] = ()
-    # None: the provider serves others' models, and each answer's shape tells whose.
+    # None: the provider serves models of other providers, and each answer's form tells which.
     usage: CusUsageShape | None = None
     # Whether the server behind a client takes `stream_options`; None: never ask.
     takes_stream_options: Callable[[Any], bool] | None = None
-    # What the provider bills by (ruling M5a): the region in a host's name, in a model's name (which
-    # wins, as the price follows it), or else under this name at the client.
+    # The region by which the provider bills (ruling M5a): in a host's name, in a model's name
+    # (which overrides the host's, as for the price), or else in the client's attribute of this
+    # name.
     region_of_host: Callable[[str], str | None] | None = None
     region_of_model: Callable[[str], str | None] | None = None
     region_attribute: str | None = None
