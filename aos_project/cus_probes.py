@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from django_prometheus.exports import ExportToDjangoView
 from redis import Redis, RedisError
 
-from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import TABLE, existing_months, wanted_months
 

@@ -15,6 +15,7 @@ _GROUPS = (
             ("SDK keys", "key", "integrations_cussdkkey"),
             ("Health history", "monitor_heart", "integrations_cushealthtransition"),
             ("Price overrides", "sell", "integrations_cuspriceoverride"),
+            ("Display rates", "currency_exchange", "integrations_cusdisplayrate"),
         ),
     ),
     (

@@ -83,6 +83,7 @@ CUS_LOGIN_COOL_OFF_MINUTES = env.int("CUS_LOGIN_COOL_OFF_MINUTES", default=15)
 # How much there may be (ruling C11); what is beyond a bound already stays usable.
 CUS_QUOTA_INTEGRATIONS = env.int("CUS_QUOTA_INTEGRATIONS", default=500)
 CUS_QUOTA_PRICE_OVERRIDES = env.int("CUS_QUOTA_PRICE_OVERRIDES", default=500)
+CUS_QUOTA_DISPLAY_RATES = env.int("CUS_QUOTA_DISPLAY_RATES", default=2_000)
 CUS_QUOTA_MEMBERS = env.int("CUS_QUOTA_MEMBERS", default=1_000)
 CUS_QUOTA_INVITATIONS = env.int("CUS_QUOTA_INVITATIONS", default=100)
 CUS_QUOTA_SDK_KEYS_A_DAY = env.int("CUS_QUOTA_SDK_KEYS_A_DAY", default=50)

@@ -6,7 +6,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from telemetry.cus_evidence.console import CusEvidenceAdmin
 
 

@@ -20,7 +20,7 @@ class EnforcementConfig(AppConfig):
 
 
 def _make_partitions(using: str, **_signal: Any) -> None:
-    from enforcement.cus_models import CusEnforcementDecision
+    from enforcement.cus_decisions.models import CusEnforcementDecision
     from telemetry.cus_clock import database_now
     from telemetry.cus_evidence.partitions import make_partitions
 

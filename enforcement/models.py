@@ -1,5 +1,5 @@
 """Imports this app's models, because Django looks for them here."""
 
-from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
+from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
 
 __all__ = ["CusDecisionTotals", "CusEnforcementDecision"]

@@ -7,8 +7,8 @@ from celery import shared_task
 from django.conf import settings
 from redis import Redis
 
-from enforcement.cus_models import CusEnforcementDecision
-from enforcement.cus_sdk_decisions import take_in
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from enforcement.cus_decisions.sdk_decisions import take_in
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
 from telemetry.cus_holds.holds import sweep

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from enforcement.cus_enforcement_api import (
+from enforcement.cus_checks.api import (
     CheckBatchView,
     CheckView,
     ConfigView,

@@ -6,6 +6,7 @@ from importlib import import_module
 for _pages in (
     "cus_access.tokens",
     "cus_console.audit_trail",
+    "cus_currency.admin",
     "cus_health.admin",
     "cus_integrations.admin",
     "cus_keys.admin",

@@ -11,6 +11,7 @@ from integrations.cus_accounts.models import (
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
+from integrations.cus_currency.models import CusDisplayRate
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_integrations.models import CusImportedWorker
 from integrations.cus_keys.models import CusSdkKey
@@ -22,6 +23,7 @@ __all__ = [
     "CusApiToken",
     "CusAuditEntry",
     "CusCredential",
+    "CusDisplayRate",
     "CusHealthTransition",
     "CusImportedWorker",
     "CusIntegration",

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from integrations.cus_access.api import TokensView, TokenView
+from integrations.cus_currency.api import DisplayRatesView
 from integrations.cus_health.api import HealthView, TestView
 from integrations.cus_integrations.api import (
     DisableView,
@@ -11,7 +12,7 @@ from integrations.cus_integrations.api import (
     IntegrationView,
 )
 from integrations.cus_keys.api import SdkKeysView, SdkKeyView
-from integrations.cus_prices.api import PriceOverridesView
+from integrations.cus_prices.api import PriceOverridesView, PricePreviewView
 from integrations.cus_tenancy.api import MembersView, MemberView
 
 _ONE = "integrations/<uuid:integration_id>"
@@ -27,7 +28,9 @@ urlpatterns = [
     path(f"{_ONE}/keys/<uuid:key_id>", SdkKeyView.as_view(), name="cus-sdk-key"),
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
+    path("display-rates", DisplayRatesView.as_view(), name="cus-display-rates"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),
+    path("price-overrides/preview", PricePreviewView.as_view(), name="cus-price-preview"),
     path("tokens", TokensView.as_view(), name="cus-tokens"),
     path("tokens/<uuid:token_id>", TokenView.as_view(), name="cus-token"),
 ]

@@ -17,15 +17,16 @@ from django.test import TransactionTestCase
 from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
-from enforcement.cus_authority import forget_states
-from enforcement.cus_fair_share import fair_share
-from enforcement.cus_own_models import forget_models
-from enforcement.cus_turned_away import forget_turned_away
+from enforcement.cus_checks.fair_share import fair_share
+from enforcement.cus_checks.turned_away import forget_turned_away
+from enforcement.cus_reading.own_models import forget_models
+from enforcement.cus_rules.authority import forget_states
 from integrations.cus_accounts.login_throttle import forget_closed_addresses
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_money.pricing import forget_kept, forget_overrides
+from telemetry.cus_money.own_prices import forget_overrides
+from telemetry.cus_money.pricing import forget_kept
 from tests.cus_factories import SdkClient, make_integration, make_tenant, make_user
 from tests.cus_prepared_database import (
     PreparedDatabase,
@@ -173,8 +174,8 @@ def _fresh_memory() -> None:
 
 # The deadlines of a check, and where they stand.
 _DEADLINES = {
-    "enforcement.cus_check_keys": ("_ASK_SECONDS",),
-    "enforcement.cus_enforcement_service": (
+    "enforcement.cus_checks.keys": ("_ASK_SECONDS",),
+    "enforcement.cus_checks.service": (
         "_LOCK_SECONDS",
         "_READ_SECONDS",
         "_TABLE_LOCK_SECONDS",

@@ -20,7 +20,7 @@ from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Answering, Request, Scope, Transport, environ_of
 from aos_project.cus_web.sdk_handler import SdkHandler
 from aos_project.wsgi import application as _wsgi
-from enforcement.cus_turned_away import log_turned_away
+from enforcement.cus_checks.turned_away import log_turned_away
 from integrations.cus_web.sdk_routes import is_short
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
@@ -17,6 +19,7 @@ from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.forms import CusServiceAdmin
+from integrations.cus_currency.service import display_currency
 from integrations.cus_health.admin import CusHealthTestButton
 from integrations.cus_integrations.form import (
     BOUNDS,
@@ -72,6 +75,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         "status",
         "health_state",
         "budget_shown",
+        "budget_in_currency",
         "config_shown",
         "credential_shown",
         "health_checked_at",
@@ -124,7 +128,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         return [
             (None, {"fields": ("name", "provider_type", "tenant_shown", "seen_version")}),
             *_entered(request, ("credential_shown",)),
-            *_STATE,
+            *_SHOWN,
         ]
 
     @display(
@@ -155,6 +159,17 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     def budget_shown(self, integration: CusIntegration) -> str:
         limit = integration.budget_limit_cents
         return f"${limit // 100:,}.{limit % 100:02d}" if limit else "No limit"
+
+    @display(description="Monthly budget in your currency")
+    def budget_in_currency(self, integration: CusIntegration) -> str:
+        """Beside the budget, which is in US dollars."""
+        display = display_currency(integration.tenant_id, timezone.now())
+        if display is None:
+            return "No display rate has been entered: amounts are in US dollars"
+        limit = integration.budget_limit_cents
+        if not limit:
+            return "No limit"
+        return f"{display.shown(limit * MICROCENTS_PER_CENT, decimals=2)} {display}"
 
     @display(description="Configuration")
     def config_shown(self, integration: CusIntegration) -> str:
@@ -239,7 +254,8 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         CusIntegrationService(row.tenant, actor=actor).delete(row)
 
 
-_STATE = (
+_SHOWN = (
+    ("In your currency", {"fields": ("budget_in_currency",)}),
     (
         "State",
         {
@@ -291,5 +307,5 @@ def _read(request: HttpRequest) -> Any:
     return [
         (None, {"fields": about}),
         ("Limits", {"fields": ("budget_shown", *LIMITS, *BOUNDS)}),
-        *_STATE,
+        *_SHOWN,
     ]

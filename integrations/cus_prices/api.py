@@ -6,7 +6,12 @@ from rest_framework.response import Response
 
 from integrations.cus_accounts.api import TENANT, PersonView
 from integrations.cus_accounts.permissions import tenant_of
-from integrations.cus_prices.serializers import PriceOverrideInput, PriceOverrideOutput
+from integrations.cus_prices.price_list import price_list
+from integrations.cus_prices.serializers import (
+    PriceOverrideInput,
+    PriceOverrideOutput,
+    PricePreviewOutput,
+)
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_web.pages import NewestFirst
 
@@ -23,7 +28,7 @@ class PriceOverridesView(PersonView):
     )
     def get(self, request: Request) -> Response:
         """The tenant's own prices, newest first."""
-        return self.page(request, self._service(request).scope(), PriceOverrideOutput)
+        return self.page(request, _service_of(self, request).scope(), PriceOverrideOutput)
 
     @extend_schema(
         operation_id="price_overrides_append",
@@ -33,9 +38,26 @@ class PriceOverridesView(PersonView):
     )
     def post(self, request: Request) -> Response:
         """Append a price."""
-        service = self._service(request)
+        service = _service_of(self, request)
         override = service.append(**self.fields(request, PriceOverrideInput))
         return Response(PriceOverrideOutput(override).data, status=201)
 
-    def _service(self, request: Request) -> CusPriceOverrideService:
-        return CusPriceOverrideService(tenant_of(request), actor=self.person(request))
+
+class PricePreviewView(PersonView):
+    """What a price would change, before it is appended for good."""
+
+    @extend_schema(
+        operation_id="price_overrides_preview",
+        parameters=[TENANT],
+        request=PriceOverrideInput,
+        responses=PricePreviewOutput,
+    )
+    def post(self, request: Request) -> Response:
+        """What sample calls cost without and with a price. Nothing is stored."""
+        override = _service_of(self, request).checked(**self.fields(request, PriceOverrideInput))
+        samples = price_list().sample_calls(override)
+        return Response(PricePreviewOutput({"sample_calls": samples}).data)
+
+
+def _service_of(view: PersonView, request: Request) -> CusPriceOverrideService:
+    return CusPriceOverrideService(tenant_of(request), actor=view.person(request))

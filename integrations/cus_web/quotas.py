@@ -51,6 +51,9 @@ INTEGRATIONS_A_DAY = Quota(
 OVERRIDES = Quota(
     "CUS_QUOTA_PRICE_OVERRIDES", "prices of its own", "This tenant", "Use the existing prices"
 )
+DISPLAY_RATES = Quota(
+    "CUS_QUOTA_DISPLAY_RATES", "display rates", "This tenant", "Use those that are there"
+)
 PEOPLE = Quota("CUS_QUOTA_MEMBERS", "people", "This tenant", "Remove one")
 INVITATIONS = Quota(
     "CUS_QUOTA_INVITATIONS", "open invitations", "This tenant", "Withdraw one, or wait"

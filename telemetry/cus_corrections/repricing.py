@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_ids import uuid7
+from telemetry.cus_money.billing_places import lacks_place
 from telemetry.cus_money.pricing import (
     AppliedPrice,
     BilledCall,
@@ -29,11 +30,22 @@ _LOCK_KEY = 0x6375735F7270  # "cus_rp"
 
 @dataclass(frozen=True)
 class Repriced:
-    """What one chunk of rows came to. Differences in microcents, as corrected less as recorded."""
+    """What one chunk of rows came to. Differences in microcents, as corrected less as recorded.
 
-    rows: int
-    adjusted: int
-    difference_microcents: int
+    `without_place` are those whose price depends on a region that their rows do not tell: they are
+    at the plain price. `without_price` are those whose model has no price, `unmeasured` those whose
+    usage nobody knows: both are left alone.
+    """
+
+    rows: int = 0
+    adjusted: int = 0
+    difference_microcents: int = 0
+    without_place: int = 0
+    without_price: int = 0
+    unmeasured: int = 0
+
+    def __add__(self, other: "Repriced") -> "Repriced":
+        return Repriced(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 class _Adjustment(msgspec.Struct):
@@ -52,21 +64,24 @@ class _Adjustment(msgspec.Struct):
 
 
 def reprice(
-    model: str, start: datetime, end: datetime, *, tenant_id: uuid.UUID | None = None
+    model: str | None, start: datetime, end: datetime, *, tenant_id: uuid.UUID | None = None
 ) -> Iterator[Repriced]:
     """Adjust the calls of a model that occurred in [start, end) to what they cost by today's prices.
+
+    None stands for all models.
 
     A price of today that is valid from a past date is what a past call should have cost; a
     call whose model is still unknown is left alone. Yields after each chunk, which is then
     committed; stopped and begun again, or run twice, it adds nothing twice.
     """
     rows = CusLLMUsage.objects.filter(
-        model=model,
         occurred_at__gte=start,
         occurred_at__lt=end,
         # Keeps earlier months' partitions out; a sender's clock may run a little ahead.
         created_at__gte=start - timedelta(minutes=10),
     )
+    if model:
+        rows = rows.filter(model=model)
     if tenant_id:
         rows = rows.filter(tenant_id=tenant_id)
     chunk: list[CusLLMUsage] = []
@@ -86,9 +101,14 @@ def _reprice_chunk(rows: list[CusLLMUsage]) -> Repriced:
     pricers = _pricers(rows)
     earlier = _earlier(rows)
     adjustments, prices = [], []
+    measured = without_place = without_price = 0
     for row, facts in _measured(rows):
-        billed = BilledCall.of(row)._replace(model=facts.model)
-        price = pricers[row.integration_id].price_at(billed, row.occurred_at)
+        measured += 1
+        pricer = pricers[row.integration_id]
+        call = BilledCall.of(row, facts)
+        without_place += lacks_place(call, pricer.provider_type)
+        price = pricer.price_at(call, row.occurred_at)
+        without_price += price is None
         adjustment = price and _adjustment(row, facts, price, earlier.get(row.id))
         if price and adjustment:
             adjustments.append(adjustment)
@@ -97,7 +117,14 @@ def _reprice_chunk(rows: list[CusLLMUsage]) -> Repriced:
     if adjustments:
         _append(adjustments)
     total = sum(adjustment.difference_microcents for adjustment in adjustments)
-    return Repriced(len(rows), len(adjustments), total)
+    return Repriced(
+        rows=len(rows),
+        adjusted=len(adjustments),
+        difference_microcents=total,
+        without_place=without_place,
+        without_price=without_price,
+        unmeasured=len(rows) - measured,
+    )
 
 
 _Facts: TypeAlias = CusLLMUsage | CusUsageSettlement
@@ -128,6 +155,7 @@ def _pricers(rows: list[CusLLMUsage]) -> dict[uuid.UUID, CusPricer]:
             integration.tenant_id,
             integration.provider_type,
             base_url=integration.config.get("base_url"),
+            integration_id=integration.id,
         )
         for integration in integrations.values()
     }

@@ -24,7 +24,9 @@ from telemetry.cus_money.pricing import (
     CusPricer,
     in_cents,
     microcents_of,
+    price_flags,
     pricings_of_version,
+    unpriced_of,
 )
 
 # A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
@@ -81,7 +83,10 @@ class RowBuilder:
         self.principal = principal
         self.now = now
         self._pricer = CusPricer(
-            principal.tenant_id, principal.provider_type, base_url=principal.base_url
+            principal.tenant_id,
+            principal.provider_type,
+            base_url=principal.base_url,
+            integration_id=principal.integration_id,
         )
         self._oldest = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
         self._newest = now + _CLOCK_AHEAD
@@ -111,6 +116,8 @@ class RowBuilder:
         cost = self._cost(record, price, occurred_at)
         cents = _cost_cents(record, price, in_cents(cost.microcents), flags)
         _check_tokens(record, flags)
+        if record.turns or record.service_tier:
+            flags += price_flags(record, cost.price.pricing if cost.price else None)
         provisional = cost.provisional
         return EvidenceRow(
             id=uuid7(),
@@ -147,6 +154,7 @@ class RowBuilder:
             pricing=cost.source,
             pricing_version=cost.price.version if cost.price else None,
             price_id=cost.price.id if cost.price else None,
+            unpriced_units=unpriced_of(record, cost.price.pricing) if cost.price else None,
             reported_pricing_version=record.pricing_version,
             provider_cost_microcents=record.provider_cost_microcents,
             provisional_cents=provisional and provisional.cents,

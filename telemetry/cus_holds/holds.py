@@ -19,6 +19,7 @@ from telemetry.cus_evidence.models import CusCallLedger
 from telemetry.cus_holds.admissions import LEASED_ADMITTED, OWN_ADMITTED, admitted
 from telemetry.cus_ids import hash_call_id, lock_key
 from telemetry.cus_money.amounts import MOST, USED, Amounts
+from telemetry.cus_money.own_prices import COLUMNS
 
 # A hold ends this long after its last renewal (ruling F5).
 HOLD_LIFE = timedelta(minutes=15)
@@ -86,7 +87,7 @@ def _authority(own_prices: str) -> str:
     """SQL for the fields of an integration that decisions read, with its tenant's own prices."""
     return f"""
     json_build_object(
-        'status', integration.status, 'credential_state', integration.credential_state,
+        'id', integration.id, 'status', integration.status, 'credential_state', integration.credential_state,
         'enforcement_level', integration.enforcement_level,
         {_LIMIT_COLUMNS},
         'allow_unpriced', integration.allow_unpriced,
@@ -102,21 +103,29 @@ def _authority(own_prices: str) -> str:
 """
 
 
-# An estimate needs the present prices of the check's models ($6).
-_OWN_PRICES_ASKED = """
-    (SELECT json_agg(json_build_array(own.id, own.model, own.prices, own.valid_from)
-        ORDER BY own.valid_from DESC)::text
-    FROM unnest($6) AS asked(model), LATERAL (
-        SELECT id, model, prices, valid_from FROM cus_price_overrides AS one
+# As `OwnPrice` has them, the latest first.
+_OWN_PRICES = f"""json_agg(json_build_array({", ".join(f"own.{name}" for name in COLUMNS)})
+        ORDER BY own.valid_from DESC, own.created_at DESC)::text"""
+_OF_THE_INTEGRATION = "(one.integration_id IS NULL OR one.integration_id = $2)"
+# Compared by their bytes, which takes half the time of comparing them as a language does.
+_SCOPE = 'one.integration_id, one.host COLLATE "C", one.provider COLLATE "C"'
+# An estimate needs the prices of the moment, one of each scope, of the models that are asked
+# about ($6).
+_OWN_PRICES_ASKED = f"""
+    (SELECT {_OWN_PRICES} FROM unnest($6) AS asked(model), LATERAL (
+        SELECT DISTINCT ON ({_SCOPE}) one.*
+        FROM cus_price_overrides AS one
         WHERE one.tenant_id = $1 AND one.model = asked.model AND one.valid_from <= moment.now
-        ORDER BY one.valid_from DESC LIMIT 1
+            AND {_OF_THE_INTEGRATION}
+        ORDER BY {_SCOPE}, one.valid_from DESC
     ) AS own)
-"""
-_ALL_OWN_PRICES = """
-    (SELECT json_agg(json_build_array(id, model, prices, valid_from)
-        ORDER BY valid_from DESC)::text
-    FROM cus_price_overrides AS own WHERE own.tenant_id = $1)
-"""
+"""  # noqa: S608  (the names are this module's own)
+_ALL_OWN_PRICES = f"""
+    (SELECT {_OWN_PRICES} FROM (
+        SELECT one.* FROM cus_price_overrides AS one
+        WHERE one.tenant_id = $1 AND {_OF_THE_INTEGRATION}
+    ) AS own)
+"""  # noqa: S608  (as above)
 # Selects the integration by its id alone: over few rows, the planner could prefer the tenant's
 # index. `OFFSET 0` keeps the planner from merging this subquery, or `moment`, into the query.
 _FROM = """

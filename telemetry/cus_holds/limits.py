@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from integrations.cus_currency.service import display_currency
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit, Window, month_of
 from integrations.cus_lifecycle.models import CusIntegration
 
@@ -105,6 +106,7 @@ def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
         "held_microcents": month.held_microcents,
         "held_tokens": month.held_tokens,
         **{limit.shown_as: _shown(limit, integration, month) for limit in LIMITS},
+        "display": _displayed(integration, month, now),
     }
 
 
@@ -124,6 +126,28 @@ def _shown(
     if limit.unit is Unit.TOKENS:
         return _share(value, month.tokens + month.provisional_tokens, month.held_tokens)
     return _share(value, month.calls, month.held_calls)
+
+
+def _displayed(
+    integration: CusIntegration, month: Standing, now: datetime
+) -> dict[str, Any] | None:
+    """The amounts in the tenant's own currency, for people's eyes; None where it has none."""
+    display = display_currency(integration.tenant_id, now)
+    if display is None:
+        return None
+    cents = {"cost": month.cost_cents, "counted": month.counted_cents}
+    budget = _budget(integration.budget_limit_cents, integration, month)
+    return {
+        "currency": display.currency,
+        "rate": display.rate,
+        "valid_from": display.valid_from,
+        **{name: display.shown(amount * MICROCENTS_PER_CENT) for name, amount in cents.items()},
+        "exact": display.shown(month.cost_microcents),
+        **{
+            f"budget_{name}": None if budget[name] is None else display.shown(budget[name])
+            for name in ("limit", "used", "held", "remaining")
+        },
+    }
 
 
 def _standing(integration: CusIntegration, now: datetime) -> Standing:

@@ -36,8 +36,25 @@ def _field_of(limit: Limit) -> "serializers.Field[Any, Any, Any, Any]":
     return LimitShare()
 
 
+class DisplayOutput(serializers.Serializer[object]):
+    """Amounts in the tenant's display currency, for people's eyes: all else is in US dollars."""
+
+    currency = serializers.CharField()
+    rate = serializers.DecimalField(
+        max_digits=14, decimal_places=8, help_text="What one US dollar is worth."
+    )
+    valid_from = serializers.DateTimeField()
+    cost = serializers.CharField(help_text="The cost as reported, each call rounded up.")
+    counted = serializers.CharField(help_text="What a rounded budget counts.")
+    exact = serializers.CharField(help_text="The exact cost, with corrections.")
+    budget_limit = serializers.CharField(allow_null=True)
+    budget_used = serializers.CharField()
+    budget_held = serializers.CharField()
+    budget_remaining = serializers.CharField(allow_null=True)
+
+
 class LimitsOutput(serializers.Serializer[object]):
-    """The month so far, by when calls were received (UTC)."""
+    """The month so far, by when calls were received (UTC). Cents are of US dollars."""
 
     integration_id = serializers.UUIDField()
     period_start = serializers.DateTimeField()
@@ -64,6 +81,10 @@ class LimitsOutput(serializers.Serializer[object]):
     held_cents = serializers.IntegerField()
     held_microcents = serializers.IntegerField()
     held_tokens = serializers.IntegerField()
+
+    display = DisplayOutput(
+        allow_null=True, help_text="Null unless the tenant has a display currency."
+    )
 
     def get_fields(self) -> dict[str, Any]:
         """The fields above, and one for each limit."""

@@ -5,7 +5,6 @@ priced again after any upgrade.
 """
 
 import hashlib
-import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,15 +23,26 @@ from aos_sdk.cus_cost import (
     get_model_pricing,
     get_pricing_version,
 )
+from aos_sdk.cus_pricing.places import CusPlace
+from aos_sdk.cus_pricing.turns import (
+    Turns,
+    has_unknown_tier,
+    inner_models,
+    microcents_with_turns,
+    turns_add_up,
+    unpriced_units,
+)
 from aos_sdk.cus_wire import INT32_MAX
-from integrations.cus_prices.models import CusPriceOverride
+from telemetry.cus_money.billing_places import billing_place, regional_name
 from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
-from telemetry.cus_money.genai_prices import genai_pricing
+from telemetry.cus_money.genai_prices import genai_pricing, known_providers
 from telemetry.cus_money.models import CusKeptPrice, PriceSource
+from telemetry.cus_money.own_prices import OwnPrice, OwnPrices, stored_prices
+from telemetry.cus_money.price_changes import effective_pricing
 
 Source = PriceSource
-# A tenant's new price is used this much later at the latest.
-_OVERRIDES_SECONDS = 2.0
+# Whose prices the table has.
+_TABLE_PROVIDERS = frozenset({"openai", "anthropic", "azure", "aws", "google"})
 
 
 @dataclass(frozen=True)
@@ -57,18 +67,33 @@ class BilledCall(NamedTuple):
     provider: str | None = None
     host: str | None = None
     region: str | None = None
+    # The models of turns that another model answered (ruling M8a).
+    inner: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, call: "BilledFacts") -> "BilledCall":
-        """The facts of a record or of a stored row."""
-        return cls(call.model, call.model_requested, call.provider, call.host, call.region)
+    def of(cls, call: "BilledFacts", measured: "Turned | None" = None) -> "BilledCall":
+        """The facts of a record or of a stored row.
+
+        `measured` says which model answered, in which turns, where the row itself does not: the
+        settlement of a call.
+        """
+        answer = measured or call
+        inner = inner_models(turns_of(answer), answer.model) if answer.turns else ()
+        return cls(answer.model, call.model_requested, call.provider, call.host, call.region, inner)
 
 
-class BilledFacts(Protocol):
-    """A record or a stored row, by which a price is looked up."""
+class Turned(Protocol):
+    """A record, a stored row or a settlement: which model answered, and in which turns."""
 
     @property
     def model(self) -> str: ...
+    @property
+    def turns(self) -> Sequence[Any] | None: ...
+
+
+class BilledFacts(Turned, Protocol):
+    """A record or a stored row, by which a price is looked up."""
+
     @property
     def model_requested(self) -> str | None: ...
     @property
@@ -95,6 +120,9 @@ class Priceable(Protocol):
     service_tier: str | None
     billed_units: dict[str, Any] | None
 
+    @property
+    def turns(self) -> Sequence[Any] | None: ...
+
 
 _tokens = attrgetter(*CusTokenUsage._fields)
 
@@ -102,9 +130,47 @@ _tokens = attrgetter(*CusTokenUsage._fields)
 def microcents_of(call: Priceable, pricing: CusModelPricing) -> int:
     """What a call costs at a price, rounded up once, to the microcent (ruling M3)."""
     usage = CusTokenUsage._make(_tokens(call))
-    return pricing.cost_microcents(
-        usage, tier=call.service_tier, billed_units=counted_units(call.billed_units)
+    return microcents_with_turns(
+        pricing,
+        usage,
+        tier=call.service_tier,
+        billed_units=counted_units(call.billed_units),
+        turns=turns_of(call) if call.turns else None,
     )
+
+
+def turns_of(call: "Turned | Priceable") -> Turns:
+    """The turns of a record, a stored row or a settlement, as the price rules read them."""
+    turns: Turns = msgspec.to_builtins(call.turns or ())
+    return turns
+
+
+def unpriced_of(call: Priceable, pricing: CusModelPricing) -> list[str] | None:
+    """What the call was billed for and the price does not say, sorted; None if nothing (M5b)."""
+    if not call.billed_units and not call.turns:
+        return None
+    usage = CusTokenUsage._make(_tokens(call))
+    units = {
+        # A count beyond reason has no cost here.
+        unit: count if type(count) is not int or count <= INT32_MAX else float(count)
+        for unit, count in (call.billed_units or {}).items()
+    }
+    return unpriced_units(pricing, usage, units, turns_of(call)) or None
+
+
+def price_flags(call: Priceable, pricing: CusModelPricing | None) -> list[str]:
+    """What is to be said of how a call was priced.
+
+    `turns_mismatch`: its turns do not add up, it was priced as one (ruling M8a). `unknown_tier`: it
+    names a service tier without a price, it was priced at the plain one.
+    """
+    flags = []
+    turns = turns_of(call) if call.turns else None
+    if turns and not turns_add_up(turns, CusTokenUsage._make(_tokens(call))):
+        flags.append("turns_mismatch")
+    if pricing is not None and has_unknown_tier(pricing, call.service_tier, turns):
+        flags.append("unknown_tier")
+    return flags
 
 
 def in_cents(microcents: int) -> int:
@@ -121,79 +187,71 @@ class CusPricer:
         provider_type: str,
         *,
         base_url: str | None = None,
-        own: "Sequence[OwnPrice] | None" = None,
+        integration_id: uuid.UUID | None = None,
+        own: Sequence[OwnPrice] | None = None,
     ) -> None:
-        """`own`: the tenant's own prices, where the caller has just read them."""
+        """`own`: the tenant's own prices, the latest first, where the caller has just read them."""
         self.provider_type = provider_type
         self.base_url = base_url
-        self._own = _overrides(tenant_id) if own is None else own
+        self._own = OwnPrices(stored_prices(tenant_id) if own is None else own, integration_id)
 
     def price_at(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
-        """The price of a call that started then; None if no price is known (ruling M5)."""
-        own = self._override(call.model, at)
-        if own is not None:
-            return own
-        listed = get_model_pricing(call.model, at)
-        if listed is not None:
-            return _applied(Source.TABLE, get_pricing_version(), listed)
-        provider = call.provider or self.provider_type
-        beyond = genai_pricing(call.model, provider, at, base_url=self.base_url)
+        """The price of a call that started then; None if no price is known (rulings M5 and M5c)."""
+        price = self._price_at(call, at)
+        if price is None or not call.inner:
+            return price
+        found = {
+            model: self._price_at(call._replace(model=model, model_requested=None), at)
+            for model in call.inner
+        }
+        return _with_inner(price, {model: one.pricing for model, one in found.items() if one})
+
+    def _price_at(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
+        listed = self.listed_price(call, at)
+        if not self._own:
+            return listed
+        fitting = self._own.fitting(call, call.provider or self.provider_type, at)
+        own = (_own_price(price, listed) for price in fitting)
+        return next(filter(None, own), listed)
+
+    def listed_price(self, call: BilledCall, at: datetime) -> AppliedPrice | None:
+        """What a call costs where the tenant has no price of its own (rulings M5 and M5a).
+
+        The table's prices are those of the models' makers and of the clouds that serve them; where
+        somebody else answered, genai-prices is asked first.
+        """
+        place = billing_place(call, self.provider_type)
+        if place.provider not in _TABLE_PROVIDERS and place.provider in known_providers():
+            return self._beyond(call, place, at) or self._table(call, place, at)
+        return self._table(call, place, at) or self._beyond(call, place, at)
+
+    def _table(self, call: BilledCall, place: CusPlace, at: datetime) -> AppliedPrice | None:
+        listed = get_model_pricing(call.model, at, provider=place.provider, region=place.region)
+        return _applied(Source.TABLE, get_pricing_version(), listed) if listed else None
+
+    def _beyond(self, call: BilledCall, place: CusPlace, at: datetime) -> AppliedPrice | None:
+        provider = place.provider or self.provider_type
+        found = (
+            genai_pricing(name, provider, at, base_url=self.base_url, host=call.host)
+            for name in dict.fromkeys((regional_name(call.model, place), call.model))
+        )
+        beyond = next(filter(None, found), None)
         return _applied(Source.GENAI_PRICES, GENAI_VERSION, beyond) if beyond else None
 
-    def _override(self, model: str, at: datetime) -> AppliedPrice | None:
-        if not self._own:
-            return None
-        wanted = {model, canonical_name(model) or model}
-        for override in self._own:
-            if override.valid_from <= at and override.names & wanted:
-                return override.price
-        return None
+    def possible_prices(self, model: str, at: datetime) -> list[AppliedPrice]:
+        """The prices that a call may have which asks for a model, before it is made.
+
+        More than one where own prices are limited to a host or a provider, or are for a dated name
+        of the model: who answers is known afterwards. Empty if no price is known.
+        """
+        listed = self.listed_price(BilledCall(model), at)
+        own, instead_of_list = self._own.possible(model, at, lambda own: _own_price(own, listed))
+        return own if instead_of_list or listed is None else [*own, listed]
 
 
-@dataclass(frozen=True)
-class OwnPrice:
-    """A tenant's own price of a model, under all its names, from a moment on."""
-
-    valid_from: datetime
-    names: frozenset[str]
-    price: AppliedPrice
-
-
-_overrides_known: dict[uuid.UUID, tuple[float, list[OwnPrice]]] = {}
-
-
-def _overrides(tenant_id: uuid.UUID) -> list[OwnPrice]:
-    """A tenant's own prices, the latest moment first, read anew every other second."""
-    read_at, known = _overrides_known.get(tenant_id, (0.0, []))
-    if time.monotonic() - read_at < _OVERRIDES_SECONDS:
-        return known
-    stored = CusPriceOverride.objects.filter(tenant_id=tenant_id).order_by("-valid_from")
-    known = own_prices(stored.values_list("id", "model", "prices", "valid_from"))
-    _overrides_known[tenant_id] = time.monotonic(), known
-    return known
-
-
-def forget_overrides() -> None:
-    """Read the tenants' own prices anew at the next call."""
-    _overrides_known.clear()
-
-
-def own_prices(
-    rows: Iterable[tuple[uuid.UUID, str, dict[str, Any], datetime]],
-) -> list[OwnPrice]:
-    """A tenant's own prices from their id, model, prices and moment, in the order given."""
-    return [_own_price(*row) for row in rows]
-
-
-def _own_price(
-    override_id: uuid.UUID, model: str, prices: dict[str, Any], valid_from: datetime
-) -> OwnPrice:
-    pricing = CusModelPricing.from_data(model, {}, prices)
-    version = str(override_id)
-    names = {model, canonical_name(model) or model}
-    content = _content_id(Source.OVERRIDE, version, pricing)
-    price = AppliedPrice(content, Source.OVERRIDE, version, pricing)
-    return OwnPrice(valid_from, frozenset(names), price)
+def _own_price(own: OwnPrice, listed: AppliedPrice | None) -> AppliedPrice | None:
+    pricing = effective_pricing(own, listed)
+    return _applied(Source.OVERRIDE, str(own.id), pricing) if pricing else None
 
 
 # A price is one object for as long as its table is loaded, so its identity finds it quickly;
@@ -212,6 +270,15 @@ def _applied(source: str, version: str, pricing: CusModelPricing) -> AppliedPric
     price = AppliedPrice(_content_id(source, version, pricing), source, version, pricing)
     _applied_known[key] = pricing, price
     return price
+
+
+def _with_inner(price: AppliedPrice, inner: dict[str, CusModelPricing]) -> AppliedPrice:
+    """A price with those of the models that answered within the call, all kept as one."""
+    if not inner:
+        return price
+    pricing = price.pricing.with_inner(inner)
+    content = _content_id(price.source, price.version, pricing)
+    return AppliedPrice(content, price.source, price.version, pricing)
 
 
 def _content_id(source: str, version: str, pricing: CusModelPricing) -> uuid.UUID:

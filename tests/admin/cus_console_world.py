@@ -9,6 +9,7 @@ from django.utils import timezone
 from integrations.cus_accounts.models import CusMembership, CusTenant
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_currency.service import CusDisplayRateService
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_prices.service import CusPriceOverrideService
@@ -28,6 +29,13 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
         "nobody": ("-", "-", "-", "-"),
     },
     "cuspriceoverride": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("list", "read", "read", "-"),
+        "admin": ("list", "read", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusdisplayrate": {
         "operator": ("list", "read", "read", "add"),
         "support": ("list", "read", "read", "-"),
         "admin": ("list", "read", "gone", "add"),
@@ -130,6 +138,9 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         prices={"input": "1", "output": "2"},
         valid_from=datetime(2026, 11, 1, tzinfo=UTC),
     )
+    rate = CusDisplayRateService(tenant).append(
+        currency="EUR", rate="0.92", valid_from=datetime(2026, 11, 1, tzinfo=UTC)
+    )
     token, _ = CusTokenService(member).issue(name=f"{name} token", now=timezone.now())
     key, _ = CusSdkKeyService(integration).issue(label=f"{name} key")
     transition = CusHealthTransition.objects.create(
@@ -148,6 +159,7 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
     return {
         "cusintegration": integration,
         "cuspriceoverride": price,
+        "cusdisplayrate": rate,
         "cusmembership": CusMembership.objects.get(user=member),
         "custenant": tenant,
         "cususer": member,

@@ -116,6 +116,16 @@ def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             integration | secret,
         ),
         "cuspriceoverride/add": ("cuspriceoverride/add/", price),
+        "cusdisplayrate/add": (
+            "cusdisplayrate/add/",
+            {
+                "tenant": tenant,
+                "currency": "EUR",
+                "rate": "0.92",
+                "valid_from_0": "2026-11-02",
+                "valid_from_1": "00:00:00",
+            },
+        ),
         "cusmembership/add": (
             "cusmembership/add/",
             {"tenant": tenant, "invited_email": "ada@example.com", "role": "member"},

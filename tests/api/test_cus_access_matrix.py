@@ -131,6 +131,18 @@ DELETE members/{member_id}                        missing     404  404  403  403
 DELETE members/{member_id}                        deleted     404  404  403  403  403  403  401  401  401
 other  members/{member_id}                        any         405  405  405  405  405  405  401  401  401
 
+GET    display-rates                              unnamed     400  200  200  400  403  403  401  401  401
+GET    display-rates                              own         200  200  200  200  403  403  401  401  401
+GET    display-rates                              foreign     200  200  200  200  403  403  401  401  401
+GET    display-rates                              missing     404  200  200  404  403  403  401  401  401
+GET    display-rates                              closed      200  200  200  200  403  403  401  401  401
+POST   display-rates                              unnamed     400  201  403  403  403  403  401  401  401
+POST   display-rates                              own         201  201  403  403  403  403  401  401  401
+POST   display-rates                              foreign     201  201  403  403  403  403  401  401  401
+POST   display-rates                              missing     404  201  403  403  403  403  401  401  401
+POST   display-rates                              closed      409  201  403  403  403  403  401  401  401
+other  display-rates                              any         405  405  405  405  405  405  401  401  401
+
 GET    price-overrides                            unnamed     400  200  200  400  403  403  401  401  401
 GET    price-overrides                            own         200  200  200  200  403  403  401  401  401
 GET    price-overrides                            foreign     200  200  200  200  403  403  401  401  401
@@ -142,6 +154,13 @@ POST   price-overrides                            foreign     201  201  403  403
 POST   price-overrides                            missing     404  201  403  403  403  403  401  401  401
 POST   price-overrides                            closed      409  201  403  403  403  403  401  401  401
 other  price-overrides                            any         405  405  405  405  405  405  401  401  401
+
+POST   price-overrides/preview                    unnamed     400  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    own         200  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    foreign     200  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    missing     404  200  403  403  403  403  401  401  401
+POST   price-overrides/preview                    closed      409  200  403  403  403  403  401  401  401
+other  price-overrides/preview                    any         405  405  405  405  405  405  401  401  401
 
 GET    tokens                                     all         200  200  200  200  403  403  401  401  401
 POST   tokens                                     all         201  201  201  201  403  403  401  401  401
@@ -222,9 +241,19 @@ BODIES: dict[str, Any] = {
     "POST integrations/{integration_id}/keys": {"label": "walked"},
     "POST members": {"email": "walked@example.com"},
     "PATCH members/{member_id}": {"role": "admin"},
+    "POST display-rates": {
+        "currency": "EUR",
+        "rate": "0.92",
+        "valid_from": "2026-11-01T00:00:00Z",
+    },
     "POST price-overrides": {
         "model": "walked",
         "prices": {"input": "1", "output": "2"},
+        "valid_from": "2026-11-01T00:00:00Z",
+    },
+    "POST price-overrides/preview": {
+        "model": "gpt-4o",
+        "prices": {"percent_of_list": "90"},
         "valid_from": "2026-11-01T00:00:00Z",
     },
     "POST tokens": {"name": "walked"},
@@ -311,10 +340,20 @@ def _noted(world: World) -> Counter[Any]:
     return Counter(CusAuditEntry.objects.values_list("tenant_id", flat=True))
 
 
+# Whose tenant is named by the query.
+BY_QUERY = (
+    "display-rates",
+    "integrations",
+    "members",
+    "price-overrides",
+    "price-overrides/preview",
+    "telemetry/gaps",
+)
+
+
 def _query(world: World, line: Line) -> dict[str, str]:
     tenant = world.tenant_named(line.thing)
-    by_query = line.url in ("integrations", "members", "price-overrides", "telemetry/gaps")
-    return {"tenant_id": str(tenant)} if by_query and tenant else {}
+    return {"tenant_id": str(tenant)} if line.url in BY_QUERY and tenant else {}
 
 
 def _body(world: World, line: Line) -> str:

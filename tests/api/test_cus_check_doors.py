@@ -11,8 +11,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from aos_sdk.cus_wire import MAX_BATCH_BYTES
-from enforcement.cus_enforcement_api import CheckerView, CheckView
-from enforcement.cus_enforcement_service import CusEnforcementService
+from enforcement.cus_checks.api import CheckerView, CheckView
+from enforcement.cus_checks.service import CusEnforcementService
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.models import CusEnforcementHold
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration

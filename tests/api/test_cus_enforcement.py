@@ -8,8 +8,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from aos_sdk.cus_cost import CusTokenUsage, get_model_pricing
-from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
-from enforcement.cus_sdk_decisions import take_in
+from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
+from enforcement.cus_decisions.sdk_decisions import take_in
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revoke_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration

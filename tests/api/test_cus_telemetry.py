@@ -54,7 +54,7 @@ def test_the_exact_cost_is_the_servers_own(sdk: SdkClient) -> None:
     row = CusLLMUsage.objects.get()
     assert row.cost_cents == 1
     assert row.cost_microcents == 200 * 15 + 50 * 60
-    assert (row.pricing, row.pricing_version) == ("table", "2026-01-17")
+    assert (row.pricing, row.pricing_version) == ("table", "2026-11-28")
 
 
 def test_a_cost_that_was_not_reported_is_filled_in(sdk: SdkClient) -> None:

@@ -10,7 +10,7 @@ import grimp
 
 APPS = ("aos_project", "enforcement", "telemetry", "integrations", "aos_sdk")
 # What has rooms; the others are a room each.
-WITH_ROOMS = ("integrations", "telemetry")
+WITH_ROOMS = ("integrations", "telemetry", "enforcement")
 _ROOM = re.compile(rf"^({'|'.join(WITH_ROOMS)})\.(cus_\w+)\.")
 Arrows = Mapping[str, set[str]]
 

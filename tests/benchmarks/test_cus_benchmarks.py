@@ -23,7 +23,7 @@ from benchmarks.cus_sizes import TINY
 from benchmarks.cus_targets import Target
 from benchmarks.cus_totals import check, read_totals, sum_rows
 from benchmarks.cus_traffic import call_ids, row_batches
-from enforcement.cus_decider import close_decider_pool
+from enforcement.cus_reading.decider import close_decider_pool
 from telemetry.cus_evidence.partitions import TABLE
 from telemetry.cus_evidence.store import EvidenceRow, store_batch
 from telemetry.cus_ids import hash_call_id

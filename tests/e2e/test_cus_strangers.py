@@ -11,7 +11,7 @@ import requests
 from django.conf import settings
 
 from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH, INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
-from enforcement.cus_models import CusDecisionTotals
+from enforcement.cus_decisions.models import CusDecisionTotals
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, make_user, signed_in

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from enforcement.cus_decision_log import entry
-from enforcement.cus_precedence import Facts, decide
+from enforcement.cus_decisions.log import entry
+from enforcement.cus_rules.precedence import Facts, decide
 
 GOLDEN = Path(__file__).parent / "golden"
 _NOBODY = uuid.UUID(int=0)

@@ -12,7 +12,10 @@ import pytest
 from django.db import connections
 from psycopg.errors import _sqlcodes
 
-from enforcement.cus_absence import (
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.service import CusEnforcementService
+from enforcement.cus_reading.absence import (
     SILENT_SECONDS,
     DatabaseAbsent,
     DatabaseBusy,
@@ -22,12 +25,9 @@ from enforcement.cus_absence import (
     trouble_of_connecting,
     trouble_of_silence,
 )
-from enforcement.cus_check_keys import Caller
-from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_decider_connection import DeciderConnection, connect_decider
-from enforcement.cus_enforcement_service import CusEnforcementService
-from enforcement.cus_heartbeat import Heartbeat
-from enforcement.cus_precedence import Decision
+from enforcement.cus_reading.connection import DeciderConnection, connect_decider
+from enforcement.cus_reading.heartbeat import Heartbeat
+from enforcement.cus_rules.precedence import Decision
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.conftest import _superuser
 
@@ -217,7 +217,7 @@ def until_asked(server: Server, times: int) -> None:
 def test_the_heartbeat_hears_answers_and_goes_on_after_failures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("enforcement.cus_heartbeat._EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("enforcement.cus_reading.heartbeat._EVERY_SECONDS", 0.01)
     server = Server()
     heartbeat = Heartbeat(server)
     assert heartbeat.silent_seconds() == float("inf")

@@ -10,11 +10,11 @@ from django.apps import apps
 from django.db import connections
 from django.utils import timezone
 
-from enforcement.cus_absence import DatabaseTrouble
-from enforcement.cus_decider import decider_pool
-from enforcement.cus_decider_connection import DeciderConnection
-from enforcement.cus_decision_log import PREPARED as LOG_PREPARED
-from enforcement.cus_key_lookup import PREPARED as KEYS_PREPARED
+from enforcement.cus_decisions.log import PREPARED as LOG_PREPARED
+from enforcement.cus_reading.absence import DatabaseTrouble
+from enforcement.cus_reading.connection import DeciderConnection
+from enforcement.cus_reading.decider import decider_pool
+from enforcement.cus_reading.key_lookup import PREPARED as KEYS_PREPARED
 from integrations.cus_keys.verifier import forget_sdk_keys
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import models

@@ -9,9 +9,9 @@ from django.db import connections
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from enforcement.cus_absence import DatabaseAbsent, DatabaseBusy
-from enforcement.cus_check_keys import caller_of
-from enforcement.cus_decider import DeciderPool
+from enforcement.cus_checks.keys import caller_of
+from enforcement.cus_reading.absence import DatabaseAbsent, DatabaseBusy
+from enforcement.cus_reading.decider import DeciderPool
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.use import KeyUses, key_uses

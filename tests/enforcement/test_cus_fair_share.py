@@ -12,16 +12,16 @@ import pytest
 from pytest_django import Settings
 
 from aos_sdk.cus_wire import CusReasonCode
-from enforcement.cus_absence import DatabaseAbsent
-from enforcement.cus_check_keys import Caller
-from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_decider_connection import DeciderConnection
-from enforcement.cus_enforcement_service import CusEnforcementService
-from enforcement.cus_explain import explain
-from enforcement.cus_fair_share import FairShare, ShareTaken, fair_share
-from enforcement.cus_models import CusDecisionTotals, CusEnforcementDecision
-from enforcement.cus_precedence import Decision
-from enforcement.cus_turned_away import log_turned_away
+from enforcement.cus_checks.fair_share import FairShare, ShareTaken, fair_share
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.service import CusEnforcementService
+from enforcement.cus_checks.turned_away import log_turned_away
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
+from enforcement.cus_reading.absence import DatabaseAbsent
+from enforcement.cus_reading.connection import DeciderConnection
+from enforcement.cus_rules.precedence import Decision
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.models import CusEnforcementHold
 from tests.cus_factories import make_integration
@@ -44,7 +44,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     stopped = Clock()
-    monkeypatch.setattr("enforcement.cus_fair_share.time", stopped)
+    monkeypatch.setattr("enforcement.cus_checks.fair_share.time", stopped)
     return stopped
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement import cus_precedence
-from enforcement.cus_explain import explain
-from enforcement.cus_models import CusEnforcementDecision
-from enforcement.cus_precedence import POLICY, POLICY_OF_0_1_0, decide, facts_of
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from enforcement.cus_rules import precedence
+from enforcement.cus_rules.precedence import POLICY, POLICY_OF_0_1_0, decide, facts_of
 from integrations.cus_lifecycle.limits import LIMITS, Limit
 from tests.enforcement.cus_make_golden import GOLDEN, write
 
@@ -65,7 +65,7 @@ def test_other_words_are_the_same_decision(path: Path, monkeypatch: pytest.Monke
         return replace(limit, reached=replace(limit.reached, message="no room"), near=near)
 
     row = stored(path)
-    monkeypatch.setattr(cus_precedence, "LIMITS", tuple(map(reworded, LIMITS)))
+    monkeypatch.setattr(precedence, "LIMITS", tuple(map(reworded, LIMITS)))
     assert verdict(row) == "identical"
     for reason in row["reasons"]:
         reason |= {"message": "Said otherwise.", "action": "Do otherwise"}
@@ -115,9 +115,9 @@ def test_facts_without_numbers_are_decided_by_those_of_release_0_1_0(
     assert facts_of(row["facts"]).policy == POLICY_OF_0_1_0
     # What a later release decides by does not matter to them; what 0.1.0 decided by does.
     later = msgspec.structs.replace(POLICY, warning_percent=99)
-    monkeypatch.setattr(cus_precedence, "POLICY", later)
+    monkeypatch.setattr(precedence, "POLICY", later)
     assert verdict(row) == "identical"
-    monkeypatch.setattr(cus_precedence, "POLICY_OF_0_1_0", later)
+    monkeypatch.setattr(precedence, "POLICY_OF_0_1_0", later)
     assert verdict(row) == "DIFFERENT"
 
 

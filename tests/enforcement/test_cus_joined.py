@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from django.db import connections
 
-from enforcement.cus_check_keys import Caller
-from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_decider_connection import DeciderConnection
-from enforcement.cus_enforcement_service import CusEnforcementService, _joined
-from enforcement.cus_joined import GroupFailed, JoinedWork, QueueTimeout
-from enforcement.cus_rounds import Verdict
+from enforcement.cus_checks.joined import GroupFailed, JoinedWork, QueueTimeout
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.rounds import Verdict
+from enforcement.cus_checks.service import CusEnforcementService, _joined
+from enforcement.cus_reading.connection import DeciderConnection
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.models import CusEnforcementHold
 from telemetry.cus_ids import lock_key

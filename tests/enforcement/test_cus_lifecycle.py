@@ -15,13 +15,13 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from enforcement.cus_check_keys import Caller
-from enforcement.cus_check_requests import CheckRequest
-from enforcement.cus_enforcement_service import CusEnforcementService
-from enforcement.cus_explain import explain
-from enforcement.cus_models import CusEnforcementDecision
-from enforcement.cus_precedence import Facts, decide
-from enforcement.cus_rounds import Verdict
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.rounds import Verdict
+from enforcement.cus_checks.service import CusEnforcementService
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from enforcement.cus_rules.precedence import Facts, decide
 from enforcement.tasks import cus_sweep_late_holds
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
@@ -183,7 +183,7 @@ def test_a_call_that_lands_while_it_is_renewed_gets_no_hold_again(
             sdk.report(record(call_id="call", cost_cents=5))
         return values(*arguments)
 
-    monkeypatch.setattr("enforcement.cus_enforcement_service.change_values", land_first)
+    monkeypatch.setattr("enforcement.cus_checks.service.change_values", land_first)
     answer = sdk.check("call", estimated_cost_cents=5).json()
 
     assert answer["reasons"][0]["code"] == "call_recorded"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.db.models import IntegerField
 
-from enforcement.cus_precedence import POLICY, Authority, Facts, Usage, decide
-from enforcement.cus_serializers import ConfigResult, StatusResult
+from enforcement.cus_checks.serializers import ConfigResult, StatusResult
+from enforcement.cus_rules.precedence import POLICY, Authority, Facts, Usage, decide
 from integrations.cus_integrations.form import IntegrationForm
 from integrations.cus_integrations.serializers import IntegrationChange, IntegrationOutput
 from integrations.cus_integrations.service import MUTABLE

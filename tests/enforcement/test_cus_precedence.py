@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement.cus_precedence import Authority, Facts, Usage, decide
+from enforcement.cus_rules.precedence import Authority, Facts, Usage, decide
 from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import Amounts
 from tests.enforcement.cus_oracle import FILLINGS, Case, cases, expected

@@ -48,6 +48,13 @@ def openai_client(reply: Reply, base_url: str = "https://api.openai.com/v1", **m
     return openai.OpenAI(**_options(openai_http, openai, reply, base_url, more))
 
 
+def async_openai_client(reply: Reply, base_url: str = "https://api.openai.com/v1") -> Any:
+    """An asynchronous client of OpenAI's package."""
+    transport = openai_http.MockTransport(reply)
+    client = openai.DefaultAsyncHttpxClient(transport=transport)
+    return openai.AsyncOpenAI(api_key=KEY, base_url=base_url, max_retries=0, http_client=client)
+
+
 def azure_client(reply: Reply, **more: Any) -> Any:
     """A client of OpenAI's package for Azure."""
     options = _options(openai_http, openai, reply, "", more)

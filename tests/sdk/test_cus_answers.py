@@ -228,11 +228,11 @@ def test_what_was_refused_or_never_sent_used_nothing(recorder: CusRecordingRepor
 
 
 def _image(client: Any) -> None:
-    client.images.generate(model="dall-e-3", prompt="a private fox")
+    client.images.generate(model="gpt-image-1", prompt="a private fox")
 
 
 def _speech(client: Any) -> None:
-    client.audio.speech.create(model="tts-1", voice="alloy", input="private words")
+    client.audio.speech.create(model="gpt-4o-mini-tts", voice="alloy", input="private words")
 
 
 def _transcript(client: Any) -> None:

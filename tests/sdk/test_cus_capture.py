@@ -45,8 +45,11 @@ def _triples() -> list[Any]:
 def _assert_priced(row: dict[str, Any]) -> None:
     names = CusTokenUsage._fields
     usage = CusTokenUsage(**{name: row[name] for name in names if name in row})
-    priced = price_call(row["model"], usage, service_tier=row.get("service_tier"))
-    assert row.get("cost_cents") == (priced.cost_cents if priced and any(usage[:2]) else None)
+    units = row.get("billed_units")
+    tier = row.get("service_tier")
+    priced = price_call(row["model"], usage, service_tier=tier, billed_units=units)
+    is_known = any(usage[:2]) or units
+    assert row.get("cost_cents") == (priced.cost_cents if priced and is_known else None)
 
 
 # The newest packages call translations deprecated.

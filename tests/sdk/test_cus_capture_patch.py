@@ -19,6 +19,8 @@ import pytest
 from anthropic.resources.beta.messages.messages import Messages as BetaMessages
 from anthropic.resources.messages.messages import AsyncMessages, Messages
 from openai.resources.chat.completions.completions import AsyncCompletions, Completions
+from openai.resources.files import Files
+from openai.resources.responses.responses import AsyncResponses, Responses
 
 from aos_sdk import cus_install_middleware, cus_uninstall_middleware
 from aos_sdk.cus_capture.patch import CusPatch
@@ -37,6 +39,9 @@ _ALL: list[tuple[type, str]] = [
     (AsyncMessages, "parse"),
     (BetaMessages, "create"),
     (bedrock_messages.Messages, "create"),
+    (Responses, "retrieve"),
+    (AsyncResponses, "cancel"),
+    (Files, "content"),
 ]
 FUNCTIONS = [(owner, name) for owner, name in _ALL if name in vars(owner)]  # not all of old ones
 

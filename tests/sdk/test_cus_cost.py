@@ -51,7 +51,7 @@ def test_a_call_costs_what_the_table_says_rounded_up_once(
     assert calculate_cost_microcents(model, tokens_in, tokens_out) == int(Decimal(exact) * 10**6)
     assert breakdown["input_cost_cents"] + breakdown["output_cost_cents"] == Decimal(exact)
     assert breakdown["total_cost_cents"] == cents
-    assert breakdown["pricing_version"] == "2026-01-17"
+    assert breakdown["pricing_version"] == "2026-11-28"
 
 
 @pytest.mark.parametrize(("model", "prices"), THE_PRICES_OF_11_2.items())
@@ -62,7 +62,7 @@ def test_the_nine_models_have_their_documented_prices(model: str, prices: tuple[
 
 
 def test_the_table_shows_its_version_and_its_models_by_provider() -> None:
-    assert CusPricingTable.TABLE_VERSION == get_pricing_version() == "2026-01-17"
+    assert CusPricingTable.TABLE_VERSION == get_pricing_version() == "2026-11-28"
     assert CusPricingTable.OPENAI_PRICING["gpt-4o"].output == Decimal("0.01")
     assert CusPricingTable.ANTHROPIC_PRICING["claude-opus-4"].input == Decimal("0.015")
     assert "gpt-4o" not in CusPricingTable.ANTHROPIC_PRICING
@@ -264,4 +264,4 @@ def test_a_cost_reads_as_dollars() -> None:
 
 def test_a_priced_call_says_what_priced_it() -> None:
     priced = price_call("gpt-4o", CusTokenUsage(1_000, 500), service_tier="default")
-    assert priced == (1, 750_000, "2026-01-17", "table")
+    assert priced == (1, 750_000, "2026-11-28", "table")

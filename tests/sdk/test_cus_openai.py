@@ -79,7 +79,7 @@ def test_a_call_returns_the_providers_own_object_and_is_reported(
     row = _only_row(reporter, collector)
     assert row["model"] == "gpt-4o-2024-08-06"
     assert (row["tokens_in"], row["tokens_out"], row["tokens_total"]) == (1_000, 500, 1_500)
-    assert (row["cost_cents"], row["pricing_version"]) == (1, "2026-01-17")
+    assert (row["cost_cents"], row["pricing_version"]) == (1, "2026-11-28")
     assert (row["operation"], row["host"], row["service_tier"]) == ("chat", "127.0.0.1", "default")
     assert (row["model_requested"], row["response_id"]) == ("gpt-4o", "chatcmpl-1")
     assert (row["call_id"], row["session_id"], row["agent_id"]) == ("c", "s", "a")

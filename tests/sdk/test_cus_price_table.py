@@ -24,7 +24,9 @@ Money = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2,8}$")]
 Factor = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?$")]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.:-]*$", max_length=100)]
 Count = Annotated[int, Meta(ge=0)]
-Unit = Annotated[str, Meta(pattern=r"^[a-z_]+$")]
+Unit = Annotated[str, Meta(pattern=r"^[a-z_]+[0-9]*g?$")]
+UnitPrice = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2,5}$")]
+Source = Annotated[str, Meta(pattern=r"^https://")]
 
 
 class PriceList(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -48,10 +50,10 @@ class Tier(PriceList, forbid_unknown_fields=True, kw_only=True):
 
 
 class Prices(Tier, forbid_unknown_fields=True, kw_only=True):
-    source: Annotated[str, Meta(pattern=r"^https://")]
+    source: Source
     starts: date | None = field(name="from", default=None)
     tiers: dict[Unit, Factor | Tier] = {}
-    units: dict[Unit, Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2,5}$")]] = {}
+    units: dict[Unit, UnitPrice] = {}
 
 
 class Model(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -64,10 +66,27 @@ class Model(Struct, forbid_unknown_fields=True, kw_only=True):
     encoding_assumed: bool = False
 
 
+class SharedUnits(Struct, forbid_unknown_fields=True, kw_only=True):
+    source: Source
+    checked: date
+    prices: dict[Unit, UnitPrice]
+    starts: date | None = field(name="from", default=None)
+
+
+class Regions(Struct, forbid_unknown_fields=True):
+    provider: Annotated[str, Meta(pattern=r"^(openai|azure_openai|bedrock|vertex)$")]
+    checked: date
+    source: Source
+    factors: dict[str, Factor]
+    models: list[Name]
+
+
 class Table(Struct, forbid_unknown_fields=True):
     version: Annotated[str, Meta(pattern=r"^20\d\d-\d\d-\d\d$")]
     currency: Annotated[str, Meta(pattern=r"^USD$")]
     unit: str
+    units: dict[str, list[SharedUnits]]
+    regions: list[Regions]
     models: dict[Name, Model]
 
 

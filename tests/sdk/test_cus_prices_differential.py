@@ -65,6 +65,10 @@ EXPLAINED = {
     ("gpt-4o-mini-audio-preview", "*", "audio_in"): "they bill its audio as text",
     ("gpt-4o-mini-audio-preview", "*", "audio_out"): "they bill its audio as text",
     ("gpt-4o-mini-search-preview", "*", "*"): "they take it for gpt-4o-mini, which has discounts",
+    ("chatgpt-image-latest", "batch", "*"): "they leave out the batch price of its name",
+    ("gpt-5.5-pro", "batch", "*"): "they leave out the batch price of long contexts",
+    ("gpt-5.6-cyber", "*", "*"): "they leave out its price of long contexts",
+    ("text-embedding-*", "batch", "*"): "they leave out the batch price of embeddings",
     ("gpt-5.6-*", "*", "cache_write_1h"): "they know no price of OpenAI's 12-hour cache writes",
     ("gpt-6*", "*", "cache_write_1h"): "they know no price of OpenAI's 12-hour cache writes",
 }
@@ -108,7 +112,8 @@ def _our_dollars(model: str, kind: str, tokens: int, tier: str, at: datetime) ->
     pricing = get_model_pricing(model, at)
     assert pricing is not None
     parts = pricing.parts_microcents(CusTokenUsage(**usage), tier=tier or None)
-    return sum(parts, Decimal()) / 10**8
+    # Without the fee of a call, which is a unit.
+    return sum(parts[:-1], Decimal()) / 10**8
 
 
 def _their_dollars(

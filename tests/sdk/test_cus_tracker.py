@@ -26,7 +26,7 @@ def test_a_tracked_call_is_timed_priced_and_reported(
     reporter.flush(5.0)
     row = collector.stored["c"]
     assert row["cost_cents"] == 1
-    assert row["pricing_version"] == "2026-01-17"
+    assert row["pricing_version"] == "2026-11-28"
     assert 20 <= row["latency_ms"] < 5_000
     assert row["metadata"] == {"team": "red", "step": 1}
     assert row["policy_result"] == CusPolicyResult.WARNED

@@ -211,6 +211,7 @@ SHAPES: dict[str, Shape] = {
                 "web_search": {"num_requests": 3},
                 "image_gen": {**IMAGE_USAGE, "total_tokens": 77},
             },
+            tools=[{"type": "web_search"}],
         ),
         RESPONSE_TOKENS,
         {"searches": 3, "file_searches": 1, "image_tool_tokens": 77, "svg_tokens": 9},
@@ -481,14 +482,20 @@ SHAPES: dict[str, Shape] = {
                 "iterations": [
                     {"type": "compaction", "input_tokens": 50, "output_tokens": 20, **WRITTEN},
                     {"type": "message", "input_tokens": 100, "output_tokens": 10, **WRITTEN},
-                    {"type": "advisor_message", "input_tokens": 7, "output_tokens": 3, **WRITTEN},
+                    {
+                        "type": "advisor_message",
+                        "model": "claude-opus-4-6",
+                        "input_tokens": 7,
+                        "output_tokens": 3,
+                        **WRITTEN,
+                    },
                 ],
             },
         },
-        {"tokens_in": 150, "tokens_out": 30},
-        {"advisor_tokens": 10},
+        {"tokens_in": 157, "tokens_out": 33},
         None,
-        150 * 300 + 30 * 1_500,
+        None,
+        150 * 300 + 30 * 1_500 + 7 * 500 + 3 * 2_500,
     ),
     "start of a message": (
         at.RawMessageStartEvent,
@@ -512,7 +519,9 @@ def test_a_response_is_read_to_the_last_token_and_costs_what_the_provider_bills(
     assert usage.reported
     assert usage.tokens == CusTokenUsage(**tokens)
     assert (usage.billed_units, usage.service_tier) == (units, tier)
-    priced = price_call(model, usage.tokens, service_tier=tier, billed_units=units)
+    priced = price_call(
+        model, usage.tokens, service_tier=tier, billed_units=units, turns=usage.turns
+    )
     assert priced is not None
     assert priced.cost_microcents == microcents
 

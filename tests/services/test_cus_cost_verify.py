@@ -19,7 +19,7 @@ from telemetry.cus_corrections import cost_audit
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents, reprice
 from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage, CusPeriodTotals
-from telemetry.cus_money.pricing import forget_overrides
+from telemetry.cus_money.own_prices import forget_overrides
 from tests.cus_factories import (
     SdkClient,
     browser_of,
@@ -210,6 +210,25 @@ def test_a_call_that_had_no_price_gets_one(tenant: CusTenant) -> None:
 
     entry = CusCostAdjustment.objects.get()
     assert (entry.old_price_id, entry.difference_microcents) == (None, 1_000)
+
+
+def test_every_model_is_brought_as_far_as_its_rows_tell_and_the_rest_is_counted(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    CusIntegration.objects.filter(id=integration.id).update(provider_type="bedrock")
+    bare = {"model": "claude-opus-5", "cost_cents": None, "provider": "bedrock"}
+    sdk.report(record(**bare))
+    sdk.report(record(**bare, region="eu-west-1"))
+    sdk.report(record(model="nobody-knows", cost_cents=None))
+    sdk.report(record(usage_known=False, tokens_in=0, tokens_out=0, cost_cents=None))
+    start = timezone.now() - timedelta(days=1)
+
+    said = _run("cus_reprice", "--from", start.isoformat())
+
+    assert "4 calls looked at, 0 adjusted by +0 microcents." in said
+    assert "1 calls cannot be brought further than to the plain price" in said
+    assert "1 calls have no price: their model is not known." in said
+    assert "1 calls are left alone: nobody knows what they used." in said
 
 
 def test_only_the_named_tenant_is_repriced(sdk: SdkClient, tenant: CusTenant) -> None:

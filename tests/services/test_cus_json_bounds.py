@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rest_framework.exceptions import APIException
 
-from enforcement.cus_check_requests import RequestRefused, decode_check, decode_checks
+from enforcement.cus_checks.requests import RequestRefused, decode_check, decode_checks
 from integrations.cus_credentials.registry import parsed_credential
 from integrations.cus_web.errors import CusError
 from integrations.cus_web.json import CusJsonParser

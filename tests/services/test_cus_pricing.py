@@ -15,7 +15,8 @@ from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage
 from telemetry.cus_money.genai_prices import VERSION, genai_pricing
 from telemetry.cus_money.models import CusKeptPrice
-from telemetry.cus_money.pricing import forget_overrides, kept_pricing, microcents_of
+from telemetry.cus_money.own_prices import forget_overrides
+from telemetry.cus_money.pricing import kept_pricing, microcents_of
 from tests.cus_factories import SdkClient, make_integration, make_tenant, record
 
 pytestmark = pytest.mark.django_db
@@ -86,7 +87,8 @@ def test_a_tenants_own_price_goes_before_the_tables(sdk: SdkClient, tenant: CusT
 
     assert (row.pricing, row.cost_microcents) == ("override", 10 * 100 + 10 * 200)
     assert row.price_id
-    assert CusKeptPrice.objects.get(id=row.price_id).data == {"input": "1", "output": "2"}
+    kept = CusKeptPrice.objects.get(id=row.price_id).data
+    assert (kept["input"], kept["output"]) == ("1", "2")
 
 
 def test_a_tenants_own_price_is_no_other_tenants(sdk: SdkClient, tenant: CusTenant) -> None:
@@ -228,3 +230,138 @@ def test_a_cost_too_large_for_its_column_is_cut_there_and_exact_beside_it(
 
     assert row.cost_cents == 2**31 - 1
     assert row.cost_microcents == (2**31 - 1) * 99_999_900
+
+
+def _dollars(row: CusLLMUsage) -> Decimal:
+    return Decimal(row.cost_microcents) / 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("facts", "dollars"),
+    [
+        ({"model_requested": "eu.anthropic.claude-opus-5", "provider": "bedrock"}, "0.55"),
+        ({"model_requested": "global.anthropic.claude-opus-5", "region": "eu-west-1"}, "0.50"),
+        ({"provider": "bedrock", "region": "eu-west-1"}, "0.55"),
+        ({"host": "bedrock-runtime.us-east-1.amazonaws.com"}, "0.55"),
+        ({"host": "europe-west1-aiplatform.googleapis.com"}, "0.55"),
+        ({"host": "aiplatform.googleapis.com"}, "0.50"),
+        ({"provider": "anthropic"}, "0.50"),
+    ],
+)
+def test_a_call_costs_what_its_provider_bills_in_its_region(
+    sdk: SdkClient, facts: dict[str, str], dollars: str
+) -> None:
+    row = _report(sdk, model="claude-opus-5", tokens_in=100_000, tokens_out=0, **facts)
+
+    assert _dollars(row) == Decimal(dollars)
+    assert row.price_id
+    assert microcents_of(row, kept_pricing(row.price_id)) == row.cost_microcents
+
+
+def test_a_regional_host_of_openai_is_dearer_whatever_the_record_says_of_its_region(
+    sdk: SdkClient,
+) -> None:
+    row = _report(sdk, model="gpt-5.5", host="eu.api.openai.com", tokens_in=100_000, tokens_out=0)
+
+    assert _dollars(row) == Decimal("0.55")
+
+
+@pytest.mark.parametrize(
+    ("host", "model"),
+    [
+        ("api.deepseek.com", "deepseek-chat"),
+        ("api.groq.com", "llama-3.3-70b-versatile"),
+        ("openrouter.ai", "openai/gpt-4o-mini"),
+    ],
+)
+def test_who_answered_follows_from_the_host_though_the_program_names_another(
+    sdk: SdkClient, host: str, model: str
+) -> None:
+    row = _report(sdk, model=model, host=host, provider="openai")
+
+    assert (row.pricing, row.pricing_version) == ("genai_prices", VERSION)
+    assert row.cost_microcents > 0
+
+
+def test_turns_are_priced_one_by_one_and_can_be_recomputed(sdk: SdkClient) -> None:
+    turn = {"tokens_in": 150_000, "tokens_out": 100}
+    advice = {"model": "claude-opus-4-6", "tokens_in": 1_000, "tokens_out": 10}
+
+    row = _report(
+        sdk,
+        model="claude-sonnet-4-5",
+        tokens_in=301_000,
+        tokens_out=210,
+        turns=[turn, turn, advice],
+    )
+
+    own = 300_000 * 300 + 200 * 1_500
+    assert row.cost_microcents == own + 1_000 * 500 + 10 * 2_500
+    assert row.flags == ["cost_filled"]
+    assert row.price_id
+    assert microcents_of(row, kept_pricing(row.price_id)) == row.cost_microcents
+
+
+def test_an_inner_model_can_have_a_price_of_the_tenants_own(
+    sdk: SdkClient, tenant: CusTenant
+) -> None:
+    _override(tenant, "our-advisor", input="7")
+    turns = [{"tokens_in": 1}, {"tokens_in": 1, "model": "our-advisor"}]
+
+    row = _report(sdk, model="claude-opus-5", tokens_in=2, tokens_out=0, turns=turns)
+
+    assert row.cost_microcents == 500 + 700
+    assert row.unpriced_units is None
+
+
+def test_turns_that_do_not_add_up_are_flagged_and_the_call_is_priced_as_one(
+    sdk: SdkClient,
+) -> None:
+    row = _report(
+        sdk, model="gpt-4o", tokens_in=10, tokens_out=0, turns=[{"tokens_in": 4}, {"tokens_in": 5}]
+    )
+
+    assert "turns_mismatch" in row.flags
+    assert row.cost_microcents == 2_500
+
+
+def test_units_and_inner_models_without_a_price_are_named_and_the_rest_is_counted(
+    sdk: SdkClient,
+) -> None:
+    row = _report(
+        sdk,
+        model="claude-opus-5",
+        tokens_in=2,
+        tokens_out=0,
+        turns=[{"tokens_in": 1}, {"tokens_in": 1, "model": "unheard-of"}],
+        billed_units={"searches": 1, "zeppelins": 3, "free": 0, "huge": 2**40},
+    )
+
+    assert row.unpriced_units == ["huge", "tokens of unheard-of", "zeppelins"]
+    assert (row.pricing, row.cost_microcents) == ("table", 500 + 1_000_000)
+
+
+def test_a_tier_without_a_price_is_flagged_and_costs_the_plain_price(sdk: SdkClient) -> None:
+    strange = _report(sdk, model="gpt-5", tokens_in=100, tokens_out=0, service_tier="scale")
+    flex = _report(sdk, model="gpt-5", tokens_in=100, tokens_out=0, service_tier="flex")
+    plain = _report(sdk, model="gpt-5", tokens_in=100, tokens_out=0, service_tier="default")
+
+    assert "unknown_tier" in strange.flags
+    assert "unknown_tier" not in flex.flags + plain.flags
+    assert strange.cost_microcents == plain.cost_microcents == 2 * flex.cost_microcents
+
+
+def test_genai_prices_answers_are_used_whole() -> None:
+    searching = genai_pricing("sonar", "perplexity", NOW)
+    hearing = genai_pricing("whisper-large-v3", "groq", NOW)
+    batched = genai_pricing("openai/gpt-oss-120b", "groq", NOW)
+
+    assert searching is not None
+    one_token = CusTokenUsage(tokens_in=1)
+    assert searching.cost_microcents(one_token) > 1_200_000  # $12 a thousand requests
+    assert hearing is not None
+    # $0.111 an hour
+    assert hearing.cost_microcents(CusTokenUsage(), billed_units={"seconds": 3_600}) == 11_100_000
+    assert batched is not None
+    usage = CusTokenUsage(tokens_in=1_000_000)
+    assert batched.cost_microcents(usage, tier="batch") * 2 == batched.cost_microcents(usage)

@@ -25,12 +25,14 @@ BOUNDED = {
     "/integrations/{integration_id}/keys": "CUS_QUOTA_SDK_KEYS_A_DAY",
     "/tokens": "CUS_QUOTA_TOKENS_A_DAY",
     "/price-overrides": "CUS_QUOTA_PRICE_OVERRIDES",
+    "/display-rates": "CUS_QUOTA_DISPLAY_RATES",
     "/members": "CUS_QUOTA_INVITATIONS",
 }
 MAKES_NOTHING = {
     "/integrations/{integration_id}/enable",
     "/integrations/{integration_id}/disable",
     "/integrations/{integration_id}/test",
+    "/price-overrides/preview",
     "/telemetry/llm-usage",
     "/telemetry/llm-usage/batch",
     "/telemetry/bypass",
@@ -50,12 +52,21 @@ BODIES: dict[str, dict[str, Any]] = {
         "prices": {"input": "1", "output": "2"},
         "valid_from": "2030-01-01T00:00:00Z",
     },
+    "/display-rates": {
+        "currency": "EUR",
+        "rate": "0.92",
+        "valid_from": "2030-01-01T00:00:00Z",
+    },
     "/members": {"email": "new@example.com", "role": "member"},
 }
 
 
 # What may be there only once.
-_OTHER = {"/members": {"email": "other@example.com"}, "/price-overrides": {"model": "other"}}
+_OTHER = {
+    "/members": {"email": "other@example.com"},
+    "/price-overrides": {"model": "other"},
+    "/display-rates": {"valid_from": "2031-01-01T00:00:00Z"},
+}
 
 
 def test_every_call_that_makes_something_has_a_bound(client: Client) -> None:
@@ -101,6 +112,15 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "cusapitoken": ("CUS_QUOTA_TOKENS_A_DAY", {"name": "New"}),
     "cussdkkey": ("CUS_QUOTA_SDK_KEYS_A_DAY", {"integration": "{integration_id}", "label": "New"}),
+    "cusdisplayrate": (
+        "CUS_QUOTA_DISPLAY_RATES",
+        {
+            "currency": "EUR",
+            "rate": "0.92",
+            "valid_from_0": "2030-01-01",
+            "valid_from_1": "00:00:00",
+        },
+    ),
     "cuspriceoverride": (
         "CUS_QUOTA_PRICE_OVERRIDES",
         {

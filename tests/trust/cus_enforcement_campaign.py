@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from enforcement.cus_absence import SILENT_SECONDS
+from enforcement.cus_reading.absence import SILENT_SECONDS
 from telemetry.cus_ids import lock_key
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_ingest_campaign import Context, Report, main

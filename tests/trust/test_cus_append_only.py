@@ -193,6 +193,7 @@ def test_a_partition_made_later_is_guarded_like_the_first() -> None:
         "UPDATE django_admin_log SET change_message = ''",
         "DELETE FROM django_admin_log",
         "UPDATE cus_price_overrides SET prices = '{}'",
+        "UPDATE cus_display_rates SET rate = 1",
         "DELETE FROM cus_kept_prices",
         "UPDATE cus_cost_adjustments SET difference_microcents = 0",
     ],

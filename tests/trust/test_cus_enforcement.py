@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from enforcement.cus_absence import SILENT_SECONDS
+from enforcement.cus_reading.absence import SILENT_SECONDS
 from telemetry.cus_ids import lock_key
 from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of

@@ -22,9 +22,9 @@ from pytest_django.live_server_helper import LiveServer
 from aos_sdk import CusReporter, CusUsageRecord
 from aos_sdk.cus_connection import CusConnection
 from aos_sdk.cus_spool import CusSpool
-from enforcement.cus_decider import close_decider_pool
-from enforcement.cus_explain import explain
-from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from enforcement.cus_reading.decider import close_decider_pool
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusPeriodTotals

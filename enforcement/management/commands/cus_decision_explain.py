@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from enforcement.cus_explain import Explanation, explain
-from enforcement.cus_models import CusEnforcementDecision
+from enforcement.cus_decisions.explain import Explanation, explain
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_command_line import tenant_id_of
 

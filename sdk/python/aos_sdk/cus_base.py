@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypedDict, TypeVar
 
 from aos_sdk.cus_capture.answers import run
+from aos_sdk.cus_capture.kinds import KINDS
 from aos_sdk.cus_capture.surfaces import prepare_call
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_cost import CusUnknownModel
@@ -161,8 +162,9 @@ class CusBaseProvider(ABC, Generic[T]):
         if self._config.auto_report:
             with self.reporter.guard:
                 configuration = active.get()
+                kind = KINDS[surface.role]
                 call = prepare_call(
-                    surface, self._client, kwargs, configuration, self.reporter, call_id
+                    surface, self._client, kwargs, configuration, self.reporter, call_id, kind=kind
                 )
         if call is None:
             return function(**kwargs)

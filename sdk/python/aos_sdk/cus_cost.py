@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, TypedDict, Unpack
 
 from aos_sdk.cus_fields import TOKEN_NAMES
+from aos_sdk.cus_pricing.places import NOWHERE, CusPlace
 from aos_sdk.cus_pricing.rates import (
     RATE_SCALE,
     CusCostParts,
@@ -23,6 +24,7 @@ from aos_sdk.cus_pricing.table import (
     get_pricing_version,
     plain_rates,
 )
+from aos_sdk.cus_pricing.turns import Turns, inner_models, microcents_with_turns
 
 __all__ = [
     "MICROCENTS_PER_CENT",
@@ -97,7 +99,7 @@ class CusPricedCall(NamedTuple):
     source: str
 
 
-def price_call(
+def price_call(  # noqa: PLR0913 - what a price depends on, each by its name
     model: str,
     usage: CusTokenUsage,
     *,
@@ -105,14 +107,17 @@ def price_call(
     batch: bool = False,
     at: datetime | date | None = None,
     billed_units: Mapping[str, int] | None = None,
+    place: CusPlace = NOWHERE,
+    turns: Turns | None = None,
 ) -> CusPricedCall | None:
     """Price one call from the table, or answer None if it does not know the model.
 
-    `at` is when the call started (default: now). Raises ValueError for a bad count.
+    `at` is when the call started (default: now), `place` who billed it and where (ruling M5a),
+    `turns` are its model turns (ruling M8a). Raises ValueError for a bad count.
     """
-    tier = "batch" if batch else service_tier
+    call = _Billed(model, "batch" if batch else service_tier, at, billed_units, place, turns)
     try:
-        microcents = _microcents(model, usage, tier, at, billed_units)
+        microcents = _microcents(usage, call)
     except CusUnknownModel:
         return None
     return CusPricedCall(-(-microcents // MICROCENTS_PER_CENT), microcents, TABLE_VERSION, "table")
@@ -165,13 +170,16 @@ def cost_of_call(
     service_tier: str | None,
     billed_units: Mapping[str, int] | None,
     at: datetime | int,
+    *,
+    place: CusPlace = NOWHERE,
+    turns: Turns | None = None,
 ) -> tuple[int, str] | None:
     """Cents and pricing version as `price_call` has them, in a fraction of its time for most calls.
 
     `at` is when the call started, also as nanoseconds since the epoch. Raises ValueError for a bad
     count, and OverflowError or OSError for a moment that no calendar has.
     """
-    if not billed_units and _is_text(usage):
+    if not billed_units and not turns and place.region is None and _is_text(usage):
         plain = _plain_microcents(model, usage, service_tier)
         if plain is not None:
             return -(-plain // MICROCENTS_PER_CENT), TABLE_VERSION
@@ -181,6 +189,8 @@ def cost_of_call(
         service_tier=service_tier,
         at=datetime.fromtimestamp(at // 1_000_000_000, UTC) if isinstance(at, int) else at,
         billed_units=billed_units,
+        place=place,
+        turns=turns,
     )
     return None if priced is None else (priced.cost_cents, priced.pricing_version)
 
@@ -236,25 +246,43 @@ def calculate_cost_microcents(  # noqa: PLR0913 - the kinds of tokens that provi
         tokens_image_in=tokens_image_in,
     )
     tier = "batch" if batch else service_tier
-    return _microcents(model, usage, tier, at, billed_units)
+    return _microcents(usage, _Billed(model, tier, at, billed_units))
 
 
-def _microcents(
-    model: str,
-    usage: CusTokenUsage,
-    tier: str | None,
-    at: datetime | date | None,
-    billed_units: Mapping[str, int] | None,
-) -> int:
+class _Billed(NamedTuple):
+    """What a call's price depends on beside its tokens."""
+
+    model: str
+    tier: str | None = None
+    at: datetime | date | None = None
+    billed_units: Mapping[str, int] | None = None
+    place: CusPlace = NOWHERE
+    turns: Turns | None = None
+
+    def pricing(self, model: str) -> CusModelPricing | None:
+        return get_model_pricing(
+            model, self.at, provider=self.place.provider, region=self.place.region
+        )
+
+
+def _microcents(usage: CusTokenUsage, call: _Billed) -> int:
     # Nearly every call is a plain one, and it is on its caller's clock.
-    if not billed_units and _is_text(usage):
-        plain = _plain_microcents(model, usage, tier)
+    plain_place = call.place.region is None and not call.turns
+    if plain_place and not call.billed_units and _is_text(usage):
+        plain = _plain_microcents(call.model, usage, call.tier)
         if plain is not None:
             return plain
-    pricing = get_model_pricing(model, at)
+    pricing = call.pricing(call.model)
     if pricing is None:
-        raise CusUnknownModel(model)
-    return pricing.cost_microcents(usage, tier=tier, billed_units=billed_units)
+        raise CusUnknownModel(call.model)
+    inner = {model: call.pricing(model) for model in inner_models(call.turns, call.model)}
+    return microcents_with_turns(
+        pricing.with_inner({model: one for model, one in inner.items() if one is not None}),
+        usage,
+        tier=call.tier,
+        billed_units=call.billed_units,
+        turns=call.turns,
+    )
 
 
 def calculate_cost(

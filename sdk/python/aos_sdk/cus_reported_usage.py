@@ -1,7 +1,7 @@
 """What a response says of its own usage, in one shape for all providers."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from aos_sdk.cus_pricing.rates import CusTokenUsage
 
@@ -10,10 +10,11 @@ class CusReportedUsage(NamedTuple):
     """What a response reports: the fields of `CusTokenUsage`, disjoint in their details, and more.
 
     `billed_units` is what is billed otherwise than by tokens: `searches`, `file_searches`,
-    `seconds` of audio, and tokens of other models than the one that answered. `service_tier` is
+    `containers`, `seconds` of audio. `service_tier` is
     the tier that served the call, as the price table names it. Without `reported` the response
     carries no usage, and its zeros mean nothing. `provider_cost_microcents` is what the response
-    says that the call cost, in 10⁻⁶ cent.
+    says that the call cost, in 10⁻⁶ cent. `turns` are the model turns, where the response tells them
+    apart: mappings as `CusUsageRecord.turns` has them, which add up to these tokens.
     """
 
     tokens_in: int = 0
@@ -30,6 +31,7 @@ class CusReportedUsage(NamedTuple):
     service_tier: str | None = None
     reported: bool = False
     provider_cost_microcents: int | None = None
+    turns: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def tokens(self) -> CusTokenUsage:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_counting.answer_fields import get
 from aos_sdk.cus_counting.estimates import CusLocalCount
 from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
 from aos_sdk.cus_record import generate_call_id
@@ -53,6 +54,7 @@ class CusCallTracker(CusEndedCall):
     is_reported = True
     began: float  # monotonic, in seconds; a float, which Python makes without extra work
     health: "Health | None" = None  # counts the failures of an adapter
+    looked_up = False  # whether a request within it told of calls that are reported by themselves
     hides_usage = False  # whether only we asked for the stream's last chunk
     arguments: dict[str, Any] = NOTHING
     # For a call within a call: the other call, and a token that lets one of both end unreported.
@@ -95,6 +97,11 @@ class CusCallTracker(CusEndedCall):
             outer.inner = self
         self.started_at = time_ns()
         self.began = perf_counter()
+
+    @property
+    def is_nothing_else(self) -> bool:
+        """Whether, of a call within which something was looked up, nothing else is known."""
+        return self.inner is None and not self.usage_known
 
     @property
     def has_inner(self) -> bool:
@@ -165,7 +172,7 @@ class CusCallTracker(CusEndedCall):
         """Read tokens, tier, model and ids from a provider's answer, if the answer has usage."""
         with self.reporter.guard:
             usage = extract_token_usage(response, provider or self.provider)
-            if usage.reported:
+            if usage.reported and not self._is_told_apart(response):
                 self.set_reported(usage)
                 self.set_names_from(response)
         return self
@@ -173,9 +180,18 @@ class CusCallTracker(CusEndedCall):
     def read(self, response: Any) -> None:
         """Read the provider's answer to this call; the caller guards against errors."""
         usage = extract_token_usage(response, self.origin.dialect or self.provider)
-        if usage.reported:
+        if not usage.reported:
+            self.read_units(response)
+        elif not self._is_told_apart(response):
             self.set_reported(usage)
         self.set_names_from(response)
+
+    def _is_told_apart(self, response: Any) -> bool:
+        """Whether the answer is that of a background call, which a request within has settled."""
+        return self.looked_up and get(response, "background") is True
+
+    def read_units(self, response: Any) -> None:
+        """What an answer without usage says otherwise, where it is known what was asked for."""
 
     def set_reported(self, usage: CusReportedUsage) -> None:
         """Take over the usage that a response or a stream has reported."""
@@ -187,6 +203,8 @@ class CusCallTracker(CusEndedCall):
             self.billed_units = usage.billed_units
         if usage.provider_cost_microcents is not self.provider_cost_microcents:
             self.provider_cost_microcents = usage.provider_cost_microcents
+        if usage.turns is not self.turns:
+            self.turns = usage.turns
 
     def set_local_count(self, count: CusLocalCount) -> None:
         """Set tokens counted here, as the provider reported none; the record marks them (T2, T3)."""
@@ -262,7 +280,11 @@ class CusCallTracker(CusEndedCall):
             self.arguments = NOTHING  # what it sent is the program's alone
             self.latency_ms = int((ended - self.began) * 1_000 + 0.5)
             call = self if self.outer is self.inner else self._united()
-            if call is not None and call.is_reported:
+            if (
+                call is not None
+                and call.is_reported
+                and not (call.looked_up and call.is_nothing_else)
+            ):
                 if call is not self:
                     call.latency_ms = int((ended - call.began) * 1_000 + 0.5)
                 call.reporter.report_call(call)
@@ -292,7 +314,9 @@ class CusCallTracker(CusEndedCall):
         self.stream = inner.stream
         self.origin = inner.origin
         self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
-        if inner.usage is not None:
+        if inner.is_late:
+            self.is_late = True
+        if inner.usage is not None or inner.is_late:
             self.usage, self.recount = inner.usage, inner.recount
             self.service_tier = inner.service_tier
             self.billed_units = inner.billed_units

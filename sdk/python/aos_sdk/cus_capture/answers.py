@@ -12,10 +12,10 @@ from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
-from aos_sdk.cus_capture.batches import CusBatchResults
+from aos_sdk.cus_capture.batches import CusBatchLookup
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.generators import driven, driven_async
-from aos_sdk.cus_capture.raw import watch_raw
+from aos_sdk.cus_capture.raw import watch_body
 from aos_sdk.cus_capture.streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_counting.classes import remember
 from aos_sdk.cus_providers.registry import PACKAGES
@@ -158,7 +158,12 @@ def _watch_async_stream(call: CusCallTracker, stream: Any) -> None:
 
 
 def _watch_raw(call: CusCallTracker, raw: Any) -> None:
-    watch_raw(call, call.arguments, raw)
+    watch_body(call, call.arguments, raw.http_response)
+
+
+def _watch_binary(call: CusCallTracker, content: Any) -> None:
+    """Sound, or a file: its body may be events that tell usage, or results of a batch."""
+    watch_body(call, call.arguments, content.response)
 
 
 class _Request:
@@ -195,13 +200,11 @@ def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) 
 
 def _batch_results(call: CusCallTracker, results: Any) -> Any:
     """Watch the results of a batch: each result is a call, and fetching the results is none."""
-    batch = getattr(call, "batch", None)
-    if batch is None:
+    if not isinstance(call, CusBatchLookup):
         call.end()
         return results
-    call.postpone()
     with call.reporter.guard:
-        CusBatchResults(call, batch.id, batch.ended_at).watch(results)
+        call.watch(results)
     return results
 
 
@@ -210,6 +213,7 @@ _ANSWERS_OF_CLASSES: Final[dict[str, Answer]] = {
     "AsyncStream": partial(_watched, _watch_async_stream),
     "BaseAPIResponse": partial(_watched, _watch_raw),
     "LegacyAPIResponse": partial(_watched, _watch_raw),
+    "HttpxBinaryResponseContent": partial(_watched, _watch_binary),
     "JSONLDecoder": _batch_results,
     "AsyncJSONLDecoder": _batch_results,
 }

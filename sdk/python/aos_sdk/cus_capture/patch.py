@@ -14,13 +14,17 @@ from types import ModuleType
 from typing import Any, Final
 
 from aos_sdk.cus_capture.answers import run
+from aos_sdk.cus_capture.batches import CusBatchLookup
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.import_hook import CusImportHook
+from aos_sdk.cus_capture.kinds import KINDS
+from aos_sdk.cus_capture.late_answers import CusLookup
 from aos_sdk.cus_capture.provider_versions import is_supported
-from aos_sdk.cus_capture.surfaces import CusProviderCall, is_raw, prepare_call
+from aos_sdk.cus_capture.realtime import see_event
+from aos_sdk.cus_capture.surfaces import CusProviderCall, prepare_call
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_guard import never_raise
-from aos_sdk.cus_providers.provider import CusPackage, CusSurface, CusTarget
+from aos_sdk.cus_providers.provider import CusPackage, CusRole, CusSurface, CusTarget
 from aos_sdk.cus_providers.registry import PACKAGES
 from aos_sdk.cus_scope import current_call
 
@@ -104,7 +108,7 @@ class CusPatch:
             if inspect.isfunction(original):
                 self._put(owner, name, original, self._governing(original, target.surface))
         lookup = owner.__dict__.get("retrieve")
-        if target.surface.is_batch and inspect.isfunction(lookup):
+        if target.surface.role is CusRole.BATCH_RESULTS and inspect.isfunction(lookup):
             self._put(owner, "retrieve", lookup, _noting_batch(lookup))
 
     def _put(self, owner: type, name: str, original: Function, governed: Function) -> None:
@@ -120,12 +124,15 @@ class CusPatch:
         return self._governed[original]
 
     def _make(self, original: Function, surface: CusSurface) -> Function:
+        if surface.role is CusRole.EVENTS:
+            return self._seeing_events(original)
+        kind = KINDS[surface.role]
         if inspect.iscoroutinefunction(original):
 
             @functools.wraps(original)
             @passed_over_by_warnings
             async def governed_later(*args: Any, **kwargs: Any) -> Any:
-                call = self._prepare(surface, args, kwargs)
+                call = self._prepare(surface, kind, args, kwargs)
                 if call is None:
                     return await original(*args, **kwargs)
                 return await run(call, original, args, call.arguments)
@@ -135,25 +142,47 @@ class CusPatch:
         @functools.wraps(original)
         @passed_over_by_warnings
         def governed(*args: Any, **kwargs: Any) -> Any:
-            call = self._prepare(surface, args, kwargs)
+            call = self._prepare(surface, kind, args, kwargs)
             if call is None:
                 return original(*args, **kwargs)
             return run(call, original, args, call.arguments)
 
         return governed
 
+    def _seeing_events(self, original: Function) -> Function:
+        @functools.wraps(original)
+        @passed_over_by_warnings
+        def seeing(*args: Any, **kwargs: Any) -> Any:
+            event = original(*args, **kwargs)
+            if self.is_installed and args:
+                with self._guard:
+                    configuration = active.configuration or active.get()
+                    if configuration.auto_report:
+                        see_event(args[0], event, configuration)
+            return event
+
+        return seeing
+
     def _prepare(
-        self, surface: CusSurface, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        surface: CusSurface,
+        kind: type[CusProviderCall],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> CusProviderCall | None:
         """The call to make, or None if the call is to pass unmeasured."""
         if not self.is_installed or not args:
             return None
         try:
             configuration = active.configuration or active.get()
-            if not configuration.auto_report or (surface.is_batch and is_raw(kwargs)):
+            if not configuration.auto_report:
                 return None
             client = getattr(args[0], "_client", None)
-            return prepare_call(surface, client, kwargs, configuration, configuration.reporter)
+            reporter = configuration.reporter
+            call = prepare_call(surface, client, kwargs, configuration, reporter, kind=kind)
+            if isinstance(call, CusLookup):
+                call.asked_for = str(args[1] if len(args) > 1 else kwargs.get("file_id", ""))
+            return call
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return None
@@ -182,7 +211,7 @@ def _noting_batch(lookup: Function) -> Function:
 
 def _note(batch: Any) -> None:
     call = current_call()
-    if isinstance(call, CusProviderCall):
+    if isinstance(call, CusBatchLookup):
         call.batch = batch
 
 

@@ -6,8 +6,10 @@ The SDK requests nothing of the provider that the caller did not, and holds no b
 import json
 import weakref
 from collections.abc import AsyncGenerator, Generator
+from io import BytesIO
 from typing import Any, Final
 
+from aos_sdk.cus_capture.batches import CusLinesLookup
 from aos_sdk.cus_capture.streams import CusStreamWatch, note_request_id, watch_close
 from aos_sdk.cus_counting.stream_text import gather_json_text
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
@@ -23,19 +25,30 @@ class CusBodyWatch(CusStreamWatch):
     """Watches a body while it is read: server-sent events, or one JSON document."""
 
     def __init__(
-        self, call: CusCallTracker, arguments: dict[str, Any], *, is_event_stream: bool
+        self,
+        call: CusCallTracker,
+        arguments: dict[str, Any],
+        *,
+        is_event_stream: bool,
+        is_here: bool = False,
     ) -> None:
+        """`is_here`: the whole body has come already, so nothing tells when it began to come."""
         super().__init__(call, arguments if is_event_stream else NOTHING)
         call.stream = is_event_stream
         self._is_event_stream = is_event_stream
         self._is_too_large = False
         self._rest = b""
-        self._has_begun = False
+        self._has_begun = is_here
         self._is_done = False
         self.at_work = False
         # Not a bound method: a reference cycle would delay the report of a dropped body.
         alive = weakref.ref(self)
         self.running = lambda: (watch := alive()) is not None and watch.at_work
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the rest of the body may tell anything."""
+        return True
 
     def pass_on(self, chunk: bytes) -> None:
         """Take bytes that are passed to the caller."""
@@ -94,17 +107,55 @@ class CusBodyWatch(CusStreamWatch):
                     return
         if self._is_event_stream:
             super()._settle()
+        else:
+            with self.call.reporter.guard:
+                self.call.read_units(None)
 
 
-def watch_raw(call: CusCallTracker, arguments: dict[str, Any], raw: Any) -> None:
-    """Watch an answer of `with_raw_response` or `with_streaming_response`."""
-    response = raw.http_response
+class CusLinesWatch(CusBodyWatch):
+    """A body of JSON lines: the request hears of each whole line, as long as it wants any."""
+
+    def __init__(self, call: CusLinesLookup) -> None:
+        super().__init__(call, NOTHING, is_event_stream=True)
+        self._lookup = call
+        self._bytes = 0
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the rest of the body may tell anything."""
+        return self._lookup.wants_lines
+
+    def pass_on(self, chunk: bytes) -> None:
+        """Some bytes are on their way to the caller."""
+        if not self.wants_more:
+            return
+        self.passed.append(chunk)
+        self._bytes += len(chunk)
+        if b"\n" in chunk:
+            self._bytes = 0
+            self.look()
+        elif self._bytes > _MAX_BODY_BYTES:
+            self._lookup.wants_lines = False
+            self.passed.clear()
+
+    def _read_line(self, line: bytes) -> None:
+        self._lookup.read_line(line)
+
+    def _settle(self) -> None:
+        self.look()
+        rest, self._rest = self._rest, b""
+        if rest.strip():
+            self._read_line(rest)
+
+
+def watch_body(call: CusCallTracker, arguments: dict[str, Any], response: Any) -> None:
+    """Look on at the body of an HTTP response that the caller reads, or has at once."""
     note_request_id(call, response)
     content_type = response.headers.get("content-type", "")
     if response.is_closed:
         _read_at_once(call, response, content_type)
         return
-    watch = CusBodyWatch(call, arguments, is_event_stream="event-stream" in content_type)
+    watch = _watch_of(call, arguments, content_type)
     alive, kind = weakref.ref(response), type(response)
 
     def iter_bytes(chunk_size: int | None = None) -> Generator[bytes, None, None]:
@@ -120,10 +171,30 @@ def watch_raw(call: CusCallTracker, arguments: dict[str, Any], raw: Any) -> None
     watch_close(watch, response)
 
 
+def _watch_of(
+    call: CusCallTracker, arguments: dict[str, Any], content_type: str, *, is_here: bool = False
+) -> CusBodyWatch:
+    if isinstance(call, CusLinesLookup):
+        return CusLinesWatch(call)
+    is_event_stream = "event-stream" in content_type
+    return CusBodyWatch(call, arguments, is_event_stream=is_event_stream, is_here=is_here)
+
+
 def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> None:
     content = response.content
+    if "event-stream" in content_type or isinstance(call, CusLinesLookup):
+        watch = _watch_of(call, call.arguments, content_type, is_here=True)
+        # Line by line: a file that is no batch's is not even split.
+        for line in BytesIO(content):
+            watch.pass_on(line)
+            if not watch.wants_more:
+                break
+        watch.end()
+        return
     if "json" in content_type and len(content) <= _MAX_BODY_BYTES:
         call.read(_json(content))
+    else:
+        call.read_units(None)
     call.end()
 
 

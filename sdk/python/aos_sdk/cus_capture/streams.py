@@ -131,14 +131,20 @@ class CusStreamWatch:
             usage = self._usage.usage
             if usage.reported:
                 self.call.set_reported(usage)
-            if self.call.operation in COUNTABLE and not self._is_reported(usage):
-                self._estimate(usage)
+            if not self._is_reported(usage) and not self.call.is_late:
+                self._count(usage)
         # Drop prompt and answer, however long the program keeps the stream.
         self._arguments, self._texts = NOTHING, []
 
     def _is_reported(self, usage: CusReportedUsage) -> bool:
         # Anthropic's first count of output tokens is a guess, until `message_delta` has the count.
         return usage.reported and not self._usage.is_first_guess
+
+    def _count(self, known: CusReportedUsage) -> None:
+        if self.call.operation in COUNTABLE:
+            self._estimate(known)
+        elif not known.reported:
+            self.call.read_units(None)
 
     def _estimate(self, known: CusReportedUsage) -> None:
         answer = "".join(self._texts)

@@ -7,6 +7,8 @@ from aos_sdk.cus_capture.origins import called_by
 from aos_sdk.cus_capture.unanswered import COUNTABLE, is_unanswered
 from aos_sdk.cus_configuration import CusConfiguration
 from aos_sdk.cus_counting.estimates import count_call
+from aos_sdk.cus_counting.units import units_of
+from aos_sdk.cus_delivery.ended_call import NO_USAGE
 from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_providers.registry import provider_of_host
 from aos_sdk.cus_reporter import CusReporter
@@ -21,7 +23,6 @@ class CusProviderCall(CusCallTracker):
 
     is_leaf = True
     is_settled = True
-    batch: Any = None  # for results of a batch: the batch, once its method has looked it up
 
     # Replaces the base's slower `__init__`, because this takes the program's time. Python passes up
     # to four arguments to a class without allocating memory for them.
@@ -43,9 +44,18 @@ class CusProviderCall(CusCallTracker):
         """End the call with this exception. Without an answer, the provider may bill the prompt."""
         with self.reporter.guard:
             self.note_request_id(getattr(error, "request_id", None))
-            if self.usage is None and self.operation in COUNTABLE and is_unanswered(error):
+            if self.usage is None and self._may_be_billed(error):
                 self.set_local_count(count_call(self.arguments, "", self.model))
         super().fail(error)
+
+    def _may_be_billed(self, error: BaseException) -> bool:
+        return not self.is_late and self.operation in COUNTABLE and is_unanswered(error)
+
+    def read_units(self, response: Any) -> None:
+        """What the provider bills otherwise than by tokens, where no answer says the usage."""
+        units = units_of(self.operation, self.model, self.arguments, response)
+        if units is not None:
+            self.set_usage(NO_USAGE, billed_units=units)
 
 
 def prepare_call(
@@ -55,6 +65,8 @@ def prepare_call(
     configuration: CusConfiguration,
     reporter: CusReporter,
     call_id: str | None = None,
+    *,
+    kind: type[CusProviderCall] = CusProviderCall,
 ) -> CusProviderCall | None:
     """The call that is about to be made, or None if it is a part of another call.
 
@@ -65,7 +77,7 @@ def prepare_call(
     if outer is not None and outer.is_leaf and outer.latency_ms is None:
         return None
     called = called_by(client, surface.provider)
-    call = CusProviderCall(reporter, called.provider, surface, kwargs)
+    call = kind(reporter, called.provider, surface, kwargs)
     call.origin = called.origin
     if called.region_of_model is not None:
         call.origin = called.origin_of(call.model)

@@ -1,10 +1,11 @@
 """What Anthropic's messages say of their tokens, and of what is billed otherwise (ruling M4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aos_sdk.cus_counting.answer_fields import count, get, reports, text_of, view
 from aos_sdk.cus_reported_usage import CusReportedUsage
+from aos_sdk.cus_wire import MAX_TURNS
 
 _FIELDS: Final = (
     "input_tokens",
@@ -19,19 +20,37 @@ _FIELDS: Final = (
     "inference_geo",
     "iterations",
 )
+_SAMPLED: Final = (
+    "tokens_in",
+    "tokens_out",
+    "tokens_cached",
+    "tokens_cache_write",
+    "tokens_cache_write_1h",
+)
+# Iterations whose tokens are not in the usage's totals.
+_BESIDE_TOTALS: Final = frozenset({"compaction", "advisor_message"})
+_TOOL_UNITS: Final = {
+    "web_search_requests": "searches",
+    "web_fetch_requests": "fetches",
+    "code_execution_requests": "code_executions",
+    "tool_search_requests": "tool_searches",
+}
 
 
 def anthropic_usage(usage: Any) -> CusReportedUsage:
     """What the usage of a message says, or what a stream has told of it so far."""
     usage = view(usage)
-    tokens_in, tokens_out, read, write, write_1h = _sampled(usage)
+    whole = _sampled(usage)
     thinking = count(get(usage, "output_tokens_details"), "thinking_tokens")
     iterations, tools = get(usage, "iterations"), get(usage, "server_tool_use")
-    # Summaries that the server made of a long context: billed, and not in the usage's totals.
-    for part in _of_kind(iterations, "compaction"):
-        more_in, more_out, more_read, more_write, more_1h = _sampled(part)
-        tokens_in, tokens_out, read = tokens_in + more_in, tokens_out + more_out, read + more_read
-        write, write_1h = write + more_write, write_1h + more_1h
+    turns: list[dict[str, Any]] = []
+    if iterations:
+        turns = _turns(iterations, whole, thinking)
+        # The summaries of a long context and an advisor are not in the usage's totals.
+        for part in iterations if isinstance(iterations, list) else ():
+            if get(part, "type") in _BESIDE_TOTALS:
+                whole = tuple(map(sum, zip(whole, _sampled(part), strict=True)))
+    tokens_in, tokens_out, read, write, write_1h = whole
     return CusReportedUsage(
         tokens_in,
         tokens_out,
@@ -39,13 +58,14 @@ def anthropic_usage(usage: Any) -> CusReportedUsage:
         write,
         write_1h,
         thinking,
-        billed_units=_units(tools, iterations) if tools or iterations else None,
+        billed_units=_units(tools) if tools else None,
         service_tier=_tier(usage),
         reported=reports(usage, "input_tokens", "output_tokens"),
+        turns=turns or None,
     )
 
 
-def _sampled(usage: Any) -> tuple[int, int, int, int, int]:
+def _sampled(usage: Any) -> tuple[int, ...]:
     """Tokens in and out, and of those that went in the cached, the written, the kept an hour."""
     usage = view(usage)
     read = count(usage, "cache_read_input_tokens")
@@ -57,20 +77,31 @@ def _sampled(usage: Any) -> tuple[int, int, int, int, int]:
     return tokens_in, count(usage, "output_tokens"), read, write, min(for_1h, write)
 
 
-def _of_kind(iterations: Any, kind: str) -> Sequence[Any]:
-    if not isinstance(iterations, list):
-        return ()
-    return [part for part in iterations if get(part, "type") == kind]
+def _turns(iterations: Any, whole: tuple[int, ...], thinking: int) -> list[dict[str, Any]]:
+    """The model turns of a message; none where they are too many, or don't tell all its tokens.
+
+    Thinking is told of the whole message alone: it costs the same in each turn of its model, so it
+    is shared out over the message's own turns.
+    """
+    if not isinstance(iterations, list) or not 1 < len(iterations) <= MAX_TURNS:
+        return []
+    turns = []
+    own = [0] * len(whole)
+    for part in iterations:
+        tokens = _sampled(part)
+        turn: dict[str, Any] = dict(zip(_SAMPLED, tokens, strict=True))
+        if model := text_of(part, "model"):
+            turn["model"] = model
+        if get(part, "type") not in _BESIDE_TOTALS:
+            own = [total + more for total, more in zip(own, tokens, strict=True)]
+            turn["tokens_reasoning"] = min(thinking, turn["tokens_out"])
+            thinking -= turn["tokens_reasoning"]
+        turns.append({name: value for name, value in turn.items() if value})
+    return turns if tuple(own) == whole and not thinking else []
 
 
-def _units(tools: Any, iterations: Any) -> Mapping[str, int] | None:
-    # An advisor is another model, billed at its own rates and not in the usage's totals.
-    advisors = (_sampled(part)[:2] for part in _of_kind(iterations, "advisor_message"))
-    units = {
-        "searches": count(tools, "web_search_requests"),
-        "fetches": count(tools, "web_fetch_requests"),
-        "advisor_tokens": sum(map(sum, advisors)),
-    }
+def _units(tools: Any) -> Mapping[str, int] | None:
+    units = {unit: count(tools, name) for name, unit in _TOOL_UNITS.items()}
     return {unit: number for unit, number in units.items() if number} or None
 
 

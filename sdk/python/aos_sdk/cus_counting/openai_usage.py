@@ -6,10 +6,10 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
 from aos_sdk.cus_counting.answer_fields import count, get, reports, seconds, view
+from aos_sdk.cus_counting.hosted_tools import hosted_units, with_image_turn
 from aos_sdk.cus_pricing.rates import with_own_decimals, without_overlap
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
-_NOTHING: Final[Mapping[str, int]] = {}
 # Where others who speak OpenAI's protocol say what was cached: DeepSeek, Moonshot and Together,
 # Mistral and Fireworks.
 _CACHED_ELSEWHERE: Final = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
@@ -45,7 +45,7 @@ def openai_usage(bearer: Any, usage: Any) -> CusReportedUsage:
         # Thinking that is counted in the total alone.
         tokens_out, reasoning = tokens_out + outside, max(reasoning, outside)
     tier = get(bearer, "service_tier")
-    return CusReportedUsage(
+    read = CusReportedUsage(
         tokens_in,
         tokens_out,
         cached,
@@ -61,6 +61,7 @@ def openai_usage(bearer: Any, usage: Any) -> CusReportedUsage:
         is_prompt or (reports(usage, *_COUNTS) and not _is_running(bearer)),
         _stated_cost(usage),
     )
+    return read if is_prompt else with_image_turn(bearer, read)
 
 
 def _cached(usage: Any, sent: Any) -> int:
@@ -131,7 +132,7 @@ def plain_chat_usage(answer: Any) -> CusReportedUsage | None:
         return None
     # As `CusReportedUsage(…)` would, at a third of its price.
     fields = (
-        tokens_in, tokens_out, cached, 0, 0, reasoning, 0, 0, 0, total, None, tier, True, None,
+        tokens_in, tokens_out, cached, 0, 0, reasoning, 0, 0, 0, total, None, tier, True, None, None,
     )  # fmt: skip
     return tuple.__new__(CusReportedUsage, fields)
 
@@ -163,28 +164,5 @@ def _uncached_media(sent: Any, room: int) -> tuple[int, int]:
 def _units(bearer: Any, usage: Any) -> Mapping[str, int] | None:
     drawn = count(get(bearer, "svg_usage"), "total_tokens")
     units = {"seconds": seconds(get(usage, "seconds")), "svg_tokens": drawn}
-    units.update(_hosted_tools(bearer))
+    units.update(hosted_units(bearer))
     return {unit: number for unit, number in units.items() if number} or None
-
-
-def _hosted_tools(response: Any) -> Mapping[str, int]:
-    """What the tools that OpenAI hosts have done for a response of the Responses API."""
-    calls = get(response, "output")
-    if not isinstance(calls, list):
-        return _NOTHING
-    tools = get(response, "tool_usage")
-    searches = sum(_is_search(call) for call in calls)
-    if (web := get(tools, "web_search")) is not None:
-        searches = count(web, "num_requests")
-    return {
-        "searches": searches,
-        "file_searches": sum(get(call, "type") == "file_search_call" for call in calls),
-        "svg_tokens": sum(count(get(call, "svg_usage"), "total_tokens") for call in calls),
-        "image_tool_tokens": count(get(tools, "image_gen"), "total_tokens"),
-    }
-
-
-def _is_search(call: Any) -> bool:
-    # Opening and reading a page that was found is free.
-    is_call = get(call, "type") == "web_search_call"
-    return is_call and get(get(call, "action"), "type") in ("search", None)

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_delivery.ended_call import NO_USAGE, UNKNOWN_MODEL, CusEndedCall
 from aos_sdk.cus_delivery.layouts import LAYOUT, LAYOUTS, MISSING, CusPlainLayout
+from aos_sdk.cus_pricing.places import CusPlace
 from aos_sdk.cus_record import (
     TEXT_LIMITS,
     CusUsageRecord,
@@ -227,8 +228,9 @@ def plain_json(
     said = _read(texts, layout)
     version = said.pricing_version
     if numbers[_COST] == _TO_BE_PRICED:
-        counts = layout.counts((*numbers, 0, None))
-        numbers[_COST], version = _price(said, CusTokenUsage._make(counts), timestamp)
+        # As `CusTokenUsage._make` would, at a third of its price.
+        usage = tuple.__new__(CusTokenUsage, layout.counts((*numbers, 0, None)))
+        numbers[_COST], version = _price(said, usage, timestamp)
     call_id = _quoted(call_id) if call_id else f'"{call_id_of(process_id, sequence)}"'
     members = [
         f'{{"call_id":{call_id},{said.members}"timestamp":"{iso_nanoseconds(timestamp)}"'
@@ -258,6 +260,7 @@ class _Words(NamedTuple):
     service_tier: str | None
     integration_id: str
     pricing_version: str
+    place: CusPlace
 
 
 @lru_cache(maxsize=_MOST_JOINED)
@@ -273,13 +276,14 @@ def _read(texts: str, layout: CusPlainLayout) -> _Words:
     if tags:
         members.append(f'"tags":[{",".join(map(_quoted, tags.split(_BETWEEN_TAGS)))}],')
     tier = said["service_tier"] or None
-    return _Words("".join(members), said["model"], tier, integration_id, version)
+    place = CusPlace(said.get("provider") or None, said.get("region") or None)
+    return _Words("".join(members), said["model"], tier, integration_id, version, place)
 
 
 def _price(said: _Words, usage: CusTokenUsage, at: int) -> tuple[int, str]:
     """The cost of a call that was stored without one, and the version that says so."""
     try:
-        priced = cost_of_call(said.model, usage, said.service_tier, None, at)
+        priced = cost_of_call(said.model, usage, said.service_tier, None, at, place=said.place)
     except (ValueError, OverflowError, OSError):  # absurd: the server says what is wrong with it
         priced = None
     return (MISSING, "") if priced is None else priced

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_pricing.places import CusPlace
 from aos_sdk.cus_record import CusUsageRecord, call_id_of, generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
@@ -91,6 +92,8 @@ class CusEndedCall:
     turns: Sequence[Mapping[str, Any]] | None = None
     end_user: str | None = None
     tags: tuple[str, ...] | None = None
+    # Whether it runs on at the provider after its answer: what it uses is known later (ruling M5b).
+    is_late = False
 
     @property
     def usage_known(self) -> bool:
@@ -99,7 +102,7 @@ class CusEndedCall:
         False for a call that ran to its end although nobody has told its usage or its cost. What
         failed or was blocked used nothing, as far as anybody knows.
         """
-        return (
+        return not self.is_late and (
             self.usage is not None
             or self.error_code is not None
             or self.cost_cents is not None
@@ -110,7 +113,7 @@ class CusEndedCall:
     def wants_price(self) -> bool:
         """Whether nobody has named its cost. None can be without tokens, unless it failed."""
         told = self.usage is not None or self.error_code is not None
-        return told and self.cost_cents is None
+        return told and self.cost_cents is None and not self.is_late
 
     def named(self, process_id: str, sequence: int) -> Self:
         """The call, with the name of one that nobody has named and that is stored as this number."""
@@ -175,7 +178,13 @@ class CusEndedCall:
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5).
         with self.reporter.guard:  # of its own: a price that fails must not cost the record
             priced = cost_of_call(
-                record.model, record, record.service_tier, record.billed_units, self.started_at
+                record.model,
+                record,
+                record.service_tier,
+                record.billed_units,
+                self.started_at,
+                place=CusPlace(record.provider, record.region),
+                turns=record.turns,
             )
             if priced is not None:
                 record.cost_cents, record.pricing_version = priced

@@ -5,9 +5,9 @@ are exact and only the call's total is rounded, upwards, once.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import (
     ROUND_HALF_EVEN,
@@ -33,7 +33,9 @@ _UNIT_RATE_PER_DOLLAR: Final = 100_000 * RATE_SCALE  # $1 a thousand units = 100
 
 INPUT_KINDS: Final = ("cached", "cache_write_5m", "cache_write_1h", "audio_in", "image_in")
 OUTPUT_KINDS: Final = ("reasoning", "audio_out")
-_KINDS: Final = ("input", *INPUT_KINDS, "output", *OUTPUT_KINDS)
+# A price a call, of those that use any tokens: the fee of search models.
+REQUESTS: Final = "requests"
+KINDS: Final = ("input", *INPUT_KINDS, "output", *OUTPUT_KINDS)
 
 
 class CusTokenUsage(NamedTuple):
@@ -133,7 +135,7 @@ class _Rates:
 def _times(prices: Mapping[str, Any], factor: str) -> dict[str, Any]:
     """A price list at so many times its prices, its long-context prices too; without tiers."""
     scaled: dict[str, Any] = {
-        kind: _dollars(prices[kind]) * _dollars(factor) for kind in _KINDS if kind in prices
+        kind: _dollars(prices[kind]) * _dollars(factor) for kind in KINDS if kind in prices
     }
     if long_context := prices.get("long_context"):
         scaled["long_context"] = {"above": long_context["above"], **_times(long_context, factor)}
@@ -166,6 +168,8 @@ class CusModelPricing:
 
     A kind without a price of its own holds the price it is billed at. `data` is the entry as it
     stands in the table, in dollars per million tokens: keep it to price the same call again.
+    `inner` are the price lists of other models that answer within the call (ruling M8a), by the
+    names that its turns have; they are a part of `data`, under `inner`.
     """
 
     model: str
@@ -182,6 +186,7 @@ class CusModelPricing:
     data: Mapping[str, Any]
     rates: _Rates = field(repr=False)
     unit_rates: Mapping[str, int] = field(repr=False)
+    inner: "Mapping[str, CusModelPricing]" = field(repr=False)
 
     @classmethod
     @with_own_decimals
@@ -215,7 +220,18 @@ class CusModelPricing:
                 unit: _rate(price, _UNIT_RATE_PER_DOLLAR)
                 for unit, price in prices.get("units", {}).items()
             },
+            inner={
+                name: cls.from_data(name, {}, inner)
+                for name, inner in prices.get("inner", {}).items()
+            },
         )
+
+    def with_inner(self, inner: "Mapping[str, CusModelPricing]") -> "CusModelPricing":
+        """The same prices, with those of the models that answer within the call."""
+        if not inner:
+            return self
+        data = {**self.data, "inner": {name: dict(one.data) for name, one in inner.items()}}
+        return replace(self, data=MappingProxyType(data), inner=dict(inner))
 
     def cost_microcents(
         self,
@@ -226,15 +242,32 @@ class CusModelPricing:
     ) -> int:
         """The exact cost of a call at these prices, rounded up to the next microcent.
 
-        `tier` is the service tier, or `batch`. Units without a price cost nothing. Raises
-        ValueError if a count is negative or no integer.
+        `tier` is the service tier, or `batch`. Units without a price cost nothing. A list that has
+        a price of `requests` bills one for the call, unless the units count them. Raises ValueError
+        if a count is negative or no integer.
         """
         return -(-self._scaled_cost(usage, tier, billed_units) // RATE_SCALE)
 
+    def cost_of_parts(
+        self,
+        parts: "Iterable[tuple[CusModelPricing, CusTokenUsage, str | None]]",
+        billed_units: Mapping[str, int] | None,
+    ) -> int:
+        """The cost of a call of several turns, each with its list, tokens and tier; rounded once.
+
+        Units, and the fee of the call, are this list's. Raises as `cost_microcents` does.
+        """
+        total = tokens = 0
+        for pricing, usage, tier in parts:
+            total += pricing._token_cost(usage, tier)  # noqa: SLF001 - of this class
+            tokens += usage.tokens_in + usage.tokens_out
+        return -(-(total + self._units_cost(billed_units, tokens)) // RATE_SCALE)
+
     def dearest_microcents(self, tokens: int) -> int:
-        """What so many tokens cost at most, whatever kinds they turn out to be (ruling F3)."""
+        """What a call of so many tokens costs at most, whatever kinds they are (ruling F3)."""
         rates = self.rates.applying(tokens, None)
-        return -(-(tokens * max(rates.input, rates.output, *rates.details)) // RATE_SCALE)
+        dearest = tokens * max(rates.input, rates.output, *rates.details)
+        return -(-(dearest + self._units_cost(None, tokens)) // RATE_SCALE)
 
     @with_own_decimals
     def parts_microcents(
@@ -249,13 +282,20 @@ class CusModelPricing:
         rates = self.rates.applying(usage.tokens_in, tier)
         by_kind = (rates.input, *rates.details[:5], rates.output, *rates.details[5:])
         costs = [count * rate for count, rate in zip(disjoint_kinds(usage), by_kind, strict=True)]
-        costs.append(self._units_cost(billed_units))
+        costs.append(self._units_cost(billed_units, usage.tokens_in + usage.tokens_out))
         return CusCostParts._make(Decimal(cost) / RATE_SCALE for cost in costs)
 
     def _scaled_cost(
         self, usage: CusTokenUsage, tier: str | None, billed_units: Mapping[str, int] | None
     ) -> int:
-        """Cost in millionths of a microcent. Unrolled: most calls of today come this way."""
+        """Cost in millionths of a microcent."""
+        total = self._token_cost(usage, tier)
+        if billed_units or REQUESTS in self.unit_rates:
+            total += self._units_cost(billed_units, usage.tokens_in + usage.tokens_out)
+        return total
+
+    def _token_cost(self, usage: CusTokenUsage, tier: str | None) -> int:
+        # Unrolled: most calls of today come this way.
         _check(usage)
         rates = self.rates
         if tier is not None or rates.long_rates is not None:
@@ -266,11 +306,12 @@ class CusModelPricing:
         r_cached, r_write_5m, r_write_1h, r_audio, r_image, r_reasoning, r_spoken = rates.details
         total = plain * rates.input + cached * r_cached + said * rates.output
         total += write_5m * r_write_5m + write_1h * r_write_1h + reasoning * r_reasoning
-        total += audio * r_audio + image * r_image + spoken * r_spoken
-        return total + self._units_cost(billed_units) if billed_units else total
+        return total + audio * r_audio + image * r_image + spoken * r_spoken
 
-    def _units_cost(self, billed_units: Mapping[str, int] | None) -> int:
+    def _units_cost(self, billed_units: Mapping[str, int] | None, tokens: int) -> int:
         total = 0
+        if tokens and REQUESTS not in (billed_units or ()):
+            total = self.unit_rates.get(REQUESTS, 0)
         for unit, count in (billed_units or {}).items():
             rate = self.unit_rates.get(unit)
             if rate is not None:

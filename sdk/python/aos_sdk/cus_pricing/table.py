@@ -10,7 +10,11 @@ the two cache writes, the first is the provider's short lifetime (5 or 30 minute
 long one (1 or 12 hours). An image model's text output is its `reasoning`, its `output` the image.
 `long_context` (`above` so many input tokens) holds a whole price list that takes the place of the
 plain one; so do the `tiers` (`batch`, `flex`, `priority`, `fast`, …; `us` is inference in the US
-alone), or a factor on the plain one. `units` are prices of what is not billed by the token.
+alone), or a factor on the plain one. `units` are prices of what is not billed by the token, in
+dollars per thousand; `requests` is a fee a call.
+
+Beside the models, `units` has what all models of a provider share, oldest first and dated alike (a
+model's own unit goes before), and `regions` what a provider adds in a region (`places`).
 """
 
 import json
@@ -23,7 +27,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_pricing.rates import INPUT_KINDS, OUTPUT_KINDS, CusModelPricing
+from aos_sdk.cus_pricing.places import (
+    PLAIN,
+    factor_of,
+    place_in_name,
+    place_of,
+    scaled_entry,
+)
+from aos_sdk.cus_pricing.rates import INPUT_KINDS, OUTPUT_KINDS, REQUESTS, CusModelPricing
 
 _MAX_REMEMBERED_NAMES: Final = 4_096
 
@@ -49,14 +60,16 @@ _DOTTED_CLAUDE: Final = re.compile(r"(?<=[0-9])\.(?=[0-9])")
 _History = tuple[CusModelPricing, ...]
 
 
-def _load() -> tuple[str, dict[str, Mapping[str, Any]]]:
+def _load() -> dict[str, Any]:
     text = Path(__file__).parents[1].joinpath("cus_prices.json").read_text(encoding="utf-8")
     # A price that somebody wrote as a number must not become a float on its way here.
-    table = json.loads(text, parse_float=Decimal)
-    return table["version"], table["models"]
+    table: dict[str, Any] = json.loads(text, parse_float=Decimal)
+    return table
 
 
-TABLE_VERSION, _MODELS = _load()
+_TABLE: Final = _load()
+TABLE_VERSION: Final[str] = _TABLE["version"]
+_MODELS: Final[dict[str, Mapping[str, Any]]] = _TABLE["models"]
 _CANONICAL: Final[dict[str, str]] = {name: name for name in _MODELS} | {
     alias: name for name, about in _MODELS.items() for alias in about.get("aliases", ())
 }
@@ -90,9 +103,32 @@ class CusUnknownModel(ValueError):
 
 
 @cache
-def _history(name: str) -> _History:
+def _history(name: str, factor: str = PLAIN) -> _History:
+    """A model's prices, oldest first, at so many times the plain ones."""
     about = _MODELS[name]
-    return tuple(CusModelPricing.from_data(name, about, prices) for prices in about["prices"])
+    return tuple(
+        CusModelPricing.from_data(
+            name, about, entry if factor == PLAIN else scaled_entry(entry, factor)
+        )
+        for entry in _dated_entries(about)
+    )
+
+
+def _dated_entries(about: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A model's entries with the units of its provider; one more where those units change."""
+    prices, shared = about["prices"], _TABLE["units"].get(about["provider"], [])
+    for start in sorted({entry.get("from", "") for entry in (*prices, *shared)}):
+        entry, units = _entry_on(prices, start), _entry_on(shared, start)
+        if entry is None:
+            continue
+        merged = {**(units["prices"] if units else {}), **entry.get("units", {})}
+        dated = {"from": start} if start else {}
+        yield {**entry, **dated, **({"units": merged} if merged else {})}
+
+
+def _entry_on(entries: list[Mapping[str, Any]], day: str) -> Mapping[str, Any] | None:
+    begun = [entry for entry in entries if entry.get("from", "") <= day]
+    return begun[-1] if begun else None
 
 
 class _NewestPrices(Mapping[str, CusModelPricing]):
@@ -160,8 +196,11 @@ def _remember(model: str) -> _History:
     name = canonical_name(model)
     if name is None:
         return ()
-    found = _remembered[model] = _history(name)
-    if len(found) == 1 and found[0].effective_from is None:
+    # What the name says of a region is taken from it before the prefix is gone (ruling M5a).
+    factor = factor_of(_TABLE["regions"], name, place_in_name(model))
+    found = _remembered[model] = _history(name, factor)
+    newest = found[-1]
+    if len(found) == 1 and newest.effective_from is None and REQUESTS not in newest.unit_rates:
         plain_rates[model] = _plain(found[0])
     return found
 
@@ -190,13 +229,39 @@ def _at(history: _History, at: datetime | date | None) -> CusModelPricing | None
     return None
 
 
-def get_model_pricing(model: str, at: datetime | date | None = None) -> CusModelPricing | None:
-    """The prices of a model at a time (default: now), or None for a model nobody knows."""
+def get_model_pricing(
+    model: str,
+    at: datetime | date | None = None,
+    *,
+    provider: str | None = None,
+    region: str | None = None,
+) -> CusModelPricing | None:
+    """The prices of a model at a time (default: now), or None for a model nobody knows.
+
+    `provider` is who bills the call (`bedrock`, `vertex`, `openai`, `azure_openai`), `region` the
+    provider's word for where; a region in the model's name goes before (ruling M5a).
+    """
     history = _remembered.get(model) or _remember(model)
     if not history:
         return None
+    if region is not None:
+        history = _in_region(model, history, provider, region)
     newest = history[-1]
     return newest if newest.effective_from is None else _at(history, at)
+
+
+def _in_region(model: str, history: _History, provider: str | None, region: str) -> _History:
+    name = history[0].model
+    place = place_of(model, provider=provider, region=region)
+    return _history(name, factor_of(_TABLE["regions"], name, place))
+
+
+def depends_on_region(model: str, provider: str | None) -> bool:
+    """Whether a provider bills this model dearer in some region."""
+    name = canonical_name(model)
+    return any(
+        rule["provider"] == provider and name in rule["models"] for rule in _TABLE["regions"]
+    )
 
 
 def get_pricing_version() -> str:

@@ -7,6 +7,7 @@ from aos_sdk.cus_counting.anthropic_usage import anthropic_usage, told_fields
 from aos_sdk.cus_providers.provider import (
     CusPackage,
     CusProviderInfo,
+    CusRole,
     CusSupportedRange,
     CusSurface,
     CusTarget,
@@ -18,7 +19,7 @@ from aos_sdk.cus_wire import CusOperation
 _KEY: Final = "anthropic"
 MESSAGES: Final = CusSurface(_KEY, CusOperation.CHAT)
 TEXT_COMPLETION: Final = CusSurface(_KEY, CusOperation.COMPLETION)
-BATCH_RESULTS: Final = CusSurface(_KEY, CusOperation.CHAT, is_batch=True)
+BATCH_RESULTS: Final = CusSurface(_KEY, CusOperation.CHAT, role=CusRole.BATCH_RESULTS)
 
 
 def _read(_bearer: Any, usage: Any) -> CusReportedUsage:

@@ -7,6 +7,7 @@ from aos_sdk.cus_counting.openai_usage import openai_usage, plain_chat_usage
 from aos_sdk.cus_providers.provider import (
     CusPackage,
     CusProviderInfo,
+    CusRole,
     CusSupportedRange,
     CusSurface,
     CusTarget,
@@ -18,7 +19,10 @@ from aos_sdk.cus_wire import CusOperation
 _KEY: Final = "openai"
 CHAT: Final = CusSurface(_KEY, CusOperation.CHAT, can_inject=True)
 COMPLETION: Final = CusSurface(_KEY, CusOperation.COMPLETION, can_inject=True)
-RESPONSES: Final = CusSurface(_KEY, CusOperation.RESPONSES)
+RESPONSES: Final = CusSurface(_KEY, CusOperation.RESPONSES, role=CusRole.RESPONSE)
+LATE_ANSWER: Final = CusSurface(_KEY, CusOperation.RESPONSES, role=CusRole.LATE_ANSWER)
+FILE: Final = CusSurface(_KEY, CusOperation.OTHER, role=CusRole.FILE)
+EVENTS: Final = CusSurface(_KEY, CusOperation.RESPONSES, role=CusRole.EVENTS)
 EMBEDDING: Final = CusSurface(_KEY, CusOperation.EMBEDDING)
 IMAGE: Final = CusSurface(_KEY, CusOperation.IMAGE)
 AUDIO: Final = CusSurface(_KEY, CusOperation.AUDIO)
@@ -33,6 +37,12 @@ def _targets() -> Iterator[CusTarget]:
     for module in ("responses.responses", "beta.responses.responses"):
         methods = ("create", "parse", "compact")
         yield CusTarget(f"{resources}.{module}", "Responses", methods, RESPONSES)
+        yield CusTarget(f"{resources}.{module}", "Responses", ("retrieve", "cancel"), LATE_ANSWER)
+        yield CusTarget(f"{resources}.{module}", "ResponsesConnection", ("parse_event",), EVENTS)
+    for module in ("realtime.realtime", "beta.realtime.realtime"):
+        yield CusTarget(f"{resources}.{module}", "RealtimeConnection", ("parse_event",), EVENTS)
+    # Results of batches; a batch itself is no call.
+    yield CusTarget(f"{resources}.files", "Files", ("content", "retrieve_content"), FILE)
     yield CusTarget(f"{resources}.completions", "Completions", ("create",), COMPLETION)
     yield CusTarget(f"{resources}.embeddings", "Embeddings", ("create",), EMBEDDING)
     images = ("generate", "edit", "create_variation")

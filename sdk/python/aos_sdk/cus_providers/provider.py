@@ -5,10 +5,22 @@ Nothing here or in those files imports a provider's package.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NamedTuple
 
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation
+
+
+class CusRole(Enum):
+    """What the SDK learns from a method of a provider's package."""
+
+    CALL = "a call and its usage"
+    RESPONSE = "a call of the Responses API, which may run on in the background"
+    LATE_ANSWER = "what a background response used; the request itself is no call"
+    BATCH_RESULTS = "the results of a message batch, each a call"
+    FILE = "a file, which may hold the results of a batch, each a call"
+    EVENTS = "an event of a WebSocket; the end of a response is a call"
 
 
 class CusSurface(NamedTuple):
@@ -17,7 +29,7 @@ class CusSurface(NamedTuple):
     provider: str
     operation: CusOperation
     can_inject: bool = False
-    is_batch: bool = False
+    role: CusRole = CusRole.CALL
 
 
 class CusTarget(NamedTuple):

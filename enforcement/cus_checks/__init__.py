@@ -1,0 +1,1 @@
+"""Checks: from a program's request to its answer."""

@@ -1,0 +1,73 @@
+"""The shapes of the answers to `POST /enforcement/check`, and of their parts."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from aos_sdk.cus_wire import CusEnforcementResult
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.rounds import Verdict
+from enforcement.cus_rules.reasons import Reason
+
+
+class CheckAnswer(msgspec.Struct, kw_only=True):
+    """The verdict on one call."""
+
+    result: CusEnforcementResult
+    call_id: str
+    tenant_id: uuid.UUID
+    integration_id: uuid.UUID
+    reasons: Sequence[Reason]
+    degraded: bool
+    retry_after_seconds: int | None
+    hold_expires_at: datetime | None
+    enforcement_level: str | None
+    config_version: int | None
+    evaluated_at: datetime
+
+
+class OwnPriceAnswer(msgspec.Struct):
+    """A price of the tenant's own, as it was appended, of the whole tenant or this integration.
+
+    `prices` says what it changes of the list's price, or all there is if `replaces_list`. Limited
+    to a provider or a host, it holds for calls that go there.
+    """
+
+    id: uuid.UUID
+    model: str
+    prices: dict[str, Any]
+    valid_from: datetime
+    integration_id: uuid.UUID | None
+    provider: str | None
+    host: str | None
+    replaces_list: bool
+
+
+class AmountsAnswer(msgspec.Struct):
+    """Cost in both units, and tokens."""
+
+    cents: int
+    microcents: int
+    tokens: int
+
+
+def answer_of(caller: Caller, verdict: Verdict) -> CheckAnswer:
+    """The answer that carries a verdict."""
+    facts, decision = verdict.facts, verdict.decision
+    authority = facts.authority
+    return CheckAnswer(
+        result=decision.result,
+        call_id=facts.call_id,
+        tenant_id=caller.tenant_id,
+        integration_id=caller.integration_id,
+        reasons=decision.reasons,
+        degraded=decision.degraded,
+        retry_after_seconds=decision.retry_after_seconds,
+        hold_expires_at=verdict.hold_expires_at,
+        enforcement_level=authority.enforcement_level if authority else None,
+        config_version=authority.config_version if authority else None,
+        evaluated_at=facts.evaluated_at,
+    )

@@ -1,0 +1,89 @@
+"""An integration's status, and the configuration of its SDKs; both are read without the lock."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from enforcement.cus_checks.answers import AmountsAnswer, OwnPriceAnswer
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_reading.absence import DatabaseAbsent
+from enforcement.cus_reading.connection import DeciderConnection
+from enforcement.cus_reading.decider import decider_pool
+from enforcement.cus_rules.authority import remember_state
+from enforcement.cus_rules.precedence import POLICY, Facts, Usage, decide
+from integrations.cus_lifecycle.limits import (
+    CALL_LIMITS,
+    LIMIT_COLUMNS,
+    admissions_of,
+    month_end,
+)
+from telemetry.cus_holds.holds import Value, read_values, reading_of
+
+# No call waits for these reads, so they may take longer than a check.
+_SECONDS = 2.0
+
+
+def config_of(caller: Caller) -> dict[str, Any]:
+    """The SDK's configuration, as `ConfigResult` describes it. Raises DatabaseTrouble."""
+    whose = (caller.tenant_id, caller.integration_id)
+    row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_config", *whose))
+    remember_state(caller.integration_id, row)
+    prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
+    return {
+        "tenant_id": caller.tenant_id,
+        "integration_id": caller.integration_id,
+        **{name: row[name] for name in (*_ABOUT_PROVIDER, *_GOVERNING)},
+        "warning_threshold_percent": POLICY.warning_percent,
+        "overrides": [OwnPriceAnswer(*price) for price in prices],
+    }
+
+
+def status_of(caller: Caller) -> dict[str, Any]:
+    """Limits, usage, holds and the current verdict, as `StatusResult` describes them.
+
+    Raises DatabaseTrouble.
+    """
+    whose = (caller.tenant_id, caller.integration_id)
+    reading = reading_of(_read(caller, "cus_read", *read_values(*whose, [])), [])
+    known = remember_state(caller.integration_id, reading.integration)
+    usage = Usage(
+        used=reading.used,
+        held=reading.held,
+        leased=reading.leased,
+        **admissions_of(reading.admitted),
+    )
+    decision = decide(
+        Facts(call_id="", evaluated_at=reading.now, authority=known.authority, usage=usage)
+    )
+    return {
+        "tenant_id": caller.tenant_id,
+        "integration_id": caller.integration_id,
+        **{name: known.row[name] for name in _GOVERNING},
+        "used": AmountsAnswer(*reading.used),
+        "held": AmountsAnswer(*reading.held),
+        "leased": AmountsAnswer(*reading.leased),
+        **{limit.admissions_shown_as: getattr(usage, limit.admissions) for limit in CALL_LIMITS},
+        "period_end": month_end(reading.now),
+        "coverage_percent": known.row.get("coverage_percent"),
+        "result": decision.result,
+        "reasons": decision.reasons,
+        "evaluated_at": reading.now,
+    }
+
+
+# The columns of both answers, and those of the configuration alone.
+_GOVERNING = ("status", "enforcement_level", *LIMIT_COLUMNS, "config_version")
+_ABOUT_PROVIDER = ("provider_type", "default_model", "credential_state", "allow_unpriced")
+
+
+def _read(caller: Caller, statement: str, *values: Value) -> bytes:
+    if caller.absent:
+        raise DatabaseAbsent("the database did not answer when asked about the key")
+
+    def read(connection: DeciderConnection) -> list[bytes | None]:
+        return connection.rows(connection.call(statement, *values))
+
+    end_by = caller.began + _SECONDS
+    rows = decider_pool().run(read, take_by=end_by, end_by=end_by)
+    return cast("bytes", rows[0])  # Rows of integrations are never deleted.

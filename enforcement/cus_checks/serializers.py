@@ -1,0 +1,179 @@
+"""The OpenAPI description of enforcement, and the decision log's filters and rows."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from aos_sdk import cus_wire as wire
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, LIMITS, placed_after
+from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
+
+_BIGGEST = 2**63 - 1
+_RESULTS = [result.value for result in wire.CusEnforcementResult]
+
+
+def _amount(**more: Any) -> serializers.IntegerField:
+    return serializers.IntegerField(min_value=0, max_value=_BIGGEST, **more)
+
+
+class CheckSchema(serializers.Serializer[object]):
+    """A call that wants to run. A missing estimate counts as the most that the model can do."""
+
+    call_id = serializers.RegexField(
+        r"^[!-~]{1,100}$", help_text="A second check with the same id renews the call's hold."
+    )
+    model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH, required=False, allow_null=True)
+    estimated_tokens = _amount(required=False, allow_null=True)
+    estimated_cost_cents = _amount(required=False, allow_null=True)
+    estimated_cost_microcents = _amount(required=False, allow_null=True)
+    reserve = serializers.BooleanField(required=False)
+
+
+class CheckBatchSchema(serializers.Serializer[object]):
+    """1 to 100 calls."""
+
+    requests = CheckSchema(many=True)
+
+
+class ReasonResult(serializers.Serializer[object]):
+    """Why. Values are cents, tokens or calls a minute, by limit_type."""
+
+    code = serializers.ChoiceField([code.value for code in wire.CusReasonCode])
+    message = serializers.CharField()
+    action = serializers.CharField()
+    limit_type = serializers.ChoiceField([limit.kind for limit in LIMITS], allow_null=True)
+    limit_value = serializers.IntegerField(allow_null=True)
+    current_value = serializers.IntegerField(allow_null=True)
+    held_value = serializers.IntegerField(allow_null=True)
+    threshold_percent = serializers.IntegerField(allow_null=True)
+    retry_after_seconds = serializers.IntegerField(allow_null=True)
+
+
+class CheckResult(serializers.Serializer[object]):
+    """The verdict. Retry-After stands beside it when throttled."""
+
+    result = serializers.ChoiceField(_RESULTS)
+    call_id = serializers.CharField()
+    tenant_id = serializers.UUIDField()
+    integration_id = serializers.UUIDField()
+    reasons = ReasonResult(many=True)
+    degraded = serializers.BooleanField()
+    retry_after_seconds = serializers.IntegerField(allow_null=True)
+    hold_expires_at = serializers.DateTimeField(allow_null=True)
+    enforcement_level = serializers.CharField(allow_null=True)
+    config_version = serializers.IntegerField(allow_null=True)
+    evaluated_at = serializers.DateTimeField()
+
+
+class CheckBatchResult(serializers.Serializer[object]):
+    """The verdicts, in the order asked."""
+
+    decisions = CheckResult(many=True)
+
+
+class OwnPriceResult(serializers.Serializer[object]):
+    """A price of the tenant's own."""
+
+    id = serializers.UUIDField()
+    model = serializers.CharField()
+    prices = serializers.DictField()
+    valid_from = serializers.DateTimeField()
+
+
+class LimitsResult(serializers.Serializer[object]):
+    """The status and the limits of an integration. A limit of 0 means unlimited."""
+
+    tenant_id = serializers.UUIDField()
+    integration_id = serializers.UUIDField()
+    status = serializers.CharField()
+    enforcement_level = serializers.CharField()
+    budget_basis = serializers.CharField()
+    config_version = serializers.IntegerField()
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above, and one for each limit."""
+        fields: dict[str, Any] = super().get_fields()
+        every = fields | {limit.column: serializers.IntegerField() for limit in LIMITS}
+        together = {column: every[column] for column in LIMIT_COLUMNS}
+        return placed_after("enforcement_level", fields, together)
+
+
+class ConfigResult(LimitsResult):
+    """The configuration by which an SDK decides when the server is away."""
+
+    provider_type = serializers.CharField()
+    default_model = serializers.CharField(allow_null=True)
+    credential_state = serializers.CharField()
+    allow_unpriced = serializers.BooleanField()
+    warning_threshold_percent = serializers.IntegerField()
+    overrides = OwnPriceResult(many=True)
+
+
+class AmountsResult(serializers.Serializer[object]):
+    """Cost in both units, and tokens."""
+
+    cents = serializers.IntegerField()
+    microcents = serializers.IntegerField()
+    tokens = serializers.IntegerField()
+
+
+class StatusResult(LimitsResult):
+    """An integration's limits, usage and current verdict, this month."""
+
+    used = AmountsResult()
+    held = AmountsResult()
+    leased = AmountsResult()
+    period_end = serializers.DateTimeField()
+    coverage_percent = serializers.FloatField(allow_null=True)
+    result = serializers.ChoiceField(_RESULTS)
+    reasons = ReasonResult(many=True)
+    evaluated_at = serializers.DateTimeField()
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above, and the calls that each limit in calls counts."""
+        counts = {limit.admissions_shown_as: serializers.IntegerField() for limit in CALL_LIMITS}
+        return placed_after("leased", super().get_fields(), counts)
+
+
+class DecisionFilters(StrictInput):
+    """Which decisions: those of a call, an integration, a result, received from … to …."""
+
+    call_id = serializers.RegexField(r"^[!-~]{1,100}$", required=False)
+    integration_id = serializers.UUIDField(required=False)
+    result = StrictChoice(_RESULTS, required=False)
+    to = StrictMoment(required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        """The fields above and `from`, which is a keyword of Python and so can't be an attribute."""
+        return placed_after("result", super().get_fields(), {"from": StrictMoment(required=False)})
+
+
+_LOOKUPS = {"from": "created_at__gte", "to": "created_at__lt"}
+
+
+def lookups_of(filters: dict[str, Any]) -> dict[str, Any]:
+    """The checked filters as Django's lookups."""
+    return {_LOOKUPS.get(name, name): value for name, value in filters.items()}
+
+
+class DecisionOutput(serializers.ModelSerializer[CusEnforcementDecision]):
+    """A decision of the log, with its facts."""
+
+    class Meta:
+        model = CusEnforcementDecision
+        fields = [
+            "id",
+            "tenant_id",
+            "integration_id",
+            "call_id",
+            "result",
+            "reason",
+            "step",
+            "degraded",
+            "decided_by",
+            "reasons",
+            "facts",
+            "evaluated_at",
+            "created_at",
+        ]

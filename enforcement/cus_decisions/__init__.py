@@ -1,0 +1,1 @@
+"""Decisions that were taken, kept as evidence."""

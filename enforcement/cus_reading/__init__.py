@@ -1,0 +1,1 @@
+"""The decider's own connection to authority and evidence, and what its absence means."""

@@ -1,0 +1,1 @@
+"""The rules of decisions: pure, from facts to a verdict."""

@@ -1,0 +1,365 @@
+"""The order of enforcement checks (§15, locked), as data and pure functions.
+
+`decide(facts)` is the verdict on a call. The facts hold everything that `decide` reads, the time
+included, so deciding again on stored facts always gives the same verdict. No input, no output, no
+clock, no Django.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from operator import attrgetter, itemgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from aos_sdk.cus_wire import CusEnforcementResult as Result
+from aos_sdk.cus_wire import CusReasonCode as Code
+from enforcement.cus_rules import reasons as reasons
+from enforcement.cus_rules.reasons import Reason, Taken
+from integrations.cus_lifecycle.limits import (
+    LIMITS,
+    Admissions,
+    Limit,
+    LimitColumns,
+    Unit,
+    Window,
+)
+from telemetry.cus_money.amounts import MOST, Amounts
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The constants of a decision. Facts keep them, because a later release may change them."""
+
+    # Calls get a warning from this share of a limit on.
+    warning_percent: int
+    # The longest wait that a throttled caller is told (§15.3: about a minute).
+    longest_throttle_seconds: int
+    # The wait that a caller is told after contention.
+    contention_seconds: int
+    # The window of each limit, by the limit's kind.
+    windows: Mapping[str, Window]
+
+
+POLICY: Final = Policy(
+    warning_percent=80,
+    longest_throttle_seconds=60,
+    contention_seconds=1,
+    windows={limit.kind: limit.window for limit in LIMITS},
+)
+# The constants of release 0.1.0, which did not keep them with its facts. They never change.
+POLICY_OF_0_1_0: Final = Policy(
+    warning_percent=80,
+    longest_throttle_seconds=60,
+    contention_seconds=1,
+    windows={"budget": Window.MONTH, "tokens": Window.MONTH, "rate": Window.MINUTE},
+)
+_limit_values = attrgetter(*(limit.column for limit in LIMITS))
+
+
+class Authority(LimitColumns, frozen=True, kw_only=True):
+    """An integration as decisions see it. A limit of 0 means unlimited (ruling F3)."""
+
+    status: str
+    credential_state: str
+    enforcement_level: str
+    budget_basis: str
+    allow_unpriced: bool
+    config_version: int
+    deleted: bool = False
+    # How many calls may be held for at once (ruling F5b). 0 means unlimited.
+    max_live_holds: int = 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any limit is set; without one nothing is held for calls (ruling F5b)."""
+        return any(_limit_values(self))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the budget binds exact microcents, not each call's cents rounded up (M3)."""
+        return self.budget_basis == "exact"
+
+
+class Usage(Admissions, frozen=True, kw_only=True):
+    """An integration's usage of the month by evidence, without the call of the check."""
+
+    used: Amounts = Amounts()
+    held: Amounts = Amounts()
+    leased: Amounts = Amounts()
+    # How many holds there are.
+    running: int = 0
+
+    @property
+    def taken(self) -> Amounts:
+        """Used, held and leased together."""
+        return Amounts._make(map(_total, self.used, self.held, self.leased))
+
+
+def _total(used: int, held: int, leased: int) -> int:
+    return min(used + held + leased, MOST)
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a decision depends on; as JSON, it is what the decision log keeps (ruling F9).
+
+    `authority` is None where no state of the integration is known; `usage` is None where
+    evidence was not read, because it could not be (or, if `contended`, for want of the lock).
+    """
+
+    call_id: str
+    model: str | None = None
+    evaluated_at: datetime
+    authority: Authority | None
+    usage: Usage | None
+    contended: bool = False
+    # The call's id is stored already.
+    recorded: bool = False
+    # The caller asks for a hold if the call is admitted.
+    wants_hold: bool = False
+    # The call was admitted before and its hold covers the estimate: this check renews the hold.
+    admitted_before: bool = False
+    estimate: Amounts = Amounts()
+    # Whether the model has a price, and whether the call's most tokens are known.
+    priced: bool = True
+    tokens_known: bool = True
+    policy: Policy = POLICY
+
+    def is_estimated_in(self, unit: Unit) -> bool:
+        """Whether the call's estimate is known in that unit."""
+        # Nearly every call ends here; comparing the unit costs more than reading both flags.
+        if self.priced and self.tokens_known:
+            return True
+        if unit is Unit.CENTS:
+            return self.priced
+        return self.tokens_known or unit is Unit.CALLS
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether the caller asks for a hold, and the bound of holds has room."""
+        return self.wants_hold and not self.is_at_bound
+
+    @property
+    def is_at_bound(self) -> bool:
+        """Whether the number of holds has reached its bound."""
+        bound = self.authority.max_live_holds if self.authority else 0
+        return bool(bound) and self.usage is not None and self.usage.running >= bound
+
+
+def facts_of(stored: Mapping[str, Any]) -> Facts:
+    """The facts of a stored decision. Raises msgspec.ValidationError if the form is unknown."""
+    facts = msgspec.convert(stored, Facts)
+    if "policy" in stored:
+        return facts
+    return msgspec.structs.replace(facts, policy=POLICY_OF_0_1_0)
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict. `step` is the number of the check that decided (§15.1)."""
+
+    result: Result
+    step: int
+    reasons: tuple[Reason, ...]
+    degraded: bool = False
+    retry_after_seconds: int | None = None
+
+    @property
+    def admits(self) -> bool:
+        """Whether the call may run."""
+        return self.result in (Result.ALLOWED, Result.WARNED)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all checks passed without a warning: such decisions are counted, not logged."""
+        return self.reasons[0].code == Code.ALL_CHECKS_PASSED
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """Facts whose authority and usage are known, as the checks 4 to 8 need them."""
+
+    facts: Facts
+    authority: Authority
+    usage: Usage
+    taken: Amounts
+
+
+_PASSED: Final = Decision(result=Result.ALLOWED, step=9, reasons=(reasons.all_checks_passed(),))
+# The bound of holds throttles as the rates do, so it has their step (ruling F5b).
+_HOLDS_STEP: Final = 6
+_HARDNESS: Final = {result: rank for rank, result in enumerate(Result)}
+# The hardest result at each enforcement level (§15.4, ruling F7).
+CAPS: Final = {
+    "visibility": Result.ALLOWED,
+    "control_plane": Result.ALLOWED,
+    "warn": Result.WARNED,
+    "throttle": Result.THROTTLED,
+    "block": Result.BLOCKED,
+}
+
+
+def decide(facts: Facts) -> Decision:
+    """The verdict of §15 on these facts."""
+    authority = facts.authority
+    if authority is None:
+        return _hard(1, reasons.state_unknown())
+    for step, check in _AUTHORITY_CHECKS:
+        found = check(authority)
+        if found:
+            return _hard(step, found)
+    if facts.contended:
+        reason = reasons.contention(facts.policy.contention_seconds)
+        return _capped(4, Result.THROTTLED, (reason,), authority, facts.policy)
+    if facts.usage is None:
+        unavailable = (reasons.evidence_unavailable(),)
+        return Decision(result=Result.ALLOWED, step=4, reasons=unavailable, degraded=True)
+    # The call would run uncounted, so every level refuses it (ruling F5).
+    if facts.recorded:
+        return _hard(4, reasons.call_recorded(facts.call_id))
+    return _by_usage(_Asked(facts, authority, facts.usage, facts.usage.taken))
+
+
+def _by_usage(asked: _Asked) -> Decision:
+    # The sort is stable: within a step, limits stay in their table's order.
+    found = sorted(_found(asked), key=itemgetter(0))
+    if not found:
+        return _PASSED
+    step, result, _ = found[0]
+    # Keep the first reason of each limit: an exceeded limit gets no warning beside.
+    firsts = {reason.limit_type: reason for _, _, reason in reversed(found)}
+    kept = tuple(reason for _, _, reason in found if firsts[reason.limit_type] is reason)
+    return _capped(step, result, kept, asked.authority, asked.facts.policy)
+
+
+def _hard(step: int, reason: Reason) -> Decision:
+    return Decision(result=Result.HARD_BLOCKED, step=step, reasons=(reason,))
+
+
+def _capped(
+    step: int, uncapped: Result, found: tuple[Reason, ...], authority: Authority, policy: Policy
+) -> Decision:
+    result = min(uncapped, CAPS[authority.enforcement_level], key=_HARDNESS.__getitem__)
+    wait = found[0].retry_after_seconds
+    if result in (Result.ALLOWED, Result.WARNED):
+        wait = None
+    elif result == Result.THROTTLED and wait is not None:
+        wait = min(wait, policy.longest_throttle_seconds)
+    return Decision(result=result, step=step, reasons=found, retry_after_seconds=wait)
+
+
+# --- Checks 1 to 3: authority. They block at every level. ---------------------------------------
+
+
+def _not_serving(authority: Authority) -> Reason | None:
+    if authority.deleted:
+        return reasons.integration_not_found()
+    return reasons.NOT_SERVING[authority.status]() if authority.status in _NOT_SERVING else None
+
+
+def _in_error(authority: Authority) -> Reason | None:
+    return reasons.integration_error() if authority.status == "error" else None
+
+
+def _credentials_invalid(authority: Authority) -> Reason | None:
+    return reasons.credentials_invalid() if authority.credential_state == "invalid" else None
+
+
+_NOT_SERVING: Final = frozenset(reasons.NOT_SERVING)
+_AUTHORITY_CHECKS: Final[tuple[tuple[int, Callable[[Authority], Reason | None]], ...]] = (
+    (1, _not_serving),
+    (2, _in_error),
+    (3, _credentials_invalid),
+)
+
+
+# --- Checks 4 to 8: usage, as evidence has it. --------------------------------------------------
+
+
+class _Measure(NamedTuple):
+    """A limit and the amounts taken of it, in the unit in which the limit binds."""
+
+    limit: int
+    used: int
+    taken: int
+    estimate: int
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the call does not fit (ruling F3)."""
+        return self.taken + self.estimate > self.limit or self.used >= self.limit
+
+    def is_near(self, percent: int) -> bool:
+        """Whether usage has reached the percentage that warns."""
+        return self.taken * 100 >= self.limit * percent
+
+
+def _found(asked: _Asked) -> Iterator[tuple[int, Result, Reason]]:
+    """The findings of checks 4 to 8, each with its step and its result."""
+    facts, authority = asked.facts, asked.authority
+    percent = facts.policy.warning_percent
+    for limit in LIMITS:
+        value: int = getattr(authority, limit.column)
+        if not value:
+            continue
+        measure = _MEASURED[limit.unit](asked, limit, value)
+        if not facts.admitted_before and (reason := _reached(asked, limit, measure)):
+            yield limit.reached.step, limit.reached.result, reason
+        if limit.near and measure.is_near(percent):
+            taken = _shown(asked, limit, measure)
+            yield limit.near.step, limit.near.result, reasons.limit_near(limit, taken, percent)
+    if facts.wants_hold and facts.is_at_bound:
+        yield _HOLDS_STEP, Result.THROTTLED, _too_many_running(asked)
+
+
+def _measured_cents(asked: _Asked, _limit: Limit, value: int) -> _Measure:
+    used, taken, estimate = asked.usage.used, asked.taken, asked.facts.estimate
+    if asked.authority.is_exact:
+        value *= MICROCENTS_PER_CENT
+        return _Measure(value, used.microcents, taken.microcents, estimate.microcents)
+    return _Measure(value, used.cents, taken.cents, estimate.cents)
+
+
+def _measured_tokens(asked: _Asked, _limit: Limit, value: int) -> _Measure:
+    estimate = asked.facts.estimate.tokens
+    return _Measure(value, asked.usage.used.tokens, asked.taken.tokens, estimate)
+
+
+def _measured_calls(asked: _Asked, limit: Limit, value: int) -> _Measure:
+    admitted: int = getattr(asked.usage, limit.admissions)
+    return _Measure(value, admitted, admitted, 1)
+
+
+# How a limit of each unit is measured.
+_MEASURED: Final[Mapping[Unit, Callable[[_Asked, Limit, int], _Measure]]] = {
+    Unit.CENTS: _measured_cents,
+    Unit.TOKENS: _measured_tokens,
+    Unit.CALLS: _measured_calls,
+}
+
+
+def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
+    facts = asked.facts
+    if not facts.is_estimated_in(limit.unit) and not asked.authority.allow_unpriced:
+        return reasons.model_unpriced(facts.model, limit, getattr(asked.authority, limit.column))
+    if not measure.is_exceeded:
+        return None
+    # Facts that an SDK sent may lack the window.
+    window = facts.policy.windows.get(limit.kind, limit.window)
+    return reasons.limit_reached(limit, _shown(asked, limit, measure), window, facts.evaluated_at)
+
+
+def _shown(asked: _Asked, limit: Limit, measure: _Measure) -> Taken:
+    """A measure as reasons show it: microcents as cents, rounded up."""
+    value, used, taken, estimate = measure
+    if limit.unit is Unit.CALLS:
+        # `used` counts calls that run and calls that ended together.
+        return Taken(value, used, None, estimate)
+    if limit.unit is Unit.CENTS and asked.authority.is_exact:
+        numbers = (value, used, taken - used, estimate)
+        return Taken(*(-(-number // MICROCENTS_PER_CENT) for number in numbers))
+    return Taken(value, used, taken - used, estimate)
+
+
+def _too_many_running(asked: _Asked) -> Reason:
+    return reasons.holds_exceeded(
+        asked.authority.max_live_holds, asked.usage.running, asked.facts.policy.contention_seconds
+    )

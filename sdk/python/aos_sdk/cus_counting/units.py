@@ -1,0 +1,56 @@
+"""What is billed otherwise than by tokens, of answers that say nothing of their usage (ruling M5b).
+
+What was asked for tells it: the characters of a speech, the number of images.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aos_sdk.cus_cost import get_model_pricing
+from aos_sdk.cus_counting.answer_fields import get, seconds
+from aos_sdk.cus_wire import CusOperation
+
+_CHARACTERS: Final = "characters"
+_IMAGES: Final = "images"
+_SECONDS: Final = "seconds"
+# Models that are billed by the image, whatever the price table has of them.
+_BY_IMAGE: Final = "dall-e-"
+
+
+def units_of(
+    operation: CusOperation | None, model: str, arguments: Mapping[str, Any], answer: Any
+) -> Mapping[str, int] | None:
+    """Units of a call that is billed by them; None where nobody knows what the call used.
+
+    `answer` is the provider's object or its JSON, None where it is neither (text, sound).
+    """
+    if operation == CusOperation.AUDIO:
+        return _audio_units(model, arguments, answer)
+    if operation == CusOperation.IMAGE and (model.startswith(_BY_IMAGE) or _is_by(_IMAGES, model)):
+        images = get(answer, "data")
+        return {_IMAGES: len(images)} if isinstance(images, list) and images else None
+    return None
+
+
+def _audio_units(model: str, arguments: Mapping[str, Any], answer: Any) -> Mapping[str, int] | None:
+    spoken = arguments.get("input")
+    if isinstance(spoken, str):
+        # Other models speak by tokens, whose number only a stream of events says.
+        return {_CHARACTERS: len(spoken)} if spoken and _is_by(_CHARACTERS, model) else None
+    duration = _number(get(answer, "duration"))
+    return {_SECONDS: duration} if duration and _is_by(_SECONDS, model) else None
+
+
+def _is_by(unit: str, model: str) -> bool:
+    pricing = get_model_pricing(model)
+    return pricing is not None and unit in pricing.unit_rates
+
+
+def _number(duration: Any) -> int:
+    """Whole seconds of a duration; some releases of the package have it as a text."""
+    if isinstance(duration, str):
+        try:
+            duration = float(duration)
+        except ValueError:
+            return 0
+    return seconds(duration)

@@ -1,0 +1,1 @@
+"""Answers and streams of providers, and what each provider bills for them."""
