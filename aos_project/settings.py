@@ -56,9 +56,9 @@ CUS_PARTITIONS_AHEAD_MONTHS = 3
 CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=6)
 # Connections that each process keeps for checks, which decide as a role of their own.
 CUS_ENFORCEMENT_POOL_SIZE = env.int("CUS_ENFORCEMENT_POOL_SIZE", default=6)
-# Requests a second of one SDK key in each process before it is told to wait; 0: any number.
+# Requests a second of one SDK key in each process before it gets 429; 0 means unlimited.
 CUS_SDK_REQUESTS_PER_SECOND = env.int("CUS_SDK_REQUESTS_PER_SECOND", default=500)
-# Checks a second of one integration in each process before it is throttled; 0: any number.
+# Checks a second of one integration in each process before it is throttled; 0 means unlimited.
 CUS_CHECKS_PER_SECOND = env.int("CUS_CHECKS_PER_SECOND", default=500)
 # Requests with checks of one integration that a process works on at a time while others ask too:
 # one is decided, the rest are the line. Fewer than the process' threads; 0: any number.
@@ -75,12 +75,12 @@ CUS_PROVIDER_CA_FILE = env("CUS_PROVIDER_CA_FILE", default="")
 CUS_DECIDER_ROLE = env("CUS_DECIDER_ROLE", default="cus_decider")
 # One proxy before us ends TLS; it sets X-Forwarded-Proto and appends to X-Forwarded-For.
 CUS_BEHIND_PROXY = env.bool("CUS_BEHIND_PROXY", default=False)
-# Whether everybody who signs in shows a second factor.
+# Whether all people must show a second factor when they sign in.
 CUS_REQUIRE_TOTP = env.bool("CUS_REQUIRE_TOTP", default=not LOCAL)
 # How many wrong passwords close the login for a person at an address, and for how long.
 CUS_LOGIN_ATTEMPTS = env.int("CUS_LOGIN_ATTEMPTS", default=5)
 CUS_LOGIN_COOL_OFF_MINUTES = env.int("CUS_LOGIN_COOL_OFF_MINUTES", default=15)
-# How much there may be (ruling C11); what is beyond a bound already stays usable.
+# Quotas (ruling C11); existing objects beyond a bound stay usable.
 CUS_QUOTA_INTEGRATIONS = env.int("CUS_QUOTA_INTEGRATIONS", default=500)
 CUS_QUOTA_PRICE_OVERRIDES = env.int("CUS_QUOTA_PRICE_OVERRIDES", default=500)
 CUS_QUOTA_DISPLAY_RATES = env.int("CUS_QUOTA_DISPLAY_RATES", default=2_000)
@@ -89,7 +89,7 @@ CUS_QUOTA_INVITATIONS = env.int("CUS_QUOTA_INVITATIONS", default=100)
 CUS_QUOTA_SDK_KEYS_A_DAY = env.int("CUS_QUOTA_SDK_KEYS_A_DAY", default=50)
 CUS_QUOTA_TOKENS_A_DAY = env.int("CUS_QUOTA_TOKENS_A_DAY", default=200)
 CUS_SESSION_HOURS = env.int("CUS_SESSION_HOURS", default=12)
-# Whether /api/schema and /api/docs answer: they show a stranger every route there is.
+# Whether /api/schema and /api/docs answer: they show all routes to strangers.
 CUS_OPEN_API_DOCS = env.bool("CUS_OPEN_API_DOCS", default=LOCAL)
 # The file that the logins and the SDK key of the first start go to; empty: they are printed.
 CUS_FIRST_START_FILE = env("CUS_FIRST_START_FILE", default="") or (
@@ -241,7 +241,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env("DEFAULT_FROM_EMAIL", default="aos@local
 ALLOWED_HOSTS = env.list(
     "ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"] if LOCAL else []
 )
-# What links in mails begin with: a request's own Host header is the sender's to choose.
+# The beginning of links in mails; not the request's Host header, which a sender can choose.
 CUS_PUBLIC_URL = env(
     "CUS_PUBLIC_URL",
     default="http://127.0.0.1:8000" if LOCAL else f"https://{(ALLOWED_HOSTS or ['localhost'])[0]}",
@@ -259,7 +259,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SESSION_COOKIE_AGE = CUS_SESSION_HOURS * 3600
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
-# Lax: who follows a link from a mail is still signed in.
+# Lax, so that a person who follows a link from a mail stays signed in.
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 if not LOCAL:
     # Browsers take these from this very host over https alone: no subdomain can plant one.
@@ -302,7 +302,7 @@ AXES_FAILURE_LIMIT = CUS_LOGIN_ATTEMPTS
 AXES_COOLOFF_TIME = timedelta(minutes=CUS_LOGIN_COOL_OFF_MINUTES)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-# Who goes on trying is not kept out longer than who waits: it would hit the person, not the robot.
+# Further tries do not prolong the lock: otherwise a robot could lock the person out for ever.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
@@ -334,7 +334,7 @@ AUTH_PASSWORD_VALIDATORS += [
 # --- API ----------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    # The first one says 401 to who sends nothing.
+    # The first class determines the answer without credentials: 401.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "integrations.cus_accounts.authentication.CusTokenAuthentication",
         "integrations.cus_accounts.authentication.CusSessionAuthentication",
@@ -346,7 +346,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
-    # There is one, and the document names no other that somebody asks for.
+    # There is a single version, and the document must not name another that a request asks for.
     "ALLOWED_VERSIONS": ["1"],
 }
 KNOX_TOKEN_MODEL = "integrations.CusApiToken"  # noqa: S105  (a model's name)
@@ -358,7 +358,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "AOS Customer Integrations",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    # From our own files: no browser of ours asks somebody else's server.
+    # From our own files, so that browsers load nothing from other servers.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

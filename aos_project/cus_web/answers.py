@@ -73,7 +73,7 @@ BODY_TOO_SLOW = Refusal(
     "The rest of the request did not arrive in time. Send it again, over a faster connection.",
     ends_connection=True,
 )
-# The sender is gone, so nobody reads this answer.
+# The sender is gone and does not read this answer.
 BODY_TORN = Refusal(
     400,
     "bad_request",

@@ -23,7 +23,7 @@ from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.rounds import Round, Verdict
 from enforcement.cus_checks.turned_away import (
-    NOBODY,
+    NONE_TURNED_AWAY,
     TurnedAway,
     note_turned_away,
     statements_of,
@@ -265,7 +265,7 @@ class CusEnforcementService:
         self,
         connection: DeciderConnection,
         verdicts: Sequence[Verdict],
-        before: TurnedAway = NOBODY,
+        before: TurnedAway = NONE_TURNED_AWAY,
     ) -> list[str]:
         """The statements that append and count decisions."""
         numbers = log.counts(verdict.decision for verdict in verdicts)

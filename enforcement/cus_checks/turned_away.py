@@ -40,7 +40,7 @@ class TurnedAway(NamedTuple):
         return TurnedAway([*self.logged, *other.logged][:_MOST_LOGGED], counts)
 
 
-NOBODY = TurnedAway()
+NONE_TURNED_AWAY = TurnedAway()
 # The tenant and the integration.
 Whose = tuple[uuid.UUID, uuid.UUID]
 _waiting: dict[Whose, TurnedAway] = {}
@@ -52,13 +52,13 @@ def note_turned_away(whose: Whose, turned_away: TurnedAway) -> None:
     with _changing:
         if len(_waiting) >= _MAX_KNOWN:
             _waiting.clear()
-        _waiting[whose] = _waiting.get(whose, NOBODY).plus(turned_away)
+        _waiting[whose] = _waiting.get(whose, NONE_TURNED_AWAY).plus(turned_away)
 
 
 def take_turned_away(whose: Whose) -> TurnedAway:
     """Remove and return the decisions that wait; the caller must log them."""
     with _changing:
-        return _waiting.pop(whose, NOBODY)
+        return _waiting.pop(whose, NONE_TURNED_AWAY)
 
 
 def statements_of(connection: DeciderConnection, whose: Whose, decisions: TurnedAway) -> list[str]:

@@ -83,7 +83,7 @@ class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
     def use_of(self, row: CusSdkKey) -> str:
         return (
             f"It reports for {row.integration}. Give it to the program as CUS_INTEGRATION_KEY, and "
-            "to nobody else."
+            "give it to no other program."
         )
 
     @display(description="Key", ordering="hint")

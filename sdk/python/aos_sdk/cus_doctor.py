@@ -127,7 +127,7 @@ def _clock(answer: CusAnswer, asked_at: float) -> CusFinding:
 def _authentication(answer: CusAnswer) -> CusFinding:
     check = "authentication"
     if answer.status == NO_ANSWER:
-        return CusFinding(check, CusState.SKIPPED, "nobody answered")
+        return CusFinding(check, CusState.SKIPPED, "the server did not answer")
     code, detail, _ = first_error(answer)
     if answer.status == 400 and not code.startswith("http_"):
         return CusFinding(check, CusState.OK, "the server accepts the key")
