@@ -51,7 +51,7 @@ class CusPriceOverride(models.Model):
     host = models.CharField(max_length=MAX_HOST_LENGTH, null=True, blank=True)
     prices = models.JSONField()
     # Prices that were stored before they could change the list's are all that a call is billed
-    # by. Whoever still appends such prices, by an older release, means the same.
+    # by. Prices that an older release still appends mean the same.
     replaces_list = models.BooleanField(default=True, db_default=True, editable=False)
     valid_from = models.DateTimeField()
     note = models.CharField(max_length=255, blank=True)

@@ -34,7 +34,7 @@ class Repriced:
 
     `without_place` are those whose price depends on a region that their rows do not tell: they are
     at the plain price. `without_price` are those whose model has no price, `unmeasured` those whose
-    usage nobody knows: both are left alone.
+    usage is unknown: both are left alone.
     """
 
     rows: int = 0

@@ -55,7 +55,7 @@ class _Cost(NamedTuple):
 
 
 def is_unmeasured(record: UsageRecord) -> bool:
-    """Whether nobody knows what the call used, which is not zero (ruling M5b).
+    """Whether the call's usage is unknown, which is not zero (ruling M5b).
 
     The report says so, or it names no error of a call whose operation bills some usage. What a
     report says that the call used or cost is known, whatever else it says.

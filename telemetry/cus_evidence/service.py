@@ -168,7 +168,7 @@ class CusTelemetryService:
         self._answered.extend(_own_origin(entry.record, known))
         differ: tuple[str, ...] = ()
         if known.row is None or _is_measured(known.row):
-            # What is known of a call stands, whoever did not know it.
+            # A report of unknown usage does not contradict known usage.
             if known.row is None or not is_unmeasured(entry.record):
                 differ = tuple(self._differences(entry.record, known))
         elif not is_unmeasured(entry.record):

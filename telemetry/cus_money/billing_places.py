@@ -19,7 +19,7 @@ _GLOBAL = "global"
 def billing_place(call: "BilledCall", provider_type: str) -> CusPlace:
     """The provider of a call and its region; `provider_type` is the integration's.
 
-    The host that was called says whose call it is; a host that nobody knows belongs to the
+    The host that was called decides the provider; an unknown host belongs to the
     integration, whatever the record names. A region in a model's name wins over the record's.
     """
     served_by, region = _served(call.host) if call.host else (None, None)

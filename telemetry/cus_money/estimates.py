@@ -1,4 +1,4 @@
-"""What a call may use at most, where nobody says what it uses (rulings F3 and F3a)."""
+"""What a call may use at most, where its usage or its estimate is missing (rulings F3 and F3a)."""
 
 from datetime import datetime
 

@@ -14,7 +14,7 @@ class PriceSource(models.TextChoices):
     GENAI_PRICES = "genai_prices", "genai-prices"
     PROVIDER = "provider", "Cost as the provider's answer says"
     UNKNOWN = "unknown", "No price known"
-    # Nobody knows what the call used, which is not zero (ruling M5b).
+    # The call's usage is unknown, which is not zero (ruling M5b).
     UNMEASURED = "unmeasured", "Usage not known"
 
 

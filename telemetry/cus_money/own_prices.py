@@ -86,7 +86,7 @@ class OwnPrices:
     def possible(
         self, model: str, at: datetime, priced: Callable[[OwnPrice], T | None]
     ) -> tuple[list[T], bool]:
-        """Those that a call may have that asks for a model, before anybody knows who answers.
+        """The own prices that may apply to a call for a model, before the model that answers is known.
 
         Its host, its provider and the dated name of its answer are not known yet. A price that
         fits wherever the call goes ends the search, as it does for the call's record. Gives what

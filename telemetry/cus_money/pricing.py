@@ -218,7 +218,7 @@ class CusPricer:
         """What a call costs where the tenant has no price of its own (rulings M5 and M5a).
 
         The table's prices are those of the models' makers and of the clouds that serve them; where
-        somebody else answered, genai-prices is asked first.
+        another provider answered, genai-prices is asked first.
         """
         place = billing_place(call, self.provider_type)
         if place.provider not in _TABLE_PROVIDERS and place.provider in known_providers():

@@ -61,7 +61,7 @@ def generate_call_id() -> str:
 
 
 def call_id_of(process_id: str, sequence: int) -> str:
-    """The id of a call that nobody has named, by where it is stored: the same for every reader."""
+    """The id of a call that has no name, by where it is stored: the same for every reader."""
     return f"{process_id}-{sequence:x}"
 
 
@@ -127,7 +127,7 @@ class CusUsageRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as the wire has it: texts cut to their limits, without what looks like a key."""
-        name: object = self.call_id  # nobody's is not called "None"
+        name: object = self.call_id  # a missing name must not become "None"
         data: dict[str, Any] = {
             "call_id": None if name is None else _said(name),
             "tokens_in": self.tokens_in,
@@ -239,7 +239,7 @@ def _bounded(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_deeper(value: object, levels: int) -> bool:
-    # Stops at the limit, so that a thousand levels, or a circle, exhaust nobody's stack.
+    # Stops at the limit, so that a thousand levels, or a circle, do not exhaust the host's stack.
     if isinstance(value, Mapping):
         value = value.values()
     elif not isinstance(value, list | tuple):

@@ -166,7 +166,7 @@ def _named(event: Any) -> Any:
 
 
 def _shape_of(bearer: Any, usage: Any) -> CusUsageShape:
-    """The shape of an answer that a provider of others' models, or nobody known, has given."""
+    """The shape of an answer of an unknown provider, or of one that serves other makers' models."""
     kind = get(bearer, "type")
     if isinstance(kind, str) and kind.startswith("message"):
         return anthropic.USAGE

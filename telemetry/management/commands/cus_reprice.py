@@ -38,7 +38,7 @@ class Command(BaseCommand):
         for number, why in (
             (done.without_place, _WITHOUT_PLACE),
             (done.without_price, "have no price: their model is not known"),
-            (done.unmeasured, "are left alone: nobody knows what they used"),
+            (done.unmeasured, "are left alone: their usage is unknown"),
         ):
             if number:
                 self.stdout.write(f"{number:,} calls {why}.")

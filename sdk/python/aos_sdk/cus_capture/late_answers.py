@@ -1,6 +1,6 @@
 """Calls whose usage is known later than their answer: responses in the background (ruling M5b).
 
-The call is reported as one of unknown usage, by the id of its answer. Whoever reads the finished
+The call is reported as one of unknown usage, by the id of its answer. Each process that reads the finished
 answer, in this process or another, reports what it used: under a call id made of the answer's id,
 so that the server counts it once however often it is read.
 """

@@ -1,4 +1,4 @@
-"""What a stream has said so far, kept until its end only to be counted, if nobody else counts it."""
+"""Text of a stream so far, kept until its end only to be counted, if the provider does not count it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final

@@ -20,7 +20,7 @@ _BY_IMAGE: Final = "dall-e-"
 def units_of(
     operation: CusOperation | None, model: str, arguments: Mapping[str, Any], answer: Any
 ) -> Mapping[str, int] | None:
-    """Units of a call that is billed by them; None where nobody knows what the call used.
+    """Units of a call that is billed by them; None where the call's usage is unknown.
 
     `answer` is the provider's object or its JSON, None where it is neither (text, sound).
     """

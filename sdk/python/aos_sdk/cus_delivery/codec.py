@@ -40,7 +40,7 @@ _JSON_PREFIX: Final = b"\2"
 _KIND: Final = LAYOUT.prefix[0]
 _pack: Final = LAYOUT.struct.pack
 _OWN_SEPARATORS: Final = len(LAYOUT.own)  # the call id is before the first
-# No key or name of anybody's holds it; a text that does travels as JSON.
+# Keys and names do not hold it; a text that holds it travels as JSON.
 _SEPARATOR: Final = "\x1f"
 _BETWEEN_TAGS: Final = "\x1e"
 # As `json` writes a text, without asking what it is.
@@ -53,7 +53,7 @@ _joined: dict[_Said, bytes] = {}
 _MOST_JOINED: Final = 512
 # Longer ones go the long way, and are cut there: they would take the room of other records.
 _LONGEST_JOINED: Final = 1_024
-# Within it no id is longer than it may be, so that nobody has to cut any when they are read.
+# Within it no id is longer than it may be, so that reading a payload cuts none.
 _LONGEST_OWN: Final = MAX_RESPONSE_ID_LENGTH
 
 

@@ -1,4 +1,4 @@
-"""A call that has ended, as delivery takes it over from whoever measured it."""
+"""A call that has ended, as delivery takes it over from capture."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -52,7 +52,7 @@ class CusRecount(Protocol):
     size_bytes: int
 
     def usage(self, seconds_left: Callable[[], float]) -> CusTokenUsage | None:
-        """What the call used; None where nobody can tell, or its time is over."""
+        """What the call used; None where that is unknown, or can no longer be told."""
 
 
 class CusEndedCall:
@@ -63,7 +63,7 @@ class CusEndedCall:
     """
 
     reporter: CusCallReporter
-    call_id: str | None = None  # None until it is stored, where nobody asked for a name
+    call_id: str | None = None  # None until it is stored, if the program did not name it
     sequence: int  # in its process, once it waits in memory
     provider: str | None
     model: str
@@ -71,7 +71,7 @@ class CusEndedCall:
     session_id: str | None = None
     agent_id: str | None = None
     started_at: datetime | int  # nanoseconds since the epoch, or a time that is known otherwise
-    # Whether nobody can change the call any more.
+    # Whether the program can no longer change the call.
     is_settled = False
     stream = False
     usage: CusTokenUsage | CusReportedUsage | None = None
@@ -99,8 +99,8 @@ class CusEndedCall:
     def usage_known(self) -> bool:
         """Whether it is known what the call used (ruling M5b).
 
-        False for a call that ran to its end although nobody has told its usage or its cost. What
-        failed or was blocked used nothing, as far as anybody knows.
+        False for a call that ran to its end without usage or cost. A call that
+        failed or was blocked counts as one that used nothing.
         """
         return not self.is_late and (
             self.usage is not None
@@ -111,12 +111,12 @@ class CusEndedCall:
 
     @property
     def wants_price(self) -> bool:
-        """Whether nobody has named its cost. None can be without tokens, unless it failed."""
+        """Whether its cost is to be computed: the program named none, and the call has tokens or failed."""
         told = self.usage is not None or self.error_code is not None
         return told and self.cost_cents is None and not self.is_late
 
     def named(self, process_id: str, sequence: int) -> Self:
-        """The call, with the name of one that nobody has named and that is stored as this number."""
+        """The call; if it has no call id yet, with the id of the number that it is stored as."""
         if self.call_id is None:
             self.call_id = call_id_of(process_id, sequence)
         return self

@@ -23,7 +23,7 @@ PLAIN: Final = "1"
 
 
 class CusPlace(NamedTuple):
-    """Who bills a call, and the provider's word for the region; None where nobody says."""
+    """Who bills a call, and the provider's word for the region; None where both are unknown."""
 
     provider: str | None = None
     region: str | None = None

@@ -62,7 +62,7 @@ _History = tuple[CusModelPricing, ...]
 
 def _load() -> dict[str, Any]:
     text = Path(__file__).parents[1].joinpath("cus_prices.json").read_text(encoding="utf-8")
-    # A price that somebody wrote as a number must not become a float on its way here.
+    # A price that stands as a number in the file must not become a float here.
     table: dict[str, Any] = json.loads(text, parse_float=Decimal)
     return table
 
@@ -236,7 +236,7 @@ def get_model_pricing(
     provider: str | None = None,
     region: str | None = None,
 ) -> CusModelPricing | None:
-    """The prices of a model at a time (default: now), or None for a model nobody knows.
+    """The prices of a model at a time (default: now), or None for an unknown model.
 
     `provider` is who bills the call (`bedrock`, `vertex`, `openai`, `azure_openai`), `region` the
     provider's word for where; a region in the model's name goes before (ruling M5a).

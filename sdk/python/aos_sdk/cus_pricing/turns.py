@@ -64,7 +64,7 @@ def microcents_with_turns(
 def _listed(
     pricing: CusModelPricing, turns: Turns
 ) -> Iterator[tuple[Mapping[str, Any], CusModelPricing | None]]:
-    """Each turn with its price list; None for an inner model that nobody knows a price of."""
+    """Each turn with its price list; None for an inner model without a known price."""
     for turn in turns:
         model: str = turn.get("model") or ""
         is_own = not model or (model not in pricing.inner and _is_same(model, pricing.model))
