@@ -34,7 +34,7 @@ Text100 = Annotated[str, Meta(max_length=100)]
 Text1000 = Annotated[str, Meta(max_length=wire.MAX_ERROR_MESSAGE_LENGTH)]
 Text200 = Annotated[str, Meta(max_length=wire.MAX_RESPONSE_ID_LENGTH)]
 # No path, no scheme, no user and password: nothing in which a secret could stand (ruling M5a).
-Host = Annotated[str, Meta(pattern=rf"^[\w.:\[\]-]{{1,{wire.MAX_HOST_LENGTH}}}\Z")]
+Host = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:\[\]-]{{1,{wire.MAX_HOST_LENGTH}}}\Z")]
 KeyHint = Annotated[str, Meta(max_length=wire.MAX_KEY_HINT_LENGTH)]
 StorableText50 = Annotated[str, Meta(pattern=r"^[^\x00\ud800-\udfff]{0,50}\Z")]
 Tag = Annotated[

@@ -171,7 +171,12 @@ class CusTelemetryService:
             # A report of unknown usage does not contradict known usage.
             if known.row is None or not is_unmeasured(entry.record):
                 differ = tuple(self._differences(entry.record, known))
-        elif not is_unmeasured(entry.record):
+        elif is_unmeasured(entry.record):
+            # Only reports under the call's own id are reports of the call; others name its answer.
+            is_own = known.row.call_id == entry.record.call_id
+            if is_own and not settles_by_response(entry.record):
+                differ = tuple(self._differences(entry.record, known))
+        else:
             if self._settle(entry, known.row):
                 where = (entry.index, entry.record.call_id)
                 return Outcome(*where, CusIngestStatus.ACCEPTED, known.usage_id)

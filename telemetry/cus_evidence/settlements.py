@@ -21,6 +21,9 @@ from telemetry.cus_ids import uuid7
 
 # What two reports of one answer must agree on.
 _FACTS = (*TOKEN_NAMES, "tokens_total", "billed_units", "turns", "service_tier")
+# An integration's answers share so many locks: a batch may name a thousand answers, and PostgreSQL
+# keeps the locks of all connections in a memory of fixed size.
+_LOCKS = 16
 _BESIDE = ("tenant_id", "created_at", "usage_created_at")
 _FIELDS = [field for field in CusUsageSettlement._meta.fields if field.attname not in _BESIDE]
 _COLUMNS = ", ".join(field.attname for field in _FIELDS)
@@ -44,12 +47,13 @@ def lock_responses(
     A call and the report that settles it may come at one moment, and neither sees the other's row.
     """
     # In the order of their numbers, so that two batches can't deadlock.
-    keys = sorted(_lock_key(integration_id, response_id) for response_id in response_ids)
+    keys = sorted({_lock_key(integration_id, response_id) for response_id in response_ids})
     cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [keys])
 
 
 def _lock_key(integration_id: uuid.UUID, response_id: str) -> int:
-    digest = hashlib.sha256(integration_id.bytes + response_id.encode()).digest()
+    bucket = hashlib.sha256(response_id.encode()).digest()[0] % _LOCKS
+    digest = hashlib.sha256(integration_id.bytes + bytes((bucket,))).digest()
     return int.from_bytes(digest[:8], signed=True)
 
 

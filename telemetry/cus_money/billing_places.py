@@ -22,10 +22,15 @@ def billing_place(call: "BilledCall", provider_type: str) -> CusPlace:
     The host that was called decides the provider; an unknown host belongs to the
     integration, whatever the record names. A region in a model's name wins over the record's.
     """
-    served_by, region = _served(call.host) if call.host else (None, None)
-    provider = served_by or call.provider or provider_type
-    region = call.region or region
+    region = call.region or (_served(call.host)[1] if call.host else None)
+    provider = provider_of(call, provider_type)
     return place_of(call.model_requested, call.model, provider=provider, region=region)
+
+
+def provider_of(call: "BilledCall", provider_type: str) -> str:
+    """The provider that answered: by the host, else as the record says, else the integration's."""
+    served_by = _served(call.host)[0] if call.host else None
+    return served_by or call.provider or provider_type
 
 
 def lacks_place(call: "BilledCall", provider_type: str) -> bool:

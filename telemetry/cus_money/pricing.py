@@ -29,11 +29,13 @@ from aos_sdk.cus_pricing.turns import (
     has_unknown_tier,
     inner_models,
     microcents_with_turns,
+    same_model,
     turns_add_up,
     unpriced_units,
 )
 from aos_sdk.cus_wire import INT32_MAX
-from telemetry.cus_money.billing_places import billing_place, regional_name
+from telemetry.cus_money.amounts import MOST
+from telemetry.cus_money.billing_places import billing_place, provider_of, regional_name
 from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
 from telemetry.cus_money.genai_prices import genai_pricing, known_providers
 from telemetry.cus_money.models import CusKeptPrice, PriceSource
@@ -41,6 +43,9 @@ from telemetry.cus_money.own_prices import OwnPrice, OwnPrices, stored_prices
 from telemetry.cus_money.price_changes import effective_pricing
 
 Source = PriceSource
+# A call's price is kept with the lists of its inner models, so their number is bounded: without a bound,
+# each report could add megabytes of prices. `unpriced_units` names the models beyond it.
+_MOST_INNER_MODELS = 5
 # Whose prices the table has.
 _TABLE_PROVIDERS = frozenset({"openai", "anthropic", "azure", "aws", "google"})
 
@@ -79,6 +84,7 @@ class BilledCall(NamedTuple):
         """
         answer = measured or call
         inner = inner_models(turns_of(answer), answer.model) if answer.turns else ()
+        inner = inner[:_MOST_INNER_MODELS]
         return cls(answer.model, call.model_requested, call.provider, call.host, call.region, inner)
 
 
@@ -107,6 +113,7 @@ class BilledFacts(Turned, Protocol):
 class Priceable(Protocol):
     """What a call's cost depends on, in a record as in a stored row."""
 
+    model: str
     tokens_in: int
     tokens_out: int
     tokens_cached: int
@@ -128,20 +135,29 @@ _tokens = attrgetter(*CusTokenUsage._fields)
 
 
 def microcents_of(call: Priceable, pricing: CusModelPricing) -> int:
-    """What a call costs at a price, rounded up once, to the microcent (ruling M3)."""
+    """What a call costs at a price, rounded up once, to the microcent (ruling M3).
+
+    At most what a column can hold: absurd counts at absurd prices must not cost the record its place.
+    """
     usage = CusTokenUsage._make(_tokens(call))
-    return microcents_with_turns(
+    microcents = microcents_with_turns(
         pricing,
         usage,
         tier=call.service_tier,
         billed_units=counted_units(call.billed_units),
         turns=turns_of(call) if call.turns else None,
     )
+    return min(microcents, MOST)
 
 
 def turns_of(call: "Turned | Priceable") -> Turns:
     """The turns of a record, a stored row or a settlement, as the price rules read them."""
-    turns: Turns = msgspec.to_builtins(call.turns or ())
+    turns: list[dict[str, Any]] = msgspec.to_builtins(call.turns or ())
+    for turn in turns:
+        # A turn that names the call's own model is billed as the call is: perhaps by an own price, or
+        # by a list that has the model under another name.
+        if turn.get("model") and same_model(turn["model"], call.model):
+            del turn["model"]
     return turns
 
 
@@ -210,7 +226,7 @@ class CusPricer:
         listed = self.listed_price(call, at)
         if not self._own:
             return listed
-        fitting = self._own.fitting(call, call.provider or self.provider_type, at)
+        fitting = self._own.fitting(call, provider_of(call, self.provider_type), at)
         own = (_own_price(price, listed) for price in fitting)
         return next(filter(None, own), listed)
 

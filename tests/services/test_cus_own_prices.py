@@ -333,3 +333,58 @@ def test_a_dearer_price_raises_what_a_rounded_budget_counts_and_a_cheaper_does_n
     later: datetime = LAST_WEEK + timedelta(days=1)
     own_price(tenant, "gpt-4o", {"percent_of_list": "10"}, valid_from=later)
     assert counted(report(sdk, **call)) == (25, 2_500_000)
+
+
+# --- What hostile and odd records must not do ---------------------------------------------------
+
+
+def test_absurd_units_at_absurd_prices_cost_as_much_as_can_be_stored(
+    sdk: SdkClient, tenant: CusTenant
+) -> None:
+    own_price(tenant, "gpt-4o", {"input": "1", "output": "1", "units": {"searches": "100000"}})
+
+    row = report(sdk, model="gpt-4o", billed_units={"searches": 2**31 - 1})
+    assert row.cost_microcents == 2**63 - 1
+    assert difference(row) is None
+
+
+def test_turns_of_the_calls_own_model_cost_what_the_call_would(
+    sdk: SdkClient, tenant: CusTenant
+) -> None:
+    own_price(tenant, "prod-chat", "5")
+    by_own_price = {"model": "claude-opus-4-6", "model_requested": "prod-chat"}
+    by_genai_prices = {"model": "mistral-large-latest", "provider": "mistral"}
+
+    for call in (by_own_price, by_genai_prices):
+        whole = {**call, "tokens_in": 1_000, "tokens_out": 0}
+        plain = report(sdk, **whole)
+        turned = report(sdk, **whole, turns=[{"tokens_in": 1_000, "model": call["model"]}])
+        assert plain.cost_microcents > 0
+        assert (turned.cost_microcents, turned.unpriced_units) == (plain.cost_microcents, None)
+
+
+def test_prices_of_five_inner_models_are_kept_and_more_are_named(sdk: SdkClient) -> None:
+    models = ["gpt-4o", "gpt-4o-mini", "o1", "o3", "gpt-4.1", "gpt-4.1-mini", "gpt-5"]
+    turns = [{"tokens_in": 1, "model": model} for model in models]
+
+    row = report(sdk, model="claude-opus-4-6", tokens_in=7, tokens_out=0, turns=turns)
+    assert row.unpriced_units == ["tokens of gpt-4.1-mini", "tokens of gpt-5"]
+    assert row.price_id
+    assert len(CusKeptPrice.objects.get(id=row.price_id).data["inner"]) == 5
+
+
+def test_a_limit_to_a_provider_holds_for_whom_the_host_belongs_to(
+    sdk: SdkClient, tenant: CusTenant
+) -> None:
+    own_price(tenant, "deepseek-chat", "9", provider="deepseek")
+    call = {"model": "deepseek-chat", "provider": "openai"}
+
+    assert dollars(sdk, **call, host="api.deepseek.com") == 9
+    assert dollars(sdk, **call, host="api.openai.com") != 9
+
+
+def test_a_host_that_grows_in_small_letters_is_dropped_and_the_call_stored(
+    sdk: SdkClient,
+) -> None:
+    row = report(sdk, host="\u0130" * 255)
+    assert (row.host, row.flags) == (None, ["dropped:host", "cost_filled"])

@@ -10,7 +10,9 @@ from django.db.models import Sum
 
 from aos_sdk.cus_wire import settlement_call_id
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_evidence import service
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals, CusUsageSettlement
+from telemetry.cus_evidence.settlements import lock_responses
 from telemetry.cus_holds.limits import limits_of
 from telemetry.cus_holds.models import CusEnforcementHold
 from tests.conftest import _superuser
@@ -186,6 +188,41 @@ def test_an_answer_that_is_still_not_ready_settles_nothing(sdk: SdkClient) -> No
     assert sdk.report(_settling("resp_1")).json()["status"] == "accepted"
 
 
+def test_a_call_that_comes_after_a_reader_that_still_waits_is_counted_once(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    waiting = _settling("resp_1", tokens_in=0, tokens_out=0, usage_known=False)
+    assert sdk.report(waiting).json()["status"] == "accepted"
+    assert sdk.report(_unmeasured(response_id="resp_1")).json()["status"] == "duplicate"
+
+    assert sdk.report(_settling("resp_1")).json()["status"] == "accepted"
+    assert _month(integration)["calls"] == 1
+
+
+def test_another_call_under_the_id_of_an_unmeasured_one_is_a_conflict(sdk: SdkClient) -> None:
+    first = _unmeasured(call_id="background", model="gpt-4o")
+    sdk.report(first)
+
+    answer = sdk.report(first | {"model": "gpt-5.2"})
+    assert (answer.status_code, answer.json()["errors"][0]["attr"]) == (409, "model")
+
+
+def test_a_batch_of_many_unmeasured_calls_takes_few_locks(
+    sdk: SdkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def lock(cursor: Any, *names: Any) -> None:
+        lock_responses(cursor, *names)
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        held.append(cursor.fetchone()[0])
+
+    monkeypatch.setattr(service, "lock_responses", lock)
+    calls = [_unmeasured(response_id=f"resp_{number}") for number in range(200)]
+    assert sdk.report_batch(*calls).json()["accepted"] == 200
+    assert 1 < held[0] <= 16
+
+
 def test_a_call_and_its_settlement_in_one_batch_are_one_call(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
@@ -211,20 +248,20 @@ def test_a_siblings_key_settles_no_call_of_ours(
 def test_processes_that_report_a_call_and_its_answer_at_one_moment_count_it_once(
     integration: CusIntegration,
 ) -> None:
+    calls = [_unmeasured(response_id=f"resp_{i}") for i in range(20)]
+    answers = [_settling(f"resp_{i}") for i in range(20)]
+
     def report(number: int) -> list[str]:
         program = SdkClient.of(integration)
-        sent = [_unmeasured(response_id=f"resp_{i}", call_id=f"call-of-{i}") for i in range(20)]
-        if number % 2:
-            sent = [_settling(f"resp_{i}") for i in range(20)]
         try:
-            return [program.report(one).json()["status"] for one in sent]
+            return [program.report(one).json()["status"] for one in (calls, answers)[number % 2]]
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(4) as threads:
-        answers = [status for part in threads.map(report, range(4)) for status in part]
+        statuses = {status for part in threads.map(report, range(4)) for status in part}
 
-    assert set(answers) == {"accepted", "duplicate"}
+    assert statuses == {"accepted", "duplicate"}
     month = _month(integration)
     assert (month["calls"], month["cost_microcents"]) == (20, 20 * 750_000)
     assert (month["unmeasured_calls"], month["provisional_microcents"]) == (0, 0)

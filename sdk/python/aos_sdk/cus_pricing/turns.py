@@ -30,10 +30,11 @@ def turns_add_up(turns: Turns, usage: CusTokenUsage) -> bool:
 def inner_models(turns: Turns | None, model: str) -> tuple[str, ...]:
     """The models that turns name beside the call's own, each once, in order."""
     named = (turn.get("model") for turn in turns or ())
-    return tuple(dict.fromkeys(name for name in named if name and not _is_same(name, model)))
+    return tuple(dict.fromkeys(name for name in named if name and not same_model(name, model)))
 
 
-def _is_same(model: str, other: str) -> bool:
+def same_model(model: str, other: str) -> bool:
+    """Whether two names are of one model; names that the table does not know must be equal."""
     return model == other or (canonical_name(model) or model) == canonical_name(other)
 
 
@@ -67,7 +68,7 @@ def _listed(
     """Each turn with its price list; None for an inner model without a known price."""
     for turn in turns:
         model: str = turn.get("model") or ""
-        is_own = not model or (model not in pricing.inner and _is_same(model, pricing.model))
+        is_own = not model or (model not in pricing.inner and same_model(model, pricing.model))
         yield turn, pricing if is_own else pricing.inner.get(model)
 
 
