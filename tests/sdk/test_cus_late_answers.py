@@ -16,7 +16,7 @@ from aos_sdk import (
     cus_track,
     cus_uninstall_middleware,
 )
-from aos_sdk.cus_wire import settlement_call_id
+from aos_sdk.cus_wire import MAX_RESPONSE_ID_LENGTH, settlement_call_id
 from tests.sdk.cus_capture_cases import INPUT, CusRecordingReporter
 from tests.sdk.cus_fake_providers import RESPONSE_USAGE
 from tests.sdk.cus_provider_http import openai_http
@@ -167,6 +167,25 @@ def test_each_reader_reports_the_same(recorder: CusRecordingReporter) -> None:
 
 
 @needs_resuming
+def test_a_call_and_its_answer_find_each_other_by_an_id_of_any_length(
+    recorder: CusRecordingReporter,
+) -> None:
+    """Proxies put their own words into the ids of answers, and the provider's at the end."""
+    names = ["resp_" + "a proxy's words" * 20 + end for end in ("1", "2")]
+    for name in names:
+        for document in (_response("queued", id=name), {**FINISHED, "id": name}):
+            _retrieve(document)
+        client = openai_client(whole(openai_http, _response("queued", id=name)))
+        client.responses.create(**BACKGROUND)
+
+    first, call, second, other = recorder.rows
+    assert call["response_id"] == first["response_id"] != second["response_id"]
+    assert len(call["response_id"]) == MAX_RESPONSE_ID_LENGTH
+    assert other["response_id"] == second["response_id"]
+    assert first["call_id"] == settlement_call_id(call["response_id"])
+    assert second["call_id"] == settlement_call_id(other["response_id"]) != first["call_id"]
+
+
 def test_a_stream_that_is_resumed_settles_the_call_at_its_end(
     recorder: CusRecordingReporter,
 ) -> None:

@@ -16,7 +16,7 @@ from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
 from aos_sdk.cus_usage import extract_token_usage
-from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult
+from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
 
 NOTHING: Final[dict[str, Any]] = {}
 
@@ -229,7 +229,7 @@ class CusCallTracker(CusEndedCall):
             self.set_model(model)
         response_id, request_id = fields.get("id"), fields.get("_request_id")
         if response_id and isinstance(response_id, str):
-            self.response_id = response_id
+            self.response_id = answer_id(response_id)
         if request_id is not None:
             self.note_request_id(request_id)
 

@@ -113,13 +113,24 @@ class CusOperation(StrEnum):
     OTHER = "other"
 
 
+def answer_id(provider_id: str) -> str:
+    """A provider's id of an answer, as records carry it: a longer one ends in its digest.
+
+    Proxies make ids of hundreds of characters that differ at their ends alone.
+    """
+    if len(provider_id) <= MAX_RESPONSE_ID_LENGTH:
+        return provider_id
+    digest = hashlib.sha256(provider_id.encode("utf-8", "replace")).hexdigest()
+    return provider_id[: MAX_RESPONSE_ID_LENGTH - len(digest)] + digest
+
+
 def settlement_call_id(response_id: str) -> str:
     """The call id of a report that says what an answer used, where another process made the call.
 
     The same for every process that reads the answer, so that its usage counts once; the server
     recognises a settlement by it (ruling M5b).
     """
-    return f"settles-{hashlib.sha256(response_id.encode()).hexdigest()}"
+    return f"settles-{hashlib.sha256(answer_id(response_id).encode()).hexdigest()}"
 
 
 class CusIngestStatus(StrEnum):
