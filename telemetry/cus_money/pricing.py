@@ -308,6 +308,8 @@ def _content_id(source: str, version: str, pricing: CusModelPricing) -> uuid.UUI
     return uuid.UUID(bytes=digest[:16])
 
 
+# Senders name the models of turns, so there may be as many prices as combinations of models.
+_MAX_KEPT_HERE = 50_000
 _kept_here: set[uuid.UUID] = set()
 
 
@@ -330,6 +332,8 @@ def keep_prices(prices: Iterable[AppliedPrice]) -> None:
         ),
         ignore_conflicts=True,
     )
+    if len(_kept_here) + len(new) > _MAX_KEPT_HERE:
+        _kept_here.clear()
     _kept_here.update(new)
 
 
