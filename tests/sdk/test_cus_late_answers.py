@@ -186,6 +186,7 @@ def test_a_call_and_its_answer_find_each_other_by_an_id_of_any_length(
     assert second["call_id"] == settlement_call_id(other["response_id"]) != first["call_id"]
 
 
+@needs_resuming
 def test_a_stream_that_is_resumed_settles_the_call_at_its_end(
     recorder: CusRecordingReporter,
 ) -> None:
