@@ -26,6 +26,7 @@ from genai_prices.types import (
 )
 
 from aos_sdk.cus_cost import CusModelPricing
+from aos_sdk.cus_pricing.rates import FINEST_UNIT_PRICE
 from integrations.cus_providers.registry import PROVIDERS
 
 VERSION = f"genai-prices {version('genai-prices')}"
@@ -56,8 +57,6 @@ _UNITS = {
     "audio_hours": ("seconds", Decimal(3_600)),
     "input_audio_hours": ("seconds", Decimal(3_600)),
 }
-# The finest price of a thousand units that a rate can hold, in dollars.
-_FINEST_UNIT_PRICE = Decimal("1e-11")
 # Bedrock's inference profiles name a region before the model.
 _REGION = re.compile(r"\A(?:us|us-gov|eu|apac|jp|au|ca|global)\.")
 _PROCESSING = "processing"
@@ -185,9 +184,7 @@ def _units(prices: ModelPrice) -> dict[str, str]:
         price = getattr(prices, theirs, None)
         if isinstance(price, Decimal):
             thousand = price * 1_000 / many
-            units[ours] = format(
-                thousand.quantize(_FINEST_UNIT_PRICE, ROUND_FLOOR).normalize(), "f"
-            )
+            units[ours] = format(thousand.quantize(FINEST_UNIT_PRICE, ROUND_FLOOR).normalize(), "f")
     return units
 
 

@@ -10,15 +10,13 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from aos_sdk.cus_cost import CusModelPricing
+from aos_sdk.cus_pricing.rates import FINEST_PRICE, FINEST_UNIT_PRICE
 from integrations.cus_prices.prices import KINDS, PERCENT
 from telemetry.cus_money.own_prices import OwnPrice
 
 if TYPE_CHECKING:
     from telemetry.cus_money.pricing import AppliedPrice
 
-# The finest price that a rate can hold, in dollars: of a million tokens, of a thousand units.
-_FINEST_PRICE = Decimal("1e-8")
-_FINEST_UNIT_PRICE = Decimal("1e-11")
 _Entry = Mapping[str, Any]
 _MAX_KNOWN = 20_000
 # By the ids of both, which stand for their content.
@@ -95,15 +93,14 @@ def _scaled(entry: _Entry, factor: Decimal) -> dict[str, Any]:
     scaled: dict[str, Any] = dict(entry)
     for kind in KINDS:
         if kind in entry:
-            scaled[kind] = _times(entry[kind], factor, _FINEST_PRICE)
+            scaled[kind] = _times(entry[kind], factor, FINEST_PRICE)
     if "long_context" in entry:
         scaled["long_context"] = _scaled(entry["long_context"], factor)
     if "tiers" in entry:
         scaled["tiers"] = {name: _scaled(tier, factor) for name, tier in entry["tiers"].items()}
     if "units" in entry:
         scaled["units"] = {
-            unit: _times(price, factor, _FINEST_UNIT_PRICE)
-            for unit, price in entry["units"].items()
+            unit: _times(price, factor, FINEST_UNIT_PRICE) for unit, price in entry["units"].items()
         }
     return scaled
 
