@@ -30,9 +30,6 @@ T = TypeVar("T")
 RATE_SCALE: Final = 1_000_000
 _RATE_PER_DOLLAR: Final = 100 * RATE_SCALE  # $1 a million tokens = 100 microcents a token
 _UNIT_RATE_PER_DOLLAR: Final = 100_000 * RATE_SCALE  # $1 a thousand units = 100,000 microcents each
-# The finest prices that a rate can hold, in dollars: of a million tokens, of a thousand units.
-FINEST_PRICE: Final = Decimal("1e-8")
-FINEST_UNIT_PRICE: Final = Decimal("1e-11")
 
 INPUT_KINDS: Final = ("cached", "cache_write_5m", "cache_write_1h", "audio_in", "image_in")
 OUTPUT_KINDS: Final = ("reasoning", "audio_out")
@@ -86,6 +83,9 @@ def with_own_decimals(function: Callable[P, T]) -> Callable[P, T]:
 
 
 _NOTHING: Final = with_own_decimals(Decimal)()
+# The finest prices that a rate can hold, in dollars: of a million tokens, of a thousand units.
+FINEST_PRICE: Final = with_own_decimals(Decimal)("1e-8")
+FINEST_UNIT_PRICE: Final = with_own_decimals(Decimal)("1e-11")
 
 
 class CusCostParts(NamedTuple):
