@@ -22,7 +22,8 @@ from tests.sdk.cus_fake_servers import CusFakeCollector
 
 SUITES: Final = ("openai", "anthropic")
 _PLUGIN: Final = Path(__file__).with_name("plugin")
-_SUITE_SECONDS: Final = 7_200.0
+# A test that hangs fails, in both runs.
+_TEST_SECONDS: Final = 120
 
 Outcomes = Mapping[str, str]
 # A test's outcome without the SDK, and with it.
@@ -82,15 +83,15 @@ class _Suite:
         with tempfile.TemporaryDirectory() as folder, CusFakeCollector() as collector:
             outcomes = Path(folder) / "outcomes.json"
             environment = _environment(Path(folder), collector.url, outcomes, governed=governed)
-            quiet = ["-q", "--no-header", "-p", "no:cacheprovider", "--tb=short"]
+            pytest = [str(self._python), "-m", "pytest", "-p", "cus_suite_plugin", "-q"]
+            options = ["--no-header", "-p", "no:cacheprovider", f"--timeout={_TEST_SECONDS}"]
             with self.log(governed=governed).open("w") as output:
                 subprocess.run(
-                    [self._python, "-m", "pytest", "-p", "cus_suite_plugin", *quiet, *arguments],
+                    [*pytest, *options, *arguments],
                     cwd=self.folder,
                     env=environment,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    timeout=_SUITE_SECONDS,
                     check=False,
                 )
             return json.loads(outcomes.read_text()) if outcomes.exists() else {}
@@ -113,6 +114,7 @@ def _environment(folder: Path, url: str, outcomes: Path, *, governed: bool) -> d
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return {
         **kept,
+        "AWS_EC2_METADATA_DISABLED": "true",  # else botocore looks for credentials in the network
         "HOME": str(folder),
         "PYTHONPATH": os.pathsep.join([str(_PLUGIN), str(ROOT / "sdk" / "python")]),
         "CUS_SUITE_OUTCOMES": str(outcomes),

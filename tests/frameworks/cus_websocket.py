@@ -4,7 +4,8 @@ import base64
 import hashlib
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from io import BufferedIOBase
+from typing import Final
 
 _GUID: Final = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT: Final = 0x1
@@ -19,7 +20,7 @@ def accept_key(key: str) -> str:
     return base64.b64encode(digest).decode()
 
 
-def texts(reading: BinaryIO, writing: BinaryIO) -> Iterator[str]:
+def texts(reading: BufferedIOBase, writing: BufferedIOBase) -> Iterator[str]:
     """The texts that the client sends until it closes; its pings are answered."""
     text = b""
     while True:
@@ -37,12 +38,12 @@ def texts(reading: BinaryIO, writing: BinaryIO) -> Iterator[str]:
             text = b""
 
 
-def send_text(writing: BinaryIO, text: str) -> None:
+def send_text(writing: BufferedIOBase, text: str) -> None:
     """Send one message."""
     _send(writing, _TEXT, text.encode())
 
 
-def _frame(reading: BinaryIO) -> tuple[bool, int, bytes]:
+def _frame(reading: BufferedIOBase) -> tuple[bool, int, bytes]:
     head = reading.read(2)
     if len(head) < 2:  # The client has gone without a word.
         return True, _CLOSE, b""
@@ -57,7 +58,7 @@ def _frame(reading: BinaryIO) -> tuple[bool, int, bytes]:
     return bool(head[0] & 0x80), head[0] & 0x0F, payload
 
 
-def _send(writing: BinaryIO, opcode: int, payload: bytes) -> None:
+def _send(writing: BufferedIOBase, opcode: int, payload: bytes) -> None:
     length = len(payload)
     if length < 126:
         head = struct.pack(">BB", 0x80 | opcode, length)

@@ -39,6 +39,7 @@ RECORD: dict[str, object] = {
 EXPLANATION = Known("dspy", "OpenAI chat", ("plain", "stream"), "it has its own sockets.")
 
 
+@pytest.mark.timeout(600)  # it may have to install the framework first
 @pytest.mark.parametrize("framework", ["instructor", "openai-agents", "pydantic-ai"])
 def test_a_small_framework_has_a_record_of_each_request_and_its_own_output(framework: str) -> None:
     try:

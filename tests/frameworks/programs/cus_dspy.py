@@ -15,12 +15,7 @@ from tests.frameworks.programs.cus_cells import (
     weather,
 )
 
-
-class Ask(dspy.Signature):
-    """Answer the question."""
-
-    question: str = dspy.InputField()
-    answer: str = dspy.OutputField()
+_ASK = "question -> answer"
 
 
 def _model(name: str, **options: Any) -> Any:
@@ -29,13 +24,13 @@ def _model(name: str, **options: Any) -> Any:
 
 def _plain(model: Any) -> Any:
     with dspy.context(lm=model):
-        return dspy.Predict(Ask)(question="Hi").toDict()
+        return dspy.Predict(_ASK)(question="Hi").toDict()
 
 
 def _stream(model: Any) -> Any:
     async def run() -> Any:
         listener = dspy.streaming.StreamListener(signature_field_name="answer")
-        program = dspy.streamify(dspy.Predict(Ask), stream_listeners=[listener])
+        program = dspy.streamify(dspy.Predict(_ASK), stream_listeners=[listener])
         with dspy.context(lm=model):
             return [_seen(item) async for item in program(question="Hi")]
 
@@ -48,7 +43,7 @@ def _seen(item: Any) -> Any:
 
 def _structured(model: Any) -> Any:
     with dspy.context(lm=model, adapter=dspy.JSONAdapter()):
-        return dspy.Predict(Ask)(question="Who?").toDict()
+        return dspy.Predict(_ASK)(question="Who?").toDict()
 
 
 def _tools(model: Any) -> Any:
