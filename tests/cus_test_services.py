@@ -48,6 +48,7 @@ _LONGEST = (
     "tests/trust/test_cus_canaries.py",
     "tests/benchmarks/test_cus_benchmarks.py",
     "tests/trust/test_cus_sdk_real.py",
+    "tests/frameworks/test_cus_frameworks.py",
     "tests/services/test_cus_lifecycle.py",
     "tests/benchmarks/test_cus_sdk_bench.py",
     "tests/trust/test_cus_hostile.py",
