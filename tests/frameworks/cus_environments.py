@@ -65,6 +65,12 @@ def python_of(name: str) -> Path:
     return python
 
 
+def get_installer() -> None:
+    """Install what installs the others. Raises NotInstallable, as everything else would then."""
+    with _alone():
+        _tool("uv")
+
+
 def lock(names: Sequence[str]) -> None:
     """Pin again what each environment's `.in` file asks for, at the newest versions."""
     with _alone():

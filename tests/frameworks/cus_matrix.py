@@ -10,7 +10,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.frameworks.cus_environments import NotInstallable, lock, python_of
+from tests.frameworks.cus_environments import (
+    NotInstallable,
+    get_installer,
+    lock,
+    python_of,
+)
 from tests.frameworks.cus_table import (
     DOCUMENT,
     FRAMEWORKS,
@@ -57,7 +62,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _trials(chosen: Sequence[str]) -> tuple[list[Trial], list[str], list[str]]:
     """The trials; the frameworks that could not be installed; and those that did not run."""
-    trials, missing, failed = [], [], []
+    trials: list[Trial] = []
+    missing: list[str] = []
+    failed: list[str] = []
+    try:
+        get_installer()
+    except NotInstallable as reason:
+        return trials, [f"NOT TRIED: {', '.join(chosen)}: no installer: {reason}"], failed
     for framework in chosen:
         began = time.monotonic()
         try:
