@@ -81,8 +81,9 @@ def this_month(request: HttpRequest, _subject: None) -> SafeString:
     seen: QuerySet[CusPeriodTotals] = visible_to(
         CusPeriodTotals.objects.filter(period=start.date()), cast("CusUser", request.user)
     )
-    sums = list(
-        seen.values("integration_id")
+    sums: list[dict[str, Any]] = [
+        dict(one)
+        for one in seen.values("integration_id")
         .annotate(
             ran=Sum("calls"),
             failed=Sum("errors"),
@@ -91,7 +92,7 @@ def this_month(request: HttpRequest, _subject: None) -> SafeString:
             counted=Sum("counted_cents"),
         )
         .order_by("-exact")
-    )
+    ]
     dearest = sums[:_DEAREST]
     names = CusIntegration.objects.select_related("tenant").in_bulk(
         [one["integration_id"] for one in dearest]

@@ -235,7 +235,7 @@ def test_each_class_in_our_templates_exists_in_a_stylesheet() -> None:
     css = "\n".join(sheet.read_text() for sheet in sheets).replace("\\", "")
     templates = [
         path
-        for folder in settings.TEMPLATES[0]["DIRS"]
+        for folder in (settings.BASE_DIR / "templates",)
         for path in Path(folder).rglob("*.html")
         if path.parent.name in ("admin", "second_factor", "registration")
     ]
