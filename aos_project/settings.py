@@ -403,13 +403,14 @@ UNFOLD = {
             "href": lambda _request: static("aos_project/cus_icon.svg"),
         }
     ],
-    "DASHBOARD_CALLBACK": "aos_project.cus_sidebar.overview",
+    "DASHBOARD_CALLBACK": "aos_project.cus_console.home.home",
+    "STYLES": [lambda _request: static("aos_project/cus_console.css")],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": None,
     "SIDEBAR": {
         "show_search": True,
-        "navigation": "aos_project.cus_sidebar.navigation",
+        "navigation": "aos_project.cus_console.sidebar.navigation",
     },
-    "ACCOUNT": {"navigation": "aos_project.cus_sidebar.account"},
+    "ACCOUNT": {"navigation": "aos_project.cus_console.sidebar.account"},
 }

@@ -1,12 +1,14 @@
 """The console's read-only pages on facts."""
 
-from decimal import Decimal
-
 from django.contrib import admin
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
+from integrations.cus_console import finders, panels
+from integrations.cus_console.amounts import exact_dollars
+from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.panels import Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents
@@ -14,18 +16,25 @@ from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
+from telemetry.cus_evidence.panels import (
+    cost_shown,
+    find_calls,
+    last_calls,
+    outcome_of,
+    this_month,
+)
 from telemetry.cus_holds.limits import holds_warning
+from telemetry.cus_holds.panels import limit_bars
 
 CusIntegrationAdmin.warnings.append(holds_warning)
-_MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
-_WITHOUT_COST: dict[str, str] = {
-    CusLLMUsage.Pricing.UNKNOWN: "no price known",
-    CusLLMUsage.Pricing.UNMEASURED: "usage not known",
-}
-
-
-def _dollars(microcents: int) -> str:
-    return f"${Decimal(microcents) / _MICROCENTS_PER_DOLLAR:.8f}"
+_EVERYBODY = ("operator", "support", "admin", "member")
+for _panel in (
+    Panel(Page.HOME, "month", "Cost this month", _EVERYBODY, this_month),
+    Panel(Page.INTEGRATION, "limits", "Use of the limits this month", _EVERYBODY, limit_bars),
+    Panel(Page.INTEGRATION, "calls", "Last calls", _EVERYBODY, last_calls),
+):
+    panels.register(_panel)
+finders.register(Finder("Calls", _EVERYBODY, find_calls))
 
 
 @admin.register(CusLLMUsage)
@@ -156,11 +165,11 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
 
     @display(description="As corrected")
     def corrected_cost(self, usage: CusLLMUsage) -> str:
-        return _dollars(corrected_microcents(usage))
+        return exact_dollars(corrected_microcents(usage))
 
     @display(description="Exact cost")
     def exact_cost(self, usage: CusLLMUsage) -> str:
-        return _WITHOUT_COST.get(usage.pricing) or _dollars(usage.cost_microcents)
+        return cost_shown(usage)
 
     @display(description="Settled by")
     def settlement(self, usage: CusLLMUsage) -> str:
@@ -172,7 +181,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             return "not yet: budgets count the provisional amounts"
         return (
             f"{found.tokens_in:,} tokens in, {found.tokens_out:,} out, "
-            f"{_dollars(found.cost_microcents)} on {found.created_at:%d %B %Y}"
+            f"{exact_dollars(found.cost_microcents)} on {found.created_at:%d %B %Y}"
         )
 
     @display(
@@ -180,11 +189,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         label={"ok": "success", "failed": "danger", "blocked": "danger", "warned": "warning"},
     )
     def outcome(self, usage: CusLLMUsage) -> tuple[str, str]:
-        if usage.policy_result == "blocked":
-            return "blocked", usage.error_code or "blocked"
-        if usage.error_code:
-            return "failed", usage.error_code
-        return ("warned", "warned") if usage.policy_result == "warned" else ("ok", "ok")
+        return outcome_of(usage)
 
 
 @admin.register(CusCostAdjustment)
