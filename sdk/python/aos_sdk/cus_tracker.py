@@ -14,7 +14,14 @@ from aos_sdk.cus_counting.estimates import CusLocalCount
 from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
-from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
+from aos_sdk.cus_scope import (
+    CusIdentity,
+    current_call,
+    current_identity,
+    enter_call,
+    leave_call_anywhere,
+)
+from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
 
@@ -64,7 +71,7 @@ class CusCallTracker(CusEndedCall):
     turn_with_inner: list[None] | None = None
     _token: Token[Any] | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the public surface, each argument by its name
         self,
         reporter: CusCallReporter,
         provider: str | None,
@@ -73,6 +80,8 @@ class CusCallTracker(CusEndedCall):
         call_id: str | None = None,
         session_id: str | None = None,
         agent_id: str | None = None,
+        end_user: str | None = None,
+        tags: CusTags | None = None,
         operation: CusOperation | None = None,
     ) -> None:
         self.reporter = reporter
@@ -82,10 +91,22 @@ class CusCallTracker(CusEndedCall):
         self.call_id = call_id or generate_call_id()
         self.session_id = session_id
         self.agent_id = agent_id
+        if end_user is not None:
+            self.end_user = end_user
+        if tags is not None:
+            self.tags = tags_of(tags)
         identity = current_identity()
         if identity is not None:
-            self.session_id = session_id or identity[0]
-            self.agent_id = agent_id or identity[1]
+            self.add_identity(identity)
+
+    def add_identity(self, other: CusIdentity | CusEndedCall) -> None:
+        """Take over whose the call is from a block or another call, as far as this says nothing."""
+        self.session_id = self.session_id or other.session_id
+        self.agent_id = self.agent_id or other.agent_id
+        if other.end_user is not None:
+            self.end_user = self.end_user or other.end_user
+        if other.tags is not None:
+            self.tags = merged_tags(other.tags, self.tags)
 
     def start(self) -> None:
         """Start the call. The first call within a surrounding call becomes a part of that call."""
@@ -322,6 +343,7 @@ class CusCallTracker(CusEndedCall):
             self.billed_units = inner.billed_units
             self.provider_cost_microcents = inner.provider_cost_microcents
             self.turns = inner.turns
+        self.add_identity(inner)
         if inner.error_code is not None:
             self.error_code, self.error_message = inner.error_code, inner.error_message
         if inner.metadata is not None:
