@@ -44,7 +44,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         "outcome",
     )
     # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("policy_result", "pricing")
+    list_filter = ("policy_result", "pricing", *CusEvidenceAdmin.call_filters)
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")
