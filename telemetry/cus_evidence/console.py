@@ -2,15 +2,16 @@
 
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.db import OperationalError
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
 from psycopg.errors import QueryCanceled
 from unfold.contrib.filters.admin import TextFilter
 
@@ -67,9 +68,11 @@ class CusReceivedFilter(admin.SimpleListFilter):
         return queryset.filter(created_at__gte=since) if since else queryset
 
 
-def _since(days: str | None) -> datetime | None:
-    is_number = days is not None and days.isdecimal() and len(days) <= _MOST_DIGITS
-    return timezone.now() - timedelta(days=int(days)) if days and is_number else None
+def _since(days: str | None) -> CombinedExpression | None:
+    """The moment so many days ago, by the database's clock; None if this is no number of days."""
+    if not days or not days.isdecimal() or len(days) > _MOST_DIGITS:
+        return None
+    return Now() - timedelta(days=int(days))
 
 
 class _CallFilter(TextFilter):  # type: ignore[misc]  # unfold has no types

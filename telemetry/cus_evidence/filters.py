@@ -2,10 +2,10 @@
 
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Final
 
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.expressions import CombinedExpression
 
 from aos_sdk.cus_wire import MAX_TAGS
 from telemetry.cus_evidence.end_users import CusEndUsers
@@ -46,7 +46,7 @@ def _tagged(tag: str) -> Q:
     return Q.create(list(places), connector=Q.OR)
 
 
-def of_calls(calls: Q, since: datetime | None = None) -> Exists:
+def of_calls(calls: Q, since: CombinedExpression | None = None) -> Exists:
     """For rows that name a call by integration and call id: whether these usage rows are its.
 
     `since`: no usage that was received before that is looked at.

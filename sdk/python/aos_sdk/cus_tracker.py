@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Mapping
 from contextvars import Token
+from functools import lru_cache
 from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -11,7 +12,7 @@ from typing import Any, Final, Protocol, Self
 from aos_sdk.cus_cost import CusTokenUsage
 from aos_sdk.cus_counting.answer_fields import get
 from aos_sdk.cus_counting.estimates import CusLocalCount
-from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
+from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall, CusOrigin
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_scope import (
@@ -253,11 +254,19 @@ class CusCallTracker(CusEndedCall):
             self.response_id = answer_id(response_id)
         if request_id is not None:
             self.note_request_id(request_id)
+        project = fields.get("_workspace_id")
+        if project is not None:
+            self.note_project(project)
 
     def note_request_id(self, request_id: object) -> None:
         """Set the provider's id of the request, if it is a text."""
         if request_id and isinstance(request_id, str):
             self.provider_request_id = request_id
+
+    def note_project(self, project: object) -> None:
+        """Set the provider's project as the answer names it, unless the client has named one."""
+        if project and isinstance(project, str) and self.origin.provider_project is None:
+            self.origin = _with_project(self.origin, project)
 
     def set_cost(self, cost_cents: int) -> Self:
         """Set a cost in cents that is more exact than the price table's."""
@@ -348,6 +357,11 @@ class CusCallTracker(CusEndedCall):
             self.error_code, self.error_message = inner.error_code, inner.error_message
         if inner.metadata is not None:
             self.metadata = {**inner.metadata, **(self.metadata or {})}
+
+
+@lru_cache(maxsize=256)  # the calls of a program go to few places
+def _with_project(origin: CusOrigin, project: str) -> CusOrigin:
+    return origin._replace(provider_project=project)
 
 
 def _takes(turn: list[None] | None) -> bool:

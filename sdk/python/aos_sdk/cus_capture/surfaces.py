@@ -45,6 +45,7 @@ class CusProviderCall(CusCallTracker):
         """End the call with this exception. Without an answer, the provider may bill the prompt."""
         with self.reporter.guard:
             self.note_request_id(getattr(error, "request_id", None))
+            self.note_project(getattr(error, "workspace_id", None))
             if self.usage is None and self._may_be_billed(error):
                 self.set_local_count(count_call(self.arguments, "", self.model))
         super().fail(error)
