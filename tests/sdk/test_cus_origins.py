@@ -1,8 +1,10 @@
 """Where a call went: provider, host, region, project and key hint follow from the client (M5a)."""
 
+import asyncio
 import gc
 import inspect
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.sdk.cus_scripted_clients import (
     KEY,
     REQUEST_ID,
     anthropic_client,
+    async_openai_client,
     azure_client,
     openai_client,
     platform_client,
@@ -281,6 +284,35 @@ def test_raw_responses_streams_and_errors_have_their_ids_too(
     ids = [row.get("response_id") for row in recorder.rows]
     assert ids == ["chatcmpl-1", "chatcmpl-2", None]
     assert [row["provider_request_id"] for row in recorder.rows] == [REQUEST_ID] * 3
+
+
+def test_asynchronous_calls_have_their_ids_too(recorder: CusRecordingReporter) -> None:
+    chunk = {"id": "chatcmpl-2", "object": "chat.completion.chunk", "model": "gpt-4o", "created": 1}
+    event = f"data: {json.dumps({**chunk, 'choices': []})}\n\n".encode()
+    refused = whole(openai_http, {"error": {"message": "no"}}, status=429)
+
+    def streams(_request: Any) -> Any:
+        async def body() -> AsyncIterator[bytes]:
+            yield event
+
+        headers = {"content-type": "text/event-stream", "x-request-id": REQUEST_ID}
+        return openai_http.Response(200, content=body(), headers=headers)
+
+    async def program() -> None:
+        client = async_openai_client(COMPLETION)
+        await client.chat.completions.create(**CHAT)
+        await client.chat.completions.with_raw_response.create(**CHAT)
+        stream = await async_openai_client(streams).chat.completions.create(**CHAT, stream=True)
+        async for _ in stream:
+            pass
+        with pytest.raises(openai.RateLimitError):
+            await async_openai_client(refused).chat.completions.create(**CHAT)
+
+    asyncio.run(program())
+    ids = [row.get("response_id") for row in recorder.rows]
+    assert ids == ["chatcmpl-1", "chatcmpl-1", "chatcmpl-2", None]
+    for row in recorder.rows:
+        assert (row["provider_request_id"], row["provider_key_hint"]) == (REQUEST_ID, KEY[-4:])
 
 
 def test_anthropics_ids_are_told(recorder: CusRecordingReporter) -> None:
