@@ -110,7 +110,7 @@ class CusEvidenceAdmin(CusReportedAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The list. One that is filtered without an index goes 31 days back unless told further."""
-        chosen = {name for name, value in request.GET.items() if value.strip()}
+        chosen = {name for name, value in request.GET.items() if str(value).strip()}
         if chosen & CALL_FILTERS.keys() and CusReceivedFilter.parameter_name not in chosen:
             return self._again(request, _USUAL_DAYS)
         try:

@@ -240,7 +240,7 @@ def test_a_pseudonym_depends_on_the_servers_secret(sdk: SdkClient, settings: Any
     sdk.report(record(call_id="before", end_user="ada"))
     key = sdk.key
     settings.CUS_KEY_HASH_SECRET, old = SECRET, settings.CUS_KEY_HASH_SECRET
-    renamed = console.calls_with("end_user", "ada", [CusLLMUsage.objects.get().tenant_id])
+    renamed = calls_with("end_user", "ada", [CusLLMUsage.objects.get().tenant_id])
     assert not CusLLMUsage.objects.filter(renamed).exists()
     settings.CUS_KEY_HASH_SECRET = old
     assert SdkClient(key).report(record(call_id="after", end_user="ada")).status_code == 201
