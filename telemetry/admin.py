@@ -6,12 +6,12 @@ from django.contrib import admin
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
-from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.pages import BoundedPaginator
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
-from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_holds.limits import holds_warning
@@ -188,7 +188,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
 
 
 @admin.register(CusCostAdjustment)
-class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
+class CusCostAdjustmentAdmin(CusCallListAdmin):
     """Corrections of costs, newest first."""
 
     list_display = (
@@ -199,6 +199,7 @@ class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
         "difference_microcents",
         "occurred_at",
     )
+    list_filter = CusCallListAdmin.call_filters
     ordering = ("-created_at", "-id")
     paginator = BoundedPaginator
     sortable_by = ()

@@ -19,7 +19,7 @@ from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import own_tenant
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.filters import CALL_FILTERS, calls_with, of_calls
+from telemetry.cus_evidence.filters import CALL_FILTERS, calls_with, of_calls, of_usage
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_ids import made_at
 
@@ -85,6 +85,8 @@ class _CallFilter(TextFilter):  # type: ignore[misc]  # unfold has no types
         calls = calls_with(self.parameter_name, value, _tenants_of(request))
         if queryset.model is CusLLMUsage:
             return queryset.filter(calls)
+        if hasattr(queryset.model, "usage_id"):
+            return queryset.filter(of_usage(calls))
         since = _since(request.GET.get(CusReceivedFilter.parameter_name))
         return queryset.filter(of_calls(calls, since))
 
@@ -99,8 +101,8 @@ def _call_filters() -> Iterator[type[_CallFilter]]:
         yield type(f"CusFilterBy_{name}", (_CallFilter,), {"parameter_name": name, "title": title})
 
 
-class CusEvidenceAdmin(CusReportedAdmin):
-    """Rows on calls, of a table that is partitioned by `created_at`."""
+class CusCallListAdmin(CusReadOnlyAdmin):
+    """A list of rows on calls, narrowed by facts of the calls that no index has."""
 
     # For the lists of pages: how far back, and whose the call was.
     call_filters = (CusReceivedFilter, *_call_filters())
@@ -130,6 +132,10 @@ class CusEvidenceAdmin(CusReportedAdmin):
         query = request.GET.copy()
         query[CusReceivedFilter.parameter_name] = days
         return redirect(f"{request.path}?{query.urlencode()}")
+
+
+class CusEvidenceAdmin(CusCallListAdmin, CusReportedAdmin):
+    """Rows on calls, of a table that is partitioned by `created_at`."""
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None

@@ -58,3 +58,15 @@ def of_calls(calls: Q, since: CombinedExpression | None = None) -> Exists:
         call_id=OuterRef("call_id"),
     )
     return Exists(rows.filter(created_at__gte=since) if since else rows)
+
+
+def of_usage(calls: Q) -> Exists:
+    """For rows that name a usage row (`usage_id`, `usage_created_at`): whether it is among these."""
+    return Exists(
+        CusLLMUsage.objects.filter(
+            calls,
+            tenant_id=OuterRef("tenant_id"),
+            created_at=OuterRef("usage_created_at"),
+            id=OuterRef("usage_id"),
+        )
+    )

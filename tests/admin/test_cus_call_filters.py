@@ -22,6 +22,7 @@ from telemetry.cus_evidence.filters import CALL_FILTERS, calls_with, of_calls
 from telemetry.cus_evidence.models import CusLLMUsage
 from tests.cus_factories import (
     SdkClient,
+    correct,
     make_integration,
     make_tenant,
     make_user,
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.django_db
 
 USAGE = "/admin/telemetry/cusllmusage/"
 DECISIONS = "/admin/enforcement/cusenforcementdecision/"
+CORRECTIONS = "/admin/telemetry/cuscostadjustment/"
 SECRET = "a" * 40
 WHOSE: dict[str, Any] = {
     "session_id": "chat-17",
@@ -95,7 +97,7 @@ def test_usage_records_are_found_by_each_fact_of_the_call(integration: CusIntegr
         assert [row.call_id for row in found] == ["own-call"], name
 
 
-@pytest.mark.parametrize("page", [USAGE, DECISIONS])
+@pytest.mark.parametrize("page", [USAGE, DECISIONS, CORRECTIONS])
 def test_a_list_has_a_box_for_each_fact(page: str, person: Client) -> None:
     text = person.get(page).content.decode()
     for name in CALL_FILTERS:
@@ -151,6 +153,15 @@ def test_decisions_are_found_by_what_was_reported_of_their_call(
         assert [decision.call_id for decision in found] == ["own-call"], name
     assert _calls(person, DECISIONS) == {"own-call", "other-call"}
     assert _calls(person, DECISIONS, tag="team=search") == {"own-call"}
+
+
+def test_corrections_are_found_by_their_call(person: Client, integration: CusIntegration) -> None:
+    _three_calls(integration)
+    own, other = CusLLMUsage.objects.filter(tenant_id=integration.tenant_id).order_by("-call_id")
+    for number, row in enumerate((other, own)):
+        correct(row, by_microcents=number)
+    answer = person.get(CORRECTIONS, {"tag": "team=search", "received": "31"})
+    assert [one.usage_id for one in answer.context["cl"].result_list] == [own.id]
 
 
 def test_the_page_of_a_record_shows_whose_the_call_was(
