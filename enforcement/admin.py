@@ -36,7 +36,7 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
         "decided_by",
     )
     # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("result", "decided_by", "degraded")
+    list_filter = ("result", "decided_by", "degraded", *CusEvidenceAdmin.call_filters)
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")

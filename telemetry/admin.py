@@ -7,13 +7,13 @@ from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console import finders, panels
 from integrations.cus_console.amounts import exact_dollars
 from integrations.cus_console.finders import Finder
-from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.pages import BoundedPaginator
 from integrations.cus_console.panels import Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
-from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_evidence.panels import (
@@ -53,7 +53,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         "outcome",
     )
     # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("policy_result", "pricing")
+    list_filter = ("policy_result", "pricing", *CusEvidenceAdmin.call_filters)
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")
@@ -193,7 +193,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
 
 
 @admin.register(CusCostAdjustment)
-class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
+class CusCostAdjustmentAdmin(CusCallListAdmin):
     """Corrections of costs, newest first."""
 
     list_display = (
@@ -204,6 +204,7 @@ class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
         "difference_microcents",
         "occurred_at",
     )
+    list_filter = CusCallListAdmin.call_filters
     ordering = ("-created_at", "-id")
     paginator = BoundedPaginator
     sortable_by = ()

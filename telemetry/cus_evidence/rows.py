@@ -12,6 +12,7 @@ from aos_sdk.cus_fields import TOKEN_KINDS
 from aos_sdk.cus_wire import INT32_MAX, CusOperation, CusPolicyResult, mask_secrets
 from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_evidence.content import content_hash, parse_timestamp
+from telemetry.cus_evidence.end_users import CusEndUsers
 from telemetry.cus_evidence.records import UsageRecord
 from telemetry.cus_evidence.store import EvidenceRow
 from telemetry.cus_ids import uuid7
@@ -88,6 +89,7 @@ class RowBuilder:
             base_url=principal.base_url,
             integration_id=principal.integration_id,
         )
+        self._end_users = CusEndUsers(principal.tenant_id)
         self._oldest = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
         self._newest = now + _CLOCK_AHEAD
         self._used: dict[uuid.UUID, AppliedPrice] = {}
@@ -169,7 +171,7 @@ class RowBuilder:
             provider_request_id=record.provider_request_id,
             provider_project=record.provider_project,
             provider_key_hint=record.provider_key_hint,
-            end_user=record.end_user,
+            end_user=self._end_users.stored(record.end_user),
             tags=record.tags,
             flags=flags,
             sent_timestamp=_masked(record.timestamp) if "clock_skew" in flags else None,

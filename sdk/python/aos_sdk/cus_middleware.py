@@ -11,6 +11,7 @@ from aos_sdk.cus_capture.bypass_transports import unwatch_transports
 from aos_sdk.cus_capture.generators import driven, driving_async
 from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_configuration import active
+from aos_sdk.cus_tags import CusTags
 from aos_sdk.cus_tracker import CusCallTracker
 
 P = ParamSpec("P")
@@ -26,6 +27,8 @@ def cus_track(
     call_id: str | None = None,
     session_id: str | None = None,
     agent_id: str | None = None,
+    end_user: str | None = None,
+    tags: CusTags | None = None,
 ) -> CusCallTracker:
     """Measure the call in a `with` or `async with` block; set its results on the tracker."""
     configuration = active.get()
@@ -36,16 +39,15 @@ def cus_track(
         call_id=call_id,
         session_id=session_id,
         agent_id=agent_id,
+        end_user=end_user,
+        tags=tags,
     )
     call.is_reported = configuration.auto_report
-    if call.session_id is None:
-        call.session_id = configuration.session_id
-    if call.agent_id is None:
-        call.agent_id = configuration.agent_id
+    call.add_identity(configuration.identity)
     return call
 
 
-def cus_wrap(
+def cus_wrap(  # noqa: PLR0913 - the public surface, each argument by its name
     function: Callable[[], R],
     *,
     model: str,
@@ -53,12 +55,22 @@ def cus_wrap(
     call_id: str | None = None,
     session_id: str | None = None,
     agent_id: str | None = None,
+    end_user: str | None = None,
+    tags: CusTags | None = None,
 ) -> R:
     """Call the function, measured, and return its response, awaitable or stream.
 
     Tokens are read from the response, from the awaitable's result or from the stream.
     """
-    call = cus_track(model, provider, call_id=call_id, session_id=session_id, agent_id=agent_id)
+    call = cus_track(
+        model,
+        provider,
+        call_id=call_id,
+        session_id=session_id,
+        agent_id=agent_id,
+        end_user=end_user,
+        tags=tags,
+    )
     result: R = run(call, function, (), {})
     return result
 
@@ -69,6 +81,8 @@ def cus_telemetry(
     *,
     session_id: str | None = None,
     agent_id: str | None = None,
+    end_user: str | None = None,
+    tags: CusTags | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Measure every call of a function, coroutine function, generator or asynchronous generator.
 
@@ -77,7 +91,14 @@ def cus_telemetry(
     """
 
     def begin() -> CusCallTracker:
-        return cus_track(model, provider, session_id=session_id, agent_id=agent_id)
+        return cus_track(
+            model,
+            provider,
+            session_id=session_id,
+            agent_id=agent_id,
+            end_user=end_user,
+            tags=tags,
+        )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         governed: Any = _governed(function, begin)

@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Mapping
 from contextvars import Token
+from functools import lru_cache
 from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -11,10 +12,17 @@ from typing import Any, Final, Protocol, Self
 from aos_sdk.cus_cost import CusTokenUsage
 from aos_sdk.cus_counting.answer_fields import get
 from aos_sdk.cus_counting.estimates import CusLocalCount
-from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
+from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall, CusOrigin
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
-from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
+from aos_sdk.cus_scope import (
+    CusIdentity,
+    current_call,
+    current_identity,
+    enter_call,
+    leave_call_anywhere,
+)
+from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
 
@@ -64,7 +72,7 @@ class CusCallTracker(CusEndedCall):
     turn_with_inner: list[None] | None = None
     _token: Token[Any] | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the public surface, each argument by its name
         self,
         reporter: CusCallReporter,
         provider: str | None,
@@ -73,6 +81,8 @@ class CusCallTracker(CusEndedCall):
         call_id: str | None = None,
         session_id: str | None = None,
         agent_id: str | None = None,
+        end_user: str | None = None,
+        tags: CusTags | None = None,
         operation: CusOperation | None = None,
     ) -> None:
         self.reporter = reporter
@@ -82,10 +92,22 @@ class CusCallTracker(CusEndedCall):
         self.call_id = call_id or generate_call_id()
         self.session_id = session_id
         self.agent_id = agent_id
+        if end_user is not None:
+            self.end_user = end_user
+        if tags is not None:
+            self.tags = tags_of(tags)
         identity = current_identity()
         if identity is not None:
-            self.session_id = session_id or identity[0]
-            self.agent_id = agent_id or identity[1]
+            self.add_identity(identity)
+
+    def add_identity(self, other: CusIdentity | CusEndedCall) -> None:
+        """Take over whose the call is from a block or another call, as far as this says nothing."""
+        self.session_id = self.session_id or other.session_id
+        self.agent_id = self.agent_id or other.agent_id
+        if other.end_user is not None:
+            self.end_user = self.end_user or other.end_user
+        if other.tags is not None:
+            self.tags = merged_tags(other.tags, self.tags)
 
     def start(self) -> None:
         """Start the call. The first call within a surrounding call becomes a part of that call."""
@@ -232,11 +254,19 @@ class CusCallTracker(CusEndedCall):
             self.response_id = answer_id(response_id)
         if request_id is not None:
             self.note_request_id(request_id)
+        project = fields.get("_workspace_id")
+        if project is not None:
+            self.note_project(project)
 
     def note_request_id(self, request_id: object) -> None:
         """Set the provider's id of the request, if it is a text."""
         if request_id and isinstance(request_id, str):
             self.provider_request_id = request_id
+
+    def note_project(self, project: object) -> None:
+        """Set the provider's project as the answer names it, unless the client has named one."""
+        if project and isinstance(project, str) and self.origin.provider_project is None:
+            self.origin = _with_project(self.origin, project)
 
     def set_cost(self, cost_cents: int) -> Self:
         """Set a cost in cents that is more exact than the price table's."""
@@ -322,10 +352,16 @@ class CusCallTracker(CusEndedCall):
             self.billed_units = inner.billed_units
             self.provider_cost_microcents = inner.provider_cost_microcents
             self.turns = inner.turns
+        self.add_identity(inner)
         if inner.error_code is not None:
             self.error_code, self.error_message = inner.error_code, inner.error_message
         if inner.metadata is not None:
             self.metadata = {**inner.metadata, **(self.metadata or {})}
+
+
+@lru_cache(maxsize=256)  # the calls of a program go to few places
+def _with_project(origin: CusOrigin, project: str) -> CusOrigin:
+    return origin._replace(provider_project=project)
 
 
 def _takes(turn: list[None] | None) -> bool:

@@ -73,6 +73,8 @@ class CusLinesLookup(CusLookup):
             call_id=call_id,
             session_id=self.session_id,
             agent_id=self.agent_id,
+            end_user=self.end_user,
+            tags=self.tags,
             operation=self.operation,
         )
         one.origin = self.origin

@@ -121,6 +121,8 @@ def _told(call: CusProviderCall, response: Any, response_id: str) -> CusCallTrac
         call_id=settlement_call_id(response_id),
         session_id=call.session_id,
         agent_id=call.agent_id,
+        end_user=call.end_user,
+        tags=call.tags,
         operation=CusOperation.RESPONSES,
     )
     told.origin = call.origin

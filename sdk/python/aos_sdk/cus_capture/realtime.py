@@ -100,8 +100,7 @@ class CusSession:
             call_id=settlement_call_id(name),
             operation=operation,
         )
-        call.session_id = call.session_id or configuration.session_id
-        call.agent_id = call.agent_id or configuration.agent_id
+        call.add_identity(configuration.identity)
         region_of = served_by.region_of_host if served_by else None
         region = region_of(self._host) if region_of and self._host else None
         call.origin = CusOrigin(host=self._host, region=region, dialect="openai")

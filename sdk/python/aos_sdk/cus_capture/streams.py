@@ -24,6 +24,9 @@ from aos_sdk.cus_usage import CusStreamUsage
 _AT_A_TIME: Final = 32
 # The headers with the id of a request: of OpenAI and compatible servers, Anthropic, Bedrock.
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
+# The header with the project: of Anthropic. OpenAI's is left to the client, because the package
+# does not keep it with whole answers.
+_PROJECT_HEADER: Final = "anthropic-workspace-id"
 
 # The running streams, by their watches' addresses. A dictionary, because its values can be listed
 # while other threads change it; a WeakSet's can't.
@@ -255,10 +258,11 @@ def _forget_usage(chunk: Any) -> bool:
 
 
 def note_request_id(call: CusCallTracker, response: Any) -> None:
-    """The provider's id of the request, by the headers of its answer."""
+    """The provider's id of the request, and its project, by the headers of its answer."""
     with call.reporter.guard:
         headers = response.headers
         call.note_request_id(next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None))
+        call.note_project(headers.get(_PROJECT_HEADER))
 
 
 def watch_close(watch: CusStreamWatch, response: Any) -> None:

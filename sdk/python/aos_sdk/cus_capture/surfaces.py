@@ -13,6 +13,7 @@ from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_providers.registry import provider_of_host
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_scope import current_call, current_identity
+from aos_sdk.cus_tags import merged_tags
 from aos_sdk.cus_tracker import CusCallTracker
 
 _RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
@@ -44,6 +45,7 @@ class CusProviderCall(CusCallTracker):
         """End the call with this exception. Without an answer, the provider may bill the prompt."""
         with self.reporter.guard:
             self.note_request_id(getattr(error, "request_id", None))
+            self.note_project(getattr(error, "workspace_id", None))
             if self.usage is None and self._may_be_billed(error):
                 self.set_local_count(count_call(self.arguments, "", self.model))
         super().fail(error)
@@ -91,14 +93,20 @@ def prepare_call(
 
 def _identify(call: CusProviderCall, configuration: CusConfiguration) -> None:
     session_id, agent_id = configuration.session_id, configuration.agent_id
+    tags = configuration.tags
     identity = current_identity()
     if identity is not None:
         session_id = session_id if identity.session_id is None else identity.session_id
         agent_id = agent_id if identity.agent_id is None else identity.agent_id
+        tags = merged_tags(tags, identity.tags)
+        if identity.end_user is not None:
+            call.end_user = identity.end_user
     if session_id is not None:
         call.session_id = session_id
     if agent_id is not None:
         call.agent_id = agent_id
+    if tags is not None:
+        call.tags = tags
 
 
 def _plain(model: object) -> str:
