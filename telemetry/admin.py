@@ -1,11 +1,16 @@
 """The console's read-only pages on facts."""
 
 from decimal import Decimal
+from typing import Any, cast
 
 from django.contrib import admin
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_corrections.models import CusCostAdjustment
@@ -13,10 +18,13 @@ from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
-from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
+from telemetry.cus_evidence.models import CusCallAlias, CusLLMUsage, CusUsageSettlement
+from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
 
 CusIntegrationAdmin.warnings.append(holds_warning)
+# Integrations that have a call of the same id; beyond these a search is no search for one call.
+_MOST_ALIASES = 50
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
 _WITHOUT_COST: dict[str, str] = {
     CusLLMUsage.Pricing.UNKNOWN: "no price known",
@@ -150,6 +158,28 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     )
     readonly_fields = ("exact_cost", "corrected_cost", "counted", "settlement")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        settled = CusUsageSettlement.objects.filter(
+            tenant_id=OuterRef("tenant_id"), usage_id=OuterRef("id")
+        )
+        cost = Subquery(settled.values("cost_microcents")[:1])
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(settled_microcents=cost)
+        return rows
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Rows of a call id; also the row of the answer of a call that has none of its own."""
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        aliases = CusCallAlias.objects.filter(call_id=search_term.strip())
+        places = visible_to(aliases, cast("CusUser", request.user))[:_MOST_ALIASES]
+        rows = [(alias.usage_created_at, alias.usage_id) for alias in places]
+        if not rows or "\0" in search_term:
+            return found, may_repeat
+        moments, ids = zip(*rows, strict=True)
+        own = Q(call_id=search_term.strip())
+        return queryset.filter(own | Q(created_at__in=moments, id__in=ids)), may_repeat
+
     @display(description="Cents that limits count")
     def counted(self, usage: CusLLMUsage) -> int:
         return counted_cents(usage)
@@ -159,7 +189,9 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         return _dollars(corrected_microcents(usage))
 
     @display(description="Exact cost")
-    def exact_cost(self, usage: CusLLMUsage) -> str:
+    def exact_cost(self, usage: Any) -> str:
+        if usage.settled_microcents is not None:
+            return _dollars(usage.settled_microcents)
         return _WITHOUT_COST.get(usage.pricing) or _dollars(usage.cost_microcents)
 
     @display(description="Settled by")
@@ -170,6 +202,8 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         found = settled.first()
         if found is None:
             return "not yet: budgets count the provisional amounts"
+        if SAME_ANSWER in found.flags:
+            return f"{found.call_id}: another call names the same answer and counts its usage"
         return (
             f"{found.tokens_in:,} tokens in, {found.tokens_out:,} out, "
             f"{_dollars(found.cost_microcents)} on {found.created_at:%d %B %Y}"
