@@ -32,8 +32,15 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     call_hash: str
     content_hash: str
     integration_id: uuid.UUID
-    call_id: str
     provider: str
+    cost_cents: int
+    cost_microcents: int
+    counted_cents: int
+    pricing: str
+    flags: list[str]
+    occurred_at: datetime
+    # From here to `decision` as the record has them.
+    call_id: str
     model: str
     operation: str
     stream: bool
@@ -46,15 +53,9 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     tokens_audio_in: int
     tokens_audio_out: int
     tokens_image_in: int
-    cost_cents: int
-    cost_microcents: int
-    counted_cents: int
-    pricing: str
     policy_result: str
     metadata: dict[str, Any]
-    flags: list[str]
     degraded: bool
-    occurred_at: datetime
     session_id: str | None = None
     agent_id: str | None = None
     model_requested: str | None = None
@@ -64,14 +65,7 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     service_tier: str | None = None
     billed_units: dict[str, Any] | None = None
     turns: list[Turn] | None = None
-    pricing_version: str | None = None
-    price_id: uuid.UUID | None = None
-    unpriced_units: list[str] | None = None
-    reported_pricing_version: str | None = None
     provider_cost_microcents: int | None = None
-    provisional_cents: int | None = None
-    provisional_microcents: int | None = None
-    provisional_tokens: int | None = None
     latency_ms: int | None = None
     error_code: str | None = None
     error_message: str | None = None
@@ -81,12 +75,19 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     provider_key_hint: str | None = None
     end_user: str | None = None
     tags: list[str] | None = None
-    sent_timestamp: str | None = None
     process_id: str | None = None
     sequence: int | None = None
     lease_id: uuid.UUID | None = None
-    reserved: Reserved | None = None
     decision: dict[str, Any] | None = None
+    pricing_version: str | None = None
+    price_id: uuid.UUID | None = None
+    unpriced_units: list[str] | None = None
+    reported_pricing_version: str | None = None
+    provisional_cents: int | None = None
+    provisional_microcents: int | None = None
+    provisional_tokens: int | None = None
+    sent_timestamp: str | None = None
+    reserved: Reserved | None = None
 
 
 class KnownCall(msgspec.Struct):
