@@ -9,15 +9,18 @@ from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import Sum
 
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_corrections.repricing import reprice
 from telemetry.cus_evidence import answers
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals, CusUsageSettlement
 from telemetry.cus_evidence.settlements import lock_responses
 from telemetry.cus_holds.limits import limits_of
 from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_metrics import CusTotalsCollector
 from tests.conftest import _superuser
 from tests.cus_factories import (
     BATCH,
     SdkClient,
+    browser_of,
     make_integration,
     measured,
     record,
@@ -329,3 +332,46 @@ def test_a_provider_that_says_what_a_call_cost_is_believed_where_there_is_no_pri
     assert (beyond.cost_cents, beyond.counted_cents) == (2, 2)
     assert (listed.pricing, listed.cost_microcents) == ("table", 750_000)
     assert listed.provider_cost_microcents == 1_234_567
+
+
+def _metric(name: str, integration: CusIntegration) -> float:
+    """A metric of the integration, as it is scraped."""
+    families = {family.name: family for family in CusTotalsCollector().collect()}
+    return sum(
+        sample.value
+        for sample in families[name].samples
+        if sample.labels["integration_id"] == str(integration.id)
+    )
+
+
+def _waiting_by_page(page: str) -> int:
+    """The calls that a page of usage records shows without a cost."""
+    return page.count("usage not known")
+
+
+@pytest.mark.parametrize("settled", [0, 1, 2])
+def test_all_that_counts_unmeasured_calls_agrees_before_and_after_settlements(
+    sdk: SdkClient, integration: CusIntegration, settled: int
+) -> None:
+    for number in range(3):
+        sdk.report(unmeasured(call_id=f"c{number}", response_id="resp_1" if number else "resp_0"))
+    if settled:
+        sdk.report(settling("resp_0"))
+    if settled > 1:
+        sdk.report(settling("resp_1"))  # both calls that name it
+
+    waiting = 3 - (0, 1, 3)[settled]
+    month = _month(integration)
+    assert month["unmeasured_calls"] == waiting
+    assert month["provisional_cents"] == 49 * waiting
+    came, gone = (
+        _metric(f"cus_llm_{name}_calls", integration) for name in ("unmeasured", "settled")
+    )
+    assert came - gone == waiting
+    provisional = _metric("cus_llm_provisional_microcents", integration)
+    assert provisional == month["provisional_microcents"]
+    page = browser_of("operator").get("/admin/telemetry/cusllmusage/").content.decode()
+    assert _waiting_by_page(page) == waiting
+    now = datetime.now(UTC)
+    done = list(reprice(None, now - timedelta(days=1), now + timedelta(days=1)))
+    assert sum(part.unmeasured for part in done) == waiting

@@ -37,7 +37,7 @@ _SECONDS = 180.0
 _LENT = 10**12
 # What is killed in each month, in this order, and how far the senders go on into that.
 MANY_KILLS = (("sender", "worker", "sender", "server", "sender"),) * 2
-FEW_KILLS = (("sender", "worker"), ("sender", "server"))
+FEW_KILLS = (("sender",), ("server", "sender"))
 _INTO = 0.08
 _AUDIT_SECONDS = 0.5
 

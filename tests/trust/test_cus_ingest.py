@@ -68,7 +68,7 @@ def test_usage_told_late_twice_first_by_others_and_next_month_counts_once_throug
     product: RealProduct,
 ) -> None:
     ((key,),) = product.make_keys()
-    result = SettlementRun(product, key, answers=100, seed=5, kills=FEW_KILLS).execute()
+    result = SettlementRun(product, key, answers=60, seed=5, kills=FEW_KILLS).execute()
 
     assert result.findings == []
     assert result.seen["sender kills"] == 2
