@@ -119,10 +119,9 @@ class RowBuilder:
         ours = in_cents(cost.microcents)
         cents = _cost_cents(record, used, price, ours, flags)
         _check_tokens(record, flags)
-        pricing = cost.price.pricing if cost.price else None
         if used.turns or used.tier:
-            flags += used.flags(pricing)
-        return EvidenceRow(
+            flags += used.flags(cost.price.pricing if cost.price else None)
+        row = EvidenceRow(
             uuid7(),
             call_hash,
             content_hash(record, self.principal.integration_id),
@@ -135,16 +134,20 @@ class RowBuilder:
             flags,
             occurred_at,
             *_as_sent(record),
-            pricing_version=cost.price.version if cost.price else None,
-            price_id=cost.price.id if cost.price else None,
-            unpriced_units=used.unpriced(pricing) if pricing else None,
-            reported_pricing_version=record.pricing_version,
-            provisional_cents=cost.provisional and cost.provisional.cents,
-            provisional_microcents=cost.provisional and cost.provisional.microcents,
-            provisional_tokens=cost.provisional and cost.provisional.tokens,
-            sent_timestamp=_masked(record.timestamp) if "clock_skew" in flags else None,
-            reserved=record.reserved if record.lease_id else None,
         )
+        row.reported_pricing_version = record.pricing_version
+        if cost.price:
+            row.pricing_version, row.price_id = cost.price.version, cost.price.id
+            row.unpriced_units = used.unpriced(cost.price.pricing)
+        if cost.provisional:
+            row.provisional_cents, row.provisional_microcents, row.provisional_tokens = (
+                cost.provisional
+            )
+        if "clock_skew" in flags:
+            row.sent_timestamp = _masked(record.timestamp)
+        if record.lease_id:
+            row.reserved = record.reserved
+        return row
 
     def _cost(
         self, record: UsageRecord, used: BilledUsage, price: AppliedPrice | None, at: datetime

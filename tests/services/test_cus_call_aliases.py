@@ -287,7 +287,7 @@ _MOST = {"provisional_cents": 49, "provisional_tokens": 144_384}  # of a call of
 
 
 def _provisional() -> dict[str, Any]:
-    return CusLLMUsage.objects.values(*_MOST).get()
+    return dict(CusLLMUsage.objects.values(*_MOST).get())
 
 
 @pytest.mark.parametrize("whose", ["nobody's", "a sibling's"])
