@@ -1,6 +1,10 @@
 """The console's read-only pages on facts."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
@@ -17,12 +21,15 @@ from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, C
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_evidence.panels import (
+    answers_of,
     cost_shown,
     find_calls,
     last_calls,
     outcome_of,
     this_month,
+    with_settled_cost,
 )
+from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
 
@@ -159,6 +166,17 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     )
     readonly_fields = ("exact_cost", "corrected_cost", "counted", "settlement")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return with_settled_cost(super().get_queryset(request))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Rows of a call id; also the row of the answer of a call that has none of its own."""
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        answers = answers_of(request, search_term)
+        return (found | queryset.filter(answers) if answers else found), may_repeat
+
     @display(description="Cents that limits count")
     def counted(self, usage: CusLLMUsage) -> int:
         return counted_cents(usage)
@@ -179,6 +197,8 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         found = settled.first()
         if found is None:
             return "not yet: budgets count the provisional amounts"
+        if SAME_ANSWER in found.flags:
+            return f"{found.call_id}: another call names the same answer and counts its usage"
         return (
             f"{found.tokens_in:,} tokens in, {found.tokens_out:,} out, "
             f"{exact_dollars(found.cost_microcents)} on {found.created_at:%d %B %Y}"

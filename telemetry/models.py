@@ -5,6 +5,7 @@ from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_coverage.models import CusBypassHour, CusBypassReport, CusCallMark
 from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
 from telemetry.cus_evidence.models import (
+    CusCallAlias,
     CusCallLedger,
     CusLifetimeTotals,
     CusLLMUsage,
@@ -17,6 +18,7 @@ from telemetry.cus_money.models import CusKeptPrice
 __all__ = [
     "CusBypassHour",
     "CusBypassReport",
+    "CusCallAlias",
     "CusCallLedger",
     "CusCallMark",
     "CusCostAdjustment",

@@ -1,9 +1,11 @@
 """Panels and search results on usage records."""
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from typing import Any, cast
 
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -19,10 +21,17 @@ from integrations.cus_console.panels import Cell, table
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
+from telemetry.cus_evidence.models import (
+    CusCallAlias,
+    CusLLMUsage,
+    CusPeriodTotals,
+    CusUsageSettlement,
+)
 
 _LAST_CALLS = 10
 _DEAREST = 10
+# Integrations that have a call of the same id; beyond these a search is no search for one call.
+_MOST_ALIASES = 50
 # Shorter beginnings of a call id would match half of the table.
 _SHORTEST_BEGINNING = 6
 _WITHOUT_COST: dict[str, str] = {
@@ -31,8 +40,18 @@ _WITHOUT_COST: dict[str, str] = {
 }
 
 
-def cost_shown(usage: CusLLMUsage) -> str:
-    """A call's exact cost, or why there is none."""
+def with_settled_cost(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """The rows with the cost that became known later, as `settled_microcents`; None without."""
+    settled = CusUsageSettlement.objects.filter(
+        tenant_id=OuterRef("tenant_id"), usage_id=OuterRef("id")
+    )
+    return rows.annotate(settled_microcents=Subquery(settled.values("cost_microcents")[:1]))
+
+
+def cost_shown(usage: Any) -> str:
+    """The exact cost of a row of `with_settled_cost`, or why there is none."""
+    if usage.settled_microcents is not None:
+        return exact_dollars(usage.settled_microcents)
     return _WITHOUT_COST.get(usage.pricing) or exact_dollars(usage.cost_microcents)
 
 
@@ -45,11 +64,23 @@ def outcome_of(usage: CusLLMUsage) -> tuple[str, str]:
     return ("warned", "warned") if usage.policy_result == "warned" else ("ok", "ok")
 
 
+def answers_of(request: HttpRequest, call_id: str) -> Q | None:
+    """The rows of the answer of calls that have none of their own; None where there are none."""
+    call_id = call_id.strip()
+    if "\0" in call_id:
+        return None
+    aliases = CusCallAlias.objects.filter(call_id=call_id)
+    places = visible_to(aliases, cast("CusUser", request.user))[:_MOST_ALIASES]
+    rows = [Q(created_at=one.usage_created_at, id=one.usage_id) for one in places]
+    return reduce(or_, rows) if rows else None
+
+
 def last_calls(_request: HttpRequest, integration: CusIntegration) -> SafeString:
     """The newest records of an integration."""
-    rows = CusLLMUsage.objects.filter(
+    stored = CusLLMUsage.objects.filter(
         tenant_id=integration.tenant_id, integration_id=integration.id
-    ).order_by("-created_at", "-id")[:_LAST_CALLS]
+    ).order_by("-created_at", "-id")
+    rows = with_settled_cost(stored)[:_LAST_CALLS]
     return table(
         ["Received (UTC)", "Call", "Model", "Tokens in", "Tokens out", "Cost", "Outcome"],
         map(_call, rows),
@@ -58,7 +89,7 @@ def last_calls(_request: HttpRequest, integration: CusIntegration) -> SafeString
     )
 
 
-def _call(usage: CusLLMUsage) -> list[Cell]:
+def _call(usage: Any) -> list[Cell]:
     return [
         f"{usage.created_at:%Y-%m-%d %H:%M:%S}",
         format_html('<a href="{}" class="underline">{}</a>', record_page(usage), usage.call_id),
@@ -135,7 +166,8 @@ def find_calls(request: HttpRequest, text: str) -> Iterator[Hit]:
         matches = seen.filter(call_id=name)
         if len(name) >= _SHORTEST_BEGINNING and not matches.exists():
             matches = seen.filter(call_id__startswith=name).order_by("call_id")
-        rows = list(matches[: MOST_OF_A_KIND + 1])
+        answers = answers_of(request, name)
+        rows = list(matches[: MOST_OF_A_KIND + 1]) or list(seen.filter(answers) if answers else ())
         if rows:
             yield from map(_hit, rows)
             return

@@ -38,7 +38,7 @@ from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSums
 from telemetry.cus_evidence.records import UsageRecord, decode_record
 from telemetry.cus_evidence.serializers import UsageRecordSchema
 from telemetry.cus_evidence.store import EvidenceRow
-from telemetry.cus_money.pricing import Priceable
+from telemetry.cus_money.billed_usage import Priceable
 from tests.trust import cus_hostile
 from tests.trust.cus_audit import SUMMED
 

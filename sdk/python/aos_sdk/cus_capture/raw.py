@@ -65,7 +65,9 @@ class CusBodyWatch(CusStreamWatch):
                 if self._rest.endswith((b"\r", b"\n")):
                     lines, self._rest = [*lines, self._rest], b""
                 for line in lines:
-                    self._read_line(line)
+                    # Of its own: what is wrong with one line must not cost those after it.
+                    with self.call.reporter.guard:
+                        self._read_line(line)
             elif len(data) > _MAX_BODY_BYTES:
                 self._rest, self._is_too_large = b"", True
             else:
@@ -191,10 +193,11 @@ def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> Non
                 break
         watch.end()
         return
-    if "json" in content_type and len(content) <= _MAX_BODY_BYTES:
-        call.read(_json(content))
-    else:
-        call.read_units(None)
+    with call.reporter.guard:  # An answer that can't be read is reported all the same.
+        if "json" in content_type and len(content) <= _MAX_BODY_BYTES:
+            call.read(_json(content))
+        else:
+            call.read_units(None)
     call.end()
 
 
@@ -224,7 +227,8 @@ async def _reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes
 
 
 def _json(text: bytes) -> Any:
+    """What a JSON text holds; None if it is no JSON, or nested deeper than Python reads."""
     try:
         return json.loads(text)
-    except ValueError:  # "[DONE]", or a gateway's text
+    except (ValueError, RecursionError):  # "[DONE]", a gateway's text, a million brackets
         return None

@@ -36,10 +36,10 @@ class CusAnswer:
     date: str = ""
 
     def json(self) -> Any:
-        """The body as JSON, or None if the body is not JSON."""
+        """The body as JSON, or None if the body is not JSON that can be read."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
