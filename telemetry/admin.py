@@ -175,7 +175,9 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         """Rows of a call id; also the row of the answer of a call that has none of its own."""
         found, may_repeat = super().get_search_results(request, queryset, search_term)
         answers = answers_of(request, search_term)
-        return (found | queryset.filter(answers) if answers else found), may_repeat
+        if answers:
+            found = queryset.filter(Q(call_id=search_term.strip()) | answers)
+        return found, may_repeat
 
     @display(description="Cents that limits count")
     def counted(self, usage: CusLLMUsage) -> int:
