@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aos_sdk.cus_counting.openai_usage import openai_usage, plain_chat_usage
+from aos_sdk.cus_providers.openai_requests import REQUESTS
 from aos_sdk.cus_providers.provider import (
     CusPackage,
     CusProviderInfo,
@@ -69,7 +70,9 @@ PROVIDER: Final = CusProviderInfo(
         b"/audio/speech",
         b"/audio/transcriptions",
         b"/audio/translations",
+        b"/decisions",
     ),
+    requests=REQUESTS,
     usage=USAGE,
     region_of_host=subdomain_of("api.openai.com"),
     takes_stream_options=lambda _client: True,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from aos_sdk.cus_providers.requests import CusRequests
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation
 
@@ -103,7 +104,7 @@ class CusProviderInfo:
     an integration type of another name.
 
     Calls go to `hosts`, or to hosts with one of these ends or beginnings; `paths` are the ends of
-    the paths that the provider bills as a model's work.
+    the paths whose calls are captured. `requests` are further requests, captured, counted or free.
     """
 
     key: str
@@ -115,6 +116,7 @@ class CusProviderInfo:
     host_ends: tuple[str, ...] = ()
     host_starts: tuple[str, ...] = ()
     paths: tuple[bytes, ...] = ()
+    requests: tuple[CusRequests, ...] = ()
     # None: the provider serves models of other providers, and each answer's form tells which.
     usage: CusUsageShape | None = None
     # Whether the server behind a client takes `stream_options`; None: never ask.
