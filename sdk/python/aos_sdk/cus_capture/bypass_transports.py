@@ -70,6 +70,14 @@ def _configured_watch() -> CusBypassWatch | None:
     return watch_of(configuration.reporter)
 
 
+def count_governed() -> None:
+    """Count a governed call that no watched client sends: one of a session over a WebSocket."""
+    with _guard:
+        watch = _current() if _current is not None else None
+        if watch is not None:
+            watch.count("", is_governed=True)
+
+
 def watch_transports(current: Callable[[], CusBypassWatch | None]) -> None:
     """Let the watch that `current` returns see every request of the clients of httpx and httpx2.
 

@@ -17,8 +17,9 @@ class CusRole(Enum):
     """What the SDK learns from a method of a provider's package."""
 
     CALL = "a call and its usage"
-    RESPONSE = "a call of the Responses API, which may run on in the background"
-    LATE_ANSWER = "what a background response used; the request itself is no call"
+    RESPONSE = "a response or an assistant's run, which may run on in the background"
+    LATE_ANSWER = "what a background response or a run used; the request itself is no call"
+    SESSION = "a session that tells at its end what it used"
     BATCH_RESULTS = "the results of a message batch, each a call"
     FILE = "a file, which may hold the results of a batch, each a call"
     EVENTS = "an event of a WebSocket; the end of a response is a call"
