@@ -5,9 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, Final, NamedTuple
-
-from typing_extensions import get_overloads
+from typing import Any, Final, NamedTuple, get_overloads
 
 # What an argument of this name is where a text does not do.
 _VALUES: Final[dict[str, Any]] = {
@@ -59,16 +57,9 @@ class Method(NamedTuple):
 def methods_of(package: ModuleType, base: str) -> Iterator[Method]:
     """The public methods of all resources that derive from this base of the package."""
     base_class = getattr(importlib.import_module(f"{package.__name__}._resource"), base)
-    resources = importlib.import_module(f"{package.__name__}.resources")
-    for found in pkgutil.walk_packages(resources.__path__, f"{resources.__name__}."):
-        module = importlib.import_module(found.name)
-        for owner in list(vars(module).values()):
-            if (
-                inspect.isclass(owner)
-                and owner.__module__ == module.__name__
-                and issubclass(owner, base_class)
-            ):
-                yield from methods_in(owner)
+    for owner in _classes_of(package):
+        if issubclass(owner, base_class):
+            yield from methods_in(owner)
 
 
 def methods_in(owner: type) -> Iterator[Method]:
@@ -76,3 +67,19 @@ def methods_in(owner: type) -> Iterator[Method]:
     for name, function in list(vars(owner).items()):
         if not name.startswith("_") and inspect.isfunction(function):
             yield Method(owner, name)
+
+
+def connections_of(package: ModuleType) -> Iterator[type]:
+    """The classes of the package's connections over a WebSocket."""
+    for owner in _classes_of(package):
+        if "parse_event" in vars(owner):
+            yield owner
+
+
+def _classes_of(package: ModuleType) -> Iterator[type]:
+    resources = importlib.import_module(f"{package.__name__}.resources")
+    for found in pkgutil.walk_packages(resources.__path__, f"{resources.__name__}."):
+        module = importlib.import_module(found.name)
+        for owner in list(vars(module).values()):
+            if inspect.isclass(owner) and owner.__module__ == module.__name__:
+                yield owner

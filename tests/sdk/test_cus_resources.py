@@ -19,7 +19,7 @@ from aos_sdk.cus_providers.requests import CusCost
 from aos_sdk.cus_scope import current_call
 from tests.sdk.cus_capture_cases import CusRecordingReporter
 from tests.sdk.cus_provider_http import anthropic_http, openai_http
-from tests.sdk.cus_resources import Method, methods_in, methods_of
+from tests.sdk.cus_resources import Method, connections_of, methods_in, methods_of
 from tests.sdk.cus_scripted_clients import KEY
 
 PACKAGES: Final = {"openai": openai, "anthropic": anthropic}
@@ -114,12 +114,6 @@ def _governed(recorder: CusRecordingReporter) -> None:
     cus_install_middleware(detect_bypass=False)
 
 
-def _is_pinned(package: ModuleType) -> bool:
-    pinned = {"openai": "3.54.", "anthropic": "2.12."}[package.__name__]
-    version: str = importlib.import_module(f"{package.__name__}._version").__version__
-    return version.startswith(pinned)
-
-
 @EACH_PACKAGE
 def test_every_method_is_captured_counted_or_free(package: ModuleType) -> None:
     wire = Wire(package)
@@ -164,6 +158,17 @@ def test_so_is_every_asynchronous_method_and_every_raw_view(package: ModuleType)
             if str(method) in costly and hasattr(getattr(method.owner(client), view), method.name):
                 faults.extend(_faults(method, wire.ask(method, client, view)))
     assert "\n".join(faults) == ""
+
+
+@EACH_PACKAGE
+def test_every_connection_over_a_websocket_is_looked_on_at(package: ModuleType) -> None:
+    unseen = [
+        f"{kind.__module__}.{kind.__name__}.{name}"
+        for kind in connections_of(package)
+        for name in ("recv_bytes", "parse_event", "close")
+        if not hasattr(getattr(kind, name), "__wrapped__")
+    ]
+    assert unseen == []
 
 
 def test_a_method_that_is_in_no_list_is_found() -> None:

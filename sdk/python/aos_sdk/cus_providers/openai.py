@@ -84,6 +84,9 @@ def _connections(resources: str) -> Iterator[CusTarget]:
     ):
         methods = ("recv_bytes", "parse_event", "close")
         yield CusTarget(f"{resources}.{module}", name, methods, EVENTS)
+    # Where newer releases have what all their connections share.
+    shared = "openai._websocket_connection"
+    yield CusTarget(shared, "WebSocketConnectionBase", ("close",), EVENTS)
     yield CusTarget(f"{resources}.live.live", "Live", ("create",), LIVE_SESSION)
     yield CusTarget(f"{resources}.live.sessions", "Sessions", ("accept", "fork"), LIVE_SESSION)
 
