@@ -5,6 +5,7 @@ import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -15,13 +16,16 @@ import pytest
 from aos_sdk import cus_install_middleware
 from aos_sdk.cus_capture.request_costs import cost_of_request
 from aos_sdk.cus_capture.surfaces import CusProviderCall
+from aos_sdk.cus_providers.registry import PROVIDERS
 from aos_sdk.cus_providers.requests import CusCost
 from aos_sdk.cus_scope import current_call
 from tests.sdk.cus_capture_cases import CusRecordingReporter
 from tests.sdk.cus_provider_http import anthropic_http, openai_http
+from tests.sdk.cus_request_table import table
 from tests.sdk.cus_resources import Method, connections_of, methods_in, methods_of
 from tests.sdk.cus_scripted_clients import KEY
 
+ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = {"openai": openai, "anthropic": anthropic}
 EACH_PACKAGE = pytest.mark.parametrize("package", PACKAGES.values(), ids=PACKAGES)
 # Methods that send no request here, and why.
@@ -200,3 +204,13 @@ def test_a_captured_path_that_nothing_captures_is_found() -> None:
     assert "is captured by the lists" in fault
     (fault,) = _faults(count, wire.ask(count, wire.client()))
     assert "sent nothing" in fault
+
+
+def test_the_documentation_has_the_lists_as_they_are() -> None:
+    hint = "Put into docs/sdk.md what `python -m tests.sdk.cus_request_table` prints."
+    assert table() in (ROOT / "docs" / "sdk.md").read_text(encoding="utf-8"), hint
+
+
+def test_no_provider_lists_a_path_twice() -> None:
+    paths = [(kind.path, provider.key) for provider in PROVIDERS for kind in provider.requests]
+    assert len(paths) == len(set(paths))

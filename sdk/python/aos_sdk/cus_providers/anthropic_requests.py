@@ -25,7 +25,7 @@ _COUNTED: Final = (
 _FREE: Final = (
     *requests_of(
         CusCost.FREE,
-        "creates no batch's cost: its results are calls, captured when they are read",
+        "a batch: its results are calls, captured when they are read",
         "/messages/batches",
     ),
     *requests_of(
