@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -87,10 +87,9 @@ def _stand_in() -> ModuleType:
 
 
 @pytest.fixture
-def without_websockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its part of the newest packages' `recv`, where the `websockets` package is not installed."""
     try:
         importlib.import_module("openai.lib._websocket")
     except ModuleNotFoundError:
         monkeypatch.setitem(sys.modules, "openai.lib._websocket", _stand_in())
-    return

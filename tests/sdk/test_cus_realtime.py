@@ -197,12 +197,12 @@ def test_an_event_of_a_strange_shape_is_passed_on(recorder: CusRecordingReporter
 
 
 RESPONSE: dict[str, Any] = {"id": "resp_1", "object": "response", "model": "gpt-4o", "output": []}
-BEGUN = {
+BEGUN: dict[str, Any] = {
     "type": "response.created",
     "sequence_number": 0,
     "response": {**RESPONSE, "status": "in_progress", "usage": None},
 }
-ENDED = {
+ENDED: dict[str, Any] = {
     "type": "response.completed",
     "sequence_number": 1,
     "response": {**RESPONSE, "status": "completed", "usage": RESPONSE_USAGE},
