@@ -92,7 +92,7 @@ class CusSession:
                 call.call_id = None
                 call.is_late = call.stream = True
                 call.set_metadata(abandoned=True)
-                _report(call)
+                self._report(call)
 
     def __del__(self) -> None:
         # The program dropped the connection without closing it.
@@ -116,7 +116,7 @@ class CusSession:
         if call is not None:
             call.call_id = None
             call.is_late = call.stream = True
-            _report(call)
+            self._report(call)
 
     def _report_seconds(self, event: Any) -> None:
         session, used = get(event, "session"), get(event, "usage")
@@ -151,7 +151,7 @@ class CusSession:
             error = get(response, "error") or get(get(response, "status_details"), "error")
             call.set_error(text_of(error, "code") or text_of(error, "type") or _FAILED)
         call.stream = True
-        _report(call)
+        self._report(call)
 
     def _report_transcript(self, event: Any) -> None:
         """The transcript of what a user said is made by a model of its own."""
@@ -162,7 +162,7 @@ class CusSession:
         call = self._call(name, self._transcriber, CusOperation.AUDIO)
         if call is not None:
             call.read(event)
-            _report(call)
+            self._report(call)
 
     def _report_decision(self, event: Any) -> None:
         """A decision that a live session had made; its event has the one name for it."""
@@ -173,7 +173,16 @@ class CusSession:
         call = self._call(name, model, CusOperation.OTHER)
         if call is not None:
             call.read(decision)
-            _report(call)
+            self._report(call)
+
+    def _report(self, call: CusCallTracker) -> None:
+        """Report a call, and count it as governed: no watch of requests sees a WebSocket's events.
+
+        Who listens leaves the counting to the session's owner, else a call would count twice.
+        """
+        if not self._is_listener:
+            count_governed()
+        call.reporter.report(call.record())
 
     def _call(
         self,
@@ -213,12 +222,6 @@ class CusSession:
 def _date(call: CusCallTracker, begun: tuple[int, float]) -> None:
     call.started_at = begun[0]
     call.latency_ms = int((perf_counter() - begun[1]) * 1_000 + 0.5)
-
-
-def _report(call: CusCallTracker) -> None:
-    """Report a call, and count it as governed: no watch of requests sees a WebSocket's events."""
-    count_governed()
-    call.reporter.report(call.record())
 
 
 # Looked at weakly: a connection that the program drops is gone.
