@@ -1,7 +1,7 @@
 """Count calls that bypass the SDK, by windows, and name each call site once (§13.1, ruling F8).
 
 The unit is a provider call as it leaves the process: a POST at a provider's host that is captured
-or counted (`cost_of_request`). Governed and bypassed calls are both counted here, so that both sides of the coverage count
+or counted (`cost_of_request`), or a session over a WebSocket. Governed and bypassed calls are both counted here, so that both sides of the coverage count
 the same thing. The retries of a provider's client belong to the call and are not counted.
 """
 
@@ -46,7 +46,7 @@ _REFUSED: Final = frozenset({400, 409, 413, 422})
 # Packages whose frames are between a program's own line and the wire.
 _NOT_THE_PROGRAM: Final = frozenset(
     {
-        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2"),
+        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2", "websockets"),
         *("anyio", "asyncio", "concurrent", "contextlib", "functools", "threading", "uvloop"),
     }
 )
@@ -107,6 +107,15 @@ class CusBypassWatch:
             return
         if request.headers.get(_RETRY_HEADER, "0") != "0":
             return
+        self.count(host, is_governed=is_governed)
+        if not is_governed:
+            self._name_call_site(host)
+
+    def see_session(self, host: str) -> None:
+        """Count a WebSocket to a provider that is about to be opened, and that nothing looks on at."""
+        if host not in self._hosts and not any(provider.serves(host) for provider in PROVIDERS):
+            return
+        is_governed = in_governed_call()
         self.count(host, is_governed=is_governed)
         if not is_governed:
             self._name_call_site(host)

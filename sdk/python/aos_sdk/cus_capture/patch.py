@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.batches import CusBatchLookup
+from aos_sdk.cus_capture.bypass_websockets import looked_on_at
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.import_hook import CusImportHook
 from aos_sdk.cus_capture.kinds import KINDS
@@ -63,6 +64,7 @@ class CusPatch:
             if self._hook is not None:
                 return
             self.is_installed = True
+            looked_on_at.add(self._package)
             self._hook = CusImportHook(self._targets, self._patch_module)
             self._hook.install()
 
@@ -70,6 +72,7 @@ class CusPatch:
         """Restore the original functions, except where other code has replaced ours since."""
         with self._lock:
             self.is_installed = False
+            looked_on_at.discard(self._package)
             if self._hook is not None:
                 self._hook.remove()
                 self._hook = None
@@ -93,6 +96,7 @@ class CusPatch:
         version = getattr(sys.modules.get(f"{self._package}._version"), "__version__", "")
         if is_supported(self._package, version):
             return True
+        looked_on_at.discard(self._package)
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
