@@ -31,7 +31,12 @@ _USES_PROVIDERS = re.compile(
     re.MULTILINE,
 )
 # These read what only the newest packages, or others than the providers', have.
-_ONLY_HERE = frozenset({"test_cus_usage.py", "test_cus_token_counter.py", "test_cus_typing.py"})
+_ONLY_HERE = frozenset(
+    {
+        *("test_cus_usage.py", "test_cus_token_counter.py", "test_cus_typing.py"),
+        "test_cus_resources.py",  # what requests cost is listed for the pinned packages
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_counting.answer_fields import get
+from aos_sdk.cus_counting.answer_fields import runs_on
 from aos_sdk.cus_counting.estimates import CusLocalCount
 from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall, CusOrigin
 from aos_sdk.cus_record import generate_call_id
@@ -210,7 +210,7 @@ class CusCallTracker(CusEndedCall):
 
     def _is_told_apart(self, response: Any) -> bool:
         """Whether the answer is that of a background call, which a request within has settled."""
-        return self.looked_up and get(response, "background") is True
+        return self.looked_up and runs_on(response)
 
     def read_units(self, response: Any) -> None:
         """What an answer without usage says otherwise, where it is known what was asked for."""

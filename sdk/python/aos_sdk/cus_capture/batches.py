@@ -25,6 +25,7 @@ _OPERATIONS: Final = {
     "response": CusOperation.RESPONSES,
     "text_completion": CusOperation.COMPLETION,
     "list": CusOperation.EMBEDDING,
+    "video": CusOperation.OTHER,  # of unknown usage: no price of a batch's seconds is published
     None: CusOperation.IMAGE,
 }
 # OpenAI's ids of a batch's requests are unique; at Azure the results have none.

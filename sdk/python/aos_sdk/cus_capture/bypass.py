@@ -1,7 +1,7 @@
 """Count calls that bypass the SDK, by windows, and name each call site once (§13.1, ruling F8).
 
-The unit is a provider call as it leaves the process: a POST to one of `LLM_PATHS` at a provider's
-host. Governed and bypassed calls are both counted here, so that both sides of the coverage count
+The unit is a provider call as it leaves the process: a POST at a provider's host that is captured
+or counted (`cost_of_request`), or a session over a WebSocket. Governed and bypassed calls are both counted here, so that both sides of the coverage count
 the same thing. The retries of a provider's client belong to the call and are not counted.
 """
 
@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from aos_sdk.cus_capture.request_costs import cost_of_request
 from aos_sdk.cus_delivery.transport import CusAnswer
 from aos_sdk.cus_providers.registry import PACKAGES, PROVIDERS
+from aos_sdk.cus_providers.requests import CusCost
 from aos_sdk.cus_scope import in_governed_call
 from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
@@ -27,12 +29,7 @@ logger = logging.getLogger("aos_sdk")
 
 WINDOW_SECONDS: Final = 60.0
 
-# The ends of paths that a provider bills as a model's work. These leave out lists of models, files,
-# fine-tuning, moderation, token counting, polling, and batches, whose calls run at the provider
-# later.
-LLM_PATHS: Final = tuple(path for provider in PROVIDERS for path in provider.paths)
-# `/messages` also occurs in paths of stored threads, which no model answers.
-_NOT_LLM_PATH: Final = b"/threads/"
+_BILLED: Final = frozenset({CusCost.CAPTURED, CusCost.COUNTED})
 
 _HOSTS: Final = frozenset(host for provider in PROVIDERS for host in provider.hosts)
 # The User-Agents of the provider packages' clients: their calls are provider calls, whatever their
@@ -49,7 +46,7 @@ _REFUSED: Final = frozenset({400, 409, 413, 422})
 # Packages whose frames are between a program's own line and the wire.
 _NOT_THE_PROGRAM: Final = frozenset(
     {
-        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2"),
+        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2", "websockets"),
         *("anyio", "asyncio", "concurrent", "contextlib", "functools", "threading", "uvloop"),
     }
 )
@@ -102,7 +99,7 @@ class CusBypassWatch:
             return
         url = request.url
         path = url.raw_path.partition(b"?")[0]
-        if not path.endswith(LLM_PATHS) or _NOT_LLM_PATH in path:
+        if cost_of_request(path) not in _BILLED:
             return
         is_governed = in_governed_call()
         host = url.host
@@ -110,6 +107,15 @@ class CusBypassWatch:
             return
         if request.headers.get(_RETRY_HEADER, "0") != "0":
             return
+        self.count(host, is_governed=is_governed)
+        if not is_governed:
+            self._name_call_site(host)
+
+    def see_session(self, host: str) -> None:
+        """Count a WebSocket to a provider that is about to be opened, and that nothing looks on at."""
+        if host not in self._hosts and not any(provider.serves(host) for provider in PROVIDERS):
+            return
+        is_governed = in_governed_call()
         self.count(host, is_governed=is_governed)
         if not is_governed:
             self._name_call_site(host)

@@ -1,8 +1,8 @@
 """Watch calls as they leave: in `send` of the HTTP clients that the provider packages use.
 
 openai 3 and anthropic 2 use httpx2, older majors use httpx. A client calls `send` once for each
-attempt of a call, streamed or not, also a client with a transport of its own. Other HTTP libraries
-(requests, aiohttp, boto3) are not watched.
+attempt of a call, streamed or not, also a client with a transport of its own. WebSockets are opened
+by the `websockets` package. Other libraries (requests, aiohttp, boto3) are not watched.
 """
 
 import functools
@@ -15,13 +15,14 @@ from types import ModuleType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from aos_sdk.cus_capture import bypass_websockets
 from aos_sdk.cus_capture.bypass import CusBypassWatch
 from aos_sdk.cus_capture.import_hook import CusImportHook
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_reporter import CusReporter
 
-_PACKAGES: Final = ("httpx", "httpx2")
+_PACKAGES: Final = ("httpx", "httpx2", bypass_websockets.MODULE)
 # The variables in which the provider packages look for an address that the program does not give.
 _BASE_URLS: Final = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT")
 
@@ -33,8 +34,8 @@ _current: Callable[[], CusBypassWatch | None] | None = None
 _watches: "weakref.WeakKeyDictionary[CusReporter, CusBypassWatch]" = weakref.WeakKeyDictionary()
 _faults = itertools.count(1).__next__
 _guard = never_raise(count=_faults)
-# Class, its original `send`, and our replacement.
-_patched: list[tuple[type, Any, Any]] = []
+# Class, name of the method, its original, and our replacement.
+_patched: list[tuple[type, str, Any, Any]] = []
 
 
 def detect_bypass(reporter: CusReporter | None = None) -> None:
@@ -70,6 +71,14 @@ def _configured_watch() -> CusBypassWatch | None:
     return watch_of(configuration.reporter)
 
 
+def count_governed() -> None:
+    """Count a governed call that no watched client sends: one of a session over a WebSocket."""
+    with _guard:
+        watch = _current() if _current is not None else None
+        if watch is not None:
+            watch.count("", is_governed=True)
+
+
 def watch_transports(current: Callable[[], CusBypassWatch | None]) -> None:
     """Let the watch that `current` returns see every request of the clients of httpx and httpx2.
 
@@ -91,23 +100,43 @@ def unwatch_transports() -> None:
         if _hook is not None:
             _hook.remove()
             _hook = None
-        for owner, original, replacement in _patched:
+        for owner, name, original, replacement in _patched:
             # If another package has wrapped ours since, ours stays; without a watch it only passes
             # on.
-            if owner.__dict__.get("send") is replacement:
-                owner.send = original  # type: ignore[attr-defined]  # `_patch` saw that it has one
+            if owner.__dict__.get(name) is replacement:
+                setattr(owner, name, original)
         _patched.clear()
 
 
 def _patch(package: ModuleType) -> None:
-    for name, wrapped in (("Client", _sync), ("AsyncClient", _async)):
-        owner = getattr(package, name, None)
-        original = getattr(owner, "__dict__", {}).get("send")
-        if not isinstance(owner, type) or not callable(original):
-            continue  # The package has another shape than we know, so there is nothing to watch.
-        replacement = wrapped(original)
-        owner.send = replacement  # type: ignore[attr-defined]  # `_patch` saw that it has one
-        _patched.append((owner, original, replacement))
+    if package.__name__ == bypass_websockets.MODULE:
+        _replace(package, bypass_websockets.CLASS, bypass_websockets.METHOD, _handshake)
+        return
+    _replace(package, "Client", "send", _sync)
+    _replace(package, "AsyncClient", "send", _async)
+
+
+def _replace(
+    package: ModuleType, kind: str, name: str, wrapped: Callable[[Any], Callable[..., Any]]
+) -> None:
+    owner = getattr(package, kind, None)
+    original = getattr(owner, "__dict__", {}).get(name)
+    if not isinstance(owner, type) or not callable(original):
+        return  # The package has another shape than we know, so there is nothing to watch.
+    replacement = wrapped(original)
+    setattr(owner, name, replacement)
+    _patched.append((owner, name, original, replacement))
+
+
+def _handshake(original: Callable[..., Any]) -> Callable[..., Any]:
+    return bypass_websockets.watched(original, _see_session)
+
+
+def _see_session(host: str) -> None:
+    with _guard:
+        watch = _current() if _current is not None else None
+        if watch is not None:
+            watch.see_session(host)
 
 
 def _see(current: Callable[[], CusBypassWatch | None], request: Any) -> None:

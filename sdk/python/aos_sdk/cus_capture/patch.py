@@ -9,20 +9,21 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.batches import CusBatchLookup
+from aos_sdk.cus_capture.bypass_websockets import looked_on_at
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.import_hook import CusImportHook
 from aos_sdk.cus_capture.kinds import KINDS
-from aos_sdk.cus_capture.late_answers import CusLookup
+from aos_sdk.cus_capture.late_answers import CusLookup, CusSessionCall
 from aos_sdk.cus_capture.provider_versions import is_supported
-from aos_sdk.cus_capture.realtime import see_event
+from aos_sdk.cus_capture.realtime import LOOKS
 from aos_sdk.cus_capture.surfaces import CusProviderCall, prepare_call
-from aos_sdk.cus_configuration import active
+from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_providers.provider import CusPackage, CusRole, CusSurface, CusTarget
 from aos_sdk.cus_providers.registry import PACKAGES
@@ -63,6 +64,7 @@ class CusPatch:
             if self._hook is not None:
                 return
             self.is_installed = True
+            looked_on_at.add(self._package)
             self._hook = CusImportHook(self._targets, self._patch_module)
             self._hook.install()
 
@@ -70,6 +72,7 @@ class CusPatch:
         """Restore the original functions, except where other code has replaced ours since."""
         with self._lock:
             self.is_installed = False
+            looked_on_at.discard(self._package)
             if self._hook is not None:
                 self._hook.remove()
                 self._hook = None
@@ -93,6 +96,7 @@ class CusPatch:
         version = getattr(sys.modules.get(f"{self._package}._version"), "__version__", "")
         if is_supported(self._package, version):
             return True
+        looked_on_at.discard(self._package)
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
@@ -125,7 +129,7 @@ class CusPatch:
 
     def _make(self, original: Function, surface: CusSurface) -> Function:
         if surface.role is CusRole.EVENTS:
-            return self._seeing_events(original)
+            return self._seeing(original)
         kind = KINDS[surface.role]
         if inspect.iscoroutinefunction(original):
 
@@ -149,19 +153,45 @@ class CusPatch:
 
         return governed
 
-    def _seeing_events(self, original: Function) -> Function:
+    def _seeing(self, original: Function) -> Function:
+        """A method of a WebSocket's connection, looked on at."""
+        look = LOOKS[original.__name__]
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            @passed_over_by_warnings
+            async def seeing_later(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    returned = await original(*args, **kwargs)
+                except BaseException as error:
+                    self._look(look, args, error)
+                    raise
+                self._look(look, args, returned)
+                return returned
+
+            return seeing_later
+
         @functools.wraps(original)
         @passed_over_by_warnings
         def seeing(*args: Any, **kwargs: Any) -> Any:
-            event = original(*args, **kwargs)
-            if self.is_installed and args:
-                with self._guard:
-                    configuration = active.configuration or active.get()
-                    if configuration.auto_report:
-                        see_event(args[0], event, configuration)
-            return event
+            try:
+                returned = original(*args, **kwargs)
+            except BaseException as error:
+                self._look(look, args, error)
+                raise
+            self._look(look, args, returned)
+            return returned
 
         return seeing
+
+    def _look(
+        self, look: Callable[[Any, Any, CusConfiguration], None], args: tuple[Any, ...], seen: Any
+    ) -> None:
+        if self.is_installed and args:
+            with self._guard:
+                configuration = active.configuration or active.get()
+                if configuration.auto_report:
+                    look(args[0], seen, configuration)
 
     def _prepare(
         self,
@@ -180,12 +210,17 @@ class CusPatch:
             client = getattr(args[0], "_client", None)
             reporter = configuration.reporter
             call = prepare_call(surface, client, kwargs, configuration, reporter, kind=kind)
-            if isinstance(call, CusLookup):
-                call.asked_for = str(args[1] if len(args) > 1 else kwargs.get("file_id", ""))
+            if isinstance(call, CusLookup | CusSessionCall):
+                call.asked_for = _named_first(args, kwargs)
             return call
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return None
+
+
+def _named_first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The id of what a method is about, its first argument."""
+    return str(args[1] if len(args) > 1 else kwargs.get("file_id") or kwargs.get("session_id", ""))
 
 
 def _noting_batch(lookup: Function) -> Function:
