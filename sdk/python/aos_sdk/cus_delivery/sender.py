@@ -237,6 +237,15 @@ class CusSender:
             # Otherwise a report has opened another buffer, and the next process adopts this one.
             self.buffer = buffer
 
+    def release_adopted(self) -> None:
+        """Leave the rings that were adopted, and are not sent, to other processes. Call `stop` before."""
+        rings = [*self._adopted, *self._delivery.orphans]
+        self._adopted.clear()
+        self._delivery.orphans.clear()
+        self._round = None
+        for ring in rings:
+            ring.abandon()
+
     def restart_in_child(self) -> None:
         """Begin anew after a fork: the child has no thread, and the parent sends the records."""
         for source in (self.buffer, *self._adopted, *self._delivery.orphans):
