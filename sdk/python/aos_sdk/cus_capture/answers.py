@@ -55,6 +55,7 @@ def run(
     return answered(call, response)
 
 
+@passed_over_by_warnings
 async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     """Run the prepared call now."""
     call.start()
@@ -194,6 +195,7 @@ def _manager(call: CusCallTracker, manager: Any) -> Any:
     return manager
 
 
+@passed_over_by_warnings
 def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) -> Any:
     return run(calls(), request, (), {})
 

@@ -12,6 +12,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Self
 
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.unanswered import COUNTABLE
 from aos_sdk.cus_counting.estimates import count_call
 from aos_sdk.cus_counting.stream_text import read_events
@@ -192,6 +193,7 @@ def watch_async_stream(watch: CusStreamWatch, stream: Any) -> None:
     watch_close(watch, stream.response)
 
 
+@passed_over_by_warnings
 def _watched(inner: Iterator[Any], watch: CusStreamWatch) -> Generator[Any, None, None]:
     passed = watch.passed
     keep = passed.append
@@ -213,6 +215,7 @@ def _watched(inner: Iterator[Any], watch: CusStreamWatch) -> Generator[Any, None
             yield item
 
 
+@passed_over_by_warnings
 async def _watched_async(
     inner: AsyncIterator[Any], watch: CusStreamWatch
 ) -> AsyncGenerator[Any, None]:
