@@ -15,6 +15,7 @@ from typing import Any, Final
 from aos_sdk.cus_capture.batches import CusBatchLookup
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.generators import driven, driven_async
+from aos_sdk.cus_capture.own_reading import watch_own_reading
 from aos_sdk.cus_capture.raw import watch_body
 from aos_sdk.cus_capture.streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_counting.classes import remember
@@ -151,11 +152,15 @@ def _watched(
 
 
 def _watch_stream(call: CusCallTracker, stream: Any) -> None:
-    watch_stream(CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage), stream)
+    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
+    watch_stream(watch, stream)
+    watch_own_reading(watch, stream.response)
 
 
 def _watch_async_stream(call: CusCallTracker, stream: Any) -> None:
-    watch_async_stream(CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage), stream)
+    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
+    watch_async_stream(watch, stream)
+    watch_own_reading(watch, stream.response)
 
 
 def _watch_raw(call: CusCallTracker, raw: Any) -> None:

@@ -26,6 +26,16 @@ _AT_A_TIME: Final = 32
 # The headers with the id of a request: of OpenAI and compatible servers, Anthropic, Bedrock.
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
 
+# The methods of a response that are watched until it is closed, as attributes of the response.
+_WATCHED_METHODS: Final = (
+    "close",
+    "aclose",
+    "iter_bytes",
+    "aiter_bytes",
+    "iter_raw",
+    "aiter_raw",
+)
+
 # The running streams, by their watches' addresses. A dictionary, because its values can be listed
 # while other threads change it; a WeakSet's can't.
 _running: "dict[int, weakref.ref[CusStreamWatch]]" = {}
@@ -89,6 +99,12 @@ class CusStreamWatch:
             self.call.set_metadata(abandoned=True)
             self._settle()
             self.call.end()
+
+    def hand_over(self) -> dict[str, Any] | None:
+        """The call's arguments, for another watch that reports the call instead; None if the stream
+        has ended.
+        """
+        return self._arguments if self._ends() else None
 
     def close(self) -> None:
         """Note that the connection is closed, by the caller or by the stream itself.
@@ -269,8 +285,8 @@ def watch_close(watch: CusStreamWatch, response: Any) -> None:
     kind, alive = type(response), weakref.ref(response)
 
     def forget(response: Any) -> None:
-        response.__dict__.pop("close", None)
-        response.__dict__.pop("aclose", None)
+        for name in _WATCHED_METHODS:
+            response.__dict__.pop(name, None)
 
     # These functions hold the response weakly: a cycle would delay its end until a collection.
     def close() -> None:
