@@ -147,7 +147,7 @@ def test_chunks_have_the_size_that_was_asked_for(how: str, recorder: CusRecordin
 def test_what_the_program_asked_for_itself_is_shown(
     how: str, recorder: CusRecordingReporter
 ) -> None:
-    asked = {"stream_options": {"include_usage": True}}
+    asked: Any = {"stream_options": {"include_usage": True}}
     bare, governed = _bare_and_governed(lambda: _seen(how, _transport(), **asked))
     assert governed == bare
     assert "prompt_tokens" in str(governed)

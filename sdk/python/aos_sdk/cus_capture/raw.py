@@ -175,7 +175,8 @@ def watch_body(call: CusCallTracker, arguments: dict[str, Any], response: Any) -
 
 def is_encoded(response: Any) -> bool:
     """Whether the body is compressed, so that its raw bytes tell nothing."""
-    return response.headers.get("content-encoding", "identity") != "identity"
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
 
 
 def _watch_raw_bytes(watch: CusBodyWatch, response: Any) -> None:
