@@ -329,7 +329,9 @@ def test_adopt_leaves_the_ring_of_a_running_process(
 
 
 @pytest.mark.usefixtures("_configured")
-@pytest.mark.parametrize("trouble", ["no folder", "another disk", "off", "no key", "its own"])
+@pytest.mark.parametrize(
+    "trouble", ["no folder", "another disk", "off", "no home", "no key", "its own"]
+)
 def test_adopt_says_what_is_wrong(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -351,6 +353,11 @@ def test_adopt_says_what_is_wrong(
         monkeypatch.setattr(os, "rename", refuse)
     if trouble == "off":
         monkeypatch.setenv("CUS_SPOOL_DIR", "off")
+    if trouble == "no home":
+        monkeypatch.delenv("CUS_SPOOL_DIR")
+        monkeypatch.setenv("XDG_STATE_HOME", "relative")
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+        monkeypatch.chdir(tmp_path)
     if trouble == "no key":
         monkeypatch.delenv("CUS_INTEGRATION_KEY")
     code, checks = _doctor(capsys, "--adopt", asked)
@@ -358,6 +365,7 @@ def test_adopt_says_what_is_wrong(
         "no folder": "is not a folder",
         "another disk": "copy their folder to",
         "off": "CUS_SPOOL_DIR turns the spool off",
+        "no home": "can have no spool",
         "no key": "no integration key is set",
         "its own": "is this integration's own",
     }

@@ -6,6 +6,7 @@ its records names an integration, no later process can tell whose they are; the 
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ class CusTakenOver(NamedTuple):
 
 def strays(spool: CusSpool) -> list[CusStray]:
     """The folders beside a spool's with waiting records of which nobody knows whose they are."""
+    if sys.platform == "win32":
+        return []  # It has no rings.
     folders = undescribed(spool.root, (spool.folder, *spool.former))
     return [stray for folder in folders if (stray := _stray(folder)).records]
 
@@ -92,6 +95,11 @@ def _locked(path: str) -> CusRingFile | None:
 
 
 def _check_folder(spool: CusSpool, folder: str) -> None:
+    if sys.platform == "win32" or not os.path.isabs(spool.root):
+        message = (
+            "this user or system can have no spool; CUS_SPOOL_DIR can name a folder for a user"
+        )
+        raise CusSpoolRefused(message)
     if not os.path.isdir(folder):
         message = f"{folder} is not a folder"
         raise CusSpoolRefused(message)
