@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypedDict, TypeVar
 
 from aos_sdk.cus_capture.answers import run
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.kinds import KINDS
 from aos_sdk.cus_capture.surfaces import prepare_call
 from aos_sdk.cus_configuration import active
@@ -155,6 +156,7 @@ class CusBaseProvider(ABC, Generic[T]):
         """The adapter's health: one failure means degraded, three in a row mean failing."""
         return self._health.status
 
+    @passed_over_by_warnings
     def _govern(
         self,
         surface: CusSurface,

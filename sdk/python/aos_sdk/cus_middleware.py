@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.bypass_transports import detect_bypass as watch_for_bypass
 from aos_sdk.cus_capture.bypass_transports import unwatch_transports
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.generators import driven, driving_async
 from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_configuration import active
@@ -47,6 +48,7 @@ def cus_track(
     return call
 
 
+@passed_over_by_warnings
 def cus_wrap(  # noqa: PLR0913 - the public surface, each argument by its name
     function: Callable[[], R],
     *,
@@ -112,17 +114,20 @@ def _governed(function: Callable[..., Any], begin: Callable[[], CusCallTracker])
         return driving_async(lambda *args, **kwargs: (begin(), function(*args, **kwargs)))
     if inspect.isgeneratorfunction(function):
 
+        @passed_over_by_warnings
         def yields(*args: Any, **kwargs: Any) -> Any:
             return (yield from driven(begin(), function(*args, **kwargs)))
 
         return yields
     if inspect.iscoroutinefunction(function):
 
+        @passed_over_by_warnings
         async def returns_later(*args: Any, **kwargs: Any) -> Any:
             return await run(begin(), function, args, kwargs)
 
         return returns_later
 
+    @passed_over_by_warnings
     def returns(*args: Any, **kwargs: Any) -> Any:
         return run(begin(), function, args, kwargs)
 

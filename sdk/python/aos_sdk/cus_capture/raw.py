@@ -162,15 +162,38 @@ def watch_body(call: CusCallTracker, arguments: dict[str, Any], response: Any) -
 
     def iter_bytes(chunk_size: int | None = None) -> Generator[bytes, None, None]:
         if (response := alive()) is not None:
-            yield from _reading(kind.iter_bytes(response, chunk_size), watch)
+            yield from reading(kind.iter_bytes(response, chunk_size), watch)
 
     async def aiter_bytes(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
         if (response := alive()) is not None:
-            async for chunk in _reading_async(kind.aiter_bytes(response, chunk_size), watch):
+            async for chunk in reading_async(kind.aiter_bytes(response, chunk_size), watch):
                 yield chunk
 
     response.iter_bytes, response.aiter_bytes = iter_bytes, aiter_bytes
+    if not is_encoded(response):
+        _watch_raw_bytes(watch, response)
     watch_close(watch, response)
+
+
+def is_encoded(response: Any) -> bool:
+    """Whether the body is compressed, so that its raw bytes tell nothing."""
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
+
+
+def _watch_raw_bytes(watch: CusBodyWatch, response: Any) -> None:
+    """Watch the raw bytes where the caller asks for them; `iter_bytes` takes them for itself."""
+    alive, kind = weakref.ref(response), type(response)
+
+    def iter_raw(chunk_size: int | None = None) -> Any:
+        raw = kind.iter_raw(alive(), chunk_size)
+        return raw if watch.at_work else reading(raw, watch)
+
+    def aiter_raw(chunk_size: int | None = None) -> Any:
+        raw = kind.aiter_raw(alive(), chunk_size)
+        return raw if watch.at_work else reading_async(raw, watch)
+
+    response.iter_raw, response.aiter_raw = iter_raw, aiter_raw
 
 
 def _watch_of(
@@ -201,7 +224,8 @@ def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> Non
     call.end()
 
 
-def _reading(body: Any, watch: CusBodyWatch) -> Generator[bytes, None, None]:
+def reading(body: Any, watch: CusBodyWatch) -> Generator[bytes, None, None]:
+    """The body's chunks, unchanged; the watch reads each."""
     watch.at_work = True
     with watch:
         for chunk in body:
@@ -211,7 +235,8 @@ def _reading(body: Any, watch: CusBodyWatch) -> Generator[bytes, None, None]:
             watch.at_work = True
 
 
-async def _reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes, None]:
+async def reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes, None]:
+    """The same of an asynchronous body."""
     watch.at_work = True
     with watch:
         try:
