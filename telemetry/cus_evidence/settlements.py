@@ -66,7 +66,7 @@ SELECT {usage_columns("usage")}
 FROM unnest(%(responses)s::text[]) AS wanted(response_id) CROSS JOIN LATERAL (
     SELECT * FROM cus_llm_usage WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
         AND response_id = wanted.response_id AND pricing = 'unmeasured'
-    ORDER BY created_at LIMIT 1
+    ORDER BY created_at, id LIMIT 1
 ) AS usage
 """  # noqa: S608  (the names are the model's own)
 
