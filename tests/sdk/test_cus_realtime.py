@@ -255,6 +255,29 @@ def test_a_program_that_closes_in_the_middle_leaves_a_call_of_unknown_usage(
     assert [row["usage_known"] for row in recorder.rows] == [False]
 
 
+@EACH_RESPONDING
+def test_a_response_that_is_left_is_of_the_model_that_its_beginning_names(
+    kind: Any, recorder: CusRecordingReporter
+) -> None:
+    with pytest.raises(ConnectionClosedOK):
+        heard(kind, [BEGUN], more=1)
+    (row,) = recorder.rows
+    assert (row["usage_known"], row["model"]) == (False, "gpt-4o")
+
+
+def test_a_response_that_ends_on_a_new_connection_settles_what_the_old_one_left(
+    recorder: CusRecordingReporter,
+) -> None:
+    connection = opened(_any(), TALK[:2])
+    connection.recv(), connection.recv()
+    connection.close()
+    connection.parse_event(json.dumps(TALK[3]))
+
+    unknown, known = recorder.rows
+    assert (unknown["usage_known"], unknown["response_id"]) == (False, "resp_1")
+    assert (known["call_id"], known["tokens_in"]) == (settlement_call_id("resp_1"), 1_000)
+
+
 def test_a_connection_that_is_dropped_leaves_one_too(recorder: CusRecordingReporter) -> None:
     connection = opened(_any(), TALK[:2])
     connection.recv(), connection.recv()

@@ -10,7 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Mapping
 from time import perf_counter, time_ns
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_capture.bypass_transports import count_governed
 from aos_sdk.cus_configuration import CusConfiguration
@@ -44,10 +44,19 @@ _MOST_OPEN: Final = 100
 _MOST_KNOWN: Final = 1_000
 
 
+class _Begun(NamedTuple):
+    """A response that runs: its model, and when it began by the wall's and the monotonic clock."""
+
+    model: str
+    started_at: int
+    began: float
+
+
 class CusSession:
     """What is known of one connection: its session, its models, the responses that run."""
 
     def __init__(self, connection: Any, configuration: CusConfiguration) -> None:
+        self._begun: dict[str, _Begun] = {}
         self.configuration = configuration
         self._host = _host_of(connection)
         # Who only listens to another connection's session does not report it.
@@ -55,9 +64,7 @@ class CusSession:
         self._session_id: str | None = None
         self._model = ""
         self._transcriber = ""
-        # When each response began: by the clock of the wall, and by the one that only runs forward.
-        self._begun: dict[str, tuple[int, float]] = {}
-        self._reported: dict[str, None] = {}
+        self._reported: set[tuple[str, bool]] = set()
         self._process = os.getpid()
 
     def see(self, event: Any, kind: str) -> None:
@@ -67,7 +74,7 @@ class CusSession:
         elif kind == _CLOSED:
             self._report_seconds(event)
         elif kind == _BEGUN:
-            self._begin(text_of(get(event, "response"), "id"))
+            self._begin(get(event, "response"))
         elif kind == _TRANSCRIBED:
             self._report_transcript(event)
         elif kind == _DELEGATED:
@@ -83,14 +90,12 @@ class CusSession:
     def end(self) -> None:
         """The connection is over: what the responses used that still ran, nobody will tell."""
         begun, self._begun = self._begun, {}
-        if self._process != os.getpid():  # the parent reports
+        if self._is_listener or self._process != os.getpid():  # the owner or the parent reports
             return
-        for response_id, moments in begun.items():
-            call = self._call(response_id, self._model, CusOperation.RESPONSES)
+        for response_id, response in begun.items():
+            call = self._unknown(response_id, response.model, CusOperation.RESPONSES)
             if call is not None:
-                _date(call, moments)
-                call.call_id = None
-                call.is_late = call.stream = True
+                _date(call, response)
                 call.set_metadata(abandoned=True)
                 self._report(call)
 
@@ -112,10 +117,8 @@ class CusSession:
 
     def _report_session(self, session_id: str) -> None:
         """A session that is billed by its time: of unknown usage, until an event tells it."""
-        call = self._call(session_id, self._model, CusOperation.AUDIO)
+        call = self._unknown(session_id, self._model, CusOperation.AUDIO)
         if call is not None:
-            call.call_id = None
-            call.is_late = call.stream = True
             self._report(call)
 
     def _report_seconds(self, event: Any) -> None:
@@ -124,16 +127,18 @@ class CusSession:
         if not session_id or get(used, "seconds") is None:
             return
         model = text_of(session, "model") or self._model
-        call = self._call(session_id, model, CusOperation.AUDIO, is_settling=True)
+        call = self._call(session_id, model, CusOperation.AUDIO)
         if call is not None:
             duration = seconds(get(used, "seconds"))
             call.set_usage(NO_USAGE, billed_units={"seconds": duration} if duration else None)
             call.stream = True
             self.configuration.reporter.report(call.record())
 
-    def _begin(self, response_id: str | None) -> None:
+    def _begin(self, response: Any) -> None:
+        response_id = text_of(response, "id")
         if response_id and len(self._begun) < _MOST_OPEN:
-            self._begun.setdefault(response_id, (time_ns(), perf_counter()))
+            model = text_of(response, "model") or self._model
+            self._begun.setdefault(response_id, _Begun(model, time_ns(), perf_counter()))
 
     def _report_response(self, response: Any) -> None:
         response_id = text_of(response, "id")
@@ -175,6 +180,14 @@ class CusSession:
             call.read(decision)
             self._report(call)
 
+    def _unknown(self, name: str, model: str, operation: CusOperation) -> CusCallTracker | None:
+        """A call of unknown usage, which a report of this name settles."""
+        call = self._call(name, model, operation, is_unknown=True)
+        if call is not None:
+            call.call_id = None
+            call.is_late = call.stream = True
+        return call
+
     def _report(self, call: CusCallTracker) -> None:
         """Report a call, and count it as governed: no watch of requests sees a WebSocket's events.
 
@@ -190,15 +203,18 @@ class CusSession:
         model: str,
         operation: CusOperation,
         *,
-        is_settling: bool = False,
+        is_unknown: bool = False,
     ) -> CusCallTracker | None:
-        """The call of this name; None if this connection has reported it."""
-        key = f"{name} settled" if is_settling else name
+        """The call of this name; None if this connection has reported it.
+
+        A call of unknown usage can become known after it was reported.
+        """
+        key = (name, is_unknown)
         if key in self._reported:
             return None
         if len(self._reported) >= _MOST_KNOWN:
             self._reported.clear()
-        self._reported[key] = None
+        self._reported.add(key)
         served_by = provider_of_host(self._host) if self._host else None
         call = CusCallTracker(
             self.configuration.reporter,
@@ -218,9 +234,9 @@ class CusSession:
         return call
 
 
-def _date(call: CusCallTracker, begun: tuple[int, float]) -> None:
-    call.started_at = begun[0]
-    call.latency_ms = int((perf_counter() - begun[1]) * 1_000 + 0.5)
+def _date(call: CusCallTracker, response: _Begun) -> None:
+    call.started_at = response.started_at
+    call.latency_ms = int((perf_counter() - response.began) * 1_000 + 0.5)
 
 
 # Looked at weakly: a connection that the program drops is gone.

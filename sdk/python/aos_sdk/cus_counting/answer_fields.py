@@ -67,5 +67,5 @@ def seconds(duration: Any) -> int:
 
 
 def runs_on(answer: Any) -> bool:
-    """Whether what it is of goes on after it at the provider: a background response, or a run."""
+    """Whether the provider works on after this answer, of a background response or a run."""
     return get(answer, "background") is True or get(answer, "object") == "thread.run"
