@@ -19,6 +19,8 @@ from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
 
 NOTHING: Final[dict[str, Any]] = {}
+# Of a chain of exceptions, which a program may close to a ring.
+_MOST_LINKS: Final = 20
 
 # The start of this process: after a fork, the parent reports the calls that ran before.
 _since = 0.0
@@ -56,6 +58,8 @@ class CusCallTracker(CusEndedCall):
     health: "Health | None" = None  # counts the failures of an adapter
     looked_up = False  # whether a request within it told of calls that are reported by themselves
     hides_usage = False  # whether only we asked for the stream's last chunk
+    departed = False  # whether a request within it has left the program
+    refusal: BaseException | None = None  # the error of a call within it that never left
     arguments: dict[str, Any] = NOTHING
     # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
@@ -261,7 +265,14 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def fail(self, error: BaseException) -> None:
-        """End the call with this exception."""
+        """End the call with this exception.
+
+        If that is the error of a call within it that never left the program, and nothing else is
+        known, there was no call.
+        """
+        if self._was_refused(error):
+            self.discard(error)
+            return
         guard = self.reporter.guard
         with guard:
             self.set_error(type(error).__name__)
@@ -269,12 +280,28 @@ class CusCallTracker(CusEndedCall):
                 self.error_message = str(error)
         self.end()
 
+    def _was_refused(self, error: BaseException) -> bool:
+        refusal, self.refusal = self.refusal, None
+        if refusal is None or self.inner is not None or self.departed or self.usage is not None:
+            return False
+        return _comes_of(error, refusal)
+
+    def discard(self, error: BaseException) -> None:
+        """End the call unreported: this error came before any request had left the program."""
+        outer = self.outer
+        self.postpone()
+        self.arguments, self.latency_ms = NOTHING, 0
+        if outer is not None:
+            outer.refusal = error
+
     def end(self) -> None:
         """End the call and report it, unless a surrounding call reports it later."""
         ended = perf_counter()
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
         try:
+            if self.refusal is not None:  # The program went on without that call.
+                self.refusal = None
             if self.began < _since:
                 return
             self.arguments = NOTHING  # what it sent is the program's alone
@@ -326,6 +353,16 @@ class CusCallTracker(CusEndedCall):
             self.error_code, self.error_message = inner.error_code, inner.error_message
         if inner.metadata is not None:
             self.metadata = {**inner.metadata, **(self.metadata or {})}
+
+
+def _comes_of(error: BaseException, cause: BaseException) -> bool:
+    """Whether an error is this cause, or was raised because of the cause or while handling it."""
+    link: BaseException | None = error
+    for _ in range(_MOST_LINKS):
+        if link is None or link is cause:
+            return link is cause
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def _takes(turn: list[None] | None) -> bool:

@@ -14,9 +14,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from aos_sdk.cus_capture.call_sites import call_site
 from aos_sdk.cus_delivery.transport import CusAnswer
 from aos_sdk.cus_providers.registry import PACKAGES, PROVIDERS
 from aos_sdk.cus_scope import in_governed_call
@@ -45,14 +45,6 @@ _OTHER_HOST: Final = "other"
 _MAX_HOSTS_KNOWN: Final = 1_000
 _MAX_SITES: Final = 1_000
 _REFUSED: Final = frozenset({400, 409, 413, 422})
-
-# Packages whose frames are between a program's own line and the wire.
-_NOT_THE_PROGRAM: Final = frozenset(
-    {
-        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2"),
-        *("anyio", "asyncio", "concurrent", "contextlib", "functools", "threading", "uvloop"),
-    }
-)
 
 
 class CusBypassCounts(NamedTuple):
@@ -191,10 +183,7 @@ class CusBypassWatch:
         return json.dumps(report).encode()
 
     def _name_call_site(self, host: str) -> None:
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (there is no public way)
-        while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_PROGRAM:
-            frame = frame.f_back
-        site = (frame.f_code.co_filename, frame.f_lineno) if frame else ("?", 0)
+        site = call_site(sys._getframe(1))  # noqa: SLF001  (there is no public way)
         if site in self._sites or len(self._sites) >= _MAX_SITES:
             return
         self._sites.add(site)
