@@ -106,40 +106,39 @@ class _Taps:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        response = self._alive()
+        response, self._watch.at_work = self._alive(), True
         try:
             data = read(response, amt, *args, **kwargs)
         except BaseException as error:
             self._watch.fail(error)
             raise
+        finally:
+            self._watch.at_work = False
         self._take(data)
         if not data if amt else amt is None:
             self._watch.end()
         return data
 
     def read_chunked(self, *args: Any, **kwargs: Any) -> Generator[bytes, None, None]:
-        return self._passing(self._kind.read_chunked, args, kwargs, self._take)
-
-    def stream(self, *args: Any, **kwargs: Any) -> Generator[bytes, None, None]:
-        return self._passing(self._kind.stream, args, kwargs, None)
-
-    def _passing(
-        self,
-        read: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        take: Callable[[Any], None] | None,
-    ) -> Generator[bytes, None, None]:
+        watch = self._watch
+        watch.at_work = True
         try:
-            for chunk in read(self._alive(), *args, **kwargs):
-                if take is not None:
-                    take(chunk)
+            for chunk in self._kind.read_chunked(self._alive(), *args, **kwargs):
+                self._take(chunk)
+                watch.at_work = False
                 yield chunk
+                watch.at_work = True
         except GeneratorExit:
             raise  # The program may read on by other means; closing or dropping ends the call.
         except BaseException as error:
-            self._watch.fail(error)
+            watch.fail(error)
             raise
+        finally:
+            watch.at_work = False
+        watch.end()
+
+    def stream(self, *args: Any, **kwargs: Any) -> Generator[bytes, None, None]:
+        yield from self._kind.stream(self._alive(), *args, **kwargs)
         self._watch.end()
 
     def _take(self, data: Any) -> None:
