@@ -192,6 +192,9 @@ def _at_openai(provider: CusFakeProvider) -> Any:
             request.url = openai_http.URL(f"{provider.url}{request.url.path}")
             return inner.handle_request(request)
 
+        def close(self) -> None:
+            inner.close()
+
     http = openai_http.Client(transport=Rerouted())
     return openai.OpenAI(api_key="sk-test", http_client=http)
 
