@@ -58,6 +58,7 @@ class CusCallTracker(CusEndedCall):
     health: "Health | None" = None  # counts the failures of an adapter
     looked_up = False  # whether a request within it told of calls that are reported by themselves
     hides_usage = False  # whether only we asked for the stream's last chunk
+    stands_for_request = False  # whether it is the record of a request that no call within it has
     departed = False  # whether a request within it has left the program
     refusal: BaseException | None = None  # the error of a call within it that never left
     arguments: dict[str, Any] = NOTHING
@@ -95,12 +96,17 @@ class CusCallTracker(CusEndedCall):
         """Start the call. The first call within a surrounding call becomes a part of that call."""
         outer: CusCallTracker | None = current_call()
         # What a task or thread inherited may have ended long ago, and reports nothing any more.
-        if outer is not None and outer.inner is None and outer.latency_ms is None:
+        if outer is not None and outer.can_take:
             outer.turn_with_inner = self.turn_with_outer = [None]
             self.outer = outer
             outer.inner = self
         self.started_at = time_ns()
         self.began = perf_counter()
+
+    @property
+    def can_take(self) -> bool:
+        """Whether the next call within this one is a part of it."""
+        return self.inner is None and self.latency_ms is None and not self.stands_for_request
 
     @property
     def is_nothing_else(self) -> bool:

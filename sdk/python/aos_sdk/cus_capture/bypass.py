@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from aos_sdk.cus_capture.call_sites import call_site
 from aos_sdk.cus_delivery.transport import CusAnswer
 from aos_sdk.cus_providers.registry import PACKAGES, PROVIDERS
-from aos_sdk.cus_scope import in_governed_call
+from aos_sdk.cus_scope import current_call, in_governed_call
 from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
 
@@ -102,6 +102,7 @@ class CusBypassWatch:
             return
         if request.headers.get(_RETRY_HEADER, "0") != "0":
             return
+        is_governed = is_governed and _is_recorded()
         self.count(host, is_governed=is_governed)
         if not is_governed:
             self._name_call_site(host)
@@ -192,6 +193,21 @@ class CusBypassWatch:
             *site,
             host,
         )
+
+
+def _is_recorded() -> bool:
+    """Whether the record of the current call stands for this request.
+
+    The record of a function or block stands for one request: for the first, unless a captured call
+    within it gave it its tokens. What a task does after its call's end has no record.
+    """
+    call = current_call()
+    if call is None or (call.is_leaf and call.latency_ms is None):
+        return True
+    if call.latency_ms is not None or call.inner is not None or call.stands_for_request:
+        return False
+    call.stands_for_request = True
+    return True
 
 
 def _is_receipt(answer: CusAnswer) -> bool:
