@@ -23,6 +23,7 @@ from aos_sdk.cus_capture.posts import (
     CLIENT_CLASSES,
     CLIENTS_MODULE,
     REQUEST,
+    CusClientRequest,
     CusPost,
     governing_requests,
     prepare_post,
@@ -209,15 +210,15 @@ class CusPatch:
             self._guard.swallow(error)
             return None
 
-    def _prepare_post(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CusPost | None:
+    def _prepare_post(self, request: CusClientRequest) -> CusPost | None:
         """The call that a client's `request` makes, or None if it is to pass unmeasured."""
-        if not self.is_installed or not args:
+        if not self.is_installed:
             return None
         try:
             configuration = active.configuration or active.get()
             if not configuration.auto_report:
                 return None
-            return prepare_post(args, kwargs, configuration)
+            return prepare_post(request, configuration)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return None
