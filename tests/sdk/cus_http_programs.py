@@ -1,6 +1,7 @@
 """Programs that call a provider by plain HTTP clients, each by every way to read the answer."""
 
 import asyncio
+import importlib
 import importlib.util
 import json
 from collections.abc import Callable
@@ -93,8 +94,7 @@ def _parts(response: Any) -> Any:
 
 def _by_aiohttp(read: Callable[[Any], Any]) -> Program:
     async def ask(url: str, body: dict[str, Any]) -> bytes:
-        import aiohttp
-
+        aiohttp = importlib.import_module("aiohttp")
         async with (
             aiohttp.ClientSession() as session,
             session.post(url, json=body, headers=HEADERS) as response,

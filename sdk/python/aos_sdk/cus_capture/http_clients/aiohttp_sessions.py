@@ -19,7 +19,6 @@ from aos_sdk.cus_capture.http_clients.requests import (
     prepare_http_call,
 )
 from aos_sdk.cus_capture.raw import CusBodyWatch, body_watch, read_at_once
-from aos_sdk.cus_capture.streams import note_request_id
 from aos_sdk.cus_capture.surfaces import CusProviderCall
 from aos_sdk.cus_guard import never_raise
 
@@ -50,25 +49,30 @@ def _begin(
     session: Any, method: str, address: Any, kwargs: dict[str, Any], guard: never_raise
 ) -> CusHttpSending | None:
     with guard:
-        headers = {**plain_headers(session.headers), **plain_headers(kwargs.get("headers"))}
         body = kwargs.get("data") if kwargs.get("json") is None else kwargs["json"]
         url = str(session._build_url(address))  # noqa: SLF001 - a session may have a base address
-        call = prepare_http_call(CusHttpRequest(method, url, headers, lambda: body), guard)
+        request = CusHttpRequest(method, url, lambda: _headers(session, kwargs), lambda: body)
+        call = prepare_http_call(request, guard)
         return None if call is None else CusHttpSending(call, _watch)
     return None
 
 
+def _headers(session: Any, kwargs: dict[str, Any]) -> dict[str, str]:
+    return {**plain_headers(session.headers), **plain_headers(kwargs.get("headers"))}
+
+
 def _watch(call: CusProviderCall, response: Any) -> None:
-    if failed_by_status(call, response.status):
+    if failed_by_status(call, response, response.status):
         return
-    note_request_id(call, response)
-    content_type, reader = response.headers.get("Content-Type", ""), response.content
+    content_type = response.headers.get("Content-Type", "")
+    reader: Any = response.content
     if type(reader).__name__ != _READER:  # an empty body
         read_at_once(call, b"", content_type)
         return
     watch = body_watch(call, call.arguments, content_type)
     _watched[id(reader)] = _Watched(watch)
-    reader.__class__ = _watched_class(type(reader))
+    kind: Any = type(reader)
+    reader.__class__ = _watched_class(kind)
     if reader.at_eof():
         watch.end()
     _watch_release(response, watch)

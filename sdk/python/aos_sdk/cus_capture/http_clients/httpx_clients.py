@@ -23,9 +23,11 @@ class CusHttpxRecorder:
     def begin(self, request: Any) -> CusHttpSending | None:
         """The call to record with a request."""
         with self._guard:
-            headers = plain_headers(request.headers)
             plain = CusHttpRequest(
-                request.method, str(request.url), headers, lambda: _body(request)
+                request.method,
+                str(request.url),
+                lambda: plain_headers(request.headers),
+                lambda: _body(request),
             )
             call = prepare_http_call(plain, self._guard)
             return None if call is None else CusHttpSending(call, _read)
@@ -39,5 +41,5 @@ def _body(request: Any) -> bytes | None:
 
 
 def _read(call: CusProviderCall, response: Any) -> None:
-    if not failed_by_status(call, response.status_code):
+    if not failed_by_status(call, response, response.status_code):
         watch_body(call, call.arguments, response)

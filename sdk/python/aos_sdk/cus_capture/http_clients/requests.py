@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from aos_sdk.cus_capture.http_clients.hosts import recorded
 from aos_sdk.cus_capture.kinds import KINDS
+from aos_sdk.cus_capture.streams import note_request_id
 from aos_sdk.cus_capture.surfaces import CusProviderCall, identify, is_part_of_a_call
 from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_delivery.ended_call import CusOrigin
@@ -32,13 +33,14 @@ _PROJECT_HEADERS: Final = ("openai-project", "openai-organization")
 class CusHttpRequest(NamedTuple):
     """A request that a client is about to send.
 
-    `headers` have names in lower case. `body` returns the body, or what it is made of; None if
-    reading the body would consume it.
+    `headers` returns the headers, with names in lower case. `body` returns the body, or what it is
+    made of; None if reading the body would consume it. Neither is asked for unless the request is
+    recorded.
     """
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: Callable[[], Mapping[str, str]]
     body: Callable[[], Any]
 
 
@@ -77,8 +79,9 @@ class CusHttpSending:
             self.call.end()
 
 
-def failed_by_status(call: CusProviderCall, status: int) -> bool:
+def failed_by_status(call: CusProviderCall, response: Any, status: int) -> bool:
     """Whether the answer is an error; ends the call with the status, without reading the body."""
+    note_request_id(call, response)
     if status < _ERROR_STATUS:
         return False
     call.set_error(f"HTTP {status}")
@@ -106,7 +109,7 @@ def _prepared(
     request: CusHttpRequest, host: str, surface: Any, configuration: CusConfiguration
 ) -> CusProviderCall:
     served_by = provider_of_host(host)
-    arguments = _arguments_of(request.body())
+    headers, arguments = request.headers(), _arguments_of(request.body())
     call = KINDS[surface.role](
         configuration.reporter, served_by.key if served_by else None, surface, arguments
     )
@@ -114,8 +117,8 @@ def _prepared(
     call.origin = CusOrigin(
         host,
         region_of(host) if region_of else None,
-        _first(request.headers, _PROJECT_HEADERS),
-        _hint_of(request.headers),
+        _first(headers, _PROJECT_HEADERS),
+        _hint_of(headers),
         surface.provider,
     )
     identify(call, configuration)

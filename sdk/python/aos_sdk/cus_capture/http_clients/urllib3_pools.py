@@ -15,7 +15,6 @@ from aos_sdk.cus_capture.http_clients.requests import (
     prepare_http_call,
 )
 from aos_sdk.cus_capture.raw import CusBodyWatch, body_watch, read_at_once
-from aos_sdk.cus_capture.streams import note_request_id
 from aos_sdk.cus_capture.surfaces import CusProviderCall
 from aos_sdk.cus_guard import never_raise
 
@@ -54,25 +53,24 @@ def _begin(
         headers = args[1] if len(args) > 1 else kwargs.get("headers")
         # A proxy's pool gets the whole address.
         address = url if "://" in url else f"{pool.scheme}://{pool.host}{url}"
-        plain = plain_headers(pool.headers if headers is None else headers)
-        call = prepare_http_call(CusHttpRequest(method, address, plain, lambda: body), guard)
+        sent = pool.headers if headers is None else headers
+        request = CusHttpRequest(method, address, lambda: plain_headers(sent), lambda: body)
+        call = prepare_http_call(request, guard)
         is_read = kwargs.get("preload_content", True)
         return None if call is None else CusHttpSending(call, _read_whole if is_read else _watch)
     return None
 
 
 def _read_whole(call: CusProviderCall, response: Any) -> None:
-    if failed_by_status(call, response.status):
+    if failed_by_status(call, response, response.status):
         return
-    note_request_id(call, response)
     read_at_once(call, response.data, response.headers.get("content-type", ""))
 
 
 def _watch(call: CusProviderCall, response: Any) -> None:
     """Read along while the program reads, by whichever method of the response."""
-    if failed_by_status(call, response.status):
+    if failed_by_status(call, response, response.status):
         return
-    note_request_id(call, response)
     watch = body_watch(call, call.arguments, response.headers.get("content-type", ""))
     taps = _Taps(watch, response)
     response.read, response.read1 = taps.read, taps.read1
