@@ -2,14 +2,15 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.bypass_transports import detect_bypass as watch_for_bypass
-from aos_sdk.cus_capture.bypass_transports import unwatch_transports
+from aos_sdk.cus_capture.bypass_transports import unwatch_transports, watch_departures
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.generators import driven, driving_async
+from aos_sdk.cus_capture.http_clients.installation import record_http, unrecord_http
 from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_tags import CusTags
@@ -135,17 +136,27 @@ def _governed(function: Callable[..., Any], begin: Callable[[], CusCallTracker])
 
 
 def cus_install_middleware(
-    *, patch_openai: bool = True, patch_anthropic: bool = True, detect_bypass: bool = True
+    *,
+    patch_openai: bool = True,
+    patch_anthropic: bool = True,
+    patch_http: bool = False,
+    detect_bypass: bool = True,
+    http_hosts: Iterable[str] = (),
 ) -> None:
     """Govern every call that the program makes with these packages, imported already or later.
 
     A second call has no effect. With `detect_bypass`, requests to providers that bypass the SDK are
-    counted and reported.
+    counted and reported. With `patch_http`, requests to providers, and to `http_hosts`, by httpx,
+    httpx2, requests, urllib3 and aiohttp are recorded where no measured call makes them; the log
+    (`aos_sdk`, at level info) names all the hosts.
     """
     chosen = {"openai": patch_openai, "anthropic": patch_anthropic}
     for package, patch in PATCHES.items():
         if chosen.get(package, True):
             patch.install()
+            watch_departures()
+    if patch_http:
+        record_http(http_hosts)
     if detect_bypass:
         watch_for_bypass()
 
@@ -154,4 +165,5 @@ def cus_uninstall_middleware() -> None:
     """Restore the original functions."""
     for patch in PATCHES.values():
         patch.remove()
+    unrecord_http()
     unwatch_transports()

@@ -27,6 +27,8 @@ from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
 
 NOTHING: Final[dict[str, Any]] = {}
+# Of a chain of exceptions, which a program may close to a ring.
+_MOST_LINKS: Final = 20
 
 # The start of this process: after a fork, the parent reports the calls that ran before.
 _since = 0.0
@@ -64,6 +66,9 @@ class CusCallTracker(CusEndedCall):
     health: "Health | None" = None  # counts the failures of an adapter
     looked_up = False  # whether a request within it told of calls that are reported by themselves
     hides_usage = False  # whether only we asked for the stream's last chunk
+    stands_for_request = False  # whether it is the record of a request that no call within it has
+    departed = False  # whether a request within it has left the program
+    refusal: BaseException | None = None  # the error of a call within it that never left
     arguments: dict[str, Any] = NOTHING
     # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
@@ -113,12 +118,17 @@ class CusCallTracker(CusEndedCall):
         """Start the call. The first call within a surrounding call becomes a part of that call."""
         outer: CusCallTracker | None = current_call()
         # What a task or thread inherited may have ended long ago, and reports nothing any more.
-        if outer is not None and outer.inner is None and outer.latency_ms is None:
+        if outer is not None and outer.can_take:
             outer.turn_with_inner = self.turn_with_outer = [None]
             self.outer = outer
             outer.inner = self
         self.started_at = time_ns()
         self.began = perf_counter()
+
+    @property
+    def can_take(self) -> bool:
+        """Whether the next call within this one is a part of it."""
+        return self.inner is None and self.latency_ms is None and not self.stands_for_request
 
     @property
     def is_nothing_else(self) -> bool:
@@ -291,7 +301,14 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def fail(self, error: BaseException) -> None:
-        """End the call with this exception."""
+        """End the call with this exception.
+
+        If that is the error of a call within it that never left the program, and nothing else is
+        known, there was no call.
+        """
+        if self._was_refused(error):
+            self.discard(error)
+            return
         guard = self.reporter.guard
         with guard:
             self.set_error(type(error).__name__)
@@ -299,12 +316,28 @@ class CusCallTracker(CusEndedCall):
                 self.error_message = str(error)
         self.end()
 
+    def _was_refused(self, error: BaseException) -> bool:
+        refusal, self.refusal = self.refusal, None
+        if refusal is None or self.inner is not None or self.departed or self.usage is not None:
+            return False
+        return _comes_of(error, refusal)
+
+    def discard(self, error: BaseException) -> None:
+        """End the call unreported: this error came before any request had left the program."""
+        outer = self.outer
+        self.postpone()
+        self.arguments, self.latency_ms = NOTHING, 0
+        if outer is not None:
+            outer.refusal = error
+
     def end(self) -> None:
         """End the call and report it, unless a surrounding call reports it later."""
         ended = perf_counter()
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
         try:
+            if self.refusal is not None:  # The program went on without that call.
+                self.refusal = None
             if self.began < _since:
                 return
             self.arguments = NOTHING  # what it sent is the program's alone
@@ -362,6 +395,16 @@ class CusCallTracker(CusEndedCall):
 @lru_cache(maxsize=256)  # the calls of a program go to few places
 def _with_project(origin: CusOrigin, project: str) -> CusOrigin:
     return origin._replace(provider_project=project)
+
+
+def _comes_of(error: BaseException, cause: BaseException) -> bool:
+    """Whether an error is this cause, or was raised because of the cause or while handling it."""
+    link: BaseException | None = error
+    for _ in range(_MOST_LINKS):
+        if link is None or link is cause:
+            return link is cause
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def _takes(turn: list[None] | None) -> bool:

@@ -14,14 +14,14 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from aos_sdk.cus_capture.call_sites import call_site
 from aos_sdk.cus_capture.request_costs import cost_of_request
 from aos_sdk.cus_delivery.transport import CusAnswer
 from aos_sdk.cus_providers.registry import PACKAGES, PROVIDERS
 from aos_sdk.cus_providers.requests import CusCost
-from aos_sdk.cus_scope import in_governed_call
+from aos_sdk.cus_scope import current_call, in_governed_call
 from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
 
@@ -42,14 +42,6 @@ _OTHER_HOST: Final = "other"
 _MAX_HOSTS_KNOWN: Final = 1_000
 _MAX_SITES: Final = 1_000
 _REFUSED: Final = frozenset({400, 409, 413, 422})
-
-# Packages whose frames are between a program's own line and the wire.
-_NOT_THE_PROGRAM: Final = frozenset(
-    {
-        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2", "websockets"),
-        *("anyio", "asyncio", "concurrent", "contextlib", "functools", "threading", "uvloop"),
-    }
-)
 
 
 class CusBypassCounts(NamedTuple):
@@ -107,6 +99,7 @@ class CusBypassWatch:
             return
         if request.headers.get(_RETRY_HEADER, "0") != "0":
             return
+        is_governed = is_governed and _is_recorded()
         self.count(host, is_governed=is_governed)
         if not is_governed:
             self._name_call_site(host)
@@ -197,10 +190,7 @@ class CusBypassWatch:
         return json.dumps(report).encode()
 
     def _name_call_site(self, host: str) -> None:
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (there is no public way)
-        while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_PROGRAM:
-            frame = frame.f_back
-        site = (frame.f_code.co_filename, frame.f_lineno) if frame else ("?", 0)
+        site = call_site(sys._getframe(1))  # noqa: SLF001  (there is no public way)
         if site in self._sites or len(self._sites) >= _MAX_SITES:
             return
         self._sites.add(site)
@@ -209,6 +199,21 @@ class CusBypassWatch:
             *site,
             host,
         )
+
+
+def _is_recorded() -> bool:
+    """Whether the record of the current call stands for this request.
+
+    The record of a function or block stands for one request: for the first, unless a captured call
+    within it gave it its tokens. What a task does after its call's end has no record.
+    """
+    call = current_call()
+    if call is None or (call.is_leaf and call.latency_ms is None):
+        return True
+    if call.latency_ms is not None or call.inner is not None or call.stands_for_request:
+        return False
+    call.stands_for_request = True
+    return True
 
 
 def _is_receipt(answer: CusAnswer) -> bool:

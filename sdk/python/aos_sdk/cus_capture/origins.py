@@ -38,6 +38,7 @@ class CusCalled(NamedTuple):
     provider: str | None
     origin: CusOrigin
     region_of_model: Callable[[str], str | None] | None = None
+    is_known_client: bool = True
 
     def origin_of(self, model: str) -> CusOrigin:
         """The origin of a call of this model. A region in the model's name overrides the host's."""
@@ -65,7 +66,7 @@ def called_by(client: Any, package: str) -> CusCalled:
             return noted[2]
         return _learn(client, package)
     except (AttributeError, TypeError):  # The client is not of a package that we know.
-        return _find_out(client, package)
+        return _find_out(client, package)._replace(is_known_client=False)
 
 
 def _learn(client: Any, package: str) -> CusCalled:

@@ -20,6 +20,15 @@ from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.import_hook import CusImportHook
 from aos_sdk.cus_capture.kinds import KINDS
 from aos_sdk.cus_capture.late_answers import CusLookup, CusSessionCall
+from aos_sdk.cus_capture.posts import (
+    CLIENT_CLASSES,
+    CLIENTS_MODULE,
+    REQUEST,
+    CusClientRequest,
+    CusPost,
+    governing_requests,
+    prepare_post,
+)
 from aos_sdk.cus_capture.provider_versions import is_supported
 from aos_sdk.cus_capture.realtime import LOOKS
 from aos_sdk.cus_capture.surfaces import CusProviderCall, prepare_call
@@ -42,6 +51,7 @@ class CusPatch:
         self._targets: dict[str, list[CusTarget]] = {}
         for target in package.targets:
             self._targets.setdefault(target.module, []).append(target)
+        self._clients = f"{package.name}.{CLIENTS_MODULE}"
         self._hook: CusImportHook | None = None
         self._patched: list[tuple[type, str, Function, Function]] = []
         self._governed: dict[Function, Function] = {}
@@ -65,7 +75,8 @@ class CusPatch:
                 return
             self.is_installed = True
             looked_on_at.add(self._package)
-            self._hook = CusImportHook(self._targets, self._patch_module)
+            modules = (*self._targets, self._clients)
+            self._hook = CusImportHook(modules, self._patch_module)
             self._hook.install()
 
     def remove(self) -> None:
@@ -84,13 +95,25 @@ class CusPatch:
 
     def _patch_module(self, module: ModuleType) -> None:
         with self._lock, self._guard:
-            if self.is_installed and self._is_supported():
+            if not self.is_installed or not self._is_supported():
+                return
+            if module.__name__ == self._clients:
+                self._patch_clients(module)
+            else:
                 for target in self._targets[module.__name__]:
                     for prefix in ("", "Async"):
                         owner = vars(module).get(prefix + target.class_name)
                         # Packages re-export the classes of their modules: each is patched once.
                         if owner is not None and owner.__module__ == module.__name__:
                             self._patch_class(owner, target)
+
+    def _patch_clients(self, module: ModuleType) -> None:
+        for class_name in CLIENT_CLASSES:
+            owner = vars(module).get(class_name)
+            original = getattr(owner, "__dict__", {}).get(REQUEST)
+            if isinstance(owner, type) and inspect.isfunction(original):
+                governed = governing_requests(original, self._prepare_post)
+                self._put(owner, REQUEST, original, governed)
 
     def _is_supported(self) -> bool:
         version = getattr(sys.modules.get(f"{self._package}._version"), "__version__", "")
@@ -213,6 +236,19 @@ class CusPatch:
             if isinstance(call, CusLookup | CusSessionCall):
                 call.asked_for = _named_first(args, kwargs)
             return call
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return None
+
+    def _prepare_post(self, request: CusClientRequest) -> CusPost | None:
+        """The call that a client's `request` makes, or None if it is to pass unmeasured."""
+        if not self.is_installed:
+            return None
+        try:
+            configuration = active.configuration or active.get()
+            if not configuration.auto_report:
+                return None
+            return prepare_post(request, configuration)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return None

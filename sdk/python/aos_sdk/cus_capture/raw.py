@@ -5,11 +5,12 @@ The SDK requests nothing of the provider that the caller did not, and holds no b
 
 import json
 import weakref
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from io import BytesIO
 from typing import Any, Final
 
 from aos_sdk.cus_capture.batches import CusLinesLookup
+from aos_sdk.cus_capture.decoding import CusDecodedCopy
 from aos_sdk.cus_capture.streams import CusStreamWatch, note_request_id, watch_close
 from aos_sdk.cus_counting.stream_text import gather_json_text
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
@@ -62,6 +63,8 @@ class CusBodyWatch(CusStreamWatch):
             data, self.passed[:] = b"".join((self._rest, *self.passed)), ()
             if self._is_event_stream:
                 *lines, self._rest = data.splitlines(keepends=True) or [b""]
+                if len(self._rest) > _MAX_BODY_BYTES:
+                    self._rest = b""  # No event of a model is as long.
                 if self._rest.endswith((b"\r", b"\n")):
                     lines, self._rest = [*lines, self._rest], b""
                 for line in lines:
@@ -155,24 +158,51 @@ def watch_body(call: CusCallTracker, arguments: dict[str, Any], response: Any) -
     note_request_id(call, response)
     content_type = response.headers.get("content-type", "")
     if response.is_closed:
-        _read_at_once(call, response, content_type)
+        read_at_once(call, response.content, content_type)
         return
-    watch = _watch_of(call, arguments, content_type)
-    alive, kind = weakref.ref(response), type(response)
+    watch = body_watch(call, arguments, content_type)
+    taps = _Taps(watch, response)
+    response.iter_bytes, response.aiter_bytes = taps.iter_bytes, taps.aiter_bytes
+    response.iter_raw, response.aiter_raw = taps.iter_raw, taps.aiter_raw
+    watch_close(watch, response)
 
-    def iter_bytes(chunk_size: int | None = None) -> Generator[bytes, None, None]:
-        if (response := alive()) is not None:
-            yield from reading(kind.iter_bytes(response, chunk_size), watch)
 
-    async def aiter_bytes(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        if (response := alive()) is not None:
-            async for chunk in reading_async(kind.aiter_bytes(response, chunk_size), watch):
+class _Taps:
+    """The reading methods of one response. Each is the response's own, and looks on.
+
+    The response is held weakly: a cycle would delay the end of a dropped response until a
+    collection.
+    """
+
+    def __init__(self, watch: CusBodyWatch, response: Any) -> None:
+        self._watch = watch
+        self._kind: Any = type(response)
+        self._alive = weakref.ref(response)
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
+        if (response := self._alive()) is not None:
+            yield from reading(self._kind.iter_bytes(response, chunk_size), self._watch)
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        if (response := self._alive()) is not None:
+            body = self._kind.aiter_bytes(response, chunk_size)
+            async for chunk in reading_async(body, self._watch):
                 yield chunk
 
-    response.iter_bytes, response.aiter_bytes = iter_bytes, aiter_bytes
-    if not is_encoded(response):
-        _watch_raw_bytes(watch, response)
-    watch_close(watch, response)
+    def iter_raw(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
+        if (response := self._alive()) is not None:
+            body = self._kind.iter_raw(response, chunk_size)
+            if not self._watch.at_work:  # else `iter_bytes` reads by this
+                body = reading(body, self._watch, CusDecodedCopy().take)
+            yield from body
+
+    async def aiter_raw(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        if (response := self._alive()) is not None:
+            body = self._kind.aiter_raw(response, chunk_size)
+            if not self._watch.at_work:  # else `aiter_bytes` reads by this
+                body = reading_async(body, self._watch, CusDecodedCopy().take)
+            async for chunk in body:
+                yield chunk
 
 
 def is_encoded(response: Any) -> bool:
@@ -181,34 +211,20 @@ def is_encoded(response: Any) -> bool:
     return encoding != "identity"
 
 
-def _watch_raw_bytes(watch: CusBodyWatch, response: Any) -> None:
-    """Watch the raw bytes where the caller asks for them; `iter_bytes` takes them for itself."""
-    alive, kind = weakref.ref(response), type(response)
-
-    def iter_raw(chunk_size: int | None = None) -> Any:
-        raw = kind.iter_raw(alive(), chunk_size)
-        return raw if watch.at_work else reading(raw, watch)
-
-    def aiter_raw(chunk_size: int | None = None) -> Any:
-        raw = kind.aiter_raw(alive(), chunk_size)
-        return raw if watch.at_work else reading_async(raw, watch)
-
-    response.iter_raw, response.aiter_raw = iter_raw, aiter_raw
-
-
-def _watch_of(
+def body_watch(
     call: CusCallTracker, arguments: dict[str, Any], content_type: str, *, is_here: bool = False
 ) -> CusBodyWatch:
+    """A watch for a body of this content type."""
     if isinstance(call, CusLinesLookup):
         return CusLinesWatch(call)
     is_event_stream = "event-stream" in content_type
     return CusBodyWatch(call, arguments, is_event_stream=is_event_stream, is_here=is_here)
 
 
-def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> None:
-    content = response.content
+def read_at_once(call: CusCallTracker, content: bytes, content_type: str) -> None:
+    """Read a body that is here as a whole, and end the call."""
     if "event-stream" in content_type or isinstance(call, CusLinesLookup):
-        watch = _watch_of(call, call.arguments, content_type, is_here=True)
+        watch = body_watch(call, call.arguments, content_type, is_here=True)
         # Line by line: a file that is no batch's is not even split.
         for line in BytesIO(content):
             watch.pass_on(line)
@@ -224,25 +240,33 @@ def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> Non
     call.end()
 
 
-def reading(body: Any, watch: CusBodyWatch) -> Generator[bytes, None, None]:
-    """The body's chunks, unchanged; the watch reads each."""
+def _as_it_is(chunk: bytes) -> bytes:
+    return chunk
+
+
+def reading(
+    body: Any, watch: CusBodyWatch, decoded: Callable[[bytes], bytes] = _as_it_is
+) -> Generator[bytes, None, None]:
+    """The body's chunks, unchanged; the watch reads each, as `decoded` gives it."""
     watch.at_work = True
     with watch:
         for chunk in body:
             watch.at_work = False
-            watch.pass_on(chunk)
+            watch.pass_on(decoded(chunk))
             yield chunk
             watch.at_work = True
 
 
-async def reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes, None]:
+async def reading_async(
+    body: Any, watch: CusBodyWatch, decoded: Callable[[bytes], bytes] = _as_it_is
+) -> AsyncGenerator[bytes, None]:
     """The same of an asynchronous body."""
     watch.at_work = True
     with watch:
         try:
             async for chunk in body:
                 watch.at_work = False
-                watch.pass_on(chunk)
+                watch.pass_on(decoded(chunk))
                 yield chunk
                 watch.at_work = True
         except GeneratorExit:
