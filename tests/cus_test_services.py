@@ -3,9 +3,11 @@
 It sets the environment before pytest-django reads the settings, so that no test can reach a
 database that somebody configured. xdist's workers inherit the controller's environment.
 
-The plugin also has the files begin first that take longest.
+The plugin also has the files begin first that take longest, and starts more workers than there are
+processors.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -33,6 +35,21 @@ def _start_services() -> ExitStack:
     except ServiceError as error:
         raise pytest.UsageError(str(error)) from error
     return stack
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One worker more than processors: many tests wait for a server, a deadline or a disk."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and tests, which stay until the end of the run."""
+    gc.collect()
+    gc.freeze()
 
 
 # Each takes more than a hundredth of a run. Begun last, one of these would keep a single processor
