@@ -55,25 +55,30 @@ def pytest_collection_finish() -> None:
 # Each takes more than a hundredth of a run. Begun last, one of these would keep a single processor
 # busy while the others have nothing left to do.
 _LONGEST = (
-    "tests/admin/test_cus_console_scope.py",
     "tests/api/test_cus_access_matrix.py",
+    "tests/admin/test_cus_console_scope.py",
+    "tests/runner/test_cus_runner.py",
     "tests/api/test_cus_api_fuzz.py",
     "tests/trust/test_cus_abuse.py",
-    "tests/trust/test_cus_enforcement.py",
-    "tests/sdk/test_cus_typing.py",
-    "tests/trust/test_cus_ingest.py",
-    "tests/trust/test_cus_canaries.py",
     "tests/benchmarks/test_cus_benchmarks.py",
+    "tests/benchmarks/test_cus_sdk_bench.py",
+    "tests/sdk/test_cus_typing.py",
+    "tests/trust/test_cus_enforcement.py",
+    "tests/trust/test_cus_ingest.py",
     "tests/trust/test_cus_sdk_real.py",
     "tests/services/test_cus_lifecycle.py",
-    "tests/benchmarks/test_cus_sdk_bench.py",
+    "tests/trust/test_cus_canaries.py",
     "tests/trust/test_cus_hostile.py",
     "tests/trust/test_cus_sdk_delivery.py",
     "tests/trust/test_cus_rotation.py",
+    "tests/e2e/test_cus_flow.py",
+    "tests/e2e/test_cus_strangers.py",
     "tests/upgrade/test_cus_upgrade.py",
     "tests/e2e/test_cus_demo.py",
-    "tests/runner/test_cus_runner.py",
     "tests/runner/test_cus_supervisor.py",
+    "tests/api/test_cus_integration_input.py",
+    "tests/admin/test_cus_second_factor.py",
+    "tests/admin/test_cus_sessions.py",
 )
 
 

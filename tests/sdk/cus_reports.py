@@ -17,7 +17,7 @@ def cus_report(reporter: CusReporter, count: int) -> list[str]:
     return [f"call-{number}" for number in range(count)]
 
 
-def cus_eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def cus_eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
