@@ -14,7 +14,7 @@ from django.db import transaction
 from integrations.cus_audit.models import CusAuditEntry
 from tests.api.cus_access_world import METHODS, MISSING, Principal, World, api_urls
 from tests.api.test_cus_bypass import window
-from tests.cus_factories import record
+from tests.cus_factories import browser_of, record
 
 pytestmark = pytest.mark.django_db
 
@@ -454,7 +454,7 @@ def _bytes(answer: Any) -> bytes:
 
 @pytest.mark.parametrize("url", [url for url in URLS if "{" in url])
 def test_what_is_no_id_is_nothing_either(url: str) -> None:
-    client = World().principals[0].client
+    client = browser_of("operator")
 
     for nonsense in ("1", "nonsense", str(MISSING)[:-1], "%00", "..%2f"):
         path = "/api/v1/cus/" + re.sub(r"{\w+}", nonsense, url)

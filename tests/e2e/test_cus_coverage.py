@@ -16,11 +16,13 @@ from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.tasks import cus_refresh_coverage
 from tests.e2e.cus_served import ServedProduct, serving
+from tests.sdk.cus_reports import PATIENT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # A customer's program: of 100 calls, every 14th goes past the SDK; then an ordinary exit.
-PROGRAM = """
+PROGRAM = f"""
+{PATIENT}
 import sys
 from openai import OpenAI
 from aos_sdk import CusOpenAIProvider, CusReporter
@@ -32,7 +34,7 @@ with OpenAI(api_key="sk-local", base_url=sys.argv[1]) as client:
     governed = CusOpenAIProvider(client=client, reporter=reporter).chat_completions_create
     for number in range(1, 101):
         create = governed if number % 14 else client.chat.completions.create
-        create(model="gpt-4o", messages=[{"role": "user", "content": "call 0"}])
+        create(model="gpt-4o", messages=[{{"role": "user", "content": "call 0"}}])
 """
 
 
@@ -55,7 +57,7 @@ def test_the_doctor_finds_a_real_server_in_order_and_sends_a_test_event(
         [sys.executable, "-m", "aos_sdk", "doctor", "--json", "--send-test-event"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=_environment(integration, product),
     )
 
@@ -77,7 +79,7 @@ def test_the_doctor_finds_a_key_that_was_revoked(
         [sys.executable, "-m", "aos_sdk", "doctor"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=environment,
     )
 
@@ -93,7 +95,7 @@ def test_of_a_hundred_calls_seven_bypass_the_sdk_and_coverage_reads_93_percent(
         [sys.executable, "-c", PROGRAM, provider.base_url],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=_environment(integration, product),
     )
 
