@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk lease-replay prices-diff mutate-permissions fuzz-api demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk lease-replay prices-diff mutate-permissions fuzz-api demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ trust-sdk: development ## 500 fault windows for the SDK's delivery (ARGS='--wind
 
 test-sdk-matrix: development ## Run the capture tests on the ends of every provider major (ARGS=--only openai1)
 	@exec $(PYTHON) -m tests.sdk.cus_matrix $(ARGS)
+
+test-frameworks: development ## Run frameworks without and with the SDK (ARGS='--only dspy', ARGS=--write)
+	@exec $(PYTHON) -m tests.frameworks.cus_matrix $(ARGS)
+
+test-provider-suites: development ## Run the providers' own tests without and with the SDK (ARGS='--only openai')
+	@exec $(PYTHON) -m tests.frameworks.cus_provider_suites $(ARGS)
 
 bench: development ## Measure ingest and totals beside what else one could do (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks $(ARGS)
