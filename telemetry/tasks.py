@@ -1,5 +1,7 @@
 """The periodic tasks of telemetry."""
 
+from datetime import timedelta
+
 import structlog
 from celery import shared_task
 
@@ -12,12 +14,20 @@ from telemetry.cus_evidence.partitions import make_partitions
 
 log = structlog.get_logger(__name__)
 
+# Beat starts a run each minute.
+_ROLLUP = timedelta(seconds=50)
+
 
 @shared_task(name="telemetry.tasks.cus_rollup_usage")
 def cus_rollup_usage() -> None:
-    """Update the daily sums."""
-    days = rollup_usage(database_now())
-    log.info("usage rolled up", days=[day.isoformat() for day in days])
+    """Update the figures of hours and days."""
+    result = rollup_usage(database_now(), within=_ROLLUP)
+    log.info(
+        "usage rolled up",
+        days=len(result.days),
+        failed=len(result.failed),
+        waiting=result.waiting,
+    )
 
 
 @shared_task(name="telemetry.tasks.cus_make_partitions")
