@@ -5,6 +5,7 @@ from datetime import timedelta
 import structlog
 from celery import shared_task
 
+from telemetry.cus_analytics.reconcile import reconcile
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
 from telemetry.cus_coverage.claims import flag_unproven_claims
@@ -27,6 +28,17 @@ def cus_rollup_usage() -> None:
         days=len(result.days),
         failed=len(result.failed),
         waiting=result.waiting,
+    )
+
+
+@shared_task(name="telemetry.tasks.cus_reconcile_usage")
+def cus_reconcile_usage() -> None:
+    """Compare hours, days and totals with the evidence, and repair hours and days."""
+    run = reconcile(database_now())
+    log.info(
+        "usage compared with its evidence",
+        differences=run.differences.count(),
+        failed_tenants=run.failed_tenants,
     )
 
 

@@ -6,22 +6,22 @@ from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS
 
 _MOST = 2**63 - 1
-_COSTS = ("cost_cents", "counted_cents", "cost_microcents")
-_UNITS = ("cents", "microcents", "tokens")
-_PROVISIONAL = tuple(f"provisional_{unit}" for unit in _UNITS)
+COSTS = ("cost_cents", "counted_cents", "cost_microcents")
+UNITS = ("cents", "microcents", "tokens")
+_PROVISIONAL = tuple(f"provisional_{unit}" for unit in UNITS)
 # What identifies a row of `cus_usage_hourly` within a tenant.
 KEY = (*("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),)
 # Figures of rows as recorded; the latency's are apart, because they are not all sums.
 RECORDED = (
     *("calls", "errors", "blocked", "unpriced", "unpriced_unit_calls", "unmeasured"),
     *TOKEN_NAMES,
-    *_COSTS,
+    *COSTS,
     *_PROVISIONAL,
 )
 SETTLED = (
     *("settled", "settled_unpriced", "settled_unpriced_unit_calls"),
-    *(f"settled_{name}" for name in (*TOKEN_NAMES, *_COSTS)),
-    *(f"released_{unit}" for unit in _UNITS),
+    *(f"settled_{name}" for name in (*TOKEN_NAMES, *COSTS)),
+    *(f"released_{unit}" for unit in UNITS),
 )
 CORRECTED = ("correction_microcents",)
 LATENCY_SUMS = ("latency_calls", "latency_sum_ms")
@@ -73,7 +73,7 @@ def all_of(table: str = "figures") -> str:
 # Rows of a release that did not keep the counted cents (ruling M3a).
 _COUNTED = """coalesce(counted_cents, greatest(cost_cents,
     cost_microcents / 1000000 + (cost_microcents %% 1000000 > 0)::int))"""
-_OF_ROWS = {
+OF_ROWS = {
     "calls": "count(*) FILTER (WHERE policy_result <> 'blocked')",
     "errors": "count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL)",
     "blocked": "count(*) FILTER (WHERE policy_result = 'blocked')",
@@ -94,13 +94,14 @@ _OF_SETTLEMENTS = {
     "settled": "count(*)",
     "settled_unpriced": "count(*) FILTER (WHERE added.pricing = 'unknown')",
     "settled_unpriced_unit_calls": "count(added.unpriced_units)",
-    **{f"settled_{name}": f"sum(added.{name})" for name in (*TOKEN_NAMES, *_COSTS)},
-    **{f"released_{unit}": f"coalesce(sum(usage.provisional_{unit}), 0)" for unit in _UNITS},
+    **{f"settled_{name}": f"sum(added.{name})" for name in (*TOKEN_NAMES, *COSTS)},
+    **{f"released_{unit}": f"coalesce(sum(usage.provisional_{unit}), 0)" for unit in UNITS},
 }
 _OF_ADJUSTMENTS = {"correction_microcents": "sum(added.difference_microcents)"}
 
 
-def _named(values: dict[str, str]) -> str:
+def named(values: dict[str, str]) -> str:
+    """SQL for values under their names."""
     return ", ".join(f"{value} AS {name}" for name, value in values.items())
 
 
@@ -118,7 +119,7 @@ def _additions(table: str, values: dict[str, str], model: str) -> str:
         coalesce(usage.provider, '') AS provider, coalesce(usage.model, {model}) AS model,
         coalesce(usage.agent_id, '') AS agent_id,
         coalesce(usage.policy_result, 'allowed') AS policy_result,
-        usage.error_code IS NOT NULL AS has_error, {_named(values)}
+        usage.error_code IS NOT NULL AS has_error, {named(values)}
     FROM {table} AS added LEFT JOIN LATERAL (
         SELECT * FROM cus_llm_usage AS row WHERE row.tenant_id = added.tenant_id
             AND row.created_at = added.usage_created_at AND row.id = added.usage_id
@@ -136,7 +137,7 @@ _ROWS = f"""
         coalesce(agent_id, '') AS agent_id, policy_result, error_code IS NOT NULL AS has_error,
         CASE WHEN policy_result <> 'blocked'
             THEN width_bucket(latency_ms, ARRAY{list(BOUNDS_MS)}) END AS bucket,
-        {_named(_OF_ROWS | _OF_LATENCY)}
+        {named(OF_ROWS | _OF_LATENCY)}
     FROM cus_llm_usage
     WHERE tenant_id = %(tenant)s AND occurred_at >= %(start)s AND occurred_at < %(end)s
         AND created_at >= %(received_from)s AND created_at < %(received_to)s
@@ -148,7 +149,8 @@ _BUCKETS = ", ".join(
 _KEY = ", ".join(KEY)
 
 
-def _zero(names: Iterable[str]) -> str:
+def zero(names: Iterable[str]) -> str:
+    """SQL for names that all are 0."""
     return ", ".join(f"0 AS {name}" for name in names)
 
 
@@ -157,20 +159,20 @@ def _zero(names: Iterable[str]) -> str:
 # keeps the statement out of other months.
 HOURS = f"""
 WITH part AS ({_ROWS}), recorded AS (
-    SELECT {_KEY}, {", ".join(f"sum({name}) AS {name}" for name in (*_OF_ROWS, *LATENCY_SUMS))},
+    SELECT {_KEY}, {", ".join(f"sum({name}) AS {name}" for name in (*OF_ROWS, *LATENCY_SUMS))},
         max(latency_max_ms) AS latency_max_ms,
         CASE WHEN sum(latency_calls) > 0 THEN ARRAY[{_BUCKETS}] END AS latency_buckets
     FROM part GROUP BY {_KEY}
 ), settlements AS ({_additions("cus_usage_settlements", _OF_SETTLEMENTS, "added.model")}
 ), corrections AS ({CORRECTIONS}
 ), one AS (
-    SELECT {_KEY}, {", ".join(RECORDED)}, {_zero((*SETTLED, *CORRECTED))},
+    SELECT {_KEY}, {", ".join(RECORDED)}, {zero((*SETTLED, *CORRECTED))},
         {", ".join(LATENCY_SUMS)}, latency_max_ms, latency_buckets FROM recorded
     UNION ALL
-    SELECT {_KEY}, {_zero(RECORDED)}, {", ".join(SETTLED)}, {_zero((*CORRECTED, *LATENCY_SUMS))},
+    SELECT {_KEY}, {zero(RECORDED)}, {", ".join(SETTLED)}, {zero((*CORRECTED, *LATENCY_SUMS))},
         NULL, NULL FROM settlements
     UNION ALL
-    SELECT {_KEY}, {_zero((*RECORDED, *SETTLED))}, {", ".join(CORRECTED)}, {_zero(LATENCY_SUMS)},
+    SELECT {_KEY}, {zero((*RECORDED, *SETTLED))}, {", ".join(CORRECTED)}, {zero(LATENCY_SUMS)},
         NULL, NULL FROM corrections
 )
 SELECT {_KEY}, {", ".join(f"{bounded(f'sum({name})')} AS {name}" for name in SUMS)},

@@ -32,11 +32,11 @@ from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
 
 log = structlog.get_logger(__name__)
 
-_OVERLAP = timedelta(minutes=10)
+OVERLAP = timedelta(minutes=10)
 _HOUR = timedelta(hours=1)
 _KEPT = timedelta(days=7)
 # Instead of the 30 seconds of a request: a day of a large tenant takes longer on a slow disk.
-_TIMEOUT = "SET LOCAL statement_timeout = '10min'"
+TIMEOUT = "SET LOCAL statement_timeout = '10min'"
 # Two runs that note hours at once would both read the same rows.
 _LOCK_KEY = 0x6375735F726F  # "cus_ro"
 _KEY = ", ".join(KEY)
@@ -92,7 +92,7 @@ def note_received(now: datetime) -> CusRollupRun:
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
-        cursor.execute(_TIMEOUT)
+        cursor.execute(TIMEOUT)
         values = {"since": _since(), "until": now, "open_from": start_of(first_open_day(now))}
         cursor.execute(_NOTE_RECEIVED, values)
         # Only the last run is needed; earlier runs are kept a week for operators.
@@ -102,7 +102,7 @@ def note_received(now: datetime) -> CusRollupRun:
 
 def _since() -> datetime | None:
     last = CusRollupRun.objects.filter(has_hours=True).order_by("-covered_to").first()
-    return last.covered_to - _OVERLAP if last else None
+    return last.covered_to - OVERLAP if last else None
 
 
 def recompute_due(
@@ -170,7 +170,7 @@ def recompute_day(day: TenantDay) -> bool:
     commit: the notes are taken before the evidence is read.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_TIMEOUT)
+        cursor.execute(TIMEOUT)
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [lock_key(day)])
         if not cursor.fetchone()[0]:
             return False
@@ -196,7 +196,7 @@ def replace_hours(cursor: Any, day: TenantDay, hours: Iterable[datetime]) -> Non
     if not day.has_all_evidence():
         _replace_corrections(cursor, day)
         return
-    for start, end in _stretches(hours):
+    for start, end in stretches(hours):
         values = figure_values(day, start, end)
         cursor.execute(_DELETE_HOURS, values)
         cursor.execute(_INSERT_HOURS, values)
@@ -220,7 +220,7 @@ def figure_values(day: TenantDay, start: datetime, end: datetime) -> dict[str, A
     }
 
 
-def _stretches(hours: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:
+def stretches(hours: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:
     """The first and last moments of stretches of hours that follow each other."""
     start = end = None
     for hour in sorted(hours):
