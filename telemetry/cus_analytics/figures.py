@@ -127,6 +127,7 @@ def _additions(table: str, values: dict[str, str], model: str) -> str:
     ) AS usage ON true
     WHERE added.tenant_id = %(tenant)s
         AND added.occurred_at >= %(start)s AND added.occurred_at < %(end)s
+        AND (%(session)s::text IS NULL OR usage.session_id = %(session)s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7"""  # noqa: S608  (the names are this module's own)
 
 
@@ -142,6 +143,7 @@ _ROWS = f"""
     WHERE tenant_id = %(tenant)s AND occurred_at >= %(start)s AND occurred_at < %(end)s
         AND created_at >= %(received_from)s AND created_at < %(received_to)s
         AND (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
+        AND (%(session)s::text IS NULL OR session_id = %(session)s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""  # noqa: S608  (the names are this module's own)
 _BUCKETS = ", ".join(
     f"coalesce(sum(latency_calls) FILTER (WHERE bucket = {n}), 0)::bigint" for n in range(BUCKETS)
@@ -155,8 +157,9 @@ def zero(names: Iterable[str]) -> str:
 
 
 # The figures of a tenant's calls that occurred in [start, end), by the key of an hour, with their
-# settlements and corrections. `received_from` and `received_to` bound when the rows came, which
-# keeps the statement out of other months.
+# settlements and corrections; of one integration and session, unless these are null.
+# `received_from` and `received_to` bound when the rows came, which keeps the statement out of other
+# months.
 HOURS = f"""
 WITH part AS ({_ROWS}), recorded AS (
     SELECT {_KEY}, {", ".join(f"sum({name}) AS {name}" for name in (*OF_ROWS, *LATENCY_SUMS))},

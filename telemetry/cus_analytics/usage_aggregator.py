@@ -210,6 +210,7 @@ def figure_values(day: TenantDay, start: datetime, end: datetime) -> dict[str, A
     return {
         "tenant": day.tenant_id,
         "integration": None,
+        "session": None,
         "day": day.day,
         "day_start": day.start,
         "day_end": day.end,
