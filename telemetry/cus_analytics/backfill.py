@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from integrations.cus_web.errors import CusError
 from telemetry.cus_analytics.days import TenantDay, final_at, start_of
-from telemetry.cus_analytics.usage_aggregator import TIMEOUT
+from telemetry.cus_analytics.usage_aggregator import SETTINGS
 
 _ONE_DAY = timedelta(days=1)
 
@@ -63,7 +63,7 @@ def days_with_figures(period: Period) -> Iterator[TenantDay]:
     """The tenants' days of a period that a backfill recomputes."""
     for day in period.days():
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(TIMEOUT)
+            cursor.execute(SETTINGS)
             cursor.execute(_DAYS, _values(day))
             tenants = [tenant_id for (tenant_id,) in cursor.fetchall()]
         yield from (TenantDay(day, tenant_id) for tenant_id in tenants)
@@ -83,7 +83,7 @@ def note_period(period: Period) -> Iterator[date]:
     """
     for day in period.days():
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(TIMEOUT)
+            cursor.execute(SETTINGS)
             cursor.execute(_NOTE, _values(day))
         yield day
 

@@ -1,7 +1,7 @@
 """Figures that were compared, and where they differ."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from telemetry.cus_analytics.models import CusReconcileDifference
 
 Kind = CusReconcileDifference.Kind
 # The sums of several figures, by what they are of.
-Sums = dict[uuid.UUID, Sequence[int]]
+Sums = Mapping[uuid.UUID, Sequence[int]]
 
 
 @dataclass(frozen=True)

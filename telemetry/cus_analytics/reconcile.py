@@ -26,7 +26,7 @@ from telemetry.cus_analytics.models import (
 from telemetry.cus_analytics.totals import lifetime_differences, month_differences
 from telemetry.cus_analytics.usage_aggregator import (
     OVERLAP,
-    TIMEOUT,
+    SETTINGS,
     figure_values,
     lock_key,
     replace_hours,
@@ -126,14 +126,14 @@ WHERE tenant_id = %(tenant)s AND occurred_at >= %(start)s AND created_at >= %(st
 
 def _hours(tenant_id: uuid.UUID, *, since: date) -> Iterator[Difference]:
     """Compare the hours of the days whose evidence is there, and repair those that differ."""
-    values = {"tenant": tenant_id, "start": start_of(since)}
+    values: dict[str, Any] = {"tenant": tenant_id, "start": start_of(since)}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(TIMEOUT)
+        cursor.execute(SETTINGS)
         cursor.execute(_DAYS_WITH_HOURS, values)
         days = sorted(TenantDay(day, tenant_id) for (day,) in cursor.fetchall())
     for day in filter(TenantDay.has_all_evidence, days):
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(TIMEOUT)
+            cursor.execute(SETTINGS)
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(day)])
             found = list(_hours_that_differ(cursor, day))
             if found:
@@ -195,12 +195,12 @@ GROUP BY date ORDER BY date
 def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
     """Compare all days with their hours, and compute anew those that differ."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(TIMEOUT)
+        cursor.execute(SETTINGS)
         cursor.execute(_DIFFERING_DAYS, {"tenant": tenant_id})
         days = [TenantDay(day, tenant_id) for (day,) in cursor.fetchall()]
     for day in days:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(TIMEOUT)
+            cursor.execute(SETTINGS)
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(day)])
             stored = _day_sums(cursor, _DAY_SUMS, day)
             expected = _day_sums(cursor, _HOUR_SUMS, day)
@@ -227,7 +227,7 @@ def _snapshot() -> Iterator[Any]:
     with transaction.atomic(), connection.cursor() as cursor:
         if not connection.savepoint_ids:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute(TIMEOUT)
+        cursor.execute(SETTINGS)
         yield cursor
 
 

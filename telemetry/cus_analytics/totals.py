@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_analytics.days import TenantDay
 from telemetry.cus_analytics.differences import Difference, Kind, differences_of, read_sums
 from telemetry.cus_analytics.figures import (
@@ -15,7 +16,6 @@ from telemetry.cus_analytics.figures import (
     HOURS,
     OF_ROWS,
     RECORDED,
-    TOKEN_NAMES,
     UNITS,
     sums_of,
 )

@@ -83,11 +83,9 @@ class HourFilters(_PageFilters):
 class DayFilters(_PageFilters):
     """Which days (UTC), `from` and `to` included: this month by default."""
 
-    to = _Day(required=False)
-
     def get_fields(self) -> dict[str, Any]:
-        """The fields; here `from` is a day, too."""
-        return super().get_fields() | {"from": _Day(required=False)}
+        """The fields; here `from` and `to` are days."""
+        return super().get_fields() | {name: _Day(required=False) for name in ("from", "to")}
 
 
 class _GroupsField(serializers.CharField):

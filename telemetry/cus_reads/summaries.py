@@ -181,8 +181,9 @@ def _check_session(query: SummaryQuery) -> None:
 
 def find_integration(tenant: CusTenant, integration_id: uuid.UUID | None) -> None:
     """Raises IntegrationNotFound unless the integration is, or was, the tenant's, or is None."""
-    rows = CusIntegration.objects.filter(tenant=tenant, id=integration_id)
-    if integration_id is not None and not rows.exists():
+    if integration_id is None:
+        return
+    if not CusIntegration.objects.filter(tenant=tenant, id=integration_id).exists():
         raise IntegrationNotFound
 
 

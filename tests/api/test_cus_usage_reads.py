@@ -397,7 +397,7 @@ def test_people_read_their_own_tenant_alone(sdk: SdkClient, member: Client) -> N
 
 @pytest.mark.parametrize("url", READS)
 def test_a_foreign_integration_answers_as_a_missing_one(url: str, member: Client) -> None:
-    foreign = member.get(url, {"integration_id": make_integration().id})
+    foreign = member.get(url, {"integration_id": str(make_integration().id)})
     missing = member.get(url, {"integration_id": "00000000-0000-4000-8000-000000000000"})
 
     assert foreign.status_code == missing.status_code == 404
@@ -449,7 +449,7 @@ def test_a_query_that_cannot_be_answered_names_its_fault(
 def test_a_session_over_more_than_seven_days_is_refused(
     member: Client, integration: CusIntegration
 ) -> None:
-    query = {"session": "s", "integration_id": integration.id, "from": _at(days=-9)}
+    query = {"session": "s", "integration_id": str(integration.id), "from": _at(days=-9)}
     assert member.get(SUMMARY, query).status_code == 400
 
 

@@ -68,7 +68,7 @@ def test_hours_that_differ_are_named_and_repaired() -> None:
 
     assert {("hour", "calls"), ("hour", "tokens_cached")} <= {*found}
     one = CusReconcileDifference.objects.filter(kind="hour", figure="tokens_cached").get()
-    assert (one.stored, one.expected) == (3, 100)
+    assert (int(one.stored), int(one.expected)) == (3, 100)
     assert (one.integration_id, one.starts_at) == (hour.integration_id, hour.hour)
     assert analytics_findings() == []
     assert _reconcile() == []
