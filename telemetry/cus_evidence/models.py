@@ -8,6 +8,7 @@ UPDATE, DELETE and TRUNCATE on usage and ledger (ruling E5).
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -244,6 +245,10 @@ class CusUsageSettlement(models.Model):
         ]
         indexes = [
             models.Index(fields=["tenant_id", "-created_at"], name="cus_usage_settlements_tenant"),
+            models.Index(
+                fields=["tenant_id", "occurred_at"], name="cus_usage_settlements_occurred"
+            ),
+            BrinIndex(fields=["created_at"], name="cus_usage_settlements_received"),
         ]
 
     def __str__(self) -> str:

@@ -45,7 +45,7 @@ CREATE TRIGGER cus_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cus_call_a
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0013_cus_settlements")]
+    dependencies = [("telemetry", "0014_cus_hourly_usage")]
 
     operations = [
         migrations.CreateModel(
