@@ -8,7 +8,6 @@ from typing import Any, cast
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -20,6 +19,7 @@ from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, as_id
 from integrations.cus_console.panels import Cell, table
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_clock import database_now
 from telemetry.cus_ids import made_at
 
 _LAST = 10
@@ -64,7 +64,7 @@ def decision_page(decision: CusEnforcementDecision) -> str:
 
 def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
     """The last hour's refusals by integration and reason, most first."""
-    since = timezone.now() - timedelta(hours=1)
+    since = database_now() - timedelta(hours=1)
     rows = list(
         _seen(request)
         .filter(created_at__gte=since, result__in=_REFUSED)

@@ -8,7 +8,6 @@ from typing import Any, cast
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -21,6 +20,7 @@ from integrations.cus_console.panels import Cell, table
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.models import (
     CusCallAlias,
     CusLLMUsage,
@@ -108,7 +108,7 @@ def record_page(usage: CusLLMUsage) -> str:
 
 def this_month(request: HttpRequest, _subject: None) -> SafeString:
     """What the viewer's integrations cost this month: exact, as limits count it, the difference."""
-    start, _ = month_of(timezone.now())
+    start, _ = month_of(database_now())
     seen: QuerySet[CusPeriodTotals] = visible_to(
         CusPeriodTotals.objects.filter(period=start.date()), cast("CusUser", request.user)
     )

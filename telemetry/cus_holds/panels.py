@@ -5,12 +5,12 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from integrations.cus_console.amounts import dollars
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_clock import database_now
 from telemetry.cus_holds.limits import has_share, limits_of
 
 _PERMILLE = 1_000
@@ -31,7 +31,7 @@ class Bar:
 
 def limit_bars(_request: HttpRequest, integration: CusIntegration) -> SafeString:
     """A bar for each limit of an integration."""
-    standing = limits_of(integration, now=timezone.now())
+    standing = limits_of(integration, now=database_now())
     bars = [_bar(limit, standing[limit.shown_as]) for limit in LIMITS]
     return render_to_string("admin/cus_limit_bars.html", {"bars": bars})
 
