@@ -45,7 +45,9 @@ def with_settled_cost(rows: QuerySet[Any]) -> QuerySet[Any]:
     settled = CusUsageSettlement.objects.filter(
         tenant_id=OuterRef("tenant_id"), usage_id=OuterRef("id")
     )
-    return rows.annotate(settled_microcents=Subquery(settled.values("cost_microcents")[:1]))
+    cost = Subquery(settled.values("cost_microcents")[:1])
+    with_cost: QuerySet[Any] = rows.annotate(settled_microcents=cost)
+    return with_cost
 
 
 def cost_shown(usage: Any) -> str:

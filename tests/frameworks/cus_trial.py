@@ -152,7 +152,7 @@ def _run(framework: str, python: Path, mode: str) -> _Run:
         environment = _environment(Path(folder), provider, collector)
         with _program(command, environment, framework, mode) as program:
             rows = program.hear()
-            passes = [dict(_cells(program, rows, provider, collector))]
+            passes: list[_Pass] = [dict(_cells(program, rows, provider, collector))]
             if mode == "both":
                 program.say(GOVERN)
                 passes.append(dict(_cells(program, rows, provider, collector)))
