@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make test-provider-suites", description=__doc__)
     parser.add_argument("--only", choices=SUITES, help="this suite alone")
     parser.add_argument("--lock", action="store_true", help="pin the newest releases first")
+    parser.add_argument("paths", nargs="*", help="files of the suite: all but api_resources")
     parser.add_argument("-k", help="these tests alone, as pytest chooses them")
     parser.add_argument("-n", default="2", help="pytest's processes: 2")
     options = parser.parse_args(arguments)
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.lock:
         lock([f"suite-{package}" for package in chosen])
     selection = ["-k", options.k] if options.k else []
-    return max(_tried(package, ["-n", options.n, *selection]) for package in chosen)
+    paths = options.paths or ["tests", "--ignore", "tests/api_resources"]
+    return max(_tried(package, [*paths, "-n", options.n, *selection]) for package in chosen)
 
 
 def _tried(package: str, arguments: Sequence[str]) -> int:
@@ -52,8 +54,7 @@ def _tried(package: str, arguments: Sequence[str]) -> int:
     except NotInstallable as reason:
         _say(f"NOT TRIED: {package}, because it could not be installed: {reason}")
         return 1
-    wanted = ["tests", "--ignore", "tests/api_resources", *arguments]
-    bare, governed = suite.run(wanted, governed=False), suite.run(wanted, governed=True)
+    bare, governed = suite.run(arguments, governed=False), suite.run(arguments, governed=True)
     differing = suite.confirmed(differing_tests(bare, governed))
     counts = ", ".join(f"{count} {name}" for name, count in sorted(Counter(bare.values()).items()))
     _say(f"== {suite.folder.name}: {len(bare)} tests in {time.monotonic() - began:.0f} s")

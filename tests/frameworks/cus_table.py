@@ -118,13 +118,12 @@ def _rows_in(old: str, framework: str) -> Iterator[str]:
 
 
 def _versions() -> str:
-    return "; ".join(f"{name} {_version(name)}" for name in FRAMEWORKS)
+    return "; ".join(_version(pinned(name), package) for name, package in FRAMEWORKS.items())
 
 
-def _version(framework: str) -> str:
-    versions = pinned(framework)
+def _version(versions: Mapping[str, str], package: str) -> str:
     clients = [f"{client} {versions[client]}" for client in _CLIENTS if client in versions]
-    return f"{versions[FRAMEWORKS[framework]]} ({', '.join(clients)})"
+    return f"{package} {versions[package]} ({', '.join(clients)})"
 
 
 def _sentence(item: Known) -> str:

@@ -25,8 +25,9 @@ _WEATHER = create_tool_from_function(weather)
 
 def _told(result: Any) -> Any:
     replies = [reply.to_dict() for reply in result["replies"]]
-    for reply in replies:  # The time of a stream's first chunk.
-        reply["meta"].pop("completion_start_time", None)
+    for reply in replies:
+        for time in ("completion_start_time", "received_at"):
+            reply["meta"].pop(time, None)
     return replies
 
 
