@@ -48,11 +48,15 @@ _KEY = ", ".join(KEY)
 
 @dataclass
 class RollupResult:
-    """What a run recomputed, what failed, and how many days it had no time for."""
+    """What a run recomputed, what failed, and how many days it had no time for.
+
+    `has_noted` is False if another run was noting hours at that moment, which this run left to it.
+    """
 
     days: list[TenantDay] = field(default_factory=list)
     failed: list[TenantDay] = field(default_factory=list)
     waiting: int = 0
+    has_noted: bool = True
 
 
 def rollup_usage(now: datetime, *, within: timedelta | None = None) -> RollupResult:
@@ -62,9 +66,11 @@ def rollup_usage(now: datetime, *, within: timedelta | None = None) -> RollupRes
     """
     run = note_received(now)
     result = recompute_due(within=within)
-    CusRollupRun.objects.filter(id=run.id).update(
-        days=len(result.days), failed_days=len(result.failed), finished_at=now
-    )
+    result.has_noted = run is not None
+    if run:
+        CusRollupRun.objects.filter(id=run.id).update(
+            days=len(result.days), failed_days=len(result.failed), finished_at=now
+        )
     return result
 
 
@@ -88,14 +94,17 @@ ON CONFLICT (tenant_id, hour) DO NOTHING
 """
 
 
-def note_received(now: datetime) -> CusRollupRun:
+def note_received(now: datetime) -> CusRollupRun | None:
     """Note the hours of what was received since the last run; with no run yet, of everything.
 
-    Returns the run that began. Hours of final days are noted for settlements and corrections,
+    Returns the run that began; None, and notes nothing, while another run notes hours. Hours of final days are noted for settlements and corrections,
     which may come at any age (rulings M5b and M9), not for rows.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK_KEY])
+        # Not waited for: the first run reads all evidence, while beat starts others.
+        if not cursor.fetchone()[0]:
+            return None
         cursor.execute(SETTINGS)
         values = {"since": _since(), "until": now, "open_from": start_of(first_open_day(now))}
         cursor.execute(_NOTE_RECEIVED, values)

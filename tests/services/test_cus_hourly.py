@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from aos_sdk.cus_wire import settlement_call_id
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_analytics import usage_aggregator
 from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS, percentile_ms
 from telemetry.cus_analytics.models import (
     CusRollupDue,
@@ -315,6 +316,20 @@ def test_a_tenant_whose_day_fails_holds_up_nobody_and_is_tried_again(
     rollup_usage(timezone.now() + 3 * HOUR)
 
     assert analytics_findings() == []
+
+
+def test_a_run_recomputes_what_is_noted_while_another_run_reads_what_was_received(
+    sdk: SdkClient,
+) -> None:
+    sdk.report_calls(1)
+    rollup_usage(timezone.now() + timedelta(seconds=1), within=timedelta(seconds=-1))
+    with _superusers() as other, other.transaction():
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [usage_aggregator._LOCK_KEY])
+        with pytest.raises(CommandError, match="Another run is reading what was received"):
+            call_command("cus_usage_aggregator", stdout=io.StringIO())
+
+    assert analytics_findings() == []
+    assert CusRollupRun.objects.count() == 1
 
 
 def test_a_run_without_time_leaves_the_days_to_the_next(sdk: SdkClient) -> None:

@@ -17,6 +17,11 @@ class Command(BaseCommand):
         result = rollup_usage(database_now())
         tenants = len({day.tenant_id for day in result.days})
         self.stdout.write(f"{len(result.days):,} days of {tenants:,} tenants recomputed.")
+        if not result.has_noted:
+            raise CommandError(
+                "Another run is reading what was received, so this run recomputed only what was "
+                "noted before. Try again when the other run is done."
+            )
         if result.failed:
             names = ", ".join(f"{one.day} of {one.tenant_id}" for one in result.failed)
             raise CommandError(
