@@ -62,7 +62,7 @@ def integration_page(integration: CusIntegration) -> str:
 def link_to(integration: CusIntegration, panel: str = "") -> SafeString:
     """A link with the integration's and its tenant's name; `panel` is the key of one on the page."""
     return format_html(
-        '<a href="{}{}" class="underline">{}</a>, {}',
+        '<span><a href="{}{}" class="underline">{}</a>, {}</span>',
         integration_page(integration),
         f"#{panel}" if panel else "",
         integration.name,
