@@ -24,7 +24,7 @@ _SURFACES: Final[tuple[tuple[str, CusSurface], ...]] = (
     ("/audio/transcriptions", openai.AUDIO),
     ("/audio/translations", openai.AUDIO),
     ("/messages", anthropic.MESSAGES),
-    ("/complete", anthropic.TEXT_COMPLETION),
+    ("/v1/complete", anthropic.TEXT_COMPLETION),
 )
 # `/messages` also occurs in paths of stored threads, which no model answers.
 _STORED: Final = "/threads/"
