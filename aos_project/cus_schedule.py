@@ -15,6 +15,10 @@ def _job(task: str, schedule: crontab | float, *, expires: int | None = None) ->
 
 BEAT_SCHEDULE = {
     "cus-rollup-usage": _job("telemetry.tasks.cus_rollup_usage", 60.0, expires=55),
+    # At an hour when few calls come in: a run reads five weeks of evidence.
+    "cus-reconcile-usage": _job(
+        "telemetry.tasks.cus_reconcile_usage", crontab(hour="2", minute="29")
+    ),
     "cus-refresh-coverage": _job("telemetry.tasks.cus_refresh_coverage", crontab(minute="*/5")),
     "cus-flag-unproven-claims": _job(
         "telemetry.tasks.cus_flag_unproven_claims", crontab(minute="23")

@@ -44,6 +44,8 @@ CUS_VAULT_CA_FILE = env("CUS_VAULT_CA_FILE", default="")
 CUS_VAULT_TIMEOUT_SECONDS = env.float("CUS_VAULT_TIMEOUT_SECONDS", default=3.0)
 # Facts older than this when they arrive keep their money but not their time (ruling E3).
 CUS_TELEMETRY_MAX_AGE_DAYS = env.int("CUS_TELEMETRY_MAX_AGE_DAYS", default=35)
+# Whether usage records have pseudonyms in place of the names of end users.
+CUS_HASH_END_USERS = env.bool("CUS_HASH_END_USERS", default=False)
 # Ruling C6: a provider's address may be http, such as for a model server in one's own network.
 CUS_ALLOW_HTTP_PROVIDERS = env.bool("CUS_ALLOW_HTTP_PROVIDERS", default=False)
 # /metrics answers to this bearer token, or to an address in these networks.
@@ -403,13 +405,14 @@ UNFOLD = {
             "href": lambda _request: static("aos_project/cus_icon.svg"),
         }
     ],
-    "DASHBOARD_CALLBACK": "aos_project.cus_sidebar.overview",
+    "DASHBOARD_CALLBACK": "aos_project.cus_console.home.home",
+    "STYLES": [lambda _request: static("aos_project/cus_console.css")],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": None,
     "SIDEBAR": {
         "show_search": True,
-        "navigation": "aos_project.cus_sidebar.navigation",
+        "navigation": "aos_project.cus_console.sidebar.navigation",
     },
-    "ACCOUNT": {"navigation": "aos_project.cus_sidebar.account"},
+    "ACCOUNT": {"navigation": "aos_project.cus_console.sidebar.account"},
 }

@@ -46,7 +46,7 @@ BESIDE_PEERS = Target(100, "x")
 SDK_ADDED = {"durable": Target(10, "us", at_least=False), "memory": Target(4, "us", at_least=False)}
 SDK_BESIDE_BEST_PEER = Target(18, "x")
 SDK_P99 = Target(150, "us", at_least=False)
-SDK_MALLOCS = {"durable": Target(24, at_least=False), "memory": Target(12, at_least=False)}
+SDK_MALLOCS = {"durable": Target(16, at_least=False), "memory": Target(11, at_least=False)}
 SDK_BACKGROUND = Target(15, "us", at_least=False)
 SDK_CHUNK = Target(200, "ns", at_least=False)
 SDK_IMPORT = Target(1, "ms", at_least=False)

@@ -7,7 +7,19 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from enforcement.cus_decisions.models import CusEnforcementDecision
+from enforcement.cus_decisions.panels import find_decisions, last_refusals, refused_lately
+from integrations.cus_console import finders, panels
+from integrations.cus_console.finders import Finder
+from integrations.cus_console.panels import Page, Panel
 from telemetry.cus_evidence.console import CusEvidenceAdmin
+
+_EVERYBODY = ("operator", "support", "admin", "member")
+for _panel in (
+    Panel(Page.HOME, "refused", "Refused in the last hour", _EVERYBODY, refused_lately),
+    Panel(Page.INTEGRATION, "refusals", "Last refusals", _EVERYBODY, last_refusals),
+):
+    panels.register(_panel)
+finders.register(Finder("Decisions", _EVERYBODY, find_decisions))
 
 
 @admin.register(CusEnforcementDecision)
@@ -24,7 +36,7 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
         "decided_by",
     )
     # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("result", "decided_by", "degraded")
+    list_filter = ("result", "decided_by", "degraded", *CusEvidenceAdmin.call_filters)
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")

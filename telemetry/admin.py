@@ -1,31 +1,47 @@
 """The console's read-only pages on facts."""
 
-from decimal import Decimal
+from typing import Any
 
 from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
-from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console import finders, panels
+from integrations.cus_console.amounts import exact_dollars
+from integrations.cus_console.finders import Finder
+from integrations.cus_console.pages import BoundedPaginator
+from integrations.cus_console.panels import Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
-from telemetry.cus_evidence.console import CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
+from telemetry.cus_evidence.panels import (
+    answers_of,
+    cost_shown,
+    find_calls,
+    last_calls,
+    outcome_of,
+    this_month,
+    with_settled_cost,
+)
+from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
+from telemetry.cus_holds.panels import limit_bars
 
 CusIntegrationAdmin.warnings.append(holds_warning)
-_MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
-_WITHOUT_COST: dict[str, str] = {
-    CusLLMUsage.Pricing.UNKNOWN: "no price known",
-    CusLLMUsage.Pricing.UNMEASURED: "usage not known",
-}
-
-
-def _dollars(microcents: int) -> str:
-    return f"${Decimal(microcents) / _MICROCENTS_PER_DOLLAR:.8f}"
+_EVERYBODY = ("operator", "support", "admin", "member")
+for _panel in (
+    Panel(Page.HOME, "month", "Cost this month", _EVERYBODY, this_month),
+    Panel(Page.INTEGRATION, "limits", "Use of the limits this month", _EVERYBODY, limit_bars),
+    Panel(Page.INTEGRATION, "calls", "Last calls", _EVERYBODY, last_calls),
+):
+    panels.register(_panel)
+finders.register(Finder("Calls", _EVERYBODY, find_calls))
 
 
 @admin.register(CusLLMUsage)
@@ -44,7 +60,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         "outcome",
     )
     # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("policy_result", "pricing")
+    list_filter = ("policy_result", "pricing", *CusEvidenceAdmin.call_filters)
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     ordering = ("-created_at", "-id")
@@ -150,17 +166,30 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     )
     readonly_fields = ("exact_cost", "corrected_cost", "counted", "settlement")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return with_settled_cost(super().get_queryset(request))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Rows of a call id; also the row of the answer of a call that has none of its own."""
+        found, may_repeat = super().get_search_results(request, queryset, search_term)
+        answers = answers_of(request, search_term)
+        if answers:
+            found = queryset.filter(Q(call_id=search_term.strip()) | answers)
+        return found, may_repeat
+
     @display(description="Cents that limits count")
     def counted(self, usage: CusLLMUsage) -> int:
         return counted_cents(usage)
 
     @display(description="As corrected")
     def corrected_cost(self, usage: CusLLMUsage) -> str:
-        return _dollars(corrected_microcents(usage))
+        return exact_dollars(corrected_microcents(usage))
 
     @display(description="Exact cost")
     def exact_cost(self, usage: CusLLMUsage) -> str:
-        return _WITHOUT_COST.get(usage.pricing) or _dollars(usage.cost_microcents)
+        return cost_shown(usage)
 
     @display(description="Settled by")
     def settlement(self, usage: CusLLMUsage) -> str:
@@ -170,9 +199,11 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         found = settled.first()
         if found is None:
             return "not yet: budgets count the provisional amounts"
+        if SAME_ANSWER in found.flags:
+            return f"{found.call_id}: another call names the same answer and counts its usage"
         return (
             f"{found.tokens_in:,} tokens in, {found.tokens_out:,} out, "
-            f"{_dollars(found.cost_microcents)} on {found.created_at:%d %B %Y}"
+            f"{exact_dollars(found.cost_microcents)} on {found.created_at:%d %B %Y}"
         )
 
     @display(
@@ -180,15 +211,11 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         label={"ok": "success", "failed": "danger", "blocked": "danger", "warned": "warning"},
     )
     def outcome(self, usage: CusLLMUsage) -> tuple[str, str]:
-        if usage.policy_result == "blocked":
-            return "blocked", usage.error_code or "blocked"
-        if usage.error_code:
-            return "failed", usage.error_code
-        return ("warned", "warned") if usage.policy_result == "warned" else ("ok", "ok")
+        return outcome_of(usage)
 
 
 @admin.register(CusCostAdjustment)
-class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
+class CusCostAdjustmentAdmin(CusCallListAdmin):
     """Corrections of costs, newest first."""
 
     list_display = (
@@ -199,6 +226,7 @@ class CusCostAdjustmentAdmin(CusReadOnlyAdmin):
         "difference_microcents",
         "occurred_at",
     )
+    list_filter = CusCallListAdmin.call_filters
     ordering = ("-created_at", "-id")
     paginator = BoundedPaginator
     sortable_by = ()

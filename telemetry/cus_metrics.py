@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from telemetry.cus_analytics.metrics import analytics_metrics
+
 _LABELS = ("tenant_id", "integration_id")
 # Metric, its total, and its help text. Counters count rows as recorded.
 _COUNTERS = (
@@ -86,6 +88,7 @@ class CusTotalsCollector(Collector):
                     family.add_metric([tenant_id, integration_id], value)
         yield from families
         yield from _coverage()
+        yield from analytics_metrics()
 
 
 def _coverage() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:

@@ -1,10 +1,18 @@
 """Imports this app's models, because Django looks for them here."""
 
-from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
+from telemetry.cus_analytics.models import (
+    CusReconcileDifference,
+    CusReconcileRun,
+    CusRollupDue,
+    CusRollupRun,
+    CusUsageDaily,
+    CusUsageHourly,
+)
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_coverage.models import CusBypassHour, CusBypassReport, CusCallMark
 from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
 from telemetry.cus_evidence.models import (
+    CusCallAlias,
     CusCallLedger,
     CusLifetimeTotals,
     CusLLMUsage,
@@ -17,6 +25,7 @@ from telemetry.cus_money.models import CusKeptPrice
 __all__ = [
     "CusBypassHour",
     "CusBypassReport",
+    "CusCallAlias",
     "CusCallLedger",
     "CusCallMark",
     "CusCostAdjustment",
@@ -27,9 +36,13 @@ __all__ = [
     "CusLLMUsage",
     "CusLifetimeTotals",
     "CusPeriodTotals",
+    "CusReconcileDifference",
+    "CusReconcileRun",
     "CusReportingProcess",
+    "CusRollupDue",
     "CusRollupRun",
     "CusSequenceFold",
     "CusUsageDaily",
+    "CusUsageHourly",
     "CusUsageSettlement",
 ]

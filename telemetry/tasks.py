@@ -1,8 +1,11 @@
 """The periodic tasks of telemetry."""
 
+from datetime import timedelta
+
 import structlog
 from celery import shared_task
 
+from telemetry.cus_analytics.reconcile import reconcile
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
 from telemetry.cus_coverage.claims import flag_unproven_claims
@@ -12,12 +15,31 @@ from telemetry.cus_evidence.partitions import make_partitions
 
 log = structlog.get_logger(__name__)
 
+# Beat starts a run each minute.
+_ROLLUP = timedelta(seconds=50)
+
 
 @shared_task(name="telemetry.tasks.cus_rollup_usage")
 def cus_rollup_usage() -> None:
-    """Update the daily sums."""
-    days = rollup_usage(database_now())
-    log.info("usage rolled up", days=[day.isoformat() for day in days])
+    """Update the figures of hours and days."""
+    result = rollup_usage(database_now(), within=_ROLLUP)
+    log.info(
+        "usage rolled up",
+        days=len(result.days),
+        failed=len(result.failed),
+        waiting=result.waiting,
+    )
+
+
+@shared_task(name="telemetry.tasks.cus_reconcile_usage")
+def cus_reconcile_usage() -> None:
+    """Compare hours, days and totals with the evidence, and repair hours and days."""
+    run = reconcile(database_now())
+    log.info(
+        "usage compared with its evidence",
+        differences=run.differences.count(),
+        failed_tenants=run.failed_tenants,
+    )
 
 
 @shared_task(name="telemetry.tasks.cus_make_partitions")

@@ -9,6 +9,7 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.test import Client
 
+from aos_sdk.cus_wire import settlement_call_id
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_credentials.registry import OpenedCredential
 from integrations.cus_credentials.sending import CusCredentialSender
@@ -146,6 +147,23 @@ def record(**fields: Any) -> dict[str, Any]:
         "timestamp": datetime.now(UTC).isoformat(),
     }
     return values | fields
+
+
+def unmeasured(**fields: Any) -> dict[str, Any]:
+    """A record of a call whose usage is not known."""
+    unknown: dict[str, Any] = {"tokens_in": 0, "tokens_out": 0, "usage_known": False}
+    return record(operation="responses", cost_cents=None, **unknown | fields)
+
+
+def measured(**fields: Any) -> dict[str, Any]:
+    """A record of such a call whose usage is known."""
+    return record(operation="responses", cost_cents=None, **fields)
+
+
+def settling(response_id: str, **fields: Any) -> dict[str, Any]:
+    """What a process reports that reads an answer to a call that another process has made."""
+    names = {"call_id": settlement_call_id(response_id), "response_id": response_id}
+    return measured(**names | fields)
 
 
 def sent_mails() -> list[EmailMessage]:

@@ -3,9 +3,11 @@
 It sets the environment before pytest-django reads the settings, so that no test can reach a
 database that somebody configured. xdist's workers inherit the controller's environment.
 
-The plugin also has the files begin first that take longest.
+The plugin also has the files begin first that take longest, and starts more workers than there are
+processors.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -35,29 +37,49 @@ def _start_services() -> ExitStack:
     return stack
 
 
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One worker more than processors: many tests wait for a server, a deadline or a disk."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and tests, which stay until the end of the run."""
+    gc.collect()
+    gc.freeze()
+
+
 # Each takes more than a hundredth of a run. Begun last, one of these would keep a single processor
 # busy while the others have nothing left to do.
 _LONGEST = (
-    "tests/admin/test_cus_console_scope.py",
     "tests/api/test_cus_access_matrix.py",
+    "tests/admin/test_cus_console_scope.py",
+    "tests/runner/test_cus_runner.py",
     "tests/api/test_cus_api_fuzz.py",
     "tests/trust/test_cus_abuse.py",
-    "tests/trust/test_cus_enforcement.py",
-    "tests/sdk/test_cus_typing.py",
-    "tests/trust/test_cus_ingest.py",
-    "tests/trust/test_cus_canaries.py",
     "tests/benchmarks/test_cus_benchmarks.py",
+    "tests/benchmarks/test_cus_sdk_bench.py",
+    "tests/sdk/test_cus_typing.py",
+    "tests/trust/test_cus_enforcement.py",
+    "tests/trust/test_cus_ingest.py",
     "tests/trust/test_cus_sdk_real.py",
     "tests/frameworks/test_cus_frameworks.py",
     "tests/services/test_cus_lifecycle.py",
-    "tests/benchmarks/test_cus_sdk_bench.py",
+    "tests/trust/test_cus_canaries.py",
     "tests/trust/test_cus_hostile.py",
     "tests/trust/test_cus_sdk_delivery.py",
     "tests/trust/test_cus_rotation.py",
+    "tests/e2e/test_cus_flow.py",
+    "tests/e2e/test_cus_strangers.py",
     "tests/upgrade/test_cus_upgrade.py",
     "tests/e2e/test_cus_demo.py",
-    "tests/runner/test_cus_runner.py",
     "tests/runner/test_cus_supervisor.py",
+    "tests/api/test_cus_integration_input.py",
+    "tests/admin/test_cus_second_factor.py",
+    "tests/admin/test_cus_sessions.py",
 )
 
 

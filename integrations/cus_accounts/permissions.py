@@ -73,8 +73,7 @@ def tenant_of(request: Request) -> CusTenant:
 
 
 def _membership(user: CusUser) -> CusMembership | None:
-    return (
-        CusMembership.objects.filter(user=user, tenant__closed_at__isnull=True)
-        .select_related("tenant")
-        .first()
-    )
+    # Django keeps what it reads here with the user, so a request reads it once: each page of the
+    # sidebar asks for the person's role. A request loads its user anew.
+    membership: CusMembership | None = getattr(user, "membership", None)
+    return membership if membership and membership.tenant.closed_at is None else None

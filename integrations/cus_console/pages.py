@@ -41,6 +41,8 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         if field == self.date_hierarchy and comparison in _OF_A_DATE:
             return True
         shown = self.get_list_filter(request) if request else self.list_filter
+        if any(lookup == getattr(offered, "parameter_name", None) for offered in shown):
+            return True
         return field in shown and comparison in ("", "exact", "in", "isnull", "id__exact")
 
     def changelist_view(

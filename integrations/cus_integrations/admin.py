@@ -16,9 +16,12 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import proof_url
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_console import finders, panels
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
+from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.forms import CusServiceAdmin
+from integrations.cus_console.panels import Page, Panel
 from integrations.cus_currency.service import display_currency
 from integrations.cus_health.admin import CusHealthTestButton
 from integrations.cus_integrations.form import (
@@ -30,10 +33,14 @@ from integrations.cus_integrations.form import (
     types_with_config,
     types_with_secret,
 )
+from integrations.cus_integrations.panels import needs_attention
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import credential_choices_text
 
+_EVERYBODY = ("operator", "support", "admin", "member")
+panels.register(Panel(Page.HOME, "attention", "What needs attention", _EVERYBODY, needs_attention))
+finders.register(Finder("Integrations", _EVERYBODY, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
 
@@ -49,6 +56,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     # Changing needs a proof only if the form has a new credential, so the form opens without one.
     add_changes_access = True
     form = IntegrationForm
+    change_form_outer_after_template = "admin/cus_panels.html"
     list_display = (
         "name",
         "tenant",
@@ -96,6 +104,8 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         texts = [warning_of(shown) for warning_of in self.warnings] if shown else []
         for text in filter(None, texts):
             messages.warning(request, text)
+        if shown:
+            context["panels"] = panels.shown(Page.INTEGRATION, request, shown)
         page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return page
 

@@ -11,8 +11,10 @@ from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_console import finders
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
+from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
@@ -32,6 +34,9 @@ class SdkKeyForm(CusIssuingForm):
         actor = cast("CusUser", self.request.user)
         service = CusSdkKeyService(cleaned["integration"], actor=actor)
         return service.issue(label=cleaned["label"], expires_at=cleaned["expires_at"])
+
+
+finders.register(Finder("SDK keys", ("operator", "admin"), by_page(CusSdkKey)))
 
 
 @admin.register(CusSdkKey)

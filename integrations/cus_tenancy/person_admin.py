@@ -11,10 +11,14 @@ from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
+from integrations.cus_console import finders
 from integrations.cus_console.actions import END_SESSIONS, CusActions, Question, asked
 from integrations.cus_console.export import CusExport
+from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_tenancy.person_service import CusPersonService, staff_role
+
+finders.register(Finder("People", ("operator",), by_page(CusUser)))
 
 
 @admin.register(CusUser)

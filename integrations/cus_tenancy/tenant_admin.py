@@ -8,8 +8,10 @@ from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusTenant, CusUser
+from integrations.cus_console import finders
 from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
+from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_tenancy.tenant_service import CusTenantService
@@ -26,6 +28,9 @@ class TenantForm(CusServiceForm):
         service = CusTenantService(actor=cast("CusUser", self.request.user))
         name = self.cleaned_data["name"]
         return service.create(name) if self.is_new else service.rename(self.instance, name)
+
+
+finders.register(Finder("Tenants", ("operator",), by_page(CusTenant)))
 
 
 @admin.register(CusTenant)

@@ -1,99 +1,294 @@
-"""Recompute whole days of usage from evidence (ruling E8a).
+"""Recompute whole hours and days of usage from evidence (ruling E8a).
 
-A run finds the rows received since the last run, and recomputes every day in which one of those
-calls occurred, from all rows of the day. A run looks back ten minutes further than the last run
-reached, and an ingest transaction lasts thirty seconds at most. So no run misses a row that arrives
-late or commits while a run is reading.
+A run notes each hour in which a call occurred whose row, settlement or correction was received
+since the last run, and then recomputes the noted hours, a tenant's day in each transaction. A run
+looks back ten minutes further than the last run reached, and an ingest transaction lasts thirty
+seconds at most. So no run misses a row that arrives late or commits while a run is reading. A
+recomputation that fails or is killed leaves its hours noted, and the next run tries again.
 """
 
-from datetime import date, datetime, timedelta
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
 
-from django.conf import settings
-from django.db import connection, transaction
+import structlog
+from django.db import Error, connection, transaction
+from django.db.models import F
 
-from telemetry.cus_analytics.models import CusRollupRun
-
-_OVERLAP = timedelta(minutes=10)
-# Ingest accepts facts up to `CUS_TELEMETRY_MAX_AGE_DAYS` old. A day later than that, the sums of a
-# day can't change any more.
-_MARGIN_DAYS = 1
-_LOCK_KEY = 0x6375735F726F  # "cus_ro"
-
-_TOUCHED_DAYS = """
-SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date AS day FROM cus_llm_usage
-WHERE created_at >= coalesce(%(since)s::timestamptz, '-infinity') AND created_at < %(until)s
-ORDER BY day
-"""
-
-# A day's rows were received between five minutes before the day (a clock that runs ahead) and the
-# moment when the day is final. The bounds keep the query out of other months' partitions.
-_COMPUTE_DAY = """
-INSERT INTO cus_usage_daily AS daily (tenant_id, integration_id, date, total_calls,
-    total_tokens_in, total_tokens_out, total_cost_cents, total_cost_microcents,
-    avg_latency_ms, error_count, blocked_count, computed_at)
-SELECT tenant_id, integration_id, %(day)s,
-    count(*) FILTER (WHERE policy_result <> 'blocked'),
-    least(sum(tokens_in), 9223372036854775807), least(sum(tokens_out), 9223372036854775807), least(sum(cost_cents), 9223372036854775807), least(sum(cost_microcents), 9223372036854775807),
-    round(avg(latency_ms) FILTER (WHERE policy_result <> 'blocked')),
-    count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL),
-    count(*) FILTER (WHERE policy_result = 'blocked'), now()
-FROM cus_llm_usage
-WHERE occurred_at >= %(day)s::timestamp AT TIME ZONE 'UTC'
-    AND occurred_at < (%(day)s::timestamp + interval '1 day') AT TIME ZONE 'UTC'
-    AND created_at >= (%(day)s::timestamp - interval '10 minutes') AT TIME ZONE 'UTC'
-    AND created_at < (%(day)s::timestamp + make_interval(days => %(final_after)s)) AT TIME ZONE 'UTC'
-GROUP BY tenant_id, integration_id ORDER BY tenant_id, integration_id
-ON CONFLICT (tenant_id, integration_id, date) DO UPDATE SET
-    total_calls = excluded.total_calls,
-    total_tokens_in = excluded.total_tokens_in,
-    total_tokens_out = excluded.total_tokens_out,
-    total_cost_cents = excluded.total_cost_cents,
-    total_cost_microcents = excluded.total_cost_microcents,
-    avg_latency_ms = excluded.avg_latency_ms,
-    error_count = excluded.error_count,
-    blocked_count = excluded.blocked_count,
-    computed_at = excluded.computed_at
-"""
-
-
-# Corrections are appended when a price proves wrong, for days of any age (ruling M9).
-_CORRECT_DAYS = """
-WITH adjusted AS (
-    SELECT tenant_id, integration_id, (occurred_at AT TIME ZONE 'UTC')::date AS date,
-        difference_microcents, created_at
-    FROM cus_cost_adjustments
-), corrected AS (
-    SELECT tenant_id, integration_id, date, sum(difference_microcents) AS microcents
-    FROM adjusted GROUP BY tenant_id, integration_id, date
-    HAVING max(created_at) >= coalesce(%(since)s::timestamptz, '-infinity')
+from telemetry.cus_analytics.days import CLOCK_AHEAD, TenantDay, final_at, first_open_day, start_of
+from telemetry.cus_analytics.figures import (
+    CORRECTIONS,
+    FIGURES,
+    HOURS,
+    KEY,
+    all_of,
+    bounded,
+    daily_name,
 )
-UPDATE cus_usage_daily AS daily
-SET correction_microcents = corrected.microcents, computed_at = now()
-FROM corrected
-WHERE (daily.tenant_id, daily.integration_id, daily.date)
-    = (corrected.tenant_id, corrected.integration_id, corrected.date)
+from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
+
+log = structlog.get_logger(__name__)
+
+OVERLAP = timedelta(minutes=10)
+_HOUR = timedelta(hours=1)
+_KEPT = timedelta(days=7)
+# A day of a large tenant takes longer than the 30 seconds of a request on a slow disk. The planner
+# expects as many groups as rows, and would sort all rows; hashing takes a third of the time.
+SETTINGS = """
+SET LOCAL statement_timeout = '10min'; SET LOCAL jit = off; SET LOCAL work_mem = '64MB';
+SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off
+"""
+# Two runs that note hours at once would both read the same rows.
+_LOCK_KEY = 0x6375735F726F  # "cus_ro"
+_KEY = ", ".join(KEY)
+
+
+@dataclass
+class RollupResult:
+    """What a run recomputed, what failed, and how many days it had no time for.
+
+    `has_noted` is False if another run was noting hours at that moment, which this run left to it.
+    """
+
+    days: list[TenantDay] = field(default_factory=list)
+    failed: list[TenantDay] = field(default_factory=list)
+    waiting: int = 0
+    has_noted: bool = True
+
+
+def rollup_usage(now: datetime, *, within: timedelta | None = None) -> RollupResult:
+    """Bring hours and days up to `now`.
+
+    After `within`, the run begins no other day; the remaining days are the next run's.
+    """
+    run = note_received(now)
+    result = recompute_due(within=within)
+    result.has_noted = run is not None
+    if run:
+        CusRollupRun.objects.filter(id=run.id).update(
+            days=len(result.days), failed_days=len(result.failed), finished_at=now
+        )
+    return result
+
+
+# A time before 1970 or after 9998 is damage that no row of ours has, and no date of Python's.
+_NOTE_RECEIVED = """
+INSERT INTO cus_rollup_due (tenant_id, hour)
+SELECT tenant_id, hour FROM (
+    SELECT tenant_id, date_trunc('hour', occurred_at, 'UTC') AS hour FROM cus_llm_usage
+    WHERE created_at >= coalesce(%(since)s::timestamptz, '-infinity') AND created_at < %(until)s
+        AND (%(since)s::timestamptz IS NULL OR occurred_at >= %(open_from)s)
+    UNION ALL
+    SELECT tenant_id, date_trunc('hour', occurred_at, 'UTC') FROM cus_usage_settlements
+    WHERE created_at >= coalesce(%(since)s::timestamptz, '-infinity') AND created_at < %(until)s
+    UNION ALL
+    SELECT tenant_id, date_trunc('hour', occurred_at, 'UTC') FROM cus_cost_adjustments
+    WHERE created_at >= coalesce(%(since)s::timestamptz, '-infinity') AND created_at < %(until)s
+) AS received
+WHERE hour >= '1970-01-01Z' AND hour < '9999-01-01Z'
+GROUP BY tenant_id, hour ORDER BY tenant_id, hour
+ON CONFLICT (tenant_id, hour) DO NOTHING
 """
 
 
-def rollup_usage(now: datetime) -> list[date]:
-    """Bring `cus_usage_daily` up to `now`; return the recomputed days."""
+def note_received(now: datetime) -> CusRollupRun | None:
+    """Note the hours of what was received since the last run; with no run yet, of everything.
+
+    Returns the run that began; None, and notes nothing, while another run notes hours. Hours of final days are noted for settlements and corrections,
+    which may come at any age (rulings M5b and M9), not for rows.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
-        # Without the lock, two runs at once would do the same work.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
-        since = _since()
-        # The day itself, the greatest delay of its calls, and a margin (ruling E8a).
-        final_after = 1 + settings.CUS_TELEMETRY_MAX_AGE_DAYS + _MARGIN_DAYS
-        cursor.execute(_TOUCHED_DAYS, {"since": since, "until": now})
-        days: list[date] = [day for (day,) in cursor.fetchall()]
-        for day in days:
-            cursor.execute(_COMPUTE_DAY, {"day": day, "final_after": final_after})
-        cursor.execute(_CORRECT_DAYS, {"since": since})
-        CusRollupRun.objects.create(covered_to=now, days=len(days))
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK_KEY])
+        # Not waited for: the first run reads all evidence, while beat starts others.
+        if not cursor.fetchone()[0]:
+            return None
+        cursor.execute(SETTINGS)
+        values = {"since": _since(), "until": now, "open_from": start_of(first_open_day(now))}
+        cursor.execute(_NOTE_RECEIVED, values)
         # Only the last run is needed; earlier runs are kept a week for operators.
-        CusRollupRun.objects.filter(covered_to__lt=now - timedelta(days=7)).delete()
-    return days
+        CusRollupRun.objects.filter(covered_to__lt=now - _KEPT).delete()
+        return CusRollupRun.objects.create(covered_to=now, has_hours=True)
 
 
 def _since() -> datetime | None:
-    last = CusRollupRun.objects.order_by("-covered_to").first()
-    return last.covered_to - _OVERLAP if last else None
+    last = CusRollupRun.objects.filter(has_hours=True).order_by("-covered_to").first()
+    return last.covered_to - OVERLAP if last else None
+
+
+def recompute_due(
+    *,
+    within: timedelta | None = None,
+    only: Callable[[TenantDay], bool] = lambda _day: True,
+    tell: Callable[[int, int], None] = lambda _done, _total: None,
+) -> RollupResult:
+    """Recompute the noted hours of the days that `only` chooses, each day in its own transaction.
+
+    A day that fails is logged, counted and left for the next run; the other days go on. `tell` is
+    told the number of days done, and of all days.
+    """
+    result = RollupResult()
+    end_at = time.monotonic() + within.total_seconds() if within else None
+    days = [day for day in _due_days() if only(day)]
+    for number, day in enumerate(days):
+        if end_at is not None and time.monotonic() > end_at:
+            result.waiting = len(days) - number
+            break
+        try:
+            if recompute_day(day):
+                result.days.append(day)
+        except Error as error:
+            _note_failure(day, error)
+            result.failed.append(day)
+        tell(number + 1, len(days))
+    return result
+
+
+# Days that failed come last, so that they hold up nobody; the newest day comes first.
+_DUE_DAYS = """
+SELECT (hour AT TIME ZONE 'UTC')::date AS day, tenant_id FROM cus_rollup_due
+GROUP BY day, tenant_id ORDER BY max(failures), day DESC, tenant_id
+"""
+
+
+def _due_days() -> list[TenantDay]:
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE_DAYS)
+        return [TenantDay(*row) for row in cursor.fetchall()]
+
+
+def _note_failure(day: TenantDay, error: Error) -> None:
+    log.error(
+        "a day of usage could not be recomputed; the next run tries again",
+        tenant_id=str(day.tenant_id),
+        day=day.day.isoformat(),
+        error=type(error).__name__,
+        reason=str(error).partition("\n")[0],
+    )
+    noted = CusRollupDue.objects.filter(tenant_id=day.tenant_id)
+    noted.filter(hour__gte=day.start, hour__lt=day.end).update(failures=F("failures") + 1)
+
+
+_TAKE_DUE = """
+DELETE FROM cus_rollup_due WHERE tenant_id = %s AND hour >= %s AND hour < %s RETURNING hour
+"""
+
+
+def recompute_day(day: TenantDay) -> bool:
+    """Recompute a day's noted hours and the day; False if none is noted or another run has the day.
+
+    A row that arrives during the transaction is noted again, because its note waits for the
+    commit: the notes are taken before the evidence is read.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(SETTINGS)
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [lock_key(day)])
+        if not cursor.fetchone()[0]:
+            return False
+        cursor.execute(_TAKE_DUE, [day.tenant_id, day.start, day.end])
+        hours = [hour for (hour,) in cursor.fetchall()]
+        if not hours:
+            return False
+        replace_hours(cursor, day, hours)
+    return True
+
+
+def lock_key(day: TenantDay) -> int:
+    """The number of a tenant's and a day's advisory lock."""
+    digest = hashlib.sha256(day.tenant_id.bytes + str(day.day).encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def replace_hours(cursor: Any, day: TenantDay, hours: Iterable[datetime]) -> None:
+    """Replace these hours and the day by what evidence says, under the day's lock.
+
+    If retention dropped rows of the day, its figures stay and only its corrections follow.
+    """
+    if not day.has_all_evidence():
+        _replace_corrections(cursor, day)
+        return
+    for start, end in stretches(hours):
+        values = figure_values(day, start, end)
+        cursor.execute(_DELETE_HOURS, values)
+        cursor.execute(_INSERT_HOURS, values)
+    values = figure_values(day, day.start, day.end)
+    cursor.execute(_DELETE_DAY, values)
+    cursor.execute(_INSERT_DAY, values)
+
+
+def figure_values(day: TenantDay, start: datetime, end: datetime) -> dict[str, Any]:
+    """The values of the statement `HOURS` for a part of a day."""
+    return {
+        "tenant": day.tenant_id,
+        "integration": None,
+        "session": None,
+        "day": day.day,
+        "day_start": day.start,
+        "day_end": day.end,
+        "start": start,
+        "end": end,
+        "received_from": start - CLOCK_AHEAD,
+        "received_to": final_at(day.day),
+    }
+
+
+def stretches(hours: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:
+    """The first and last moments of stretches of hours that follow each other."""
+    start = end = None
+    for hour in sorted(hours):
+        if start is not None and end is not None and hour != end:
+            yield start, end
+            start = None
+        start, end = start or hour, hour + _HOUR
+    if start is not None and end is not None:
+        yield start, end
+
+
+_DELETE_HOURS = """
+DELETE FROM cus_usage_hourly WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
+"""
+_INSERT_HOURS = f"""
+INSERT INTO cus_usage_hourly (tenant_id, {_KEY}, {", ".join(FIGURES)}, computed_at)
+SELECT %(tenant)s, {_KEY}, {", ".join(FIGURES)}, now() FROM ({HOURS}) AS figures
+"""  # noqa: S608  (the names are the models' own)
+_DELETE_DAY = "DELETE FROM cus_usage_daily WHERE tenant_id = %(tenant)s AND date = %(day)s"
+# The figures of a tenant's day, by integration, from its hours.
+DAY = f"""
+SELECT figures.integration_id, {all_of()},
+    round(sum(latency_sum_ms) / nullif(sum(latency_calls), 0))::integer AS avg_latency_ms
+FROM cus_usage_hourly AS figures
+WHERE tenant_id = %(tenant)s AND hour >= %(day_start)s AND hour < %(day_end)s
+GROUP BY integration_id
+"""  # noqa: S608  (the names are this module's own)
+_INSERT_DAY = f"""
+INSERT INTO cus_usage_daily (tenant_id, date, integration_id, {", ".join(map(daily_name, FIGURES))},
+    avg_latency_ms, computed_at)
+SELECT %(tenant)s, %(day)s, figures.*, now() FROM ({DAY}) AS figures
+"""  # noqa: S608  (the names are this module's own)
+
+_CLEAR_CORRECTIONS = """
+UPDATE cus_usage_hourly SET correction_microcents = 0, computed_at = now()
+WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s AND correction_microcents <> 0
+"""
+_ADD_CORRECTIONS = f"""
+INSERT INTO cus_usage_hourly (tenant_id, {_KEY}, correction_microcents)
+SELECT %(tenant)s, {_KEY}, {bounded("correction_microcents")} FROM ({CORRECTIONS}) AS figures
+ON CONFLICT (tenant_id, {_KEY}) DO UPDATE
+    SET correction_microcents = excluded.correction_microcents, computed_at = now()
+"""  # noqa: S608  (the names are this module's own)
+_CORRECT_DAY = f"""
+INSERT INTO cus_usage_daily (tenant_id, date, integration_id, correction_microcents)
+SELECT %(tenant)s, %(day)s, integration_id, {bounded("sum(correction_microcents)")}
+FROM cus_usage_hourly WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
+GROUP BY integration_id
+ON CONFLICT (tenant_id, integration_id, date) DO UPDATE
+    SET correction_microcents = excluded.correction_microcents, computed_at = now()
+"""  # noqa: S608  (the names are this module's own)
+
+
+def _replace_corrections(cursor: Any, day: TenantDay) -> None:
+    values = figure_values(day, day.start, day.end)
+    for statement in (_CLEAR_CORRECTIONS, _ADD_CORRECTIONS, _CORRECT_DAY):
+        cursor.execute(statement, values)

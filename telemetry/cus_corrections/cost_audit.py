@@ -8,8 +8,9 @@ from uuid import UUID
 
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
+from telemetry.cus_money.billed_usage import microcents_of
 from telemetry.cus_money.models import CusKeptPrice, PriceSource
-from telemetry.cus_money.pricing import kept_pricing, microcents_of
+from telemetry.cus_money.pricing import kept_pricing
 
 _CHUNK = 2_000
 # §11.5's checklist by rulings M1 and M2: model, tokens in, tokens out, cents, microcents.

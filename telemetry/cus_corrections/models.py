@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -41,6 +42,8 @@ class CusCostAdjustment(models.Model):
         ]
         indexes = [
             models.Index(fields=["tenant_id", "-created_at"], name="cus_cost_adjustments_tenant"),
+            models.Index(fields=["tenant_id", "occurred_at"], name="cus_cost_adjustments_occurred"),
+            BrinIndex(fields=["created_at"], name="cus_cost_adjustments_received"),
         ]
 
     def __str__(self) -> str:

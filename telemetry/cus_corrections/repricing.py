@@ -14,13 +14,13 @@ from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_ids import uuid7
+from telemetry.cus_money.billed_usage import microcents_of
 from telemetry.cus_money.billing_places import lacks_place
 from telemetry.cus_money.pricing import (
     AppliedPrice,
     BilledCall,
     CusPricer,
     keep_prices,
-    microcents_of,
 )
 
 _CHUNK = 500

@@ -14,7 +14,7 @@ from django.db.models import Sum
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
+from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun, CusUsageDaily
 from telemetry.cus_coverage.models import CusBypassHour
 from telemetry.cus_coverage.service import COVERAGE_WINDOW
 from telemetry.cus_delivery.gaps_service import CusGapsService, GapsFilter
@@ -47,17 +47,19 @@ def flag_unproven_claims(now: datetime) -> int:
     """Store in each integration the number of claimed calls without a record.
 
     Returns the number of integrations with such calls. Does nothing while the daily sums do not
-    include the records of the day after.
+    include the records of the day after; a tenant whose days wait to be recomputed is left alone.
     """
     days = Days.until_a_day_before(now)
     last = CusRollupRun.objects.order_by("-covered_to").first()
     if last is None or last.covered_to < days.end + _PATIENCE:
         log.warning("claims were not compared with records: the daily sums are behind")
         return 0
-    claimed, stored = _claimed(days), _stored(days)
+    claimed, stored, behind = _claimed(days), _stored(days), _behind(days)
     flagged = CusIntegration.objects.filter(unproven_calls__isnull=False)
     found = 0
     for whose in sorted({*claimed, *flagged.values_list("tenant_id", "id")}):
+        if whose[0] in behind:
+            continue
         unproven = _unproven(whose, claimed.get(whose, 0) - stored.get(whose, 0), days)
         found += unproven > 0
         row = CusIntegration.objects.filter(tenant_id=whose[0], id=whose[1])
@@ -76,6 +78,12 @@ def _stored(days: Days) -> dict[Whose, int]:
     rows = CusUsageDaily.objects.filter(date__gte=days.start.date(), date__lt=days.end.date())
     sums = rows.values_list("tenant_id", "integration_id").annotate(calls=Sum("total_calls"))
     return {(tenant_id, integration_id): calls for tenant_id, integration_id, calls in sums}
+
+
+def _behind(days: Days) -> set[uuid.UUID]:
+    """Tenants with hours in these days that wait to be recomputed."""
+    due = CusRollupDue.objects.filter(hour__gte=days.start, hour__lt=days.end)
+    return set(due.values_list("tenant_id", flat=True))
 
 
 def _unproven(whose: Whose, excess: int, days: Days) -> int:

@@ -8,6 +8,7 @@ version, metadata, or what the server adds; nor a cost that a sender computed by
 import hashlib
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 
 import msgspec
@@ -88,6 +89,8 @@ def _cost_fact(record: UsageRecord, version: int) -> int | None:
     return None if is_computed else record.cost_cents
 
 
+# A record's time is asked for more than once, and a batch's rows are made one by one.
+@lru_cache(maxsize=64)
 def parse_timestamp(text: str | None) -> datetime | None:
     """The moment that an ISO 8601 text with a zone names, in UTC; None if it names none."""
     if text is None:

@@ -31,10 +31,9 @@ def counted_cents(row: CusLLMUsage) -> int:
     return max(row.cost_cents, in_cents(row.cost_microcents))
 
 
-_SUMS_OF_CALLS = f"""
-SELECT count(usage.id),
-    coalesce(sum(usage.tokens_in), 0)::bigint, coalesce(sum(usage.tokens_out), 0)::bigint,
-    coalesce(sum(usage.cost_cents), 0)::bigint, coalesce(sum(usage.cost_microcents), 0)::bigint
+# Several call ids may lead to one row, whose usage counts once.
+_CALLS = f"""
+SELECT DISTINCT usage.id, usage.tokens_in, usage.tokens_out, usage.cost_cents, usage.cost_microcents
 {STORED_CALLS}
 """
 
@@ -46,5 +45,6 @@ def sums_of_calls(
     hashes = [hash_call_id(name) for name in call_ids]
     names: dict[str, Any] = {"tenant": tenant_id, "integration": integration_id, "hashes": hashes}
     with connection.cursor() as cursor:
-        cursor.execute(_SUMS_OF_CALLS, names)
-        return UsageSums(*cursor.fetchone())
+        cursor.execute(_CALLS, names)
+        rows = [values for usage_id, *values in cursor.fetchall() if usage_id is not None]
+    return UsageSums(len(rows), *map(sum, zip(*rows, strict=True)))

@@ -8,6 +8,7 @@ UPDATE, DELETE and TRUNCATE on usage and ledger (ruling E5).
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -149,6 +150,44 @@ class CusCallLedger(models.Model):
         return str(self.call_hash)
 
 
+class CusCallAlias(models.Model):
+    """A call id whose usage stands in the row of another call id (ruling M5b).
+
+    That of a call whose answer was reported before the call, or that of a report which settled the
+    calls of its answer. The ledger leads from it to the row, so later reports under it are compared
+    with the row. `estimate_…` is what was held for the call, or set aside from its lease.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "call_id")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    call_id = models.CharField(max_length=100)
+    usage_id = models.UUIDField()
+    usage_created_at = models.DateTimeField()
+    lease_id = models.UUIDField(null=True)
+    estimate_cents = models.BigIntegerField(null=True)
+    estimate_microcents = models.BigIntegerField(null=True)
+    estimate_tokens = models.BigIntegerField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT"
+
+    class Meta:
+        db_table = "cus_call_aliases"
+        indexes = [
+            # For the guard of leases, which asks for the calls of a lease.
+            models.Index(
+                fields=["tenant_id", "lease_id"],
+                condition=Q(lease_id__isnull=False),
+                name="cus_call_aliases_lease",
+            ),
+            models.Index(fields=["call_id"], name="cus_call_aliases_call"),
+        ]
+
+    def __str__(self) -> str:
+        return self.call_id
+
+
 class CusUsageSettlement(models.Model):
     """What an unmeasured call used, once that is known; one for each such row (ruling M5b).
 
@@ -206,6 +245,10 @@ class CusUsageSettlement(models.Model):
         ]
         indexes = [
             models.Index(fields=["tenant_id", "-created_at"], name="cus_usage_settlements_tenant"),
+            models.Index(
+                fields=["tenant_id", "occurred_at"], name="cus_usage_settlements_occurred"
+            ),
+            BrinIndex(fields=["created_at"], name="cus_usage_settlements_received"),
         ]
 
     def __str__(self) -> str:

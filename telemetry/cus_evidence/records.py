@@ -263,8 +263,15 @@ def _masked_texts(texts: tuple[str | None, ...]) -> list[tuple[str, str]]:
 
 def _masked_object(value: dict[str, Any]) -> dict[str, Any]:
     # To look at the JSON is quicker than to look at each text in it.
-    suspect = json_may_hold_secret(msgspec.json.encode(value))
+    document = msgspec.json.encode(value)
+    is_short = len(document) <= _SHORT_OBJECT
+    suspect = _short_is_suspect(document) if is_short else json_may_hold_secret(document)
     return cast("dict[str, Any]", mask_json(value)) if suspect else value
+
+
+# Programs repeat short metadata; long ones would take memory and seldom repeat.
+_SHORT_OBJECT = 256
+_short_is_suspect = lru_cache(maxsize=4_096)(json_may_hold_secret)
 
 
 def _decode_strictly(raw: bytes) -> Decoded | None:

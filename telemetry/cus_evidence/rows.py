@@ -12,10 +12,12 @@ from aos_sdk.cus_fields import TOKEN_KINDS
 from aos_sdk.cus_wire import INT32_MAX, CusOperation, CusPolicyResult, mask_secrets
 from integrations.cus_keys.verifier import SdkPrincipal
 from telemetry.cus_evidence.content import content_hash, parse_timestamp
+from telemetry.cus_evidence.end_users import CusEndUsers
 from telemetry.cus_evidence.records import UsageRecord
 from telemetry.cus_evidence.store import EvidenceRow
 from telemetry.cus_ids import uuid7
 from telemetry.cus_money.amounts import Amounts
+from telemetry.cus_money.billed_usage import BilledUsage
 from telemetry.cus_money.estimates import missing_estimate
 from telemetry.cus_money.models import PriceSource
 from telemetry.cus_money.pricing import (
@@ -23,15 +25,15 @@ from telemetry.cus_money.pricing import (
     BilledCall,
     CusPricer,
     in_cents,
-    microcents_of,
-    price_flags,
     pricings_of_version,
-    unpriced_of,
 )
 
 # A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
 _CLOCK_AHEAD = timedelta(minutes=5)
 _LONGEST_TIMESTAMP = 50
+# What a row has as its record has it, in the row's order.
+_names = EvidenceRow.__struct_fields__
+_as_sent = attrgetter(*_names[_names.index("call_id") : _names.index("decision") + 1])
 _parts = attrgetter(*(kind.name for kind in TOKEN_KINDS if kind.part_of))
 
 
@@ -88,6 +90,7 @@ class RowBuilder:
             base_url=principal.base_url,
             integration_id=principal.integration_id,
         )
+        self._end_users = CusEndUsers(principal.tenant_id)
         self._oldest = now - timedelta(days=settings.CUS_TELEMETRY_MAX_AGE_DAYS)
         self._newest = now + _CLOCK_AHEAD
         self._used: dict[uuid.UUID, AppliedPrice] = {}
@@ -112,84 +115,53 @@ class RowBuilder:
         flags = list(flags)
         if occurred_at is None:
             occurred_at = self._occurred_at(record, flags)
-        price = self._pricer.price_at(BilledCall.of(record), occurred_at)
-        cost = self._cost(record, price, occurred_at)
-        cents = _cost_cents(record, price, in_cents(cost.microcents), flags)
+        used = BilledUsage.of(record)
+        price = self._pricer.price_at(BilledCall.of(record, turns=used.turns), occurred_at)
+        cost = self._cost(record, used, price, occurred_at)
+        ours = in_cents(cost.microcents)
+        cents = _cost_cents(record, used, price, ours, flags)
         _check_tokens(record, flags)
-        if record.turns or record.service_tier:
-            flags += price_flags(record, cost.price.pricing if cost.price else None)
-        provisional = cost.provisional
-        return EvidenceRow(
-            id=uuid7(),
-            call_hash=call_hash,
-            content_hash=content_hash(record, self.principal.integration_id),
-            integration_id=self.principal.integration_id,
-            session_id=record.session_id,
-            agent_id=record.agent_id,
-            call_id=record.call_id,
-            provider=record.provider or self.principal.provider_type,
-            model=record.model,
-            model_requested=record.model_requested,
-            host=record.host,
-            region=record.region,
-            operation=record.operation,
-            stream=record.stream,
-            tokens_in=record.tokens_in,
-            tokens_out=record.tokens_out,
-            tokens_cached=record.tokens_cached,
-            tokens_cache_write=record.tokens_cache_write,
-            tokens_cache_write_1h=record.tokens_cache_write_1h,
-            tokens_reasoning=record.tokens_reasoning,
-            tokens_audio_in=record.tokens_audio_in,
-            tokens_audio_out=record.tokens_audio_out,
-            tokens_image_in=record.tokens_image_in,
-            tokens_total=record.tokens_total,
-            service_tier=record.service_tier,
-            billed_units=record.billed_units,
-            turns=record.turns,
-            cost_cents=cents,
-            cost_microcents=cost.microcents,
-            # No report lowers what limits count (ruling M3a).
-            counted_cents=max(cents, in_cents(cost.microcents)),
-            pricing=cost.source,
-            pricing_version=cost.price.version if cost.price else None,
-            price_id=cost.price.id if cost.price else None,
-            unpriced_units=unpriced_of(record, cost.price.pricing) if cost.price else None,
-            reported_pricing_version=record.pricing_version,
-            provider_cost_microcents=record.provider_cost_microcents,
-            provisional_cents=provisional and provisional.cents,
-            provisional_microcents=provisional and provisional.microcents,
-            provisional_tokens=provisional and provisional.tokens,
-            latency_ms=record.latency_ms,
-            policy_result=record.policy_result,
-            error_code=record.error_code,
-            error_message=record.error_message,
-            metadata=record.metadata,
-            response_id=record.response_id,
-            provider_request_id=record.provider_request_id,
-            provider_project=record.provider_project,
-            provider_key_hint=record.provider_key_hint,
-            end_user=record.end_user,
-            tags=record.tags,
-            flags=flags,
-            sent_timestamp=_masked(record.timestamp) if "clock_skew" in flags else None,
-            process_id=record.process_id,
-            sequence=record.sequence,
-            lease_id=record.lease_id,
-            reserved=record.reserved if record.lease_id else None,
-            degraded=record.degraded,
-            decision=record.decision,
-            occurred_at=occurred_at,
+        if used.turns or used.tier:
+            flags += used.flags(cost.price.pricing if cost.price else None)
+        row = EvidenceRow(
+            uuid7(),
+            call_hash,
+            content_hash(record, self.principal.integration_id),
+            self.principal.integration_id,
+            record.provider or self.principal.provider_type,
+            cents,
+            cost.microcents,
+            max(cents, ours),  # No report lowers what limits count (ruling M3a).
+            cost.source,
+            flags,
+            occurred_at,
+            *_as_sent(record),
         )
+        row.reported_pricing_version = record.pricing_version
+        row.end_user = self._end_users.stored(record.end_user)
+        if cost.price:
+            row.pricing_version, row.price_id = cost.price.version, cost.price.id
+            row.unpriced_units = used.unpriced(cost.price.pricing)
+        if cost.provisional:
+            row.provisional_cents, row.provisional_microcents, row.provisional_tokens = (
+                cost.provisional
+            )
+        if "clock_skew" in flags:
+            row.sent_timestamp = _masked(record.timestamp)
+        if record.lease_id:
+            row.reserved = record.reserved
+        return row
 
-    def _cost(self, record: UsageRecord, price: AppliedPrice | None, at: datetime) -> "_Cost":
+    def _cost(
+        self, record: UsageRecord, used: BilledUsage, price: AppliedPrice | None, at: datetime
+    ) -> "_Cost":
         if is_unmeasured(record):
             pricing = price.pricing if price else None
             provisional = missing_estimate(record.model, pricing, at)
             return _Cost(0, PriceSource.UNMEASURED, provisional=provisional)
         if price is not None:
             self._used[price.id] = price
-            return _Cost(microcents_of(record, price.pricing), price.source, price)
+            return _Cost(used.microcents(price.pricing), price.source, price)
         if record.provider_cost_microcents is not None:
             return _Cost(record.provider_cost_microcents, PriceSource.PROVIDER)
         return _Cost(0, PriceSource.UNKNOWN)
@@ -208,23 +180,27 @@ def _masked(timestamp: str | None) -> str | None:
 
 
 def _cost_cents(
-    record: UsageRecord, price: AppliedPrice | None, ours: int, flags: list[str]
+    record: UsageRecord,
+    used: BilledUsage,
+    price: AppliedPrice | None,
+    ours: int,
+    flags: list[str],
 ) -> int:
     """The cost as reported, which is a fact; ours where none was (ruling M7)."""
     if record.cost_cents is None:
         flags.append("cost_filled")
         return min(ours, INT32_MAX)
-    if price and record.cost_cents != ours and not _matches_reported_version(record):
+    if price and record.cost_cents != ours and not _matches_reported_version(record, used):
         flags.append("cost_mismatch")
     return record.cost_cents
 
 
-def _matches_reported_version(record: UsageRecord) -> bool:
+def _matches_reported_version(record: UsageRecord, used: BilledUsage) -> bool:
     """Whether the reported cost is right by the version that the sender priced with."""
     if record.pricing_version is None:
         return False
     return any(
-        in_cents(microcents_of(record, pricing)) == record.cost_cents
+        in_cents(used.microcents(pricing)) == record.cost_cents
         for pricing in pricings_of_version(record.model, record.pricing_version)
     )
 

@@ -3,14 +3,15 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from aos_sdk.cus_wire import CusIngestStatus, settlement_call_id
+from aos_sdk.cus_wire import CusIngestStatus
 from integrations.cus_keys.verifier import SdkPrincipal
-from telemetry.cus_connections import Cursor, evidence_cursor, evidence_transaction
+from telemetry.cus_connections import evidence_cursor
 from telemetry.cus_delivery.sequences import MAX_SEQUENCE, Announcement, Origin, note_sequences
+from telemetry.cus_evidence.answers import Entry, settle_answers, store_new
 from telemetry.cus_evidence.content import content_hash, differing_fields, hash_version
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.records import (
@@ -22,15 +23,13 @@ from telemetry.cus_evidence.records import (
 )
 from telemetry.cus_evidence.rows import RowBuilder, is_unmeasured
 from telemetry.cus_evidence.settlements import (
-    append_settlement,
+    append_settlements,
     differing_usage,
-    lock_responses,
+    settlement,
     settlement_of,
     settles_by_response,
-    unmeasured_calls,
 )
-from telemetry.cus_evidence.store import EvidenceRow, KnownCall, known_calls, store_batch
-from telemetry.cus_ids import hash_call_id
+from telemetry.cus_evidence.store import EvidenceRow, KnownCall, known_calls
 from telemetry.cus_money.models import PriceSource
 from telemetry.cus_money.pricing import keep_prices
 
@@ -73,10 +72,10 @@ class CusTelemetryService:
         expected before the records that came with the news of it are stored.
         """
         outcomes: list[Outcome] = []
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         for index, raw in enumerate(records):
             try:
-                entries.append(_Entry(index, self._own(decode_record(raw))))
+                entries.append(Entry(index, self._own(decode_record(raw))))
             except RecordRefused as refused:
                 outcomes.append(_rejected(index, refused))
                 self._answered.extend(origin_of(raw))
@@ -91,81 +90,61 @@ class CusTelemetryService:
             raise RecordRefused("integration_id", "integration_mismatch", detail, record.call_id)
         return decoded
 
-    def _store(self, entries: "Sequence[_Entry]") -> list[Outcome]:
-        firsts: dict[str, _Entry] = {}
+    def _store(self, entries: Sequence[Entry]) -> list[Outcome]:
+        firsts: dict[str, Entry] = {}
         for entry in entries:
             firsts.setdefault(entry.call_hash, entry)
         if not firsts:
             return []
         rows = {key: self._row(entry) for key, entry in firsts.items()}
         keep_prices(self._builder.used_prices)
-        stored = self._store_new(firsts, rows)
+        stored = store_new(self._where, firsts, rows)
+        settled = self._settle_answers(firsts, stored.of_calls)
+        known = stored.known | (stored.of_calls.keys() - settled.keys())
         replays = [
             entry
             for entry in entries
-            if entry.call_hash in stored.known or firsts[entry.call_hash] is not entry
+            if entry.call_hash in known or firsts[entry.call_hash] is not entry
         ]
         accepted = [
-            Outcome(first.index, rows[key].call_id, CusIngestStatus.ACCEPTED, rows[key].id)
+            _accepted(first, settled.get(key, rows[key].id))
             for key, first in firsts.items()
-            if key not in stored.known and key not in stored.answered
+            if key not in known
         ]
-        answered = [self._replay(firsts[key], call) for key, call in stored.answered.items()]
-        return accepted + answered + self._compare(replays)
+        return accepted + self._compare(replays, stored.of_calls)
 
-    def _row(self, entry: "_Entry", occurred_at: datetime | None = None) -> EvidenceRow:
+    def _row(self, entry: Entry, occurred_at: datetime | None = None) -> EvidenceRow:
         return self._builder.row(
             entry.record, entry.flags, call_hash=entry.call_hash, occurred_at=occurred_at
         )
 
-    def _store_new(
-        self, entries: "Mapping[str, _Entry]", rows: Mapping[str, EvidenceRow]
-    ) -> "_Stored":
-        """Store the rows of calls that are new, by their own ids and by those of their answers."""
-        settling = {key for key, entry in entries.items() if settles_by_response(entry.record)}
-        unmeasured = {
-            key
-            for key, row in rows.items()
-            if row.response_id and row.pricing == PriceSource.UNMEASURED
+    def _settle_answers(
+        self, entries: Mapping[str, Entry], calls: Mapping[str, CusLLMUsage]
+    ) -> dict[str, uuid.UUID]:
+        """Settle the calls by the reports that tell usage; the settled rows, by call hash."""
+        reports = {
+            key: (call, self._row(entries[key], call.occurred_at))
+            for key, call in calls.items()
+            if not is_unmeasured(entries[key].record)
         }
-        tenant_id, integration_id = self._where
-        if not settling and not unmeasured:
-            return _Stored(store_batch(tenant_id, list(rows.values())), {})
-        names = {key: entries[key].record.response_id or "" for key in settling | unmeasured}
-        with evidence_transaction() as cursor:
-            lock_responses(cursor, integration_id, set(names.values()))
-            answered = self._settled_before(cursor, {key: names[key] for key in unmeasured})
-            first = [row for key, row in rows.items() if key not in settling | answered.keys()]
-            known = store_batch(tenant_id, first, within=cursor)
-            answered |= self._to_settle(cursor, {key: names[key] for key in settling})
-            rest = [rows[key] for key in settling if key not in answered]
-            known |= store_batch(tenant_id, rest, within=cursor)
-        return _Stored(known, answered)
+        keep_prices(self._builder.used_prices)
+        settled = settle_answers(self._where, reports)
+        found = {key: call for key, (call, _) in reports.items() if call.id in settled}
+        for key, call in found.items():
+            self._answered.extend(_own_origin(entries[key].record, call))
+        return {key: call.id for key, call in found.items()}
 
-    def _settled_before(self, cursor: Cursor, names: Mapping[str, str]) -> dict[str, KnownCall]:
-        """Those of the calls whose answer another process reported before, by call hash."""
-        hashes = {key: hash_call_id(settlement_call_id(name)) for key, name in names.items()}
-        known = known_calls(*self._where, list(hashes.values()), within=cursor)
-        return {key: known[found] for key, found in hashes.items() if found in known}
-
-    def _to_settle(self, cursor: Cursor, names: Mapping[str, str]) -> dict[str, KnownCall]:
-        """The unmeasured calls that reports name by their answers, by the reports' call hash."""
-        calls = unmeasured_calls(cursor, *self._where, set(names.values()))
-        return {
-            key: KnownCall("", calls[name].id, calls[name])
-            for key, name in names.items()
-            if name in calls
-        }
-
-    def _compare(self, replays: "Iterable[_Entry]") -> list[Outcome]:
+    def _compare(self, replays: Iterable[Entry], calls: Mapping[str, CusLLMUsage]) -> list[Outcome]:
+        """What became of reports of known calls; `calls` are those whose answers reports name."""
         hashes = {entry.call_hash for entry in replays}
         if not hashes:
             return []
-        known = known_calls(*self._where, list(hashes))
+        known = {key: KnownCall("", call.id, call) for key, call in calls.items()}
+        known |= known_calls(*self._where, list(hashes))
         return [self._replay(entry, known[entry.call_hash]) for entry in replays]
 
-    def _replay(self, entry: "_Entry", known: KnownCall) -> Outcome:
-        self._answered.extend(_own_origin(entry.record, known))
+    def _replay(self, entry: Entry, known: KnownCall) -> Outcome:
+        self._answered.extend(_own_origin(entry.record, known.row))
         differ: tuple[str, ...] = ()
         if known.row is None or _is_measured(known.row):
             # A report of unknown usage does not contradict known usage.
@@ -173,8 +152,7 @@ class CusTelemetryService:
                 differ = tuple(self._differences(entry.record, known))
         elif is_unmeasured(entry.record):
             # Only reports under the call's own id are reports of the call; others name its answer.
-            is_own = known.row.call_id == entry.record.call_id
-            if is_own and not settles_by_response(entry.record):
+            if _is_own(entry.record, known.row):
                 differ = tuple(self._differences(entry.record, known))
         else:
             if self._settle(entry, known.row):
@@ -183,12 +161,12 @@ class CusTelemetryService:
             differ = tuple(differing_usage(entry.record, settlement_of(known.row)))
         return _replayed(entry, known, differ)
 
-    def _settle(self, entry: "_Entry", usage: CusLLMUsage) -> bool:
+    def _settle(self, entry: Entry, usage: CusLLMUsage) -> bool:
         """Append what an unmeasured call used; False if it is settled already."""
         row = self._row(entry, usage.occurred_at)
         keep_prices(self._builder.used_prices)
         with evidence_cursor() as cursor:
-            return append_settlement(cursor, usage, row)
+            return bool(append_settlements(cursor, usage.tenant_id, [settlement(usage, row)]))
 
     def _differences(self, record: UsageRecord, known: KnownCall) -> list[str]:
         integration_id = self.principal.integration_id
@@ -197,27 +175,25 @@ class CusTelemetryService:
             return []
         if known.row is None:
             return ["content"]  # Its month was dropped; the hash still tells that it differs.
-        if settles_by_response(record):
+        if not _is_own(record, known.row):
             return differing_usage(record, known.row)
         return differing_fields(record, integration_id, known.row, version)
 
 
-class _Stored(NamedTuple):
-    """What became of new rows, by call hash.
+def _accepted(entry: Entry, usage_id: uuid.UUID) -> Outcome:
+    return Outcome(entry.index, entry.record.call_id, CusIngestStatus.ACCEPTED, usage_id)
 
-    `known`: call ids that the ledger had already. `answered`: the stored call whose answer a report
-    is about, where that call has another call id.
-    """
 
-    known: set[str]
-    answered: dict[str, KnownCall]
+def _is_own(record: UsageRecord, row: CusLLMUsage) -> bool:
+    """Whether a report is of the row's own call, not of its answer or of another call of that."""
+    return row.call_id == record.call_id and not settles_by_response(record)
 
 
 def _is_measured(usage: CusLLMUsage) -> bool:
     return usage.pricing != PriceSource.UNMEASURED
 
 
-def _replayed(entry: "_Entry", known: KnownCall, differ: tuple[str, ...]) -> Outcome:
+def _replayed(entry: Entry, known: KnownCall, differ: tuple[str, ...]) -> Outcome:
     where = (entry.index, entry.record.call_id)
     if not differ:
         return Outcome(*where, CusIngestStatus.DUPLICATE, known.usage_id)
@@ -229,24 +205,12 @@ def _replayed(entry: "_Entry", known: KnownCall, differ: tuple[str, ...]) -> Out
     return Outcome(*where, CusIngestStatus.CONFLICT, known.usage_id, code, detail, differ)
 
 
-class _Entry:
-    """A decoded record with its place in the batch and its key in the ledger."""
-
-    __slots__ = ("call_hash", "flags", "index", "record")
-
-    def __init__(self, index: int, decoded: Decoded) -> None:
-        self.index = index
-        self.record = decoded.record
-        self.flags = decoded.flags
-        self.call_hash = hash_call_id(decoded.record.call_id)
-
-
-def _own_origin(record: UsageRecord, known: KnownCall) -> list[Origin]:
+def _own_origin(record: UsageRecord, row: CusLLMUsage | None) -> list[Origin]:
     """The number of a report whose call another report had brought; none if it is a redelivery."""
     if record.process_id is None or record.sequence is None or record.sequence >= MAX_SEQUENCE:
         return []
     origin = (record.process_id, record.sequence)
-    if known.row is not None and origin == (known.row.process_id, known.row.sequence):
+    if row is not None and origin == (row.process_id, row.sequence):
         return []
     return [origin]
 

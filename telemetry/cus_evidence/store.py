@@ -32,8 +32,15 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     call_hash: str
     content_hash: str
     integration_id: uuid.UUID
-    call_id: str
     provider: str
+    cost_cents: int
+    cost_microcents: int
+    counted_cents: int
+    pricing: str
+    flags: list[str]
+    occurred_at: datetime
+    # From here to `decision` as the record has them.
+    call_id: str
     model: str
     operation: str
     stream: bool
@@ -46,15 +53,9 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     tokens_audio_in: int
     tokens_audio_out: int
     tokens_image_in: int
-    cost_cents: int
-    cost_microcents: int
-    counted_cents: int
-    pricing: str
     policy_result: str
     metadata: dict[str, Any]
-    flags: list[str]
     degraded: bool
-    occurred_at: datetime
     session_id: str | None = None
     agent_id: str | None = None
     model_requested: str | None = None
@@ -64,14 +65,7 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     service_tier: str | None = None
     billed_units: dict[str, Any] | None = None
     turns: list[Turn] | None = None
-    pricing_version: str | None = None
-    price_id: uuid.UUID | None = None
-    unpriced_units: list[str] | None = None
-    reported_pricing_version: str | None = None
     provider_cost_microcents: int | None = None
-    provisional_cents: int | None = None
-    provisional_microcents: int | None = None
-    provisional_tokens: int | None = None
     latency_ms: int | None = None
     error_code: str | None = None
     error_message: str | None = None
@@ -81,12 +75,19 @@ class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
     provider_key_hint: str | None = None
     end_user: str | None = None
     tags: list[str] | None = None
-    sent_timestamp: str | None = None
     process_id: str | None = None
     sequence: int | None = None
     lease_id: uuid.UUID | None = None
-    reserved: Reserved | None = None
     decision: dict[str, Any] | None = None
+    pricing_version: str | None = None
+    price_id: uuid.UUID | None = None
+    unpriced_units: list[str] | None = None
+    reported_pricing_version: str | None = None
+    provisional_cents: int | None = None
+    provisional_microcents: int | None = None
+    provisional_tokens: int | None = None
+    sent_timestamp: str | None = None
+    reserved: Reserved | None = None
 
 
 class KnownCall(msgspec.Struct):
@@ -164,9 +165,9 @@ _JSON_COLUMNS = [
 ]
 # What travels with a row and is not in it.
 _BESIDE = {"call_hash": "uuid", "content_hash": "uuid", "reserved": "jsonb"}
-_UNITS = ("cents", "microcents", "tokens")
-_ESTIMATE = tuple(f"estimate_{unit}" for unit in _UNITS)
-_PROVISIONAL = tuple(f"provisional_{unit}" for unit in _UNITS)
+UNITS = ("cents", "microcents", "tokens")
+ESTIMATE = tuple(f"estimate_{unit}" for unit in UNITS)
+_PROVISIONAL = tuple(f"provisional_{unit}" for unit in UNITS)
 _SENT_COLUMNS = [
     name for name in EvidenceRow.__struct_fields__ if name not in {*_BESIDE, *_PROVISIONAL}
 ]
@@ -213,14 +214,22 @@ _SUMS = {
 }
 
 
-def _set_aside(unit: str) -> str:
-    return f"coalesce(hold.{unit}, (sent.reserved->>'{unit}')::bigint)"
+def _reserved(unit: str) -> str:
+    return f"(sent.reserved->>'{unit}')::bigint"
+
+
+def set_aside(unit: str) -> str:
+    """SQL for what was held for a sent call, or by its report set aside from a lease (ruling F3)."""
+    return f"coalesce(hold.{unit}, {_reserved(unit)})"
 
 
 def _provisional(unit: str) -> str:
-    # What was set aside for the call; without that, or if it was 0, what the call may cost at most.
+    # What was held for the call or set aside from a lease of its integration, of which no more can
+    # have been set aside than the lease has; without that, or if it was 0, what the call may cost
+    # at most. Whoever names a lease that is not there says nothing of what was set aside.
+    of_lease = f"CASE WHEN lease.{unit} IS NOT NULL AND sent.reserved IS NOT NULL THEN least({_reserved(unit)}, lease.{unit}) END"
     return f"""CASE WHEN sent.pricing = 'unmeasured'
-        THEN coalesce(nullif({_set_aside(unit)}, 0), sent.provisional_{unit}) END"""
+        THEN coalesce(nullif(coalesce(hold.{unit}, {of_lease}), 0), sent.provisional_{unit}) END"""
 
 
 def _upsert_totals(table: str, **keys: str) -> str:
@@ -233,7 +242,7 @@ def _upsert_totals(table: str, **keys: str) -> str:
     return f"""
     INSERT INTO {table} AS total (tenant_id, {columns}, shard, {", ".join(_SUMS)})
     SELECT %(tenant)s, {values}, pg_backend_pid() %% {CusUsageSums.SHARDS}, {", ".join(_SUMS.values())}
-    FROM stored GROUP BY {values} ORDER BY {values}
+    FROM landed_calls GROUP BY {values} ORDER BY {values}
     ON CONFLICT (tenant_id, {columns}, shard) DO UPDATE SET
         {", ".join(f"{name} = {_plus(name)}" for name in _SUMS)}
     """  # noqa: S608  (the names are this module's own)
@@ -241,60 +250,36 @@ def _upsert_totals(table: str, **keys: str) -> str:
 
 # Rows of the ledger that stand for any integration of the tenant (`CusCallLedger.ANY_INTEGRATION`).
 # `OFFSET 0`: looked up row by row, never joined, which would be planned to read a small ledger whole.
-_OF_ANY = f"""
+OF_ANY = f"""
     SELECT FROM cus_call_ledger AS old WHERE old.tenant_id = %(tenant)s
         AND old.call_hash = sent.call_hash AND old.integration_id = '{CusCallLedger.ANY_INTEGRATION}' OFFSET 0
 """
-# Everything is done in the order of its key, so that two batches can't deadlock.
-_STORE = f"""
-WITH sent AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%(records)s::json) AS record({_RECORD_TYPE})
-), fresh AS (
-    INSERT INTO cus_call_ledger
-        (tenant_id, call_hash, integration_id, usage_id, usage_created_at, content_hash)
-    SELECT %(tenant)s, call_hash, integration_id, id, now(), content_hash FROM sent
-    WHERE NOT EXISTS ({_OF_ANY}) ORDER BY call_hash
-    ON CONFLICT DO NOTHING
-    RETURNING call_hash
-), stored AS (
-    INSERT INTO cus_llm_usage
-        (tenant_id, created_at, admitted_at, {", ".join((*_ESTIMATE, *_PROVISIONAL))},
-        {", ".join(_SENT_COLUMNS)})
-    SELECT %(tenant)s, now(), coalesce(hold.taken_at,
-            (SELECT taken_at FROM cus_enforcement_leases AS lease
-                WHERE lease.tenant_id = %(tenant)s AND lease.id = sent.lease_id
-                AND lease.integration_id = sent.integration_id)),
-        {", ".join(map(_set_aside, _UNITS))}, {", ".join(map(_provisional, _UNITS))},
-        {", ".join(f"sent.{name}" for name in _SENT_COLUMNS)}
-    FROM sent JOIN fresh USING (call_hash) LEFT JOIN LATERAL (
+# The hold of a sent call.
+HOLD = """LEFT JOIN LATERAL (
         SELECT taken_at, cents, microcents, tokens FROM cus_enforcement_holds
         WHERE tenant_id = %(tenant)s AND integration_id = sent.integration_id
             AND call_id = sent.call_id LIMIT 1
-    ) AS hold ON true
-    RETURNING id, call_id, integration_id, provider, model, lease_id, policy_result, error_code,
-        pricing, flags, unpriced_units, {", ".join((*_SUMMED, *_ESTIMATE, *_PROVISIONAL))}
-), lifetime AS (
-    {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
-), period AS (
-    {_upsert_totals("cus_period_totals", integration_id="integration_id", period="date_trunc('month', now() AT TIME ZONE 'UTC')::date")}
-), landed AS (
+    ) AS hold ON true"""
+# Ends the holds of the calls of `landed_calls` and lowers their leases by what `sent` reserved for them.
+# A part of a statement that has both.
+RELEASED = """landed AS (
     SELECT call_id FROM cus_enforcement_holds
     WHERE tenant_id = %(tenant)s AND integration_id = (SELECT integration_id FROM sent LIMIT 1)
-        AND call_id = ANY (ARRAY(SELECT call_id FROM stored))
+        AND call_id = ANY (ARRAY(SELECT call_id FROM landed_calls))
     ORDER BY call_id FOR UPDATE
 ), settled AS (
     DELETE FROM cus_enforcement_holds
     WHERE tenant_id = %(tenant)s AND integration_id = (SELECT integration_id FROM sent LIMIT 1)
         AND call_id = ANY (ARRAY(SELECT call_id FROM landed))
 ), due AS (
-    SELECT stored.lease_id AS id, stored.integration_id, count(*) AS calls,
+    SELECT sent.lease_id AS id, sent.integration_id, count(*) AS calls,
         sum((reserved->>'cents')::bigint) AS cents,
         sum((reserved->>'microcents')::bigint) AS microcents,
         sum((reserved->>'tokens')::bigint) AS tokens
-    FROM stored JOIN sent USING (id) WHERE stored.lease_id IS NOT NULL
+    FROM landed_calls JOIN sent USING (call_id) WHERE sent.lease_id IS NOT NULL
         -- What was set aside for this call was its hold; the lease lent nothing for the call.
-        AND stored.call_id NOT IN (SELECT call_id FROM landed)
-    GROUP BY stored.lease_id, stored.integration_id
+        AND call_id NOT IN (SELECT call_id FROM landed)
+    GROUP BY sent.lease_id, sent.integration_id
 ), touched AS (
     SELECT lease.id FROM cus_enforcement_leases AS lease JOIN due USING (id, integration_id)
     WHERE lease.tenant_id = %(tenant)s ORDER BY lease.id FOR UPDATE OF lease
@@ -306,7 +291,37 @@ WITH sent AS MATERIALIZED (
         tokens = greatest(lease.tokens - coalesce(due.tokens, 0), 0)
     FROM due JOIN touched USING (id)
     WHERE lease.tenant_id = %(tenant)s AND lease.id = due.id
-)
+)"""
+# Everything is done in the order of its key, so that two batches can't deadlock.
+_STORE = f"""
+WITH sent AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(records)s::json) AS record({_RECORD_TYPE})
+), fresh AS (
+    INSERT INTO cus_call_ledger
+        (tenant_id, call_hash, integration_id, usage_id, usage_created_at, content_hash)
+    SELECT %(tenant)s, call_hash, integration_id, id, now(), content_hash FROM sent
+    WHERE NOT EXISTS ({OF_ANY}) ORDER BY call_hash
+    ON CONFLICT DO NOTHING
+    RETURNING call_hash
+), landed_calls AS (
+    INSERT INTO cus_llm_usage
+        (tenant_id, created_at, admitted_at, {", ".join((*ESTIMATE, *_PROVISIONAL))},
+        {", ".join(_SENT_COLUMNS)})
+    SELECT %(tenant)s, now(), coalesce(hold.taken_at, lease.taken_at),
+        {", ".join(map(set_aside, UNITS))}, {", ".join(map(_provisional, UNITS))},
+        {", ".join(f"sent.{name}" for name in _SENT_COLUMNS)}
+    FROM sent JOIN fresh USING (call_hash) {HOLD} LEFT JOIN LATERAL (
+        SELECT taken_at, cents, microcents, tokens FROM cus_enforcement_leases
+        WHERE tenant_id = %(tenant)s AND id = sent.lease_id
+            AND integration_id = sent.integration_id LIMIT 1
+    ) AS lease ON true
+    RETURNING id, call_id, integration_id, provider, model, policy_result, error_code,
+        pricing, flags, unpriced_units, {", ".join((*_SUMMED, *ESTIMATE, *_PROVISIONAL))}
+), lifetime AS (
+    {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
+), period AS (
+    {_upsert_totals("cus_period_totals", integration_id="integration_id", period="date_trunc('month', now() AT TIME ZONE 'UTC')::date")}
+), {RELEASED}
 SELECT call_hash FROM sent WHERE call_hash NOT IN (SELECT call_hash FROM fresh)
 """  # noqa: S608  (the names are this module's and the models' own)
 

@@ -18,7 +18,7 @@ from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
 from telemetry.cus_evidence.models import CusCallLedger
 from telemetry.cus_holds.admissions import LEASED_ADMITTED, OWN_ADMITTED, admitted
 from telemetry.cus_ids import hash_call_id, lock_key
-from telemetry.cus_money.amounts import MOST, USED, Amounts
+from telemetry.cus_money.amounts import MOST, USED, Amounts, summed
 from telemetry.cus_money.own_prices import COLUMNS
 
 # A hold ends this long after its last renewal (ruling F5).
@@ -62,10 +62,6 @@ class Reading(_Evidence, frozen=True):
     own: Mapping[str, OwnHold]
 
 
-def _sum(expression: str) -> str:
-    return f"least(coalesce(sum({expression}), 0), {MOST})::bigint"
-
-
 def _lives(table: str) -> str:
     # Written so that the planner can't use the index on `expires_at`, which spans all tenants.
     return f"{table}.expires_at - moment.now > interval '0'"
@@ -73,7 +69,7 @@ def _lives(table: str) -> str:
 
 _NAMES = Amounts._fields
 _SIZE = len(_NAMES)
-_AMOUNTS = ", ".join(f"{_sum(name)} AS {name}" for name in _NAMES)
+_AMOUNTS = ", ".join(f"{summed(name)} AS {name}" for name in _NAMES)
 # The sums of all holds without the holds of the check's own calls. The sums are exact, so the
 # difference is not negative. A sum may exceed the largest amount, so it is capped.
 _OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for name in _NAMES)
@@ -152,8 +148,7 @@ SELECT json_build_object(
     'own', own.holds
 )
 FROM {_MOMENT}, {_FROM}, LATERAL (
-    SELECT {_sum(USED.cents)} AS cents, greatest({_sum(USED.microcents)}, 0) AS microcents,
-        {_sum(USED.tokens)} AS tokens
+    SELECT {USED.cents} AS cents, {USED.microcents} AS microcents, {USED.tokens} AS tokens
     FROM cus_period_totals AS total WHERE total.tenant_id = $1 AND total.integration_id = $2
         AND total.period = date_trunc('month', moment.now AT TIME ZONE 'UTC')::date
 ) AS totals, LATERAL (

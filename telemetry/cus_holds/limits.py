@@ -13,11 +13,12 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_currency.service import display_currency
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit, Window, month_of
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_money.amounts import USED, summed
 
 _EXACT = CusIntegration.BudgetBasis.EXACT
 
 # A single statement, so that a call is either in the sums or in the holds, never in both or none.
-_STANDING = """
+_STANDING = f"""
 WITH used AS (
     SELECT coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(blocked), 0)::bigint AS blocked,
         coalesce(sum(tokens_in + tokens_out), 0)::bigint AS tokens,
@@ -29,7 +30,9 @@ WITH used AS (
         coalesce(sum(provisional_cents - released_cents), 0)::bigint AS provisional_cents,
         coalesce(sum(provisional_microcents - released_microcents), 0)::bigint
             AS provisional_microcents,
-        coalesce(sum(provisional_tokens - released_tokens), 0)::bigint AS provisional_tokens
+        coalesce(sum(provisional_tokens - released_tokens), 0)::bigint AS provisional_tokens,
+        {USED.cents} AS used_cents, {USED.microcents} AS used_microcents,
+        {USED.tokens} AS used_tokens
     FROM cus_period_totals
     WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND period = %(period)s
 ), aside AS (
@@ -40,13 +43,11 @@ WITH used AS (
     WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND expires_at > %(now)s
 ), held AS (
     SELECT coalesce(sum(calls), 0)::bigint,
-        least(coalesce(sum(cents), 0), 9223372036854775807)::bigint,
-        least(coalesce(sum(microcents), 0), 9223372036854775807)::bigint,
-        least(coalesce(sum(tokens), 0), 9223372036854775807)::bigint
+        {summed("cents")}, {summed("microcents")}, {summed("tokens")}
     FROM aside
 )
 SELECT used.*, held.* FROM used, held
-"""
+"""  # noqa: S608  (the names are `cus_money`'s own)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class Standing:
     provisional_cents: int
     provisional_microcents: int
     provisional_tokens: int
+    # What limits count as used (`cus_money.amounts.USED`).
+    used_cents: int
+    used_microcents: int
+    used_tokens: int
     held_calls: int
     held_cents: int
     held_microcents: int
@@ -75,10 +80,8 @@ class Standing:
         return self.recorded_microcents + self.correction_microcents
 
     def used(self, *, exact: bool) -> int:
-        """What a budget counts, in microcents, unmeasured calls included (rulings M3 and M5b)."""
-        if exact:
-            return self.cost_microcents + self.provisional_microcents
-        return (self.counted_cents + self.provisional_cents) * MICROCENTS_PER_CENT
+        """What a budget counts on a basis, in microcents (ruling M3)."""
+        return self.used_microcents if exact else self.used_cents * MICROCENTS_PER_CENT
 
 
 def limits_of(integration: CusIntegration, *, now: datetime) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def _shown(
     if limit.unit is Unit.CENTS:
         return _budget(value, integration, month)
     if limit.unit is Unit.TOKENS:
-        return _share(value, month.tokens + month.provisional_tokens, month.held_tokens)
+        return _share(value, month.used_tokens, month.held_tokens)
     return _share(value, month.calls, month.held_calls)
 
 

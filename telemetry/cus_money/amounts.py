@@ -26,8 +26,13 @@ class Amounts(NamedTuple):
         return Amounts._make(map(max, self, other))
 
 
+def summed(expression: str) -> str:
+    """SQL for the sum of an expression over rows: 0 over none, and at most what a column holds."""
+    return f"least(coalesce(sum({expression}), 0), {MOST})::bigint"
+
+
 class _Expressions(NamedTuple):
-    """SQL over a row of `cus_period_totals`, for each amount."""
+    """SQL over the rows of `cus_period_totals` of a month, for each amount."""
 
     cents: str
     microcents: str
@@ -36,9 +41,13 @@ class _Expressions(NamedTuple):
 
 # What limits count of a month as used: calls as recorded and corrected (rulings M3a and M9), and of
 # unmeasured calls the provisional amounts, until a settlement takes them out again (ruling M5b).
-USED = _Expressions(
-    "counted_cents::numeric + provisional_cents - released_cents",
+# Corrections may come to more than the rest.
+_USED_MICROCENTS = summed(
     "cost_microcents::numeric + correction_microcents + provisional_microcents"
-    " - released_microcents",
-    "tokens_in::numeric + tokens_out + provisional_tokens - released_tokens",
+    " - released_microcents"
+)
+USED = _Expressions(
+    summed("counted_cents::numeric + provisional_cents - released_cents"),
+    f"greatest({_USED_MICROCENTS}, 0)",
+    summed("tokens_in::numeric + tokens_out + provisional_tokens - released_tokens"),
 )

@@ -10,31 +10,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from operator import attrgetter
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from aos_sdk.cus_cost import (
     MICROCENTS_PER_CENT,
     CusModelPricing,
-    CusTokenUsage,
     canonical_name,
     get_model_pricing,
     get_pricing_version,
 )
 from aos_sdk.cus_pricing.places import CusPlace
-from aos_sdk.cus_pricing.turns import (
-    Turns,
-    has_unknown_tier,
-    inner_models,
-    microcents_with_turns,
-    same_model,
-    turns_add_up,
-    unpriced_units,
-)
-from aos_sdk.cus_wire import INT32_MAX
-from telemetry.cus_money.amounts import MOST
+from aos_sdk.cus_pricing.turns import Turns, inner_models
+from telemetry.cus_money.billed_usage import Turned, turns_of
 from telemetry.cus_money.billing_places import billing_place, provider_of, regional_name
 from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
 from telemetry.cus_money.genai_prices import genai_pricing, known_providers
@@ -76,25 +65,23 @@ class BilledCall(NamedTuple):
     inner: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, call: "BilledFacts", measured: "Turned | None" = None) -> "BilledCall":
+    def of(
+        cls,
+        call: "BilledFacts",
+        measured: Turned | None = None,
+        *,
+        turns: Turns | None = None,
+    ) -> "BilledCall":
         """The facts of a record or of a stored row.
 
         `measured` says which model answered, in which turns, where the row itself does not: the
-        settlement of a call.
+        settlement of a call. `turns` are the answer's, where the caller has read them.
         """
         answer = measured or call
-        inner = inner_models(turns_of(answer), answer.model) if answer.turns else ()
-        inner = inner[:_MOST_INNER_MODELS]
+        inner: tuple[str, ...] = ()
+        if answer.turns:
+            inner = inner_models(turns or turns_of(answer), answer.model)[:_MOST_INNER_MODELS]
         return cls(answer.model, call.model_requested, call.provider, call.host, call.region, inner)
-
-
-class Turned(Protocol):
-    """A record, a stored row or a settlement: which model answered, and in which turns."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def turns(self) -> Sequence[Any] | None: ...
 
 
 class BilledFacts(Turned, Protocol):
@@ -108,85 +95,6 @@ class BilledFacts(Turned, Protocol):
     def host(self) -> str | None: ...
     @property
     def region(self) -> str | None: ...
-
-
-class Priceable(Protocol):
-    """What a call's cost depends on, in a record as in a stored row."""
-
-    model: str
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    tokens_cache_write: int
-    tokens_cache_write_1h: int
-    tokens_reasoning: int
-    tokens_audio_in: int
-    tokens_audio_out: int
-    tokens_image_in: int
-    tokens_total: int | None
-    service_tier: str | None
-    billed_units: dict[str, Any] | None
-
-    @property
-    def turns(self) -> Sequence[Any] | None: ...
-
-
-_tokens = attrgetter(*CusTokenUsage._fields)
-
-
-def microcents_of(call: Priceable, pricing: CusModelPricing) -> int:
-    """What a call costs at a price, rounded up once, to the microcent (ruling M3).
-
-    At most what a column can hold: absurd counts at absurd prices must not cost the record its place.
-    """
-    usage = CusTokenUsage._make(_tokens(call))
-    microcents = microcents_with_turns(
-        pricing,
-        usage,
-        tier=call.service_tier,
-        billed_units=counted_units(call.billed_units),
-        turns=turns_of(call) if call.turns else None,
-    )
-    return min(microcents, MOST)
-
-
-def turns_of(call: "Turned | Priceable") -> Turns:
-    """The turns of a record, a stored row or a settlement, as the price rules read them."""
-    turns: list[dict[str, Any]] = msgspec.to_builtins(call.turns or ())
-    for turn in turns:
-        # A turn that names the call's own model is billed as the call is: perhaps by an own price, or
-        # by a list that has the model under another name.
-        if turn.get("model") and same_model(turn["model"], call.model):
-            del turn["model"]
-    return turns
-
-
-def unpriced_of(call: Priceable, pricing: CusModelPricing) -> list[str] | None:
-    """What the call was billed for and the price does not say, sorted; None if nothing (M5b)."""
-    if not call.billed_units and not call.turns:
-        return None
-    usage = CusTokenUsage._make(_tokens(call))
-    units = {
-        # A count beyond reason has no cost here.
-        unit: count if type(count) is not int or count <= INT32_MAX else float(count)
-        for unit, count in (call.billed_units or {}).items()
-    }
-    return unpriced_units(pricing, usage, units, turns_of(call)) or None
-
-
-def price_flags(call: Priceable, pricing: CusModelPricing | None) -> list[str]:
-    """What is to be said of how a call was priced.
-
-    `turns_mismatch`: its turns do not add up, it was priced as one (ruling M8a). `unknown_tier`: it
-    names a service tier without a price, it was priced at the plain one.
-    """
-    flags = []
-    turns = turns_of(call) if call.turns else None
-    if turns and not turns_add_up(turns, CusTokenUsage._make(_tokens(call))):
-        flags.append("turns_mismatch")
-    if pricing is not None and has_unknown_tier(pricing, call.service_tier, turns):
-        flags.append("unknown_tier")
-    return flags
 
 
 def in_cents(microcents: int) -> int:
@@ -367,14 +275,3 @@ def pricings_of_version(model: str, version: str) -> list[CusModelPricing]:
 def _pricings_of_version(model: str, version: str) -> list[CusModelPricing]:
     kept = CusKeptPrice.objects.filter(source=Source.TABLE, model=model, version=version)
     return [CusModelPricing.from_data(price.model, {}, price.data) for price in kept]
-
-
-def counted_units(billed_units: dict[str, Any] | None) -> dict[str, int] | None:
-    """Those of a record's billed units that are counts like any other."""
-    if not billed_units:
-        return None
-    return {
-        name: count
-        for name, count in billed_units.items()
-        if type(count) is int and 0 <= count <= INT32_MAX
-    }

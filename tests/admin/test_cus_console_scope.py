@@ -110,8 +110,11 @@ def test_what_is_not_offered_is_refused_when_posted(page: str, role: str, world:
 
 def _everything(world: World) -> list[Any]:
     """All rows of the world, as they are stored."""
-    rows = [*world.own.values(), *world.foreign.values()]
-    return [type(row)._base_manager.filter(pk=row.pk).values().get() for row in rows]
+    pairs = ((own, world.foreign[page]) for page, own in world.own.items())
+    return [
+        list(type(own)._base_manager.filter(pk__in=(own.pk, foreign.pk)).order_by("pk").values())
+        for own, foreign in pairs
+    ]
 
 
 PRESSES = [

@@ -58,6 +58,7 @@ OTHERS = {
 _HARMLESS = {
     "app_list",
     "autocomplete",
+    "cus-find",
     "cus-prove",
     "cus-second-factor",
     "cus-sessions",

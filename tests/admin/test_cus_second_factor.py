@@ -3,12 +3,14 @@
 import re
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
+from django_otp.plugins.otp_totp import models as totp_models
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 
@@ -22,14 +24,20 @@ ASK = "/admin/second-factor/"
 SET_UP = "/admin/second-factor/setup/"
 INTEGRATIONS = "/admin/integrations/cusintegration/"
 PRICES = "/api/v1/cus/price-overrides"
-# Seconds that a code is shown, and that a request may take.
+# Seconds that a code is shown.
 _STEP = 30
-_SPARE = 6
+_NOW = time.time()
 
 
 @pytest.fixture(autouse=True)
 def _required(settings: Settings) -> None:
     settings.CUS_REQUIRE_TOTP = True
+
+
+@pytest.fixture(autouse=True)
+def _clock_of_codes_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code that is shown in one half minute and asked for in the next counts as a slow clock."""
+    monkeypatch.setattr(totp_models, "time", SimpleNamespace(time=lambda: _NOW))
 
 
 @pytest.fixture
@@ -52,12 +60,8 @@ def _signed_in(user: CusUser) -> Client:
 
 def _code(device: TOTPDevice, *, steps_ahead: int = 0) -> str:
     """What an authenticator app shows, now or some half minutes from now."""
-    left = _STEP - timezone.now().timestamp() % _STEP
-    if left < _SPARE:
-        # A code that is shown in one half minute and asked for in the next counts as a slow clock.
-        time.sleep(left)
     totp = TOTP(CusTotpDevice.objects.get(id=device.id).bin_key)
-    totp.time = timezone.now().timestamp() + _STEP * steps_ahead
+    totp.time = _NOW + _STEP * steps_ahead
     return f"{totp.token():06d}"
 
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from integrations.cus_audit.models import CusAuditEntry
 from tests.api.cus_access_world import METHODS, MISSING, Principal, World, api_urls
 from tests.api.test_cus_bypass import window
-from tests.cus_factories import record
+from tests.cus_factories import browser_of, record
 
 pytestmark = pytest.mark.django_db
 
@@ -183,7 +183,33 @@ POST   telemetry/llm-usage                        foreign     401  401  401  401
 POST   telemetry/llm-usage                        missing     401  401  401  401  401  401  401  403  401
 POST   telemetry/llm-usage                        deleted     401  401  401  401  401  401  401  201  401
 POST   telemetry/llm-usage                        closed      401  401  401  401  401  401  401  201  401
-other  telemetry/llm-usage                        any         401  401  401  401  401  401  401  405  401
+GET    telemetry/llm-usage                        unnamed     400  200  200  400  403  403  401  401  401
+GET    telemetry/llm-usage                        own         200  200  200  200  403  403  401  401  401
+GET    telemetry/llm-usage                        foreign     200  200  200  200  403  403  401  401  401
+GET    telemetry/llm-usage                        missing     404  200  200  404  403  403  401  401  401
+GET    telemetry/llm-usage                        closed      200  200  200  200  403  403  401  401  401
+other  telemetry/llm-usage                        any         405  405  405  405  405  405  401  401  401
+
+GET    telemetry/llm-usage/summary                unnamed     400  200  200  400  403  403  401  401  401
+GET    telemetry/llm-usage/summary                own         200  200  200  200  403  403  401  401  401
+GET    telemetry/llm-usage/summary                foreign     200  200  200  200  403  403  401  401  401
+GET    telemetry/llm-usage/summary                missing     404  200  200  404  403  403  401  401  401
+GET    telemetry/llm-usage/summary                closed      200  200  200  200  403  403  401  401  401
+other  telemetry/llm-usage/summary                any         405  405  405  405  405  405  401  401  401
+
+GET    telemetry/usage-daily                      unnamed     400  200  200  400  403  403  401  401  401
+GET    telemetry/usage-daily                      own         200  200  200  200  403  403  401  401  401
+GET    telemetry/usage-daily                      foreign     200  200  200  200  403  403  401  401  401
+GET    telemetry/usage-daily                      missing     404  200  200  404  403  403  401  401  401
+GET    telemetry/usage-daily                      closed      200  200  200  200  403  403  401  401  401
+other  telemetry/usage-daily                      any         405  405  405  405  405  405  401  401  401
+
+GET    telemetry/usage-hourly                     unnamed     400  200  200  400  403  403  401  401  401
+GET    telemetry/usage-hourly                     own         200  200  200  200  403  403  401  401  401
+GET    telemetry/usage-hourly                     foreign     200  200  200  200  403  403  401  401  401
+GET    telemetry/usage-hourly                     missing     404  200  200  404  403  403  401  401  401
+GET    telemetry/usage-hourly                     closed      200  200  200  200  403  403  401  401  401
+other  telemetry/usage-hourly                     any         405  405  405  405  405  405  401  401  401
 
 POST   telemetry/llm-usage/batch                  own         401  401  401  401  401  401  401  200  401
 POST   telemetry/llm-usage/batch                  deleted     401  401  401  401  401  401  401  200  401
@@ -348,6 +374,10 @@ BY_QUERY = (
     "price-overrides",
     "price-overrides/preview",
     "telemetry/gaps",
+    "telemetry/llm-usage",
+    "telemetry/llm-usage/summary",
+    "telemetry/usage-daily",
+    "telemetry/usage-hourly",
 )
 
 
@@ -454,7 +484,7 @@ def _bytes(answer: Any) -> bytes:
 
 @pytest.mark.parametrize("url", [url for url in URLS if "{" in url])
 def test_what_is_no_id_is_nothing_either(url: str) -> None:
-    client = World().principals[0].client
+    client = browser_of("operator")
 
     for nonsense in ("1", "nonsense", str(MISSING)[:-1], "%00", "..%2f"):
         path = "/api/v1/cus/" + re.sub(r"{\w+}", nonsense, url)

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from aos_sdk.cus_wire import INT32_MAX
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
+from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun, CusUsageDaily
 from telemetry.cus_clock import database_now
 from telemetry.cus_coverage.claims import flag_unproven_claims
 from telemetry.cus_coverage.models import CusBypassHour, CusCallMark
@@ -260,6 +260,19 @@ def test_while_the_daily_sums_are_behind_nothing_is_flagged(integration: CusInte
     _claim(integration, 100, days_ago=3)
 
     assert _flagged(integration, rolled_up_to=-2 * DAY) is None
+
+
+def test_a_tenant_whose_days_wait_to_be_recomputed_is_left_alone(
+    integration: CusIntegration,
+) -> None:
+    _claim(integration, 100, days_ago=3)
+    other = make_integration()
+    _claim(other, 100, days_ago=3)
+    CusRollupDue.objects.create(tenant_id=integration.tenant_id, hour=datetime.now(UTC) - 3 * DAY)
+
+    assert _flagged(integration) is None
+    other.refresh_from_db()
+    assert other.unproven_calls == 100
 
 
 @pytest.mark.parametrize(

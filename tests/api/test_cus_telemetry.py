@@ -559,7 +559,7 @@ def test_an_unknown_path_of_the_api_answers_in_json(client: Client) -> None:
 
 
 def test_another_method_answers_in_json(sdk: SdkClient) -> None:
-    response = sdk.client.get(USAGE)
+    response = sdk.client.get(BATCH)
 
     assert response.status_code == 405
     assert response.json()["errors"][0]["code"] == "method_not_allowed"

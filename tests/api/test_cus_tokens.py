@@ -266,7 +266,7 @@ def test_a_session_still_needs_its_csrf_token(admin: CusUser) -> None:
 
 def _wait_until_one_waits_for_a_row() -> None:
     with connection.cursor() as cursor:
-        for _ in range(200):
+        for _ in range(1_200):
             cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
             if cursor.fetchone()[0]:
                 return

@@ -15,7 +15,7 @@ from typing import Any, cast, get_type_hints
 import msgspec
 import pytest
 from django.contrib import admin
-from django.db.models import Field
+from django.db.models import Field, Model
 
 from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, cus_cost
 from aos_sdk.cus_delivery import codec, layouts
@@ -33,12 +33,14 @@ from aos_sdk.cus_fields import (
 from aos_sdk.cus_pricing import rates
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import INT32_MAX
+from telemetry.cus_analytics.figures import daily_name
+from telemetry.cus_analytics.models import CusUsageDaily, CusUsageHourly
 from telemetry.cus_evidence import content
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSums
 from telemetry.cus_evidence.records import UsageRecord, decode_record
 from telemetry.cus_evidence.serializers import UsageRecordSchema
 from telemetry.cus_evidence.store import EvidenceRow
-from telemetry.cus_money.pricing import Priceable
+from telemetry.cus_money.billed_usage import Priceable
 from tests.trust import cus_hostile
 from tests.trust.cus_audit import SUMMED
 
@@ -110,6 +112,12 @@ def _shown() -> set[str]:
     return {*listed, "decision"} - _OWN_COLUMNS - derived
 
 
+def _figures(model: "type[Model]", begin: str) -> set[str]:
+    """The columns of a model whose names begin like this."""
+    names = {field.attname for field in model._meta.concrete_fields}
+    return {name for name in names if name.startswith(begin)}
+
+
 def _layout() -> layouts.CusPlainLayout:
     return max(layouts.LAYOUTS.values(), key=lambda layout: layout.since)
 
@@ -155,6 +163,24 @@ PLACES = {
             }
             - {"tokens_mismatches"}
         ),
+        _kinds,
+    ),
+    "figures of an hour": Place(
+        lambda: _figures(CusUsageHourly, "tokens_"),
+        _kinds,
+    ),
+    "figures of a day": Place(
+        lambda: {
+            name.removeprefix("total_")
+            for name in {daily_name(figure) for figure in _figures(CusUsageHourly, "tokens_")}
+            if name in _figures(CusUsageDaily, "")
+        },
+        _kinds,
+    ),
+    "settlements in the figures of an hour": Place(
+        lambda: {
+            name.removeprefix("settled_") for name in _figures(CusUsageHourly, "settled_tokens_")
+        },
         _kinds,
     ),
     "sums that the audit and the guards' test know": Place(

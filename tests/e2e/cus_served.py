@@ -20,7 +20,7 @@ from aos_project.cus_runner import web_program
 from tests.cus_ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-_START_SECONDS = 30
+_START_SECONDS = 90
 
 
 class ServedProduct:

@@ -36,7 +36,7 @@ def _analytics() -> set[str]:
 
 
 def _as_decider(work: Any) -> Any:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     try:
         return decider_pool().run(work, take_by=until, end_by=until)
     except DatabaseTrouble as trouble:

@@ -95,7 +95,7 @@ def test_server_that_outlived_its_runner_is_ended_before_the_next_start(
     orphan = postgres_of(data)
     orphan.prepare()
     process = launch(orphan.program)
-    assert wait_for(orphan.ready, 30)
+    assert wait_for(orphan.ready, 60)
     with run(postgres_of(data)):
         assert process.poll() is not None
 
@@ -346,8 +346,8 @@ def test_killed_exec_leaves_neither_servers_nor_folder() -> None:
     ]
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert wait_for(lambda: not folder.exists(), 20)
-    assert wait_for(lambda: not any(is_running(pid) for pid in pids), 20)
+    assert wait_for(lambda: not folder.exists(), 60)
+    assert wait_for(lambda: not any(is_running(pid) for pid in pids), 60)
     child.stdout.close()
 
 
@@ -429,7 +429,7 @@ def test_stranger_with_the_number_of_a_group_of_ours_is_left_alone(
         if other == "start":
             written["started"][str(leader.pid)] -= 1
             os.kill(worker, signal.SIGKILL)
-            assert wait_for(lambda: not is_running(worker), 5)
+            assert wait_for(lambda: not is_running(worker), 20)
         elif other == "boot":
             written["boot"] = "another"
         else:

@@ -24,6 +24,8 @@ import pytest
 from aos_project.cus_embedded.process import wait_for
 from tests.cus_ports import free_port
 
+# For a start or an end on a machine that runs much else.
+_SECONDS = 60
 SOURCE = Path(__file__).resolve().parents[2] / "aos_project"
 STAND_IN = {
     "manage.py": """
@@ -79,7 +81,7 @@ class Product:
 
     def run_to_the_end(self, **environment: str) -> tuple[int, str]:
         running = self.run(**environment)
-        output, _ = running.process.communicate(timeout=60)
+        output, _ = running.process.communicate(timeout=_SECONDS)
         return running.process.returncode, output
 
     def ask(self) -> str | None:
@@ -126,7 +128,7 @@ class Running:
 
     def end(self, sig: signal.Signals = signal.SIGINT) -> str:
         self.process.send_signal(sig)
-        output, _ = self.process.communicate(timeout=60)
+        output, _ = self.process.communicate(timeout=_SECONDS)
         return output
 
 
@@ -207,7 +209,7 @@ def test_ctrl_c_leaves_nothing_running(product: Product, first_start: FirstStart
     assert first_start.code == 0, first_start.last_words
     assert first_start.last_words.endswith("Stopped.\n")
     assert len(first_start.family) > 10  # servers, web, worker, beat, each with its own helpers
-    assert wait_for(lambda: all_gone(first_start.family), 10), first_start.family
+    assert wait_for(lambda: all_gone(first_start.family), _SECONDS), first_start.family
 
 
 def test_later_start_keeps_data_and_secrets_and_restarts_what_is_killed(product: Product) -> None:
@@ -228,13 +230,13 @@ def test_later_start_keeps_data_and_secrets_and_restarts_what_is_killed(product:
     helpers = {pid: name for pid, name in running.family().items() if parent_of(pid) == web}
     os.kill(web, signal.SIGKILL)
     running.until(r"web +\| killed by SIGKILL; restarting")
-    assert wait_for(lambda: product.ask() == starts, 30)
+    assert wait_for(lambda: product.ask() == starts, _SECONDS)
     assert helpers
     assert all_gone(helpers)
 
     os.kill(running.main_of("postgres -D"), signal.SIGKILL)
     running.until(r"postgres +\| killed by SIGKILL; restarting")
-    assert wait_for(lambda: product.ask() == starts, 30)
+    assert wait_for(lambda: product.ask() == starts, _SECONDS)
     running.end(signal.SIGTERM)
     assert running.process.returncode == 0
 
@@ -244,7 +246,7 @@ def test_killed_runner_takes_everything_with_it_and_the_next_start_works(product
     running.until("celery@.* ready")
     family = running.family()
     running.end(signal.SIGKILL)
-    assert wait_for(lambda: all_gone(family), 30), family
+    assert wait_for(lambda: all_gone(family), _SECONDS), family
     after = product.run()
     after.until("Serving on")
     assert product.ask() is not None
@@ -274,11 +276,11 @@ def test_workers_that_outlived_sentinel_and_runner_are_ended_by_the_next_start(
 def test_interrupted_first_start_is_completed_by_the_next_one(product: Product) -> None:
     shutil.rmtree(product.data)
     running = product.run()
-    assert wait_for((product.data / "postgres.making").exists, 30)
+    assert wait_for((product.data / "postgres.making").exists, _SECONDS)
     time.sleep(0.2)
     family = running.family()
     running.end(signal.SIGKILL)
-    assert wait_for(lambda: all_gone(family), 30)
+    assert wait_for(lambda: all_gone(family), _SECONDS)
     after = product.run()
     after.until("Serving on")
     assert product.ask() == "1"

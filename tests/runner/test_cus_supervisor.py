@@ -92,7 +92,7 @@ def test_stubborn_program_and_its_helpers_are_killed_when_its_time_is_up(tmp_pat
         script = f"trap '' TERM; sleep 60 & echo $! $$ >{helpers}; wait; sleep 60"
         supervisor.start(shell("web", script, obeys_within=0.2))
         supervisor.wait_until(lambda: len(pids_in(helpers)) == 2, "web")
-    assert wait_for(lambda: not any(is_running(pid) for pid in pids_in(helpers)), 5)
+    assert wait_for(lambda: not any(is_running(pid) for pid in pids_in(helpers)), 20)
 
 
 def test_second_request_to_stop_does_not_wait_for_stubborn_programs(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from aos_sdk.cus_providers.provider import CusSupportedRange  # noqa: E402  (lik
 
 # The versions that this environment is pinned to: only the provider packages vary.
 TOOLS = ("pytest", "pytest-timeout", "hypothesis", "urllib3", "certifi", "botocore")
+# Clients whose requests the SDK records if it is told to; aiohttp is tested there alone.
+_HTTP_CLIENTS = ("aiohttp", "httpx", "requests")
 _USES_PROVIDERS = re.compile(
     r"""^(?:import|from) (?:openai|anthropic|tests\.sdk\.cus_capture_cases)\b"""
     r"""|importorskip\("(?:openai|anthropic)""",
@@ -34,6 +36,7 @@ _USES_PROVIDERS = re.compile(
 _ONLY_HERE = frozenset(
     {
         *("test_cus_usage.py", "test_cus_token_counter.py", "test_cus_typing.py"),
+        "test_cus_resources.py",  # what requests cost is listed for the pinned packages
         "test_cus_named_models.py",  # the models that the pinned packages name
     }
 )
@@ -112,7 +115,7 @@ def _install(corner: Corner) -> None:
         venv.create(corner.python.parents[1], with_pip=True, symlinks=True)
     tools = [f"{name}=={metadata.version(name)}" for name in TOOLS]
     pip = [str(corner.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--upgrade", *corner.requirements, *tools], check=True)
+    subprocess.run([*pip, "--upgrade", *corner.requirements, *tools, *_HTTP_CLIENTS], check=True)
 
 
 def _versions(corner: Corner) -> list[str]:

@@ -66,7 +66,7 @@ def test_a_program_of_one_call_takes_over_what_it_has_time_for(
     arguments = [sys.executable, "-c", program, KEY, collector.url]
     subprocess.run(arguments, check=True, timeout=60)
     assert set(collector.stored) == {"own", *left}
-    assert list((tmp_path / "spool").glob("*/*")) == []
+    assert list((tmp_path / "spool").glob("*/*.ring")) == []
 
 
 def test_an_exit_waits_for_no_take_over_that_fails(

@@ -105,6 +105,15 @@ def test_each_result_in_a_file_is_a_call_at_half_price(
     assert recorder.stats.faults == 0
 
 
+def test_a_video_of_a_batch_is_a_call_of_unknown_usage(recorder: CusRecordingReporter) -> None:
+    video = {"id": "video_1", "object": "video", "model": "sora-2", "seconds": "8"}
+    _content(_file(_line(1, {**video, "created_at": 1_768_651_200, "size": "720x1280"})))
+
+    (row,) = recorder.rows
+    assert (row["model"], row["operation"], row["usage_known"]) == ("sora-2", "other", False)
+    assert "cost_cents" not in row
+
+
 def test_a_file_that_is_read_again_is_reported_under_the_same_names(
     recorder: CusRecordingReporter,
 ) -> None:

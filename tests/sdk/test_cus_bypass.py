@@ -398,7 +398,7 @@ def test_the_reporter_sends_a_window_again_until_it_is_taken(
 
 def _wait_for(condition: Callable[[], bool]) -> None:
     pause = threading.Event()
-    for _ in range(1_000):
+    for _ in range(6_000):
         if condition():
             return
         pause.wait(0.01)

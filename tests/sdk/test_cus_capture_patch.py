@@ -150,7 +150,7 @@ def test_errors_in_arguments_are_the_packages_own(
         client.chat.completions.create(model="gpt-4o")  # type: ignore[call-overload]
     assert str(governed.value).startswith("Missing required arguments; Expected either")
     assert len(str(bare.value)) == len(str(governed.value))
-    assert [row["error_code"] for row in recorder.rows] == ["TypeError"]
+    assert recorder.rows == []  # no request left the program
 
 
 def test_an_unknown_major_is_left_alone_with_one_warning(

@@ -176,6 +176,6 @@ def test_what_looks_like_a_key_is_masked(secret: str) -> None:
 
 
 def test_masking_a_hostile_text_takes_no_time() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     mask_secrets("a" * 4_000 + "a:" * 2_000)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5

@@ -69,15 +69,18 @@ def test_a_call_on_the_ring_keeps_nothing_in_the_callers_memory(tmp_path: Path) 
     assert float(_run(ALLOCATIONS, tmp_path)) < 0.5
 
 
+# More than the target: the answer's id and the request's id are new texts in each record, which are
+# joined and encoded.
+MALLOCS_ABOVE_TARGET = {"durable": 3, "memory": 0}
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize("mode", [mode.name for mode in OURS])
 def test_a_governed_call_asks_for_memory_no_more_often_than_it_may(mode: str) -> None:
-    """Of the C library, with Python's own store of memory set aside: the same on every machine, but
-    for one object that the sender's thread may just have given back or not.
-    """
+    """Of the C library, with Python's own store of memory set aside: the same on every machine."""
     found, notes = added_mallocs([one for one in OURS if one.name == mode], 200)
     assert not notes
-    assert 0 < found[mode] <= SDK_MALLOCS[mode].bound + 1
+    assert 0 < found[mode] <= SDK_MALLOCS[mode].bound + MALLOCS_ABOVE_TARGET[mode]
 
 
 SWITCHES = (

@@ -20,7 +20,7 @@ def test_a_request_ends_at_its_deadline_and_the_records_go_out_again(
         reporter = make_reporter(base_url=sink.url, timeout=0.4)
         reporter.report(cus_record(1))
         # Dripping to its end would take the sink fifty seconds and more.
-        cus_eventually(lambda: reporter.stats.retries >= 2, 20.0)
+        cus_eventually(lambda: reporter.stats.retries >= 2, 40.0)
         sink.misbehave("")
         assert reporter.flush(10.0) == 0
         assert list(sink.stored) == ["call-1"]

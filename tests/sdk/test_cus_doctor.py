@@ -89,7 +89,7 @@ os._exit(0)
 def test_the_spool_is_described_with_what_waits_in_it(server: Server, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     assert ": 0 records in 0 rings of running processes, 0 records in 0 rings" in _spool_says(spool)
-    assert not list(spool.glob("*/*")), "it has left its own ring behind"
+    assert not list(spool.glob("*/*.ring")), "it has left its own ring behind"
 
     subprocess.run([sys.executable, "-c", DYING], check=True, timeout=60)
     assert ", 3 records in 1 ring that the next process to report adopts" in _spool_says(spool)

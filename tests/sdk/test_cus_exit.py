@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cus_fake_servers import CusFakeCollector
+from tests.sdk.cus_reports import PATIENT
 
-# Where something must have arrived, a busy machine gets more than the second that an exit has.
-PATIENT = "from aos_sdk.cus_delivery import exit as cus_exit; cus_exit.EXIT_SECONDS = 30.0\n"
-# And where an exit must not take long, for ever is what it would take otherwise.
+# Where an exit must not take long, for ever is what it would take otherwise.
 NOT_FOR_EVER_SECONDS = 20.0
 
 EXITING_PROGRAM = """
@@ -30,7 +29,7 @@ def _run(url: str, program: str = EXITING_PROGRAM) -> tuple[float, str]:
         [sys.executable, "-W", "error", "-c", program, url],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     return time.monotonic() - began, run.stderr
@@ -130,7 +129,7 @@ def _terminate(url: str, handler: str = "") -> tuple[int, float]:
         assert process.stdout.readline() == b"ready\n"
         began = time.monotonic()
         process.terminate()
-        return process.wait(30), time.monotonic() - began
+        return process.wait(120), time.monotonic() - began
 
 
 def test_sigterm_sends_what_waits_and_ends_the_program_as_before(

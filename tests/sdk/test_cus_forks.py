@@ -110,7 +110,7 @@ assert reporter.flush(20.0) == 0
 def test_a_child_ends_though_a_thread_of_its_parent_held_the_lock_of_its_connections(
     collector: CusFakeCollector,
 ) -> None:
-    subprocess.run([sys.executable, "-c", LOCKED, collector.url], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", LOCKED, collector.url], check=True, timeout=120)
     assert list(collector.stored) == ["parent", "child", "parent-again"]
     assert collector.connections == 2
 

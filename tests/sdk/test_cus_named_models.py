@@ -19,7 +19,6 @@ NAMED = (
 )  # fmt: skip
 # Names without a price in the table, and why.
 _BY_THE_IMAGE = "Billed by the image's size and quality, which its answer does not say."
-_BY_THE_VIDEO = "Billed by the second of video, which the answer does not say."
 _NOT_PUBLISHED = "No price was published by 28 November 2026."
 UNPRICED = {
     "dall-e-2": _BY_THE_IMAGE,
@@ -27,11 +26,6 @@ UNPRICED = {
     "gpt-6.2-astra": _NOT_PUBLISHED,
     "gpt-6.2-astra-law": _NOT_PUBLISHED,
     "gpt-6.2-sol": _NOT_PUBLISHED,
-    "sora-2": _BY_THE_VIDEO,
-    "sora-2-2025-10-06": _BY_THE_VIDEO,
-    "sora-2-2025-12-08": _BY_THE_VIDEO,
-    "sora-2-pro": _BY_THE_VIDEO,
-    "sora-2-pro-2025-10-06": _BY_THE_VIDEO,
 }
 
 

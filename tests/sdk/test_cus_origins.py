@@ -1,8 +1,10 @@
 """Where a call went: provider, host, region, project and key hint follow from the client (M5a)."""
 
+import asyncio
 import gc
 import inspect
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.sdk.cus_scripted_clients import (
     KEY,
     REQUEST_ID,
     anthropic_client,
+    async_openai_client,
     azure_client,
     openai_client,
     platform_client,
@@ -196,6 +199,77 @@ def test_a_short_key_gives_no_hint(recorder: CusRecordingReporter) -> None:
     assert "provider_key_hint" not in _row(recorder)
 
 
+@pytest.mark.parametrize(
+    "tokens", [{"azure_ad_token": KEY}, {"azure_ad_token_provider": lambda: KEY}]
+)
+def test_a_client_with_a_token_in_place_of_a_key_gives_no_hint(
+    tokens: dict[str, Any], recorder: CusRecordingReporter
+) -> None:
+    client = azure_client(COMPLETION, api_key=None, **tokens)
+    client.chat.completions.create(model="prod-chat", messages=MESSAGES)
+
+    assert "provider_key_hint" not in _row(recorder)
+    assert KEY[-4:] not in str(_row(recorder))
+
+
+def test_a_client_that_asks_a_function_for_its_key_gives_no_hint(
+    recorder: CusRecordingReporter,
+) -> None:
+    if not hasattr(openai.OpenAI, "_refresh_api_key"):
+        pytest.skip("this release takes no function for a key")
+    client = openai_client(COMPLETION, api_key=lambda: KEY)
+    for _ in range(2):
+        client.chat.completions.create(**CHAT)
+
+    assert len(recorder.rows) == 2
+    assert not any("provider_key_hint" in row for row in recorder.rows)
+
+
+def test_the_placeholder_of_a_key_gives_no_hint() -> None:
+    client = SimpleNamespace(api_key="workload-identity-auth", workload_identity={"provider": 1})
+
+    assert called_by(client, "openai").origin.provider_key_hint is None
+
+
+def test_at_bedrock_the_access_key_gives_the_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = {"aws_access_key": "AKIAABCDEFGHIJKLWXYZ", "aws_secret_key": "secret" * 7}
+    client = platform_client(anthropic.AnthropicBedrock, SPOKEN, aws_region="us-east-1", **key)
+
+    assert called_by(client, "anthropic").origin.provider_key_hint == "WXYZ"
+
+
+def test_a_vertex_client_tells_its_project() -> None:
+    options = {"region": "us-east5", "project_id": "acme-prod", "access_token": "token"}
+    client = platform_client(anthropic.AnthropicVertex, SPOKEN, **options)
+
+    assert called_by(client, "anthropic").origin.provider_project == "acme-prod"
+
+
+def _in_workspace(reply: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def answer(request: Any) -> Any:
+        response = reply(request)
+        response.headers["anthropic-workspace-id"] = "wrkspc_1"
+        return response
+
+    return answer
+
+
+def test_anthropics_answers_tell_their_workspace(recorder: CusRecordingReporter) -> None:
+    if not hasattr(anthropic.APIResponse, "workspace_id"):
+        pytest.skip("this release keeps no workspace")
+    events = [{"type": "message_start", "message": REPLY}, {"type": "message_stop"}]
+    anthropic_client(_in_workspace(SPOKEN)).messages.create(**MESSAGE)
+    streaming = anthropic_client(_in_workspace(streamed(anthropic_http, events)))
+    list(streaming.messages.create(**MESSAGE, stream=True))
+    anthropic_client(_in_workspace(SPOKEN)).messages.with_raw_response.create(**MESSAGE)
+    refused = whole(anthropic_http, {"error": {"message": "no"}}, status=429)
+    with pytest.raises(anthropic.RateLimitError):
+        anthropic_client(_in_workspace(refused)).messages.create(**MESSAGE)
+
+    assert [row["provider_project"] for row in recorder.rows] == ["wrkspc_1"] * 4
+    assert recorder.stats.faults == 0
+
+
 def test_raw_responses_streams_and_errors_have_their_ids_too(
     recorder: CusRecordingReporter,
 ) -> None:
@@ -210,6 +284,35 @@ def test_raw_responses_streams_and_errors_have_their_ids_too(
     ids = [row.get("response_id") for row in recorder.rows]
     assert ids == ["chatcmpl-1", "chatcmpl-2", None]
     assert [row["provider_request_id"] for row in recorder.rows] == [REQUEST_ID] * 3
+
+
+def test_asynchronous_calls_have_their_ids_too(recorder: CusRecordingReporter) -> None:
+    chunk = {"id": "chatcmpl-2", "object": "chat.completion.chunk", "model": "gpt-4o", "created": 1}
+    event = f"data: {json.dumps({**chunk, 'choices': []})}\n\n".encode()
+    refused = whole(openai_http, {"error": {"message": "no"}}, status=429)
+
+    def streams(_request: Any) -> Any:
+        async def body() -> AsyncIterator[bytes]:
+            yield event
+
+        headers = {"content-type": "text/event-stream", "x-request-id": REQUEST_ID}
+        return openai_http.Response(200, content=body(), headers=headers)
+
+    async def program() -> None:
+        client = async_openai_client(COMPLETION)
+        await client.chat.completions.create(**CHAT)
+        await client.chat.completions.with_raw_response.create(**CHAT)
+        stream = await async_openai_client(streams).chat.completions.create(**CHAT, stream=True)
+        async for _ in stream:
+            pass
+        with pytest.raises(openai.RateLimitError):
+            await async_openai_client(refused).chat.completions.create(**CHAT)
+
+    asyncio.run(program())
+    ids = [row.get("response_id") for row in recorder.rows]
+    assert ids == ["chatcmpl-1", "chatcmpl-1", "chatcmpl-2", None]
+    for row in recorder.rows:
+        assert (row["provider_request_id"], row["provider_key_hint"]) == (REQUEST_ID, KEY[-4:])
 
 
 def test_anthropics_ids_are_told(recorder: CusRecordingReporter) -> None:

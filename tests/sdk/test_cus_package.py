@@ -41,7 +41,7 @@ EXPORTS = {
 
 def _in_a_fresh_interpreter(code: str) -> str:
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     return run.stdout
 

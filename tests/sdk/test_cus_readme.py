@@ -13,6 +13,7 @@ import pytest
 import aos_sdk
 from tests.sdk.conftest import KEY
 from tests.sdk.cus_fake_servers import Answer, CusFakeCollector, CusFakeServer, cus_chat_completion
+from tests.sdk.cus_reports import PATIENT
 
 README = Path(aos_sdk.__file__).parents[1] / "README.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
@@ -20,6 +21,9 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8
 _PROMISE = re.compile(r"  # (-?\d+|True|False)\b")
 # An example that uses one of these makes a governed call.
 _GOVERNS = re.compile(r"CusOpenAIProvider|CusAnthropicProvider|@?cus_\w+\(")
+
+# Runs an example as it stands, and lets its exit wait for a busy machine.
+_PATIENTLY = PATIENT + "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 
 
 def _reply(path: str, body: dict[str, Any]) -> Answer:
@@ -59,10 +63,10 @@ def test_an_example_runs(example: str, collector: CusFakeCollector, tmp_path: Pa
     script.write_text(_checked(example), encoding="utf-8")
     with CusFakeServer(_reply) as provider:
         run = subprocess.run(
-            [sys.executable, script],
+            [sys.executable, "-c", _PATIENTLY, script],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             cwd=tmp_path,
             env=os.environ
             | {

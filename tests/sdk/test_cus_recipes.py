@@ -146,12 +146,12 @@ def test_gunicorn_with_killed_workers(
         return True
 
     with _running(arguments, environment, tmp_path) as master:
-        cus_eventually(lambda: ask(0), 30.0)
+        cus_eventually(lambda: ask(0))
         for number in range(1, 61):
             ask(number)
             if number % 20 == 0:
-                cus_eventually(lambda: _kill_a_child(master), 10.0)
-        cus_eventually(lambda: ask(61), 30.0)
+                cus_eventually(lambda: _kill_a_child(master))
+        cus_eventually(lambda: ask(61))
     assert len(accepted) >= 50
     _adopt(environment, tmp_path)
     assert accepted <= set(collector.stored)
@@ -202,7 +202,7 @@ def test_celery_with_killed_pool_processes(
     with _running(arguments, environment, tmp_path) as worker:
         for number in (10, 30, 50):
             cus_eventually(lambda: len(accepted()) >= number, 60.0)  # noqa: B023  (it returns within its turn)
-            cus_eventually(lambda: _kill_a_child(worker), 30.0)
+            cus_eventually(lambda: _kill_a_child(worker))
     _adopt(environment, tmp_path)
     assert len(accepted()) >= 50
     assert accepted() <= set(collector.stored)

@@ -54,6 +54,22 @@ reporter.shutdown(20)
 spool = CusSpool(spool_folder("state"), CusConnection.resolve(sys.argv[2], sys.argv[1]))
 assert list(spool.adopt()) == []
 """
+# Reports some records that wait, and sends them, and as many more, once it is told to.
+_WAITING = """
+import sys
+import aos_sdk
+from aos_sdk import CusReporter, CusUsageRecord
+assert aos_sdk.__file__.startswith(sys.argv[3]), aos_sdk.__file__
+count = int(sys.argv[4])
+reporter = CusReporter(sys.argv[2], sys.argv[1], batch_interval=60.0)
+for number in range(count):
+    reporter.report(CusUsageRecord(f"old-{number}", "gpt-4o", 10, 5, 1))
+print("they wait", flush=True)
+sys.stdin.readline()
+for number in range(count, 2 * count):
+    reporter.report(CusUsageRecord(f"old-{number}", "gpt-4o", 10, 5, 1))
+assert reporter.flush(20) == 0
+"""
 _LEFT = {"plain", "long", "call"}
 
 
@@ -88,10 +104,13 @@ def _live(package: Path, url: str, *, adopting: int) -> None:
 
 
 def _run(program: str, package: Path, url: str, number: int) -> int:
+    return subprocess.run(_command(program, package, url, number), timeout=60).returncode
+
+
+def _command(program: str, package: Path, url: str, number: int) -> list[str]:
     # A path of its own before all others, where the one that is installed would win over PYTHONPATH.
     program = f"import sys\nsys.path.insert(0, {str(package)!r})\n{program}"
-    arguments = [sys.executable, "-c", program, url, KEY, str(package), str(number)]
-    return subprocess.run(arguments, timeout=60, check=False).returncode
+    return [sys.executable, "-c", program, url, KEY, str(package), str(number)]
 
 
 def _rings(tmp_path: Path) -> dict[str, bytes]:
@@ -127,6 +146,32 @@ def test_a_ring_of_the_last_release_is_sent_by_this_one_as_the_release_would(
     _die(release, collector.url)
     _live(release, collector.url, adopting=3)
     assert by_this == _told(collector)
+
+
+def test_the_last_release_and_this_one_run_together_and_each_keeps_to_its_ring(
+    release: Path, make_reporter: MakeReporter, collector: CusFakeCollector
+) -> None:
+    old = subprocess.Popen(
+        _command(_WAITING, release, collector.url, 10),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert old.stdout
+    assert old.stdout.readline() == "they wait\n"
+    new = make_reporter()
+    new.report(cus_record(1))
+    assert new.flush(20) == 0
+    assert new._sender
+    cus_eventually(lambda: new._sender and not new._sender._is_adopting(), 20.0)
+    assert (new.stats.adopted, list(collector.stored)) == (0, ["call-1"])
+
+    _die(release, collector.url)
+    new._sender._adopt_at = 0.0
+    cus_eventually(lambda: new.stats.adopted == len(_LEFT), 20.0)
+    old.communicate("go on\n", timeout=60)
+    assert old.returncode == 0
+    assert new.flush(20) == 0
+    sent = [row["call_id"] for batch in collector.batches for row in batch]
+    assert sorted(sent) == sorted({"call-1", *_LEFT, *(f"old-{number}" for number in range(20))})
 
 
 def test_the_last_release_leaves_a_ring_of_a_later_version_as_it_is(

@@ -22,7 +22,7 @@ from aos_sdk.cus_delivery.ring import CusRing
 from aos_sdk.cus_delivery.spool import CusSpool, spool_folder
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
-from tests.sdk.cus_reports import cus_eventually, cus_record, cus_report
+from tests.sdk.cus_reports import PATIENT, cus_eventually, cus_record, cus_report
 
 DYING = """
 import os, sys
@@ -36,7 +36,7 @@ os.kill(os.getpid(), 9)
 
 
 def _die(url: str, count: int = 10, key: str = KEY) -> None:
-    subprocess.run([sys.executable, "-c", DYING, url, str(count), key], timeout=30)
+    subprocess.run([sys.executable, "-c", DYING, url, str(count), key], timeout=120)
 
 
 def _rings(tmp_path: Path) -> list[Path]:
@@ -111,7 +111,7 @@ def test_of_many_processes_one_adopts_each_ring(
     )
     arguments = [sys.executable, "-c", program, collector.url, "1", KEY]
     running = [subprocess.Popen(arguments) for _ in range(4)]
-    assert [process.wait(30) for process in running] == [0] * 4
+    assert [process.wait(120) for process in running] == [0] * 4
     cus_eventually(lambda: len(collector.stored) == 14)
     rows = [row["call_id"] for batch in collector.batches for row in batch]
     assert len(rows) <= 34, "a ring was sent by more than one"
@@ -214,9 +214,9 @@ def test_two_reporters_of_one_process_have_a_ring_each(
 
 
 def test_an_exit_leaves_no_file_behind(collector: CusFakeCollector, tmp_path: Path) -> None:
-    program = DYING.replace("os.kill(os.getpid(), 9)", "")
+    program = PATIENT + DYING.replace("os.kill(os.getpid(), 9)", "")
     arguments = [sys.executable, "-c", program, collector.url, "20", KEY]
-    subprocess.run(arguments, check=True, timeout=30)
+    subprocess.run(arguments, check=True, timeout=120)
     assert len(collector.stored) == 20
     assert _rings(tmp_path) == []
 
@@ -234,8 +234,8 @@ def test_a_killed_child_of_multiprocessing_loses_nothing(
         target=_report_and_die, args=(collector.url,)
     )
     child.start()
-    cus_eventually(lambda: _rings(tmp_path), 30.0)
-    cus_eventually(lambda: _rings(tmp_path)[0].read_bytes().count(b"call-") == 20, 30.0)
+    cus_eventually(lambda: _rings(tmp_path))
+    cus_eventually(lambda: _rings(tmp_path)[0].read_bytes().count(b"call-") == 20)
     child.kill()
     child.join()
     make_reporter().report(cus_record(100))
@@ -258,7 +258,7 @@ if os.fork() == 0:
 os.kill(os.getpid(), 9)
 """
     arguments = [sys.executable, "-c", program, collector.url, KEY]
-    run = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, timeout=30)
+    run = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, timeout=120)
     try:
         make_reporter().report(cus_record(1))
         cus_eventually(lambda: "parents" in collector.stored)

@@ -105,7 +105,7 @@ def test_a_request_ends_at_its_deadline(
     with RawServer(behaviour, tls=serving(file)) as server:
         reporter = make_reporter(base_url=f"https://localhost:{server.port}", timeout=0.4)
         reporter.report(cus_record(1))
-        cus_eventually(lambda: reporter.stats.retries >= 2, 20.0)
+        cus_eventually(lambda: reporter.stats.retries >= 2, 40.0)
         assert reporter.stats.queued == 1
         reporter.shutdown(0.1)
 
@@ -117,7 +117,7 @@ def test_a_handshake_that_nobody_answers_ends_at_the_deadline_too(
     with RawServer(silence, reads=False) as server:
         reporter = make_reporter(base_url=f"https://localhost:{server.port}", timeout=0.4)
         reporter.report(cus_record(1))
-        cus_eventually(lambda: reporter.stats.retries >= 2, 20.0)
+        cus_eventually(lambda: reporter.stats.retries >= 2, 40.0)
         reporter.shutdown(0.1)
 
 
@@ -243,5 +243,5 @@ def test_a_proxy_that_drips_ends_at_the_deadline_too(
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         reporter = make_reporter(base_url=secure.url, timeout=0.4)
         reporter.report(cus_record(1))
-        cus_eventually(lambda: reporter.stats.retries >= 2, 20.0)
+        cus_eventually(lambda: reporter.stats.retries >= 2, 40.0)
         reporter.shutdown(0.1)

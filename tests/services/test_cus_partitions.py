@@ -58,7 +58,7 @@ def test_a_month_is_made_when_its_time_comes_and_its_indexes_with_it() -> None:
             cursor.execute(
                 "SELECT count(*) FROM pg_indexes WHERE tablename = %s", [made[0].partition]
             )
-            assert cursor.fetchone() == (8,)
+            assert cursor.fetchone() == (10,)
             cursor.execute(
                 "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = %s",
                 [made[2].partition],

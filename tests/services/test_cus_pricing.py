@@ -13,10 +13,11 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage
+from telemetry.cus_money.billed_usage import microcents_of
 from telemetry.cus_money.genai_prices import VERSION, genai_pricing
 from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_money.own_prices import forget_overrides
-from telemetry.cus_money.pricing import kept_pricing, microcents_of
+from telemetry.cus_money.pricing import kept_pricing
 from tests.cus_factories import SdkClient, make_integration, make_tenant, record
 
 pytestmark = pytest.mark.django_db

@@ -1,6 +1,6 @@
 """Daily aggregates: whole days, recomputed from evidence, nothing missed (ruling E8a)."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.models import CusRollupRun, CusUsageDaily
-from telemetry.cus_analytics.usage_aggregator import rollup_usage
+from telemetry.cus_analytics.usage_aggregator import RollupResult, rollup_usage
 from telemetry.tasks import cus_make_partitions, cus_rollup_usage
 from tests.cus_factories import SdkClient, make_integration, record
 
@@ -19,6 +19,11 @@ pytestmark = pytest.mark.django_db
 def _later(seconds: int = 1) -> datetime:
     # Inside a test's transaction every row was received at its start.
     return timezone.now() + timedelta(seconds=seconds)
+
+
+def _days(result: RollupResult) -> list[date]:
+    assert not result.failed
+    return [day.day for day in result.days]
 
 
 def test_a_day_sums_the_calls_that_occurred_in_it(
@@ -46,10 +51,10 @@ def test_a_day_sums_the_calls_that_occurred_in_it(
         sdk.report(record(timestamp=yesterday.isoformat(), **fields))
     sdk.report(record())
 
-    days = rollup_usage(_later())
+    days = _days(rollup_usage(_later()))
 
     today = timezone.now().date()
-    assert days == [yesterday.date(), today]
+    assert days == [today, yesterday.date()]
     day = CusUsageDaily.objects.get(date=yesterday.date())
     assert (day.tenant_id, day.integration_id) == (integration.tenant_id, integration.id)
     assert (day.total_calls, day.blocked_count, day.error_count) == (3, 1, 1)
@@ -66,7 +71,7 @@ def test_a_late_fact_changes_the_day_that_it_belongs_to(sdk: SdkClient) -> None:
     three_days_ago = datetime.now(UTC) - timedelta(days=3)
 
     sdk.report(record(timestamp=three_days_ago.isoformat()))
-    days = rollup_usage(_later(60))
+    days = _days(rollup_usage(_later(60)))
 
     assert three_days_ago.date() in days
     assert CusUsageDaily.objects.get(date=three_days_ago.date()).total_calls == 1
@@ -80,7 +85,7 @@ def test_a_row_that_committed_behind_the_last_run_is_caught_by_the_overlap(
 
     sdk.report(record())
 
-    assert rollup_usage(_later(600)) == [timezone.now().date()]
+    assert _days(rollup_usage(_later(600))) == [timezone.now().date()]
     assert CusUsageDaily.objects.get().total_calls == 1
 
 
@@ -88,7 +93,7 @@ def test_a_run_without_new_rows_computes_nothing(sdk: SdkClient) -> None:
     sdk.report(record())
     rollup_usage(_later(1200))
 
-    assert rollup_usage(_later(3600)) == []
+    assert _days(rollup_usage(_later(3600))) == []
 
 
 def test_running_twice_counts_nothing_twice(sdk: SdkClient) -> None:
@@ -104,6 +109,7 @@ def test_running_twice_counts_nothing_twice(sdk: SdkClient) -> None:
 def test_a_day_that_is_over_by_more_than_facts_may_be_late_is_final(
     integration: CusIntegration,
 ) -> None:
+    rollup_usage(_later())
     old = timezone.now() - timedelta(days=38)
     final = CusUsageDaily.objects.create(
         tenant_id=integration.tenant_id,
@@ -119,7 +125,7 @@ def test_a_day_that_is_over_by_more_than_facts_may_be_late_is_final(
             [integration.tenant_id, integration.id, old],
         )
 
-    rollup_usage(_later())
+    rollup_usage(_later(2))
     final.refresh_from_db()
     assert final.total_calls == 5
 

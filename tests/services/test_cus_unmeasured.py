@@ -8,35 +8,30 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import Sum
 
-from aos_sdk.cus_wire import settlement_call_id
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence import service
+from telemetry.cus_corrections.repricing import reprice
+from telemetry.cus_evidence import answers
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals, CusUsageSettlement
 from telemetry.cus_evidence.settlements import lock_responses
 from telemetry.cus_holds.limits import limits_of
 from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_metrics import CusTotalsCollector
 from tests.conftest import _superuser
-from tests.cus_factories import BATCH, SdkClient, make_integration, record
+from tests.cus_factories import (
+    BATCH,
+    SdkClient,
+    browser_of,
+    make_integration,
+    measured,
+    record,
+    settling,
+    unmeasured,
+)
 from tests.trust.cus_audit import findings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 _PROVISIONAL = ("provisional_cents", "provisional_microcents", "provisional_tokens")
-
-
-def _unmeasured(**fields: Any) -> dict[str, Any]:
-    unknown: dict[str, Any] = {"tokens_in": 0, "tokens_out": 0, "usage_known": False}
-    return record(operation="responses", cost_cents=None, **unknown | fields)
-
-
-def _known(**fields: Any) -> dict[str, Any]:
-    return record(operation="responses", cost_cents=None, **fields)
-
-
-def _settling(response_id: str, **fields: Any) -> dict[str, Any]:
-    """What a process reports that reads an answer to a call that another process has made."""
-    names = {"call_id": settlement_call_id(response_id), "response_id": response_id}
-    return _known(**names | fields)
 
 
 def _month(integration: CusIntegration) -> dict[str, Any]:
@@ -53,7 +48,7 @@ def _totals_are_the_sums_of_the_facts(integration: CusIntegration) -> Any:
 def test_a_call_of_unknown_usage_has_no_cost_and_counts_what_it_may_use_at_most(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    assert sdk.report(_unmeasured(model="gpt-4o")).status_code == 201
+    assert sdk.report(unmeasured(model="gpt-4o")).status_code == 201
 
     row = CusLLMUsage.objects.get()
     assert (row.pricing, row.cost_cents, row.cost_microcents) == ("unmeasured", 0, 0)
@@ -70,7 +65,7 @@ def test_a_call_that_was_held_for_counts_what_was_held(
 ) -> None:
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=1_000)
     sdk.check("held", estimated_cost_cents=7, estimated_tokens=900)
-    sdk.report(_unmeasured(call_id="held"))
+    sdk.report(unmeasured(call_id="held"))
 
     row = CusLLMUsage.objects.get()
     assert (row.provisional_cents, row.provisional_tokens) == (7, 900)
@@ -78,7 +73,7 @@ def test_a_call_that_was_held_for_counts_what_was_held(
 
 
 def test_a_call_of_an_unknown_model_and_unknown_usage_is_not_zero_either(sdk: SdkClient) -> None:
-    sdk.report(_unmeasured(model="nobody-knows"))
+    sdk.report(unmeasured(model="nobody-knows"))
 
     row = CusLLMUsage.objects.get()
     assert [getattr(row, name) for name in _PROVISIONAL] == [1, 1, 1]
@@ -108,18 +103,18 @@ def test_budgets_never_see_an_unmeasured_call_as_nothing(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=60)
-    sdk.report(_unmeasured(call_id="background", model="gpt-4o"))  # 49 cents at most
+    sdk.report(unmeasured(call_id="background", model="gpt-4o"))  # 49 cents at most
 
     assert sdk.check(estimated_cost_cents=12).json()["result"] == "blocked"
-    sdk.report(_known(call_id="background", tokens_in=1_000, tokens_out=500))  # 0.75 cents
+    sdk.report(measured(call_id="background", tokens_in=1_000, tokens_out=500))  # 0.75 cents
     assert sdk.check(estimated_cost_cents=12).json()["result"] == "allowed"
 
 
 def test_known_usage_under_the_same_call_id_settles_the_call_once(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    sdk.report(_unmeasured(call_id="background"))
-    known = _known(call_id="background", tokens_in=1_000, tokens_out=500)
+    sdk.report(unmeasured(call_id="background"))
+    known = measured(call_id="background", tokens_in=1_000, tokens_out=500)
 
     first, again = sdk.report(known), sdk.report(known)
     other = sdk.report(known | {"tokens_out": 501})
@@ -138,10 +133,10 @@ def test_known_usage_under_the_same_call_id_settles_the_call_once(
 def test_a_repeated_report_of_unknown_usage_is_a_duplicate_before_and_after_the_settlement(
     sdk: SdkClient,
 ) -> None:
-    unknown = _unmeasured(call_id="background")
+    unknown = unmeasured(call_id="background")
     sdk.report(unknown)
     assert sdk.report(unknown).json()["status"] == "duplicate"
-    sdk.report(_known(call_id="background"))
+    sdk.report(measured(call_id="background"))
     assert sdk.report(unknown).json()["status"] == "duplicate"
     assert CusLLMUsage.objects.count() == CusUsageSettlement.objects.count() == 1
 
@@ -149,19 +144,19 @@ def test_a_repeated_report_of_unknown_usage_is_a_duplicate_before_and_after_the_
 def test_a_report_of_unknown_usage_that_comes_after_the_known_one_is_a_duplicate(
     sdk: SdkClient,
 ) -> None:
-    sdk.report(_known(call_id="background"))
+    sdk.report(measured(call_id="background"))
 
-    assert sdk.report(_unmeasured(call_id="background")).json()["status"] == "duplicate"
+    assert sdk.report(unmeasured(call_id="background")).json()["status"] == "duplicate"
     assert CusLLMUsage.objects.get().pricing == "table"
 
 
 def test_another_process_settles_a_call_by_the_answers_id(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    sdk.report(_unmeasured(response_id="resp_1"))
+    sdk.report(unmeasured(response_id="resp_1"))
 
-    assert sdk.report(_settling("resp_1")).json()["status"] == "accepted"
-    assert sdk.report(_settling("resp_1")).json()["status"] == "duplicate"
+    assert sdk.report(settling("resp_1")).json()["status"] == "accepted"
+    assert sdk.report(settling("resp_1")).json()["status"] == "duplicate"
     assert CusLLMUsage.objects.count() == CusUsageSettlement.objects.count() == 1
     assert _month(integration)["cost_microcents"] == 750_000
 
@@ -169,38 +164,38 @@ def test_another_process_settles_a_call_by_the_answers_id(
 def test_an_answer_that_is_reported_before_its_call_counts_once(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    assert sdk.report(_settling("resp_1")).json()["status"] == "accepted"
+    assert sdk.report(settling("resp_1")).json()["status"] == "accepted"
 
-    late = _unmeasured(response_id="resp_1")
+    late = unmeasured(response_id="resp_1")
     assert sdk.report(late).json()["status"] == "duplicate"
     assert sdk.report(late).json()["status"] == "duplicate"
-    assert sdk.report(_settling("resp_1")).json()["status"] == "duplicate"
+    assert sdk.report(settling("resp_1")).json()["status"] == "duplicate"
     assert CusLLMUsage.objects.get().pricing == "table"
     month = _month(integration)
     assert (month["calls"], month["cost_microcents"], month["provisional_cents"]) == (1, 750_000, 0)
 
 
 def test_an_answer_that_is_still_not_ready_settles_nothing(sdk: SdkClient) -> None:
-    sdk.report(_unmeasured(response_id="resp_1"))
-    waiting = _settling("resp_1", tokens_in=0, tokens_out=0, usage_known=False)
+    sdk.report(unmeasured(response_id="resp_1"))
+    waiting = settling("resp_1", tokens_in=0, tokens_out=0, usage_known=False)
 
     assert sdk.report(waiting).json()["status"] == "duplicate"
-    assert sdk.report(_settling("resp_1")).json()["status"] == "accepted"
+    assert sdk.report(settling("resp_1")).json()["status"] == "accepted"
 
 
 def test_a_call_that_comes_after_a_reader_that_still_waits_is_counted_once(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    waiting = _settling("resp_1", tokens_in=0, tokens_out=0, usage_known=False)
+    waiting = settling("resp_1", tokens_in=0, tokens_out=0, usage_known=False)
     assert sdk.report(waiting).json()["status"] == "accepted"
-    assert sdk.report(_unmeasured(response_id="resp_1")).json()["status"] == "duplicate"
+    assert sdk.report(unmeasured(response_id="resp_1")).json()["status"] == "duplicate"
 
-    assert sdk.report(_settling("resp_1")).json()["status"] == "accepted"
+    assert sdk.report(settling("resp_1")).json()["status"] == "accepted"
     assert _month(integration)["calls"] == 1
 
 
 def test_another_call_under_the_id_of_an_unmeasured_one_is_a_conflict(sdk: SdkClient) -> None:
-    first = _unmeasured(call_id="background", model="gpt-4o")
+    first = unmeasured(call_id="background", model="gpt-4o")
     sdk.report(first)
 
     answer = sdk.report(first | {"model": "gpt-5.2"})
@@ -214,11 +209,13 @@ def test_a_batch_of_many_unmeasured_calls_takes_few_locks(
 
     def lock(cursor: Any, *names: Any) -> None:
         lock_responses(cursor, *names)
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        )
         held.append(cursor.fetchone()[0])
 
-    monkeypatch.setattr(service, "lock_responses", lock)
-    calls = [_unmeasured(response_id=f"resp_{number}") for number in range(200)]
+    monkeypatch.setattr(answers, "lock_responses", lock)
+    calls = [unmeasured(response_id=f"resp_{number}") for number in range(200)]
     assert sdk.report_batch(*calls).json()["accepted"] == 200
     assert 1 < held[0] <= 16
 
@@ -226,7 +223,7 @@ def test_a_batch_of_many_unmeasured_calls_takes_few_locks(
 def test_a_call_and_its_settlement_in_one_batch_are_one_call(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    batch = {"records": [_settling("resp_1"), _unmeasured(response_id="resp_1"), _known()]}
+    batch = {"records": [settling("resp_1"), unmeasured(response_id="resp_1"), measured()]}
     answer = sdk.client.post(BATCH, batch, content_type="application/json").json()
 
     assert (answer["accepted"], answer["conflicts"], answer["rejected"]) == (3, 0, 0)
@@ -238,9 +235,9 @@ def test_a_siblings_key_settles_no_call_of_ours(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
     sibling = SdkClient.of(make_integration(integration.tenant))
-    sdk.report(_unmeasured(response_id="resp_1"))
+    sdk.report(unmeasured(response_id="resp_1"))
 
-    sibling.report(_settling("resp_1"))
+    sibling.report(settling("resp_1"))
     assert not CusUsageSettlement.objects.exists()
     assert _month(integration)["unmeasured_calls"] == 1
 
@@ -248,8 +245,8 @@ def test_a_siblings_key_settles_no_call_of_ours(
 def test_processes_that_report_a_call_and_its_answer_at_one_moment_count_it_once(
     integration: CusIntegration,
 ) -> None:
-    calls = [_unmeasured(response_id=f"resp_{i}") for i in range(20)]
-    answers = [_settling(f"resp_{i}") for i in range(20)]
+    calls = [unmeasured(response_id=f"resp_{i}") for i in range(20)]
+    answers = [settling(f"resp_{i}") for i in range(20)]
 
     def report(number: int) -> list[str]:
         program = SdkClient.of(integration)
@@ -270,10 +267,10 @@ def test_processes_that_report_a_call_and_its_answer_at_one_moment_count_it_once
 def test_a_settlement_that_comes_next_month_frees_the_old_month_and_costs_the_new(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    sdk.report(_unmeasured(call_id="background"))
+    sdk.report(unmeasured(call_id="background"))
     _move_to_last_month()
 
-    sdk.report(_known(call_id="background"))
+    sdk.report(measured(call_id="background"))
 
     names = ("provisional_cents", "released_cents", "settled", "calls", "cost_microcents")
     sums = [Sum(name) for name in names]
@@ -299,7 +296,7 @@ def _move_to_last_month() -> None:
 def test_a_settlement_names_an_unmeasured_row_that_is_stored(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
-    sdk.report(_known())
+    sdk.report(measured())
     row = CusLLMUsage.objects.get()
     facts = {
         "id": row.id, "tenant_id": row.tenant_id, "integration_id": row.integration_id,
@@ -316,8 +313,8 @@ def test_a_settlement_names_an_unmeasured_row_that_is_stored(
     "statement", ["UPDATE {} SET cost_cents = 0", "DELETE FROM {}", "TRUNCATE {}"]
 )
 def test_settlements_are_append_only(sdk: SdkClient, statement: str) -> None:
-    sdk.report(_unmeasured(call_id="background"))
-    sdk.report(_known(call_id="background"))
+    sdk.report(unmeasured(call_id="background"))
+    sdk.report(measured(call_id="background"))
 
     with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement.format("cus_usage_settlements"))
@@ -326,8 +323,8 @@ def test_settlements_are_append_only(sdk: SdkClient, statement: str) -> None:
 def test_a_provider_that_says_what_a_call_cost_is_believed_where_there_is_no_price(
     sdk: SdkClient,
 ) -> None:
-    sdk.report(_known(model="nobody-knows", provider_cost_microcents=1_234_567))
-    sdk.report(_known(model="gpt-4o", provider_cost_microcents=1_234_567))
+    sdk.report(measured(model="nobody-knows", provider_cost_microcents=1_234_567))
+    sdk.report(measured(model="gpt-4o", provider_cost_microcents=1_234_567))
 
     by_model = {row.model: row for row in CusLLMUsage.objects.all()}
     beyond, listed = by_model["nobody-knows"], by_model["gpt-4o"]
@@ -335,3 +332,46 @@ def test_a_provider_that_says_what_a_call_cost_is_believed_where_there_is_no_pri
     assert (beyond.cost_cents, beyond.counted_cents) == (2, 2)
     assert (listed.pricing, listed.cost_microcents) == ("table", 750_000)
     assert listed.provider_cost_microcents == 1_234_567
+
+
+def _metric(name: str, integration: CusIntegration) -> float:
+    """A metric of the integration, as it is scraped."""
+    families = {family.name: family for family in CusTotalsCollector().collect()}
+    return sum(
+        sample.value
+        for sample in families[name].samples
+        if sample.labels["integration_id"] == str(integration.id)
+    )
+
+
+def _waiting_by_page(page: str) -> int:
+    """The calls that a page of usage records shows without a cost."""
+    return page.count("usage not known")
+
+
+@pytest.mark.parametrize("settled", [0, 1, 2])
+def test_all_that_counts_unmeasured_calls_agrees_before_and_after_settlements(
+    sdk: SdkClient, integration: CusIntegration, settled: int
+) -> None:
+    for number in range(3):
+        sdk.report(unmeasured(call_id=f"c{number}", response_id="resp_1" if number else "resp_0"))
+    if settled:
+        sdk.report(settling("resp_0"))
+    if settled > 1:
+        sdk.report(settling("resp_1"))  # both calls that name it
+
+    waiting = 3 - (0, 1, 3)[settled]
+    month = _month(integration)
+    assert month["unmeasured_calls"] == waiting
+    assert month["provisional_cents"] == 49 * waiting
+    came, gone = (
+        _metric(f"cus_llm_{name}_calls", integration) for name in ("unmeasured", "settled")
+    )
+    assert came - gone == waiting
+    provisional = _metric("cus_llm_provisional_microcents", integration)
+    assert provisional == month["provisional_microcents"]
+    page = browser_of("operator").get("/admin/telemetry/cusllmusage/").content.decode()
+    assert _waiting_by_page(page) == waiting
+    now = datetime.now(UTC)
+    done = list(reprice(None, now - timedelta(days=1), now + timedelta(days=1)))
+    assert sum(part.unmeasured for part in done) == waiting

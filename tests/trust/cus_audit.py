@@ -68,17 +68,40 @@ SUMMED = frozenset(_OF_ROW | _OF_SETTLED_ROW)
 # No test of these adjusts a cost, and a sum may stand in any shard.
 _OTHER = ("shard", "correction_microcents")
 
-_LEDGER = """
+_HASH = "replace(ledger.call_hash::text, '-', '') = left(encode(sha256(convert_to({}, 'UTF8')), 'hex'), 32)"
+# A row's own entry leads to the row; an alias' entry to the row that the alias names, which another
+# call id has.
+_LEDGER = f"""
 SELECT
     (SELECT count(*) FROM cus_call_ledger),
-    (SELECT count(*) FROM cus_llm_usage),
+    (SELECT count(*) FROM cus_llm_usage) + {{aliases}},
     (SELECT count(*) FROM (SELECT DISTINCT tenant_id, integration_id, call_id FROM cus_llm_usage)
-        AS calls),
+        AS calls) + {{aliases}},
     (SELECT count(*) FROM cus_call_ledger AS ledger JOIN cus_llm_usage AS usage ON
         usage.tenant_id = ledger.tenant_id AND usage.created_at = ledger.usage_created_at
         AND usage.id = ledger.usage_id AND usage.integration_id = ledger.integration_id
-        AND replace(ledger.call_hash::text, '-', '')
-            = left(encode(sha256(convert_to(usage.call_id, 'UTF8')), 'hex'), 32))
+        AND {_HASH.format("usage.call_id")}) + {{led}}
+"""
+_ALIASES = "(SELECT count(*) FROM cus_call_aliases)"
+_LED = f"""(SELECT count(*) FROM cus_call_ledger AS ledger JOIN cus_call_aliases AS alias ON
+        alias.tenant_id = ledger.tenant_id AND alias.integration_id = ledger.integration_id
+        AND alias.usage_id = ledger.usage_id AND alias.usage_created_at = ledger.usage_created_at
+        AND {_HASH.format("alias.call_id")} JOIN cus_llm_usage AS usage ON
+        usage.tenant_id = alias.tenant_id AND usage.created_at = alias.usage_created_at
+        AND usage.id = alias.usage_id AND usage.integration_id = alias.integration_id
+        AND usage.call_id <> alias.call_id)"""
+# The answers of reports made of an answer's id are told: no call that names one waits any more.
+_UNSETTLED = """
+SELECT usage.call_id FROM (
+    SELECT *, 'settles-' || encode(sha256(convert_to(response_id, 'UTF8')), 'hex') AS report
+    FROM cus_llm_usage WHERE pricing = 'unmeasured'
+) AS usage JOIN cus_call_ledger AS told ON
+    told.tenant_id = usage.tenant_id AND told.integration_id = usage.integration_id
+    AND replace(told.call_hash::text, '-', '')
+        = left(encode(sha256(convert_to(usage.report, 'UTF8')), 'hex'), 32)
+WHERE usage.call_id <> usage.report AND NOT EXISTS (
+    SELECT FROM cus_usage_settlements AS settlement
+    WHERE settlement.tenant_id = usage.tenant_id AND settlement.usage_id = usage.id)
 """
 
 
@@ -88,16 +111,27 @@ def findings(connection: "psycopg.Connection[Row]") -> list[str]:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return [
             *_ledger_findings(connection),
+            *_unsettled_findings(connection),
             *holds_findings(connection),
             *(found for table in _TOTALS for found in _totals_findings(connection, table)),
         ]
 
 
 def _ledger_findings(connection: "psycopg.Connection[Row]") -> list[str]:
-    counts = connection.execute(_LEDGER).fetchone()
+    # A release before aliases has no table of them.
+    has_aliases = bool(_columns(connection, "cus_call_aliases"))
+    parts = {"aliases": _ALIASES, "led": _LED} if has_aliases else {"aliases": "0", "led": "0"}
+    counts = connection.execute(_LEDGER.format(**parts).encode()).fetchone()
     if counts is not None and len(set(counts)) == 1:
         return []
     return [f"entries, rows, calls and entries that lead to their row differ: {counts}"]
+
+
+def _unsettled_findings(connection: "psycopg.Connection[Row]") -> list[str]:
+    if not _columns(connection, "cus_usage_settlements"):
+        return []  # There is no such table in this version.
+    found = connection.execute(_UNSETTLED)
+    return [f"the answer of {name} is told, and the call is not settled" for (name,) in found]
 
 
 # Both sides of what F5b asks: the kept sums of holds, and the holds.

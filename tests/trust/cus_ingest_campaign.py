@@ -7,6 +7,7 @@ done and found as a table. The exit code is 0 if nothing was found, 1 if somethi
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from tests.trust.cus_hostile_delivery import (
 from tests.trust.cus_hostile_strategies import hostile_fields
 from tests.trust.cus_races import race_contradictions, race_tenants
 from tests.trust.cus_real_product import RealProduct
+from tests.trust.cus_settlement_run import SettlementRun
 
 _PAIRS = 4
 
@@ -113,6 +115,25 @@ def races(context: Context) -> Report:
     )
 
 
+def settlements(context: Context) -> Report:
+    """Usage told late, twice, by other processes, before its call, next month; kills in between."""
+    seen: Counter[str] = Counter()
+    found: list[str] = []
+    for turn, (key,) in enumerate(context.product.make_keys(context.of(10))):
+        run = SettlementRun(
+            context.product,
+            key,
+            answers=context.of(2_000, 200),
+            seed=context.seed + turn,
+            say=context.say,
+        )
+        result = run.execute()
+        seen.update(result.seen)
+        found += result.findings
+    did = ", ".join(f"{count:,} {what}" for what, count in seen.items())
+    return Report(did, found)
+
+
 def hostility(context: Context) -> Report:
     """100,000 hostile records: every field with every value, mixtures, Hypothesis' own."""
     key = context.product.make_keys()[0][0]
@@ -152,6 +173,7 @@ _CAMPAIGNS = {
     "exactness": exactness,
     "outages": outages,
     "races": races,
+    "settlements": settlements,
     "hostility": hostility,
     "bodies": bodies,
 }

@@ -153,7 +153,13 @@ def test_the_decider_reads_evidence_and_no_analytics() -> None:
         cursor.execute("SET LOCAL ROLE cus_decider")
         cursor.execute("SELECT count(*) FROM cus_llm_usage")
         assert cursor.fetchone() == (1,)
-    for table in ("cus_usage_daily", "cus_rollup_runs", "cus_credentials", "cus_users"):
+    for table in (
+        "cus_usage_daily",
+        "cus_usage_hourly",
+        "cus_rollup_runs",
+        "cus_credentials",
+        "cus_users",
+    ):
         with (
             pytest.raises(DatabaseError, match="permission denied"),
             transaction.atomic(),

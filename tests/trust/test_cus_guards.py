@@ -137,7 +137,7 @@ _ALL_SHARDS = (
 
 def _wait_until_one_waits_for_a_lock() -> None:
     with _superuser(str(connections["default"].settings_dict["NAME"])) as audit:
-        for _ in range(200):
+        for _ in range(1_200):
             waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
             row = audit.execute(waiting.encode()).fetchone()
             if row and row[0]:

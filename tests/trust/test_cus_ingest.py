@@ -11,6 +11,7 @@ from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_deliveries import Events, Mishaps, Run
 from tests.trust.cus_races import race_contradictions
 from tests.trust.cus_real_product import RealProduct
+from tests.trust.cus_settlement_run import FEW_KILLS, SettlementRun
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,13 @@ def test_of_two_who_contradict_each_other_one_is_stored_and_one_is_told_each_tim
 
     assert result.findings == []
     assert result.races == races
+
+
+def test_usage_told_late_twice_first_by_others_and_next_month_counts_once_through_kills(
+    product: RealProduct,
+) -> None:
+    ((key,),) = product.make_keys()
+    result = SettlementRun(product, key, answers=60, seed=5, kills=FEW_KILLS).execute()
+
+    assert result.findings == []
+    assert result.seen["sender kills"] == 2

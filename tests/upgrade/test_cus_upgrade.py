@@ -190,7 +190,8 @@ def test_records_that_the_release_had_not_sent_arrive_once(
     server = LiveServer("127.0.0.1")
     spool = CusSpool(str(tmp_path), CusConnection.resolve(key, server.url))
     with tarfile.open(release["folder"] / "spool.tar.gz") as archive:
-        archive.extractall(spool.folder, filter="data")
+        # SDK 0.1.0 named its folders by the server's address, too.
+        archive.extractall(spool.former[0], filter="data")
     reporter = CusReporter(key, server.url, spool_dir=str(tmp_path))
     try:
         reporter.report(CusUsageRecord("own", "gpt-4o", tokens_in=1, tokens_out=1))

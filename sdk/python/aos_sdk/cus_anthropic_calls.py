@@ -6,6 +6,7 @@ See `cus_openai_calls`, which does the same for OpenAI.
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
 from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_providers.anthropic import MESSAGES
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class CusAnthropicCalls(CusBaseProvider[ClientT]):
         stream: bool,
         **kwargs: "Unpack[MessageEither]",
     ) -> "Later[Message | AsyncStream[RawMessageStreamEvent]]": ...
+    @passed_over_by_warnings
     def messages_create(self, **kwargs: Any) -> Any:
         """`client.messages.create(**kwargs)`."""
         client: Any = self._client

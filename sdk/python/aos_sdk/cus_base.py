@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypedDict, TypeVar
 
 from aos_sdk.cus_capture.answers import run
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.kinds import KINDS
 from aos_sdk.cus_capture.surfaces import prepare_call
 from aos_sdk.cus_configuration import active
@@ -16,6 +17,8 @@ from aos_sdk.cus_cost import CusUnknownModel
 from aos_sdk.cus_delivery.connection import DEFAULT_BASE_URL
 from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_reporter import CusReporter
+from aos_sdk.cus_scope import CusIdentity
+from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
 
@@ -48,14 +51,18 @@ class CusCallContext:
     start_time: float
     session_id: str | None = None
     agent_id: str | None = None
+    end_user: str | None = None
+    tags: CusTags | None = None
 
 
 class CusCallOptions(TypedDict, total=False):
-    """Every call's options beside the request: our three names, and the native clients' own."""
+    """Every call's options beside the request: our own names, and the native clients' own."""
 
     call_id: str | None
     session_id: str | None
     agent_id: str | None
+    end_user: str | None
+    tags: CusTags | None
     extra_headers: Mapping[str, Any] | None
     extra_query: Mapping[str, object] | None
     extra_body: object | None
@@ -149,15 +156,16 @@ class CusBaseProvider(ABC, Generic[T]):
         """The adapter's health: one failure means degraded, three in a row mean failing."""
         return self._health.status
 
+    @passed_over_by_warnings
     def _govern(
         self,
         surface: CusSurface,
         function: Callable[..., Any],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Call a method of the native client, measured; do not pass on our own three arguments."""
+        """Call a method of the native client, measured; do not pass on our own arguments."""
         call_id = kwargs.pop("call_id", None)
-        session_id, agent_id = kwargs.pop("session_id", None), kwargs.pop("agent_id", None)
+        own = _own_identity(kwargs)
         call = None
         if self._config.auto_report:
             with self.reporter.guard:
@@ -168,8 +176,7 @@ class CusBaseProvider(ABC, Generic[T]):
                 )
         if call is None:
             return function(**kwargs)
-        call.session_id = session_id or call.session_id
-        call.agent_id = agent_id or call.agent_id
+        _override(call, own)
         call.health = self._health
         return run(call, function, (), call.arguments)
 
@@ -187,8 +194,11 @@ class CusBaseProvider(ABC, Generic[T]):
             call_id=context.call_id,
             session_id=context.session_id,
             agent_id=context.agent_id,
+            end_user=context.end_user,
+            tags=context.tags,
             operation=CusOperation.OTHER,
         )
+        own.add_identity(active.get().identity)
         own.adapter, own.health = self, self._health
         response: R = run(own, call, (), {})
         return response
@@ -212,6 +222,22 @@ def text_of(answer: Any, read: Callable[[Any], str]) -> Any:
         return read(await answer)
 
     return later()
+
+
+def _own_identity(kwargs: dict[str, Any]) -> CusIdentity:
+    """Whose the call is, taken out of its arguments."""
+    session_id, agent_id = kwargs.pop("session_id", None), kwargs.pop("agent_id", None)
+    end_user, tags = kwargs.pop("end_user", None), kwargs.pop("tags", None)
+    return CusIdentity(session_id, agent_id, end_user, tags_of(tags))
+
+
+def _override(call: CusCallTracker, own: CusIdentity) -> None:
+    call.session_id = own.session_id or call.session_id
+    call.agent_id = own.agent_id or call.agent_id
+    if own.end_user:
+        call.end_user = own.end_user
+    if own.tags is not None:
+        call.tags = merged_tags(call.tags, own.tags)
 
 
 class _OwnCall(CusCallTracker):

@@ -15,6 +15,8 @@ from aos_sdk.cus_reporter import (
     DEFAULT_MAX_QUEUE,
     CusReporter,
 )
+from aos_sdk.cus_scope import CusIdentity
+from aos_sdk.cus_tags import tags_of
 
 logger = logging.getLogger("aos_sdk")
 
@@ -34,8 +36,14 @@ class CusConfiguration:
     stream_usage: CusStreamUsageMode = "inject"
     session_id: str | None = None
     agent_id: str | None = None
+    tags: tuple[str, ...] | None = None
     enforce: bool | Literal["check"] = False
     on_unavailable: CusOnUnavailable = "allow"
+
+    @property
+    def identity(self) -> CusIdentity:
+        """Whose the calls are that say nothing themselves."""
+        return CusIdentity(self.session_id, self.agent_id, tags=self.tags)
 
 
 class _Active:
@@ -163,6 +171,7 @@ def _configuration(**given: Any) -> CusConfiguration:
         stream_usage=stream_usage,
         session_id=setting("session_id", str),
         agent_id=setting("agent_id", str),
+        tags=_from_environment("default_tags", tags_of, None),
         enforce=enforce,
         on_unavailable=on_unavailable,
     )

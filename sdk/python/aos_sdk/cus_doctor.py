@@ -6,16 +6,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from typing import Final
 
 from aos_sdk.cus_capture.provider_versions import SUPPORTED, installed_version, is_supported
 from aos_sdk.cus_delivery.connection import CusConnection
-from aos_sdk.cus_delivery.spool import STATE_DIRECTORY, CusSpool, spool_folder
+from aos_sdk.cus_delivery.findings import CusFinding, CusState
+from aos_sdk.cus_delivery.spool_checks import adopt_folder, spool_findings
 from aos_sdk.cus_delivery.transport import NO_ANSWER, CusAnswer, CusTransport, first_error
-from aos_sdk.cus_errors import CusConfigurationError, CusSpoolUnavailable
+from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_record import CusUsageRecord, encoded_json, generate_call_id
 from aos_sdk.cus_reporter import DEFAULT_MAX_QUEUE
 from aos_sdk.cus_version import __version__
@@ -25,6 +25,8 @@ from aos_sdk.cus_wire import (
     CusIngestStatus,
     is_key_secret,
 )
+
+__all__ = ["CusFinding", "CusState", "adopt", "doctor", "examine", "main"]
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 # With a larger error than the server corrects, calls appear on wrong days (ruling E3).
@@ -46,24 +48,6 @@ _NO_ANSWER_MEANS: Final = {
 }
 
 
-class CusState(StrEnum):
-    """The result of a check; only `problem` makes the doctor fail."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class CusFinding:
-    """The finding of one check, in a sentence."""
-
-    check: str
-    state: CusState
-    says: str
-
-
 def examine(
     base_url: str | None = None,
     *,
@@ -73,21 +57,36 @@ def examine(
     """Check key, server, clock, provider packages and spool. Stores nothing, except one event with
     `send_test_event`. No finding contains the key.
     """
-    try:
-        connection = CusConnection.resolve(None, base_url)
-    except (CusConfigurationError, ValueError) as error:
-        known = isinstance(error, CusConfigurationError)
-        says = str(error) if known else "AOS_BASE_URL cannot be read as an address"
-        return [CusFinding("configuration", CusState.PROBLEM, says), *_packages()]
+    connection = _connection(base_url)
+    if isinstance(connection, CusFinding):
+        return [connection, *_packages()]
     findings = [_key(connection)]
     transport = CusTransport(connection, timeout_seconds)
     asked_at = time.time()
     answer = _within(timeout_seconds, lambda: transport.post(LLM_USAGE_BATCH_PATH, _NOTHING))
     findings += [_server(connection, answer), _clock(answer, asked_at), _authentication(answer)]
-    findings += [*_packages(), _spool(connection)]
+    findings += [*_packages(), *spool_findings(connection, DEFAULT_MAX_QUEUE)]
     if send_test_event:
         findings.append(_test_event(transport, timeout_seconds))
     return findings
+
+
+def adopt(base_url: str | None, folder: str, *, timeout_seconds: float) -> list[CusFinding]:
+    """Send the records of a folder as those of the key's integration, on the user's word."""
+    connection = _connection(base_url)
+    if isinstance(connection, CusFinding):
+        return [connection]
+    return adopt_folder(connection, folder, timeout_seconds=timeout_seconds)
+
+
+def _connection(base_url: str | None) -> CusConnection | CusFinding:
+    """The connection by the environment, or a finding that says why there is none."""
+    try:
+        return CusConnection.resolve(None, base_url)
+    except (CusConfigurationError, ValueError) as error:
+        known = isinstance(error, CusConfigurationError)
+        says = str(error) if known else "AOS_BASE_URL cannot be read as an address"
+        return CusFinding("configuration", CusState.PROBLEM, says)
 
 
 def _key(connection: CusConnection) -> CusFinding:
@@ -154,35 +153,6 @@ def _package(name: str) -> CusFinding:
     return CusFinding(name, CusState.OK, f"{version} is supported ({SUPPORTED[name]})")
 
 
-def _spool(connection: CusConnection) -> CusFinding:
-    check, in_memory = "spool", "records wait in memory, which no killed process keeps"
-    folder = spool_folder(STATE_DIRECTORY)
-    if folder is None:
-        return CusFinding(
-            check, CusState.WARNING, f"{in_memory}: CUS_SPOOL_DIR turns the spool off"
-        )
-    spool = CusSpool(folder, connection)
-    waiting = spool.census()
-    try:
-        ring = spool.create(DEFAULT_MAX_QUEUE)
-    except CusSpoolUnavailable as error:
-        return CusFinding(check, CusState.WARNING, f"{in_memory}: {error}")
-    ring.discard_if_empty()
-    ring.abandon()
-    says = (
-        f"records wait in {spool.folder}, and survive their process: "
-        f"{_number(waiting.living_records, 'record')} in "
-        f"{_number(waiting.living_rings, 'ring')} of running processes, "
-        f"{_number(waiting.dead_records, 'record')} in "
-        f"{_number(waiting.dead_rings, 'ring')} that the next process to report adopts"
-    )
-    return CusFinding(check, CusState.OK, says)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _test_event(transport: CusTransport, timeout_seconds: float) -> CusFinding:
     check = "test event"
     call_id = generate_call_id()
@@ -218,11 +188,15 @@ def _within(timeout_seconds: float, ask: Callable[[], CusAnswer]) -> CusAnswer:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Run the checks, print them, and return the exit code: 0 if there is no problem."""
-    findings = examine(
-        arguments.base_url,
-        timeout_seconds=min(max(arguments.timeout, 0.1), 60.0),
-        send_test_event=arguments.send_test_event,
-    )
+    timeout_seconds = min(max(arguments.timeout, 0.1), 60.0)
+    if arguments.adopt:
+        findings = adopt(arguments.base_url, arguments.adopt, timeout_seconds=timeout_seconds)
+    else:
+        findings = examine(
+            arguments.base_url,
+            timeout_seconds=timeout_seconds,
+            send_test_event=arguments.send_test_event,
+        )
     healthy = all(finding.state != CusState.PROBLEM for finding in findings)
     if arguments.json:
         checks = [asdict(finding) for finding in findings]
@@ -241,5 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--base-url", help="the server, instead of AOS_BASE_URL")
     check.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_SECONDS, metavar="SECONDS")
     check.add_argument("--send-test-event", action="store_true", help="store one event of 0 tokens")
+    check.add_argument(
+        "--adopt",
+        metavar="FOLDER",
+        help="check nothing, but send the records of a folder that the spool's check named, as those "
+        "of this key's integration",
+    )
     check.add_argument("--json", action="store_true", help="print JSON, for programs")
     return doctor(parser.parse_args(arguments))

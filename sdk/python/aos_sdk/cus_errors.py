@@ -2,6 +2,7 @@
 
 CusError
 ├── CusConfigurationError      no usable key or address: the reporter stays inert
+├── CusSpoolRefused            `doctor --adopt`: a folder's records can't be taken over
 ├── CusProviderError           an adapter was asked for what it cannot do; no call was made
 ├── CusLimitExceeded           the only one that a captured call may raise in the host
 └── CusDeliveryError           never raised at the host: handed to `on_error`
@@ -19,6 +20,10 @@ class CusError(Exception):
 
 class CusConfigurationError(CusError):
     """The SDK cannot report with this configuration; the message says what to change."""
+
+
+class CusSpoolRefused(CusError):
+    """The records of a folder can't be taken over; the text says why. All of them stay there."""
 
 
 class CusProviderError(CusError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from aos_sdk.cus_errors import CusLimitExceeded
 from aos_sdk.cus_wire import MAX_ERROR_MESSAGE_LENGTH, mask_secrets
@@ -18,7 +19,7 @@ class never_raise:
     __slots__ = ("_count", "_tell")
 
     def __init__(
-        self, count: Callable[[], object], *, tell: Callable[[Exception], object] | None = None
+        self, count: Callable[[], object], *, tell: Callable[[Any], object] | None = None
     ) -> None:
         self._count = count
         self._tell = tell
@@ -37,16 +38,40 @@ class never_raise:
             return True
         return False
 
-    def swallow(self, error: Exception) -> None:
+    def swallow(self, error: BaseException) -> None:
         """Do the work of the block's end, for `except Exception as error: guard.swallow(error)`,
         which costs nothing without an error; a `with` costs a tenth of a microsecond.
         """
         if isinstance(error, CusLimitExceeded):
             raise error
+        self._note(error)
+
+    def _note(self, error: BaseException) -> None:
         # Counted, not logged: our log may be captured by the caller.
         self._count()
         if self._tell is not None:
             self._tell(error)
+
+
+class never_die(never_raise):
+    """Swallow and count every exception in the block. Only for a thread that is the SDK's own.
+
+    Code of the program may raise anything there: test tools block the network with exceptions that
+    are no `Exception`, and an `on_error` may call `sys.exit`. Neither may end the thread.
+    """
+
+    __slots__ = ()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            return False
+        self._note(error)
+        return True
 
 
 def masked_message(message: str) -> str:

@@ -2,15 +2,18 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.bypass_transports import detect_bypass as watch_for_bypass
-from aos_sdk.cus_capture.bypass_transports import unwatch_transports
+from aos_sdk.cus_capture.bypass_transports import unwatch_transports, watch_departures
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.generators import driven, driving_async
+from aos_sdk.cus_capture.http_clients.installation import record_http, unrecord_http
 from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_configuration import active
+from aos_sdk.cus_tags import CusTags
 from aos_sdk.cus_tracker import CusCallTracker
 
 P = ParamSpec("P")
@@ -26,6 +29,8 @@ def cus_track(
     call_id: str | None = None,
     session_id: str | None = None,
     agent_id: str | None = None,
+    end_user: str | None = None,
+    tags: CusTags | None = None,
 ) -> CusCallTracker:
     """Measure the call in a `with` or `async with` block; set its results on the tracker."""
     configuration = active.get()
@@ -36,16 +41,16 @@ def cus_track(
         call_id=call_id,
         session_id=session_id,
         agent_id=agent_id,
+        end_user=end_user,
+        tags=tags,
     )
     call.is_reported = configuration.auto_report
-    if call.session_id is None:
-        call.session_id = configuration.session_id
-    if call.agent_id is None:
-        call.agent_id = configuration.agent_id
+    call.add_identity(configuration.identity)
     return call
 
 
-def cus_wrap(
+@passed_over_by_warnings
+def cus_wrap(  # noqa: PLR0913 - the public surface, each argument by its name
     function: Callable[[], R],
     *,
     model: str,
@@ -53,12 +58,22 @@ def cus_wrap(
     call_id: str | None = None,
     session_id: str | None = None,
     agent_id: str | None = None,
+    end_user: str | None = None,
+    tags: CusTags | None = None,
 ) -> R:
     """Call the function, measured, and return its response, awaitable or stream.
 
     Tokens are read from the response, from the awaitable's result or from the stream.
     """
-    call = cus_track(model, provider, call_id=call_id, session_id=session_id, agent_id=agent_id)
+    call = cus_track(
+        model,
+        provider,
+        call_id=call_id,
+        session_id=session_id,
+        agent_id=agent_id,
+        end_user=end_user,
+        tags=tags,
+    )
     result: R = run(call, function, (), {})
     return result
 
@@ -69,6 +84,8 @@ def cus_telemetry(
     *,
     session_id: str | None = None,
     agent_id: str | None = None,
+    end_user: str | None = None,
+    tags: CusTags | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Measure every call of a function, coroutine function, generator or asynchronous generator.
 
@@ -77,7 +94,14 @@ def cus_telemetry(
     """
 
     def begin() -> CusCallTracker:
-        return cus_track(model, provider, session_id=session_id, agent_id=agent_id)
+        return cus_track(
+            model,
+            provider,
+            session_id=session_id,
+            agent_id=agent_id,
+            end_user=end_user,
+            tags=tags,
+        )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         governed: Any = _governed(function, begin)
@@ -91,17 +115,20 @@ def _governed(function: Callable[..., Any], begin: Callable[[], CusCallTracker])
         return driving_async(lambda *args, **kwargs: (begin(), function(*args, **kwargs)))
     if inspect.isgeneratorfunction(function):
 
+        @passed_over_by_warnings
         def yields(*args: Any, **kwargs: Any) -> Any:
             return (yield from driven(begin(), function(*args, **kwargs)))
 
         return yields
     if inspect.iscoroutinefunction(function):
 
+        @passed_over_by_warnings
         async def returns_later(*args: Any, **kwargs: Any) -> Any:
             return await run(begin(), function, args, kwargs)
 
         return returns_later
 
+    @passed_over_by_warnings
     def returns(*args: Any, **kwargs: Any) -> Any:
         return run(begin(), function, args, kwargs)
 
@@ -109,17 +136,27 @@ def _governed(function: Callable[..., Any], begin: Callable[[], CusCallTracker])
 
 
 def cus_install_middleware(
-    *, patch_openai: bool = True, patch_anthropic: bool = True, detect_bypass: bool = True
+    *,
+    patch_openai: bool = True,
+    patch_anthropic: bool = True,
+    patch_http: bool = False,
+    detect_bypass: bool = True,
+    http_hosts: Iterable[str] = (),
 ) -> None:
     """Govern every call that the program makes with these packages, imported already or later.
 
     A second call has no effect. With `detect_bypass`, requests to providers that bypass the SDK are
-    counted and reported.
+    counted and reported. With `patch_http`, requests to providers, and to `http_hosts`, by httpx,
+    httpx2, requests, urllib3 and aiohttp are recorded where no measured call makes them; the log
+    (`aos_sdk`, at level info) names all the hosts.
     """
     chosen = {"openai": patch_openai, "anthropic": patch_anthropic}
     for package, patch in PATCHES.items():
         if chosen.get(package, True):
             patch.install()
+            watch_departures()
+    if patch_http:
+        record_http(http_hosts)
     if detect_bypass:
         watch_for_bypass()
 
@@ -128,4 +165,5 @@ def cus_uninstall_middleware() -> None:
     """Restore the original functions."""
     for patch in PATCHES.values():
         patch.remove()
+    unrecord_http()
     unwatch_transports()

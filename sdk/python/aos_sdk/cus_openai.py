@@ -17,8 +17,8 @@ class CusOpenAIProvider(CusOpenAICalls[ClientT]):
     """OpenAI, governed, by its own client: `OpenAI`, `AsyncOpenAI`, `AzureOpenAI` or a subclass.
 
     Each method calls the client's method: same arguments, same response, same errors, and an
-    awaitable if the client is asynchronous. `call_id`, `session_id` and `agent_id` are ours, for
-    the record.
+    awaitable if the client is asynchronous. `call_id`, `session_id`, `agent_id`, `end_user` and
+    `tags` are ours, for the record.
     """
 
     if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from whether the client is asynchronous.
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_providers.openai import CHAT, COMPLETION, EMBEDDING, RESPONSES
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     def chat_completions_create(
         self: "CusOpenAICalls[AsyncOpenAI]", *, stream: bool, **kwargs: "Unpack[ChatEither]"
     ) -> "Later[ChatCompletion | AsyncStream[ChatCompletionChunk]]": ...
+    @passed_over_by_warnings
     def chat_completions_create(self, **kwargs: Any) -> Any:
         """`client.chat.completions.create(**kwargs)`."""
         return self._govern(CHAT, self._client.chat.completions.create, kwargs)
@@ -108,6 +110,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     def completions_create(
         self: "CusOpenAICalls[AsyncOpenAI]", *, stream: bool, **kwargs: "Unpack[TextEither]"
     ) -> "Later[Completion | AsyncStream[Completion]]": ...
+    @passed_over_by_warnings
     def completions_create(self, **kwargs: Any) -> Any:
         """`client.completions.create(**kwargs)`."""
         return self._govern(COMPLETION, self._client.completions.create, kwargs)
@@ -136,6 +139,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     def responses_create(
         self: "CusOpenAICalls[AsyncOpenAI]", *, stream: bool, **kwargs: "Unpack[ResponseEither]"
     ) -> "Later[Response | AsyncStream[ResponseStreamEvent]]": ...
+    @passed_over_by_warnings
     def responses_create(self, **kwargs: Any) -> Any:
         """`client.responses.create(**kwargs)`."""
         return self._govern(RESPONSES, self._client.responses.create, kwargs)
@@ -148,6 +152,7 @@ class CusOpenAICalls(CusBaseProvider[ClientT]):
     def embeddings_create(
         self: "CusOpenAICalls[AsyncOpenAI]", **kwargs: "Unpack[Embedding]"
     ) -> "Later[CreateEmbeddingResponse]": ...
+    @passed_over_by_warnings
     def embeddings_create(self, **kwargs: Any) -> Any:
         """`client.embeddings.create(**kwargs)`."""
         return self._govern(EMBEDDING, self._client.embeddings.create, kwargs)

@@ -4,7 +4,7 @@ import json
 import operator
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,11 +13,10 @@ from typing import Any, Final
 
 from aos_sdk.cus_fields import FIELDS, CusMask, CusSent, names_sent
 from aos_sdk.cus_guard import masked_message, plain_text
+from aos_sdk.cus_tags import clean_tags
 from aos_sdk.cus_wire import (
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
-    MAX_TAG_LENGTH,
-    MAX_TAGS,
     CusOperation,
     CusPolicyResult,
     json_may_hold_secret,
@@ -167,18 +166,6 @@ class CusUsageRecord:
 def _said(text: object) -> str:
     # A text stays what it says: members of enumerations call themselves otherwise.
     return text if isinstance(text, str) else str(text)
-
-
-def clean_tags(tags: Iterable[object]) -> list[str]:
-    """The tags as they are sent: the first 5 that are `key=value`, cut to 64 characters, masked.
-
-    A mapping of keys to values is taken for such texts.
-    """
-    if isinstance(tags, Mapping):
-        tags = [f"{key}={value}" for key, value in tags.items()]
-    said = (plain_text(mask_secrets(_said(tag)), MAX_TAG_LENGTH) for tag in tags)
-    # A text without a key or without "=" is no tag; the server would drop it.
-    return [tag for tag in said if tag.find("=") > 0][:MAX_TAGS]
 
 
 def iso_moment(moment: datetime | str | int) -> str:

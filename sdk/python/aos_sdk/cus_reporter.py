@@ -18,6 +18,7 @@ from aos_sdk.cus_delivery.transport import CusTransport
 from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
+from aos_sdk.cus_tags import CusTags
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, CusOperation
 
@@ -173,7 +174,7 @@ class CusReporter:
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.guard.swallow(error)
 
-    def track_call(
+    def track_call(  # noqa: PLR0913 - the public surface, each argument by its name
         self,
         provider: str,
         model: str,
@@ -181,6 +182,8 @@ class CusReporter:
         call_id: str | None = None,
         session_id: str | None = None,
         agent_id: str | None = None,
+        end_user: str | None = None,
+        tags: CusTags | None = None,
         operation: CusOperation | None = None,
     ) -> CusCallTracker:
         """Measure and report the call in a `with` block."""
@@ -191,6 +194,8 @@ class CusReporter:
             call_id=call_id,
             session_id=session_id,
             agent_id=agent_id,
+            end_user=end_user,
+            tags=tags,
             operation=operation,
         )
 

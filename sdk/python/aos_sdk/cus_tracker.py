@@ -4,21 +4,31 @@ import copy
 import os
 from collections.abc import Mapping
 from contextvars import Token
+from functools import lru_cache
 from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_counting.answer_fields import get
+from aos_sdk.cus_counting.answer_fields import runs_on
 from aos_sdk.cus_counting.estimates import CusLocalCount
-from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall
+from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall, CusOrigin
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reported_usage import CusReportedUsage
-from aos_sdk.cus_scope import current_call, current_identity, enter_call, leave_call_anywhere
+from aos_sdk.cus_scope import (
+    CusIdentity,
+    current_call,
+    current_identity,
+    enter_call,
+    leave_call_anywhere,
+)
+from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
 
 NOTHING: Final[dict[str, Any]] = {}
+# Of a chain of exceptions, which a program may close to a ring.
+_MOST_LINKS: Final = 20
 
 # The start of this process: after a fork, the parent reports the calls that ran before.
 _since = 0.0
@@ -56,6 +66,9 @@ class CusCallTracker(CusEndedCall):
     health: "Health | None" = None  # counts the failures of an adapter
     looked_up = False  # whether a request within it told of calls that are reported by themselves
     hides_usage = False  # whether only we asked for the stream's last chunk
+    stands_for_request = False  # whether it is the record of a request that no call within it has
+    departed = False  # whether a request within it has left the program
+    refusal: BaseException | None = None  # the error of a call within it that never left
     arguments: dict[str, Any] = NOTHING
     # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
@@ -64,7 +77,7 @@ class CusCallTracker(CusEndedCall):
     turn_with_inner: list[None] | None = None
     _token: Token[Any] | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the public surface, each argument by its name
         self,
         reporter: CusCallReporter,
         provider: str | None,
@@ -73,6 +86,8 @@ class CusCallTracker(CusEndedCall):
         call_id: str | None = None,
         session_id: str | None = None,
         agent_id: str | None = None,
+        end_user: str | None = None,
+        tags: CusTags | None = None,
         operation: CusOperation | None = None,
     ) -> None:
         self.reporter = reporter
@@ -82,21 +97,38 @@ class CusCallTracker(CusEndedCall):
         self.call_id = call_id or generate_call_id()
         self.session_id = session_id
         self.agent_id = agent_id
+        if end_user is not None:
+            self.end_user = end_user
+        if tags is not None:
+            self.tags = tags_of(tags)
         identity = current_identity()
         if identity is not None:
-            self.session_id = session_id or identity[0]
-            self.agent_id = agent_id or identity[1]
+            self.add_identity(identity)
+
+    def add_identity(self, other: CusIdentity | CusEndedCall) -> None:
+        """Take over whose the call is from a block or another call, as far as this says nothing."""
+        self.session_id = self.session_id or other.session_id
+        self.agent_id = self.agent_id or other.agent_id
+        if other.end_user is not None:
+            self.end_user = self.end_user or other.end_user
+        if other.tags is not None:
+            self.tags = merged_tags(other.tags, self.tags)
 
     def start(self) -> None:
         """Start the call. The first call within a surrounding call becomes a part of that call."""
         outer: CusCallTracker | None = current_call()
         # What a task or thread inherited may have ended long ago, and reports nothing any more.
-        if outer is not None and outer.inner is None and outer.latency_ms is None:
+        if outer is not None and outer.can_take:
             outer.turn_with_inner = self.turn_with_outer = [None]
             self.outer = outer
             outer.inner = self
         self.started_at = time_ns()
         self.began = perf_counter()
+
+    @property
+    def can_take(self) -> bool:
+        """Whether the next call within this one is a part of it."""
+        return self.inner is None and self.latency_ms is None and not self.stands_for_request
 
     @property
     def is_nothing_else(self) -> bool:
@@ -188,7 +220,7 @@ class CusCallTracker(CusEndedCall):
 
     def _is_told_apart(self, response: Any) -> bool:
         """Whether the answer is that of a background call, which a request within has settled."""
-        return self.looked_up and get(response, "background") is True
+        return self.looked_up and runs_on(response)
 
     def read_units(self, response: Any) -> None:
         """What an answer without usage says otherwise, where it is known what was asked for."""
@@ -232,11 +264,19 @@ class CusCallTracker(CusEndedCall):
             self.response_id = answer_id(response_id)
         if request_id is not None:
             self.note_request_id(request_id)
+        project = fields.get("_workspace_id")
+        if project is not None:
+            self.note_project(project)
 
     def note_request_id(self, request_id: object) -> None:
         """Set the provider's id of the request, if it is a text."""
         if request_id and isinstance(request_id, str):
             self.provider_request_id = request_id
+
+    def note_project(self, project: object) -> None:
+        """Set the provider's project as the answer names it, unless the client has named one."""
+        if project and isinstance(project, str) and self.origin.provider_project is None:
+            self.origin = _with_project(self.origin, project)
 
     def set_cost(self, cost_cents: int) -> Self:
         """Set a cost in cents that is more exact than the price table's."""
@@ -261,7 +301,14 @@ class CusCallTracker(CusEndedCall):
         return self
 
     def fail(self, error: BaseException) -> None:
-        """End the call with this exception."""
+        """End the call with this exception.
+
+        If that is the error of a call within it that never left the program, and nothing else is
+        known, there was no call.
+        """
+        if self._was_refused(error):
+            self.discard(error)
+            return
         guard = self.reporter.guard
         with guard:
             self.set_error(type(error).__name__)
@@ -269,12 +316,28 @@ class CusCallTracker(CusEndedCall):
                 self.error_message = str(error)
         self.end()
 
+    def _was_refused(self, error: BaseException) -> bool:
+        refusal, self.refusal = self.refusal, None
+        if refusal is None or self.inner is not None or self.departed or self.usage is not None:
+            return False
+        return _comes_of(error, refusal)
+
+    def discard(self, error: BaseException) -> None:
+        """End the call unreported: this error came before any request had left the program."""
+        outer = self.outer
+        self.postpone()
+        self.arguments, self.latency_ms = NOTHING, 0
+        if outer is not None:
+            outer.refusal = error
+
     def end(self) -> None:
         """End the call and report it, unless a surrounding call reports it later."""
         ended = perf_counter()
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
         try:
+            if self.refusal is not None:  # The program went on without that call.
+                self.refusal = None
             if self.began < _since:
                 return
             self.arguments = NOTHING  # what it sent is the program's alone
@@ -322,10 +385,26 @@ class CusCallTracker(CusEndedCall):
             self.billed_units = inner.billed_units
             self.provider_cost_microcents = inner.provider_cost_microcents
             self.turns = inner.turns
+        self.add_identity(inner)
         if inner.error_code is not None:
             self.error_code, self.error_message = inner.error_code, inner.error_message
         if inner.metadata is not None:
             self.metadata = {**inner.metadata, **(self.metadata or {})}
+
+
+@lru_cache(maxsize=256)  # the calls of a program go to few places
+def _with_project(origin: CusOrigin, project: str) -> CusOrigin:
+    return origin._replace(provider_project=project)
+
+
+def _comes_of(error: BaseException, cause: BaseException) -> bool:
+    """Whether an error is this cause, or was raised because of the cause or while handling it."""
+    link: BaseException | None = error
+    for _ in range(_MOST_LINKS):
+        if link is None or link is cause:
+            return link is cause
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def _takes(turn: list[None] | None) -> bool:

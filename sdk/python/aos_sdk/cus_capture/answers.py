@@ -15,6 +15,7 @@ from typing import Any, Final
 from aos_sdk.cus_capture.batches import CusBatchLookup
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.generators import driven, driven_async
+from aos_sdk.cus_capture.own_reading import watch_own_reading
 from aos_sdk.cus_capture.raw import watch_body
 from aos_sdk.cus_capture.streams import CusStreamWatch, watch_async_stream, watch_stream
 from aos_sdk.cus_counting.classes import remember
@@ -55,6 +56,7 @@ def run(
     return answered(call, response)
 
 
+@passed_over_by_warnings
 async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     """Run the prepared call now."""
     call.start()
@@ -150,11 +152,15 @@ def _watched(
 
 
 def _watch_stream(call: CusCallTracker, stream: Any) -> None:
-    watch_stream(CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage), stream)
+    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
+    watch_stream(watch, stream)
+    watch_own_reading(watch, stream.response)
 
 
 def _watch_async_stream(call: CusCallTracker, stream: Any) -> None:
-    watch_async_stream(CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage), stream)
+    watch = CusStreamWatch(call, call.arguments, hides_usage=call.hides_usage)
+    watch_async_stream(watch, stream)
+    watch_own_reading(watch, stream.response)
 
 
 def _watch_raw(call: CusCallTracker, raw: Any) -> None:
@@ -194,6 +200,7 @@ def _manager(call: CusCallTracker, manager: Any) -> Any:
     return manager
 
 
+@passed_over_by_warnings
 def _requested(calls: Callable[[], CusCallTracker], request: Callable[[], Any]) -> Any:
     return run(calls(), request, (), {})
 

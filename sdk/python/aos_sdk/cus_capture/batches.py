@@ -25,6 +25,7 @@ _OPERATIONS: Final = {
     "response": CusOperation.RESPONSES,
     "text_completion": CusOperation.COMPLETION,
     "list": CusOperation.EMBEDDING,
+    "video": CusOperation.OTHER,  # of unknown usage: no price of a batch's seconds is published
     None: CusOperation.IMAGE,
 }
 # OpenAI's ids of a batch's requests are unique; at Azure the results have none.
@@ -73,6 +74,8 @@ class CusLinesLookup(CusLookup):
             call_id=call_id,
             session_id=self.session_id,
             agent_id=self.agent_id,
+            end_user=self.end_user,
+            tags=self.tags,
             operation=self.operation,
         )
         one.origin = self.origin

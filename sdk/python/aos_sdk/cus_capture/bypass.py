@@ -1,7 +1,7 @@
 """Count calls that bypass the SDK, by windows, and name each call site once (§13.1, ruling F8).
 
-The unit is a provider call as it leaves the process: a POST to one of `LLM_PATHS` at a provider's
-host. Governed and bypassed calls are both counted here, so that both sides of the coverage count
+The unit is a provider call as it leaves the process: a POST at a provider's host that is captured
+or counted (`cost_of_request`), or a session over a WebSocket. Governed and bypassed calls are both counted here, so that both sides of the coverage count
 the same thing. The retries of a provider's client belong to the call and are not counted.
 """
 
@@ -14,12 +14,14 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any, Final, NamedTuple
 
+from aos_sdk.cus_capture.call_sites import call_site
+from aos_sdk.cus_capture.request_costs import cost_of_request
 from aos_sdk.cus_delivery.transport import CusAnswer
 from aos_sdk.cus_providers.registry import PACKAGES, PROVIDERS
-from aos_sdk.cus_scope import in_governed_call
+from aos_sdk.cus_providers.requests import CusCost
+from aos_sdk.cus_scope import current_call, in_governed_call
 from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import MAX_BYPASS_HOSTS, TELEMETRY_BYPASS_PATH
 
@@ -27,12 +29,7 @@ logger = logging.getLogger("aos_sdk")
 
 WINDOW_SECONDS: Final = 60.0
 
-# The ends of paths that a provider bills as a model's work. These leave out lists of models, files,
-# fine-tuning, moderation, token counting, polling, and batches, whose calls run at the provider
-# later.
-LLM_PATHS: Final = tuple(path for provider in PROVIDERS for path in provider.paths)
-# `/messages` also occurs in paths of stored threads, which no model answers.
-_NOT_LLM_PATH: Final = b"/threads/"
+_BILLED: Final = frozenset({CusCost.CAPTURED, CusCost.COUNTED})
 
 _HOSTS: Final = frozenset(host for provider in PROVIDERS for host in provider.hosts)
 # The User-Agents of the provider packages' clients: their calls are provider calls, whatever their
@@ -45,14 +42,6 @@ _OTHER_HOST: Final = "other"
 _MAX_HOSTS_KNOWN: Final = 1_000
 _MAX_SITES: Final = 1_000
 _REFUSED: Final = frozenset({400, 409, 413, 422})
-
-# Packages whose frames are between a program's own line and the wire.
-_NOT_THE_PROGRAM: Final = frozenset(
-    {
-        *("aos_sdk", *PACKAGES, "httpx", "httpx2", "httpcore", "httpcore2"),
-        *("anyio", "asyncio", "concurrent", "contextlib", "functools", "threading", "uvloop"),
-    }
-)
 
 
 class CusBypassCounts(NamedTuple):
@@ -102,7 +91,7 @@ class CusBypassWatch:
             return
         url = request.url
         path = url.raw_path.partition(b"?")[0]
-        if not path.endswith(LLM_PATHS) or _NOT_LLM_PATH in path:
+        if cost_of_request(path) not in _BILLED:
             return
         is_governed = in_governed_call()
         host = url.host
@@ -110,6 +99,16 @@ class CusBypassWatch:
             return
         if request.headers.get(_RETRY_HEADER, "0") != "0":
             return
+        is_governed = is_governed and _is_recorded()
+        self.count(host, is_governed=is_governed)
+        if not is_governed:
+            self._name_call_site(host)
+
+    def see_session(self, host: str) -> None:
+        """Count a WebSocket to a provider that is about to be opened, and that nothing looks on at."""
+        if host not in self._hosts and not any(provider.serves(host) for provider in PROVIDERS):
+            return
+        is_governed = in_governed_call()
         self.count(host, is_governed=is_governed)
         if not is_governed:
             self._name_call_site(host)
@@ -191,10 +190,7 @@ class CusBypassWatch:
         return json.dumps(report).encode()
 
     def _name_call_site(self, host: str) -> None:
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (there is no public way)
-        while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_PROGRAM:
-            frame = frame.f_back
-        site = (frame.f_code.co_filename, frame.f_lineno) if frame else ("?", 0)
+        site = call_site(sys._getframe(1))  # noqa: SLF001  (there is no public way)
         if site in self._sites or len(self._sites) >= _MAX_SITES:
             return
         self._sites.add(site)
@@ -203,6 +199,21 @@ class CusBypassWatch:
             *site,
             host,
         )
+
+
+def _is_recorded() -> bool:
+    """Whether the record of the current call stands for this request.
+
+    The record of a function or block stands for one request: for the first, unless a captured call
+    within it gave it its tokens. What a task does after its call's end has no record.
+    """
+    call = current_call()
+    if call is None or (call.is_leaf and call.latency_ms is None):
+        return True
+    if call.latency_ms is not None or call.inner is not None or call.stands_for_request:
+        return False
+    call.stands_for_request = True
+    return True
 
 
 def _is_receipt(answer: CusAnswer) -> bool:

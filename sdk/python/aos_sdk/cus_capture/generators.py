@@ -7,11 +7,13 @@ thread or task, and its calls do not belong to this call.
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.streams import CusStreamWatch
 from aos_sdk.cus_scope import enter_call, leave_call_anywhere
 from aos_sdk.cus_tracker import CusCallTracker
 
 
+@passed_over_by_warnings
 def driven(call: CusCallTracker, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """The caller's generator, measured: passes `send` and `throw` on, and reads what it yields."""
     call.start()
@@ -50,6 +52,7 @@ def driving_async(
 ) -> Callable[..., AsyncGenerator[Any, Any]]:
     """An asynchronous generator function whose generators drive the generator of `begin`."""
 
+    @passed_over_by_warnings
     async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call, inner = begin(*args, **kwargs)
         call.start()

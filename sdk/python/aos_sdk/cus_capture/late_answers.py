@@ -1,4 +1,5 @@
-"""Calls whose usage is known later than their answer: responses in the background (ruling M5b).
+"""Calls whose usage is known later than their answer (ruling M5b): responses in the background,
+runs of assistants, live sessions.
 
 The call is reported as one of unknown usage, by the id of its answer. Each process that reads the finished
 answer, in this process or another, reports what it used: under a call id made of the answer's id,
@@ -9,25 +10,25 @@ from time import perf_counter, time_ns
 from typing import Any, Final
 
 from aos_sdk.cus_capture.surfaces import CusProviderCall
-from aos_sdk.cus_counting.answer_fields import get, text_of
+from aos_sdk.cus_counting.answer_fields import get, runs_on, text_of
 from aos_sdk.cus_scope import current_call
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
-from aos_sdk.cus_wire import CusOperation, settlement_call_id
+from aos_sdk.cus_wire import answer_id, settlement_call_id
 
 _FAILED: Final = "failed"
-_ENDED: Final = frozenset({"completed", "incomplete", "cancelled", _FAILED})
+_ENDED: Final = frozenset({"completed", "incomplete", "cancelled", "expired", _FAILED})
 _NANOSECONDS: Final = 1_000_000_000
 
 
 class CusResponseCall(CusProviderCall):
-    """A call of the Responses API. In the background it runs on, and what it uses comes later."""
+    """A response or a run. What runs on in the background tells later what it used."""
 
     _answer: Any = None
 
     def set_names_from(self, response: Any) -> None:
-        """As of every answer; and whether the response is made in the background."""
+        """As of every answer; and whether it runs on."""
         super().set_names_from(response)
-        if is_in_background(response) and self.response_id:
+        if runs_on(response) and self.response_id:
             self.is_late, self._answer = True, response
 
     def end(self) -> None:
@@ -39,6 +40,32 @@ class CusResponseCall(CusProviderCall):
         super().end()
         if answer is not None:
             report_answer(self, answer)
+
+
+class CusSessionCall(CusProviderCall):
+    """A request that begins a session, which is billed by its time.
+
+    What it used is told at its end, to connections that listen to it.
+    """
+
+    asked_for = ""  # the id of the session that the method names
+
+    def start(self) -> None:
+        """The call starts now; it names its model among the session's settings."""
+        if not self.model:
+            self.model = text_of(self.arguments.get("session"), "model") or ""
+        super().start()
+
+    def set_names_from(self, response: Any) -> None:
+        """The session has an id of its own in the answer."""
+        self.asked_for = text_of(get(response, "session"), "id") or self.asked_for
+
+    def end(self) -> None:
+        """The request is over; unless it failed, the session goes on."""
+        if self.error_code is None:
+            self.is_late = True
+            self.response_id = answer_id(self.asked_for) if self.asked_for else None
+        super().end()
 
 
 class CusLookup(CusProviderCall):
@@ -73,9 +100,9 @@ class CusLookup(CusProviderCall):
 
 
 class CusAnswerLookup(CusLookup):
-    """A response that is retrieved or cancelled: reports what it used, once it is finished.
+    """A response or a run that is looked up: reports what it used, once it is finished.
 
-    Only of one in the background: every other was measured by the call that made it.
+    Only of what runs on in the background: all else was measured by the call that made it.
     """
 
     _answer: Any = None
@@ -88,13 +115,8 @@ class CusAnswerLookup(CusLookup):
         """The request is over."""
         super().end()
         answer, self._answer = self._answer, None
-        if is_in_background(answer):
+        if runs_on(answer):
             report_answer(self, answer)
-
-
-def is_in_background(response: Any) -> bool:
-    """Whether the answer says that its response is made in the background."""
-    return get(response, "background") is True
 
 
 def report_answer(call: CusProviderCall, response: Any) -> None:
@@ -121,7 +143,9 @@ def _told(call: CusProviderCall, response: Any, response_id: str) -> CusCallTrac
         call_id=settlement_call_id(response_id),
         session_id=call.session_id,
         agent_id=call.agent_id,
-        operation=CusOperation.RESPONSES,
+        end_user=call.end_user,
+        tags=call.tags,
+        operation=call.operation,
     )
     told.origin = call.origin
     told.read(response)
@@ -139,5 +163,5 @@ def made_at(answer: Any) -> int | None:
 
 
 def _error_of(response: Any) -> tuple[str, str]:
-    error = get(response, "error")
+    error = get(response, "error") or get(response, "last_error")
     return text_of(error, "code") or _FAILED, text_of(error, "message") or ""

@@ -15,6 +15,13 @@ from aos_sdk.cus_wire import MAX_KEY_HINT_LENGTH
 
 # No hint for a shorter key: four characters would reveal too much of it.
 _SHORTEST_KEY: Final = 20
+# Where clients keep the account that pays: OpenAI's, Vertex's, Anthropic's. The narrowest is first.
+_PROJECTS: Final = ("project", "project_id", "workspace_id", "organization")
+# Where clients keep a short-lived token, or a function that returns tokens or keys. Beside these a
+# key of the client may be a placeholder, and a token's end would name nothing.
+_TOKENS: Final = (
+    "_api_key_provider", "_azure_ad_token", "_azure_ad_token_provider", "workload_identity",
+)  # fmt: skip
 # The provider by the class of the client or one of its bases.
 _PROVIDER_OF_CLIENT: Final = {
     name: provider for provider in PROVIDERS for name in provider.client_classes
@@ -31,6 +38,7 @@ class CusCalled(NamedTuple):
     provider: str | None
     origin: CusOrigin
     region_of_model: Callable[[str], str | None] | None = None
+    is_known_client: bool = True
 
     def origin_of(self, model: str) -> CusOrigin:
         """The origin of a call of this model. A region in the model's name overrides the host's."""
@@ -58,7 +66,7 @@ def called_by(client: Any, package: str) -> CusCalled:
             return noted[2]
         return _learn(client, package)
     except (AttributeError, TypeError):  # The client is not of a package that we know.
-        return _find_out(client, package)
+        return _find_out(client, package)._replace(is_known_client=False)
 
 
 def _learn(client: Any, package: str) -> CusCalled:
@@ -105,11 +113,14 @@ def _region_of(provider: CusProviderInfo | None, host: str | None, client: Any) 
 
 
 def _project_of(client: Any) -> str | None:
-    return _text(client, "project") or _text(client, "organization")
+    return next(filter(None, (_text(client, name) for name in _PROJECTS)), None)
 
 
 def _hint_of(client: Any) -> str | None:
-    key = _text(client, "api_key")
+    if any(getattr(client, name, None) for name in _TOKENS):
+        return None
+    # AWS' access key names a secret key, and is none itself.
+    key = _text(client, "api_key") or _text(client, "aws_access_key")
     return key[-MAX_KEY_HINT_LENGTH:] if key and len(key) >= _SHORTEST_KEY else None
 
 

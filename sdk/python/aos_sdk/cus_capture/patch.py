@@ -9,26 +9,38 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Final
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.batches import CusBatchLookup
+from aos_sdk.cus_capture.bypass_websockets import looked_on_at
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.import_hook import CusImportHook
 from aos_sdk.cus_capture.kinds import KINDS
-from aos_sdk.cus_capture.late_answers import CusLookup
+from aos_sdk.cus_capture.late_answers import CusLookup, CusSessionCall
+from aos_sdk.cus_capture.posts import (
+    CLIENT_CLASSES,
+    CLIENTS_MODULE,
+    REQUEST,
+    CusClientRequest,
+    CusPost,
+    governing_requests,
+    prepare_post,
+)
 from aos_sdk.cus_capture.provider_versions import is_supported
-from aos_sdk.cus_capture.realtime import see_event
+from aos_sdk.cus_capture.realtime import LOOKS
 from aos_sdk.cus_capture.surfaces import CusProviderCall, prepare_call
-from aos_sdk.cus_configuration import active
+from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_providers.provider import CusPackage, CusRole, CusSurface, CusTarget
 from aos_sdk.cus_providers.registry import PACKAGES
 from aos_sdk.cus_scope import current_call
 
 logger = logging.getLogger("aos_sdk")
+# Calls of methods whose first argument is an id. A union here would be made anew for each call.
+_ABOUT_AN_ID: Final = (CusLookup, CusSessionCall)
 
 Function = Callable[..., Any]
 
@@ -41,6 +53,7 @@ class CusPatch:
         self._targets: dict[str, list[CusTarget]] = {}
         for target in package.targets:
             self._targets.setdefault(target.module, []).append(target)
+        self._clients = f"{package.name}.{CLIENTS_MODULE}"
         self._hook: CusImportHook | None = None
         self._patched: list[tuple[type, str, Function, Function]] = []
         self._governed: dict[Function, Function] = {}
@@ -63,13 +76,16 @@ class CusPatch:
             if self._hook is not None:
                 return
             self.is_installed = True
-            self._hook = CusImportHook(self._targets, self._patch_module)
+            looked_on_at.add(self._package)
+            modules = (*self._targets, self._clients)
+            self._hook = CusImportHook(modules, self._patch_module)
             self._hook.install()
 
     def remove(self) -> None:
         """Restore the original functions, except where other code has replaced ours since."""
         with self._lock:
             self.is_installed = False
+            looked_on_at.discard(self._package)
             if self._hook is not None:
                 self._hook.remove()
                 self._hook = None
@@ -81,7 +97,11 @@ class CusPatch:
 
     def _patch_module(self, module: ModuleType) -> None:
         with self._lock, self._guard:
-            if self.is_installed and self._is_supported():
+            if not self.is_installed or not self._is_supported():
+                return
+            if module.__name__ == self._clients:
+                self._patch_clients(module)
+            else:
                 for target in self._targets[module.__name__]:
                     for prefix in ("", "Async"):
                         owner = vars(module).get(prefix + target.class_name)
@@ -89,10 +109,19 @@ class CusPatch:
                         if owner is not None and owner.__module__ == module.__name__:
                             self._patch_class(owner, target)
 
+    def _patch_clients(self, module: ModuleType) -> None:
+        for class_name in CLIENT_CLASSES:
+            owner = vars(module).get(class_name)
+            original = getattr(owner, "__dict__", {}).get(REQUEST)
+            if isinstance(owner, type) and inspect.isfunction(original):
+                governed = governing_requests(original, self._prepare_post)
+                self._put(owner, REQUEST, original, governed)
+
     def _is_supported(self) -> bool:
         version = getattr(sys.modules.get(f"{self._package}._version"), "__version__", "")
         if is_supported(self._package, version):
             return True
+        looked_on_at.discard(self._package)
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
@@ -125,7 +154,7 @@ class CusPatch:
 
     def _make(self, original: Function, surface: CusSurface) -> Function:
         if surface.role is CusRole.EVENTS:
-            return self._seeing_events(original)
+            return self._seeing(original)
         kind = KINDS[surface.role]
         if inspect.iscoroutinefunction(original):
 
@@ -149,19 +178,45 @@ class CusPatch:
 
         return governed
 
-    def _seeing_events(self, original: Function) -> Function:
+    def _seeing(self, original: Function) -> Function:
+        """A method of a WebSocket's connection, looked on at."""
+        look = LOOKS[original.__name__]
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            @passed_over_by_warnings
+            async def seeing_later(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    returned = await original(*args, **kwargs)
+                except BaseException as error:
+                    self._look(look, args, error)
+                    raise
+                self._look(look, args, returned)
+                return returned
+
+            return seeing_later
+
         @functools.wraps(original)
         @passed_over_by_warnings
         def seeing(*args: Any, **kwargs: Any) -> Any:
-            event = original(*args, **kwargs)
-            if self.is_installed and args:
-                with self._guard:
-                    configuration = active.configuration or active.get()
-                    if configuration.auto_report:
-                        see_event(args[0], event, configuration)
-            return event
+            try:
+                returned = original(*args, **kwargs)
+            except BaseException as error:
+                self._look(look, args, error)
+                raise
+            self._look(look, args, returned)
+            return returned
 
         return seeing
+
+    def _look(
+        self, look: Callable[[Any, Any, CusConfiguration], None], args: tuple[Any, ...], seen: Any
+    ) -> None:
+        if self.is_installed and args:
+            with self._guard:
+                configuration = active.configuration or active.get()
+                if configuration.auto_report:
+                    look(args[0], seen, configuration)
 
     def _prepare(
         self,
@@ -180,12 +235,30 @@ class CusPatch:
             client = getattr(args[0], "_client", None)
             reporter = configuration.reporter
             call = prepare_call(surface, client, kwargs, configuration, reporter, kind=kind)
-            if isinstance(call, CusLookup):
-                call.asked_for = str(args[1] if len(args) > 1 else kwargs.get("file_id", ""))
+            if isinstance(call, _ABOUT_AN_ID):
+                call.asked_for = _named_first(args, kwargs)
             return call
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return None
+
+    def _prepare_post(self, request: CusClientRequest) -> CusPost | None:
+        """The call that a client's `request` makes, or None if it is to pass unmeasured."""
+        if not self.is_installed:
+            return None
+        try:
+            configuration = active.configuration or active.get()
+            if not configuration.auto_report:
+                return None
+            return prepare_post(request, configuration)
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return None
+
+
+def _named_first(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The id of what a method is about, its first argument."""
+    return str(args[1] if len(args) > 1 else kwargs.get("file_id") or kwargs.get("session_id", ""))
 
 
 def _noting_batch(lookup: Function) -> Function:

@@ -5,11 +5,12 @@ The SDK requests nothing of the provider that the caller did not, and holds no b
 
 import json
 import weakref
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from io import BytesIO
 from typing import Any, Final
 
 from aos_sdk.cus_capture.batches import CusLinesLookup
+from aos_sdk.cus_capture.decoding import CusDecodedCopy
 from aos_sdk.cus_capture.streams import CusStreamWatch, note_request_id, watch_close
 from aos_sdk.cus_counting.stream_text import gather_json_text
 from aos_sdk.cus_tracker import NOTHING, CusCallTracker
@@ -62,10 +63,14 @@ class CusBodyWatch(CusStreamWatch):
             data, self.passed[:] = b"".join((self._rest, *self.passed)), ()
             if self._is_event_stream:
                 *lines, self._rest = data.splitlines(keepends=True) or [b""]
+                if len(self._rest) > _MAX_BODY_BYTES:
+                    self._rest = b""  # No event of a model is as long.
                 if self._rest.endswith((b"\r", b"\n")):
                     lines, self._rest = [*lines, self._rest], b""
                 for line in lines:
-                    self._read_line(line)
+                    # Of its own: what is wrong with one line must not cost those after it.
+                    with self.call.reporter.guard:
+                        self._read_line(line)
             elif len(data) > _MAX_BODY_BYTES:
                 self._rest, self._is_too_large = b"", True
             else:
@@ -153,37 +158,73 @@ def watch_body(call: CusCallTracker, arguments: dict[str, Any], response: Any) -
     note_request_id(call, response)
     content_type = response.headers.get("content-type", "")
     if response.is_closed:
-        _read_at_once(call, response, content_type)
+        read_at_once(call, response.content, content_type)
         return
-    watch = _watch_of(call, arguments, content_type)
-    alive, kind = weakref.ref(response), type(response)
-
-    def iter_bytes(chunk_size: int | None = None) -> Generator[bytes, None, None]:
-        if (response := alive()) is not None:
-            yield from _reading(kind.iter_bytes(response, chunk_size), watch)
-
-    async def aiter_bytes(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        if (response := alive()) is not None:
-            async for chunk in _reading_async(kind.aiter_bytes(response, chunk_size), watch):
-                yield chunk
-
-    response.iter_bytes, response.aiter_bytes = iter_bytes, aiter_bytes
+    watch = body_watch(call, arguments, content_type)
+    taps = _Taps(watch, response)
+    response.iter_bytes, response.aiter_bytes = taps.iter_bytes, taps.aiter_bytes
+    response.iter_raw, response.aiter_raw = taps.iter_raw, taps.aiter_raw
     watch_close(watch, response)
 
 
-def _watch_of(
+class _Taps:
+    """The reading methods of one response. Each is the response's own, and looks on.
+
+    The response is held weakly: a cycle would delay the end of a dropped response until a
+    collection.
+    """
+
+    def __init__(self, watch: CusBodyWatch, response: Any) -> None:
+        self._watch = watch
+        self._kind: Any = type(response)
+        self._alive = weakref.ref(response)
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
+        if (response := self._alive()) is not None:
+            yield from reading(self._kind.iter_bytes(response, chunk_size), self._watch)
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        if (response := self._alive()) is not None:
+            body = self._kind.aiter_bytes(response, chunk_size)
+            async for chunk in reading_async(body, self._watch):
+                yield chunk
+
+    def iter_raw(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
+        if (response := self._alive()) is not None:
+            body = self._kind.iter_raw(response, chunk_size)
+            if not self._watch.at_work:  # else `iter_bytes` reads by this
+                body = reading(body, self._watch, CusDecodedCopy().take)
+            yield from body
+
+    async def aiter_raw(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        if (response := self._alive()) is not None:
+            body = self._kind.aiter_raw(response, chunk_size)
+            if not self._watch.at_work:  # else `aiter_bytes` reads by this
+                body = reading_async(body, self._watch, CusDecodedCopy().take)
+            async for chunk in body:
+                yield chunk
+
+
+def is_encoded(response: Any) -> bool:
+    """Whether the body is compressed, so that its raw bytes tell nothing."""
+    encoding: str = response.headers.get("content-encoding", "identity")
+    return encoding != "identity"
+
+
+def body_watch(
     call: CusCallTracker, arguments: dict[str, Any], content_type: str, *, is_here: bool = False
 ) -> CusBodyWatch:
+    """A watch for a body of this content type."""
     if isinstance(call, CusLinesLookup):
         return CusLinesWatch(call)
     is_event_stream = "event-stream" in content_type
     return CusBodyWatch(call, arguments, is_event_stream=is_event_stream, is_here=is_here)
 
 
-def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> None:
-    content = response.content
+def read_at_once(call: CusCallTracker, content: bytes, content_type: str) -> None:
+    """Read a body that is here as a whole, and end the call."""
     if "event-stream" in content_type or isinstance(call, CusLinesLookup):
-        watch = _watch_of(call, call.arguments, content_type, is_here=True)
+        watch = body_watch(call, call.arguments, content_type, is_here=True)
         # Line by line: a file that is no batch's is not even split.
         for line in BytesIO(content):
             watch.pass_on(line)
@@ -191,30 +232,41 @@ def _read_at_once(call: CusCallTracker, response: Any, content_type: str) -> Non
                 break
         watch.end()
         return
-    if "json" in content_type and len(content) <= _MAX_BODY_BYTES:
-        call.read(_json(content))
-    else:
-        call.read_units(None)
+    with call.reporter.guard:  # An answer that can't be read is reported all the same.
+        if "json" in content_type and len(content) <= _MAX_BODY_BYTES:
+            call.read(_json(content))
+        else:
+            call.read_units(None)
     call.end()
 
 
-def _reading(body: Any, watch: CusBodyWatch) -> Generator[bytes, None, None]:
+def _as_it_is(chunk: bytes) -> bytes:
+    return chunk
+
+
+def reading(
+    body: Any, watch: CusBodyWatch, decoded: Callable[[bytes], bytes] = _as_it_is
+) -> Generator[bytes, None, None]:
+    """The body's chunks, unchanged; the watch reads each, as `decoded` gives it."""
     watch.at_work = True
     with watch:
         for chunk in body:
             watch.at_work = False
-            watch.pass_on(chunk)
+            watch.pass_on(decoded(chunk))
             yield chunk
             watch.at_work = True
 
 
-async def _reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes, None]:
+async def reading_async(
+    body: Any, watch: CusBodyWatch, decoded: Callable[[bytes], bytes] = _as_it_is
+) -> AsyncGenerator[bytes, None]:
+    """The same of an asynchronous body."""
     watch.at_work = True
     with watch:
         try:
             async for chunk in body:
                 watch.at_work = False
-                watch.pass_on(chunk)
+                watch.pass_on(decoded(chunk))
                 yield chunk
                 watch.at_work = True
         except GeneratorExit:
@@ -224,7 +276,8 @@ async def _reading_async(body: Any, watch: CusBodyWatch) -> AsyncGenerator[bytes
 
 
 def _json(text: bytes) -> Any:
+    """What a JSON text holds; None if it is no JSON, or nested deeper than Python reads."""
     try:
         return json.loads(text)
-    except ValueError:  # "[DONE]", or a gateway's text
+    except (ValueError, RecursionError):  # "[DONE]", a gateway's text, a million brackets
         return None

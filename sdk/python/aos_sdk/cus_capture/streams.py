@@ -12,6 +12,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Final, Self
 
+from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.unanswered import COUNTABLE
 from aos_sdk.cus_counting.estimates import count_call
 from aos_sdk.cus_counting.stream_text import read_events
@@ -24,6 +25,19 @@ from aos_sdk.cus_usage import CusStreamUsage
 _AT_A_TIME: Final = 32
 # The headers with the id of a request: of OpenAI and compatible servers, Anthropic, Bedrock.
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-amzn-requestid")
+# The header with the project: of Anthropic. OpenAI's is left to the client, because the package
+# does not keep it with whole answers.
+_PROJECT_HEADER: Final = "anthropic-workspace-id"
+
+# The methods of a response that are watched until it is closed, as attributes of the response.
+_WATCHED_METHODS: Final = (
+    "close",
+    "aclose",
+    "iter_bytes",
+    "aiter_bytes",
+    "iter_raw",
+    "aiter_raw",
+)
 
 # The running streams, by their watches' addresses. A dictionary, because its values can be listed
 # while other threads change it; a WeakSet's can't.
@@ -88,6 +102,12 @@ class CusStreamWatch:
             self.call.set_metadata(abandoned=True)
             self._settle()
             self.call.end()
+
+    def hand_over(self) -> dict[str, Any] | None:
+        """The call's arguments, for another watch that reports the call instead; None if the stream
+        has ended.
+        """
+        return self._arguments if self._ends() else None
 
     def close(self) -> None:
         """Note that the connection is closed, by the caller or by the stream itself.
@@ -192,6 +212,7 @@ def watch_async_stream(watch: CusStreamWatch, stream: Any) -> None:
     watch_close(watch, stream.response)
 
 
+@passed_over_by_warnings
 def _watched(inner: Iterator[Any], watch: CusStreamWatch) -> Generator[Any, None, None]:
     passed = watch.passed
     keep = passed.append
@@ -213,6 +234,7 @@ def _watched(inner: Iterator[Any], watch: CusStreamWatch) -> Generator[Any, None
             yield item
 
 
+@passed_over_by_warnings
 async def _watched_async(
     inner: AsyncIterator[Any], watch: CusStreamWatch
 ) -> AsyncGenerator[Any, None]:
@@ -255,10 +277,11 @@ def _forget_usage(chunk: Any) -> bool:
 
 
 def note_request_id(call: CusCallTracker, response: Any) -> None:
-    """The provider's id of the request, by the headers of its answer."""
+    """The provider's id of the request, and its project, by the headers of its answer."""
     with call.reporter.guard:
         headers = response.headers
         call.note_request_id(next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None))
+        call.note_project(headers.get(_PROJECT_HEADER))
 
 
 def watch_close(watch: CusStreamWatch, response: Any) -> None:
@@ -266,8 +289,8 @@ def watch_close(watch: CusStreamWatch, response: Any) -> None:
     kind, alive = type(response), weakref.ref(response)
 
     def forget(response: Any) -> None:
-        response.__dict__.pop("close", None)
-        response.__dict__.pop("aclose", None)
+        for name in _WATCHED_METHODS:
+            response.__dict__.pop(name, None)
 
     # These functions hold the response weakly: a cycle would delay its end until a collection.
     def close() -> None:

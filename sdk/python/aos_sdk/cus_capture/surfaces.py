@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aos_sdk.cus_capture.departures import never_left
 from aos_sdk.cus_capture.origins import called_by
 from aos_sdk.cus_capture.unanswered import COUNTABLE, is_unanswered
 from aos_sdk.cus_configuration import CusConfiguration
@@ -13,9 +14,10 @@ from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_providers.registry import provider_of_host
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_scope import current_call, current_identity
+from aos_sdk.cus_tags import merged_tags
 from aos_sdk.cus_tracker import CusCallTracker
 
-_RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
+RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
 
 
 class CusProviderCall(CusCallTracker):
@@ -23,6 +25,7 @@ class CusProviderCall(CusCallTracker):
 
     is_leaf = True
     is_settled = True
+    is_of_unknown_client = False  # whether its client is of no package that the SDK knows
 
     # Replaces the base's slower `__init__`, because this takes the program's time. Python passes up
     # to four arguments to a class without allocating memory for them.
@@ -41,9 +44,16 @@ class CusProviderCall(CusCallTracker):
         self.model = model if type(model) is str else _plain(model)
 
     def fail(self, error: BaseException) -> None:
-        """End the call with this exception. Without an answer, the provider may bill the prompt."""
+        """End the call with this exception. Without an answer, the provider may bill the prompt.
+
+        If no request has left the program, there was no call: nothing is reported (ruling F8a).
+        """
+        if never_left(self, error):
+            self.discard(error)
+            return
         with self.reporter.guard:
             self.note_request_id(getattr(error, "request_id", None))
+            self.note_project(getattr(error, "workspace_id", None))
             if self.usage is None and self._may_be_billed(error):
                 self.set_local_count(count_call(self.arguments, "", self.model))
         super().fail(error)
@@ -73,32 +83,46 @@ def prepare_call(
     The call's `arguments` are the arguments to send: `kwargs` themselves, or a copy that also asks
     a stream for its usage.
     """
-    outer: CusCallTracker | None = current_call()
-    if outer is not None and outer.is_leaf and outer.latency_ms is None:
+    if is_part_of_a_call():
         return None
     called = called_by(client, surface.provider)
     call = kind(reporter, called.provider, surface, kwargs)
     call.origin = called.origin
+    if not called.is_known_client:
+        call.is_of_unknown_client = True
     if called.region_of_model is not None:
         call.origin = called.origin_of(call.model)
     if call_id:
         call.call_id = call_id
-    _identify(call, configuration)
+    identify(call, configuration)
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
 
 
-def _identify(call: CusProviderCall, configuration: CusConfiguration) -> None:
+def is_part_of_a_call() -> bool:
+    """Whether this code runs within a provider call that is measured as a whole."""
+    outer: CusCallTracker | None = current_call()
+    return outer is not None and outer.is_leaf and outer.latency_ms is None
+
+
+def identify(call: CusProviderCall, configuration: CusConfiguration) -> None:
+    """Set the session and the agent of the surrounding block, else of the configuration."""
     session_id, agent_id = configuration.session_id, configuration.agent_id
+    tags = configuration.tags
     identity = current_identity()
     if identity is not None:
         session_id = session_id if identity.session_id is None else identity.session_id
         agent_id = agent_id if identity.agent_id is None else identity.agent_id
+        tags = merged_tags(tags, identity.tags)
+        if identity.end_user is not None:
+            call.end_user = identity.end_user
     if session_id is not None:
         call.session_id = session_id
     if agent_id is not None:
         call.agent_id = agent_id
+    if tags is not None:
+        call.tags = tags
 
 
 def _plain(model: object) -> str:
@@ -109,7 +133,7 @@ def _plain(model: object) -> str:
 def is_raw(kwargs: Mapping[str, Any]) -> bool:
     """Whether the caller requests the raw response, to which we must add nothing."""
     headers = kwargs.get("extra_headers")
-    return isinstance(headers, Mapping) and _RAW_RESPONSE_HEADER in headers
+    return isinstance(headers, Mapping) and RAW_RESPONSE_HEADER in headers
 
 
 def _ask_for_usage(call: CusProviderCall, client: Any, kwargs: dict[str, Any]) -> None:

@@ -10,13 +10,19 @@ COUNTABLE: Final = frozenset({CusOperation.CHAT, CusOperation.RESPONSES, CusOper
 # Names of exception classes or their bases, so that no provider's package is imported: timeouts and
 # disconnects of the packages, their HTTP clients, asyncio and Python itself.
 _UNANSWERED: Final = frozenset(
-    {"APIConnectionError", "TransportError", "CancelledError", "TimeoutError", "ConnectionError"}
+    {
+        *("APIConnectionError", "TransportError", "CancelledError", "TimeoutError"),
+        *("ConnectionError", "ReadTimeoutError", "ProtocolError"),  # urllib3's, too
+        *("ClientConnectionError", "ClientPayloadError"),  # aiohttp's
+    }
 )
 # Errors before the request has left the program.
 _NEVER_SENT: Final = frozenset(
     {
         *("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"),
         *("UnsupportedProtocol", "LocalProtocolError", "ConnectionRefusedError", "gaierror"),
+        *("NewConnectionError", "ConnectTimeoutError", "ClientConnectorError"),
+        *("ConnectionTimeoutError", "UnixClientConnectorError"),
     }
 )
 _MOST_CAUSES: Final = 10

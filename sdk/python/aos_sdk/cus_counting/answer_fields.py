@@ -64,3 +64,8 @@ def seconds(duration: Any) -> int:
     if not isinstance(duration, int | float) or not 0 < duration < 2**31:
         return 0
     return int(duration + 0.5)
+
+
+def runs_on(answer: Any) -> bool:
+    """Whether the provider works on after this answer, of a background response or a run."""
+    return get(answer, "background") is True or get(answer, "object") == "thread.run"

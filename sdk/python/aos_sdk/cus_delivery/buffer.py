@@ -162,24 +162,31 @@ class CusMemoryBuffer:
                 first = self._waiting.popleft()
             except IndexError:
                 break  # Shed meanwhile.
-            if isinstance(first, CusEndedCall):
-                sequence, record = first.sequence, self._packed_call(first)
-            else:
-                sequence, record = first[0], self._packed(first[1])
-            self._taken[sequence] = CusEntry(self.process_id, sequence, record)
+            try:
+                entry = self._entry_of(first)
+            except BaseException:
+                self._waiting.appendleft(first)  # It is neither lost nor counted otherwise.
+                raise
+            self._taken[entry.sequence] = entry
         return list(self._taken.values())[:limit]
+
+    def _entry_of(self, waiting: CusEndedCall | tuple[int, CusUsageRecord]) -> CusEntry:
+        if isinstance(waiting, CusEndedCall):
+            return CusEntry(self.process_id, waiting.sequence, self._packed_call(waiting))
+        sequence, record = waiting
+        return CusEntry(self.process_id, sequence, self._packed(record))
 
     # Packs records as for a ring if possible, which is quickest to send. Values of the program's
     # own classes may raise any error here, which must not lose the record.
 
     def _packed_call(self, call: CusEndedCall) -> CusUsageRecord | bytes:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):
             if packed := encode_call(call):
                 return packed
         return call.named(self.process_id, call.sequence).record()
 
     def _packed(self, record: CusUsageRecord) -> CusUsageRecord | bytes:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):
             return encode_plain(record) or record
         return record
 

@@ -23,10 +23,10 @@ from aos_sdk.cus_record import (
     TEXT_LIMITS,
     CusUsageRecord,
     call_id_of,
-    clean_tags,
     encoded_json,
     iso_nanoseconds,
 )
+from aos_sdk.cus_tags import clean_tags
 from aos_sdk.cus_wire import (
     KEY_SECRET_PREFIX,
     MAX_RESPONSE_ID_LENGTH,

@@ -22,7 +22,7 @@ from aos_sdk.cus_errors import (
     CusKeyRefused,
     CusRecordRefused,
 )
-from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_guard import never_die
 from aos_sdk.cus_wire import MAX_BATCH_BYTES, CusIngestStatus
 
 logger = logging.getLogger("aos_sdk")
@@ -110,7 +110,7 @@ class CusDelivery:
         self._integration_id = integration_id
         self._on_error = on_error
         self._tell_settled = settled
-        self._guard = never_raise(count=tally.count_fault)
+        self._guard = never_die(count=tally.count_fault)
         self._failures = 0
         self._aside: dict[_Name, _Aside] = {}
 
@@ -146,7 +146,8 @@ class CusDelivery:
     def complain(self, error: CusDeliveryError) -> None:
         """Log the error, and call `on_error`."""
         self._tell(error)
-        logger.warning("%s", error)
+        with self._guard:  # The program's handlers of logs may raise anything.
+            logger.warning("%s", error)
 
     def _attempt(self, part: _Part) -> list[_Part]:
         """Send one part; return the parts of it to send again."""
@@ -183,17 +184,25 @@ class CusDelivery:
         good: list[CusEntry] = []
         texts: list[bytes] = []
         for entry in in_breaths(part.entries, len(part.source)):
-            try:
-                texts.append(entry.to_json(self._integration_id))
-            except Exception as error:  # noqa: BLE001 - the record's fault, not ours
-                reason = f"{type(error).__name__} while encoding"
-            else:
+            text = self._to_json(entry)
+            if isinstance(text, bytes):
                 good.append(entry)
-                continue
-            # Outside of the handler, so that a log of `on_error` does not show our exception.
-            self._refuse(part.source, entry, "unencodable", reason, "")
+                texts.append(text)
+            else:
+                # Outside of the handler, so that a log of `on_error` does not show our exception.
+                self._refuse(part.source, entry, "unencodable", f"{text} while encoding", "")
         part.entries = good
         return b'{%b"records":[%b]}' % (news, b",".join(texts))
+
+    def _to_json(self, entry: CusEntry, *, again: bool = True) -> bytes | str:
+        """The record's JSON, or the name of the exception that its values raise."""
+        try:
+            return entry.to_json(self._integration_id)
+        except BaseException as error:  # noqa: BLE001 - the record's fault, not ours
+            # What is no `Exception` may have been aimed at this thread; not if it comes twice.
+            if isinstance(error, Exception) or not again:
+                return type(error).__name__
+        return self._to_json(entry, again=False)
 
     def _stored(self, part: _Part, answer: CusAnswer) -> bool:
         """Apply a receipt. An answer that does not account for every record is not a receipt."""
@@ -297,7 +306,8 @@ class CusDelivery:
 
     def _recover(self) -> None:
         if self._failures:
-            logger.info("telemetry is delivered again")
+            with self._guard:
+                logger.info("telemetry is delivered again")
         self._failures = 0
 
     def _tell(self, error: CusDeliveryError) -> None:

@@ -138,6 +138,9 @@ class CusRing:
 
     def __init__(self, mapping: mmap) -> None:
         """Raises CusRingUnusable if the mapping is not a ring that this version can read."""
+        if len(mapping) < PAGE_BYTES:
+            message = "too short for a ring"
+            raise CusRingUnusable(message)
         self._map = mapping
         magic, version, slot_bytes, slots, chunk_bytes, chunks, process = _HEADER.unpack_from(
             mapping

@@ -205,8 +205,10 @@ class CusAdoptedRing(_RingReader):
 
     def take(self, limit: int) -> list[CusEntry]:
         while len(self._taken) < limit and self._unread:
-            number = self._unread.popleft()
+            # Hold the record before it leaves the list: an error in between must not lose it.
+            number = self._unread[0]
             self._hold(number, self._ring.read(number) or b"")
+            self._unread.popleft()
         return list(self._taken.values())[:limit]
 
     def settle(self, entries: Iterable[CusEntry], *, refused: bool = False) -> None:

@@ -1,8 +1,14 @@
-"""The sender: a daemon thread that polls for records and delivers them; callers never wait."""
+"""The sender: a daemon thread that polls for records and delivers them; callers never wait.
 
+The thread ends by `stop` and with the interpreter, and by nothing else: whatever its work raises, it
+pauses, longer each time, and goes on.
+"""
+
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, Protocol
 
 from aos_sdk.cus_delivery.buffer import CusBuffer, CusReported, CusSource
@@ -13,9 +19,9 @@ from aos_sdk.cus_delivery.recounts import CusRecounts
 from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing
 from aos_sdk.cus_delivery.storage import CusStorage
 from aos_sdk.cus_delivery.transport import CusAnswer, CusTransport
-from aos_sdk.cus_delivery.waits import CusPoll, CusWaits
+from aos_sdk.cus_delivery.waits import CusPoll, CusRetry, CusWaits
 from aos_sdk.cus_errors import CusSpoolUnavailable
-from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_guard import never_die, never_raise
 from aos_sdk.cus_wire import MAX_BATCH_RECORDS
 
 ADOPT_SECONDS: Final = 30.0
@@ -61,13 +67,15 @@ class CusSender:
     def _begin(self) -> None:
         self.tally = CusTally()
         self.guard = never_raise(count=self.tally.count_fault)
+        self._survival = never_die(count=self.tally.count_fault)
         self.buffer: CusBuffer | None = None
-        self.recounts = CusRecounts(self.guard)
+        self.recounts = CusRecounts(self._survival)
         self._wake_at = self._wake_every
         self._opening = threading.RLock()
         self._notices: list[CusSpoolUnavailable] = []
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._starts = CusRetry()
         self._waits = CusWaits()
         self._settled = threading.Condition()
         self._settled_count = 0
@@ -110,15 +118,15 @@ class CusSender:
                 reported.named(buffer.process_id, sequence)
             sequence = self._open().append(reported)
         if self._thread is None:
-            self._start()
+            self.ensure_running()
         # Waking the thread is the dearest step, so the thread polls; only bursts wake it.
         if not 0 < sequence < self._wake_at:
             self._wake_at = sequence + self._wake_every
             self._waits.call_for_work()
 
     def ensure_running(self) -> None:
-        """Start the thread, unless the thread runs already."""
-        if self._thread is None:
+        """Start the thread, unless the thread runs already or could not be started just now."""
+        if self._thread is None and self._starts.is_due(time.monotonic()):
             self._start()
 
     def _open(self) -> CusBuffer:
@@ -187,7 +195,8 @@ class CusSender:
             self._go()
 
     def _go(self) -> None:
-        self.ensure_running()
+        if self._thread is None:
+            self._start()
         self._waits.call_in_haste()
 
     def stop(self, timeout: float, *, adopt: bool = False) -> int:
@@ -228,6 +237,15 @@ class CusSender:
             # Otherwise a report has opened another buffer, and the next process adopts this one.
             self.buffer = buffer
 
+    def release_adopted(self) -> None:
+        """Leave the rings that were adopted, and are not sent, to other processes. Call `stop` before."""
+        rings = [*self._adopted, *self._delivery.orphans]
+        self._adopted.clear()
+        self._delivery.orphans.clear()
+        self._round = None
+        for ring in rings:
+            ring.abandon()
+
     def restart_in_child(self) -> None:
         """Begin anew after a fork: the child has no thread, and the parent sends the records."""
         for source in (self.buffer, *self._adopted, *self._delivery.orphans):
@@ -246,8 +264,12 @@ class CusSender:
             self._waits.stopping = False
             self._thread = threading.Thread(target=self._run, name="aos-sdk-sender", daemon=True)
             self._thread.start()
-        except RuntimeError:
-            self._thread = None  # No thread could be started; the next record tries again.
+            self._starts.worked()
+        except BaseException:
+            # There is no thread, as at the interpreter's end; or Ctrl-C came while it started, and
+            # it ends by itself, because it is no longer the sender's. A later record tries again.
+            self._thread = None
+            self._starts.failed(time.monotonic())
             raise
         finally:
             self._starting.release()
@@ -257,32 +279,52 @@ class CusSender:
         prepare_exit(durable=wants_ring if buffer is None else buffer.durable)
 
     def _run(self) -> None:
+        thread = threading.current_thread()
         try:
-            poll = CusPoll(time.monotonic())
-            while not self._waits.stopping:
-                called = self._waits.for_work(poll.seconds)
-                with self.guard:
-                    self._look(poll, called=called)
-                self._send_side_reports()
-            self._send_side_reports(final=True)
-            self._transport.close()
+            self._work(thread)
         finally:
-            self._thread = None
-            # A report since the last look may have found this thread running and not started
-            # another.
-            if not self._waits.stopping and self.left():
-                self._start()
+            if self._thread is thread:
+                self._thread = None
+                if not self._waits.stopping:
+                    self._starts.failed(time.monotonic())
 
-    def _send_side_reports(self, *, final: bool = False) -> None:
-        for side in list(self.side_reports):
-            with self.guard:
-                due = side.report_due(time.monotonic(), final=final)
-                while due is not None:
-                    answer = self._transport.post(*due)
-                    side.answered(answer, time.monotonic())
-                    # Send the next report at once, but never the same report again.
-                    former, due = due, side.report_due(time.monotonic(), final=final)
-                    due = None if due == former else due
+    def _work(self, thread: threading.Thread) -> None:
+        poll, failures = CusPoll(time.monotonic()), 0
+        while self._thread is thread and not self._waits.stopping and not sys.is_finalizing():
+            has_looked = self._survives(partial(self._wait_and_look, poll))
+            if self._send_side_reports() and has_looked:
+                failures = 0
+                continue
+            failures += 1
+            self._survives(partial(self._waits.after_failure, failures))
+        if self._thread is thread:
+            self._send_side_reports(final=True)
+            self._survives(self._transport.close)
+
+    def _survives(self, step: Callable[[], object]) -> bool:
+        """Run a step of the thread's; return whether it raised nothing."""
+        with self._survival:
+            step()
+            return True
+        return False
+
+    def _send_side_reports(self, *, final: bool = False) -> bool:
+        """Send the side reports that are due; return whether none raised anything."""
+        sides = list(self.side_reports)
+        sent = [self._survives(partial(self._send_side, side, final=final)) for side in sides]
+        return all(sent)
+
+    def _send_side(self, side: CusSideReport, *, final: bool) -> None:
+        due = side.report_due(time.monotonic(), final=final)
+        while due is not None:
+            answer = self._transport.post(*due)
+            side.answered(answer, time.monotonic())
+            # Send the next report at once, but never the same report again.
+            former, due = due, side.report_due(time.monotonic(), final=final)
+            due = None if due == former else due
+
+    def _wait_and_look(self, poll: CusPoll) -> None:
+        self._look(poll, called=self._waits.for_work(poll.seconds))
 
     def _look(self, poll: CusPoll, *, called: bool) -> None:
         self._give_notice()
@@ -340,6 +382,7 @@ class CusSender:
             if entries and not self._waits.stopping:
                 self._delivery.deliver(ring, entries)
             if not len(ring):
+                ring.abandon()  # Again, in case its end was interrupted.
                 self._adopted.remove(ring)
                 self._delivery.announcements.forget(ring)
         if self._round is not None or self._has_adopted_work():

@@ -5,11 +5,14 @@ prolong a request with a timeout of ten seconds for hours. These sockets know th
 whole request. Only the sender's thread imports this module, because it needs the HTTP client.
 """
 
+import contextlib
 import socket
 import ssl
+import sys
 import time
 from base64 import b64encode
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -17,8 +20,18 @@ import certifi
 from urllib3 import PoolManager, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import ProxySchemeUnknown
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxySchemeUnknown,
+)
 from urllib3.util import Url, parse_url
+from urllib3.util.connection import allowed_gai_family
+
+# Arguments of `setsockopt`, as urllib3 has them.
+_Options: TypeAlias = Iterable[tuple[int, int, int | bytes]]
 
 
 class CusDeadline:
@@ -54,6 +67,10 @@ class _PlainSocket(socket.socket):
 
 class _TlsSocket(ssl.SSLSocket):
     deadline: CusDeadline | None = None  # None during the handshake.
+
+    def do_handshake(self, *arguments: Any) -> None:
+        with _closed_by_errors(self):
+            super().do_handshake(*arguments)
 
     def recv_into(self, *arguments: Any) -> int:
         if self.deadline is not None:
@@ -111,17 +128,73 @@ def _proxy_for(host: str, port: int) -> str | None:
     return None if exempt else proxy
 
 
+@contextlib.contextmanager
+def _closed_by_errors(opened: socket.socket) -> Iterator[None]:
+    """Close the socket if the block raises anything, also what is no `Exception`."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _connected(connection: HTTPConnection, host: str, deadline: CusDeadline) -> socket.socket:
+    """A connected socket that keeps the deadline. Raises urllib3's errors, as urllib3 would.
+
+    urllib3 leaves its socket open if `connect` raises what is no OSError.
+    """
+    try:
+        opened = _connect(host, connection.port, connection.socket_options or (), deadline)
+    except UnicodeError:
+        raise LocationParseError(host) from None
+    except socket.gaierror as error:
+        raise NameResolutionError(host, connection, error) from error
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, f"no connection to {host} in time") from error
+    except OSError as error:
+        raise NewConnectionError(connection, f"no connection: {error}") from error
+    with _closed_by_errors(opened):
+        sys.audit("http.client.connect", connection, host, connection.port)
+        return _keeping(deadline, opened)
+
+
+def _connect(host: str, port: int, options: _Options, deadline: CusDeadline) -> socket.socket:
+    """Connect to the first address of the host that answers. Raises OSError of the last address."""
+    problem = OSError("the host has no address")
+    family = allowed_gai_family()
+    for kind, *rest, _, address in socket.getaddrinfo(
+        host.strip("[]"), port, family, socket.SOCK_STREAM
+    ):
+        # Not `_PlainSocket`: where test tools block the network, they replace `socket.socket`.
+        opened = socket.socket(kind, *rest)
+        try:
+            with _closed_by_errors(opened):
+                for option in options:
+                    opened.setsockopt(*option)
+                opened.settimeout(deadline.left())
+                opened.connect(address)
+        except OSError as error:
+            problem = error
+        else:
+            return opened
+    try:
+        raise problem
+    finally:
+        del problem  # Its traceback holds this frame: a cycle would delay the end of both.
+
+
 def _keeping(deadline: CusDeadline, opened: socket.socket) -> _PlainSocket:
     plain = _PlainSocket(fileno=opened.detach())
-    plain.deadline = deadline
-    plain.settimeout(deadline.left())  # The handshake uses this timeout.
+    with _closed_by_errors(plain):
+        plain.deadline = deadline
+        plain.settimeout(deadline.left())  # The handshake uses this timeout.
     return plain
 
 
 def _plain_connection(deadline: CusDeadline) -> type[HTTPConnection]:
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return _keeping(deadline, super()._new_conn())
+            return _connected(self, self._dns_host, deadline)
 
     return Plain
 
@@ -129,7 +202,7 @@ def _plain_connection(deadline: CusDeadline) -> type[HTTPConnection]:
 def _tls_connection(deadline: CusDeadline) -> type[HTTPSConnection]:
     class Tls(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return _keeping(deadline, super()._new_conn())
+            return _connected(self, self._dns_host, deadline)
 
         def connect(self) -> None:
             super().connect()

@@ -1,9 +1,4 @@
-"""The folder in which processes of one host keep their rings, and adopt rings of dead processes.
-
-Below the spool's folder each combination of server, tenant and integration has a folder, named by
-their hash; keys are never stored. A living process holds a lock on its ring's file, which the
-kernel releases however the process ends. A process that gets this lock may send the ring's records.
-"""
+"""The spool: where processes of one host keep their rings, and adopt rings of dead processes."""
 
 import contextlib
 import os
@@ -12,12 +7,30 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from mmap import ACCESS_READ, mmap
 from typing import Final, NamedTuple
 
 from aos_sdk.cus_delivery.connection import CusConnection
-from aos_sdk.cus_delivery.ring import CusRing, CusRingUnusable, map_ring, mappings, ring_bytes
+from aos_sdk.cus_delivery.folders import (
+    describe,
+    folder_of,
+    former_folders,
+    owner_of_key,
+    rings_in,
+    undescribed,
+)
+from aos_sdk.cus_delivery.ring import CusRing, ring_bytes
 from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing, CusRingBuffer
+from aos_sdk.cus_delivery.ring_files import (
+    NEW,
+    RING,
+    CusRingFile,
+    CusRingSeen,
+    close_file,
+    lock_dead,
+    look,
+    named_integration,
+    open_file,
+)
 from aos_sdk.cus_errors import CusSpoolUnavailable
 
 if sys.platform != "win32":
@@ -31,8 +44,6 @@ NO_SPOOL: Final = "off"
 # crashes and restarts again and again while the server is away would fill the disk.
 QUOTA_BYTES: Final = 2 * 1024**3
 
-_RING: Final = ".ring"
-_NEW: Final = ".new"
 _ATTEMPTS: Final = 3
 _FORGOTTEN_SECONDS: Final = 600.0
 
@@ -64,14 +75,19 @@ class CusSpoolCensus(NamedTuple):
 
 
 class CusSpool:
-    """The rings of one server, tenant and integration on this host."""
+    """The rings of one integration of one tenant on this host.
+
+    `folder` holds the rings of this release. `former` are the folders that SDK 0.1.0 had for this
+    integration; its rings there are adopted, too.
+    """
 
     def __init__(self, root: str, connection: CusConnection) -> None:
-        from hashlib import sha256  # here, because `import aos_sdk` must stay light
-
-        key = connection.key
-        name = "\n".join((connection.base_url, key.tenant_id, key.integration_id))
-        self.folder = os.path.join(root, sha256(name.encode()).hexdigest()[:32])
+        self.root = root
+        self.owner = owner_of_key(connection)
+        self.folder = folder_of(root, self.owner)
+        self.former = former_folders(root, connection)
+        # Rings of dead processes in folders of nobody that do not say that they are ours.
+        self._not_ours: set[str] = set()
 
     def create(self, slots: int) -> CusRingBuffer:
         """A new ring of this process, locked. Raises CusSpoolUnavailable."""
@@ -94,28 +110,28 @@ class CusSpool:
             raise CusSpoolUnavailable(message) from None
 
     def _create(self, slots: int) -> CusRingBuffer:
-        self._prepare_folder()
+        self.prepare()
         self._check_quota(ring_bytes(slots))
         process_id = uuid.uuid4().hex
-        path = os.path.join(self.folder, process_id + _RING)
-        new = path + _NEW
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = _open(new, flags)
+        path = os.path.join(self.folder, process_id + RING)
+        new = path + NEW
+        descriptor = open_file(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             # Lock the file before it gets the name by which other processes find it.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             ring = CusRing.create(descriptor, slots, process_id)
             os.rename(new, path)
         except BaseException:
-            _close(descriptor)
+            close_file(descriptor)
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
-        file = _RingFile(path, descriptor, ring)
+        file = CusRingFile(path, descriptor, ring)
         return CusRingBuffer(ring, file.let_go, file.remove)
 
-    def _prepare_folder(self) -> None:
-        os.makedirs(os.path.dirname(self.folder), mode=0o700, exist_ok=True)
+    def prepare(self) -> None:
+        """Make the folder, private to the user, and say in it whose it is. Raises OSError."""
+        os.makedirs(self.root, mode=0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.folder, 0o700)
         found = os.lstat(self.folder)
@@ -124,12 +140,13 @@ class CusSpool:
             raise OSError(0, message)
         if stat.S_IMODE(found.st_mode) != 0o700:
             os.chmod(self.folder, 0o700)
+        describe(self.folder, self.owner)
 
     def _check_quota(self, ring_size: int) -> None:
         taken = 0
-        for entry in os.scandir(self.folder):
+        for path in self._rings():
             with contextlib.suppress(FileNotFoundError):
-                taken += entry.stat(follow_symlinks=False).st_size
+                taken += os.lstat(path).st_size
         if taken + ring_size > QUOTA_BYTES:
             message = "the spool is full of records that other processes left"
             raise OSError(0, message)
@@ -137,149 +154,96 @@ class CusSpool:
     def adopt(self) -> Iterator[CusAdoptedRing]:
         """The rings of dead processes that no other process has adopted, locked.
 
-        A ring may be empty if its process dropped records and may not have announced that.
+        A ring may be empty if its process dropped records and may not have announced that. A ring in
+        a folder of nobody is adopted if each of its records names this integration.
         """
         if sys.platform == "win32":
             return
-        try:
-            names = [entry.name for entry in os.scandir(self.folder)]
-        except OSError:
-            return
-        for name in sorted(names):
-            if name.endswith(_RING) or self._is_forgotten(name):
-                with contextlib.suppress(OSError):
-                    yield from self._adopt(os.path.join(self.folder, name))
+        self._remove_forgotten()
+        for path in self._rings():
+            if (ring := self._adopted(path)) is not None:
+                yield ring
+        for path in self.rings_of_nobody():
+            if path not in self._not_ours and (ring := self._adopted_by_records(path)) is not None:
+                yield ring
 
     def census(self) -> CusSpoolCensus:
         """Count the waiting records, in rings of living and of dead processes; change nothing."""
         found: dict[bool, list[int]] = {True: [], False: []}
         if sys.platform != "win32":
-            for path in self._rings():
-                with contextlib.suppress(OSError, ValueError):
-                    lives, waiting = _look(path)
-                    found[lives].append(waiting)
+            for ring in (*map(look, self._rings()), *self._rings_that_name_us()):
+                if ring is not None:
+                    found[ring.lives].append(ring.waiting)
         living, dead = found[True], found[False]
         return CusSpoolCensus(len(living), sum(living), len(dead), sum(dead))
 
+    def _rings_that_name_us(self) -> Iterator[CusRingSeen]:
+        for path in self.rings_of_nobody():
+            ring = look(path, for_names=True)
+            if ring is not None and ring.integration_id == self.owner.integration_id:
+                yield ring
+
     def _rings(self) -> list[str]:
-        try:
-            return [entry.path for entry in os.scandir(self.folder) if entry.name.endswith(_RING)]
-        except OSError:
-            return []
+        return [path for folder in (self.folder, *self.former) for path in rings_in(folder)]
 
-    def _is_forgotten(self, name: str) -> bool:
-        # An old file's process died before its first report. A young file is about to be locked.
-        if not name.endswith(_RING + _NEW):
-            return False
-        try:
-            age = time.time() - os.stat(os.path.join(self.folder, name)).st_mtime
-        except OSError:
-            return False
-        return age > _FORGOTTEN_SECONDS
-
-    def _adopt(self, path: str) -> Iterator[CusAdoptedRing]:
-        descriptor = _open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            file = _lock_dead(path, descriptor)
-        except BaseException:
-            _close(descriptor)
-            raise
-        if file is None:
-            _close(descriptor)
-            return
-        adopted = CusAdoptedRing(file.ring, file.let_go, file.remove)
-        if len(adopted) or adopted.dropped:
-            yield adopted
-        else:
-            adopted.finish()
-
-
-# A fork copies open descriptors. A child that kept them would keep the lock after its parent died.
-_open_descriptors: set[int] = set()
-
-
-def _open(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags, 0o600)
-    _open_descriptors.add(descriptor)
-    return descriptor
-
-
-def _close(descriptor: int) -> None:
-    if descriptor in _open_descriptors:
-        _open_descriptors.discard(descriptor)
-        os.close(descriptor)
-
-
-def _close_all_in_child() -> None:
-    for mapping in list(mappings):
-        with contextlib.suppress(BufferError):
-            mapping.close()
-    for descriptor in list(_open_descriptors):
-        with contextlib.suppress(OSError):
-            _close(descriptor)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all_in_child)
-
-
-def _look(path: str) -> tuple[bool, int]:
-    """Whether a ring's process lives, and how many records wait in the ring."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        lives = False
-        try:
-            # A shared lock, released at once: an adopter that is refused just now tries again
-            # later.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lives = True
-        with mmap(descriptor, 0, access=ACCESS_READ) as mapping:
-            ring = CusRing(mapping)
-            return lives, sum(bool(ring.read(number)) for number in ring.written())
-    finally:
-        os.close(descriptor)
-
-
-class _RingFile:
-    """A ring's file with its lock."""
-
-    def __init__(self, path: str, descriptor: int, ring: CusRing) -> None:
-        self._path = path
-        self._descriptor = descriptor
-        self.ring = ring
-
-    def let_go(self) -> None:
-        """Unmap and close the file. In a fork the parent keeps its lock: the lock ends when all of
-        the file's descriptors are closed, or by an unlock, so never unlock here.
+    def rings_of_nobody(self) -> list[str]:
+        """The rings in folders that say of nobody whose they are: of SDK 0.1.0, for any integration
+        under another address, or for another integration.
         """
-        self.ring.close()
-        descriptor, self._descriptor = self._descriptor, -1
-        _close(descriptor)
+        folders = undescribed(self.root, (self.folder, *self.former))
+        return [path for folder in folders for path in rings_in(folder)]
 
-    def remove(self) -> None:
-        """Remove the file. The mapping stays usable for code that still reads it."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
+    def _remove_forgotten(self) -> None:
+        for folder in (self.folder, *self.former):
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(folder):
+                    if entry.name.endswith(NEW) and _is_forgotten(entry):
+                        _locked(entry.path)
+
+    def _adopted(self, path: str) -> CusAdoptedRing | None:
+        file = _locked(path)
+        return None if file is None else _opened(file)
+
+    def _adopted_by_records(self, path: str) -> CusAdoptedRing | None:
+        file = _locked(path)
+        if file is None:
+            return None
+        if named_integration(file.ring) == self.owner.integration_id:
+            return _opened(file)
+        # Remembered, because a dead process' ring changes no more, and reading it takes long.
+        self._not_ours.add(path)
+        file.let_go()
+        return None
 
 
-def _lock_dead(path: str, descriptor: int) -> _RingFile | None:
-    """The ring of a dead process, locked; None if the process lives, or the ring is unusable."""
+def _is_forgotten(entry: "os.DirEntry[str]") -> bool:
+    # An old file's process died while it made the file. A young file is about to get its name.
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    found = os.fstat(descriptor)
-    if not found.st_nlink:
-        return None  # Another process has sent it all meanwhile.
-    if path.endswith(_NEW):
-        os.unlink(path)
-        return None
-    if found.st_uid != os.geteuid() or not found.st_size:
-        return None
-    mapping = map_ring(descriptor, found.st_size)
+        age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+    except OSError:
+        return False
+    return age > _FORGOTTEN_SECONDS
+
+
+def _locked(path: str) -> CusRingFile | None:
     try:
-        return _RingFile(path, descriptor, CusRing(mapping))
-    except (CusRingUnusable, UnicodeDecodeError, ValueError):
-        mapping.close()  # Of another version: leave the ring to a process that knows it.
+        return lock_dead(path)
+    except OSError:
         return None
+
+
+def _opened(file: CusRingFile) -> CusAdoptedRing | None:
+    """The records of a locked ring. None for a ring without any, which is removed, and for a ring
+    that can't be read, which stays: it must not keep the rings after it from being adopted.
+    """
+    adopted = None
+    try:
+        with contextlib.suppress(Exception):
+            adopted = CusAdoptedRing(file.ring, file.let_go, file.remove)
+    finally:
+        if adopted is None:
+            file.let_go()
+    if adopted is not None and not len(adopted) and not adopted.dropped:
+        adopted.finish()
+        return None
+    return adopted

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -9,6 +10,7 @@ from queue import LifoQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_guard import never_die
 from aos_sdk.cus_imports import forks_wait
 from aos_sdk.cus_version import __version__
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
@@ -36,10 +38,10 @@ class CusAnswer:
     date: str = ""
 
     def json(self) -> Any:
-        """The body as JSON, or None if the body is not JSON."""
+        """The body as JSON, or None if the body is not JSON that can be read."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -80,7 +82,7 @@ def first_error(answer: CusAnswer) -> tuple[str, str, str]:
 
 
 class CusTransport:
-    """Posts batches; every network failure becomes an answer with status 0."""
+    """Posts batches; every failure becomes an answer with status 0, whatever raises it."""
 
     def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
         self._base_url = connection.base_url
@@ -95,6 +97,16 @@ class CusTransport:
 
     def post(self, path: str, body: bytes) -> CusAnswer:
         """Send a JSON body to a path of the server's."""
+        # Only the class: the text may contain more than a log should have. And not the error, whose
+        # traceback would hold this frame, and sockets.
+        kinds: list[type[BaseException]] = []
+        with never_die(count=int, tell=lambda error: kinds.append(type(error))):
+            return self._post(path, body)
+        with never_die(count=int):
+            self._drop_after(kinds[0])
+        return CusAnswer(NO_ANSWER, reason=kinds[0].__name__)
+
+    def _post(self, path: str, body: bytes) -> CusAnswer:
         _import_client()
         import urllib3
 
@@ -103,25 +115,21 @@ class CusTransport:
             "Content-Type": "application/json",
             "User-Agent": f"aos-sdk-python/{__version__}",
         }
-        try:
-            pool = self._pool or self._open()
-            self._deadline.begin(self._timeout_seconds)
-            response = pool.urlopen(
-                "POST",
-                self._base_path + path,
-                body=body,
-                headers=headers,
-                # The sender retries, and a redirect could send the key to another server.
-                retries=False,
-                redirect=False,
-                timeout=urllib3.Timeout(total=self._timeout_seconds),
-                preload_content=False,
-            )
+        pool = self._pool or self._open()
+        self._deadline.begin(self._timeout_seconds)
+        response = pool.urlopen(
+            "POST",
+            self._base_path + path,
+            body=body,
+            headers=headers,
+            # The sender retries, and a redirect could send the key to another server.
+            retries=False,
+            redirect=False,
+            timeout=urllib3.Timeout(total=self._timeout_seconds),
+            preload_content=False,
+        )
+        with _closed_by_errors(response):
             answer = _read_bounded(response)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            # Also for an address that only proves invalid at the request. Only the class: the text
-            # may contain more than a log should have.
-            return CusAnswer(NO_ANSWER, reason=type(error).__name__)
         return CusAnswer(
             response.status,
             answer,
@@ -129,6 +137,14 @@ class CusTransport:
             f"HTTP {response.status}",
             response.headers.get("Date", ""),
         )
+
+    def _drop_after(self, kind: type[BaseException]) -> None:
+        """Begin with a new pool after an error that is none of a network's: its state is unknown.
+
+        An outage keeps the pool, because reading the authorities for a new one takes long.
+        """
+        if not issubclass(kind, OSError | ValueError) and not _is_of_client(kind):
+            self.close()
 
     def _open(self) -> "HTTPConnectionPool":
         from urllib3.util import parse_url
@@ -154,12 +170,28 @@ class CusTransport:
             LifoQueue.__init__(pool.pool)
 
 
+def _is_of_client(kind: type[BaseException]) -> bool:
+    from urllib3.exceptions import HTTPError
+
+    return issubclass(kind, HTTPError)
+
+
 def _import_client() -> None:
     """Import everything for a request. The first request would import the codec of host names."""
     with forks_wait():
         import encodings.idna  # noqa: F401
 
         import aos_sdk.cus_delivery.sockets  # noqa: F401
+
+
+@contextlib.contextmanager
+def _closed_by_errors(response: "BaseHTTPResponse") -> Iterator[None]:
+    """Close the response's connection if the block raises anything."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
 
 
 def _read_bounded(response: "BaseHTTPResponse") -> bytes:

@@ -133,6 +133,27 @@ class CusPoll:
         self.seconds = max(wished, SHORTEST_POLL_SECONDS)
 
 
+class CusRetry:
+    """When an attempt that failed may be made again: later after each failure in a row."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._at = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether the next attempt may be made; `now` in seconds of the monotonic clock."""
+        return now >= self._at
+
+    def failed(self, now: float) -> None:
+        """Note that an attempt failed."""
+        self._failures += 1
+        self._at = now + _backoff_seconds(self._failures)
+
+    def worked(self) -> None:
+        """Note that an attempt did not fail."""
+        self._failures = 0
+
+
 def _backoff_seconds(failures: int) -> float:
     """Doubles with each failure, and is half to whole of that at random, to spread clients."""
     doubled = FIRST_RETRY_SECONDS * (1 << min(failures - 1, 16))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from aos_sdk.cus_counting.anthropic_usage import anthropic_usage, told_fields
+from aos_sdk.cus_providers.anthropic_requests import REQUESTS
 from aos_sdk.cus_providers.provider import (
     CusPackage,
     CusProviderInfo,
@@ -54,5 +55,6 @@ PROVIDER: Final = CusProviderInfo(
     ),
     hosts=("api.anthropic.com",),
     paths=(b"/messages", b"/complete"),
+    requests=REQUESTS,
     usage=USAGE,
 )

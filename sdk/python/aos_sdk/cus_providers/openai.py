@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from aos_sdk.cus_counting.openai_usage import openai_usage, plain_chat_usage
+from aos_sdk.cus_providers.openai_requests import REQUESTS
 from aos_sdk.cus_providers.provider import (
     CusPackage,
     CusProviderInfo,
@@ -26,6 +27,11 @@ EVENTS: Final = CusSurface(_KEY, CusOperation.RESPONSES, role=CusRole.EVENTS)
 EMBEDDING: Final = CusSurface(_KEY, CusOperation.EMBEDDING)
 IMAGE: Final = CusSurface(_KEY, CusOperation.IMAGE)
 AUDIO: Final = CusSurface(_KEY, CusOperation.AUDIO)
+DECISION: Final = CusSurface(_KEY, CusOperation.OTHER)
+VIDEO: Final = CusSurface(_KEY, CusOperation.OTHER)
+RUN: Final = CusSurface(_KEY, CusOperation.OTHER, role=CusRole.RESPONSE)
+LATE_RUN: Final = CusSurface(_KEY, CusOperation.OTHER, role=CusRole.LATE_ANSWER)
+LIVE_SESSION: Final = CusSurface(_KEY, CusOperation.AUDIO, role=CusRole.SESSION)
 USAGE: Final = CusUsageShape(openai_usage, quick=plain_chat_usage)
 
 
@@ -38,9 +44,6 @@ def _targets() -> Iterator[CusTarget]:
         methods = ("create", "parse", "compact")
         yield CusTarget(f"{resources}.{module}", "Responses", methods, RESPONSES)
         yield CusTarget(f"{resources}.{module}", "Responses", ("retrieve", "cancel"), LATE_ANSWER)
-        yield CusTarget(f"{resources}.{module}", "ResponsesConnection", ("parse_event",), EVENTS)
-    for module in ("realtime.realtime", "beta.realtime.realtime"):
-        yield CusTarget(f"{resources}.{module}", "RealtimeConnection", ("parse_event",), EVENTS)
     # Results of batches; a batch itself is no call.
     yield CusTarget(f"{resources}.files", "Files", ("content", "retrieve_content"), FILE)
     yield CusTarget(f"{resources}.completions", "Completions", ("create",), COMPLETION)
@@ -50,6 +53,42 @@ def _targets() -> Iterator[CusTarget]:
     yield CusTarget(f"{resources}.audio.transcriptions", "Transcriptions", ("create",), AUDIO)
     yield CusTarget(f"{resources}.audio.translations", "Translations", ("create",), AUDIO)
     yield CusTarget(f"{resources}.audio.speech", "Speech", ("create",), AUDIO)
+    yield CusTarget(f"{resources}.decisions", "Decisions", ("create",), DECISION)
+    videos = ("create", "edit", "extend", "remix")
+    yield CusTarget(f"{resources}.videos", "Videos", videos, VIDEO)
+    yield from _runs(f"{resources}.beta.threads")
+    yield from _connections(resources)
+
+
+def _runs(threads: str) -> Iterator[CusTarget]:
+    """Runs of assistants. What polls, creates and retrieves; streams send requests of their own."""
+    runs = f"{threads}.runs.runs"
+    yield CusTarget(runs, "Runs", ("create", "create_and_stream", "stream"), RUN)
+    outputs = ("submit_tool_outputs", "submit_tool_outputs_stream")
+    yield CusTarget(runs, "Runs", ("retrieve", "cancel", *outputs), LATE_RUN)
+    methods = ("create_and_run", "create_and_run_stream")
+    yield CusTarget(f"{threads}.threads", "Threads", methods, RUN)
+
+
+def _connections(resources: str) -> Iterator[CusTarget]:
+    """Sessions over a WebSocket, and live sessions that begin by a request."""
+    for module, name in (
+        ("responses.responses", "ResponsesConnection"),
+        ("beta.responses.responses", "ResponsesConnection"),
+        ("realtime.realtime", "RealtimeConnection"),
+        ("beta.realtime.realtime", "RealtimeConnection"),
+        ("realtime.translations.translations", "TranslationsConnection"),
+        ("live.live", "LiveConnection"),
+        ("live.forks", "ForksConnection"),
+        ("live.sideband", "SidebandConnection"),
+    ):
+        methods = ("recv_bytes", "parse_event", "close")
+        yield CusTarget(f"{resources}.{module}", name, methods, EVENTS)
+    # Where newer releases have what all their connections share.
+    shared = "openai._websocket_connection"
+    yield CusTarget(shared, "WebSocketConnectionBase", ("close",), EVENTS)
+    yield CusTarget(f"{resources}.live.live", "Live", ("create",), LIVE_SESSION)
+    yield CusTarget(f"{resources}.live.sessions", "Sessions", ("accept", "fork"), LIVE_SESSION)
 
 
 PROVIDER: Final = CusProviderInfo(
@@ -69,7 +108,9 @@ PROVIDER: Final = CusProviderInfo(
         b"/audio/speech",
         b"/audio/transcriptions",
         b"/audio/translations",
+        b"/decisions",
     ),
+    requests=REQUESTS,
     usage=USAGE,
     region_of_host=subdomain_of("api.openai.com"),
     takes_stream_options=lambda _client: True,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from aos_sdk.cus_providers.requests import CusRequests
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation
 
@@ -16,8 +17,9 @@ class CusRole(Enum):
     """What the SDK learns from a method of a provider's package."""
 
     CALL = "a call and its usage"
-    RESPONSE = "a call of the Responses API, which may run on in the background"
-    LATE_ANSWER = "what a background response used; the request itself is no call"
+    RESPONSE = "a response or an assistant's run, which may run on in the background"
+    LATE_ANSWER = "what a background response or a run used; the request itself is no call"
+    SESSION = "a session that tells at its end what it used"
     BATCH_RESULTS = "the results of a message batch, each a call"
     FILE = "a file, which may hold the results of a batch, each a call"
     EVENTS = "an event of a WebSocket; the end of a response is a call"
@@ -103,7 +105,7 @@ class CusProviderInfo:
     an integration type of another name.
 
     Calls go to `hosts`, or to hosts with one of these ends or beginnings; `paths` are the ends of
-    the paths that the provider bills as a model's work.
+    the paths whose calls are captured. `requests` are further requests, captured, counted or free.
     """
 
     key: str
@@ -115,6 +117,7 @@ class CusProviderInfo:
     host_ends: tuple[str, ...] = ()
     host_starts: tuple[str, ...] = ()
     paths: tuple[bytes, ...] = ()
+    requests: tuple[CusRequests, ...] = ()
     # None: the provider serves models of other providers, and each answer's form tells which.
     usage: CusUsageShape | None = None
     # Whether the server behind a client takes `stream_options`; None: never ask.

@@ -22,7 +22,9 @@ _GROUPS = (
         "Usage",
         (
             ("Usage records", "receipt_long", "telemetry_cusllmusage"),
+            ("Decisions", "gavel", "enforcement_cusenforcementdecision"),
             ("Cost corrections", "balance", "telemetry_cuscostadjustment"),
+            ("Bypass reports", "alt_route", "telemetry_cusbypassreport"),
         ),
     ),
     (
@@ -45,33 +47,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         for model, page in admin.site._registry.items()  # noqa: SLF001  (it has no other door)
         if page.has_view_permission(request)
     }
-    overview = {"title": "Overview", "icon": "home", "link": reverse("admin:index")}
-    groups: list[dict[str, Any]] = [{"items": [overview | {"permission": None}]}]
+    home = {"title": "Home", "icon": "home", "link": reverse("admin:index"), "permission": None}
+    groups: list[dict[str, Any]] = [{"items": [home]}]
     for title, pages in _GROUPS:
         items = [_item(*page) for page in pages if page[2] in open_pages]
         if items:
             groups.append({"title": title, "separator": True, "items": items})
     return groups
-
-
-def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The context of the first page: the sidebar's groups, with links to add rows."""
-    pages = {page["admin_url"]: page for app in context["app_list"] for page in app["models"]}
-    groups = [
-        {
-            "name": group["title"],
-            "app_label": group["title"].lower(),
-            "app_url": request.path,
-            "models": [
-                pages[item["link"]] | {"name": item["title"]}
-                for item in group["items"]
-                if item["link"] in pages
-            ],
-        }
-        for group in navigation(request)
-        if "title" in group
-    ]
-    return context | {"app_list": groups, "title": "Overview"}
 
 
 def account(_request: HttpRequest) -> list[dict[str, Any]]:

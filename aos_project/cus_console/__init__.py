@@ -1,0 +1,1 @@
+"""Pages that compose the planes: the first page, the search, permanent links, the sidebar."""

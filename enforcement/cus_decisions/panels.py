@@ -1,0 +1,113 @@
+"""Panels and search results on decisions."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, cast
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from aos_sdk.cus_wire import CusEnforcementResult as Result
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, as_id
+from integrations.cus_console.panels import Cell, table
+from integrations.cus_integrations.panels import link_to
+from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_clock import database_now
+from telemetry.cus_ids import made_at
+
+_LAST = 10
+_REFUSED = [Result.THROTTLED.value, Result.BLOCKED.value, Result.HARD_BLOCKED.value]
+# More decisions of an hour are not read: the panel then says "more than".
+_MOST_COUNTED = 1_000
+# Between the making of a row's id and the transaction that stored it.
+_ID_WINDOW = timedelta(hours=1)
+
+
+def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeString:
+    """The newest calls of an integration that were refused, in words."""
+    rows = CusEnforcementDecision.objects.filter(
+        tenant_id=integration.tenant_id, integration_id=integration.id, result__in=_REFUSED
+    ).order_by("-created_at", "-id")[:_LAST]
+    return table(
+        ["Decided (UTC)", "Call", "Result", "Because"],
+        map(_refusal, rows),
+        empty="No call was refused.",
+    )
+
+
+def _refusal(decision: CusEnforcementDecision) -> list[Cell]:
+    link = format_html(
+        '<a href="{}" class="underline">{}</a>', decision_page(decision), decision.call_id
+    )
+    at = f"{decision.created_at:%Y-%m-%d %H:%M:%S}"
+    return [at, link, decision.result.replace("_", " "), because(decision)]
+
+
+def because(decision: CusEnforcementDecision) -> str:
+    """The first reason's sentence; the SDK's reasons may have any form."""
+    first: Any = decision.reasons[0] if decision.reasons else None
+    message = first.get("message") if isinstance(first, dict) else None
+    return message if isinstance(message, str) else decision.reason.replace("_", " ")
+
+
+def decision_page(decision: CusEnforcementDecision) -> str:
+    """The address of a decision's page."""
+    return reverse("admin:enforcement_cusenforcementdecision_change", args=[decision.id])
+
+
+def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
+    """The last hour's refusals by integration and reason, most first."""
+    since = database_now() - timedelta(hours=1)
+    rows = list(
+        _seen(request)
+        .filter(created_at__gte=since, result__in=_REFUSED)
+        .values_list("integration_id", "reason")[: _MOST_COUNTED + 1]
+    )
+    counted = Counter(rows).most_common(_LAST)
+    names = CusIntegration.objects.select_related("tenant").in_bulk(
+        [integration_id for (integration_id, _), _ in counted]
+    )
+    more = f"More than {_MOST_COUNTED:,} calls were refused; the newest were counted."
+    return table(
+        ["Integration", "Reason", "Refused calls"],
+        [
+            [link_to(names[integration_id], "refusals"), reason.replace("_", " "), f"{count:,}"]
+            for (integration_id, reason), count in counted
+        ],
+        empty="No call was refused in the last hour.",
+        note=more if len(rows) > _MOST_COUNTED else "",
+    )
+
+
+def find_decisions(request: HttpRequest, text: str) -> Iterator[Hit]:
+    """Decisions by their id or by their call's: a refused call may have no record of its usage."""
+    seen = _seen(request)
+    found = seen.filter(call_id__in={text, text.lower(), text.upper()}).order_by("-created_at")
+    rows = list(found[: MOST_OF_A_KIND + 1]) or _by_id(seen, text)
+    for decision in rows:
+        about = f"{decision.created_at:%Y-%m-%d %H:%M:%S} UTC: {because(decision)}"
+        title = f"{decision.call_id}, {decision.result.replace('_', ' ')}"
+        yield Hit(title, about, decision_page(decision))
+
+
+def _by_id(seen: QuerySet[CusEnforcementDecision], text: str) -> list[CusEnforcementDecision]:
+    name = as_id(text)
+    if name is None:
+        return []
+    try:
+        moment = made_at(name)
+        window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
+    except (ValueError, OverflowError):
+        return []  # an id of another kind, which holds no time
+    return list(seen.filter(created_at__range=window, id=name))
+
+
+def _seen(request: HttpRequest) -> QuerySet[CusEnforcementDecision]:
+    return visible_to(CusEnforcementDecision.objects.all(), cast("CusUser", request.user))

@@ -1,0 +1,111 @@
+"""What the search of the console finds. Each app's `admin.py` registers its own finders."""
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+
+from integrations.cus_accounts.permissions import role_of
+
+# More are not shown of one kind: who searches for a common word should write more of it.
+MOST_OF_A_KIND = 10
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One thing that was found: its name, what else is known of it, and its page."""
+
+    title: str
+    about: str
+    link: str
+
+
+Find: TypeAlias = Callable[[HttpRequest, str], Iterable[Hit]]
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A kind of thing that can be searched for.
+
+    `find` gets a text without spaces around it, and returns what the person may see, best first.
+    """
+
+    kind: str
+    viewers: Sequence[str]
+    find: Find
+
+
+@dataclass(frozen=True)
+class Found:
+    """The hits of one kind; `more` tells that there were others."""
+
+    kind: str
+    hits: list[Hit]
+    more: bool
+
+
+_finders: dict[str, Finder] = {}
+
+
+def register(finder: Finder) -> None:
+    """Add a kind. Raises ValueError if it is there already."""
+    if finder.kind in _finders:
+        message = f"the search has the kind {finder.kind} already"
+        raise ValueError(message)
+    _finders[finder.kind] = finder
+
+
+def by_page(model: type[Model]) -> Find:
+    """Finds rows by their id, or as the search of the model's own page does."""
+
+    def find(request: HttpRequest, text: str) -> Iterator[Hit]:
+        page = admin.site.get_model_admin(model)
+        rows, name = page.get_queryset(request), as_id(text)
+        if name:
+            rows = rows.filter(pk=name)
+        else:
+            rows, _ = page.get_search_results(request, rows, text)
+        for row in rows[: MOST_OF_A_KIND + 1]:
+            address = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
+            about = str(getattr(row, "tenant", None) or "")
+            yield Hit(str(row), about, reverse(address, args=[row.pk]))
+
+    return find
+
+
+def kinds(request: HttpRequest) -> list[str]:
+    """The kinds of things that the person can search for."""
+    return [finder.kind for finder in _open_to(request)]
+
+
+def found(request: HttpRequest, text: str) -> list[Found]:
+    """What the person may see of the things that `text` names."""
+    # No stored text has a NUL, and PostgreSQL refuses one.
+    text = text.replace("\0", "").strip()
+    if not text:
+        return []
+    results = []
+    for finder in _open_to(request):
+        hits = list(finder.find(request, text))
+        if hits:
+            more = len(hits) > MOST_OF_A_KIND
+            results.append(Found(finder.kind, hits[:MOST_OF_A_KIND], more))
+    return results
+
+
+def as_id(text: str) -> uuid.UUID | None:
+    """The id that a text is, with or without dashes; None if it is none."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _open_to(request: HttpRequest) -> Iterator[Finder]:
+    role = role_of(request.user)
+    return (finder for finder in _finders.values() if role in finder.viewers)

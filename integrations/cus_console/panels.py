@@ -1,0 +1,80 @@
+"""Panels: the parts of pages that compose the planes. Each app's `admin.py` registers its own.
+
+The pages themselves know only this registry, so that authority's pages can show facts and decisions
+without importing them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from integrations.cus_accounts.permissions import role_of
+
+# What a cell of a table shows: a text, or HTML that is safe.
+Cell: TypeAlias = "str | int | SafeString"
+
+
+class Page(StrEnum):
+    """The pages with panels. A panel of an integration's page gets the integration as subject."""
+
+    HOME = "home"
+    INTEGRATION = "integration"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a page. `key` is the part's anchor in the page's address.
+
+    `view` gets the request and the page's subject (None on the first page). It returns the panel's
+    HTML, or None where the panel has nothing to show. `viewers` are the roles that see the panel.
+    """
+
+    page: Page
+    key: str
+    title: str
+    viewers: Sequence[str]
+    view: Callable[[HttpRequest, Any], SafeString | None]
+
+
+@dataclass(frozen=True)
+class ShownPanel:
+    """A panel as a page shows it."""
+
+    key: str
+    title: str
+    html: SafeString
+
+
+_panels: dict[tuple[Page, str], Panel] = {}
+
+
+def register(panel: Panel) -> None:
+    """Add a panel to its page, after those that were added before.
+
+    Raises ValueError if the page has a panel with this key already.
+    """
+    if (panel.page, panel.key) in _panels:
+        message = f"the page {panel.page.value} has a panel {panel.key} already"
+        raise ValueError(message)
+    _panels[panel.page, panel.key] = panel
+
+
+def shown(page: Page, request: HttpRequest, subject: Any = None) -> list[ShownPanel]:
+    """The panels of a page that the person may see and that have something to show."""
+    role = role_of(request.user)
+    found = [panel for panel in _panels.values() if panel.page is page and role in panel.viewers]
+    rendered = [(panel, panel.view(request, subject)) for panel in found]
+    return [ShownPanel(panel.key, panel.title, html) for panel, html in rendered if html]
+
+
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str, note: str = ""
+) -> SafeString:
+    """A panel's table; `empty` says what the lack of rows means and what to do next."""
+    context = {"table": {"headers": headers, "rows": list(rows)}, "empty": empty, "note": note}
+    return render_to_string("admin/cus_panel_table.html", context)

@@ -1,0 +1,80 @@
+"""Install the recording of plain HTTP clients, and restore the clients' own functions.
+
+Imports no client: a library is patched when the program imports it.
+"""
+
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, Final
+
+from aos_sdk.cus_capture.bypass_transports import record_sends
+from aos_sdk.cus_capture.http_clients import aiohttp_sessions, urllib3_pools
+from aos_sdk.cus_capture.http_clients.hosts import recorded
+from aos_sdk.cus_capture.http_clients.httpx_clients import CusHttpxRecorder
+from aos_sdk.cus_capture.import_hook import CusImportHook
+from aos_sdk.cus_guard import never_raise
+
+logger = logging.getLogger("aos_sdk")
+
+_LIBRARIES: Final = {library.PACKAGE: library for library in (urllib3_pools, aiohttp_sessions)}
+
+_installing = threading.Lock()
+_hook: CusImportHook | None = None
+# Class, name, its original function, and ours.
+_patched: list[tuple[type, str, Any, Any]] = []
+_guard = never_raise(count=itertools.count(1).__next__)
+
+
+def record_http(hosts: Iterable[str] = ()) -> None:
+    """Record requests to providers, and to these hosts, by httpx, httpx2, requests, urllib3 and
+    aiohttp. A second call replaces the hosts.
+    """
+    global _hook
+    with _installing:
+        recorded.name(hosts)
+        record_sends(CusHttpxRecorder(_guard))
+        if _hook is None:
+            _hook = CusImportHook(_LIBRARIES, _patch)
+            _hook.install()
+    logger.info(
+        "requests by httpx, httpx2, requests, urllib3 and aiohttp are recorded to these hosts: %s",
+        recorded,
+    )
+
+
+def unrecord_http() -> None:
+    """Restore the functions of urllib3 and aiohttp; `unwatch_transports` restores httpx's."""
+    global _hook
+    with _installing:
+        if _hook is not None:
+            _hook.remove()
+            _hook = None
+        for owner, name, original, replacement in _patched:
+            # If another package has wrapped ours since, ours stays, and only passes on.
+            if owner.__dict__.get(name) is replacement:
+                setattr(owner, name, original)
+        _patched.clear()
+
+
+def _patch(module: ModuleType) -> None:
+    library = _LIBRARIES[module.__name__]
+    owner = getattr(module, library.CLASS, None)
+    original = getattr(owner, "__dict__", {}).get(library.METHOD)
+    if not isinstance(owner, type) or not callable(original):
+        return  # The library has another shape than we know, so there is nothing to record.
+    replacement: Callable[..., Any] = library.recording(original, _guard)
+    setattr(owner, library.METHOD, replacement)
+    _patched.append((owner, library.METHOD, original, replacement))
+
+
+def _restart_in_child() -> None:
+    global _installing
+    _installing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)

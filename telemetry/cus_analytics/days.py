@@ -1,0 +1,73 @@
+"""Days in UTC, the moments at which their rows may have come, and whether evidence has them all."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.conf import settings
+from django.db import connection
+
+from telemetry.cus_evidence.partitions import Month, existing_months
+
+# A sender's clock may run ahead by 5 minutes (ruling E3), and an ingest transaction takes time.
+CLOCK_AHEAD = timedelta(minutes=10)
+_MARGIN_DAYS = 1
+_ONE_DAY = timedelta(days=1)
+
+
+def start_of(day: date) -> datetime:
+    """The first moment of a day."""
+    return datetime.combine(day, time.min, UTC)
+
+
+def final_at(day: date) -> datetime:
+    """When no more calls of the day can come, so that its figures are final (ruling E8a)."""
+    # The day itself, the greatest delay of its calls, and a margin.
+    return start_of(day) + timedelta(days=1 + settings.CUS_TELEMETRY_MAX_AGE_DAYS + _MARGIN_DAYS)
+
+
+def first_open_day(now: datetime) -> date:
+    """The earliest day that is not final."""
+    return (now - (final_at(now.date()) - start_of(now.date())) + _ONE_DAY).date()
+
+
+@dataclass(frozen=True, order=True)
+class TenantDay:
+    """A day of a tenant: what is recomputed in one transaction, under one lock."""
+
+    day: date
+    tenant_id: uuid.UUID
+
+    @property
+    def start(self) -> datetime:
+        return start_of(self.day)
+
+    @property
+    def end(self) -> datetime:
+        return start_of(self.day + _ONE_DAY)
+
+    @property
+    def months(self) -> list[Month]:
+        """The months in which the calls of the day may have been received."""
+        first, last = Month.of(self.start - CLOCK_AHEAD), Month.of(final_at(self.day))
+        count = (last.year - first.year) * 12 + last.number - first.number
+        return [first.shifted(n) for n in range(count + 1)]
+
+    def has_all_evidence(self) -> bool:
+        """Whether no row of the day can have been dropped by retention."""
+        present = existing_months()
+        missing = [month.start.date() for month in self.months if month not in present]
+        return not missing or not _had_rows(self.tenant_id, missing)
+
+
+# The totals of a month stay when retention drops its rows (ruling E8).
+_HAD_ROWS = """
+SELECT EXISTS (SELECT FROM cus_period_totals
+    WHERE tenant_id = %s AND period = ANY(%s::date[]) AND (calls > 0 OR blocked > 0))
+"""
+
+
+def _had_rows(tenant_id: uuid.UUID, months: list[date]) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_HAD_ROWS, [tenant_id, months])
+        return bool(cursor.fetchone()[0])

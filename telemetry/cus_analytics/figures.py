@@ -1,0 +1,188 @@
+"""The one statement that computes figures of hours from evidence, and the sums of such figures."""
+
+from collections.abc import Iterable
+
+from aos_sdk.cus_fields import TOKEN_NAMES
+from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS
+
+_MOST = 2**63 - 1
+COSTS = ("cost_cents", "counted_cents", "cost_microcents")
+UNITS = ("cents", "microcents", "tokens")
+_PROVISIONAL = tuple(f"provisional_{unit}" for unit in UNITS)
+# What identifies a row of `cus_usage_hourly` within a tenant.
+KEY = (*("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),)
+# Figures of rows as recorded; the latency's are apart, because they are not all sums.
+RECORDED = (
+    *("calls", "errors", "blocked", "unpriced", "unpriced_unit_calls", "unmeasured"),
+    *TOKEN_NAMES,
+    *COSTS,
+    *_PROVISIONAL,
+)
+SETTLED = (
+    *("settled", "settled_unpriced", "settled_unpriced_unit_calls"),
+    *(f"settled_{name}" for name in (*TOKEN_NAMES, *COSTS)),
+    *(f"released_{unit}" for unit in UNITS),
+)
+CORRECTED = ("correction_microcents",)
+LATENCY_SUMS = ("latency_calls", "latency_sum_ms")
+SUMS = (*RECORDED, *SETTLED, *CORRECTED, *LATENCY_SUMS)
+FIGURES = (*SUMS, "latency_max_ms", "latency_buckets")
+# The names that §3.3 gives to figures of a day.
+DAILY_NAMES = {
+    "calls": "total_calls",
+    "tokens_in": "total_tokens_in",
+    "tokens_out": "total_tokens_out",
+    "cost_cents": "total_cost_cents",
+    "cost_microcents": "total_cost_microcents",
+    "errors": "error_count",
+    "blocked": "blocked_count",
+}
+
+
+def daily_name(figure: str) -> str:
+    """The column of `cus_usage_daily` for a figure of `cus_usage_hourly`."""
+    return DAILY_NAMES.get(figure, figure)
+
+
+def bounded(sums: str) -> str:
+    """A sum as BIGINT: beyond what that type holds, the sum stays at its end."""
+    return f"greatest(least({sums}, {_MOST}), -{_MOST})::bigint"
+
+
+def sums_of(figures: Iterable[str], *, table: str = "figures") -> str:
+    """SQL for the sums of these figures over rows that hold figures, each 0 if there are none."""
+    return ", ".join(
+        f"{bounded(f'coalesce(sum({table}.{name}), 0)')} AS {name}" for name in figures
+    )
+
+
+def buckets_of(table: str = "figures") -> str:
+    """SQL for the sum of latency buckets; null if no row has any."""
+    sums = ", ".join(f"sum({table}.latency_buckets[{n}])::bigint" for n in range(1, BUCKETS + 1))
+    return f"CASE WHEN sum({table}.latency_calls) > 0 THEN ARRAY[{sums}] END"
+
+
+def all_of(table: str = "figures") -> str:
+    """SQL for all figures over rows that hold figures, in the order of `FIGURES`."""
+    return (
+        f"{sums_of(SUMS, table=table)}, max({table}.latency_max_ms) AS latency_max_ms, "
+        f"{buckets_of(table)} AS latency_buckets"
+    )
+
+
+# Rows of a release that did not keep the counted cents (ruling M3a).
+_COUNTED = """coalesce(counted_cents, greatest(cost_cents,
+    cost_microcents / 1000000 + (cost_microcents %% 1000000 > 0)::int))"""
+OF_ROWS = {
+    "calls": "count(*) FILTER (WHERE policy_result <> 'blocked')",
+    "errors": "count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL)",
+    "blocked": "count(*) FILTER (WHERE policy_result = 'blocked')",
+    "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
+    "unpriced_unit_calls": "count(unpriced_units)",
+    "unmeasured": "count(*) FILTER (WHERE pricing = 'unmeasured')",
+    **{name: f"sum({name})" for name in (*TOKEN_NAMES, "cost_cents", "cost_microcents")},
+    "counted_cents": f"sum({_COUNTED})",
+    **{name: f"coalesce(sum({name}), 0)" for name in _PROVISIONAL},
+}
+_RAN_MS = "latency_ms) FILTER (WHERE policy_result <> 'blocked'"
+_OF_LATENCY = {
+    "latency_calls": f"count({_RAN_MS})",
+    "latency_sum_ms": f"coalesce(sum({_RAN_MS}), 0)",
+    "latency_max_ms": f"max({_RAN_MS})",
+}
+_OF_SETTLEMENTS = {
+    "settled": "count(*)",
+    "settled_unpriced": "count(*) FILTER (WHERE added.pricing = 'unknown')",
+    "settled_unpriced_unit_calls": "count(added.unpriced_units)",
+    **{f"settled_{name}": f"sum(added.{name})" for name in (*TOKEN_NAMES, *COSTS)},
+    **{f"released_{unit}": f"coalesce(sum(usage.provisional_{unit}), 0)" for unit in UNITS},
+}
+_OF_ADJUSTMENTS = {"correction_microcents": "sum(added.difference_microcents)"}
+
+
+def named(values: dict[str, str]) -> str:
+    """SQL for values under their names."""
+    return ", ".join(f"{value} AS {name}" for name, value in values.items())
+
+
+def _hour_of(moment: str) -> str:
+    # Ten times as fast as `date_trunc`, which looks up the zone for each row.
+    return f"date_bin('1 hour', {moment}, '2000-01-01Z')"
+
+
+def _additions(table: str, values: dict[str, str], model: str) -> str:
+    """Sums over settlements or adjustments, which have the key of their row.
+
+    If retention dropped the row, provider, model and agent are unknown; the amounts count still.
+    """
+    return f"""
+    SELECT {_hour_of("added.occurred_at")} AS hour, added.integration_id,
+        coalesce(usage.provider, '') AS provider, coalesce(usage.model, {model}) AS model,
+        coalesce(usage.agent_id, '') AS agent_id,
+        coalesce(usage.policy_result, 'allowed') AS policy_result,
+        usage.error_code IS NOT NULL AS has_error, {named(values)}
+    FROM {table} AS added LEFT JOIN LATERAL (
+        SELECT * FROM cus_llm_usage AS row WHERE row.tenant_id = added.tenant_id
+            AND row.created_at = added.usage_created_at AND row.id = added.usage_id
+        OFFSET 0
+    ) AS usage ON true
+    WHERE added.tenant_id = %(tenant)s
+        AND added.occurred_at >= %(start)s AND added.occurred_at < %(end)s
+        AND (%(session)s::text IS NULL OR usage.session_id = %(session)s)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7"""  # noqa: S608  (the names are this module's own)
+
+
+CORRECTIONS = _additions("cus_cost_adjustments", _OF_ADJUSTMENTS, "''")
+# Latency buckets are counted in the same pass over the rows: first by bucket, then by key.
+_ROWS = f"""
+    SELECT {_hour_of("occurred_at")} AS hour, integration_id, provider, model,
+        coalesce(agent_id, '') AS agent_id, policy_result, error_code IS NOT NULL AS has_error,
+        CASE WHEN policy_result <> 'blocked'
+            THEN width_bucket(latency_ms, ARRAY{list(BOUNDS_MS)}) END AS bucket,
+        {named(OF_ROWS | _OF_LATENCY)}
+    FROM cus_llm_usage
+    WHERE tenant_id = %(tenant)s AND occurred_at >= %(start)s AND occurred_at < %(end)s
+        AND created_at >= %(received_from)s AND created_at < %(received_to)s
+        AND (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
+        AND (%(session)s::text IS NULL OR session_id = %(session)s)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""  # noqa: S608  (the names are this module's own)
+_BUCKETS = ", ".join(
+    f"coalesce(sum(latency_calls) FILTER (WHERE bucket = {n}), 0)::bigint" for n in range(BUCKETS)
+)
+_KEY = ", ".join(KEY)
+
+
+def zero(names: Iterable[str]) -> str:
+    """SQL for names that all are 0."""
+    return ", ".join(f"0 AS {name}" for name in names)
+
+
+# The figures of a tenant's calls that occurred in [start, end), by the key of an hour, with their
+# settlements and corrections; of one integration and session, unless these are null.
+# `received_from` and `received_to` bound when the rows came, which keeps the statement out of other
+# months.
+HOURS = f"""
+WITH part AS ({_ROWS}), recorded AS (
+    SELECT {_KEY}, {", ".join(f"sum({name}) AS {name}" for name in (*OF_ROWS, *LATENCY_SUMS))},
+        max(latency_max_ms) AS latency_max_ms,
+        CASE WHEN sum(latency_calls) > 0 THEN ARRAY[{_BUCKETS}] END AS latency_buckets
+    FROM part GROUP BY {_KEY}
+), settlements AS ({_additions("cus_usage_settlements", _OF_SETTLEMENTS, "added.model")}
+), corrections AS ({CORRECTIONS}
+), one AS (
+    SELECT {_KEY}, {", ".join(RECORDED)}, {zero((*SETTLED, *CORRECTED))},
+        {", ".join(LATENCY_SUMS)}, latency_max_ms, latency_buckets FROM recorded
+    UNION ALL
+    SELECT {_KEY}, {zero(RECORDED)}, {", ".join(SETTLED)}, {zero((*CORRECTED, *LATENCY_SUMS))},
+        NULL, NULL FROM settlements
+    UNION ALL
+    SELECT {_KEY}, {zero((*RECORDED, *SETTLED))}, {", ".join(CORRECTED)}, {zero(LATENCY_SUMS)},
+        NULL, NULL FROM corrections
+)
+SELECT {_KEY}, {", ".join(f"{bounded(f'sum({name})')} AS {name}" for name in SUMS)},
+    max(latency_max_ms) AS latency_max_ms,
+    -- Only the figures of rows have buckets, and there is one such row a key.
+    max(latency_buckets) AS latency_buckets
+FROM one WHERE (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
+GROUP BY {_KEY}
+"""  # noqa: S608  (the names are this module's own)

@@ -1,0 +1,180 @@
+"""Panels and search results on usage records."""
+
+from collections.abc import Iterator
+from functools import reduce
+from operator import or_
+from typing import Any, cast
+
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_console.amounts import dollars, exact_dollars
+from integrations.cus_console.finders import MOST_OF_A_KIND, Hit
+from integrations.cus_console.panels import Cell, table
+from integrations.cus_integrations.panels import link_to
+from integrations.cus_lifecycle.limits import month_of
+from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_clock import database_now
+from telemetry.cus_evidence.models import (
+    CusCallAlias,
+    CusLLMUsage,
+    CusPeriodTotals,
+    CusUsageSettlement,
+)
+
+_LAST_CALLS = 10
+_DEAREST = 10
+# Integrations that have a call of the same id; beyond these a search is no search for one call.
+_MOST_ALIASES = 50
+# Shorter beginnings of a call id would match half of the table.
+_SHORTEST_BEGINNING = 6
+_WITHOUT_COST: dict[str, str] = {
+    CusLLMUsage.Pricing.UNKNOWN: "no price known",
+    CusLLMUsage.Pricing.UNMEASURED: "usage not known",
+}
+
+
+def with_settled_cost(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """The rows with the cost that became known later, as `settled_microcents`; None without."""
+    settled = CusUsageSettlement.objects.filter(
+        tenant_id=OuterRef("tenant_id"), usage_id=OuterRef("id")
+    )
+    cost = Subquery(settled.values("cost_microcents")[:1])
+    with_cost: QuerySet[Any] = rows.annotate(settled_microcents=cost)
+    return with_cost
+
+
+def cost_shown(usage: Any) -> str:
+    """The exact cost of a row of `with_settled_cost`, or why there is none."""
+    if usage.settled_microcents is not None:
+        return exact_dollars(usage.settled_microcents)
+    return _WITHOUT_COST.get(usage.pricing) or exact_dollars(usage.cost_microcents)
+
+
+def outcome_of(usage: CusLLMUsage) -> tuple[str, str]:
+    """How a call ended: `ok`, `warned`, `failed` or `blocked`, and the text to show."""
+    if usage.policy_result == "blocked":
+        return "blocked", usage.error_code or "blocked"
+    if usage.error_code:
+        return "failed", usage.error_code
+    return ("warned", "warned") if usage.policy_result == "warned" else ("ok", "ok")
+
+
+def answers_of(request: HttpRequest, call_id: str) -> Q | None:
+    """The rows of the answer of calls that have none of their own; None where there are none."""
+    call_id = call_id.strip()
+    if "\0" in call_id:
+        return None
+    aliases = CusCallAlias.objects.filter(call_id=call_id)
+    places = visible_to(aliases, cast("CusUser", request.user))[:_MOST_ALIASES]
+    rows = [Q(created_at=one.usage_created_at, id=one.usage_id) for one in places]
+    return reduce(or_, rows) if rows else None
+
+
+def last_calls(_request: HttpRequest, integration: CusIntegration) -> SafeString:
+    """The newest records of an integration."""
+    stored = CusLLMUsage.objects.filter(
+        tenant_id=integration.tenant_id, integration_id=integration.id
+    ).order_by("-created_at", "-id")
+    rows = with_settled_cost(stored)[:_LAST_CALLS]
+    return table(
+        ["Received (UTC)", "Call", "Model", "Tokens in", "Tokens out", "Cost", "Outcome"],
+        map(_call, rows),
+        empty="No call was reported yet. Issue an SDK key, and let the program report with it.",
+        note=f"The {_LAST_CALLS} newest records." if len(rows) == _LAST_CALLS else "",
+    )
+
+
+def _call(usage: Any) -> list[Cell]:
+    return [
+        f"{usage.created_at:%Y-%m-%d %H:%M:%S}",
+        format_html('<a href="{}" class="underline">{}</a>', record_page(usage), usage.call_id),
+        usage.model,
+        f"{usage.tokens_in:,}",
+        f"{usage.tokens_out:,}",
+        cost_shown(usage),
+        outcome_of(usage)[1],
+    ]
+
+
+def record_page(usage: CusLLMUsage) -> str:
+    """The address of a record's page."""
+    return reverse("admin:telemetry_cusllmusage_change", args=[usage.id])
+
+
+def this_month(request: HttpRequest, _subject: None) -> SafeString:
+    """What the viewer's integrations cost this month: exact, as limits count it, the difference."""
+    start, _ = month_of(database_now())
+    seen: QuerySet[CusPeriodTotals] = visible_to(
+        CusPeriodTotals.objects.filter(period=start.date()), cast("CusUser", request.user)
+    )
+    sums: list[dict[str, Any]] = [
+        dict(one)
+        for one in seen.values("integration_id")
+        .annotate(
+            ran=Sum("calls"),
+            failed=Sum("errors"),
+            refused=Sum("blocked"),
+            exact=Sum(F("cost_microcents") + F("correction_microcents")),
+            counted=Sum("counted_cents"),
+        )
+        .order_by("-exact")
+    ]
+    dearest = sums[:_DEAREST]
+    names = CusIntegration.objects.select_related("tenant").in_bulk(
+        [one["integration_id"] for one in dearest]
+    )
+    rows = [_month_row(link_to(names[one["integration_id"]]), one) for one in dearest]
+    if len(sums) > 1:
+        numbers = ("ran", "failed", "refused", "exact", "counted")
+        whole = {name: sum(one[name] for one in sums) for name in numbers}
+        rows.append(_month_row(f"All {len(sums):,} integrations", whole))
+    return table(
+        ["Integration", "Calls", "Errors", "Refused", "Exact cost", "Counted", "Rounding adds"],
+        rows,
+        empty="No call was reported this month yet.",
+        note=f"{start:%B %Y}, in UTC. Counted is what budgets on the rounded basis count: each call "
+        "rounded up to a cent.",
+    )
+
+
+def _month_row(name: Cell, sums: dict[str, Any]) -> list[Cell]:
+    counted = int(sums["counted"]) * MICROCENTS_PER_CENT
+    exact = int(sums["exact"])
+    return [
+        name,
+        f"{sums['ran']:,}",
+        f"{sums['failed']:,}",
+        f"{sums['refused']:,}",
+        dollars(exact),
+        dollars(counted),
+        dollars(counted - exact),
+    ]
+
+
+def find_calls(request: HttpRequest, text: str) -> Iterator[Hit]:
+    """Records by their call id, whole or by its beginning, whatever its case."""
+    seen: QuerySet[CusLLMUsage] = visible_to(
+        CusLLMUsage.objects.all(), cast("CusUser", request.user)
+    )
+    # Ids are kept as sent. Who copies an id from a mail may have it in other letters.
+    for name in dict.fromkeys((text, text.lower(), text.upper())):
+        matches = seen.filter(call_id=name)
+        if len(name) >= _SHORTEST_BEGINNING and not matches.exists():
+            matches = seen.filter(call_id__startswith=name).order_by("call_id")
+        answers = answers_of(request, name)
+        rows = list(matches[: MOST_OF_A_KIND + 1]) or list(seen.filter(answers) if answers else ())
+        if rows:
+            yield from map(_hit, rows)
+            return
+
+
+def _hit(usage: CusLLMUsage) -> Hit:
+    about = f"{usage.created_at:%Y-%m-%d %H:%M:%S} UTC, {usage.model}, {outcome_of(usage)[1]}"
+    return Hit(usage.call_id, about, record_page(usage))

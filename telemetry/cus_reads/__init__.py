@@ -1,0 +1,1 @@
+"""What people read of usage: records, and figures of hours, days and groups."""

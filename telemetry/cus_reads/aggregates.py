@@ -1,0 +1,97 @@
+"""The stored figures of hours and days, newest first, by key."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from django.db import connection
+from msgspec import Meta
+
+from integrations.cus_accounts.models import CusTenant
+from telemetry.cus_analytics.figures import FIGURES, daily_name
+from telemetry.cus_reads.pages import Page, Place, page_of
+from telemetry.cus_reads.periods import Period
+from telemetry.cus_reads.summaries import find_integration
+from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
+
+# A page's place: the values of the key, in the order of the list.
+HourPlace = tuple[Annotated[datetime, Meta(tz=True)], uuid.UUID, str, str, str, str, bool]
+DayPlace = tuple[date, uuid.UUID]
+_HOUR_KEY = (
+    *("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),
+)
+_DAY_KEY = ("date", "integration_id")
+
+
+@dataclass(frozen=True)
+class StoredFigures:
+    """The key of an hour or a day, its figures, and when they were computed."""
+
+    key: dict[str, Any]
+    figures: UsageFigures
+    computed_at: datetime
+
+    @property
+    def place(self) -> Place:
+        """The place after which the next page begins."""
+        return tuple(self.key.values())
+
+
+class CusUsageAggregates:
+    """The hours and days of one tenant's usage. Raises IntegrationNotFound for another's."""
+
+    def __init__(self, tenant: CusTenant) -> None:
+        self.tenant = tenant
+
+    def hours(
+        self, period: Period, filters: dict[str, Any], *, after: HourPlace | None, limit: int
+    ) -> Page[StoredFigures]:
+        """Hours in a period; `filters` are values of key columns."""
+        bounds = {"start": period.start, "end": period.end}
+        return self._page("cus_usage_hourly", _HOUR_KEY, FIGURES, bounds | filters, after, limit)
+
+    def days(
+        self, start: date, end: date, filters: dict[str, Any], *, after: DayPlace | None, limit: int
+    ) -> Page[StoredFigures]:
+        """Days from `start` up to, not including, `end`."""
+        bounds = {"start": start, "end": end}
+        names = [f"{daily_name(name)} AS {name}" for name in FIGURES]
+        return self._page("cus_usage_daily", _DAY_KEY, names, bounds | filters, after, limit)
+
+    def _page(
+        self,
+        table: str,
+        key: Sequence[str],
+        figures: Sequence[str],
+        values: dict[str, Any],
+        after: Place | None,
+        limit: int,
+    ) -> Page[StoredFigures]:
+        find_integration(self.tenant, values.get("integration_id"))
+        filters = [f"{name} = %({name})s" for name in values if name in key]
+        given = {"tenant": self.tenant.id, "limit": limit + 1, **values}
+        if after is not None:
+            given |= {f"after{number}": value for number, value in enumerate(after)}
+            marks = ", ".join(f"%(after{number})s" for number in range(len(after)))
+            filters.append(f"({', '.join(key)}) < ({marks})")
+        statement = f"""
+        SELECT {", ".join(key)}, computed_at, {", ".join(figures)} FROM {table}
+        WHERE tenant_id = %(tenant)s AND {key[0]} >= %(start)s AND {key[0]} < %(end)s
+            {"".join(f" AND {one}" for one in filters)}
+        ORDER BY {", ".join(f"{name} DESC" for name in key)} LIMIT %(limit)s
+        """  # noqa: S608  (the names are this module's own)
+        with connection.cursor() as cursor:
+            cursor.execute(statement, given)
+            found = [_read(key, row) for row in cursor.fetchall()]
+        return page_of(found, limit, lambda one: one.place)
+
+
+def _read(key: Sequence[str], row: Sequence[Any]) -> StoredFigures:
+    values, computed_at, sums = row[: len(key)], row[len(key)], row[len(key) + 1 :]
+    return StoredFigures(
+        dict(zip(key, values, strict=True)),
+        usage_figures(dict(zip(FIGURES, sums, strict=True))),
+        computed_at,
+    )

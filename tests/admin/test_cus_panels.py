@@ -1,0 +1,250 @@
+"""The pages that compose the planes: the first page, the search, an integration's panels, links."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.staticfiles.finders import find as find_static
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from enforcement.cus_decisions.models import CusEnforcementDecision
+from integrations.cus_console import finders, panels
+from integrations.cus_console.amounts import dollars, exact_dollars
+from integrations.cus_console.finders import Finder
+from integrations.cus_console.panels import Page, Panel
+from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_evidence.models import CusLLMUsage
+from tests.cus_factories import SdkClient, browser_of, make_integration, make_tenant, record
+
+pytestmark = pytest.mark.django_db
+EVERYBODY = ("operator", "support", "admin", "member")
+OWN_CLASS = re.compile(r"^cus-")
+
+
+def page_of(integration: CusIntegration) -> str:
+    return f"/admin/integrations/cusintegration/{integration.id}/change/"
+
+
+def text_of(client: Client, url: str) -> str:
+    answer = client.get(url)
+    assert answer.status_code == 200, answer.status_code
+    return str(answer.content.decode())
+
+
+def test_the_first_page_tells_what_needs_attention_first() -> None:
+    text = text_of(browser_of("operator"), "/admin/")
+    titles = re.findall(r'id="([a-z]+)-title"', text)
+    assert titles == ["attention", "month", "refused"]
+    assert "All is well, checked" in text
+
+    integration = make_integration(name="chat")
+    CusIntegration.objects.filter(id=integration.id).update(
+        health_state="failing", health_message="the host does not answer"
+    )
+    text = text_of(browser_of("operator"), "/admin/")
+    assert "failing: the host does not answer" in text
+    assert "All is well" not in text
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+def test_each_role_sees_its_own_tenants_on_the_first_page(role: str) -> None:
+    tenant, other = make_tenant("Ours"), make_tenant("Theirs")
+    for one in (tenant, other):
+        SdkClient.of(make_integration(one, name=f"of {one.name}")).report_calls(2)
+    text = text_of(browser_of(role, tenant if role in ("admin", "member") else None), "/admin/")
+
+    assert "of Ours" in text
+    assert ("of Theirs" in text) == (role in ("operator", "support"))
+
+
+def test_the_month_adds_up_all_integrations() -> None:
+    tenant = make_tenant()
+    for name in ("first", "second"):
+        # A million tokens of gpt-4o: $2.50 each.
+        SdkClient.of(make_integration(tenant, name=name)).report(
+            record(model="gpt-4o", tokens_in=1_000_000, tokens_out=0)
+        )
+    text = text_of(browser_of("admin", tenant), "/admin/")
+    assert "All 2 integrations" in text
+    assert "$5.00" in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_integrations_page_shows_limits_calls_and_refusals() -> None:
+    integration = make_integration(budget_limit_cents=100)
+    sdk = SdkClient.of(integration)
+    sdk.report(record(call_id="call-of-today", model="gpt-4o", tokens_in=200_000, tokens_out=0))
+    sdk.check("refused-call", estimated_cost_cents=60, reserve=False)
+    text = text_of(browser_of("operator"), page_of(integration))
+
+    assert "$0.50 used of $1.00: $0.50 left" in text
+    assert 'class="cus-bar-used" width="500"' in text
+    row = CusLLMUsage.objects.get()
+    assert f'href="/admin/telemetry/cusllmusage/{row.id}/change/"' in text
+    decision = CusEnforcementDecision.objects.get()
+    assert f'href="/admin/enforcement/cusenforcementdecision/{decision.id}/change/"' in text
+    assert "The monthly budget of $1.00 has no room" in text
+
+
+def test_a_new_integrations_page_says_what_to_do_next() -> None:
+    text = text_of(browser_of("operator"), page_of(make_integration()))
+    assert "No call was reported yet. Issue an SDK key" in text
+    assert "No call was refused." in text
+
+
+def test_the_panels_cost_the_same_number_of_queries_for_any_number_of_rows(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    tenant = make_tenant()
+    client = browser_of("admin", tenant)
+    SdkClient.of(make_integration(tenant, name="first")).report_calls(1)
+    client.get("/admin/")
+    for number in range(12):
+        SdkClient.of(make_integration(tenant, name=f"further {number}")).report_calls(1)
+    with django_assert_max_num_queries(20):
+        client.get("/admin/")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_search_finds_each_kind_of_thing() -> None:
+    tenant = make_tenant("Umbrella")
+    integration = make_integration(tenant, name="assistant", token_limit_month=1)
+    sdk = SdkClient.of(integration)
+    sdk.report(record(call_id="call-Abcdef-1"))
+    sdk.check("blocked-call-7", estimated_tokens=5, reserve=False)
+    client = browser_of("operator")
+
+    decision = CusEnforcementDecision.objects.get()
+    for text, kind in (
+        ("call-Abcdef-1", "Calls"),
+        (" call-Ab ", "Calls"),
+        ("blocked-call-7", "Decisions"),
+        (str(decision.id), "Decisions"),
+        ("assis", "Integrations"),
+        (str(integration.id), "Integrations"),
+        ("umbrella", "Tenants"),
+        (str(tenant.id), "Tenants"),
+    ):
+        answer = client.get("/admin/find/", {"q": text})
+        assert f">{kind}</h2>" in answer.content.decode(), text
+
+
+def test_a_call_is_found_whatever_letters_it_was_copied_in() -> None:
+    SdkClient.of(make_integration()).report(record(call_id="abcdef-77"))
+    assert (
+        "abcdef-77"
+        in text_of(browser_of("support"), "/admin/find/?q=ABCDEF-77").split("</form>")[-1]
+    )
+
+
+def test_what_is_not_found_says_where_we_looked() -> None:
+    text = text_of(browser_of("support"), "/admin/find/?q=no-such-thing")
+    assert "Nothing was found for “no-such-thing”" in text
+    assert "Integrations, Calls, Decisions" in text
+    assert "Tenants" not in text.split("We looked")[1]
+
+
+@pytest.mark.parametrize("q", ["", "%00", "\0", "a" * 5_000, "<script>alert(1)</script>", "%", "'"])
+def test_the_search_takes_any_text(q: str) -> None:
+    answer = browser_of("operator").get("/admin/find/", {"q": q})
+    assert answer.status_code == 200
+    assert b"<script>alert" not in answer.content
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_finds_what_another_tenant_has() -> None:
+    ours, theirs = make_tenant("Ours"), make_tenant("Theirs")
+    integration = make_integration(theirs, name="hidden", token_limit_month=1)
+    sdk = SdkClient.of(integration)
+    sdk.report(record(call_id="their-call-1"))
+    sdk.check("their-refused-call", estimated_tokens=5, reserve=False)
+    decision = CusEnforcementDecision.objects.get()
+    client = browser_of("admin", ours)
+    for text in (
+        "their-call-1",
+        "their-refused-call",
+        "hidden",
+        str(integration.id),
+        str(decision.id),
+    ):
+        assert "Nothing was found" in text_of(client, f"/admin/find/?q={text}"), text
+
+
+def test_who_is_not_signed_in_is_asked_to() -> None:
+    answer = Client().get("/admin/find/?q=call")
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_permanent_links_lead_to_the_pages() -> None:
+    integration = make_integration(token_limit_month=1)
+    SdkClient.of(integration).check("linked-call", estimated_tokens=5, reserve=False)
+    decision = CusEnforcementDecision.objects.get()
+    client = browser_of("operator")
+    for address, target in (
+        ("evidence/call/linked-call", "/admin/find/?q=linked-call"),
+        (f"integrations/{integration.id}/activity", f"{page_of(integration)}#calls"),
+        (f"integrations/{integration.id}/limits", f"{page_of(integration)}#limits"),
+        (
+            f"decisions/{decision.id}",
+            f"/admin/enforcement/cusenforcementdecision/{decision.id}/change/",
+        ),
+        (
+            f"tenants/{integration.tenant_id}",
+            f"/admin/integrations/custenant/{integration.tenant_id}/change/",
+        ),
+    ):
+        answer = client.get(f"/console/{address}")
+        assert (answer.status_code, answer["Location"]) == (302, target)
+        assert client.get(target).status_code == 200
+
+
+def test_a_page_has_each_panel_and_the_search_each_kind_once() -> None:
+    panel = Panel(Page.HOME, "month", "again", EVERYBODY, lambda _request, _subject: None)
+    with pytest.raises(ValueError, match="has a panel month already"):
+        panels.register(panel)
+    with pytest.raises(ValueError, match="has the kind Calls already"):
+        finders.register(Finder("Calls", EVERYBODY, lambda _request, _text: []))
+
+
+@pytest.mark.parametrize(
+    ("microcents", "text", "exact"),
+    [
+        (0, "$0.00", "$0.00000000"),
+        (750_000, "$0.00750000", "$0.00750000"),
+        (1_000_000, "$0.01", "$0.01000000"),
+        (123_456_789_012, "$1,234.57", "$1,234.56789012"),
+        (-2_000_000, "-$0.02", "-$0.02000000"),
+    ],
+)
+def test_amounts_are_to_the_cent_where_they_have_one(
+    microcents: int, text: str, exact: str
+) -> None:
+    assert (dollars(microcents), exact_dollars(microcents)) == (text, exact)
+
+
+def test_each_class_in_our_templates_exists_in_a_stylesheet() -> None:
+    """The theme's stylesheet is a finished build: a class that is not in it does nothing."""
+    sheets = [
+        Path(find_static(name) or "")
+        for name in ("unfold/css/styles.css", "aos_project/cus_console.css")
+    ]
+    css = "\n".join(sheet.read_text() for sheet in sheets).replace("\\", "")
+    templates = [
+        path
+        for folder in (settings.BASE_DIR / "templates",)
+        for path in Path(folder).rglob("*.html")
+        if path.parent.name in ("admin", "second_factor", "registration")
+    ]
+    assert len(templates) > 12
+    missing = {
+        (path.name, name)
+        for path in templates
+        for classes in re.findall(r'class="([^"]*)"', path.read_text())
+        for name in re.sub(r"{[{%].*?[%}]}", " ", classes).split()
+        if f".{name}" not in css
+    }
+    assert not missing
