@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 _M = TypeVar("_M", bound=Model)
+# The attribute of a request's user with the kept membership, in a tuple.
+_KEPT = "_cus_kept_membership"
 
 
 def role_of(user: Any) -> str | None:
@@ -73,7 +75,21 @@ def tenant_of(request: Request) -> CusTenant:
 
 
 def _membership(user: CusUser) -> CusMembership | None:
-    # Django keeps what it reads here with the user, so a request reads it once: each page of the
-    # sidebar asks for the person's role. A request loads its user anew.
-    membership: CusMembership | None = getattr(user, "membership", None)
-    return membership if membership and membership.tenant.closed_at is None else None
+    kept = getattr(user, _KEPT, None)
+    return kept[0] if kept else _read_membership(user)
+
+
+def keep_membership(user: CusUser) -> None:
+    """Read the person's membership once for a request, which has loaded its user anew.
+
+    Without this each page of the console asks for the role some ninety times.
+    """
+    setattr(user, _KEPT, (_read_membership(user),))
+
+
+def _read_membership(user: CusUser) -> CusMembership | None:
+    return (
+        CusMembership.objects.filter(user=user, tenant__closed_at__isnull=True)
+        .select_related("tenant")
+        .first()
+    )

@@ -11,6 +11,7 @@ from integrations.cus_accounts import session_service as sessions
 from integrations.cus_accounts.browsers import browser_of
 from integrations.cus_accounts.login_throttle import exact_client_address
 from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.permissions import keep_membership
 
 # Probes must answer while the database is away, also in a browser that is signed in.
 _PROBES = frozenset({"healthz", "readyz", "metrics"})
@@ -38,6 +39,8 @@ class CusSessionGuard:
         if not sessions.is_open(request.session, user, _visit(request), now=timezone.now()):
             request.session.flush()
             request.user = AnonymousUser()
+            return
+        keep_membership(user)
 
 
 def note_sign_in(request: HttpRequest, user: CusUser, **_signal: Any) -> None:
