@@ -77,6 +77,7 @@ def remember_settings(settings: Any) -> None:
     names = (
         "SECRET_KEY",
         "CUS_KEY_HASH_SECRET",
+        "CUS_SEAL_SECRET",
         "CUS_METRICS_TOKEN",
         "CUS_VAULT_TOKEN",
         "EMAIL_HOST_PASSWORD",
