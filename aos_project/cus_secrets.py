@@ -28,8 +28,11 @@ def refuse_weak_secrets(given: Mapping[str, str]) -> None:
     for name, shortest in _SHORTEST.items():
         if given.get(name):
             _refuse_guessable(name, given[name], shortest)
-    for sealing in seal_secrets(given["CUS_SEAL_SECRET"]):
-        _refuse_guessable("CUS_SEAL_SECRET", sealing, _SHORTEST_SEALING)
+    sealing = seal_secrets(given["CUS_SEAL_SECRET"])
+    if not sealing:
+        _refuse("CUS_SEAL_SECRET", "holds no secret", _MAKE_ONE)
+    for secret in sealing:
+        _refuse_guessable("CUS_SEAL_SECRET", secret, _SHORTEST_SEALING)
     _refuse_weak_keys(given["CUS_CREDENTIAL_KEYS"])
     for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"):
         _refuse_example_password(name, given.get(name, ""))

@@ -85,6 +85,7 @@ def remember_settings(settings: Any) -> None:
     )
     values = [str(getattr(settings, name, "")) for name in names]
     values += [part.partition(":")[2] for part in re.split(r"[\s,]+", values[-1])]
+    values += re.split(r"[\s,]+", str(getattr(settings, "CUS_SEAL_SECRET", "")))
     values += [str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()]
     for name in ("REDIS_URL", "CELERY_BROKER_URL"):
         password = _password_of(str(getattr(settings, name, "")))

@@ -107,15 +107,15 @@ class CusSealVerifier:
 
     @transaction.atomic
     def _compare(self, seal: CusEvidenceSeal, kind: Kind, key: bytes, checked: CheckedDay) -> None:
-        sealed = content_in(seal, kind.name)
-        if kind.name == "rows" and sealed.count and Month.of(seal.day) not in self._months:
+        expected = content_in(seal, kind.name)
+        if kind.name == "rows" and expected.count and Month.of(seal.day) not in self._months:
             self._note_missing_month(Month.of(seal.day), checked)
             return
         with reading() as cursor:
             found = content_of(cursor, seal, kind, key)
-        if found == sealed:
+        if found == expected:
             return
-        label, more = _LABELS[kind.name], found.count - sealed.count
+        label, more = _LABELS[kind.name], found.count - expected.count
         if more:
             change = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than sealed"
         else:

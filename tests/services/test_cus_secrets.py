@@ -97,4 +97,5 @@ def test_each_of_several_seal_secrets_is_tested() -> None:
     refuse_weak_secrets(GOOD | {"CUS_SEAL_SECRET": f"{good[::-1]},{good}"})
 
     assert "is shorter than" in _refused(CUS_SEAL_SECRET=f"{good},short")
+    assert "holds no secret" in _refused(CUS_SEAL_SECRET=",")
     assert "is the same as" in _refused(CUS_SEAL_SECRET=f"{good},{GOOD['SECRET_KEY']}")
