@@ -21,14 +21,15 @@ from telemetry.cus_seals.models import CusEvidenceSeal
 # seconds. An hour after a day closed no row can come into the day any more.
 _CLOSED_AFTER = timedelta(hours=1)
 _ONE_DAY = timedelta(days=1)
+# Bounded, because whoever changes a row past the guards may give it a moment that Python has not.
 _FIRST_FACT = """
-SELECT least(
+SELECT greatest(least(first, '9999-01-01 00:00Z'), '1970-01-01 00:00Z') FROM (SELECT least(
     (SELECT created_at FROM cus_llm_usage WHERE tenant_id = %(tenant)s
         ORDER BY created_at LIMIT 1),
     (SELECT created_at FROM cus_usage_settlements WHERE tenant_id = %(tenant)s
         ORDER BY created_at LIMIT 1),
     (SELECT created_at FROM cus_cost_adjustments WHERE tenant_id = %(tenant)s
-        ORDER BY created_at LIMIT 1))
+        ORDER BY created_at LIMIT 1)) AS first) AS facts WHERE first IS NOT NULL
 """
 
 
@@ -118,8 +119,8 @@ def first_day(tenant_id: uuid.UUID) -> date | None:
     """The day of receipt (UTC) of a tenant's first evidence; None if the tenant has none."""
     with connection.cursor() as cursor:
         cursor.execute(_FIRST_FACT, {"tenant": tenant_id})
-        first: datetime | None = cursor.fetchone()[0]
-    return first.astimezone(UTC).date() if first else None
+        found = cursor.fetchone()
+    return found[0].astimezone(UTC).date() if found else None
 
 
 def last_seal(tenant_id: uuid.UUID) -> CusEvidenceSeal | None:

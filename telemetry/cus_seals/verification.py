@@ -139,5 +139,5 @@ class CusSealVerifier:
 
 def tenants_to_verify() -> list[uuid.UUID]:
     """The tenants that have or should have seals."""
-    sealed = CusEvidenceSeal.objects.order_by().values_list("tenant_id", flat=True).distinct()
-    return sorted({*seal_tenants(), *sealed})
+    of_seals = CusEvidenceSeal.objects.order_by().values_list("tenant_id", flat=True).distinct()
+    return sorted({*seal_tenants(), *of_seals})

@@ -206,6 +206,8 @@ def test_an_added_row_is_named_whether_its_day_had_rows_none_or_was_before_all_s
     before = (noon - timedelta(days=_FIRST + 1)).date()
     text = f"evidence received before this first sealed day was added, on {before}"
     assert added(_FIRST + 1) == {0: [text]}
+    lost = faults_after("UPDATE cus_usage_settlements SET created_at = '-infinity'")
+    assert lost[0][0].endswith("was added, on 1970-01-01")
 
 
 def test_a_deleted_seal_is_named(
@@ -333,7 +335,7 @@ _ODD_TEXT = (
 def test_the_text_of_the_first_form_stays_as_it_is_whatever_a_sessions_zone(
     noon: datetime,
 ) -> None:
-    """Seals of every release are verified by it."""
+    """Seals of every release are verified by this text."""
     tenant_id, key = uuid.UUID(int=1), b"key"
     seal = CusEvidenceSeal(tenant_id=tenant_id, form=1, day=noon.date())
     with transaction.atomic(), connection.cursor() as cursor:
@@ -445,7 +447,7 @@ def test_one_tenants_error_stops_no_other(
 ) -> None:
     first, second = sorted((make_tenant(), make_tenant()), key=lambda tenant: tenant.id)
     as_if(*(_call(tenant, noon - timedelta(days=1)) for tenant in (first, second)))
-    read = service.content_of
+    read = canonical_form.content_of
 
     def failing(
         cursor: CursorWrapper, seal: CusEvidenceSeal, kind: Kind, key: bytes
