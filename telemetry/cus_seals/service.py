@@ -17,8 +17,8 @@ from telemetry.cus_seals.canonical_form import FORMS, NEWEST, Content, content_o
 from telemetry.cus_seals.keys import SealKeys
 from telemetry.cus_seals.models import CusEvidenceSeal
 
-# A row has the time at which its transaction began, and a transaction of ingest lasts at most 30
-# seconds. An hour after a day closed no row can come into the day any more.
+# `created_at` is when a fact's transaction or statement began, and these last at most 30 seconds.
+# An hour after a day closed no fact can come into the day any more.
 _CLOSED_AFTER = timedelta(hours=1)
 _ONE_DAY = timedelta(days=1)
 # Bounded, because whoever changes a row past the guards may give it a moment that Python has not.
@@ -129,7 +129,10 @@ def last_seal(tenant_id: uuid.UUID) -> CusEvidenceSeal | None:
 
 
 def digest_of(seal: CusEvidenceSeal, key: bytes) -> str:
-    """What the digest of a seal must be, by the seal's other columns."""
+    """What the digest of a seal must be, by the seal's other columns.
+
+    A form of more kinds of facts needs a text of its own here: that of form 1 stays.
+    """
     since_1970 = seal.sealed_at - datetime(1970, 1, 1, tzinfo=UTC)
     text = json.dumps(
         [

@@ -482,6 +482,7 @@ def test_rows_that_retention_dropped_are_told_and_the_rest_is_still_proven(
     monkeypatch.setattr("telemetry.cus_seals.verification._KEPT_MONTHS", 0)
     days = list(CusSealVerifier(tenant.id, noon).days())
     assert [day.dropped for day in days] == [True, False, False, False]
+    assert "1 days: usage rows dropped by retention" in _run("cus_evidence_verify")
     assert faults_after("DELETE FROM cus_llm_usage") == {}
     assert faults_after("UPDATE cus_evidence_seals SET rows = 1 WHERE rows = 2") == {0: [_ALTERED]}
     assert list(faults_after("DELETE FROM cus_usage_settlements")) == [2]
