@@ -29,7 +29,7 @@ from aos_project.cus_embedded.errors import (
     SecretsLost,
 )
 from aos_project.cus_embedded.groups import GroupRecord, listener
-from aos_project.cus_embedded.passwords import product_secrets, write_private
+from aos_project.cus_embedded.passwords import LATER_SECRETS, product_secrets, write_private
 from aos_project.cus_embedded.process import Program, alive
 from aos_project.cus_supervisor import Console, Interrupted, Supervisor
 
@@ -220,11 +220,12 @@ def write_local_env(data: Path, addresses: Mapping[str, str]) -> dict[str, str]:
     known = _read(path)
     fresh = product_secrets()
     # The file is written as a whole, so one that lacks a secret has been damaged since.
-    lost = [name for name in fresh if not (known.get(name) or _configured(name))]
+    lacking = {name for name in fresh if not (known.get(name) or _configured(name))}
+    lost = [name for name in fresh if name in lacking - LATER_SECRETS]
     if path.exists() and lost:
         raise SecretsIncomplete(secrets=path, names=", ".join(lost))
     kept = {name: value for name, value in known.items() if name not in _SERVER_ADDRESSES}
-    made = {} if path.exists() else fresh
+    made = {name: fresh[name] for name in lacking} if path.exists() else fresh
     values = {"CUS_MODE": "local"} | made | kept | dict(addresses)
     if values != known:
         lines = (f"{name}={value}\n" for name, value in values.items())

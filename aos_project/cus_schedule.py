@@ -25,6 +25,8 @@ BEAT_SCHEDULE = {
     ),
     "cus-fold-sequences": _job("telemetry.tasks.cus_fold_sequences", 60.0, expires=55),
     "cus-make-partitions": _job("telemetry.tasks.cus_make_partitions", crontab(minute="17")),
+    # A day (UTC) is due from one in the morning on; a run also seals the days of missed runs.
+    "cus-seal-evidence": _job("telemetry.tasks.cus_seal_evidence", crontab(minute="11")),
     # Every `cus_health.schedule.ROUND_SECONDS`; the task looks up the due checks.
     "cus-health-checks": _job("integrations.tasks.cus_fan_out_health_checks", 15.0, expires=14),
     "cus-make-decision-partitions": _job(

@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from integrations.cus_credentials.envelope import KeyRing, KeyRingInvalid
+from telemetry.cus_seals.keys import seal_secrets
 
 # The least number of characters of a random secret, as `openssl rand` prints it.
 _SHORTEST = {"SECRET_KEY": 50, "CUS_KEY_HASH_SECRET": 32, "CUS_METRICS_TOKEN": 20}
+_SHORTEST_SEALING = 32
 _FEWEST_DIFFERENT = 10
 _PLACEHOLDER = re.compile(
     r"change.?me|insecure|example|placeholder|password|replace|default|(your|my|super).?secret",
@@ -26,6 +28,11 @@ def refuse_weak_secrets(given: Mapping[str, str]) -> None:
     for name, shortest in _SHORTEST.items():
         if given.get(name):
             _refuse_guessable(name, given[name], shortest)
+    sealing = seal_secrets(given["CUS_SEAL_SECRET"])
+    if not sealing:
+        _refuse("CUS_SEAL_SECRET", "holds no secret", _MAKE_ONE)
+    for secret in sealing:
+        _refuse_guessable("CUS_SEAL_SECRET", secret, _SHORTEST_SEALING)
     _refuse_weak_keys(given["CUS_CREDENTIAL_KEYS"])
     for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL"):
         _refuse_example_password(name, given.get(name, ""))
@@ -64,8 +71,12 @@ def _refuse_example_password(name: str, url: str) -> None:
 
 def _refuse_shared(given: Mapping[str, str]) -> None:
     """Refuse a secret that is used twice: a leak of one would be a leak of both."""
-    if given["SECRET_KEY"] == given["CUS_KEY_HASH_SECRET"]:
-        _refuse("CUS_KEY_HASH_SECRET", "is the same as SECRET_KEY", _MAKE_ONE)
+    secrets = {"SECRET_KEY": given["SECRET_KEY"]}
+    for name in ("CUS_KEY_HASH_SECRET", "CUS_SEAL_SECRET"):
+        for other, value in secrets.items():
+            if value in seal_secrets(given[name]):
+                _refuse(name, f"is the same as {other}", _MAKE_ONE)
+        secrets[name] = given[name]
 
 
 def _refuse(name: str, fault: str, remedy: str) -> None:

@@ -31,6 +31,9 @@ if DEBUG and not LOCAL:
 CUS_CREDENTIAL_KEYS = secret("CUS_CREDENTIAL_KEYS", _RUN_HINT)
 # Keys the hash under which SDK keys are stored: a stolen table alone verifies nothing.
 CUS_KEY_HASH_SECRET = secret("CUS_KEY_HASH_SECRET", _RUN_HINT)
+# Keys the seals of evidence: who changes a row cannot make its seal. Several secrets by commas or
+# lines: the first seals, all verify.
+CUS_SEAL_SECRET = secret("CUS_SEAL_SECRET", _RUN_HINT)
 # Credentials in HashiCorp Vault (ruling C1): KV version 2, below a path of each tenant's own.
 CUS_VAULT_ADDRESS = env("CUS_VAULT_ADDRESS", default="")
 CUS_VAULT_TOKEN = env("CUS_VAULT_TOKEN", default="")
@@ -212,6 +215,7 @@ if not LOCAL:
         {
             "SECRET_KEY": SECRET_KEY,
             "CUS_KEY_HASH_SECRET": CUS_KEY_HASH_SECRET,
+            "CUS_SEAL_SECRET": CUS_SEAL_SECRET,
             "CUS_CREDENTIAL_KEYS": CUS_CREDENTIAL_KEYS,
             "CUS_METRICS_TOKEN": CUS_METRICS_TOKEN,
             "DATABASE_URL": _DATABASE_URL,

@@ -25,7 +25,7 @@ _CONNECTIONS = 2
 _OTHER_INTEGRATIONS = 2_000
 # Ids and call ids begin with when they were made, as ours do. The ledger's key is the hash of the
 # call id, as ours is, so that filling it has touched its index everywhere.
-_FILL = """
+FILL = """
 WITH made AS (
     INSERT INTO cus_llm_usage (id, tenant_id, integration_id, session_id, agent_id, call_id,
         provider, model, operation, tokens_in, tokens_out, cost_cents, cost_microcents,
@@ -124,7 +124,7 @@ def _fill(
         with superuser(database) as connection:
             connection.execute("SET synchronous_commit = off")
             high = min(low + _CHUNK, rows) - 1
-            connection.execute(_FILL, values | {"low": low, "high": high})
+            connection.execute(FILL, values | {"low": low, "high": high})
 
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         list(pool.map(one_chunk, range(0, rows, _CHUNK)))

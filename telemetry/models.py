@@ -21,6 +21,7 @@ from telemetry.cus_evidence.models import (
 )
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
+from telemetry.cus_seals.models import CusEvidenceSeal
 
 __all__ = [
     "CusBypassHour",
@@ -31,6 +32,7 @@ __all__ = [
     "CusCostAdjustment",
     "CusEnforcementHold",
     "CusEnforcementLease",
+    "CusEvidenceSeal",
     "CusHoldSums",
     "CusKeptPrice",
     "CusLLMUsage",

@@ -12,6 +12,7 @@ from telemetry.cus_coverage.claims import flag_unproven_claims
 from telemetry.cus_coverage.service import refresh_all_coverage
 from telemetry.cus_delivery.sequences import fold_sequences
 from telemetry.cus_evidence.partitions import make_partitions
+from telemetry.cus_seals.service import seal_all
 
 log = structlog.get_logger(__name__)
 
@@ -67,3 +68,18 @@ def cus_flag_unproven_claims() -> None:
 def cus_fold_sequences() -> None:
     """Fold the sequences that arrived, so that gaps are quick to compute."""
     fold_sequences(database_now())
+
+
+@shared_task(name="telemetry.tasks.cus_seal_evidence")
+def cus_seal_evidence() -> None:
+    """Seal each tenant's days that closed an hour ago (ruling E5).
+
+    The log tells the digests, so that logs which are kept elsewhere prove them, too.
+    """
+    for outcome in seal_all(database_now()):
+        tenant = str(outcome.tenant_id)
+        if outcome.seal:
+            day = outcome.seal.day.isoformat()
+            log.info("evidence sealed", tenant=tenant, day=day, digest=outcome.seal.digest)
+        else:
+            log.error("evidence could not be sealed", tenant=tenant, error=str(outcome.error))

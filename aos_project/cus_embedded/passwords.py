@@ -8,6 +8,8 @@ from pathlib import Path
 
 from aos_project.cus_embedded.errors import SecretsIncomplete, SecretsUnreadable
 
+# Secrets that an earlier release did not have: its file lacks them without being damaged.
+LATER_SECRETS = frozenset({"CUS_SEAL_SECRET"})
 _NAMES = ("superuser", "owner", "app", "valkey")
 
 
@@ -18,6 +20,7 @@ def product_secrets() -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(64),
         "CUS_CREDENTIAL_KEYS": f"local1:{key}",
         "CUS_KEY_HASH_SECRET": secrets.token_urlsafe(48),
+        "CUS_SEAL_SECRET": secrets.token_urlsafe(48),
     }
 
 

@@ -77,6 +77,7 @@ def remember_settings(settings: Any) -> None:
     names = (
         "SECRET_KEY",
         "CUS_KEY_HASH_SECRET",
+        "CUS_SEAL_SECRET",
         "CUS_METRICS_TOKEN",
         "CUS_VAULT_TOKEN",
         "EMAIL_HOST_PASSWORD",
@@ -84,6 +85,7 @@ def remember_settings(settings: Any) -> None:
     )
     values = [str(getattr(settings, name, "")) for name in names]
     values += [part.partition(":")[2] for part in re.split(r"[\s,]+", values[-1])]
+    values += re.split(r"[\s,]+", str(getattr(settings, "CUS_SEAL_SECRET", "")))
     values += [str(database.get("PASSWORD") or "") for database in settings.DATABASES.values()]
     for name in ("REDIS_URL", "CELERY_BROKER_URL"):
         password = _password_of(str(getattr(settings, name, "")))

@@ -21,7 +21,9 @@ from pathlib import Path
 
 import pytest
 
+from aos_project.cus_embedded.passwords import product_secrets
 from aos_project.cus_embedded.process import wait_for
+from aos_project.cus_runner import write_local_env
 from tests.cus_ports import free_port
 
 # For a start or an end on a machine that runs much else.
@@ -322,6 +324,23 @@ def test_lost_keys_are_said_rather_than_replaced(product: Product) -> None:
     kept.rename(product.data / "local.env")
     assert code == 1
     assert "local.env, with the passwords and keys for it, is missing" in said
+
+
+def test_a_file_of_an_earlier_release_gets_the_secret_that_release_did_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in product_secrets():
+        monkeypatch.delenv(name, raising=False)
+    whole = write_local_env(tmp_path, {})
+    earlier = {name: value for name, value in whole.items() if name != "CUS_SEAL_SECRET"}
+    lines = (f"{name}={value}\n" for name, value in earlier.items())
+    (tmp_path / "local.env").write_text("".join(lines))
+
+    upgraded = write_local_env(tmp_path, {})
+
+    assert upgraded.pop("CUS_SEAL_SECRET") not in ("", whole["CUS_SEAL_SECRET"])
+    assert upgraded == earlier
+    assert "CUS_SEAL_SECRET=" in (tmp_path / "local.env").read_text()
 
 
 @pytest.mark.parametrize(

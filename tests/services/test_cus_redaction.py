@@ -156,7 +156,8 @@ def test_the_settings_secrets_are_known(settings: Settings) -> None:
     ring_key = settings.CUS_CREDENTIAL_KEYS.split(":")[1]
     password = settings.DATABASES["default"]["PASSWORD"]
 
-    for secret in (settings.SECRET_KEY, ring_key, settings.CUS_KEY_HASH_SECRET, password):
+    kept = (settings.SECRET_KEY, ring_key, settings.CUS_KEY_HASH_SECRET, settings.CUS_SEAL_SECRET)
+    for secret in (*kept, password):
         assert secret
         assert secret not in redact(f"it is {secret}!")
 

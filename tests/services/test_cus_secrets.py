@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 GOOD = {
     "SECRET_KEY": "qO9wX2vB7nM4kL1jH8gF5dS3aP6oI0uY-tR_eWzQxCvBnMlKjHgFdSa",
     "CUS_KEY_HASH_SECRET": "Zx8Cv7Bn6Mq5Wl4Ek3Rj2Th1Yg0Uf9Id",
+    "CUS_SEAL_SECRET": "Kp3Vd8Ws1Qz6Xe0Rc5Tf9Yb2Un7Im4Lj",
     "CUS_CREDENTIAL_KEYS": "2026a:" + base64.b64encode(bytes(range(32))).decode(),
     "CUS_METRICS_TOKEN": "",
     "DATABASE_URL": "postgres://cus_app:hT5rE4wQ@db/cus",
@@ -32,7 +33,9 @@ def test_good_secrets_are_taken() -> None:
     refuse_weak_secrets(GOOD | {"REDIS_URL": "unix:///run/valkey.sock?db=0"})
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "CUS_KEY_HASH_SECRET", "CUS_METRICS_TOKEN"])
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "CUS_KEY_HASH_SECRET", "CUS_SEAL_SECRET", "CUS_METRICS_TOKEN"]
+)
 @pytest.mark.parametrize(
     ("secret", "says"),
     [
@@ -85,3 +88,14 @@ def test_the_password_of_the_example_is_refused(name: str) -> None:
 
 def test_one_secret_does_not_serve_twice() -> None:
     assert "is the same as SECRET_KEY" in _refused(CUS_KEY_HASH_SECRET=GOOD["SECRET_KEY"])
+    for name in ("SECRET_KEY", "CUS_KEY_HASH_SECRET"):
+        assert f"is the same as {name}" in _refused(CUS_SEAL_SECRET=GOOD[name])
+
+
+def test_each_of_several_seal_secrets_is_tested() -> None:
+    good = GOOD["CUS_SEAL_SECRET"]
+    refuse_weak_secrets(GOOD | {"CUS_SEAL_SECRET": f"{good[::-1]},{good}"})
+
+    assert "is shorter than" in _refused(CUS_SEAL_SECRET=f"{good},short")
+    assert "holds no secret" in _refused(CUS_SEAL_SECRET=",")
+    assert "is the same as" in _refused(CUS_SEAL_SECRET=f"{good},{GOOD['SECRET_KEY']}")

@@ -31,7 +31,10 @@ def _settings(
 
 @pytest.mark.parametrize(
     "name",
-    ["SECRET_KEY", "CUS_CREDENTIAL_KEYS", "CUS_KEY_HASH_SECRET", "DATABASE_URL", "REDIS_URL"],
+    [
+        *("SECRET_KEY", "CUS_CREDENTIAL_KEYS", "CUS_KEY_HASH_SECRET", "CUS_SEAL_SECRET"),
+        *("DATABASE_URL", "REDIS_URL"),
+    ],
 )
 def test_what_is_missing_is_named_with_what_to_do(name: str) -> None:
     read = _settings(**{name: "", "CUS_DATA_DIR": "/nowhere"})
@@ -97,6 +100,7 @@ _SECRETS = (
     "SECRET_KEY",
     "CUS_CREDENTIAL_KEYS",
     "CUS_KEY_HASH_SECRET",
+    "CUS_SEAL_SECRET",
     "DATABASE_URL",
     "DATABASE_OWNER_URL",
     "REDIS_URL",
