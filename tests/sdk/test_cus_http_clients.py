@@ -243,6 +243,51 @@ def test_a_dropped_stream_is_reported(
     assert row["metadata"]["abandoned"]
 
 
+@pytest.mark.parametrize("how", ["iter_bytes", "iter_raw", "iter_lines"])
+def test_a_program_may_keep_only_the_body_of_an_answer(
+    how: str, provider: CusFakeProvider, recorder: CusRecordingReporter
+) -> None:
+    """Such as a function that returns `response.iter_bytes()`, and drops the response."""
+    _install()
+    url = f"{provider.url}/v1/chat/completions"
+
+    def parts() -> Any:
+        asked = client.build_request("POST", url, json=ASKED, headers=HEADERS)
+        response = client.send(asked, stream=True)
+        return getattr(response, how)()
+
+    async def parts_later() -> list[Any]:
+        async with openai_http.AsyncClient() as client:
+            asked = client.build_request("POST", url, json=ASKED, headers=HEADERS)
+            response = await client.send(asked, stream=True)
+            body = getattr(response, f"a{how}")()
+            del response
+            return [part async for part in body]
+
+    with openai_http.Client() as client:
+        read = list(parts())
+    read_later = asyncio.run(parts_later())
+
+    assert len(read) > 0
+    assert len(read_later) > 0
+    assert [(row["tokens_in"], row["tokens_out"]) for row in recorder.rows] == [(1_000, 500)] * 2
+
+
+def test_so_it_may_of_urllib3s_answer(
+    provider: CusFakeProvider, recorder: CusRecordingReporter
+) -> None:
+    _install()
+    asked: Any = {"body": json.dumps(ASKED), "headers": HEADERS, "preload_content": False}
+    with urllib3.PoolManager() as pool:
+        response = pool.request("POST", f"{provider.url}/v1/chat/completions", **asked)
+        parts = response.stream()
+        del response
+        body = b"".join(parts)
+
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert [row["tokens_out"] for row in recorder.rows] == [500]
+
+
 def test_a_request_within_a_measured_call_is_a_part_of_it(
     provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
