@@ -39,6 +39,7 @@ class CusBodyWatch(CusStreamWatch):
         self._is_event_stream = is_event_stream
         self._is_too_large = False
         self._rest = b""
+        self._bytes = 0  # that have passed
         self._has_begun = is_here
         self._is_done = False
         self.at_work = False
@@ -53,8 +54,11 @@ class CusBodyWatch(CusStreamWatch):
 
     def pass_on(self, chunk: bytes) -> None:
         """Take bytes that are passed to the caller."""
+        if self._is_too_large:
+            return
         self.passed.append(chunk)
-        if self._is_event_stream:
+        self._bytes += len(chunk)
+        if self._is_event_stream or self._bytes > _MAX_BODY_BYTES:
             self.look()
 
     def look(self) -> None:
@@ -123,7 +127,6 @@ class CusLinesWatch(CusBodyWatch):
     def __init__(self, call: CusLinesLookup) -> None:
         super().__init__(call, NOTHING, is_event_stream=True)
         self._lookup = call
-        self._bytes = 0
 
     @property
     def wants_more(self) -> bool:
