@@ -19,6 +19,7 @@ from aos_sdk.cus_capture.bypass import CusBypassCounts
 from aos_sdk.cus_capture.bypass_transports import detect_bypass, unwatch_transports, watch_of
 from tests.sdk.cus_capture_cases import CASES, CHAT, WAYS, CusRecordingReporter, tried
 from tests.sdk.cus_fake_providers import CusFakeProvider
+from tests.sdk.cus_provider_http import openai_http
 
 SYNC_AND_ASYNC = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 Call = Callable[[], Any]
@@ -153,3 +154,22 @@ def _assert_told(recorder: CusRecordingReporter, chunks: int | None) -> None:
     assert row["tokens_out"] == (6 if chunks else 500)
     assert _counts(recorder) == (1, 0, {})
     assert recorder.stats.faults == 0
+
+
+def test_a_blocks_request_to_a_server_of_no_model_is_no_call_of_a_provider(
+    provider: CusFakeProvider, recorder: CusRecordingReporter
+) -> None:
+    """Programs have servers of their own, whose paths are like some of a provider's."""
+    cus_install_middleware()
+    answers = openai_http.MockTransport(lambda _request: openai_http.Response(200))
+    with (
+        openai_http.Client(transport=answers) as own,
+        openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1") as client,
+    ):
+        with cus_track("gpt-4o"):
+            own.post("https://accounts.example.com/sessions")
+            client.chat.completions.create(**CHAT)
+        own.post("https://accounts.example.com/sessions")
+
+    assert [row["tokens_out"] for row in recorder.rows] == [500]
+    assert _counts(recorder) == (1, 0, {})

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -243,6 +244,51 @@ def test_a_dropped_stream_is_reported(
     assert row["metadata"]["abandoned"]
 
 
+@pytest.mark.parametrize("how", ["iter_bytes", "iter_raw", "iter_lines"])
+def test_a_program_may_keep_only_the_body_of_an_answer(
+    how: str, provider: CusFakeProvider, recorder: CusRecordingReporter
+) -> None:
+    """Such as a function that returns `response.iter_bytes()`, and drops the response."""
+    _install()
+    url = f"{provider.url}/v1/chat/completions"
+
+    def parts() -> Any:
+        asked = client.build_request("POST", url, json=ASKED, headers=HEADERS)
+        response = client.send(asked, stream=True)
+        return getattr(response, how)()
+
+    async def parts_later() -> list[Any]:
+        async with openai_http.AsyncClient() as client:
+            asked = client.build_request("POST", url, json=ASKED, headers=HEADERS)
+            response = await client.send(asked, stream=True)
+            body = getattr(response, f"a{how}")()
+            del response
+            return [part async for part in body]
+
+    with openai_http.Client() as client:
+        read = list(parts())
+    read_later = asyncio.run(parts_later())
+
+    assert len(read) > 0
+    assert len(read_later) > 0
+    assert [(row["tokens_in"], row["tokens_out"]) for row in recorder.rows] == [(1_000, 500)] * 2
+
+
+def test_so_it_may_of_urllib3s_answer(
+    provider: CusFakeProvider, recorder: CusRecordingReporter
+) -> None:
+    _install()
+    asked: Any = {"body": json.dumps(ASKED), "headers": HEADERS, "preload_content": False}
+    with urllib3.PoolManager() as pool:
+        response = pool.request("POST", f"{provider.url}/v1/chat/completions", **asked)
+        parts = response.stream()
+        del response
+        body = b"".join(parts)
+
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert [row["tokens_out"] for row in recorder.rows] == [500]
+
+
 def test_a_request_within_a_measured_call_is_a_part_of_it(
     provider: CusFakeProvider, recorder: CusRecordingReporter
 ) -> None:
@@ -352,6 +398,55 @@ def test_the_reporters_own_requests_are_not_recorded() -> None:
     assert transport is not None
     for path in (wire.LLM_USAGE_PATH, wire.LLM_USAGE_BATCH_PATH, wire.TELEMETRY_BYPASS_PATH):
         assert paths.surface_of_path("POST", path) is None
+
+
+class _LongSound(openai_http.SyncByteStream):  # type: ignore[misc]  # Any
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(40):
+            yield bytes(1024 * 1024)
+
+
+def test_a_long_body_is_not_kept_in_memory_while_the_program_reads(
+    recorder: CusRecordingReporter,
+) -> None:
+    _install()
+    sound = openai_http.MockTransport(lambda _: openai_http.Response(200, stream=_LongSound()))
+    asked = {"model": "tts-1", "input": "x" * 1_000, "voice": "alloy"}
+    url = "https://api.openai.com/v1/audio/speech"
+    with (
+        openai_http.Client(transport=sound) as client,
+        client.stream("POST", url, json=asked) as response,
+    ):
+        tracemalloc.start()
+        size = sum(map(len, response.iter_bytes()))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert size == 40 * 1024 * 1024
+    assert peak < 16 * 1024 * 1024
+    (row,) = recorder.rows
+    assert row["billed_units"] == {"characters": 1_000}
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Basic dXNlcjphLXBhc3N3b3JkLXRoYXQtaXMtbG9uZw==",
+        "AWS4-HMAC-SHA256 Credential=AKIA0123456789, Signature=0123456789abcdef01234567",
+        "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",
+    ],
+)
+def test_a_header_that_holds_no_key_gives_no_hint(
+    authorization: str, provider: CusFakeProvider, recorder: CusRecordingReporter
+) -> None:
+    """A password's end is a secret, and the end of a signature or a token names nothing."""
+    _install()
+    with openai_http.Client() as client:
+        headers = {"authorization": authorization}
+        client.post(f"{provider.url}/v1/chat/completions", json=CHAT, headers=headers)
+
+    (row,) = recorder.rows
+    assert "provider_key_hint" not in row
 
 
 def test_a_body_that_grows_without_end_when_decoded_is_given_up() -> None:

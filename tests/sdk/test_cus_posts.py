@@ -20,6 +20,7 @@ from aos_sdk import cus_context, cus_install_middleware, cus_telemetry, cus_unin
 from aos_sdk.cus_capture.bypass_transports import watch_of
 from aos_sdk.cus_providers import paths
 from aos_sdk.cus_providers.registry import PROVIDERS
+from aos_sdk.cus_providers.requests import CusCost
 from tests.sdk.cus_capture_cases import CHAT, INPUT, MESSAGE, CusRecordingReporter, dumped
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_provider_http import openai_http
@@ -294,8 +295,23 @@ def test_a_post_to_a_path_that_no_model_answers_is_no_call(
     with _client(provider) as client:
         client.post("/threads/t/messages", cast_to=object, body={"content": "a note"})
         client.post("/moderations", cast_to=object, body={"input": "a text"})
+        client.uploads.complete("upload_1", part_ids=["part_1"])
 
     assert recorder.rows == []
+
+
+def test_no_path_of_the_lists_that_is_no_call_is_taken_for_a_call() -> None:
+    others = {
+        kind.path.replace("{}", "x").replace("**", "x")
+        for info in PROVIDERS
+        for kind in info.requests
+        if kind.cost is not CusCost.CAPTURED
+    }
+
+    taken = {path for path in others if paths.surface_of_path("POST", f"/v1{path}")}
+
+    # A response that is cancelled is looked up; that is no call either.
+    assert taken == {"/responses/x/cancel"}
 
 
 @pytest.fixture

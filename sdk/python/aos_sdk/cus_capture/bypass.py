@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from aos_sdk.cus_capture.call_sites import call_site
 from aos_sdk.cus_capture.request_costs import cost_of_request
 from aos_sdk.cus_delivery.transport import CusAnswer
+from aos_sdk.cus_providers.paths import surface_of_path
 from aos_sdk.cus_providers.registry import PACKAGES, PROVIDERS
 from aos_sdk.cus_providers.requests import CusCost
 from aos_sdk.cus_scope import current_call, in_governed_call
@@ -116,7 +117,7 @@ class CusBypassWatch:
     def _learn(self, host: str, request: Any, *, is_governed: bool) -> bool:
         """Whether an unknown host is a provider's, by the request; remembers the host if so."""
         is_provider = (
-            is_governed
+            (is_governed and _is_about_a_model(request))
             or any(provider.serves(host) for provider in PROVIDERS)
             or _CLIENTS.match(request.headers.get("user-agent", "")) is not None
         )
@@ -199,6 +200,17 @@ class CusBypassWatch:
             *site,
             host,
         )
+
+
+def _is_about_a_model(request: Any) -> bool:
+    """Whether a request in a governed call, to an unknown host, is the call's own.
+
+    A function or block of the program may also send requests to servers that have nothing to do
+    with models, whose paths (`/sessions`, `/videos`) are like some of a provider's.
+    """
+    call = current_call()
+    is_method = call is not None and call.is_leaf and call.latency_ms is None
+    return is_method or surface_of_path("POST", request.url.path) is not None
 
 
 def _is_recorded() -> bool:

@@ -32,7 +32,10 @@ def watch_own_reading(watch: CusStreamWatch, response: Any) -> None:
 
 
 class _Reader:
-    """Takes the place of a response's method that all its other methods read by."""
+    """Takes the place of a response's method that all its other methods read by.
+
+    Holds the response weakly, and what the method returns holds it, as without us.
+    """
 
     __slots__ = ("_alive", "_body", "_kind", "_name", "_watch")
 
@@ -47,16 +50,17 @@ class _Reader:
         method = getattr(self._kind, self._name)
         if self._watch.running():  # The stream itself reads.
             return method(self._alive(), chunk_size)
-        return self._reading(method, chunk_size)
+        return self._reading(self._alive(), method, chunk_size)
 
     def read_async(self, chunk_size: int | None = None) -> Any:
         method = getattr(self._kind, f"a{self._name}")
         if self._watch.running():
             return method(self._alive(), chunk_size)
-        return self._reading_async(method, chunk_size)
+        return self._reading_async(self._alive(), method, chunk_size)
 
-    def _reading(self, method: Any, size: int | None) -> Generator[bytes, None, None]:
-        response: Any = self._alive()
+    def _reading(
+        self, response: Any, method: Any, size: int | None
+    ) -> Generator[bytes, None, None]:
         watch = self._taking_over(response)
         if watch is None:
             yield from method(response, size)
@@ -68,8 +72,9 @@ class _Reader:
                 yield from shown.after(chunk)
             yield from shown.at_the_end()
 
-    async def _reading_async(self, method: Any, size: int | None) -> AsyncGenerator[bytes, None]:
-        response: Any = self._alive()
+    async def _reading_async(
+        self, response: Any, method: Any, size: int | None
+    ) -> AsyncGenerator[bytes, None]:
         watch = self._taking_over(response)
         if watch is None:
             chunks, shown = method(response, size), None

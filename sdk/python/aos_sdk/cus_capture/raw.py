@@ -39,6 +39,7 @@ class CusBodyWatch(CusStreamWatch):
         self._is_event_stream = is_event_stream
         self._is_too_large = False
         self._rest = b""
+        self._bytes = 0  # that have passed
         self._has_begun = is_here
         self._is_done = False
         self.at_work = False
@@ -53,8 +54,11 @@ class CusBodyWatch(CusStreamWatch):
 
     def pass_on(self, chunk: bytes) -> None:
         """Take bytes that are passed to the caller."""
+        if self._is_too_large:
+            return
         self.passed.append(chunk)
-        if self._is_event_stream:
+        self._bytes += len(chunk)
+        if self._is_event_stream or self._bytes > _MAX_BODY_BYTES:
             self.look()
 
     def look(self) -> None:
@@ -123,7 +127,6 @@ class CusLinesWatch(CusBodyWatch):
     def __init__(self, call: CusLinesLookup) -> None:
         super().__init__(call, NOTHING, is_event_stream=True)
         self._lookup = call
-        self._bytes = 0
 
     @property
     def wants_more(self) -> bool:
@@ -171,7 +174,8 @@ class _Taps:
     """The reading methods of one response. Each is the response's own, and looks on.
 
     The response is held weakly: a cycle would delay the end of a dropped response until a
-    collection.
+    collection. What a method returns holds the response, as without us: the program may keep only
+    that.
     """
 
     def __init__(self, watch: CusBodyWatch, response: Any) -> None:
@@ -180,29 +184,22 @@ class _Taps:
         self._alive = weakref.ref(response)
 
     def iter_bytes(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
-        if (response := self._alive()) is not None:
-            yield from reading(self._kind.iter_bytes(response, chunk_size), self._watch)
+        return reading(self._kind.iter_bytes(self._alive(), chunk_size), self._watch)
 
-    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        if (response := self._alive()) is not None:
-            body = self._kind.aiter_bytes(response, chunk_size)
-            async for chunk in reading_async(body, self._watch):
-                yield chunk
+    def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        return reading_async(self._kind.aiter_bytes(self._alive(), chunk_size), self._watch)
 
     def iter_raw(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
-        if (response := self._alive()) is not None:
-            body = self._kind.iter_raw(response, chunk_size)
-            if not self._watch.at_work:  # else `iter_bytes` reads by this
-                body = reading(body, self._watch, CusDecodedCopy().take)
-            yield from body
+        body: Generator[bytes, None, None] = self._kind.iter_raw(self._alive(), chunk_size)
+        if self._watch.at_work:  # `iter_bytes` reads by this
+            return body
+        return reading(body, self._watch, CusDecodedCopy().take)
 
-    async def aiter_raw(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
-        if (response := self._alive()) is not None:
-            body = self._kind.aiter_raw(response, chunk_size)
-            if not self._watch.at_work:  # else `aiter_bytes` reads by this
-                body = reading_async(body, self._watch, CusDecodedCopy().take)
-            async for chunk in body:
-                yield chunk
+    def aiter_raw(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        body: AsyncGenerator[bytes, None] = self._kind.aiter_raw(self._alive(), chunk_size)
+        if self._watch.at_work:  # `aiter_bytes` reads by this
+            return body
+        return reading_async(body, self._watch, CusDecodedCopy().take)
 
 
 def is_encoded(response: Any) -> bool:

@@ -26,8 +26,9 @@ _SURFACES: Final[tuple[tuple[str, CusSurface], ...]] = (
     ("/messages", anthropic.MESSAGES),
     ("/v1/complete", anthropic.TEXT_COMPLETION),
 )
-# `/messages` also occurs in paths of stored threads, which no model answers.
-_STORED: Final = "/threads/"
+# `/messages` also occurs in paths of stored threads, and `/complete` in those of uploads: no model
+# answers them.
+_STORED: Final = ("/threads/", "/uploads/")
 _ONE_RESPONSE: Final = re.compile(r"/responses/[^/]+\Z")
 _CANCELLED: Final = re.compile(r"/responses/[^/]+/cancel\Z")
 
@@ -41,7 +42,7 @@ def surface_of_path(method: str, url: str) -> CusSurface | None:
     method = method.upper()
     if method == "GET":
         return openai.LATE_ANSWER if _ONE_RESPONSE.search(path) else None
-    if method != "POST" or _STORED in path:
+    if method != "POST" or any(stored in path for stored in _STORED):
         return None
     for end, surface in _SURFACES:
         if path.endswith(end):

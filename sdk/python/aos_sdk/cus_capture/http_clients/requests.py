@@ -26,6 +26,9 @@ _MAX_BODY_BYTES: Final = 1024 * 1024
 _ERROR_STATUS: Final = 400
 # No hint for a shorter key: four characters would reveal too much of it.
 _SHORTEST_KEY: Final = 20
+_KEY_SCHEMES: Final = ("", "bearer")
+# JSON Web Tokens, and Google's tokens.
+_TOKEN_STARTS: Final = ("eyJ", "ya29.")
 _KEY_HEADERS: Final = ("authorization", "x-api-key", "api-key")
 _PROJECT_HEADERS: Final = ("openai-project", "openai-organization")
 
@@ -142,8 +145,11 @@ def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 
 def _hint_of(headers: Mapping[str, str]) -> str | None:
-    key = (_first(headers, _KEY_HEADERS) or "").rpartition(" ")[2]
-    return key[-MAX_KEY_HINT_LENGTH:] if len(key) >= _SHORTEST_KEY else None
+    scheme, _, key = (_first(headers, _KEY_HEADERS) or "").strip().rpartition(" ")
+    # A password, a signature or a short-lived token is no key: its end would name nothing, or
+    # reveal a part of a password.
+    is_key = scheme.lower() in _KEY_SCHEMES and not key.startswith(_TOKEN_STARTS)
+    return key[-MAX_KEY_HINT_LENGTH:] if is_key and len(key) >= _SHORTEST_KEY else None
 
 
 def plain_headers(headers: Any) -> dict[str, str]:

@@ -82,7 +82,8 @@ class _Taps:
     """The reading methods of one response. Each is the response's own, and looks on.
 
     `stream` reads by `read` or by `read_chunked`. The response is held weakly: a cycle would delay
-    the end of a dropped response until a collection.
+    the end of a dropped response until a collection. What `stream` and `read_chunked` return holds
+    the response, as without us: the program may keep only that.
     """
 
     def __init__(self, watch: CusBodyWatch, response: Any) -> None:
@@ -118,10 +119,13 @@ class _Taps:
         return data
 
     def read_chunked(self, *args: Any, **kwargs: Any) -> Generator[bytes, None, None]:
+        return self._chunks(self._kind.read_chunked(self._alive(), *args, **kwargs))
+
+    def _chunks(self, body: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
         watch = self._watch
         watch.at_work = True
         try:
-            for chunk in self._kind.read_chunked(self._alive(), *args, **kwargs):
+            for chunk in body:
                 self._take(chunk)
                 watch.at_work = False
                 yield chunk
@@ -136,7 +140,10 @@ class _Taps:
         watch.end()
 
     def stream(self, *args: Any, **kwargs: Any) -> Generator[bytes, None, None]:
-        yield from self._kind.stream(self._alive(), *args, **kwargs)
+        return self._to_its_end(self._kind.stream(self._alive(), *args, **kwargs))
+
+    def _to_its_end(self, body: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+        yield from body
         self._watch.end()
 
     def _take(self, data: Any) -> None:
