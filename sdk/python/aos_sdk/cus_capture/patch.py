@@ -42,6 +42,10 @@ logger = logging.getLogger("aos_sdk")
 
 Function = Callable[..., Any]
 
+# Requests that name by an argument what they are about. A tuple, made once, because a union made for
+# each call would ask for memory.
+_ABOUT_SOMETHING: Final = (CusLookup, CusSessionCall)
+
 
 class CusPatch:
     """The patch of one provider's package. `install` and `remove` can be called in any order."""
@@ -233,7 +237,7 @@ class CusPatch:
             client = getattr(args[0], "_client", None)
             reporter = configuration.reporter
             call = prepare_call(surface, client, kwargs, configuration, reporter, kind=kind)
-            if isinstance(call, CusLookup | CusSessionCall):
+            if isinstance(call, _ABOUT_SOMETHING):
                 call.asked_for = _named_first(args, kwargs)
             return call
         except Exception as error:  # noqa: BLE001 - as the guard does
