@@ -39,10 +39,12 @@ from aos_sdk.cus_providers.registry import PACKAGES
 from aos_sdk.cus_scope import current_call
 
 logger = logging.getLogger("aos_sdk")
-# Calls of methods whose first argument is an id. A union here would be made anew for each call.
-_ABOUT_AN_ID: Final = (CusLookup, CusSessionCall)
 
 Function = Callable[..., Any]
+
+# Requests that name by an argument what they are about. A tuple, made once, because a union made for
+# each call would ask for memory.
+_ABOUT_SOMETHING: Final = (CusLookup, CusSessionCall)
 
 
 class CusPatch:
@@ -235,7 +237,7 @@ class CusPatch:
             client = getattr(args[0], "_client", None)
             reporter = configuration.reporter
             call = prepare_call(surface, client, kwargs, configuration, reporter, kind=kind)
-            if isinstance(call, _ABOUT_AN_ID):
+            if isinstance(call, _ABOUT_SOMETHING):
                 call.asked_for = _named_first(args, kwargs)
             return call
         except Exception as error:  # noqa: BLE001 - as the guard does

@@ -24,7 +24,7 @@ _SURFACES: Final[tuple[tuple[str, CusSurface], ...]] = (
     ("/audio/transcriptions", openai.AUDIO),
     ("/audio/translations", openai.AUDIO),
     ("/messages", anthropic.MESSAGES),
-    ("/v1/complete", anthropic.TEXT_COMPLETION),
+    ("/complete", anthropic.TEXT_COMPLETION),
 )
 # `/messages` also occurs in paths of stored threads, and `/complete` in those of uploads: no model
 # answers them.
