@@ -44,7 +44,11 @@ def hours_source(
 
     Raises RecordsDropped.
     """
-    values = {"tenant": tenant_id, "integration": integration_id, "session": None}
+    values: dict[str, Any] = {
+        "tenant": tenant_id,
+        "integration": integration_id,
+        "session": None,
+    }
     parts, whole = [], period.whole_hours()
     if whole:
         values |= {"from": whole.start, "to": whole.end, "split": [hour_of(at) for at in borders]}
