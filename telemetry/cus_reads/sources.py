@@ -86,8 +86,10 @@ def _piece_values(tenant_id: uuid.UUID, pieces: list[Period]) -> dict[str, Any]:
     return {
         "piece_starts": [piece.start for piece in pieces],
         "piece_ends": [piece.end for piece in pieces],
-        "pieces_received_from": [piece.start - CLOCK_AHEAD for piece in pieces],
-        "pieces_received_to": [final_at(piece.end.astimezone(UTC).date()) for piece in pieces],
+        # Of all pieces: bounds that the planner knows keep it from reading, for each piece, the
+        # index of five weeks of receipt. So each piece reads its own hour by when calls occurred.
+        "received_from": min(moments) - CLOCK_AHEAD,
+        "received_to": final_at(max(moments).date()),
     }
 
 
@@ -105,15 +107,12 @@ WHERE tenant_id = %(tenant)s AND date >= %(from)s AND date < %(to)s AND {_OF_ONE
 
 def _of_a_piece(statement: str) -> str:
     """The statement with the bounds of a piece for its own."""
-    for name in ("start", "end", "received_from", "received_to"):
-        statement = statement.replace(f"%({name})s", f"piece.{name}_at")
-    return statement
+    return statement.replace("%(start)s", "piece.start_at").replace("%(end)s", "piece.end_at")
 
 
 _PIECES = f"""
 SELECT greatest(figures.hour, piece.start_at) AS hour, {", ".join((*KEY[1:], *FIGURES))},
     now() AS computed_at
-FROM unnest(%(piece_starts)s::timestamptz[], %(piece_ends)s::timestamptz[],
-    %(pieces_received_from)s::timestamptz[], %(pieces_received_to)s::timestamptz[]
-) AS piece (start_at, end_at, received_from_at, received_to_at),
+FROM unnest(%(piece_starts)s::timestamptz[], %(piece_ends)s::timestamptz[]
+) AS piece (start_at, end_at),
 LATERAL ({_of_a_piece(HOURS)}) AS figures"""  # noqa: S608  (the names are our own)
