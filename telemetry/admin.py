@@ -38,7 +38,7 @@ _EVERYBODY = ("operator", "support", "admin", "member")
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", _EVERYBODY, this_month),
     Panel(Page.HOME, "unusual", "Unusual hours", _EVERYBODY, unusual_hours),
-    Panel(Page.INTEGRATION, "limits", "Use of the limits this month", _EVERYBODY, limit_bars),
+    Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", _EVERYBODY, limit_bars),
     Panel(Page.INTEGRATION, "calls", "Last calls", _EVERYBODY, last_calls),
 ):
     panels.register(_panel)

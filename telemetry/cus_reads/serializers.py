@@ -40,7 +40,10 @@ class _ZoneField(StrictText):
     """A time zone by its IANA name; without it, the tenant's own."""
 
     def __init__(self, **options: Any) -> None:
-        text = "Days and months of this time zone, such as UTC; by default the tenant's own."
+        text = (
+            "Days and months of this time zone, such as Europe/Berlin; by default the tenant's own. "
+            "Budgets go by UTC."
+        )
         super().__init__(required=False, help_text=text, **options)
 
     def to_internal_value(self, data: Any) -> Any:
