@@ -19,6 +19,10 @@ BEAT_SCHEDULE = {
     "cus-reconcile-usage": _job(
         "telemetry.tasks.cus_reconcile_usage", crontab(hour="2", minute="29")
     ),
+    # The hour that runs is looked at too, so that a runaway program is seen within minutes.
+    "cus-find-unusual-hours": _job(
+        "telemetry.tasks.cus_find_unusual_hours", crontab(minute="*/5"), expires=280
+    ),
     "cus-refresh-coverage": _job("telemetry.tasks.cus_refresh_coverage", crontab(minute="*/5")),
     "cus-flag-unproven-claims": _job(
         "telemetry.tasks.cus_flag_unproven_claims", crontab(minute="23")

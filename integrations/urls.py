@@ -13,7 +13,7 @@ from integrations.cus_integrations.api import (
 )
 from integrations.cus_keys.api import SdkKeysView, SdkKeyView
 from integrations.cus_prices.api import PriceOverridesView, PricePreviewView
-from integrations.cus_tenancy.api import MembersView, MemberView
+from integrations.cus_tenancy.api import MembersView, MemberView, TenantView
 
 _ONE = "integrations/<uuid:integration_id>"
 
@@ -31,6 +31,7 @@ urlpatterns = [
     path("display-rates", DisplayRatesView.as_view(), name="cus-display-rates"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),
     path("price-overrides/preview", PricePreviewView.as_view(), name="cus-price-preview"),
+    path("tenant", TenantView.as_view(), name="cus-tenant"),
     path("tokens", TokensView.as_view(), name="cus-tokens"),
     path("tokens/<uuid:token_id>", TokenView.as_view(), name="cus-token"),
 ]

@@ -14,6 +14,7 @@ from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import BoundedPaginator
 from integrations.cus_console.panels import Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
+from telemetry.cus_analytics.panels import this_month, unusual_hours
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
@@ -26,7 +27,6 @@ from telemetry.cus_evidence.panels import (
     find_calls,
     last_calls,
     outcome_of,
-    this_month,
     with_settled_cost,
 )
 from telemetry.cus_evidence.settlements import SAME_ANSWER
@@ -37,7 +37,8 @@ CusIntegrationAdmin.warnings.append(holds_warning)
 _EVERYBODY = ("operator", "support", "admin", "member")
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", _EVERYBODY, this_month),
-    Panel(Page.INTEGRATION, "limits", "Use of the limits this month", _EVERYBODY, limit_bars),
+    Panel(Page.HOME, "unusual", "Unusual hours", _EVERYBODY, unusual_hours),
+    Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", _EVERYBODY, limit_bars),
     Panel(Page.INTEGRATION, "calls", "Last calls", _EVERYBODY, last_calls),
 ):
     panels.register(_panel)

@@ -5,6 +5,7 @@ from telemetry.cus_analytics.models import (
     CusReconcileRun,
     CusRollupDue,
     CusRollupRun,
+    CusUsageAnomaly,
     CusUsageDaily,
     CusUsageHourly,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "CusRollupDue",
     "CusRollupRun",
     "CusSequenceFold",
+    "CusUsageAnomaly",
     "CusUsageDaily",
     "CusUsageHourly",
     "CusUsageSettlement",

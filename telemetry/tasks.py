@@ -6,6 +6,7 @@ import structlog
 from celery import shared_task
 
 from telemetry.cus_analytics.reconcile import reconcile
+from telemetry.cus_analytics.unusual_hours import find_unusual_hours
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
 from telemetry.cus_coverage.claims import flag_unproven_claims
@@ -41,6 +42,14 @@ def cus_reconcile_usage() -> None:
         differences=run.differences.count(),
         failed_tenants=run.failed_tenants,
     )
+
+
+@shared_task(name="telemetry.tasks.cus_find_unusual_hours")
+def cus_find_unusual_hours() -> None:
+    """Keep hours that cost far more than is usual as events."""
+    found = find_unusual_hours(database_now())
+    if found:
+        log.warning("hours cost far more than is usual", events=found)
 
 
 @shared_task(name="telemetry.tasks.cus_make_partitions")

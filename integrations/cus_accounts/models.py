@@ -84,6 +84,15 @@ class CusTenant(models.Model):
     name = models.CharField(max_length=255, unique=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     closed_at = models.DateTimeField(null=True, blank=True)
+    time_zone = models.CharField(
+        "time zone",
+        max_length=64,
+        default="UTC",
+        db_default="UTC",
+        blank=True,
+        help_text="Usage is read by days and months of this zone, such as Europe/Berlin. Budgets "
+        "go by UTC.",
+    )
 
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
     decider_privileges: ClassVar[str] = "SELECT"

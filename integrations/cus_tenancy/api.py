@@ -1,4 +1,4 @@
-"""People of a tenant over HTTP."""
+"""A tenant's people and settings over HTTP."""
 
 import uuid
 
@@ -12,7 +12,14 @@ from integrations.cus_accounts.api import TENANT, PersonView
 from integrations.cus_accounts.models import CusMembership
 from integrations.cus_accounts.permissions import IsTenantPerson, role_of, tenant_of, visible_to
 from integrations.cus_tenancy.member_service import CusMemberService
-from integrations.cus_tenancy.serializers import MemberChange, MemberInput, MemberOutput
+from integrations.cus_tenancy.serializers import (
+    MemberChange,
+    MemberInput,
+    MemberOutput,
+    TenantChange,
+    TenantOutput,
+)
+from integrations.cus_tenancy.settings_service import CusTenantSettingsService
 from integrations.cus_web.errors import MemberNotFound
 from integrations.cus_web.pages import NewestFirst
 
@@ -89,3 +96,23 @@ class MemberView(PersonView):
         if member is None:
             raise MemberNotFound
         return CusMemberService(member.tenant, actor=person)
+
+
+class TenantView(PersonView):
+    """The caller's tenant and its settings."""
+
+    @extend_schema(operation_id="tenant_read", parameters=[TENANT], responses=TenantOutput)
+    def get(self, request: Request) -> Response:
+        """Read the tenant's name and settings."""
+        return Response(TenantOutput(tenant_of(request)).data)
+
+    @extend_schema(
+        operation_id="tenant_change",
+        parameters=[TENANT],
+        request=TenantChange,
+        responses={200: TenantOutput, 409: None},
+    )
+    def patch(self, request: Request) -> Response:
+        """Choose the time zone in which usage is read. Budgets go by UTC."""
+        service = CusTenantSettingsService(tenant_of(request), actor=self.person(request))
+        return Response(TenantOutput(service.change(**self.fields(request, TenantChange))).data)

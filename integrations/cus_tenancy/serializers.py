@@ -1,9 +1,9 @@
-"""Input and output of the API of members."""
+"""Input and output of the API of members and of the tenant's settings."""
 
 from rest_framework import serializers
 
-from integrations.cus_accounts.models import CusMembership
-from integrations.cus_web.strict_fields import StrictChoice, StrictEmail, StrictInput
+from integrations.cus_accounts.models import CusMembership, CusTenant
+from integrations.cus_web.strict_fields import StrictChoice, StrictEmail, StrictInput, StrictText
 
 
 class MemberInput(StrictInput):
@@ -32,3 +32,19 @@ class MemberOutput(serializers.ModelSerializer[CusMembership]):
     def get_state(self, membership: CusMembership) -> str:
         """`invited` until the person has set a password, then `active`."""
         return "active" if membership.user_id else "invited"
+
+
+class TenantChange(StrictInput):
+    """A tenant's new settings."""
+
+    time_zone = StrictText(
+        max_length=64, help_text="A name of the IANA database, such as Europe/Berlin."
+    )
+
+
+class TenantOutput(serializers.ModelSerializer[CusTenant]):
+    """A tenant and its settings."""
+
+    class Meta:
+        model = CusTenant
+        fields = ("id", "name", "time_zone", "created_at")

@@ -14,20 +14,23 @@ from integrations.cus_console.export import CusExport
 from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
+from integrations.cus_tenancy.settings_service import CusTenantSettingsService
 from integrations.cus_tenancy.tenant_service import CusTenantService
 
 
 class TenantForm(CusServiceForm):
-    """A tenant's name."""
+    """A tenant's name and time zone."""
 
     class Meta:
         model = CusTenant
-        fields = ("name",)
+        fields = ("name", "time_zone")
 
     def call_service(self) -> CusTenant:
-        service = CusTenantService(actor=cast("CusUser", self.request.user))
-        name = self.cleaned_data["name"]
-        return service.create(name) if self.is_new else service.rename(self.instance, name)
+        actor = cast("CusUser", self.request.user)
+        service = CusTenantService(actor=actor)
+        name, time_zone = self.cleaned_data["name"], self.cleaned_data["time_zone"]
+        tenant = service.create(name) if self.is_new else service.rename(self.instance, name)
+        return CusTenantSettingsService(tenant, actor=actor).change(time_zone=time_zone or "UTC")
 
 
 finders.register(Finder("Tenants", ("operator",), by_page(CusTenant)))
@@ -42,7 +45,7 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
     list_display = ("name", "state", "created_at", "closed_at")
     search_fields = ("name",)
     ordering = ("name",)
-    fields = ("name", "created_at", "closed_at")
+    fields = ("name", "time_zone", "created_at", "closed_at")
     readonly_fields = ("created_at", "closed_at")
     actions_detail = ("close", "history")
 

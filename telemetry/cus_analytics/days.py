@@ -1,6 +1,7 @@
 """Days in UTC, the moments at which their rows may have come, and whether evidence has them all."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -55,9 +56,15 @@ class TenantDay:
 
     def has_all_evidence(self) -> bool:
         """Whether no row of the day can have been dropped by retention."""
-        present = existing_months()
-        missing = [month.start.date() for month in self.months if month not in present]
-        return not missing or not _had_rows(self.tenant_id, missing)
+        return have_all_evidence(self.tenant_id, [self])
+
+
+def have_all_evidence(tenant_id: uuid.UUID, days: Iterable[TenantDay]) -> bool:
+    """Whether no row of these days of the tenant can have been dropped by retention."""
+    needed = {month for day in days for month in day.months}
+    present = existing_months()
+    missing = [month.start.date() for month in needed if month not in present]
+    return not missing or not _had_rows(tenant_id, missing)
 
 
 # The totals of a month stay when retention drops its rows (ruling E8).

@@ -1,6 +1,7 @@
 """How far the rollup is, and what the last comparison with the evidence found, as metrics."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Q
 from prometheus_client.core import GaugeMetricFamily
@@ -10,7 +11,11 @@ from telemetry.cus_analytics.models import (
     CusReconcileRun,
     CusRollupDue,
     CusRollupRun,
+    CusUsageAnomaly,
 )
+from telemetry.cus_clock import database_now
+
+_ONE_DAY = timedelta(days=1)
 
 
 def analytics_metrics() -> Iterator[GaugeMetricFamily]:
@@ -18,6 +23,7 @@ def analytics_metrics() -> Iterator[GaugeMetricFamily]:
     yield _covered()
     yield from _due()
     yield from _reconciled()
+    yield _unusual(database_now())
 
 
 def _covered() -> GaugeMetricFamily:
@@ -56,3 +62,13 @@ def _reconciled() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
         for tenant_id, integration_id, kind, count in counts.annotate(found=Count("id")):
             differences.add_metric([str(tenant_id), str(integration_id), kind], count)
     return moment, differences
+
+
+def _unusual(now: datetime) -> GaugeMetricFamily:
+    says = "Hours of the last day that cost more than five times what is usual."
+    labels = ("tenant_id", "integration_id", "subject")
+    family = GaugeMetricFamily("cus_usage_anomalies", says, labels=labels)
+    events = CusUsageAnomaly.objects.filter(hour__gte=now - _ONE_DAY).values_list(*labels)
+    for tenant_id, integration_id, subject, count in events.annotate(found=Count("*")):
+        family.add_metric([str(tenant_id), str(integration_id), subject], count)
+    return family

@@ -1,6 +1,8 @@
 """Analytics: rebuilt from evidence at any time, read by people, never by enforcement."""
 
 import uuid
+from datetime import UTC
+from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -256,3 +258,45 @@ class CusReconcileDifference(models.Model):
 
     def __str__(self) -> str:
         return f"{self.figure} of {self.integration_id}: {self.stored}, not {self.expected}"
+
+
+class CusUsageAnomaly(models.Model):
+    """An hour that cost more than five times what its weekday and hour usually cost.
+
+    The subject is an integration, or a model or agent of an integration, named by `name`. Amounts
+    are exact, in microcents of US dollars; `cost_microcents` grows while the hour's cost grows.
+    `weeks` is the number of weeks whose median `usual_microcents` is. Events are never removed.
+    """
+
+    class Subject(models.TextChoices):
+        INTEGRATION = "integration", "Integration"
+        MODEL = "model", "Model"
+        AGENT = "agent", "Agent"
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "subject", "name", "hour")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    subject = models.CharField(max_length=20, choices=Subject)
+    name = models.CharField(max_length=100, blank=True)
+    hour = models.DateTimeField()
+    cost_microcents = models.BigIntegerField()
+    usual_microcents = models.BigIntegerField()
+    weeks = models.SmallIntegerField()
+    found_at = models.DateTimeField(db_default=Now())
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_usage_anomalies"
+        indexes = [models.Index(fields=["hour"], name="cus_usage_anomalies_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00} of {self.integration_id}: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """How far the hour is from what is usual, such as "14 times its usual Tuesday"."""
+        hour = self.hour.astimezone(UTC)
+        if self.usual_microcents == 0:
+            return f"usually nothing on a {hour:%A} at {hour:%H:00}"
+        return f"{self.cost_microcents // self.usual_microcents:,} times its usual {hour:%A}"

@@ -5,31 +5,25 @@ from functools import reduce
 from operator import or_
 from typing import Any, cast
 
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.amounts import dollars, exact_dollars
+from integrations.cus_console.amounts import exact_dollars
 from integrations.cus_console.finders import MOST_OF_A_KIND, Hit
 from integrations.cus_console.panels import Cell, table
-from integrations.cus_integrations.panels import link_to
-from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.models import (
     CusCallAlias,
     CusLLMUsage,
-    CusPeriodTotals,
     CusUsageSettlement,
 )
 
 _LAST_CALLS = 10
-_DEAREST = 10
 # Integrations that have a call of the same id; beyond these a search is no search for one call.
 _MOST_ALIASES = 50
 # Shorter beginnings of a call id would match half of the table.
@@ -106,56 +100,6 @@ def _call(usage: Any) -> list[Cell]:
 def record_page(usage: CusLLMUsage) -> str:
     """The address of a record's page."""
     return reverse("admin:telemetry_cusllmusage_change", args=[usage.id])
-
-
-def this_month(request: HttpRequest, _subject: None) -> SafeString:
-    """What the viewer's integrations cost this month: exact, as limits count it, the difference."""
-    start, _ = month_of(database_now())
-    seen: QuerySet[CusPeriodTotals] = visible_to(
-        CusPeriodTotals.objects.filter(period=start.date()), cast("CusUser", request.user)
-    )
-    sums: list[dict[str, Any]] = [
-        dict(one)
-        for one in seen.values("integration_id")
-        .annotate(
-            ran=Sum("calls"),
-            failed=Sum("errors"),
-            refused=Sum("blocked"),
-            exact=Sum(F("cost_microcents") + F("correction_microcents")),
-            counted=Sum("counted_cents"),
-        )
-        .order_by("-exact")
-    ]
-    dearest = sums[:_DEAREST]
-    names = CusIntegration.objects.select_related("tenant").in_bulk(
-        [one["integration_id"] for one in dearest]
-    )
-    rows = [_month_row(link_to(names[one["integration_id"]]), one) for one in dearest]
-    if len(sums) > 1:
-        numbers = ("ran", "failed", "refused", "exact", "counted")
-        whole = {name: sum(one[name] for one in sums) for name in numbers}
-        rows.append(_month_row(f"All {len(sums):,} integrations", whole))
-    return table(
-        ["Integration", "Calls", "Errors", "Refused", "Exact cost", "Counted", "Rounding adds"],
-        rows,
-        empty="No call was reported this month yet.",
-        note=f"{start:%B %Y}, in UTC. Counted is what budgets on the rounded basis count: each call "
-        "rounded up to a cent.",
-    )
-
-
-def _month_row(name: Cell, sums: dict[str, Any]) -> list[Cell]:
-    counted = int(sums["counted"]) * MICROCENTS_PER_CENT
-    exact = int(sums["exact"])
-    return [
-        name,
-        f"{sums['ran']:,}",
-        f"{sums['failed']:,}",
-        f"{sums['refused']:,}",
-        dollars(exact),
-        dollars(counted),
-        dollars(counted - exact),
-    ]
 
 
 def find_calls(request: HttpRequest, text: str) -> Iterator[Hit]:

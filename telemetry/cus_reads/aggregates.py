@@ -1,18 +1,22 @@
 """The stored figures of hours and days, newest first, by key."""
 
 import uuid
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from django.db import connection
 from msgspec import Meta
 
 from integrations.cus_accounts.models import CusTenant
-from telemetry.cus_analytics.figures import FIGURES, daily_name
+from telemetry.cus_analytics.figures import FIGURES, all_of, daily_name
+from telemetry.cus_reads.local_days import local_days
 from telemetry.cus_reads.pages import Page, Place, page_of
-from telemetry.cus_reads.periods import Period
+from telemetry.cus_reads.periods import HOUR, Period, start_of_day
+from telemetry.cus_reads.sources import hours_source
 from telemetry.cus_reads.summaries import find_integration
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
 
@@ -60,6 +64,37 @@ class CusUsageAggregates:
         names = [f"{daily_name(name)} AS {name}" for name in FIGURES]
         return self._page("cus_usage_daily", _DAY_KEY, names, bounds | filters, after, limit)
 
+    def local_days(
+        self,
+        period: Period,
+        zone: ZoneInfo,
+        integration_id: uuid.UUID | None,
+        *,
+        after: DayPlace | None,
+        limit: int,
+    ) -> Page[StoredFigures]:
+        """Days of a zone, summed from hours; the period has whole days of the zone.
+
+        Raises RecordsDropped where the zone's days split hours whose records are gone.
+        """
+        find_integration(self.tenant, integration_id)
+        if after is not None:
+            end = start_of_day(after[0] + timedelta(days=1), zone)
+            period = Period(period.start, min(period.end, max(end, period.start + HOUR)))
+        days = local_days(period, zone)
+        source = hours_source(self.tenant.id, integration_id, period, days.borders_within_hours)
+        place = after and (bisect_left(days.days, after[0]) + 1, after[1])
+        values = {
+            "day_starts": list(days.starts),
+            "before_day": place and place[0],
+            "before_integration": place and place[1],
+            "limit": limit + 1,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCAL_DAYS.format(source=source.sql), source.values | values)
+            rows = [(days.days[number - 1], *rest) for number, *rest in cursor.fetchall()]
+        return page_of([_read(_DAY_KEY, row) for row in rows], limit, lambda one: one.place)
+
     def _page(
         self,
         table: str,
@@ -86,6 +121,18 @@ class CusUsageAggregates:
             cursor.execute(statement, given)
             found = [_read(key, row) for row in cursor.fetchall()]
         return page_of(found, limit, lambda one: one.place)
+
+
+_LOCAL_DAYS = f"""
+SELECT * FROM (
+    SELECT width_bucket(hour, %(day_starts)s::timestamptz[]) AS day_number, integration_id,
+        min(computed_at) AS computed_at, {all_of()}
+    FROM ({{source}}) AS figures GROUP BY 1, 2
+) AS days
+WHERE %(before_day)s::int IS NULL
+    OR (day_number, integration_id) < (%(before_day)s::int, %(before_integration)s::uuid)
+ORDER BY day_number DESC, integration_id DESC LIMIT %(limit)s
+"""  # noqa: S608  (the names are this module's own)
 
 
 def _read(key: Sequence[str], row: Sequence[Any]) -> StoredFigures:

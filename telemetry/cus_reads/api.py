@@ -1,8 +1,9 @@
 """Usage over HTTP: records, sums, hours and days."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -11,12 +12,14 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from integrations.cus_accounts.api import PersonView
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.permissions import tenant_of
+from integrations.cus_accounts.time_zones import zone_named
 from integrations.cus_web.pages import filters_of
 from telemetry.cus_clock import database_now
 from telemetry.cus_reads.aggregates import CusUsageAggregates, DayPlace, HourPlace, StoredFigures
 from telemetry.cus_reads.pages import Page, cursor_of, place_of
-from telemetry.cus_reads.periods import period_of, recent_period
+from telemetry.cus_reads.periods import IN_UTC, Period, period_of, recent_period, start_of_day
 from telemetry.cus_reads.records import FILTERS, CusUsageRecords, RecordPlace, RecordsQuery
 from telemetry.cus_reads.serializers import (
     DayFilters,
@@ -76,15 +79,21 @@ class UsageSummaryView(PersonView):
         asked = filters_of(request, SummaryFilters)
         bounds = (asked.get("from"), asked.get("to"))
         now = database_now()
+        tenant = tenant_of(request)
+        zone = _zone(asked, tenant)
         if "session" in asked:
             period = recent_period(*bounds, now=now, default=LONGEST_OF_SESSION)
         else:
-            period = period_of(*bounds, now=now, longest=LONGEST)
+            period = period_of(*bounds, now=now, longest=LONGEST, zone=zone)
         query = SummaryQuery(
-            period, asked.get("group_by", ()), asked.get("integration_id"), asked.get("session")
+            period,
+            asked.get("group_by", ()),
+            asked.get("integration_id"),
+            asked.get("session"),
+            zone,
         )
-        found = CusUsageSummaries(tenant_of(request)).summary(query)
-        return Response(SummaryOutput(_summary(found)).data)
+        found = CusUsageSummaries(tenant).summary(query)
+        return Response(SummaryOutput(_summary(found, zone)).data)
 
 
 class UsageHourlyView(PersonView):
@@ -120,20 +129,34 @@ class UsageDailyView(PersonView):
     def get(self, request: Request) -> Response:
         """List days with usage, newest first."""
         asked = _asked(request, DayFilters)
-        start, last = (
-            datetime.combine(asked[name], time.min, UTC) if name in asked else None
-            for name in ("from", "to")
-        )
-        end = last + _ONE_DAY if last else None
-        period = period_of(start, end, now=database_now(), longest=LONGEST)
-        page = CusUsageAggregates(tenant_of(request)).days(
-            period.start.date(),
-            period.end.date(),
-            _chosen(asked, ("integration_id",)),
-            after=_after(asked, DayPlace),
-            limit=asked["limit"],
-        )
-        return _page(request, page, _fields(page.rows), DaysPage)
+        tenant = tenant_of(request)
+        zone = _zone(asked, tenant)
+        period = _days_asked(asked, zone)
+        usage, after = CusUsageAggregates(tenant), _after(asked, DayPlace)
+        filters, limit = _chosen(asked, ("integration_id",)), asked["limit"]
+        if zone.key == IN_UTC.key:
+            bounds = (period.start.date(), period.end.date())
+            page = usage.days(*bounds, filters, after=after, limit=limit)
+        else:
+            page = usage.local_days(
+                period, zone, filters.get("integration_id"), after=after, limit=limit
+            )
+        return _page(request, page, _fields(page.rows), DaysPage, zone=zone.key)
+
+
+def _zone(asked: dict[str, Any], tenant: CusTenant) -> ZoneInfo:
+    """The zone that the caller names, or the tenant's own."""
+    return asked["zone"] if "zone" in asked else zone_named(tenant.time_zone)
+
+
+def _days_asked(asked: dict[str, Any], zone: ZoneInfo) -> Period:
+    """The period from the beginning of the first to the end of the last day that is asked for."""
+    first, last = asked.get("from"), asked.get("to")
+    start = start_of_day(first, zone) if first else None
+    end = start_of_day(last + _ONE_DAY, zone) if last else None
+    # A year of days may be an hour longer than a year where clocks change.
+    longest = LONGEST + timedelta(hours=2)
+    return period_of(start, end, now=database_now(), longest=longest, zone=zone)
 
 
 def _asked(request: Request, filters: type[serializers.Serializer[object]]) -> dict[str, Any]:
@@ -160,17 +183,19 @@ def _page(
     page: Page[Any],
     rows: Sequence[Any],
     output: type[serializers.Serializer[object]],
+    **more: str,
 ) -> Response:
     link = None
     if page.next is not None:
         link = replace_query_param(request.build_absolute_uri(), "cursor", cursor_of(page.next))
-    return Response(output({"next": link, "previous": None, "results": rows}).data)
+    return Response(output({"next": link, "previous": None, "results": rows, **more}).data)
 
 
-def _summary(found: Summary) -> dict[str, Any]:
+def _summary(found: Summary, zone: ZoneInfo) -> dict[str, Any]:
     return {
         "from": found.period.start,
         "to": found.period.end,
+        "zone": zone.key,
         "computed_to": found.computed_to,
         "waiting_hours": found.waiting_hours,
         "totals": found.totals.as_fields(),

@@ -1,18 +1,28 @@
 """The period that a read covers: bounded, also where the caller names no bound."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
-from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_web.errors import CusError
 
+IN_UTC = ZoneInfo("UTC")
 HOUR = timedelta(hours=1)
+_ONE_DAY = timedelta(days=1)
 
 
 class PeriodRefused(CusError):
     """This period can't be read. Name a `from` before its `to`, and a shorter time between them."""
 
     attr = "from"
+
+
+class RecordsDropped(CusError):
+    """Retention dropped records of this period, from which sessions and parts of hours are summed.
+    Name whole hours in UTC without a session, or a later period; for days, name zone=UTC.
+    """
+
+    code, attr = "records_dropped", "from"
 
 
 @dataclass(frozen=True)
@@ -54,16 +64,37 @@ def _day(moment: datetime) -> datetime:
     return _hour(moment).replace(hour=0)
 
 
+def start_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """When a day begins in the zone, in UTC.
+
+    Where clocks skip midnight, the day begins with the first moment after the gap; where midnight
+    comes twice, with the first of the two. So a day may have 23, 24, 25 or other numbers of hours.
+    """
+    return datetime.combine(day, time.min, zone).astimezone(UTC)
+
+
+def month_in(moment: datetime, zone: ZoneInfo) -> Period:
+    """The month of the zone in which a moment lies."""
+    first = moment.astimezone(zone).date().replace(day=1)
+    following = (first + 31 * _ONE_DAY).replace(day=1)
+    return Period(start_of_day(first, zone), start_of_day(following, zone))
+
+
 def period_of(
-    start: datetime | None, end: datetime | None, *, now: datetime, longest: timedelta
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    now: datetime,
+    longest: timedelta,
+    zone: ZoneInfo = IN_UTC,
 ) -> Period:
-    """The period from `start` to `end`: this month, unless one of them is named.
+    """The period from `start` to `end`: this month in the zone, unless one of them is named.
 
     If only one bound is named, the other is that of the bound's month. Raises PeriodRefused if the
     period is empty or longer than `longest`.
     """
-    of_month = month_of(start or (end - timedelta(microseconds=1) if end else now))
-    period = Period(start or of_month[0], end or of_month[1])
+    month = month_in(start or (end - timedelta(microseconds=1) if end else now), zone)
+    period = Period(start or month.start, end or month.end)
     if period.start >= period.end:
         raise PeriodRefused("`from` is not before `to`. Name a `from` that is earlier.")
     if period.length > longest:

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from aos_sdk.cus_fields import TOKEN_NAMES
 from aos_sdk.cus_wire import CusPolicyResult
+from integrations.cus_accounts.time_zones import TimeZoneUnknown, zone_named
 from integrations.cus_lifecycle.limits import placed_after
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment, StrictText
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
@@ -33,6 +34,23 @@ class _Day(serializers.DateField):
         if not 2000 <= day.year < 3000:
             raise serializers.ValidationError("Give a day such as 2026-11-01.", code="invalid")
         return day
+
+
+class _ZoneField(StrictText):
+    """A time zone by its IANA name; without it, the tenant's own."""
+
+    def __init__(self, **options: Any) -> None:
+        text = (
+            "Days and months of this time zone, such as Europe/Berlin; by default the tenant's own. "
+            "Budgets go by UTC."
+        )
+        super().__init__(required=False, help_text=text, **options)
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return zone_named(str(super().to_internal_value(data)))
+        except TimeZoneUnknown as unknown:
+            raise serializers.ValidationError(unknown.detail, code="invalid") from None
 
 
 class _Filters(StrictInput):
@@ -81,7 +99,9 @@ class HourFilters(_PageFilters):
 
 
 class DayFilters(_PageFilters):
-    """Which days (UTC), `from` and `to` included: this month by default."""
+    """Which days, `from` and `to` included: this month by default."""
+
+    zone = _ZoneField()
 
     def get_fields(self) -> dict[str, Any]:
         """The fields; here `from` and `to` are days."""
@@ -109,6 +129,7 @@ class SummaryFilters(_Filters):
     """What to sum. `from` and `to` bound when calls occurred: this month by default."""
 
     group_by = _GroupsField(required=False)
+    zone = _ZoneField()
     session = _Text(
         max_length=100, help_text="A session of `integration_id`, within 7 days at most."
     )
@@ -183,6 +204,7 @@ class DaysPage(serializers.Serializer[object]):
 
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
+    zone = serializers.CharField(help_text="The time zone of the days.")
     results = DayOutput(many=True)
 
 
@@ -202,6 +224,7 @@ class SummaryOutput(serializers.Serializer[object]):
     """Sums of a period, by when calls occurred."""
 
     to = serializers.DateTimeField()
+    zone = serializers.CharField(help_text="The time zone of days and of the month.")
     computed_to = serializers.DateTimeField(
         allow_null=True, help_text="Whole hours include what was received until then."
     )

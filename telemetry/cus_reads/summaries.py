@@ -6,30 +6,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.db import connection
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_web.errors import CusError, IntegrationNotFound
-from telemetry.cus_analytics.days import CLOCK_AHEAD, TenantDay, final_at
-from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, all_of, daily_name
+from integrations.cus_web.errors import IntegrationNotFound
+from telemetry.cus_analytics.figures import FIGURES, all_of
 from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
-from telemetry.cus_reads.periods import Period, PeriodRefused
+from telemetry.cus_reads.local_days import LocalDays, local_days
+from telemetry.cus_reads.periods import IN_UTC, Period, PeriodRefused
+from telemetry.cus_reads.sources import Source, days_source, hours_source, session_source
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
 
 LONGEST = timedelta(days=366)
 LONGEST_OF_SESSION = timedelta(days=7)
 # The most groups of an answer; a summary with more says so.
 MOST_GROUPS = 1_000
-
-
-class RecordsDropped(CusError):
-    """Retention dropped records of this period, from which sessions and parts of hours are summed.
-    Name whole hours in UTC without a session, or a later period.
-    """
-
-    code, attr = "records_dropped", "from"
 
 
 class Group(StrEnum):
@@ -50,8 +44,8 @@ _COLUMNS = {
     Group.MODEL: "model",
     Group.AGENT: "agent_id",
     Group.POLICY_RESULT: "policy_result",
-    Group.HOUR: "hour",
-    Group.DAY: "(hour AT TIME ZONE 'UTC')::date",
+    Group.HOUR: "whole_hour",
+    Group.DAY: "day_number",
 }
 _TIMES = (Group.HOUR, Group.DAY)
 # Groups that the sums of days have, too.
@@ -84,12 +78,16 @@ class Summary:
 
 @dataclass(frozen=True)
 class SummaryQuery:
-    """What to sum: a period, groups, and optionally one integration and one session of it."""
+    """What to sum: a period, groups, and optionally one integration and one session of it.
+
+    Days are those of the zone.
+    """
 
     period: Period
     group_by: Sequence[Group] = field(default_factory=tuple)
     integration_id: uuid.UUID | None = None
     session_id: str | None = None
+    zone: ZoneInfo = IN_UTC
 
 
 class CusUsageSummaries:
@@ -104,14 +102,16 @@ class CusUsageSummaries:
         Raises IntegrationNotFound, PeriodRefused or RecordsDropped.
         """
         find_integration(self.tenant, query.integration_id)
-        source, values = self._source(query)
+        days = local_days(query.period, query.zone)
+        source = self._source(query, days)
+        values = {"groups": MOST_GROUPS + 1, "day_starts": list(days.starts)}
         with connection.cursor() as cursor:
-            cursor.execute(_statement(source, query.group_by), values)
+            cursor.execute(_statement(source.sql, query.group_by), source.values | values)
             rows = cursor.fetchall()
         names = ("is_total", *query.group_by, *FIGURES)
         found = [dict(zip(names, row, strict=True)) for row in rows]
         totals = next(usage_figures(row) for row in found if row["is_total"])
-        groups = [_group(query, row) for row in found if not row["is_total"]]
+        groups = [_group(query, days, row) for row in found if not row["is_total"]]
         last = CusRollupRun.objects.order_by("-covered_to").first()
         return Summary(
             period=query.period,
@@ -126,48 +126,17 @@ class CusUsageSummaries:
         due = CusRollupDue.objects.filter(tenant_id=self.tenant.id)
         return due.filter(hour__gte=period.start, hour__lt=period.end).count()
 
-    def _source(self, query: SummaryQuery) -> tuple[str, dict[str, Any]]:
-        """SQL for rows of figures, by the key of an hour, and the values of the SQL."""
-        values: dict[str, Any] = {
-            "tenant": self.tenant.id,
-            "integration": query.integration_id,
-            "session": query.session_id,
-            "groups": MOST_GROUPS + 1,
-        }
+    def _source(self, query: SummaryQuery, days: LocalDays) -> Source:
+        of_whom = (self.tenant.id, query.integration_id)
+        has_days = Group.DAY in query.group_by
+        borders = days.borders_within_hours if has_days else []
         if query.session_id is not None:
             _check_session(query)
-            return self._evidence(query.period, "session", values)
-        if query.period.is_of_whole_days and _OF_DAYS.issuperset(query.group_by):
-            values |= {"from": query.period.start.date(), "to": query.period.end.date()}
-            return _DAYS, values
-        parts, whole = [], query.period.whole_hours()
-        if whole:
-            values |= {"from": whole.start, "to": whole.end}
-            parts.append(_HOURS)
-        for number, edge in enumerate(query.period.edges()):
-            statement, values = self._evidence(edge, f"edge{number}", values)
-            parts.append(statement)
-        return " UNION ALL ".join(parts), values
-
-    def _evidence(
-        self, period: Period, name: str, values: dict[str, Any]
-    ) -> tuple[str, dict[str, Any]]:
-        """SQL for the figures of a period from the rows themselves; values have names of their own."""
-        days = [TenantDay(moment.date(), self.tenant.id) for moment in (period.start, period.end)]
-        if not all(day.has_all_evidence() for day in days):
-            raise RecordsDropped
-        own = {
-            "start": period.start,
-            "end": period.end,
-            "received_from": period.start - CLOCK_AHEAD,
-            "received_to": final_at(period.end.date()),
-        }
-        statement = HOURS
-        for key in own:
-            statement = statement.replace(f"%({key})s", f"%({name}_{key})s")
-        columns = ", ".join((*KEY, *FIGURES))
-        part = f"SELECT {columns} FROM ({statement}) AS {name}"  # noqa: S608  (our own names)
-        return part, values | {f"{name}_{key}": value for key, value in own.items()}
+            return session_source(*of_whom, query.session_id, query.period, borders)
+        are_stored = query.zone.key == IN_UTC.key or not has_days
+        if are_stored and query.period.is_of_whole_days and _OF_DAYS.issuperset(query.group_by):
+            return days_source(*of_whom, query.period)
+        return hours_source(*of_whom, query.period, borders)
 
 
 def _check_session(query: SummaryQuery) -> None:
@@ -187,18 +156,11 @@ def find_integration(tenant: CusTenant, integration_id: uuid.UUID | None) -> Non
         raise IntegrationNotFound
 
 
-def _group(query: SummaryQuery, row: dict[str, Any]) -> UsageGroup:
-    return UsageGroup({group: row[group] for group in query.group_by}, usage_figures(row))
-
-
-_OF_ONE = "(%(integration)s::uuid IS NULL OR integration_id = %(integration)s)"
-_HOURS = f"""
-SELECT {", ".join((*KEY, *FIGURES))} FROM cus_usage_hourly
-WHERE tenant_id = %(tenant)s AND hour >= %(from)s AND hour < %(to)s AND {_OF_ONE}"""  # noqa: S608
-_DAYS = f"""
-SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
-    {", ".join(f"{daily_name(name)} AS {name}" for name in FIGURES)} FROM cus_usage_daily
-WHERE tenant_id = %(tenant)s AND date >= %(from)s AND date < %(to)s AND {_OF_ONE}"""  # noqa: S608
+def _group(query: SummaryQuery, days: LocalDays, row: dict[str, Any]) -> UsageGroup:
+    by = {group: row[group] for group in query.group_by}
+    if Group.DAY in by:
+        by[Group.DAY] = days.days[by[Group.DAY] - 1]
+    return UsageGroup(by, usage_figures(row))
 
 
 def _statement(source: str, group_by: Sequence[Group]) -> str:
@@ -211,5 +173,9 @@ def _statement(source: str, group_by: Sequence[Group]) -> str:
     is_total = f"GROUPING({columns[0]}) = 1" if columns else "true"
     return f"""
     SELECT {", ".join([f"{is_total} AS is_total", *columns])}, {all_of()}
-    FROM ({source}) AS figures GROUP BY GROUPING SETS ({sets})
+    FROM (
+        SELECT *, date_bin('1 hour', hour, '2000-01-01Z') AS whole_hour,
+            width_bucket(hour, %(day_starts)s::timestamptz[]) AS day_number
+        FROM ({source}) AS parts
+    ) AS figures GROUP BY GROUPING SETS ({sets})
     ORDER BY {order} LIMIT %(groups)s + 1"""  # noqa: S608  (the names are this module's own)

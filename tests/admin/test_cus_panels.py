@@ -1,12 +1,14 @@
 """The pages that compose the planes: the first page, the search, an integration's panels, links."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.contrib.staticfiles.finders import find as find_static
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from enforcement.cus_decisions.models import CusEnforcementDecision
@@ -14,7 +16,9 @@ from integrations.cus_console import finders, panels
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.finders import Finder
 from integrations.cus_console.panels import Page, Panel
+from integrations.cus_lifecycle.limits import month_end
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_analytics.models import CusUsageHourly
 from telemetry.cus_evidence.models import CusLLMUsage
 from tests.cus_factories import SdkClient, browser_of, make_integration, make_tenant, record
 
@@ -36,7 +40,7 @@ def text_of(client: Client, url: str) -> str:
 def test_the_first_page_tells_what_needs_attention_first() -> None:
     text = text_of(browser_of("operator"), "/admin/")
     titles = re.findall(r'id="([a-z]+)-title"', text)
-    assert titles == ["attention", "month", "refused"]
+    assert titles == ["attention", "month", "unusual", "refused"]
     assert "All is well, checked" in text
 
     integration = make_integration(name="chat")
@@ -69,6 +73,35 @@ def test_the_month_adds_up_all_integrations() -> None:
     text = text_of(browser_of("admin", tenant), "/admin/")
     assert "All 2 integrations" in text
     assert "$5.00" in text
+
+
+def test_the_month_shows_what_it_will_have_cost_at_its_end() -> None:
+    integration = make_integration()
+    SdkClient.of(integration).report(record(model="gpt-4o", tokens_in=1_000_000, tokens_out=0))
+    text = text_of(browser_of("operator"), "/admin/")
+    assert "Forecast" in text
+    this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    CusUsageHourly.objects.bulk_create(
+        CusUsageHourly(
+            tenant_id=integration.tenant_id,
+            integration_id=integration.id,
+            hour=this_hour - timedelta(hours=number),
+            provider="openai",
+            model="gpt-4o",
+            agent_id="",
+            policy_result="allowed",
+            has_error=False,
+            cost_microcents=100 * 100_000_000,
+        )
+        for number in range(1, 49)
+    )
+
+    text = text_of(browser_of("operator"), "/admin/")
+
+    # $100 an hour; the page may be shown a moment later than the month's end is computed here.
+    left = (month_end(timezone.now()) - timezone.now()) / timedelta(hours=1)
+    shown = [float(one.replace(",", "")) for one in re.findall(r"\$([\d,]+\.\d\d)", text)]
+    assert any(abs(one - (2.5 + 100 * left)) < 20 for one in shown)
 
 
 @pytest.mark.django_db(transaction=True)

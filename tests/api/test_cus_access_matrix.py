@@ -117,6 +117,18 @@ POST   members                                    missing     404  201  403  403
 POST   members                                    closed      409  201  403  403  403  403  401  401  401
 other  members                                    any         405  405  405  405  405  405  401  401  401
 
+GET    tenant                                     unnamed     400  200  200  400  403  403  401  401  401
+GET    tenant                                     own         200  200  200  200  403  403  401  401  401
+GET    tenant                                     foreign     200  200  200  200  403  403  401  401  401
+GET    tenant                                     missing     404  200  200  404  403  403  401  401  401
+GET    tenant                                     closed      200  200  200  200  403  403  401  401  401
+PATCH  tenant                                     unnamed     400  200  403  403  403  403  401  401  401
+PATCH  tenant                                     own         200  200  403  403  403  403  401  401  401
+PATCH  tenant                                     foreign     200  200  403  403  403  403  401  401  401
+PATCH  tenant                                     missing     404  200  403  403  403  403  401  401  401
+PATCH  tenant                                     closed      409  200  403  403  403  403  401  401  401
+other  tenant                                     any         405  405  405  405  405  405  401  401  401
+
 GET    members/{member_id}                        own         200  200  200  403  403  403  401  401  401
 GET    members/{member_id}                        foreign     200  404  404  403  403  403  401  401  401
 GET    members/{member_id}                        missing     404  404  404  403  403  403  401  401  401
@@ -267,6 +279,7 @@ BODIES: dict[str, Any] = {
     "POST integrations/{integration_id}/keys": {"label": "walked"},
     "POST members": {"email": "walked@example.com"},
     "PATCH members/{member_id}": {"role": "admin"},
+    "PATCH tenant": {"time_zone": "Asia/Kolkata"},
     "POST display-rates": {
         "currency": "EUR",
         "rate": "0.92",
@@ -374,6 +387,7 @@ BY_QUERY = (
     "price-overrides",
     "price-overrides/preview",
     "telemetry/gaps",
+    "tenant",
     "telemetry/llm-usage",
     "telemetry/llm-usage/summary",
     "telemetry/usage-daily",

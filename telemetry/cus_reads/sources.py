@@ -1,0 +1,118 @@
+"""From which rows a period is summed: days, hours, and evidence where hours must be split.
+
+The hours of analytics are hours of UTC. Where a period begins or ends within such an hour, or a day
+of a time zone does, the parts of that hour are summed from evidence by the rollup's own statement.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from telemetry.cus_analytics.days import CLOCK_AHEAD, TenantDay, final_at, have_all_evidence
+from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, daily_name
+from telemetry.cus_reads.local_days import hour_of
+from telemetry.cus_reads.periods import Period, RecordsDropped
+
+
+@dataclass(frozen=True)
+class Source:
+    """SQL for rows of figures by the key of an hour, with `computed_at`, and the SQL's values.
+
+    `hour` of a part of an hour is the part's beginning, so that it lies in the part's day.
+    """
+
+    sql: str
+    values: dict[str, Any]
+
+
+def days_source(tenant_id: uuid.UUID, integration_id: uuid.UUID | None, period: Period) -> Source:
+    """The stored days (UTC) of a period of whole days, by integration."""
+    bounds = {"from": period.start.date(), "to": period.end.date()}
+    return Source(_DAYS, {"tenant": tenant_id, "integration": integration_id} | bounds)
+
+
+def hours_source(
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID | None,
+    period: Period,
+    borders: Sequence[datetime] = (),
+) -> Source:
+    """The stored hours of a period, and evidence for the hours that its ends or borders split.
+
+    Raises RecordsDropped.
+    """
+    values: dict[str, Any] = {
+        "tenant": tenant_id,
+        "integration": integration_id,
+        "session": None,
+    }
+    parts, whole = [], period.whole_hours()
+    if whole:
+        values |= {"from": whole.start, "to": whole.end, "split": [hour_of(at) for at in borders]}
+        parts.append(_HOURS)
+    pieces = [edge for piece in _cut(period, borders) for edge in piece.edges()]
+    if pieces:
+        values |= _piece_values(tenant_id, pieces)
+        parts.append(_PIECES)
+    return Source(" UNION ALL ".join(parts), values)
+
+
+def session_source(
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID | None,
+    session_id: str,
+    period: Period,
+    borders: Sequence[datetime] = (),
+) -> Source:
+    """The evidence of a session. Raises RecordsDropped."""
+    values = {"tenant": tenant_id, "integration": integration_id, "session": session_id}
+    return Source(_PIECES, values | _piece_values(tenant_id, _cut(period, borders)))
+
+
+def _cut(period: Period, borders: Iterable[datetime]) -> list[Period]:
+    """The period in pieces that no border splits."""
+    within = [at for at in borders if period.start < at < period.end]
+    cuts = [period.start, *sorted(within), period.end]
+    return [Period(start, end) for start, end in pairwise(cuts)]
+
+
+def _piece_values(tenant_id: uuid.UUID, pieces: list[Period]) -> dict[str, Any]:
+    moments = [moment.astimezone(UTC) for piece in pieces for moment in (piece.start, piece.end)]
+    if not have_all_evidence(tenant_id, {TenantDay(at.date(), tenant_id) for at in moments}):
+        raise RecordsDropped
+    return {
+        "piece_starts": [piece.start for piece in pieces],
+        "piece_ends": [piece.end for piece in pieces],
+        # Of all pieces: bounds that the planner knows keep it from reading, for each piece, the
+        # index of five weeks of receipt. So each piece reads its own hour by when calls occurred.
+        "received_from": min(moments) - CLOCK_AHEAD,
+        "received_to": final_at(max(moments).date()),
+    }
+
+
+_OF_ONE = "(%(integration)s::uuid IS NULL OR integration_id = %(integration)s)"
+_HOURS = f"""
+SELECT {", ".join((*KEY, *FIGURES))}, computed_at FROM cus_usage_hourly
+WHERE tenant_id = %(tenant)s AND hour >= %(from)s AND hour < %(to)s
+    AND hour <> ALL (%(split)s::timestamptz[]) AND {_OF_ONE}"""  # noqa: S608  (our own names)
+_DAYS = f"""
+SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
+    {", ".join(f"{daily_name(name)} AS {name}" for name in FIGURES)}, computed_at
+FROM cus_usage_daily
+WHERE tenant_id = %(tenant)s AND date >= %(from)s AND date < %(to)s AND {_OF_ONE}"""  # noqa: S608
+
+
+def _of_a_piece(statement: str) -> str:
+    """The statement with the bounds of a piece for its own."""
+    return statement.replace("%(start)s", "piece.start_at").replace("%(end)s", "piece.end_at")
+
+
+_PIECES = f"""
+SELECT greatest(figures.hour, piece.start_at) AS hour, {", ".join((*KEY[1:], *FIGURES))},
+    now() AS computed_at
+FROM unnest(%(piece_starts)s::timestamptz[], %(piece_ends)s::timestamptz[]
+) AS piece (start_at, end_at),
+LATERAL ({_of_a_piece(HOURS)}) AS figures"""  # noqa: S608  (the names are our own)
