@@ -112,6 +112,7 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
         "reactivate": ("operator",),
         "reset_second_factor": ("operator",),
         "make_support": ("operator",),
+        "make_finance": ("operator",),
         "make_operator": ("operator",),
         "revoke_role": ("operator",),
         "end_sessions": ("operator",),
