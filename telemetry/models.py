@@ -21,6 +21,7 @@ from telemetry.cus_evidence.models import (
 )
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
+from telemetry.cus_statements.models import CusMonthStatement, CusProviderInvoice
 
 __all__ = [
     "CusBypassHour",
@@ -35,7 +36,9 @@ __all__ = [
     "CusKeptPrice",
     "CusLLMUsage",
     "CusLifetimeTotals",
+    "CusMonthStatement",
     "CusPeriodTotals",
+    "CusProviderInvoice",
     "CusReconcileDifference",
     "CusReconcileRun",
     "CusReportingProcess",
