@@ -38,7 +38,7 @@ from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import credential_choices_text
 
-_EVERYBODY = ("operator", "support", "admin", "member")
+_EVERYBODY = ("operator", "support", "finance", "admin", "member")
 panels.register(Panel(Page.HOME, "attention", "What needs attention", _EVERYBODY, needs_attention))
 finders.register(Finder("Integrations", _EVERYBODY, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
