@@ -93,7 +93,8 @@ class CusCharges:
         }
         with connection.cursor() as cursor:
             cursor.execute(statement, values)
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def _by_meter(whole: Charge, sums: dict[str, int]) -> Iterator[Charge]:

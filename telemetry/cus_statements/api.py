@@ -1,6 +1,7 @@
 """Month close and invoice check over HTTP, for finance (ruling C9)."""
 
 from datetime import date
+from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -26,7 +27,7 @@ _MONTH = OpenApiParameter(
     OpenApiParameter.PATH,
     description="A month in UTC, such as 2026-11.",
 )
-_PARAMETERS = [_MONTH, TenantQuery]
+_PARAMETERS: list[Any] = [_MONTH, TenantQuery]
 
 
 class MonthCloseView(PersonView):

@@ -171,4 +171,4 @@ def _of_statement(statement: CusMonthStatement | None, integration_id: uuid.UUID
         return None
     groups: list[dict[str, Any]] = statement.groups
     own = (group for group in groups if group["integration_id"] == str(integration_id))
-    return sum(group["corrected_microcents"] for group in own)
+    return sum(int(group["corrected_microcents"]) for group in own)

@@ -46,7 +46,7 @@ class MonthGroup:
 
 def month_groups(tenant_id: uuid.UUID, period: Period) -> list[MonthGroup]:
     """The figures of the records, settlements and corrections that were received in the period."""
-    values = {"tenant": tenant_id, "start": period.start, "end": period.end}
+    values: dict[str, Any] = {"tenant": tenant_id, "start": period.start, "end": period.end}
     with connection.cursor() as cursor:
         cursor.execute(_STATEMENT, values)
         rows = cursor.fetchall()
@@ -61,7 +61,8 @@ def totals_of(groups: list[MonthGroup]) -> dict[str, int]:
 
 def _group(row: tuple[Any, ...]) -> MonthGroup:
     sums = dict(zip(_SUMS, row[len(KEY) :], strict=True))
-    return MonthGroup(*row[: len(KEY)], figures=_figures(sums))
+    integration_id, provider, model, agent_id = row[: len(KEY)]
+    return MonthGroup(integration_id, provider, model, agent_id, _figures(sums))
 
 
 def _figures(sums: dict[str, int]) -> dict[str, int]:
