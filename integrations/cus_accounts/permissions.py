@@ -36,9 +36,8 @@ def role_of(user: Any) -> str | None:
 
 def sees_all_tenants(user: Any) -> bool:
     """Whether the user is of the staff, and so reads what the role may read of all tenants."""
-    if not isinstance(user, CusUser) or not user.is_active:
-        return False
-    return user.is_superuser or user.is_support or user.is_finance
+    has_role = role_of(user) is not None
+    return has_role and bool(user.is_superuser or user.is_support or user.is_finance)
 
 
 def own_tenant(user: CusUser) -> uuid.UUID | None:
@@ -66,14 +65,13 @@ class IsTenantPerson(BasePermission):
         return role in ("operator", "admin")
 
 
-class IsFinance(BasePermission):
+class IsFinance(IsTenantPerson):
     """Finance and operators close months and enter invoices; all people with a role read (C9)."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        role = role_of(request.user)
         if request.method in SAFE_METHODS:
-            return role is not None
-        return role in ("operator", "finance")
+            return super().has_permission(request, view)
+        return role_of(request.user) in ("operator", "finance")
 
 
 def tenant_of(request: Request) -> CusTenant:

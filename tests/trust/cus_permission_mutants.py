@@ -135,6 +135,13 @@ MUTANTS = [
     ),
     Mutant(
         "accounts/permissions",
+        'in ("operator", "finance")',
+        'in ("operator", "finance", "admin")',
+        "A tenant's admin closes months.",
+        "tests/api/test_cus_month_close.py",
+    ),
+    Mutant(
+        "accounts/permissions",
         "if not sees_all_tenants(user):\n        return CusTenant",
         'if not sees_all_tenants(user) and role_of(user) != "admin":\n        return CusTenant',
         "A tenant's admin names the tenant that a request is about.",

@@ -36,7 +36,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["start"] > options["end"]:
             raise CommandError("--from is after --to. Name the first day before the last.")
-        tenant = CusTenant.objects.get(pk=tenant_id_of(options["tenant"]))
+        tenant = CusTenant.objects.get(id=str(tenant_id_of(options["tenant"])))
         period = Period(start_of(options["start"]), start_of(options["end"] + timedelta(days=1)))
         for lines in focus_lines(CusCharges(tenant).of(period), FocusFormat(options["format"])):
             self.stdout.write(lines, ending="")
