@@ -13,7 +13,7 @@ from integrations.cus_console.finders import Finder
 from integrations.cus_console.panels import Page, Panel
 from telemetry.cus_evidence.console import CusEvidenceAdmin
 
-_EVERYBODY = ("operator", "support", "admin", "member")
+_EVERYBODY = ("operator", "support", "finance", "admin", "member")
 for _panel in (
     Panel(Page.HOME, "refused", "Refused in the last hour", _EVERYBODY, refused_lately),
     Panel(Page.INTEGRATION, "refusals", "Last refusals", _EVERYBODY, last_refusals),

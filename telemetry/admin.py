@@ -34,7 +34,7 @@ from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
 
 CusIntegrationAdmin.warnings.append(holds_warning)
-_EVERYBODY = ("operator", "support", "admin", "member")
+_EVERYBODY = ("operator", "support", "finance", "admin", "member")
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", _EVERYBODY, this_month),
     Panel(Page.HOME, "unusual", "Unusual hours", _EVERYBODY, unusual_hours),

@@ -23,6 +23,7 @@ from telemetry.cus_evidence.models import (
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_seals.models import CusEvidenceSeal
+from telemetry.cus_statements.models import CusMonthStatement, CusProviderInvoice
 
 __all__ = [
     "CusBypassHour",
@@ -38,7 +39,9 @@ __all__ = [
     "CusKeptPrice",
     "CusLLMUsage",
     "CusLifetimeTotals",
+    "CusMonthStatement",
     "CusPeriodTotals",
+    "CusProviderInvoice",
     "CusReconcileDifference",
     "CusReconcileRun",
     "CusReportingProcess",

@@ -80,7 +80,7 @@ def opened_credential(integration: CusIntegration) -> OpenedCredential:
 
 
 def make_user(role: str, tenant: CusTenant | None = None) -> CusUser:
-    """An operator, support, admin or member; the latter two of `tenant`."""
+    """A person of a role; admins, members and, unless they are staff, finance are of `tenant`."""
     email = f"{role}{next(_numbers)}@example.com"
     user = CusUser.objects.create_user(
         email,
@@ -88,6 +88,7 @@ def make_user(role: str, tenant: CusTenant | None = None) -> CusUser:
         is_staff=True,
         is_superuser=role == "operator",
         is_support=role == "support",
+        is_finance=role == "finance" and tenant is None,
     )
     if tenant:
         CusMemberService(tenant).add(user, role)
@@ -181,7 +182,7 @@ def _sent() -> list[EmailMessage]:
     return mail.outbox
 
 
-def correct(row: CusLLMUsage, *, by_microcents: int) -> None:
+def correct(row: CusLLMUsage, *, by_microcents: int, **columns: Any) -> None:
     """Append an adjustment of a call's cost."""
     CusCostAdjustment.objects.create(
         id=uuid.uuid4(),
@@ -194,6 +195,7 @@ def correct(row: CusLLMUsage, *, by_microcents: int) -> None:
         new_version="corrected",
         difference_microcents=by_microcents,
         occurred_at=row.occurred_at,
+        **columns,
     )
 
 

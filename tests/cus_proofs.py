@@ -24,7 +24,7 @@ _COLUMNS: dict[type[Model], tuple[str, ...]] = {
     CusSdkKey: ("id", "label", "expires_at", "revoked_at"),
     CusApiToken: ("id", "expiry", "revoked_at", "may_change_access", "read_only"),
     CusMembership: ("id", "user_id", "role", "invited_email"),
-    CusUser: ("id", "password", "is_active", "is_superuser", "is_support"),
+    CusUser: ("id", "password", "is_active", "is_superuser", "is_support", "is_finance"),
     TOTPDevice: ("id", "key", "confirmed"),
     StaticToken: ("id", "token"),
     CusSession: ("id", "ended_at"),

@@ -227,7 +227,7 @@ class ConfigView(CheckerView):
 
 
 class DecisionsView(PersonView):
-    """The decision log of the caller's tenant; of all tenants for operators and support."""
+    """The decision log of the caller's tenant; of all tenants for the staff."""
 
     pagination_class = NewestFirst
 

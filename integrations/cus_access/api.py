@@ -19,7 +19,7 @@ from integrations.cus_web.pages import CusPages
 
 
 class IsPerson(BasePermission):
-    """Every person with a role, support staff included: the tokens are their own."""
+    """Every person with a role, staff included: the tokens are their own."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return role_of(request.user) is not None

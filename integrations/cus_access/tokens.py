@@ -66,7 +66,7 @@ class TokenForm(CusIssuingForm):
 class CusApiTokenAdmin(CusIssuedAdmin):
     """API tokens, including ended tokens. The page never shows a secret."""
 
-    changers = ("operator", "support", "admin", "member")
+    changers = ("operator", "support", "finance", "admin", "member")
     form = TokenForm
     list_display = (
         "name",

@@ -22,7 +22,7 @@ OFFERED = ["get", "head", "post", "put", "patch", "delete"]
 TENANT = OpenApiParameter(
     "tenant_id",
     uuid.UUID,
-    description="The tenant. Operators and support must name it; others have their own tenant.",
+    description="The tenant. Operators, support and finance of all tenants must name it; others have their own tenant.",
 )
 
 

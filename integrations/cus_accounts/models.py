@@ -53,6 +53,12 @@ class CusUser(AbstractUser):
         default=False,
         help_text="May read usage, decisions and health of all tenants; may change nothing.",
     )
+    is_finance = models.BooleanField(
+        "finance staff",
+        default=False,
+        db_default=False,
+        help_text="May read usage and money of all tenants, and close their months.",
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -117,6 +123,7 @@ class CusMembership(models.Model):
     class Role(models.TextChoices):
         ADMIN = "admin", "Tenant admin"
         MEMBER = "member", "Tenant member"
+        FINANCE = "finance", "Tenant finance"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="memberships")
@@ -134,7 +141,7 @@ class CusMembership(models.Model):
         verbose_name = "membership"
         constraints = [
             models.CheckConstraint(
-                condition=Q(role__in=["admin", "member"]), name="cus_memberships_role"
+                condition=Q(role__in=["admin", "member", "finance"]), name="cus_memberships_role"
             ),
             models.CheckConstraint(
                 condition=Q(user__isnull=False) | Q(invited_email__isnull=False),

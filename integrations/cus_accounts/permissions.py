@@ -1,4 +1,4 @@
-"""Roles and the rows that each may see (ruling C9): operator, support, tenant admin, member."""
+"""Roles and the rows that each may see (ruling C9): operator, support, finance, admin, member."""
 
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -20,15 +20,26 @@ _KEPT = "_cus_kept_membership"
 
 
 def role_of(user: Any) -> str | None:
-    """`operator`, `support`, `admin`, `member`, or None for a user without a role."""
+    """`operator`, `support`, `finance`, `admin`, `member`, or None for a user without a role.
+
+    Finance is a role of the staff or of one tenant: `sees_all_tenants` tells them apart.
+    """
     if not isinstance(user, CusUser) or not user.is_active:
         return None
     if user.is_superuser:
         return "operator"
     if user.is_support:
         return "support"
+    if user.is_finance:
+        return "finance"
     membership = _membership(user)
     return membership.role if membership else None
+
+
+def sees_all_tenants(user: Any) -> bool:
+    """Whether the user is of the staff, and so reads what the role may read of all tenants."""
+    has_role = role_of(user) is not None
+    return has_role and bool(user.is_superuser or user.is_support or user.is_finance)
 
 
 def own_tenant(user: CusUser) -> uuid.UUID | None:
@@ -39,16 +50,15 @@ def own_tenant(user: CusUser) -> uuid.UUID | None:
 
 def visible_to(queryset: QuerySet[_M], user: CusUser) -> QuerySet[_M]:
     """The rows of `queryset` (anything with a tenant_id) that the user may see."""
-    role = role_of(user)
-    if role in ("operator", "support"):
+    if sees_all_tenants(user):
         return queryset
-    if role is None:
+    if role_of(user) is None:
         return queryset.none()
     return queryset.filter(tenant_id=own_tenant(user))
 
 
 class IsTenantPerson(BasePermission):
-    """People of a tenant read; its admins and operators change; support only reads (C9)."""
+    """People with a role read; operators and a tenant's admins change (C9)."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         role = role_of(request.user)
@@ -57,13 +67,22 @@ class IsTenantPerson(BasePermission):
         return role in ("operator", "admin")
 
 
+class IsFinance(IsTenantPerson):
+    """Finance and operators close months and enter invoices; all people with a role read (C9)."""
+
+    def has_permission(self, request: Request, view: "APIView") -> bool:
+        if request.method in SAFE_METHODS:
+            return super().has_permission(request, view)
+        return role_of(request.user) in ("operator", "finance")
+
+
 def tenant_of(request: Request) -> CusTenant:
     """The tenant of a request: the caller's own, or the tenant that `tenant_id` names.
 
-    Only operators and support may name a tenant; for all others, other tenants do not exist.
+    Only the staff may name a tenant; for all others, other tenants do not exist.
     """
     user = request.user
-    if role_of(user) not in ("operator", "support"):
+    if not sees_all_tenants(user):
         return CusTenant.objects.get(memberships__user=cast("CusUser", user))
     tenant_id = request.query_params.get("tenant_id", "")
     try:

@@ -26,7 +26,7 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Shows the rows that the viewer may see, without changing them."""
 
     # The roles (`role_of`) for which the page exists.
-    viewers: tuple[str, ...] = ("operator", "support", "admin", "member")
+    viewers: tuple[str, ...] = ("operator", "support", "finance", "admin", "member")
     show_full_result_count = False
     list_per_page = list_max_show_all = 50
     actions = None

@@ -12,7 +12,7 @@ from unfold.enums import ActionVariant
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import role_of
+from integrations.cus_accounts.permissions import role_of, sees_all_tenants
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import proof_url
 from integrations.cus_audit.models import CusAuditEntry
@@ -38,7 +38,7 @@ from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import credential_choices_text
 
-_EVERYBODY = ("operator", "support", "admin", "member")
+_EVERYBODY = ("operator", "support", "finance", "admin", "member")
 panels.register(Panel(Page.HOME, "attention", "What needs attention", _EVERYBODY, needs_attention))
 finders.register(Finder("Integrations", _EVERYBODY, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
@@ -51,7 +51,7 @@ def _shown_for(types: list[str]) -> str:
 
 @admin.register(CusIntegration)
 class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
-    """Integrations of the viewer's tenant; of all tenants for operators and support."""
+    """Integrations of the viewer's tenant; of all tenants for the staff."""
 
     # Changing needs a proof only if the form has a new credential, so the form opens without one.
     add_changes_access = True
@@ -114,7 +114,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         return scope.filter(deleted_at__isnull=True)
 
     def get_list_filter(self, request: HttpRequest) -> list[str]:
-        sees_all = role_of(request.user) in ("operator", "support")
+        sees_all = sees_all_tenants(request.user)
         return [*(("tenant",) if sees_all else ()), *self.list_filter]
 
     def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
@@ -311,8 +311,9 @@ def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[An
 
 
 def _read(request: HttpRequest) -> Any:
-    """The page for viewers who may only read. Support sees nothing of credentials (ruling C9)."""
-    hidden = ("credential_shown",) if role_of(request.user) != "support" else ()
+    """The page for viewers who may only read. Support and finance see no credentials (ruling C9)."""
+    sees_none = role_of(request.user) in ("support", "finance")
+    hidden = () if sees_none else ("credential_shown",)
     about = ("name", "tenant_shown", "provider_type", "config_shown", *hidden)
     return [
         (None, {"fields": about}),

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from integrations.cus_accounts.api import TENANT, PersonView
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import role_of, tenant_of, visible_to
+from integrations.cus_accounts.permissions import role_of, sees_all_tenants, tenant_of, visible_to
 from integrations.cus_integrations.serializers import (
     IntegrationChange,
     IntegrationCreate,
@@ -49,7 +49,7 @@ class IntegrationPages(CusPages):
 
 
 class IntegrationsView(PersonView):
-    """The integrations of the caller's tenant; for operators and support, of all tenants."""
+    """The integrations of the caller's tenant; for the staff, of all tenants."""
 
     pagination_class = IntegrationPages
 
@@ -60,7 +60,7 @@ class IntegrationsView(PersonView):
     )
     def get(self, request: Request) -> Response:
         """List integrations."""
-        sees_all = role_of(request.user) in ("operator", "support")
+        sees_all = sees_all_tenants(request.user)
         filters = filters_of(request, IntegrationFiltersOfAll if sees_all else IntegrationFilters)
         rows = visible_to(CusIntegration.objects.filter(deleted_at__isnull=True), _person(request))
         return self.page(
@@ -182,8 +182,8 @@ def _filtered(
 
 
 def _shown_to(request: Request) -> dict[str, bool]:
-    # Support sees nothing of a credential, not even its last characters (ruling C9).
-    return {"shows_credentials": role_of(request.user) != "support"}
+    # Support and finance see nothing of a credential, not even its last characters (ruling C9).
+    return {"shows_credentials": role_of(request.user) not in ("support", "finance")}
 
 
 def _answer(request: Request, integration: CusIntegration, *, status: int = 200) -> Response:

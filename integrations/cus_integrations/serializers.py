@@ -157,5 +157,5 @@ class IntegrationFiltersOfAll(IntegrationFilters):
     """The same for operators and support, who see every tenant."""
 
     tenant_id = serializers.UUIDField(
-        required=False, help_text="Operators and support only: the integrations of this tenant."
+        required=False, help_text="The staff only: the integrations of this tenant."
     )

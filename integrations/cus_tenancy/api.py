@@ -25,10 +25,10 @@ from integrations.cus_web.pages import NewestFirst
 
 
 class IsOfTheTenant(IsTenantPerson):
-    """People of the tenant and operators, without support: support sees no members (C9)."""
+    """Operators, and people of the tenant; support and finance see no members (C9)."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if request.method in SAFE_METHODS and role_of(request.user) == "support":
+        if request.method in SAFE_METHODS and role_of(request.user) in ("support", "finance"):
             return False
         return super().has_permission(request, view)
 

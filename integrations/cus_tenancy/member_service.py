@@ -175,8 +175,10 @@ class CusMemberService:
 
 def may_join(person: CusUser) -> bool:
     """Whether the person may join a tenant: active, not staff, and in no tenant yet."""
-    taken = person.is_superuser or person.is_support or not person.is_active
-    return not taken and not CusMembership.objects.filter(user=person).exists()
+    is_staff = person.is_superuser or person.is_support or person.is_finance
+    return (
+        person.is_active and not is_staff and not CusMembership.objects.filter(user=person).exists()
+    )
 
 
 @transaction.atomic

@@ -27,7 +27,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
 
     viewers = ("operator",)
     list_display = ("email", "role", "belongs_to", "is_active", "has_second_factor", "last_login")
-    list_filter = ("is_active", "is_superuser", "is_support")
+    list_filter = ("is_active", "is_superuser", "is_support", "is_finance")
     search_fields = ("email",)
     ordering = ("email",)
     fields = (
@@ -43,6 +43,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     list_select_related = ("membership__tenant",)
     actions_detail = (
         "make_support",
+        "make_finance",
         "make_operator",
         "revoke_role",
         "deactivate",
@@ -64,6 +65,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     def is_offered(self, button: str, row: CusUser) -> bool:
         applies = {
             "make_support": staff_role(row) != "support",
+            "make_finance": staff_role(row) != "finance",
             "make_operator": staff_role(row) != "operator",
             "revoke_role": staff_role(row) is not None,
             "deactivate": row.is_active,
@@ -111,6 +113,21 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
 
     @asked(
         Question(
+            "Make the person finance",
+            "They read usage and money of all tenants, close months and enter invoices. They leave "
+            "their tenant, if they have one, and their API tokens end.",
+            "Make finance",
+            "The person is finance now.",
+            changes_access=True,
+        ),
+        description="Make finance",
+        icon="account_balance",
+    )
+    def make_finance(self, row: CusUser, actor: CusUser) -> None:
+        CusPersonService(actor=actor).change_role(row, "finance")
+
+    @asked(
+        Question(
             "Make the person an operator",
             "They may do everything, for all tenants. Who belongs to a tenant leaves it, and their "
             "API tokens end.",
@@ -128,7 +145,7 @@ class CusUserAdmin(CusActions, CusExport, CusReadOnlyAdmin):
     @asked(
         Question(
             "Revoke the role",
-            "They are neither operator nor support any more, and see nothing until a tenant "
+            "They have no role for all tenants any more, and see nothing until a tenant "
             "invites them. Their API tokens end.",
             "Revoke it",
             "The person has no role any more.",

@@ -26,7 +26,7 @@ class LastOperator(CusError):
     code, status = "last_operator", 409
 
 
-StaffRole = Literal["operator", "support"]
+StaffRole = Literal["operator", "support", "finance"]
 
 
 class CusPersonService:
@@ -39,7 +39,7 @@ class CusPersonService:
 
     @transaction.atomic
     def change_role(self, person: CusUser, role: StaffRole | None) -> None:
-        """Make the person an operator or support of all tenants, or (None) neither any more.
+        """Give the person a role for all tenants: operator, support or finance; or (None) no role.
 
         A person who joins the staff leaves their tenant, because an address belongs either to the
         staff or to a tenant. API tokens end, because they were made with other rights. Repeating a
@@ -53,10 +53,11 @@ class CusPersonService:
             return
         if role:
             self._release(person)
-        person.is_superuser, person.is_support = role == "operator", role == "support"
+        person.is_superuser = role == "operator"
+        person.is_support, person.is_finance = role == "support", role == "finance"
         # All people sign in to the console, for which Django demands `is_staff`.
         person.is_staff = True
-        person.save(update_fields=["is_superuser", "is_support", "is_staff"])
+        person.save(update_fields=["is_superuser", "is_support", "is_finance", "is_staff"])
         CusTokenService(person, actor=self.actor).revoke_all(now=timezone.now())
         changes = {"role": {"from": before, "to": role}}
         record_change("person.role_changed", person, actor=self.actor, changes=changes)
@@ -117,4 +118,6 @@ def staff_role(person: CusUser) -> StaffRole | None:
     """The person's role for all tenants, also while the person is deactivated."""
     if person.is_superuser:
         return "operator"
-    return "support" if person.is_support else None
+    if person.is_support:
+        return "support"
+    return "finance" if person.is_finance else None

@@ -90,14 +90,14 @@ _OF_LATENCY = {
     "latency_sum_ms": f"coalesce(sum({_RAN_MS}), 0)",
     "latency_max_ms": f"max({_RAN_MS})",
 }
-_OF_SETTLEMENTS = {
+OF_SETTLEMENTS = {
     "settled": "count(*)",
     "settled_unpriced": "count(*) FILTER (WHERE added.pricing = 'unknown')",
     "settled_unpriced_unit_calls": "count(added.unpriced_units)",
     **{f"settled_{name}": f"sum(added.{name})" for name in (*TOKEN_NAMES, *COSTS)},
     **{f"released_{unit}": f"coalesce(sum(usage.provisional_{unit}), 0)" for unit in UNITS},
 }
-_OF_ADJUSTMENTS = {"correction_microcents": "sum(added.difference_microcents)"}
+OF_ADJUSTMENTS = {"correction_microcents": "sum(added.difference_microcents)"}
 
 
 def named(values: dict[str, str]) -> str:
@@ -132,7 +132,7 @@ def _additions(table: str, values: dict[str, str], model: str) -> str:
     GROUP BY 1, 2, 3, 4, 5, 6, 7"""  # noqa: S608  (the names are this module's own)
 
 
-CORRECTIONS = _additions("cus_cost_adjustments", _OF_ADJUSTMENTS, "''")
+CORRECTIONS = _additions("cus_cost_adjustments", OF_ADJUSTMENTS, "''")
 # Latency buckets are counted in the same pass over the rows: first by bucket, then by key.
 _ROWS = f"""
     SELECT {_hour_of("occurred_at")} AS hour, integration_id, provider, model,
@@ -167,7 +167,7 @@ WITH part AS ({_ROWS}), recorded AS (
         max(latency_max_ms) AS latency_max_ms,
         CASE WHEN sum(latency_calls) > 0 THEN ARRAY[{_BUCKETS}] END AS latency_buckets
     FROM part GROUP BY {_KEY}
-), settlements AS ({_additions("cus_usage_settlements", _OF_SETTLEMENTS, "added.model")}
+), settlements AS ({_additions("cus_usage_settlements", OF_SETTLEMENTS, "added.model")}
 ), corrections AS ({CORRECTIONS}
 ), one AS (
     SELECT {_KEY}, {", ".join(RECORDED)}, {zero((*SETTLED, *CORRECTED))},

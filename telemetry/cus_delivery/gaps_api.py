@@ -23,7 +23,7 @@ class GapsQuery(serializers.Serializer[object]):
     """The filter of the listed processes."""
 
     tenant_id = serializers.UUIDField(
-        required=False, help_text="For operators and support, who must name one."
+        required=False, help_text="For the staff (operators, support, finance), who must name one."
     )
     integration_id = serializers.UUIDField(required=False)
     process_id = serializers.CharField(required=False, max_length=100)

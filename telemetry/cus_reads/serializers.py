@@ -57,7 +57,7 @@ class _Filters(StrictInput):
     """What all reads have in common."""
 
     tenant_id = serializers.UUIDField(
-        required=False, help_text="For operators and support, who must name one."
+        required=False, help_text="For the staff (operators, support, finance), who must name one."
     )
     integration_id = serializers.UUIDField(required=False)
     to = StrictMoment(required=False, help_text="Up to, not including.")

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0015_cus_call_aliases")]
+    dependencies = [("telemetry", "0016_cus_seals")]
 
     operations = [
         migrations.CreateModel(

@@ -15,7 +15,7 @@ from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_prices.service import CusPriceOverrideService
 from tests.cus_factories import make_integration, make_tenant, make_user
 
-ROLES = ("operator", "support", "admin", "member", "nobody")
+ROLES = ("operator", "support", "finance", "admin", "member", "nobody")
 
 # What each role gets: the list, a row of its own tenant, a foreign row, the form to add one, and
 # whether a row's form can be posted. "-" is 403, "gone" the way back that Django gives for a row
@@ -24,6 +24,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cusintegration": {
         "operator": ("list", "edit", "edit", "add"),
         "support": ("list", "read", "read", "-"),
+        "finance": ("list", "read", "read", "-"),
         "admin": ("list", "edit", "gone", "add"),
         "member": ("list", "read", "gone", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -31,6 +32,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cuspriceoverride": {
         "operator": ("list", "read", "read", "add"),
         "support": ("list", "read", "read", "-"),
+        "finance": ("list", "read", "read", "-"),
         "admin": ("list", "read", "gone", "add"),
         "member": ("list", "read", "gone", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -38,6 +40,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cusdisplayrate": {
         "operator": ("list", "read", "read", "add"),
         "support": ("list", "read", "read", "-"),
+        "finance": ("list", "read", "read", "-"),
         "admin": ("list", "read", "gone", "add"),
         "member": ("list", "read", "gone", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -45,6 +48,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cusmembership": {
         "operator": ("list", "edit", "edit", "add"),
         "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
         "admin": ("list", "edit", "gone", "add"),
         "member": ("list", "read", "gone", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -52,6 +56,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "custenant": {
         "operator": ("list", "edit", "edit", "add"),
         "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
         "admin": ("-", "-", "-", "-"),
         "member": ("-", "-", "-", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -59,6 +64,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cususer": {
         "operator": ("list", "read", "read", "-"),
         "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
         "admin": ("-", "-", "-", "-"),
         "member": ("-", "-", "-", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -66,6 +72,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cusapitoken": {
         "operator": ("list", "read", "read", "add"),
         "support": ("list", "gone", "gone", "add"),
+        "finance": ("list", "gone", "gone", "add"),
         "admin": ("list", "gone", "gone", "add"),
         "member": ("list", "gone", "gone", "add"),
         "nobody": ("-", "-", "-", "-"),
@@ -73,6 +80,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cussdkkey": {
         "operator": ("list", "read", "read", "add"),
         "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
         "admin": ("list", "read", "gone", "add"),
         "member": ("-", "-", "-", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -80,6 +88,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cushealthtransition": {
         "operator": ("list", "read", "read", "-"),
         "support": ("list", "read", "read", "-"),
+        "finance": ("list", "read", "read", "-"),
         "admin": ("list", "read", "gone", "-"),
         "member": ("list", "read", "gone", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -87,6 +96,7 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
     "cusauditentry": {
         "operator": ("list", "read", "read", "-"),
         "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
         "admin": ("list", "read", "gone", "-"),
         "member": ("list", "read", "gone", "-"),
         "nobody": ("-", "-", "-", "-"),
@@ -112,6 +122,7 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
         "reactivate": ("operator",),
         "reset_second_factor": ("operator",),
         "make_support": ("operator",),
+        "make_finance": ("operator",),
         "make_operator": ("operator",),
         "revoke_role": ("operator",),
         "end_sessions": ("operator",),

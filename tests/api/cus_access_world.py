@@ -1,5 +1,6 @@
 """Who may ask for what: the people, programs and rows that the access matrix walks over."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
 # Every method that a browser or a program could send.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 _PARTS = ("integration_id", "key_id", "member_id", "token_id")
+# A month that is over, and that nobody has closed.
+_MONTH = "2020-02"
 # Refused before a connection is made, so that a live test answers at once.
 _NOWHERE = {"base_url": "https://127.0.0.1:1"}
 
@@ -69,6 +72,8 @@ class World:
             "admin": make_user("admin", self.own.tenant),
             "memb": make_user("member", self.own.tenant),
             "supp": make_user("support"),
+            "fina": make_user("finance"),
+            "tfin": make_user("finance", self.own.tenant),
             "none": make_user("nobody"),
             "clsd": make_user("admin", self.closed.tenant),
         }
@@ -92,12 +97,12 @@ class World:
     def named(self, url: str, thing: str, who: Principal) -> str:
         """The URL with the ids that its parts stand for, when `who` asks for a `thing`."""
         if thing == "missing":
-            return url.format(**dict.fromkeys(_PARTS, MISSING))
+            return url.format(**dict.fromkeys(_PARTS, MISSING), month=_MONTH)
         ids = self._deleted() if thing == "deleted" else self._ids(self._whose(thing, who))
         if "{token_id}" in url:
             ids["token_id"] = self._token_id(thing, who)
         ids["key_id"] = self._keys().get(thing, ids["key_id"])
-        return url.format(**ids)
+        return url.format(**ids, month=_MONTH)
 
     def _whose(self, thing: str, who: Principal) -> Belongings:
         if thing == "closed" or (who.column == "clsd" and thing == "own"):
@@ -181,7 +186,7 @@ def _walk(
 
 
 def _named_parts(route: str) -> str:
-    return route.replace("<uuid:", "{").replace(">", "}")
+    return re.sub(r"<\w+:(\w+)>", r"{\1}", route)
 
 
 def _integration(tenant: CusTenant) -> CusIntegration:

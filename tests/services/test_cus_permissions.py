@@ -12,7 +12,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize(
-    ("role", "seen"), [("operator", 2), ("support", 2), ("admin", 1), ("member", 1), ("nobody", 0)]
+    ("role", "seen"),
+    [("operator", 2), ("support", 2), ("finance", 2), ("admin", 1), ("member", 1), ("nobody", 0)],
 )
 def test_each_role_sees_its_rows(role: str, seen: int, tenant: CusTenant) -> None:
     own, _foreign = make_integration(tenant), make_integration(make_tenant())

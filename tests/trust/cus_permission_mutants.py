@@ -93,8 +93,8 @@ MUTANTS = [
     ),
     Mutant(
         "accounts/permissions",
-        'if role in ("operator", "support"):\n        return queryset',
-        'if role in ("operator", "support", "admin"):\n        return queryset',
+        "if sees_all_tenants(user):\n        return queryset",
+        'if sees_all_tenants(user) or role_of(user) == "admin":\n        return queryset',
         "A tenant's admin sees the rows of all tenants.",
         ONE,
     ),
@@ -135,8 +135,15 @@ MUTANTS = [
     ),
     Mutant(
         "accounts/permissions",
-        'if role_of(user) not in ("operator", "support"):\n        return CusTenant',
-        'if role_of(user) not in ("operator", "support", "admin"):\n        return CusTenant',
+        'in ("operator", "finance")',
+        'in ("operator", "finance", "admin")',
+        "A tenant's admin closes months.",
+        "tests/api/test_cus_month_close.py",
+    ),
+    Mutant(
+        "accounts/permissions",
+        "if not sees_all_tenants(user):\n        return CusTenant",
+        'if not sees_all_tenants(user) and role_of(user) != "admin":\n        return CusTenant',
         "A tenant's admin names the tenant that a request is about.",
         PRICES,
     ),
@@ -205,8 +212,8 @@ MUTANTS = [
     ),
     Mutant(
         "tenancy/api",
-        'role_of(request.user) == "support":\n            return False',
-        'role_of(request.user) == "support":\n            return True',
+        'role_of(request.user) in ("support", "finance"):\n            return False',
+        'role_of(request.user) in ("support", "finance"):\n            return True',
         "Support reads whom tenants employ.",
         MEMBERS,
     ),
@@ -226,7 +233,7 @@ MUTANTS = [
     ),
     Mutant(
         "integrations/api",
-        'return {"shows_credentials": role_of(request.user) != "support"}',
+        'return {"shows_credentials": role_of(request.user) not in ("support", "finance")}',
         'return {"shows_credentials": True}',
         "Support sees the end of a credential.",
         "tests/api/test_cus_integrations.py",

@@ -1,0 +1,1 @@
+"""Month close and invoice check: sealed statements, and providers' invoices beside usage."""
