@@ -110,7 +110,7 @@ def is_intact(statement: CusMonthStatement) -> bool:
 
 def digest_of(statement: CusMonthStatement) -> str:
     """The seal: a keyed SHA-256 over the statement's canonical JSON."""
-    sealed: dict[str, Any] = {
+    document: dict[str, Any] = {
         "version": statement.version,
         "id": str(statement.id),
         "tenant_id": str(statement.tenant_id),
@@ -120,6 +120,6 @@ def digest_of(statement: CusMonthStatement) -> str:
         "closed_by": str(statement.closed_by),
         "closed_at": statement.closed_at.timestamp(),
     }
-    canonical = json.dumps(sealed, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     key = settings.CUS_KEY_HASH_SECRET.encode()
     return hmac.new(key, b"month-statement:" + canonical.encode(), hashlib.sha256).hexdigest()
