@@ -17,6 +17,7 @@ def admitted(limit: Limit) -> str:
         SELECT count(*) FROM (
             SELECT 1 FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
                 AND hold.integration_id = $2 AND hold.taken_at > {since}
+                AND hold.cents >= 0
                 AND hold.call_id <> ALL ($3)
             ORDER BY hold.taken_at DESC LIMIT {most}::bigint + 1
         ) AS running

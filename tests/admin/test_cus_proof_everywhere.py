@@ -40,6 +40,7 @@ BUTTONS_OF_ACCESS = {
     "cususer/deactivate",
     "cususer/reactivate",
     "cususer/make_support",
+    "cususer/make_finance",
     "cususer/make_operator",
     "cususer/revoke_role",
     "cususer/reset_second_factor",

@@ -142,6 +142,15 @@ def test_holds_are_changed_by_their_keys_however_small_the_tables_were_when_that
         return b"\n".join(row or b"" for row in rows).decode()
 
     with _superuser(str(connections["default"].settings_dict["NAME"])) as superuser:
+        # Many holds came and went, so that the key's index has more levels than the others.
+        superuser.execute("SET session_replication_role = replica")
+        superuser.execute(
+            "INSERT INTO cus_enforcement_holds (tenant_id, integration_id, call_id, cents, microcents,"
+            " tokens, expires_at) SELECT %s, %s, 'gone-' || number, 1, 1, 1, now()"
+            " FROM generate_series(1, 3000) AS number",
+            [integration.tenant_id, integration.id],
+        )
+        superuser.execute("DELETE FROM cus_enforcement_holds")
         superuser.execute("ANALYZE cus_call_ledger, cus_enforcement_holds")
     found = _as_decider(plan)
 

@@ -36,6 +36,8 @@ MAKES_NOTHING = {
     "/telemetry/llm-usage",
     "/telemetry/llm-usage/batch",
     "/telemetry/bypass",
+    # A month is closed once, so the months are its bound.
+    "/telemetry/months/{month}/close",
     "/enforcement/check",
     "/enforcement/batch",
 }
