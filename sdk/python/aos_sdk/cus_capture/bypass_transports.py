@@ -21,6 +21,7 @@ from aos_sdk.cus_capture.bypass import CusBypassWatch
 from aos_sdk.cus_capture.departures import note_departure, set_departures_noted
 from aos_sdk.cus_capture.http_clients.hosts import configured_hosts
 from aos_sdk.cus_capture.import_hook import CusImportHook
+from aos_sdk.cus_capture.replacements import CusReplacements
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_reporter import CusReporter
@@ -37,8 +38,7 @@ _recorder: "CusSendRecorder | None" = None
 _watches: "weakref.WeakKeyDictionary[CusReporter, CusBypassWatch]" = weakref.WeakKeyDictionary()
 _faults = itertools.count(1).__next__
 _guard = never_raise(count=_faults)
-# Class, name of the method, its original, and our replacement.
-_patched: list[tuple[type, str, Any, Any]] = []
+_replaced = CusReplacements()
 
 
 class CusSendRecorder(Protocol):
@@ -141,32 +141,15 @@ def unwatch_transports() -> None:
         if _hook is not None:
             _hook.remove()
             _hook = None
-        for owner, name, original, replacement in _patched:
-            # If another package has wrapped ours since, ours stays; without a watch it only passes
-            # on.
-            if owner.__dict__.get(name) is replacement:
-                setattr(owner, name, original)
-        _patched.clear()
+        _replaced.restore()
 
 
 def _patch(package: ModuleType) -> None:
     if package.__name__ == bypass_websockets.MODULE:
-        _replace(package, bypass_websockets.CLASS, bypass_websockets.METHOD, _handshake)
+        _replaced.wrap(package, bypass_websockets.CLASS, bypass_websockets.METHOD, _handshake)
         return
-    _replace(package, "Client", "send", _sync)
-    _replace(package, "AsyncClient", "send", _async)
-
-
-def _replace(
-    package: ModuleType, kind: str, name: str, wrapped: Callable[[Any], Callable[..., Any]]
-) -> None:
-    owner = getattr(package, kind, None)
-    original = getattr(owner, "__dict__", {}).get(name)
-    if not isinstance(owner, type) or not callable(original):
-        return  # The package has another shape than we know, so there is nothing to watch.
-    replacement = wrapped(original)
-    setattr(owner, name, replacement)
-    _patched.append((owner, name, original, replacement))
+    _replaced.wrap(package, "Client", "send", _sync)
+    _replaced.wrap(package, "AsyncClient", "send", _async)
 
 
 def _handshake(original: Callable[..., Any]) -> Callable[..., Any]:

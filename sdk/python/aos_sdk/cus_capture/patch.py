@@ -31,6 +31,7 @@ from aos_sdk.cus_capture.posts import (
 )
 from aos_sdk.cus_capture.provider_versions import is_supported
 from aos_sdk.cus_capture.realtime import LOOKS
+from aos_sdk.cus_capture.replacements import CusReplacements
 from aos_sdk.cus_capture.surfaces import CusProviderCall, prepare_call
 from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_guard import never_raise
@@ -57,7 +58,7 @@ class CusPatch:
             self._targets.setdefault(target.module, []).append(target)
         self._clients = f"{package.name}.{CLIENTS_MODULE}"
         self._hook: CusImportHook | None = None
-        self._patched: list[tuple[type, str, Function, Function]] = []
+        self._replaced = CusReplacements()
         self._governed: dict[Function, Function] = {}
         self.restart_in_child()
         self._has_warned = False
@@ -91,10 +92,7 @@ class CusPatch:
             if self._hook is not None:
                 self._hook.remove()
                 self._hook = None
-            for owner, name, original, governed in reversed(self._patched):
-                if owner.__dict__.get(name) is governed:
-                    setattr(owner, name, original)
-            self._patched.clear()
+            self._replaced.restore()
             self._governed.clear()
 
     def _patch_module(self, module: ModuleType) -> None:
@@ -117,7 +115,7 @@ class CusPatch:
             original = getattr(owner, "__dict__", {}).get(REQUEST)
             if isinstance(owner, type) and inspect.isfunction(original):
                 governed = governing_requests(original, self._prepare_post)
-                self._put(owner, REQUEST, original, governed)
+                self._replaced.put(owner, REQUEST, original, governed)
 
     def _is_supported(self) -> bool:
         version = getattr(sys.modules.get(f"{self._package}._version"), "__version__", "")
@@ -137,14 +135,10 @@ class CusPatch:
         for name in target.methods:
             original = owner.__dict__.get(name)
             if inspect.isfunction(original):
-                self._put(owner, name, original, self._governing(original, target.surface))
+                self._replaced.put(owner, name, original, self._governing(original, target.surface))
         lookup = owner.__dict__.get("retrieve")
         if target.surface.role is CusRole.BATCH_RESULTS and inspect.isfunction(lookup):
-            self._put(owner, "retrieve", lookup, _noting_batch(lookup))
-
-    def _put(self, owner: type, name: str, original: Function, governed: Function) -> None:
-        setattr(owner, name, governed)
-        self._patched.append((owner, name, original, governed))
+            self._replaced.put(owner, "retrieve", lookup, _noting_batch(lookup))
 
     def _governing(self, original: Function, surface: CusSurface) -> Function:
         """The governed function of an original function, shared by all classes that hold it."""

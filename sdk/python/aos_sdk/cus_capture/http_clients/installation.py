@@ -3,19 +3,21 @@
 Imports no client: a library is patched when the program imports it.
 """
 
+import functools
 import itertools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 from aos_sdk.cus_capture.bypass_transports import record_sends
 from aos_sdk.cus_capture.http_clients import aiohttp_sessions, urllib3_pools
 from aos_sdk.cus_capture.http_clients.hosts import recorded
 from aos_sdk.cus_capture.http_clients.httpx_clients import CusHttpxRecorder
 from aos_sdk.cus_capture.import_hook import CusImportHook
+from aos_sdk.cus_capture.replacements import CusReplacements
 from aos_sdk.cus_guard import never_raise
 
 logger = logging.getLogger("aos_sdk")
@@ -24,8 +26,7 @@ _LIBRARIES: Final = {library.PACKAGE: library for library in (urllib3_pools, aio
 
 _installing = threading.Lock()
 _hook: CusImportHook | None = None
-# Class, name, its original function, and ours.
-_patched: list[tuple[type, str, Any, Any]] = []
+_replaced = CusReplacements()
 _guard = never_raise(count=itertools.count(1).__next__)
 
 
@@ -53,22 +54,14 @@ def unrecord_http() -> None:
         if _hook is not None:
             _hook.remove()
             _hook = None
-        for owner, name, original, replacement in _patched:
-            # If another package has wrapped ours since, ours stays, and only passes on.
-            if owner.__dict__.get(name) is replacement:
-                setattr(owner, name, original)
-        _patched.clear()
+        _replaced.restore()
 
 
 def _patch(module: ModuleType) -> None:
     library = _LIBRARIES[module.__name__]
-    owner = getattr(module, library.CLASS, None)
-    original = getattr(owner, "__dict__", {}).get(library.METHOD)
-    if not isinstance(owner, type) or not callable(original):
-        return  # The library has another shape than we know, so there is nothing to record.
-    replacement: Callable[..., Any] = library.recording(original, _guard)
-    setattr(owner, library.METHOD, replacement)
-    _patched.append((owner, library.METHOD, original, replacement))
+    _replaced.wrap(
+        module, library.CLASS, library.METHOD, functools.partial(library.recording, guard=_guard)
+    )
 
 
 def _restart_in_child() -> None:
