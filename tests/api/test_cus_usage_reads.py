@@ -12,7 +12,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aos_sdk.cus_wire import settlement_call_id
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
@@ -27,6 +26,8 @@ from tests.cus_factories import (
     listed,
     make_integration,
     record,
+    settling,
+    unmeasured,
 )
 
 pytestmark = pytest.mark.django_db
@@ -67,16 +68,6 @@ def _calls(client: Client, **query: Any) -> list[str]:
     return [one["call_id"] for one in _read(client, USAGE, **query)["results"]]
 
 
-def _unmeasured(**fields: Any) -> dict[str, Any]:
-    unknown = {"tokens_in": 0, "tokens_out": 0, "usage_known": False, "cost_cents": None}
-    return record(operation="responses", **unknown | fields)
-
-
-def _settling(response_id: str) -> dict[str, Any]:
-    names = {"call_id": settlement_call_id(response_id), "response_id": response_id}
-    return record(operation="responses", cost_cents=None, **names)
-
-
 # Records
 
 
@@ -99,8 +90,8 @@ def test_a_record_shows_what_was_stored_and_what_was_corrected(
 
 
 def test_a_record_of_a_settled_call_shows_its_settlement(sdk: SdkClient, member: Client) -> None:
-    sdk.report(_unmeasured(response_id="r"))
-    sdk.report(_settling("r"))
+    sdk.report(unmeasured(response_id="r"))
+    sdk.report(settling("r"))
 
     (shown,) = _read(member, USAGE)["results"]
 
@@ -237,8 +228,8 @@ def test_the_summary_has_what_the_calls_of_the_period_cost_rounded_and_exact(
 
 
 def test_settlements_and_provisional_amounts_are_told_apart(sdk: SdkClient, member: Client) -> None:
-    sdk.report_batch(_unmeasured(timestamp=_at(), response_id="r"), _unmeasured(timestamp=_at()))
-    sdk.report(_settling("r"))
+    sdk.report_batch(unmeasured(timestamp=_at(), response_id="r"), unmeasured(timestamp=_at()))
+    sdk.report(settling("r"))
     _roll_up()
 
     totals = _summary(member)["totals"]
@@ -311,11 +302,11 @@ def test_a_session_is_summed_from_its_records(
 ) -> None:
     sdk.report_batch(
         record(timestamp=_at(), session_id="s"),
-        _unmeasured(timestamp=_at(), session_id="s", response_id="r"),
+        unmeasured(timestamp=_at(), session_id="s", response_id="r"),
         record(timestamp=_at(), session_id="t"),
         record(timestamp=_at()),
     )
-    sdk.report(_settling("r"))
+    sdk.report(settling("r"))
     SdkClient.of(make_integration(tenant)).report(record(timestamp=_at(), session_id="s"))
 
     found = _read(member, SUMMARY, session="s", integration_id=integration.id, group_by="model")

@@ -19,7 +19,6 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.utils import timezone
 
-from aos_sdk.cus_wire import settlement_call_id
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import usage_aggregator
 from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS, percentile_ms
@@ -33,7 +32,15 @@ from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.partitions import Month, make_partitions
 from tests.conftest import ROOT, _superuser, as_if
-from tests.cus_factories import SdkClient, correct, make_integration, record, usage_row
+from tests.cus_factories import (
+    SdkClient,
+    correct,
+    make_integration,
+    record,
+    settling,
+    unmeasured,
+    usage_row,
+)
 from tests.services.cus_analytics_audit import analytics_findings, totals_findings
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,16 +63,6 @@ def _ago(**period: float) -> str:
     return (datetime.now(UTC) - timedelta(**period)).isoformat()
 
 
-def _unmeasured(**fields: Any) -> dict[str, Any]:
-    unknown = {"tokens_in": 0, "tokens_out": 0, "usage_known": False, "cost_cents": None}
-    return record(operation="responses", **unknown | fields)
-
-
-def _settling(response_id: str) -> dict[str, Any]:
-    names = {"call_id": settlement_call_id(response_id), "response_id": response_id}
-    return record(operation="responses", cost_cents=None, **names)
-
-
 def _superusers() -> "psycopg.Connection[tuple[object, ...]]":
     return _superuser(str(connections["default"].settings_dict["NAME"]))
 
@@ -81,8 +78,8 @@ def _mixed() -> list[dict[str, Any]]:
         record(policy_result="blocked", tokens_in=0, tokens_out=0, cost_cents=0, latency_ms=5),
         record(model="nobody-knows", provider="custom"),
         record(billed_units={"never_heard_of": 3}, timestamp=_ago(days=34)),
-        _unmeasured(response_id="r1", timestamp=_ago(days=2)),
-        _unmeasured(response_id="r2"),
+        unmeasured(response_id="r1", timestamp=_ago(days=2)),
+        unmeasured(response_id="r2"),
     ]
 
 
@@ -101,12 +98,12 @@ def test_settlements_and_corrections_stand_beside_what_was_recorded_in_the_hour_
     sdk: SdkClient,
 ) -> None:
     at = datetime.now(UTC) - timedelta(days=2)
-    sdk.report(_unmeasured(response_id="r", timestamp=at.isoformat()))
+    sdk.report(unmeasured(response_id="r", timestamp=at.isoformat()))
     _roll_up()
     hour = CusUsageHourly.objects.get()
     assert (hour.unmeasured, hour.settled, hour.cost_microcents) == (1, 0, 0)
 
-    sdk.report(_settling("r"))
+    sdk.report(settling("r"))
     correct(CusLLMUsage.objects.get(), by_microcents=-5)
     _roll_up()
 

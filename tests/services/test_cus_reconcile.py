@@ -24,9 +24,9 @@ from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.tasks import cus_reconcile_usage
 from tests.conftest import as_if
-from tests.cus_factories import SdkClient, correct, make_integration, record
+from tests.cus_factories import SdkClient, correct, make_integration, record, settling
 from tests.services.cus_analytics_audit import analytics_findings
-from tests.services.test_cus_hourly import _mixed, _settling
+from tests.services.test_cus_hourly import _mixed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,7 +46,7 @@ def _reconcile(**options: Any) -> list[tuple[str, str]]:
 @pytest.fixture(autouse=True)
 def _some_usage(sdk: SdkClient) -> None:
     sdk.report_batch(*_mixed())
-    sdk.report(_settling("r1"))
+    sdk.report(settling("r1"))
     SdkClient.of(make_integration()).report_calls(2)
     row = CusLLMUsage.objects.order_by("created_at").last()
     assert row
