@@ -10,16 +10,17 @@ from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import find_decisions, last_refusals, refused_lately
 from integrations.cus_console import finders, panels
 from integrations.cus_console.finders import Finder
+from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Page, Panel
+from integrations.cus_integrations.panels import integration_page
 from telemetry.cus_evidence.console import CusEvidenceAdmin
 
-_EVERYBODY = ("operator", "support", "finance", "admin", "member")
 for _panel in (
-    Panel(Page.HOME, "refused", "Refused in the last hour", _EVERYBODY, refused_lately),
-    Panel(Page.INTEGRATION, "refusals", "Last refusals", _EVERYBODY, last_refusals),
+    Panel(Page.HOME, "refused", "Refused in the last hour", EVERY_ROLE, refused_lately),
+    Panel(Page.INTEGRATION, "refusals", "Last refusals", EVERY_ROLE, last_refusals),
 ):
     panels.register(_panel)
-finders.register(Finder("Decisions", _EVERYBODY, find_decisions))
+finders.register(Finder("Decisions", EVERY_ROLE, find_decisions))
 
 
 @admin.register(CusEnforcementDecision)
@@ -50,9 +51,7 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
 
     @display(description="Integration")
     def integration(self, decision: CusEnforcementDecision) -> SafeString:
-        address = reverse(
-            "admin:integrations_cusintegration_change", args=[decision.integration_id]
-        )
+        address = integration_page(decision.integration_id)
         return format_html('<a href="{}">{}</a>', address, self.integration_name(decision))
 
     @display(description="Usage reported of the call")

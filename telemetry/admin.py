@@ -11,7 +11,7 @@ from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console import finders, panels
 from integrations.cus_console.amounts import exact_dollars
 from integrations.cus_console.finders import Finder
-from integrations.cus_console.pages import BoundedPaginator
+from integrations.cus_console.pages import EVERY_ROLE, BoundedPaginator
 from integrations.cus_console.panels import Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_analytics.panels import this_month, unusual_hours
@@ -34,15 +34,14 @@ from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
 
 CusIntegrationAdmin.warnings.append(holds_warning)
-_EVERYBODY = ("operator", "support", "finance", "admin", "member")
 for _panel in (
-    Panel(Page.HOME, "month", "Cost this month", _EVERYBODY, this_month),
-    Panel(Page.HOME, "unusual", "Unusual hours", _EVERYBODY, unusual_hours),
-    Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", _EVERYBODY, limit_bars),
-    Panel(Page.INTEGRATION, "calls", "Last calls", _EVERYBODY, last_calls),
+    Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
+    Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
+    Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
+    Panel(Page.INTEGRATION, "calls", "Last calls", EVERY_ROLE, last_calls),
 ):
     panels.register(_panel)
-finders.register(Finder("Calls", _EVERYBODY, find_calls))
+finders.register(Finder("Calls", EVERY_ROLE, find_calls))
 
 
 @admin.register(CusLLMUsage)

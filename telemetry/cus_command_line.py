@@ -2,7 +2,7 @@
 
 import argparse
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from django.core.management.base import CommandError
 
@@ -17,6 +17,15 @@ def moment(text: str) -> datetime:
         msg = f"{text!r} is not a date like 2026-11-22 or a time like 2026-11-22T14:00Z"
         raise argparse.ArgumentTypeError(msg) from None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def calendar_day(text: str) -> date:
+    """A day in ISO 8601."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        msg = f"{text!r} is not a date like 2026-11-22"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def tenant_id_of(text: str | None) -> uuid.UUID | None:

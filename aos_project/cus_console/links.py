@@ -10,6 +10,8 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.http import urlencode
 
+from integrations.cus_integrations.panels import integration_page
+
 
 def call(_request: HttpRequest, call_id: str) -> HttpResponse:
     """The search by a call's id: two integrations may have a call of the same id."""
@@ -18,14 +20,12 @@ def call(_request: HttpRequest, call_id: str) -> HttpResponse:
 
 def activity(_request: HttpRequest, integration_id: UUID) -> HttpResponse:
     """An integration's page, at its last calls."""
-    page = reverse("admin:integrations_cusintegration_change", args=[integration_id])
-    return redirect(f"{page}#calls")
+    return redirect(f"{integration_page(integration_id)}#calls")
 
 
 def integration_limits(_request: HttpRequest, integration_id: UUID) -> HttpResponse:
     """An integration's page, at the use of its limits."""
-    page = reverse("admin:integrations_cusintegration_change", args=[integration_id])
-    return redirect(f"{page}#limits")
+    return redirect(f"{integration_page(integration_id)}#limits")
 
 
 def decision(_request: HttpRequest, decision_id: UUID) -> HttpResponse:

@@ -29,6 +29,8 @@ FIRST_TOKEN_SECONDS: Final = 0.3
 SECONDS_PER_TOKEN: Final = 0.02
 # Calls that a cell replays before it reaches the limit; what was used before them is set.
 CALLS: Final = 3_000
+# Calls of the month before, from which outputs were learned.
+LEARNED_BEFORE: Final = 1_000
 _Work: TypeAlias = Callable[[], None]
 
 
@@ -70,7 +72,6 @@ class _Lease:
 
 @dataclass
 class _Caller:
-    number: int
     lease: _Lease | None = None
     asked_at: float = -1.0
     spent: int | None = None
@@ -109,8 +110,8 @@ class Replay:
         return self.cell.limit - self.used - self.held - self.leased
 
     def run(self) -> Outcome:
-        for number in range(self.cell.callers):
-            caller = _Caller(number)
+        for _ in range(self.cell.callers):
+            caller = _Caller()
             self._at(self.random.random(), lambda caller=caller: self._start(caller))  # type: ignore[misc]
         while self._queue:
             self.now, _, work = heapq.heappop(self._queue)
@@ -204,9 +205,6 @@ class Replay:
         lease.remaining -= lease.unspent
         self.leased -= lease.unspent
         lease.unspent = 0
-
-
-LEARNED_BEFORE: Final = 1_000
 
 
 def replay(cell: Cell, trace: Sequence[Tokens]) -> Outcome:

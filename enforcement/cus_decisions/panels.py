@@ -15,19 +15,17 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, as_id
+from integrations.cus_console.finders import MOST_OF_A_KIND, Hit
 from integrations.cus_console.panels import Cell, table
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
-from telemetry.cus_ids import made_at
+from telemetry.cus_evidence.console import row_by_id
 
 _LAST = 10
 _REFUSED = [Result.THROTTLED.value, Result.BLOCKED.value, Result.HARD_BLOCKED.value]
 # More decisions of an hour are not read: the panel then says "more than".
 _MOST_COUNTED = 1_000
-# Between the making of a row's id and the transaction that stored it.
-_ID_WINDOW = timedelta(hours=1)
 
 
 def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeString:
@@ -90,23 +88,11 @@ def find_decisions(request: HttpRequest, text: str) -> Iterator[Hit]:
     """Decisions by their id or by their call's: a refused call may have no record of its usage."""
     seen = _seen(request)
     found = seen.filter(call_id__in={text, text.lower(), text.upper()}).order_by("-created_at")
-    rows = list(found[: MOST_OF_A_KIND + 1]) or _by_id(seen, text)
-    for decision in rows:
+    rows = list(found[: MOST_OF_A_KIND + 1]) or [row_by_id(seen, text)]
+    for decision in filter(None, rows):
         about = f"{decision.created_at:%Y-%m-%d %H:%M:%S} UTC: {because(decision)}"
         title = f"{decision.call_id}, {decision.result.replace('_', ' ')}"
         yield Hit(title, about, decision_page(decision))
-
-
-def _by_id(seen: QuerySet[CusEnforcementDecision], text: str) -> list[CusEnforcementDecision]:
-    name = as_id(text)
-    if name is None:
-        return []
-    try:
-        moment = made_at(name)
-        window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
-    except (ValueError, OverflowError):
-        return []  # an id of another kind, which holds no time
-    return list(seen.filter(created_at__range=window, id=name))
 
 
 def _seen(request: HttpRequest) -> QuerySet[CusEnforcementDecision]:

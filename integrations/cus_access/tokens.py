@@ -18,7 +18,7 @@ from integrations.cus_accounts.token_rights import MOST_RANGES, TokenRights, rig
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
-from integrations.cus_console.pages import CusReadOnlyAdmin
+from integrations.cus_console.pages import EVERY_ROLE, CusReadOnlyAdmin
 
 
 class AddressRangesField(forms.CharField):
@@ -66,7 +66,7 @@ class TokenForm(CusIssuingForm):
 class CusApiTokenAdmin(CusIssuedAdmin):
     """API tokens, including ended tokens. The page never shows a secret."""
 
-    changers = ("operator", "support", "finance", "admin", "member")
+    changers = EVERY_ROLE
     form = TokenForm
     list_display = (
         "name",

@@ -17,6 +17,8 @@ from unfold.decorators import display
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import own_tenant, role_of, visible_to
 
+# All roles of `role_of` (ruling C9).
+EVERY_ROLE = ("operator", "support", "finance", "admin", "member")
 # The roles that read the audit trail. Support reads usage, decisions and health alone (C9).
 TRAIL_READERS = ("operator", "admin", "member")
 _OF_A_DATE = ("year", "month", "day")
@@ -26,7 +28,7 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Shows the rows that the viewer may see, without changing them."""
 
     # The roles (`role_of`) for which the page exists.
-    viewers: tuple[str, ...] = ("operator", "support", "finance", "admin", "member")
+    viewers: tuple[str, ...] = EVERY_ROLE
     show_full_result_count = False
     list_per_page = list_max_show_all = 50
     actions = None

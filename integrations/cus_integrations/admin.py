@@ -21,6 +21,7 @@ from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.forms import CusServiceAdmin
+from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Page, Panel
 from integrations.cus_currency.service import display_currency
 from integrations.cus_health.admin import CusHealthTestButton
@@ -38,9 +39,8 @@ from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import credential_choices_text
 
-_EVERYBODY = ("operator", "support", "finance", "admin", "member")
-panels.register(Panel(Page.HOME, "attention", "What needs attention", _EVERYBODY, needs_attention))
-finders.register(Finder("Integrations", _EVERYBODY, by_page(CusIntegration)))
+panels.register(Panel(Page.HOME, "attention", "What needs attention", EVERY_ROLE, needs_attention))
+finders.register(Finder("Integrations", EVERY_ROLE, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import cast
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -54,16 +55,16 @@ def troubles_of(integration: CusIntegration) -> Iterator[str]:
         yield f"{integration.unproven_calls:,} claimed calls have no record"
 
 
-def integration_page(integration: CusIntegration) -> str:
+def integration_page(integration_id: UUID) -> str:
     """The address of an integration's page."""
-    return reverse("admin:integrations_cusintegration_change", args=[integration.id])
+    return reverse("admin:integrations_cusintegration_change", args=[integration_id])
 
 
 def link_to(integration: CusIntegration, panel: str = "") -> SafeString:
     """A link with the integration's and its tenant's name; `panel` is the key of one on the page."""
     return format_html(
         '<span><a href="{}{}" class="underline">{}</a>, {}</span>',
-        integration_page(integration),
+        integration_page(integration.id),
         f"#{panel}" if panel else "",
         integration.name,
         integration.tenant,

@@ -31,6 +31,20 @@ _FEWEST_DAYS = "1"
 _MOST_DIGITS = 3
 
 
+def row_by_id(rows: QuerySet[Any], text: str) -> Any:
+    """The row with this id, of a table that is partitioned by `created_at`; None without one.
+
+    The id alone is in no index; the moment inside it says in which partition to look.
+    """
+    try:
+        name = uuid.UUID(text)
+        moment = made_at(name)
+        window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
+    except (ValueError, OverflowError):
+        return None
+    return rows.filter(created_at__range=window, id=name).first()
+
+
 class CusReportedAdmin(CusReadOnlyAdmin):
     """What programs reported, with the name of their integration."""
 
@@ -140,10 +154,4 @@ class CusEvidenceAdmin(CusCallListAdmin, CusReportedAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        # The id alone is in no index; the moment inside it says in which partition to look.
-        try:
-            moment = made_at(uuid.UUID(object_id))
-        except (ValueError, OverflowError):
-            return None
-        window = (moment - _ID_WINDOW, moment + _ID_WINDOW)
-        return self.get_queryset(request).filter(created_at__range=window, id=object_id).first()
+        return row_by_id(self.get_queryset(request), object_id)

@@ -109,14 +109,20 @@ def find_calls(request: HttpRequest, text: str) -> Iterator[Hit]:
     )
     # Ids are kept as sent. Who copies an id from a mail may have it in other letters.
     for name in dict.fromkeys((text, text.lower(), text.upper())):
-        matches = seen.filter(call_id=name)
-        if len(name) >= _SHORTEST_BEGINNING and not matches.exists():
-            matches = seen.filter(call_id__startswith=name).order_by("call_id")
-        answers = answers_of(request, name)
-        rows = list(matches[: MOST_OF_A_KIND + 1]) or list(seen.filter(answers) if answers else ())
+        rows = _named(request, seen, name)
         if rows:
             yield from map(_hit, rows)
             return
+
+
+def _named(request: HttpRequest, seen: QuerySet[CusLLMUsage], name: str) -> list[CusLLMUsage]:
+    """The rows of this call id; else of ids that begin with it, else of the call's answer."""
+    rows = list(seen.filter(call_id=name)[: MOST_OF_A_KIND + 1])
+    if not rows and len(name) >= _SHORTEST_BEGINNING:
+        beginning = seen.filter(call_id__startswith=name).order_by("call_id")
+        rows = list(beginning[: MOST_OF_A_KIND + 1])
+    answers = None if rows else answers_of(request, name)
+    return list(seen.filter(answers)) if answers else rows
 
 
 def _hit(usage: CusLLMUsage) -> Hit:

@@ -1,25 +1,16 @@
 """`manage.py cus_focus_export`: write usage and cost as rows of FOCUS."""
 
-import argparse
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from integrations.cus_accounts.models import CusTenant
 from telemetry.cus_analytics.days import start_of
-from telemetry.cus_command_line import tenant_id_of
+from telemetry.cus_command_line import calendar_day, tenant_id_of
 from telemetry.cus_focus.charges import CusCharges
 from telemetry.cus_focus.export import FocusFormat, focus_lines
 from telemetry.cus_reads.periods import Period
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        msg = f"{text!r} is not a date like 2026-11-22"
-        raise argparse.ArgumentTypeError(msg) from None
 
 
 class Command(BaseCommand):
@@ -29,8 +20,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True, help="the tenant's id or name")
-        parser.add_argument("--from", dest="start", type=_day, required=True, help="first day, UTC")
-        parser.add_argument("--to", dest="end", type=_day, required=True, help="last day")
+        parser.add_argument(
+            "--from", dest="start", type=calendar_day, required=True, help="first day, UTC"
+        )
+        parser.add_argument("--to", dest="end", type=calendar_day, required=True, help="last day")
         parser.add_argument("--format", choices=list(FocusFormat), default=FocusFormat.CSV)
 
     def handle(self, *_args: Any, **options: Any) -> None:

@@ -1,7 +1,6 @@
 """`manage.py cus_telemetry_backfill`: recompute the usage by hour and day of a period (§8)."""
 
-import argparse
-from datetime import UTC, date
+from datetime import UTC
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -18,14 +17,7 @@ from telemetry.cus_analytics.backfill import (
 from telemetry.cus_analytics.days import TenantDay
 from telemetry.cus_analytics.usage_aggregator import RollupResult, recompute_due
 from telemetry.cus_clock import database_now
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        msg = f"{text!r} is not a date like 2026-11-22"
-        raise argparse.ArgumentTypeError(msg) from None
+from telemetry.cus_command_line import calendar_day
 
 
 class Command(BaseCommand):
@@ -38,8 +30,10 @@ class Command(BaseCommand):
     help = "Recompute usage by hour and day from evidence, for whole days in UTC."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--from", dest="start", type=_day, required=True, help="first day")
-        parser.add_argument("--to", dest="end", type=_day, help="last day; default: today")
+        parser.add_argument(
+            "--from", dest="start", type=calendar_day, required=True, help="first day"
+        )
+        parser.add_argument("--to", dest="end", type=calendar_day, help="last day; default: today")
         parser.add_argument(
             "--dry-run", action="store_true", help="say what would be recomputed, change nothing"
         )
