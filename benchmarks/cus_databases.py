@@ -81,13 +81,13 @@ def month_start(moment: datetime) -> datetime:
 
 def totals_tables(database: str) -> dict[str, set[str]]:
     """The totals tables that this version of the product has, and their columns."""
-    with connections[database].cursor() as cursor:
-        cursor.execute(
+    with superuser(database) as connection:
+        columns = connection.execute(
             "SELECT table_name::text, column_name::text FROM information_schema.columns"
             " WHERE table_schema = 'public' AND table_name = ANY(%s)",
             [list(_TOTALS_TABLES)],
-        )
-        found: dict[str, set[str]] = {}
-        for table, column in cursor.fetchall():
-            found.setdefault(table, set()).add(column)
+        ).fetchall()
+    found: dict[str, set[str]] = {}
+    for table, column in columns:
+        found.setdefault(table, set()).add(column)
     return found

@@ -84,11 +84,13 @@ def fill_this_month(name: str, sizes: Sizes, sender: Sender) -> Filled:
     shares += [(uuid.uuid4(), share) for share in sizes.twelfths[1:]]
     now = datetime.now(UTC)
     database = new_database(name)
-    _fill(database, sizes.filled_rows, shares, sender, (month_start(now), now))
+    integrations = [who for who, share in shares for _ in range(share)]
+    owner = sender.principal.tenant_id
+    fill_span(database, sizes.filled_rows, integrations, owner, (month_start(now), now))
     rows = [(who, sizes.filled_rows * share // 12) for who, share in shares]
     filled = Filled(database, sender.principal.tenant_id, sorted(rows, key=lambda row: row[1]))
-    _fill_totals(filled)
-    _settle(database)
+    fill_totals(filled)
+    settle(database)
     return filled
 
 
@@ -99,23 +101,25 @@ def fill_past_year(name: str, sizes: Sizes, sender: Sender) -> str:
     first = Month.of(now).shifted(-12)
     for offset in range(1, 13):
         make_partitions(first.shifted(offset).start, using=owner_of(database))
-    everything = [(sender.principal.integration_id, 12)]
-    _fill(database, sizes.filled_rows, everything, sender, (first.start, month_start(now)))
-    _settle(database)
+    everything = [sender.principal.integration_id] * 12
+    owner = sender.principal.tenant_id
+    fill_span(database, sizes.filled_rows, everything, owner, (first.start, month_start(now)))
+    settle(database)
     return database
 
 
-def _fill(
+def fill_span(
     database: str,
     rows: int,
-    shares: Sequence[tuple[uuid.UUID, int]],
-    sender: Sender,
+    integrations: Sequence[uuid.UUID],
+    tenant_id: uuid.UUID,
     span: tuple[datetime, datetime],
 ) -> None:
+    """Rows at even distances in the span, in turn of each of the twelve integrations."""
     start, end = span
     values = {
-        "tenant": sender.principal.tenant_id,
-        "integrations": [who for who, share in shares for _ in range(share)],
+        "tenant": tenant_id,
+        "integrations": list(integrations),
         "start": start,
         "step": (end - start) / rows,
     }
@@ -130,7 +134,8 @@ def _fill(
         list(pool.map(one_chunk, range(0, rows, _CHUNK)))
 
 
-def _fill_totals(filled: Filled) -> None:
+def fill_totals(filled: Filled) -> None:
+    """Make the totals of the rows, as ingest keeps them."""
     values = {"tenant": filled.tenant_id, "others": _OTHER_INTEGRATIONS}
     tables = totals_tables(filled.database)
     with superuser(filled.database) as connection:
@@ -145,7 +150,7 @@ def _fill_totals(filled: Filled) -> None:
                 connection.execute(sql.SQL(statement).format(**names), values)
 
 
-def _settle(database: str) -> None:
+def settle(database: str) -> None:
     """Do now what autovacuum and the checkpointer would do later, in the middle of a contest."""
     connections.close_all()
     with superuser(database) as connection:

@@ -52,3 +52,6 @@ SDK_CHUNK = Target(200, "ns", at_least=False)
 SDK_IMPORT = Target(1, "ms", at_least=False)
 SDK_EXIT = Target(1, "s", at_least=False)
 SDK_LOST = Target(0, at_least=False)
+# Reads of API and console over 10 million rows of evidence.
+READ_P95 = Target(300, "ms", at_least=False)
+ROLLUP_OF_A_DAY = Target(1, "s", at_least=False, rows=1_000_000)
