@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import anthropic
 import openai
+from anthropic.resources.messages.messages import DEPRECATED_MODELS
 
 from aos_sdk import (
     CusAnthropicProvider,
@@ -30,6 +31,8 @@ from tests.sdk.cus_fake_providers import TEXT
 from tests.sdk.cus_provider_http import anthropic_http, openai_http
 
 MESSAGES: Final[Any] = [{"role": "user", "content": "a very private prompt"}]
+# The package warns of such a model; each release has a list of its own.
+DEPRECATED_MODEL: Final[str] = next(iter(DEPRECATED_MODELS))
 CHAT: Final[dict[str, Any]] = {"model": "gpt-4o", "messages": MESSAGES}
 INPUT: Final[dict[str, Any]] = {"model": "gpt-4o", "input": "a very private prompt"}
 MESSAGE: Final[dict[str, Any]] = {

@@ -25,7 +25,7 @@ from openai.resources.responses.responses import AsyncResponses, Responses
 from aos_sdk import cus_install_middleware, cus_uninstall_middleware
 from aos_sdk.cus_capture.patch import CusPatch
 from aos_sdk.cus_providers.registry import PACKAGES
-from tests.sdk.cus_capture_cases import CHAT, MESSAGES, CusRecordingReporter
+from tests.sdk.cus_capture_cases import CHAT, DEPRECATED_MODEL, MESSAGES, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 
 _TARGETS = [target for package in PACKAGES.values() for target in package.targets]
@@ -235,5 +235,5 @@ def test_deprecation_warnings_still_point_at_the_program(
     with anthropic.Anthropic(api_key="k", base_url=provider.url) as client:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            client.messages.create(model="claude-2.1", max_tokens=9, messages=MESSAGES)
+            client.messages.create(model=DEPRECATED_MODEL, max_tokens=9, messages=MESSAGES)
     assert [warning.filename for warning in caught] == [__file__]

@@ -15,11 +15,10 @@ from aos_sdk import (
     cus_telemetry,
     cus_wrap,
 )
-from tests.sdk.cus_capture_cases import MESSAGES, CusRecordingReporter
+from tests.sdk.cus_capture_cases import DEPRECATED_MODEL, MESSAGES, CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 
-# A model that every supported release of the package calls deprecated.
-_OLD: dict[str, Any] = {"model": "claude-2.1", "max_tokens": 9, "messages": MESSAGES}
+_OLD: dict[str, Any] = {"model": DEPRECATED_MODEL, "max_tokens": 9, "messages": MESSAGES}
 
 
 def _whole(client: Any) -> None:
