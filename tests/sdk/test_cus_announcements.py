@@ -43,26 +43,26 @@ def _report_meanwhile(reporter: CusReporter, collector: CusFakeCollector, count:
 def test_the_first_batch_says_how_far_the_process_has_counted_and_the_next_do_not(
     make_reporter: MakeReporter, collector: CusFakeCollector
 ) -> None:
-    reporter = make_reporter(batch_interval=60.0)
-    cus_report(reporter, 120)
+    reporter = make_reporter(batch_size=1_000, batch_interval=60.0)
+    cus_report(reporter, 2_100)
     assert reporter.flush(5.0) == 0
     process = collector.batches[0][0]["process_id"]
     announced = _announcements(collector)
-    assert announced[0] == {"process_id": process, "last_sequence": 120}
+    assert announced[0] == {"process_id": process, "last_sequence": 2_100}
     assert announced[1:] == [{}, {}]
 
 
 def test_a_burst_that_goes_on_is_said_before_it_is_sent(
     make_reporter: MakeReporter, collector: CusFakeCollector
 ) -> None:
-    reporter = make_reporter(batch_interval=60.0)
-    _report_meanwhile(reporter, collector, 500)
+    reporter = make_reporter(batch_size=1_000, batch_interval=60.0)
+    _report_meanwhile(reporter, collector, 1_500)
     cus_report(reporter, 10)
     reporter.flush(5.0)
     assert reporter.flush(5.0) == 0
     assert [announced.get("last_sequence") for announced in _announcements(collector)][:3] == [
         10,
-        510,
+        1_510,
         None,
     ]
 

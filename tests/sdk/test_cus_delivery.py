@@ -56,13 +56,13 @@ def test_records_arrive_with_process_sequence_and_start(
     assert reporter.stats.queued == 0
 
 
-def test_batches_hold_at_most_the_batch_size_and_share_one_connection(
+def test_all_records_that_wait_share_a_request_and_all_requests_a_connection(
     make_reporter: MakeReporter, collector: CusFakeCollector
 ) -> None:
-    reporter = make_reporter(batch_size=50)
-    cus_report(reporter, 130)
+    reporter = make_reporter(batch_size=2_000, batch_interval=60.0)
+    cus_report(reporter, 1_500)
     reporter.flush(5.0)
-    assert max(len(batch) for batch in collector.batches) <= 50
+    assert [len(batch) for batch in collector.batches] == [1_000, 500]
     assert collector.connections == 1
     path, headers, _ = collector.requests[0]
     assert path == "/api/v1/cus/telemetry/llm-usage/batch"

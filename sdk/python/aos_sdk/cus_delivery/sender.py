@@ -95,8 +95,11 @@ class CusSender:
         )
 
     def set_pace(self, batch_size: int, batch_interval: float) -> None:
-        """Send every `batch_size` records (1 to 1,000), at the latest after `batch_interval` s."""
+        """Send when `batch_size` records (1 to 1,000) wait, at the latest after `batch_interval` s."""
         self.batch_size = min(max(batch_size, 1), MAX_BATCH_RECORDS)
+        # Further records that wait go with the request that a full batch begins: a request costs
+        # more than its records. Without batching, each record has a request of its own.
+        self._most_together = MAX_BATCH_RECORDS if self.batch_size > 1 else 1
         self.batch_interval = min(max(batch_interval, 0.01), 3_600.0)
         wake_every = min(_WAKE_EVERY, max(self._storage.max_queue // 4, 1))
         self._wake_every = 1 if self.batch_size == 1 else wake_every
@@ -189,7 +192,7 @@ class CusSender:
 
     def hurry_up(self) -> None:
         """Make the thread send the waiting records now, in the largest batches; do not wait."""
-        self.batch_size = MAX_BATCH_RECORDS
+        self.batch_size = self._most_together = MAX_BATCH_RECORDS
         self._delivery.announcements.always = True
         if self.left():
             self._go()
@@ -352,7 +355,7 @@ class CusSender:
     def _drain(self, *, everything: bool) -> None:
         buffer = self.buffer
         while buffer is not None and not self._waits.stopping:
-            entries = self._delivery.next_entries(buffer, self.batch_size)
+            entries = self._delivery.next_entries(buffer, self._most_together)
             if not entries or (len(entries) < self.batch_size and not everything):
                 return
             self._delivery.deliver(buffer, self.recounts.applied(entries, buffer))
