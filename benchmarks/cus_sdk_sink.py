@@ -20,6 +20,14 @@ _MARK: Final = re.compile(rb'chatcmpl-\d{8}|"call_id": "[^"]+"')
 # defaults.
 _WELCOME: Final = b'{"project_name": "benchmark", "project_url": "http://127.0.0.1:1"}'
 _OURS: Final = "/llm-usage/batch"
+_CHECK: Final = "/enforcement/check"
+_CONFIGURATION: Final = "/enforcement/config"
+# Our own SDK asks before calls, as by default: here for an integration without limits.
+_NO_LIMIT: Final = (
+    b'{"status": "enabled", "credential_state": "valid", "enforcement_level": "block",'
+    b' "is_limited": false, "overrides": [], "config_version": 1}'
+)
+_ADMITTED: Final = b'{"result": "allowed", "reasons": []}'
 
 
 class Sink:
@@ -52,6 +60,8 @@ class Sink:
 
     def take(self, path: str, encoding: str, body: bytes) -> bytes:
         """Keep a body; return what its sender waits for."""
+        if path.endswith(_CHECK):
+            return _ADMITTED
         with self._lock:
             self.requests += 1
             self.bytes += len(body)
@@ -93,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(200, self.sink.take(self.path, encoding, body))
 
     def do_GET(self) -> None:
-        self._say(self.sink.status, _WELCOME)
+        is_ours = self.path.endswith(_CONFIGURATION)
+        self._say(self.sink.status, _NO_LIMIT if is_ours else _WELCOME)
 
     do_PATCH = do_POST
 

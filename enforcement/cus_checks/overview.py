@@ -28,12 +28,13 @@ def config_of(caller: Caller) -> dict[str, Any]:
     """The SDK's configuration, as `ConfigResult` describes it. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
     row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_config", *whose))
-    remember_state(caller.integration_id, row)
+    known = remember_state(caller.integration_id, row)
     prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
     return {
         "tenant_id": caller.tenant_id,
         "integration_id": caller.integration_id,
         **{name: row[name] for name in (*_ABOUT_PROVIDER, *_GOVERNING)},
+        "is_limited": known.authority.is_limited,
         "warning_threshold_percent": POLICY.warning_percent,
         "overrides": [OwnPriceAnswer(*price) for price in prices],
     }

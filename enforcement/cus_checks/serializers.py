@@ -106,6 +106,9 @@ class ConfigResult(LimitsResult):
     default_model = serializers.CharField(allow_null=True)
     credential_state = serializers.CharField()
     allow_unpriced = serializers.BooleanField()
+    is_limited = serializers.BooleanField(
+        help_text="Whether a limit is set, so that a call has to be checked before it runs."
+    )
     warning_threshold_percent = serializers.IntegerField()
     overrides = OwnPriceResult(many=True)
 

@@ -39,6 +39,8 @@ def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authori
     monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
     for name in ("CUS_INTEGRATION_KEY", "AOS_BASE_URL", "AOS_ALLOW_HTTP", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
+    # Tests of enforcement turn it on.
+    monkeypatch.setenv("CUS_ENFORCE", "off")
     for name in ("https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -3,6 +3,7 @@
 import json
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -21,44 +22,56 @@ class CusFakeServer(CusLocalServer):
 
     def __init__(self, answer: Script, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, Headers, dict[str, Any]]] = []
+        self.asked: list[tuple[str, Headers]] = []
         self.connections = 0
         self._answer = answer
         super().__init__(self._handler(), tls)
 
+    def answer_get(self, path: str, headers: Headers) -> Answer:
+        """Answer a GET: a server without such a page, unless a subclass has one."""
+        return 404, cus_error("not_found"), {}
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        fake = self
+        return type("Handler", (_Handler,), {"fake": self})
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = -1  # head and body in one packet, else each answer waits 40 ms for an ACK
 
-            def setup(self) -> None:
-                super().setup()
-                fake.connections += 1
+class _Handler(BaseHTTPRequestHandler):
+    """Answers as its server says."""
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                fake.requests.append((self.path, dict(self.headers), body))
-                answer = fake._answer(self.path, body)
-                if answer is None:
-                    self.close_connection = True
-                    return
-                self.send_json(*answer)
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, else each answer waits 40 ms for an ACK
+    fake: CusFakeServer
 
-            def send_json(self, status: int, body: Any, headers: Headers) -> None:
-                text = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(text)))
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(text)
+    def setup(self) -> None:
+        super().setup()
+        self.fake.connections += 1
 
-            def log_message(self, format: str, *args: object) -> None:
-                """Keep the test's output clean."""
+    def do_GET(self) -> None:
+        headers = dict(self.headers)
+        self.fake.asked.append((self.path, headers))
+        self._give(self.fake.answer_get(self.path, headers))
 
-        return Handler
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.fake.requests.append((self.path, dict(self.headers), body))
+        self._give(self.fake._answer(self.path, body))
+
+    def _give(self, answer: Answer) -> None:
+        if answer is None:
+            self.close_connection = True
+            return
+        status, body, headers = answer
+        text = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output clean."""
 
 
 class CusFakeCollector(CusFakeServer):
@@ -88,6 +101,8 @@ class CusFakeCollector(CusFakeServer):
         if self.script:
             scripted = self.script.popleft()
             return scripted and (scripted[0], cus_error("scripted"), scripted[1])
+        if "/enforcement/" in path:
+            return 404, cus_error("not_found"), {}
         if path.endswith("/bypass"):
             self.bypass_reports.append(body)
             return 201, body, {}
@@ -134,6 +149,76 @@ class CusFakeCollector(CusFakeServer):
             if self.stored[call_id]["tokens_in"] != record["tokens_in"]:
                 return "conflicts", "conflict"
             return "duplicates", "duplicate"
+
+
+class CusFakeGovernor(CusFakeCollector):
+    """A collector that also decides on calls.
+
+    `room` is how many checks it admits; `refusal` is its answer beyond. `trouble`, if set, answers
+    everything before calls instead: a status with a body, or None for a broken connection.
+    """
+
+    def __init__(self, *, is_limited: bool = True) -> None:
+        super().__init__()
+        self.configuration: dict[str, Any] = {
+            "status": "enabled",
+            "credential_state": "valid",
+            "enforcement_level": "block",
+            "is_limited": is_limited,
+            "overrides": [],
+            "config_version": 1,
+        }
+        self.room = 1_000_000
+        self.held: set[str] = set()
+        self.refusal: dict[str, Any] = cus_refusal()
+        self.verdict: dict[str, Any] = {"result": "allowed", "reasons": []}
+        self.trouble: list[tuple[int, Any] | None] = []
+        self.delay_seconds = 0.0
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        return [body for path, _, body in self.requests if path.endswith("/check")]
+
+    def answer_get(self, path: str, headers: Headers) -> Answer:
+        if self.trouble:
+            return self._trouble()
+        etag = f'"{self.configuration["config_version"]}"'
+        if headers.get("If-None-Match") == etag:
+            return 304, None, {"ETag": etag}
+        return 200, self.configuration, {"ETag": etag}
+
+    def _receive(self, path: str, body: dict[str, Any]) -> Answer:
+        if not path.endswith("/check"):
+            return super()._receive(path, body)
+        time.sleep(self.delay_seconds)
+        if self.trouble:
+            return self._trouble()
+        with self._lock:
+            is_held = body["call_id"] in self.held
+            admits = is_held or len(self.held) < self.room
+            if admits:
+                self.held.add(body["call_id"])
+        verdict = self.verdict if admits else self.refusal
+        return 200, {"call_id": body["call_id"], "degraded": False, **verdict}, {}
+
+    def _trouble(self) -> Answer:
+        trouble = self.trouble[0]
+        return trouble and (*trouble, {})
+
+
+def cus_refusal(**changes: Any) -> dict[str, Any]:
+    """The verdict of a full budget; `changes` replace fields of its reason."""
+    reason = {
+        "code": "budget_exceeded",
+        "message": "The monthly budget of $0.05 has no room: $0.05 used.",
+        "action": "Increase limit or wait until 1 December",
+        "limit_type": "budget",
+        "limit_value": 5,
+        "current_value": 5,
+        "held_value": 0,
+        **changes,
+    }
+    return {"result": "blocked", "reasons": [reason]}
 
 
 def cus_error(code: str, detail: str = "scripted by the test") -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from aos_sdk.cus_capture import call_sites
-from aos_sdk.cus_capture.call_sites import call_site
+from aos_sdk import cus_call_sites as call_sites
+from aos_sdk.cus_call_sites import call_site
 
 SITE = "/venv/lib/python3.11/site-packages/"
 PYTHON = "/usr/lib/python3.11/"

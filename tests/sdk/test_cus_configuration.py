@@ -54,7 +54,8 @@ def test_what_is_not_said_the_environment_says(
     configuration = active.get()
     assert configuration.reporter.integration_id == "integration-1"
     assert (configuration.stream_usage, configuration.session_id) == ("estimate", "said")
-    assert (configuration.auto_report, configuration.enforce) == (False, "check")
+    assert configuration.enforcing is not None
+    assert (configuration.auto_report, configuration.enforcing.enforce) == (False, "check")
 
 
 def test_without_a_key_the_program_runs_and_nothing_is_reported() -> None:

@@ -35,6 +35,10 @@ EXPORTS = {
     "exact costs, all kinds of tokens, sessions of a block": """
         calculate_cost_microcents price_call extract_token_usage CusStreamUsage cus_context
     """,
+    "enforcement": """
+        CusEnforcer EnforcementDecision EnforcementReason EnforcementResult
+        CusHardBlocked CusBlocked CusThrottled CusLimitWarning
+    """,
     "as of every package": "__version__",
 }
 

@@ -23,6 +23,8 @@ from tests.sdk.cus_fake_servers import CusFakeCollector
 PATHS = {
     "cus_anthropic": "CusAnthropicProvider create_anthropic_provider",
     "cus_base": "CusBaseProvider CusCallContext CusProviderConfig CusProviderStatus",
+    "cus_enforcer": "CusEnforcer",
+    "cus_enforcing.decisions": "EnforcementDecision EnforcementReason EnforcementResult",
     "cus_configuration": "cus_configure cus_get_reporter cus_shutdown",
     "cus_connection": "CusConnection CusIntegrationKey",
     "cus_cost": """
@@ -35,6 +37,7 @@ PATHS = {
     "cus_errors": """
         CusConfigurationError CusDeliveryDelayed CusDeliveryError CusError CusKeyRefused
         CusLimitExceeded CusProviderError CusRecordRefused CusSpoolUnavailable
+        CusBlocked CusHardBlocked CusThrottled CusLimitWarning
     """,
     "cus_message_tokens": "count_message_tokens",
     "cus_middleware": """

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from aos_sdk.cus_delivery.delivery import OnError
 from aos_sdk.cus_delivery.spool import STATE_DIRECTORY
@@ -18,10 +18,16 @@ from aos_sdk.cus_reporter import (
 from aos_sdk.cus_scope import CusIdentity
 from aos_sdk.cus_tags import tags_of
 
+if TYPE_CHECKING:
+    from aos_sdk.cus_enforcing.decider import CusEnforcing
+    from aos_sdk.cus_enforcing.gate import CusGate
+
 logger = logging.getLogger("aos_sdk")
 
 CusStreamUsageMode = Literal["inject", "estimate"]
 CusOnUnavailable = Literal["allow", "block"]
+CusOnThrottle = Literal["raise", "wait"]
+CusEnforceChoice = bool | Literal["auto", "check"]
 
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off", ""})
@@ -37,8 +43,9 @@ class CusConfiguration:
     session_id: str | None = None
     agent_id: str | None = None
     tags: tuple[str, ...] | None = None
-    enforce: bool | Literal["check"] = False
-    on_unavailable: CusOnUnavailable = "allow"
+    enforcing: "CusEnforcing | None" = None
+    # Decides before the reporter's calls; None where nothing is enforced.
+    gate: "CusGate | None" = None
 
     @property
     def identity(self) -> CusIdentity:
@@ -93,8 +100,10 @@ def cus_configure(  # noqa: PLR0913 - the public surface, each argument by its n
     batch_telemetry: bool | None = None,
     batch_size: int | None = None,
     batch_interval: float | None = None,
-    enforce: bool | Literal["check"] | None = None,
+    enforce: CusEnforceChoice | None = None,
     on_unavailable: CusOnUnavailable | None = None,
+    throttle: CusOnThrottle | None = None,
+    contention_seconds: float | None = None,
     spool_dir: str | os.PathLike[str] | None = STATE_DIRECTORY,
     max_queue: int | None = None,
     stream_usage: CusStreamUsageMode | None = None,
@@ -104,11 +113,18 @@ def cus_configure(  # noqa: PLR0913 - the public surface, each argument by its n
 ) -> CusReporter:
     """Set how this process reports, and return its reporter. `CUS_…` variables set the rest.
 
-    `batch_interval` is in seconds. `stream_usage` is `inject` (ask OpenAI for a stream's usage where
-    that is known to work) or `estimate` (count locally). With `spool_dir=None` records wait in memory
-    alone. Without a key nothing is reported, and the program runs on. Raises CusConfigurationError
-    for an invalid value. A second call replaces the configuration; the records of the former
-    reporter are sent in the background.
+       `batch_interval` is in seconds. `stream_usage` is `inject` (ask OpenAI for a stream's usage where
+       that is known to work) or `estimate` (count locally). With `spool_dir=None` records wait in memory
+       alone.
+
+       `enforce` is `"auto"` (calls are refused as the integration's limits and status say), True (and
+       no call runs while the integration's state is not known), `"check"` (the server is asked before
+       every call) or False. `on_unavailable` says what becomes of a call whose limits can't be checked.
+       With `throttle="wait"` a throttled call waits once, for a minute at most; a call waits
+       `contention_seconds` for a server that is too busy.
+    Without a key nothing is reported, and the program runs on. Raises CusConfigurationError
+       for an invalid value. A second call replaces the configuration; the records of the former
+       reporter are sent in the background.
     """
     configuration = _configuration(
         integration_key=integration_key,
@@ -119,6 +135,8 @@ def cus_configure(  # noqa: PLR0913 - the public surface, each argument by its n
         batch_interval=batch_interval,
         enforce=enforce,
         on_unavailable=on_unavailable,
+        throttle=throttle,
+        contention_seconds=contention_seconds,
         spool_dir=spool_dir,
         max_queue=max_queue,
         stream_usage=stream_usage,
@@ -160,21 +178,35 @@ def _configuration(**given: Any) -> CusConfiguration:
         spool_dir=given.get("spool_dir", STATE_DIRECTORY),
     )
     stream_usage = setting("stream_usage", str, "inject")
-    on_unavailable = setting("on_unavailable", str, "allow")
-    enforce = setting("enforce", _enforce, default=False)
     _one_of("stream_usage", stream_usage, get_args(CusStreamUsageMode))
-    _one_of("on_unavailable", on_unavailable, get_args(CusOnUnavailable))
-    _one_of("enforce", enforce, (False, True, "check"))
+    auto_report = setting("auto_report", _flag, default=True)
+    enforcing = _enforcing(setting)
     return CusConfiguration(
         reporter,
-        auto_report=setting("auto_report", _flag, default=True),
+        auto_report=auto_report,
         stream_usage=stream_usage,
         session_id=setting("session_id", str),
         agent_id=setting("agent_id", str),
         tags=_from_environment("default_tags", tags_of, None),
-        enforce=enforce,
-        on_unavailable=on_unavailable,
+        enforcing=enforcing,
+        gate=reporter.gate(enforcing) if auto_report else None,
     )
+
+
+def _enforcing(setting: Any) -> "CusEnforcing | None":
+    """How calls are enforced; None for not at all."""
+    enforce = setting("enforce", _enforce, default="auto")
+    on_unavailable = setting("on_unavailable", str, "allow")
+    throttle = setting("throttle", str, "raise")
+    _one_of("enforce", enforce, (False, True, "auto", "check"))
+    _one_of("on_unavailable", on_unavailable, get_args(CusOnUnavailable))
+    _one_of("throttle", throttle, get_args(CusOnThrottle))
+    if enforce is False:
+        return None
+    from aos_sdk.cus_enforcing.decider import CusEnforcing
+
+    seconds = setting("contention_seconds", float, 2.0)
+    return CusEnforcing(enforce, on_unavailable, throttle, min(max(seconds, 0.0), 60.0))
 
 
 def _from_environment(name: str, read: Any, default: Any) -> Any:
@@ -196,7 +228,7 @@ def _flag(text: str) -> bool:
 
 
 def _enforce(text: str) -> bool | str:
-    return text if text == "check" else _flag(text)
+    return text if text in ("auto", "check") else _flag(text)
 
 
 def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -5,13 +5,22 @@ CusError
 ├── CusSpoolRefused            `doctor --adopt`: a folder's records can't be taken over
 ├── CusProviderError           an adapter was asked for what it cannot do; no call was made
 ├── CusLimitExceeded           the only one that a captured call may raise in the host
+│   ├── CusHardBlocked         the integration does not serve, or no call may run uncounted
+│   ├── CusBlocked             a budget or a token limit has no room for the call
+│   └── CusThrottled           a rate limit, or a server that is too busy: a later try may succeed
 └── CusDeliveryError           never raised at the host: handed to `on_error`
     ├── CusDeliveryDelayed     the server cannot be reached or asks to wait; records are kept
     ├── CusKeyRefused          the server refuses the key; records are kept
     ├── CusSpoolUnavailable    no folder can hold the spool: records wait in memory alone
     └── CusRecordRefused       the server refuses one record for good
 CusUnknownModel (ValueError)   is a part of the prices, which import nothing else of ours
+CusLimitWarning (UserWarning)  a limit is nearly used up
 """
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementReason
 
 
 class CusError(Exception):
@@ -31,7 +40,71 @@ class CusProviderError(CusError):
 
 
 class CusLimitExceeded(CusError):
-    """A limit of the integration stops this call."""
+    """A limit, or the state, of the integration stops this call; it was not made.
+
+    The text says in a sentence what happened, what to do, and where to look. `decision` has the
+    reasons, with the limit and what was used of it.
+    """
+
+    def __init__(self, text: str = "", decision: "EnforcementDecision | None" = None) -> None:
+        super().__init__(text)
+        self.decision = decision
+
+    @property
+    def reason(self) -> "EnforcementReason | None":
+        """The first reason."""
+        reasons = self.decision.reasons if self.decision else ()
+        return reasons[0] if reasons else None
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """When a later try may succeed; None if the decision does not say."""
+        return self.decision.retry_after_seconds if self.decision else None
+
+    def __reduce__(self) -> "tuple[type[CusLimitExceeded], tuple[str, EnforcementDecision | None]]":
+        return (type(self), (str(self), self.decision))
+
+
+class CusHardBlocked(CusLimitExceeded):
+    """The integration does not serve: it is not enabled, in error, or its credential is invalid."""
+
+
+class CusBlocked(CusLimitExceeded):
+    """A budget or a token limit has no room for this call."""
+
+
+class CusThrottled(CusLimitExceeded):
+    """Too many calls at once; `retry_after_seconds` says when to try again."""
+
+
+class CusLimitWarning(UserWarning):
+    """A limit of the integration is nearly used up; calls still run."""
+
+
+_KINDS: Final[dict[str, type[CusLimitExceeded]]] = {
+    "hard_blocked": CusHardBlocked,
+    "blocked": CusBlocked,
+    "throttled": CusThrottled,
+}
+
+
+def limit_error(
+    decision: "EnforcementDecision", link: str, *, names_maximum: bool = True
+) -> CusLimitExceeded:
+    """The error for a call that may not run. `link` leads to its evidence in the console.
+
+    `names_maximum`: the call said how much it may answer at most.
+    """
+    first = decision.reasons[0] if decision.reasons else None
+    parts = [first.message if first and first.message else "A limit stops this call."]
+    if decision.rests_on_estimate:
+        asks = "Ask for less by max_tokens" if names_maximum else "Set max_tokens"
+        parts.append(f"{asks}: what was used leaves room, only the call's estimate does not fit.")
+    if first and first.action:
+        parts.append(f"{first.action}.")
+    parts.append(f"See {link}")
+    kind = _KINDS.get(decision.result.value, CusLimitExceeded)
+    return kind(" ".join(parts), decision)
 
 
 class CusDeliveryError(CusError):

@@ -331,11 +331,11 @@ FIELDS: Final = (
         nullable=True,
         documented=False,
     ),
-    CusField("degraded", CusFieldType.FLAG, CusSent.BY_DELIVERY, "degraded"),
+    CusField("degraded", CusFieldType.FLAG, CusSent.SET, "degraded"),
     CusField(
         "decision",
         CusFieldType.OBJECT,
-        CusSent.BY_DELIVERY,
+        CusSent.SET,
         "decision",
         nullable=True,
         help="What the SDK decided by itself (leased, degraded).",

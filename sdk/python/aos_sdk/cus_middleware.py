@@ -22,7 +22,7 @@ R = TypeVar("R")
 CusTelemetryTracker = CusCallTracker
 
 
-def cus_track(
+def cus_track(  # noqa: PLR0913 - the public surface, each argument by its name
     model: str,
     provider: str | None = None,
     *,
@@ -31,8 +31,14 @@ def cus_track(
     agent_id: str | None = None,
     end_user: str | None = None,
     tags: CusTags | None = None,
+    max_tokens: int | None = None,
 ) -> CusCallTracker:
-    """Measure the call in a `with` or `async with` block; set its results on the tracker."""
+    """Measure the call in a `with` or `async with` block; set its results on the tracker.
+
+    `max_tokens` is the most that the call may answer, for the limits that are checked before the
+    block: without it, the most that the model can answer counts. Raises CusLimitExceeded where a
+    limit stops the call.
+    """
     configuration = active.get()
     call = CusCallTracker(
         configuration.reporter,
@@ -45,6 +51,9 @@ def cus_track(
         tags=tags,
     )
     call.is_reported = configuration.auto_report
+    call.gate = configuration.gate
+    if max_tokens is not None:
+        call.arguments = {"max_tokens": max_tokens}
     call.add_identity(configuration.identity)
     return call
 
@@ -60,10 +69,12 @@ def cus_wrap(  # noqa: PLR0913 - the public surface, each argument by its name
     agent_id: str | None = None,
     end_user: str | None = None,
     tags: CusTags | None = None,
+    max_tokens: int | None = None,
 ) -> R:
     """Call the function, measured, and return its response, awaitable or stream.
 
-    Tokens are read from the response, from the awaitable's result or from the stream.
+    Tokens are read from the response, from the awaitable's result or from the stream. Limits are
+    checked before, as `cus_track` does; for a coroutine function when its result is awaited.
     """
     call = cus_track(
         model,
@@ -73,7 +84,9 @@ def cus_wrap(  # noqa: PLR0913 - the public surface, each argument by its name
         agent_id=agent_id,
         end_user=end_user,
         tags=tags,
+        max_tokens=max_tokens,
     )
+    call.is_asynchronous = inspect.iscoroutinefunction(function)
     result: R = run(call, function, (), {})
     return result
 
@@ -86,10 +99,11 @@ def cus_telemetry(
     agent_id: str | None = None,
     end_user: str | None = None,
     tags: CusTags | None = None,
+    max_tokens: int | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Measure every call of a function, coroutine function, generator or asynchronous generator.
 
-    Tokens are read from its results or from the items it yields. The decorated function is of the
+    Limits are checked before each call, as `cus_track` does. Tokens are read from its results or from the items it yields. The decorated function is of the
     same kind, for `inspect`.
     """
 
@@ -101,6 +115,7 @@ def cus_telemetry(
             agent_id=agent_id,
             end_user=end_user,
             tags=tags,
+            max_tokens=max_tokens,
         )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -124,7 +139,9 @@ def _governed(function: Callable[..., Any], begin: Callable[[], CusCallTracker])
 
         @passed_over_by_warnings
         async def returns_later(*args: Any, **kwargs: Any) -> Any:
-            return await run(begin(), function, args, kwargs)
+            call = begin()
+            call.is_asynchronous = True
+            return await run(call, function, args, kwargs)
 
         return returns_later
 

@@ -80,7 +80,8 @@ class CusUsageRecord:
     the last 4 characters of the provider's key, never the key. `provider_cost_microcents` is what
     the answer says that the call cost, in 10⁻⁶ cent. `turns` are the model turns of the call, each
     a mapping of `model`, `service_tier` and kinds of tokens, which add up to the record's (M8a).
-    `tags` are up to 5 texts `key=value`, of up to 64 characters each.
+    `tags` are up to 5 texts `key=value`, of up to 64 characters each. `degraded` is True for a call
+    whose limits could not be checked; `decision` is what the SDK decided without the server (F9).
     """
 
     call_id: str
@@ -123,6 +124,8 @@ class CusUsageRecord:
     turns: Sequence[Mapping[str, Any]] | None = None
     end_user: str | None = None
     tags: Sequence[str] | None = None
+    degraded: bool = False
+    decision: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as the wire has it: texts cut to their limits, without what looks like a key."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aos_sdk.cus_delivery.buffer import CusReported
 from aos_sdk.cus_delivery.connection import CusConnection
@@ -15,12 +15,16 @@ from aos_sdk.cus_delivery.sender import CusSender, CusSideReport
 from aos_sdk.cus_delivery.spool import STATE_DIRECTORY, CusSpool, spool_folder
 from aos_sdk.cus_delivery.storage import CusStorage
 from aos_sdk.cus_delivery.transport import CusTransport
-from aos_sdk.cus_errors import CusConfigurationError
+from aos_sdk.cus_errors import CusConfigurationError, CusDeliveryError
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
 from aos_sdk.cus_tags import CusTags
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, CusOperation
+
+if TYPE_CHECKING:
+    from aos_sdk.cus_enforcing.decider import CusDecider, CusEnforcing
+    from aos_sdk.cus_enforcing.gate import CusGate
 
 logger = logging.getLogger("aos_sdk")
 
@@ -82,6 +86,10 @@ class CusReporter:
         self._faults_without_sender = 0
         self._sender: CusSender | None = None
         self._connection: CusConnection | None = None
+        self._spool: CusSpool | None = None
+        self._on_error = on_error
+        self._decider: CusDecider | None = None
+        self._gates: dict[CusEnforcing, CusGate] = {}
         self.guard = never_raise(count=self._count_fault)
         try:
             self._connection = CusConnection.resolve(integration_key, base_url)
@@ -90,6 +98,7 @@ class CusReporter:
             return
         folder = spool_folder(spool_dir)
         spool = CusSpool(folder, self._connection) if folder else None
+        self._spool = spool
         self._sender = CusSender(
             CusStorage(spool, max_queue),
             partial(CusTransport, self._connection, timeout),
@@ -115,6 +124,33 @@ class CusReporter:
     @property
     def integration_id(self) -> str | None:
         return self._connection.key.integration_id if self._connection else None
+
+    @property
+    def decider(self) -> "CusDecider | None":
+        """Decides on calls of the reporter's integration; None without a usable key."""
+        if self._decider is None and self._connection is not None:
+            from aos_sdk.cus_enforcing.decider import CusDecider
+
+            self._decider = CusDecider(self._connection, self._spool, self._count_fault, self._tell)
+        return self._decider
+
+    def gate(self, enforcing: "CusEnforcing | None") -> "CusGate | None":
+        """The gate of captured calls; None where nothing is enforced."""
+        decider = self.decider if enforcing is not None else None
+        if enforcing is None or decider is None:
+            return None
+        gate = self._gates.get(enforcing)
+        if gate is None:
+            from aos_sdk.cus_enforcing.gate import CusGate
+
+            gate = self._gates.setdefault(enforcing, CusGate(decider, enforcing, self.guard))
+        return gate
+
+    def _tell(self, error: CusDeliveryError) -> None:
+        with self.guard:
+            logger.warning("%s", error)
+            if self._on_error is not None:
+                self._on_error(error)
 
     @property
     def stats(self) -> CusReporterStats:

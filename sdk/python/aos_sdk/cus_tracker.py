@@ -7,7 +7,7 @@ from contextvars import Token
 from functools import lru_cache
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from aos_sdk.cus_cost import CusTokenUsage
 from aos_sdk.cus_counting.answer_fields import runs_on
@@ -25,6 +25,11 @@ from aos_sdk.cus_scope import (
 from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
+
+if TYPE_CHECKING:
+    from aos_sdk.cus_enforcing.decider import CusAsked
+    from aos_sdk.cus_enforcing.gate import CusGate
+    from aos_sdk.cus_errors import CusLimitExceeded
 
 NOTHING: Final[dict[str, Any]] = {}
 # Of a chain of exceptions, which a program may close to a ring.
@@ -70,6 +75,9 @@ class CusCallTracker(CusEndedCall):
     departed = False  # whether a request within it has left the program
     refusal: BaseException | None = None  # the error of a call within it that never left
     arguments: dict[str, Any] = NOTHING
+    gate: "CusGate | None" = None  # decides whether it may begin
+    is_asynchronous = False  # whether it begins in an event loop, which must not wait
+    admitted: "CusAsked | None" = None  # what it was admitted with
     # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
     inner: "CusCallTracker | None" = None
@@ -143,7 +151,7 @@ class CusCallTracker(CusEndedCall):
     def again(self) -> Self:
         """A new call with the same identity: a stream helper's block can be entered again."""
         another = copy.copy(self)
-        another.call_id = None
+        another.call_id = another.admitted = None
         return another
 
     def postpone(self) -> None:
@@ -154,6 +162,8 @@ class CusCallTracker(CusEndedCall):
 
     def __enter__(self) -> Self:
         self.start()
+        if self.gate is not None:
+            self.gate.enter(self)
         self._token = enter_call(self)
         return self
 
@@ -171,7 +181,11 @@ class CusCallTracker(CusEndedCall):
             self.fail(error)
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        self.start()
+        if self.gate is not None:
+            await self.gate.enter_later(self)
+        self._token = enter_call(self)
+        return self
 
     async def __aexit__(
         self,
@@ -327,12 +341,26 @@ class CusCallTracker(CusEndedCall):
         outer = self.outer
         self.postpone()
         self.arguments, self.latency_ms = NOTHING, 0
+        if self.gate is not None:
+            self.gate.leave_unused(self)
         if outer is not None:
             outer.refusal = error
+
+    def block(self, error: "CusLimitExceeded") -> None:
+        """End the call before it begins, and report it as blocked: without tokens or cost (E6)."""
+        self.discard(error)
+        self.policy_result = CusPolicyResult.BLOCKED
+        self.error_code = error.reason.code if error.reason else None
+        self.usage = self.metadata = None
+        with self.reporter.guard:
+            if self.is_reported:
+                self.reporter.report_call(self)
 
     def end(self) -> None:
         """End the call and report it, unless a surrounding call reports it later."""
         ended = perf_counter()
+        if self.admitted is not None and self.gate is not None:
+            self.gate.leave(self)
         if self.health is not None:
             self.health.note(failed=self.error_code is not None)
         try:

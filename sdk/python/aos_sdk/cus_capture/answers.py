@@ -45,6 +45,8 @@ def run(
 ) -> Any:
     """Make the call; the caller gets exactly what the function returns or raises."""
     call.start()
+    if call.gate is not None and not call.is_asynchronous:
+        call.gate.enter(call)
     token = enter_call(call)
     try:
         response = function(*args, **kwargs)
@@ -60,6 +62,8 @@ def run(
 async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     """Run the prepared call now."""
     call.start()
+    if call.gate is not None:
+        await _admitted(call, awaitable)
     token = enter_call(call)
     try:
         response = await awaitable
@@ -69,6 +73,17 @@ async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
         raise
     leave_call_anywhere(token)
     return answered(call, response)
+
+
+async def _admitted(call: CusCallTracker, awaitable: Any) -> None:
+    """Wait until the call may begin. Where it may not, its coroutine will not be awaited."""
+    try:
+        if call.gate is not None:
+            await call.gate.enter_later(call)
+    except BaseException:
+        if hasattr(awaitable, "close"):
+            awaitable.close()
+        raise
 
 
 def _learn(kind: type) -> Answer:
@@ -114,6 +129,9 @@ class _Prepared:
 
     def __await__(self) -> Any:
         return self._coroutine.__await__()
+
+    def close(self) -> None:
+        self._coroutine.close()
 
     def __del__(self) -> None:
         if sys.getrefcount(self._coroutine) <= _HELD_BY_US_ALONE:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_capture.call_sites import call_site
+from aos_sdk.cus_call_sites import call_site
 from aos_sdk.cus_capture.request_costs import cost_of_request
 from aos_sdk.cus_delivery.transport import CusAnswer
 from aos_sdk.cus_providers.paths import surface_of_path

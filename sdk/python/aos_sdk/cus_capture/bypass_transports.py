@@ -51,6 +51,9 @@ class CusSendRecorder(Protocol):
 class CusSending(Protocol):
     """One request that is recorded: its block sends the request."""
 
+    async def admitted(self) -> None:
+        """In an event loop: wait until the request may be sent."""
+
     def __enter__(self) -> object: ...
 
     def __exit__(self, *error: Any) -> None: ...
@@ -202,6 +205,7 @@ def _async(original: Callable[..., Any]) -> Callable[..., Any]:
         if sending is None:
             _see(request)
             return await original(self, request, *args, **kwargs)
+        await sending.admitted()
         with sending:
             _see(request)
             response = await original(self, request, *args, **kwargs)

@@ -17,6 +17,8 @@ from aos_sdk.cus_tracker import CusCallTracker
 def driven(call: CusCallTracker, inner: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """The caller's generator, measured: passes `send` and `throw` on, and reads what it yields."""
     call.start()
+    if call.gate is not None:
+        call.gate.enter(call)
     step: Callable[[Any], Any] = inner.send
     value: Any = None
     with CusStreamWatch(call, call.arguments) as watch:
@@ -56,6 +58,8 @@ def driving_async(
     async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call, inner = begin(*args, **kwargs)
         call.start()
+        if call.gate is not None:
+            await call.gate.enter_later(call)
         step: Callable[[Any], Any] = inner.asend
         value: Any = None
         with CusStreamWatch(call, call.arguments) as watch:

@@ -10,7 +10,7 @@ from aos_sdk.cus_configuration import CusConfiguration
 from aos_sdk.cus_counting.estimates import count_call
 from aos_sdk.cus_counting.units import units_of
 from aos_sdk.cus_delivery.ended_call import NO_USAGE
-from aos_sdk.cus_providers.provider import CusSurface
+from aos_sdk.cus_providers.provider import CusRole, CusSurface
 from aos_sdk.cus_providers.registry import provider_of_host
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_scope import current_call, current_identity
@@ -18,6 +18,8 @@ from aos_sdk.cus_tags import merged_tags
 from aos_sdk.cus_tracker import CusCallTracker
 
 RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
+# Requests that are calls. Other requests tell of calls, or begin sessions that cost by their time.
+DECIDED: Final = frozenset({CusRole.CALL, CusRole.RESPONSE})
 
 
 class CusProviderCall(CusCallTracker):
@@ -95,6 +97,12 @@ def prepare_call(
     if call_id:
         call.call_id = call_id
     identify(call, configuration)
+    if configuration.enforcing is not None and surface.role in DECIDED:
+        of_configuration = reporter is configuration.reporter
+        gate = configuration.gate if of_configuration else reporter.gate(configuration.enforcing)
+        # Most calls meet no limit, and spend no memory on the gate.
+        if gate is not None and not gate.is_open():
+            call.gate, call.is_asynchronous = gate, hasattr(client, "__aenter__")
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call

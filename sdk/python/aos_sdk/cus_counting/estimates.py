@@ -95,7 +95,7 @@ def count_call(
     def is_over() -> bool:
         return clock() >= until
 
-    parts = CusPromptParts() if known.tokens_in else _parts(arguments, model, is_over)
+    parts = CusPromptParts() if known.tokens_in else parts_of_call(arguments, model, is_over)
     counted = _counted_in_time(parts, answer, model, is_over)
     if counted is not None:
         return CusLocalCount(_usage(counted, known), COUNTED_BY_TOKENIZER, None)
@@ -153,7 +153,10 @@ def _approximated(parts: CusPromptParts, answer: str, model: str) -> _Counted:
     return _Counted(int(prompt / parts.share), approximate_tokens((answer,), encoding))
 
 
-def _parts(arguments: Mapping[str, Any], model: str, is_over: Callable[[], bool]) -> CusPromptParts:
+def parts_of_call(
+    arguments: Mapping[str, Any], model: str, is_over: Callable[[], bool]
+) -> CusPromptParts:
+    """What the prompt of a call consists of, as far as there is time to look at it."""
     info = get_model_info(model)
     tools: list[Any] = []
     for name in ("tools", "functions"):

@@ -68,6 +68,7 @@ def encode_plain(r: CusUsageRecord) -> bytes:
         if (
             r.metadata is not None or r.error_message is not None or r.billed_units is not None
             or r.turns is not None or r.provider_cost_microcents is not None or not r.usage_known
+            or r.degraded or r.decision is not None
         ):  # fmt: skip
             return b""
         cost, latency, total = r.cost_cents, r.latency_ms, r.tokens_total
@@ -98,6 +99,7 @@ def encode_call(c: CusEndedCall) -> bytes:
     if (
         c.metadata is not None or c.error_message is not None or c.billed_units is not None
         or c.turns is not None or c.provider_cost_microcents is not None
+        or c.degraded or c.decision is not None
         or (c.usage is None and not c.usage_known)
     ):  # fmt: skip
         return b""

@@ -92,6 +92,9 @@ class CusEndedCall:
     turns: Sequence[Mapping[str, Any]] | None = None
     end_user: str | None = None
     tags: tuple[str, ...] | None = None
+    # What the SDK decided without the server (ruling F9), and whether limits were not checked.
+    decision: Mapping[str, Any] | None = None
+    degraded = False
     # Whether it runs on at the provider after its answer: what it uses is known later (ruling M5b).
     is_late = False
 
@@ -112,7 +115,9 @@ class CusEndedCall:
     @property
     def wants_price(self) -> bool:
         """Whether its cost is to be computed: the program named none, and the call has tokens or failed."""
-        told = self.usage is not None or self.error_code is not None
+        told = self.usage is not None or (
+            self.error_code is not None and self.policy_result != CusPolicyResult.BLOCKED
+        )
         return told and self.cost_cents is None and not self.is_late
 
     def named(self, process_id: str, sequence: int) -> Self:
@@ -173,6 +178,7 @@ class CusEndedCall:
         record.turns = self.turns
         record.end_user = self.end_user
         record.tags = self.tags
+        record.degraded, record.decision = self.degraded, self.decision
 
     def _price(self, record: CusUsageRecord) -> None:
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5).

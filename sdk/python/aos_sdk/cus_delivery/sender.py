@@ -28,6 +28,8 @@ ADOPT_SECONDS: Final = 30.0
 # Every so many records wake the sender: otherwise a burst could overrun the buffer between polls.
 _WAKE_EVERY: Final = 8_192
 _ADOPTION_POLL_SECONDS: Final = 0.005
+# A request takes at most this part of the queue, or a batch.
+_QUEUES_TOGETHER: Final = 20
 # The share of a flush's time that counting texts may take.
 _RECOUNTING_SHARE: Final = 0.25
 
@@ -99,7 +101,9 @@ class CusSender:
         self.batch_size = min(max(batch_size, 1), MAX_BATCH_RECORDS)
         # Further records that wait go with the request that a full batch begins: a request costs
         # more than its records. Without batching, each record has a request of its own.
-        self._most_together = MAX_BATCH_RECORDS if self.batch_size > 1 else 1
+        # Records that are being sent wait beside a full queue, so few of a short queue go together.
+        most = max(self.batch_size, self._storage.max_queue // _QUEUES_TOGETHER)
+        self._most_together = min(most, MAX_BATCH_RECORDS) if self.batch_size > 1 else 1
         self.batch_interval = min(max(batch_interval, 0.01), 3_600.0)
         wake_every = min(_WAKE_EVERY, max(self._storage.max_queue // 4, 1))
         self._wake_every = 1 if self.batch_size == 1 else wake_every

@@ -1,4 +1,4 @@
-"""One kept-alive connection to the server, for the sender's thread alone."""
+"""One kept-alive connection to the server, for one thread at a time."""
 
 import contextlib
 import json
@@ -36,6 +36,7 @@ class CusAnswer:
     reason: str = ""
     # The server's time, by its `Date` header.
     date: str = ""
+    etag: str | None = None
 
     def json(self) -> Any:
         """The body as JSON, or None if the body is not JSON that can be read."""
@@ -82,12 +83,12 @@ def first_error(answer: CusAnswer) -> tuple[str, str, str]:
 
 
 class CusTransport:
-    """Posts batches; every failure becomes an answer with status 0, whatever raises it."""
+    """Sends requests; every failure becomes an answer with status 0, whatever raises it."""
 
     def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
         self._base_url = connection.base_url
         self._key = connection.key
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         # The pool for the server at `_base_path`; None until the first request.
         self._pool: HTTPConnectionPool | None = None
 
@@ -97,35 +98,44 @@ class CusTransport:
 
     def post(self, path: str, body: bytes) -> CusAnswer:
         """Send a JSON body to a path of the server's."""
+        return self.request("POST", path, body)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, *, etag: str | None = None
+    ) -> CusAnswer:
+        """Send a request, with a JSON body if there is one, and the ETag of what is known."""
         # Only the class: the text may contain more than a log should have. And not the error, whose
         # traceback would hold this frame, and sockets.
         kinds: list[type[BaseException]] = []
         with never_die(count=int, tell=lambda error: kinds.append(type(error))):
-            return self._post(path, body)
+            return self._request(method, path, body, etag)
         with never_die(count=int):
             self._drop_after(kinds[0])
         return CusAnswer(NO_ANSWER, reason=kinds[0].__name__)
 
-    def _post(self, path: str, body: bytes) -> CusAnswer:
+    def _request(self, method: str, path: str, body: bytes | None, etag: str | None) -> CusAnswer:
         _import_client()
         import urllib3
 
         headers = {
             INTEGRATION_KEY_HEADER: self._key.header_value,
-            "Content-Type": "application/json",
             "User-Agent": f"aos-sdk-python/{__version__}",
         }
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if etag is not None:
+            headers["If-None-Match"] = etag
         pool = self._pool or self._open()
-        self._deadline.begin(self._timeout_seconds)
+        self._deadline.begin(self.timeout_seconds)
         response = pool.urlopen(
-            "POST",
+            method,
             self._base_path + path,
             body=body,
             headers=headers,
             # The sender retries, and a redirect could send the key to another server.
             retries=False,
             redirect=False,
-            timeout=urllib3.Timeout(total=self._timeout_seconds),
+            timeout=urllib3.Timeout(total=self.timeout_seconds),
             preload_content=False,
         )
         with _closed_by_errors(response):
@@ -136,6 +146,7 @@ class CusTransport:
             _retry_after(response.headers.get("Retry-After"), response.headers.get("Date")),
             f"HTTP {response.status}",
             response.headers.get("Date", ""),
+            response.headers.get("ETag"),
         )
 
     def _drop_after(self, kind: type[BaseException]) -> None:

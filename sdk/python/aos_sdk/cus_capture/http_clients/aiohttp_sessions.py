@@ -36,6 +36,7 @@ def recording(original: Callable[..., Any], guard: never_raise) -> Callable[...,
         sending = _begin(self, method, str_or_url, kwargs, guard)
         if sending is None:
             return await original(self, method, str_or_url, **kwargs)
+        await sending.admitted()
         count_governed(sending.call.origin.host or "")
         with sending:
             response = await original(self, method, str_or_url, **kwargs)

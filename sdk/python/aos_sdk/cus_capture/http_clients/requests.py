@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from aos_sdk.cus_capture.http_clients.hosts import recorded
 from aos_sdk.cus_capture.kinds import KINDS
 from aos_sdk.cus_capture.streams import note_request_id
-from aos_sdk.cus_capture.surfaces import CusProviderCall, identify, is_part_of_a_call
+from aos_sdk.cus_capture.surfaces import DECIDED, CusProviderCall, identify, is_part_of_a_call
 from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_delivery.ended_call import CusOrigin
 from aos_sdk.cus_guard import never_raise
@@ -57,8 +57,16 @@ class CusHttpSending:
         self.call = call
         self._read = read
 
+    async def admitted(self) -> None:
+        """In an event loop: wait until the call may be made. Raises CusLimitExceeded."""
+        self.call.start()
+        if self.call.gate is not None:
+            await self.call.gate.enter_later(self.call)
+
     def __enter__(self) -> Self:
         self.call.start()
+        if self.call.gate is not None:
+            self.call.gate.enter(self.call)
         self._token = enter_call(self.call)
         self.call.departed = True
         return self
@@ -125,6 +133,8 @@ def _prepared(
         surface.provider,
     )
     identify(call, configuration)
+    if surface.role in DECIDED:
+        call.gate = configuration.gate
     return call
 
 

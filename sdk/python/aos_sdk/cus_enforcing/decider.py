@@ -1,0 +1,236 @@
+"""Decide whether a call may run: locally where that is known, else by the server, else without it."""
+
+import os
+import random
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.spool import CusSpool
+from aos_sdk.cus_enforcing import ladder
+from aos_sdk.cus_enforcing.configuration import CusKnownConfiguration
+from aos_sdk.cus_enforcing.decisions import EnforcementDecision
+from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply, CusServerAnswer
+from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused
+from aos_sdk.cus_wire import MAX_MODEL_LENGTH
+
+# A hold ends 15 minutes after its last renewal (ruling F5).
+_RENEW_AFTER_SECONDS: Final = 300.0
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.05, 0.4
+# Ids of calls that never left the program, whose holds the next calls take over.
+_MOST_SPARE: Final = 100
+
+CusEnforceMode = bool | Literal["auto", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class CusEnforcing:
+    """How calls are enforced in this process (§6.2, ruling F6b).
+
+    `enforce` is `"auto"` (as the integration's configuration says; a call runs where no state was
+    ever known), True (no call runs without a known state) or `"check"` (the server decides on every
+    call). `contention_seconds` is how long a call waits for a server that is too busy.
+    """
+
+    enforce: CusEnforceMode = "auto"
+    on_unavailable: Literal["allow", "block"] = "allow"
+    throttle: Literal["raise", "wait"] = "raise"
+    contention_seconds: float = 2.0
+
+
+class CusAsked(NamedTuple):
+    """A call that wants to run. None means that the server is to estimate it."""
+
+    call_id: str
+    model: str | None = None
+    tokens: int | None = None
+    cents: int | None = None
+    microcents: int | None = None
+    reserve: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of the check."""
+        body = {
+            "call_id": self.call_id,
+            "model": self.model[:MAX_MODEL_LENGTH] if self.model else None,
+            "estimated_tokens": self.tokens,
+            "estimated_cost_cents": self.cents,
+            "estimated_cost_microcents": self.microcents,
+            "reserve": self.reserve,
+        }
+        return {name: value for name, value in body.items() if value is not None}
+
+
+@dataclass(slots=True)
+class CusEnforcementStats:
+    """Counts of this process' decisions: by the server, and without the server; and of calls that
+    were refused. Calls that no limit concerns are not counted.
+    """
+
+    asked: int = 0
+    degraded: int = 0
+    refused: int = 0
+
+
+class CusDecider:
+    """Decides on the calls of one integration, for any number of threads."""
+
+    def __init__(
+        self,
+        connection: CusConnection,
+        spool: CusSpool | None,
+        count_fault: Callable[[], object],
+        tell: Callable[[CusDeliveryError], object],
+    ) -> None:
+        """`tell` gets what a person must know."""
+        self.base_url = connection.base_url
+        self.integration_id = connection.key.integration_id
+        self.server = CusEnforcementServer(connection)
+        self.known = CusKnownConfiguration(
+            self.server, spool, count_fault, beside=self._renew_holds
+        )
+        self._tell = tell
+        self.restart_in_child()
+        _all.add(self)
+
+    def restart_in_child(self) -> None:
+        """Begin anew after a fork: holds and connections are the parent's."""
+        self.stats = CusEnforcementStats()
+        self.running: dict[str, tuple[CusAsked, float]] = {}
+        self._spare: list[CusAsked] = []
+        self._told: set[str] = set()
+
+    def decide(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
+        """The decision on a call. Waits for the server up to a second, or for its contention."""
+        self.known.use()
+        decision = self._decide_locally(asked, enforcing)
+        if decision is None:
+            decision = self._ask(asked, enforcing)
+        if decision.degraded:
+            self.stats.degraded += 1
+        if not decision.admits:
+            self.stats.refused += 1
+        return decision
+
+    def link(self, call_id: str) -> str:
+        """The address of a call's evidence in the console."""
+        return f"{self.base_url}/console/evidence/call/{call_id}?integration={self.integration_id}"
+
+    def takes_over(self, asked: CusAsked) -> str | None:
+        """The id of a call that was admitted and never left, if its hold covers this call."""
+        for number, spare in enumerate(self._spare):
+            if _covers(spare, asked):
+                try:
+                    return self._spare.pop(number).call_id
+                except IndexError:  # Another thread was quicker.
+                    return None
+        return None
+
+    def give_back(self, asked: CusAsked) -> None:
+        """The call was admitted and never left the program: a later call may have its hold."""
+        self.running.pop(asked.call_id, None)
+        if asked.reserve and len(self._spare) < _MOST_SPARE:
+            self._spare.append(asked)
+
+    # --- Without asking -------------------------------------------------------------------------
+
+    def _decide_locally(
+        self, asked: CusAsked, enforcing: CusEnforcing
+    ) -> EnforcementDecision | None:
+        """The decision by what is known; None where the server has to be asked."""
+        known = self.known
+        if known.is_away:
+            return self._without(asked, enforcing)
+        current = known.current
+        if enforcing.enforce == "check" or current is None or not known.is_fresh:
+            return None
+        # The server confirms a refusal: the integration may have been enabled a moment ago.
+        if ladder.status_reason(current) is not None or ladder.has_limits(current):
+            return None
+        return ladder.admitted(current, asked.call_id)
+
+    def _without(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
+        return ladder.without_server(
+            self.known.current,
+            asked.call_id,
+            must_know=enforcing.enforce in (True, "check"),
+            must_check=enforcing.on_unavailable == "block",
+        )
+
+    # --- By the server --------------------------------------------------------------------------
+
+    def _ask(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
+        until = time.monotonic() + enforcing.contention_seconds
+        pause = _FIRST_RETRY_SECONDS
+        while True:
+            answer = self.server.check(asked.as_json())
+            decision = self._decision_of(answer, asked, enforcing)
+            if not decision.is_contention or time.monotonic() + pause > until:
+                return decision
+            # Load: tried again with jitter, whatever `throttle` says (ruling F6a).
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - to spread tries
+            pause = min(pause * 2, _LONGEST_RETRY_SECONDS)
+
+    def _decision_of(
+        self, answer: CusServerAnswer, asked: CusAsked, enforcing: CusEnforcing
+    ) -> EnforcementDecision:
+        if answer.reply is CusReply.ABSENT:
+            self.known.note_absence()
+            return self._without(asked, enforcing)
+        self.known.note_presence()
+        if answer.reply is CusReply.ANSWERED and answer.content is not None:
+            self.stats.asked += 1
+            decision = EnforcementDecision.read(answer.content, asked.call_id)
+            if decision.admits and asked.reserve:
+                self.running[asked.call_id] = (asked, time.monotonic())
+            return decision
+        if answer.reply is CusReply.BUSY:
+            return ladder.too_busy(self.known.current, asked.call_id)
+        self._tell_once(answer.reply)
+        return self._without(asked, enforcing)
+
+    def _tell_once(self, reply: CusReply) -> None:
+        if reply.name not in self._told:
+            self._told.add(reply.name)
+            self._tell(CusKeyRefused(_TEXTS[reply]))
+
+    def _renew_holds(self) -> None:
+        """Renew the holds of calls that run for long, so that they do not end before their calls."""
+        now = time.monotonic()
+        for call_id, (asked, since) in list(self.running.items()):
+            if now - since >= _RENEW_AFTER_SECONDS and call_id in self.running:
+                answer = self.server.check(asked.as_json())
+                if answer.reply is CusReply.ANSWERED and call_id in self.running:
+                    self.running[call_id] = (asked, now)
+
+
+_TEXTS: Final[Mapping[CusReply, str]] = {
+    CusReply.REFUSED: "the server refuses the integration key, so limits are not checked; issue a "
+    "new key for the integration",
+    CusReply.MISSING: "the server is older than this SDK and knows no limits, so none are checked",
+    CusReply.UNUSABLE: "the server's answer to a check can't be used, so limits are not checked",
+}
+
+
+def _covers(spare: CusAsked, asked: CusAsked) -> bool:
+    """Whether what is held for one call is enough for another of the same model."""
+    return spare.model == asked.model and all(
+        held is not None and wanted is not None and held >= wanted
+        for held, wanted in ((spare.tokens, asked.tokens), (spare.microcents, asked.microcents))
+    )
+
+
+_all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()
+
+
+def _restart_all_in_child() -> None:
+    for decider in list(_all):
+        decider.server.restart_in_child()
+        decider.restart_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_all_in_child)

@@ -1,0 +1,212 @@
+"""The gate of captured calls: each is decided just before it begins, once."""
+
+import asyncio
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol, TypeVar
+
+from aos_sdk.cus_call_sites import call_site
+from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing
+from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
+from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
+from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
+from aos_sdk.cus_guard import never_raise
+from aos_sdk.cus_record import generate_call_id
+from aos_sdk.cus_wire import CusOperation, CusPolicyResult
+
+T = TypeVar("T")
+_WARN_EVERY_SECONDS: Final = 60.0
+_LONGEST_WAIT_SECONDS: Final = 60.0
+# Threads for the checks of asynchronous programs, whose event loops must not wait.
+_THREADS: Final = 32
+_threads: ThreadPoolExecutor | None = None
+
+
+class CusGatedCall(Protocol):
+    """What the gate knows of a call."""
+
+    call_id: str | None
+    model: str
+    operation: CusOperation | None
+    arguments: dict[str, Any]
+    policy_result: CusPolicyResult
+    degraded: bool
+    decision: Mapping[str, Any] | None
+    admitted: CusAsked | None
+    gate: "CusGate | None"
+
+    @property
+    def outer(self) -> "CusGatedCall | None":
+        """The call of which this call is a part."""
+
+    def block(self, error: CusLimitExceeded) -> None:
+        """End the call before it begins, and report it as blocked."""
+
+
+class CusGate:
+    """Lets the calls of one integration begin, or refuses them.
+
+    `enter` and `enter_later` raise CusLimitExceeded for a refused call, which then is reported as
+    blocked; whatever else goes wrong in here, the call begins.
+    """
+
+    def __init__(self, decider: CusDecider, enforcing: CusEnforcing, guard: never_raise) -> None:
+        self.decider = decider
+        self.enforcing = enforcing
+        self._guard = guard
+        self._asks_only_if_limited = enforcing.enforce != "check"
+        self._warned_at = -_WARN_EVERY_SECONDS
+
+    def enter(self, call: CusGatedCall) -> None:
+        """Decide on a call in its own thread. Raises CusLimitExceeded."""
+        if self.is_open() or self._is_admitted(call):
+            return
+        error = self._admit(call)
+        if error is not None:
+            call.block(error)
+            raise error
+
+    async def enter_later(self, call: CusGatedCall) -> None:
+        """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
+        if self.is_open() or self._is_admitted(call):
+            return
+        is_awaited = [True]
+        try:
+            error = await _in_thread(lambda: self._admit_for(call, is_awaited))
+        except BaseException:
+            is_awaited.clear()  # The program has cancelled the call.
+            self.leave_unused(call)
+            raise
+        if error is not None:
+            call.block(error)
+            raise error
+
+    def _admit_for(self, call: CusGatedCall, is_awaited: list[bool]) -> CusLimitExceeded | None:
+        """As `_admit`, for code that may end to wait meanwhile."""
+        error = self._admit(call)
+        if not is_awaited:
+            self.leave_unused(call)
+        return error
+
+    def is_open(self) -> bool:
+        """Whether no limit concerns any call, as far as is known."""
+        return self._asks_only_if_limited and self.decider.known.use_open()
+
+    def leave(self, call: CusGatedCall) -> None:
+        """The call has ended: its record settles what was held for it."""
+        if call.call_id is not None:
+            self.decider.running.pop(call.call_id, None)
+
+    def leave_unused(self, call: CusGatedCall) -> None:
+        """The call never left the program, so what is held for it can serve a later call."""
+        asked, call.admitted = call.admitted, None
+        if asked is not None:
+            self.decider.give_back(asked)
+
+    def _is_admitted(self, call: CusGatedCall) -> bool:
+        """Whether the call was decided before, or is a part of a call that was."""
+        if call.admitted is not None:
+            return True
+        outer = call.outer
+        return outer is not None and outer.gate is self and outer.admitted is not None
+
+    def _admit(self, call: CusGatedCall) -> CusLimitExceeded | None:
+        """Decide; the error for a refusal."""
+        with self._guard:
+            estimate = self._estimate(call)
+            asked, decision = self._decided(call, estimate)
+            if decision.rests_on_estimate:
+                asked, decision = self._counted(call, asked, decision)
+            if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
+                time.sleep(decision.retry_after_seconds or 0)
+                decision = self.decider.decide(asked, self.enforcing)
+            if decision.decided_by == "sdk" and (decision.degraded or not decision.admits):
+                call.degraded, call.decision = decision.degraded, decision.as_json()
+            if not decision.admits:
+                names_maximum = estimate is not None and estimate.names_maximum
+                link = self.decider.link(decision.call_id)
+                return limit_error(decision, link, names_maximum=names_maximum)
+            call.admitted = asked
+            if decision.result == EnforcementResult.WARNED:
+                call.policy_result = CusPolicyResult.WARNED
+                self._warn(decision)
+        return None
+
+    def _decided(
+        self, call: CusGatedCall, estimate: CusEstimate | None
+    ) -> tuple[CusAsked, EnforcementDecision]:
+        model = call.model or None
+        if estimate is None:
+            asked = CusAsked(call.call_id or "", model)
+        else:
+            asked = CusAsked(
+                call.call_id or "", model, estimate.tokens, estimate.cents, estimate.microcents
+            )
+        if not asked.call_id:
+            spare = self.decider.takes_over(asked)
+            call.call_id = spare or generate_call_id()
+            asked = asked._replace(call_id=call.call_id)
+        return asked, self.decider.decide(asked, self.enforcing)
+
+    def _estimate(self, call: CusGatedCall, *, counted: bool = False) -> CusEstimate | None:
+        known = self.decider.known.current
+        # As long as nothing is known, the tenant may have prices of its own.
+        own_prices = known is None or bool(known.get("overrides"))
+        return estimate_call(
+            call.operation, call.model, call.arguments, own_prices=own_prices, counted=counted
+        )
+
+    def _counted(
+        self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
+    ) -> tuple[CusAsked, EnforcementDecision]:
+        """The bound does not fit: the prompt's own count may."""
+        estimate = self._estimate(call, counted=True)
+        if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
+            return asked, decision
+        return self._decided(call, estimate)
+
+    def _may_wait(self, decision: EnforcementDecision) -> bool:
+        wait = decision.retry_after_seconds
+        return (
+            self.enforcing.throttle == "wait" and wait is not None and wait <= _LONGEST_WAIT_SECONDS
+        )
+
+    def _warn(self, decision: EnforcementDecision) -> None:
+        now = time.monotonic()
+        if now - self._warned_at < _WARN_EVERY_SECONDS:
+            return
+        self._warned_at = now
+        text = " ".join(reason.message for reason in decision.reasons if reason.message)
+        file, line = call_site(sys._getframe())  # noqa: SLF001 - as `inspect` does, at a tenth
+        warnings.warn_explicit(CusLimitWarning(text), CusLimitWarning, file, line)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run in a thread, and let the event loop go on: asyncio's, or another by anyio."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import anyio.to_thread
+
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    return await loop.run_in_executor(_pool(), work)
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _threads
+    if _threads is None:
+        _threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aos-sdk-check")
+    return _threads
+
+
+def _forget_pool() -> None:
+    global _threads
+    _threads = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
