@@ -19,7 +19,8 @@ from aos_sdk.cus_tracker import CusCallTracker
 
 RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
 # Requests that are calls. Other requests tell of calls, or begin sessions that cost by their time.
-DECIDED: Final = frozenset({CusRole.CALL, CusRole.RESPONSE})
+# A tuple: to look a member of an enumeration up in a set takes memory.
+DECIDED: Final = (CusRole.CALL, CusRole.RESPONSE)
 
 
 class CusProviderCall(CusCallTracker):
