@@ -14,6 +14,7 @@ from integrations.cus_tenancy.person_service import CusPersonService, StaffRole
 from integrations.cus_tenancy.tenant_service import CusTenantService
 
 TENANT = "Demo"
+INTEGRATION = "OpenAI"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ def set_up() -> FirstStart | None:
     return FirstStart(logins, integration.name, sdk_key)
 
 
-def demo_integration(tenant: CusTenant, actor: CusUser | None = None) -> CusIntegration:
+def demo_integration(
+    tenant: CusTenant, actor: CusUser | None = None, name: str = INTEGRATION
+) -> CusIntegration:
     """An enabled OpenAI integration. Its credential is random: replace it by a real credential."""
     service = CusIntegrationService(tenant, actor=actor)
     integration = service.create(
-        name="OpenAI",
+        name=name,
         provider_type=CusIntegration.Provider.OPENAI,
         credential={"api_key": f"sk-demo-{secrets.token_urlsafe(24)}"},
         default_model="gpt-4o",

@@ -20,9 +20,9 @@ from aos_project.cus_demo.cus_trace import Trace
 _CREATED = 1_700_000_000
 
 
-def prompt_for(number: int) -> str:
-    """The prompt for the call of that number."""
-    return f"call {number}"
+def prompt_for(number: int, tokens: int = 0) -> str:
+    """The prompt for the call of that number, with at least so many tokens."""
+    return f"call {number}" + " and" * tokens
 
 
 class LocalProvider(ThreadingHTTPServer):
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             self._answer(404, {"error": {"message": f"Unknown path {self.path}"}})
             return
-        number = int(body["messages"][-1]["content"].removeprefix("call "))
+        number = int(body["messages"][-1]["content"].split()[1])
         self._answer(200, _completion(number, body["model"], *self.server.tokens[number]))
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:

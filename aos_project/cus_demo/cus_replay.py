@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 
 from aos_project.cus_demo.cus_local_provider import prompt_for
 from aos_project.cus_demo.cus_trace import Trace
-from aos_sdk import CusOpenAIProvider, CusReporter
+from aos_sdk import CusOpenAIProvider, cus_configure
 
 MODEL = "gpt-4o"
 _CALLERS = 4
@@ -36,7 +36,10 @@ class Replay:
     ) -> None:
         self.trace = trace
         self.speed = speed
-        self.reporter = CusReporter(key, base_url, batch_size=200, batch_interval=0.5)
+        # The calls were made long ago, so no limit stops them now.
+        self.reporter = cus_configure(
+            key, base_url, batch_size=200, batch_interval=0.5, enforce=False
+        )
         self.provider = CusOpenAIProvider(
             "sk-local-provider", reporter=self.reporter, base_url=provider_url
         )

@@ -1,4 +1,6 @@
-"""`manage.py cus_demo`: replay a production trace, and compare the stored rows with the trace."""
+"""`manage.py cus_demo`: replay a production trace, compare the stored rows with the trace, and run
+out of a budget.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +11,17 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 from rich.table import Table
 
+from aos_project.cus_demo.cus_limited_run import CALLS, LimitedRun
 from aos_project.cus_demo.cus_local_provider import serving
 from aos_project.cus_demo.cus_product import BASE_URL
 from aos_project.cus_demo.cus_replay import MODEL, Delivery, Replay
@@ -19,19 +29,30 @@ from aos_project.cus_demo.cus_trace import Trace, TraceUnreadable, read_trace, s
 from aos_project.cus_first_start import TENANT, demo_integration
 from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
 from integrations.cus_accounts.models import CusTenant
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.service import CusSdkKeyService, TooManySdkKeys
+from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.tenant_service import CusTenantService
+from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.lookup import UsageSums, sums_of_calls
+from telemetry.cus_evidence.models import CusPeriodTotals
 
 _OWN_TRACE = settings.BASE_DIR.parent / "shared/data/azure-llm-inference-2023-code.csv"
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
+# The demo's integrations, whose names nobody takes for a customer's.
+_REPLAYED, _LIMITED = "Demo: replayed trace", "Demo: small budget"
+_ROOM_CENTS = 10
 
 
 class Command(BaseCommand):
-    """Replays a trace, and compares the stored rows with the trace, to the microcent."""
+    """Replays a trace, and compares the stored rows with the trace, to the microcent. Then makes
+    calls against a budget that runs out in the middle.
 
-    help = "Replay a production trace through SDK and server, and compare the stored rows."
+    Writes to integrations of its own alone.
+    """
+
+    help = "Replay a production trace through SDK and server, and run out of a budget."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--trace", help="CSV with TIMESTAMP, ContextTokens, GeneratedTokens")
@@ -46,9 +67,11 @@ class Command(BaseCommand):
         console.print(f"Replaying {trace.name}: {len(trace.calls):,} calls with {MODEL}")
         if not self._replay(console, trace, options["base_url"], options["speed"]):
             raise CommandError("The stored rows do not agree with the trace; see the table.")
+        if not self._run_out(console, trace, options["base_url"]):
+            raise CommandError("The budget did not hold; see the table.")
 
     def _replay(self, console: Console, trace: Trace, base_url: str, speed: float) -> bool:
-        integration = _integration()
+        integration = _integration(_REPLAYED)
         before = sums_of_calls(integration.tenant_id, integration.id, trace.call_ids)
         with _temporary_key(integration) as key, serving(trace) as provider_url:
             replay = Replay(
@@ -61,6 +84,22 @@ class Command(BaseCommand):
         console.print(_story(stored.rows - before.rows, delivery))
         return made == len(trace.calls) and stored == _expected(trace)
 
+    def _run_out(self, console: Console, trace: Trace, base_url: str) -> bool:
+        """Make calls until the budget is used up, and beyond; return whether it held."""
+        integration = _with_room(_integration(_LIMITED))
+        limit = integration.budget_limit_cents
+        console.print(f"\nCalls against a budget that has ${_ROOM_CENTS / 100:.2f} left")
+        run = LimitedRun()
+        with _temporary_key(integration) as key, serving(trace) as provider_url:
+            calls = run.run(trace, key=key, base_url=base_url, provider_url=provider_url)
+            total = min(CALLS, len(trace.calls))
+            for _ in track(calls, "calls", total=total, console=console):
+                pass
+        used = _used_cents(integration)
+        console.print(_table_of_limit(run, limit, used))
+        console.print(run.last_refusal, highlight=False)
+        return run.ran > 0 and run.refused > 0 and not run.undelivered and used <= limit
+
 
 def _trace(path: str | None) -> Trace:
     if path is None and not _OWN_TRACE.exists():
@@ -71,11 +110,28 @@ def _trace(path: str | None) -> Trace:
         raise CommandError(str(error)) from None
 
 
-def _integration() -> CusIntegration:
-    """The demo tenant's integration; made again if it was deleted."""
+def _integration(name: str) -> CusIntegration:
+    """An integration of the demo's own; made again if it was deleted."""
     tenant = CusTenant.objects.filter(name=TENANT).first() or CusTenantService().create(TENANT)
-    existing = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True).first()
-    return existing or demo_integration(tenant)
+    own = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True, name=name)
+    return own.first() or demo_integration(tenant, name=name)
+
+
+def _with_room(integration: CusIntegration) -> CusIntegration:
+    """The integration at level block, with a budget that has a few cents left this month."""
+    return CusIntegrationService(integration.tenant).change(
+        integration.id,
+        budget_limit_cents=_used_cents(integration) + _ROOM_CENTS,
+        enforcement_level="block",
+    )
+
+
+def _used_cents(integration: CusIntegration) -> int:
+    month, _ = month_of(database_now())
+    totals = CusPeriodTotals.objects.filter(
+        tenant_id=integration.tenant_id, integration_id=integration.id, period=month.date()
+    )
+    return sum(total.counted_cents for total in totals)
 
 
 @contextmanager
@@ -139,6 +195,20 @@ def _table(trace: Trace, made: int, stored: UsageSums) -> Table:
         verdict = "[green]agrees[/]" if expected_sum == stored_sum else "[red]differs[/]"
         table.add_row(name, f"{expected_sum:,}", f"{stored_sum:,}", verdict)
     table.add_row("exact cost", _dollars(expected), _dollars(stored), "")
+    return table
+
+
+def _table_of_limit(run: LimitedRun, limit: int, used: int) -> Table:
+    table = Table("", "")
+    verdict = "[green]not a cent[/]" if used <= limit else f"[red]{used - limit} cents[/]"
+    for name, value in (
+        ("calls that ran", f"{run.ran:,}"),
+        ("calls that were refused before they reached the provider", f"{run.refused:,}"),
+        ("budget of the month", f"${limit / 100:.2f}"),
+        ("used of it", f"${used / 100:.2f}"),
+        ("beyond the budget", verdict),
+    ):
+        table.add_row(name, value)
     return table
 
 
