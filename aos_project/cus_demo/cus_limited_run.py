@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from openai import OpenAI
-
 from aos_project.cus_demo.cus_local_provider import prompt_for
 from aos_project.cus_demo.cus_replay import DELIVERY_SECONDS, MODEL
 from aos_project.cus_demo.cus_trace import Trace
@@ -25,13 +23,13 @@ class LimitedRun:
     def run(self, trace: Trace, *, key: str, base_url: str, provider_url: str) -> Iterator[int]:
         """Make calls of the trace one after another; yield the number of each."""
         reporter = cus_configure(key, base_url, enforce=True)
-        with OpenAI(api_key="sk-local-provider", base_url=provider_url) as client:
-            provider = CusOpenAIProvider(client=client, reporter=reporter)
-            for number in range(min(CALLS, len(trace.calls))):
-                self._call(provider, trace, number)
-                # What a call cost is known to the server once it is reported.
-                reporter.flush(DELIVERY_SECONDS)
-                yield number
+        provider = CusOpenAIProvider("sk-local-provider", reporter=reporter, base_url=provider_url)
+        for number in range(min(CALLS, len(trace.calls))):
+            self._call(provider, trace, number)
+            # What a call cost is known to the server once it is reported.
+            reporter.flush(DELIVERY_SECONDS)
+            yield number
+        provider.client.close()
         self.undelivered = cus_shutdown(DELIVERY_SECONDS)
 
     def _call(self, provider: CusOpenAIProvider, trace: Trace, number: int) -> None:

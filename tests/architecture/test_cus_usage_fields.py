@@ -64,7 +64,7 @@ _SET_BY_DATABASE = {name for name in _OWN_COLUMNS if name.startswith("estimate_"
 }
 # Records with these are stored as JSON, and so are all whose values do not fit the struct.
 _ONLY_AS_JSON = {"error_message", "metadata", "billed_units", "turns", "usage_known"} | {
-    "provider_cost_microcents"
+    *("provider_cost_microcents", "degraded", "decision")
 }
 
 
@@ -358,6 +358,8 @@ _DISTINCT: dict[str, Any] = {
     "provider_cost_microcents": 7,
     "turns": [{"model": "claude", "tokens_in": 5}],
     "tags": ["team=red", "env=live"],
+    "degraded": True,
+    "decision": {"result": "allowed"},
 }
 _MOMENT = 1_768_651_200_000_000_000
 
@@ -379,6 +381,7 @@ def test_the_sdk_sends_every_field_of_its_record_and_the_server_reads_it() -> No
 
 _NOT_AS_JSON = dict.fromkeys(_ONLY_AS_JSON) | {
     "usage_known": True,
+    "degraded": False,
     "tags": tuple(_DISTINCT["tags"]),
 }
 

@@ -15,6 +15,8 @@ from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_delivery.findings import CusFinding, CusState
 from aos_sdk.cus_delivery.spool_checks import adopt_folder, spool_findings
 from aos_sdk.cus_delivery.transport import NO_ANSWER, CusAnswer, CusTransport, first_error
+from aos_sdk.cus_enforcing.ladder import has_limits, status_reason
+from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply
 from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_record import CusUsageRecord, encoded_json, generate_call_id
 from aos_sdk.cus_reporter import DEFAULT_MAX_QUEUE
@@ -65,6 +67,7 @@ def examine(
     asked_at = time.time()
     answer = _within(timeout_seconds, lambda: transport.post(LLM_USAGE_BATCH_PATH, _NOTHING))
     findings += [_server(connection, answer), _clock(answer, asked_at), _authentication(answer)]
+    findings.append(_limits(connection, timeout_seconds))
     findings += [*_packages(), *spool_findings(connection, DEFAULT_MAX_QUEUE)]
     if send_test_event:
         findings.append(_test_event(transport, timeout_seconds))
@@ -137,6 +140,29 @@ def _authentication(answer: CusAnswer) -> CusFinding:
         return CusFinding(check, CusState.PROBLEM, says)
     says = f"the server there is not an AOS server ({answer.reason}): is AOS_BASE_URL right?"
     return CusFinding(check, CusState.PROBLEM, says)
+
+
+def _limits(connection: CusConnection, timeout_seconds: float) -> CusFinding:
+    """What `enforce="auto"` does to the calls of a program with this key."""
+    check = "limits"
+    server = CusEnforcementServer(connection)
+    answer = server.configuration(None, timeout_seconds)
+    if answer.reply is CusReply.MISSING:
+        says = "the server is older than this SDK and knows no limits, so calls are not checked"
+        return CusFinding(check, CusState.WARNING, says)
+    configuration = answer.content
+    if answer.reply is not CusReply.ANSWERED or configuration is None:
+        return CusFinding(check, CusState.SKIPPED, "the server did not tell them")
+    reason = status_reason(configuration)
+    if reason is not None:
+        says = f"every call is refused: {reason.message} {reason.action}."
+        return CusFinding(check, CusState.PROBLEM, says)
+    level = configuration.get("enforcement_level")
+    if not has_limits(configuration):
+        says = f"no limit stops a call (level {level}), so calls run without a check"
+        return CusFinding(check, CusState.OK, says)
+    says = f"each call is checked before it runs (level {level}), and may be refused"
+    return CusFinding(check, CusState.OK, says)
 
 
 def _packages() -> list[CusFinding]:

@@ -67,9 +67,11 @@ class CusEnforcementServer:
         answer = self._ask("POST", ENFORCEMENT_CHECK_PATH, CHECK_SECONDS, body=body)
         return _with(answer, "result")
 
-    def configuration(self, etag: str | None) -> CusServerAnswer:
+    def configuration(
+        self, etag: str | None, seconds: float = CONFIGURATION_SECONDS
+    ) -> CusServerAnswer:
         """What the integration's configuration is, if it differs from that of the ETag."""
-        answer = self._ask("GET", ENFORCEMENT_CONFIG_PATH, CONFIGURATION_SECONDS, etag=etag)
+        answer = self._ask("GET", ENFORCEMENT_CONFIG_PATH, seconds, etag=etag)
         return _with(answer, "status")
 
     def _ask(
