@@ -40,7 +40,6 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
     list_filter = ("result", "decided_by", "degraded", *CusEvidenceAdmin.call_filters)
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
-    ordering = ("-created_at", "-id")
     fieldsets = (
         (None, {"fields": ("call_id", "result", "reason", "step", "degraded", "decided_by")}),
         ("Whose", {"fields": ("tenant_id", "integration", "usage")}),

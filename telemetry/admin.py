@@ -11,7 +11,7 @@ from aos_sdk.cus_cost import CusTokenUsage
 from integrations.cus_console import finders, panels
 from integrations.cus_console.amounts import exact_dollars
 from integrations.cus_console.finders import Finder
-from integrations.cus_console.pages import EVERY_ROLE, BoundedPaginator
+from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_analytics.panels import this_month, unusual_hours
@@ -63,7 +63,6 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     list_filter = ("policy_result", "pricing", *CusEvidenceAdmin.call_filters)
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
-    ordering = ("-created_at", "-id")
     fieldsets = (
         (
             None,
@@ -227,9 +226,6 @@ class CusCostAdjustmentAdmin(CusCallListAdmin):
         "occurred_at",
     )
     list_filter = CusCallListAdmin.call_filters
-    ordering = ("-created_at", "-id")
-    paginator = BoundedPaginator
-    sortable_by = ()
 
 
 @admin.register(CusBypassReport)
@@ -246,7 +242,6 @@ class CusBypassReportAdmin(CusReportedAdmin):
         "window_end",
         "process_id",
     )
-    ordering = ("-created_at", "-id")
 
     @display(description="Bypassed calls went to")
     def went_to(self, report: CusBypassReport) -> str:

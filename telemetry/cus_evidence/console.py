@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -17,8 +17,10 @@ from unfold.contrib.filters.admin import TextFilter
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import own_tenant
-from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.newest_first import NewestFirst
+from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.filters import CALL_FILTERS, calls_with, of_calls, of_usage
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_ids import made_at
@@ -45,11 +47,15 @@ def row_by_id(rows: QuerySet[Any], text: str) -> Any:
     return rows.filter(created_at__range=window, id=name).first()
 
 
-class CusReportedAdmin(CusReadOnlyAdmin):
-    """What programs reported, with the name of their integration."""
+class CusRowsAdmin(NewestFirst, CusReadOnlyAdmin):
+    """Rows of facts, newest first."""
 
-    paginator = BoundedPaginator
-    sortable_by = ()
+    def now(self) -> datetime:
+        return database_now()
+
+
+class CusReportedAdmin(CusRowsAdmin):
+    """What programs reported, with the name of their integration."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
@@ -115,7 +121,7 @@ def _call_filters() -> Iterator[type[_CallFilter]]:
         yield type(f"CusFilterBy_{name}", (_CallFilter,), {"parameter_name": name, "title": title})
 
 
-class CusCallListAdmin(CusReadOnlyAdmin):
+class CusCallListAdmin(CusRowsAdmin):
     """A list of rows on calls, narrowed by facts of the calls that no index has."""
 
     # For the lists of pages: how far back, and whose the call was.

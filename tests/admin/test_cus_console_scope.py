@@ -1,7 +1,9 @@
 """Every console page, for every role: the rows, the forms, the filters, the buttons (C8, C9)."""
 
 import csv
+import html
 import io
+import re
 import uuid
 from collections.abc import Iterator
 from copy import deepcopy
@@ -497,15 +499,34 @@ def test_a_list_that_ends_before_its_rows_do_says_so_and_what_to_do(
     assert ("export all rows as CSV" in page) is is_cut
 
 
-def test_a_list_without_an_export_leads_to_its_filters_alone(
+def test_a_list_of_facts_shows_each_row_once_while_new_rows_arrive(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BoundedPaginator, "COUNTED", 2)
     integration = CusIntegration.objects.get(id=world.own["cusintegration"].pk)
-    SdkClient.of(integration).report_calls(3)
+    sdk = SdkClient.of(integration)
+    before = CusLLMUsage.objects.filter(tenant_id=world.tenant.id).count()
+    sdk.report_calls(7)
+    monkeypatch.setattr(admin.site.get_model_admin(CusLLMUsage), "list_per_page", 3)
+    client, address = signed_in(_user("member", world)), "/admin/telemetry/cusllmusage/"
+    seen: list[str] = []
+    for _ in range(10):
+        page = client.get(address).content.decode()
+        seen += re.findall(r"/cusllmusage/([0-9a-f-]{36})/change/", page)
+        older = re.search(r'href="(\?[^"]*before=[^"]*)" rel="next"', page)
+        if older is None:
+            break
+        address = "/admin/telemetry/cusllmusage/" + html.unescape(older[1])
+        sdk.report_calls(1)
+    ids = list(dict.fromkeys(seen))
+    assert len(ids) == before + 7
+    assert "No older usage records" in page
+    assert "Newest" in page
 
-    page = _read(signed_in(_user("member", world)).get("/admin/telemetry/cusllmusage/"))
 
-    assert "more than 2 usage records" in page
-    assert "The list ends here. Narrow it by a filter" in page
-    assert "export all rows as CSV" not in page
+@pytest.mark.parametrize("text", ["x", "2026-01-01~x", "2026-01-01T00:00:00~" + "0" * 32, "~"])
+def test_an_address_that_names_no_place_of_a_list_is_answered_with_its_top(
+    text: str, world: World
+) -> None:
+    client = signed_in(_user("member", world))
+    page = _read(client.get("/admin/telemetry/cusllmusage/", {"before": text}))
+    assert "The address names no place in this list" in page
