@@ -256,6 +256,7 @@ def test_anthropics_stream_manager_is_decided_once(
     configure: Configure, governor: CusFakeGovernor, provider: CusFakeProvider
 ) -> None:
     reporter = configure()
+    _known(reporter).refresh()
     cus_install_middleware()
     with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
         with client.messages.stream(**MESSAGE) as stream:
@@ -338,6 +339,7 @@ def test_a_warned_call_runs_and_warns_once_a_minute(
         _patched(client)
     (warned,) = [one for one in caught if issubclass(one.category, CusLimitWarning)]
     assert warned.filename == __file__
+    assert str(warned.message) == cus_refusal()["reasons"][0]["message"]
     assert {one["policy_result"] for one in _records(governor, reporter)} == {"warned"}
 
 
@@ -641,6 +643,85 @@ def test_what_is_held_for_a_call_that_never_left_serves_the_next(
     client.chat.completions.create(**CHAT)
     (record,) = _records(governor, reporter)
     assert governor.held == {record["call_id"]}
+
+
+def test_a_stream_that_is_prepared_and_never_entered_holds_for_no_call(
+    configure: Configure, governor: CusFakeGovernor, provider: CusFakeProvider
+) -> None:
+    reporter = configure()
+    _known(reporter).refresh()
+    cus_install_middleware()
+    with anthropic.Anthropic(api_key="k", base_url=provider.url, max_retries=0) as client:
+        for _ in range(5):
+            client.messages.stream(**MESSAGE)
+        client.messages.create(**MESSAGE)
+    assert reporter.decider is not None
+    assert not reporter.decider.running
+    assert len(governor.held) == 1
+    assert len(_records(governor, reporter)) == 1
+
+
+def test_a_call_id_of_the_programs_own_is_given_to_no_other_call(
+    configure: Configure, governor: CusFakeGovernor, client: openai.OpenAI
+) -> None:
+    reporter = configure()
+    adapter = CusOpenAIProvider(client=client)
+    with pytest.raises(TypeError):
+        adapter.chat_completions_create(**CHAT, call_id="mine", nonsense=1)  # type: ignore[call-overload]
+    adapter.chat_completions_create(**CHAT)
+    assert "mine" not in governor.stored
+    assert {one["call_id"] for one in _records(governor, reporter)} < governor.held
+
+
+def test_an_asynchronous_warning_points_at_the_programs_line(
+    configure: Configure, governor: CusFakeGovernor, provider: CusFakeProvider
+) -> None:
+    configure()
+    governor.verdict = {**cus_refusal(code="budget_warning"), "result": "warned"}
+    cus_install_middleware()
+
+    async def ask() -> None:
+        async with openai.AsyncOpenAI(
+            api_key="k", base_url=f"{provider.url}/v1", max_retries=0
+        ) as client:
+            await client.chat.completions.create(**CHAT)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(ask())
+    (warned,) = [one for one in caught if issubclass(one.category, CusLimitWarning)]
+    assert warned.filename == __file__
+
+
+def test_an_estimate_that_fails_leaves_the_estimate_to_the_server(
+    configure: Configure,
+    governor: CusFakeGovernor,
+    client: openai.OpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr("aos_sdk.cus_enforcing.gate.estimate_call", fails)
+    reporter = configure()
+    governor.room = 0
+    with pytest.raises(CusBlocked):
+        _patched(client)
+    assert "estimated_tokens" not in governor.checks[0]
+    assert reporter.stats.faults == 1
+
+
+@pytest.mark.parametrize("limit", ["budget_limit_cents", "token_limit_month", "rate_limit_rpm"])
+def test_a_server_that_does_not_say_whether_there_is_a_limit_is_known_by_its_limits(
+    limit: str, configure: Configure, governor: CusFakeGovernor, client: openai.OpenAI
+) -> None:
+    del governor.configuration["is_limited"]
+    governor.configuration[limit] = 7
+    reporter = configure()
+    _known(reporter).refresh()
+    governor.room = 0
+    with pytest.raises(CusBlocked):
+        _patched(client)
 
 
 def test_a_cancelled_wait_gives_back_what_was_held(

@@ -156,6 +156,8 @@ class CusCallTracker(CusEndedCall):
 
     def postpone(self) -> None:
         """Undo the start: the call is only prepared, and may never run."""
+        if self.admitted is not None and self.gate is not None:
+            self.gate.leave_unused(self)
         outer, self.outer = self.outer, None
         if outer is not None:
             outer.inner = outer.turn_with_inner = self.turn_with_outer = None
@@ -341,8 +343,6 @@ class CusCallTracker(CusEndedCall):
         outer = self.outer
         self.postpone()
         self.arguments, self.latency_ms = NOTHING, 0
-        if self.gate is not None:
-            self.gate.leave_unused(self)
         if outer is not None:
             outer.refusal = error
 

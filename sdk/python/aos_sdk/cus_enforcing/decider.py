@@ -20,8 +20,10 @@ from aos_sdk.cus_wire import MAX_MODEL_LENGTH
 # A hold ends 15 minutes after its last renewal (ruling F5).
 _RENEW_AFTER_SECONDS: Final = 300.0
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.05, 0.4
-# Ids of calls that never left the program, whose holds the next calls take over.
+# Calls that were admitted and never left the program, whose holds the next calls take over: at once
+# for so long, later by asking again.
 _MOST_SPARE: Final = 100
+_SPARE_SECONDS: Final = 10.0
 
 CusEnforceMode = bool | Literal["auto", "check"]
 
@@ -42,7 +44,10 @@ class CusEnforcing:
 
 
 class CusAsked(NamedTuple):
-    """A call that wants to run. None means that the server is to estimate it."""
+    """A call that wants to run. None means that the server is to estimate it.
+
+    `is_named` says that the program has chosen the call id, so that no other call may have it.
+    """
 
     call_id: str
     model: str | None = None
@@ -50,6 +55,7 @@ class CusAsked(NamedTuple):
     cents: int | None = None
     microcents: int | None = None
     reserve: bool = True
+    is_named: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The body of the check."""
@@ -100,7 +106,7 @@ class CusDecider:
         """Begin anew after a fork: holds and connections are the parent's."""
         self.stats = CusEnforcementStats()
         self.running: dict[str, tuple[CusAsked, float]] = {}
-        self._spare: list[CusAsked] = []
+        self._spare: list[tuple[CusAsked, float]] = []
         self._told: set[str] = set()
 
     def decide(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
@@ -119,21 +125,28 @@ class CusDecider:
         """The address of a call's evidence in the console."""
         return f"{self.base_url}/console/evidence/call/{call_id}?integration={self.integration_id}"
 
-    def takes_over(self, asked: CusAsked) -> str | None:
-        """The id of a call that was admitted and never left, if its hold covers this call."""
-        for number, spare in enumerate(self._spare):
-            if _covers(spare, asked):
+    def take_over(self, asked: CusAsked) -> tuple[str, bool] | None:
+        """The id of a call that was admitted and never left, if what is held for it covers this
+        call; and whether it was admitted so lately that the server need not be asked again.
+        """
+        for spare in list(self._spare):
+            if _covers(spare[0], asked):
                 try:
-                    return self._spare.pop(number).call_id
-                except IndexError:  # Another thread was quicker.
-                    return None
+                    self._spare.remove(spare)
+                except ValueError:  # Another thread was quicker.
+                    continue
+                call_id, now = spare[0].call_id, time.monotonic()
+                is_fresh = now - spare[1] < _SPARE_SECONDS
+                if is_fresh:
+                    self.running[call_id] = (spare[0], now)
+                return call_id, is_fresh
         return None
 
     def give_back(self, asked: CusAsked) -> None:
         """The call was admitted and never left the program: a later call may have its hold."""
-        self.running.pop(asked.call_id, None)
-        if asked.reserve and len(self._spare) < _MOST_SPARE:
-            self._spare.append(asked)
+        is_held = self.running.pop(asked.call_id, None) is not None
+        if is_held and not asked.is_named and len(self._spare) < _MOST_SPARE:
+            self._spare.append((asked, time.monotonic()))
 
     # --- Without asking -------------------------------------------------------------------------
 
@@ -218,7 +231,8 @@ _TEXTS: Final[Mapping[CusReply, str]] = {
 def _covers(spare: CusAsked, asked: CusAsked) -> bool:
     """Whether what is held for one call is enough for another of the same model."""
     return spare.model == asked.model and all(
-        held is not None and wanted is not None and held >= wanted
+        # The server estimates two calls of a model alike if neither says an amount.
+        held == wanted or (held is not None and wanted is not None and held > wanted)
         for held, wanted in ((spare.tokens, asked.tokens), (spare.microcents, asked.microcents))
     )
 

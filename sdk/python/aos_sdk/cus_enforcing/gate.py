@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from aos_sdk.cus_call_sites import call_site
 from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing
@@ -65,10 +65,7 @@ class CusGate:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
         if self.is_open() or self._is_admitted(call):
             return
-        error = self._admit(call)
-        if error is not None:
-            call.block(error)
-            raise error
+        self._conclude(call, self._admit(call))
 
     async def enter_later(self, call: CusGatedCall) -> None:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
@@ -76,21 +73,28 @@ class CusGate:
             return
         is_awaited = [True]
         try:
-            error = await _in_thread(lambda: self._admit_for(call, is_awaited))
+            found = await _in_thread(lambda: self._admit_for(call, is_awaited))
         except BaseException:
             is_awaited.clear()  # The program has cancelled the call.
             self.leave_unused(call)
             raise
-        if error is not None:
-            call.block(error)
-            raise error
+        self._conclude(call, found)
 
-    def _admit_for(self, call: CusGatedCall, is_awaited: list[bool]) -> CusLimitExceeded | None:
+    def _admit_for(self, call: CusGatedCall, is_awaited: list[bool]) -> "_Verdict":
         """As `_admit`, for code that may end to wait meanwhile."""
-        error = self._admit(call)
+        found = self._admit(call)
         if not is_awaited:
             self.leave_unused(call)
-        return error
+        return found
+
+    def _conclude(self, call: CusGatedCall, found: "_Verdict") -> None:
+        """Raise or warn, in the program's own thread."""
+        if isinstance(found, CusLimitExceeded):
+            call.block(found)
+            raise found
+        if found is not None:
+            with self._guard:
+                self._warn(found)
 
     def is_open(self) -> bool:
         """Whether no limit concerns any call, as far as is known."""
@@ -105,6 +109,8 @@ class CusGate:
         """The call never left the program, so what is held for it can serve a later call."""
         asked, call.admitted = call.admitted, None
         if asked is not None:
+            if not asked.is_named:
+                call.call_id = None
             self.decider.give_back(asked)
 
     def _is_admitted(self, call: CusGatedCall) -> bool:
@@ -114,11 +120,14 @@ class CusGate:
         outer = call.outer
         return outer is not None and outer.gate is self and outer.admitted is not None
 
-    def _admit(self, call: CusGatedCall) -> CusLimitExceeded | None:
-        """Decide; the error for a refusal."""
+    def _admit(self, call: CusGatedCall) -> "_Verdict":
+        """Decide on the call."""
         with self._guard:
             estimate = self._estimate(call)
-            asked, decision = self._decided(call, estimate)
+            asked = self._asked(call, estimate)
+            if asked is None:
+                return None
+            decision = self.decider.decide(asked, self.enforcing)
             if decision.rests_on_estimate:
                 asked, decision = self._counted(call, asked, decision)
             if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
@@ -133,26 +142,29 @@ class CusGate:
             call.admitted = asked
             if decision.result == EnforcementResult.WARNED:
                 call.policy_result = CusPolicyResult.WARNED
-                self._warn(decision)
+                return decision
         return None
 
-    def _decided(
-        self, call: CusGatedCall, estimate: CusEstimate | None
-    ) -> tuple[CusAsked, EnforcementDecision]:
-        model = call.model or None
-        if estimate is None:
-            asked = CusAsked(call.call_id or "", model)
-        else:
-            asked = CusAsked(
-                call.call_id or "", model, estimate.tokens, estimate.cents, estimate.microcents
-            )
-        if not asked.call_id:
-            spare = self.decider.takes_over(asked)
-            call.call_id = spare or generate_call_id()
-            asked = asked._replace(call_id=call.call_id)
-        return asked, self.decider.decide(asked, self.enforcing)
+    def _asked(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusAsked | None:
+        """What to ask; None if the call has been admitted with what another call left."""
+        asked = _asked_with(CusAsked(call.call_id or "", call.model or None), estimate)
+        if asked.call_id:
+            return asked._replace(is_named=True)
+        spare = self.decider.take_over(asked)
+        call.call_id = spare[0] if spare else generate_call_id()
+        asked = asked._replace(call_id=call.call_id)
+        if spare and spare[1]:
+            call.admitted = asked
+            return None
+        return asked
 
     def _estimate(self, call: CusGatedCall, *, counted: bool = False) -> CusEstimate | None:
+        """A bound of the call; None where that fails, and the server estimates."""
+        with self._guard:
+            return self._bound(call, counted=counted)
+        return None
+
+    def _bound(self, call: CusGatedCall, *, counted: bool) -> CusEstimate | None:
         known = self.decider.known.current
         # As long as nothing is known, the tenant may have prices of its own.
         own_prices = known is None or bool(known.get("overrides"))
@@ -167,7 +179,8 @@ class CusGate:
         estimate = self._estimate(call, counted=True)
         if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
             return asked, decision
-        return self._decided(call, estimate)
+        asked = _asked_with(asked, estimate)
+        return asked, self.decider.decide(asked, self.enforcing)
 
     def _may_wait(self, decision: EnforcementDecision) -> bool:
         wait = decision.retry_after_seconds
@@ -185,6 +198,18 @@ class CusGate:
         warnings.warn_explicit(CusLimitWarning(text), CusLimitWarning, file, line)
 
 
+# An error for a refused call, the decision on one that is to be warned of, or None.
+_Verdict: TypeAlias = CusLimitExceeded | EnforcementDecision | None
+
+
+def _asked_with(asked: CusAsked, estimate: CusEstimate | None) -> CusAsked:
+    if estimate is None:
+        return asked
+    return asked._replace(
+        tokens=estimate.tokens, cents=estimate.cents, microcents=estimate.microcents
+    )
+
+
 async def _in_thread(work: Callable[[], T]) -> T:
     """Run in a thread, and let the event loop go on: asyncio's, or another by anyio."""
     try:
@@ -192,8 +217,12 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except RuntimeError:
         import anyio.to_thread
 
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-    return await loop.run_in_executor(_pool(), work)
+        return await anyio.to_thread.run_sync(work)
+    try:
+        later = loop.run_in_executor(_pool(), work)
+    except RuntimeError:  # No thread can be started, as at the interpreter's end.
+        return work()
+    return await later
 
 
 def _pool() -> ThreadPoolExecutor:
