@@ -13,6 +13,7 @@ import sys
 from collections.abc import Generator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 from aos_project.cus_embedded import ServiceError, throw_away_services
@@ -51,6 +52,10 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
 
+
+# No test depends on how fast a machine is; by default an example may take 200 ms.
+hypothesis.settings.register_profile("without_deadline", deadline=None)
+hypothesis.settings.load_profile("without_deadline")
 
 # Each takes more than a hundredth of a run. Begun last, one of these would keep a single processor
 # busy while the others have nothing left to do.

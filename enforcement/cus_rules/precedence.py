@@ -39,6 +39,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     contention_seconds: int
     # The window of each limit, by the limit's kind.
     windows: Mapping[str, Window]
+    # Whether a refusal that rests on the call's estimate has a code of its own (ruling F3b).
+    tells_estimates: bool = False
 
 
 POLICY: Final = Policy(
@@ -46,6 +48,7 @@ POLICY: Final = Policy(
     longest_throttle_seconds=60,
     contention_seconds=1,
     windows={limit.kind: limit.window for limit in LIMITS},
+    tells_estimates=True,
 )
 # The constants of release 0.1.0, which did not keep them with its facts. They never change.
 POLICY_OF_0_1_0: Final = Policy(
@@ -287,6 +290,11 @@ class _Measure(NamedTuple):
         """Whether the call does not fit (ruling F3)."""
         return self.taken + self.estimate > self.limit or self.used >= self.limit
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a smaller call would fit."""
+        return self.taken < self.limit
+
     def is_near(self, percent: int) -> bool:
         """Whether usage has reached the percentage that warns."""
         return self.taken * 100 >= self.limit * percent
@@ -344,7 +352,10 @@ def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
         return None
     # Facts that an SDK sent may lack the window.
     window = facts.policy.windows.get(limit.kind, limit.window)
-    return reasons.limit_reached(limit, _shown(asked, limit, measure), window, facts.evaluated_at)
+    taken, now = _shown(asked, limit, measure), facts.evaluated_at
+    if facts.policy.tells_estimates and measure.has_room and limit.unit is not Unit.CALLS:
+        return reasons.estimate_exceeds_room(limit, taken, window, now)
+    return reasons.limit_reached(limit, taken, window, now)
 
 
 def _shown(asked: _Asked, limit: Limit, measure: _Measure) -> Taken:

@@ -160,20 +160,33 @@ def model_unpriced(model: str | None, limit: Limit, value: int) -> Reason:
     )
 
 
-def limit_reached(limit: Limit, taken: Taken, window: Window, now: datetime) -> Reason:
-    """The limit has no room for the call. `window`: the time over which the limit counts."""
+def limit_reached(
+    limit: Limit, taken: Taken, window: Window, now: datetime, *, room: str = "room"
+) -> Reason:
+    """The limit has no room for any call. `window`: the time over which the limit counts."""
     end = window.end(now)
     wait = window.wait_seconds(now, end)
     action = f"Increase limit or wait until {end.day} {end:%B}" if end else f"Wait {wait} s"
     return Reason(
         code=limit.reached.code,
-        message=limit.reached.message.format(**_texts(limit, taken)),
+        message=limit.reached.message.format(**_texts(limit, taken), room=room),
         action=action,
         limit_type=limit.kind,
         limit_value=taken.limit,
         current_value=taken.used,
         held_value=taken.held,
         retry_after_seconds=wait,
+    )
+
+
+def estimate_exceeds_room(limit: Limit, taken: Taken, window: Window, now: datetime) -> Reason:
+    """The limit has room, but not for what this call may use (ruling F3b)."""
+    reached = limit_reached(limit, taken, window, now, room="room for this call")
+    asks = "Set max_tokens, or ask for less"
+    return msgspec.structs.replace(
+        reached,
+        code=Code.ESTIMATE_EXCEEDS_ROOM,
+        action=f"{asks}; else {reached.action[0].lower()}{reached.action[1:]}",
     )
 
 

@@ -81,7 +81,7 @@ class Rung:
     """A check of the ladder (§15.1): its number, its result, and its texts for people.
 
     `title` follows the step's number in explanations of decisions. `message` may contain `{limit}`,
-    `{used}`, `{held}`, `{estimate}` and `{percent}`; amounts are inserted as texts for people.
+    `{used}`, `{held}`, `{estimate}`, `{room}` and `{percent}`; amounts are texts for people.
     """
 
     step: int
@@ -134,7 +134,7 @@ BUDGET: Final = Limit(
         title="the budget",
         result=Result.BLOCKED,
         code=Code.BUDGET_EXCEEDED,
-        message="The monthly budget of {limit} has no room: {used} used, {held} held by running "
+        message="The monthly budget of {limit} has no {room}: {used} used, {held} held by running "
         "calls, and this call may cost {estimate}.",
     ),
     near=Rung(
@@ -161,7 +161,7 @@ TOKENS: Final = Limit(
         title="the token limit",
         result=Result.BLOCKED,
         code=Code.TOKEN_LIMIT_EXCEEDED,
-        message="The monthly limit of {limit} tokens has no room: {used} used, {held} held by "
+        message="The monthly limit of {limit} tokens has no {room}: {used} used, {held} held by "
         "running calls, and this call may take {estimate}.",
     ),
     near=Rung(

@@ -2,7 +2,7 @@
 
 import uuid
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
@@ -27,6 +27,8 @@ _HOUR_KEY = (
     *("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),
 )
 _DAY_KEY = ("date", "integration_id")
+# So many days of a zone are summed first for a page.
+_FIRST_DAYS = 4
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,28 @@ class CusUsageAggregates:
     ) -> Page[StoredFigures]:
         """Days of a zone, summed from hours; the period has whole days of the zone.
 
-        Raises RecordsDropped where the zone's days split hours whose records are gone.
+        Where the zone's days split hours, the evidence of these hours is read: only for the days of
+        the page, and a few more. Raises RecordsDropped where it is gone.
         """
         find_integration(self.tenant, integration_id)
         if after is not None:
             end = start_of_day(after[0] + timedelta(days=1), zone)
             period = Period(period.start, min(period.end, max(end, period.start + HOUR)))
+        found: list[StoredFigures] = []
+        for part in _newest_first(period, zone):
+            found += self._local_days_of(part, zone, integration_id, after, limit + 1 - len(found))
+            if len(found) > limit:
+                break
+        return page_of(found, limit, lambda one: one.place)
+
+    def _local_days_of(
+        self,
+        period: Period,
+        zone: ZoneInfo,
+        integration_id: uuid.UUID | None,
+        after: DayPlace | None,
+        most: int,
+    ) -> list[StoredFigures]:
         days = local_days(period, zone)
         source = hours_source(self.tenant.id, integration_id, period, days.borders_within_hours)
         place = after and (bisect_left(days.days, after[0]) + 1, after[1])
@@ -88,12 +106,12 @@ class CusUsageAggregates:
             "day_starts": list(days.starts),
             "before_day": place and place[0],
             "before_integration": place and place[1],
-            "limit": limit + 1,
+            "limit": most,
         }
         with connection.cursor() as cursor:
             cursor.execute(_LOCAL_DAYS.format(source=source.sql), source.values | values)
             rows = [(days.days[number - 1], *rest) for number, *rest in cursor.fetchall()]
-        return page_of([_read(_DAY_KEY, row) for row in rows], limit, lambda one: one.place)
+        return [_read(_DAY_KEY, row) for row in rows]
 
     def _page(
         self,
@@ -121,6 +139,18 @@ class CusUsageAggregates:
             cursor.execute(statement, given)
             found = [_read(key, row) for row in cursor.fetchall()]
         return page_of(found, limit, lambda one: one.place)
+
+
+def _newest_first(period: Period, zone: ZoneInfo) -> Iterator[Period]:
+    """The period in parts of whole days of the zone, the newest first, each longer than the one
+    before.
+    """
+    end, length = period.end, _FIRST_DAYS
+    while end > period.start:
+        last = (end - timedelta.resolution).astimezone(zone).date()
+        start = max(start_of_day(last - timedelta(days=length - 1), zone), period.start)
+        yield Period(start, end)
+        end, length = start, length * 2
 
 
 _LOCAL_DAYS = f"""

@@ -83,13 +83,15 @@ def test_a_refused_call_holds_nothing_and_says_what_to_do(
     answer = sdk.check(estimated_tokens=101).json()
 
     (reason,) = answer["reasons"]
-    assert (answer["result"], reason["code"]) == ("blocked", "token_limit_exceeded")
+    assert (answer["result"], reason["code"]) == ("blocked", "estimate_exceeds_room")
     assert (reason["limit_type"], reason["limit_value"], reason["current_value"]) == (
         "tokens",
         100,
         0,
     )
-    assert reason["action"].startswith("Increase limit or wait until 1 ")
+    assert reason["action"].startswith(
+        "Set max_tokens, or ask for less; else increase limit or wait until 1 "
+    )
     assert answer["retry_after_seconds"] > 0
     assert answer["hold_expires_at"] is None
     assert not CusEnforcementHold.objects.exists()

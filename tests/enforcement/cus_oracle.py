@@ -49,6 +49,11 @@ _SOFTENED = {
 }
 
 
+def _exceeded(filling: str, code: str) -> str:
+    """The code of a limit without room; of one with room, but not for this call (ruling F3b)."""
+    return code if filling == "over" else "estimate_exceeds_room"
+
+
 def expected(case: Case) -> tuple[str, int, str, bool]:  # noqa: C901  (the page, line by line)
     """(result, number of the check that decides, its reason, degraded)."""
     if case.status in ("created", "disabled"):
@@ -64,9 +69,9 @@ def expected(case: Case) -> tuple[str, int, str, bool]:  # noqa: C901  (the page
     if case.budget != "unlimited" and not case.priced:
         return block, 4, "model_unpriced", False
     if case.budget in ("full", "over"):
-        return block, 4, "budget_exceeded", False
+        return block, 4, _exceeded(case.budget, "budget_exceeded"), False
     if case.tokens in ("full", "over"):
-        return block, 5, "token_limit_exceeded", False
+        return block, 5, _exceeded(case.tokens, "token_limit_exceeded"), False
     if case.rate == "over":
         return throttle, 6, "rate_limit_exceeded", False
     if case.budget == "near":

@@ -76,7 +76,10 @@ def test_who_asks_after_a_limit_was_lowered_is_bound_by_it_though_others_are_bei
         go_on.set()
         verdicts = [*first.result(SOON), *second.result(SOON)]
 
-    assert answers(verdicts) == [("allowed", "all_checks_passed"), ("blocked", "budget_exceeded")]
+    assert answers(verdicts) == [
+        ("allowed", "all_checks_passed"),
+        ("blocked", "estimate_exceeds_room"),
+    ]
     authority = verdicts[1].facts.authority
     assert authority
     assert authority.budget_limit_cents == 60
@@ -108,7 +111,7 @@ def test_room_that_a_swept_hold_left_and_another_took_is_not_given_twice(
 
     before_committing(monkeypatch, sweep_and_use_up)
 
-    assert answers(ask(integration, ("runs", 6))) == [("blocked", "budget_exceeded")]
+    assert answers(ask(integration, ("runs", 6))) == [("blocked", "estimate_exceeds_room")]
     assert not CusEnforcementHold.objects.exists()
 
 
@@ -128,7 +131,7 @@ def test_a_round_that_is_decided_again_is_logged_and_counted_once(
     assert answers(verdicts) == [
         ("allowed", "all_checks_passed"),
         ("hard_blocked", "call_recorded"),
-        ("blocked", "budget_exceeded"),
+        ("blocked", "estimate_exceeds_room"),
     ]
     logged = CusEnforcementDecision.objects.values_list("call_id", flat=True)
     assert sorted(logged) == ["landed", "too-much"]

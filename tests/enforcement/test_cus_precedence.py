@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement.cus_rules.precedence import Authority, Facts, Usage, decide
+from enforcement.cus_rules.precedence import POLICY, Authority, Facts, Usage, decide
+from enforcement.cus_rules.precedence import facts_of as stored_facts
 from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import Amounts
 from tests.enforcement.cus_oracle import FILLINGS, Case, cases, expected
@@ -139,6 +140,42 @@ def test_a_limit_is_exceeded_by_one_and_near_from_80_percent(
         assert decide(facts).result == result, name
 
 
+@pytest.mark.parametrize(
+    ("used", "held", "code"),
+    [
+        (999, 0, "estimate_exceeds_room"),
+        (0, 999, "estimate_exceeds_room"),
+        (1_000, 0, "budget_exceeded"),
+        (900, 100, "budget_exceeded"),
+    ],
+)
+def test_a_refusal_for_the_estimate_alone_says_to_ask_for_less(
+    used: int, held: int, code: str
+) -> None:
+    facts = _facts(
+        authority=_authority(token_limit_month=0),
+        usage=Usage(used=Amounts(cents=used), held=Amounts(cents=held)),
+        estimate=Amounts(cents=240),
+    )
+    (reason,) = decide(facts).reasons
+    assert reason.code == code
+    assert ("Set max_tokens" in reason.action) is (code == "estimate_exceeds_room")
+    assert "this call may cost $2.40" in reason.message
+
+
+def test_stored_facts_of_a_release_without_that_code_are_decided_as_then() -> None:
+    policy = msgspec.structs.replace(POLICY, tells_estimates=False)
+    facts = _facts(
+        authority=_authority(token_limit_month=0),
+        usage=Usage(used=Amounts(cents=999)),
+        estimate=Amounts(cents=240),
+        policy=policy,
+    )
+    stored = msgspec.to_builtins(facts)
+    del stored["policy"]["tells_estimates"]
+    assert decide(stored_facts(stored)).reasons[0].code == "budget_exceeded"
+
+
 @pytest.mark.parametrize("level", ["visibility", "control_plane", "warn", "throttle", "block"])
 def test_what_would_run_uncounted_or_is_unknown_is_refused_at_every_level(level: str) -> None:
     authority = _authority(enforcement_level=level)
@@ -187,10 +224,14 @@ def test_messages_say_what_happened_and_what_to_do_with_numbers_and_dates() -> N
     decision = decide(_facts(usage=usage))
     budget, tokens, rate = decision.reasons
     assert budget.message == (
-        "The monthly budget of $10.00 has no room: $9.00 used, $0.70 held by running calls, "
-        "and this call may cost $0.50."
+        "The monthly budget of $10.00 has no room for this call: $9.00 used, $0.70 held by running "
+        "calls, and this call may cost $0.50."
     )
-    assert budget.action == tokens.action == "Increase limit or wait until 1 December"
+    assert budget.action == (
+        "Set max_tokens, or ask for less; else increase limit or wait until 1 December"
+    )
+    assert tokens.message.startswith("The monthly limit of 1,000 tokens has no room: 1,000 used,")
+    assert tokens.action == "Increase limit or wait until 1 December"
     assert (budget.limit_value, budget.current_value, budget.held_value) == (1_000, 900, 70)
     assert rate.action == "Wait 60 s"
     assert [reason.limit_type for reason in decision.reasons] == ["budget", "tokens", "rate"]

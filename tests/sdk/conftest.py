@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import certifi
+import hypothesis
 import pytest
 
 from aos_sdk import CusReporter, cus_uninstall_middleware
@@ -14,6 +15,10 @@ from aos_sdk.cus_token_counter import ready_to_count
 from tests.sdk.cus_capture_cases import CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeCollector
+
+# As everywhere; at a customer's, these tests run without the plugin that says so (cus_matrix.py).
+hypothesis.settings.register_profile("without_deadline", deadline=None)
+hypothesis.settings.load_profile("without_deadline")
 
 KEY = "tenant-1:integration-1:aosk_verysecretindeed"
 

@@ -97,7 +97,8 @@ def limit_error(
     """
     first = decision.reasons[0] if decision.reasons else None
     parts = [first.message if first and first.message else "A limit stops this call."]
-    if decision.rests_on_estimate:
+    tells = first is not None and first.code == "estimate_exceeds_room"
+    if decision.rests_on_estimate and not tells:
         asks = "Ask for less by max_tokens" if names_maximum else "Set max_tokens"
         parts.append(f"{asks}: what was used leaves room, only the call's estimate does not fit.")
     if first and first.action:

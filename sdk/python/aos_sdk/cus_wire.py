@@ -92,6 +92,7 @@ class CusReasonCode(StrEnum):
     BUDGET_EXCEEDED = "budget_exceeded"
     TOKEN_LIMIT_EXCEEDED = "token_limit_exceeded"  # noqa: S105 - a word, not a secret
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+    ESTIMATE_EXCEEDS_ROOM = "estimate_exceeds_room"
     MODEL_UNPRICED = "model_unpriced"
     CALL_RECORDED = "call_recorded"
     CONTENTION = "contention"

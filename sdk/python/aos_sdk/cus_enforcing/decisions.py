@@ -18,7 +18,8 @@ _NUMBERS: Final = (
     "retry_after_seconds",
 )
 _ADMITTING: Final = frozenset({EnforcementResult.ALLOWED, EnforcementResult.WARNED})
-# A refusal for one of these rests on sums, so an estimate may be what does not fit.
+# A refusal for one of these rests on sums, so with an older server an estimate may be what does not
+# fit.
 _OF_SUMS: Final = frozenset(
     {CusReasonCode.BUDGET_EXCEEDED.value, CusReasonCode.TOKEN_LIMIT_EXCEEDED.value}
 )
@@ -115,7 +116,11 @@ class EnforcementDecision:
     @property
     def rests_on_estimate(self) -> bool:
         """Whether what was used and held leaves room, and only the call's estimate does not fit."""
-        if self.admits or not self.reasons or self.reasons[0].code not in _OF_SUMS:
+        if self.admits or not self.reasons:
+            return False
+        if self.reasons[0].code == CusReasonCode.ESTIMATE_EXCEEDS_ROOM.value:
+            return True
+        if self.reasons[0].code not in _OF_SUMS:
             return False
         first = self.reasons[0]
         taken = (first.current_value or 0) + (first.held_value or 0)
