@@ -20,6 +20,7 @@ from integrations.cus_tenancy.person_service import CusPersonService
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
+from telemetry.cus_delivery.sequences import fold_sequences
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.partitions import Month, make_partitions
 
@@ -55,6 +56,7 @@ def make_world(rows: int, span: timedelta = SPAN) -> World:
     now = database_now()
     fill_tenant(tenant.id, integrations, rows, (now - span, now))
     rollup_usage(now)
+    fold_sequences(now)
     calls = _some_calls(tenant, now, span)
     return World(_signed_in(operator), _with_token(admin), tenant, integrations, calls, now, span)
 

@@ -164,18 +164,26 @@ def _group(query: SummaryQuery, days: LocalDays, row: dict[str, Any]) -> UsageGr
 
 
 def _statement(source: str, group_by: Sequence[Group]) -> str:
-    """Sums of a source in groups, and over all groups, which come first."""
+    """Sums of a source in groups, and over all groups, which come first.
+
+    The groups are summed from the source, and all from the groups: a source has many rows.
+    """
     columns = [_COLUMNS[group] for group in group_by]
+    parts = f"""
+    SELECT *, date_bin('1 hour', hour, '2000-01-01Z') AS whole_hour,
+        width_bucket(hour, %(day_starts)s::timestamptz[]) AS day_number
+    FROM ({source}) AS parts"""  # noqa: S608  (the names are this module's own)
+    if not columns:
+        return f"SELECT true AS is_total, {all_of()} FROM ({parts}) AS figures"  # noqa: S608
     times = [_COLUMNS[group] for group in group_by if group in _TIMES]
-    exact = "sum(cost_microcents + settled_cost_microcents + correction_microcents)"
-    order = ", ".join(["1 DESC", *times, f"{exact} DESC", *columns])
-    sets = f"({', '.join(columns)}), ()" if columns else "()"
-    is_total = f"GROUPING({columns[0]}) = 1" if columns else "true"
+    exact = "cost_microcents + settled_cost_microcents + correction_microcents"
+    keys = ", ".join(columns)
     return f"""
-    SELECT {", ".join([f"{is_total} AS is_total", *columns])}, {all_of()}
-    FROM (
-        SELECT *, date_bin('1 hour', hour, '2000-01-01Z') AS whole_hour,
-            width_bucket(hour, %(day_starts)s::timestamptz[]) AS day_number
-        FROM ({source}) AS parts
-    ) AS figures GROUP BY GROUPING SETS ({sets})
-    ORDER BY {order} LIMIT %(groups)s + 1"""  # noqa: S608  (the names are this module's own)
+    WITH figures AS MATERIALIZED (
+        SELECT {keys}, {all_of()} FROM ({parts}) AS figures GROUP BY {keys}
+    )
+    SELECT * FROM (
+        SELECT false AS is_total, {keys}, {", ".join(FIGURES)} FROM figures
+        UNION ALL SELECT true, {", ".join(["NULL"] * len(columns))}, {all_of()} FROM figures
+    ) AS sums
+    ORDER BY {", ".join(["is_total DESC", *times, f"{exact} DESC", keys])} LIMIT %(groups)s + 1"""  # noqa: S608
