@@ -27,6 +27,7 @@ _NO_LIMIT: Final = (
     b'{"status": "enabled", "credential_state": "valid", "enforcement_level": "block",'
     b' "is_limited": false, "overrides": [], "config_version": 1}'
 )
+LIMITED: Final = _NO_LIMIT.replace(b"false", b"true")
 _ADMITTED: Final = b'{"result": "allowed", "reasons": []}'
 
 
@@ -35,6 +36,8 @@ class Sink:
 
     def __init__(self, port: int = 0) -> None:
         self.status = 200
+        # What the server of our own SDK says of the integration.
+        self.configuration = _NO_LIMIT
         self.requests = 0
         self.bytes = 0
         # Events heard, and the different marks they bore.
@@ -104,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         is_ours = self.path.endswith(_CONFIGURATION)
-        self._say(self.sink.status, _NO_LIMIT if is_ours else _WELCOME)
+        self._say(self.sink.status, self.sink.configuration if is_ours else _WELCOME)
 
     do_PATCH = do_POST
 

@@ -21,8 +21,9 @@ from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 T = TypeVar("T")
 _WARN_EVERY_SECONDS: Final = 60.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
-# Threads for the checks of asynchronous programs, whose event loops must not wait.
-_THREADS: Final = 32
+# Threads for the checks of asynchronous programs, whose event loops must not wait. Few: the loop gets
+# its turn behind all that run.
+_THREADS: Final = 8
 _threads: ThreadPoolExecutor | None = None
 
 
