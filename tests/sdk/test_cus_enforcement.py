@@ -49,6 +49,8 @@ def governor() -> Iterator[CusFakeGovernor]:
 
 @pytest.fixture
 def configure(governor: CusFakeGovernor) -> Iterator[Configure]:
+    made: list[CusReporter] = []
+
     def make(**changes: Any) -> CusReporter:
         settings: dict[str, Any] = {
             "integration_key": KEY,
@@ -58,13 +60,15 @@ def configure(governor: CusFakeGovernor) -> Iterator[Configure]:
             "contention_seconds": 0.1,
             **changes,
         }
-        return cus_configure(**settings)
+        made.append(cus_configure(**settings))
+        return made[-1]
 
     yield make
     cus_uninstall_middleware()
-    if active.configuration is not None:
-        active.configuration.reporter.shutdown(1.0)
     active.replace(None)
+    governor.trouble, governor.delay_seconds = [], 0.0
+    for reporter in made:
+        reporter.shutdown(1.0)
 
 
 @pytest.fixture
