@@ -118,15 +118,15 @@ class CusKnownConfiguration:
         self.is_refused = answer.reply is CusReply.REFUSED
         self.is_unsupported = answer.reply is CusReply.MISSING
         if answer.reply is CusReply.ANSWERED:
+            content = self.current if answer.content is None else answer.content
+            now = time.monotonic()
+            is_open = content is not None and not (status_reason(content) or has_limits(content))
+            # Closed before the new configuration is seen, never after.
+            self.open_until = now + _FRESH_SECONDS if is_open else 0.0
+            self.current, self._verified_at = content, now
             if answer.content is not None:
-                self.current, self._etag = answer.content, answer.etag
+                self._etag = answer.etag
                 self._store()
-            self._verified_at = time.monotonic()
-            self.open_until = self._verified_at + _FRESH_SECONDS if self._is_open() else 0.0
-
-    def _is_open(self) -> bool:
-        current = self.current
-        return current is not None and not (status_reason(current) or has_limits(current))
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
