@@ -204,7 +204,7 @@ def decide(facts: Facts) -> Decision:
     """The verdict of §15 on these facts."""
     authority = facts.authority
     if authority is None:
-        return _hard(1, reasons.state_unknown())
+        return _contended_unknown(facts.policy) if facts.contended else _unknown()
     for step, check in _AUTHORITY_CHECKS:
         found = check(authority)
         if found:
@@ -231,6 +231,21 @@ def _by_usage(asked: _Asked) -> Decision:
     firsts = {reason.limit_type: reason for _, _, reason in reversed(found)}
     kept = tuple(reason for _, _, reason in found if firsts[reason.limit_type] is reason)
     return _capped(step, result, kept, asked.authority, asked.facts.policy)
+
+
+def _unknown() -> Decision:
+    return _hard(1, reasons.state_unknown())
+
+
+def _contended_unknown(policy: Policy) -> Decision:
+    """A process that is too busy to read a state that it never read: load is never absence (F6a)."""
+    wait = policy.contention_seconds
+    return Decision(
+        result=Result.THROTTLED,
+        step=4,
+        reasons=(reasons.contention(wait),),
+        retry_after_seconds=wait,
+    )
 
 
 def _hard(step: int, reason: Reason) -> Decision:

@@ -187,6 +187,12 @@ def test_what_would_run_uncounted_or_is_unknown_is_refused_at_every_level(level:
     assert (unknown.result, unknown.reasons[0].code) == ("hard_blocked", "state_unknown")
 
 
+def test_load_before_any_state_was_read_throttles_and_does_not_block() -> None:
+    busy = decide(_facts(authority=None, usage=None, contended=True))
+    assert (busy.result, busy.reasons[0].code) == ("throttled", "contention")
+    assert busy.retry_after_seconds == 1
+
+
 def test_contention_throttles_and_is_never_free_spend() -> None:
     decision = decide(_facts(usage=None, contended=True))
     assert (decision.result, decision.reasons[0].code) == ("throttled", "contention")
