@@ -82,6 +82,13 @@ def _records(governor: CusFakeGovernor, reporter: CusReporter) -> list[dict[str,
     return list(governor.stored.values())
 
 
+async def _asked_later(provider: CusFakeProvider) -> None:
+    async with openai.AsyncOpenAI(
+        api_key="k", base_url=f"{provider.url}/v1", max_retries=0
+    ) as client:
+        await client.chat.completions.create(**CHAT)
+
+
 def _known(reporter: CusReporter) -> Any:
     assert reporter.decider is not None
     return reporter.decider.known
@@ -215,13 +222,10 @@ def test_asynchronous_calls_are_decided_off_the_event_loop(
 
     async def ask() -> None:
         counting = asyncio.create_task(count())
-        async with openai.AsyncOpenAI(
-            api_key="k", base_url=f"{provider.url}/v1", max_retries=0
-        ) as client:
-            try:
-                await client.chat.completions.create(**CHAT)
-            finally:
-                counting.cancel()
+        try:
+            await _asked_later(provider)
+        finally:
+            counting.cancel()
 
     cus_install_middleware()
     if is_refused:
@@ -684,15 +688,9 @@ def test_an_asynchronous_warning_points_at_the_programs_line(
     governor.verdict = {**cus_refusal(code="budget_warning"), "result": "warned"}
     cus_install_middleware()
 
-    async def ask() -> None:
-        async with openai.AsyncOpenAI(
-            api_key="k", base_url=f"{provider.url}/v1", max_retries=0
-        ) as client:
-            await client.chat.completions.create(**CHAT)
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        asyncio.run(ask())
+        asyncio.run(_asked_later(provider))
     (warned,) = [one for one in caught if issubclass(one.category, CusLimitWarning)]
     assert warned.filename == __file__
 

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from aos_sdk.cus_delivery.delivery import OnError
 from aos_sdk.cus_delivery.spool import STATE_DIRECTORY
+from aos_sdk.cus_enforcing.decider import (
+    CusEnforceMode,
+    CusEnforcing,
+    CusOnThrottle,
+    CusOnUnavailable,
+)
 from aos_sdk.cus_errors import CusConfigurationError
 from aos_sdk.cus_reporter import (
     DEFAULT_BATCH_INTERVAL_SECONDS,
@@ -19,15 +25,11 @@ from aos_sdk.cus_scope import CusIdentity
 from aos_sdk.cus_tags import tags_of
 
 if TYPE_CHECKING:
-    from aos_sdk.cus_enforcing.decider import CusEnforcing
     from aos_sdk.cus_enforcing.gate import CusGate
 
 logger = logging.getLogger("aos_sdk")
 
 CusStreamUsageMode = Literal["inject", "estimate"]
-CusOnUnavailable = Literal["allow", "block"]
-CusOnThrottle = Literal["raise", "wait"]
-CusEnforceChoice = bool | Literal["auto", "check"]
 
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off", ""})
@@ -43,7 +45,7 @@ class CusConfiguration:
     session_id: str | None = None
     agent_id: str | None = None
     tags: tuple[str, ...] | None = None
-    enforcing: "CusEnforcing | None" = None
+    enforcing: CusEnforcing | None = None
     # Decides before the reporter's calls; None where nothing is enforced.
     gate: "CusGate | None" = None
 
@@ -100,7 +102,7 @@ def cus_configure(  # noqa: PLR0913 - the public surface, each argument by its n
     batch_telemetry: bool | None = None,
     batch_size: int | None = None,
     batch_interval: float | None = None,
-    enforce: CusEnforceChoice | None = None,
+    enforce: CusEnforceMode | None = None,
     on_unavailable: CusOnUnavailable | None = None,
     throttle: CusOnThrottle | None = None,
     contention_seconds: float | None = None,
@@ -193,7 +195,7 @@ def _configuration(**given: Any) -> CusConfiguration:
     )
 
 
-def _enforcing(setting: Any) -> "CusEnforcing | None":
+def _enforcing(setting: Any) -> CusEnforcing | None:
     """How calls are enforced; None for not at all."""
     enforce = setting("enforce", _enforce, default="auto")
     on_unavailable = setting("on_unavailable", str, "allow")
@@ -203,8 +205,6 @@ def _enforcing(setting: Any) -> "CusEnforcing | None":
     _one_of("throttle", throttle, get_args(CusOnThrottle))
     if enforce is False:
         return None
-    from aos_sdk.cus_enforcing.decider import CusEnforcing
-
     seconds = setting("contention_seconds", float, 2.0)
     return CusEnforcing(enforce, on_unavailable, throttle, min(max(seconds, 0.0), 60.0))
 

@@ -103,8 +103,8 @@ def cus_telemetry(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Measure every call of a function, coroutine function, generator or asynchronous generator.
 
-    Limits are checked before each call, as `cus_track` does. Tokens are read from its results or from the items it yields. The decorated function is of the
-    same kind, for `inspect`.
+    Limits are checked before each call, as `cus_track` does. Tokens are read from its results or from
+    the items it yields. The decorated function is of the same kind, for `inspect`.
     """
 
     def begin() -> CusCallTracker:

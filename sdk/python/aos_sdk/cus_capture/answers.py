@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aos_sdk.cus_capture.batches import CusBatchLookup
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
@@ -22,6 +22,9 @@ from aos_sdk.cus_counting.classes import remember
 from aos_sdk.cus_providers.registry import PACKAGES
 from aos_sdk.cus_scope import enter_call, leave_call, leave_call_anywhere
 from aos_sdk.cus_tracker import CusCallTracker
+
+if TYPE_CHECKING:
+    from aos_sdk.cus_enforcing.gate import CusGate
 
 Answer = Callable[[CusCallTracker, Any], Any]
 
@@ -63,7 +66,7 @@ async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     """Run the prepared call now."""
     call.start()
     if call.gate is not None:
-        await _admitted(call, awaitable)
+        await _admitted(call.gate, call, awaitable)
     token = enter_call(call)
     try:
         response = await awaitable
@@ -75,11 +78,10 @@ async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     return answered(call, response)
 
 
-async def _admitted(call: CusCallTracker, awaitable: Any) -> None:
+async def _admitted(gate: "CusGate", call: CusCallTracker, awaitable: Any) -> None:
     """Wait until the call may begin. Where it may not, its coroutine will not be awaited."""
     try:
-        if call.gate is not None:
-            await call.gate.enter_later(call)
+        await gate.enter_later(call)
     except BaseException:
         if hasattr(awaitable, "close"):
             awaitable.close()

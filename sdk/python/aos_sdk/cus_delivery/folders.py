@@ -59,15 +59,19 @@ def _named(root: str, *parts: str) -> str:
 def describe(folder: str, owner: CusOwner) -> None:
     """Say in the folder whose rings it holds, unless it says so already. Raises OSError."""
     path = os.path.join(folder, _ABOUT)
-    if os.path.lexists(path):
-        return
-    # Under another name until it is whole, because other processes may read it at any moment.
+    if not os.path.lexists(path):
+        write_whole(path, owner._asdict())
+
+
+def write_whole(path: str, content: object) -> None:
+    """Write JSON to a private file that other processes may read at any moment. Raises OSError."""
+    # Under another name until it is whole.
     new = f"{path}.{uuid.uuid4().hex}{NEW}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(new, flags, 0o600)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(owner._asdict(), file)
+            json.dump(content, file)
         os.replace(new, path)
     except BaseException:
         with contextlib.suppress(OSError):

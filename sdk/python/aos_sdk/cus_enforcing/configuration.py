@@ -9,12 +9,10 @@ import json
 import os
 import threading
 import time
-import uuid
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from aos_sdk.cus_delivery.ring_files import NEW
+from aos_sdk.cus_delivery.folders import write_whole
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing.ladder import has_limits, status_reason
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply
@@ -36,7 +34,7 @@ class CusKnownConfiguration:
     """What is known of the integration.
 
     `current` is the last configuration, None if none was ever known. `is_away` says that the server
-    did not answer a moment ago. `is_unsupported` says that the server is too old for enforcement.
+    did not answer a moment ago.
     """
 
     def __init__(
@@ -54,16 +52,12 @@ class CusKnownConfiguration:
         self.current: Mapping[str, Any] | None = None
         self._etag: str | None = None
         self._is_loaded = False
-        self.is_unsupported = False
-        self.is_refused = False
         self.restart_in_child()
-        _all.add(self)
 
     def restart_in_child(self) -> None:
         """Begin anew after a fork, which takes no thread along. What is known stays known."""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._wake = threading.Event()
         self._used_at = 0.0
         self._verified_at: float | None = None
         self._away_until = 0.0
@@ -115,8 +109,6 @@ class CusKnownConfiguration:
             self.note_absence()
             return
         self.note_presence()
-        self.is_refused = answer.reply is CusReply.REFUSED
-        self.is_unsupported = answer.reply is CusReply.MISSING
         if answer.reply is CusReply.ANSWERED:
             content = self.current if answer.content is None else answer.content
             now = time.monotonic()
@@ -148,8 +140,7 @@ class CusKnownConfiguration:
                 self.refresh()
                 self._beside()
             away = self._away_until - time.monotonic()
-            self._wake.wait(max(min(away, REFRESH_SECONDS), 0.05) if away > 0 else REFRESH_SECONDS)
-            self._wake.clear()
+            time.sleep(max(min(away, REFRESH_SECONDS), 0.05) if away > 0 else REFRESH_SECONDS)
         if self._thread is thread:
             self._thread = None
 
@@ -170,32 +161,8 @@ class CusKnownConfiguration:
 
     def _store(self) -> None:
         """Keep it for programs that start while the server is away. Without a folder, do nothing."""
-        if self._spool is None:
-            return
-        path = self._path(self._spool)
-        # Under another name until it is whole: other processes may read it at any moment.
-        new = f"{path}.{uuid.uuid4().hex}{NEW}"
-        with contextlib.suppress(OSError):
-            self._spool.prepare()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(new, flags, 0o600)
-            try:
-                with open(descriptor, "w", encoding="utf-8") as file:
-                    json.dump({"etag": self._etag, "configuration": self.current}, file)
-                os.replace(new, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(new)
-                raise
-
-
-_all: "weakref.WeakSet[CusKnownConfiguration]" = weakref.WeakSet()
-
-
-def _restart_all_in_child() -> None:
-    for known in list(_all):
-        known.restart_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_all_in_child)
+        if self._spool is not None:
+            with contextlib.suppress(OSError):
+                self._spool.prepare()
+                kept = {"etag": self._etag, "configuration": self.current}
+                write_whole(self._path(self._spool), kept)

@@ -26,6 +26,8 @@ _MOST_SPARE: Final = 100
 _SPARE_SECONDS: Final = 10.0
 
 CusEnforceMode = bool | Literal["auto", "check"]
+CusOnUnavailable = Literal["allow", "block"]
+CusOnThrottle = Literal["raise", "wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class CusEnforcing:
     """
 
     enforce: CusEnforceMode = "auto"
-    on_unavailable: Literal["allow", "block"] = "allow"
-    throttle: Literal["raise", "wait"] = "raise"
+    on_unavailable: CusOnUnavailable = "allow"
+    throttle: CusOnThrottle = "raise"
     contention_seconds: float = 2.0
 
 
@@ -99,11 +101,16 @@ class CusDecider:
             self.server, spool, count_fault, beside=self._renew_holds
         )
         self._tell = tell
-        self.restart_in_child()
+        self._begin()
         _all.add(self)
 
     def restart_in_child(self) -> None:
-        """Begin anew after a fork: holds and connections are the parent's."""
+        """Begin anew after a fork: holds, connections and threads are the parent's."""
+        self.server.restart_in_child()
+        self.known.restart_in_child()
+        self._begin()
+
+    def _begin(self) -> None:
         self.stats = CusEnforcementStats()
         self.running: dict[str, tuple[CusAsked, float]] = {}
         self._spare: list[tuple[CusAsked, float]] = []
@@ -242,7 +249,6 @@ _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()
 
 def _restart_all_in_child() -> None:
     for decider in list(_all):
-        decider.server.restart_in_child()
         decider.restart_in_child()
 
 

@@ -27,16 +27,21 @@ _THREADS: Final = 8
 _threads: ThreadPoolExecutor | None = None
 
 
-class CusGatedCall(Protocol):
+class CusDecidedCall(Protocol):
+    """What a call's record says of the decision on it."""
+
+    policy_result: CusPolicyResult
+    degraded: bool
+    decision: Mapping[str, Any] | None
+
+
+class CusGatedCall(CusDecidedCall, Protocol):
     """What the gate knows of a call."""
 
     call_id: str | None
     model: str
     operation: CusOperation | None
     arguments: dict[str, Any]
-    policy_result: CusPolicyResult
-    degraded: bool
-    decision: Mapping[str, Any] | None
     admitted: CusAsked | None
     gate: "CusGate | None"
 
@@ -46,6 +51,14 @@ class CusGatedCall(Protocol):
 
     def block(self, error: CusLimitExceeded) -> None:
         """End the call before it begins, and report it as blocked."""
+
+
+def note_decision(call: CusDecidedCall, decision: EnforcementDecision) -> None:
+    """Let a call's record say that it was warned, and what the SDK decided itself (ruling F9)."""
+    if decision.result == EnforcementResult.WARNED:
+        call.policy_result = CusPolicyResult.WARNED
+    if decision.decided_by == "sdk" and (decision.degraded or not decision.admits):
+        call.degraded, call.decision = decision.degraded, decision.as_json()
 
 
 class CusGate:
@@ -134,15 +147,13 @@ class CusGate:
             if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
                 time.sleep(decision.retry_after_seconds or 0)
                 decision = self.decider.decide(asked, self.enforcing)
-            if decision.decided_by == "sdk" and (decision.degraded or not decision.admits):
-                call.degraded, call.decision = decision.degraded, decision.as_json()
+            note_decision(call, decision)
             if not decision.admits:
                 names_maximum = estimate is not None and estimate.names_maximum
                 link = self.decider.link(decision.call_id)
                 return limit_error(decision, link, names_maximum=names_maximum)
             call.admitted = asked
             if decision.result == EnforcementResult.WARNED:
-                call.policy_result = CusPolicyResult.WARNED
                 return decision
         return None
 

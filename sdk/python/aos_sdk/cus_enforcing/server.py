@@ -5,7 +5,6 @@ busy.
 """
 
 import json
-import threading
 import time
 from collections.abc import Mapping
 from enum import Enum
@@ -52,15 +51,14 @@ class CusEnforcementServer:
 
     def __init__(self, connection: CusConnection) -> None:
         self._connection = connection
-        self.restart_in_child()
-
-    def restart_in_child(self) -> None:
-        """Begin with new connections and a new lock: those of a fork's parent are the parent's."""
-        for transport in getattr(self, "_idle", ()):
-            transport.abandon()
         self._idle: list[CusTransport] = []
         self._answered_at = 0.0
-        self._lock = threading.Lock()
+
+    def restart_in_child(self) -> None:
+        """Begin with new connections: those of a fork's parent are the parent's."""
+        for transport in self._idle:
+            transport.abandon()
+        self._idle, self._answered_at = [], 0.0
 
     def check(self, body: Mapping[str, Any]) -> CusServerAnswer:
         """Ask whether a call may run."""
