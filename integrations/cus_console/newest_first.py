@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from django.contrib import messages
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from unfold.views import ChangeList
 
@@ -50,9 +51,7 @@ class Older:
     older: str | None
 
 
-def newest(
-    rows: QuerySet[Any], before: Place | None, limit: int, now: datetime
-) -> tuple[list[Any], Place | None]:
+def newest(rows: QuerySet[Any], before: Place | None, limit: int) -> tuple[list[Any], Place | None]:
     """The newest rows before a place, and the last row's place if there are more."""
     ordered = rows.order_by("-created_at", "-id")
     if before is not None:
@@ -60,13 +59,13 @@ def newest(
             Q(created_at__lt=before.moment) | Q(created_at=before.moment, id__lt=before.id),
             created_at__lte=before.moment,
         )
-    found = _within_windows(ordered, before.moment if before else now, limit + 1)
+    found = _within_windows(ordered, before.moment if before else Now(), limit + 1)
     shown = found[:limit]
     more = len(found) > limit
     return shown, Place(shown[-1].created_at, shown[-1].id) if more else None
 
 
-def _within_windows(ordered: QuerySet[Any], end: datetime, wanted: int) -> list[Any]:
+def _within_windows(ordered: QuerySet[Any], end: datetime | Now, wanted: int) -> list[Any]:
     for window in _WINDOWS:
         found = list(ordered.filter(created_at__gte=end - window)[:wanted])
         if len(found) == wanted:
@@ -94,8 +93,7 @@ class NewestFirstList(ChangeList):  # type: ignore[misc]  # unfold has no types
 
     def get_results(self, request: HttpRequest) -> None:
         """Read a page."""
-        now = self.model_admin.now()
-        rows, following = newest(self.queryset, self.before, self.list_per_page, now)
+        rows, following = newest(self.queryset, self.before, self.list_per_page)
         first = self.get_query_string(remove=[BEFORE]) if self.before else None
         older = self.get_query_string({BEFORE: str(following)}) if following else None
         self.paginator = Older(first, older)
@@ -108,13 +106,10 @@ class NewestFirstList(ChangeList):  # type: ignore[misc]  # unfold has no types
 
 
 class NewestFirst:
-    """A console page whose list shows the newest rows first. `now` is the database's clock."""
+    """A console page whose list shows the newest rows first."""
 
     ordering = ("-created_at", "-id")
     sortable_by = ()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return NewestFirstList
-
-    def now(self) -> datetime:
-        raise NotImplementedError

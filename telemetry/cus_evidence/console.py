@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -20,7 +20,6 @@ from integrations.cus_accounts.permissions import own_tenant
 from integrations.cus_console.newest_first import NewestFirst
 from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.filters import CALL_FILTERS, calls_with, of_calls, of_usage
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_ids import made_at
@@ -47,14 +46,7 @@ def row_by_id(rows: QuerySet[Any], text: str) -> Any:
     return rows.filter(created_at__range=window, id=name).first()
 
 
-class CusRowsAdmin(NewestFirst, CusReadOnlyAdmin):
-    """Rows of facts, newest first."""
-
-    def now(self) -> datetime:
-        return database_now()
-
-
-class CusReportedAdmin(CusRowsAdmin):
+class CusReportedAdmin(NewestFirst, CusReadOnlyAdmin):
     """What programs reported, with the name of their integration."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -121,7 +113,7 @@ def _call_filters() -> Iterator[type[_CallFilter]]:
         yield type(f"CusFilterBy_{name}", (_CallFilter,), {"parameter_name": name, "title": title})
 
 
-class CusCallListAdmin(CusRowsAdmin):
+class CusCallListAdmin(NewestFirst, CusReadOnlyAdmin):
     """A list of rows on calls, narrowed by facts of the calls that no index has."""
 
     # For the lists of pages: how far back, and whose the call was.

@@ -31,12 +31,11 @@ from aos_sdk.cus_cost import calculate_cost, calculate_cost_microcents
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.service import CusSdkKeyService, TooManySdkKeys
-from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.lookup import UsageSums, sums_of_calls
-from telemetry.cus_evidence.models import CusPeriodTotals
+from telemetry.cus_holds.limits import limits_of
 
 _OWN_TRACE = settings.BASE_DIR.parent / "shared/data/azure-llm-inference-2023-code.csv"
 _MICROCENTS_PER_DOLLAR = Decimal(100_000_000)
@@ -127,11 +126,7 @@ def _with_room(integration: CusIntegration) -> CusIntegration:
 
 
 def _used_cents(integration: CusIntegration) -> int:
-    month, _ = month_of(database_now())
-    totals = CusPeriodTotals.objects.filter(
-        tenant_id=integration.tenant_id, integration_id=integration.id, period=month.date()
-    )
-    return sum(total.counted_cents for total in totals)
+    return int(limits_of(integration, now=database_now())["counted_cents"])
 
 
 @contextmanager
