@@ -18,6 +18,7 @@ from unfold.views import ChangeList
 
 BEFORE: Final = "before"
 _BETWEEN: Final = "~"
+_FIRST_YEAR, _YEARS_END = 2000, 3000
 _WINDOWS: Final = (timedelta(minutes=10), timedelta(hours=6), timedelta(days=7))
 
 
@@ -35,7 +36,9 @@ class Place(NamedTuple):
             place = cls(datetime.fromisoformat(moment), uuid.UUID(name))
         except ValueError:
             return None
-        return place if place.moment.tzinfo else None
+        # A moment that no row of ours has may have no moment before it to look back to.
+        is_ours = place.moment.tzinfo is not None and _FIRST_YEAR <= place.moment.year < _YEARS_END
+        return place if is_ours else None
 
     def __str__(self) -> str:
         return f"{self.moment.isoformat()}{_BETWEEN}{self.id}"

@@ -523,7 +523,13 @@ def test_a_list_of_facts_shows_each_row_once_while_new_rows_arrive(
     assert "Newest" in page
 
 
-@pytest.mark.parametrize("text", ["x", "2026-01-01~x", "2026-01-01T00:00:00~" + "0" * 32, "~"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("x", "2026-01-01~x", "2026-01-01T00:00:00~" + "0" * 32, "~"),
+        *(f"{year}-01-01T00:00:00+00:00~{'0' * 32}" for year in ("0001", "1999", "9999")),
+    ],
+)
 def test_an_address_that_names_no_place_of_a_list_is_answered_with_its_top(
     text: str, world: World
 ) -> None:
