@@ -11,8 +11,8 @@ from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.sdk_decisions import take_in
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
-from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_holds.sweeping import sweep
 
 # `CELERY_TASK_ROUTES` sends sweeps there.
 _QUEUE = "cus_holds"

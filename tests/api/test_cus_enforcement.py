@@ -15,8 +15,8 @@ from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revok
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.models import CusPriceOverride
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
+from telemetry.cus_holds.sweeping import sweep
 from tests.conftest import as_if
 from tests.cus_factories import (
     ENFORCEMENT,
@@ -110,6 +110,7 @@ def test_used_held_and_leased_count_together(sdk: SdkClient, integration: CusInt
     assert sdk.check(estimated_cost_cents=11).json()["result"] == "blocked"
     assert sdk.check(estimated_cost_cents=10).json()["result"] == "warned"
     as_if("UPDATE cus_enforcement_leases SET expires_at = now()")
+    sweep()
     assert sdk.check(estimated_cost_cents=40).json()["result"] == "allowed"
 
 

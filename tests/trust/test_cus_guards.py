@@ -14,8 +14,8 @@ from django.utils import timezone
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence import store
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
-from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
+from telemetry.cus_holds.sweeping import sweep
 from telemetry.cus_ids import uuid7
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import SdkClient, correct, make_integration, record
