@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
+from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_decisions import log as log
 from enforcement.cus_reading.absence import DatabaseTrouble
 from enforcement.cus_reading.connection import DeciderConnection
@@ -68,6 +69,21 @@ def statements_of(connection: DeciderConnection, whose: Whose, decisions: Turned
     if entries:
         statements.append(connection.call("cus_append", log.encoded(entries)))
     return statements
+
+
+def logging_of(
+    connection: DeciderConnection,
+    whose: Whose,
+    verdicts: Sequence[Verdict],
+    before: TurnedAway = NONE_TURNED_AWAY,
+) -> list[str]:
+    """The statements that append and count decisions, those that were turned away before first."""
+    numbers = log.counts(verdict.decision for verdict in verdicts)
+    numbers = [a + b for a, b in zip(before.counts, numbers, strict=True)]
+    notable = [
+        (verdict.facts, verdict.decision) for verdict in verdicts if not verdict.decision.is_plain
+    ]
+    return statements_of(connection, whose, TurnedAway([*before.logged, *notable], numbers))
 
 
 def log_turned_away(*, seconds: float = _LAST_SECONDS) -> None:
