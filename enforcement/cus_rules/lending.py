@@ -64,11 +64,19 @@ class Holder(NamedTuple):
         return self.spent is None and not self.is_durable
 
 
+class Slice(NamedTuple):
+    """The part of a limit that a lease lends; `limit_id` is the limit's column (ruling F5c)."""
+
+    limit_id: str
+    unit: str
+    amount: int
+
+
 class Loan(NamedTuple):
-    """The amounts of a lease, and of each limit that is set the slice that they are, by column."""
+    """The amounts of a lease, and of each limit that is set the slice that they are."""
 
     lent: LeaseAmounts
-    slices: dict[str, int]
+    slices: list[Slice]
 
 
 def lend(facts: Facts, holder: Holder, *, holders: int, young: LeaseAmounts) -> Loan | None:
@@ -99,7 +107,8 @@ def lend(facts: Facts, holder: Holder, *, holders: int, young: LeaseAmounts) -> 
         lent[name] = min(lent[name], amount)
     if not bound:
         return None
-    return Loan(LeaseAmounts(**lent), {column: lent[name] for column, name in bound.items()})
+    slices = [Slice(column, name, lent[name]) for column, name in bound.items()]
+    return Loan(LeaseAmounts(**lent), slices)
 
 
 def _refuses(level: str) -> bool:

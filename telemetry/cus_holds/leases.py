@@ -11,7 +11,7 @@ skipped. So ingest, which locks holds and then leases, never waits for one that 
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -111,21 +111,13 @@ class LendingReading(Evidence, frozen=True):
     others: int
 
 
-class Slice(msgspec.Struct, frozen=True):
-    """The part of a limit that a lease lends; `limit_id` is the limit's column (ruling F5c)."""
-
-    limit_id: str
-    unit: str
-    amount: int
-
-
 class Lease(NamedTuple):
-    """A lease to give: to whom, how much, of which limits."""
+    """A lease to give: to whom, how much, and the slices of limits, as JSON objects."""
 
     id: uuid.UUID
     holder_id: str
     lent: LeaseAmounts
-    slices: Sequence[Slice]
+    slices: Sequence[Mapping[str, Any]]
     is_young: bool
 
 
