@@ -45,15 +45,13 @@ class CusAutoSchema(AutoSchema):
         return bodies
 
     def _get_request_body(self, direction: Direction = "request") -> dict[str, Any] | None:
-        if not self._deletes_by_body():
-            body: dict[str, Any] | None = super()._get_request_body(direction)
-            return body
-        # drf-spectacular knows no DELETE with a body.
-        self.method = "PUT"
+        method = self.method
+        if self._deletes_by_body():
+            self.method = "PUT"  # drf-spectacular knows no DELETE with a body.
         try:
-            body = super()._get_request_body(direction)
+            body: dict[str, Any] | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]  # untyped there
         finally:
-            self.method = "DELETE"
+            self.method = method
         return body
 
     def _deletes_by_body(self) -> bool:

@@ -68,7 +68,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
             max(self.estimate.tokens, LEAST.tokens),
             calls=1,
         )
-        return Holder(estimate, self.spent and self.spent.amounts(), self.is_durable)
+        spent = self.spent.amounts() if self.spent else None
+        return Holder(estimate, spent, self.is_durable)
 
     @property
     def set_aside(self) -> Mapping[uuid.UUID, LeaseAmounts]:

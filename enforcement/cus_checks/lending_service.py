@@ -16,6 +16,7 @@ from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.lending_requests import LeaseRequest
 from enforcement.cus_checks.locked import ABSENCE, LOAD, lock_in_time, rows_in_time, run_in_time
 from enforcement.cus_checks.rounds import Verdict, usage_of
+from enforcement.cus_checks.turned_away import pause_turned_away
 from enforcement.cus_checks.unread import CusUnreadDecisions
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
@@ -61,18 +62,19 @@ class CusLendingService:
 
     def lease(self, request: LeaseRequest) -> Lending:
         """A lease for a holder, if there is room; also keeps and returns what the holder names."""
-        asked = [request.as_check()]
+        asked, unread = [request.as_check()], self._unread
         if not self.caller.verified:
-            return Lending(*self._unread.judge(asked, None, contended=False))
+            return _none(unread.judge(asked, None, contended=False))
         if self.caller.absent:
-            return Lending(*self._unread.by_last_state(asked))
+            return _none(unread.by_last_state(asked))
         try:
             with fair_share.taken(self.caller.integration_id, 1):
                 return run_in_time(self.caller, partial(self._lend, request))
         except ShareTaken:
-            return Lending(*self._unread.by_last_state(asked, contended=True))
+            pause_turned_away()
+            return _none(unread.by_last_state(asked, contended=True))
         except (*LOAD, *ABSENCE) as error:
-            return Lending(*self._unread.after(error, asked))
+            return _none(unread.after(error, asked))
 
     def end(self, lease_id: uuid.UUID, set_aside: LeaseAmounts) -> Sequence[uuid.UUID]:
         """Take back what was not set aside of a lease; its id, if it need not be named again.
@@ -131,6 +133,11 @@ class CusLendingService:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
         return _ids(returned), lending_reading_of(rows[0])
+
+
+def _none(verdicts: Sequence[Verdict]) -> Lending:
+    (verdict,) = verdicts
+    return Lending(verdict)
 
 
 def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Lease | None:

@@ -7,7 +7,6 @@ however many callers there are. Checks of one integration that come at the same 
 share a round.
 """
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -33,6 +32,7 @@ from enforcement.cus_checks.turned_away import (
     TurnedAway,
     logging_of,
     note_turned_away,
+    pause_turned_away,
     take_turned_away,
 )
 from enforcement.cus_checks.unread import CusUnreadDecisions
@@ -53,7 +53,6 @@ from telemetry.cus_holds.holds import (
     reading_of,
 )
 
-_TURNED_AWAY_PAUSE_SECONDS = 0.03
 # A call's record may land between our reading and our hold; then the round reads again.
 _ATTEMPTS = 3
 
@@ -117,9 +116,7 @@ class CusEnforcementService:
         if known_state(self.caller.integration_id) is None:
             # A refusal needs the integration's state, which this process has not read yet.
             return self._decide(requests)
-        # Without a pause the client would ask again at once, and refusing takes processor time
-        # from other integrations.
-        time.sleep(_TURNED_AWAY_PAUSE_SECONDS)
+        pause_turned_away()
         verdicts = self._unread.by_last_state(requests, contended=True)
         numbers = log.counts(verdict.decision for verdict in verdicts)
         refused = [(verdict.facts, verdict.decision) for verdict in verdicts]

@@ -27,6 +27,7 @@ logger = structlog.get_logger(__name__)
 _LAST_SECONDS = 2.0
 _MOST_LOGGED = 100
 _MAX_KNOWN = 10_000
+_PAUSE_SECONDS = 0.03
 
 
 class TurnedAway(NamedTuple):
@@ -46,6 +47,15 @@ NONE_TURNED_AWAY = TurnedAway()
 Whose = tuple[uuid.UUID, uuid.UUID]
 _waiting: dict[Whose, TurnedAway] = {}
 _changing = threading.Lock()
+
+
+def pause_turned_away() -> None:
+    """Wait before a request beyond the share is refused.
+
+    Without a pause the client would ask again at once, and refusing takes processor time from other
+    integrations.
+    """
+    time.sleep(_PAUSE_SECONDS)
 
 
 def note_turned_away(whose: Whose, turned_away: TurnedAway) -> None:
