@@ -1,6 +1,7 @@
 """How much of a limit's room a lease gets, and what a replay of calls says of it."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from enforcement.cus_rules.lending import (
     slice_of,
 )
 from enforcement.cus_rules.precedence import Authority, Facts, Usage
-from integrations.cus_lifecycle.limits import LIMITS
+from integrations.cus_lifecycle.limits import LIMITS, Limit
 from telemetry.cus_money.amounts import MOST, Amounts, LeaseAmounts
 
 DOLLAR = 100_000_000
@@ -164,10 +165,10 @@ def test_nothing_is_lent_without_evidence() -> None:
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.kind)
-def test_one_limit_without_room_is_no_lease(limit: object) -> None:
-    wide = {one.column: 10**6 for one in LIMITS}
+def test_one_limit_without_room_is_no_lease(limit: Limit) -> None:
+    wide: dict[str, Any] = {one.column: 10**6 for one in LIMITS}
     assert lent(**wide)
-    assert lent(**wide | {limit.column: 1}) is None  # type: ignore[attr-defined]
+    assert lent(**(wide | {limit.column: 1})) is None
 
 
 def test_no_replayed_call_passes_the_limit_where_estimates_are_bounds() -> None:

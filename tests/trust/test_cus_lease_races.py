@@ -115,6 +115,8 @@ class Program:
                 self._land(self.random.randrange(1, 4))
             case 4:
                 sweep()
+            case 6:
+                self._ask_for_all()
             case 5 if self.random.random() < 0.2:
                 self.ledger.note(dead=1)
                 self._begin()
@@ -138,6 +140,20 @@ class Program:
             self.ledger.note(refused=1)
             return
         self.waiting.append(call)
+
+    def _ask_for_all(self) -> None:
+        """A check of all that is free, which whoever takes any of it meanwhile would pass beyond.
+
+        Its call costs a cent.
+        """
+        with connections["default"].cursor() as cursor:
+            cursor.execute(TAKEN)
+            free = LIMIT_CENTS - int(cursor.fetchone()[0])
+        call_id = str(uuid.uuid4())
+        if free > 1 and self._checked(call_id, free):
+            self.ledger.note(cents=free, checked_calls=1)
+            self.ledger.note(cents=1 - free)
+            self.sdk.report(record(call_id=call_id, cost_cents=1, tokens_in=80, tokens_out=0))
 
     def _checked(self, call_id: str, cents: int) -> bool:
         asked = CheckRequest(
@@ -233,7 +249,7 @@ def test_whatever_programs_do_at_once_no_limit_is_passed_and_all_of_it_can_be_us
         last = Program(integration, ledger, 100)
         used = auditor.execute(TAKEN).fetchone()
         assert used
-        free = LIMIT_CENTS - int(used[0])
+        free = LIMIT_CENTS - int(str(used[0]))
         assert last._checked("the rest", free) == (free > 0)
         assert not last._checked("one more", 1)
         assert audit(auditor) == []
