@@ -72,7 +72,8 @@ def test_no_statement_of_a_check_names_an_analytics_table(
     sdk.check()
     assert sdk.check().json()["result"] == "blocked"
     sdk.client.get("/api/v1/cus/enforcement/status")
-    CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=100)
+    wide = {"budget_limit_cents": 100, "rate_limit_rpm": 100}
+    CusIntegration.objects.filter(id=integration.id).update(**wide)
     assert sdk.lease().json()["lease_id"]
 
     text = " ".join([*sent, *HOLDS_PREPARED, *LEASES_PREPARED, *LOG_PREPARED, *KEYS_PREPARED])
