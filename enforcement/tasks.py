@@ -11,7 +11,7 @@ from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.sdk_decisions import take_in
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
-from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
 from telemetry.cus_holds.sweeping import sweep
 
 # `CELERY_TASK_ROUTES` sends sweeps there.
@@ -33,8 +33,9 @@ def cus_sweep_holds() -> None:
 @shared_task(name="enforcement.tasks.cus_sweep_late_holds")
 def cus_sweep_late_holds() -> None:
     """Sweep late in place of a missing worker, and log an error."""
-    late = CusEnforcementHold.objects.filter(expires_at__lt=database_now() - _LATE)
-    if not late.exists():
+    late = database_now() - _LATE
+    counting = (CusEnforcementHold, CusEnforcementLease)
+    if not any(kind.objects.filter(expires_at__lt=late).exists() for kind in counting):
         return
     log.error("holds are swept late: is a worker running with -Q cus_holds?")
     sweep()

@@ -22,13 +22,14 @@ from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_rules.lending import YOUNG_PERCENT
+from enforcement.tasks import cus_sweep_late_holds
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_holds.leases import LEASE_LIFE
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
 from telemetry.cus_ids import lock_key
 from telemetry.cus_money.amounts import LeaseAmounts
-from tests.conftest import _superuser
+from tests.conftest import _superuser, as_if
 from tests.cus_factories import SdkClient, make_integration, record, set_aside
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -86,6 +87,21 @@ def test_a_program_that_crashes_at_each_of_a_thousand_starts_locks_a_tenth_of_th
     # All of the rest is for checks.
     check = SdkClient.of(budget).check(estimated_cost_cents=10_000 - locked)
     assert check.json()["result"] == "allowed"
+
+
+def test_where_no_worker_sweeps_leases_another_one_does_late_and_says_so(
+    budget: CusIntegration, caplog: pytest.LogCaptureFixture
+) -> None:
+    lent(budget)
+    cus_sweep_late_holds()
+    assert CusEnforcementLease.objects.exists()
+    assert not caplog.text
+
+    as_if("UPDATE cus_enforcement_leases SET expires_at = now() - interval '90 seconds'")
+    cus_sweep_late_holds()
+
+    assert not CusEnforcementLease.objects.exists()
+    assert "is a worker running with -Q cus_holds?" in caplog.text
 
 
 def test_a_lease_is_no_holders_after_five_seconds(budget: CusIntegration) -> None:
