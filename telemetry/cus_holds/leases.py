@@ -38,6 +38,7 @@ def _returned(name: str) -> str:
 # What holders say of their calls and leases: $3 calls that run, $4 leases with calls that run, $5
 # leases that are over, with all that was set aside of them. Returns the ids of $5 that need not be
 # named again: they are returned, or not known any more.
+# Rows are looked up by their keys: a join alone could read all holds or leases of an integration.
 # The amounts are those of the row once it is locked, and are lowered by differences, so a landing
 # that races with a return is exact in either order.
 _RELEASE = f"""
@@ -49,9 +50,9 @@ running AS MATERIALIZED (
     ORDER BY call_id FOR UPDATE SKIP LOCKED
 ), renewed AS (
     UPDATE cus_enforcement_holds AS hold
-    SET expires_at = greatest(hold.expires_at, moment.now + {LIFE})
-    FROM running, moment
-    WHERE hold.tenant_id = $1 AND hold.integration_id = $2 AND hold.call_id = running.call_id
+    SET expires_at = greatest(hold.expires_at, (SELECT now FROM moment) + {LIFE})
+    WHERE hold.tenant_id = $1 AND hold.integration_id = $2
+        AND hold.call_id = ANY (ARRAY(SELECT call_id FROM running))
 ), named AS MATERIALIZED (
     SELECT * FROM json_to_recordset($5) AS named(lease_id uuid, cents bigint, microcents bigint,
         tokens bigint, calls bigint)
@@ -67,6 +68,7 @@ running AS MATERIALIZED (
         {", ".join(map(_returned, _NAMES))}
     FROM moment, locked LEFT JOIN named ON named.lease_id = locked.id
     WHERE lease.tenant_id = $1 AND lease.id = locked.id
+        AND lease.id = ANY (ARRAY(SELECT id FROM locked))
 )
 SELECT lease_id FROM named WHERE lease_id IN (SELECT id FROM locked) OR NOT EXISTS (
     SELECT FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1

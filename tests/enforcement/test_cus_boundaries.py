@@ -204,3 +204,7 @@ def test_leases_are_found_by_their_keys_however_small_the_tables_were_when_that_
     assert found.count("using cus_leases_taken") == 2
     assert found.count("using cus_enforcement_holds_pkey") == 3
     assert "Seq Scan" not in found
+    # By whole keys: else renewing one hold would read all that an integration has.
+    for table, key in (("holds", "call_id"), ("leases", "(id = ")):
+        conditions = re.findall(rf"using cus_enforcement_{table}_pkey.*\n *Index Cond: (.*)", found)
+        assert [one for one in conditions if key not in one] == []

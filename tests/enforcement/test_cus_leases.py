@@ -122,14 +122,11 @@ def test_a_lease_is_no_holders_after_five_seconds(budget: CusIntegration) -> Non
 
 
 @contextmanager
-def landing(integration: CusIntegration, lease_id: uuid.UUID) -> Iterator[None]:
-    """A call of the lease is just being stored: its transaction has locked the lease."""
+def landing(table: str) -> Iterator[None]:
+    """Another transaction has locked the table's only row, as ingest does before it changes it."""
     with transaction.atomic(), connection.cursor() as cursor:
-        SdkClient.of(integration).report(
-            record(lease_id=str(lease_id), reserved={"cents": 5, "microcents": 5, "tokens": 5})
-        )
-        cursor.execute("SELECT count(*) FROM cus_llm_usage WHERE lease_id = %s", [lease_id])
-        assert cursor.fetchone() == (1,)
+        cursor.execute(f"SELECT FROM {table} FOR UPDATE")
+        assert cursor.rowcount == 1
         yield
 
 
@@ -150,21 +147,23 @@ def test_a_return_waits_for_no_landing_and_is_named_again(budget: CusIntegration
     over = [OverLease(lease_id, SetAside(5, 5, 5, 1))]
     service = CusLendingService(caller_of(budget))
     aside = LeaseAmounts(5, 5, 5, 1)
-    with landing(budget, lease_id):
+    with landing("cus_enforcement_leases"):
         assert in_a_thread(lambda: lend(budget, "other", returns=over)).returned == []
         assert in_a_thread(lambda: service.end(lease_id, aside)) == []
 
-    assert remaining(lease_id) == 15
+    assert remaining(lease_id) == 20
     assert lend(budget, returns=over).returned == [lease_id]
-    assert remaining(lease_id) == 0
+    assert remaining(lease_id) == 5
 
 
 def test_a_renewal_waits_for_no_landing(budget: CusIntegration) -> None:
     SdkClient.of(budget).check("lands")
-    with transaction.atomic():
-        SdkClient.of(budget).report(record(call_id="lands"))
+    before = CusEnforcementHold.objects.get().expires_at
+    with landing("cus_enforcement_holds"):
         assert in_a_thread(lambda: lend(budget, running=["lands"])).lease
-    assert not CusEnforcementHold.objects.exists()
+    assert CusEnforcementHold.objects.get().expires_at == before
+    lend(budget, running=["lands"])
+    assert CusEnforcementHold.objects.get().expires_at > before
 
 
 ASIDE = {"cents": 5, "microcents": 5_000_000, "tokens": 10}
