@@ -1,6 +1,8 @@
 """The HTTP API of leases."""
 
 import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from django.http import HttpResponse
@@ -36,14 +38,14 @@ class LeaseAnswer(msgspec.Struct, kw_only=True):
     """What a holder gets: the four amounts and their slices, or no lease; and a verdict."""
 
     lease_id: uuid.UUID | None
-    slices: object
+    slices: Sequence[Mapping[str, Any]]
     cents: int
     microcents: int
     tokens: int
     calls: int
     valid_for_ms: int
     config_version: int | None
-    returned: object
+    returned: Sequence[uuid.UUID]
     decision: CheckAnswer
 
 

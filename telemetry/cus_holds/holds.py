@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
+from django.conf import settings
 
 from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
 from telemetry.cus_evidence.models import CusCallLedger
@@ -21,7 +22,7 @@ from telemetry.cus_money.amounts import MOST, USED, Amounts
 from telemetry.cus_money.own_prices import COLUMNS
 
 # A hold ends this long after its last renewal (ruling F5).
-HOLD_LIFE = timedelta(minutes=15)
+HOLD_LIFE = timedelta(seconds=settings.CUS_HOLD_LIFE_SECONDS)
 # The types of a prepared statement's arguments.
 Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 
