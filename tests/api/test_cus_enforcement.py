@@ -1,10 +1,12 @@
 """Checks over HTTP: what is answered, held, logged and counted (http-api "Enforcement")."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from aos_sdk.cus_cost import CusTokenUsage, get_model_pricing
@@ -653,6 +655,26 @@ def test_decisions_that_the_sdk_took_come_with_the_record_and_are_logged_once(
     totals = CusDecisionTotals.objects.get()
     assert (totals.throttled, totals.allowed, totals.degraded) == (1, 1, 1)
     assert totals.contention == 0
+
+
+def test_a_degraded_decision_of_the_server_is_logged_once_whoever_logs_it(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    unread = {
+        "result": "allowed", "decided_by": "server", "degraded": True,
+        "reasons": [{"code": "evidence_unavailable", "message": "m", "action": "a"}],
+    }  # fmt: skip
+    CusEnforcementDecision.objects.create(
+        id=uuid.uuid4(), tenant_id=integration.tenant_id, integration_id=integration.id,
+        call_id="logged", result="allowed", reason="evidence_unavailable", degraded=True,
+        decided_by="server", facts={}, reasons=[], evaluated_at=timezone.now(),
+        created_at=timezone.now(),
+    )  # fmt: skip
+    for call_id in ("logged", "not logged"):
+        sdk.report(record(call_id=call_id, decision=unread, degraded=True))
+
+    assert [take_in(), take_in()] == [1, 0]
+    assert CusEnforcementDecision.objects.get(decided_by="sdk").call_id == "not logged"
 
 
 def test_contention_has_a_metric_of_its_own(

@@ -155,7 +155,8 @@ class CusFakeGovernor(CusFakeCollector):
     """A collector that also decides on calls.
 
     `room` is how many checks it admits; `refusal` is its answer beyond. `trouble`, if set, answers
-    everything before calls instead: a status with a body, or None for a broken connection.
+    everything before calls instead: a status with a body, or None for a broken connection. The next
+    `breaks` checks meet a broken connection.
     """
 
     def __init__(self, *, is_limited: bool = True) -> None:
@@ -173,6 +174,7 @@ class CusFakeGovernor(CusFakeCollector):
         self.refusal: dict[str, Any] = cus_refusal()
         self.verdict: dict[str, Any] = {"result": "allowed", "reasons": []}
         self.trouble: list[tuple[int, Any] | None] = []
+        self.breaks = 0
         self.delay_seconds = 0.0
 
     @property
@@ -193,6 +195,9 @@ class CusFakeGovernor(CusFakeCollector):
         time.sleep(self.delay_seconds)
         if self.trouble:
             return self._trouble()
+        if self.breaks:
+            self.breaks -= 1
+            return None
         with self._lock:
             is_held = body["call_id"] in self.held
             admits = is_held or len(self.held) < self.room

@@ -350,7 +350,7 @@ class CusCallTracker(CusEndedCall):
         """End the call before it begins, and report it as blocked: without tokens or cost (E6)."""
         self.discard(error)
         self.policy_result = CusPolicyResult.BLOCKED
-        self.error_code = error.reason.code if error.reason else None
+        self.error_code = error.error_code
         self.usage = self.metadata = None
         with self.reporter.guard:
             if self.is_reported:

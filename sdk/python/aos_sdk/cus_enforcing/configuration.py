@@ -18,14 +18,14 @@ from aos_sdk.cus_enforcing.ladder import has_limits, status_reason
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply
 from aos_sdk.cus_guard import never_die
 
-# A changed limit or status binds within so many seconds of the server's change.
-REFRESH_SECONDS: Final = 5.0
+REFRESH_SECONDS: Final = 2.5
 # The server is asked again so soon after it was away, each time later.
 FIRST_PAUSE_SECONDS: Final = 1.0
 # A program that makes no calls asks nothing.
 _IDLE_SECONDS: Final = 30.0
-# What the server said stands until one refresh was missed.
-_FRESH_SECONDS: Final = 2 * REFRESH_SECONDS
+# What the server said stands for so long: a changed limit or status binds within this time, as it
+# does for leases (ruling F5c).
+_FRESH_SECONDS: Final = 5.0
 _FILE: Final = "configuration"
 _MOST_BYTES: Final = 4 * 1024 * 1024
 
@@ -42,13 +42,17 @@ class CusKnownConfiguration:
         server: CusEnforcementServer,
         spool: CusSpool | None,
         count_fault: Callable[[], object],
-        beside: Callable[[], object] = int,
+        upkeep: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """Kept in the integration's folder of the spool. `beside` is called at each refresh."""
+        """Kept in the integration's folder of the spool.
+
+        `upkeep` is called in the background, too. It returns the seconds until it is to be called
+        again, at the latest; None where nothing is left to look after.
+        """
         self._server = server
         self._spool = spool
         self._survival = never_die(count=count_fault)
-        self._beside = beside
+        self._upkeep = upkeep
         self.current: Mapping[str, Any] | None = None
         self._etag: str | None = None
         self._is_loaded = False
@@ -58,6 +62,7 @@ class CusKnownConfiguration:
         """Begin anew after a fork, which takes no thread along. What is known stays known."""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._awake = threading.Event()
         self._used_at = 0.0
         self._verified_at: float | None = None
         self._away_until = 0.0
@@ -83,6 +88,12 @@ class CusKnownConfiguration:
             self._start()
 
     @property
+    def is_limited(self) -> bool:
+        """Whether the integration serves, and has limits that its level heeds."""
+        current = self.current
+        return current is not None and status_reason(current) is None and has_limits(current)
+
+    @property
     def is_fresh(self) -> bool:
         """Whether the server has confirmed it a moment ago."""
         verified = self._verified_at
@@ -104,6 +115,7 @@ class CusKnownConfiguration:
 
     def refresh(self) -> None:
         """Ask the server now."""
+        began = time.monotonic()
         answer = self._server.configuration(self._etag)
         if answer.reply is CusReply.ABSENT:
             self.note_absence()
@@ -111,11 +123,10 @@ class CusKnownConfiguration:
         self.note_presence()
         if answer.reply is CusReply.ANSWERED:
             content = self.current if answer.content is None else answer.content
-            now = time.monotonic()
             is_open = content is not None and not (status_reason(content) or has_limits(content))
             # Closed before the new configuration is seen, never after.
-            self.open_until = now + _FRESH_SECONDS if is_open else 0.0
-            self.current, self._verified_at = content, now
+            self.open_until = began + _FRESH_SECONDS if is_open else 0.0
+            self.current, self._verified_at = content, began
             if answer.content is not None:
                 self._etag = answer.etag
                 self._store()
@@ -133,16 +144,31 @@ class CusKnownConfiguration:
         finally:
             self._starting.release()
 
+    def hurry(self) -> None:
+        """Look after what is to be looked after now, in the background."""
+        self._awake.set()
+
     def _run(self) -> None:
-        thread = threading.current_thread()
-        while self._thread is thread and time.monotonic() - self._used_at < _IDLE_SECONDS:
+        thread, refresh_at = threading.current_thread(), 0.0
+        wished: float | None = 0.0
+        while self._thread is thread and (self._is_used or wished is not None):
             with self._survival:
-                self.refresh()
-                self._beside()
-            away = self._away_until - time.monotonic()
-            time.sleep(max(min(away, REFRESH_SECONDS), 0.05) if away > 0 else REFRESH_SECONDS)
+                if self._is_used and time.monotonic() >= refresh_at:
+                    self.refresh()
+                    refresh_at = time.monotonic() + REFRESH_SECONDS
+                wished = self._upkeep()
+            # While the server is away, the next try is due earlier.
+            until = min(refresh_at, self._away_until or refresh_at) - time.monotonic()
+            self._awake.wait(max(min(until, REFRESH_SECONDS if wished is None else wished), 0.02))
+            self._awake.clear()
+            if self._away_until and not self.is_away:
+                refresh_at = 0.0
         if self._thread is thread:
             self._thread = None
+
+    @property
+    def _is_used(self) -> bool:
+        return time.monotonic() - self._used_at < _IDLE_SECONDS
 
     # --- On disk --------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from aos_sdk.cus_call_sites import call_site
-from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing
+from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing, CusSteps
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
@@ -57,7 +57,8 @@ def note_decision(call: CusDecidedCall, decision: EnforcementDecision) -> None:
     """Let a call's record say that it was warned, and what the SDK decided itself (ruling F9)."""
     if decision.result == EnforcementResult.WARNED:
         call.policy_result = CusPolicyResult.WARNED
-    if decision.decided_by == "sdk" and (decision.degraded or not decision.admits):
+    # What the server decided without its evidence may be in no log of the server's either.
+    if decision.degraded or (decision.decided_by == "sdk" and not decision.admits):
         call.degraded, call.decision = decision.degraded, decision.as_json()
 
 
@@ -79,27 +80,49 @@ class CusGate:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
         if self.is_open() or self._is_admitted(call):
             return
-        self._conclude(call, self._admit(call))
+        steps = self._steps(call)
+        while (turn := self._turn(steps)).wait is not None:
+            time.sleep(turn.wait)
+        self._conclude(call, turn.found)
 
     async def enter_later(self, call: CusGatedCall) -> None:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
         if self.is_open() or self._is_admitted(call):
             return
         is_awaited = [True]
+        steps = self._steps(call)
         try:
-            found = await _in_thread(lambda: self._admit_for(call, is_awaited))
+            turn = await self._turn_later(call, steps, is_awaited)
+            while turn.wait is not None:
+                await _sleep(turn.wait)
+                turn = await self._turn_later(call, steps, is_awaited)
         except BaseException:
             is_awaited.clear()  # The program has cancelled the call.
             self.leave_unused(call)
             raise
-        self._conclude(call, found)
+        self._conclude(call, turn.found)
 
-    def _admit_for(self, call: CusGatedCall, is_awaited: list[bool]) -> "_Verdict":
-        """As `_admit`, for code that may end to wait meanwhile."""
-        found = self._admit(call)
-        if not is_awaited:
-            self.leave_unused(call)
-        return found
+    def _turn(self, steps: "CusSteps[_Verdict]") -> "_Turn":
+        """Decide until a wait or the verdict. A fault of ours lets the call begin."""
+        with self._guard:
+            try:
+                return _Turn(next(steps))
+            except StopIteration as ended:
+                return _Turn(None, ended.value)
+        return _Turn()
+
+    async def _turn_later(
+        self, call: CusGatedCall, steps: "CusSteps[_Verdict]", is_awaited: list[bool]
+    ) -> "_Turn":
+        """As `_turn`, in a thread; the code that awaits it may end to wait meanwhile."""
+
+        def decide() -> _Turn:
+            turn = self._turn(steps)
+            if not is_awaited:
+                self.leave_unused(call)
+            return turn
+
+        return await _in_thread(decide)
 
     def _conclude(self, call: CusGatedCall, found: "_Verdict") -> None:
         """Raise or warn, in the program's own thread."""
@@ -116,8 +139,9 @@ class CusGate:
 
     def leave(self, call: CusGatedCall) -> None:
         """The call has ended: its record settles what was held for it."""
-        if call.call_id is not None:
-            self.decider.running.pop(call.call_id, None)
+        asked = call.admitted
+        if asked is not None:
+            self.decider.note_ended(asked.call_id)
 
     def leave_unused(self, call: CusGatedCall) -> None:
         """The call never left the program, so what is held for it can serve a later call."""
@@ -134,32 +158,35 @@ class CusGate:
         outer = call.outer
         return outer is not None and outer.gate is self and outer.admitted is not None
 
-    def _admit(self, call: CusGatedCall) -> "_Verdict":
-        """Decide on the call."""
-        with self._guard:
-            estimate = self._estimate(call)
-            asked = self._asked(call, estimate)
-            if asked is None:
-                return None
-            decision = self.decider.decide(asked, self.enforcing)
-            if decision.rests_on_estimate:
-                asked, decision = self._counted(call, asked, decision)
-            if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
-                time.sleep(decision.retry_after_seconds or 0)
-                decision = self.decider.decide(asked, self.enforcing)
-            note_decision(call, decision)
-            if not decision.admits:
-                names_maximum = estimate is not None and estimate.names_maximum
-                link = self.decider.link(decision.call_id)
-                return limit_error(decision, link, names_maximum=names_maximum)
-            call.admitted = asked
-            if decision.result == EnforcementResult.WARNED:
-                return decision
-        return None
+    def _steps(self, call: CusGatedCall) -> "CusSteps[_Verdict]":
+        """Decide on the call; yields seconds to wait."""
+        estimate = self._estimate(call)
+        asked = self._asked(call, estimate)
+        if asked is None:
+            return None
+        decision = yield from self.decider.steps(asked, self.enforcing)
+        if decision.rests_on_estimate:
+            closer = self._counted(call, asked)
+            if closer is not None:
+                asked = closer
+                decision = yield from self.decider.steps(asked, self.enforcing)
+        if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
+            yield float(decision.retry_after_seconds or 0)
+            decision = yield from self.decider.steps(asked, self.enforcing)
+        note_decision(call, decision)
+        if not decision.admits:
+            self._name_refused(call, asked)
+            names_maximum = estimate is not None and estimate.names_maximum
+            link = self.decider.link(decision.call_id)
+            return limit_error(decision, link, names_maximum=names_maximum)
+        call.admitted = asked
+        self.decider.note_running(asked, decision)
+        return decision if decision.result == EnforcementResult.WARNED else None
 
     def _asked(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusAsked | None:
         """What to ask; None if the call has been admitted with what another call left."""
-        asked = _asked_with(CusAsked(call.call_id or "", call.model or None), estimate)
+        call_id = call.call_id or _id_of_outer(call)
+        asked = _asked_with(CusAsked(call_id or "", call.model or None), estimate)
         if asked.call_id:
             return asked._replace(is_named=True)
         spare = self.decider.take_over(asked)
@@ -169,6 +196,19 @@ class CusGate:
             call.admitted = asked
             return None
         return asked
+
+    def _name_refused(self, call: CusGatedCall, asked: CusAsked) -> None:
+        """Report the refused call under the id that it was checked with.
+
+        The surrounding call of that id may go on without it, and then needs another.
+        """
+        if call.call_id is None:
+            call.call_id = asked.call_id
+            outer = call.outer
+            while outer is not None:
+                if outer.call_id == asked.call_id:
+                    outer.call_id = generate_call_id()
+                outer = outer.outer
 
     def _estimate(self, call: CusGatedCall, *, counted: bool = False) -> CusEstimate | None:
         """A bound of the call; None where that fails, and the server estimates."""
@@ -184,15 +224,12 @@ class CusGate:
             call.operation, call.model, call.arguments, own_prices=own_prices, counted=counted
         )
 
-    def _counted(
-        self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
-    ) -> tuple[CusAsked, EnforcementDecision]:
-        """The bound does not fit: the prompt's own count may."""
+    def _counted(self, call: CusGatedCall, asked: CusAsked) -> CusAsked | None:
+        """The bound does not fit: what to ask by the prompt's own count, if that is less."""
         estimate = self._estimate(call, counted=True)
         if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
-            return asked, decision
-        asked = _asked_with(asked, estimate)
-        return asked, self.decider.decide(asked, self.enforcing)
+            return None
+        return _asked_with(asked, estimate)
 
     def _may_wait(self, decision: EnforcementDecision) -> bool:
         wait = decision.retry_after_seconds
@@ -212,6 +249,21 @@ class CusGate:
 
 # An error for a refused call, the decision on one that is to be warned of, or None.
 _Verdict: TypeAlias = CusLimitExceeded | EnforcementDecision | None
+
+
+class _Turn(NamedTuple):
+    """Seconds to wait before the decision goes on; None with the verdict."""
+
+    wait: float | None = None
+    found: _Verdict = None
+
+
+def _id_of_outer(call: CusGatedCall) -> str | None:
+    """The id of the outermost call that this call is a part of: their record has that id."""
+    call_id, outer = None, call.outer
+    while outer is not None:
+        call_id, outer = outer.call_id, outer.outer
+    return call_id
 
 
 def _asked_with(asked: CusAsked, estimate: CusEstimate | None) -> CusAsked:
@@ -235,6 +287,18 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except RuntimeError:  # No thread can be started, as at the interpreter's end.
         return work()
     return await later
+
+
+async def _sleep(seconds: float) -> None:
+    """Wait in the event loop that runs: asyncio's, or another by anyio."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        import anyio
+
+        await anyio.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
 
 
 def _pool() -> ThreadPoolExecutor:
