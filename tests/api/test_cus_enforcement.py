@@ -670,11 +670,11 @@ def test_a_degraded_decision_of_the_server_is_logged_once_whoever_logs_it(
         decided_by="server", facts={}, reasons=[], evaluated_at=timezone.now(),
         created_at=timezone.now(),
     )  # fmt: skip
-    for call_id in ("logged", "not logged"):
+    for call_id in ("logged", "not-logged"):
         sdk.report(record(call_id=call_id, decision=unread, degraded=True))
 
     assert [take_in(), take_in()] == [1, 0]
-    assert CusEnforcementDecision.objects.get(decided_by="sdk").call_id == "not logged"
+    assert CusEnforcementDecision.objects.get(decided_by="sdk").call_id == "not-logged"
 
 
 def test_contention_has_a_metric_of_its_own(

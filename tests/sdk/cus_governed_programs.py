@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 
@@ -11,6 +11,7 @@ from tests.sdk.cus_capture_cases import CHAT
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeGovernor
 
+T = TypeVar("T")
 Configure = Callable[..., CusReporter]
 
 
@@ -34,11 +35,11 @@ def known_by(reporter: CusReporter) -> Any:
     return reporter.decider.known
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait up to five seconds."""
+def wait_until(condition: Callable[[], T]) -> T:
+    """Wait for a condition, up to five seconds, and return its value."""
     for _ in range(500):
-        if condition():
-            return
+        if met := condition():
+            return met
         time.sleep(0.01)
     raise AssertionError("it did not become true")
 

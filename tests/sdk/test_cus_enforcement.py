@@ -443,13 +443,16 @@ def test_a_changed_configuration_is_taken_over_in_the_background(
         patched(client)
 
 
+def _kept_configurations() -> list[Path]:
+    return list(Path(os.environ["CUS_SPOOL_DIR"]).rglob("configuration"))
+
+
 def test_the_configuration_outlives_the_process_without_the_key(
     configure: Configure, client: openai.OpenAI, governor: CusFakeGovernor
 ) -> None:
-    reporter = configure()
+    configure()
     patched(client)
-    wait_until(lambda: known_by(reporter).is_fresh)
-    (file,) = Path(os.environ["CUS_SPOOL_DIR"]).rglob("configuration")
+    (file,) = wait_until(_kept_configurations)
     assert file.stat().st_mode & 0o077 == 0
     assert "aosk_" not in file.read_text()
     governor.trouble = [None]
@@ -463,10 +466,9 @@ def test_the_configuration_outlives_the_process_without_the_key(
 def test_a_damaged_file_of_the_configuration_is_as_none(
     content: str, configure: Configure, client: openai.OpenAI, governor: CusFakeGovernor
 ) -> None:
-    reporter = configure()
+    configure()
     patched(client)
-    wait_until(lambda: known_by(reporter).is_fresh)
-    (file,) = Path(os.environ["CUS_SPOOL_DIR"]).rglob("configuration")
+    (file,) = wait_until(_kept_configurations)
     file.write_text(content)
     reporter = configure()
     patched(client)

@@ -171,7 +171,9 @@ def test_silence_is_load_while_the_server_takes_records(
     """A program that reports has met the server, although no check was answered yet."""
     monkeypatch.setattr("aos_sdk.cus_enforcing.server.CHECK_SECONDS", 0.1)
     reporter = configure(contention_seconds=0.0)
-    reporter.report(CusUsageRecord("reported", model="gpt-4o", provider="openai", tokens_in=1, tokens_out=1))
+    reporter.report(
+        CusUsageRecord("reported", model="gpt-4o", provider="openai", tokens_in=1, tokens_out=1)
+    )
     assert reporter.flush(5.0) == 0
     governor.delay_seconds = 0.4
     with pytest.raises(CusThrottled):
