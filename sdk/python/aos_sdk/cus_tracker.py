@@ -78,6 +78,7 @@ class CusCallTracker(CusEndedCall):
     gate: "CusGate | None" = None  # decides whether it may begin
     is_asynchronous = False  # whether it begins in an event loop, which must not wait
     admitted: "CusAsked | None" = None  # what it was admitted with
+    is_named = False  # whether the program has chosen its call id
     # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
     inner: "CusCallTracker | None" = None
@@ -103,6 +104,8 @@ class CusCallTracker(CusEndedCall):
         self.model = model
         self.operation = operation
         self.call_id = call_id or generate_call_id()
+        if call_id:
+            self.is_named = True
         self.session_id = session_id
         self.agent_id = agent_id
         if end_user is not None:
@@ -151,7 +154,7 @@ class CusCallTracker(CusEndedCall):
     def again(self) -> Self:
         """A new call with the same identity: a stream helper's block can be entered again."""
         another = copy.copy(self)
-        another.call_id = another.admitted = None
+        another.call_id = another.admitted = another.reserved = None
         return another
 
     def postpone(self) -> None:
@@ -407,6 +410,8 @@ class CusCallTracker(CusEndedCall):
         self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
         if inner.is_late:
             self.is_late = True
+        if inner.reserved is not None:
+            self.reserved = inner.reserved
         if inner.usage is not None or inner.is_late:
             self.usage, self.recount = inner.usage, inner.recount
             self.service_tier = inner.service_tier

@@ -99,7 +99,7 @@ def prepare_call(
     if called.region_of_model is not None:
         call.origin = called.origin_of(call.model)
     if call_id:
-        call.call_id = call_id
+        call.call_id, call.is_named = call_id, True
     identify(call, configuration)
     if configuration.enforcing is not None and surface.role in DECIDED:
         gate = gate_of(reporter, configuration)

@@ -56,6 +56,8 @@ class CusKnownConfiguration:
         self.current: Mapping[str, Any] | None = None
         self._etag: str | None = None
         self._is_loaded = False
+        # Whether an earlier process of this host has left the configuration.
+        self.was_kept = False
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
@@ -183,7 +185,7 @@ class CusKnownConfiguration:
                 kept: Any = json.loads(file.read(_MOST_BYTES))
             content, etag = kept["configuration"], kept["etag"]
             if isinstance(content, dict) and (etag is None or isinstance(etag, str)):
-                self.current, self._etag = content, etag
+                self.current, self._etag, self.was_kept = content, etag, True
 
     def _store(self) -> None:
         """Keep it for programs that start while the server is away. Without a folder, do nothing."""

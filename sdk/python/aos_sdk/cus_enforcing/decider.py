@@ -6,15 +6,22 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.ended_call import CusReserved
+from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import ladder
 from aos_sdk.cus_enforcing.configuration import REFRESH_SECONDS, CusKnownConfiguration
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
+from aos_sdk.cus_enforcing.estimates import CusEstimate
+from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.lease_book import CusLeaseBook
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply, CusServerAnswer
 from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused, CusLimitsUnchecked
+from aos_sdk.cus_guard import never_die
 from aos_sdk.cus_wire import MAX_MODEL_LENGTH
 
 # A hold ends 15 minutes after its last renewal (ruling F5).
@@ -117,13 +124,25 @@ def run_steps(steps: "CusSteps[T]", wait: Callable[[float], object]) -> T:
         return result
 
 
+# What a call under a lease is admitted with.
+LEASED: Final = CusAsked("")
+
+
+class CusLeasedCall(Protocol):
+    """What a lease notes on a call."""
+
+    reserved: CusReserved | None
+    admitted: CusAsked | None
+
+
 @dataclass(slots=True)
 class CusEnforcementStats:
-    """Counts of this process' decisions: by the server, and without the server; and of calls that
-    were refused. Calls that no limit concerns are not counted.
+    """Counts of this process' decisions: by the server, by leases, and without the server; and of
+    calls that were refused. Calls that no limit concerns are not counted.
     """
 
     asked: int = 0
+    leased: int = 0
     degraded: int = 0
     refused: int = 0
 
@@ -143,6 +162,7 @@ class CusDecider:
         self.integration_id = connection.key.integration_id
         self.server = CusEnforcementServer(connection)
         self.known = CusKnownConfiguration(self.server, spool, count_fault, upkeep=self._upkeep)
+        self.book = CusLeaseBook(self.server, spool, self.known.hurry)
         self._tell = tell
         self._begin()
         _all.add(self)
@@ -151,6 +171,7 @@ class CusDecider:
         """Begin anew after a fork: holds, connections and threads are the parent's."""
         self.server.restart_in_child()
         self.known.restart_in_child()
+        self.book.restart_in_child()
         self._begin()
 
     def _begin(self) -> None:
@@ -175,6 +196,21 @@ class CusDecider:
         if not decision.admits:
             self.stats.refused += 1
         return decision
+
+    def take(self, estimate: CusEstimate, call: "CusLeasedCall") -> CusLease | None:
+        """Set aside of a lease what the call may use, which then may begin (ruling F5a)."""
+        known = self.known
+        known.use()
+        microcents = estimate.microcents
+        if microcents is None or not known.is_limited:
+            return None
+        taken = self.book.take(-(-microcents // MICROCENTS_PER_CENT), microcents, estimate.tokens)
+        if taken is None:
+            return None
+        lease, call.reserved = taken
+        call.admitted = LEASED
+        self.stats.leased += 1
+        return lease
 
     def note_running(self, asked: CusAsked, decision: EnforcementDecision) -> None:
         """The call runs now: as long as it does, the server's hold for it is renewed."""
@@ -281,6 +317,11 @@ class CusDecider:
         """
         while self._notices:
             self._tell(self._notices.pop())
+        current = self.known.current
+        self.book.note_host(is_known=self.known.was_kept)
+        turn = self.book.look_after(
+            current.get("config_version") if current else None, is_limited=self.known.is_limited
+        )
         for call_id, call in list(self.running.items()):
             if call.is_lost:
                 self.running.pop(call_id, None)
@@ -288,7 +329,11 @@ class CusDecider:
                 answer = self.server.check(call.asked.as_json())
                 if answer.reply is CusReply.ANSWERED and call_id in self.running:
                     self.running[call_id] = call.renewed()
-        return REFRESH_SECONDS if self.running else None
+        return turn if turn is not None or not self.running else REFRESH_SECONDS
+
+    def close(self) -> None:
+        """At the program's end: return what was lent and not used."""
+        self.book.close()
 
 
 _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
@@ -322,6 +367,15 @@ def _covers(spare: CusAsked, asked: CusAsked) -> bool:
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for decider in list(_all):
+        with never_die(count=int):
+            decider.close()
+
+
+before_sending(_close_all)
 
 
 def _restart_all_in_child() -> None:

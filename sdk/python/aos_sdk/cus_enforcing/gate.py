@@ -10,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from aos_sdk.cus_call_sites import call_site
+from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing, CusSteps
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import generate_call_id
+from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
 T = TypeVar("T")
@@ -43,6 +46,9 @@ class CusGatedCall(CusDecidedCall, Protocol):
     operation: CusOperation | None
     arguments: dict[str, Any]
     admitted: CusAsked | None
+    reserved: CusReserved | None
+    usage: CusTokenUsage | CusReportedUsage | None
+    is_named: bool
     gate: "CusGate | None"
 
     @property
@@ -80,7 +86,10 @@ class CusGate:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
         if self.is_open() or self._is_admitted(call):
             return
-        steps = self._steps(call)
+        estimate = self._estimate(call)
+        if self._takes_of_lease(call, estimate):
+            return
+        steps = self._steps(call, estimate)
         while (turn := self._turn(steps)).wait is not None:
             time.sleep(turn.wait)
         self._conclude(call, turn.found)
@@ -89,8 +98,11 @@ class CusGate:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
         if self.is_open() or self._is_admitted(call):
             return
+        estimate = self._estimate(call)
+        if self._takes_of_lease(call, estimate):
+            return
         is_awaited = [True]
-        steps = self._steps(call)
+        steps = self._steps(call, estimate)
         try:
             turn = await self._turn_later(call, steps, is_awaited)
             while turn.wait is not None:
@@ -139,14 +151,21 @@ class CusGate:
 
     def leave(self, call: CusGatedCall) -> None:
         """The call has ended: its record settles what was held for it."""
-        asked = call.admitted
-        if asked is not None:
+        asked, reserved = call.admitted, call.reserved
+        if reserved is not None:
+            usage = call.usage
+            used = 0 if usage is None else usage.tokens_in + usage.tokens_out
+            self.decider.book.end(reserved, used)
+        elif asked is not None:
             self.decider.note_ended(asked.call_id)
 
     def leave_unused(self, call: CusGatedCall) -> None:
         """The call never left the program, so what is held for it can serve a later call."""
         asked, call.admitted = call.admitted, None
-        if asked is not None:
+        reserved, call.reserved = call.reserved, None
+        if reserved is not None:
+            self.decider.book.give_back(reserved)
+        elif asked is not None:
             if not asked.is_named:
                 call.call_id = None
             self.decider.give_back(asked)
@@ -158,9 +177,28 @@ class CusGate:
         outer = call.outer
         return outer is not None and outer.gate is self and outer.admitted is not None
 
-    def _steps(self, call: CusGatedCall) -> "CusSteps[_Verdict]":
-        """Decide on the call; yields seconds to wait."""
-        estimate = self._estimate(call)
+    def _takes_of_lease(self, call: CusGatedCall, estimate: CusEstimate | None) -> bool:
+        """Whether a lease has room for the call, which then may begin.
+
+        A call whose id the program has chosen may be recorded already, which only a check can tell.
+        """
+        if estimate is None or not self._asks_only_if_limited or _is_named(call):
+            return False
+        try:
+            lease = self.decider.take(estimate, call)
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return False
+        if lease is None:
+            return False
+        if lease.decision.result == EnforcementResult.WARNED:
+            call.policy_result = CusPolicyResult.WARNED
+            with self._guard:
+                self._warn(lease.decision)
+        return True
+
+    def _steps(self, call: CusGatedCall, estimate: CusEstimate | None) -> "CusSteps[_Verdict]":
+        """Decide on the call by a check; yields seconds to wait."""
         asked = self._asked(call, estimate)
         if asked is None:
             return None
@@ -256,6 +294,16 @@ class _Turn(NamedTuple):
 
     wait: float | None = None
     found: _Verdict = None
+
+
+def _is_named(call: CusGatedCall) -> bool:
+    """Whether the program has chosen the id of the call's record."""
+    part: CusGatedCall | None = call
+    while part is not None:
+        if part.is_named:
+            return True
+        part = part.outer
+    return False
 
 
 def _id_of_outer(call: CusGatedCall) -> str | None:

@@ -11,7 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_delivery.transport import NO_ANSWER, CusAnswer, CusTransport
-from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH, ENFORCEMENT_CONFIG_PATH
+from aos_sdk.cus_wire import (
+    ENFORCEMENT_CHECK_PATH,
+    ENFORCEMENT_CONFIG_PATH,
+    ENFORCEMENT_LEASE_PATH,
+)
 
 CHECK_SECONDS: Final = 1.0
 CONFIGURATION_SECONDS: Final = 5.0
@@ -74,6 +78,11 @@ class CusEnforcementServer:
         answer = self._ask("POST", ENFORCEMENT_CHECK_PATH, CHECK_SECONDS, body=body)
         return _with(answer, "result")
 
+    def lease(self, body: Mapping[str, Any], seconds: float) -> CusServerAnswer:
+        """Ask for a lease, or return leases."""
+        answer = self._ask("POST", ENFORCEMENT_LEASE_PATH, seconds, body=body)
+        return _with(answer, "decision", Mapping)
+
     def configuration(
         self, etag: str | None, seconds: float = CONFIGURATION_SECONDS
     ) -> CusServerAnswer:
@@ -127,10 +136,10 @@ class CusEnforcementServer:
         return CusServerAnswer(_reply(answer.status, is_ours=is_ours), content, answer.etag)
 
 
-def _with(answer: CusServerAnswer, name: str) -> CusServerAnswer:
-    """The answer, if it has this text: a proxy's 200 is no decision."""
+def _with(answer: CusServerAnswer, name: str, kind: type = str) -> CusServerAnswer:
+    """The answer, if it has this field: a proxy's 200 is no decision."""
     content = answer.content
-    is_whole = content is None or isinstance(content.get(name), str)
+    is_whole = content is None or isinstance(content.get(name), kind)
     if answer.reply is CusReply.ANSWERED and not is_whole:
         return CusServerAnswer(CusReply.UNUSABLE)
     return answer
