@@ -83,9 +83,7 @@ class CusKnownConfiguration:
     def use(self) -> None:
         """Note that a call uses the configuration; keep it fresh in the background."""
         self._used_at = time.monotonic()
-        if not self._is_loaded:
-            self._is_loaded = True
-            self._load()
+        self._load()
         if self._thread is None:
             self._start()
 
@@ -117,6 +115,7 @@ class CusKnownConfiguration:
 
     def refresh(self) -> None:
         """Ask the server now."""
+        self._load()
         began = time.monotonic()
         answer = self._server.configuration(self._etag)
         if answer.reply is CusReply.ABSENT:
@@ -178,14 +177,19 @@ class CusKnownConfiguration:
         return os.path.join(spool.folder, _FILE)
 
     def _load(self) -> None:
+        """Read what an earlier process of this host has left, once."""
+        if self._is_loaded:
+            return
+        self._is_loaded = True
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            if self._spool is None or self.current is not None:
+            if self._spool is None:
                 return
             with open(self._path(self._spool), encoding="utf-8") as file:
+                self.was_kept = True
                 kept: Any = json.loads(file.read(_MOST_BYTES))
             content, etag = kept["configuration"], kept["etag"]
             if isinstance(content, dict) and (etag is None or isinstance(etag, str)):
-                self.current, self._etag, self.was_kept = content, etag, True
+                self.current, self._etag = content, etag
 
     def _store(self) -> None:
         """Keep it for programs that start while the server is away. Without a folder, do nothing."""
