@@ -473,7 +473,7 @@ def test_a_file_of_another_version_is_left_alone(spool: CusSpool, content: bytes
 def test_many_threads_of_a_program_find_one_lease(
     configure: Configure, lender: CusFakeGovernor, client: openai.OpenAI
 ) -> None:
-    reporter = configure()
+    reporter = configure(contention_seconds=10.0)
     cus_install_middleware()
     known_by(reporter).refresh()
     barrier = threading.Barrier(8)
