@@ -145,7 +145,7 @@ def test_a_lease_is_renewed_while_calls_are_made_and_returned_when_they_end(
     lender.lease_seconds = 0.6
     reporter = configure()
     _begun(reporter, client)
-    checks, leases = len(lender.checks), set()
+    checks, leases = len(lender.checks), set[uuid.UUID]()
     while len(leases) < 4:
         patched(client)
         if (lease := reporter.decider.book.current) is not None:  # type: ignore[union-attr]
@@ -181,7 +181,7 @@ def test_a_call_that_does_not_fit_the_lease_is_checked(
     reporter = configure()
     lease = _begun(reporter, client)
     with lease._changing:
-        lease._left = CusAmounts()
+        lease._left = [0, 0, 0, 0]
     lender.room = 0
     with pytest.raises(CusBlocked):
         patched(client)

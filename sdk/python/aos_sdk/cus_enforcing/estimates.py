@@ -11,15 +11,14 @@ from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
 from aos_sdk.cus_counting.estimates import count_call, parts_of_call
+from aos_sdk.cus_enforcing.usual_requests import FRAMING, FRAMING_PER_MESSAGE, bound_of_usual
 from aos_sdk.cus_token_counter import get_model_info
 from aos_sdk.cus_wire import CusOperation
 
 # Taking a prompt apart may take so long of the program's time; a longer prompt counts as the
 # context window.
 _LOOKING_SECONDS: Final = 0.001
-# What providers add to a prompt beyond what is counted: around it, each message, and its tools.
-_FRAMING: Final = 32
-_PER_MESSAGE: Final = 8
+# What providers add to a prompt beyond what is counted, for its tools.
 _OF_TOOLS: Final = 1_024
 _OUTPUTS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _CHOICES: Final = ("n", "best_of")
@@ -73,6 +72,10 @@ def estimate_call(
     With `own_prices` the tenant may have prices of its own, which the server knows. With `counted`
     the prompt's texts are counted by the tokenizer, in bounded time, which is closer than the bound.
     """
+    if not (own_prices or counted):
+        usual = bound_of_usual(operation, model, arguments)
+        if usual is not None:
+            return CusEstimate._make(usual)
     if operation is not None and operation not in _ESTIMATED:
         return None
     info = get_model_info(model)
@@ -108,7 +111,7 @@ def _prompt(arguments: Mapping[str, Any], model: str, window: int, *, counted: b
 def _framing(arguments: Mapping[str, Any]) -> int:
     messages = sum(len(_listed(arguments.get(name))) for name in ("messages", "input"))
     tools = _OF_TOOLS if arguments.get("tools") or arguments.get("functions") else 0
-    return _FRAMING + _PER_MESSAGE * messages + tools
+    return FRAMING + FRAMING_PER_MESSAGE * messages + tools
 
 
 def _over(until: float) -> Callable[[], bool]:

@@ -3,7 +3,8 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_delivery.ended_call import CusReserved
@@ -21,7 +22,7 @@ def _clock() -> Callable[[], float]:
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     if boottime is None:
         return time.monotonic
-    return lambda: time.clock_gettime(boottime)
+    return partial(time.clock_gettime, boottime)
 
 
 # Seconds, comparable with each other alone.
@@ -59,10 +60,11 @@ class CusLease:
     """
 
     def __init__(
-        self, content: Mapping[str, Any], began: float, note: Callable[[CusAmounts], object]
+        self, content: Mapping[str, Any], began: float, note: Callable[[Sequence[int]], object]
     ) -> None:
         """The lease of an answer; `began` is when its request was begun. Raises ValueError."""
         self.id = uuid.UUID(str(content.get("lease_id")))
+        self._name = self.id.bytes
         self.lent = CusAmounts.read(content)
         milliseconds = content.get("valid_for_ms")
         seconds = milliseconds / 1_000 if type(milliseconds) is int else 0.0
@@ -74,22 +76,23 @@ class CusLease:
         self.decision = EnforcementDecision.read(answer if isinstance(answer, Mapping) else {}, "")
         self.running = 0
         self._note = note
-        self._left = self.lent
-        self._set_aside = CusAmounts()
+        # In the order of `CusAmounts`. Changed in place, which takes a third of the time.
+        self._left = [*self.lent]
+        self._set_aside = [0] * len(self.lent)
         self._is_open = self.decision.admits
         self._changing = threading.Lock()
         self._renew_at = self.until - seconds / 2
-        self._fewest = CusAmounts(*(amount // _PART_LEFT for amount in self.lent))
+        self._fewest = [amount // _PART_LEFT for amount in self.lent]
 
     @property
     def set_aside(self) -> CusAmounts:
         """All that calls have taken of it. Final once it is closed."""
-        return self._set_aside
+        return CusAmounts(*self._set_aside)
 
     @property
     def is_used(self) -> bool:
         """Whether any call has taken of it."""
-        return self._set_aside.calls > 0
+        return self._set_aside[-1] > 0
 
     @property
     def is_over(self) -> bool:
@@ -99,32 +102,34 @@ class CusLease:
     @property
     def is_due(self) -> bool:
         """Whether a calling program should have the next one soon."""
-        return clock() >= self._renew_at or any(map(int.__lt__, self._left, self._fewest))
+        left, fewest = self._left, self._fewest
+        return (
+            left[0] < fewest[0] or left[1] < fewest[1] or left[2] < fewest[2]
+            or left[3] < fewest[3] or clock() >= self._renew_at
+        )  # fmt: skip
 
     def take(self, cents: int, microcents: int, tokens: int) -> CusReserved | None:
         """Set amounts aside for a call that begins now; None if the lease is over or too small."""
         # At least what a call can cost (ruling F3a).
         cents, microcents, tokens = cents or 1, microcents or 1, tokens or 1
         with self._changing:
-            left_cents, left_microcents, left_tokens, left_calls = self._left
+            left, set_aside = self._left, self._set_aside
             if (
-                cents > left_cents or microcents > left_microcents or tokens > left_tokens
-                or not left_calls or not self._is_open or clock() >= self.until
+                cents > left[0] or microcents > left[1] or tokens > left[2] or left[3] < 1
+                or not self._is_open or clock() >= self.until
             ):  # fmt: skip
                 return None
-            self._left = CusAmounts(
-                left_cents - cents,
-                left_microcents - microcents,
-                left_tokens - tokens,
-                left_calls - 1,
-            )
-            was = self._set_aside
-            self._set_aside = becomes = CusAmounts(
-                was.cents + cents, was.microcents + microcents, was.tokens + tokens, was.calls + 1
-            )
-            self._note(becomes)
+            left[0] -= cents
+            left[1] -= microcents
+            left[2] -= tokens
+            left[3] -= 1
+            set_aside[0] += cents
+            set_aside[1] += microcents
+            set_aside[2] += tokens
+            set_aside[3] += 1
+            self._note(set_aside)
             self.running += 1
-        return CusReserved(self.id.bytes, cents, microcents, tokens)
+        return CusReserved(self._name, cents, microcents, tokens)
 
     def end(self, reserved: CusReserved, tokens: int) -> None:
         """A call has ended that used so many tokens, which its record tells.
@@ -136,26 +141,26 @@ class CusLease:
             self.running -= 1
             if tokens > reserved.tokens:
                 more = -(-reserved.microcents * tokens // reserved.tokens) - reserved.microcents
-                left = self._left
-                self._left = CusAmounts(
-                    left.cents,
-                    left.microcents - more,
-                    left.tokens - (tokens - reserved.tokens),
-                    left.calls,
-                )
+                self._left[1] -= more
+                self._left[2] -= tokens - reserved.tokens
 
     def give_back(self, reserved: CusReserved) -> None:
         """The call never left the program: the next call may take its amounts."""
-        back = CusAmounts(*reserved[1:], 1)
         with self._changing:
             self.running -= 1
-            self._left = self._left.plus(back)
-            # Once it is closed, the server may know already what was set aside.
+            _add(self._left, reserved)
+            # Once the lease is closed, the server may know already what was set aside.
             if self._is_open:
-                self._set_aside = CusAmounts(*map(int.__sub__, self._set_aside, back))
+                _add(self._set_aside, reserved, sign=-1)
                 self._note(self._set_aside)
 
     def close(self) -> None:
         """Let no further call begin under it, so that the rest can be returned."""
         with self._changing:
             self._is_open = False
+
+
+def _add(amounts: list[int], reserved: CusReserved, sign: int = 1) -> None:
+    """Add the amounts of one call."""
+    for place, amount in enumerate((*reserved[1:], 1)):
+        amounts[place] += sign * amount

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -267,7 +267,7 @@ class CusLeaseBook:
             self._file = lease_file.make(self._spool)
         return self._file
 
-    def _note_of(self, lease_id: uuid.UUID) -> Callable[[CusAmounts], object]:
+    def _note_of(self, lease_id: uuid.UUID) -> Callable[[Sequence[int]], object]:
         """What notes on disk what is set aside of a lease."""
         file = self._file_of_this_process()
         slot = file.add(lease_id) if file is not None else None

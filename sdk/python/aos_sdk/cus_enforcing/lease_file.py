@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from mmap import mmap
 from struct import Struct
 from typing import Final
@@ -59,7 +59,7 @@ class CusLeaseFile:
                 return slot
         return None
 
-    def note(self, slot: int, amounts: CusAmounts) -> None:
+    def note(self, slot: int, amounts: Sequence[int]) -> None:
         """Note all that was ever set aside of a lease."""
         _AMOUNTS.pack_into(self._map, slot * _SLOT_BYTES + _AMOUNTS_AT, *amounts)
 
