@@ -26,6 +26,8 @@ from tests.trust.cus_check_races import integration_of, reported
 from tests.trust.cus_real_product import RealProduct
 
 _MICROCENTS = 1_000_000
+# Of gpt-4o's input.
+_TOKENS_A_CENT = 4_000
 _OFFSETS = (0.0, 600.0, -600.0)
 _REPORT = "/api/v1/cus/telemetry/llm-usage"
 # The dearest call of `cus_lease_program`, a little more than its longest answer costs.
@@ -256,7 +258,10 @@ class LeaseContest:
                 [limit, self._integration],
             )
         door = self.product.door(0, self._key)
-        answer = door.post(_REPORT, reported("used-before", cents=limit - self._room))
+        used = limit - self._room
+        answer = door.post(
+            _REPORT, reported("used-before", cents=used, tokens_in=used * _TOKENS_A_CENT)
+        )
         door.close()
         assert answer.status == 201, answer
         _, used, _, _ = self._taken()

@@ -95,7 +95,8 @@ def main() -> None:
     for thread in threads:
         thread.join()
     left = cus_shutdown(20.0)
-    print(left, flush=True)
+    sys.stdout.write(f"{left}\n")
+    sys.stdout.flush()
 
 
 def _call(client: openai.OpenAI, over: threading.Event) -> None:
