@@ -70,7 +70,7 @@ def _program(key: str, mode: Any) -> Iterator[Callable[[], object]]:
         call = CusCallTracker(reporter, "openai", MODEL, operation=CusOperation.CHAT)
 
         def decide() -> None:
-            call.call_id, call.arguments = None, arguments  # type: ignore[assignment]
+            call.call_id, call.arguments = None, arguments
             gate.enter(call)
             gate.leave(call)
             call.admitted = call.reserved = None

@@ -39,7 +39,7 @@ def test_the_quick_bound_equals_the_slow_one(
     arguments = {"model": model, "messages": messages, "temperature": 0.5, **maxima}
     quick = bound_of_usual(CusOperation.CHAT, model, arguments)
     slow = estimate_call(CusOperation.CHAT, model, arguments | _UNUSUAL, own_prices=False)
-    assert quick is None or quick == slow
+    assert quick is None or (slow is not None and tuple(quick) == tuple(slow))
 
 
 def test_most_models_have_a_quick_bound() -> None:

@@ -221,6 +221,12 @@ class CusDecider:
         """The call has ended: its record settles what was held for it."""
         self.running.pop(call_id, None)
 
+    @property
+    def has_own_prices(self) -> bool:
+        """Whether the tenant may have prices of its own, which the server alone knows."""
+        current = self.known.current
+        return current is None or bool(current.get("overrides"))
+
     def link(self, call_id: str) -> str:
         """The address of a call's evidence in the console."""
         return f"{self.base_url}/console/evidence/call/{call_id}?integration={self.integration_id}"

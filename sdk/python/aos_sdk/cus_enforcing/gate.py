@@ -15,6 +15,8 @@ from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing, CusSteps
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
+from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.usual_requests import bound_of_usual
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import generate_call_id
@@ -84,25 +86,19 @@ class CusGate:
 
     def enter(self, call: CusGatedCall) -> None:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call):
+        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
             return
-        estimate = self._estimate(call)
-        if self._takes_of_lease(call, estimate):
-            return
-        steps = self._steps(call, estimate)
+        steps = self._steps(call)
         while (turn := self._turn(steps)).wait is not None:
             time.sleep(turn.wait)
         self._conclude(call, turn.found)
 
     async def enter_later(self, call: CusGatedCall) -> None:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call):
-            return
-        estimate = self._estimate(call)
-        if self._takes_of_lease(call, estimate):
+        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
             return
         is_awaited = [True]
-        steps = self._steps(call, estimate)
+        steps = self._steps(call)
         try:
             turn = await self._turn_later(call, steps, is_awaited)
             while turn.wait is not None:
@@ -113,6 +109,34 @@ class CusGate:
             self.leave_unused(call)
             raise
         self._conclude(call, turn.found)
+
+    def _is_leased(self, call: CusGatedCall) -> bool:
+        """Whether a lease has room for a usual call, which takes microseconds to see."""
+        try:
+            bound = bound_of_usual(call.operation, call.model, call.arguments)
+            if bound is None or self.decider.has_own_prices:
+                return False
+            lease = self._lease_for(call, CusEstimate._make(bound))
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return False
+        if lease is None:
+            return False
+        if lease.decision.result == EnforcementResult.WARNED:
+            self._conclude(call, lease.decision)
+        return True
+
+    def _lease_for(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusLease | None:
+        """The lease that has room for the call, which takes of it; None where a check decides.
+
+        A call whose id the program has chosen may be recorded already, which only a check can tell.
+        """
+        if estimate is None or not self._asks_only_if_limited or _is_named(call):
+            return None
+        lease = self.decider.take(estimate, call)
+        if lease is not None and lease.decision.result == EnforcementResult.WARNED:
+            call.policy_result = CusPolicyResult.WARNED
+        return lease
 
     def _turn(self, steps: "CusSteps[_Verdict]") -> "_Turn":
         """Decide until a wait or the verdict. A fault of ours lets the call begin."""
@@ -177,28 +201,12 @@ class CusGate:
         outer = call.outer
         return outer is not None and outer.gate is self and outer.admitted is not None
 
-    def _takes_of_lease(self, call: CusGatedCall, estimate: CusEstimate | None) -> bool:
-        """Whether a lease has room for the call, which then may begin.
-
-        A call whose id the program has chosen may be recorded already, which only a check can tell.
-        """
-        if estimate is None or not self._asks_only_if_limited or _is_named(call):
-            return False
-        try:
-            lease = self.decider.take(estimate, call)
-        except Exception as error:  # noqa: BLE001 - as the guard does
-            self._guard.swallow(error)
-            return False
-        if lease is None:
-            return False
-        if lease.decision.result == EnforcementResult.WARNED:
-            call.policy_result = CusPolicyResult.WARNED
-            with self._guard:
-                self._warn(lease.decision)
-        return True
-
-    def _steps(self, call: CusGatedCall, estimate: CusEstimate | None) -> "CusSteps[_Verdict]":
-        """Decide on the call by a check; yields seconds to wait."""
+    def _steps(self, call: CusGatedCall) -> "CusSteps[_Verdict]":
+        """Decide on the call by a lease or by a check; yields seconds to wait."""
+        estimate = self._estimate(call)
+        lease = self._lease_for(call, estimate)
+        if lease is not None:
+            return lease.decision if lease.decision.result == EnforcementResult.WARNED else None
         asked = self._asked(call, estimate)
         if asked is None:
             return None
@@ -255,11 +263,12 @@ class CusGate:
         return None
 
     def _bound(self, call: CusGatedCall, *, counted: bool) -> CusEstimate | None:
-        known = self.decider.known.current
-        # As long as nothing is known, the tenant may have prices of its own.
-        own_prices = known is None or bool(known.get("overrides"))
         return estimate_call(
-            call.operation, call.model, call.arguments, own_prices=own_prices, counted=counted
+            call.operation,
+            call.model,
+            call.arguments,
+            own_prices=self.decider.has_own_prices,
+            counted=counted,
         )
 
     def _counted(self, call: CusGatedCall, asked: CusAsked) -> CusAsked | None:
