@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from functools import lru_cache
 from time import perf_counter, time_ns
@@ -79,6 +79,9 @@ class CusCallTracker(CusEndedCall):
     is_asynchronous = False  # whether it begins in an event loop, which must not wait
     admitted: "CusAsked | None" = None  # what it was admitted with
     is_named = False  # whether the program has chosen its call id
+    is_clamped = False  # whether the gate has lowered what `arguments` ask for
+    can_clamp = False  # whether what `arguments` says is what will be sent
+    remake: "Callable[[], Any] | None" = None  # makes the call's coroutine again, of its arguments
     # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
     inner: "CusCallTracker | None" = None
@@ -348,6 +351,11 @@ class CusCallTracker(CusEndedCall):
         self.arguments, self.latency_ms = NOTHING, 0
         if outer is not None:
             outer.refusal = error
+
+    def note_clamped(self, output: int) -> None:
+        """The output maximum was lowered, which the record says."""
+        self.is_clamped = True
+        self.set_metadata(output_clamped_to=output)
 
     def block(self, error: "CusLimitExceeded") -> None:
         """End the call before it begins, and report it as blocked: without tokens or cost (E6)."""

@@ -106,6 +106,7 @@ def prepare_call(
         # Most calls meet no limit, and spend no memory on the gate.
         if gate is not None and not gate.is_open():
             call.gate, call.is_asynchronous = gate, hasattr(client, "__aenter__")
+            call.can_clamp = gate.decider.clamps
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call

@@ -56,6 +56,8 @@ class CusKnownConfiguration:
         self.current: Mapping[str, Any] | None = None
         self._etag: str | None = None
         self._is_loaded = False
+        # The output that calls are held for, by model and operation, where it was learned.
+        self.learned: Mapping[tuple[str, str], int] = {}
         # Whether an earlier process of this host has left the configuration.
         self.was_kept = False
         self.restart_in_child()
@@ -127,6 +129,7 @@ class CusKnownConfiguration:
             is_open = content is not None and not (status_reason(content) or has_limits(content))
             # Closed before the new configuration is seen, never after.
             self.open_until = began + _FRESH_SECONDS if is_open else 0.0
+            self.learned = learned_of(content)
             self.current, self._verified_at = content, began
             if answer.content is not None:
                 self._etag = answer.etag
@@ -189,7 +192,7 @@ class CusKnownConfiguration:
                 kept: Any = json.loads(file.read(_MOST_BYTES))
             content, etag = kept["configuration"], kept["etag"]
             if isinstance(content, dict) and (etag is None or isinstance(etag, str)):
-                self.current, self._etag = content, etag
+                self.current, self._etag, self.learned = content, etag, learned_of(content)
 
     def _store(self) -> None:
         """Keep it for programs that start while the server is away. Without a folder, do nothing."""
@@ -198,3 +201,15 @@ class CusKnownConfiguration:
                 self._spool.prepare()
                 kept = {"etag": self._etag, "configuration": self.current}
                 write_whole(self._path(self._spool), kept)
+
+
+def learned_of(configuration: Mapping[str, Any] | None) -> dict[tuple[str, str], int]:
+    """The learned outputs of a configuration, if calls are to be held for by them (ruling F3b)."""
+    if configuration is None or configuration.get("estimate_basis") != "learned":
+        return {}
+    outputs = configuration.get("learned_outputs")
+    return {
+        (str(one.get("model")), str(one.get("operation"))): one["output_tokens"]
+        for one in (outputs if isinstance(outputs, list) else [])
+        if isinstance(one, Mapping) and type(one.get("output_tokens")) is int
+    }

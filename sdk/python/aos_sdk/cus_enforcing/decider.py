@@ -227,6 +227,17 @@ class CusDecider:
         current = self.known.current
         return current is None or bool(current.get("overrides"))
 
+    @property
+    def clamps(self) -> bool:
+        """Whether requests' output maxima are lowered to what the room pays for (ruling F3b)."""
+        current = self.known.current
+        return current is not None and current.get("estimate_basis") == "clamp"
+
+    def learned_output(self, model: str, operation: str | None) -> int | None:
+        """The output that a call is held for, where it was learned (ruling F3b)."""
+        learned = self.known.learned
+        return learned.get((model, operation)) if learned and operation else None
+
     def link(self, call_id: str) -> str:
         """The address of a call's evidence in the console."""
         return f"{self.base_url}/console/evidence/call/{call_id}?integration={self.integration_id}"

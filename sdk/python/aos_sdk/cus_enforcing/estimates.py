@@ -20,7 +20,7 @@ from aos_sdk.cus_wire import CusOperation
 _LOOKING_SECONDS: Final = 0.001
 # What providers add to a prompt beyond what is counted, for its tools.
 _OF_TOOLS: Final = 1_024
-_OUTPUTS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+OUTPUTS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _CHOICES: Final = ("n", "best_of")
 # Arguments that stand for a prompt which the request does not contain.
 _REFERENCES: Final = (
@@ -64,6 +64,7 @@ def estimate_call(
     *,
     own_prices: bool,
     counted: bool = False,
+    learned: int | None = None,
 ) -> CusEstimate | None:
     """What a call with these arguments may use at most; None where the server has to say it.
 
@@ -71,21 +72,24 @@ def estimate_call(
 
     With `own_prices` the tenant may have prices of its own, which the server knows. With `counted`
     the prompt's texts are counted by the tokenizer, in bounded time, which is closer than the bound.
+    `learned` is how much the integration's calls of this model write, where that counts (F3b).
     """
     if not (own_prices or counted):
-        usual = bound_of_usual(operation, model, arguments)
+        usual = bound_of_usual(operation, model, arguments, learned)
         if usual is not None:
             return CusEstimate._make(usual)
     if operation is not None and operation not in _ESTIMATED:
         return None
     info = get_model_info(model)
     window, most_output = info.context_window, info.max_output
-    asked = [arguments[name] for name in _OUTPUTS if type(arguments.get(name)) is int]
+    asked = [arguments[name] for name in OUTPUTS if type(arguments.get(name)) is int]
     output = asked[0] if asked else most_output
     if operation == CusOperation.EMBEDDING:
         output = 0
     if output is None or not window:
         return None
+    if learned is not None:
+        output = min(output, learned)
     tokens_in = window
     if operation is not None:
         tokens_in = min(_prompt(arguments, model, window, counted=counted), window)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 from aos_sdk.cus_call_sites import call_site
 from aos_sdk.cus_cost import CusTokenUsage
 from aos_sdk.cus_delivery.ended_call import CusReserved
+from aos_sdk.cus_enforcing.clamping import clamped_output, maximum_name, thinks_longer
 from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing, CusSteps
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
@@ -26,6 +27,8 @@ from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 T = TypeVar("T")
 _WARN_EVERY_SECONDS: Final = 60.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
+# A budget and a limit of tokens may both lower an output.
+_MOST_CLAMPS: Final = 2
 # Threads for the checks of asynchronous programs, whose event loops must not wait. Few: the loop gets
 # its turn behind all that run.
 _THREADS: Final = 8
@@ -44,6 +47,7 @@ class CusGatedCall(CusDecidedCall, Protocol):
     """What the gate knows of a call."""
 
     call_id: str | None
+    provider: str | None
     model: str
     operation: CusOperation | None
     arguments: dict[str, Any]
@@ -51,11 +55,15 @@ class CusGatedCall(CusDecidedCall, Protocol):
     reserved: CusReserved | None
     usage: CusTokenUsage | CusReportedUsage | None
     is_named: bool
+    can_clamp: bool
     gate: "CusGate | None"
 
     @property
     def outer(self) -> "CusGatedCall | None":
         """The call of which this call is a part."""
+
+    def note_clamped(self, output: int) -> None:
+        """The call's arguments now ask for so much output at most."""
 
     def block(self, error: CusLimitExceeded) -> None:
         """End the call before it begins, and report it as blocked."""
@@ -113,7 +121,8 @@ class CusGate:
     def _is_leased(self, call: CusGatedCall) -> bool:
         """Whether a lease has room for a usual call, which takes microseconds to see."""
         try:
-            bound = bound_of_usual(call.operation, call.model, call.arguments)
+            learned = self.decider.learned_output(call.model, call.operation)
+            bound = bound_of_usual(call.operation, call.model, call.arguments, learned)
             if bound is None or self.decider.has_own_prices:
                 return False
             lease = self._lease_for(call, CusEstimate._make(bound))
@@ -210,15 +219,7 @@ class CusGate:
         asked = self._asked(call, estimate)
         if asked is None:
             return None
-        decision = yield from self.decider.steps(asked, self.enforcing)
-        if decision.rests_on_estimate:
-            closer = self._counted(call, asked)
-            if closer is not None:
-                asked = closer
-                decision = yield from self.decider.steps(asked, self.enforcing)
-        if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
-            yield float(decision.retry_after_seconds or 0)
-            decision = yield from self.decider.steps(asked, self.enforcing)
+        asked, decision = yield from self._decided(call, asked)
         note_decision(call, decision)
         if not decision.admits:
             self._name_refused(call, asked)
@@ -228,6 +229,25 @@ class CusGate:
         call.admitted = asked
         self.decider.note_running(asked, decision)
         return decision if decision.result == EnforcementResult.WARNED else None
+
+    def _decided(
+        self, call: CusGatedCall, asked: CusAsked
+    ) -> "CusSteps[tuple[CusAsked, EnforcementDecision]]":
+        """The decision on the call, and what was asked for it at last.
+
+        Where only the estimate does not fit, a closer one is asked with; then, where the integration
+        says so, a smaller one.
+        """
+        decision = yield from self.decider.steps(asked, self.enforcing)
+        for closer in (self._counted, *[self._clamped] * _MOST_CLAMPS):
+            found = closer(call, asked, decision) if decision.rests_on_estimate else None
+            if found is not None:
+                asked = found
+                decision = yield from self.decider.steps(asked, self.enforcing)
+        if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
+            yield float(decision.retry_after_seconds or 0)
+            decision = yield from self.decider.steps(asked, self.enforcing)
+        return asked, decision
 
     def _asked(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusAsked | None:
         """What to ask; None if the call has been admitted with what another call left."""
@@ -269,14 +289,43 @@ class CusGate:
             call.arguments,
             own_prices=self.decider.has_own_prices,
             counted=counted,
+            learned=self.decider.learned_output(call.model, call.operation),
         )
 
-    def _counted(self, call: CusGatedCall, asked: CusAsked) -> CusAsked | None:
+    def _counted(
+        self, call: CusGatedCall, asked: CusAsked, _decision: EnforcementDecision
+    ) -> CusAsked | None:
         """The bound does not fit: what to ask by the prompt's own count, if that is less."""
         estimate = self._estimate(call, counted=True)
         if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
             return None
         return _asked_with(asked, estimate)
+
+    def _clamped(
+        self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
+    ) -> CusAsked | None:
+        """The output maximum is lowered to what the room pays for: what to ask then (ruling F3b)."""
+        if not (call.can_clamp and self.decider.clamps):
+            return None
+        arguments = call.arguments
+        name = maximum_name(call.operation, call.provider, arguments)
+        if name is None:
+            return None
+        own_prices = self.decider.has_own_prices
+
+        def bound(output: int) -> CusEstimate | None:
+            changed = {**arguments, name: output}
+            return estimate_call(call.operation, call.model, changed, own_prices=own_prices)
+
+        output = clamped_output(decision, bound)
+        before = arguments.get(name)
+        if output is None or (type(before) is int and output >= before):
+            return None
+        if thinks_longer(arguments, output):
+            return None
+        arguments[name] = output
+        call.note_clamped(output)
+        return _asked_with(asked, bound(output))
 
     def _may_wait(self, decision: EnforcementDecision) -> bool:
         wait = decision.retry_after_seconds

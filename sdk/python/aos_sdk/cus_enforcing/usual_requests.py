@@ -50,9 +50,9 @@ class CusUsualBound(NamedTuple):
 
 
 def bound_of_usual(
-    operation: str | None, model: str, arguments: Mapping[str, Any]
+    operation: str | None, model: str, arguments: Mapping[str, Any], learned: int | None = None
 ) -> CusUsualBound | None:
-    """The bound; None if the request or its model is not usual."""
+    """The bound; None if the request or its model is not usual. `learned`: as for `estimate_call`."""
     if operation is not CusOperation.CHAT or not arguments.keys() <= _USUAL:
         return None
     known = _usual_model(model)
@@ -65,6 +65,8 @@ def bound_of_usual(
         maximum = arguments.get("max_tokens")
     names_maximum = type(maximum) is int
     tokens_out = max(maximum, 0) if type(maximum) is int else known.most_output
+    if learned is not None and learned < tokens_out:
+        tokens_out = learned
     microcents = -(-(tokens_in * known.price_in + tokens_out * known.price_out) // _UNIT)
     return CusUsualBound(tokens_in, tokens_out, microcents, names_maximum)
 
