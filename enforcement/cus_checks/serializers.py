@@ -7,6 +7,7 @@ from rest_framework import serializers
 from aos_sdk import cus_wire as wire
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, LIMITS, placed_after
+from integrations.cus_lifecycle.models import ESTIMATE_PROMISES
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
@@ -89,6 +90,7 @@ class LimitsResult(serializers.Serializer[object]):
     status = serializers.CharField()
     enforcement_level = serializers.CharField()
     budget_basis = serializers.CharField()
+    estimate_basis = serializers.CharField(help_text=ESTIMATE_PROMISES)
     config_version = serializers.IntegerField()
 
     def get_fields(self) -> dict[str, Any]:
