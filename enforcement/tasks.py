@@ -1,6 +1,8 @@
 """The periodic tasks of enforcement."""
 
+import uuid
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from celery import shared_task
@@ -9,6 +11,7 @@ from redis import Redis
 
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.sdk_decisions import take_in
+from enforcement.cus_what_if.service import is_busy, keep_waiting, run_simulation
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
 from telemetry.cus_holds.holds import sweep
@@ -18,6 +21,9 @@ from telemetry.cus_holds.models import CusEnforcementHold
 _QUEUE = "cus_holds"
 # Twice the time that ruling F5b gives the sweeper: older holds show that no sweeper runs.
 _LATE = timedelta(seconds=60)
+# How long a simulation may take, and how long one waits for another.
+_SIMULATION_SECONDS = 3_600
+_TURN_SECONDS = 5
 
 log = structlog.get_logger(__name__)
 
@@ -56,3 +62,21 @@ def cus_make_decision_partitions() -> None:
     """Keep the partitions of the decision log three months ahead."""
     for month in make_partitions(database_now(), table=CusEnforcementDecision._meta.db_table):
         log.info("partition of decisions made", month=str(month))
+
+
+@shared_task(
+    name="enforcement.tasks.cus_simulate",
+    bind=True,
+    max_retries=None,
+    time_limit=_SIMULATION_SECONDS,
+)
+def cus_simulate(task: Any, simulation_id: str) -> None:
+    """Replay a simulation that is too large for a request, when no other one runs."""
+    named = uuid.UUID(simulation_id)
+    if is_busy():
+        if keep_waiting(named):
+            raise task.retry(countdown=_TURN_SECONDS)
+        return
+    simulation = run_simulation(named)
+    if simulation:
+        log.info("simulated", rows=simulation.rows, status=simulation.status)

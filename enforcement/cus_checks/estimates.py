@@ -13,8 +13,8 @@ from aos_sdk.cus_cost import (
     CusModelPricing,
     CusTokenUsage,
 )
-from telemetry.cus_money.amounts import MOST, Amounts
-from telemetry.cus_money.estimates import LEAST, most_tokens
+from telemetry.cus_money.amounts import LEAST, MOST, Amounts
+from telemetry.cus_money.estimates import most_tokens
 from telemetry.cus_money.own_prices import OwnPrice
 from telemetry.cus_money.pricing import CusPricer, in_cents
 

@@ -26,6 +26,10 @@ class Amounts(NamedTuple):
         return Amounts._make(map(max, self, other))
 
 
+# No call costs less: one cent (ruling M2), one microcent, one token (ruling F3a).
+LEAST = Amounts(1, 1, 1)
+
+
 def summed(expression: str) -> str:
     """SQL for the sum of an expression over rows: 0 over none, and at most what a column holds."""
     return f"least(coalesce(sum({expression}), 0), {MOST})::bigint"
