@@ -16,6 +16,8 @@ from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
 
 _Json = Mapping[str, Any]
+# The page lists fewer calls than the report has: on a telephone each takes half a screen.
+_SHOWN = 10
 _NOBODY = "No call of these days."
 _WHY = {
     "lease": "admitted by a lease, not by a check",
@@ -42,8 +44,8 @@ def sections(simulation: CusSimulation) -> list[ShownPanel]:
         ("reasons", "Why", _reasons(report["reasons"])),
         ("days", "By day (UTC)", _days(report["days"])),
         ("models", "Models that would have been refused", _models(report["refused_models"])),
-        ("calls", "The first calls", _calls(report["listed"])),
         ("differences", "What was decided otherwise", _differences(report)),
+        ("calls", "The first calls", _calls(report["listed"])),
     )
     return [*shown, *(ShownPanel(*part) for part in parts)]
 
@@ -122,20 +124,24 @@ def _models(models: Sequence[_Json]) -> SafeString:
 
 
 def _calls(calls: Sequence[_Json]) -> SafeString:
+    shown = [
+        one
+        for result in RESULTS
+        for one in [call for call in calls if call["would_be"] == result][:_SHOWN]
+    ]
     rows = [
         [
             one["decided_at"][:19].replace("T", " "),
             _link(one),
             one["model"] or "",
-            one["was"],
-            one["would_be"],
+            f"{one['was']} → {one['would_be']}",
             one["message"],
             dollars(one["cost_microcents"]),
         ]
-        for one in calls
+        for one in shown
     ]
-    headers = ["Decided (UTC)", "Call", "Model", "Was", "Would be", "Because", "Cost"]
-    note = f"At most the first {LISTED} of each result."
+    headers = ["Decided (UTC)", "Call", "Model", "Was → would be", "Because", "Cost"]
+    note = f"At most the first {_SHOWN} of each result; the API lists {LISTED}."
     return table(headers, rows, empty="None.", note=note)
 
 
