@@ -82,6 +82,22 @@ class OwnPriceResult(serializers.Serializer[object]):
     valid_from = serializers.DateTimeField()
 
 
+class LearnedOutputResult(serializers.Serializer[object]):
+    """What a call of a model and operation is held for, by the output of its last calls."""
+
+    model = serializers.CharField(help_text="As asked for.")
+    operation = serializers.CharField()
+    output_tokens = serializers.IntegerField()
+    calls = serializers.IntegerField(help_text="How many calls it was learned from.")
+
+
+class AnsweringModelsResult(serializers.Serializer[object]):
+    """The models that answered to a name within seven days, such as an Azure deployment's."""
+
+    name = serializers.CharField()
+    models = serializers.ListField(child=serializers.CharField())
+
+
 class LimitsResult(serializers.Serializer[object]):
     """The status and the limits of an integration. A limit of 0 means unlimited."""
 
@@ -113,6 +129,10 @@ class ConfigResult(LimitsResult):
     )
     warning_threshold_percent = serializers.IntegerField()
     overrides = OwnPriceResult(many=True)
+    learned_outputs = LearnedOutputResult(
+        many=True, help_text="Empty unless the estimate basis is learned."
+    )
+    answering_models = AnsweringModelsResult(many=True)
 
 
 class AmountsResult(serializers.Serializer[object]):

@@ -38,7 +38,7 @@ from enforcement.cus_reading.absence import (
 )
 from enforcement.cus_reading.connection import DeciderConnection, no_answer, trouble_with
 from enforcement.cus_reading.decider import decider_pool
-from enforcement.cus_reading.own_models import known_models, remember_models
+from enforcement.cus_reading.known_models import READ_MODELS, known_models, remember_models
 from enforcement.cus_rules.authority import known_state, remember_state
 from enforcement.cus_rules.precedence import Authority, Facts, decide
 from telemetry.cus_holds.holds import (
@@ -191,7 +191,7 @@ class CusEnforcementService:
 
     def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
         """Take the integration's lock and read its evidence and its own prices."""
-        own = known_models(self.caller.integration_id)
+        names = known_models(self.caller.integration_id)
         models = [request.model for request in requests]
         left = self.caller.began + _LOCK_SECONDS - time.monotonic()
         if left <= 0:
@@ -203,22 +203,18 @@ class CusEnforcementService:
             read_seconds=_READ_SECONDS,
             table_lock_seconds=_TABLE_LOCK_SECONDS,
         )
-        named = own.named(models)
+        named = names.named(models)
         reading = self._reading(connection, requests, named, lock_first=f"{locked}; ")
         version = reading.integration["config_version"]
-        if version != own.config_version:
-            statement = connection.call("cus_read_own_models", self.caller.tenant_id)
-            found = _rows_in_time(connection, statement)
-            own = remember_models(
-                self.caller.integration_id,
-                version,
-                reading.integration["default_model"],
-                [(name or b"").decode() for name in found],
-            )
-            if own.named(models) != named:
-                reading = self._reading(connection, requests, own.named(models))
+        if version != names.config_version:
+            statement = connection.call(READ_MODELS, *self._whose)
+            (document,) = _rows_in_time(connection, statement)
+            default = reading.integration["default_model"]
+            names = remember_models(self.caller.integration_id, version, default, document or b"")
+            if names.named(models) != named:
+                reading = self._reading(connection, requests, names.named(models))
         known = remember_state(self.caller.integration_id, reading.integration)
-        return Round(self.caller.tenant_id, known, reading)
+        return Round(self.caller.tenant_id, known, reading, names)
 
     def _reading(
         self,

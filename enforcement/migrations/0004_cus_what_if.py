@@ -1,5 +1,6 @@
-"""Simulations: proposed limits, replayed over the evidence of past days."""
+"""Simulations, and what calls teach for the estimates of later calls."""
 
+import django.contrib.postgres.fields
 import django.db.models.functions.datetime
 import uuid
 from django.db import migrations, models
@@ -11,6 +12,79 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.CreateModel(
+            name="CusAnsweringModel",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "tenant_id",
+                        "integration_id",
+                        "name",
+                        "model",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("tenant_id", models.UUIDField()),
+                ("integration_id", models.UUIDField()),
+                ("name", models.CharField(max_length=100)),
+                ("model", models.CharField(max_length=100)),
+                ("since", models.DateTimeField()),
+                ("last_answered_at", models.DateTimeField()),
+            ],
+            options={
+                "verbose_name": "answering model",
+                "db_table": "cus_answering_models",
+            },
+        ),
+        migrations.CreateModel(
+            name="CusLearnedOutput",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "tenant_id",
+                        "integration_id",
+                        "model",
+                        "operation",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("tenant_id", models.UUIDField()),
+                ("integration_id", models.UUIDField()),
+                ("model", models.CharField(max_length=100)),
+                ("operation", models.CharField(max_length=20)),
+                (
+                    "outputs",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.IntegerField(), size=None
+                    ),
+                ),
+                ("estimate_tokens", models.BigIntegerField(null=True)),
+                ("changed_at", models.DateTimeField(null=True)),
+                ("last_call_at", models.DateTimeField()),
+            ],
+            options={
+                "verbose_name": "learned output",
+                "db_table": "cus_learned_outputs",
+            },
+        ),
+        migrations.CreateModel(
+            name="CusLearningMark",
+            fields=[
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("learned_until", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "cus_learning_marks",
+            },
+        ),
         migrations.CreateModel(
             name="CusSimulation",
             fields=[
