@@ -52,12 +52,12 @@ class WhatIfForm(forms.Form):
     )
     allow_unpriced = forms.BooleanField(required=False, widget=UnfoldBooleanSwitchWidget)
 
-    def __init__(self, integration: CusIntegration, *args: Any, **kwargs: Any) -> None:
-        """The form with a box for each limit."""
+    def __init__(self, integration: CusIntegration, data: Any = None) -> None:
+        """The form with a box for each limit. `data` is what was posted, if anything was."""
         others = ("enforcement_level", "budget_basis", "allow_unpriced")
         initial = {"days": _USUAL_DAYS} | {name: getattr(integration, name) for name in others}
         initial |= {limit.column: _entered(integration, limit) for limit in LIMITS}
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(data, initial=initial)
         self.fields |= {limit.column: _box(limit) for limit in LIMITS}
         self.order_fields(["days", *(limit.column for limit in LIMITS), *others])
 

@@ -18,7 +18,8 @@ from integrations.cus_web.strict_fields import (
     StrictInteger,
 )
 
-_CAN_BE = [result.value for result in RESULTS]
+# `settings.py` names this list, for the OpenAPI document.
+CAN_BE = [result.value for result in RESULTS]
 
 
 class SimulateInput(StrictInput):
@@ -99,8 +100,8 @@ class SimulatedReason(serializers.Serializer[object]):
 class SimulatedMove(serializers.Serializer[object]):
     """Calls that were decided one way, and would be decided another."""
 
-    was = serializers.ChoiceField(_CAN_BE)
-    would_be = serializers.ChoiceField(_CAN_BE)
+    was = serializers.ChoiceField(CAN_BE)
+    would_be = serializers.ChoiceField(CAN_BE)
     calls = serializers.IntegerField()
 
 
@@ -122,8 +123,8 @@ class SimulatedCall(serializers.Serializer[object]):
     usage_id = serializers.UUIDField(allow_null=True, help_text="Null: it was refused then.")
     model = serializers.CharField(allow_null=True)
     decided_at = serializers.DateTimeField()
-    was = serializers.ChoiceField(_CAN_BE)
-    would_be = serializers.ChoiceField(_CAN_BE)
+    was = serializers.ChoiceField(CAN_BE)
+    would_be = serializers.ChoiceField(CAN_BE)
     code = serializers.ChoiceField([code.value for code in wire.CusReasonCode])
     message = serializers.CharField()
     counted_cents = serializers.IntegerField()

@@ -130,7 +130,7 @@ def test_one_job_runs_at_a_time_and_the_next_waits_for_its_turn(
     other.save(force_insert=True)
 
     with pytest.raises(Retry):
-        cus_simulate.apply(args=[str(ours.id)], throw=True)
+        cus_simulate.apply(args=(str(ours.id),), throw=True)
     CusSimulation.objects.filter(id=other.id).update(status="done")
     cus_simulate(str(ours.id))
 
