@@ -25,6 +25,7 @@ MOST_NAMES: Final = 200
 # An ingest transaction lasts thirty seconds at most, and its rows have the time of its beginning.
 _SETTLED_AFTER: Final = timedelta(minutes=1)
 _STEP: Final = timedelta(hours=1)
+_LONG: Final = "SET LOCAL statement_timeout = '2min'; SET LOCAL jit = off"
 _LOCK_KEY: Final = 0x6375735F6C65  # "cus_le"
 
 # What ran, told its usage, and ended well: a broken call says nothing of how long answers are.
@@ -132,6 +133,7 @@ def learn(now: datetime, *, within: timedelta) -> datetime:
 def _learn_a_step(now: datetime, until: datetime) -> datetime:
     """Learn from an hour at most, in one transaction; return its end."""
     with connection.cursor() as cursor:
+        cursor.execute(_LONG)
         # Two runs at once would otherwise both add the same outputs.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
     mark = CusLearningMark.objects.filter(id=CusLearningMark.ONLY).first()

@@ -22,7 +22,11 @@ from integrations.cus_lifecycle.limits import month_of
 from telemetry.cus_money.amounts import Amounts
 
 _AT_ONCE = 2_000
-_SETTINGS = "-c jit=off -c work_mem=64MB -c default_transaction_isolation=repeatable\\ read"
+# Sorting some million rows takes longer than a request's statement may.
+_SETTINGS = (
+    "-c jit=off -c work_mem=64MB -c statement_timeout=600s"
+    " -c default_transaction_isolation=repeatable\\ read"
+)
 _CALL, _REFUSAL, _SETTLEMENT, _CORRECTION = range(4)
 _CENTS = (
     "coalesce(usage.counted_cents, greatest(usage.cost_cents, ceil(usage.cost_microcents / 1e6)))"
