@@ -8,10 +8,10 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from enforcement.cus_what_if import start
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.serializers import SimulateInput, SimulationOutput
 from enforcement.cus_what_if.service import CusWhatIfService, find_simulation
-from enforcement.cus_what_if.start import start_simulation
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import IsTenantPerson, role_of, visible_to
 from integrations.cus_lifecycle.api import found_integration
@@ -54,7 +54,7 @@ class SimulateView(PersonView):
         integration = found_integration(request, fields.pop("integration_id"))
         service = CusWhatIfService(integration.tenant, actor=self.person(request))
         asked = service.ask(integration, days=fields.pop("days"), proposed=fields)
-        simulation = start_simulation(asked)
+        simulation = start.start_simulation(asked, at_once=start.ROWS_AT_ONCE)
         headers = {"Location": reverse("cus-enforcement-simulation", args=[simulation.id])}
         status = 200 if simulation.is_over else 202
         return Response(SimulationOutput(simulation).data, status=status, headers=headers)

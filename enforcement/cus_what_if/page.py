@@ -19,10 +19,10 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from enforcement.cus_what_if import start
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.report_tables import sections
 from enforcement.cus_what_if.service import MOST_DAYS, CusWhatIfService, find_simulation
-from enforcement.cus_what_if.start import start_simulation
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_integrations.panels import integration_page
@@ -152,7 +152,8 @@ def page_of(simulation: CusSimulation) -> str:
 def _asked(request: HttpRequest, integration: CusIntegration, form: WhatIfForm) -> CusSimulation:
     service = CusWhatIfService(integration.tenant, actor=cast("CusUser", request.user))
     days = form.cleaned_data["days"]
-    return start_simulation(service.ask(integration, days=days, proposed=form.proposed()))
+    asked = service.ask(integration, days=days, proposed=form.proposed())
+    return start.start_simulation(asked, at_once=start.ROWS_OF_A_PAGE)
 
 
 def _integration(request: HttpRequest, integration_id: uuid.UUID) -> CusIntegration:

@@ -33,8 +33,6 @@ PROPOSED: Final = (
     *("budget_basis", "enforcement_level", "allow_unpriced"),
 )
 MOST_DAYS: Final = 90
-# More rows than this are replayed by a job.
-ROWS_AT_ONCE: Final = 1_000_000
 _KEPT: Final = timedelta(days=30)
 # A job that shows no sign of life for so long is not running any more.
 _LIFE: Final = timedelta(minutes=10)

@@ -82,7 +82,7 @@ def test_the_form_begins_with_the_limits_of_now_and_names_what_is_wrong(
 def test_a_job_shows_how_far_it_is_and_looks_again(
     integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start, "ROWS_AT_ONCE", -1)
+    monkeypatch.setattr(start, "ROWS_OF_A_PAGE", -1)
     monkeypatch.setattr(cus_simulate, "delay", lambda _id: None)
     client = browser_of("operator")
     page = client.post(page_of(integration), boxes())["Location"]
