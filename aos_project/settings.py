@@ -97,6 +97,7 @@ CUS_QUOTA_DISPLAY_RATES = env.int("CUS_QUOTA_DISPLAY_RATES", default=2_000)
 CUS_QUOTA_MEMBERS = env.int("CUS_QUOTA_MEMBERS", default=1_000)
 CUS_QUOTA_INVITATIONS = env.int("CUS_QUOTA_INVITATIONS", default=100)
 CUS_QUOTA_SDK_KEYS_A_DAY = env.int("CUS_QUOTA_SDK_KEYS_A_DAY", default=50)
+CUS_QUOTA_SIMULATIONS_A_DAY = env.int("CUS_QUOTA_SIMULATIONS_A_DAY", default=200)
 CUS_QUOTA_TOKENS_A_DAY = env.int("CUS_QUOTA_TOKENS_A_DAY", default=200)
 CUS_SESSION_HOURS = env.int("CUS_SESSION_HOURS", default=12)
 # Whether /api/schema and /api/docs answer: they show all routes to strangers.
@@ -372,6 +373,10 @@ SPECTACULAR_SETTINGS = {
     # From our own files, so that browsers load nothing from other servers.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Two fields have these choices, so the document can't take a name from one of them.
+    "ENUM_NAME_OVERRIDES": {
+        "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
+    },
 }
 
 # --- Jobs ---------------------------------------------------------------------------------------

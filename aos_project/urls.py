@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from aos_project.cus_console.find import find
 from aos_project.cus_probes import healthz, metrics, readyz
 from aos_project.cus_schema_views import DocsView, SchemaView
+from enforcement.cus_what_if.page import simulated, what_if
 from integrations.cus_access.sessions import end_other_sessions, end_session, sessions_and_tokens
 from integrations.cus_accounts.proof_pages import proof_first, prove
 from integrations.cus_accounts.second_factor_views import (
@@ -33,6 +34,16 @@ urlpatterns = [
     path("admin/password_change/", _change_password, name="cus-password-change"),
     path("admin/password_reset/", include("integrations.cus_tenancy.password_urls")),
     path("admin/find/", admin.site.admin_view(find), name="cus-find"),
+    path(
+        "admin/what-if/<uuid:integration_id>/",
+        admin.site.admin_view(what_if),
+        name="cus-what-if",
+    ),
+    path(
+        "admin/what-if/<uuid:integration_id>/<uuid:simulation_id>/",
+        admin.site.admin_view(simulated),
+        name="cus-simulation",
+    ),
     path("admin/", admin.site.urls),
     path("console/", include("aos_project.cus_console.links")),
     path("api/v1/cus/", include("integrations.urls")),

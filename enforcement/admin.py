@@ -8,6 +8,7 @@ from unfold.decorators import display
 
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import find_decisions, last_refusals, refused_lately
+from enforcement.cus_what_if.page import what_if_panel
 from integrations.cus_console import finders, panels
 from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import EVERY_ROLE
@@ -18,6 +19,7 @@ from telemetry.cus_evidence.console import CusEvidenceAdmin
 for _panel in (
     Panel(Page.HOME, "refused", "Refused in the last hour", EVERY_ROLE, refused_lately),
     Panel(Page.INTEGRATION, "refusals", "Last refusals", EVERY_ROLE, last_refusals),
+    Panel(Page.INTEGRATION, "what-if", "What if", EVERY_ROLE, what_if_panel),
 ):
     panels.register(_panel)
 finders.register(Finder("Decisions", EVERY_ROLE, find_decisions))

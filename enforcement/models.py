@@ -1,5 +1,14 @@
 """Imports this app's models, because Django looks for them here."""
 
 from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
+from enforcement.cus_learning.models import CusAnsweringModel, CusLearnedOutput, CusLearningMark
+from enforcement.cus_what_if.models import CusSimulation
 
-__all__ = ["CusDecisionTotals", "CusEnforcementDecision"]
+__all__ = [
+    "CusAnsweringModel",
+    "CusDecisionTotals",
+    "CusEnforcementDecision",
+    "CusLearnedOutput",
+    "CusLearningMark",
+    "CusSimulation",
+]

@@ -1,6 +1,8 @@
 """The periodic tasks of enforcement."""
 
+import uuid
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from celery import shared_task
@@ -9,6 +11,8 @@ from redis import Redis
 
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.sdk_decisions import take_in
+from enforcement.cus_learning.lessons import learn
+from enforcement.cus_what_if.service import is_busy, keep_waiting, run_simulation
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
@@ -18,6 +22,11 @@ from telemetry.cus_holds.sweeping import sweep
 _QUEUE = "cus_holds"
 # Twice the time that ruling F5b gives the sweeper: older holds show that no sweeper runs.
 _LATE = timedelta(seconds=60)
+# Beat starts a run each minute.
+_LEARNING = timedelta(seconds=45)
+# How long a simulation may take, and how long one waits for another.
+_SIMULATION_SECONDS = 3_600
+_TURN_SECONDS = 5
 
 log = structlog.get_logger(__name__)
 
@@ -57,3 +66,27 @@ def cus_make_decision_partitions() -> None:
     """Keep the partitions of the decision log three months ahead."""
     for month in make_partitions(database_now(), table=CusEnforcementDecision._meta.db_table):
         log.info("partition of decisions made", month=str(month))
+
+
+@shared_task(name="enforcement.tasks.cus_learn_from_calls")
+def cus_learn_from_calls() -> None:
+    """Learn from new calls how long outputs are, and which models answer to which names."""
+    learn(database_now(), within=_LEARNING)
+
+
+@shared_task(
+    name="enforcement.tasks.cus_simulate",
+    bind=True,
+    max_retries=None,
+    time_limit=_SIMULATION_SECONDS,
+)
+def cus_simulate(task: Any, simulation_id: str) -> None:
+    """Replay a simulation that is too large for a request, when no other one runs."""
+    named = uuid.UUID(simulation_id)
+    if is_busy():
+        if keep_waiting(named):
+            raise task.retry(countdown=_TURN_SECONDS)
+        return
+    simulation = run_simulation(named)
+    if simulation:
+        log.info("simulated", rows=simulation.rows, status=simulation.status)

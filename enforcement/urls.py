@@ -10,6 +10,7 @@ from enforcement.cus_checks.api import (
     StatusView,
 )
 from enforcement.cus_checks.lending_api import LeaseEndView, LeaseView
+from enforcement.cus_what_if.api import SimulateView, SimulationView
 
 urlpatterns = [
     path("check", CheckView.as_view(), name="cus-enforcement-check"),
@@ -19,4 +20,10 @@ urlpatterns = [
     path("status", StatusView.as_view(), name="cus-enforcement-status"),
     path("config", ConfigView.as_view(), name="cus-enforcement-config"),
     path("decisions", DecisionsView.as_view(), name="cus-enforcement-decisions"),
+    path("simulate", SimulateView.as_view(), name="cus-enforcement-simulate"),
+    path(
+        "simulations/<uuid:simulation_id>",
+        SimulationView.as_view(),
+        name="cus-enforcement-simulation",
+    ),
 ]

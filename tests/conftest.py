@@ -21,7 +21,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from enforcement.cus_checks.fair_share import fair_share
 from enforcement.cus_checks.turned_away import forget_turned_away
-from enforcement.cus_reading.own_models import forget_models
+from enforcement.cus_reading.known_models import forget_models
 from enforcement.cus_rules.authority import forget_states
 from integrations.cus_accounts.login_throttle import forget_closed_addresses
 from integrations.cus_accounts.models import CusTenant, CusUser

@@ -35,7 +35,7 @@ def limit_boxes(**values: str) -> dict[str, str]:
     """What a browser sends for limits: 0 but where a value is given, by the form's boxes."""
     dollars = {limit.column: limit.kind for limit in LIMITS if limit.unit is Unit.CENTS}
     boxes = {dollars.get(limit.column, limit.column): "0" for limit in LIMITS}
-    return boxes | {"budget_basis": "rounded"} | values
+    return boxes | {"budget_basis": "rounded", "estimate_basis": "bound"} | values
 
 
 # What each type of provider can't do without.

@@ -46,6 +46,22 @@ class OwnPriceAnswer(msgspec.Struct):
     replaces_list: bool
 
 
+class LearnedOutputAnswer(msgspec.Struct):
+    """The output that a call of a model and operation is held for, and by how many calls."""
+
+    model: str
+    operation: str
+    output_tokens: int
+    calls: int
+
+
+class AnsweringModelsAnswer(msgspec.Struct):
+    """The models that answered to a name of late."""
+
+    name: str
+    models: Sequence[str]
+
+
 class AmountsAnswer(msgspec.Struct):
     """Cost in both units, and tokens."""
 

@@ -11,8 +11,7 @@ from aos_sdk import cus_wire as wire
 from enforcement.cus_checks.requests import CheckRequest, decoded
 from enforcement.cus_rules.lending import Holder
 from telemetry.cus_evidence.records import BigCount, CallId
-from telemetry.cus_money.amounts import LeaseAmounts
-from telemetry.cus_money.estimates import LEAST
+from telemetry.cus_money.amounts import LEAST, LeaseAmounts
 
 HolderId = Annotated[
     str, Meta(pattern=rf"^[^\x00\ud800-\udfff]{{1,{wire.MAX_HOLDER_ID_LENGTH}}}\Z")

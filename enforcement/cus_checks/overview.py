@@ -1,16 +1,22 @@
 """An integration's status, and the configuration of its SDKs; both are read without the lock."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
-from enforcement.cus_checks.answers import AmountsAnswer, OwnPriceAnswer
+from enforcement.cus_checks.answers import (
+    AmountsAnswer,
+    AnsweringModelsAnswer,
+    LearnedOutputAnswer,
+    OwnPriceAnswer,
+)
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.rounds import usage_of
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_reading.decider import decider_pool
+from enforcement.cus_reading.known_models import READ_MODELS, KnownModels, models_of
 from enforcement.cus_rules.authority import remember_state
 from enforcement.cus_rules.precedence import POLICY, Facts, decide
 from integrations.cus_lifecycle.limits import (
@@ -27,7 +33,8 @@ _SECONDS = 2.0
 def config_of(caller: Caller) -> dict[str, Any]:
     """The SDK's configuration, as `ConfigResult` describes it. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
-    row: Mapping[str, Any] = msgspec.json.decode(_read(caller, "cus_read_config", *whose))
+    document, models = _read(caller, ("cus_read_config", whose), (READ_MODELS, whose))
+    row: Mapping[str, Any] = msgspec.json.decode(document)
     known = remember_state(caller.integration_id, row)
     prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
     return {
@@ -37,6 +44,16 @@ def config_of(caller: Caller) -> dict[str, Any]:
         "is_limited": known.authority.is_limited,
         "warning_threshold_percent": POLICY.warning_percent,
         "overrides": [OwnPriceAnswer(*price) for price in prices],
+        **_learned(row, models_of(models)),
+    }
+
+
+def _learned(row: Mapping[str, Any], models: KnownModels) -> dict[str, Any]:
+    """What calls taught: how long outputs are, if they are held for by that, and who answers."""
+    outputs = models.outputs if row["estimate_basis"] == "learned" else ()
+    return {
+        "learned_outputs": [LearnedOutputAnswer(*output) for output in outputs],
+        "answering_models": [AnsweringModelsAnswer(*one) for one in models.answering.items()],
     }
 
 
@@ -46,7 +63,8 @@ def status_of(caller: Caller) -> dict[str, Any]:
     Raises DatabaseTrouble.
     """
     whose = (caller.tenant_id, caller.integration_id)
-    reading = reading_of(_read(caller, "cus_read", *read_values(*whose, [])), [])
+    (document,) = _read(caller, ("cus_read", read_values(*whose, [])))
+    reading = reading_of(document, [])
     known = remember_state(caller.integration_id, reading.integration)
     usage = usage_of(reading)
     decision = decide(
@@ -73,13 +91,15 @@ _GOVERNING = ("status", "enforcement_level", *LIMIT_COLUMNS, "config_version")
 _ABOUT_PROVIDER = ("provider_type", "default_model", "credential_state", "allow_unpriced")
 
 
-def _read(caller: Caller, statement: str, *values: Value) -> bytes:
+def _read(caller: Caller, *statements: tuple[str, Sequence[Value]]) -> list[bytes]:
+    """The document of each statement, read in one message."""
     if caller.absent:
         raise DatabaseAbsent("the database did not answer when asked about the key")
 
-    def read(connection: DeciderConnection) -> list[bytes | None]:
-        return connection.rows(connection.call(statement, *values))
+    def read(connection: DeciderConnection) -> list[list[bytes | None]]:
+        calls = (connection.call(name, *values) for name, values in statements)
+        return connection.all_rows("; ".join(calls))
 
     end_by = caller.began + _SECONDS
-    rows = decider_pool().run(read, take_by=end_by, end_by=end_by)
-    return cast("bytes", rows[0])  # Rows of integrations are never deleted.
+    found = decider_pool().run(read, take_by=end_by, end_by=end_by)
+    return [cast("bytes", rows[0]) for rows in found]  # Rows of integrations are never deleted.

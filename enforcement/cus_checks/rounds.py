@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from enforcement.cus_checks.estimates import Asked, estimate
 from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_reading.known_models import KnownModels
 from enforcement.cus_rules.authority import Known
 from enforcement.cus_rules.precedence import Decision, Facts, Usage, decide
 from integrations.cus_lifecycle.limits import CALL_LIMITS, admissions_of
@@ -34,11 +35,14 @@ class Round:
     `changes`: the holds to take or renew for the decided calls, by call id.
     """
 
-    def __init__(self, tenant_id: uuid.UUID, known: Known, reading: Reading) -> None:
+    def __init__(
+        self, tenant_id: uuid.UUID, known: Known, reading: Reading, models: KnownModels
+    ) -> None:
         self.reading = reading
         self.changes: dict[str, HoldChange] = {}
         self._tenant_id = tenant_id
         self._known = known
+        self._models = models
         self._own: dict[str, OwnHold] = {}
         # The sums of `_own`: amounts, then admissions. They are integers, so subtracting a hold
         # gives exactly the sum without it.
@@ -71,7 +75,9 @@ class Round:
 
     def _facts(self, request: CheckRequest) -> Facts:
         reading = self.reading
-        expected = estimate(_asked(request), self._known.row, self._tenant_id, reading.now)
+        expected = estimate(
+            _asked(request), self._known.row, self._tenant_id, reading.now, self._models
+        )
         own = self._own.get(request.call_id)
         return Facts(
             call_id=request.call_id,

@@ -7,6 +7,7 @@ from rest_framework import serializers
 from aos_sdk import cus_wire as wire
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, LIMITS, placed_after
+from integrations.cus_lifecycle.models import ESTIMATE_PROMISES
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
@@ -82,6 +83,22 @@ class OwnPriceResult(serializers.Serializer[object]):
     valid_from = serializers.DateTimeField()
 
 
+class LearnedOutputResult(serializers.Serializer[object]):
+    """What a call of a model and operation is held for, by the output of its last calls."""
+
+    model = serializers.CharField(help_text="As asked for.")
+    operation = serializers.CharField()
+    output_tokens = serializers.IntegerField()
+    calls = serializers.IntegerField(help_text="How many calls it was learned from.")
+
+
+class AnsweringModelsResult(serializers.Serializer[object]):
+    """The models that answered to a name within seven days, such as an Azure deployment's."""
+
+    name = serializers.CharField()
+    models = serializers.ListField(child=serializers.CharField())
+
+
 class LimitsResult(serializers.Serializer[object]):
     """The status and the limits of an integration. A limit of 0 means unlimited."""
 
@@ -90,6 +107,7 @@ class LimitsResult(serializers.Serializer[object]):
     status = serializers.CharField()
     enforcement_level = serializers.CharField()
     budget_basis = serializers.CharField()
+    estimate_basis = serializers.CharField(help_text=ESTIMATE_PROMISES)
     config_version = serializers.IntegerField()
 
     def get_fields(self) -> dict[str, Any]:
@@ -112,6 +130,10 @@ class ConfigResult(LimitsResult):
     )
     warning_threshold_percent = serializers.IntegerField()
     overrides = OwnPriceResult(many=True)
+    learned_outputs = LearnedOutputResult(
+        many=True, help_text="Empty unless the estimate basis is learned."
+    )
+    answering_models = AnsweringModelsResult(many=True)
 
 
 class AmountsResult(serializers.Serializer[object]):

@@ -42,7 +42,7 @@ from enforcement.cus_reading.absence import (
     DatabaseTrouble,
 )
 from enforcement.cus_reading.connection import DeciderConnection, no_answer
-from enforcement.cus_reading.own_models import known_models, remember_models
+from enforcement.cus_reading.known_models import READ_MODELS, known_models, remember_models
 from enforcement.cus_rules.authority import known_state, remember_state
 from telemetry.cus_holds.holds import (
     HOLD_LIFE,
@@ -167,25 +167,21 @@ class CusEnforcementService:
 
     def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
         """Take the integration's lock and read its evidence and its own prices."""
-        own = known_models(self.caller.integration_id)
+        names = known_models(self.caller.integration_id)
         models = [request.model for request in requests]
         locked = lock_in_time(self.caller)
-        named = own.named(models)
+        named = names.named(models)
         reading = self._reading(connection, requests, named, lock_first=locked)
         version = reading.integration["config_version"]
-        if version != own.config_version:
-            statement = connection.call("cus_read_own_models", self.caller.tenant_id)
-            (found,) = rows_in_time(connection, statement)
-            own = remember_models(
-                self.caller.integration_id,
-                version,
-                reading.integration["default_model"],
-                [(name or b"").decode() for name in found],
-            )
-            if own.named(models) != named:
-                reading = self._reading(connection, requests, own.named(models))
+        if version != names.config_version:
+            statement = connection.call(READ_MODELS, *self._whose)
+            (document,) = rows_in_time(connection, statement)[0]
+            default = reading.integration["default_model"]
+            names = remember_models(self.caller.integration_id, version, default, document or b"")
+            if names.named(models) != named:
+                reading = self._reading(connection, requests, names.named(models))
         known = remember_state(self.caller.integration_id, reading.integration)
-        return Round(self.caller.tenant_id, known, reading)
+        return Round(self.caller.tenant_id, known, reading, names)
 
     def _reading(
         self,

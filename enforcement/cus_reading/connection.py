@@ -20,6 +20,7 @@ from enforcement.cus_reading.absence import (
 )
 from enforcement.cus_reading.heartbeat import Heartbeat
 from enforcement.cus_reading.key_lookup import PREPARED as KEYS_PREPARED
+from enforcement.cus_reading.known_models import PREPARED as MODELS_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import Value
 from telemetry.cus_holds.leases import PREPARED as LEASES_PREPARED
@@ -108,7 +109,13 @@ def connect_decider() -> DeciderConnection:
     try:
         connection.ends_at = time.monotonic() + _CONNECT_SECONDS
         role = sql.Identifier(settings.CUS_DECIDER_ROLE).as_string(connection)
-        prepared = [*HOLDS_PREPARED, *LEASES_PREPARED, *LOG_PREPARED, *KEYS_PREPARED]
+        prepared = [
+            *HOLDS_PREPARED,
+            *LEASES_PREPARED,
+            *LOG_PREPARED,
+            *KEYS_PREPARED,
+            *MODELS_PREPARED,
+        ]
         begin = [f"SET ROLE {role}", f"SET lock_timeout = {_TABLE_LOCK_MS}"]
         connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))
     except psycopg.Error as error:

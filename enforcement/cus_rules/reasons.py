@@ -154,7 +154,8 @@ def model_unpriced(model: str | None, limit: Limit, value: int) -> Reason:
         code=Code.MODEL_UNPRICED,
         message=f"{name} has no {_LACKING[limit.unit]}, so its calls can't be held against the "
         "limit.",
-        action="Add a price for the model, name a default model, or allow unpriced models",
+        action="Add a price for the model, set default_model (for calls without a model, and for names "
+        "of your own such as deployments), or allow unpriced models",
         limit_type=limit.kind,
         limit_value=value,
     )

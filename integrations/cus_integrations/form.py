@@ -40,6 +40,7 @@ BOUNDS = ("max_live_holds",)
 _NEW = {
     "enforcement_level": CusIntegration.EnforcementLevel.BLOCK,
     "budget_basis": CusIntegration.BudgetBasis.ROUNDED,
+    "estimate_basis": CusIntegration.EstimateBasis.BOUND,
     **{_DOLLAR_BOXES.get(limit.column, limit.column): 0 for limit in limits.LIMITS},
     "allow_unpriced": False,
     "max_live_holds": CusIntegration._meta.get_field("max_live_holds").default,

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, placed_after
-from integrations.cus_lifecycle.models import MAX_LIVE_HOLDS, CusIntegration
+from integrations.cus_lifecycle.models import ESTIMATE_PROMISES, MAX_LIVE_HOLDS, CusIntegration
 from integrations.cus_providers.registry import supported_choices
 from integrations.cus_providers.rules import credential_texts
 from integrations.cus_web.strict_fields import (
@@ -79,6 +79,11 @@ class IntegrationFields(StrictInput):
     default_model = StrictText(max_length=100, allow_null=True, default=None)
     budget_basis = StrictChoice(
         CusIntegration.BudgetBasis.choices, default=CusIntegration.BudgetBasis.ROUNDED
+    )
+    estimate_basis = StrictChoice(
+        CusIntegration.EstimateBasis.choices,
+        default=CusIntegration.EstimateBasis.BOUND,
+        help_text=ESTIMATE_PROMISES,
     )
     enforcement_level = StrictChoice(
         CusIntegration.EnforcementLevel.choices,

@@ -128,7 +128,8 @@ BUDGET: Final = Limit(
     window=Window.MONTH,
     most=_MOST,
     shown_as="budget",
-    settings=("budget_basis",),
+    # The estimate basis counts for tokens as well.
+    settings=("budget_basis", "estimate_basis"),
     reached=Rung(
         step=4,
         title="the budget",

@@ -15,6 +15,14 @@ from integrations.cus_providers.registry import ProviderType
 
 # More holds would make the month's evidence slow to read for the integration's own checks.
 MAX_LIVE_HOLDS = 100_000
+# What each estimate basis promises (ruling F3b).
+ESTIMATE_PROMISES = (
+    "Bound is exact: no call passes a limit, but a call without max_tokens is held for with its "
+    "model's maximum output. Clamp is exact, too: the SDK lowers a call's output maximum to what "
+    "the room pays for, so an answer may end early. Learned is not exact: a call is held for with "
+    "1.25 times the 99.9th percentile of the last 1,000 outputs, never more than bound; what a call "
+    "uses beyond that passes the limit, and is counted as overrun."
+)
 
 
 class CusIntegration(models.Model):
@@ -42,6 +50,11 @@ class CusIntegration(models.Model):
     class BudgetBasis(models.TextChoices):
         ROUNDED = "rounded", "As reported, each call rounded up to a cent"
         EXACT = "exact", "Exact, to the microcent"
+
+    class EstimateBasis(models.TextChoices):
+        BOUND = "bound", "Bound: the most that a call can use"
+        CLAMP = "clamp", "Clamp: outputs are shortened to what the room pays for"
+        LEARNED = "learned", "Learned: by the output of the last calls"
 
     class EnforcementLevel(models.TextChoices):
         VISIBILITY = "visibility", "Visibility: observe only"
@@ -88,6 +101,13 @@ class CusIntegration(models.Model):
     budget_limit_cents = models.PositiveIntegerField(BUDGET.label, db_default=0)
     budget_basis = models.CharField(
         max_length=20, choices=BudgetBasis, db_default=BudgetBasis.ROUNDED
+    )
+    # What is held for a call before it runs (ruling F3b).
+    estimate_basis = models.CharField(
+        max_length=20,
+        choices=EstimateBasis,
+        db_default=EstimateBasis.BOUND,
+        help_text=ESTIMATE_PROMISES,
     )
     token_limit_month = models.PositiveBigIntegerField(TOKENS.label, db_default=0)
     rate_limit_rpm = models.PositiveIntegerField(RATE.label, db_default=0)
@@ -164,6 +184,10 @@ class CusIntegration(models.Model):
             models.CheckConstraint(
                 condition=Q(budget_basis__in=["rounded", "exact"]),
                 name="cus_integrations_budget_basis_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(estimate_basis__in=["bound", "clamp", "learned"]),
+                name="cus_integrations_estimate_basis_known",
             ),
             models.CheckConstraint(
                 condition=Q(

@@ -7,7 +7,7 @@ open.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -168,7 +168,16 @@ def _has_credential(row: CusIntegration) -> bool:
 
 def raise_config_versions(tenant: CusTenant) -> None:
     """Raise the versions of all of the tenant's integrations: a fact of all has changed (F10)."""
-    scope = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True)
+    _raise_versions(CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True))
+
+
+def raise_versions_of(integration_ids: Collection[uuid.UUID]) -> None:
+    """Raise the versions of these integrations: child rows that decisions read have changed."""
+    if integration_ids:
+        _raise_versions(CusIntegration.objects.filter(id__in=integration_ids))
+
+
+def _raise_versions(scope: QuerySet[CusIntegration]) -> None:
     # In the order of their keys, so that two transactions can't deadlock.
     ids = list(scope.order_by("id").select_for_update(no_key=True).values_list("id", flat=True))
     scope.filter(id__in=ids).update(

@@ -54,5 +54,6 @@ PROVIDER = Provider(
     credentials=(API_KEY, CredentialShape("a token", ("azure_ad_token",))),
     probe_class=AzureOpenAiProbe,
     price_names=("azure",),
+    names_are_own=True,
     legacy_names=("azure_openai", "azure"),
 )

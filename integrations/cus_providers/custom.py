@@ -41,4 +41,5 @@ PROVIDER = Provider(
     credentials=(API_KEY,),
     probe_class=CustomProbe,
     price_names=(),
+    names_are_own=True,
 )

@@ -82,6 +82,9 @@ class Provider:
     # The provider's names in genai-prices, searched in this order. Empty: the server is unknown, so
     # a call's record or the integration's base_url names the provider of the prices.
     price_names: tuple[str, ...]
+    # Whether the account's owner names its models (deployments), so that a name says nothing of the
+    # model until one has answered to it.
+    names_are_own: bool = False
     # The provider's names in legacy workers, in lower case, words joined by "_".
     legacy_names: tuple[str, ...] = ()
     # The provider of a legacy worker whose base_url is not this provider's own address. None: there

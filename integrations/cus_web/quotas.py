@@ -61,6 +61,9 @@ INVITATIONS = Quota(
 KEYS_A_DAY = Quota(
     "CUS_QUOTA_SDK_KEYS_A_DAY", "SDK keys made within a day", "This integration", "Wait"
 )
+SIMULATIONS_A_DAY = Quota(
+    "CUS_QUOTA_SIMULATIONS_A_DAY", "simulations asked for within a day", "This tenant", "Wait"
+)
 TOKENS_A_DAY = Quota("CUS_QUOTA_TOKENS_A_DAY", "API tokens made within a day", "A person", "Wait")
 
 

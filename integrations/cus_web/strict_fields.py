@@ -27,10 +27,10 @@ class StrictEmail(StrictText, serializers.EmailField):
 
 
 class StrictInteger(serializers.IntegerField):
-    """A JSON integer from 0 on."""
+    """A JSON integer, from 0 on unless `min_value` says otherwise."""
 
-    def __init__(self, *, max_value: int = MAX_INTEGER, **options: Any) -> None:
-        super().__init__(min_value=0, max_value=max_value, **options)
+    def __init__(self, *, min_value: int = 0, max_value: int = MAX_INTEGER, **options: Any) -> None:
+        super().__init__(min_value=min_value, max_value=max_value, **options)
 
     def to_internal_value(self, data: Any) -> int:
         if type(data) is not int:

@@ -234,6 +234,7 @@ class CusUsageSettlement(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     app_privileges: ClassVar[str] = "SELECT, INSERT"
+    decider_privileges: ClassVar[str] = "SELECT"
 
     class Meta:
         db_table = "cus_usage_settlements"

@@ -193,11 +193,6 @@ SELECT {_authority(_ALL_OWN_PRICES)} FROM {_FROM}
 WHERE integration.tenant_id = $1 AND integration.id = $2
 """  # noqa: S608  (as above)
 
-_READ_OWN_MODELS = """
-PREPARE cus_read_own_models (uuid) AS
-SELECT DISTINCT model FROM cus_price_overrides WHERE tenant_id = $1
-"""
-
 # The SQLSTATE of `cus_expect_holds`: a call was recorded, or its hold swept, since the reading.
 HOLDS_CHANGED = "AO001"
 # Takes and renews all holds of a round, in the order of their keys, or fails with HOLDS_CHANGED;
@@ -238,7 +233,7 @@ SELECT cus_expect_holds((SELECT count(*) FROM change),
     (SELECT count(*) FROM renewed) + (SELECT count(*) FROM taken))
 """  # noqa: S608  (as above)
 
-PREPARED = (reading_statement("cus_read"), _READ_AUTHORITY, _READ_CONFIG, _READ_OWN_MODELS, _CHANGE)
+PREPARED = (reading_statement("cus_read"), _READ_AUTHORITY, _READ_CONFIG, _CHANGE)
 
 
 class HoldChange(NamedTuple):

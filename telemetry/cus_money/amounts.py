@@ -33,6 +33,8 @@ class LeaseAmounts(NamedTuple):
     microcents: int = 0
     tokens: int = 0
     calls: int = 0
+# No call costs less: one cent (ruling M2), one microcent, one token (ruling F3a).
+LEAST = Amounts(1, 1, 1)
 
 
 def summed(expression: str) -> str:

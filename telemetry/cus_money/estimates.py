@@ -3,11 +3,8 @@
 from datetime import datetime
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
-from telemetry.cus_money.amounts import MOST, Amounts
+from telemetry.cus_money.amounts import LEAST, MOST, Amounts
 from telemetry.cus_money.pricing import in_cents
-
-# No call costs less: one cent (ruling M2), one microcent, one token (ruling F3a).
-LEAST = Amounts(1, 1, 1)
 
 
 def most_tokens(

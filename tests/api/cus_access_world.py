@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
+from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.service import CusWhatIfService, fail_simulation
 from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
@@ -26,7 +28,7 @@ API = "api/"
 MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
 # Every method that a browser or a program could send.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-_PARTS = ("integration_id", "key_id", "member_id", "token_id", "lease_id")
+_PARTS = ("integration_id", "key_id", "member_id", "token_id", "lease_id", "simulation_id")
 # A month that is over, and that nobody has closed.
 _MONTH = "2020-02"
 # Refused before a connection is made, so that a live test answers at once.
@@ -43,6 +45,7 @@ class Belongings:
     key_text: str
     member: CusMembership
     person: CusUser
+    simulation: CusSimulation
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class World:
             "integration_id": rows.integration.id,
             "key_id": rows.key.id,
             "member_id": rows.member.id,
+            "simulation_id": rows.simulation.id,
         }
 
     def _keys(self) -> dict[str, uuid.UUID]:
@@ -203,7 +207,9 @@ def _belongings() -> Belongings:
     # Otherwise a person in the table would be a tenant's last admin.
     make_user("admin", tenant)
     member = CusMembership.objects.get(user=person)
-    return Belongings(tenant, integration, key, text, member, person)
+    simulation = CusWhatIfService(tenant).ask(integration, days=1, proposed={})
+    fail_simulation(simulation, "Nobody runs it.")
+    return Belongings(tenant, integration, key, text, member, person, simulation)
 
 
 def _revoked_key(integration: CusIntegration) -> CusSdkKey:

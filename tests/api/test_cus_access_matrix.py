@@ -305,6 +305,18 @@ other  enforcement/config                         any         401  401  401  401
 GET    enforcement/decisions                      all         200  200  200  200  200  200  403  403  401  401  401
 other  enforcement/decisions                      any         405  405  405  405  405  405  405  405  401  401  401
 
+POST   enforcement/simulate                       own         200  200  200  200  200  200  403  403  401  401  401
+POST   enforcement/simulate                       foreign     200  404  404  200  200  404  403  403  401  401  401
+POST   enforcement/simulate                       missing     404  404  404  404  404  404  403  403  401  401  401
+POST   enforcement/simulate                       deleted     404  404  404  404  404  404  403  403  401  401  401
+POST   enforcement/simulate                       closed      200  404  404  200  200  404  403  403  401  401  401
+other  enforcement/simulate                       any         405  405  405  405  405  405  405  405  401  401  401
+
+GET    enforcement/simulations/{simulation_id}    own         200  200  200  200  200  200  403  403  401  401  401
+GET    enforcement/simulations/{simulation_id}    foreign     200  404  404  200  200  404  403  403  401  401  401
+GET    enforcement/simulations/{simulation_id}    missing     404  404  404  404  404  404  403  403  401  401  401
+other  enforcement/simulations/{simulation_id}    any         405  405  405  405  405  405  405  405  401  401  401
+
 GET    /api/schema                                all         200  200  200  200  200  200  200  200  200  200  200
 other  /api/schema                                any         405  405  405  405  405  405  405  405  405  405  405
 
@@ -347,6 +359,7 @@ BODIES: dict[str, Any] = {
     "DELETE enforcement/lease/{lease_id}": {
         "set_aside": {"cents": 0, "microcents": 0, "tokens": 0, "calls": 0}
     },
+    "POST enforcement/simulate": {"budget_limit_cents": 5},
     "POST enforcement/batch": {"requests": [{"call_id": "walked", "model": "gpt-4o"}]},
 }
 
@@ -455,10 +468,11 @@ def _body(world: World, line: Line) -> str:
     body = BODIES.get(f"{line.method} {line.url}")
     if body is None:
         return ""
-    if line.url == "telemetry/months/{month}/invoices":
+    if line.url in ("telemetry/months/{month}/invoices", "enforcement/simulate"):
         others = {"foreign": world.foreign, "closed": world.closed}
         whose = others.get(line.thing, world.own).integration.id
-        body = body | {"integration_id": str(MISSING if line.thing == "missing" else whose)}
+        named_ids = {"missing": MISSING, "deleted": world.gone.id}
+        body = body | {"integration_id": str(named_ids.get(line.thing, whose))}
     # A record is of the key's integration, unless it says of which.
     named = {"foreign": world.foreign.integration.id, "missing": MISSING}.get(line.thing)
     if named and line.url == "telemetry/llm-usage":

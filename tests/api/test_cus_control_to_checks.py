@@ -40,6 +40,7 @@ def by_console(admin: Client, integration: CusIntegration, cents: int) -> None:
         "enforcement_level": integration.enforcement_level,
         "budget": f"{cents / 100:.2f}",
         "budget_basis": integration.budget_basis,
+        "estimate_basis": integration.estimate_basis,
         "token_limit_month": "0",
         "rate_limit_rpm": "0",
         "seen_version": str(integration.config_version),

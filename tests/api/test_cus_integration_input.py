@@ -54,6 +54,7 @@ BAD = [
     ({"token_limit_month": 2**63}, "token_limit_month"),
     ({"token_limit_month": 10**400}, "token_limit_month"),
     ({"budget_basis": "guessed"}, "budget_basis"),
+    ({"estimate_basis": "guessed"}, "estimate_basis"),
     ({"enforcement_level": "hard_block"}, "enforcement_level"),
     ({"allow_unpriced": "yes"}, "allow_unpriced"),
     ({"allow_unpriced": 1}, "allow_unpriced"),

@@ -55,6 +55,9 @@ def _batch(name: str, model: str, usages: list[Any], bills: str) -> Call:
     return Call(name, ANTHROPIC, (step,), answers, model, bills, ANTHROPIC_BATCH)
 
 
+_FAST: Final = {"speed": "fast"}
+_US: Final = {"inference_geo": "us"}
+
 CALLS: Final[list[Call]] = [
     *messages("message", "claude-sonnet-4-20250514", spoken(1_000, 500),
               "1000 x 300 + 500 x 1500", asked="claude-sonnet-4-0"),
@@ -98,16 +101,16 @@ CALLS: Final[list[Call]] = [
                      spoken(9_000, 500, server_tool_use={"code_execution_requests": 2}),
                      "9000 x 500 + 500 x 2500"),
     *messages("message in fast mode", "claude-opus-4-8", spoken(1_000, 500, speed="fast"),
-              "1000 x 1000 + 500 x 5000", path=_BETA),
+              "1000 x 1000 + 500 x 5000", path=_BETA, asks=_FAST),
     *messages("message in fast mode that reads a cache", "claude-opus-5",
               spoken(100, 500, read=900, speed="fast"),
-              "100 x 1000 + 900 x 100 + 500 x 5000", path=_BETA),
+              "100 x 1000 + 900 x 100 + 500 x 5000", path=_BETA, asks=_FAST),
     *messages("message in fast mode in the United States", "claude-opus-4-8",
               spoken(1_000, 500, speed="fast", inference_geo="us"),
-              "1000 x 1100 + 500 x 5500", path=_BETA),
+              "1000 x 1100 + 500 x 5500", path=_BETA, asks=_FAST | _US),
     *messages("message in the United States", "claude-opus-4-6",
               spoken(1_000, 500, read=100, inference_geo="us"),
-              "1000 x 550 + 100 x 55 + 500 x 2750"),
+              "1000 x 550 + 100 x 55 + 500 x 2750", asks=_US),
     *messages("message anywhere in the world", "claude-opus-4-6",
               spoken(1_000, 500, inference_geo="global"), "1000 x 500 + 500 x 2500"),
     *messages("message of long context", "claude-sonnet-4-5-20250929",

@@ -28,6 +28,9 @@ def _completion(model: str, bills: str) -> Call:
     return single(f"completion of {model}", "completions.create", asks, answer, bills)
 
 
+_SPEAKS: Final = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
+_PRIORITY: Final = {"service_tier": "priority"}
+
 CALLS: Final[list[Call]] = [
     *chat("chat", "gpt-4o", tokens(1_000, 500), "1000 x 250 + 500 x 1000"),
     *chat("chat of a dated model", "gpt-4o-2024-08-06", tokens(77, 3), "77 x 250 + 3 x 1000",
@@ -49,17 +52,17 @@ CALLS: Final[list[Call]] = [
     *chat("chat of o1", "o1", tokens(1_000, 500, cached=512, reasoning=400),
           "488 x 1500 + 512 x 750 + 500 x 6000"),
     *chat("chat with audio in and out", "gpt-audio", tokens(1_000, 500, audio=(700, 400)),
-          "300 x 250 + 700 x 3200 + 100 x 1000 + 400 x 6400"),
+          "300 x 250 + 700 x 3200 + 100 x 1000 + 400 x 6400", asks=_SPEAKS),
     *chat("chat with audio of a small model", "gpt-audio-mini", tokens(900, 300, audio=(800, 0)),
-          "100 x 60 + 800 x 1000 + 300 x 240"),
+          "100 x 60 + 800 x 1000 + 300 x 240", asks=_SPEAKS),
     *chat("chat with predicted output", "gpt-4.1", tokens(1_000, 500, predicted=(300, 120)),
           "1000 x 200 + 500 x 800"),
     *chat("chat on the flex tier", "gpt-5", tokens(1_000, 500, cached=200, reasoning=300),
           "800 x 62.5 + 200 x 6.25 + 500 x 500", service_tier="flex"),
     *chat("chat on the priority tier", "gpt-5.2", tokens(1_000, 500, cached=200),
-          "800 x 350 + 200 x 35 + 500 x 2800", service_tier="priority"),
+          "800 x 350 + 200 x 35 + 500 x 2800", asks=_PRIORITY, service_tier="priority"),
     *chat("chat of gpt-4.1 on the priority tier", "gpt-4.1", tokens(1_000, 500, cached=200),
-          "800 x 350 + 200 x 87.5 + 500 x 1400", service_tier="priority"),
+          "800 x 350 + 200 x 87.5 + 500 x 1400", asks=_PRIORITY, service_tier="priority"),
     *chat("chat that asked for priority and got the default", "gpt-5", tokens(1_000, 500),
           "1000 x 125 + 500 x 1000", asks={"service_tier": "priority"}, service_tier="default"),
     *chat("chat of long context", "gpt-5.4", tokens(300_000, 1_000, cached=100_000),

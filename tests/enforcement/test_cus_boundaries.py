@@ -16,6 +16,7 @@ from enforcement.cus_reading.absence import DatabaseTrouble
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_reading.key_lookup import PREPARED as KEYS_PREPARED
+from enforcement.cus_reading.known_models import PREPARED as MODELS_PREPARED
 from integrations.cus_keys.verifier import forget_sdk_keys
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import models
@@ -76,7 +77,14 @@ def test_no_statement_of_a_check_names_an_analytics_table(
     CusIntegration.objects.filter(id=integration.id).update(**wide)
     assert sdk.lease().json()["lease_id"]
 
-    text = " ".join([*sent, *HOLDS_PREPARED, *LEASES_PREPARED, *LOG_PREPARED, *KEYS_PREPARED])
+    prepared = (
+        *HOLDS_PREPARED,
+        *LEASES_PREPARED,
+        *LOG_PREPARED,
+        *KEYS_PREPARED,
+        *MODELS_PREPARED,
+    )
+    text = " ".join([*sent, *prepared])
     executed = set(re.findall(r"EXECUTE (\w+)", " ".join(sent)))
     assert executed >= {
         *("cus_find_key", "cus_read", "cus_change_holds", "cus_append", "cus_count"),

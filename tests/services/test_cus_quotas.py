@@ -141,6 +141,7 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
             "secret_api_key": "sk-test-0123456789abcdef",
             "budget": "0",
             "budget_basis": "rounded",
+            "estimate_basis": "bound",
             "enforcement_level": "block",
             "token_limit_month": "0",
             "rate_limit_rpm": "0",

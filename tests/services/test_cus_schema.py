@@ -47,6 +47,7 @@ def test_the_columns_that_nobody_names_have_the_defaults_of_the_specification(
     assert (row.status, row.health_state, row.credential_state) == ("created", "unknown", "unknown")
     assert (row.budget_limit_cents, row.token_limit_month, row.rate_limit_rpm) == (0, 0, 0)
     assert (row.budget_basis, row.enforcement_level) == ("rounded", "block")
+    assert row.estimate_basis == "bound"
     assert (row.config, row.config_version) == ({}, 1)
     assert row.created_at == row.updated_at
     assert row.created_by is None
@@ -60,6 +61,7 @@ def test_the_columns_that_nobody_names_have_the_defaults_of_the_specification(
         ("health_state", "fine"),
         ("credential_state", "stale"),
         ("budget_basis", "guessed"),
+        ("estimate_basis", "guessed"),
         ("enforcement_level", "hard"),
         ("budget_limit_cents", -1),
         ("token_limit_month", -1),

@@ -59,7 +59,7 @@ def anthropic_usage(usage: Any) -> CusReportedUsage:
         write_1h,
         thinking,
         billed_units=_units(tools) if tools else None,
-        service_tier=_tier(usage),
+        service_tier=tier_of(usage),
         reported=reports(usage, "input_tokens", "output_tokens"),
         turns=turns or None,
     )
@@ -105,8 +105,11 @@ def _units(tools: Any) -> Mapping[str, int] | None:
     return {unit: number for unit, number in units.items() if number} or None
 
 
-def _tier(usage: Any) -> str | None:
-    """The tier by the table's names: fast mode and inference in the US alone are dearer."""
+def tier_of(usage: Any) -> str | None:
+    """The tier by the table's names: fast mode and inference in the US alone are dearer.
+
+    Of a usage, or of a request's arguments, which have the same words for both.
+    """
     tier = text_of(usage, "service_tier")
     if get(usage, "speed") == "fast":
         tier = "fast"

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
+from aos_sdk.cus_counting.anthropic_usage import tier_of
 from aos_sdk.cus_counting.estimates import count_call, parts_of_call
 from aos_sdk.cus_enforcing.usual_requests import FRAMING, FRAMING_PER_MESSAGE, bound_of_usual
 from aos_sdk.cus_token_counter import get_model_info
@@ -31,7 +32,7 @@ _ESTIMATED: Final = frozenset(
     {CusOperation.CHAT, CusOperation.RESPONSES, CusOperation.COMPLETION, CusOperation.EMBEDDING}
 )
 _CACHING, _AUDIO = "cache_control", "input_audio"
-_PRIORITY: Final = "priority"
+_DEARER_TIERS: Final = ("priority", "fast", "fast_us", "us")
 _MICROCENTS_PER_CENT: Final = 1_000_000
 
 
@@ -137,7 +138,6 @@ def _cost(
     pricing: CusModelPricing, arguments: Mapping[str, Any], tokens_in: int, tokens_out: int
 ) -> int:
     """The dearest that these tokens may cost, by what the request uses."""
-    tier = arguments.get("service_tier")
     kinds = [CusTokenUsage(tokens_in, tokens_out)]
     if _mentions(arguments, _CACHING):
         written = {"tokens_cache_write": tokens_in, "tokens_cache_write_1h": tokens_in}
@@ -145,8 +145,10 @@ def _cost(
     if arguments.get("modalities") or arguments.get("audio") or _mentions(arguments, _AUDIO):
         audio = {"tokens_audio_in": tokens_in, "tokens_audio_out": tokens_out}
         kinds.append(CusTokenUsage(tokens_in, tokens_out, **audio))
-    named = tier if tier == _PRIORITY else None
-    return max(pricing.cost_microcents(kind, tier=named) for kind in kinds)
+    tier = tier_of(arguments)
+    # A cheaper tier is not certain to be granted.
+    dearer = tier if tier in _DEARER_TIERS else None
+    return max(pricing.cost_microcents(kind, tier=dearer) for kind in kinds)
 
 
 def _mentions(arguments: Mapping[str, Any], word: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement.cus_reading.own_models import OwnModels, remember_models
+from enforcement.cus_reading.known_models import KnownModels, models_of
 from enforcement.cus_rules.authority import known_state
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_integrations.service import CusIntegrationService
@@ -33,15 +33,24 @@ def held(sdk: SdkClient, call_id: str, model: str | None = "gpt-4o") -> int:
 
 
 def test_models_are_found_by_the_tenants_name_and_by_the_tables() -> None:
-    own = OwnModels(1, "gpt-4o", {"gpt-4o": frozenset({"gpt-4o", "azure/gpt-4o"})})
+    own = KnownModels(1, "gpt-4o", {"gpt-4o": frozenset({"gpt-4o", "azure/gpt-4o"})})
 
     assert own.named(["gpt-4o"]) == own.named([None]) == ["azure/gpt-4o", "gpt-4o"]
     assert own.named(["gpt-4o-2024-08-06"]) == ["azure/gpt-4o", "gpt-4o"]
-    assert own.named(["gpt-4o-mini", "nobody-knows"]) == []
+    assert own.named(["gpt-4o-mini"]) == []
 
 
-def test_a_price_of_any_name_is_kept_under_both(integration: CusIntegration) -> None:
-    own = remember_models(integration.id, 3, None, ["openai/gpt-4o", "our-own"])
+def test_a_name_that_nobody_knows_may_be_estimated_by_who_answered_or_as_the_default() -> None:
+    names = {model: frozenset({model}) for model in ("gpt-4o", "gpt-4.1", "gpt-4o-mini")}
+    models = KnownModels(1, "gpt-4o", names, {"prod-chat": ["gpt-4.1"]})
+
+    assert models.named(["prod-chat"]) == ["gpt-4.1", "gpt-4o"]
+    assert models.named(["unheard-of"]) == ["gpt-4o"]
+
+
+def test_a_price_of_any_name_is_kept_under_both() -> None:
+    read = {"overridden": ["openai/gpt-4o", "our-own"], "answering": [], "outputs": []}
+    own = models_of(msgspec.json.encode(read))
 
     assert own.named(["gpt-4o"]) == own.named(["openai/gpt-4o"]) == ["openai/gpt-4o"]
     assert own.named(["our-own"]) == ["our-own"]

@@ -1,0 +1,1 @@
+"""What calls teach for the estimates of later calls: how long outputs are, and who answers to a name."""

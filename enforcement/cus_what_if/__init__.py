@@ -1,0 +1,1 @@
+"""What-if: proposed limits, replayed over the evidence of past days."""

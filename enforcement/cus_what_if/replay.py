@@ -1,0 +1,254 @@
+"""What proposed limits would have decided of past calls. Pure: past calls in, verdicts out.
+
+The calls go through the ladder in the order of their admission, each beside what was used, held and
+admitted at its moment: what the replay itself let in before. A call that the replay refuses neither
+holds nor costs anything afterwards.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from enum import StrEnum
+from heapq import heappop, heappush
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from aos_sdk.cus_wire import CusEnforcementResult as Result
+from enforcement.cus_rules.precedence import Authority, Decision, Facts, Usage, decide
+from integrations.cus_lifecycle.limits import month_end
+from telemetry.cus_money.amounts import LEAST, Amounts
+
+# The window of `rate_limit_rpm`, which starts before the first call that is judged.
+RATE_WINDOW: Final = timedelta(seconds=60)
+_NOTHING: Final = Amounts()
+
+
+class AdmittedBy(StrEnum):
+    """What admitted a call then. `NOTHING`: no check held anything for it."""
+
+    CHECK = "check"
+    LEASE = "lease"
+    DEGRADED = "degraded"
+    NOTHING = "nothing"
+
+
+class Cause(StrEnum):
+    """Why the replay may decide otherwise than was decided then, under the same limits.
+
+    `LIMITS`: none of the other causes, so other limits applied then.
+    """
+
+    LEASE = "lease"
+    DEGRADED = "degraded"
+    UNCHECKED = "unchecked"
+    IN_FLIGHT = "in_flight"
+    LIMITS = "limits"
+
+
+class PastCall(NamedTuple):
+    """A call as evidence has it: one that ran, or one that was refused before it ran.
+
+    `at` is when it was decided, `landed_at` when its record came; None if it was refused.
+    `spent` is what budgets counted for it, `estimate` what was held for it; None if nothing was.
+    `is_revised`: a `Revision` names it.
+    """
+
+    id: Any
+    call_id: str
+    model: str | None
+    at: datetime
+    landed_at: datetime | None
+    spent: Amounts
+    estimate: Amounts | None
+    priced: bool
+    tokens_known: bool
+    then: Result
+    admitted_by: AdmittedBy
+    is_revised: bool = False
+
+
+class Revision(NamedTuple):
+    """A correction of a call's cost, or the settlement of a call whose usage was unknown.
+
+    `adds` counts in the month in which the revision came, or in the call's if that is `of_month`;
+    `takes` is what the call's month no longer counts. `call_at` is when the call's record came.
+    """
+
+    at: datetime
+    call_id: Any
+    call_at: datetime
+    adds: Amounts
+    takes: Amounts
+    of_month: bool
+
+
+Event: TypeAlias = "PastCall | Revision"
+
+
+class Outcome(NamedTuple):
+    """A past call and the verdict on it now. `in_flight` counts the calls that ran beside it."""
+
+    call: PastCall
+    decision: Decision
+    in_flight: int
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why the verdict is another than it was; None if it is the same."""
+        if self.decision.result == self.call.then:
+            return None
+        by = self.call.admitted_by
+        if by is not AdmittedBy.CHECK:
+            return _CAUSES[by]
+        return Cause.IN_FLIGHT if self.in_flight else Cause.LIMITS
+
+
+_CAUSES: Final = {
+    AdmittedBy.LEASE: Cause.LEASE,
+    AdmittedBy.DEGRADED: Cause.DEGRADED,
+    AdmittedBy.NOTHING: Cause.UNCHECKED,
+}
+
+
+class Replay:
+    """Decides past calls by an authority's limits.
+
+    `used` is what the month of `began` had used when the first event came. Calls before `since` are
+    not judged: they only hold, cost and count.
+    """
+
+    def __init__(
+        self, authority: Authority, *, used: Amounts, began: datetime, since: datetime
+    ) -> None:
+        self._authority = authority
+        self._since = since
+        self._used = used
+        self._month_end = month_end(began)
+        self._held = _NOTHING
+        self._running = 0
+        # What will land, by when: (moment, number, what it costs, what is held for it).
+        self._landings: list[tuple[datetime, int, Amounts, Amounts | None]] = []
+        self._admissions: deque[datetime] = deque()
+        self._number = 0
+        # Calls that were refused then and run now, and what was counted for them; and calls that run
+        # no more, whose revisions do not count.
+        self._runs_already: dict[str, Amounts] = {}
+        self._runs_no_more: set[Any] = set()
+        # What calls of each model cost that ran: their number, and the sum.
+        self._costs: dict[str | None, tuple[int, Amounts]] = {}
+
+    def outcomes(self, events: Iterable[Event]) -> Iterator[Outcome]:
+        """The verdicts on the calls, in their order. `events` must be in the order of `at`."""
+        for event in events:
+            self._pass_time(event.at)
+            if isinstance(event, Revision):
+                self._revise(event)
+            elif event.at < self._since:
+                self._admit(event, event.estimate)
+            elif event.call_id in self._runs_already:
+                self._attempted_again(event)
+            else:
+                yield self._judged(event)
+
+    def _judged(self, call: PastCall) -> Outcome:
+        estimate = call.spent.at_least(LEAST) if call.estimate is None else call.estimate
+        facts = Facts(
+            call_id=call.call_id,
+            model=call.model,
+            evaluated_at=call.at,
+            authority=self._authority,
+            usage=Usage(
+                used=self._used if min(self._used) >= 0 else self._used.at_least(_NOTHING),
+                held=self._held,
+                running=self._running,
+                admitted=len(self._admissions),
+            ),
+            wants_hold=self._authority.is_limited,
+            estimate=estimate,
+            priced=call.priced,
+            tokens_known=call.tokens_known,
+        )
+        decision = decide(facts)
+        outcome = Outcome(call, decision, self._running)
+        if not decision.admits:
+            if call.is_revised:
+                self._runs_no_more.add(call.id)
+        elif call.landed_at is None:
+            self._run_now(call, estimate)
+        else:
+            self._admit(call, estimate if facts.may_hold else None)
+        return outcome
+
+    def _admit(self, call: PastCall, hold: Amounts | None) -> None:
+        """Let a call run that ran."""
+        if call.landed_at is None:
+            return
+        if hold is not None:
+            self._held = _sum(self._held, hold)
+            self._running += 1
+        self._admissions.append(call.at)
+        count, sum_ = self._costs.get(call.model, (0, _NOTHING))
+        self._costs[call.model] = (count + 1, _sum(sum_, call.spent))
+        self._land(call.landed_at, call.spent, hold)
+
+    def _run_now(self, call: PastCall, estimate: Amounts) -> None:
+        """Let a call run that was refused then."""
+        cost = self._likely_cost(call.model, estimate)
+        self._runs_already[call.call_id] = cost
+        self._admissions.append(call.at)
+        self._used = _sum(self._used, cost)
+
+    def _attempted_again(self, call: PastCall) -> None:
+        """An earlier attempt of the call was let in. If this one ran, its record tells the cost."""
+        if call.landed_at is not None:
+            self._used = _less(self._used, self._runs_already.pop(call.call_id))
+            self._land(call.landed_at, call.spent, None)
+
+    def _land(self, at: datetime, spent: Amounts, hold: Amounts | None) -> None:
+        self._number += 1
+        heappush(self._landings, (at, self._number, spent, hold))
+
+    def _pass_time(self, moment: datetime) -> None:
+        """Land what has landed by a moment, begin its month, and forget old admissions."""
+        landings = self._landings
+        while landings and landings[0][0] <= moment:
+            at, _, spent, hold = heappop(landings)
+            self._begin_month_of(at)
+            self._used = _sum(self._used, spent)
+            if hold is not None:
+                self._held = _less(self._held, hold)
+                self._running -= 1
+        self._begin_month_of(moment)
+        oldest = moment - RATE_WINDOW
+        admissions = self._admissions
+        while admissions and admissions[0] <= oldest:
+            admissions.popleft()
+
+    def _begin_month_of(self, moment: datetime) -> None:
+        if moment >= self._month_end:
+            self._used = _NOTHING
+            self._month_end = month_end(moment)
+
+    def _revise(self, revision: Revision) -> None:
+        if revision.call_id in self._runs_no_more:
+            return
+        is_of_this_month = month_end(revision.call_at) == self._month_end
+        if is_of_this_month or not revision.of_month:
+            self._used = _sum(self._used, revision.adds)
+        if is_of_this_month:
+            self._used = _less(self._used, revision.takes)
+
+    def _likely_cost(self, model: str | None, estimate: Amounts) -> Amounts:
+        """What a call may have cost that never ran: as its model's calls did, at most its estimate."""
+        count, sum_ = self._costs.get(model, (0, _NOTHING))
+        if not count:
+            return estimate
+        return Amounts._make(min(a // count, b) for a, b in zip(sum_, estimate, strict=True))
+
+
+# Written out, because a replay of a million calls spends much of its time here.
+def _sum(one: Amounts, other: Amounts) -> Amounts:
+    return Amounts(one[0] + other[0], one[1] + other[1], one[2] + other[2])
+
+
+def _less(one: Amounts, other: Amounts) -> Amounts:
+    return Amounts(one[0] - other[0], one[1] - other[1], one[2] - other[2])

@@ -1,0 +1,30 @@
+"""Run a simulation at once, or by a job if it is large."""
+
+from typing import Final
+
+import structlog
+from kombu.exceptions import OperationalError
+
+from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.service import fail_simulation, run_simulation
+from enforcement.tasks import cus_simulate
+
+logger = structlog.get_logger(__name__)
+
+
+# More rows than this are replayed by a job: a million take half a minute.
+ROWS_AT_ONCE: Final = 1_000_000
+# A page shows a job's progress, so nobody waits in front of an empty one.
+ROWS_OF_A_PAGE: Final = 50_000
+
+
+def start_simulation(simulation: CusSimulation, *, at_once: int) -> CusSimulation:
+    """Start a waiting simulation: the result of a small one, or the one that a job will run."""
+    if simulation.rows <= at_once:
+        return run_simulation(simulation.id) or simulation
+    try:
+        cus_simulate.delay(str(simulation.id))
+    except OperationalError:
+        logger.exception("a simulation could not be queued", simulation=str(simulation.id))
+        fail_simulation(simulation, "The queue of jobs can't be reached. Ask again in a while.")
+    return simulation

@@ -1,0 +1,182 @@
+"""What-if over HTTP: what is asked, what is answered, and what a job does."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery.exceptions import Retry
+from django.test import Client
+from kombu.exceptions import OperationalError
+from pytest_django import Settings
+
+from enforcement.cus_what_if import start
+from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.serializers import SimulationReport
+from enforcement.cus_what_if.service import CusWhatIfService
+from enforcement.tasks import cus_simulate
+from integrations.cus_lifecycle.models import CusIntegration
+from tests.cus_factories import ENFORCEMENT, SdkClient, browser_of, record
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = f"{ENFORCEMENT}/simulate"
+
+
+@pytest.fixture
+def admin(integration: CusIntegration) -> Client:
+    return browser_of("admin", integration.tenant)
+
+
+def ask(client: Client, integration: CusIntegration, **fields: Any) -> Any:
+    body = {"integration_id": str(integration.id)} | fields
+    return client.post(URL, body, content_type="application/json")
+
+
+def found(client: Client, answer: Any) -> dict[str, Any]:
+    """The simulation where the answer says that it is."""
+    read = client.get(answer["Location"])
+    assert read.status_code == 200
+    return dict(read.json())
+
+
+def test_the_report_tells_calls_money_reasons_days_and_the_first_calls(
+    admin: Client, integration: CusIntegration, sdk: SdkClient
+) -> None:
+    for name in "abcde":
+        sdk.report(record(call_id=name, cost_cents=10))
+
+    answer = ask(admin, integration, days=7, budget_limit_cents=30)
+
+    assert answer.status_code == 200
+    told = answer.json()
+    assert (told["status"], told["progress_percent"], told["rows"], told["days"]) == (
+        "done", 100, 5, 7,
+    )  # fmt: skip
+    assert told["proposal"] == {
+        "budget_limit_cents": 30, "token_limit_month": 0, "rate_limit_rpm": 0,
+        "budget_basis": "rounded", "enforcement_level": "block", "allow_unpriced": False,
+    }  # fmt: skip
+    report = told["report"]
+    assert report.keys() == SimulationReport().fields.keys()
+    calls = {result: sums["calls"] for result, sums in report["would_be"].items()}
+    assert calls == {"allowed": 3, "warned": 0, "throttled": 0, "blocked": 2}
+    assert report["were"] == {"allowed": 5, "warned": 0, "throttled": 0, "blocked": 0}
+    assert report["not_spent"] == {"counted_cents": 20, "cost_microcents": 1_500_000}
+    assert report["reasons"] == [{"code": "budget_exceeded", "limit_type": "budget", "calls": 2}]
+    (day,) = report["days"]
+    assert day["blocked"]["counted_cents"] == 20
+    assert [one["model"] for one in report["refused_models"]] == ["gpt-4o"]
+    assert [(one["call_id"], one["would_be"]) for one in report["listed"]] == [
+        ("d", "blocked"), ("e", "blocked"),
+    ]  # fmt: skip
+    assert report["listed"][0]["message"].startswith("The monthly budget of $0.30 has no room")
+    assert report["without_estimate"] == 5
+    assert found(admin, answer) == told
+    integration.refresh_from_db()
+    assert integration.budget_limit_cents == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "attr"),
+    [
+        ({"days": 0}, "days"),
+        ({"days": 91}, "days"),
+        ({"days": "7"}, "days"),
+        ({"budget_limit_cents": -1}, "budget_limit_cents"),
+        ({"rate_limit_rpm": 2**31}, "rate_limit_rpm"),
+        ({"enforcement_level": "hard"}, "enforcement_level"),
+        ({"estimate_basis": "learned"}, "estimate_basis"),
+        ({"integration_id": "nothing"}, "integration_id"),
+    ],
+)
+def test_what_cannot_be_proposed_is_refused_by_field(
+    admin: Client, integration: CusIntegration, fields: dict[str, Any], attr: str
+) -> None:
+    answer = ask(admin, integration, **fields)
+
+    assert (answer.status_code, answer.json()["errors"][0]["attr"]) == (400, attr)
+    assert not CusSimulation.objects.exists()
+
+
+def test_above_a_million_rows_a_job_replays_and_tells_its_progress(
+    admin: Client, integration: CusIntegration, sdk: SdkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk.report_calls(3)
+    queued: list[str] = []
+    monkeypatch.setattr(start, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(cus_simulate, "delay", queued.append)
+
+    answer = ask(admin, integration, rate_limit_rpm=2)
+
+    assert answer.status_code == 202
+    assert (answer.json()["status"], answer.json()["report"]) == ("waiting", None)
+    assert ask(admin, integration).json()["errors"][0]["code"] == "simulation_running"
+    CusSimulation.objects.update(status="running", rows_done=2)
+    assert found(admin, answer)["progress_percent"] == 66
+    CusSimulation.objects.update(status="waiting")
+    cus_simulate(*queued)
+    assert found(admin, answer)["report"]["would_be"]["throttled"]["calls"] == 1
+    assert ask(admin, integration).status_code == 202
+
+
+def test_one_job_runs_at_a_time_and_the_next_waits_for_its_turn(
+    integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = CusWhatIfService(integration.tenant).ask(integration, days=1, proposed={})
+    CusSimulation.objects.filter(id=ours.id).update(created_at=ours.created_at)
+    other = CusSimulation.objects.get(id=ours.id)
+    other.id, other.integration_id, other.status = uuid.uuid4(), uuid.uuid4(), "running"
+    other.save(force_insert=True)
+
+    with pytest.raises(Retry):
+        cus_simulate.apply(args=(str(ours.id),), throw=True)
+    CusSimulation.objects.filter(id=other.id).update(status="done")
+    cus_simulate(str(ours.id))
+
+    ours.refresh_from_db()
+    assert ours.status == "done"
+
+
+def test_a_job_that_shows_no_sign_of_life_has_failed_and_another_may_be_asked_for(
+    admin: Client, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "ROWS_AT_ONCE", -1)
+    monkeypatch.setattr(cus_simulate, "delay", lambda _id: None)
+    answer = ask(admin, integration)
+    stale = CusSimulation.objects.get().updated_at - timedelta(minutes=11)
+    CusSimulation.objects.update(status="running", updated_at=stale)
+
+    assert ask(admin, integration).status_code == 202
+
+    read = found(admin, answer)
+    assert (read["status"], read["error"][:19]) == ("failed", "No worker finished ")
+
+
+def test_without_a_queue_a_large_simulation_fails_in_words(
+    admin: Client, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_id: str) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(start, "ROWS_AT_ONCE", -1)
+    monkeypatch.setattr(cus_simulate, "delay", refuse)
+
+    answer = ask(admin, integration)
+
+    assert answer.status_code == 200
+    assert answer.json()["error"].startswith("The queue of jobs can't be reached.")
+
+
+def test_old_simulations_are_forgotten_and_a_day_has_a_quota(
+    admin: Client, integration: CusIntegration, settings: Settings
+) -> None:
+    settings.CUS_QUOTA_SIMULATIONS_A_DAY = 2
+    first = ask(admin, integration)
+    ask(admin, integration)
+    assert ask(admin, integration).json()["errors"][0]["code"] == "quota_exceeded"
+    old = CusSimulation.objects.order_by("created_at")[0]
+    CusSimulation.objects.filter(id=old.id).update(created_at=old.created_at - timedelta(days=31))
+
+    assert ask(admin, integration).status_code == 200
+    assert admin.get(first["Location"]).status_code == 404
