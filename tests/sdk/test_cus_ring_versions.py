@@ -9,12 +9,10 @@ import pytest
 
 from aos_sdk.cus_delivery import ring
 from tests.conftest import ROOT
+from tests.cus_last_release import RELEASE, last_release
 from tests.sdk.conftest import KEY, MakeReporter
 from tests.sdk.cus_fake_servers import CusFakeCollector
 from tests.sdk.cus_reports import cus_eventually, cus_record
-
-# SDK 0.1.0, the last release.
-_RELEASE = "71fd3f0"
 
 # Reports a plain record, one with metadata, and a call that is priced when it is sent; then dies.
 _DYING = """
@@ -75,18 +73,11 @@ _LEFT = {"plain", "long", "call"}
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last release's package, as its commit has it."""
-    archived = subprocess.run(
-        ["git", "archive", _RELEASE, "sdk/python/aos_sdk"],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-    )
-    if archived.returncode:
-        pytest.skip(f"commit {_RELEASE} of SDK 0.1.0 is not in this clone: fetch the whole history")
-    folder = tmp_path_factory.mktemp("release")
-    subprocess.run(["tar", "-x", "-C", folder], input=archived.stdout, check=True)
-    return folder / "sdk" / "python"
+    """The last release's package."""
+    package = last_release(tmp_path_factory.mktemp("release"))
+    if package is None:
+        pytest.skip(f"commit {RELEASE} of SDK 0.1.0 is not in this clone: fetch the whole history")
+    return package
 
 
 @pytest.fixture(scope="module")
