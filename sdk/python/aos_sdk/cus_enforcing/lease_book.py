@@ -159,14 +159,15 @@ class CusLeaseBook:
             self._ask(wants=False, seconds=_LAST_SECONDS)
         self._let_go()
 
-    def _retire(self, lease: CusLease) -> None:
-        lease.close()
-        if self.current is lease:
-            self.current = None
+    def _retire(self, lease: CusLease, follower: CusLease | None = None) -> None:
+        """Let no call begin under the lease any more, and owe what was not set aside of it."""
         now = time.monotonic()
+        # Before it is no longer the current one, because calls that end meanwhile look for it.
+        self._past[lease.id.bytes] = _Past(lease, now, now)
+        self.current = follower
+        lease.close()
         self._spent = self._spent.plus(lease.set_aside)
         self._owed[lease.id] = _Owed(lease.set_aside, self._file, self._slots.pop(lease.id, None))
-        self._past[lease.id.bytes] = _Past(lease, now, now)
 
     def _forget_past(self) -> None:
         now = time.monotonic()
@@ -247,11 +248,12 @@ class CusLeaseBook:
             return
         lease_id = _uuid(content["lease_id"])
         lease = CusLease(content, began, self._note_of(lease_id))
-        former, self.current = self.current, lease
         self._largest = CusAmounts()
         self._ask_at, self._pause = 0.0, _FIRST_PAUSE_SECONDS
-        if former is not None:
-            self._retire(former)
+        if self.current is None:
+            self.current = lease
+        else:
+            self._retire(self.current, lease)
 
     # --- On disk --------------------------------------------------------------------------------
 
