@@ -139,6 +139,7 @@ def handler():
 
 while not handler()[1]:
     time.sleep(0.01)
+print("borrowed", flush=True)
 for line in sys.stdin:
     print(*handler(), flush=True)
 """
@@ -157,7 +158,7 @@ def test_a_sandbox_that_was_frozen_beyond_its_lease_asks_again(
     ) as sandbox:
         assert sandbox.stdin is not None
         assert sandbox.stdout is not None
-        cus_eventually(lambda: lender.owed, 30.0)
+        assert sandbox.stdout.readline() == "borrowed\n"
         sandbox.send_signal(signal.SIGSTOP)
         lender.lent = {}
         checks = len(lender.checks)
