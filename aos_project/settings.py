@@ -70,6 +70,9 @@ CUS_CHECKS_PER_SECOND = env.int("CUS_CHECKS_PER_SECOND", default=500)
 # Requests with checks of one integration that a process works on at a time while others ask too:
 # one is decided, the rest are the line. Fewer than the process' threads; 0: any number.
 CUS_CHECK_REQUESTS_AT_ONCE = env.int("CUS_CHECK_REQUESTS_AT_ONCE", default=4)
+# What was held or lent for a call counts so long without a word of the call (ruling F5). Programs
+# renew holds every few minutes, so less than ten minutes is for trials.
+CUS_HOLD_LIFE_SECONDS = env.int("CUS_HOLD_LIFE_SECONDS", default=900)
 # Seconds between an integration's health checks; 0: only those that people ask for.
 CUS_HEALTH_CHECK_SECONDS = env.int("CUS_HEALTH_CHECK_SECONDS", default=300)
 # A provider that takes longer to answer is degraded.

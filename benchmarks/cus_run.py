@@ -10,6 +10,7 @@ from benchmarks import (
     cus_growth,
     cus_http,
     cus_ingest,
+    cus_leased_decision,
     cus_peers,
     cus_totals,
 )
@@ -54,6 +55,7 @@ def run_enforcement(sizes: Sizes) -> int:
     sender = prepare()
     conditions(sizes).show(console)
     cus_enforcement.measure(sizes, sender).show(console)
+    cus_leased_decision.measure().show(console)
     cus_check_peer.measure(sizes).show(console)
     return 0
 

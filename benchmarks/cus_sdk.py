@@ -17,7 +17,7 @@ from benchmarks.cus_conditions import machine
 from benchmarks.cus_peer_servers import NotInstallable
 from benchmarks.cus_report import Section, new_console
 from benchmarks.cus_sdk_calls import CallSizes
-from benchmarks.cus_sdk_contestants import CONTROLS, OURS, PEERS, Contestant
+from benchmarks.cus_sdk_contestants import CONTROLS, LEASED, OURS, PEERS, Contestant
 from benchmarks.cus_sdk_faults import FaultSizes
 from benchmarks.cus_sdk_field import field_of
 from benchmarks.cus_sizes import options_of_sizes
@@ -66,7 +66,7 @@ def run(sizes: SdkSizes, parts: Sequence[str], peers: Sequence[Contestant]) -> i
     if sizes is TINY:
         console.print("[yellow]Tiny sizes: these figures say nothing about speed.[/]\n")
     able = _able(peers, console)
-    contestants = (*CONTROLS, *OURS, *able)
+    contestants = (*CONTROLS, *OURS, LEASED, *able)
     if {"peers", "calls", "chunks"} & set(parts):
         _take_turns(contestants, sizes, parts, console)
     if "imports" in parts:

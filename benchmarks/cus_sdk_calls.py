@@ -15,6 +15,7 @@ from benchmarks.cus_targets import (
     SDK_BACKGROUND,
     SDK_BESIDE_BEST_PEER,
     SDK_CHUNK,
+    SDK_ENFORCED,
     SDK_MALLOCS,
     SDK_P99,
     Target,
@@ -177,6 +178,13 @@ def _targets(field: Field, mallocs: dict[str, float]) -> Section:
             lambda _: SDK_BACKGROUND,
         ),
     ]
+    durable, leased = field.get("durable"), field.get("leased")
+    if durable is not None and leased is not None:
+        ratio = _added_us(leased) / max(_added_us(durable), 0.1)
+        section.notes.append(
+            f"A call under a limit adds {_added_us(leased):,.1f} us, of what one without adds "
+            f"{SDK_ENFORCED.verdict(ratio)}."
+        )
     return section
 
 

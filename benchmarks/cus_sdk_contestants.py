@@ -63,6 +63,7 @@ OURS: Final = (
     Contestant("durable", "ours, durable", "import aos_sdk"),
     Contestant("memory", "ours, in memory"),
 )
+LEASED: Final = Contestant("leased", "ours, under a limit")
 PEERS: Final = (
     Contestant(
         "otel",

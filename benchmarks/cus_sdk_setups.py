@@ -6,15 +6,19 @@ What is imported is imported when it is its turn: no environment holds all of th
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from benchmarks.cus_sdk_client import new_client
+from benchmarks.cus_sdk_client import MESSAGES, MODEL, new_client
 
 Setup = tuple[Any, Callable[[], object]]
 KEY: Final = (
     "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_benchmark"
 )
+
+# The sink's integration with a limit.
+LIMITED_KEY: Final = KEY.replace("2222", "3333")
 
 
 def bare(url: str, spool: str) -> Setup:
@@ -54,10 +58,26 @@ def memory(url: str, spool: str) -> Setup:
     return _ours(url, None)
 
 
-def _ours(url: str, spool: str | None) -> Setup:
+def leased(url: str, spool: str) -> Setup:
+    """Ours, for an integration with a limit: calls take their amounts of leases."""
+    client, flush = _ours(url, spool, LIMITED_KEY)
+    from aos_sdk import cus_get_reporter
+
+    decider = cus_get_reporter().decider
+    assert decider is not None
+    for _ in range(500):
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+        if decider.book.current is not None:
+            return client, flush
+        time.sleep(0.01)
+    message = "no lease came"
+    raise RuntimeError(message)
+
+
+def _ours(url: str, spool: str | None, key: str = KEY) -> Setup:
     from aos_sdk import cus_configure, cus_install_middleware
 
-    reporter = cus_configure(KEY, url, spool_dir=spool)
+    reporter = cus_configure(key, url, spool_dir=spool)
     assert reporter.problem is None, reporter.problem
     cus_install_middleware()
     return new_client(), functools.partial(reporter.flush, 30.0)

@@ -8,6 +8,7 @@ import gzip
 import json
 import re
 import threading
+import uuid
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +29,11 @@ _NO_LIMIT: Final = (
     b' "is_limited": false, "overrides": [], "config_version": 1}'
 )
 LIMITED: Final = _NO_LIMIT.replace(b"false", b"true")
+# As `LIMITED_KEY` has it.
+_LIMITED_INTEGRATION: Final = ":33333333-"
 _ADMITTED: Final = b'{"result": "allowed", "reasons": []}'
+_LEASE: Final = "/enforcement/lease"
+_LENT: Final = {"cents": 10**9, "microcents": 10**15, "tokens": 10**12, "calls": 10**9}
 
 
 class Sink:
@@ -65,6 +70,8 @@ class Sink:
         """Keep a body; return what its sender waits for."""
         if path.endswith(_CHECK):
             return _ADMITTED
+        if path.endswith(_LEASE):
+            return _lend(json.loads(body))
         with self._lock:
             self.requests += 1
             self.bytes += len(body)
@@ -84,6 +91,19 @@ class Sink:
                 if (mark := _MARK.search(unit)) and NEXT_MODEL.encode() not in unit:
                     self.events += 1
                     self.marks.add(mark.group())
+
+
+def _lend(asked: dict[str, Any]) -> bytes:
+    """A lease that is larger than what a benchmark's calls take."""
+    answer = {
+        "lease_id": str(uuid.uuid4()) if "estimate" in asked else None,
+        "valid_for_ms": 5_000,
+        "config_version": 1,
+        "returned": [one["lease_id"] for one in asked["returns"]],
+        "decision": json.loads(_ADMITTED),
+        **_LENT,
+    }
+    return json.dumps(answer).encode()
 
 
 class _Server(ThreadingHTTPServer):
@@ -106,8 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(200, self.sink.take(self.path, encoding, body))
 
     def do_GET(self) -> None:
+        is_limited = _LIMITED_INTEGRATION in self.headers.get("X-CUS-Integration-Key", "")
+        configuration = LIMITED if is_limited else self.sink.configuration
         is_ours = self.path.endswith(_CONFIGURATION)
-        self._say(self.sink.status, self.sink.configuration if is_ours else _WELCOME)
+        self._say(self.sink.status, configuration if is_ours else _WELCOME)
 
     do_PATCH = do_POST
 

@@ -45,6 +45,9 @@ BESIDE_PEERS = Target(100, "x")
 # Of the SDK, durable and in memory.
 SDK_ADDED = {"durable": Target(10, "us", at_least=False), "memory": Target(4, "us", at_least=False)}
 SDK_BESIDE_BEST_PEER = Target(18, "x")
+# What an enforced call adds, of what a governed call adds.
+SDK_ENFORCED = Target(1.3, "x", at_least=False)
+LEASED_DECISION = Target(5, "us", at_least=False)
 SDK_P99 = Target(150, "us", at_least=False)
 SDK_MALLOCS = {"durable": Target(16, at_least=False), "memory": Target(11, at_least=False)}
 SDK_BACKGROUND = Target(15, "us", at_least=False)

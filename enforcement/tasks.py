@@ -15,8 +15,8 @@ from enforcement.cus_learning.lessons import learn
 from enforcement.cus_what_if.service import is_busy, keep_waiting, run_simulation
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
-from telemetry.cus_holds.holds import sweep
-from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
+from telemetry.cus_holds.sweeping import sweep
 
 # `CELERY_TASK_ROUTES` sends sweeps there.
 _QUEUE = "cus_holds"
@@ -42,8 +42,9 @@ def cus_sweep_holds() -> None:
 @shared_task(name="enforcement.tasks.cus_sweep_late_holds")
 def cus_sweep_late_holds() -> None:
     """Sweep late in place of a missing worker, and log an error."""
-    late = CusEnforcementHold.objects.filter(expires_at__lt=database_now() - _LATE)
-    if not late.exists():
+    late = database_now() - _LATE
+    counting = (CusEnforcementHold, CusEnforcementLease)
+    if not any(kind.objects.filter(expires_at__lt=late).exists() for kind in counting):
         return
     log.error("holds are swept late: is a worker running with -Q cus_holds?")
     sweep()

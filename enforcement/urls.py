@@ -9,11 +9,14 @@ from enforcement.cus_checks.api import (
     DecisionsView,
     StatusView,
 )
+from enforcement.cus_checks.lending_api import LeaseEndView, LeaseView
 from enforcement.cus_what_if.api import SimulateView, SimulationView
 
 urlpatterns = [
     path("check", CheckView.as_view(), name="cus-enforcement-check"),
     path("batch", CheckBatchView.as_view(), name="cus-enforcement-batch"),
+    path("lease", LeaseView.as_view(), name="cus-enforcement-lease"),
+    path("lease/<uuid:lease_id>", LeaseEndView.as_view(), name="cus-enforcement-lease-end"),
     path("status", StatusView.as_view(), name="cus-enforcement-status"),
     path("config", ConfigView.as_view(), name="cus-enforcement-config"),
     path("decisions", DecisionsView.as_view(), name="cus-enforcement-decisions"),

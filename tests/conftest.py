@@ -193,7 +193,7 @@ def _fresh_memory() -> None:
 # The deadlines of a check, and where they stand.
 _DEADLINES = {
     "enforcement.cus_checks.keys": ("_ASK_SECONDS",),
-    "enforcement.cus_checks.service": (
+    "enforcement.cus_checks.locked": (
         "_LOCK_SECONDS",
         "_READ_SECONDS",
         "_TABLE_LOCK_SECONDS",

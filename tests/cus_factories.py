@@ -199,6 +199,11 @@ def correct(row: CusLLMUsage, *, by_microcents: int, **columns: Any) -> None:
     )
 
 
+def set_aside(**amounts: int) -> dict[str, int]:
+    """What a holder says that it set aside; 0 where no amount is given."""
+    return {"cents": 0, "microcents": 0, "tokens": 0, "calls": 0} | amounts
+
+
 class SdkClient:
     """A program that reports with an SDK key."""
 
@@ -232,4 +237,23 @@ class SdkClient:
         }
         return self.client.post(
             f"{ENFORCEMENT}/check", values | fields, content_type="application/json"
+        )
+
+    def lease(self, holder_id: str = "holder", **fields: Any) -> Any:
+        """The response to a request for a lease; amounts are the estimate's."""
+        estimate = {
+            name: fields.pop(name) for name in ("cents", "microcents", "tokens") if name in fields
+        }
+        return self.client.post(
+            f"{ENFORCEMENT}/lease",
+            {"holder_id": holder_id, "estimate": estimate} | fields,
+            content_type="application/json",
+        )
+
+    def end_lease(self, lease_id: str, amounts: dict[str, int]) -> Any:
+        """The response to the return of a lease, of which so much was set aside."""
+        return self.client.delete(
+            f"{ENFORCEMENT}/lease/{lease_id}",
+            {"set_aside": amounts},
+            content_type="application/json",
         )

@@ -160,7 +160,7 @@ class CheckView(AskingView[CheckRequest]):
     def answer(self, caller: Caller, asked: CheckRequest) -> HttpResponse:
         """The verdict on one call."""
         verdict = CusEnforcementService(caller).check(asked)
-        response = _json(answer_of(caller, verdict))
+        response = json_response(answer_of(caller, verdict))
         if verdict.decision.result == "throttled":
             response["Retry-After"] = str(verdict.decision.retry_after_seconds)
         return response
@@ -181,7 +181,7 @@ class CheckBatchView(AskingView[list[CheckRequest]]):
     def answer(self, caller: Caller, asked: list[CheckRequest]) -> HttpResponse:
         """The verdicts on calls."""
         verdicts = CusEnforcementService(caller).check_batch(asked)
-        return _json({"decisions": [answer_of(caller, verdict) for verdict in verdicts]})
+        return json_response({"decisions": [answer_of(caller, verdict) for verdict in verdicts]})
 
     @extend_schema(
         operation_id="enforcement_batch",
@@ -201,7 +201,7 @@ class StatusView(CheckerView):
     @extend_schema(operation_id="enforcement_status", responses=StatusResult)
     def get(self, request: Request) -> HttpResponse:
         """Limits, usage, what is held, and the verdict that a call of zero cost would get now."""
-        return _json(_available(status_of, self.caller(request)))
+        return json_response(available(status_of, self.caller(request)))
 
 
 class ConfigView(CheckerView):
@@ -218,10 +218,10 @@ class ConfigView(CheckerView):
     )
     def get(self, request: Request) -> HttpResponse:
         """Status, level, limits and own prices; 304 if nothing changed."""
-        config = _available(config_of, self.caller(request))
+        config = available(config_of, self.caller(request))
         etag = f'"{config["config_version"]}"'
         unchanged = etag in _tags(request.headers.get("If-None-Match", ""))
-        response = HttpResponse(status=304) if unchanged else _json(config)
+        response = HttpResponse(status=304) if unchanged else json_response(config)
         response["ETag"] = etag
         return response
 
@@ -243,7 +243,8 @@ class DecisionsView(PersonView):
         return self.page(request, scope.filter(**lookups_of(asked)), DecisionOutput)
 
 
-def _json(content: Any) -> HttpResponse:
+def json_response(content: Any) -> HttpResponse:
+    """An answer as JSON."""
     return HttpResponse(msgspec.json.encode(content), content_type="application/json")
 
 
@@ -265,7 +266,7 @@ def _tags(header: str) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in header.split(",")}
 
 
-def _available(read: Any, caller: Caller) -> Any:
+def available(read: Any, caller: Caller) -> Any:
     """The result of `read`. Raises OperationalError, so the answer is 503."""
     try:
         return read(caller)

@@ -12,16 +12,16 @@ from enforcement.cus_checks.answers import (
     OwnPriceAnswer,
 )
 from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.rounds import usage_of
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_reading.known_models import READ_MODELS, KnownModels, models_of
 from enforcement.cus_rules.authority import remember_state
-from enforcement.cus_rules.precedence import POLICY, Facts, Usage, decide
+from enforcement.cus_rules.precedence import POLICY, Facts, decide
 from integrations.cus_lifecycle.limits import (
     CALL_LIMITS,
     LIMIT_COLUMNS,
-    admissions_of,
     month_end,
 )
 from telemetry.cus_holds.holds import Value, read_values, reading_of
@@ -66,12 +66,7 @@ def status_of(caller: Caller) -> dict[str, Any]:
     (document,) = _read(caller, ("cus_read", read_values(*whose, [])))
     reading = reading_of(document, [])
     known = remember_state(caller.integration_id, reading.integration)
-    usage = Usage(
-        used=reading.used,
-        held=reading.held,
-        leased=reading.leased,
-        **admissions_of(reading.admitted),
-    )
+    usage = usage_of(reading)
     decision = decide(
         Facts(call_id="", evaluated_at=reading.now, authority=known.authority, usage=usage)
     )

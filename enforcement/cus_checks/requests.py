@@ -28,7 +28,7 @@ class _Batch(msgspec.Struct):
 
 
 class RequestRefused(Exception):
-    """The body is not a check: the field at fault, and the reason."""
+    """The body is not what was expected: the field at fault, and the reason."""
 
     def __init__(self, attr: str | None, detail: str) -> None:
         super().__init__(detail)
@@ -43,17 +43,18 @@ _MISSING = re.compile(r"missing required field `(\w+)`")
 
 def decode_check(body: bytes) -> CheckRequest:
     """The check in a body. Raises RequestRefused."""
-    found: CheckRequest = _decode(_one, body)
+    found: CheckRequest = decoded(_one, body)
     return found
 
 
 def decode_checks(body: bytes) -> list[CheckRequest]:
     """The checks of a batch body. Raises RequestRefused."""
-    found: _Batch = _decode(_many, body)
+    found: _Batch = decoded(_many, body)
     return found.requests
 
 
-def _decode(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
+def decoded(decoder: "msgspec.json.Decoder[_T]", body: bytes) -> _T:
+    """What a decoder finds in a body. Raises RequestRefused."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

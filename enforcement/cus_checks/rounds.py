@@ -12,7 +12,7 @@ from enforcement.cus_reading.known_models import KnownModels
 from enforcement.cus_rules.authority import Known
 from enforcement.cus_rules.precedence import Decision, Facts, Usage, decide
 from integrations.cus_lifecycle.limits import CALL_LIMITS, admissions_of
-from telemetry.cus_holds.holds import HoldChange, OwnHold, Reading
+from telemetry.cus_holds.holds import Evidence, HoldChange, OwnHold, Reading
 from telemetry.cus_money.amounts import Amounts
 
 _NO_HOLD = OwnHold(Amounts(), (0,) * len(CALL_LIMITS))
@@ -104,6 +104,17 @@ class Round:
             leased=reading.leased,
             **admissions_of(list(admitted)),
         )
+
+
+def usage_of(evidence: Evidence) -> Usage:
+    """The usage that a reading without any call of its own shows."""
+    return Usage(
+        used=evidence.used,
+        held=evidence.held,
+        running=evidence.running,
+        leased=evidence.leased,
+        **admissions_of(evidence.admitted),
+    )
 
 
 def _numbers(own: OwnHold) -> list[int]:

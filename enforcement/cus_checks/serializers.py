@@ -14,7 +14,8 @@ _BIGGEST = 2**63 - 1
 _RESULTS = [result.value for result in wire.CusEnforcementResult]
 
 
-def _amount(**more: Any) -> serializers.IntegerField:
+def amount(**more: Any) -> serializers.IntegerField:
+    """The field of an amount that programs send."""
     return serializers.IntegerField(min_value=0, max_value=_BIGGEST, **more)
 
 
@@ -25,9 +26,9 @@ class CheckSchema(serializers.Serializer[object]):
         r"^[!-~]{1,100}$", help_text="A second check with the same id renews the call's hold."
     )
     model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH, required=False, allow_null=True)
-    estimated_tokens = _amount(required=False, allow_null=True)
-    estimated_cost_cents = _amount(required=False, allow_null=True)
-    estimated_cost_microcents = _amount(required=False, allow_null=True)
+    estimated_tokens = amount(required=False, allow_null=True)
+    estimated_cost_cents = amount(required=False, allow_null=True)
+    estimated_cost_microcents = amount(required=False, allow_null=True)
     reserve = serializers.BooleanField(required=False)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
+from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_decisions import log as log
 from enforcement.cus_reading.absence import DatabaseTrouble
 from enforcement.cus_reading.connection import DeciderConnection
@@ -26,6 +27,7 @@ logger = structlog.get_logger(__name__)
 _LAST_SECONDS = 2.0
 _MOST_LOGGED = 100
 _MAX_KNOWN = 10_000
+_PAUSE_SECONDS = 0.03
 
 
 class TurnedAway(NamedTuple):
@@ -45,6 +47,15 @@ NONE_TURNED_AWAY = TurnedAway()
 Whose = tuple[uuid.UUID, uuid.UUID]
 _waiting: dict[Whose, TurnedAway] = {}
 _changing = threading.Lock()
+
+
+def pause_turned_away() -> None:
+    """Wait before a request beyond the share is refused.
+
+    Without a pause the client would ask again at once, and refusing takes processor time from other
+    integrations.
+    """
+    time.sleep(_PAUSE_SECONDS)
 
 
 def note_turned_away(whose: Whose, turned_away: TurnedAway) -> None:
@@ -68,6 +79,21 @@ def statements_of(connection: DeciderConnection, whose: Whose, decisions: Turned
     if entries:
         statements.append(connection.call("cus_append", log.encoded(entries)))
     return statements
+
+
+def logging_of(
+    connection: DeciderConnection,
+    whose: Whose,
+    verdicts: Sequence[Verdict],
+    before: TurnedAway = NONE_TURNED_AWAY,
+) -> list[str]:
+    """The statements that append and count decisions, those that were turned away before first."""
+    numbers = log.counts(verdict.decision for verdict in verdicts)
+    numbers = [a + b for a, b in zip(before.counts, numbers, strict=True)]
+    notable = [
+        (verdict.facts, verdict.decision) for verdict in verdicts if not verdict.decision.is_plain
+    ]
+    return statements_of(connection, whose, TurnedAway([*before.logged, *notable], numbers))
 
 
 def log_turned_away(*, seconds: float = _LAST_SECONDS) -> None:

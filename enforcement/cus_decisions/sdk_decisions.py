@@ -1,4 +1,5 @@
-"""Copy decisions that SDKs took by themselves from their calls' records to the log (ruling F9).
+"""Copy decisions from calls' records to the log (ruling F9): those that SDKs took by themselves, and
+those of a server without its evidence, as far as that server could not log them.
 
 The statement that stores a call stores the record's `decision` in the call's row. `take_in` copies
 the decision to the log under the row's id and time, so a second run adds nothing twice.
@@ -34,6 +35,11 @@ WHERE usage.decision IS NOT NULL AND usage.created_at >= coalesce(%(since)s::tim
     AND NOT EXISTS (SELECT FROM cus_enforcement_decisions AS known
         WHERE known.tenant_id = usage.tenant_id AND known.created_at = usage.created_at
             AND known.id = usage.id)
+    AND NOT (usage.decision->>'decided_by' IS NOT DISTINCT FROM 'server'
+        AND EXISTS (SELECT FROM cus_enforcement_decisions AS logged
+            WHERE logged.tenant_id = usage.tenant_id AND logged.call_id = usage.call_id
+                AND logged.integration_id = usage.integration_id AND logged.decided_by = 'server'
+                AND logged.degraded))
 ORDER BY usage.created_at LIMIT %(most)s
 """
 # The result by the record's `policy_result`, for a decision without a result (ruling E6).
@@ -100,6 +106,7 @@ def _decision(  # noqa: PLR0913  (a row's columns)
         reason=str(first.get("code", ""))[:50],
         step=step if type(step) is int and 1 <= step <= 9 else None,
         degraded=degraded or sent.get("degraded") is True,
+        # The SDK brings it, and `facts` say that a server decided; they lack what decides again.
         decided_by=CusEnforcementDecision.By.SDK,
         # An SDK that sends no `facts` sends the facts beside the verdict: keep the whole object.
         facts=sent.get("facts", sent),

@@ -23,6 +23,7 @@ from enforcement.cus_reading.key_lookup import PREPARED as KEYS_PREPARED
 from enforcement.cus_reading.known_models import PREPARED as MODELS_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import Value
+from telemetry.cus_holds.leases import PREPARED as LEASES_PREPARED
 
 # The server ends a statement that we abandoned soon, so its locks keep no check waiting.
 _SERVER_SETTINGS = {
@@ -51,8 +52,8 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
     """
 
     ends_at = float("inf")
-    # Whether the last message gave rows before it failed.
-    gave_rows = False
+    # How many statements of the last message gave rows before one failed.
+    answered = 0
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server until `ends_at`. Raises psycopg.OperationalError."""
@@ -65,13 +66,13 @@ class DeciderConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def all_rows(self, message: str) -> list[list[bytes | None]]:
         """The rows of each statement of a message that gives rows. Raises psycopg.Error."""
-        self.gave_rows = False
+        self.answered = 0
         self.pgconn.send_query(message.encode())
         results = self.wait(generators.execute(self.pgconn))
         heartbeat.answered()
         # A message ends with the statement that fails.
         if results[-1].status == psycopg.pq.ExecStatus.FATAL_ERROR:
-            self.gave_rows = any(result.nfields for result in results)
+            self.answered = sum(bool(result.nfields) for result in results)
             raise psycopg.errors.error_from_result(results[-1])
         return [
             [result.get_value(row, 0) for row in range(result.ntuples)]
@@ -108,7 +109,10 @@ def connect_decider() -> DeciderConnection:
     try:
         connection.ends_at = time.monotonic() + _CONNECT_SECONDS
         role = sql.Identifier(settings.CUS_DECIDER_ROLE).as_string(connection)
-        prepared = [*HOLDS_PREPARED, *LOG_PREPARED, *KEYS_PREPARED, *MODELS_PREPARED]
+        prepared = [
+            *(*HOLDS_PREPARED, *LEASES_PREPARED, *MODELS_PREPARED),
+            *(*LOG_PREPARED, *KEYS_PREPARED),
+        ]
         begin = [f"SET ROLE {role}", f"SET lock_timeout = {_TABLE_LOCK_MS}"]
         connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))
     except psycopg.Error as error:

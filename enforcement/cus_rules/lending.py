@@ -1,9 +1,18 @@
-"""How much of a limit's room a lease gets (rulings F5a and F5c). Pure: amounts in, an amount out.
+"""How much a lease lends (rulings F5a and F5c). Pure: amounts in, amounts out.
+
+A lease lends all four amounts, also those that no limit binds: its holder sets all of them aside
+for each call. So when a new limit comes, or the budget another basis, the calls that began before
+are counted in its unit.
 
 The figures behind the constants: `make lease-replay`, printed in docs/enforcement.md.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
+
+from aos_sdk.cus_wire import CusEnforcementResult as Result
+from enforcement.cus_rules.precedence import CAPS, Facts, free_of_limits
+from integrations.cus_lifecycle.limits import Unit
+from telemetry.cus_money.amounts import MOST, LeaseAmounts
 
 # All slices that are lent at a time leave at least this part of the room to plain checks: a holder
 # of n gets at most 1 / (SHARE x n) of what is free.
@@ -27,11 +36,85 @@ def slice_of(
     its first. `young_leased` is what young holders without a durable disk have of this limit
     already; None for a holder that is not one of them.
     """
-    most = room // (SHARE * max(holders, 1))
-    wanted = (
-        estimate * LEAST_CALLS if spent is None else max(spent * GROWTH, estimate * LEAST_CALLS)
-    )
-    lent = min(most, wanted)
+    lent = min(room // (SHARE * max(holders, 1)), wanted(estimate, spent))
     if young_leased is not None:
         lent = min(lent, (room + young_leased) * YOUNG_PERCENT // 100 - young_leased)
     return lent if lent >= estimate * LEAST_CALLS else 0
+
+
+def wanted(estimate: int, spent: int | None) -> int:
+    """The amount that a holder needs until its next lease, by what it spent since the last."""
+    return min(max((spent or 0) * GROWTH, estimate * LEAST_CALLS), MOST)
+
+
+class Holder(NamedTuple):
+    """What a holder says of its calls.
+
+    `estimate` is what one call may take, at least 1 of each amount. `spent` is what the holder set
+    aside since its lease before; None for its first. `is_durable`: what it sets aside outlives it.
+    """
+
+    estimate: LeaseAmounts
+    spent: LeaseAmounts | None
+    is_durable: bool
+
+    @property
+    def is_young(self) -> bool:
+        """Whether nothing is known of the holder, and nothing of it would outlive a crash."""
+        return self.spent is None and not self.is_durable
+
+
+class Slice(NamedTuple):
+    """The part of a limit that a lease lends; `limit_id` is the limit's column (ruling F5c)."""
+
+    limit_id: str
+    unit: str
+    amount: int
+
+
+class Loan(NamedTuple):
+    """The amounts of a lease, and of each limit that is set the slice that they are."""
+
+    lent: LeaseAmounts
+    slices: list[Slice]
+
+
+def lend(facts: Facts, holder: Holder, *, holders: int, young: LeaseAmounts) -> Loan | None:
+    """The lease of a holder, or None: then a plain check decides each call.
+
+    `holders` counts those with a lease, the asking one included; `young` is what remains of the
+    leases of young holders. Each limit that is set must give a slice. An amount that no limit binds
+    is lent as the holder's pace asks. Where no limit can refuse a call, nothing is lent.
+    """
+    if facts.authority is None or not _refuses(facts.authority.enforcement_level):
+        return None
+    bound: dict[str, str] = {}
+    lent = {
+        name: wanted(getattr(holder.estimate, name), holder.spent and getattr(holder.spent, name))
+        for name in LeaseAmounts._fields
+    }
+    for limit, free in free_of_limits(facts):
+        name = bound[limit.column] = _amount(limit.unit, is_exact=facts.authority.is_exact)
+        amount = slice_of(
+            free,
+            holders=holders,
+            estimate=getattr(holder.estimate, name),
+            spent=holder.spent and getattr(holder.spent, name),
+            young_leased=getattr(young, name) if holder.is_young else None,
+        )
+        if not amount:
+            return None
+        lent[name] = min(lent[name], amount)
+    if not bound:
+        return None
+    slices = [Slice(column, name, lent[name]) for column, name in bound.items()]
+    return Loan(LeaseAmounts(**lent), slices)
+
+
+def _refuses(level: str) -> bool:
+    return CAPS[level] not in (Result.ALLOWED, Result.WARNED)
+
+
+def _amount(unit: Unit, *, is_exact: bool) -> str:
+    """The amount of a lease that a limit of this unit binds (ruling M3)."""
+    return "microcents" if unit is Unit.CENTS and is_exact else unit.value

@@ -359,6 +359,22 @@ _MEASURED: Final[Mapping[Unit, Callable[[_Asked, Limit, int], _Measure]]] = {
 }
 
 
+def free_of_limits(facts: Facts) -> Iterator[tuple[Limit, int]]:
+    """Each limit that is set, and what is free of it, in the unit in which it binds.
+
+    Nothing where evidence was not read.
+    """
+    authority, usage = facts.authority, facts.usage
+    if authority is None or usage is None:
+        return
+    asked = _Asked(facts, authority, usage, usage.taken)
+    for limit in LIMITS:
+        value: int = getattr(authority, limit.column)
+        if value:
+            measure = _MEASURED[limit.unit](asked, limit, value)
+            yield limit, max(measure.limit - measure.taken, 0)
+
+
 def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
     facts = asked.facts
     if not facts.is_estimated_in(limit.unit) and not asked.authority.allow_unpriced:

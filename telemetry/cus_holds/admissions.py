@@ -10,10 +10,15 @@ _SINCE = {Window.MINUTE: f"moment.now - {_MINUTE}"}
 def admitted(limit: Limit) -> str:
     """SQL that counts the calls admitted in a limit's window, up to the limit.
 
+    What remains of a lease counts from when it was lent, as the rows of its calls do.
     The calls of the check itself are left out.
     """
     since, most = _SINCE[limit.window], f"integration.{limit.column}"
-    return f"""CASE WHEN {most} > 0 THEN leased.{limit.admissions} + (
+    return f"""CASE WHEN {most} > 0 THEN (
+        SELECT least(coalesce(sum(lease.calls), 0), {most}::bigint + 1)::bigint
+        FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
+            AND lease.integration_id = $2 AND lease.taken_at > {since} AND lease.lent_cents >= 0
+    ) + (
         SELECT count(*) FROM (
             SELECT 1 FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1
                 AND hold.integration_id = $2 AND hold.taken_at > {since}
@@ -37,9 +42,3 @@ def admitted(limit: Limit) -> str:
 
 # For the own hold of a call of the check: 1 for each window in which the hold was taken, else 0.
 OWN_ADMITTED = ", ".join(f"(taken_at > {_SINCE[limit.window]})::int" for limit in CALL_LIMITS)
-# For leases: the number of calls of leases that were taken within each window.
-LEASED_ADMITTED = ", ".join(
-    f"coalesce(sum(calls) FILTER (WHERE taken_at > {_SINCE[limit.window]}), 0)::bigint"
-    f" AS {limit.admissions}"
-    for limit in CALL_LIMITS
-)

@@ -12,18 +12,17 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
-from django.db import connection as app_connection
+from django.conf import settings
 
 from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
 from telemetry.cus_evidence.models import CusCallLedger
-from telemetry.cus_holds.admissions import LEASED_ADMITTED, OWN_ADMITTED, admitted
+from telemetry.cus_holds.admissions import OWN_ADMITTED, admitted
 from telemetry.cus_ids import hash_call_id, lock_key
-from telemetry.cus_money.amounts import MOST, USED, Amounts, summed
+from telemetry.cus_money.amounts import MOST, USED, Amounts
 from telemetry.cus_money.own_prices import COLUMNS
 
 # A hold ends this long after its last renewal (ruling F5).
-HOLD_LIFE = timedelta(minutes=15)
-_SWEPT_AT_ONCE = 1_000
+HOLD_LIFE = timedelta(seconds=settings.CUS_HOLD_LIFE_SECONDS)
 # The types of a prepared statement's arguments.
 Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 
@@ -38,8 +37,11 @@ class OwnHold(NamedTuple):
     admitted: tuple[int, ...]
 
 
-class _Evidence(msgspec.Struct, frozen=True):
-    """An integration's row, and its month's evidence."""
+class Evidence(msgspec.Struct, frozen=True):
+    """An integration's row, and its month's evidence.
+
+    Holds and leases count until they are settled, returned or swept (ruling F5b).
+    """
 
     now: datetime
     integration: dict[str, Any]
@@ -50,7 +52,7 @@ class _Evidence(msgspec.Struct, frozen=True):
     admitted: tuple[int, ...]
 
 
-class Reading(_Evidence, frozen=True):
+class Reading(Evidence, frozen=True):
     """One statement's view of an integration: its row, and its month's evidence.
 
     `held`, `running` (the number of holds) and `admitted` (the calls admitted within the window of
@@ -62,18 +64,12 @@ class Reading(_Evidence, frozen=True):
     own: Mapping[str, OwnHold]
 
 
-def _lives(table: str) -> str:
-    # Written so that the planner can't use the index on `expires_at`, which spans all tenants.
-    return f"{table}.expires_at - moment.now > interval '0'"
-
-
 _NAMES = Amounts._fields
 _SIZE = len(_NAMES)
-_AMOUNTS = ", ".join(f"{summed(name)} AS {name}" for name in _NAMES)
 # The sums of all holds without the holds of the check's own calls. The sums are exact, so the
 # difference is not negative. A sum may exceed the largest amount, so it is capped.
 _OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for name in _NAMES)
-_LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
+LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
 
 _LIMIT_COLUMNS = ", ".join(f"'{column}', integration.{column}" for column in LIMIT_COLUMNS)
@@ -130,45 +126,60 @@ _FROM = """
 """
 _MOMENT = "(SELECT coalesce($5, clock_timestamp()) AS now OFFSET 0) AS moment"
 
-# Month and minute are by the server's clock after the lock was taken (ruling E3). Tests pass
-# another moment, to reach the next month.
-_READ = f"""
-PREPARE cus_read (uuid, uuid, text[], uuid[], timestamptz, text[]) AS
-SELECT json_build_object(
-    'now', moment.now,
-    'integration', {_authority(_OWN_PRICES_ASKED)},
-    'used', json_build_array(totals.cents, totals.microcents, totals.tokens),
-    'held', json_build_array({_OF_OTHERS}),
-    'running', sums.calls - own.calls,
-    'leased', json_build_array(leased.cents, leased.microcents, leased.tokens),
-    'admitted', json_build_array({", ".join(map(admitted, CALL_LIMITS))}),
-    'recorded', ARRAY(
+_KEPT_SUMS = (*_NAMES, *(f"leased_{name}" for name in _NAMES))
+
+
+def reading_statement(
+    name: str,
+    *,
+    more_types: str = "",
+    more_sums: Sequence[str] = (),
+    more_fields: Mapping[str, str] | None = None,
+) -> str:
+    """SQL that prepares a reading of an integration and its evidence, in one statement.
+
+    `more_sums`: other columns of `cus_hold_sums` to sum up, which `more_fields` of the document may
+    name. Month and minute are by the server's clock after the lock was taken (ruling E3). Tests pass
+    another moment, to reach the next month.
+    """
+    leased = ", ".join(f"least(sums.leased_{one}, {MOST})::bigint" for one in _NAMES)
+    fields = {
+        "now": "moment.now",
+        "integration": _authority(_OWN_PRICES_ASKED),
+        "used": "json_build_array(totals.cents, totals.microcents, totals.tokens)",
+        "held": f"json_build_array({_OF_OTHERS})",
+        "running": "sums.calls - own.calls",
+        "leased": f"json_build_array({leased})",
+        "admitted": f"json_build_array({', '.join(map(admitted, CALL_LIMITS))})",
+        "recorded": f"""ARRAY(
         SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)
-            AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}')),
-    'own', own.holds
-)
+            AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}'))""",  # noqa: S608
+        "own": "own.holds",
+        **(more_fields or {}),
+    }
+    return f"""
+PREPARE {name} (uuid, uuid, text[], uuid[], timestamptz, text[]{more_types}) AS
+SELECT json_build_object({", ".join(f"'{field}', {value}" for field, value in fields.items())})
 FROM {_MOMENT}, {_FROM}, LATERAL (
     SELECT {USED.cents} AS cents, {USED.microcents} AS microcents, {USED.tokens} AS tokens
     FROM cus_period_totals AS total WHERE total.tenant_id = $1 AND total.integration_id = $2
         AND total.period = date_trunc('month', moment.now AT TIME ZONE 'UTC')::date
 ) AS totals, LATERAL (
-    SELECT coalesce(sum(calls), 0)::bigint AS calls,
-        {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _NAMES)}
+    SELECT coalesce(sum(calls), 0)::bigint AS calls, {
+        ", ".join(f"coalesce(sum({one}), 0) AS {one}" for one in (*_KEPT_SUMS, *more_sums))
+    }
     FROM cus_hold_sums AS sums WHERE sums.tenant_id = $1 AND sums.integration_id = $2
 ) AS sums, LATERAL (
     SELECT count(*) AS calls,
-        {", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _NAMES)},
+        {", ".join(f"coalesce(sum({one}), 0) AS {one}" for one in _NAMES)},
         json_object_agg(call_id, json_build_array(cents, microcents, tokens,
             {OWN_ADMITTED})) AS holds
     FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2
         AND hold.call_id = ANY ($3)
-) AS own, LATERAL (
-    SELECT {_AMOUNTS}, {LEASED_ADMITTED}
-    FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
-        AND lease.integration_id = $2 AND {_lives("lease")}
-) AS leased
+) AS own
 WHERE integration.tenant_id = $1 AND integration.id = $2
 """  # noqa: S608  (the names are this module's own)
+
 
 _READ_AUTHORITY = f"""
 PREPARE cus_read_authority (uuid, uuid) AS
@@ -202,14 +213,14 @@ WITH change AS MATERIALIZED (
     UPDATE cus_enforcement_holds AS hold SET cents = greatest(hold.cents, change.cents),
         microcents = greatest(hold.microcents, change.microcents),
         tokens = greatest(hold.tokens, change.tokens),
-        expires_at = greatest(hold.expires_at, $4 + {_LIFE})
+        expires_at = greatest(hold.expires_at, $4 + {LIFE})
     FROM live JOIN change USING (call_id)
     WHERE hold.tenant_id = $1 AND hold.integration_id = $2 AND hold.call_id = live.call_id
     RETURNING 1
 ), taken AS (
     INSERT INTO cus_enforcement_holds
         (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
-    SELECT $1, $2, call_id, cents, microcents, tokens, $4, $4 + {_LIFE} FROM change
+    SELECT $1, $2, call_id, cents, microcents, tokens, $4, $4 + {LIFE} FROM change
     WHERE NOT renews AND NOT EXISTS (
         SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1
             AND ledger.call_hash = change.call_hash
@@ -222,7 +233,7 @@ SELECT cus_expect_holds((SELECT count(*) FROM change),
     (SELECT count(*) FROM renewed) + (SELECT count(*) FROM taken))
 """  # noqa: S608  (as above)
 
-PREPARED = (_READ, _READ_AUTHORITY, _READ_CONFIG, _CHANGE)
+PREPARED = (reading_statement("cus_read"), _READ_AUTHORITY, _READ_CONFIG, _CHANGE)
 
 
 class HoldChange(NamedTuple):
@@ -291,7 +302,7 @@ def read_values(
     return (tenant_id, integration_id, list(call_ids), hashes, now, list(own_models))
 
 
-class _Read(_Evidence, frozen=True):
+class _Read(Evidence, frozen=True):
     """The document that `cus_read` returns."""
 
     recorded: set[uuid.UUID]
@@ -321,45 +332,3 @@ def reading_of(document: bytes, call_ids: Sequence[str]) -> Reading:
             for call_id, numbers in holds.items()
         },
     )
-
-
-_SWEEP_HOLDS = f"""
-WITH over AS (
-    SELECT tenant_id, integration_id, call_id FROM cus_enforcement_holds AS hold
-    WHERE expires_at <= clock_timestamp() OR EXISTS (
-        SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = hold.tenant_id
-            AND ledger.call_hash = cus_call_hash(hold.call_id)
-            AND ledger.integration_id IN (hold.integration_id, '{CusCallLedger.ANY_INTEGRATION}'))
-    ORDER BY tenant_id, integration_id, call_id LIMIT %(most)s FOR UPDATE OF hold SKIP LOCKED
-)
-DELETE FROM cus_enforcement_holds AS hold USING over
-WHERE hold.tenant_id = over.tenant_id AND hold.integration_id = over.integration_id
-    AND hold.call_id = over.call_id
-"""  # noqa: S608  (as above)
-_SWEEP_LEASES = """
-WITH over AS (
-    SELECT tenant_id, id FROM cus_enforcement_leases WHERE expires_at <= clock_timestamp()
-    ORDER BY tenant_id, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
-)
-DELETE FROM cus_enforcement_leases AS lease USING over
-WHERE lease.tenant_id = over.tenant_id AND lease.id = over.id
-"""
-
-
-def sweep() -> tuple[int, int]:
-    """Remove expired holds and leases, by the database's clock; return the numbers of both.
-
-    Holds count until they are swept, so this runs at least every 30 seconds (ruling F5b). Also
-    removes a hold that was taken while its call was being stored: no later record would settle it.
-    """
-    return _sweep(_SWEEP_HOLDS), _sweep(_SWEEP_LEASES)
-
-
-def _sweep(statement: str) -> int:
-    swept: int = 0
-    with app_connection.cursor() as cursor:
-        while True:
-            cursor.execute(statement, {"most": _SWEPT_AT_ONCE})
-            swept += cursor.rowcount
-            if cursor.rowcount < _SWEPT_AT_ONCE:
-                return swept

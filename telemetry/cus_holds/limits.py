@@ -35,16 +35,10 @@ WITH used AS (
         {USED.tokens} AS used_tokens
     FROM cus_period_totals
     WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND period = %(period)s
-), aside AS (
-    SELECT calls, cents, microcents, tokens FROM cus_hold_sums
-    WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
-    UNION ALL
-    SELECT calls, cents, microcents, tokens FROM cus_enforcement_leases
-    WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND expires_at > %(now)s
 ), held AS (
-    SELECT coalesce(sum(calls), 0)::bigint,
-        {summed("cents")}, {summed("microcents")}, {summed("tokens")}
-    FROM aside
+    SELECT {summed("calls + leased_calls")}, {summed("cents + leased_cents")},
+        {summed("microcents + leased_microcents")}, {summed("tokens + leased_tokens")}
+    FROM cus_hold_sums WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
 )
 SELECT used.*, held.* FROM used, held
 """  # noqa: S608  (the names are `cus_money`'s own)
@@ -158,7 +152,6 @@ def _standing(integration: CusIntegration, now: datetime) -> Standing:
         "tenant": integration.tenant_id,
         "integration": integration.id,
         "period": month_of(now)[0].date(),
-        "now": now,
     }
     with connection.cursor() as cursor:
         cursor.execute(_STANDING, names)

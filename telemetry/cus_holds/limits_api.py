@@ -21,7 +21,9 @@ class LimitShare(serializers.Serializer[object]):
 
     limit = serializers.IntegerField(allow_null=True)
     used = serializers.IntegerField()
-    held = serializers.IntegerField(help_text="Held for admitted calls that are not reported yet.")
+    held = serializers.IntegerField(
+        help_text="Held for admitted calls that are not reported yet, or lent to programs."
+    )
     remaining = serializers.IntegerField(allow_null=True)
     percent = serializers.FloatField(
         allow_null=True, help_text="Used and held, in percent of the limit."

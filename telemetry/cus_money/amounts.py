@@ -30,6 +30,15 @@ class Amounts(NamedTuple):
 LEAST = Amounts(1, 1, 1)
 
 
+class LeaseAmounts(NamedTuple):
+    """What a lease lends, a call of a lease takes, or room has: amounts, and a number of calls."""
+
+    cents: int = 0
+    microcents: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+
 def summed(expression: str) -> str:
     """SQL for the sum of an expression over rows: 0 over none, and at most what a column holds."""
     return f"least(coalesce(sum({expression}), 0), {MOST})::bigint"

@@ -28,7 +28,7 @@ API = "api/"
 MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
 # Every method that a browser or a program could send.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-_PARTS = ("integration_id", "key_id", "member_id", "token_id", "simulation_id")
+_PARTS = ("integration_id", "key_id", "member_id", "token_id", "lease_id", "simulation_id")
 # A month that is over, and that nobody has closed.
 _MONTH = "2020-02"
 # Refused before a connection is made, so that a live test answers at once.
@@ -105,6 +105,8 @@ class World:
         if "{token_id}" in url:
             ids["token_id"] = self._token_id(thing, who)
         ids["key_id"] = self._keys().get(thing, ids["key_id"])
+        # A lease that is not there is as good as returned; a test of leases has a foreign one.
+        ids["lease_id"] = MISSING
         return url.format(**ids, month=_MONTH)
 
     def _whose(self, thing: str, who: Principal) -> Belongings:

@@ -282,6 +282,16 @@ POST   enforcement/batch                          deleted     401  401  401  401
 POST   enforcement/batch                          closed      401  401  401  401  401  401  401  401  401  200  401
 other  enforcement/batch                          any         401  401  401  401  401  401  401  401  401  405  401
 
+POST   enforcement/lease                          own         401  401  401  401  401  401  401  401  401  200  401
+POST   enforcement/lease                          deleted     401  401  401  401  401  401  401  401  401  200  401
+POST   enforcement/lease                          closed      401  401  401  401  401  401  401  401  401  200  401
+other  enforcement/lease                          any         401  401  401  401  401  401  401  401  401  405  401
+
+DELETE enforcement/lease/{lease_id}               own         401  401  401  401  401  401  401  401  401  200  401
+DELETE enforcement/lease/{lease_id}               deleted     401  401  401  401  401  401  401  401  401  200  401
+DELETE enforcement/lease/{lease_id}               closed      401  401  401  401  401  401  401  401  401  200  401
+other  enforcement/lease/{lease_id}               any         401  401  401  401  401  401  401  401  401  405  401
+
 GET    enforcement/status                         own         401  401  401  401  401  401  401  401  401  200  401
 GET    enforcement/status                         deleted     401  401  401  401  401  401  401  401  401  200  401
 GET    enforcement/status                         closed      401  401  401  401  401  401  401  401  401  200  401
@@ -346,6 +356,10 @@ BODIES: dict[str, Any] = {
     "PUT telemetry/months/{month}/invoices": {"total_cents": 5},
     "POST enforcement/check": {"call_id": "walked", "model": "gpt-4o"},
     "POST enforcement/simulate": {"budget_limit_cents": 5},
+    "POST enforcement/lease": {"holder_id": "walked", "estimate": {"cents": 1}},
+    "DELETE enforcement/lease/{lease_id}": {
+        "set_aside": {"cents": 0, "microcents": 0, "tokens": 0, "calls": 0}
+    },
     "POST enforcement/batch": {"requests": [{"call_id": "walked", "model": "gpt-4o"}]},
 }
 

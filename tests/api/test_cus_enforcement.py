@@ -1,10 +1,12 @@
 """Checks over HTTP: what is answered, held, logged and counted (http-api "Enforcement")."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from aos_sdk.cus_cost import CusTokenUsage, get_model_pricing
@@ -15,8 +17,8 @@ from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revok
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_prices.models import CusPriceOverride
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
+from telemetry.cus_holds.sweeping import sweep
 from tests.conftest import as_if
 from tests.cus_factories import (
     ENFORCEMENT,
@@ -110,6 +112,7 @@ def test_used_held_and_leased_count_together(sdk: SdkClient, integration: CusInt
     assert sdk.check(estimated_cost_cents=11).json()["result"] == "blocked"
     assert sdk.check(estimated_cost_cents=10).json()["result"] == "warned"
     as_if("UPDATE cus_enforcement_leases SET expires_at = now()")
+    sweep()
     assert sdk.check(estimated_cost_cents=40).json()["result"] == "allowed"
 
 
@@ -652,6 +655,26 @@ def test_decisions_that_the_sdk_took_come_with_the_record_and_are_logged_once(
     totals = CusDecisionTotals.objects.get()
     assert (totals.throttled, totals.allowed, totals.degraded) == (1, 1, 1)
     assert totals.contention == 0
+
+
+def test_a_degraded_decision_of_the_server_is_logged_once_whoever_logs_it(
+    sdk: SdkClient, integration: CusIntegration
+) -> None:
+    unread = {
+        "result": "allowed", "decided_by": "server", "degraded": True,
+        "reasons": [{"code": "evidence_unavailable", "message": "m", "action": "a"}],
+    }  # fmt: skip
+    CusEnforcementDecision.objects.create(
+        id=uuid.uuid4(), tenant_id=integration.tenant_id, integration_id=integration.id,
+        call_id="logged", result="allowed", reason="evidence_unavailable", degraded=True,
+        decided_by="server", facts={}, reasons=[], evaluated_at=timezone.now(),
+        created_at=timezone.now(),
+    )  # fmt: skip
+    for call_id in ("logged", "not-logged"):
+        sdk.report(record(call_id=call_id, decision=unread, degraded=True))
+
+    assert [take_in(), take_in()] == [1, 0]
+    assert CusEnforcementDecision.objects.get(decided_by="sdk").call_id == "not-logged"
 
 
 def test_contention_has_a_metric_of_its_own(

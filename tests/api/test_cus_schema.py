@@ -56,6 +56,8 @@ def test_every_operation_tells_of_its_errors(client: Client, db: None) -> None:
         ("post", "tokens", "400 401 403 406 409 411 413 415 500 503"),
         ("delete", "tokens/{token_id}", "401 403 404 406 500 503"),
         ("post", "telemetry/llm-usage", "400 401 403 406 409 411 413 415 429 500 503"),
+        ("post", "enforcement/lease", "400 401 403 406 411 413 415 500 503"),
+        ("delete", "enforcement/lease/{lease_id}", "400 401 403 404 406 411 413 415 429 500 503"),
         ("post", "telemetry/llm-usage/batch", "400 401 403 406 411 413 415 429 500 503"),
     ],
 )

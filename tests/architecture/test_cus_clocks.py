@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 # Who may ask the process' own clock, and for what.
 ALLOWED = {
     "enforcement/cus_checks/api.py": "whether an SDK key has expired",
-    "enforcement/cus_checks/service.py": "when it was decided without a database",
+    "enforcement/cus_checks/unread.py": "when it was decided without a database",
     "telemetry/cus_evidence/api.py": "whether a record's own timestamp can be right",
 }
 _CLOCKS = {"now", "today", "utcnow", "localtime", "time"}

@@ -19,7 +19,7 @@ from django.db.models import Field, Model
 
 from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, cus_cost
 from aos_sdk.cus_delivery import codec, layouts
-from aos_sdk.cus_delivery.ended_call import CusOrigin
+from aos_sdk.cus_delivery.ended_call import CusOrigin, CusReserved
 from aos_sdk.cus_delivery.ring import VERSION
 from aos_sdk.cus_fields import (
     FIELDS,
@@ -66,6 +66,8 @@ _SET_BY_DATABASE = {name for name in _OWN_COLUMNS if name.startswith("estimate_"
 _ONLY_AS_JSON = {"error_message", "metadata", "billed_units", "turns", "usage_known"} | {
     *("provider_cost_microcents", "degraded", "decision")
 }
+# What a lease adds to a call has a layout of its own; a record with a lease is stored as JSON.
+_OF_A_LEASE = {"lease_id", "reserved"}
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,6 @@ def _figures(model: "type[Model]", begin: str) -> set[str]:
     """The columns of a model whose names begin like this."""
     names = {field.attname for field in model._meta.concrete_fields}
     return {name for name in names if name.startswith(begin)}
-
-
-def _layout() -> layouts.CusPlainLayout:
-    return max(layouts.LAYOUTS.values(), key=lambda layout: layout.since)
 
 
 PLACES = {
@@ -193,9 +191,9 @@ PLACES = {
     "a ring's newest layout": Place(
         lambda: {
             *("call_id", "stream", "timestamp"),
-            *(*_layout().numbers, *_layout().own, *_layout().texts),
+            *(*layouts.LAYOUT.numbers, *layouts.LAYOUT.own, *layouts.LAYOUT.texts),
         },
-        lambda fields: _sent(fields) - _ONLY_AS_JSON,
+        lambda fields: _sent(fields) - _ONLY_AS_JSON - _OF_A_LEASE,
     ),
     "usage": Place(
         lambda: set(CusTokenUsage._fields), lambda fields: _kinds(fields) | {"tokens_total"}
@@ -360,6 +358,8 @@ _DISTINCT: dict[str, Any] = {
     "tags": ["team=red", "env=live"],
     "degraded": True,
     "decision": {"result": "allowed"},
+    "lease_id": "4a8f7d7e-6a1b-4f67-9c39-5a1c0a7b0a02",
+    "reserved": {"cents": 2, "microcents": 1_500_000, "tokens": 70},
 }
 _MOMENT = 1_768_651_200_000_000_000
 
@@ -379,7 +379,7 @@ def test_the_sdk_sends_every_field_of_its_record_and_the_server_reads_it() -> No
     assert read == sent
 
 
-_NOT_AS_JSON = dict.fromkeys(_ONLY_AS_JSON) | {
+_NOT_AS_JSON = dict.fromkeys(_ONLY_AS_JSON | _OF_A_LEASE) | {
     "usage_known": True,
     "degraded": False,
     "tags": tuple(_DISTINCT["tags"]),
@@ -390,21 +390,27 @@ def test_each_value_of_a_stored_record_comes_back_under_its_own_name() -> None:
     record = _record(**_NOT_AS_JSON)
     payload = codec.encode_plain(record)
 
-    assert payload[:1] == _layout().prefix
+    assert payload[:1] == layouts.LAYOUT.prefix
     assert codec.decode_record(payload, "p", 7) == {
-        **{name: _DISTINCT[name] for name in _sent(FIELDS) - _ONLY_AS_JSON},
+        **{name: _DISTINCT[name] for name in _sent(FIELDS) - _ONLY_AS_JSON - _OF_A_LEASE},
         "process_id": "p",
         "sequence": 7,
     }
 
 
-def test_each_value_of_a_stored_call_comes_back_under_its_own_name() -> None:
+@pytest.mark.parametrize("is_leased", [False, True])
+def test_each_value_of_a_stored_call_comes_back_under_its_own_name(*, is_leased: bool) -> None:
     call = CusCallTracker(CusReporter("no key"), None, "")
     counts = {name: _DISTINCT[name] for name in CusTokenUsage._fields}
     call.usage, call.started_at = CusTokenUsage(**counts), _MOMENT
     # Delivery knows whose the call is, and its price says by which version.
     sent_names = _sent(FIELDS) - _ONLY_AS_JSON - {"integration_id", "pricing_version"}
-    for name in sent_names - counts.keys() - {"timestamp", *CusOrigin._fields}:
+    if is_leased:
+        lease_id = uuid.UUID(_DISTINCT["lease_id"]).bytes
+        call.reserved = CusReserved(lease_id, **_DISTINCT["reserved"])
+    else:
+        sent_names -= _OF_A_LEASE
+    for name in sent_names - counts.keys() - {"timestamp", *CusOrigin._fields} - _OF_A_LEASE:
         setattr(call, name, _DISTINCT[name])
     call.origin = CusOrigin(**{name: _DISTINCT[name] for name in sent_names & {*CusOrigin._fields}})
     call.tags = tuple(_DISTINCT["tags"])
@@ -449,7 +455,10 @@ def test_a_layout_without_a_kind_of_tokens_is_read_and_priced_as_if_there_were_n
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     less = layouts.CusPlainLayout(
-        9, since=9, tokens=("tokens_in", "tokens_out", "tokens_reasoning"), texts=_layout().texts
+        9,
+        since=9,
+        tokens=("tokens_in", "tokens_out", "tokens_reasoning"),
+        texts=layouts.LAYOUT.texts,
     )
     monkeypatch.setitem(layouts.LAYOUTS, less.prefix, less)
     numbers = less.struct.pack(9, False, _MOMENT, -2, -1, 1_000, 500, 100, -1)
@@ -497,6 +506,8 @@ def test_the_content_hash_changes_with_what_is_compared_and_with_nothing_else(
         CusFieldType.TEXT: "other",
         CusFieldType.TURNS: [{"tokens_in": 6}],
         CusFieldType.TAGS: ["other=1"],
+        CusFieldType.UUID: "4a8f7d7e-6a1b-4f67-9c39-5a1c0a7b0a03",
+        CusFieldType.AMOUNTS: {"cents": 5, "microcents": 5, "tokens": 5},
     }[field.type]
     # A cost that comes with a pricing version was computed, perhaps by another table (ruling E2a).
     reported = {"pricing_version": None} if name == "cost_cents" else {}

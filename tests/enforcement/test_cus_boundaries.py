@@ -2,6 +2,7 @@
 
 import re
 import time
+import uuid
 from typing import Any
 
 import psycopg
@@ -21,7 +22,9 @@ from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import models
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import HoldChange, change_values
-from telemetry.cus_money.amounts import Amounts
+from telemetry.cus_holds.leases import PREPARED as LEASES_PREPARED
+from telemetry.cus_holds.leases import lending_values, release_values
+from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 from tests.conftest import _superuser
 from tests.cus_factories import SdkClient
 
@@ -70,11 +73,17 @@ def test_no_statement_of_a_check_names_an_analytics_table(
     sdk.check()
     assert sdk.check().json()["result"] == "blocked"
     sdk.client.get("/api/v1/cus/enforcement/status")
+    wide = {"budget_limit_cents": 100, "rate_limit_rpm": 100}
+    CusIntegration.objects.filter(id=integration.id).update(**wide)
+    assert sdk.lease().json()["lease_id"]
 
-    prepared = (*HOLDS_PREPARED, *LOG_PREPARED, *KEYS_PREPARED, *MODELS_PREPARED)
+    prepared = (*HOLDS_PREPARED, *LEASES_PREPARED, *LOG_PREPARED, *KEYS_PREPARED, *MODELS_PREPARED)
     text = " ".join([*sent, *prepared])
     executed = set(re.findall(r"EXECUTE (\w+)", " ".join(sent)))
-    assert executed >= {"cus_find_key", "cus_read", "cus_change_holds", "cus_append", "cus_count"}
+    assert executed >= {
+        *("cus_find_key", "cus_read", "cus_change_holds", "cus_append", "cus_count"),
+        *("cus_release_leases", "cus_read_lending", "cus_lend"),
+    }
     assert executed <= set(re.findall(r"PREPARE (\w+)", text))
     for table in _analytics():
         assert table not in text
@@ -96,6 +105,7 @@ def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: Non
         "UPDATE cus_integrations SET budget_limit_cents = 0",
         "DELETE FROM cus_enforcement_decisions",
         "DELETE FROM cus_enforcement_holds",
+        "DELETE FROM cus_enforcement_leases",
         "UPDATE cus_hold_sums SET cents = 0",
         "UPDATE cus_enforcement_decisions SET result = 'allowed'",
         "SELECT last_used_at FROM cus_sdk_keys",
@@ -160,3 +170,43 @@ def test_holds_are_changed_by_their_keys_however_small_the_tables_were_when_that
     assert "using cus_call_ledger_pkey" in found
     assert "cus_holds_taken" not in found
     assert "Anti Join" not in found
+
+
+def test_leases_are_found_by_their_keys_however_small_the_tables_were_when_that_was_planned(
+    integration: CusIntegration,
+) -> None:
+    whose = (integration.tenant_id, integration.id)
+    release = release_values(*whose, {uuid.uuid4(): LeaseAmounts()}, running=["runs"])
+    lending = lending_values(*whose, "holder", None)
+
+    def plan(connection: DeciderConnection) -> str:
+        calls = (("cus_release_leases", release), ("cus_read_lending", lending))
+        rows = [
+            row or b""
+            for name, values in calls
+            for row in connection.rows(f"EXPLAIN {connection.call(name, *values)}")
+        ]
+        return b"\n".join(rows).decode()
+
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as superuser:
+        # As for holds: the key's index has more levels than the others.
+        superuser.execute("SET session_replication_role = replica")
+        superuser.execute(
+            "INSERT INTO cus_enforcement_leases (tenant_id, id, integration_id, holder_id, cents,"
+            " microcents, tokens, calls, expires_at) SELECT %s, gen_random_uuid(), %s, 'gone', 0, 0,"
+            " 0, 0, now() FROM generate_series(1, 3000)",
+            [*whose],
+        )
+        superuser.execute("DELETE FROM cus_enforcement_leases")
+        superuser.execute("ANALYZE cus_enforcement_leases, cus_enforcement_holds")
+    found = _as_decider(plan)
+
+    # To lock, to change, and to see whether there is such a lease; then the holders of late.
+    assert found.count("using cus_enforcement_leases_pkey") == 3
+    assert found.count("using cus_leases_taken") == 2
+    assert found.count("using cus_enforcement_holds_pkey") == 3
+    assert "Seq Scan" not in found
+    # By whole keys: else renewing one hold would read all that an integration has.
+    for table, key in (("holds", "call_id"), ("leases", "(id = ")):
+        conditions = re.findall(rf"using cus_enforcement_{table}_pkey.*\n *Index Cond: (.*)", found)
+        assert [one for one in conditions if key not in one] == []

@@ -16,8 +16,8 @@ from enforcement.cus_checks.service import CusEnforcementService, _joined
 from enforcement.cus_decisions.models import CusDecisionTotals, CusEnforcementDecision
 from enforcement.cus_reading.connection import DeciderConnection
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_holds.sweeping import sweep
 from tests.conftest import as_if
 from tests.cus_factories import SdkClient, make_integration, record
 

@@ -26,8 +26,8 @@ from enforcement.tasks import cus_sweep_late_holds
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
 from telemetry.cus_holds import holds
-from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_holds.sweeping import sweep
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, make_user, record
 

@@ -3,18 +3,21 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import certifi
 import hypothesis
 import pytest
 
-from aos_sdk import CusReporter, cus_uninstall_middleware
+from aos_sdk import CusReporter, cus_configure, cus_uninstall_middleware
 from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_token_counter import ready_to_count
 from tests.sdk.cus_capture_cases import CusRecordingReporter
 from tests.sdk.cus_fake_providers import CusFakeProvider
-from tests.sdk.cus_fake_servers import CusFakeCollector
+from tests.sdk.cus_fake_servers import CusFakeCollector, CusFakeGovernor
+
+if TYPE_CHECKING:
+    import openai
 
 # As everywhere; at a customer's, these tests run without the plugin that says so (cus_matrix.py).
 hypothesis.settings.register_profile("without_deadline", deadline=None)
@@ -99,3 +102,43 @@ def recorder() -> Iterator[CusRecordingReporter]:
     cus_uninstall_middleware()
     active.replace(None)
     reporter.shutdown(1.0)
+
+
+@pytest.fixture
+def governor() -> Iterator[CusFakeGovernor]:
+    """A server that decides on calls."""
+    with CusFakeGovernor() as running:
+        yield running
+
+
+@pytest.fixture
+def configure(governor: CusFakeGovernor) -> Iterator[MakeReporter]:
+    """Makes reporters of a program whose calls the governor decides on."""
+    made: list[CusReporter] = []
+
+    def make(**changes: Any) -> CusReporter:
+        settings: dict[str, Any] = {
+            "integration_key": KEY,
+            "base_url": governor.url,
+            "enforce": "auto",
+            "batch_interval": 0.05,
+            "contention_seconds": 0.1,
+            **changes,
+        }
+        made.append(cus_configure(**settings))
+        return made[-1]
+
+    yield make
+    cus_uninstall_middleware()
+    active.replace(None)
+    governor.trouble, governor.delay_seconds = [], 0.0
+    for reporter in made:
+        reporter.shutdown(1.0)
+
+
+@pytest.fixture
+def client(provider: CusFakeProvider) -> Iterator["openai.OpenAI"]:
+    import openai
+
+    with openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1", max_retries=0) as made:
+        yield made

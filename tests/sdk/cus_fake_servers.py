@@ -4,6 +4,7 @@ import json
 import ssl
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -155,7 +156,9 @@ class CusFakeGovernor(CusFakeCollector):
     """A collector that also decides on calls.
 
     `room` is how many checks it admits; `refusal` is its answer beyond. `trouble`, if set, answers
-    everything before calls instead: a status with a body, or None for a broken connection.
+    everything before calls instead: a status with a body, or None for a broken connection. The next
+    `breaks` checks meet a broken connection. `lent` are the amounts of each lease, None for a server
+    that knows no leases; `owed` has the leases that were not returned, with what was set aside.
     """
 
     def __init__(self, *, is_limited: bool = True) -> None:
@@ -173,6 +176,11 @@ class CusFakeGovernor(CusFakeCollector):
         self.refusal: dict[str, Any] = cus_refusal()
         self.verdict: dict[str, Any] = {"result": "allowed", "reasons": []}
         self.trouble: list[tuple[int, Any] | None] = []
+        self.breaks = 0
+        self.lent: dict[str, int] | None = None
+        self.lease_seconds = 5.0
+        self.owed: set[str] = set()
+        self.set_aside: dict[str, dict[str, int]] = {}
         self.delay_seconds = 0.0
 
     @property
@@ -187,12 +195,21 @@ class CusFakeGovernor(CusFakeCollector):
             return 304, None, {"ETag": etag}
         return 200, self.configuration, {"ETag": etag}
 
+    @property
+    def lease_requests(self) -> list[dict[str, Any]]:
+        return [body for path, _, body in self.requests if path.endswith("/lease")]
+
     def _receive(self, path: str, body: dict[str, Any]) -> Answer:
+        if path.endswith("/lease"):
+            return self._trouble() if self.trouble else self._lend(body)
         if not path.endswith("/check"):
             return super()._receive(path, body)
         time.sleep(self.delay_seconds)
         if self.trouble:
             return self._trouble()
+        if self.breaks:
+            self.breaks -= 1
+            return None
         with self._lock:
             is_held = body["call_id"] in self.held
             admits = is_held or len(self.held) < self.room
@@ -200,6 +217,25 @@ class CusFakeGovernor(CusFakeCollector):
                 self.held.add(body["call_id"])
         verdict = self.verdict if admits else self.refusal
         return 200, {"call_id": body["call_id"], "degraded": False, **verdict}, {}
+
+    def _lend(self, body: dict[str, Any]) -> Answer:
+        if self.lent is None:
+            return 404, cus_error("not_found"), {}
+        for one in body["returns"]:
+            self.owed.discard(one["lease_id"])
+            self.set_aside[one["lease_id"]] = one["set_aside"]
+        answer: dict[str, Any] = {
+            "lease_id": None,
+            "returned": [one["lease_id"] for one in body["returns"]],
+            "config_version": self.configuration["config_version"],
+            "decision": self.verdict,
+        }
+        if "estimate" in body and self.lent:
+            lease_id = str(uuid.uuid4())
+            self.owed.add(lease_id)
+            milliseconds = int(self.lease_seconds * 1_000)
+            answer |= {"lease_id": lease_id, "valid_for_ms": milliseconds, **self.lent}
+        return 200, answer, {}
 
     def _trouble(self) -> Answer:
         trouble = self.trouble[0]

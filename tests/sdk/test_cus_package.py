@@ -30,7 +30,7 @@ EXPORTS = {
     """,
     "to be caught, or told to on_error": """
         CusError CusConfigurationError CusUnknownModel CusLimitExceeded CusDeliveryError
-        CusDeliveryDelayed CusKeyRefused CusRecordRefused CusSpoolUnavailable
+        CusDeliveryDelayed CusKeyRefused CusRecordRefused CusSpoolUnavailable CusLimitsUnchecked
     """,
     "exact costs, all kinds of tokens, sessions of a block": """
         calculate_cost_microcents price_call extract_token_usage CusStreamUsage cus_context

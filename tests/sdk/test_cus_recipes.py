@@ -39,7 +39,7 @@ def environment(collector: CusFakeCollector, tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _running(arguments: list[str], environment: dict[str, str], folder: Path) -> Iterator[int]:
+def running_group(arguments: list[str], environment: dict[str, str], folder: Path) -> Iterator[int]:
     """A server with workers, in a group of its own; killed as one at the end."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -57,7 +57,7 @@ def _running(arguments: list[str], environment: dict[str, str], folder: Path) ->
         process.wait()
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     listed = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
     )
@@ -66,7 +66,7 @@ def _children(pid: int) -> list[int]:
 
 def _kill_a_child(pid: int) -> bool:
     """Whether one was there: the one killed before may be on its way out still."""
-    for child in _children(pid):
+    for child in children_of(pid):
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
             return True
@@ -145,7 +145,7 @@ def test_gunicorn_with_killed_workers(
         accepted.add(f"web-{number}")
         return True
 
-    with _running(arguments, environment, tmp_path) as master:
+    with running_group(arguments, environment, tmp_path) as master:
         cus_eventually(lambda: ask(0))
         for number in range(1, 61):
             ask(number)
@@ -199,7 +199,7 @@ def test_celery_with_killed_pool_processes(
     def accepted() -> set[str]:
         return set(log.read_text(encoding="utf-8").split())
 
-    with _running(arguments, environment, tmp_path) as worker:
+    with running_group(arguments, environment, tmp_path) as worker:
         for number in (10, 30, 50):
             cus_eventually(lambda: len(accepted()) >= number, 60.0)  # noqa: B023  (it returns within its turn)
             cus_eventually(lambda: _kill_a_child(worker))

@@ -37,7 +37,7 @@ PATHS = {
     "cus_errors": """
         CusConfigurationError CusDeliveryDelayed CusDeliveryError CusError CusKeyRefused
         CusLimitExceeded CusProviderError CusRecordRefused CusSpoolUnavailable
-        CusBlocked CusHardBlocked CusThrottled CusLimitWarning
+        CusBlocked CusHardBlocked CusThrottled CusLimitWarning CusLimitsUnchecked
     """,
     "cus_message_tokens": "count_message_tokens",
     "cus_middleware": """

@@ -212,7 +212,7 @@ def test_the_decider_may_hold_and_lend_but_not_count() -> None:
 
     assert granted == {
         "cus_enforcement_holds": "INSERT SELECT UPDATE",
-        "cus_enforcement_leases": "DELETE INSERT SELECT UPDATE",
+        "cus_enforcement_leases": "INSERT SELECT UPDATE",
         "cus_period_totals": "SELECT",
     }
 

@@ -134,7 +134,7 @@ def _unsettled_findings(connection: "psycopg.Connection[Row]") -> list[str]:
     return [f"the answer of {name} is told, and the call is not settled" for (name,) in found]
 
 
-# Both sides of what F5b asks: the kept sums of holds, and the holds.
+# Both sides of what F5b asks: the kept sums, and the holds and leases.
 _HOLDS = """
 SELECT tenant_id, integration_id, sum(calls), sum(cents), sum(microcents), sum(tokens)
 FROM (
@@ -144,13 +144,37 @@ FROM (
 ) AS both_sides GROUP BY 1, 2
 HAVING (sum(calls), sum(cents), sum(microcents), sum(tokens)) <> (0, 0, 0, 0)
 """
+_LENT = ("cents", "microcents", "tokens", "calls")
+
+
+def _each(text: str) -> str:
+    return ", ".join(text.format(one=one) for one in _LENT)
+
+
+_LEASES = f"""
+SELECT tenant_id, integration_id, sum(leases), {_each("sum({one})")}, {_each("sum(young_{one})")}
+FROM (
+    SELECT tenant_id, integration_id, leases, {_each("leased_{one} AS {one}")},
+        {_each("young_{one}")} FROM cus_hold_sums
+    UNION ALL
+    SELECT tenant_id, integration_id, -1, {_each("-{one}")},
+        {_each("CASE WHEN is_young THEN -{one} ELSE 0 END")} FROM cus_enforcement_leases
+) AS both_sides GROUP BY 1, 2
+HAVING (sum(leases), {_each("sum({one})")}, {_each("sum(young_{one})")})
+    <> (0, {", ".join("0" for _ in range(2 * len(_LENT)))})
+"""
 
 
 def holds_findings(connection: "psycopg.Connection[Row]") -> list[str]:
-    """Where the kept sums of holds are not those of the holds (ruling F5b)."""
-    if not _columns(connection, "cus_hold_sums"):
+    """Where the kept sums of holds and leases are not those of the rows (ruling F5b)."""
+    columns = _columns(connection, "cus_hold_sums")
+    if not columns:
         return []  # There is no such table in this version.
-    return [f"sums of holds less holds: {row}" for row in connection.execute(_HOLDS)]
+    found = [f"sums of holds less holds: {row}" for row in connection.execute(_HOLDS)]
+    if "leases" in columns:
+        rows = connection.execute(_LEASES.encode())
+        found += [f"sums of leases less leases: {row}" for row in rows]
+    return found
 
 
 def _totals_findings(connection: "psycopg.Connection[Row]", table: str) -> list[str]:

@@ -11,11 +11,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from enforcement.cus_reading.absence import SILENT_SECONDS
 from telemetry.cus_ids import lock_key
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_ingest_campaign import Context, Report, main
+from tests.trust.cus_lease_contest import LeaseContest, describe
 from tests.trust.cus_real_product import RealProduct
 
 _IN_TIME = 0.45
@@ -50,6 +53,26 @@ def races(context: Context) -> Report:
         f" {tally.orphaned:,} calls of theirs let in and never reported",
         tally.findings,
     )
+
+
+def leases(context: Context) -> Report:
+    """100 processes with leases for the last percent of a budget: killed, stopped, cut off."""
+    life = 5
+    settings = {"CUS_HOLD_LIFE_SECONDS": str(life)}
+    processes = context.of(100, 10)
+    with (
+        TemporaryDirectory() as folder,
+        RealProduct(environment=settings) as product,
+        LeaseContest(
+            product, Path(folder), processes=processes, threads=2, room_cents=processes * 20
+        ) as contest,
+    ):
+        tally = contest.run(seconds=60.0, lives=20 * life)
+    # The last call that has no room is smaller than the dearest call.
+    found = [*tally.findings]
+    if tally.share < 0.99:
+        found.append(f"only {tally.share:.1%} of the room was spent")
+    return Report(f"{processes} processes, holds of {life} s: {describe(tally)}", found)
 
 
 def outages(context: Context) -> Report:
@@ -158,5 +181,5 @@ def _away(product: RealProduct) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    campaigns = {"races": races, "outages": outages, "restarts": restarts}
+    campaigns = {"races": races, "leases": leases, "outages": outages, "restarts": restarts}
     raise SystemExit(main(sys.argv[1:], campaigns, "trust-enforcement"))

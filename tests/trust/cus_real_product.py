@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,14 @@ class RealProduct:
     The database is a copy of `prepared`, which takes less time than to make and migrate one.
     """
 
-    def __init__(self, *, web_servers: int = 2, prepared: PreparedDatabase | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        web_servers: int = 2,
+        prepared: PreparedDatabase | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` are settings of the product that differ from its defaults."""
         self._stack = ExitStack()
         self._home = throw_away_home()
         if prepared:
@@ -51,6 +58,7 @@ class RealProduct:
         self._prepared = prepared
         self._postgres = Postgres(self._home)
         self._web_servers = web_servers
+        self._settings = dict(environment or {})
         self.environment: dict[str, str] = {}
         self.webs: list[ServedProduct] = []
         # Lists of a tenant's keys, by how many integrations the tenant has.
@@ -174,6 +182,7 @@ class RealProduct:
             "LOG_LEVEL": "CRITICAL",
             **self._postgres.environment(),
             **valkey.environment(),
+            **self._settings,
         }
         if not self._prepared:
             self._run("manage.py", "migrate", "--verbosity=0")

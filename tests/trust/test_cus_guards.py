@@ -14,8 +14,8 @@ from django.utils import timezone
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence import store
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
-from telemetry.cus_holds.holds import sweep
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
+from telemetry.cus_holds.sweeping import sweep
 from telemetry.cus_ids import uuid7
 from tests.conftest import _superuser, as_if
 from tests.cus_factories import SdkClient, correct, make_integration, record
@@ -55,6 +55,17 @@ _LOWERED = (
     "UPDATE cus_enforcement_leases SET calls = calls - 1",
     "UPDATE cus_enforcement_leases SET expires_at = now()",
     "DELETE FROM cus_enforcement_leases",
+    "UPDATE cus_enforcement_leases SET lent_cents = lent_cents + 1",
+    "UPDATE cus_enforcement_leases SET cents = cents + 1",
+    "UPDATE cus_enforcement_leases SET is_young = true",
+    "UPDATE cus_enforcement_leases SET slices = '[1]'",
+    "UPDATE cus_enforcement_leases SET set_aside_cents = -1, set_aside_microcents = 0,"
+    " set_aside_tokens = 0, set_aside_calls = 0",
+    # Returned, and lowered by more than was never set aside.
+    "UPDATE cus_enforcement_leases SET set_aside_cents = 5, set_aside_microcents = 0,"
+    " set_aside_tokens = 0, set_aside_calls = 0, cents = 4",
+    "UPDATE cus_hold_sums SET leased_cents = 0",
+    "UPDATE cus_hold_sums SET leases = leases - 1",
 )
 
 
@@ -183,6 +194,52 @@ def test_a_lease_is_lowered_by_what_its_stored_calls_had_set_aside(
 
     lease.refresh_from_db()
     assert (lease.calls, lease.cents, lease.microcents, lease.tokens) == (3, 17, 18_000_000, 49_100)
+
+
+def _return(lease: CusEnforcementLease, aside: int, left: int) -> None:
+    """Return a lease by hand, with the same figure for each amount."""
+    names = ("cents", "microcents", "tokens", "calls")
+    changes = ", ".join(f"{one} = {left}, set_aside_{one} = {aside}" for one in names)
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE cus_enforcement_leases SET {changes} WHERE id = %s", [lease.id])
+
+
+def test_a_lease_is_lowered_once_by_what_its_holder_never_set_aside(used: CusIntegration) -> None:
+    (lease,) = CusEnforcementLease.objects.all()
+    with pytest.raises(DatabaseError, match="lowered by more"):
+        _return(lease, aside=3, left=2)
+
+    _return(lease, aside=3, left=3)
+
+    with pytest.raises(DatabaseError, match="never changes"):
+        _return(lease, aside=0, left=0)
+    with pytest.raises(DatabaseError, match="lowered by more"):
+        _return(lease, aside=3, left=0)
+    with pytest.raises(DatabaseError, match="is not over yet"):
+        lease.delete()
+
+
+def test_a_returned_lease_whose_calls_have_landed_may_go(used: CusIntegration) -> None:
+    (lease,) = CusEnforcementLease.objects.all()
+    _return(lease, aside=0, left=0)
+
+    assert sweep() == (0, 1)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sum(leases), sum(leased_cents), sum(cents) FROM cus_hold_sums")
+        assert cursor.fetchone() == (0, 0, 7)
+
+
+def test_a_lease_begins_with_what_it_lends_whoever_makes_it(used: CusIntegration) -> None:
+    made_up = CusEnforcementLease.objects.create(
+        tenant_id=used.tenant_id, id=uuid7(), integration_id=used.id, holder_id="h",
+        cents=1, microcents=2, tokens=3, calls=4, lent_cents=1_000, set_aside_cents=0,
+        expires_at=timezone.now(),
+    )  # fmt: skip
+    made_up.refresh_from_db()
+
+    assert (made_up.lent_cents, made_up.lent_microcents) == (1, 2)
+    assert (made_up.lent_tokens, made_up.lent_calls) == (3, 4)
+    assert made_up.set_aside_cents is None
 
 
 def test_a_call_that_was_held_for_lowers_no_lease(used: CusIntegration, sdk: SdkClient) -> None:

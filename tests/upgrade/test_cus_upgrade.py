@@ -28,14 +28,22 @@ from enforcement.cus_reading.decider import close_decider_pool
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusPeriodTotals
-from telemetry.cus_holds.models import CusHoldSums
-from tests.cus_factories import SdkClient, record
+from telemetry.cus_holds.models import CusEnforcementLease, CusHoldSums
+from tests.cus_factories import SdkClient, record, set_aside
 from tests.cus_postgres_programs import binaries, reached_by
 from tests.trust.cus_audit import holds_findings
 from tests.upgrade.cus_make_release import RELEASES
 
 NAMES = sorted(path.name for path in RELEASES.iterdir())
-_AS_IF_TAKEN_JUST_NOW = "UPDATE public.cus_enforcement_holds SET taken_at = now(), expires_at = now() + interval '10 minutes'"
+_AS_IF_TAKEN_JUST_NOW = "UPDATE public.cus_enforcement_holds SET taken_at = now(), expires_at = now() + interval '10 minutes';"
+# No release before leases gave one, but its tables take one.
+_WITH_A_LEASE = """
+INSERT INTO public.cus_enforcement_leases (tenant_id, id, integration_id, holder_id, cents,
+    microcents, tokens, calls, taken_at, expires_at)
+SELECT DISTINCT tenant_id, integration_id, integration_id, 'holder', 3, 2000000, 50, 1, now(),
+    now() + interval '10 minutes'
+FROM public.cus_enforcement_holds;
+"""
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -66,7 +74,7 @@ def _restore(name: str, dump: Path) -> None:
         connection.execute(f'CREATE DATABASE "{name}" OWNER "{owner}"'.encode())
         where, environment = reached_by(connection)
     command = [str(binaries() / "psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1", *where, name]
-    text = gzip.decompress(dump.read_bytes()) + _AS_IF_TAKEN_JUST_NOW.encode()
+    text = gzip.decompress(dump.read_bytes()) + (_AS_IF_TAKEN_JUST_NOW + _WITH_A_LEASE).encode()
     subprocess.run(command, input=text, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -176,6 +184,17 @@ def test_live_holds_count_and_are_settled_by_their_own_integration(
             [integration.id],
         )
         assert cursor.fetchone() == (1, 11)
+
+
+def test_a_live_lease_counts_as_lent_with_what_it_has(release: dict[str, Any]) -> None:
+    leases = {str(one.id): one for one in CusEnforcementLease.objects.all()}
+    assert leases.keys() == {release["first"], release["second"]}
+    for one in leases.values():
+        assert (one.lent_cents, one.lent_microcents, one.lent_tokens) == (3, 2_000_000, 50)
+        assert (one.lent_calls, one.set_aside_cents, one.is_young) == (1, None, False)
+    program = SdkClient(release["keys"][release["first"]])
+    assert program.end_lease(release["first"], set_aside()).json()["returned"]
+    assert CusEnforcementLease.objects.get(id=release["first"]).cents == 0
 
 
 def test_decisions_explain_themselves_as_before(release: dict[str, Any]) -> None:

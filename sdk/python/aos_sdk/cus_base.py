@@ -1,6 +1,7 @@
 """The base of the provider adapters (§5.2)."""
 
 import contextlib
+import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
@@ -11,7 +12,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.kinds import KINDS
-from aos_sdk.cus_capture.surfaces import prepare_call
+from aos_sdk.cus_capture.surfaces import gate_of, prepare_call
 from aos_sdk.cus_configuration import active
 from aos_sdk.cus_cost import CusUnknownModel
 from aos_sdk.cus_delivery.connection import DEFAULT_BASE_URL
@@ -198,8 +199,11 @@ class CusBaseProvider(ABC, Generic[T]):
             tags=context.tags,
             operation=CusOperation.OTHER,
         )
-        own.add_identity(active.get().identity)
+        configuration = active.get()
+        own.add_identity(configuration.identity)
         own.adapter, own.health = self, self._health
+        own.gate = gate_of(self.reporter, configuration)
+        own.is_asynchronous = inspect.iscoroutinefunction(call)
         response: R = run(own, call, (), {})
         return response
 

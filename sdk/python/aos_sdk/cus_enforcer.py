@@ -83,14 +83,16 @@ class CusEnforcer:
         self, model: str, provider: str | None = None, **options: Unpack[CusGuardOptions]
     ) -> Iterator[CusCallTracker]:
         """Reserve before the block, and measure and report the call when the block ends."""
+        options["call_id"] = options.get("call_id") or generate_call_id()
         decision = self.enforce(model, **options)
+        self._decider.note_running(_asked(model, **options), decision)
         call = CusCallTracker(self._reporter, provider, model, call_id=decision.call_id)
         note_decision(call, decision)
         try:
             with call:
                 yield call
         finally:
-            self._decider.running.pop(decision.call_id, None)
+            self._decider.note_ended(decision.call_id)
 
 
 def _asked(

@@ -11,6 +11,7 @@ CusError
 └── CusDeliveryError           never raised at the host: handed to `on_error`
     ├── CusDeliveryDelayed     the server cannot be reached or asks to wait; records are kept
     ├── CusKeyRefused          the server refuses the key; records are kept
+    ├── CusLimitsUnchecked     the server can't tell whether calls may run: limits are not checked
     ├── CusSpoolUnavailable    no folder can hold the spool: records wait in memory alone
     └── CusRecordRefused       the server refuses one record for good
 CusUnknownModel (ValueError)   is a part of the prices, which import nothing else of ours
@@ -57,6 +58,11 @@ class CusLimitExceeded(CusError):
         return reasons[0] if reasons else None
 
     @property
+    def error_code(self) -> str | None:
+        """The refused call's `error_code` (ruling E6); of a blocked call the reason's code."""
+        return self.reason.code if self.reason else None
+
+    @property
     def retry_after_seconds(self) -> int | None:
         """When a later try may succeed; None if the decision does not say."""
         return self.decision.retry_after_seconds if self.decision else None
@@ -68,6 +74,8 @@ class CusLimitExceeded(CusError):
 class CusHardBlocked(CusLimitExceeded):
     """The integration does not serve: it is not enabled, in error, or its credential is invalid."""
 
+    error_code = "cus_hard_blocked"
+
 
 class CusBlocked(CusLimitExceeded):
     """A budget or a token limit has no room for this call."""
@@ -75,6 +83,8 @@ class CusBlocked(CusLimitExceeded):
 
 class CusThrottled(CusLimitExceeded):
     """Too many calls at once; `retry_after_seconds` says when to try again."""
+
+    error_code = "cus_throttled"
 
 
 class CusLimitWarning(UserWarning):
@@ -118,6 +128,10 @@ class CusDeliveryDelayed(CusDeliveryError):
 
 class CusKeyRefused(CusDeliveryError):
     """The server refuses the integration key; telemetry is kept and tried again every minute."""
+
+
+class CusLimitsUnchecked(CusDeliveryError):
+    """Calls run without a check of their limits; the text says why."""
 
 
 class CusSpoolUnavailable(CusDeliveryError):

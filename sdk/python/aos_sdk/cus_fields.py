@@ -321,12 +321,12 @@ FIELDS: Final = (
     CusField("tags", CusFieldType.TAGS, CusSent.CLEANED, "tags", nullable=True),
     _text("process_id", 100, sent=CusSent.BY_DELIVERY),
     CusField("sequence", CusFieldType.BIG_COUNT, CusSent.BY_DELIVERY, "sequence", nullable=True),
-    CusField("lease_id", CusFieldType.UUID, CusSent.BY_DELIVERY, "lease_id", nullable=True),
+    CusField("lease_id", CusFieldType.UUID, CusSent.GIVEN, "lease_id", nullable=True),
     # Lowers the lease; the row keeps the amounts as its estimate.
     CusField(
         "reserved",
         CusFieldType.AMOUNTS,
-        CusSent.BY_DELIVERY,
+        CusSent.GIVEN,
         None,
         nullable=True,
         documented=False,

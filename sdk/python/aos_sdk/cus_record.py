@@ -82,6 +82,7 @@ class CusUsageRecord:
     a mapping of `model`, `service_tier` and kinds of tokens, which add up to the record's (M8a).
     `tags` are up to 5 texts `key=value`, of up to 64 characters each. `degraded` is True for a call
     whose limits could not be checked; `decision` is what the SDK decided without the server (F9).
+    `lease_id` names the lease of which `reserved` was set aside for the call (F5a).
     """
 
     call_id: str
@@ -126,6 +127,8 @@ class CusUsageRecord:
     tags: Sequence[str] | None = None
     degraded: bool = False
     decision: Mapping[str, Any] | None = None
+    lease_id: str | None = None
+    reserved: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as the wire has it: texts cut to their limits, without what looks like a key."""

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from functools import lru_cache
 from time import perf_counter, time_ns
@@ -78,6 +78,10 @@ class CusCallTracker(CusEndedCall):
     gate: "CusGate | None" = None  # decides whether it may begin
     is_asynchronous = False  # whether it begins in an event loop, which must not wait
     admitted: "CusAsked | None" = None  # what it was admitted with
+    is_named = False  # whether the program has chosen its call id
+    is_clamped = False  # whether the gate has lowered what `arguments` ask for
+    can_clamp = False  # whether what `arguments` says is what will be sent
+    remake: "Callable[[], Any] | None" = None  # makes the call's coroutine again, of its arguments
     # For a call within a call: the other call, and a token that lets one of both end unreported.
     outer: "CusCallTracker | None" = None
     inner: "CusCallTracker | None" = None
@@ -103,6 +107,8 @@ class CusCallTracker(CusEndedCall):
         self.model = model
         self.operation = operation
         self.call_id = call_id or generate_call_id()
+        if call_id:
+            self.is_named = True
         self.session_id = session_id
         self.agent_id = agent_id
         if end_user is not None:
@@ -151,7 +157,7 @@ class CusCallTracker(CusEndedCall):
     def again(self) -> Self:
         """A new call with the same identity: a stream helper's block can be entered again."""
         another = copy.copy(self)
-        another.call_id = another.admitted = None
+        another.call_id = another.admitted = another.reserved = None
         return another
 
     def postpone(self) -> None:
@@ -346,11 +352,16 @@ class CusCallTracker(CusEndedCall):
         if outer is not None:
             outer.refusal = error
 
+    def note_clamped(self, output: int) -> None:
+        """The output maximum was lowered, which the record says."""
+        self.is_clamped = True
+        self.set_metadata(output_clamped_to=output)
+
     def block(self, error: "CusLimitExceeded") -> None:
         """End the call before it begins, and report it as blocked: without tokens or cost (E6)."""
         self.discard(error)
         self.policy_result = CusPolicyResult.BLOCKED
-        self.error_code = error.reason.code if error.reason else None
+        self.error_code = error.error_code
         self.usage = self.metadata = None
         with self.reporter.guard:
             if self.is_reported:
@@ -407,6 +418,8 @@ class CusCallTracker(CusEndedCall):
         self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
         if inner.is_late:
             self.is_late = True
+        if inner.reserved is not None:
+            self.reserved = inner.reserved
         if inner.usage is not None or inner.is_late:
             self.usage, self.recount = inner.usage, inner.recount
             self.service_tier = inner.service_tier

@@ -24,12 +24,17 @@ ENFORCEMENT_DECISIONS_PATH = f"{API_PREFIX}/enforcement/decisions"
 
 MAX_BATCH_RECORDS = 1_000
 MAX_BATCH_CHECKS = 100
+# What a request for a lease may name: calls that run, leases with such calls, leases that are over.
+MAX_RUNNING_CALLS = 1_000
+MAX_KEPT_LEASES = 100
+MAX_LEASE_RETURNS = 100
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 # The most hosts in one bypass report; the SDK adds further hosts up under one name.
 MAX_BYPASS_HOSTS = 50
 
 MAX_CALL_ID_LENGTH = 100
+MAX_HOLDER_ID_LENGTH = 100
 MAX_SESSION_ID_LENGTH = 100
 MAX_AGENT_ID_LENGTH = 100
 MAX_PROVIDER_LENGTH = 50

@@ -76,7 +76,7 @@ def _leave_evidence(product: AttackedProduct, key: str) -> None:
 
 
 def _lease(product: AttackedProduct, key: str) -> None:
-    """No door gives leases yet, so one is put there."""
+    """Put there by hand, because the first release has no door for leases."""
     tenant, integration, _ = key.split(":")
     names = ("tenant_id", "integration_id", "id", *_LEASE)
     with product.connect() as connection:

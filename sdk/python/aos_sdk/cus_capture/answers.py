@@ -48,8 +48,11 @@ def run(
 ) -> Any:
     """Make the call; the caller gets exactly what the function returns or raises."""
     call.start()
-    if call.gate is not None and not call.is_asynchronous:
-        call.gate.enter(call)
+    if call.gate is not None:
+        if not call.is_asynchronous:
+            call.gate.enter(call)
+        elif call.can_clamp:
+            call.remake = lambda: function(*args, **kwargs)
     token = enter_call(call)
     try:
         response = function(*args, **kwargs)
@@ -67,6 +70,11 @@ async def awaited(call: CusCallTracker, awaitable: Awaitable[Any]) -> Any:
     call.start()
     if call.gate is not None:
         await _admitted(call.gate, call, awaitable)
+        if call.is_clamped and call.remake is not None:
+            # Made before the gate lowered what it asks for, and not begun yet.
+            _close(awaitable)
+            awaitable = call.remake()
+        call.remake = None
     token = enter_call(call)
     try:
         response = await awaitable
@@ -83,9 +91,13 @@ async def _admitted(gate: "CusGate", call: CusCallTracker, awaitable: Any) -> No
     try:
         await gate.enter_later(call)
     except BaseException:
-        if hasattr(awaitable, "close"):
-            awaitable.close()
+        _close(awaitable)
         raise
+
+
+def _close(awaitable: Any) -> None:
+    if hasattr(awaitable, "close"):
+        awaitable.close()
 
 
 def _learn(kind: type) -> Answer:
@@ -208,6 +220,7 @@ class _Request:
 def _manager(call: CusCallTracker, manager: Any) -> Any:
     """Watch a manager: its block's beginning sends the request, which is the call."""
     call.postpone()
+    call.can_clamp = False  # The manager has the arguments already.
     with call.reporter.guard:
         name = next(name for name in vars(manager) if name.endswith(_REQUESTS))
         request = getattr(manager, name)

@@ -108,6 +108,8 @@ def prepare_post(request: CusClientRequest, configuration: CusConfiguration) -> 
     )
     if call is None:
         return None
+    if call.can_clamp:  # The body is the program's own.
+        call.arguments = {**call.arguments}
     if call.arguments is not arguments:
         options = copy.copy(options)
         options.json_data = call.arguments

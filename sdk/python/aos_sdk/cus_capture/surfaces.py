@@ -1,7 +1,7 @@
 """Prepare the calls of providers' methods."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aos_sdk.cus_capture.departures import never_left
 from aos_sdk.cus_capture.origins import called_by
@@ -16,6 +16,9 @@ from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_scope import current_call, current_identity
 from aos_sdk.cus_tags import merged_tags
 from aos_sdk.cus_tracker import CusCallTracker
+
+if TYPE_CHECKING:
+    from aos_sdk.cus_enforcing.gate import CusGate
 
 RAW_RESPONSE_HEADER: Final = "X-Stainless-Raw-Response"
 # Requests that are calls. Other requests tell of calls, or begin sessions that cost by their time.
@@ -96,17 +99,24 @@ def prepare_call(
     if called.region_of_model is not None:
         call.origin = called.origin_of(call.model)
     if call_id:
-        call.call_id = call_id
+        call.call_id, call.is_named = call_id, True
     identify(call, configuration)
     if configuration.enforcing is not None and surface.role in DECIDED:
-        of_configuration = reporter is configuration.reporter
-        gate = configuration.gate if of_configuration else reporter.gate(configuration.enforcing)
+        gate = gate_of(reporter, configuration)
         # Most calls meet no limit, and spend no memory on the gate.
         if gate is not None and not gate.is_open():
             call.gate, call.is_asynchronous = gate, hasattr(client, "__aenter__")
+            call.can_clamp = gate.decider.clamps
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
+
+
+def gate_of(reporter: CusReporter, configuration: CusConfiguration) -> "CusGate | None":
+    """The gate of a reporter's calls, enforced as the configuration says."""
+    if reporter is configuration.reporter:
+        return configuration.gate
+    return reporter.gate(configuration.enforcing)
 
 
 def is_part_of_a_call() -> bool:

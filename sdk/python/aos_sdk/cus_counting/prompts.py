@@ -10,9 +10,9 @@ from aos_sdk.cus_counting.image_tokens import image_size, image_tokens, size_of_
 from aos_sdk.cus_counting.tool_texts import plain, text_of_format, text_of_tools
 
 # Around every message; its author's name, if it has one; and the start of the reply.
-_PER_MESSAGE: Final = 3
+PER_MESSAGE: Final = 3
 _PER_NAME: Final = 1
-_REPLY: Final = 3
+REPLY: Final = 3
 # Around a tool's use and its result together, by recorded usage of OpenAI's; around the use of a
 # function, as older requests have it, and how much less its result has around it.
 _PER_TOOL_USE: Final = 8
@@ -68,7 +68,7 @@ class _Gathering:
         self._model = model
         self._is_over = is_over
         self._has_system = False
-        self.parts = CusPromptParts(overhead=_REPLY)
+        self.parts = CusPromptParts(overhead=REPLY)
 
     def prompt(self, messages: list[Any], tools: Sequence[Any], response_format: Any) -> None:
         done = 0
@@ -97,7 +97,7 @@ class _Gathering:
             raise CusCountingEnded
 
     def _message(self, message: Mapping[str, Any]) -> None:
-        self.parts.overhead += _PER_MESSAGE
+        self.parts.overhead += PER_MESSAGE
         role = message.get("role")
         self._has_system = self._has_system or role in _SYSTEM
         self._add(role)

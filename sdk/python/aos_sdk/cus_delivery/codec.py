@@ -14,10 +14,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 from struct import error as StructError
 from typing import Any, Final, NamedTuple, TypeAlias
+from uuid import UUID
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_delivery.ended_call import NO_USAGE, UNKNOWN_MODEL, CusEndedCall
-from aos_sdk.cus_delivery.layouts import LAYOUT, LAYOUTS, MISSING, CusPlainLayout
+from aos_sdk.cus_delivery.layouts import (
+    LAYOUT,
+    LAYOUTS,
+    LEASE,
+    LEASED_LAYOUT,
+    MISSING,
+    CusPlainLayout,
+)
 from aos_sdk.cus_pricing.places import CusPlace
 from aos_sdk.cus_record import (
     TEXT_LIMITS,
@@ -39,12 +47,16 @@ _COST: Final = 0  # its place among the numbers of every layout
 _JSON_PREFIX: Final = b"\2"
 _KIND: Final = LAYOUT.prefix[0]
 _pack: Final = LAYOUT.struct.pack
+_LEASED_KIND: Final = LEASED_LAYOUT.prefix[0]
+_pack_lease: Final = LEASE.pack
 _OWN_SEPARATORS: Final = len(LAYOUT.own)  # the call id is before the first
 # Keys and names do not hold it; a text that holds it travels as JSON.
 _SEPARATOR: Final = "\x1f"
 _BETWEEN_TAGS: Final = "\x1e"
 # As `json` writes a text, without asking what it is.
 _quoted: Final = json.encoder.encode_basestring
+# The values of a payload that tell of its lease.
+_OF_LEASE: Final = 4
 _UNFIT: Final = (TypeError, ValueError, AttributeError, IndexError, StructError)
 
 # What most calls of a program say in words, they all say: joined once, kept as long as it is little.
@@ -68,7 +80,8 @@ def encode_plain(r: CusUsageRecord) -> bytes:
         if (
             r.metadata is not None or r.error_message is not None or r.billed_units is not None
             or r.turns is not None or r.provider_cost_microcents is not None or not r.usage_known
-            or r.degraded or r.decision is not None
+            or r.degraded or r.decision is not None or r.lease_id is not None
+            or r.reserved is not None
         ):  # fmt: skip
             return b""
         cost, latency, total = r.cost_cents, r.latency_ms, r.tokens_total
@@ -123,15 +136,18 @@ def encode_call(c: CusEndedCall) -> bytes:
             origin.host, origin.region, origin.provider_project, origin.provider_key_hint,
             c.end_user, c.tags,
         )  # fmt: skip
+        reserved = c.reserved
         numbers = _pack(
-            _KIND, c.stream, c.started_at, cost, MISSING if latency is None else latency,
+            _KIND if reserved is None else _LEASED_KIND, c.stream, c.started_at, cost,
+            MISSING if latency is None else latency,
             u.tokens_in, u.tokens_out, u.tokens_cached, u.tokens_cache_write,
             u.tokens_cache_write_1h, u.tokens_reasoning, u.tokens_audio_in, u.tokens_audio_out,
             u.tokens_image_in, total,
         )  # fmt: skip
+        lease = b"" if reserved is None else _pack_lease(*reserved)
         call_id = "" if c.call_id is None else c.call_id
         own = _own(call_id, c.response_id, c.provider_request_id)
-        return b"".join((numbers, own, _joined.get(said) or _join(said)))
+        return b"".join((numbers, lease, own, _joined.get(said) or _join(said)))
     except _UNFIT:
         return b""
 
@@ -224,6 +240,10 @@ def plain_json(
     """
     layout = LAYOUTS[payload[:1]]
     _, stream, timestamp, *numbers = layout.struct.unpack_from(payload)
+    lease = ""
+    if layout.is_leased:
+        lease = _lease_members(*numbers[-_OF_LEASE:])
+        del numbers[-_OF_LEASE:]
     call_id, *own, texts = (
         payload[layout.struct.size :].decode().split(_SEPARATOR, 1 + len(layout.own))
     )
@@ -250,8 +270,14 @@ def plain_json(
         for member, absent, number in zip(layout.members, layout.absent, numbers, strict=True)
         if number != absent
     ]
+    members.append(lease)
     members.append(',"stream":true}' if stream else "}")
     return "".join(members).encode()
+
+
+def _lease_members(lease_id: bytes, cents: int, microcents: int, tokens: int) -> str:
+    amounts = f'{{"cents":{cents},"microcents":{microcents},"tokens":{tokens}}}'
+    return f',"lease_id":"{UUID(bytes=lease_id)}","reserved":{amounts}'
 
 
 class _Words(NamedTuple):

@@ -1,8 +1,9 @@
 """The server's address and the integration key, from arguments and the environment."""
 
 import os
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -39,12 +40,32 @@ class CusIntegrationKey:
         return f"CusIntegrationKey({self.tenant_id}:{self.integration_id}:[secret])"
 
 
+class CusPresence:
+    """When the server last answered a request of this process, whatever the request was."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """No request of this process has been answered yet."""
+        self._answered_at = float("-inf")
+
+    def note(self) -> None:
+        """The server has answered."""
+        self._answered_at = time.monotonic()
+
+    def is_within(self, seconds: float) -> bool:
+        """Whether the server has answered within the last `seconds`."""
+        return time.monotonic() - self._answered_at < seconds
+
+
 @dataclass(frozen=True, slots=True)
 class CusConnection:
-    """A usable key and the address of the server it belongs to."""
+    """A usable key and the address of the server it belongs to; and when the server answered."""
 
     key: CusIntegrationKey
     base_url: str
+    presence: CusPresence = field(default_factory=CusPresence, compare=False)
 
     @classmethod
     def resolve(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, Self
+from uuid import UUID
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
 from aos_sdk.cus_guard import never_raise
@@ -32,6 +33,15 @@ class CusOrigin(NamedTuple):
 
 
 NO_ORIGIN: Final = CusOrigin()
+
+
+class CusReserved(NamedTuple):
+    """What was set aside for a call of a lease (ruling F5a): the lease's id, and the amounts."""
+
+    lease_id: bytes
+    cents: int
+    microcents: int
+    tokens: int
 
 
 class CusCallReporter(Protocol):
@@ -95,6 +105,7 @@ class CusEndedCall:
     # What the SDK decided without the server (ruling F9), and whether limits were not checked.
     decision: Mapping[str, Any] | None = None
     degraded = False
+    reserved: CusReserved | None = None  # None without a lease
     # Whether it runs on at the provider after its answer: what it uses is known later (ruling M5b).
     is_late = False
 
@@ -179,6 +190,10 @@ class CusEndedCall:
         record.end_user = self.end_user
         record.tags = self.tags
         record.degraded, record.decision = self.degraded, self.decision
+        if self.reserved is not None:
+            lease_id, *amounts = self.reserved
+            record.lease_id = str(UUID(bytes=lease_id))
+            record.reserved = dict(zip(CusReserved._fields[1:], amounts, strict=True))
 
     def _price(self, record: CusUsageRecord) -> None:
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5).

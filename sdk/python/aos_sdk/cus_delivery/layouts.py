@@ -12,6 +12,8 @@ from typing import Final
 from aos_sdk.cus_fields import FIELDS, TOKEN_NAMES, CusFieldType
 
 MISSING: Final = -1
+# Of a call under a lease: the lease's id, and the amounts set aside, as `CusReserved` has them.
+LEASE: Final = Struct("<16s3q")
 # The values that stand for a missing number. The server takes a missing detail for 0.
 _ABSENT: Final = {
     field.name: MISSING if field.nullable else 0
@@ -24,7 +26,7 @@ class CusPlainLayout:
     """The byte layout of a usual record, by the names of the record's fields.
 
     First a struct: kind, stream, timestamp in nanoseconds, cost, latency, the kinds of tokens, their
-    total. Then texts, each after a separator but the first, which is the call id. Texts that differ
+    total; of a call under a lease also the lease's id and what was set aside of it. Then texts, each after a separator but the first, which is the call id. Texts that differ
     from call to call come first (`own`), then those that most calls of a program share (`texts`).
 
     `encode_plain` and `encode_call` name each value once more, because a getter made of these names
@@ -39,6 +41,7 @@ class CusPlainLayout:
         tokens: tuple[str, ...],
         texts: tuple[str, ...],
         own: tuple[str, ...] = (),
+        is_leased: bool = False,
     ) -> None:
         """`since` is the first version of a ring that may hold such payloads."""
         self.prefix = bytes((kind,))
@@ -48,7 +51,9 @@ class CusPlainLayout:
         self.texts = texts
         self.own_members = [f',"{name}":' for name in own]
         self.numbers = ("cost_cents", "latency_ms", *tokens, "tokens_total")
-        self.struct = Struct(f"<B?q{len(self.numbers)}i")
+        self.is_leased = is_leased
+        of_lease = LEASE.format.removeprefix("<") if is_leased else ""
+        self.struct = Struct(f"<B?q{len(self.numbers)}i{of_lease}")
         # The JSON name of each number, and the value that stands for a missing number.
         self.members = [f',"{name}":' for name in self.numbers]
         self.absent = [_ABSENT.get(name) for name in self.numbers]
@@ -83,21 +88,22 @@ _TEXTS: Final = (
     "pricing_version",
 )
 _OF_0_1_0: Final = CusPlainLayout(1, since=1, tokens=_TOKENS, texts=_TEXTS)
-LAYOUT: Final = CusPlainLayout(
-    3,
-    since=2,
-    tokens=_TOKENS,
-    own=("response_id", "provider_request_id"),
-    texts=(
-        *_TEXTS,
-        "model_requested",
-        "host",
-        "region",
-        "provider_project",
-        "provider_key_hint",
-        "end_user",
-        "tags",
-    ),
+_OWN: Final = ("response_id", "provider_request_id")
+_MORE_TEXTS: Final = (
+    *_TEXTS,
+    "model_requested",
+    "host",
+    "region",
+    "provider_project",
+    "provider_key_hint",
+    "end_user",
+    "tags",
 )
-# All released layouts, by the first byte of their payloads. New records have `LAYOUT`.
-LAYOUTS: Final = {layout.prefix: layout for layout in (_OF_0_1_0, LAYOUT)}
+LAYOUT: Final = CusPlainLayout(3, since=2, tokens=_TOKENS, own=_OWN, texts=_MORE_TEXTS)
+# Of calls under a lease (ruling F5a).
+LEASED_LAYOUT: Final = CusPlainLayout(
+    4, since=2, tokens=_TOKENS, own=_OWN, texts=_MORE_TEXTS, is_leased=True
+)
+# All released layouts, by the first byte of their payloads. New records have `LAYOUT`, or
+# `LEASED_LAYOUT`.
+LAYOUTS: Final = {layout.prefix: layout for layout in (_OF_0_1_0, LAYOUT, LEASED_LAYOUT)}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 NO_ANSWER: Final = 0
+# A proxy may answer so in the server's place.
+_FIRST_SERVER_ERROR: Final = 500
 
 # Connections of a forked parent. They are kept and never touched: closing one could wait for ever
 # for a lock that a thread of the parent held.
@@ -88,6 +90,7 @@ class CusTransport:
     def __init__(self, connection: CusConnection, timeout_seconds: float) -> None:
         self._base_url = connection.base_url
         self._key = connection.key
+        self._presence = connection.presence
         self.timeout_seconds = timeout_seconds
         # The pool for the server at `_base_path`; None until the first request.
         self._pool: HTTPConnectionPool | None = None
@@ -140,6 +143,8 @@ class CusTransport:
         )
         with _closed_by_errors(response):
             answer = _read_bounded(response)
+        if response.status < _FIRST_SERVER_ERROR:
+            self._presence.note()
         return CusAnswer(
             response.status,
             answer,
@@ -166,6 +171,11 @@ class CusTransport:
         self._base_path = parse_url(self._base_url).path or ""
         self._pool = open_pool(self._base_url, self._deadline)
         return self._pool
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is kept that an earlier request opened."""
+        return self._pool is not None and self._pool.num_connections > 0
 
     def close(self) -> None:
         pool, self._pool = self._pool, None

@@ -18,14 +18,14 @@ from aos_sdk.cus_enforcing.ladder import has_limits, status_reason
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply
 from aos_sdk.cus_guard import never_die
 
-# A changed limit or status binds within so many seconds of the server's change.
-REFRESH_SECONDS: Final = 5.0
+REFRESH_SECONDS: Final = 2.5
 # The server is asked again so soon after it was away, each time later.
 FIRST_PAUSE_SECONDS: Final = 1.0
 # A program that makes no calls asks nothing.
 _IDLE_SECONDS: Final = 30.0
-# What the server said stands until one refresh was missed.
-_FRESH_SECONDS: Final = 2 * REFRESH_SECONDS
+# What the server said stands for so long: a changed limit or status binds within this time, as it
+# does for leases (ruling F5c).
+_FRESH_SECONDS: Final = 5.0
 _FILE: Final = "configuration"
 _MOST_BYTES: Final = 4 * 1024 * 1024
 
@@ -42,22 +42,31 @@ class CusKnownConfiguration:
         server: CusEnforcementServer,
         spool: CusSpool | None,
         count_fault: Callable[[], object],
-        beside: Callable[[], object] = int,
+        upkeep: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """Kept in the integration's folder of the spool. `beside` is called at each refresh."""
+        """Kept in the integration's folder of the spool.
+
+        `upkeep` is called in the background, too. It returns the seconds until it is to be called
+        again, at the latest; None where nothing is left to look after.
+        """
         self._server = server
         self._spool = spool
         self._survival = never_die(count=count_fault)
-        self._beside = beside
+        self._upkeep = upkeep
         self.current: Mapping[str, Any] | None = None
         self._etag: str | None = None
         self._is_loaded = False
+        # The output that calls are held for, by model and operation, where it was learned.
+        self.learned: Mapping[tuple[str, str], int] = {}
+        # Whether an earlier process of this host has left the configuration.
+        self.was_kept = False
         self.restart_in_child()
 
     def restart_in_child(self) -> None:
         """Begin anew after a fork, which takes no thread along. What is known stays known."""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._awake = threading.Event()
         self._used_at = 0.0
         self._verified_at: float | None = None
         self._away_until = 0.0
@@ -76,11 +85,15 @@ class CusKnownConfiguration:
     def use(self) -> None:
         """Note that a call uses the configuration; keep it fresh in the background."""
         self._used_at = time.monotonic()
-        if not self._is_loaded:
-            self._is_loaded = True
-            self._load()
+        self._load()
         if self._thread is None:
             self._start()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the integration serves, and has limits that its level heeds."""
+        current = self.current
+        return current is not None and status_reason(current) is None and has_limits(current)
 
     @property
     def is_fresh(self) -> bool:
@@ -104,6 +117,8 @@ class CusKnownConfiguration:
 
     def refresh(self) -> None:
         """Ask the server now."""
+        self._load()
+        began = time.monotonic()
         answer = self._server.configuration(self._etag)
         if answer.reply is CusReply.ABSENT:
             self.note_absence()
@@ -111,11 +126,11 @@ class CusKnownConfiguration:
         self.note_presence()
         if answer.reply is CusReply.ANSWERED:
             content = self.current if answer.content is None else answer.content
-            now = time.monotonic()
             is_open = content is not None and not (status_reason(content) or has_limits(content))
             # Closed before the new configuration is seen, never after.
-            self.open_until = now + _FRESH_SECONDS if is_open else 0.0
-            self.current, self._verified_at = content, now
+            self.open_until = began + _FRESH_SECONDS if is_open else 0.0
+            self.learned = learned_of(content)
+            self.current, self._verified_at = content, began
             if answer.content is not None:
                 self._etag = answer.etag
                 self._store()
@@ -133,16 +148,31 @@ class CusKnownConfiguration:
         finally:
             self._starting.release()
 
+    def hurry(self) -> None:
+        """Look after what is to be looked after now, in the background."""
+        self._awake.set()
+
     def _run(self) -> None:
-        thread = threading.current_thread()
-        while self._thread is thread and time.monotonic() - self._used_at < _IDLE_SECONDS:
+        thread, refresh_at = threading.current_thread(), 0.0
+        wished: float | None = 0.0
+        while self._thread is thread and (self._is_used or wished is not None):
             with self._survival:
-                self.refresh()
-                self._beside()
-            away = self._away_until - time.monotonic()
-            time.sleep(max(min(away, REFRESH_SECONDS), 0.05) if away > 0 else REFRESH_SECONDS)
+                if self._is_used and time.monotonic() >= refresh_at:
+                    self.refresh()
+                    refresh_at = time.monotonic() + REFRESH_SECONDS
+                wished = self._upkeep()
+            # While the server is away, the next try is due earlier.
+            until = min(refresh_at, self._away_until or refresh_at) - time.monotonic()
+            self._awake.wait(max(min(until, REFRESH_SECONDS if wished is None else wished), 0.02))
+            self._awake.clear()
+            if self._away_until and not self.is_away:
+                refresh_at = 0.0
         if self._thread is thread:
             self._thread = None
+
+    @property
+    def _is_used(self) -> bool:
+        return time.monotonic() - self._used_at < _IDLE_SECONDS
 
     # --- On disk --------------------------------------------------------------------------------
 
@@ -150,14 +180,19 @@ class CusKnownConfiguration:
         return os.path.join(spool.folder, _FILE)
 
     def _load(self) -> None:
+        """Read what an earlier process of this host has left, once."""
+        if self._is_loaded:
+            return
+        self._is_loaded = True
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            if self._spool is None or self.current is not None:
+            if self._spool is None:
                 return
             with open(self._path(self._spool), encoding="utf-8") as file:
+                self.was_kept = True
                 kept: Any = json.loads(file.read(_MOST_BYTES))
             content, etag = kept["configuration"], kept["etag"]
             if isinstance(content, dict) and (etag is None or isinstance(etag, str)):
-                self.current, self._etag = content, etag
+                self.current, self._etag, self.learned = content, etag, learned_of(content)
 
     def _store(self) -> None:
         """Keep it for programs that start while the server is away. Without a folder, do nothing."""
@@ -166,3 +201,15 @@ class CusKnownConfiguration:
                 self._spool.prepare()
                 kept = {"etag": self._etag, "configuration": self.current}
                 write_whole(self._path(self._spool), kept)
+
+
+def learned_of(configuration: Mapping[str, Any] | None) -> dict[tuple[str, str], int]:
+    """The learned outputs of a configuration, if calls are to be held for by them (ruling F3b)."""
+    if configuration is None or configuration.get("estimate_basis") != "learned":
+        return {}
+    outputs = configuration.get("learned_outputs")
+    return {
+        (str(one.get("model")), str(one.get("operation"))): one["output_tokens"]
+        for one in (outputs if isinstance(outputs, list) else [])
+        if isinstance(one, Mapping) and type(one.get("output_tokens")) is int
+    }

@@ -4,21 +4,30 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.connection import CusConnection
+from aos_sdk.cus_delivery.ended_call import CusReserved
+from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import ladder
-from aos_sdk.cus_enforcing.configuration import CusKnownConfiguration
+from aos_sdk.cus_enforcing.configuration import REFRESH_SECONDS, CusKnownConfiguration
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
+from aos_sdk.cus_enforcing.estimates import CusEstimate
+from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.lease_book import CusLeaseBook
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply, CusServerAnswer
-from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused
+from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused, CusLimitsUnchecked
+from aos_sdk.cus_guard import never_die
 from aos_sdk.cus_wire import MAX_MODEL_LENGTH
 
 # A hold ends 15 minutes after its last renewal (ruling F5).
 _RENEW_AFTER_SECONDS: Final = 300.0
+# A call that is said to run for longer was forgotten, for instance an iterator that nobody reads.
+_LONGEST_CALL_SECONDS: Final = 86_400.0
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.05, 0.4
 # Calls that were admitted and never left the program, whose holds the next calls take over: at once
 # for so long, later by asking again.
@@ -72,13 +81,68 @@ class CusAsked(NamedTuple):
         return {name: value for name, value in body.items() if value is not None}
 
 
+class CusRunning(NamedTuple):
+    """A running call with a hold; when the call began, and when its hold was renewed."""
+
+    asked: CusAsked
+    began: float
+    since: float
+
+    @classmethod
+    def begin(cls, asked: CusAsked) -> "CusRunning":
+        """A call that begins now, with a hold that was taken now."""
+        now = time.monotonic()
+        return cls(asked, now, now)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether its hold is to be renewed."""
+        return time.monotonic() - self.since >= _RENEW_AFTER_SECONDS
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it runs for so long that its end was missed."""
+        return time.monotonic() - self.began >= _LONGEST_CALL_SECONDS
+
+    def renewed(self) -> "CusRunning":
+        """The same call after its hold was renewed."""
+        return self._replace(since=time.monotonic())
+
+
+T = TypeVar("T")
+# A decision in steps: what it yields are seconds to wait before the next step.
+CusSteps: TypeAlias = Generator[float, None, T]
+
+
+def run_steps(steps: "CusSteps[T]", wait: Callable[[float], object]) -> T:
+    """The result of the steps, in this thread."""
+    try:
+        while True:
+            wait(next(steps))
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
+
+
+# What a call under a lease is admitted with.
+LEASED: Final = CusAsked("")
+
+
+class CusLeasedCall(Protocol):
+    """What a lease notes on a call."""
+
+    reserved: CusReserved | None
+    admitted: CusAsked | None
+
+
 @dataclass(slots=True)
 class CusEnforcementStats:
-    """Counts of this process' decisions: by the server, and without the server; and of calls that
-    were refused. Calls that no limit concerns are not counted.
+    """Counts of this process' decisions: by the server, by leases, and without the server; and of
+    calls that were refused. Calls that no limit concerns are not counted.
     """
 
     asked: int = 0
+    leased: int = 0
     degraded: int = 0
     refused: int = 0
 
@@ -97,9 +161,8 @@ class CusDecider:
         self.base_url = connection.base_url
         self.integration_id = connection.key.integration_id
         self.server = CusEnforcementServer(connection)
-        self.known = CusKnownConfiguration(
-            self.server, spool, count_fault, beside=self._renew_holds
-        )
+        self.known = CusKnownConfiguration(self.server, spool, count_fault, upkeep=self._upkeep)
+        self.book = CusLeaseBook(self.server, spool, self.known.hurry)
         self._tell = tell
         self._begin()
         _all.add(self)
@@ -108,25 +171,72 @@ class CusDecider:
         """Begin anew after a fork: holds, connections and threads are the parent's."""
         self.server.restart_in_child()
         self.known.restart_in_child()
+        self.book.restart_in_child()
         self._begin()
 
     def _begin(self) -> None:
         self.stats = CusEnforcementStats()
-        self.running: dict[str, tuple[CusAsked, float]] = {}
+        self.running: dict[str, CusRunning] = {}
         self._spare: list[tuple[CusAsked, float]] = []
         self._told: set[str] = set()
+        self._notices: list[CusDeliveryError] = []
 
     def decide(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
         """The decision on a call. Waits for the server up to a second, or for its contention."""
+        return run_steps(self.steps(asked, enforcing), time.sleep)
+
+    def steps(self, asked: CusAsked, enforcing: CusEnforcing) -> "CusSteps[EnforcementDecision]":
+        """As `decide`, for code that waits in a way of its own."""
         self.known.use()
         decision = self._decide_locally(asked, enforcing)
         if decision is None:
-            decision = self._ask(asked, enforcing)
+            decision = yield from self._ask_until(asked, enforcing)
         if decision.degraded:
             self.stats.degraded += 1
         if not decision.admits:
             self.stats.refused += 1
         return decision
+
+    def take(self, estimate: CusEstimate, call: "CusLeasedCall") -> CusLease | None:
+        """Set aside of a lease what the call may use, which then may begin (ruling F5a)."""
+        known = self.known
+        known.use()
+        microcents = estimate.microcents
+        if microcents is None or not known.is_limited:
+            return None
+        taken = self.book.take(-(-microcents // MICROCENTS_PER_CENT), microcents, estimate.tokens)
+        if taken is None:
+            return None
+        lease, call.reserved = taken
+        call.admitted = LEASED
+        self.stats.leased += 1
+        return lease
+
+    def note_running(self, asked: CusAsked, decision: EnforcementDecision) -> None:
+        """The call runs now: as long as it does, the server's hold for it is renewed."""
+        if decision.decided_by == "server" and asked.reserve:
+            self.running[asked.call_id] = CusRunning.begin(asked)
+
+    def note_ended(self, call_id: str) -> None:
+        """The call has ended: its record settles what was held for it."""
+        self.running.pop(call_id, None)
+
+    @property
+    def has_own_prices(self) -> bool:
+        """Whether the tenant may have prices of its own, which the server alone knows."""
+        current = self.known.current
+        return current is None or bool(current.get("overrides"))
+
+    @property
+    def clamps(self) -> bool:
+        """Whether requests' output maxima are lowered to what the room pays for (ruling F3b)."""
+        current = self.known.current
+        return current is not None and current.get("estimate_basis") == "clamp"
+
+    def learned_output(self, model: str, operation: str | None) -> int | None:
+        """The output that a call is held for, where it was learned (ruling F3b)."""
+        learned = self.known.learned
+        return learned.get((model, operation)) if learned and operation else None
 
     def link(self, call_id: str) -> str:
         """The address of a call's evidence in the console."""
@@ -142,11 +252,10 @@ class CusDecider:
                     self._spare.remove(spare)
                 except ValueError:  # Another thread was quicker.
                     continue
-                call_id, now = spare[0].call_id, time.monotonic()
-                is_fresh = now - spare[1] < _SPARE_SECONDS
+                is_fresh = time.monotonic() - spare[1] < _SPARE_SECONDS
                 if is_fresh:
-                    self.running[call_id] = (spare[0], now)
-                return call_id, is_fresh
+                    self.running[spare[0].call_id] = CusRunning.begin(spare[0])
+                return spare[0].call_id, is_fresh
         return None
 
     def give_back(self, asked: CusAsked) -> None:
@@ -182,56 +291,86 @@ class CusDecider:
 
     # --- By the server --------------------------------------------------------------------------
 
-    def _ask(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
+    def _ask_until(
+        self, asked: CusAsked, enforcing: CusEnforcing
+    ) -> "CusSteps[EnforcementDecision]":
+        """The server's decision. Load is tried again, whatever `throttle` says (ruling F6a)."""
         until = time.monotonic() + enforcing.contention_seconds
         pause = _FIRST_RETRY_SECONDS
         while True:
-            answer = self.server.check(asked.as_json())
-            decision = self._decision_of(answer, asked, enforcing)
+            decision = self._ask(asked, enforcing)
             if not decision.is_contention or time.monotonic() + pause > until:
                 return decision
-            # Load: tried again with jitter, whatever `throttle` says (ruling F6a).
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - to spread tries
+            yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - to spread tries
             pause = min(pause * 2, _LONGEST_RETRY_SECONDS)
 
-    def _decision_of(
-        self, answer: CusServerAnswer, asked: CusAsked, enforcing: CusEnforcing
-    ) -> EnforcementDecision:
+    def _ask(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
+        answer = self.server.check(asked.as_json())
+        known = self.known
         if answer.reply is CusReply.ABSENT:
-            self.known.note_absence()
+            known.note_absence()
             return self._without(asked, enforcing)
-        self.known.note_presence()
+        known.note_presence()
         if answer.reply is CusReply.ANSWERED and answer.content is not None:
             self.stats.asked += 1
-            decision = EnforcementDecision.read(answer.content, asked.call_id)
-            if decision.admits and asked.reserve:
-                self.running[asked.call_id] = (asked, time.monotonic())
-            return decision
+            return EnforcementDecision.read(answer.content, asked.call_id)
         if answer.reply is CusReply.BUSY:
-            return ladder.too_busy(self.known.current, asked.call_id)
-        self._tell_once(answer.reply)
+            return ladder.too_busy(known.current, asked.call_id)
+        if answer.reply is CusReply.INVALID and known.current and known.is_limited:
+            return ladder.refused_check(known.current, asked.call_id, answer.detail)
+        self._tell_once(answer)
         return self._without(asked, enforcing)
 
-    def _tell_once(self, reply: CusReply) -> None:
-        if reply.name not in self._told:
-            self._told.add(reply.name)
-            self._tell(CusKeyRefused(_TEXTS[reply]))
+    def _tell_once(self, answer: CusServerAnswer) -> None:
+        if answer.reply.name not in self._told:
+            self._told.add(answer.reply.name)
+            kind, text = _TEXTS[answer.reply]
+            self._notices.append(kind(text))
+            self.known.hurry()
 
-    def _renew_holds(self) -> None:
-        """Renew the holds of calls that run for long, so that they do not end before their calls."""
-        now = time.monotonic()
-        for call_id, (asked, since) in list(self.running.items()):
-            if now - since >= _RENEW_AFTER_SECONDS and call_id in self.running:
-                answer = self.server.check(asked.as_json())
+    def _upkeep(self) -> float | None:
+        """In the background: tell what a person must know, and renew the holds of calls that run
+        for long, so that the holds do not end before their calls.
+        """
+        while self._notices:
+            self._tell(self._notices.pop())
+        current = self.known.current
+        self.book.note_host(is_known=self.known.was_kept)
+        turn = self.book.look_after(
+            current.get("config_version") if current else None, is_limited=self.known.is_limited
+        )
+        for call_id, call in list(self.running.items()):
+            if call.is_lost:
+                self.running.pop(call_id, None)
+            elif call.is_due and call_id in self.running:
+                answer = self.server.check(call.asked.as_json())
                 if answer.reply is CusReply.ANSWERED and call_id in self.running:
-                    self.running[call_id] = (asked, now)
+                    self.running[call_id] = call.renewed()
+        return turn if turn is not None or not self.running else REFRESH_SECONDS
+
+    def close(self) -> None:
+        """At the program's end: return what was lent and not used."""
+        self.book.close()
 
 
-_TEXTS: Final[Mapping[CusReply, str]] = {
-    CusReply.REFUSED: "the server refuses the integration key, so limits are not checked; issue a "
-    "new key for the integration",
-    CusReply.MISSING: "the server is older than this SDK and knows no limits, so none are checked",
-    CusReply.UNUSABLE: "the server's answer to a check can't be used, so limits are not checked",
+_TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
+    CusReply.REFUSED: (
+        CusKeyRefused,
+        "the server refuses the integration key, so limits are not checked; issue a new key for "
+        "the integration",
+    ),
+    CusReply.MISSING: (
+        CusLimitsUnchecked,
+        "the server is older than this SDK and knows no limits, so none are checked",
+    ),
+    CusReply.INVALID: (
+        CusLimitsUnchecked,
+        "the server refuses the check of a call, so its limits were not checked",
+    ),
+    CusReply.UNUSABLE: (
+        CusLimitsUnchecked,
+        "the server's answer to a check can't be used, so limits are not checked",
+    ),
 }
 
 
@@ -245,6 +384,15 @@ def _covers(spare: CusAsked, asked: CusAsked) -> bool:
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for decider in list(_all):
+        with never_die(count=int):
+            decider.close()
+
+
+before_sending(_close_all)
 
 
 def _restart_all_in_child() -> None:

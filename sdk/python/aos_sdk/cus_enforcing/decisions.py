@@ -136,6 +136,7 @@ class EnforcementDecision:
             "result": self.result.value,
             "reasons": [reason.as_json() for reason in self.reasons],
             "degraded": self.degraded,
+            "decided_by": self.decided_by,
             "evaluated_at": self.evaluated_at.isoformat(),
             "config_version": self.config_version,
             "enforcement_level": self.enforcement_level,

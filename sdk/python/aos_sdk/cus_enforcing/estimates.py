@@ -12,17 +12,16 @@ from typing import Any, Final, NamedTuple
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
 from aos_sdk.cus_counting.anthropic_usage import tier_of
 from aos_sdk.cus_counting.estimates import count_call, parts_of_call
+from aos_sdk.cus_enforcing.usual_requests import FRAMING, FRAMING_PER_MESSAGE, bound_of_usual
 from aos_sdk.cus_token_counter import get_model_info
 from aos_sdk.cus_wire import CusOperation
 
 # Taking a prompt apart may take so long of the program's time; a longer prompt counts as the
 # context window.
 _LOOKING_SECONDS: Final = 0.001
-# What providers add to a prompt beyond what is counted: around it, each message, and its tools.
-_FRAMING: Final = 32
-_PER_MESSAGE: Final = 8
+# What providers add to a prompt beyond what is counted, for its tools.
 _OF_TOOLS: Final = 1_024
-_OUTPUTS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+OUTPUTS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _CHOICES: Final = ("n", "best_of")
 # Arguments that stand for a prompt which the request does not contain.
 _REFERENCES: Final = (
@@ -66,6 +65,7 @@ def estimate_call(
     *,
     own_prices: bool,
     counted: bool = False,
+    learned: int | None = None,
 ) -> CusEstimate | None:
     """What a call with these arguments may use at most; None where the server has to say it.
 
@@ -73,17 +73,24 @@ def estimate_call(
 
     With `own_prices` the tenant may have prices of its own, which the server knows. With `counted`
     the prompt's texts are counted by the tokenizer, in bounded time, which is closer than the bound.
+    `learned` is how much the integration's calls of this model write, where that counts (F3b).
     """
+    if not (own_prices or counted):
+        usual = bound_of_usual(operation, model, arguments, learned)
+        if usual is not None:
+            return CusEstimate._make(usual)
     if operation is not None and operation not in _ESTIMATED:
         return None
     info = get_model_info(model)
     window, most_output = info.context_window, info.max_output
-    asked = [arguments[name] for name in _OUTPUTS if type(arguments.get(name)) is int]
+    asked = [arguments[name] for name in OUTPUTS if type(arguments.get(name)) is int]
     output = asked[0] if asked else most_output
     if operation == CusOperation.EMBEDDING:
         output = 0
     if output is None or not window:
         return None
+    if learned is not None:
+        output = min(output, learned)
     tokens_in = window
     if operation is not None:
         tokens_in = min(_prompt(arguments, model, window, counted=counted), window)
@@ -109,7 +116,7 @@ def _prompt(arguments: Mapping[str, Any], model: str, window: int, *, counted: b
 def _framing(arguments: Mapping[str, Any]) -> int:
     messages = sum(len(_listed(arguments.get(name))) for name in ("messages", "input"))
     tools = _OF_TOOLS if arguments.get("tools") or arguments.get("functions") else 0
-    return _FRAMING + _PER_MESSAGE * messages + tools
+    return FRAMING + FRAMING_PER_MESSAGE * messages + tools
 
 
 def _over(until: float) -> Callable[[], bool]:

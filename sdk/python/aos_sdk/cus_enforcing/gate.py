@@ -7,20 +7,28 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from aos_sdk.cus_call_sites import call_site
-from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing
+from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_delivery.ended_call import CusReserved
+from aos_sdk.cus_enforcing.clamping import clamped_output, maximum_name, thinks_longer
+from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing, CusSteps
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
+from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.usual_requests import bound_of_usual
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import generate_call_id
+from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
 T = TypeVar("T")
 _WARN_EVERY_SECONDS: Final = 60.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
+# A budget and a limit of tokens may both lower an output.
+_MOST_CLAMPS: Final = 2
 # Threads for the checks of asynchronous programs, whose event loops must not wait. Few: the loop gets
 # its turn behind all that run.
 _THREADS: Final = 8
@@ -39,15 +47,23 @@ class CusGatedCall(CusDecidedCall, Protocol):
     """What the gate knows of a call."""
 
     call_id: str | None
+    provider: str | None
     model: str
     operation: CusOperation | None
     arguments: dict[str, Any]
     admitted: CusAsked | None
+    reserved: CusReserved | None
+    usage: CusTokenUsage | CusReportedUsage | None
+    is_named: bool
+    can_clamp: bool
     gate: "CusGate | None"
 
     @property
     def outer(self) -> "CusGatedCall | None":
         """The call of which this call is a part."""
+
+    def note_clamped(self, output: int) -> None:
+        """The call's arguments now ask for so much output at most."""
 
     def block(self, error: CusLimitExceeded) -> None:
         """End the call before it begins, and report it as blocked."""
@@ -57,7 +73,8 @@ def note_decision(call: CusDecidedCall, decision: EnforcementDecision) -> None:
     """Let a call's record say that it was warned, and what the SDK decided itself (ruling F9)."""
     if decision.result == EnforcementResult.WARNED:
         call.policy_result = CusPolicyResult.WARNED
-    if decision.decided_by == "sdk" and (decision.degraded or not decision.admits):
+    # What the server decided without its evidence may be in no log of the server's either.
+    if decision.degraded or (decision.decided_by == "sdk" and not decision.admits):
         call.degraded, call.decision = decision.degraded, decision.as_json()
 
 
@@ -77,29 +94,80 @@ class CusGate:
 
     def enter(self, call: CusGatedCall) -> None:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call):
+        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
             return
-        self._conclude(call, self._admit(call))
+        steps = self._steps(call)
+        while (turn := self._turn(steps)).wait is not None:
+            time.sleep(turn.wait)
+        self._conclude(call, turn.found)
 
     async def enter_later(self, call: CusGatedCall) -> None:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call):
+        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
             return
         is_awaited = [True]
+        steps = self._steps(call)
         try:
-            found = await _in_thread(lambda: self._admit_for(call, is_awaited))
+            turn = await self._turn_later(call, steps, is_awaited)
+            while turn.wait is not None:
+                await _sleep(turn.wait)
+                turn = await self._turn_later(call, steps, is_awaited)
         except BaseException:
             is_awaited.clear()  # The program has cancelled the call.
             self.leave_unused(call)
             raise
-        self._conclude(call, found)
+        self._conclude(call, turn.found)
 
-    def _admit_for(self, call: CusGatedCall, is_awaited: list[bool]) -> "_Verdict":
-        """As `_admit`, for code that may end to wait meanwhile."""
-        found = self._admit(call)
-        if not is_awaited:
-            self.leave_unused(call)
-        return found
+    def _is_leased(self, call: CusGatedCall) -> bool:
+        """Whether a lease has room for a usual call, which takes microseconds to see."""
+        try:
+            learned = self.decider.learned_output(call.model, call.operation)
+            bound = bound_of_usual(call.operation, call.model, call.arguments, learned)
+            if bound is None or self.decider.has_own_prices:
+                return False
+            lease = self._lease_for(call, CusEstimate._make(bound))
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return False
+        if lease is None:
+            return False
+        if lease.decision.result == EnforcementResult.WARNED:
+            self._conclude(call, lease.decision)
+        return True
+
+    def _lease_for(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusLease | None:
+        """The lease that has room for the call, which takes of it; None where a check decides.
+
+        A call whose id the program has chosen may be recorded already, which only a check can tell.
+        """
+        if estimate is None or not self._asks_only_if_limited or _is_named(call):
+            return None
+        lease = self.decider.take(estimate, call)
+        if lease is not None and lease.decision.result == EnforcementResult.WARNED:
+            call.policy_result = CusPolicyResult.WARNED
+        return lease
+
+    def _turn(self, steps: "CusSteps[_Verdict]") -> "_Turn":
+        """Decide until a wait or the verdict. A fault of ours lets the call begin."""
+        with self._guard:
+            try:
+                return _Turn(next(steps))
+            except StopIteration as ended:
+                return _Turn(None, ended.value)
+        return _Turn()
+
+    async def _turn_later(
+        self, call: CusGatedCall, steps: "CusSteps[_Verdict]", is_awaited: list[bool]
+    ) -> "_Turn":
+        """As `_turn`, in a thread; the code that awaits it may end to wait meanwhile."""
+
+        def decide() -> _Turn:
+            turn = self._turn(steps)
+            if not is_awaited:
+                self.leave_unused(call)
+            return turn
+
+        return await _in_thread(decide)
 
     def _conclude(self, call: CusGatedCall, found: "_Verdict") -> None:
         """Raise or warn, in the program's own thread."""
@@ -116,13 +184,21 @@ class CusGate:
 
     def leave(self, call: CusGatedCall) -> None:
         """The call has ended: its record settles what was held for it."""
-        if call.call_id is not None:
-            self.decider.running.pop(call.call_id, None)
+        asked, reserved = call.admitted, call.reserved
+        if reserved is not None:
+            usage = call.usage
+            used = 0 if usage is None else usage.tokens_in + usage.tokens_out
+            self.decider.book.end(reserved, used)
+        elif asked is not None:
+            self.decider.note_ended(asked.call_id)
 
     def leave_unused(self, call: CusGatedCall) -> None:
         """The call never left the program, so what is held for it can serve a later call."""
         asked, call.admitted = call.admitted, None
-        if asked is not None:
+        reserved, call.reserved = call.reserved, None
+        if reserved is not None:
+            self.decider.book.give_back(reserved)
+        elif asked is not None:
             if not asked.is_named:
                 call.call_id = None
             self.decider.give_back(asked)
@@ -134,32 +210,49 @@ class CusGate:
         outer = call.outer
         return outer is not None and outer.gate is self and outer.admitted is not None
 
-    def _admit(self, call: CusGatedCall) -> "_Verdict":
-        """Decide on the call."""
-        with self._guard:
-            estimate = self._estimate(call)
-            asked = self._asked(call, estimate)
-            if asked is None:
-                return None
-            decision = self.decider.decide(asked, self.enforcing)
-            if decision.rests_on_estimate:
-                asked, decision = self._counted(call, asked, decision)
-            if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
-                time.sleep(decision.retry_after_seconds or 0)
-                decision = self.decider.decide(asked, self.enforcing)
-            note_decision(call, decision)
-            if not decision.admits:
-                names_maximum = estimate is not None and estimate.names_maximum
-                link = self.decider.link(decision.call_id)
-                return limit_error(decision, link, names_maximum=names_maximum)
-            call.admitted = asked
-            if decision.result == EnforcementResult.WARNED:
-                return decision
-        return None
+    def _steps(self, call: CusGatedCall) -> "CusSteps[_Verdict]":
+        """Decide on the call by a lease or by a check; yields seconds to wait."""
+        estimate = self._estimate(call)
+        lease = self._lease_for(call, estimate)
+        if lease is not None:
+            return lease.decision if lease.decision.result == EnforcementResult.WARNED else None
+        asked = self._asked(call, estimate)
+        if asked is None:
+            return None
+        asked, decision = yield from self._decided(call, asked)
+        note_decision(call, decision)
+        if not decision.admits:
+            self._name_refused(call, asked)
+            names_maximum = estimate is not None and estimate.names_maximum
+            link = self.decider.link(decision.call_id)
+            return limit_error(decision, link, names_maximum=names_maximum)
+        call.admitted = asked
+        self.decider.note_running(asked, decision)
+        return decision if decision.result == EnforcementResult.WARNED else None
+
+    def _decided(
+        self, call: CusGatedCall, asked: CusAsked
+    ) -> "CusSteps[tuple[CusAsked, EnforcementDecision]]":
+        """The decision on the call, and what was asked for it at last.
+
+        Where only the estimate does not fit, a closer one is asked with; then, where the integration
+        says so, a smaller one.
+        """
+        decision = yield from self.decider.steps(asked, self.enforcing)
+        for closer in (self._counted, *[self._clamped] * _MOST_CLAMPS):
+            found = closer(call, asked, decision) if decision.rests_on_estimate else None
+            if found is not None:
+                asked = found
+                decision = yield from self.decider.steps(asked, self.enforcing)
+        if decision.result == EnforcementResult.THROTTLED and self._may_wait(decision):
+            yield float(decision.retry_after_seconds or 0)
+            decision = yield from self.decider.steps(asked, self.enforcing)
+        return asked, decision
 
     def _asked(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusAsked | None:
         """What to ask; None if the call has been admitted with what another call left."""
-        asked = _asked_with(CusAsked(call.call_id or "", call.model or None), estimate)
+        call_id = call.call_id or _id_of_outer(call)
+        asked = _asked_with(CusAsked(call_id or "", call.model or None), estimate)
         if asked.call_id:
             return asked._replace(is_named=True)
         spare = self.decider.take_over(asked)
@@ -170,6 +263,19 @@ class CusGate:
             return None
         return asked
 
+    def _name_refused(self, call: CusGatedCall, asked: CusAsked) -> None:
+        """Report the refused call under the id that it was checked with.
+
+        The surrounding call of that id may go on without it, and then needs another.
+        """
+        if call.call_id is None:
+            call.call_id = asked.call_id
+            outer = call.outer
+            while outer is not None:
+                if outer.call_id == asked.call_id:
+                    outer.call_id = generate_call_id()
+                outer = outer.outer
+
     def _estimate(self, call: CusGatedCall, *, counted: bool = False) -> CusEstimate | None:
         """A bound of the call; None where that fails, and the server estimates."""
         with self._guard:
@@ -177,22 +283,49 @@ class CusGate:
         return None
 
     def _bound(self, call: CusGatedCall, *, counted: bool) -> CusEstimate | None:
-        known = self.decider.known.current
-        # As long as nothing is known, the tenant may have prices of its own.
-        own_prices = known is None or bool(known.get("overrides"))
         return estimate_call(
-            call.operation, call.model, call.arguments, own_prices=own_prices, counted=counted
+            call.operation,
+            call.model,
+            call.arguments,
+            own_prices=self.decider.has_own_prices,
+            counted=counted,
+            learned=self.decider.learned_output(call.model, call.operation),
         )
 
     def _counted(
-        self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
-    ) -> tuple[CusAsked, EnforcementDecision]:
-        """The bound does not fit: the prompt's own count may."""
+        self, call: CusGatedCall, asked: CusAsked, _decision: EnforcementDecision
+    ) -> CusAsked | None:
+        """The bound does not fit: what to ask by the prompt's own count, if that is less."""
         estimate = self._estimate(call, counted=True)
         if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
-            return asked, decision
-        asked = _asked_with(asked, estimate)
-        return asked, self.decider.decide(asked, self.enforcing)
+            return None
+        return _asked_with(asked, estimate)
+
+    def _clamped(
+        self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
+    ) -> CusAsked | None:
+        """The output maximum is lowered to what the room pays for: what to ask then (ruling F3b)."""
+        if not (call.can_clamp and self.decider.clamps):
+            return None
+        arguments = call.arguments
+        name = maximum_name(call.operation, call.provider, arguments)
+        if name is None:
+            return None
+        own_prices = self.decider.has_own_prices
+
+        def bound(output: int) -> CusEstimate | None:
+            changed = {**arguments, name: output}
+            return estimate_call(call.operation, call.model, changed, own_prices=own_prices)
+
+        output = clamped_output(decision, bound)
+        before = arguments.get(name)
+        if output is None or (type(before) is int and output >= before):
+            return None
+        if thinks_longer(arguments, output):
+            return None
+        arguments[name] = output
+        call.note_clamped(output)
+        return _asked_with(asked, bound(output))
 
     def _may_wait(self, decision: EnforcementDecision) -> bool:
         wait = decision.retry_after_seconds
@@ -212,6 +345,31 @@ class CusGate:
 
 # An error for a refused call, the decision on one that is to be warned of, or None.
 _Verdict: TypeAlias = CusLimitExceeded | EnforcementDecision | None
+
+
+class _Turn(NamedTuple):
+    """Seconds to wait before the decision goes on; None with the verdict."""
+
+    wait: float | None = None
+    found: _Verdict = None
+
+
+def _is_named(call: CusGatedCall) -> bool:
+    """Whether the program has chosen the id of the call's record."""
+    part: CusGatedCall | None = call
+    while part is not None:
+        if part.is_named:
+            return True
+        part = part.outer
+    return False
+
+
+def _id_of_outer(call: CusGatedCall) -> str | None:
+    """The id of the outermost call that this call is a part of: their record has that id."""
+    call_id, outer = None, call.outer
+    while outer is not None:
+        call_id, outer = outer.call_id, outer.outer
+    return call_id
 
 
 def _asked_with(asked: CusAsked, estimate: CusEstimate | None) -> CusAsked:
@@ -235,6 +393,18 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except RuntimeError:  # No thread can be started, as at the interpreter's end.
         return work()
     return await later
+
+
+async def _sleep(seconds: float) -> None:
+    """Wait in the event loop that runs: asyncio's, or another by anyio."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        import anyio
+
+        await anyio.sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)
 
 
 def _pool() -> ThreadPoolExecutor:

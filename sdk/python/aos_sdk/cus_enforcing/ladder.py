@@ -16,6 +16,13 @@ from aos_sdk.cus_wire import CusReasonCode
 
 # At these levels no limit refuses or warns (§15.4).
 _LEVELS_WITHOUT_LIMITS: Final = frozenset({"visibility", "control_plane"})
+# At these levels a limit warns, or throttles, and never blocks (§15.4); other levels block.
+_CAPS: Final = {
+    "visibility": EnforcementResult.ALLOWED,
+    "control_plane": EnforcementResult.ALLOWED,
+    "warn": EnforcementResult.ALLOWED,
+    "throttle": EnforcementResult.THROTTLED,
+}
 # The limits of a configuration, by the names of its fields. 0 means unlimited.
 _LIMITS: Final = ("budget_limit_cents", "token_limit_month", "rate_limit_rpm")
 _ENABLED: Final = "enabled"
@@ -88,7 +95,7 @@ def without_server(
     """The decision while the server is away.
 
     `must_know` refuses where no state was ever known; `must_check` refuses where limits can't be
-    checked.
+    checked, as far as the integration's level refuses at all (§15.4).
     """
     if configuration is None:
         refuses = must_know or must_check
@@ -99,8 +106,29 @@ def without_server(
         return _decision(EnforcementResult.HARD_BLOCKED, found, call_id, configuration)
     if not has_limits(configuration):
         return admitted(configuration, call_id)
-    result = EnforcementResult.BLOCKED if must_check else EnforcementResult.ALLOWED
+    result = _hardest(configuration) if must_check else EnforcementResult.ALLOWED
     return _decision(result, _UNCHECKED, call_id, configuration, degraded=True)
+
+
+def refused_check(
+    configuration: Mapping[str, Any], call_id: str, detail: str
+) -> EnforcementDecision:
+    """The server refuses the check itself, for instance an invalid call id.
+
+    The call's record would be refused, too: where limits refuse calls, it may not run uncounted.
+    """
+    reason = EnforcementReason(
+        CusReasonCode.EVIDENCE_UNAVAILABLE,
+        f"The AOS server can't check this call, so limits were not checked: {detail}",
+        "Correct what the message names",
+    )
+    return _decision(_hardest(configuration), reason, call_id, configuration, degraded=True)
+
+
+def _hardest(configuration: Mapping[str, Any]) -> EnforcementResult:
+    """How hard a limit may refuse at the integration's level."""
+    level = configuration.get("enforcement_level")
+    return _CAPS.get(level, EnforcementResult.BLOCKED) if level else EnforcementResult.BLOCKED
 
 
 def too_busy(configuration: Mapping[str, Any] | None, call_id: str) -> EnforcementDecision:

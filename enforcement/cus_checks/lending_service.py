@@ -1,0 +1,163 @@
+"""Lend a part of each limit's room to a program that then decides by itself (rulings F5a, F5c).
+
+Lending is two messages, as a check is: lock, take back what the holder returns and read; then lend
+and commit. What is lent counts as leased for all others from the commit on, so a call that its
+holder admits within the lease is a call that was admitted under the lock.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+
+from enforcement.cus_checks.fair_share import ShareTaken, fair_share
+from enforcement.cus_checks.keys import Caller
+from enforcement.cus_checks.lending_requests import LeaseRequest
+from enforcement.cus_checks.locked import ABSENCE, LOAD, lock_in_time, rows_in_time, run_in_time
+from enforcement.cus_checks.rounds import Verdict, usage_of
+from enforcement.cus_checks.turned_away import pause_turned_away
+from enforcement.cus_checks.unread import CusUnreadDecisions
+from enforcement.cus_reading.absence import DatabaseAbsent
+from enforcement.cus_reading.connection import DeciderConnection
+from enforcement.cus_rules.authority import remember_state
+from enforcement.cus_rules.lending import lend
+from enforcement.cus_rules.precedence import Facts, decide
+from telemetry.cus_holds.leases import (
+    Lease,
+    LendingReading,
+    lend_values,
+    lending_reading_of,
+    lending_values,
+    release_values,
+)
+from telemetry.cus_ids import uuid7
+from telemetry.cus_money.amounts import Amounts, LeaseAmounts
+
+# The statements of the first message that wait for other transactions: the lock, and taking back.
+_WAITS = 2
+
+
+class Lending(NamedTuple):
+    """The verdict on a call of the estimate, the lease if there is one, and what was returned."""
+
+    verdict: Verdict
+    lease: Lease | None = None
+    returned: Sequence[uuid.UUID] = ()
+
+
+class CusLendingService:
+    """Gives and takes back leases of the caller's integration.
+
+    `at` replaces the database's clock, in tests. Asking for a lease never raises for want of a
+    database: then there is no lease, and the verdict says why.
+    """
+
+    def __init__(self, caller: Caller, *, at: datetime | None = None) -> None:
+        self.caller = caller
+        self.at = at
+        self._whose = (caller.tenant_id, caller.integration_id)
+        # The verdicts are of no call: what the holder decides by them comes with its records.
+        self._unread = CusUnreadDecisions(caller, at=at, logged=False)
+
+    def lease(self, request: LeaseRequest) -> Lending:
+        """A lease for a holder, if there is room; also keeps and returns what the holder names."""
+        asked, unread = [request.as_check()], self._unread
+        if not self.caller.verified:
+            return _none(unread.judge(asked, None, contended=False))
+        if self.caller.absent:
+            return _none(unread.by_last_state(asked))
+        try:
+            with fair_share.taken(self.caller.integration_id, 1):
+                return run_in_time(self.caller, partial(self._lend, request))
+        except ShareTaken:
+            pause_turned_away()
+            return _none(unread.by_last_state(asked, contended=True))
+        except (*LOAD, *ABSENCE) as error:
+            return _none(unread.after(error, asked))
+
+    def end(self, lease_id: uuid.UUID, set_aside: LeaseAmounts) -> Sequence[uuid.UUID]:
+        """Take back what was not set aside of a lease; its id, if it need not be named again.
+
+        This only makes room, so it waits for no lock. Raises DatabaseTrouble.
+        """
+        if self.caller.absent or not self.caller.verified:
+            raise DatabaseAbsent("the database did not answer when asked about the key")
+        values = release_values(*self._whose, {lease_id: set_aside}, now=self.at)
+
+        def work(connection: DeciderConnection) -> list[bytes | None]:
+            return connection.rows(connection.call("cus_release_leases", *values))
+
+        return _ids(run_in_time(self.caller, work))
+
+    def _lend(self, request: LeaseRequest, connection: DeciderConnection) -> Lending:
+        returned, reading = self._take_back_and_read(connection, request)
+        known = remember_state(self.caller.integration_id, reading.integration)
+        holder = request.holder
+        facts = Facts(
+            call_id="",
+            evaluated_at=reading.now,
+            authority=known.authority,
+            usage=usage_of(reading),
+            estimate=Amounts(*holder.estimate[: len(Amounts._fields)]),
+        )
+        decision = decide(facts)
+        lease, statements = None, ["COMMIT"]
+        if decision.admits and _may_have_more(reading, known.authority.max_live_holds):
+            lease = _lease(request, facts, reading)
+        if lease:
+            values = lend_values(*self._whose, lease, reading.now)
+            statements.insert(0, connection.call("cus_lend", *values))
+        connection.rows("; ".join(statements))
+        return Lending(Verdict(decision, facts), lease, returned)
+
+    def _take_back_and_read(
+        self, connection: DeciderConnection, request: LeaseRequest
+    ) -> tuple[Sequence[uuid.UUID], LendingReading]:
+        release = release_values(
+            *self._whose,
+            request.set_aside,
+            running=request.running,
+            keep=request.keep,
+            now=self.at,
+        )
+        read = lending_values(*self._whose, request.holder_id, self.at)
+        _, returned, rows = rows_in_time(
+            connection,
+            lock_in_time(self.caller),
+            connection.call("cus_release_leases", *release),
+            connection.call("cus_read_lending", *read),
+            waits=_WAITS,
+        )
+        if not rows or rows[0] is None:
+            connection.rows("ROLLBACK")
+            raise DatabaseAbsent("there is no such integration")
+        return _ids(returned), lending_reading_of(rows[0])
+
+
+def _none(verdicts: Sequence[Verdict]) -> Lending:
+    (verdict,) = verdicts
+    return Lending(verdict)
+
+
+def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Lease | None:
+    holder = request.holder
+    loan = lend(facts, holder, holders=reading.others + 1, young=reading.young)
+    if loan is None:
+        return None
+    return Lease(
+        uuid7(),
+        request.holder_id,
+        loan.lent,
+        [slice_._asdict() for slice_ in loan.slices],
+        holder.is_young,
+    )
+
+
+def _may_have_more(reading: LendingReading, bound: int) -> bool:
+    """Whether the integration has fewer leases than its bound of holds; 0 is no bound."""
+    return not bound or reading.leases < bound
+
+
+def _ids(rows: Sequence[bytes | None]) -> list[uuid.UUID]:
+    return [uuid.UUID((row or b"").decode()) for row in rows]

@@ -1,0 +1,50 @@
+"""Remove holds and leases that are over."""
+
+from django.db import connection
+
+from telemetry.cus_evidence.models import CusCallLedger
+
+_SWEPT_AT_ONCE = 1_000
+_SWEEP_HOLDS = f"""
+WITH over AS (
+    SELECT tenant_id, integration_id, call_id FROM cus_enforcement_holds AS hold
+    WHERE expires_at <= clock_timestamp() OR EXISTS (
+        SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = hold.tenant_id
+            AND ledger.call_hash = cus_call_hash(hold.call_id)
+            AND ledger.integration_id IN (hold.integration_id, '{CusCallLedger.ANY_INTEGRATION}'))
+    ORDER BY tenant_id, integration_id, call_id LIMIT %(most)s FOR UPDATE OF hold SKIP LOCKED
+)
+DELETE FROM cus_enforcement_holds AS hold USING over
+WHERE hold.tenant_id = over.tenant_id AND hold.integration_id = over.integration_id
+    AND hold.call_id = over.call_id
+"""  # noqa: S608  (the names are the models' own)
+_SWEEP_LEASES = """
+WITH over AS (
+    SELECT tenant_id, id FROM cus_enforcement_leases
+    WHERE expires_at <= clock_timestamp() OR (set_aside_calls IS NOT NULL
+        AND cents = 0 AND microcents = 0 AND tokens = 0 AND calls = 0)
+    ORDER BY tenant_id, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+)
+DELETE FROM cus_enforcement_leases AS lease USING over
+WHERE lease.tenant_id = over.tenant_id AND lease.id = over.id
+"""
+
+
+def sweep() -> tuple[int, int]:
+    """Remove holds and leases that are over, by the database's clock; return the numbers of both.
+
+    Both count until they are swept, so this runs at least every 30 seconds (ruling F5b). Also
+    removes a hold that was taken while its call was being stored: no later record would settle it;
+    and a lease that was returned and whose calls have all landed.
+    """
+    return _sweep(_SWEEP_HOLDS), _sweep(_SWEEP_LEASES)
+
+
+def _sweep(statement: str) -> int:
+    swept: int = 0
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(statement, {"most": _SWEPT_AT_ONCE})
+            swept += cursor.rowcount
+            if cursor.rowcount < _SWEPT_AT_ONCE:
+                return swept
