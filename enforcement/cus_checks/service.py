@@ -175,7 +175,7 @@ class CusEnforcementService:
         version = reading.integration["config_version"]
         if version != names.config_version:
             statement = connection.call(READ_MODELS, *self._whose)
-            (document,) = rows_in_time(connection, statement)[0]
+            ((document,),) = rows_in_time(connection, statement)
             default = reading.integration["default_model"]
             names = remember_models(self.caller.integration_id, version, default, document or b"")
             if names.named(models) != named:

@@ -110,11 +110,8 @@ def connect_decider() -> DeciderConnection:
         connection.ends_at = time.monotonic() + _CONNECT_SECONDS
         role = sql.Identifier(settings.CUS_DECIDER_ROLE).as_string(connection)
         prepared = [
-            *HOLDS_PREPARED,
-            *LEASES_PREPARED,
-            *LOG_PREPARED,
-            *KEYS_PREPARED,
-            *MODELS_PREPARED,
+            *(*HOLDS_PREPARED, *LEASES_PREPARED, *MODELS_PREPARED),
+            *(*LOG_PREPARED, *KEYS_PREPARED),
         ]
         begin = [f"SET ROLE {role}", f"SET lock_timeout = {_TABLE_LOCK_MS}"]
         connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))

@@ -26,6 +26,10 @@ class Amounts(NamedTuple):
         return Amounts._make(map(max, self, other))
 
 
+# No call costs less: one cent (ruling M2), one microcent, one token (ruling F3a).
+LEAST = Amounts(1, 1, 1)
+
+
 class LeaseAmounts(NamedTuple):
     """What a lease lends, a call of a lease takes, or room has: amounts, and a number of calls."""
 
@@ -33,8 +37,6 @@ class LeaseAmounts(NamedTuple):
     microcents: int = 0
     tokens: int = 0
     calls: int = 0
-# No call costs less: one cent (ruling M2), one microcent, one token (ruling F3a).
-LEAST = Amounts(1, 1, 1)
 
 
 def summed(expression: str) -> str:

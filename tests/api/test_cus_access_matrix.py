@@ -355,11 +355,11 @@ BODIES: dict[str, Any] = {
     "POST telemetry/bypass": window(),
     "PUT telemetry/months/{month}/invoices": {"total_cents": 5},
     "POST enforcement/check": {"call_id": "walked", "model": "gpt-4o"},
+    "POST enforcement/simulate": {"budget_limit_cents": 5},
     "POST enforcement/lease": {"holder_id": "walked", "estimate": {"cents": 1}},
     "DELETE enforcement/lease/{lease_id}": {
         "set_aside": {"cents": 0, "microcents": 0, "tokens": 0, "calls": 0}
     },
-    "POST enforcement/simulate": {"budget_limit_cents": 5},
     "POST enforcement/batch": {"requests": [{"call_id": "walked", "model": "gpt-4o"}]},
 }
 

@@ -182,13 +182,17 @@ def _replaced(value: Any, text: str) -> Any:
 def sections() -> list[Section]:
     """The tables that the command prints."""
     found = list(every_call())
-    rows = [_row(name, [one for family, one in found if family == name]) for name in FAMILIES]
+    rows: list[Sequence[str]] = [
+        _row(name, [one for family, one in found if family == name]) for name in FAMILIES
+    ]
     rows.append(_row("all", [one for _, one in found]))
-    low = [
+    low: list[Sequence[str]] = [
         (one.call.name, f"{ratio(one.by_bytes, one.billed):.2f}", BEYOND.get(one.call.name, "?"))
         for one in below_their_bill([one for _, one in found])
     ]
-    lengths = [(kind, *map(_bytes_a_token(text), _TOKENIZERS)) for kind, text in _TEXTS.items()]
+    lengths: list[Sequence[str]] = [
+        (kind, *map(_bytes_a_token(text), _TOKENIZERS)) for kind, text in _TEXTS.items()
+    ]
     return [
         Section("Estimate / bill: lowest, median, highest, without the calls of the next table",
                 ("calls", "estimated", "left to the server", "by bytes", "by tokenizer",

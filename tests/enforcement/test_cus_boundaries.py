@@ -77,13 +77,7 @@ def test_no_statement_of_a_check_names_an_analytics_table(
     CusIntegration.objects.filter(id=integration.id).update(**wide)
     assert sdk.lease().json()["lease_id"]
 
-    prepared = (
-        *HOLDS_PREPARED,
-        *LEASES_PREPARED,
-        *LOG_PREPARED,
-        *KEYS_PREPARED,
-        *MODELS_PREPARED,
-    )
+    prepared = (*HOLDS_PREPARED, *LEASES_PREPARED, *LOG_PREPARED, *KEYS_PREPARED, *MODELS_PREPARED)
     text = " ".join([*sent, *prepared])
     executed = set(re.findall(r"EXECUTE (\w+)", " ".join(sent)))
     assert executed >= {
