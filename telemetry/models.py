@@ -15,6 +15,7 @@ from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
 from telemetry.cus_evidence.models import (
     CusCallAlias,
     CusCallLedger,
+    CusDroppedMonth,
     CusLifetimeTotals,
     CusLLMUsage,
     CusPeriodTotals,
@@ -32,6 +33,7 @@ __all__ = [
     "CusCallLedger",
     "CusCallMark",
     "CusCostAdjustment",
+    "CusDroppedMonth",
     "CusEnforcementHold",
     "CusEnforcementLease",
     "CusEvidenceSeal",

@@ -128,11 +128,11 @@ def _additions(table: str, values: dict[str, str], model: str) -> str:
     ) AS usage ON true
     WHERE added.tenant_id = %(tenant)s
         AND added.occurred_at >= %(start)s AND added.occurred_at < %(end)s
+        AND added.created_at >= %(added_from)s
         AND (%(session)s::text IS NULL OR usage.session_id = %(session)s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7"""  # noqa: S608  (the names are this module's own)
 
 
-CORRECTIONS = _additions("cus_cost_adjustments", OF_ADJUSTMENTS, "''")
 # Latency buckets are counted in the same pass over the rows: first by bucket, then by key.
 _ROWS = f"""
     SELECT {_hour_of("occurred_at")} AS hour, integration_id, provider, model,
@@ -160,7 +160,7 @@ def zero(names: Iterable[str]) -> str:
 # The figures of a tenant's calls that occurred in [start, end), by the key of an hour, with their
 # settlements and corrections; of one integration and session, unless these are null.
 # `received_from` and `received_to` bound when the rows came, which keeps the statement out of other
-# months.
+# months; settlements and corrections are those that came from `added_from` on.
 HOURS = f"""
 WITH part AS ({_ROWS}), recorded AS (
     SELECT {_KEY}, {", ".join(f"sum({name}) AS {name}" for name in (*OF_ROWS, *LATENCY_SUMS))},
@@ -168,7 +168,7 @@ WITH part AS ({_ROWS}), recorded AS (
         CASE WHEN sum(latency_calls) > 0 THEN ARRAY[{_BUCKETS}] END AS latency_buckets
     FROM part GROUP BY {_KEY}
 ), settlements AS ({_additions("cus_usage_settlements", OF_SETTLEMENTS, "added.model")}
-), corrections AS ({CORRECTIONS}
+), corrections AS ({_additions("cus_cost_adjustments", OF_ADJUSTMENTS, "''")}
 ), one AS (
     SELECT {_KEY}, {", ".join(RECORDED)}, {zero((*SETTLED, *CORRECTED))},
         {", ".join(LATENCY_SUMS)}, latency_max_ms, latency_buckets FROM recorded

@@ -76,6 +76,9 @@ class CusUsageHourly(CusUsageFigures):
 
     `hour` is the first moment of an hour in UTC. An agent of "" stands for calls that named no
     agent. The outcome of a call is its policy result, and whether it names an error.
+
+    `kept`: retention dropped records of the hour, so these figures are never computed again.
+    Settlements and corrections that came later are in rows that are not kept.
     """
 
     pk = models.CompositePrimaryKey(
@@ -87,6 +90,7 @@ class CusUsageHourly(CusUsageFigures):
         "agent_id",
         "policy_result",
         "has_error",
+        "kept",
     )
     tenant_id = models.UUIDField()
     hour = models.DateTimeField()
@@ -96,6 +100,7 @@ class CusUsageHourly(CusUsageFigures):
     agent_id = models.CharField(max_length=100)
     policy_result = models.CharField(max_length=20)
     has_error = models.BooleanField()
+    kept = models.BooleanField(default=False, db_default=False)
     # Calls that ran, those of them that failed, and blocked calls, which did not run.
     calls = models.BigIntegerField(db_default=0)
     errors = models.BigIntegerField(db_default=0)

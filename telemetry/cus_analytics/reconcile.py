@@ -32,7 +32,7 @@ from telemetry.cus_analytics.usage_aggregator import (
     replace_hours,
     rollup_usage,
 )
-from telemetry.cus_evidence.partitions import Month, existing_months
+from telemetry.cus_evidence.partitions import Month, months_with_evidence
 
 log = structlog.get_logger(__name__)
 
@@ -78,14 +78,15 @@ def _compared(tenant_id: uuid.UUID, months: list[Month], now: datetime) -> Itera
     yield from totals
     if any(one.kind == Kind.ALL_TIME for one in totals):
         # Something is wrong in a day that is final: compare all days whose evidence is there.
-        yield from _hours(tenant_id, since=min(existing_months()).start.date())
+        yield from _hours(tenant_id, since=min(months_with_evidence()).start.date())
         yield from _days(tenant_id)
 
 
 def _months(now: datetime, *, all_months: bool) -> list[Month]:
     current = Month.of(now.astimezone(UTC))
-    wanted = existing_months() if all_months else {current, current.shifted(-1)}
-    return sorted(month for month in wanted & existing_months() if month <= current)
+    present = months_with_evidence()
+    wanted = present if all_months else {current, current.shifted(-1)}
+    return sorted(month for month in wanted & present if month <= current)
 
 
 _TENANTS = "SELECT DISTINCT tenant_id FROM cus_lifetime_totals ORDER BY tenant_id"
@@ -146,7 +147,8 @@ _KEY = ", ".join(KEY)
 _COMPARED = f"""
 SELECT hour, integration_id, {sums_of(SUMS, table="stored")}, {sums_of(SUMS, table="expected")}
 FROM (SELECT {_KEY}, {_ROW} FROM cus_usage_hourly
-    WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s) AS stored
+    WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
+        AND NOT kept) AS stored
 FULL JOIN ({HOURS}) AS expected USING ({_KEY})
 GROUP BY hour, integration_id
 HAVING bool_or(ROW({", ".join(f"stored.{name}" for name in FIGURES)})
@@ -207,7 +209,7 @@ def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
             found = list(
                 differences_of(Kind.DAY, day.start, SUMS, stored=stored, expected=expected)
             )
-            if found and day.has_all_evidence():
+            if found:
                 replace_hours(cursor, day, _hours_of(day))
         yield from found
 

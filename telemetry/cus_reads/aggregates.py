@@ -21,10 +21,11 @@ from telemetry.cus_reads.summaries import find_integration
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
 
 # A page's place: the values of the key, in the order of the list.
-HourPlace = tuple[Annotated[datetime, Meta(tz=True)], uuid.UUID, str, str, str, str, bool]
+HourPlace = tuple[Annotated[datetime, Meta(tz=True)], uuid.UUID, str, str, str, str, bool, bool]
 DayPlace = tuple[date, uuid.UUID]
 _HOUR_KEY = (
     *("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),
+    "kept",
 )
 _DAY_KEY = ("date", "integration_id")
 # So many days of a zone are summed first for a page.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from telemetry.cus_analytics.days import CLOCK_AHEAD, TenantDay, final_at, have_all_evidence
+from telemetry.cus_analytics.days import CLOCK_AHEAD, EVER, TenantDay, final_at, have_all_evidence
 from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, daily_name
 from telemetry.cus_reads.local_days import hour_of
 from telemetry.cus_reads.periods import Period, RecordsDropped
@@ -90,6 +90,7 @@ def _piece_values(tenant_id: uuid.UUID, pieces: list[Period]) -> dict[str, Any]:
         # index of five weeks of receipt. So each piece reads its own hour by when calls occurred.
         "received_from": min(moments) - CLOCK_AHEAD,
         "received_to": final_at(max(moments).date()),
+        "added_from": EVER,
     }
 
 
