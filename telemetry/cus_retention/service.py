@@ -19,11 +19,10 @@ import structlog
 from django.conf import settings
 from django.db import connection, connections, transaction
 from django.db.models import Q, Sum
-from psycopg import sql
 
 from telemetry.cus_analytics.days import final_at
 from telemetry.cus_analytics.kept_hours import HoursInMotion, keep_hours
-from telemetry.cus_evidence.models import CusDroppedMonth, CusPeriodTotals
+from telemetry.cus_evidence.models import CusDroppedMonth, CusLLMUsage, CusPeriodTotals
 from telemetry.cus_evidence.partitions import (
     LEAST_KEPT_MONTHS,
     Month,
@@ -103,12 +102,12 @@ def _alone() -> Iterator[bool]:
 
 
 def _rows_of(month: Month) -> int:
-    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(month.partition))
+    rows = CusLLMUsage.objects.filter(
+        created_at__gte=month.start, created_at__lt=month.shifted(1).start
+    )
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '1h'")
-        cursor.execute(query)
-        rows: int = cursor.fetchone()[0]
-    return rows
+        return rows.count()
 
 
 def _refuse_unless_done(month: Month, rows: int, now: datetime) -> None:
@@ -136,9 +135,9 @@ def _refuse_unsealed(month: Month, rows: int, tenant_ids: list[uuid.UUID]) -> No
     for tenant_id in tenant_ids:
         if tenant_id not in ended:
             raise _Kept(f"its days are not sealed for the tenant {tenant_id}: cus_evidence_seal")
-    sealed = seals.aggregate(rows=Sum("rows"))["rows"] or 0
-    if rows != sealed:
-        raise _Kept(f"it has {rows:,} rows, and its seals {sealed:,}: cus_evidence_verify")
+    in_seals = seals.aggregate(rows=Sum("rows"))["rows"] or 0
+    if rows != in_seals:
+        raise _Kept(f"it has {rows:,} rows, and its seals {in_seals:,}: cus_evidence_verify")
 
 
 def _refuse_open(month: Month, tenant_ids: list[uuid.UUID]) -> None:

@@ -30,8 +30,7 @@ from telemetry.cus_analytics.models import (
 )
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_evidence.partitions import Month, make_partitions
-from tests.conftest import ROOT, _superuser, as_if
+from tests.conftest import ROOT, _superuser
 from tests.cus_factories import (
     SdkClient,
     correct,
@@ -41,7 +40,7 @@ from tests.cus_factories import (
     unmeasured,
     usage_row,
 )
-from tests.services.cus_analytics_audit import analytics_findings, totals_findings
+from tests.services.cus_analytics_audit import analytics_findings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -418,81 +417,6 @@ def test_a_backfill_that_is_stopped_is_finished_by_the_rollup(sdk: SdkClient) ->
 def test_a_backfill_says_what_is_wrong_with_its_days(arguments: tuple[str, ...], says: str) -> None:
     with pytest.raises(CommandError, match=says):
         _backfill(*arguments)
-
-
-# Retention
-
-
-@pytest.fixture
-def old_month() -> Iterator[Month]:
-    """A month five months ago, with a partition that the test may drop."""
-    month = Month.of(timezone.now()).shifted(-5)
-    made = make_partitions(month.start + timedelta(days=1))
-    yield month
-    with connections["owner"].cursor() as cursor:
-        for one in made:
-            cursor.execute(f"DROP TABLE IF EXISTS {one.partition}")
-
-
-def _long_ago(month: Month) -> None:
-    """All calls that are stored now occurred and came on the month's tenth day."""
-    at = f"'{(month.start + timedelta(days=9, hours=3)).isoformat()}'::timestamptz"
-    as_if(
-        f"UPDATE cus_llm_usage SET created_at = {at}, occurred_at = {at}",
-        f"UPDATE cus_period_totals SET period = '{month.start:%Y-%m-%d}'",
-    )
-
-
-@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
-def test_totals_hours_and_days_agree_over_all_time_after_retention_dropped_a_month(
-    sdk: SdkClient, integration: CusIntegration, old_month: Month
-) -> None:
-    sdk.report_batch(*_mixed()[:8])
-    _long_ago(old_month)
-    sdk.report_batch(*_mixed()[:8])
-    # The first run of an installation, which reads the months before it, too.
-    _roll_up()
-    assert analytics_findings() == []
-
-    with connections["owner"].cursor() as cursor:
-        cursor.execute(f"DROP TABLE {old_month.partition}")
-    _roll_up()
-    sdk.report_calls(2)
-    _roll_up()
-
-    assert totals_findings() == []
-    day = (old_month.start + timedelta(days=9)).date()
-    before = CusUsageDaily.objects.get(date=day).total_calls
-    with pytest.raises(CommandError, match=f"Retention dropped evidence of {day} to {day}"):
-        _backfill("--from", str(day))
-    assert CusUsageDaily.objects.get(date=day).total_calls == before == 7
-
-
-@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
-def test_a_correction_of_a_day_whose_rows_are_partly_dropped_adds_itself_alone(
-    sdk: SdkClient, old_month: Month
-) -> None:
-    sdk.report_calls(2)
-    row = CusLLMUsage.objects.first()
-    assert row
-    _long_ago(old_month)
-    _roll_up()
-    row = CusLLMUsage.objects.get(id=row.id)
-    with connections["owner"].cursor() as cursor:
-        cursor.execute(f"DROP TABLE {old_month.partition}")
-    as_if(
-        "INSERT INTO cus_cost_adjustments (id, tenant_id, integration_id, usage_id,"
-        " usage_created_at, number, new_price_id, new_version, difference_microcents, occurred_at)"
-        f" VALUES (gen_random_uuid(), '{row.tenant_id}', '{row.integration_id}', '{row.id}',"
-        f" '{row.created_at}', 1, gen_random_uuid(), 'v', -7, '{row.occurred_at}')"
-    )
-
-    _roll_up()
-
-    day = CusUsageDaily.objects.get()
-    assert (day.total_calls, day.correction_microcents) == (2, -7)
-    assert sum(CusUsageHourly.objects.values_list("correction_microcents", flat=True)) == -7
-    assert sum(CusUsageHourly.objects.values_list("calls", flat=True)) == 2
 
 
 # Percentiles

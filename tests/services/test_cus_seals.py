@@ -473,13 +473,22 @@ def test_rows_that_retention_dropped_are_told_and_the_rest_is_still_proven(
     noon: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("telemetry.cus_seals.verification.existing_months", set)
+    monkeypatch.setattr("telemetry.cus_seals.verification.months_with_evidence", set)
 
+    by_hand = faults_after("DELETE FROM cus_llm_usage")
+    assert list(by_hand) == [0]
+    assert "is missing, and retention has not dropped it" in by_hand[0][0]
+    as_if(
+        *(
+            f"INSERT INTO cus_dropped_months VALUES ('{noon - timedelta(days=ago):%Y-%m-01}', 2, now())"
+            " ON CONFLICT DO NOTHING"
+            for ago in (_FIRST, _LAST)
+        )
+    )
     recent = faults_after("DELETE FROM cus_llm_usage")
-    assert list(recent) == [0]
     assert "retention drops no month that recent" in recent[0][0]
 
-    monkeypatch.setattr("telemetry.cus_seals.verification._KEPT_MONTHS", 0)
+    monkeypatch.setattr("telemetry.cus_seals.verification.LEAST_KEPT_MONTHS", 0)
     days = list(CusSealVerifier(tenant.id, noon).days())
     assert [day.dropped for day in days] == [True, False, False, False]
     assert "1 days: usage rows dropped by retention" in _run("cus_evidence_verify")
