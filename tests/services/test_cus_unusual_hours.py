@@ -208,7 +208,7 @@ def test_the_api_lists_a_tenant_s_events_newest_first_by_pages(
 ) -> None:
     other, foreign = make_integration(tenant), make_integration()
     for one, dollars in ((integration, 28.5), (other, 30), (foreign, 40)):
-        _usual(one, 2)
+        _usual(one, 2, agent_id="a")
         _spend(one, THIS_HOUR, dollars, agent_id="a")
     find_unusual_hours(NOW)
     member = browser_of("member", tenant)
@@ -226,7 +226,7 @@ def test_the_api_lists_a_tenant_s_events_newest_first_by_pages(
     assert one["text"].endswith(f"times its usual {THIS_HOUR:%A}")
     chosen = f"{ANOMALIES}?integration_id={integration.id}&subject=agent&name=a"
     (agent,) = listed(member, chosen)
-    assert agent["text"] == f"usually nothing on a {THIS_HOUR:%A} at {THIS_HOUR:%H:00}"
+    assert agent["text"] == f"14 times its usual {THIS_HOUR:%A}"
     assert listed(member, f"{ANOMALIES}?to={(THIS_HOUR - HOUR).isoformat()[:19]}Z") == []
 
 
