@@ -7,6 +7,7 @@ from telemetry.cus_analytics.models import (
     CusRollupRun,
     CusUsageAnomaly,
     CusUsageDaily,
+    CusUsageDayGroup,
     CusUsageHourly,
 )
 from telemetry.cus_corrections.models import CusCostAdjustment
@@ -52,6 +53,7 @@ __all__ = [
     "CusSequenceFold",
     "CusUsageAnomaly",
     "CusUsageDaily",
+    "CusUsageDayGroup",
     "CusUsageHourly",
     "CusUsageSettlement",
 ]

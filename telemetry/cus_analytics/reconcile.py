@@ -185,13 +185,20 @@ _HOUR_SUMS = f"""
 SELECT (hour AT TIME ZONE 'UTC')::date AS date, integration_id, {sums_of(SUMS)}
 FROM cus_usage_hourly AS figures WHERE tenant_id = %(tenant)s GROUP BY date, integration_id
 """  # noqa: S608  (the names are this module's own)
-_DIFFERING_DAYS = f"""
-SELECT date FROM ({_DAY_SUMS}) AS day FULL JOIN ({_HOUR_SUMS}) AS hours
-    USING (date, integration_id)
-WHERE ROW({", ".join(f"day.{name}" for name in SUMS)})
-    IS DISTINCT FROM ROW({", ".join(f"hours.{name}" for name in SUMS)})
-GROUP BY date ORDER BY date
+_GROUP_SUMS = f"""
+SELECT date, integration_id, {sums_of(SUMS)}
+FROM cus_usage_day_groups AS figures WHERE tenant_id = %(tenant)s GROUP BY date, integration_id
 """  # noqa: S608  (the names are this module's own)
+
+
+def _differing_days(stored: str) -> str:
+    return f"""
+    SELECT date FROM ({stored}) AS day FULL JOIN ({_HOUR_SUMS}) AS hours USING (date, integration_id)
+    WHERE ROW({", ".join(f"day.{name}" for name in SUMS)})
+        IS DISTINCT FROM ROW({", ".join(f"hours.{name}" for name in SUMS)})"""  # noqa: S608  (ours)
+
+
+_DIFFERING_DAYS = f"{_differing_days(_DAY_SUMS)} UNION {_differing_days(_GROUP_SUMS)} ORDER BY date"
 
 
 def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
@@ -204,11 +211,18 @@ def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(SETTINGS)
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(day)])
-            stored = _day_sums(cursor, _DAY_SUMS, day)
             expected = _day_sums(cursor, _HOUR_SUMS, day)
-            found = list(
-                differences_of(Kind.DAY, day.start, SUMS, stored=stored, expected=expected)
-            )
+            found = [
+                one
+                for statement in (_DAY_SUMS, _GROUP_SUMS)
+                for one in differences_of(
+                    Kind.DAY,
+                    day.start,
+                    SUMS,
+                    stored=_day_sums(cursor, statement, day),
+                    expected=expected,
+                )
+            ]
             if found:
                 replace_hours(cursor, day, _hours_of(day))
         yield from found

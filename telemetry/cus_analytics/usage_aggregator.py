@@ -216,8 +216,8 @@ def replace_hours(cursor: Any, day: TenantDay, hours: Iterable[datetime]) -> Non
         cursor.execute(_DELETE_HOURS, values)
         cursor.execute(_INSERT_HOURS, values)
     values = figure_values(day, day.start, day.end)
-    cursor.execute(_DELETE_DAY, values)
-    cursor.execute(_INSERT_DAY, values)
+    for statement in (_DELETE_GROUPS, _INSERT_GROUPS, _DELETE_DAY, _INSERT_DAY):
+        cursor.execute(statement, values)
 
 
 def figure_values(
@@ -263,16 +263,19 @@ INSERT INTO cus_usage_hourly (tenant_id, {_KEY}, {", ".join(FIGURES)}, computed_
 SELECT %(tenant)s, {_KEY}, {", ".join(FIGURES)}, now() FROM ({HOURS}) AS figures
 """  # noqa: S608  (the names are the models' own)
 _DELETE_DAY = "DELETE FROM cus_usage_daily WHERE tenant_id = %(tenant)s AND date = %(day)s"
-# The figures of a tenant's day, by integration, from its hours.
-DAY = f"""
-SELECT figures.integration_id, {all_of()},
-    round(sum(latency_sum_ms) / nullif(sum(latency_calls), 0))::integer AS avg_latency_ms
-FROM cus_usage_hourly AS figures
-WHERE tenant_id = %(tenant)s AND hour >= %(day_start)s AND hour < %(day_end)s
-GROUP BY integration_id
+_DELETE_GROUPS = "DELETE FROM cus_usage_day_groups WHERE tenant_id = %(tenant)s AND date = %(day)s"
+_GROUP = ", ".join(KEY[1:])
+_INSERT_GROUPS = f"""
+INSERT INTO cus_usage_day_groups (tenant_id, date, {_GROUP}, {", ".join(FIGURES)}, computed_at)
+SELECT %(tenant)s, %(day)s, {_GROUP}, {all_of()}, now() FROM cus_usage_hourly AS figures
+WHERE tenant_id = %(tenant)s AND hour >= %(day_start)s AND hour < %(day_end)s GROUP BY {_GROUP}
 """  # noqa: S608  (the names are this module's own)
+_DELETE_DAY = "DELETE FROM cus_usage_daily WHERE tenant_id = %(tenant)s AND date = %(day)s"
 _INSERT_DAY = f"""
 INSERT INTO cus_usage_daily (tenant_id, date, integration_id, {", ".join(map(daily_name, FIGURES))},
     avg_latency_ms, computed_at)
-SELECT %(tenant)s, %(day)s, figures.*, now() FROM ({DAY}) AS figures
+SELECT %(tenant)s, %(day)s, integration_id, {all_of()},
+    round(sum(latency_sum_ms) / nullif(sum(latency_calls), 0))::integer, now()
+FROM cus_usage_day_groups AS figures WHERE tenant_id = %(tenant)s AND date = %(day)s
+GROUP BY integration_id
 """  # noqa: S608  (the names are this module's own)

@@ -12,7 +12,7 @@ from django.db import connection
 from msgspec import Meta
 
 from integrations.cus_accounts.models import CusTenant
-from telemetry.cus_analytics.figures import FIGURES, all_of, daily_name
+from telemetry.cus_analytics.figures import FIGURES, KEY, all_of, daily_name
 from telemetry.cus_reads.local_days import local_days
 from telemetry.cus_reads.pages import Page, Place, page_of
 from telemetry.cus_reads.periods import HOUR, Period, start_of_day
@@ -21,12 +21,11 @@ from telemetry.cus_reads.summaries import find_integration
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
 
 # A page's place: the values of the key, in the order of the list.
-HourPlace = tuple[Annotated[datetime, Meta(tz=True)], uuid.UUID, str, str, str, str, bool, bool]
+HourPlace = tuple[
+    Annotated[datetime, Meta(tz=True)], uuid.UUID, str, str, str, str, bool, str, bool
+]
 DayPlace = tuple[date, uuid.UUID]
-_HOUR_KEY = (
-    *("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),
-    "kept",
-)
+_HOUR_KEY = (*KEY, "kept")
 _DAY_KEY = ("date", "integration_id")
 # So many days of a zone are summed first for a page.
 _FIRST_DAYS = 4

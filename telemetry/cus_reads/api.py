@@ -16,6 +16,7 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.permissions import tenant_of
 from integrations.cus_accounts.time_zones import zone_named
 from integrations.cus_web.pages import filters_of
+from telemetry.cus_analytics.figures import tags_in
 from telemetry.cus_clock import database_now
 from telemetry.cus_reads.aggregates import CusUsageAggregates, DayPlace, HourPlace, StoredFigures
 from telemetry.cus_reads.anomalies import AnomalyPlace, CusUsageAnomalies
@@ -119,7 +120,8 @@ class UsageHourlyView(PersonView):
             after=_after(asked, HourPlace),
             limit=asked["limit"],
         )
-        return _page(request, page, _fields(page.rows), HoursPage)
+        rows = [fields | {"tags": tags_in(fields["tags"])} for fields in _fields(page.rows)]
+        return _page(request, page, rows, HoursPage)
 
 
 class UsageAnomaliesView(PersonView):

@@ -184,7 +184,7 @@ class FiguresOutput(serializers.Serializer[object]):
 
 
 class HourOutput(FiguresOutput):
-    """An hour of an integration, provider, model, agent and outcome."""
+    """An hour of an integration, provider, model, agent, outcome and set of tags."""
 
     hour = serializers.DateTimeField(help_text="Its first moment (UTC).")
     integration_id = serializers.UUIDField()
@@ -193,6 +193,7 @@ class HourOutput(FiguresOutput):
     agent_id = serializers.CharField(allow_blank=True, help_text="Empty: the calls named none.")
     policy_result = serializers.ChoiceField(_POLICY_RESULTS)
     has_error = serializers.BooleanField()
+    tags = serializers.ListField(child=serializers.CharField(), help_text="Texts `key=value`.")
     computed_at = serializers.DateTimeField()
 
 

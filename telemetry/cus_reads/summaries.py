@@ -17,7 +17,13 @@ from telemetry.cus_analytics.figures import FIGURES, all_of
 from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
 from telemetry.cus_reads.local_days import LocalDays, local_days
 from telemetry.cus_reads.periods import IN_UTC, Period, PeriodRefused
-from telemetry.cus_reads.sources import Source, days_source, hours_source, session_source
+from telemetry.cus_reads.sources import (
+    Source,
+    days_source,
+    groups_source,
+    hours_source,
+    session_source,
+)
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
 
 LONGEST = timedelta(days=366)
@@ -134,9 +140,11 @@ class CusUsageSummaries:
             _check_session(query)
             return session_source(*of_whom, query.session_id, query.period, borders)
         are_stored = query.zone.key == IN_UTC.key or not has_days
-        if are_stored and query.period.is_of_whole_days and _OF_DAYS.issuperset(query.group_by):
+        if not are_stored or Group.HOUR in query.group_by:
+            return hours_source(*of_whom, query.period, borders)
+        if query.period.is_of_whole_days and _OF_DAYS.issuperset(query.group_by):
             return days_source(*of_whom, query.period)
-        return hours_source(*of_whom, query.period, borders)
+        return groups_source(*of_whom, query.period)
 
 
 def _check_session(query: SummaryQuery) -> None:

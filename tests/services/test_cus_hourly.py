@@ -69,7 +69,7 @@ def _superusers() -> "psycopg.Connection[tuple[object, ...]]":
 # One of everything that an hour tells apart or counts.
 def _mixed() -> list[dict[str, Any]]:
     return [
-        record(agent_id="a", latency_ms=9, tokens_cached=100, tokens_reasoning=7),
+        record(agent_id="a", latency_ms=9, tokens_cached=100, tokens_reasoning=7, tags=["team=a"]),
         record(agent_id="b", latency_ms=10, timestamp=_ago(hours=1)),
         record(latency_ms=299_999, timestamp=_ago(days=1)),
         record(latency_ms=None, model="gpt-4o-mini", tokens_in=10, cost_cents=1),
