@@ -17,10 +17,12 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
+from django.db.models import Sum
 from django.utils import timezone
 
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import usage_aggregator
+from telemetry.cus_analytics.figures import MOST_TAG_SETS, OTHER_TAGS
 from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS, percentile_ms
 from telemetry.cus_analytics.models import (
     CusRollupDue,
@@ -28,6 +30,7 @@ from telemetry.cus_analytics.models import (
     CusUsageDaily,
     CusUsageHourly,
 )
+from telemetry.cus_analytics.reconcile import reconcile
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_evidence.models import CusLLMUsage
 from tests.conftest import ROOT, _superuser
@@ -40,7 +43,7 @@ from tests.cus_factories import (
     unmeasured,
     usage_row,
 )
-from tests.services.cus_analytics_audit import analytics_findings
+from tests.services.cus_analytics_audit import analytics_findings, totals_findings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,6 +94,28 @@ def test_hours_days_and_totals_say_what_the_rows_say(
     _roll_up()
     assert analytics_findings() == []
     assert CusUsageHourly.objects.count() > 8
+
+
+def test_an_hour_tells_a_hundred_sets_of_tags_apart_and_sums_the_others(
+    sdk: SdkClient,
+) -> None:
+    sets = [[f"request={number:03}"] for number in range(MOST_TAG_SETS + 5)]
+    # A set whose text is longer than an index takes.
+    sets += [[f"{key}=" + "\x01" * 60 for key in "abcde"]]
+    assert sdk.report_batch(*(record(tags=tags) for tags in [*sets, None])).status_code == 200
+    sdk.report(unmeasured(response_id="r", tags=["request=000"]))
+    sdk.report(settling("r"))
+
+    _roll_up()
+
+    calls = dict(CusUsageHourly.objects.values_list("tags").annotate(sum=Sum("calls")))
+    assert calls[""] == 1
+    assert calls['["request=000"]'] == 2
+    assert len(calls) == MOST_TAG_SETS
+    assert sum(calls.values()) == len(sets) + 2
+    assert calls[OTHER_TAGS] == len(sets) + 2 - MOST_TAG_SETS
+    assert totals_findings() == []
+    assert not reconcile(timezone.now() + timedelta(seconds=1)).differences.exists()
 
 
 def test_settlements_and_corrections_stand_beside_what_was_recorded_in_the_hour_of_the_call(
