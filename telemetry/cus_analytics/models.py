@@ -138,7 +138,10 @@ class CusUsageHourly(CusUsageGroup):
         ]  # fmt: skip
         indexes = [
             models.Index(
-                fields=["tenant_id", "integration_id", "hour"], name="cus_usage_hourly_integration"
+                fields=["tenant_id", "integration_id", "hour"],
+                # Forecasts and unusual hours are of nothing else: rows are wide.
+                include=["cost_microcents", "settled_cost_microcents", "correction_microcents"],
+                name="cus_usage_hourly_costs",
             ),
         ]
 

@@ -16,6 +16,9 @@ from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, daily_name
 from telemetry.cus_reads.local_days import hour_of
 from telemetry.cus_reads.periods import Period, RecordsDropped
 
+# Rows of figures are wide, and sorting them by group would write them to disk. Needs a transaction.
+SETTINGS = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off; SET LOCAL jit = off"
+
 
 @dataclass(frozen=True)
 class Source:

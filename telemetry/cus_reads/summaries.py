@@ -18,6 +18,7 @@ from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
 from telemetry.cus_reads.local_days import LocalDays, local_days
 from telemetry.cus_reads.periods import IN_UTC, Period, PeriodRefused
 from telemetry.cus_reads.sources import (
+    SETTINGS,
     Source,
     days_source,
     groups_source,
@@ -54,8 +55,6 @@ _COLUMNS = {
     Group.DAY: "day_number",
 }
 _TIMES = (Group.HOUR, Group.DAY)
-# Rows of figures are wide, and sorting them by group would write them to disk.
-_SETTINGS = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off; SET LOCAL jit = off"
 # Groups that the sums of days have, too.
 _OF_DAYS = {Group.INTEGRATION, Group.DAY}
 
@@ -114,7 +113,7 @@ class CusUsageSummaries:
         source = self._source(query, days)
         values = {"groups": MOST_GROUPS + 1, "day_starts": list(days.starts)}
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_SETTINGS)
+            cursor.execute(SETTINGS)
             cursor.execute(_statement(source.sql, query.group_by), source.values | values)
             rows = cursor.fetchall()
         names = ("is_total", *query.group_by, *FIGURES)
