@@ -221,9 +221,10 @@ def test_the_api_lists_a_tenant_s_events_newest_first_by_pages(
         for subject in ("integration", "model", "agent")
     }
     assert len(events) == 6
-    one = next(event for event in events if event["subject"] == "model")
-    assert (one["name"], one["usual_microcents"], one["weeks"]) == ("gpt-4o", 2 * DOLLAR, 8)
-    assert one["text"].endswith(f"times its usual {THIS_HOUR:%A}")
+    of_model = next(event for event in events if event["subject"] == "model")
+    usual = of_model["usual_microcents"]
+    assert (of_model["name"], usual, of_model["weeks"]) == ("gpt-4o", 2 * DOLLAR, 8)
+    assert of_model["text"].endswith(f"times its usual {THIS_HOUR:%A}")
     chosen = f"{ANOMALIES}?integration_id={integration.id}&subject=agent&name=a"
     (agent,) = listed(member, chosen)
     assert agent["text"] == f"14 times its usual {THIS_HOUR:%A}"
