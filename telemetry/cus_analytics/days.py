@@ -62,8 +62,7 @@ class TenantDay:
         Settlements and corrections that came from then on are added. None: no row was dropped.
         """
         with connection.cursor() as cursor:
-            months = [month.start.date() for month in self.months]
-            cursor.execute(_KEPT_UNTIL, {"tenant": self.tenant_id, "months": months})
+            cursor.execute(_KEPT_UNTIL, [self.tenant_id, self.start, self.end])
             moment: datetime | None = cursor.fetchone()[0]
         return moment
 
@@ -80,10 +79,10 @@ def have_all_evidence(tenant_id: uuid.UUID, days: Iterable[TenantDay]) -> bool:
     return not missing or not _had_rows(tenant_id, missing)
 
 
+# Asked of the hours, not of the months: `CUS_TELEMETRY_MAX_AGE_DAYS` may be another now.
 _KEPT_UNTIL = """
-SELECT max(additions_from) FROM cus_dropped_months AS dropped
-WHERE month = ANY(%(months)s::date[]) AND EXISTS (SELECT FROM cus_period_totals
-    WHERE tenant_id = %(tenant)s AND period = dropped.month AND (calls > 0 OR blocked > 0))
+SELECT max(computed_at) FROM cus_usage_hourly
+WHERE tenant_id = %s AND hour >= %s AND hour < %s AND kept
 """
 # The totals of a month stay when retention drops its rows (ruling E8).
 _HAD_ROWS = """

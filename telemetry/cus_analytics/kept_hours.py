@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from telemetry.cus_analytics.days import CLOCK_AHEAD, final_at, start_of
+from telemetry.cus_analytics.days import final_at, start_of
 from telemetry.cus_analytics.figures import FIGURES, KEY, SUMS
 from telemetry.cus_analytics.usage_aggregator import OVERLAP
 from telemetry.cus_evidence.partitions import Month
@@ -15,11 +15,11 @@ class HoursInMotion(Exception):
     """Something of these hours is not computed yet. The next run of the rollup does."""
 
 
-def keep_hours(cursor: Any, month: Month, now: datetime) -> datetime:
+def keep_hours(cursor: Any, month: Month, now: datetime) -> None:
     """Keep the figures of all hours in which calls occurred that were received in a month.
 
-    Returns from when on settlements and corrections are added to what is kept. Needs a transaction
-    of the owner's, which goes on to note the month as dropped. Raises HoursInMotion.
+    `computed_at` of what is kept says from when on settlements and corrections are added to it. Needs
+    a transaction of the owner's, which goes on to note the month as dropped. Raises HoursInMotion.
     """
     cursor.execute("SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '1min'")
     # No recomputation works while the figures are kept, and none begins before the commit.
@@ -27,9 +27,9 @@ def keep_hours(cursor: Any, month: Month, now: datetime) -> datetime:
     until = now - OVERLAP
     values = {
         "month": month.start.date(),
-        # The days of which `TenantDay.months` names the month.
+        # The days of which `TenantDay.months` names the month: a clock ahead adds the day after.
         "start": month.start - (final_at(now.date()) - start_of(now.date())),
-        "end": month.shifted(1).start + CLOCK_AHEAD + _ONE_DAY,
+        "end": month.shifted(1).start + _ONE_DAY,
         "until": until,
         # An ingest transaction lasts thirty seconds at most.
         "read_to": until + timedelta(minutes=1),
@@ -38,7 +38,6 @@ def keep_hours(cursor: Any, month: Month, now: datetime) -> datetime:
     if cursor.fetchone()[0]:
         raise HoursInMotion
     cursor.execute(_KEEP, values)
-    return until
 
 
 def _of_the_month(moment: str) -> str:
@@ -64,7 +63,7 @@ WITH taken AS (
     DELETE FROM cus_usage_hourly WHERE NOT kept AND {_of_the_month("hour")} RETURNING *
 )
 INSERT INTO cus_usage_hourly AS hours ({_COLUMNS}, kept, {", ".join(FIGURES)}, computed_at)
-SELECT {_COLUMNS}, true, {", ".join(FIGURES)}, computed_at FROM taken
+SELECT {_COLUMNS}, true, {", ".join(FIGURES)}, %(until)s FROM taken
 ON CONFLICT ({_COLUMNS}, kept) DO UPDATE
     SET {", ".join(f"{name} = hours.{name} + excluded.{name}" for name in SUMS)},
         computed_at = excluded.computed_at

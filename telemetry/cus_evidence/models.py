@@ -258,14 +258,12 @@ class CusUsageSettlement(models.Model):
 class CusDroppedMonth(models.Model):
     """A month whose usage rows retention dropped (ruling E5).
 
-    Written by the owner before the rows go. From `additions_from` on, settlements and corrections
-    are added to the figures that are kept of its days.
+    Written by the owner before the rows go.
     """
 
     # The first day of the month, in UTC.
     month = models.DateField(primary_key=True)
     rows = models.BigIntegerField()
-    additions_from = models.DateTimeField()
     # Null while the table is still there.
     dropped_at = models.DateTimeField(null=True)
 

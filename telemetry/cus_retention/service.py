@@ -161,10 +161,8 @@ def _refuse_altered(month: Month, tenant_id: uuid.UUID, now: datetime) -> None:
 def _drop(month: Month, rows: int, now: datetime) -> None:
     try:
         with transaction.atomic(using=_OWNER), connections[_OWNER].cursor() as cursor:
-            additions_from = keep_hours(cursor, month, now)
-            CusDroppedMonth.objects.using(_OWNER).create(
-                month=month.start.date(), rows=rows, additions_from=additions_from
-            )
+            keep_hours(cursor, month, now)
+            CusDroppedMonth.objects.using(_OWNER).create(month=month.start.date(), rows=rows)
     except HoursInMotion:
         raise _Kept("its hours are being recomputed: try again in some minutes") from None
     _finish(month, rows, now)

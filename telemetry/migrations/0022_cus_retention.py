@@ -25,12 +25,12 @@ def keyed_by(*names):
 # Months whose tables somebody dropped before there was retention. Their calls' days end 37 days
 # after the calls at the latest.
 ADOPT = """
-INSERT INTO cus_dropped_months (month, rows, additions_from, dropped_at)
-SELECT period, 0, now(), now() FROM cus_period_totals
+INSERT INTO cus_dropped_months (month, rows, dropped_at)
+SELECT period, 0, now() FROM cus_period_totals
 WHERE to_regclass('cus_llm_usage_' || to_char(period, 'YYYY_MM')) IS NULL
     AND period < now() - interval '3 months'
 GROUP BY period HAVING sum(calls + blocked) > 0;
-UPDATE cus_usage_hourly AS hours SET kept = true
+UPDATE cus_usage_hourly AS hours SET kept = true, computed_at = now()
 FROM cus_period_totals AS total JOIN cus_dropped_months AS dropped ON dropped.month = total.period
 WHERE total.tenant_id = hours.tenant_id AND total.calls + total.blocked > 0
     AND hours.hour >= (dropped.month - 37)::timestamp AT TIME ZONE 'UTC'
@@ -47,7 +47,6 @@ class Migration(migrations.Migration):
             fields=[
                 ("month", models.DateField(primary_key=True, serialize=False)),
                 ("rows", models.BigIntegerField()),
-                ("additions_from", models.DateTimeField()),
                 ("dropped_at", models.DateTimeField(null=True)),
             ],
             options={"verbose_name": "dropped month", "db_table": "cus_dropped_months"},

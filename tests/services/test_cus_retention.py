@@ -4,7 +4,7 @@ import io
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -15,6 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_analytics.days import TenantDay
 from telemetry.cus_analytics.models import CusUsageDaily, CusUsageHourly
 from telemetry.cus_analytics.reconcile import reconcile
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
@@ -230,6 +231,31 @@ def _long_after_the_last_addition() -> None:
             for table in ("cus_usage_settlements", "cus_cost_adjustments")
         )
     )
+
+
+def test_hours_are_kept_of_just_those_days_that_lost_rows(
+    replayable: list[dict[str, Any]], old_month: Month, integration: CusIntegration
+) -> None:
+    hour, end = old_month.start - timedelta(days=40), old_month.shifted(1).start
+    while hour < end + timedelta(days=4):
+        CusUsageHourly.objects.get_or_create(
+            tenant_id=integration.tenant_id, integration_id=integration.id, hour=hour,
+            provider="openai", model="m", agent_id="", policy_result="allowed", has_error=False,
+        )  # fmt: skip
+        hour += timedelta(hours=1)
+
+    _dropped()
+
+    kept = set(CusUsageHourly.objects.filter(kept=True).values_list("hour", flat=True))
+    lost = {day: old_month in TenantDay(day, integration.tenant_id).months for day in _days(kept)}
+    assert set(lost.values()) == {True}
+    every = set(CusUsageHourly.objects.values_list("hour", flat=True))
+    stays = [day for day in _days(every - kept) if day <= end.date() + timedelta(days=3)]
+    assert not any(old_month in TenantDay(day, integration.tenant_id).months for day in stays)
+
+
+def _days(hours: set[datetime]) -> set[date]:
+    return {hour.astimezone(UTC).date() for hour in hours}
 
 
 def test_a_month_waits_until_no_hour_of_it_is_in_motion(
@@ -464,7 +490,7 @@ def _command(*arguments: str) -> str:
 @pytest.mark.parametrize(
     "attempt",
     [
-        "INSERT INTO cus_dropped_months (month, rows, additions_from) VALUES (now(), 0, now())",
+        "INSERT INTO cus_dropped_months (month, rows) VALUES (now(), 0)",
         "DELETE FROM cus_dropped_months",
     ],
 )

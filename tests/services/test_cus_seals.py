@@ -526,7 +526,7 @@ def test_rows_that_retention_dropped_are_told_and_the_rest_is_still_proven(
     assert "is missing, and retention has not dropped it" in by_hand[0][0]
     as_if(
         *(
-            f"INSERT INTO cus_dropped_months VALUES ('{noon - timedelta(days=ago):%Y-%m-01}', 2, now())"
+            f"INSERT INTO cus_dropped_months VALUES ('{noon - timedelta(days=ago):%Y-%m-01}', 2)"
             " ON CONFLICT DO NOTHING"
             for ago in (_FIRST, _LAST)
         )
