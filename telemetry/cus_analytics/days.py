@@ -68,7 +68,7 @@ class TenantDay:
 
     def has_all_evidence(self) -> bool:
         """Whether no row of the day can have been dropped by retention."""
-        return have_all_evidence(self.tenant_id, [self])
+        return self.kept_until() is None and have_all_evidence(self.tenant_id, [self])
 
 
 def have_all_evidence(tenant_id: uuid.UUID, days: Iterable[TenantDay]) -> bool:

@@ -1,6 +1,6 @@
 """Keep the figures of hours for good, before retention drops the rows that they were computed of."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from telemetry.cus_analytics.days import final_at, start_of
@@ -15,9 +15,11 @@ class HoursInMotion(Exception):
     """Something of these hours is not computed yet. The next run of the rollup does."""
 
 
-def keep_hours(cursor: Any, month: Month, now: datetime) -> None:
+def keep_hours(cursor: Any, month: Month, earliest: datetime, now: datetime) -> None:
     """Keep the figures of all hours in which calls occurred that were received in a month.
 
+    `earliest` is when the first of them occurred: longer ago than calls may be late now, if
+    `CUS_TELEMETRY_MAX_AGE_DAYS` was more then.
     `computed_at` of what is kept says from when on settlements and corrections are added to it. Needs
     a transaction of the owner's, which goes on to note the month as dropped. Raises HoursInMotion.
     """
@@ -28,7 +30,10 @@ def keep_hours(cursor: Any, month: Month, now: datetime) -> None:
     values = {
         "month": month.start.date(),
         # The days of which `TenantDay.months` names the month: a clock ahead adds the day after.
-        "start": month.start - (final_at(now.date()) - start_of(now.date())),
+        "start": min(
+            month.start - (final_at(now.date()) - start_of(now.date())),
+            start_of(earliest.astimezone(UTC).date()),
+        ),
         "end": month.shifted(1).start + _ONE_DAY,
         "until": until,
         # An ingest transaction lasts thirty seconds at most.

@@ -24,6 +24,7 @@ from telemetry.cus_analytics.days import (
     TenantDay,
     final_at,
     first_open_day,
+    have_all_evidence,
     start_of,
 )
 from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, all_of, daily_name
@@ -209,7 +210,7 @@ def replace_hours(cursor: Any, day: TenantDay, hours: Iterable[datetime]) -> Non
     # Retention can't begin to drop a month before the commit.
     cursor.execute("LOCK TABLE cus_usage_hourly IN ROW EXCLUSIVE MODE")
     kept_until = day.kept_until()
-    if kept_until is None and not day.has_all_evidence():
+    if kept_until is None and not have_all_evidence(day.tenant_id, [day]):
         return
     for start, end in stretches(hours):
         values = figure_values(day, start, end, kept_until=kept_until)

@@ -22,7 +22,7 @@ from django.db.models import Q, Sum
 
 from telemetry.cus_analytics.days import final_at
 from telemetry.cus_analytics.kept_hours import HoursInMotion, keep_hours
-from telemetry.cus_evidence.models import CusDroppedMonth, CusLLMUsage, CusPeriodTotals
+from telemetry.cus_evidence.models import CusDroppedMonth, CusPeriodTotals
 from telemetry.cus_evidence.partitions import (
     LEAST_KEPT_MONTHS,
     Month,
@@ -68,11 +68,11 @@ def drop_old_months(now: datetime, *, is_dry_run: bool = False) -> Iterator[OldM
         if not is_dry_run:
             _finish_begun(now)
         for month in old_months(now):
-            rows = _rows_of(month)
+            rows, earliest = _content_of(month)
             try:
                 _refuse_unless_done(month, rows, now)
                 if not is_dry_run:
-                    _drop(month, rows, now)
+                    _drop(month, rows, earliest, now)
             except _Kept as reason:
                 yield OldMonth(month, rows, obstacle=str(reason))
             else:
@@ -101,13 +101,20 @@ def _alone() -> Iterator[bool]:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK_KEY])
 
 
-def _rows_of(month: Month) -> int:
-    rows = CusLLMUsage.objects.filter(
-        created_at__gte=month.start, created_at__lt=month.shifted(1).start
-    )
+# Bounded, because whoever changes a row past the guards may give it a moment that Python has not.
+_CONTENT = """
+SELECT count(*), greatest(min(occurred_at), '2000-01-01Z') FROM cus_llm_usage
+WHERE created_at >= %s AND created_at < %s
+"""
+
+
+def _content_of(month: Month) -> tuple[int, datetime]:
+    """The number of a month's rows, and when the first of their calls occurred."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '1h'")
-        return rows.count()
+        cursor.execute(_CONTENT, [month.start, month.shifted(1).start])
+        found: tuple[int, datetime] = cursor.fetchone()
+    return found
 
 
 def _refuse_unless_done(month: Month, rows: int, now: datetime) -> None:
@@ -158,10 +165,10 @@ def _refuse_altered(month: Month, tenant_id: uuid.UUID, now: datetime) -> None:
             )
 
 
-def _drop(month: Month, rows: int, now: datetime) -> None:
+def _drop(month: Month, rows: int, earliest: datetime, now: datetime) -> None:
     try:
         with transaction.atomic(using=_OWNER), connections[_OWNER].cursor() as cursor:
-            keep_hours(cursor, month, now)
+            keep_hours(cursor, month, earliest, now)
             CusDroppedMonth.objects.using(_OWNER).create(month=month.start.date(), rows=rows)
     except HoursInMotion:
         raise _Kept("its hours are being recomputed: try again in some minutes") from None

@@ -254,6 +254,25 @@ def test_hours_are_kept_of_just_those_days_that_lost_rows(
     assert not any(old_month in TenantDay(day, integration.tenant_id).months for day in stays)
 
 
+def test_days_of_calls_that_were_allowed_to_come_later_than_now_are_kept_too(
+    sdk: SdkClient, old_month: Month, settings: Settings
+) -> None:
+    occurred = old_month.start - timedelta(days=60)
+    settings.CUS_TELEMETRY_MAX_AGE_DAYS = 90
+    sdk.report_batch(record(agent_id="a"), unmeasured(response_id="r"))
+    _as_of(_day(old_month, _TENTH_DAY), occurred)
+    _all_done()
+    settings.CUS_TELEMETRY_MAX_AGE_DAYS = 35
+
+    assert _dropped()[-1] == OldMonth(old_month, 2)
+
+    assert set(CusUsageHourly.objects.values_list("hour", "kept")) == {(occurred, True)}
+    assert not TenantDay(
+        occurred.date(), CusUsageHourly.objects.all()[0].tenant_id
+    ).has_all_evidence()
+    assert totals_findings() == []
+
+
 def _days(hours: set[datetime]) -> set[date]:
     return {hour.astimezone(UTC).date() for hour in hours}
 
