@@ -31,6 +31,11 @@ BEAT_SCHEDULE = {
     "cus-make-partitions": _job("telemetry.tasks.cus_make_partitions", crontab(minute="17")),
     # A day (UTC) is due from one in the morning on; a run also seals the days of missed runs.
     "cus-seal-evidence": _job("telemetry.tasks.cus_seal_evidence", crontab(minute="11")),
+    # After the seals of the night.
+    "cus-close-months": _job("telemetry.tasks.cus_close_months", crontab(hour="1", minute="41")),
+    "cus-drop-old-months": _job(
+        "telemetry.tasks.cus_drop_old_months", crontab(hour="4", minute="13")
+    ),
     # Every `cus_health.schedule.ROUND_SECONDS`; the task looks up the due checks.
     "cus-health-checks": _job("integrations.tasks.cus_fan_out_health_checks", 15.0, expires=14),
     "cus-make-decision-partitions": _job(

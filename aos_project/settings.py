@@ -47,6 +47,8 @@ CUS_VAULT_CA_FILE = env("CUS_VAULT_CA_FILE", default="")
 CUS_VAULT_TIMEOUT_SECONDS = env.float("CUS_VAULT_TIMEOUT_SECONDS", default=3.0)
 # Facts older than this when they arrive keep their money but not their time (ruling E3).
 CUS_TELEMETRY_MAX_AGE_DAYS = env.int("CUS_TELEMETRY_MAX_AGE_DAYS", default=35)
+# Usage rows of so many whole months are kept (at least 3), then dropped (ruling E5). 0: all are kept.
+CUS_RETENTION_MONTHS = env.int("CUS_RETENTION_MONTHS", default=0)
 # An hour that costs less is never reported as unusual, whatever is usual. 0: no floor.
 CUS_ANOMALY_FLOOR_CENTS = env.int("CUS_ANOMALY_FLOOR_CENTS", default=100)
 # Whether usage records have pseudonyms in place of the names of end users.

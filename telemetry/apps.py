@@ -15,6 +15,7 @@ class TelemetryConfig(AppConfig):
         from telemetry.cus_metrics import register_collector
         from telemetry.cus_money import checks  # noqa: F401  (registers the system check)
         from telemetry.cus_money.price_samples import TenantPriceList
+        from telemetry.cus_retention import checks as _retention_checks  # noqa: F401
 
         answer_by(TenantPriceList())
         register_collector()

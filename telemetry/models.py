@@ -7,6 +7,7 @@ from telemetry.cus_analytics.models import (
     CusRollupRun,
     CusUsageAnomaly,
     CusUsageDaily,
+    CusUsageDayGroup,
     CusUsageHourly,
 )
 from telemetry.cus_corrections.models import CusCostAdjustment
@@ -15,6 +16,7 @@ from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
 from telemetry.cus_evidence.models import (
     CusCallAlias,
     CusCallLedger,
+    CusDroppedMonth,
     CusLifetimeTotals,
     CusLLMUsage,
     CusPeriodTotals,
@@ -32,6 +34,7 @@ __all__ = [
     "CusCallLedger",
     "CusCallMark",
     "CusCostAdjustment",
+    "CusDroppedMonth",
     "CusEnforcementHold",
     "CusEnforcementLease",
     "CusEvidenceSeal",
@@ -50,6 +53,7 @@ __all__ = [
     "CusSequenceFold",
     "CusUsageAnomaly",
     "CusUsageDaily",
+    "CusUsageDayGroup",
     "CusUsageHourly",
     "CusUsageSettlement",
 ]

@@ -13,7 +13,9 @@ from telemetry.cus_coverage.claims import flag_unproven_claims
 from telemetry.cus_coverage.service import refresh_all_coverage
 from telemetry.cus_delivery.sequences import fold_sequences
 from telemetry.cus_evidence.partitions import make_partitions
+from telemetry.cus_retention.service import drop_old_months
 from telemetry.cus_seals.service import seal_all
+from telemetry.cus_statements.closing import close_months
 
 log = structlog.get_logger(__name__)
 
@@ -92,3 +94,22 @@ def cus_seal_evidence() -> None:
             log.info("evidence sealed", tenant=tenant, day=day, digest=outcome.seal.digest)
         else:
             log.error("evidence could not be sealed", tenant=tenant, error=str(outcome.error))
+
+
+@shared_task(name="telemetry.tasks.cus_close_months")
+def cus_close_months() -> None:
+    """Keep each tenant's month that is over as a sealed statement, unless finance did (ruling M9)."""
+    for outcome in close_months(database_now()):
+        names = {"tenant": str(outcome.tenant_id), "month": f"{outcome.month:%Y-%m}"}
+        if outcome.statement:
+            log.info("month closed", **names, digest=outcome.statement.digest)
+        else:
+            log.error("a month could not be closed", **names, error=str(outcome.error))
+
+
+@shared_task(name="telemetry.tasks.cus_drop_old_months")
+def cus_drop_old_months() -> None:
+    """Drop the months of usage rows that are older than `CUS_RETENTION_MONTHS` (ruling E5)."""
+    for old in drop_old_months(database_now()):
+        if old.obstacle:
+            log.error("an old month can't be dropped", month=str(old.month), reason=old.obstacle)

@@ -6,7 +6,12 @@ from telemetry.cus_coverage.api import BypassView
 from telemetry.cus_delivery.gaps_api import GapsView
 from telemetry.cus_evidence.api import LlmUsageBatchView
 from telemetry.cus_focus.api import FocusView
-from telemetry.cus_reads.api import UsageDailyView, UsageHourlyView, UsageSummaryView
+from telemetry.cus_reads.api import (
+    UsageAnomaliesView,
+    UsageDailyView,
+    UsageHourlyView,
+    UsageSummaryView,
+)
 from telemetry.cus_reads.usage_door import LlmUsageDoor
 from telemetry.cus_statements.api import MonthCloseView, MonthInvoicesView
 from telemetry.cus_statements.months import MonthConverter
@@ -14,6 +19,7 @@ from telemetry.cus_statements.months import MonthConverter
 register_converter(MonthConverter, "month")
 
 urlpatterns = [
+    path("anomalies", UsageAnomaliesView.as_view(), name="cus-anomalies"),
     path("focus", FocusView.as_view(), name="cus-focus"),
     path("gaps", GapsView.as_view(), name="cus-gaps"),
     path("llm-usage", LlmUsageDoor.as_view(), name="cus-llm-usage"),

@@ -72,6 +72,7 @@ _LONGEST = (
     "tests/trust/test_cus_ingest.py",
     "tests/trust/test_cus_sdk_real.py",
     "tests/frameworks/test_cus_frameworks.py",
+    "tests/services/test_cus_rollovers.py",
     "tests/services/test_cus_lifecycle.py",
     "tests/trust/test_cus_canaries.py",
     "tests/trust/test_cus_hostile.py",

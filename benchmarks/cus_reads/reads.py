@@ -61,6 +61,7 @@ def api_reads(world: World, pages: int = DEEP_PAGES) -> Iterator[Read]:
     yield read("days", f"{_TELEMETRY}/usage-daily", days)
     zoned = {**days, "zone": "Asia/Kathmandu"}
     yield read("days in a zone of 45 minutes", f"{_TELEMETRY}/usage-daily", zoned)
+    yield read("unusual hours", f"{_TELEMETRY}/anomalies", month)
     yield read("gaps", f"{_TELEMETRY}/gaps")
     yield read("decisions", "/api/v1/cus/enforcement/decisions")
     limits = [f"/api/v1/cus/integrations/{one}/limits" for one in world.integrations]

@@ -1,5 +1,6 @@
 """The one statement that computes figures of hours from evidence, and the sums of such figures."""
 
+import json
 from collections.abc import Iterable
 
 from aos_sdk.cus_fields import TOKEN_NAMES
@@ -10,7 +11,15 @@ COSTS = ("cost_cents", "counted_cents", "cost_microcents")
 UNITS = ("cents", "microcents", "tokens")
 _PROVISIONAL = tuple(f"provisional_{unit}" for unit in UNITS)
 # What identifies a row of `cus_usage_hourly` within a tenant.
-KEY = (*("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),)
+KEY = (
+    *("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),
+    "tags",
+)
+# An hour of an integration tells so many sets of tags apart, so that a program that names each call
+# by a tag does not make hours as many as calls. A set must fit into an index, too.
+MOST_TAG_SETS = 100
+_MOST_TAG_BYTES = 1_000
+OTHER_TAGS = '["cus_tags=others"]'
 # Figures of rows as recorded; the latency's are apart, because they are not all sums.
 RECORDED = (
     *("calls", "errors", "blocked", "unpriced", "unpriced_unit_calls", "unmeasured"),
@@ -37,6 +46,11 @@ DAILY_NAMES = {
     "errors": "error_count",
     "blocked": "blocked_count",
 }
+
+
+def tags_in(text: str) -> list[str]:
+    """The tags `key=value` of a column `tags` of hours and days."""
+    return list(json.loads(text)) if text else []
 
 
 def daily_name(figure: str) -> str:
@@ -110,6 +124,11 @@ def _hour_of(moment: str) -> str:
     return f"date_bin('1 hour', {moment}, '2000-01-01Z')"
 
 
+def _tags_of(row: str) -> str:
+    return f"""CASE WHEN octet_length({row}.tags::text) > {_MOST_TAG_BYTES} THEN '{OTHER_TAGS}'
+        ELSE coalesce({row}.tags::text, '') END AS tags"""
+
+
 def _additions(table: str, values: dict[str, str], model: str) -> str:
     """Sums over settlements or adjustments, which have the key of their row.
 
@@ -120,7 +139,7 @@ def _additions(table: str, values: dict[str, str], model: str) -> str:
         coalesce(usage.provider, '') AS provider, coalesce(usage.model, {model}) AS model,
         coalesce(usage.agent_id, '') AS agent_id,
         coalesce(usage.policy_result, 'allowed') AS policy_result,
-        usage.error_code IS NOT NULL AS has_error, {named(values)}
+        usage.error_code IS NOT NULL AS has_error, {_tags_of("usage")}, {named(values)}
     FROM {table} AS added LEFT JOIN LATERAL (
         SELECT * FROM cus_llm_usage AS row WHERE row.tenant_id = added.tenant_id
             AND row.created_at = added.usage_created_at AND row.id = added.usage_id
@@ -128,24 +147,24 @@ def _additions(table: str, values: dict[str, str], model: str) -> str:
     ) AS usage ON true
     WHERE added.tenant_id = %(tenant)s
         AND added.occurred_at >= %(start)s AND added.occurred_at < %(end)s
+        AND added.created_at >= %(added_from)s
         AND (%(session)s::text IS NULL OR usage.session_id = %(session)s)
-    GROUP BY 1, 2, 3, 4, 5, 6, 7"""  # noqa: S608  (the names are this module's own)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""  # noqa: S608  (the names are this module's own)
 
 
-CORRECTIONS = _additions("cus_cost_adjustments", OF_ADJUSTMENTS, "''")
 # Latency buckets are counted in the same pass over the rows: first by bucket, then by key.
 _ROWS = f"""
     SELECT {_hour_of("occurred_at")} AS hour, integration_id, provider, model,
         coalesce(agent_id, '') AS agent_id, policy_result, error_code IS NOT NULL AS has_error,
-        CASE WHEN policy_result <> 'blocked'
+        {_tags_of("usage")}, CASE WHEN policy_result <> 'blocked'
             THEN width_bucket(latency_ms, ARRAY{list(BOUNDS_MS)}) END AS bucket,
         {named(OF_ROWS | _OF_LATENCY)}
-    FROM cus_llm_usage
+    FROM cus_llm_usage AS usage
     WHERE tenant_id = %(tenant)s AND occurred_at >= %(start)s AND occurred_at < %(end)s
         AND created_at >= %(received_from)s AND created_at < %(received_to)s
         AND (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
         AND (%(session)s::text IS NULL OR session_id = %(session)s)
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""  # noqa: S608  (the names are this module's own)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""  # noqa: S608  (the names are this module's own)
 _BUCKETS = ", ".join(
     f"coalesce(sum(latency_calls) FILTER (WHERE bucket = {n}), 0)::bigint" for n in range(BUCKETS)
 )
@@ -160,7 +179,7 @@ def zero(names: Iterable[str]) -> str:
 # The figures of a tenant's calls that occurred in [start, end), by the key of an hour, with their
 # settlements and corrections; of one integration and session, unless these are null.
 # `received_from` and `received_to` bound when the rows came, which keeps the statement out of other
-# months.
+# months; settlements and corrections are those that came from `added_from` on.
 HOURS = f"""
 WITH part AS ({_ROWS}), recorded AS (
     SELECT {_KEY}, {", ".join(f"sum({name}) AS {name}" for name in (*OF_ROWS, *LATENCY_SUMS))},
@@ -168,7 +187,7 @@ WITH part AS ({_ROWS}), recorded AS (
         CASE WHEN sum(latency_calls) > 0 THEN ARRAY[{_BUCKETS}] END AS latency_buckets
     FROM part GROUP BY {_KEY}
 ), settlements AS ({_additions("cus_usage_settlements", OF_SETTLEMENTS, "added.model")}
-), corrections AS ({CORRECTIONS}
+), corrections AS ({_additions("cus_cost_adjustments", OF_ADJUSTMENTS, "''")}
 ), one AS (
     SELECT {_KEY}, {", ".join(RECORDED)}, {zero((*SETTLED, *CORRECTED))},
         {", ".join(LATENCY_SUMS)}, latency_max_ms, latency_buckets FROM recorded
@@ -178,11 +197,13 @@ WITH part AS ({_ROWS}), recorded AS (
     UNION ALL
     SELECT {_KEY}, {zero((*RECORDED, *SETTLED))}, {", ".join(CORRECTED)}, {zero(LATENCY_SUMS)},
         NULL, NULL FROM corrections
+), bounded AS (
+    SELECT {", ".join(KEY[:-1])}, {", ".join(FIGURES)},
+        CASE WHEN dense_rank() OVER (PARTITION BY hour, integration_id ORDER BY tags)
+            > {MOST_TAG_SETS} THEN '{OTHER_TAGS}' ELSE tags END AS tags
+    FROM one WHERE (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
 )
 SELECT {_KEY}, {", ".join(f"{bounded(f'sum({name})')} AS {name}" for name in SUMS)},
-    max(latency_max_ms) AS latency_max_ms,
-    -- Only the figures of rows have buckets, and there is one such row a key.
-    max(latency_buckets) AS latency_buckets
-FROM one WHERE (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
-GROUP BY {_KEY}
+    max(latency_max_ms) AS latency_max_ms, {buckets_of("bounded")} AS latency_buckets
+FROM bounded GROUP BY {_KEY}
 """  # noqa: S608  (the names are this module's own)

@@ -71,11 +71,42 @@ class CusUsageFigures(models.Model):
         abstract = True
 
 
-class CusUsageHourly(CusUsageFigures):
-    """An hour of an integration, model, agent and outcome, by when calls occurred (ruling E8).
+class CusUsageGroup(CusUsageFigures):
+    """Figures of an integration, provider, model, agent, outcome and set of tags.
 
-    `hour` is the first moment of an hour in UTC. An agent of "" stands for calls that named no
-    agent. The outcome of a call is its policy result, and whether it names an error.
+    An agent of "" stands for calls that named no agent. The outcome of a call is its policy result,
+    and whether it names an error. Tags are a JSON array of texts `key=value`, and "" stands for none;
+    `cus_analytics.figures.OTHER_TAGS` for sets beyond those that an hour tells apart.
+    """
+
+    integration_id = models.UUIDField()
+    provider = models.CharField(max_length=50)
+    model = models.CharField(max_length=100)
+    agent_id = models.CharField(max_length=100)
+    policy_result = models.CharField(max_length=20)
+    has_error = models.BooleanField()
+    tags = models.TextField(default="", db_default="")
+    # Calls that ran, those of them that failed, and blocked calls, which did not run.
+    calls = models.BigIntegerField(db_default=0)
+    errors = models.BigIntegerField(db_default=0)
+    blocked = models.BigIntegerField(db_default=0)
+    tokens_in = models.BigIntegerField(db_default=0)
+    tokens_out = models.BigIntegerField(db_default=0)
+    # As reported, each call rounded up to a cent; and exact.
+    cost_cents = models.BigIntegerField(db_default=0)
+    cost_microcents = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        abstract = True
+
+
+class CusUsageHourly(CusUsageGroup):
+    """An hour of a group, by when calls occurred (ruling E8).
+
+    `hour` is the first moment of an hour in UTC.
+
+    `kept`: retention dropped records of the hour, so these figures are never computed again.
+    Settlements and corrections that came later are in rows that are not kept.
     """
 
     pk = models.CompositePrimaryKey(
@@ -87,24 +118,12 @@ class CusUsageHourly(CusUsageFigures):
         "agent_id",
         "policy_result",
         "has_error",
+        "tags",
+        "kept",
     )
     tenant_id = models.UUIDField()
     hour = models.DateTimeField()
-    integration_id = models.UUIDField()
-    provider = models.CharField(max_length=50)
-    model = models.CharField(max_length=100)
-    agent_id = models.CharField(max_length=100)
-    policy_result = models.CharField(max_length=20)
-    has_error = models.BooleanField()
-    # Calls that ran, those of them that failed, and blocked calls, which did not run.
-    calls = models.BigIntegerField(db_default=0)
-    errors = models.BigIntegerField(db_default=0)
-    blocked = models.BigIntegerField(db_default=0)
-    tokens_in = models.BigIntegerField(db_default=0)
-    tokens_out = models.BigIntegerField(db_default=0)
-    # As reported, each call rounded up to a cent; and exact.
-    cost_cents = models.BigIntegerField(db_default=0)
-    cost_microcents = models.BigIntegerField(db_default=0)
+    kept = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         db_table = "cus_usage_hourly"
@@ -119,12 +138,39 @@ class CusUsageHourly(CusUsageFigures):
         ]  # fmt: skip
         indexes = [
             models.Index(
-                fields=["tenant_id", "integration_id", "hour"], name="cus_usage_hourly_integration"
+                fields=["tenant_id", "integration_id", "hour"],
+                # Forecasts and unusual hours are of nothing else: rows are wide.
+                include=["cost_microcents", "settled_cost_microcents", "correction_microcents"],
+                name="cus_usage_hourly_costs",
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:00} of {self.integration_id}"
+
+
+class CusUsageDayGroup(CusUsageGroup):
+    """A day (UTC) of a group: the sum of the day's hours, computed with them in one transaction."""
+
+    pk = models.CompositePrimaryKey(
+        "tenant_id",
+        "date",
+        "integration_id",
+        "provider",
+        "model",
+        "agent_id",
+        "policy_result",
+        "has_error",
+        "tags",
+    )
+    tenant_id = models.UUIDField()
+    date = models.DateField()
+
+    class Meta:
+        db_table = "cus_usage_day_groups"
+
+    def __str__(self) -> str:
+        return f"{self.date:%Y-%m-%d} of {self.integration_id}"
 
 
 class CusUsageDaily(CusUsageFigures):

@@ -32,7 +32,7 @@ from telemetry.cus_analytics.usage_aggregator import (
     replace_hours,
     rollup_usage,
 )
-from telemetry.cus_evidence.partitions import Month, existing_months
+from telemetry.cus_evidence.partitions import Month, months_with_evidence
 
 log = structlog.get_logger(__name__)
 
@@ -78,14 +78,15 @@ def _compared(tenant_id: uuid.UUID, months: list[Month], now: datetime) -> Itera
     yield from totals
     if any(one.kind == Kind.ALL_TIME for one in totals):
         # Something is wrong in a day that is final: compare all days whose evidence is there.
-        yield from _hours(tenant_id, since=min(existing_months()).start.date())
+        yield from _hours(tenant_id, since=min(months_with_evidence()).start.date())
         yield from _days(tenant_id)
 
 
 def _months(now: datetime, *, all_months: bool) -> list[Month]:
     current = Month.of(now.astimezone(UTC))
-    wanted = existing_months() if all_months else {current, current.shifted(-1)}
-    return sorted(month for month in wanted & existing_months() if month <= current)
+    present = months_with_evidence()
+    wanted = present if all_months else {current, current.shifted(-1)}
+    return sorted(month for month in wanted & present if month <= current)
 
 
 _TENANTS = "SELECT DISTINCT tenant_id FROM cus_lifetime_totals ORDER BY tenant_id"
@@ -146,7 +147,8 @@ _KEY = ", ".join(KEY)
 _COMPARED = f"""
 SELECT hour, integration_id, {sums_of(SUMS, table="stored")}, {sums_of(SUMS, table="expected")}
 FROM (SELECT {_KEY}, {_ROW} FROM cus_usage_hourly
-    WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s) AS stored
+    WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
+        AND NOT kept) AS stored
 FULL JOIN ({HOURS}) AS expected USING ({_KEY})
 GROUP BY hour, integration_id
 HAVING bool_or(ROW({", ".join(f"stored.{name}" for name in FIGURES)})
@@ -183,13 +185,20 @@ _HOUR_SUMS = f"""
 SELECT (hour AT TIME ZONE 'UTC')::date AS date, integration_id, {sums_of(SUMS)}
 FROM cus_usage_hourly AS figures WHERE tenant_id = %(tenant)s GROUP BY date, integration_id
 """  # noqa: S608  (the names are this module's own)
-_DIFFERING_DAYS = f"""
-SELECT date FROM ({_DAY_SUMS}) AS day FULL JOIN ({_HOUR_SUMS}) AS hours
-    USING (date, integration_id)
-WHERE ROW({", ".join(f"day.{name}" for name in SUMS)})
-    IS DISTINCT FROM ROW({", ".join(f"hours.{name}" for name in SUMS)})
-GROUP BY date ORDER BY date
+_GROUP_SUMS = f"""
+SELECT date, integration_id, {sums_of(SUMS)}
+FROM cus_usage_day_groups AS figures WHERE tenant_id = %(tenant)s GROUP BY date, integration_id
 """  # noqa: S608  (the names are this module's own)
+
+
+def _differing_days(stored: str) -> str:
+    return f"""
+    SELECT date FROM ({stored}) AS day FULL JOIN ({_HOUR_SUMS}) AS hours USING (date, integration_id)
+    WHERE ROW({", ".join(f"day.{name}" for name in SUMS)})
+        IS DISTINCT FROM ROW({", ".join(f"hours.{name}" for name in SUMS)})"""  # noqa: S608  (ours)
+
+
+_DIFFERING_DAYS = f"{_differing_days(_DAY_SUMS)} UNION {_differing_days(_GROUP_SUMS)} ORDER BY date"
 
 
 def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
@@ -202,12 +211,19 @@ def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(SETTINGS)
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(day)])
-            stored = _day_sums(cursor, _DAY_SUMS, day)
             expected = _day_sums(cursor, _HOUR_SUMS, day)
-            found = list(
-                differences_of(Kind.DAY, day.start, SUMS, stored=stored, expected=expected)
-            )
-            if found and day.has_all_evidence():
+            found = [
+                one
+                for statement in (_DAY_SUMS, _GROUP_SUMS)
+                for one in differences_of(
+                    Kind.DAY,
+                    day.start,
+                    SUMS,
+                    stored=_day_sums(cursor, statement, day),
+                    expected=expected,
+                )
+            ]
+            if found:
                 replace_hours(cursor, day, _hours_of(day))
         yield from found
 

@@ -114,7 +114,7 @@ _AS_TOTALS = ", ".join(
 _HOURS_AT_REST = f"""
 SELECT integration_id, {sums_of(SUMS)} FROM (
     SELECT integration_id, {_AS_TOTALS} FROM cus_usage_hourly
-    WHERE tenant_id = %(tenant)s AND hour <> ALL(%(moving)s::timestamptz[])
+    WHERE tenant_id = %(tenant)s AND (kept OR hour <> ALL(%(moving)s::timestamptz[]))
 ) AS figures GROUP BY integration_id
 """  # noqa: S608  (the names are this module's own)
 _HOURS_IN_MOTION = f"""
@@ -129,7 +129,9 @@ def _hours(cursor: Any, tenant_id: uuid.UUID, moving: list[datetime]) -> dict[uu
     parts = [read_sums(cursor.fetchall())]
     for start, end in stretches(moving):
         day = TenantDay(start.date(), tenant_id)
-        cursor.execute(_HOURS_IN_MOTION, figure_values(day, start, end))
+        cursor.execute(
+            _HOURS_IN_MOTION, figure_values(day, start, end, kept_until=day.kept_until())
+        )
         parts.append(read_sums(cursor.fetchall()))
     sums: dict[uuid.UUID, list[int]] = {}
     for part in parts:

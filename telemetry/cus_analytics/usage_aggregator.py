@@ -18,16 +18,16 @@ import structlog
 from django.db import Error, connection, transaction
 from django.db.models import F
 
-from telemetry.cus_analytics.days import CLOCK_AHEAD, TenantDay, final_at, first_open_day, start_of
-from telemetry.cus_analytics.figures import (
-    CORRECTIONS,
-    FIGURES,
-    HOURS,
-    KEY,
-    all_of,
-    bounded,
-    daily_name,
+from telemetry.cus_analytics.days import (
+    CLOCK_AHEAD,
+    EVER,
+    TenantDay,
+    final_at,
+    first_open_day,
+    have_all_evidence,
+    start_of,
 )
+from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, all_of, daily_name
 from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
 
 log = structlog.get_logger(__name__)
@@ -204,22 +204,29 @@ def lock_key(day: TenantDay) -> int:
 def replace_hours(cursor: Any, day: TenantDay, hours: Iterable[datetime]) -> None:
     """Replace these hours and the day by what evidence says, under the day's lock.
 
-    If retention dropped rows of the day, its figures stay and only its corrections follow.
+    If retention dropped rows of the day, its figures are kept, and what was added to them later is
+    computed anew. If a table is missing that retention did not drop, all figures stay.
     """
-    if not day.has_all_evidence():
-        _replace_corrections(cursor, day)
+    # Retention can't begin to drop a month before the commit.
+    cursor.execute("LOCK TABLE cus_usage_hourly IN ROW EXCLUSIVE MODE")
+    kept_until = day.kept_until()
+    if kept_until is None and not have_all_evidence(day.tenant_id, [day]):
         return
     for start, end in stretches(hours):
-        values = figure_values(day, start, end)
+        values = figure_values(day, start, end, kept_until=kept_until)
         cursor.execute(_DELETE_HOURS, values)
         cursor.execute(_INSERT_HOURS, values)
     values = figure_values(day, day.start, day.end)
-    cursor.execute(_DELETE_DAY, values)
-    cursor.execute(_INSERT_DAY, values)
+    for statement in (_DELETE_GROUPS, _INSERT_GROUPS, _DELETE_DAY, _INSERT_DAY):
+        cursor.execute(statement, values)
 
 
-def figure_values(day: TenantDay, start: datetime, end: datetime) -> dict[str, Any]:
-    """The values of the statement `HOURS` for a part of a day."""
+def figure_values(
+    day: TenantDay, start: datetime, end: datetime, *, kept_until: datetime | None = None
+) -> dict[str, Any]:
+    """The values of the statement `HOURS` for a part of a day: for all of its figures, or for those
+    that were added to what is kept.
+    """
     return {
         "tenant": day.tenant_id,
         "integration": None,
@@ -230,7 +237,9 @@ def figure_values(day: TenantDay, start: datetime, end: datetime) -> dict[str, A
         "start": start,
         "end": end,
         "received_from": start - CLOCK_AHEAD,
-        "received_to": final_at(day.day),
+        # No row came before that: those of a day that is kept are in what is kept.
+        "received_to": start - CLOCK_AHEAD if kept_until else final_at(day.day),
+        "added_from": kept_until or EVER,
     }
 
 
@@ -248,47 +257,26 @@ def stretches(hours: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:
 
 _DELETE_HOURS = """
 DELETE FROM cus_usage_hourly WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
+    AND NOT kept
 """
 _INSERT_HOURS = f"""
 INSERT INTO cus_usage_hourly (tenant_id, {_KEY}, {", ".join(FIGURES)}, computed_at)
 SELECT %(tenant)s, {_KEY}, {", ".join(FIGURES)}, now() FROM ({HOURS}) AS figures
 """  # noqa: S608  (the names are the models' own)
 _DELETE_DAY = "DELETE FROM cus_usage_daily WHERE tenant_id = %(tenant)s AND date = %(day)s"
-# The figures of a tenant's day, by integration, from its hours.
-DAY = f"""
-SELECT figures.integration_id, {all_of()},
-    round(sum(latency_sum_ms) / nullif(sum(latency_calls), 0))::integer AS avg_latency_ms
-FROM cus_usage_hourly AS figures
-WHERE tenant_id = %(tenant)s AND hour >= %(day_start)s AND hour < %(day_end)s
-GROUP BY integration_id
+_DELETE_GROUPS = "DELETE FROM cus_usage_day_groups WHERE tenant_id = %(tenant)s AND date = %(day)s"
+_GROUP = ", ".join(KEY[1:])
+_INSERT_GROUPS = f"""
+INSERT INTO cus_usage_day_groups (tenant_id, date, {_GROUP}, {", ".join(FIGURES)}, computed_at)
+SELECT %(tenant)s, %(day)s, {_GROUP}, {all_of()}, now() FROM cus_usage_hourly AS figures
+WHERE tenant_id = %(tenant)s AND hour >= %(day_start)s AND hour < %(day_end)s GROUP BY {_GROUP}
 """  # noqa: S608  (the names are this module's own)
+_DELETE_DAY = "DELETE FROM cus_usage_daily WHERE tenant_id = %(tenant)s AND date = %(day)s"
 _INSERT_DAY = f"""
 INSERT INTO cus_usage_daily (tenant_id, date, integration_id, {", ".join(map(daily_name, FIGURES))},
     avg_latency_ms, computed_at)
-SELECT %(tenant)s, %(day)s, figures.*, now() FROM ({DAY}) AS figures
-"""  # noqa: S608  (the names are this module's own)
-
-_CLEAR_CORRECTIONS = """
-UPDATE cus_usage_hourly SET correction_microcents = 0, computed_at = now()
-WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s AND correction_microcents <> 0
-"""
-_ADD_CORRECTIONS = f"""
-INSERT INTO cus_usage_hourly (tenant_id, {_KEY}, correction_microcents)
-SELECT %(tenant)s, {_KEY}, {bounded("correction_microcents")} FROM ({CORRECTIONS}) AS figures
-ON CONFLICT (tenant_id, {_KEY}) DO UPDATE
-    SET correction_microcents = excluded.correction_microcents, computed_at = now()
-"""  # noqa: S608  (the names are this module's own)
-_CORRECT_DAY = f"""
-INSERT INTO cus_usage_daily (tenant_id, date, integration_id, correction_microcents)
-SELECT %(tenant)s, %(day)s, integration_id, {bounded("sum(correction_microcents)")}
-FROM cus_usage_hourly WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
+SELECT %(tenant)s, %(day)s, integration_id, {all_of()},
+    round(sum(latency_sum_ms) / nullif(sum(latency_calls), 0))::integer, now()
+FROM cus_usage_day_groups AS figures WHERE tenant_id = %(tenant)s AND date = %(day)s
 GROUP BY integration_id
-ON CONFLICT (tenant_id, integration_id, date) DO UPDATE
-    SET correction_microcents = excluded.correction_microcents, computed_at = now()
 """  # noqa: S608  (the names are this module's own)
-
-
-def _replace_corrections(cursor: Any, day: TenantDay) -> None:
-    values = figure_values(day, day.start, day.end)
-    for statement in (_CLEAR_CORRECTIONS, _ADD_CORRECTIONS, _CORRECT_DAY):
-        cursor.execute(statement, values)

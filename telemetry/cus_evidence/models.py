@@ -256,6 +256,28 @@ class CusUsageSettlement(models.Model):
         return self.call_id
 
 
+class CusDroppedMonth(models.Model):
+    """A month whose usage rows retention dropped (ruling E5).
+
+    Written by the owner before the rows go.
+    """
+
+    # The first day of the month, in UTC.
+    month = models.DateField(primary_key=True)
+    rows = models.BigIntegerField()
+    # Null while the table is still there.
+    dropped_at = models.DateTimeField(null=True)
+
+    app_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_dropped_months"
+        verbose_name = "dropped month"
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m}"
+
+
 class CusUsageSums(models.Model):
     """What a total sums over usage rows, kept in the transaction that stores them (ruling E8).
 

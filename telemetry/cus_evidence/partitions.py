@@ -13,9 +13,13 @@ from django.conf import settings
 from django.db import connections, transaction
 from psycopg import sql
 
+from telemetry.cus_evidence.models import CusDroppedMonth
+
 TABLE = "cus_llm_usage"
 _PARTITION = re.compile(r"(\w+)_(\d{4})_(\d{2})")
 _MONTHS_BEHIND = 1
+# Retention keeps as many whole months at least (ruling E5).
+LEAST_KEPT_MONTHS = 3
 # Two makers at once would both find a month missing: one waits for the other.
 _LOCK_KEY = 0x6375735F7061  # "cus_pa"
 
@@ -71,6 +75,12 @@ def existing_months(using: str = "default", *, table: str = TABLE) -> set[Month]
     return {Month(int(match[2]), int(match[3])) for match in matches if match}
 
 
+def months_with_evidence() -> set[Month]:
+    """The months whose rows can be read, now and later: retention has not begun to drop them."""
+    dropped = CusDroppedMonth.objects.values_list("month", flat=True)
+    return existing_months() - {Month.of(month) for month in dropped}
+
+
 @dataclass(frozen=True)
 class Partition:
     """A month that exists: its rows as PostgreSQL estimates them, its sizes as it says them."""
@@ -113,6 +123,31 @@ def make_partitions(now: datetime, using: str = "owner", *, table: str = TABLE) 
                     cursor.execute(statement)
                 made.append(month)
     return made
+
+
+def drop_partition(month: Month, using: str = "owner") -> None:
+    """Drop a month's usage rows for good. Called again after a failure, go on where it ended.
+
+    Not in a transaction: the month is detached without locking out ingest and reads.
+    """
+    names = {"parent": sql.Identifier(TABLE), "partition": sql.Identifier(month.partition)}
+    with connections[using].cursor() as cursor:
+        # Detaching waits for every transaction that reads the table, such as a verification.
+        cursor.execute("SET statement_timeout = 0")
+        try:
+            cursor.execute(_DETACHING, [month.partition])
+            for (is_pending,) in cursor.fetchall():
+                statement = _FINISH_DETACHING if is_pending else _DETACH
+                cursor.execute(sql.SQL(statement).format(**names))
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {partition}").format(**names))
+        finally:
+            cursor.execute("RESET statement_timeout")
+
+
+# No row: the month is detached.
+_DETACHING = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass(%s)"
+_DETACH = "ALTER TABLE {parent} DETACH PARTITION {partition} CONCURRENTLY"
+_FINISH_DETACHING = "ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE"
 
 
 def _statements(table: str, month: Month) -> list[sql.Composed]:

@@ -15,7 +15,7 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.days import start_of
-from telemetry.cus_analytics.figures import sums_of
+from telemetry.cus_analytics.figures import sums_of, tags_in
 from telemetry.cus_focus.columns import Account, Charge, shares
 from telemetry.cus_reads.periods import Period
 
@@ -50,7 +50,7 @@ class CusCharges:
             day += _ONE_DAY
 
     def _usage(self, day: date) -> Iterator[Charge]:
-        for integration_id, provider, model, *sums in self._read(_USAGE, day):
+        for integration_id, provider, model, tags, *sums in self._read(_USAGE, day):
             start = start_of(day)
             whole = Charge(
                 account=self._account(integration_id),
@@ -60,6 +60,7 @@ class CusCharges:
                 end=start + _ONE_DAY,
                 billing=month_of(start),
                 microcents=0,
+                tags=tuple(tags_in(tags)),
             )
             yield from _by_meter(whole, dict(zip(_SUMS, sums, strict=True)))
 
@@ -67,7 +68,7 @@ class CusCharges:
         """Corrections made on a day, by the day of their calls. The billing period is that of the
         correction; a correction of an earlier period is FOCUS' `Correction`.
         """
-        for integration_id, provider, model, occurred, microcents in self._read(_CORRECTIONS, day):
+        for integration_id, provider, model, tags, occurred, cost in self._read(_CORRECTIONS, day):
             start, billing = start_of(occurred), month_of(start_of(day))
             yield Charge(
                 account=self._account(integration_id),
@@ -76,7 +77,8 @@ class CusCharges:
                 start=start,
                 end=start + _ONE_DAY,
                 billing=billing,
-                microcents=int(microcents),
+                microcents=int(cost),
+                tags=tuple(tags_in(tags)),
                 charge_class="Correction" if start < billing[0] else None,
             )
 
@@ -88,6 +90,7 @@ class CusCharges:
         values = {
             "tenant": self.tenant.id,
             "integration": self.integration_id,
+            "day": day,
             "start": start_of(day),
             "end": start_of(day + _ONE_DAY),
         }
@@ -128,14 +131,13 @@ def _weights(whole: Charge, counts: tuple[int, ...]) -> tuple[str, list[int]]:
 
 _OF_ONE = "(%(integration)s::uuid IS NULL OR {}.integration_id = %(integration)s)"
 _USAGE = f"""
-SELECT integration_id, provider, model, {sums_of(_SUMS)} FROM cus_usage_hourly AS figures
-WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
-    AND {_OF_ONE.format("figures")}
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+SELECT integration_id, provider, model, tags, {sums_of(_SUMS)} FROM cus_usage_day_groups AS figures
+WHERE tenant_id = %(tenant)s AND date = %(day)s AND {_OF_ONE.format("figures")}
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """  # noqa: S608  (the names are this module's own)
 _CORRECTIONS = f"""
 SELECT added.integration_id, coalesce(usage.provider, '') AS provider,
-    coalesce(usage.model, '') AS model, (added.occurred_at AT TIME ZONE 'UTC')::date AS occurred,
+    coalesce(usage.model, '') AS model, coalesce(usage.tags::text, '') AS tags, (added.occurred_at AT TIME ZONE 'UTC')::date AS occurred,
     sum(added.difference_microcents)
 FROM cus_cost_adjustments AS added LEFT JOIN LATERAL (
     SELECT * FROM cus_llm_usage AS row WHERE row.tenant_id = added.tenant_id
@@ -144,5 +146,5 @@ FROM cus_cost_adjustments AS added LEFT JOIN LATERAL (
 ) AS usage ON true
 WHERE added.tenant_id = %(tenant)s AND added.created_at >= %(start)s
     AND added.created_at < %(end)s AND {_OF_ONE.format("added")}
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
 """  # noqa: S608  (the names are this module's own)

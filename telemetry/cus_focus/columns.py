@@ -19,7 +19,7 @@ COLUMNS = (
     *("HostProviderName", "InvoiceId", "InvoiceIssuerName", "ListCost", "PricingCategory"),
     *("PricingQuantity", "PricingUnit", "ServiceCategory", "ServiceName", "ServiceProviderName"),
     *("ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceId"),
-    *("SubAccountId", "SubAccountName", "SubAccountType"),
+    *("SubAccountId", "SubAccountName", "SubAccountType", "Tags"),
     *("x_CostBasis", "x_CostSplit", "x_Model", "x_Notice"),
 )
 _DOLLAR_EXPONENT = -8  # a dollar is 10⁸ microcents
@@ -55,9 +55,11 @@ class Charge:
     meter: str | None = None
     quantity: int | None = None
     charge_class: str | None = None
+    # Texts `key=value`.
+    tags: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """The row by the names of its columns: texts, decimals, or None."""
+        """The row by the names of its columns: texts, decimals, tags by their keys, or None."""
         cost = Decimal(self.microcents).scaleb(_DOLLAR_EXPONENT)
         provider = PROVIDERS[self.provider].label if self.provider in PROVIDERS else self.provider
         issuer = provider or "unknown"
@@ -88,6 +90,7 @@ class Charge:
             "SubAccountId": self.account.integration_id,
             "SubAccountName": self.account.integration_name,
             "SubAccountType": "Integration",
+            "Tags": dict(tag.partition("=")[::2] for tag in self.tags) or None,
             "x_CostBasis": "recorded" if self.meter else "correction",
             "x_CostSplit": self.split,
             "x_Model": self.model,

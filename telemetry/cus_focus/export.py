@@ -1,6 +1,7 @@
 """Charges as lines of a FOCUS file: CSV or JSON lines."""
 
 import csv
+import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from enum import StrEnum
@@ -78,8 +79,10 @@ def _rows(charges: Iterable[Charge]) -> Iterator[dict[str, Any] | str]:
         yield f"CUT after {count:,} rows: the database gave up. Name a shorter period."
 
 
-def _cell(value: str | Decimal | None) -> str:
+def _cell(value: str | Decimal | dict[str, str] | None) -> str:
     """A cell; texts are escaped, so that a spreadsheet takes none for a formula."""
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
     return f"{value:f}" if isinstance(value, Decimal) else safe_cell(value)

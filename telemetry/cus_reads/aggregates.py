@@ -2,30 +2,31 @@
 
 import uuid
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from math import ceil
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from django.db import connection
+from django.db import connection, transaction
 from msgspec import Meta
 
 from integrations.cus_accounts.models import CusTenant
-from telemetry.cus_analytics.figures import FIGURES, all_of, daily_name
+from telemetry.cus_analytics.figures import FIGURES, KEY, all_of, daily_name
 from telemetry.cus_reads.local_days import local_days
 from telemetry.cus_reads.pages import Page, Place, page_of
 from telemetry.cus_reads.periods import HOUR, Period, start_of_day
-from telemetry.cus_reads.sources import hours_source
+from telemetry.cus_reads.sources import SETTINGS, hours_source
 from telemetry.cus_reads.summaries import find_integration
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
 
 # A page's place: the values of the key, in the order of the list.
-HourPlace = tuple[Annotated[datetime, Meta(tz=True)], uuid.UUID, str, str, str, str, bool]
+HourPlace = tuple[
+    Annotated[datetime, Meta(tz=True)], uuid.UUID, str, str, str, str, bool, str, bool
+]
 DayPlace = tuple[date, uuid.UUID]
-_HOUR_KEY = (
-    *("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),
-)
+_HOUR_KEY = (*KEY, "kept")
 _DAY_KEY = ("date", "integration_id")
 # So many days of a zone are summed first for a page.
 _FIRST_DAYS = 4
@@ -85,10 +86,15 @@ class CusUsageAggregates:
             end = start_of_day(after[0] + timedelta(days=1), zone)
             period = Period(period.start, min(period.end, max(end, period.start + HOUR)))
         found: list[StoredFigures] = []
-        for part in _newest_first(period, zone):
-            found += self._local_days_of(part, zone, integration_id, after, limit + 1 - len(found))
-            if len(found) > limit:
-                break
+        end, length = period.end, _FIRST_DAYS
+        while end > period.start and len(found) <= limit:
+            part = _last_days(Period(period.start, end), zone, length)
+            missing = limit + 1 - len(found)
+            rows = self._local_days_of(part, zone, integration_id, after, missing)
+            found += rows
+            # As many days as are enough if they are like these, and at most twice as many.
+            needed = ceil((missing - len(rows)) * length / len(rows)) if rows else 2 * length
+            end, length = part.start, min(needed, 2 * length)
         return page_of(found, limit, lambda one: one.place)
 
     def _local_days_of(
@@ -108,7 +114,8 @@ class CusUsageAggregates:
             "before_integration": place and place[1],
             "limit": most,
         }
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(SETTINGS)
             cursor.execute(_LOCAL_DAYS.format(source=source.sql), source.values | values)
             rows = [(days.days[number - 1], *rest) for number, *rest in cursor.fetchall()]
         return [_read(_DAY_KEY, row) for row in rows]
@@ -141,16 +148,11 @@ class CusUsageAggregates:
         return page_of(found, limit, lambda one: one.place)
 
 
-def _newest_first(period: Period, zone: ZoneInfo) -> Iterator[Period]:
-    """The period in parts of whole days of the zone, the newest first, each longer than the one
-    before.
-    """
-    end, length = period.end, _FIRST_DAYS
-    while end > period.start:
-        last = (end - timedelta.resolution).astimezone(zone).date()
-        start = max(start_of_day(last - timedelta(days=length - 1), zone), period.start)
-        yield Period(start, end)
-        end, length = start, length * 2
+def _last_days(period: Period, zone: ZoneInfo, length: int) -> Period:
+    """The last days of the zone in a period, so many at most."""
+    last = (period.end - timedelta.resolution).astimezone(zone).date()
+    start = start_of_day(last - timedelta(days=length - 1), zone)
+    return Period(max(start, period.start), period.end)
 
 
 _LOCAL_DAYS = f"""

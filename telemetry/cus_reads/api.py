@@ -16,12 +16,16 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.permissions import tenant_of
 from integrations.cus_accounts.time_zones import zone_named
 from integrations.cus_web.pages import filters_of
+from telemetry.cus_analytics.figures import tags_in
 from telemetry.cus_clock import database_now
 from telemetry.cus_reads.aggregates import CusUsageAggregates, DayPlace, HourPlace, StoredFigures
+from telemetry.cus_reads.anomalies import AnomalyPlace, CusUsageAnomalies
 from telemetry.cus_reads.pages import Page, cursor_of, place_of
 from telemetry.cus_reads.periods import IN_UTC, Period, period_of, recent_period, start_of_day
 from telemetry.cus_reads.records import FILTERS, CusUsageRecords, RecordPlace, RecordsQuery
 from telemetry.cus_reads.serializers import (
+    AnomaliesPage,
+    AnomalyFilters,
     DayFilters,
     DaysPage,
     HourFilters,
@@ -42,6 +46,7 @@ from telemetry.cus_reads.summaries import (
 _RECENT = timedelta(days=31)
 _ONE_DAY = timedelta(days=1)
 _HOUR_FILTERS = ("integration_id", "provider", "model", "agent_id", "policy_result")
+_ANOMALY_FILTERS = ("integration_id", "subject", "name")
 _NO_CURSOR = OpenApiResponse(description="No such integration or tenant, or no such page.")
 
 
@@ -115,7 +120,29 @@ class UsageHourlyView(PersonView):
             after=_after(asked, HourPlace),
             limit=asked["limit"],
         )
-        return _page(request, page, _fields(page.rows), HoursPage)
+        rows = [fields | {"tags": tags_in(fields["tags"])} for fields in _fields(page.rows)]
+        return _page(request, page, rows, HoursPage)
+
+
+class UsageAnomaliesView(PersonView):
+    """The hours that cost far more than is usual."""
+
+    @extend_schema(
+        operation_id="telemetry_anomalies",
+        parameters=[AnomalyFilters],
+        responses={200: AnomaliesPage, 404: _NO_CURSOR},
+    )
+    def get(self, request: Request) -> Response:
+        """List unusual hours of integrations, models and agents, newest first."""
+        asked = _asked(request, AnomalyFilters)
+        bounds = (asked.get("from"), asked.get("to"))
+        page = CusUsageAnomalies(tenant_of(request)).page(
+            recent_period(*bounds, now=database_now(), default=_RECENT),
+            _chosen(asked, _ANOMALY_FILTERS),
+            after=_after(asked, AnomalyPlace),
+            limit=asked["limit"],
+        )
+        return _page(request, page, page.rows, AnomaliesPage)
 
 
 class UsageDailyView(PersonView):

@@ -47,6 +47,12 @@ class Period:
         start += HOUR if start < self.start else timedelta()
         return Period(start, end) if start < end else None
 
+    def whole_days(self) -> "Period | None":
+        """The part of the period that consists of whole days in UTC; None if there is none."""
+        start, end = _day(self.start), _day(self.end)
+        start += _ONE_DAY if start < self.start else timedelta()
+        return Period(start, end) if start < end else None
+
     def edges(self) -> "list[Period]":
         """The parts of the period that are no whole hours: none, one or two."""
         whole = self.whole_hours()

@@ -11,6 +11,7 @@ from aos_sdk.cus_wire import CusPolicyResult
 from integrations.cus_accounts.time_zones import TimeZoneUnknown, zone_named
 from integrations.cus_lifecycle.limits import placed_after
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment, StrictText
+from telemetry.cus_analytics.models import CusUsageAnomaly
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_reads.records import UsageRecord
 from telemetry.cus_reads.summaries import Group
@@ -99,6 +100,13 @@ class HourFilters(_PageFilters):
     policy_result = StrictChoice(_POLICY_RESULTS, required=False)
 
 
+class AnomalyFilters(_PageFilters):
+    """Which unusual hours. `from` and `to` bound the beginnings of hours: the last 31 days."""
+
+    subject = StrictChoice([subject.value for subject in CusUsageAnomaly.Subject], required=False)
+    name = _Text(max_length=100, help_text="The model or the agent.")
+
+
 class DayFilters(_PageFilters):
     """Which days, `from` and `to` included: this month by default."""
 
@@ -176,7 +184,7 @@ class FiguresOutput(serializers.Serializer[object]):
 
 
 class HourOutput(FiguresOutput):
-    """An hour of an integration, provider, model, agent and outcome."""
+    """An hour of an integration, provider, model, agent, outcome and set of tags."""
 
     hour = serializers.DateTimeField(help_text="Its first moment (UTC).")
     integration_id = serializers.UUIDField()
@@ -185,6 +193,7 @@ class HourOutput(FiguresOutput):
     agent_id = serializers.CharField(allow_blank=True, help_text="Empty: the calls named none.")
     policy_result = serializers.ChoiceField(_POLICY_RESULTS)
     has_error = serializers.BooleanField()
+    tags = serializers.ListField(child=serializers.CharField(), help_text="Texts `key=value`.")
     computed_at = serializers.DateTimeField()
 
 
@@ -194,6 +203,34 @@ class HoursPage(serializers.Serializer[object]):
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
     results = HourOutput(many=True)
+
+
+class AnomalyOutput(serializers.ModelSerializer[CusUsageAnomaly]):
+    """An hour (UTC) that cost more than five times what its weekday and hour usually cost."""
+
+    text = serializers.CharField(help_text='Such as "14 times its usual Tuesday".')
+
+    class Meta:
+        model = CusUsageAnomaly
+        fields = [
+            *("hour", "integration_id", "subject", "name", "cost_microcents", "usual_microcents"),
+            *("weeks", "text", "found_at"),
+        ]
+        extra_kwargs = {
+            "hour": {"help_text": "Its first moment (UTC)."},
+            "name": {"help_text": "The model or agent; empty for an integration."},
+            "cost_microcents": {"help_text": "Exact, settlements included; grows with the hour."},
+            "usual_microcents": {"help_text": "The median of the weeks before."},
+            "weeks": {"help_text": "So many weeks make up the median."},
+        }
+
+
+class AnomaliesPage(serializers.Serializer[object]):
+    """A page of unusual hours."""
+
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = AnomalyOutput(many=True)
 
 
 class DayOutput(FiguresOutput):

@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from telemetry.cus_analytics.days import CLOCK_AHEAD, TenantDay, final_at, have_all_evidence
+from telemetry.cus_analytics.days import CLOCK_AHEAD, EVER, TenantDay, final_at, have_all_evidence
 from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, daily_name
 from telemetry.cus_reads.local_days import hour_of
 from telemetry.cus_reads.periods import Period, RecordsDropped
+
+# Rows of figures are wide, and sorting them by group would write them to disk. Needs a transaction.
+SETTINGS = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off; SET LOCAL jit = off"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,24 @@ def days_source(tenant_id: uuid.UUID, integration_id: uuid.UUID | None, period: 
     return Source(_DAYS, {"tenant": tenant_id, "integration": integration_id} | bounds)
 
 
+def groups_source(tenant_id: uuid.UUID, integration_id: uuid.UUID | None, period: Period) -> Source:
+    """The stored days (UTC) of a period in all groups, hours at its ends, and evidence for the parts
+    of hours there. Raises RecordsDropped.
+    """
+    days = period.whole_days()
+    if days is None:
+        return hours_source(tenant_id, integration_id, period)
+    values: dict[str, Any] = {"first_day": days.start.date(), "last_day": days.end.date()}
+    parts = [_GROUPS]
+    ends = (Period(period.start, days.start), Period(days.end, period.end))
+    for name, end in zip(("head", "tail"), ends, strict=True):
+        whole = end.whole_hours() if end.start < end.end else None
+        if whole:
+            values |= {f"{name}_from": whole.start, f"{name}_to": whole.end, f"{name}_split": []}
+            parts.append(_hours(f"{name}_"))
+    return _with_pieces(parts, values, tenant_id, integration_id, period.edges())
+
+
 def hours_source(
     tenant_id: uuid.UUID,
     integration_id: uuid.UUID | None,
@@ -44,19 +65,27 @@ def hours_source(
 
     Raises RecordsDropped.
     """
-    values: dict[str, Any] = {
-        "tenant": tenant_id,
-        "integration": integration_id,
-        "session": None,
-    }
+    values: dict[str, Any] = {}
     parts, whole = [], period.whole_hours()
     if whole:
         values |= {"from": whole.start, "to": whole.end, "split": [hour_of(at) for at in borders]}
-        parts.append(_HOURS)
+        parts.append(_hours())
     pieces = [edge for piece in _cut(period, borders) for edge in piece.edges()]
+    return _with_pieces(parts, values, tenant_id, integration_id, pieces)
+
+
+def _with_pieces(
+    parts: list[str],
+    values: dict[str, Any],
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID | None,
+    pieces: list[Period],
+) -> Source:
+    """The parts, and the evidence of pieces of hours."""
+    values |= {"tenant": tenant_id, "integration": integration_id, "session": None}
     if pieces:
         values |= _piece_values(tenant_id, pieces)
-        parts.append(_PIECES)
+        parts = [*parts, _PIECES]
     return Source(" UNION ALL ".join(parts), values)
 
 
@@ -90,14 +119,26 @@ def _piece_values(tenant_id: uuid.UUID, pieces: list[Period]) -> dict[str, Any]:
         # index of five weeks of receipt. So each piece reads its own hour by when calls occurred.
         "received_from": min(moments) - CLOCK_AHEAD,
         "received_to": final_at(max(moments).date()),
+        "added_from": EVER,
     }
 
 
 _OF_ONE = "(%(integration)s::uuid IS NULL OR integration_id = %(integration)s)"
-_HOURS = f"""
+_GROUPS = f"""
+SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, {", ".join((*KEY[1:], *FIGURES))}, computed_at
+FROM cus_usage_day_groups
+WHERE tenant_id = %(tenant)s AND date >= %(first_day)s AND date < %(last_day)s
+    AND {_OF_ONE}"""  # noqa: S608  (our own names)
+
+
+def _hours(prefix: str = "") -> str:
+    """The stored hours between two moments, whose values have names with this prefix."""
+    return f"""
 SELECT {", ".join((*KEY, *FIGURES))}, computed_at FROM cus_usage_hourly
-WHERE tenant_id = %(tenant)s AND hour >= %(from)s AND hour < %(to)s
-    AND hour <> ALL (%(split)s::timestamptz[]) AND {_OF_ONE}"""  # noqa: S608  (our own names)
+WHERE tenant_id = %(tenant)s AND hour >= %({prefix}from)s AND hour < %({prefix}to)s
+    AND hour <> ALL (%({prefix}split)s::timestamptz[]) AND {_OF_ONE}"""  # noqa: S608  (our own)
+
+
 _DAYS = f"""
 SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
     {", ".join(f"{daily_name(name)} AS {name}" for name in FIGURES)}, computed_at

@@ -2,13 +2,13 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db import connection
+from django.db import connection, transaction
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
@@ -16,8 +16,15 @@ from integrations.cus_web.errors import IntegrationNotFound
 from telemetry.cus_analytics.figures import FIGURES, all_of
 from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
 from telemetry.cus_reads.local_days import LocalDays, local_days
-from telemetry.cus_reads.periods import IN_UTC, Period, PeriodRefused
-from telemetry.cus_reads.sources import Source, days_source, hours_source, session_source
+from telemetry.cus_reads.periods import HOUR, IN_UTC, Period, PeriodRefused
+from telemetry.cus_reads.sources import (
+    SETTINGS,
+    Source,
+    days_source,
+    groups_source,
+    hours_source,
+    session_source,
+)
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
 
 LONGEST = timedelta(days=366)
@@ -102,16 +109,7 @@ class CusUsageSummaries:
         Raises IntegrationNotFound, PeriodRefused or RecordsDropped.
         """
         find_integration(self.tenant, query.integration_id)
-        days = local_days(query.period, query.zone)
-        source = self._source(query, days)
-        values = {"groups": MOST_GROUPS + 1, "day_starts": list(days.starts)}
-        with connection.cursor() as cursor:
-            cursor.execute(_statement(source.sql, query.group_by), source.values | values)
-            rows = cursor.fetchall()
-        names = ("is_total", *query.group_by, *FIGURES)
-        found = [dict(zip(names, row, strict=True)) for row in rows]
-        totals = next(usage_figures(row) for row in found if row["is_total"])
-        groups = [_group(query, days, row) for row in found if not row["is_total"]]
+        totals, groups = self._first_hours(query) or self._sums(query)
         last = CusRollupRun.objects.order_by("-covered_to").first()
         return Summary(
             period=query.period,
@@ -121,6 +119,35 @@ class CusUsageSummaries:
             computed_to=last.covered_to if last else None,
             waiting_hours=self._waiting(query.period),
         )
+
+    def _first_hours(self, query: SummaryQuery) -> tuple[UsageFigures, list[UsageGroup]] | None:
+        """The sums of a long period by hours: its first hours have all groups that are listed.
+
+        So only the totals are of the whole period. None where hours without usage leave too few
+        groups, and where all hours may be listed.
+        """
+        first = Period(query.period.start, query.period.start + (MOST_GROUPS + 1) * HOUR)
+        if Group.HOUR not in query.group_by or first.end >= query.period.end:
+            return None
+        _, groups = self._sums(replace(query, period=first))
+        if len(groups) <= MOST_GROUPS:
+            return None
+        totals, _ = self._sums(replace(query, group_by=()))
+        return totals, groups
+
+    def _sums(self, query: SummaryQuery) -> tuple[UsageFigures, list[UsageGroup]]:
+        """The totals, and one group more than are listed, if there are so many."""
+        days = local_days(query.period, query.zone)
+        source = self._source(query, days)
+        values = {"groups": MOST_GROUPS + 1, "day_starts": list(days.starts)}
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(SETTINGS)
+            cursor.execute(_statement(source.sql, query.group_by), source.values | values)
+            rows = cursor.fetchall()
+        names = ("is_total", *query.group_by, *FIGURES)
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        totals = next(usage_figures(row) for row in found if row["is_total"])
+        return totals, [_group(query, days, row) for row in found if not row["is_total"]]
 
     def _waiting(self, period: Period) -> int:
         due = CusRollupDue.objects.filter(tenant_id=self.tenant.id)
@@ -134,9 +161,11 @@ class CusUsageSummaries:
             _check_session(query)
             return session_source(*of_whom, query.session_id, query.period, borders)
         are_stored = query.zone.key == IN_UTC.key or not has_days
-        if are_stored and query.period.is_of_whole_days and _OF_DAYS.issuperset(query.group_by):
+        if not are_stored or Group.HOUR in query.group_by:
+            return hours_source(*of_whom, query.period, borders)
+        if query.period.is_of_whole_days and _OF_DAYS.issuperset(query.group_by):
             return days_source(*of_whom, query.period)
-        return hours_source(*of_whom, query.period, borders)
+        return groups_source(*of_whom, query.period)
 
 
 def _check_session(query: SummaryQuery) -> None:

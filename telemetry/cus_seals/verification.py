@@ -8,7 +8,8 @@ from datetime import date, datetime, timedelta
 
 from django.db import transaction
 
-from telemetry.cus_evidence.partitions import Month, existing_months
+from telemetry.cus_evidence.models import CusDroppedMonth
+from telemetry.cus_evidence.partitions import LEAST_KEPT_MONTHS, Month, months_with_evidence
 from telemetry.cus_seals.canonical_form import FORMS, Kind, content_of, start_of
 from telemetry.cus_seals.keys import SealKeys
 from telemetry.cus_seals.models import CusEvidenceSeal
@@ -25,8 +26,6 @@ _ONE_DAY = timedelta(days=1)
 # Beat seals an hour after a day closed; a run that is delayed is no fault yet.
 _OVERDUE_AFTER = timedelta(hours=3)
 _LATE_AFTER = timedelta(days=1)
-# Retention keeps three months at least (ruling E5).
-_KEPT_MONTHS = 3
 _LABELS = {"rows": "usage rows", "settlements": "settlements", "adjustments": "adjustments"}
 
 
@@ -54,7 +53,9 @@ class CusSealVerifier:
         self.tenant_id = tenant_id
         self._now = now
         self._keys = SealKeys(tenant_id)
-        self._months = existing_months()
+        self._months = months_with_evidence()
+        dropped = CusDroppedMonth.objects.values_list("month", flat=True)
+        self._dropped = {Month.of(month) for month in dropped}
 
     def days(self, first: date = date.min, last: date = date.max) -> Iterator[CheckedDay]:
         """Each day of the chain, and the days that lack a seal.
@@ -123,12 +124,13 @@ class CusSealVerifier:
         checked.faults.append(f"{label}: {change}")
 
     def _note_missing_month(self, month: Month, checked: CheckedDay) -> None:
-        if month <= Month.of(self._now).shifted(-_KEPT_MONTHS):
-            checked.dropped = True
+        missing = f"usage rows: the table of {month} is missing"
+        if month not in self._dropped:
+            checked.faults.append(f"{missing}, and retention has not dropped it")
+        elif month > Month.of(self._now).shifted(-LEAST_KEPT_MONTHS):
+            checked.faults.append(f"{missing}; retention drops no month that recent")
         else:
-            checked.faults.append(
-                f"usage rows: the table of {month} is missing; retention drops no month that recent"
-            )
+            checked.dropped = True
 
     def _unsealed(self, last: CusEvidenceSeal | None) -> Iterator[CheckedDay]:
         first = last.day + _ONE_DAY if last else first_day(self.tenant_id)

@@ -14,7 +14,7 @@ from integrations.cus_audit.service import record_change
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import CusError
 from telemetry.cus_evidence.models import CusPeriodTotals
-from telemetry.cus_evidence.partitions import Month, existing_months
+from telemetry.cus_evidence.partitions import Month, months_with_evidence
 from telemetry.cus_statements.models import CusMonthStatement
 from telemetry.cus_statements.month_figures import month_groups, totals_of
 from telemetry.cus_statements.months import CLOSING_WAIT, period_of_month
@@ -99,7 +99,7 @@ class CusMonthService:
 
     def _require_evidence(self, month: date) -> None:
         received = CusPeriodTotals.objects.filter(tenant_id=self.tenant.id, period=month)
-        if Month.of(month) not in existing_months() and received.exists():
+        if Month.of(month) not in months_with_evidence() and received.exists():
             raise MonthDropped
 
 

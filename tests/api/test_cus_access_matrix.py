@@ -241,6 +241,13 @@ PUT    telemetry/months/{month}/invoices          missing     404  403  403  403
 PUT    telemetry/months/{month}/invoices          closed      200  403  403  403  200  404  403  403  401  401  401
 other  telemetry/months/{month}/invoices          any         405  405  405  405  405  405  405  405  401  401  401
 
+GET    telemetry/anomalies                        unnamed     400  200  200  400  400  200  403  403  401  401  401
+GET    telemetry/anomalies                        own         200  200  200  200  200  200  403  403  401  401  401
+GET    telemetry/anomalies                        foreign     200  200  200  200  200  200  403  403  401  401  401
+GET    telemetry/anomalies                        missing     404  200  200  404  404  200  403  403  401  401  401
+GET    telemetry/anomalies                        closed      200  200  200  200  200  200  403  403  401  401  401
+other  telemetry/anomalies                        any         405  405  405  405  405  405  405  405  401  401  401
+
 GET    telemetry/usage-daily                      unnamed     400  200  200  400  400  200  403  403  401  401  401
 GET    telemetry/usage-daily                      own         200  200  200  200  200  200  403  403  401  401  401
 GET    telemetry/usage-daily                      foreign     200  200  200  200  200  200  403  403  401  401  401
@@ -447,6 +454,7 @@ BY_QUERY = (
     "members",
     "price-overrides",
     "price-overrides/preview",
+    "telemetry/anomalies",
     "telemetry/focus",
     "telemetry/gaps",
     "tenant",

@@ -188,3 +188,20 @@ def test_the_command_writes_the_same_rows(
 def test_shares_add_up_to_the_amount(amount: int) -> None:
     assert sum(shares(amount, [1, 1, 1])) == amount
     assert shares(amount, [0, 5]) == [0, amount]
+
+
+def test_each_set_of_tags_has_rows_of_its_own(sdk: SdkClient, member: Client) -> None:
+    tagged = record(tags=["team=search", 'note="a=b"'], tokens_in=7)
+    sdk.report_batch(tagged, record(tokens_in=5), record(tags=["team=ads"], tokens_in=3))
+    correct(CusLLMUsage.objects.get(tokens_in=3), by_microcents=-5)
+    _roll_up()
+
+    rows = _rows(member)
+    inputs = {row["Tags"]: row["ConsumedQuantity"] for row in rows if "Input" in row["SkuMeter"]}
+    assert inputs == {
+        "": "5", '{"team": "search", "note": "\\"a=b\\""}': "7", '{"team": "ads"}': "3",
+    }  # fmt: skip
+    (correction,) = (row for row in rows if row["x_CostBasis"] == "correction")
+    assert correction["Tags"] == '{"team": "ads"}'
+    lines = _text(member.get(FOCUS, {"format": "jsonl"})).splitlines()
+    assert {"team": "ads"} in [json.loads(line)["Tags"] for line in lines]

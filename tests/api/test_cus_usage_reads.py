@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -326,6 +327,57 @@ def test_a_summary_with_more_groups_than_it_lists_says_so(
 
     assert (len(found["groups"]), found["groups_are_cut"]) == (2, True)
     assert found["totals"]["calls"] == 3
+
+
+def test_a_long_summary_by_hours_lists_its_first_hours_and_sums_them_all(
+    sdk: SdkClient, member: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("telemetry.cus_reads.summaries.MOST_GROUPS", 2)
+    sdk.report_batch(*(record(timestamp=_at(minutes=20 * n)) for n in range(12)))
+    _roll_up()
+
+    for start in (NOON, NOON + timedelta(minutes=30), NOON - timedelta(hours=20)):
+        end = NOON + timedelta(hours=4)
+        bounds = {"from": start.isoformat(), "to": end.isoformat()}
+        found = _summary(member, group_by="hour", **bounds)
+        listed = [(group["hour"], group["calls"]) for group in found["groups"]]
+        # Of twenty minutes each; half an hour's part has one of three calls.
+        first = 1 if start > NOON else 3
+        assert [calls for _, calls in listed] == [first, 3]
+        assert listed[0][0] == NOON.isoformat().replace("+00:00", "Z")
+        assert found["groups_are_cut"]
+        assert found["totals"]["calls"] == (10 if start > NOON else 12)
+
+
+def test_days_in_the_midst_of_a_period_and_hours_at_its_ends_give_the_sums_of_the_records(
+    sdk: SdkClient, member: Client
+) -> None:
+    agents, models = ("a", "b"), ("gpt-4o", "gpt-4o-mini")
+    calls = [
+        record(
+            timestamp=_at(days=-5, hours=7 * n),
+            agent_id=agents[n % 2],
+            model=models[n % 3 % 2],
+            tokens_in=n,
+            tags=["team=x"] if n % 5 else None,
+        )
+        for n in range(17)
+    ]
+    sdk.report_batch(*calls)
+    _roll_up()
+    for start, end in (
+        (_at(days=-5, minutes=1), _at(days=-1, minutes=-1)),
+        (_at(days=-5, hours=-12), _at(days=-2, hours=12)),
+        (_at(days=-5, hours=1), _at(days=-5, hours=9)),
+    ):
+        sent = [call for call in calls if start <= call["timestamp"] < end]
+        for name, field in (("agent", "agent_id"), ("model", "model")):
+            found = _summary(member, group_by=name, **{"from": start, "to": end})
+            expected: Counter[str] = Counter()
+            for call in sent:
+                expected[call[field]] += call["tokens_in"]
+            assert {group[name]: group["tokens_in"] for group in found["groups"]} == expected
+            assert found["totals"]["calls"] == len(sent) > 0
 
 
 def test_without_bounds_a_summary_is_of_this_month(sdk: SdkClient, member: Client) -> None:

@@ -3,13 +3,14 @@
 Nothing here is taken from the product's statements, so that both would have to be wrong alike.
 """
 
+import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from telemetry.cus_analytics.models import CusUsageDaily, CusUsageHourly
+from telemetry.cus_analytics.models import CusUsageDaily, CusUsageDayGroup, CusUsageHourly
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage, CusUsageSettlement
@@ -93,21 +94,35 @@ def _key(row: CusLLMUsage) -> tuple[Any, ...]:
     at = row.occurred_at.astimezone(UTC)
     hour = datetime(at.year, at.month, at.day, at.hour, tzinfo=UTC)
     names = (row.provider, row.model, row.agent_id or "", row.policy_result)
-    return (row.tenant_id, hour, row.integration_id, *names, row.error_code is not None)
+    # As PostgreSQL writes JSON.
+    tags = json.dumps(row.tags, ensure_ascii=False) if row.tags else ""
+    return (row.tenant_id, hour, row.integration_id, *names, row.error_code is not None, tags)
 
 
 def analytics_findings() -> list[str]:
     """What disagrees, a sentence each; nothing if all is well and every run is done."""
     expected = _expected()
-    return [*_hours(expected), *_days(expected), *totals_findings()]
+    return [*_hours(expected), *_groups(expected), *_days(expected), *totals_findings()]
 
 
 def _hours(expected: dict[tuple[Any, ...], Figures]) -> Iterator[str]:
-    stored = {tuple(hour.pk): hour for hour in CusUsageHourly.objects.all()}
+    # Without `kept`: retention has dropped nothing, where this is asked.
+    stored = {tuple(hour.pk)[:-1]: hour for hour in CusUsageHourly.objects.all()}
     for key in {*stored} ^ {*expected}:
         yield f"the hour {key} is {'stored' if key in stored else 'missing'}"
     for key in {*stored} & {*expected}:
         yield from _compared(f"the hour {key}", stored[key], expected[key], {})
+
+
+def _groups(expected: dict[tuple[Any, ...], Figures]) -> Iterator[str]:
+    groups: dict[tuple[Any, ...], list[Figures]] = defaultdict(list)
+    for (tenant_id, hour, *whose), figures in expected.items():
+        groups[tenant_id, hour.date(), *whose].append(figures)
+    stored = {tuple(group.pk): group for group in CusUsageDayGroup.objects.all()}
+    for key in {*stored} ^ {*groups}:
+        yield f"the group {key} of a day is {'stored' if key in stored else 'missing'}"
+    for key in {*stored} & {*groups}:
+        yield from _compared(f"the group {key} of a day", stored[key], _sum(groups[key]), {})
 
 
 def _days(expected: dict[tuple[Any, ...], Figures]) -> Iterator[str]:
@@ -160,11 +175,13 @@ def totals_findings() -> list[str]:
     totals: dict[Any, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     hours: dict[Any, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     days: dict[Any, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    groups: dict[Any, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for total in CusLifetimeTotals.objects.all():
         for name in (*_SAME_IN_TOTALS, *_SETTLED_IN_TOTALS):
             totals[total.integration_id][name] += getattr(total, name)
     for rows, found, names in (
         (CusUsageHourly.objects.all(), hours, {}),
+        (CusUsageDayGroup.objects.all(), groups, {}),
         (CusUsageDaily.objects.all(), days, _BY_DAY),
     ):
         for row in rows:
@@ -177,6 +194,6 @@ def totals_findings() -> list[str]:
         f"{side} of {integration} have {found[integration][name]} {name}, totals {value}"
         for integration, sums in totals.items()
         for name, value in sums.items()
-        for side, found in (("hours", hours), ("days", days))
+        for side, found in (("hours", hours), ("groups of days", groups), ("days", days))
         if found[integration][name] != value
     ]

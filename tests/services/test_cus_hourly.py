@@ -17,10 +17,12 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
+from django.db.models import Sum
 from django.utils import timezone
 
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import usage_aggregator
+from telemetry.cus_analytics.figures import MOST_TAG_SETS, OTHER_TAGS
 from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS, percentile_ms
 from telemetry.cus_analytics.models import (
     CusRollupDue,
@@ -28,10 +30,10 @@ from telemetry.cus_analytics.models import (
     CusUsageDaily,
     CusUsageHourly,
 )
+from telemetry.cus_analytics.reconcile import reconcile
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_evidence.partitions import Month, make_partitions
-from tests.conftest import ROOT, _superuser, as_if
+from tests.conftest import ROOT, _superuser
 from tests.cus_factories import (
     SdkClient,
     correct,
@@ -70,7 +72,7 @@ def _superusers() -> "psycopg.Connection[tuple[object, ...]]":
 # One of everything that an hour tells apart or counts.
 def _mixed() -> list[dict[str, Any]]:
     return [
-        record(agent_id="a", latency_ms=9, tokens_cached=100, tokens_reasoning=7),
+        record(agent_id="a", latency_ms=9, tokens_cached=100, tokens_reasoning=7, tags=["team=a"]),
         record(agent_id="b", latency_ms=10, timestamp=_ago(hours=1)),
         record(latency_ms=299_999, timestamp=_ago(days=1)),
         record(latency_ms=None, model="gpt-4o-mini", tokens_in=10, cost_cents=1),
@@ -92,6 +94,28 @@ def test_hours_days_and_totals_say_what_the_rows_say(
     _roll_up()
     assert analytics_findings() == []
     assert CusUsageHourly.objects.count() > 8
+
+
+def test_an_hour_tells_a_hundred_sets_of_tags_apart_and_sums_the_others(
+    sdk: SdkClient,
+) -> None:
+    sets = [[f"request={number:03}"] for number in range(MOST_TAG_SETS + 5)]
+    # A set whose text is longer than an index takes.
+    sets += [[f"{key}=" + "\x01" * 60 for key in "abcde"]]
+    assert sdk.report_batch(*(record(tags=tags) for tags in [*sets, None])).status_code == 200
+    sdk.report(unmeasured(response_id="r", tags=["request=000"]))
+    sdk.report(settling("r"))
+
+    _roll_up()
+
+    calls = dict(CusUsageHourly.objects.values_list("tags").annotate(sum=Sum("calls")))
+    assert calls[""] == 1
+    assert calls['["request=000"]'] == 2
+    assert len(calls) == MOST_TAG_SETS
+    assert sum(calls.values()) == len(sets) + 2
+    assert calls[OTHER_TAGS] == len(sets) + 2 - MOST_TAG_SETS
+    assert totals_findings() == []
+    assert not reconcile(timezone.now() + timedelta(seconds=1)).differences.exists()
 
 
 def test_settlements_and_corrections_stand_beside_what_was_recorded_in_the_hour_of_the_call(
@@ -418,81 +442,6 @@ def test_a_backfill_that_is_stopped_is_finished_by_the_rollup(sdk: SdkClient) ->
 def test_a_backfill_says_what_is_wrong_with_its_days(arguments: tuple[str, ...], says: str) -> None:
     with pytest.raises(CommandError, match=says):
         _backfill(*arguments)
-
-
-# Retention
-
-
-@pytest.fixture
-def old_month() -> Iterator[Month]:
-    """A month five months ago, with a partition that the test may drop."""
-    month = Month.of(timezone.now()).shifted(-5)
-    made = make_partitions(month.start + timedelta(days=1))
-    yield month
-    with connections["owner"].cursor() as cursor:
-        for one in made:
-            cursor.execute(f"DROP TABLE IF EXISTS {one.partition}")
-
-
-def _long_ago(month: Month) -> None:
-    """All calls that are stored now occurred and came on the month's tenth day."""
-    at = f"'{(month.start + timedelta(days=9, hours=3)).isoformat()}'::timestamptz"
-    as_if(
-        f"UPDATE cus_llm_usage SET created_at = {at}, occurred_at = {at}",
-        f"UPDATE cus_period_totals SET period = '{month.start:%Y-%m-%d}'",
-    )
-
-
-@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
-def test_totals_hours_and_days_agree_over_all_time_after_retention_dropped_a_month(
-    sdk: SdkClient, integration: CusIntegration, old_month: Month
-) -> None:
-    sdk.report_batch(*_mixed()[:8])
-    _long_ago(old_month)
-    sdk.report_batch(*_mixed()[:8])
-    # The first run of an installation, which reads the months before it, too.
-    _roll_up()
-    assert analytics_findings() == []
-
-    with connections["owner"].cursor() as cursor:
-        cursor.execute(f"DROP TABLE {old_month.partition}")
-    _roll_up()
-    sdk.report_calls(2)
-    _roll_up()
-
-    assert totals_findings() == []
-    day = (old_month.start + timedelta(days=9)).date()
-    before = CusUsageDaily.objects.get(date=day).total_calls
-    with pytest.raises(CommandError, match=f"Retention dropped evidence of {day} to {day}"):
-        _backfill("--from", str(day))
-    assert CusUsageDaily.objects.get(date=day).total_calls == before == 7
-
-
-@pytest.mark.django_db(transaction=True, databases=["default", "owner"])
-def test_a_correction_of_a_day_whose_rows_are_partly_dropped_adds_itself_alone(
-    sdk: SdkClient, old_month: Month
-) -> None:
-    sdk.report_calls(2)
-    row = CusLLMUsage.objects.first()
-    assert row
-    _long_ago(old_month)
-    _roll_up()
-    row = CusLLMUsage.objects.get(id=row.id)
-    with connections["owner"].cursor() as cursor:
-        cursor.execute(f"DROP TABLE {old_month.partition}")
-    as_if(
-        "INSERT INTO cus_cost_adjustments (id, tenant_id, integration_id, usage_id,"
-        " usage_created_at, number, new_price_id, new_version, difference_microcents, occurred_at)"
-        f" VALUES (gen_random_uuid(), '{row.tenant_id}', '{row.integration_id}', '{row.id}',"
-        f" '{row.created_at}', 1, gen_random_uuid(), 'v', -7, '{row.occurred_at}')"
-    )
-
-    _roll_up()
-
-    day = CusUsageDaily.objects.get()
-    assert (day.total_calls, day.correction_microcents) == (2, -7)
-    assert sum(CusUsageHourly.objects.values_list("correction_microcents", flat=True)) == -7
-    assert sum(CusUsageHourly.objects.values_list("calls", flat=True)) == 2
 
 
 # Percentiles

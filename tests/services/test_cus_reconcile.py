@@ -17,6 +17,7 @@ from telemetry.cus_analytics.models import (
     CusReconcileRun,
     CusRollupRun,
     CusUsageDaily,
+    CusUsageDayGroup,
     CusUsageHourly,
 )
 from telemetry.cus_analytics.reconcile import reconcile
@@ -153,6 +154,14 @@ def test_metrics_tell_of_the_last_comparison_and_of_the_rollup(
         assert any(line.startswith(f"{name} ") for line in lines)
 
 
+def test_a_wrong_group_of_a_day_is_found_by_its_hours_and_repaired() -> None:
+    CusUsageDayGroup.objects.filter(agent_id="a").update(calls=50)
+
+    assert _reconcile() == [("day", "calls")]
+
+    assert analytics_findings() == []
+
+
 def test_a_wrong_hour_of_a_final_day_is_found_by_the_sums_of_all_time(sdk: SdkClient) -> None:
     sdk.report(record(timestamp=(timezone.now() - timedelta(days=34)).isoformat()))
     rollup_usage(_soon())
@@ -160,6 +169,7 @@ def test_a_wrong_hour_of_a_final_day_is_found_by_the_sums_of_all_time(sdk: SdkCl
     assert hour
     CusUsageHourly.objects.filter(pk=hour.pk).update(calls=50)
     CusUsageDaily.objects.filter(date=hour.hour.date()).update(total_calls=50)
+    CusUsageDayGroup.objects.filter(date=hour.hour.date()).update(calls=50)
 
     run = reconcile(timezone.now() + timedelta(days=4))
 

@@ -210,6 +210,52 @@ def test_an_added_row_is_named_whether_its_day_had_rows_none_or_was_before_all_s
     assert lost[0][0].endswith("was added, on 1970-01-01")
 
 
+@pytest.mark.parametrize(
+    ("table", "label", "index"),
+    [
+        ("cus_llm_usage", "usage rows", 0),
+        ("cus_usage_settlements", "settlements", 2),
+        ("cus_cost_adjustments", "adjustments", 2),
+    ],
+)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        # The lowest bit of one number of one row.
+        ("UPDATE {table} SET {number} = {number} # 1 WHERE id = {one}", "altered"),
+        # A copy, so that nothing but its number tells it from a true row.
+        (
+            "CREATE TEMP TABLE copied AS SELECT * FROM {table} WHERE id = {one};"
+            " UPDATE copied SET id = gen_random_uuid(), {name};"
+            " INSERT INTO {table} SELECT * FROM copied",
+            "1 more than sealed",
+        ),
+        ("DELETE FROM {table} WHERE id = {one}", "1 fewer than sealed"),
+    ],
+)
+def test_the_command_names_the_day_of_one_bit_that_is_flipped_one_row_added_or_removed(
+    table: str, label: str, index: int, change: str, says: str, chain: list[CusEvidenceSeal]
+) -> None:
+    number = {"cus_cost_adjustments": "difference_microcents"}.get(table, "tokens_out")
+    # What the table's own unique constraint would refuse.
+    name = {"cus_cost_adjustments": "number = 2", "cus_usage_settlements": "usage_id = id"}
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as superuser:
+        superuser.execute("SET session_replication_role = replica")
+        superuser.execute(
+            change.format(
+                table=table,
+                number=number,
+                one=f"(SELECT id FROM {table} ORDER BY id LIMIT 1)",
+                name=name.get(table, "call_id = 'c'"),
+            ).encode()
+        )
+
+    told = _told()
+
+    assert f"{chain[index].day}: {label}: {says}" in told
+    assert "4 days compared with their seals, 1 with faults." in told
+
+
 def test_a_deleted_seal_is_named(
     chain: list[CusEvidenceSeal], faults_after: Callable[[str], dict[int, list[str]]]
 ) -> None:
@@ -473,13 +519,22 @@ def test_rows_that_retention_dropped_are_told_and_the_rest_is_still_proven(
     noon: datetime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("telemetry.cus_seals.verification.existing_months", set)
+    monkeypatch.setattr("telemetry.cus_seals.verification.months_with_evidence", set)
 
+    by_hand = faults_after("DELETE FROM cus_llm_usage")
+    assert list(by_hand) == [0]
+    assert "is missing, and retention has not dropped it" in by_hand[0][0]
+    as_if(
+        *(
+            f"INSERT INTO cus_dropped_months VALUES ('{noon - timedelta(days=ago):%Y-%m-01}', 2)"
+            " ON CONFLICT DO NOTHING"
+            for ago in (_FIRST, _LAST)
+        )
+    )
     recent = faults_after("DELETE FROM cus_llm_usage")
-    assert list(recent) == [0]
     assert "retention drops no month that recent" in recent[0][0]
 
-    monkeypatch.setattr("telemetry.cus_seals.verification._KEPT_MONTHS", 0)
+    monkeypatch.setattr("telemetry.cus_seals.verification.LEAST_KEPT_MONTHS", 0)
     days = list(CusSealVerifier(tenant.id, noon).days())
     assert [day.dropped for day in days] == [True, False, False, False]
     assert "1 days: usage rows dropped by retention" in _run("cus_evidence_verify")

@@ -12,7 +12,7 @@ from telemetry.cus_analytics import unusual_hours
 from telemetry.cus_analytics.metrics import analytics_metrics
 from telemetry.cus_analytics.models import CusUsageAnomaly, CusUsageHourly
 from telemetry.cus_analytics.unusual_hours import find_unusual_hours, is_unusual, usual_cost
-from tests.cus_factories import browser_of, make_integration
+from tests.cus_factories import browser_of, listed, make_integration
 
 pytestmark = pytest.mark.django_db
 
@@ -195,3 +195,45 @@ def test_the_metric_counts_the_events_of_the_last_day(integration: CusIntegratio
         (sample.labels["integration_id"], sample.labels["subject"], sample.value)
         for sample in family.samples
     } == {(str(integration.id), "integration", 1), (str(integration.id), "model", 1)}
+
+
+# The API
+
+
+ANOMALIES = "/api/v1/cus/telemetry/anomalies"
+
+
+def test_the_api_lists_a_tenant_s_events_newest_first_by_pages(
+    tenant: CusTenant, integration: CusIntegration
+) -> None:
+    other, foreign = make_integration(tenant), make_integration()
+    for one, dollars in ((integration, 28.5), (other, 30), (foreign, 40)):
+        _usual(one, 2, agent_id="a")
+        _spend(one, THIS_HOUR, dollars, agent_id="a")
+    find_unusual_hours(NOW)
+    member = browser_of("member", tenant)
+
+    events = listed(member, f"{ANOMALIES}?limit=2")
+
+    assert {(event["integration_id"], event["subject"]) for event in events} == {
+        (str(one.id), subject)
+        for one in (integration, other)
+        for subject in ("integration", "model", "agent")
+    }
+    assert len(events) == 6
+    of_model = next(event for event in events if event["subject"] == "model")
+    usual = of_model["usual_microcents"]
+    assert (of_model["name"], usual, of_model["weeks"]) == ("gpt-4o", 2 * DOLLAR, 8)
+    assert of_model["text"].endswith(f"times its usual {THIS_HOUR:%A}")
+    chosen = f"{ANOMALIES}?integration_id={integration.id}&subject=agent&name=a"
+    (agent,) = listed(member, chosen)
+    assert agent["text"] == f"14 times its usual {THIS_HOUR:%A}"
+    assert listed(member, f"{ANOMALIES}?to={(THIS_HOUR - HOUR).isoformat()[:19]}Z") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("subject=session", 400), ("cursor=x", 404), (f"integration_id={DOLLAR:032x}", 404)],
+)
+def test_the_api_refuses_what_names_no_event(query: str, status: int, tenant: CusTenant) -> None:
+    assert browser_of("member", tenant).get(f"{ANOMALIES}?{query}").status_code == status

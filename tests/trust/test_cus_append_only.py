@@ -155,6 +155,7 @@ def test_the_decider_reads_evidence_and_no_analytics() -> None:
         assert cursor.fetchone() == (1,)
     for table in (
         "cus_usage_daily",
+        "cus_usage_day_groups",
         "cus_usage_hourly",
         "cus_rollup_runs",
         "cus_credentials",

@@ -27,7 +27,12 @@ from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_reading.decider import close_decider_pool
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.lookup import counted_cents
-from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusPeriodTotals
+from telemetry.cus_evidence.models import (
+    CusCallLedger,
+    CusDroppedMonth,
+    CusLLMUsage,
+    CusPeriodTotals,
+)
 from telemetry.cus_holds.models import CusEnforcementLease, CusHoldSums
 from tests.cus_factories import SdkClient, record, set_aside
 from tests.cus_postgres_programs import binaries, reached_by
@@ -127,6 +132,14 @@ def test_the_ledger_names_the_integration_or_any_where_the_month_was_dropped(
     assert {usage: entries[usage] for usage in rows} == rows
     dropped = [whose for usage, whose in entries.items() if usage not in rows]
     assert dropped == [CusCallLedger.ANY_INTEGRATION] * len(release["dropped"])
+
+
+def test_the_month_that_was_dropped_is_noted_as_dropped(release: dict[str, Any]) -> None:
+    with_rows = {f"{row.created_at:%Y-%m}" for row in CusLLMUsage.objects.all()}
+    of_totals = {f"{total.period:%Y-%m}" for total in CusPeriodTotals.objects.all()}
+    noted = [f"{month.month:%Y-%m}" for month in CusDroppedMonth.objects.exclude(dropped_at=None)]
+    assert noted == sorted(of_totals - with_rows)
+    assert len(noted) == 1
 
 
 def test_months_count_the_greater_of_reported_and_own_cents(release: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Retention: old months of usage rows, which the owner drops (ruling E5)."""
