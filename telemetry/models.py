@@ -17,6 +17,7 @@ from telemetry.cus_evidence.models import (
     CusCallLedger,
     CusLifetimeTotals,
     CusLLMUsage,
+    CusOutcomeTotals,
     CusPeriodTotals,
     CusUsageSettlement,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "CusLLMUsage",
     "CusLifetimeTotals",
     "CusMonthStatement",
+    "CusOutcomeTotals",
     "CusPeriodTotals",
     "CusProviderInvoice",
     "CusReconcileDifference",
