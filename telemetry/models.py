@@ -1,6 +1,7 @@
 """Imports this app's models, because Django looks for them here."""
 
 from telemetry.cus_analytics.models import (
+    CusCostForecast,
     CusReconcileDifference,
     CusReconcileRun,
     CusRollupDue,
@@ -24,6 +25,7 @@ from telemetry.cus_evidence.models import (
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_seals.models import CusEvidenceSeal
+from telemetry.cus_signals.models import CusModelSeries
 from telemetry.cus_statements.models import CusMonthStatement, CusProviderInvoice
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "CusCallLedger",
     "CusCallMark",
     "CusCostAdjustment",
+    "CusCostForecast",
     "CusEnforcementHold",
     "CusEnforcementLease",
     "CusEvidenceSeal",
@@ -40,6 +43,7 @@ __all__ = [
     "CusKeptPrice",
     "CusLLMUsage",
     "CusLifetimeTotals",
+    "CusModelSeries",
     "CusMonthStatement",
     "CusOutcomeTotals",
     "CusPeriodTotals",

@@ -5,6 +5,7 @@ from datetime import timedelta
 import structlog
 from celery import shared_task
 
+from telemetry.cus_analytics.month_forecast import keep_forecasts
 from telemetry.cus_analytics.reconcile import reconcile
 from telemetry.cus_analytics.unusual_hours import find_unusual_hours
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
@@ -50,6 +51,12 @@ def cus_find_unusual_hours() -> None:
     found = find_unusual_hours(database_now())
     if found:
         log.warning("hours cost far more than is usual", events=found)
+
+
+@shared_task(name="telemetry.tasks.cus_keep_forecasts")
+def cus_keep_forecasts() -> None:
+    """Compute what the month will have cost at its end, for the metrics."""
+    log.info("costs of the month forecast", integrations=keep_forecasts(database_now()))
 
 
 @shared_task(name="telemetry.tasks.cus_make_partitions")

@@ -255,6 +255,18 @@ class CusUsageSettlement(models.Model):
         return self.call_id
 
 
+def may_add(totals: type[models.Model], *, without: frozenset[str] = frozenset()) -> str:
+    """Privileges to add to a table's sums, `without` some columns, and not to change its keys.
+
+    The guards of the table refuse a sum that would fall.
+    """
+    columns = [field.attname for field in totals._meta.concrete_fields if field.column]
+    given = [name for name in columns if name not in without]
+    keys = {field.attname for field in totals._meta.pk_fields}
+    sums = [name for name in given if name not in keys]
+    return f"SELECT, INSERT ({', '.join(given)}), UPDATE ({', '.join(sums)})"
+
+
 class CusUsageSums(models.Model):
     """What a total sums over usage rows, kept in the transaction that stores them (ruling E8).
 
@@ -319,15 +331,8 @@ class CusUsageSums(models.Model):
 
     @classmethod
     def app_privileges(cls) -> str:
-        """Sums may be added to, keys not changed; derived ones follow what is appended elsewhere.
-
-        The guards of the table refuse a sum that would fall.
-        """
-        columns = [field.attname for field in cls._meta.concrete_fields if field.column]
-        given = [name for name in columns if name not in cls.DERIVED]
-        keys = {field.attname for field in cls._meta.pk_fields}
-        sums = [name for name in given if name not in keys]
-        return f"SELECT, INSERT ({', '.join(given)}), UPDATE ({', '.join(sums)})"
+        """Sums may be added to; derived ones follow what is appended elsewhere."""
+        return may_add(cls, without=cls.DERIVED)
 
 
 class CusLifetimeTotals(CusUsageSums):
@@ -402,13 +407,6 @@ class CusOutcomeTotals(models.Model):
     le_60000 = models.BigIntegerField(db_default=0)
     le_120000 = models.BigIntegerField(db_default=0)
 
-    @classmethod
-    def app_privileges(cls) -> str:
-        """Sums may be added to, keys not changed; the guards of the table refuse a fall."""
-        keys = {field.attname for field in cls._meta.pk_fields}
-        sums = [f.attname for f in cls._meta.concrete_fields if f.column and f.attname not in keys]
-        return f"SELECT, INSERT, UPDATE ({', '.join(sums)})"
-
     class Meta:
         db_table = "cus_outcome_totals"
         constraints = [
@@ -419,3 +417,8 @@ class CusOutcomeTotals(models.Model):
 
     def __str__(self) -> str:
         return f"{self.policy_result} {self.error_code} of {self.integration_id}"
+
+    @classmethod
+    def app_privileges(cls) -> str:
+        """Sums may be added to."""
+        return may_add(cls)

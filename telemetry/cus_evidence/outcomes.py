@@ -5,9 +5,7 @@ from telemetry.cus_evidence.models import CusOutcomeTotals, CusUsageSums
 
 OTHER = "other"
 # The upper bounds of the latencies that are counted, in milliseconds, each included.
-BOUNDS_MS = (
-    *(100, 300, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000),
-)
+BOUNDS_MS = (*(100, 300, 500, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000),)
 # The error codes that are counted by themselves: a program may send any text, and a total must not
 # grow with what programs invent. All others are `other`. The classes of the exceptions of openai,
 # anthropic, botocore and httpx, which the SDK reports; words that programs without the SDK use; and the
