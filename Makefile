@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk bench-reads bench-seals lease-replay forecast-error prices-diff mutate-permissions fuzz-api demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error prices-diff mutate-permissions fuzz-api demo lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-reads: development ## Measure reads of API and console at 10 million rows,
 
 bench-seals: development ## Measure sealing and verifying a day (ARGS="--rows 10000")
 	@exec $(PYTHON) -m benchmarks.cus_seals $(ARGS)
+
+bench-scrape: development ## Measure scrapes of /metrics with 1,000 integrations (ARGS="--rounds 50")
+	@exec $(PYTHON) -m benchmarks.cus_scrape $(ARGS)
 
 forecast-error: development ## The error of the forecast of a month's cost, beside a naive one (ARGS='--trace FILE')
 	@exec $(PYTHON) -m benchmarks.cus_forecast $(ARGS)

@@ -62,7 +62,8 @@ ADMITTED_LAST_MINUTE = f"""(
     SELECT count(*) FROM (
         SELECT 1 FROM cus_llm_usage AS usage
         WHERE usage.tenant_id = integration.tenant_id AND usage.integration_id = integration.id
-            AND usage.created_at > now() - {_MINUTE} AND usage.policy_result <> 'blocked'
+            AND usage.created_at > now() - {_MINUTE} AND usage.created_at <= now()
+            AND usage.policy_result <> 'blocked'
             AND CASE WHEN usage.admitted_at IS NULL
                 THEN usage.created_at - usage.occurred_at <= {_MINUTE}
                 ELSE usage.admitted_at > now() - {_MINUTE} END

@@ -19,6 +19,7 @@ _CREDENTIAL = {state: number for number, state in enumerate(CusIntegration.Crede
 # The label `enforcement_state` where checks refuse every call, at whatever level (§15.3).
 HARD_BLOCK = "hard_block"
 
+# The month's totals one integration at a time, by their key: there are more of them each month.
 _STATES = f"""
 SELECT integration.tenant_id::text, integration.id::text, tenant.name, integration.name,
     integration.provider_type, integration.status, integration.health_state,
@@ -26,16 +27,16 @@ SELECT integration.tenant_id::text, integration.id::text, tenant.name, integrati
     integration.budget_limit_cents, integration.token_limit_month, integration.rate_limit_rpm,
     integration.max_live_holds, (integration.coverage_percent / 100)::float8,
     integration.unproven_calls, forecast.microcents,
-    coalesce(used.cents, 0), coalesce(used.microcents, 0), coalesce(used.tokens, 0),
+    used.cents, used.microcents, used.tokens,
     coalesce(held.calls, 0), coalesce(lease.leases, 0), coalesce(lease.calls, 0),
     CASE WHEN integration.{RATE.column} > 0 THEN {ADMITTED_LAST_MINUTE} END
 FROM cus_integrations AS integration
 JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id
-LEFT JOIN (
-    SELECT tenant_id, integration_id, {USED.cents} AS cents, {USED.microcents} AS microcents,
-        {USED.tokens} AS tokens
-    FROM cus_period_totals WHERE period = %(period)s GROUP BY 1, 2
-) AS used ON (used.tenant_id, used.integration_id) = (integration.tenant_id, integration.id)
+CROSS JOIN LATERAL (
+    SELECT {USED.cents} AS cents, {USED.microcents} AS microcents, {USED.tokens} AS tokens
+    FROM cus_period_totals WHERE period = %(period)s
+        AND (tenant_id, integration_id) = (integration.tenant_id, integration.id)
+) AS used
 LEFT JOIN (
     SELECT tenant_id, integration_id, sum(calls)::bigint AS calls FROM cus_hold_sums GROUP BY 1, 2
 ) AS held ON (held.tenant_id, held.integration_id) = (integration.tenant_id, integration.id)

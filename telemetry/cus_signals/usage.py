@@ -95,15 +95,19 @@ _SUMS = (
 _NOTHING = (0,) * len(_SUMS)
 # Models without series of their own are one row, whose provider and model are null. So is an
 # integration without a call, and all its sums are null, too.
+# Summed by model first: the planner then sorts no row of a shard.
 _TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text, total.provider, total.model, total.models,
     {", ".join(f"total.sum_{number}" for number in range(len(_SUMS)))}
 FROM cus_integrations AS integration LEFT JOIN (
     SELECT tenant_id, integration_id, series.provider, series.model,
-        count(DISTINCT (total.provider, total.model))
-            FILTER (WHERE series.model IS NULL AND total.model <> '{OTHER}') AS models,
-        {", ".join(f"{text}::bigint AS sum_{number}" for number, text in enumerate(_SUMS))}
-    FROM cus_lifetime_totals AS total LEFT JOIN cus_model_series AS series
+        count(*) FILTER (WHERE series.model IS NULL AND by_model.model <> '{OTHER}') AS models,
+        {", ".join(f"sum(sum_{number})::bigint AS sum_{number}" for number in range(len(_SUMS)))}
+    FROM (
+        SELECT tenant_id, integration_id, provider, model,
+            {", ".join(f"({text})::bigint AS sum_{number}" for number, text in enumerate(_SUMS))}
+        FROM cus_lifetime_totals GROUP BY 1, 2, 3, 4
+    ) AS by_model LEFT JOIN cus_model_series AS series
         USING (tenant_id, integration_id, provider, model)
     GROUP BY tenant_id, integration_id, series.provider, series.model
 ) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
@@ -210,12 +214,15 @@ def _by_model(totals: Sequence[_Total]) -> Iterator[CusFamily]:
         whose = labels_of(tenant_id, integration_id)
         labels = f'{whose},provider="{escaped(provider)}",model="{escaped(model)}"'
         calls.add(labels, sums[0])
+        is_other = provider == model == OTHER
         for kind, count in zip(types, sums[1:end], strict=True):
-            tokens.add(labels + kind, count)
+            # The series of `other` starts each type's sum at 0.
+            if count or is_other:
+                tokens.add(labels + kind, count)
         cents.add(labels, sums[end])
         exact.add(labels, sums[end + 1])
         cost.add(labels, dollars(sums[end + 1]))
-        if provider == model == OTHER:
+        if is_other:
             others.add(whose, sharing)
     yield from (calls, tokens, cents, exact, cost, others)
 
@@ -238,55 +245,60 @@ def _by_integration(totals: Sequence[_Total]) -> Iterator[CusFamily]:
 # --- How calls ended ----------------------------------------------------------------------------
 
 _LE = tuple(f"le_{bound}" for bound in BOUNDS_MS)
-_OUTCOMES = f"""
-SELECT integration.tenant_id::text, integration.id::text, total.policy_result, total.error_code,
-    coalesce(sum(total.calls), 0)::bigint,
-    {", ".join(f"coalesce(sum(total.{name}), 0)::bigint" for name in (*_LE, "latency_calls", "latency_sum_ms"))}
-FROM cus_integrations AS integration LEFT JOIN cus_outcome_totals AS total ON
-    (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
-WHERE {SHOWN} GROUP BY 1, 2, 3, 4
+_SHARED = (*_LE, "latency_calls", "latency_sum_ms")
+_RESULTS = tuple(result.value for result in CusPolicyResult)
+_ENDED = f"""
+SELECT integration.tenant_id::text, integration.id::text,
+    {", ".join(f"coalesce(total.{name}, 0)" for name in (*_RESULTS, *_SHARED))}
+FROM cus_integrations AS integration LEFT JOIN (
+    SELECT tenant_id, integration_id,
+        {", ".join(f"(sum(calls) FILTER (WHERE policy_result = '{name}'))::bigint AS {name}" for name in _RESULTS)},
+        {", ".join(f"sum({name})::bigint AS {name}" for name in _SHARED)}
+    FROM cus_outcome_totals GROUP BY 1, 2
+) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
+WHERE {SHOWN}
+"""  # noqa: S608  (the names are this module's own)
+_ERRORS = f"""
+SELECT integration.tenant_id::text, integration.id::text, total.error_code, total.calls
+FROM cus_integrations AS integration LEFT JOIN (
+    SELECT tenant_id, integration_id, error_code, sum(calls)::bigint AS calls
+    FROM cus_outcome_totals
+    WHERE error_code <> '' AND policy_result <> '{CusPolicyResult.BLOCKED}' GROUP BY 1, 2, 3
+) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
+WHERE {SHOWN}
 """  # noqa: S608
 _BUCKETS = (*(f',le="{bound / 1000:g}"' for bound in BOUNDS_MS), ',le="+Inf"')
 
 
-class _Ended:
-    """How an integration's calls ended."""
-
-    def __init__(self) -> None:
-        self.results = dict.fromkeys(CusPolicyResult, 0)
-        # From the start with one series, so that a first error is an increase of the sum.
-        self.errors = {OTHER: 0}
-        # The cumulated buckets, the calls with a latency, and the sum in milliseconds.
-        self.latency = [0] * (len(_LE) + 2)
-
-
 def _outcomes() -> Iterator[CusFamily]:
     results = counter("cus_policy_results_total", "Reported calls by policy result.")
-    errors = counter("cus_llm_errors_total", "Calls that ran and failed, by error code.")
     latency = CusFamily("cus_llm_latency_seconds", "histogram", "Latency of calls that ran.")
-    for whose, ended in _ended().items():
-        for result, calls in ended.results.items():
-            results.add(f'{whose},result="{result}"', calls)
-        for code, calls in ended.errors.items():
-            errors.add(f'{whose},error_code="{code}"', calls)
-        *buckets, sum_ms = ended.latency
-        for bound, calls in zip(_BUCKETS, buckets, strict=True):
-            latency.add_part("_bucket", whose + bound, calls)
-        latency.add_part("_sum", whose, f"{sum_ms // 1000}.{sum_ms % 1000:03d}")
-        latency.add_part("_count", whose, buckets[-1])
-    yield from (results, errors, latency)
-
-
-def _ended() -> dict[str, _Ended]:
-    found: dict[str, _Ended] = {}
     with connection.cursor() as cursor:
-        cursor.execute(_OUTCOMES)
-        for tenant_id, integration_id, result, code, calls, *latency in cursor:
-            ended = found.setdefault(labels_of(tenant_id, integration_id), _Ended())
-            if result is None:
-                continue
-            ended.results[CusPolicyResult(result)] += calls
-            if code and result != CusPolicyResult.BLOCKED:
-                ended.errors[code] = ended.errors.get(code, 0) + calls
-            ended.latency = [a + b for a, b in zip(ended.latency, latency, strict=True)]
-    return found
+        cursor.execute(_ENDED)
+        for tenant_id, integration_id, *sums in cursor:
+            whose = labels_of(tenant_id, integration_id)
+            for result, calls in zip(_RESULTS, sums, strict=False):
+                results.add(f'{whose},result="{result}"', calls)
+            *buckets, sum_ms = sums[len(_RESULTS) :]
+            for bound, calls in zip(_BUCKETS, buckets, strict=True):
+                latency.add_part("_bucket", whose + bound, calls)
+            latency.add_part("_sum", whose, f"{sum_ms // 1000}.{sum_ms % 1000:03d}")
+            latency.add_part("_count", whose, buckets[-1])
+    yield from (results, latency)
+    yield _errors()
+
+
+def _errors() -> CusFamily:
+    errors = counter("cus_llm_errors_total", "Calls that ran and failed, by error code.")
+    with connection.cursor() as cursor:
+        cursor.execute(_ERRORS)
+        by_code: dict[str, dict[str, int]] = {}
+        for tenant_id, integration_id, code, calls in cursor:
+            # From the start with one series, so that a first error raises the sum.
+            found = by_code.setdefault(labels_of(tenant_id, integration_id), {OTHER: 0})
+            if code is not None:
+                found[code] = calls
+    for whose, found in by_code.items():
+        for code, calls in found.items():
+            errors.add(f'{whose},error_code="{code}"', calls)
+    return errors
