@@ -35,13 +35,13 @@ class CusTask(Task):  # type: ignore[type-arg]  # not subscriptable at run time
 
     def before_start(self, *_run: Any) -> None:
         """Note when the run began. Celery calls this in the worker."""
-        self.request.cus_began = time.monotonic()
+        self.request.update(cus_began=time.monotonic())
 
     def after_return(self, status: str, *_run: Any) -> None:
         """Count the run. Celery calls this in the worker, after the task returned or raised."""
         if status not in (SUCCESS, FAILURE):
             return
-        seconds = time.monotonic() - self.request.cus_began
+        seconds = time.monotonic() - self.request.get("cus_began", time.monotonic())
         try:
             count_run(self.name, succeeded=status == SUCCESS, seconds=seconds)
         except Error as error:

@@ -249,6 +249,7 @@ def _stat(title: str, unit: str, link: dashboard.DashboardLink, expr: str) -> st
     return (
         stat.Panel()
         .title(title)
+        .graph_mode(common.BigValueGraphMode.NONE)
         .unit(unit)
         .datasource(_SOURCE)
         .targets(_targets([Query(expr, title)], instant=True))
@@ -298,6 +299,9 @@ def _timeline(
     return (
         statetimeline.Panel()
         .title(title)
+        .show_value(common.VisibilityMode.NEVER)
+        .fill_opacity(70)
+        .line_width(0)
         .datasource(_SOURCE)
         .targets(_targets([query]))
         .mappings([model.ValueMap(options=names)])
