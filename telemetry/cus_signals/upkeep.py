@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db import connection
 
+from telemetry.cus_analytics.models import CusReconcileDifference
 from telemetry.cus_evidence.partitions import Month, existing_months
 from telemetry.cus_signals.exposition import CusFamily, gauge, labels_of
 
@@ -25,8 +26,8 @@ _ROLLUP = """
 SELECT extract(epoch FROM max(covered_to))::float8 FROM cus_rollup_runs
 """
 _DUE = """
-SELECT tenant_id::text, count(*), count(*) FILTER (WHERE failures > 0)
-FROM cus_rollup_due GROUP BY 1
+SELECT tenant.id::text, count(due.hour), count(due.hour) FILTER (WHERE due.failures > 0)
+FROM cus_tenants AS tenant LEFT JOIN cus_rollup_due AS due ON due.tenant_id = tenant.id GROUP BY 1
 """
 
 
@@ -75,6 +76,9 @@ def _reconcile() -> Iterator[CusFamily]:
         cursor.execute(_LAST_RECONCILE)
         if last := cursor.fetchone():
             moment.add("", last[1])
+            # So that a kind's sum is 0 where nothing differed.
+            for kind in CusReconcileDifference.Kind:
+                differences.add(f'{labels_of("platform", "none")},kind="{kind}"', 0)
             cursor.execute(_DIFFERENCES, [last[0]])
             for tenant_id, integration_id, kind, count in cursor:
                 differences.add(f'{labels_of(tenant_id, integration_id)},kind="{kind}"', count)
