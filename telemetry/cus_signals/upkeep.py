@@ -36,9 +36,9 @@ def _rollup() -> Iterator[CusFamily]:
         "cus_llm_rollup_covered_timestamp_seconds",
         "Up to when the rollup has read what was received.",
     )
-    due = gauge("cus_llm_rollup_due_hours", "Hours of a tenant that wait to be recomputed.")
+    due = gauge("cus_llm_rollup_due", "Hours of a tenant that wait to be recomputed.")
     failed = gauge(
-        "cus_llm_rollup_failed_hours",
+        "cus_llm_rollup_failed",
         "Hours of a tenant that the last run could not recompute; the next run tries again.",
     )
     with connection.cursor() as cursor:
@@ -126,7 +126,7 @@ WHERE hour >= now() - interval '1 day' GROUP BY 1, 2, 3
 
 def _unusual_hours() -> CusFamily:
     found = gauge(
-        "cus_integration_unusual_hours",
+        "cus_integration_anomalies",
         "Hours of the last day that cost more than five times what is usual.",
     )
     with connection.cursor() as cursor:
