@@ -10,6 +10,7 @@ from django.db import Error
 
 from integrations.cus_jobs.runs import count_run
 from integrations.cus_web.errors import CusError
+from integrations.cus_web.log_context import begin_job
 from integrations.cus_web.redaction import holds_secret
 
 log = structlog.get_logger(__name__)
@@ -33,8 +34,9 @@ class CusTask(Task):  # type: ignore[type-arg]  # not subscriptable at run time
             raise SecretInTask
         return super().apply_async(args, kwargs, *rest, **options)
 
-    def before_start(self, *_run: Any) -> None:
-        """Note when the run began. Celery calls this in the worker."""
+    def before_start(self, task_id: str, *_run: Any) -> None:
+        """Note which run it is, and when it began. Celery calls this in the worker."""
+        begin_job(self.name, task_id)
         self.request.update(cus_began=time.monotonic())
 
     def after_return(self, status: str, *_run: Any) -> None:

@@ -188,6 +188,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "aos_project.cus_page_headers.CusPageHeaders",
     "django_structlog.middlewares.RequestMiddleware",
+    "integrations.cus_web.log_context.CusLogContext",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
     "axes.middleware.AxesMiddleware",
 ]

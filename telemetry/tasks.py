@@ -93,9 +93,9 @@ def cus_seal_evidence() -> None:
     The log tells the digests, so that logs which are kept elsewhere prove them, too.
     """
     for outcome in seal_all(database_now()):
-        tenant = str(outcome.tenant_id)
+        tenant_id = str(outcome.tenant_id)
         if outcome.seal:
             day = outcome.seal.day.isoformat()
-            log.info("evidence sealed", tenant=tenant, day=day, digest=outcome.seal.digest)
+            log.info("evidence sealed", tenant_id=tenant_id, day=day, digest=outcome.seal.digest)
         else:
-            log.error("evidence could not be sealed", tenant=tenant, error=str(outcome.error))
+            log.error("evidence could not be sealed", tenant_id=tenant_id, error=str(outcome.error))
