@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cus_factories import BATCH, record
 from tests.cus_prepared_database import PreparedDatabase
 from tests.e2e.cus_served import ServedProduct
+from tests.trust.cus_door import Answer
 from tests.trust.cus_real_product import RealProduct
 
 CHECK = "/api/v1/cus/enforcement/check"
@@ -59,6 +60,11 @@ def test_counters_equal_the_evidence_after_restarts_and_a_kill(product: RealProd
         assert _compared(product, database, at_least=before) > before
 
 
+def _post(product: RealProduct, number: int, key: str, path: str, body: bytes) -> Answer:
+    with contextlib.closing(product.door(number, key)) as door:
+        return door.post(path, body)
+
+
 def _report(product: RealProduct, key: str, batches: int = 4) -> None:
     """Calls of all kinds, through both servers."""
     kinds: tuple[dict[str, Any], ...] = (
@@ -69,14 +75,14 @@ def _report(product: RealProduct, key: str, batches: int = 4) -> None:
     )  # fmt: skip
     for number in range(batches):
         events = [record(**kind) for kind in kinds]
-        answer = product.door(number, key).post(BATCH, json.dumps({"records": events}).encode())
+        answer = _post(product, number, key, BATCH, json.dumps({"records": events}).encode())
         assert answer.status in (200, 202), str(answer)
 
 
 def _refuse(product: RealProduct, key: str) -> None:
     for number in range(4):
         asked = {"call_id": record()["call_id"], "estimated_cost_cents": 50}
-        answer = product.door(number, key).post(CHECK, json.dumps(asked).encode())
+        answer = _post(product, number, key, CHECK, json.dumps(asked).encode())
         assert answer.json()["result"] == "blocked"
 
 
@@ -86,7 +92,7 @@ def _killed_while_reporting(product: RealProduct, key: str) -> None:
 
     def post(body: bytes) -> None:
         with contextlib.suppress(Exception):
-            product.door(0, key).post(BATCH, body)
+            _post(product, 0, key, BATCH, body)
 
     with ThreadPoolExecutor(6) as threads:
         posted = [threads.submit(post, body) for body in sent]
@@ -94,7 +100,7 @@ def _killed_while_reporting(product: RealProduct, key: str) -> None:
         product.webs[0].kill()
     product.restart_web(0)
     for body in sent:
-        assert product.door(0, key).post(BATCH, body).status in (200, 202)
+        assert _post(product, 0, key, BATCH, body).status in (200, 202)
 
 
 def _compared(
