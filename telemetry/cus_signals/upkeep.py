@@ -108,14 +108,14 @@ FROM cus_tenants AS tenant CROSS JOIN LATERAL (
 
 
 def _seals() -> CusFamily:
-    sealed = gauge(
+    until = gauge(
         "cus_llm_sealed_timestamp_seconds", "Up to when a tenant's evidence is sealed, in days."
     )
     with connection.cursor() as cursor:
         cursor.execute(_SEALED)
         for tenant_id, moment in cursor:
-            sealed.add(f'tenant_id="{tenant_id}"', moment)
-    return sealed
+            until.add(f'tenant_id="{tenant_id}"', moment)
+    return until
 
 
 _UNUSUAL = """

@@ -1,6 +1,7 @@
 """Run by `manage.py shell` in a product of a few minutes: what a product of a day also has."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.utils import timezone
 
@@ -11,7 +12,7 @@ from telemetry.cus_seals.models import CusEvidenceSeal
 
 now = timezone.now()
 for one in CusIntegration.objects.all():
-    key = {"tenant_id": one.tenant_id, "integration_id": one.id}
+    key: dict[str, Any] = {"tenant_id": one.tenant_id, "integration_id": one.id}
     CusIntegration.objects.filter(id=one.id).update(
         rate_limit_rpm=600, token_limit_month=10**9, coverage_percent=90, unproven_calls=0
     )
