@@ -25,25 +25,29 @@ ERROR_CODES = (
     *(code.value for code in CusReasonCode),
 )
 
-_RAN = "policy_result <> 'blocked'"
-_LATENCIES = f"count(*) FILTER (WHERE {_RAN} AND latency_ms"
+# Worked out once for a row, not for each bound: the latency of a call that ran.
+_ROWS = f"""
+    SELECT integration_id, policy_result,
+        CASE WHEN policy_result <> 'blocked' THEN latency_ms END AS latency,
+        CASE WHEN error_code IS NULL THEN ''
+            WHEN error_code IN ({", ".join(f"'{code}'" for code in ERROR_CODES)}) THEN error_code
+            ELSE '{OTHER}' END AS code
+    FROM landed_calls
+"""  # noqa: S608  (the names are this module's own)
 _SUMS = {
     "calls": "count(*)",
-    "latency_calls": f"{_LATENCIES} IS NOT NULL)",
-    "latency_sum_ms": f"coalesce(sum(latency_ms) FILTER (WHERE {_RAN}), 0)",
-    **{f"le_{bound}": f"{_LATENCIES} <= {bound})" for bound in BOUNDS_MS},
+    "latency_calls": "count(latency)",
+    "latency_sum_ms": "coalesce(sum(latency), 0)",
+    **{f"le_{bound}": f"count(*) FILTER (WHERE latency <= {bound})" for bound in BOUNDS_MS},
 }
 SUMS = tuple(_SUMS)
-ERROR_CODE = f"""CASE WHEN error_code IS NULL THEN ''
-        WHEN error_code IN ({", ".join(f"'{code}'" for code in ERROR_CODES)}) THEN error_code
-        ELSE '{OTHER}' END"""
 _KEY = "tenant_id, integration_id, policy_result, error_code, shard"
 # Adds the rows of `landed_calls`, in the order of the key, so that two batches can't deadlock.
 OUTCOMES = f"""
     INSERT INTO {CusOutcomeTotals._meta.db_table} AS total ({_KEY}, {", ".join(SUMS)})
-    SELECT %(tenant)s, integration_id, policy_result, {ERROR_CODE},
+    SELECT %(tenant)s, integration_id, policy_result, code,
         pg_backend_pid() %% {CusUsageSums.SHARDS}, {", ".join(_SUMS.values())}
-    FROM landed_calls GROUP BY 2, 3, 4 ORDER BY 2, 3, 4
+    FROM ({_ROWS}) AS ended GROUP BY 2, 3, 4 ORDER BY 2, 3, 4
     ON CONFLICT ({_KEY}) DO UPDATE SET
         {", ".join(f"{name} = total.{name} + excluded.{name}" for name in SUMS)}
-"""  # noqa: S608  (the names are this module's own)
+"""  # noqa: S608
