@@ -46,8 +46,7 @@ def labels_of(tenant_id: str, integration_id: str) -> str:
 
 def text_of(families: Iterable[CusFamily]) -> str:
     """The page of these families. A family without series is left out."""
-    parts = [part for one in families if one.lines for part in (one.head, *one.lines)]
-    return "\n".join(parts) + "\n" if parts else ""
+    return "".join("\n".join((one.head, *one.lines, "")) for one in families if one.lines)
 
 
 def dollars(microcents: int) -> str:
