@@ -6,25 +6,23 @@ from django.db import connection
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
-from telemetry.cus_signals.exposition import CusFamily, counter, labels_of
+from telemetry.cus_signals.exposition import SHOWN, CusFamily, counter, labels_of
 
 _REFUSED = (Result.BLOCKED, Result.HARD_BLOCKED)
-# A deleted integration's series end a day later: its last counts were scraped by then.
-_SHOWN = "(integration.deleted_at IS NULL OR integration.deleted_at > now() - interval '1 day')"
 # Every integration has its series from the start. Otherwise `increase()` misses the first count.
 _TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text, coalesce(total.degraded, 0),
     coalesce(total.contention, 0), {", ".join(f"coalesce(total.{name.value}, 0)" for name in Result)}
 FROM cus_integrations AS integration LEFT JOIN cus_decision_totals AS total ON
     (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
-WHERE {_SHOWN}
+WHERE {SHOWN}
 """  # noqa: S608  (the names are this module's own)
 _REASONS = f"""
 SELECT integration.tenant_id::text, integration.id::text, total.result, total.reason,
     total.decisions
 FROM cus_integrations AS integration LEFT JOIN cus_decision_reasons AS total ON
     (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
-WHERE {_SHOWN}
+WHERE {SHOWN}
 """  # noqa: S608
 # The usual reasons of refusals, which have series from the start.
 _USUAL = (

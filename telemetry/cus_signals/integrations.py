@@ -29,7 +29,7 @@ SELECT integration.tenant_id::text, integration.id::text, tenant.name, integrati
     integration.unproven_calls, forecast.microcents,
     used.cents, used.microcents, used.tokens,
     coalesce(held.calls, 0), coalesce(lease.leases, 0), coalesce(lease.calls, 0),
-    CASE WHEN integration.{RATE.column} > 0 THEN {ADMITTED_LAST_MINUTE} END
+    CASE WHEN integration.{RATE.column} > 0 THEN ({ADMITTED_LAST_MINUTE})::bigint END
 FROM cus_integrations AS integration
 JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id
 CROSS JOIN LATERAL (

@@ -10,7 +10,9 @@ from django.db import connection, transaction
 from aos_sdk.cus_fields import TOKEN_KINDS
 from aos_sdk.cus_wire import CusPolicyResult
 from telemetry.cus_evidence.outcomes import BOUNDS_MS, OTHER
+from telemetry.cus_money.amounts import MOST
 from telemetry.cus_signals.exposition import (
+    SHOWN,
     CusFamily,
     counter,
     dollars,
@@ -19,9 +21,12 @@ from telemetry.cus_signals.exposition import (
     labels_of,
 )
 
-# A deleted integration's series end a day later: its last counts were scraped by then.
-SHOWN = "(integration.deleted_at IS NULL OR integration.deleted_at > now() - interval '1 day')"
 _LOCK_KEY = 0x6375735F6D73  # "cus_ms"
+
+
+def _sum(text: str) -> str:
+    """SQL for a sum over totals: absurd amounts of one program must not end everybody's scrape."""
+    return f"least({text}, {MOST})::bigint"
 
 
 def _rest(whole: str) -> str:
@@ -102,10 +107,10 @@ SELECT integration.tenant_id::text, integration.id::text, total.provider, total.
 FROM cus_integrations AS integration LEFT JOIN (
     SELECT tenant_id, integration_id, series.provider, series.model,
         count(*) FILTER (WHERE series.model IS NULL AND by_model.model <> '{OTHER}') AS models,
-        {", ".join(f"sum(sum_{number})::bigint AS sum_{number}" for number in range(len(_SUMS)))}
+        {", ".join(f"{_sum(f'sum(sum_{number})')} AS sum_{number}" for number in range(len(_SUMS)))}
     FROM (
         SELECT tenant_id, integration_id, provider, model,
-            {", ".join(f"({text})::bigint AS sum_{number}" for number, text in enumerate(_SUMS))}
+            {", ".join(f"{_sum(text)} AS sum_{number}" for number, text in enumerate(_SUMS))}
         FROM cus_lifetime_totals GROUP BY 1, 2, 3, 4
     ) AS by_model LEFT JOIN cus_model_series AS series
         USING (tenant_id, integration_id, provider, model)
@@ -114,21 +119,25 @@ FROM cus_integrations AS integration LEFT JOIN (
 WHERE {SHOWN}
 """  # noqa: S608  (the names are this module's own)
 # Gives models that have no series of their own one each, as long as there is room. Never removed,
-# so no model moves; where an integration is full, its further models need no row.
+# so no model moves; where an integration is full, its further models need no row and no place.
 _GIVE_SERIES = """
-INSERT INTO cus_model_series (tenant_id, integration_id, provider, model)
-SELECT tenant_id, integration_id, provider, model FROM (
+WITH unnamed AS (
+    SELECT tenant_id, integration_id, provider, model FROM cus_lifetime_totals
+    WHERE model <> %(other)s
+    EXCEPT SELECT tenant_id, integration_id, provider, model FROM cus_model_series
+), placed AS (
     SELECT *, row_number() OVER (PARTITION BY tenant_id, integration_id ORDER BY provider, model)
-            AS place,
-        row_number() OVER (ORDER BY tenant_id, integration_id, provider, model) AS place_of_all
-    FROM (SELECT tenant_id, integration_id, provider, model FROM cus_lifetime_totals
-        WHERE model <> %(other)s
-        EXCEPT SELECT tenant_id, integration_id, provider, model FROM cus_model_series) AS unnamed
-    LEFT JOIN (SELECT tenant_id, integration_id, count(*) AS models FROM cus_model_series
-        GROUP BY 1, 2) AS full_of USING (tenant_id, integration_id)
-) AS placed
-WHERE place + coalesce(models, 0) <= %(of_integration)s
-    AND place_of_all + (SELECT count(*) FROM cus_model_series) <= %(of_all)s
+        + coalesce(models, 0) AS place
+    FROM unnamed LEFT JOIN (
+        SELECT tenant_id, integration_id, count(*) AS models FROM cus_model_series GROUP BY 1, 2
+    ) AS named USING (tenant_id, integration_id)
+), with_room AS (
+    SELECT *, row_number() OVER (ORDER BY place, tenant_id, integration_id)
+        + (SELECT count(*) FROM cus_model_series) AS place_of_all
+    FROM placed WHERE place <= %(of_integration)s
+)
+INSERT INTO cus_model_series (tenant_id, integration_id, provider, model)
+SELECT tenant_id, integration_id, provider, model FROM with_room WHERE place_of_all <= %(of_all)s
 """
 
 

@@ -23,7 +23,7 @@ from enforcement.cus_decisions.models import CusDecisionReasons, CusEnforcementD
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.month_forecast import keep_forecasts
 from telemetry.cus_delivery.sequences import fold_sequences
-from telemetry.cus_evidence.models import CusLLMUsage, CusOutcomeTotals
+from telemetry.cus_evidence.models import CusLifetimeTotals, CusLLMUsage, CusOutcomeTotals
 from telemetry.cus_evidence.outcomes import BOUNDS_MS, ERROR_CODES
 from telemetry.cus_signals.exposition import CusFamily, dollars, escaped, gauge, text_of
 from telemetry.cus_signals.models import CusModelSeries
@@ -231,6 +231,29 @@ def test_all_integrations_together_have_a_bound_of_models_too(
     other.report_batch(record(model="c"), record(model="d"))
     assert len(scraped(client)["cus_llm_calls_total"]) == 3 + 2
     assert value(scraped(client)["cus_llm_calls_total"]) == 4
+
+
+def test_a_program_that_makes_models_up_takes_no_place_of_others(
+    client: Client, sdk: SdkClient, settings: Settings
+) -> None:
+    settings.CUS_METRICS_MODELS, settings.CUS_METRICS_MODELS_IN_ALL = 2, 3
+    for number in range(6):
+        sdk.report(record(model=f"a-{number}"))
+    SdkClient.of(make_integration()).report(record(model="z"))
+    assert value(scraped(client)["cus_llm_calls_total"], model="z") == 1
+
+
+def test_absurd_amounts_of_one_program_end_nobodys_scrape(
+    client: Client, sdk: SdkClient, integration: CusIntegration, settings: Settings
+) -> None:
+    settings.CUS_METRICS_MODELS = 1
+    sdk.report_batch(record(), record(model="gpt-4o-mini"), record(model="o3"))
+    as_much_as_it_holds = 2**63 - 1
+    CusLifetimeTotals.objects.filter(integration_id=integration.id).update(
+        cost_microcents=as_much_as_it_holds, counted_cents=as_much_as_it_holds
+    )
+    # Two of the three share a series, which stays at what a total can hold.
+    assert value(scraped(client)["cus_llm_cost_counted_cents_total"]) == 2 * as_much_as_it_holds
 
 
 def test_a_model_that_calls_itself_other_shares_the_series(client: Client, sdk: SdkClient) -> None:
