@@ -89,7 +89,7 @@ forecast-error: development ## The error of the forecast of a month's cost, besi
 	@exec $(PYTHON) -m benchmarks.cus_forecast $(ARGS)
 
 test-observability: development ## Try alerts and dashboards on a real Prometheus and Alertmanager
-	@exec $(PYTHON) -m pytest -n 0 -q tests/observability tests/observability/cus_stack.py $(ARGS)
+	@exec $(PYTHON) -m pytest -n 0 -q tests/observability/cus_stack.py $(ARGS)
 
 prices-diff: development ## Compare the price table with the newest genai-prices and LiteLLM
 	@exec $(PYTHON) -m benchmarks.cus_prices_diff $(ARGS)
