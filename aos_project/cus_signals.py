@@ -62,7 +62,7 @@ def _jobs() -> Iterator[CusFamily]:
     )
     with connection.cursor() as cursor:
         cursor.execute(_JOBS)
-        for name, good, bad, sum_seconds, last_seconds, good_at, bad_at in cursor:
+        for name, good, bad, sum_seconds, last_seconds, good_at, bad_at in cursor.fetchall():
             labels = f'job_name="{name}"'
             runs.add(f'{labels},outcome="succeeded"', good)
             runs.add(f'{labels},outcome="failed"', bad)

@@ -48,7 +48,7 @@ def decision_families() -> Iterator[CusFamily]:
     )
     with connection.cursor() as cursor:
         cursor.execute(_TOTALS)
-        for tenant_id, integration_id, without, busy, *counts in cursor:
+        for tenant_id, integration_id, without, busy, *counts in cursor.fetchall():
             whose = labels_of(tenant_id, integration_id)
             for result, count in zip(Result, counts, strict=True):
                 decisions.add(f'{whose},result="{result.value}"', count)
@@ -71,7 +71,7 @@ def _reasons() -> Iterator[CusFamily]:
     others: dict[str, list[int]] = {}
     with connection.cursor() as cursor:
         cursor.execute(_REASONS)
-        for tenant_id, integration_id, result, reason, count in cursor:
+        for tenant_id, integration_id, result, reason, count in cursor.fetchall():
             whose = labels_of(tenant_id, integration_id)
             by_reason = refusals.setdefault(whose, dict.fromkeys(_USUAL, 0))
             other = others.setdefault(whose, [0, 0])

@@ -97,7 +97,7 @@ def integration_families(now: datetime) -> Iterator[CusFamily]:
     )
     with connection.cursor() as cursor:
         cursor.execute(_STATES, {"period": month_of(now)[0].date()})
-        for tenant_id, integration_id, tenant, name, provider, *values in cursor:
+        for tenant_id, integration_id, tenant, name, provider, *values in cursor.fetchall():
             whose = labels_of(tenant_id, integration_id)
             names = f'tenant="{escaped(tenant)}",integration="{escaped(name)}"'
             info.add(f'{whose},{names},provider_type="{provider}"', 1)
@@ -198,7 +198,7 @@ def _gaps() -> Iterator[CusFamily]:
     )
     with connection.cursor() as cursor:
         cursor.execute(_GAPS)
-        for tenant_id, integration_id, every, silent in cursor:
+        for tenant_id, integration_id, every, silent in cursor.fetchall():
             whose = labels_of(tenant_id, integration_id)
             missing.add(whose, every)
             undeclared.add(whose, silent)

@@ -47,7 +47,7 @@ def _rollup() -> Iterator[CusFamily]:
         if moment is not None:
             covered.add("", moment)
         cursor.execute(_DUE)
-        for tenant_id, waiting, failures in cursor:
+        for tenant_id, waiting, failures in cursor.fetchall():
             due.add(f'tenant_id="{tenant_id}"', waiting)
             failed.add(f'tenant_id="{tenant_id}"', failures)
     yield from (covered, due, failed)
@@ -80,7 +80,7 @@ def _reconcile() -> Iterator[CusFamily]:
             for kind in CusReconcileDifference.Kind:
                 differences.add(f'{labels_of("platform", "none")},kind="{kind}"', 0)
             cursor.execute(_DIFFERENCES, [last[0]])
-            for tenant_id, integration_id, kind, count in cursor:
+            for tenant_id, integration_id, kind, count in cursor.fetchall():
                 differences.add(f'{labels_of(tenant_id, integration_id)},kind="{kind}"', count)
     yield from (moment, differences)
 
@@ -113,7 +113,7 @@ def _seals() -> CusFamily:
     )
     with connection.cursor() as cursor:
         cursor.execute(_SEALED)
-        for tenant_id, moment in cursor:
+        for tenant_id, moment in cursor.fetchall():
             until.add(f'tenant_id="{tenant_id}"', moment)
     return until
 
@@ -131,6 +131,6 @@ def _unusual_hours() -> CusFamily:
     )
     with connection.cursor() as cursor:
         cursor.execute(_UNUSUAL)
-        for tenant_id, integration_id, subject, count in cursor:
+        for tenant_id, integration_id, subject, count in cursor.fetchall():
             found.add(f'{labels_of(tenant_id, integration_id)},subject="{subject}"', count)
     return found

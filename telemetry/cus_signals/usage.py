@@ -188,7 +188,7 @@ def _totals() -> list[_Total]:
     whole: dict[tuple[str, str], bool] = {}
     with connection.cursor() as cursor:
         cursor.execute(_TOTALS)
-        for tenant_id, integration_id, provider, model, sharing, *sums in cursor:
+        for tenant_id, integration_id, provider, model, sharing, *sums in cursor.fetchall():
             whose = (tenant_id, integration_id)
             if provider is not None:
                 totals.append(_Total(*whose, provider, model, 0, sums))
@@ -284,7 +284,7 @@ def _outcomes() -> Iterator[CusFamily]:
     latency = CusFamily("cus_llm_latency_seconds", "histogram", "Latency of calls that ran.")
     with connection.cursor() as cursor:
         cursor.execute(_ENDED)
-        for tenant_id, integration_id, *sums in cursor:
+        for tenant_id, integration_id, *sums in cursor.fetchall():
             whose = labels_of(tenant_id, integration_id)
             for result, calls in zip(_RESULTS, sums, strict=False):
                 results.add(f'{whose},result="{result}"', calls)
@@ -302,7 +302,7 @@ def _errors() -> CusFamily:
     with connection.cursor() as cursor:
         cursor.execute(_ERRORS)
         by_code: dict[str, dict[str, int]] = {}
-        for tenant_id, integration_id, code, calls in cursor:
+        for tenant_id, integration_id, code, calls in cursor.fetchall():
             # From the start with one series, so that a first error raises the sum.
             found = by_code.setdefault(labels_of(tenant_id, integration_id), {OTHER: 0})
             if code is not None:
