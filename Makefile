@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk bench-reads bench-seals lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo lock clean runtime development
+.PHONY: help run test check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,12 @@ help: ## Show this list
 run: runtime ## Install what is missing and serve the product (HOST=, PORT=8001)
 	@# make itself may be killed: the product must not stay behind.
 	@exec setpriv --pdeathsig TERM $(PYTHON) manage.py cus_run --host $(HOST) --port $(PORT)
+
+observe: runtime ## Watch the running product with Prometheus and Alertmanager (PORT=8001)
+	@exec $(PYTHON) -m observability.cus_observe --port $(PORT)
+
+dashboards: development ## Write Grafana's dashboards anew from their code
+	@exec $(PYTHON) -m observability.cus_dashboards
 
 demo: runtime ## Send demo traffic to the running product (TRACE=FILE, SPEED=60)
 	@exec $(PYTHON) manage.py cus_demo $(if $(TRACE),--trace '$(TRACE)') $(if $(SPEED),--speed '$(SPEED)')
@@ -79,8 +85,14 @@ bench-seals: development ## Measure sealing and verifying a day (ARGS="--rows 10
 estimate-error: development ## How far estimates of calls are from their bills, on the corpus of bills
 	@exec $(PYTHON) -m tests.corpus.cus_estimate_error
 
+bench-scrape: development ## Measure scrapes of /metrics with 1,000 integrations (ARGS="--rounds 50")
+	@exec $(PYTHON) -m benchmarks.cus_scrape $(ARGS)
+
 forecast-error: development ## The error of the forecast of a month's cost, beside a naive one (ARGS='--trace FILE')
 	@exec $(PYTHON) -m benchmarks.cus_forecast $(ARGS)
+
+test-observability: development ## Try alerts and dashboards on a real Prometheus and Alertmanager
+	@exec $(PYTHON) -m pytest -n 0 -q tests/observability/cus_stack.py $(ARGS)
 
 prices-diff: development ## Compare the price table with the newest genai-prices and LiteLLM
 	@exec $(PYTHON) -m benchmarks.cus_prices_diff $(ARGS)

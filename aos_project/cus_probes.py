@@ -10,12 +10,13 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
-from django_prometheus.exports import ExportToDjangoView
 from redis import Redis, RedisError
 
+from aos_project.cus_signals import metrics_page
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import TABLE, existing_months, wanted_months
+from telemetry.cus_signals.exposition import CONTENT_TYPE
 
 _BROKER_SECONDS = 1
 
@@ -44,8 +45,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not (_has_token(request) or _from_allowed_network(request)):
         detail = "Send CUS_METRICS_TOKEN as a bearer token, or allow this address in CUS_METRICS_NETWORKS."
         return HttpResponse(detail + "\n", status=403, content_type="text/plain")
-    answer: HttpResponse = ExportToDjangoView(request)
-    return answer
+    return HttpResponse(metrics_page(request, database_now()), content_type=CONTENT_TYPE)
 
 
 class _NotReady(Exception):

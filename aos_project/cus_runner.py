@@ -12,6 +12,7 @@ import http
 import http.client
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -101,7 +102,7 @@ def _serve(console: Console, host: str, port: int) -> None:
         _require_free(host, port)
         environment = _start_servers(data, console, supervisor)
         supervisor.run(_program("manage.py cus_prepare", ["manage.py", "cus_prepare"], environment))
-        supervisor.start(web_program(environment, host, port))
+        supervisor.start(web_program(environment | shared_metrics(data), host, port))
         supervisor.wait_until(lambda: _answers(shown, port, environment), "web")
         # Start the workers after the first page, so that they take no processor time from it.
         for program in _workers(environment):
@@ -172,6 +173,17 @@ def _require_free(host: str, port: int) -> None:
                 host=host, port=port, who=who, other=port % _LARGEST_PORT + 1
             ) from error
         raise CannotListen(host=host, port=port, reason=error.strerror) from error
+
+
+def shared_metrics(data: Path) -> dict[str, str]:
+    """A folder in which the web processes share what they count of requests.
+
+    Empty at each start: counts of processes that are gone would stay for ever.
+    """
+    folder = data / "web-metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
 
 
 # --- Configuration and servers ------------------------------------------------------------------

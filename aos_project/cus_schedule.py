@@ -23,6 +23,7 @@ BEAT_SCHEDULE = {
     "cus-find-unusual-hours": _job(
         "telemetry.tasks.cus_find_unusual_hours", crontab(minute="*/5"), expires=280
     ),
+    "cus-keep-forecasts": _job("telemetry.tasks.cus_keep_forecasts", crontab(minute="7")),
     "cus-refresh-coverage": _job("telemetry.tasks.cus_refresh_coverage", crontab(minute="*/5")),
     "cus-flag-unproven-claims": _job(
         "telemetry.tasks.cus_flag_unproven_claims", crontab(minute="23")

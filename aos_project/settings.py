@@ -60,6 +60,10 @@ CUS_METRICS_TOKEN = secret("CUS_METRICS_TOKEN", default="")
 CUS_METRICS_NETWORKS = env.list(
     "CUS_METRICS_NETWORKS", default=["127.0.0.0/8", "::1/128"] if LOCAL else []
 )
+# Models of an integration, and of all integrations, that have series of their own at /metrics; the
+# others of an integration share one. A model keeps its series when these are lowered.
+CUS_METRICS_MODELS = env.int("CUS_METRICS_MODELS", default=20)
+CUS_METRICS_MODELS_IN_ALL = env.int("CUS_METRICS_MODELS_IN_ALL", default=5_000)
 CUS_PARTITIONS_AHEAD_MONTHS = 3
 # Connections that each process keeps for SDK routes; 0: each thread's own one does.
 CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=6)
@@ -190,6 +194,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "aos_project.cus_page_headers.CusPageHeaders",
     "django_structlog.middlewares.RequestMiddleware",
+    "integrations.cus_web.log_context.CusLogContext",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
     "axes.middleware.AxesMiddleware",
 ]

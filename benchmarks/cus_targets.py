@@ -58,3 +58,5 @@ SDK_LOST = Target(0, at_least=False)
 # Reads of API and console over 10 million rows of evidence.
 READ_P95 = Target(300, "ms", at_least=False)
 ROLLUP_OF_A_DAY = Target(1, "s", at_least=False, rows=1_000_000)
+# A scrape of all series of 1,000 integrations, over HTTP.
+SCRAPE_P99 = Target(250, "ms", at_least=False)

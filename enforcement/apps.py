@@ -11,9 +11,6 @@ class EnforcementConfig(AppConfig):
     verbose_name = "Enforcement"
 
     def ready(self) -> None:
-        from enforcement.cus_metrics import register_collector
-
-        register_collector()
         post_migrate.connect(
             _make_partitions, sender=self, dispatch_uid="cus_make_decision_partitions"
         )

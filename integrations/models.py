@@ -14,6 +14,7 @@ from integrations.cus_credentials.models import CusCredential
 from integrations.cus_currency.models import CusDisplayRate
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_integrations.models import CusImportedWorker
+from integrations.cus_jobs.models import CusJobTotals
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.models import CusMail
@@ -27,6 +28,7 @@ __all__ = [
     "CusHealthTransition",
     "CusImportedWorker",
     "CusIntegration",
+    "CusJobTotals",
     "CusMail",
     "CusMembership",
     "CusPriceOverride",

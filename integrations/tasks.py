@@ -16,6 +16,7 @@ from integrations.cus_health.service import CusHealthService
 from integrations.cus_health.turns import CheckUnderWay
 from integrations.cus_mail.service import forget_old_mails, send_waiting
 from integrations.cus_web.errors import IntegrationNotFound
+from integrations.cus_web.log_context import note_whose
 
 # `CELERY_TASK_ROUTES` sends checks there.
 _QUEUE = "cus_health"
@@ -56,6 +57,7 @@ def cus_check_health(integration_id: str) -> None:
     due = stale(now).filter(id=uuid.UUID(integration_id)).select_related("tenant").first()
     if due is None:
         return
+    note_whose(due.tenant_id, due.id)
     try:
         result = CusHealthService(due.tenant).check(due, now=now)
     except (CheckUnderWay, IntegrationNotFound):
@@ -63,7 +65,6 @@ def cus_check_health(integration_id: str) -> None:
         return
     log.info(
         "integration checked",
-        integration_id=integration_id,
         verdict=result.verdict,
         health_state=result.health_state,
         stored=result.stored,

@@ -12,13 +12,11 @@ class TelemetryConfig(AppConfig):
 
     def ready(self) -> None:
         from integrations.cus_prices.price_list import answer_by
-        from telemetry.cus_metrics import register_collector
         from telemetry.cus_money import checks  # noqa: F401  (registers the system check)
         from telemetry.cus_money.price_samples import TenantPriceList
         from telemetry.cus_retention import checks as _retention_checks  # noqa: F401
 
         answer_by(TenantPriceList())
-        register_collector()
         post_migrate.connect(_make_partitions, sender=self, dispatch_uid="cus_make_partitions")
 
 

@@ -1,6 +1,7 @@
 """Imports this app's models, because Django looks for them here."""
 
 from telemetry.cus_analytics.models import (
+    CusCostForecast,
     CusReconcileDifference,
     CusReconcileRun,
     CusRollupDue,
@@ -19,12 +20,14 @@ from telemetry.cus_evidence.models import (
     CusDroppedMonth,
     CusLifetimeTotals,
     CusLLMUsage,
+    CusOutcomeTotals,
     CusPeriodTotals,
     CusUsageSettlement,
 )
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_seals.models import CusEvidenceSeal
+from telemetry.cus_signals.models import CusModelSeries
 from telemetry.cus_statements.models import CusMonthStatement, CusProviderInvoice
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "CusCallLedger",
     "CusCallMark",
     "CusCostAdjustment",
+    "CusCostForecast",
     "CusDroppedMonth",
     "CusEnforcementHold",
     "CusEnforcementLease",
@@ -42,7 +46,9 @@ __all__ = [
     "CusKeptPrice",
     "CusLLMUsage",
     "CusLifetimeTotals",
+    "CusModelSeries",
     "CusMonthStatement",
+    "CusOutcomeTotals",
     "CusPeriodTotals",
     "CusProviderInvoice",
     "CusReconcileDifference",

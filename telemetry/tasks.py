@@ -5,6 +5,7 @@ from datetime import timedelta
 import structlog
 from celery import shared_task
 
+from telemetry.cus_analytics.month_forecast import keep_forecasts
 from telemetry.cus_analytics.reconcile import reconcile
 from telemetry.cus_analytics.unusual_hours import find_unusual_hours
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
@@ -54,6 +55,12 @@ def cus_find_unusual_hours() -> None:
         log.warning("hours cost far more than is usual", events=found)
 
 
+@shared_task(name="telemetry.tasks.cus_keep_forecasts")
+def cus_keep_forecasts() -> None:
+    """Compute what the month will have cost at its end, for the metrics."""
+    log.info("costs of the month forecast", integrations=keep_forecasts(database_now()))
+
+
 @shared_task(name="telemetry.tasks.cus_make_partitions")
 def cus_make_partitions() -> None:
     """Keep the partitions of the usage table three months ahead."""
@@ -88,19 +95,19 @@ def cus_seal_evidence() -> None:
     The log tells the digests, so that logs which are kept elsewhere prove them, too.
     """
     for outcome in seal_all(database_now()):
-        tenant = str(outcome.tenant_id)
+        tenant_id = str(outcome.tenant_id)
         if outcome.seal:
             day = outcome.seal.day.isoformat()
-            log.info("evidence sealed", tenant=tenant, day=day, digest=outcome.seal.digest)
+            log.info("evidence sealed", tenant_id=tenant_id, day=day, digest=outcome.seal.digest)
         else:
-            log.error("evidence could not be sealed", tenant=tenant, error=str(outcome.error))
+            log.error("evidence could not be sealed", tenant_id=tenant_id, error=str(outcome.error))
 
 
 @shared_task(name="telemetry.tasks.cus_close_months")
 def cus_close_months() -> None:
     """Keep each tenant's month that is over as a sealed statement, unless finance did (ruling M9)."""
     for outcome in close_months(database_now()):
-        names = {"tenant": str(outcome.tenant_id), "month": f"{outcome.month:%Y-%m}"}
+        names = {"tenant_id": str(outcome.tenant_id), "month": f"{outcome.month:%Y-%m}"}
         if outcome.statement:
             log.info("month closed", **names, digest=outcome.statement.digest)
         else:

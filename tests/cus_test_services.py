@@ -71,6 +71,7 @@ _LONGEST = (
     "tests/trust/test_cus_enforcement.py",
     "tests/trust/test_cus_ingest.py",
     "tests/trust/test_cus_sdk_real.py",
+    "tests/trust/test_cus_counters.py",
     "tests/frameworks/test_cus_frameworks.py",
     "tests/services/test_cus_rollovers.py",
     "tests/services/test_cus_lifecycle.py",

@@ -46,6 +46,7 @@ from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_keys.authentication import key_text
 from integrations.cus_keys.throttle import SdkKeyThrottle
+from integrations.cus_web.log_context import note_whose
 from integrations.cus_web.pages import NewestFirst, filters_of
 from integrations.cus_web.sdk_routes import ARRIVED
 from telemetry.cus_evidence.api import SdkView
@@ -68,6 +69,7 @@ class CusCheckAuthentication(BaseAuthentication):
                 "This SDK key is not valid here: it is unknown, revoked or expired. "
                 "Issue a new one for the integration."
             )
+        note_whose(caller.tenant_id, caller.integration_id)
         return caller, None
 
     def authenticate_header(self, request: Request) -> str:

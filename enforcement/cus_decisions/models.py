@@ -79,3 +79,26 @@ class CusDecisionTotals(models.Model):
 
     def __str__(self) -> str:
         return str(self.integration_id)
+
+
+class CusDecisionReasons(models.Model):
+    """Counts of an integration's logged decisions by result and first reason, for life.
+
+    A trigger of the log alone writes here, so the counts are those of the log at every commit. A
+    reason that is no `CusReasonCode`, as an SDK's record may name it, counts as `other`.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "result", "reason")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    result = models.CharField(max_length=20)
+    reason = models.CharField(max_length=50)
+    decisions = models.BigIntegerField()
+
+    app_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_decision_reasons"
+
+    def __str__(self) -> str:
+        return f"{self.result}, {self.reason} of {self.integration_id}"

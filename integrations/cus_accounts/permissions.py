@@ -9,6 +9,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
+from integrations.cus_web.log_context import note_whose
 
 if TYPE_CHECKING:
     # DRF imports this module through its settings, before DRF's views can be imported.
@@ -45,7 +46,10 @@ def sees_all_tenants(user: Any) -> bool:
 def own_tenant(user: CusUser) -> uuid.UUID | None:
     """The tenant that the user belongs to, unless it is closed."""
     membership = _membership(user)
-    return membership.tenant_id if membership else None
+    if membership is None:
+        return None
+    note_whose(membership.tenant_id)
+    return membership.tenant_id
 
 
 def visible_to(queryset: QuerySet[_M], user: CusUser) -> QuerySet[_M]:
@@ -81,6 +85,12 @@ def tenant_of(request: Request) -> CusTenant:
 
     Only the staff may name a tenant; for all others, other tenants do not exist.
     """
+    tenant = _tenant_of(request)
+    note_whose(tenant.id)
+    return tenant
+
+
+def _tenant_of(request: Request) -> CusTenant:
     user = request.user
     if not sees_all_tenants(user):
         return CusTenant.objects.get(memberships__user=cast("CusUser", user))

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from integrations.cus_keys.verifier import SdkPrincipal, verify_sdk_key
+from integrations.cus_web.log_context import note_whose
 
 if TYPE_CHECKING:
     # DRF imports this module through its settings, before DRF's views can be imported.
@@ -30,6 +31,7 @@ class CusSdkKeyAuthentication(BaseAuthentication):
                 "This SDK key is not valid here: it is unknown, revoked or expired. "
                 "Issue a new one for the integration."
             )
+        note_whose(principal.tenant_id, principal.integration_id)
         return principal, None
 
     def authenticate_header(self, request: Request) -> str:

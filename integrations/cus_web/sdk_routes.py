@@ -14,6 +14,7 @@ from aos_sdk.cus_wire import (
     LLM_USAGE_PATH,
     TELEMETRY_BYPASS_PATH,
 )
+from integrations.cus_web.log_context import begin_request
 
 # The key in META for when the request's body was complete, on the monotonic clock. The request may
 # have waited for a thread since.
@@ -42,6 +43,7 @@ def is_short(method: str | None, path: str) -> bool:
 
 def call_view(request: HttpRequest) -> HttpResponse:
     """The answer of the view of an SDK route."""
+    begin_request(request)
     match = request.resolver_match = _match(request.path_info, get_urlconf())
     response: HttpResponse = match.func(request, *match.args, **match.kwargs)
     return response.render() if isinstance(response, SimpleTemplateResponse) else response

@@ -346,3 +346,24 @@ class CusUsageAnomaly(models.Model):
         if self.usual_microcents == 0:
             return f"usually nothing on a {hour:%A} at {hour:%H:00}"
         return f"{self.cost_microcents // self.usual_microcents:,} times its usual {hour:%A}"
+
+
+class CusCostForecast(models.Model):
+    """The exact cost of a month that is expected at its end, as metrics show it.
+
+    In microcents of US dollars, computed hourly: the month so far, and the forecast of its rest.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    # The first day of the month, in UTC.
+    period = models.DateField()
+    microcents = models.BigIntegerField()
+    computed_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "cus_cost_forecasts"
+
+    def __str__(self) -> str:
+        return f"{self.period:%Y-%m} of {self.integration_id}"

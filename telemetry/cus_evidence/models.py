@@ -276,6 +276,16 @@ class CusDroppedMonth(models.Model):
 
     def __str__(self) -> str:
         return f"{self.month:%Y-%m}"
+def may_add(totals: type[models.Model], *, without: frozenset[str] = frozenset()) -> str:
+    """Privileges to add to a table's sums, `without` some columns, and not to change its keys.
+
+    The guards of the table refuse a sum that would fall.
+    """
+    columns = [field.attname for field in totals._meta.concrete_fields if field.column]
+    given = [name for name in columns if name not in without]
+    keys = {field.attname for field in totals._meta.pk_fields}
+    sums = [name for name in given if name not in keys]
+    return f"SELECT, INSERT ({', '.join(given)}), UPDATE ({', '.join(sums)})"
 
 
 class CusUsageSums(models.Model):
@@ -342,15 +352,8 @@ class CusUsageSums(models.Model):
 
     @classmethod
     def app_privileges(cls) -> str:
-        """Sums may be added to, keys not changed; derived ones follow what is appended elsewhere.
-
-        The guards of the table refuse a sum that would fall.
-        """
-        columns = [field.attname for field in cls._meta.concrete_fields if field.column]
-        given = [name for name in columns if name not in cls.DERIVED]
-        keys = {field.attname for field in cls._meta.pk_fields}
-        sums = [name for name in given if name not in keys]
-        return f"SELECT, INSERT ({', '.join(given)}), UPDATE ({', '.join(sums)})"
+        """Sums may be added to; derived ones follow what is appended elsewhere."""
+        return may_add(cls, without=cls.DERIVED)
 
 
 class CusLifetimeTotals(CusUsageSums):
@@ -391,3 +394,52 @@ class CusPeriodTotals(CusUsageSums):
 
     def __str__(self) -> str:
         return f"{self.period:%Y-%m} of {self.integration_id}, shard {self.shard}"
+
+
+class CusOutcomeTotals(models.Model):
+    """How an integration's calls ended, summed for life in the transaction that stores them.
+
+    `error_code` is one of `cus_evidence.outcomes.ERROR_CODES`, `other`, or empty for a call without an
+    error. Latencies are those of calls that ran and reported one; `le_300` counts the latencies of
+    at most 300 ms, so each such column includes those before.
+    """
+
+    pk = models.CompositePrimaryKey(
+        "tenant_id", "integration_id", "policy_result", "error_code", "shard"
+    )
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    policy_result = models.CharField(max_length=20)
+    error_code = models.CharField(max_length=50)
+    shard = models.SmallIntegerField()
+    calls = models.BigIntegerField(db_default=0)
+    latency_calls = models.BigIntegerField(db_default=0)
+    latency_sum_ms = models.BigIntegerField(db_default=0)
+    le_100 = models.BigIntegerField(db_default=0)
+    le_300 = models.BigIntegerField(db_default=0)
+    le_500 = models.BigIntegerField(db_default=0)
+    le_1000 = models.BigIntegerField(db_default=0)
+    le_2000 = models.BigIntegerField(db_default=0)
+    le_3000 = models.BigIntegerField(db_default=0)
+    le_5000 = models.BigIntegerField(db_default=0)
+    le_10000 = models.BigIntegerField(db_default=0)
+    le_20000 = models.BigIntegerField(db_default=0)
+    le_30000 = models.BigIntegerField(db_default=0)
+    le_60000 = models.BigIntegerField(db_default=0)
+    le_120000 = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        db_table = "cus_outcome_totals"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(shard__gte=0, shard__lt=8), name="cus_outcome_totals_shard"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.policy_result} {self.error_code} of {self.integration_id}"
+
+    @classmethod
+    def app_privileges(cls) -> str:
+        """Sums may be added to."""
+        return may_add(cls)

@@ -18,6 +18,7 @@ from django.db.models import JSONField
 from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_connections import Cursor, evidence_cursor
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusUsageSums
+from telemetry.cus_evidence.outcomes import OUTCOMES
 from telemetry.cus_evidence.records import Reserved, Turn
 
 
@@ -316,11 +317,13 @@ WITH sent AS MATERIALIZED (
             AND integration_id = sent.integration_id LIMIT 1
     ) AS lease ON true
     RETURNING id, call_id, integration_id, provider, model, policy_result, error_code,
-        pricing, flags, unpriced_units, {", ".join((*_SUMMED, *ESTIMATE, *_PROVISIONAL))}
+        latency_ms, pricing, flags, unpriced_units, {", ".join((*_SUMMED, *ESTIMATE, *_PROVISIONAL))}
 ), lifetime AS (
     {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
 ), period AS (
     {_upsert_totals("cus_period_totals", integration_id="integration_id", period="date_trunc('month', now() AT TIME ZONE 'UTC')::date")}
+), outcomes AS (
+    {OUTCOMES}
 ), {RELEASED}
 SELECT call_hash FROM sent WHERE call_hash NOT IN (SELECT call_hash FROM fresh)
 """  # noqa: S608  (the names are this module's and the models' own)

@@ -42,3 +42,30 @@ def admitted(limit: Limit) -> str:
 
 # For the own hold of a call of the check: 1 for each window in which the hold was taken, else 0.
 OWN_ADMITTED = ", ".join(f"(taken_at > {_SINCE[limit.window]})::int" for limit in CALL_LIMITS)
+
+
+# For people and metrics, of an `integration` in sight: what a check would count of its rate limit,
+# at most one call beyond it.
+ADMITTED_LAST_MINUTE = f"""(
+    SELECT coalesce(sum(lease.calls), 0) FROM cus_enforcement_leases AS lease
+    WHERE lease.tenant_id = integration.tenant_id AND lease.integration_id = integration.id
+        AND lease.taken_at > now() - {_MINUTE}
+) + (
+    SELECT count(*) FROM (
+        SELECT 1 FROM cus_enforcement_holds AS hold
+        WHERE hold.tenant_id = integration.tenant_id AND hold.integration_id = integration.id
+            AND hold.taken_at > now() - {_MINUTE} AND hold.cents >= 0
+        LIMIT integration.rate_limit_rpm::bigint + 1
+    ) AS running
+) + (
+    SELECT count(*) FROM (
+        SELECT 1 FROM cus_llm_usage AS usage
+        WHERE usage.tenant_id = integration.tenant_id AND usage.integration_id = integration.id
+            AND usage.created_at > now() - {_MINUTE} AND usage.created_at <= now()
+            AND usage.policy_result <> 'blocked'
+            AND CASE WHEN usage.admitted_at IS NULL
+                THEN usage.created_at - usage.occurred_at <= {_MINUTE}
+                ELSE usage.admitted_at > now() - {_MINUTE} END
+        ORDER BY usage.created_at DESC LIMIT integration.rate_limit_rpm::bigint + 1
+    ) AS admissions
+)"""  # noqa: S608  (the names are the tables' own)

@@ -322,7 +322,7 @@ def test_beat_and_metrics_tell_of_flagged_claims(
     lines = Client().get("/metrics").content.decode().splitlines()
     (line,) = [one for one in lines if one.startswith("cus_integration_unproven_calls{")]
     assert str(integration.id) in line
-    assert line.endswith(" 100.0")
+    assert line.endswith(" 100")
 
 
 @pytest.mark.parametrize(

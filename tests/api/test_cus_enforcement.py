@@ -688,7 +688,7 @@ def test_contention_has_a_metric_of_its_own(
 
     whose = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
     text = client.get("/metrics").content.decode()
-    assert f"cus_enforcement_contention_total{{{whose}}} 1.0" in text
+    assert f"cus_enforcement_contention_total{{{whose}}} 1" in text
 
 
 def test_metrics_count_decisions_from_the_start(
@@ -697,10 +697,10 @@ def test_metrics_count_decisions_from_the_start(
     quiet = make_integration()
     text = client.get("/metrics").content.decode()
     whose = f'integration_id="{refused.integration_id}",tenant_id="{refused.tenant_id}"'
-    assert f"cus_enforcement_blocked_total{{{whose}}} 1.0" in text
-    assert f"cus_enforcement_contention_total{{{whose}}} 0.0" in text
+    blocked = f'cus_enforcement_blocked_total{{{{{{}},reason="{refused.reason}"}}}}'
+    assert f"{blocked.format(whose)} 1\n" in text
+    assert f"cus_enforcement_contention_total{{{whose}}} 0\n" in text
     whose = f'integration_id="{quiet.id}",tenant_id="{quiet.tenant_id}"'
-    assert f"cus_enforcement_blocked_total{{{whose}}} 0.0" in text
-    assert f"cus_enforcement_contention_total{{{whose}}} 0.0" in text
-    assert f'cus_enforcement_decisions_total{{{whose.replace(",tenant", ",result=@,tenant")}}}'.replace(
-        "@", '"allowed"') in text  # fmt: skip
+    assert f"{blocked.format(whose)} 0\n" in text
+    assert f"cus_enforcement_contention_total{{{whose}}} 0\n" in text
+    assert f'cus_enforcement_decisions_total{{{whose},result="allowed"}} 0\n' in text

@@ -1,6 +1,7 @@
 """What looks after a running process."""
 
 import re
+from collections import Counter
 
 import pytest
 from django.db import connection
@@ -13,13 +14,15 @@ from tests.cus_factories import SdkClient, make_integration, record
 pytestmark = pytest.mark.django_db
 
 
-def _calls(client: Client) -> dict[str, float]:
+def _calls(client: Client) -> dict[str, int]:
     """`cus_llm_calls_total` by integration, as Prometheus would read it."""
     text = client.get("/metrics").content.decode()
-    found = re.findall(
-        r'^cus_llm_calls_total\{integration_id="(.+)",tenant_id="(.+)"\} (.+)$', text, re.MULTILINE
-    )
-    return {integration: float(value) for integration, _tenant, value in found}
+    calls: Counter[str] = Counter()
+    for integration, value in re.findall(
+        r'^cus_llm_calls_total\{integration_id="(.+?)",.+\} (.+)$', text, re.MULTILINE
+    ):
+        calls[integration] += int(value)
+    return dict(calls)
 
 
 def test_a_process_that_answers_is_up(client: Client) -> None:

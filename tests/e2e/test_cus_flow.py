@@ -65,9 +65,10 @@ def test_a_call_through_the_sdk_is_in_console_and_metrics(
     assert row.latency_ms is not None
     console = signed_in(make_user("support"))
     assert row.call_id in console.get("/admin/telemetry/cusllmusage/").content.decode()
-    labels = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
+    whose = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
+    labels = f'{whose},provider="openai",model="gpt-4o"'
     metrics = console.get("/metrics").content.decode()
-    assert f"cus_llm_calls_total{{{labels}}} 1.0" in metrics
+    assert f"cus_llm_calls_total{{{labels}}} 1\n" in metrics
 
 
 def test_an_answer_that_is_whole_is_sent_with_its_length(product: ServedProduct) -> None:

@@ -80,7 +80,7 @@ def test_a_call_at_ten_times_its_estimate_is_counted_whole_and_its_overrun_shown
     assert (row.estimate_cents, row.estimate_microcents, row.estimate_tokens) == (5, 75_000, 150)
     whose = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}"'
     metrics = client.get("/metrics").content.decode()
-    assert f"cus_enforcement_overrun_tokens_total{{{whose}}} 1350.0" in metrics
+    assert f"cus_enforcement_overrun_tokens_total{{{whose}}} 1350\n" in metrics
 
 
 def test_a_call_that_lands_twice_is_used_once_and_holds_nothing(

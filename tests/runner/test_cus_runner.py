@@ -23,7 +23,7 @@ import pytest
 
 from aos_project.cus_embedded.passwords import product_secrets
 from aos_project.cus_embedded.process import wait_for
-from aos_project.cus_runner import write_local_env
+from aos_project.cus_runner import shared_metrics, write_local_env
 from tests.cus_ports import free_port
 
 # For a start or an end on a machine that runs much else.
@@ -386,3 +386,12 @@ def test_damaged_lock_file_does_not_stop_the_start(product: Product) -> None:
     code, said = product.run_to_the_end()
     assert (code, "already running" in said, "Traceback" in said) == (1, True, False)
     running.end()
+
+
+def test_the_web_processes_share_a_folder_of_counts_that_a_start_empties(tmp_path: Path) -> None:
+    for _ in range(2):
+        folder = Path(shared_metrics(tmp_path)["PROMETHEUS_MULTIPROC_DIR"])
+        assert list(folder.iterdir()) == []
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        # What a process leaves that was killed.
+        (folder / "counter_1.db").write_bytes(b"\0")

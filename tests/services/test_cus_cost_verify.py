@@ -261,12 +261,13 @@ def test_reports_follow_as_recorded_and_as_corrected(
     assert sum(month.cost_microcents for month in months) == 50_000
     assert sum(month.correction_microcents for month in months) == -30_000
     console = browser_of("support")
-    metrics = console.get("/metrics").content.decode()
-    labels = f'integration_id="{integration.id}",tenant_id="{tenant.id}"'
-    assert f"cus_llm_cost_correction_microcents{{{labels}}} -30000.0" in metrics
-    assert f"cus_llm_cost_microcents_total{{{labels}}} 50000.0" in metrics
     row = CusLLMUsage.objects.first()
     assert row
+    metrics = console.get("/metrics").content.decode()
+    labels = f'integration_id="{integration.id}",tenant_id="{tenant.id}"'
+    assert f"cus_llm_cost_correction_microcents{{{labels}}} -30000\n" in metrics
+    model = f'{labels},provider="{row.provider}",model="{row.model}"'
+    assert f"cus_llm_cost_microcents_total{{{model}}} 50000\n" in metrics
     page = console.get(f"/admin/telemetry/cusllmusage/{row.id}/change/").content.decode()
     assert "$0.00025000" in page
     assert "$0.00010000" in page

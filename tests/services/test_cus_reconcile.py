@@ -148,9 +148,9 @@ def test_metrics_tell_of_the_last_comparison_and_of_the_rollup(
 
     lines = Client().get("/metrics").content.decode().splitlines()
 
-    labels = f'integration_id="{integration.id}",kind="day",tenant_id="{integration.tenant_id}"'
-    assert any(line.startswith(f"cus_usage_reconcile_differences{{{labels}}}") for line in lines)
-    for name in ("cus_usage_reconcile_timestamp_seconds", "cus_rollup_covered_timestamp_seconds"):
+    labels = f'integration_id="{integration.id}",tenant_id="{integration.tenant_id}",kind="day"'
+    assert any(line.startswith(f"cus_llm_reconcile_differences{{{labels}}}") for line in lines)
+    for name in ("cus_llm_reconcile_timestamp_seconds", "cus_llm_rollup_covered_timestamp_seconds"):
         assert any(line.startswith(f"{name} ") for line in lines)
 
 

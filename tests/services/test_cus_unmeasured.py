@@ -15,7 +15,7 @@ from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals, CusUsage
 from telemetry.cus_evidence.settlements import lock_responses
 from telemetry.cus_holds.limits import limits_of
 from telemetry.cus_holds.models import CusEnforcementHold
-from telemetry.cus_metrics import CusTotalsCollector
+from telemetry.cus_signals.usage import usage_families
 from tests.conftest import _superuser
 from tests.cus_factories import (
     BATCH,
@@ -336,11 +336,11 @@ def test_a_provider_that_says_what_a_call_cost_is_believed_where_there_is_no_pri
 
 def _metric(name: str, integration: CusIntegration) -> float:
     """A metric of the integration, as it is scraped."""
-    families = {family.name: family for family in CusTotalsCollector().collect()}
+    families = {family.name: family for family in usage_families()}
     return sum(
-        sample.value
-        for sample in families[name].samples
-        if sample.labels["integration_id"] == str(integration.id)
+        float(line.rpartition(" ")[2])
+        for line in families[name].lines
+        if str(integration.id) in line
     )
 
 
@@ -365,7 +365,7 @@ def test_all_that_counts_unmeasured_calls_agrees_before_and_after_settlements(
     assert month["unmeasured_calls"] == waiting
     assert month["provisional_cents"] == 49 * waiting
     came, gone = (
-        _metric(f"cus_llm_{name}_calls", integration) for name in ("unmeasured", "settled")
+        _metric(f"cus_llm_{name}_calls_total", integration) for name in ("unmeasured", "settled")
     )
     assert came - gone == waiting
     provisional = _metric("cus_llm_provisional_microcents", integration)

@@ -9,9 +9,10 @@ from django.db import connection
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import unusual_hours
-from telemetry.cus_analytics.metrics import analytics_metrics
 from telemetry.cus_analytics.models import CusUsageAnomaly, CusUsageHourly
 from telemetry.cus_analytics.unusual_hours import find_unusual_hours, is_unusual, usual_cost
+from telemetry.cus_signals.exposition import labels_of
+from telemetry.cus_signals.upkeep import upkeep_families
 from tests.cus_factories import browser_of, listed, make_integration
 
 pytestmark = pytest.mark.django_db
@@ -190,11 +191,12 @@ def test_the_metric_counts_the_events_of_the_last_day(integration: CusIntegratio
     _usual(integration, 1)
     _spend(integration, THIS_HOUR, 14)
     find_unusual_hours(NOW)
-    (family,) = [one for one in analytics_metrics() if one.name == "cus_usage_anomalies"]
-    assert {
-        (sample.labels["integration_id"], sample.labels["subject"], sample.value)
-        for sample in family.samples
-    } == {(str(integration.id), "integration", 1), (str(integration.id), "model", 1)}
+    families = {one.name: one for one in upkeep_families(NOW, {})}
+    whose = labels_of(str(integration.tenant_id), str(integration.id))
+    assert {*families["cus_integration_anomalies"].lines} == {
+        f'cus_integration_anomalies{{{whose},subject="{subject}"}} 1'
+        for subject in ("integration", "model")
+    }
 
 
 # The API

@@ -113,8 +113,31 @@ def findings(connection: "psycopg.Connection[Row]") -> list[str]:
             *_ledger_findings(connection),
             *_unsettled_findings(connection),
             *holds_findings(connection),
+            *_outcome_findings(connection),
             *(found for table in _TOTALS for found in _totals_findings(connection, table)),
         ]
+
+
+# Kept beside the totals: how calls ended, by integration, policy result and whether there is an error.
+_ENDED = """
+SELECT tenant_id, integration_id, policy_result, failed, sum(calls), sum(latency_calls),
+    sum(latency_sum_ms), sum(le_300) FROM (
+    SELECT tenant_id, integration_id, policy_result, error_code <> '' AS failed, calls,
+        latency_calls, latency_sum_ms, le_300 FROM cus_outcome_totals
+    UNION ALL
+    SELECT tenant_id, integration_id, policy_result, error_code IS NOT NULL, -1,
+        -(ran AND latency_ms IS NOT NULL)::int, -(CASE WHEN ran THEN coalesce(latency_ms, 0) ELSE 0 END),
+        -(ran AND coalesce(latency_ms <= 300, false))::int
+    FROM (SELECT *, policy_result <> 'blocked' AS ran FROM cus_llm_usage) AS usage
+) AS both_sides GROUP BY 1, 2, 3, 4
+HAVING (sum(calls), sum(latency_calls), sum(latency_sum_ms), sum(le_300)) <> (0, 0, 0, 0)
+"""
+
+
+def _outcome_findings(connection: "psycopg.Connection[Row]") -> list[str]:
+    if not _columns(connection, "cus_outcome_totals"):
+        return []  # There is no such table in this version.
+    return [f"outcomes less rows: {row}" for row in connection.execute(_ENDED)]
 
 
 def _ledger_findings(connection: "psycopg.Connection[Row]") -> list[str]:

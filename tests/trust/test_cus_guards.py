@@ -40,6 +40,10 @@ _LOWERED = (
     "INSERT INTO cus_period_totals (tenant_id, integration_id, period, shard, cost_cents)"
     " SELECT tenant_id, integration_id, period, (shard + 1) % 8, -1000 FROM cus_period_totals",
     "UPDATE cus_decision_totals SET allowed = 0",
+    "UPDATE cus_outcome_totals SET calls = 0",
+    "UPDATE cus_outcome_totals SET le_300 = le_300 - 1",
+    "UPDATE cus_outcome_totals SET policy_result = 'warned'",
+    "DELETE FROM cus_outcome_totals",
     "DELETE FROM cus_decision_totals",
     "UPDATE cus_bypass_hours SET bypassed_calls = 0",
     "DELETE FROM cus_bypass_hours",
@@ -113,7 +117,8 @@ def test_the_application_makes_nothing_less(used: CusIntegration, statement: str
 
 
 def test_even_the_owner_empties_no_total(used: CusIntegration) -> None:
-    for table in (*_TOTALS, "cus_decision_totals", "cus_bypass_hours"):
+    others = ("cus_decision_totals", "cus_bypass_hours", "cus_outcome_totals")
+    for table in (*_TOTALS, *others, "cus_decision_reasons"):
         for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}"):
             with pytest.raises(DatabaseError), connections["owner"].cursor() as cursor:
                 cursor.execute(statement)

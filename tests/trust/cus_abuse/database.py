@@ -21,6 +21,8 @@ _COUNTED = (
     "cus_period_totals",
     "cus_lifetime_totals",
     "cus_decision_totals",
+    "cus_decision_reasons",
+    "cus_outcome_totals",
     "cus_bypass_hours",
     "cusbypass_reports",
     "cus_llm_usage",

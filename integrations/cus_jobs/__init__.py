@@ -1,0 +1,1 @@
+"""Jobs: how often each ran and how it ended, so that a worker that stopped shows."""

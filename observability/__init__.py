@@ -1,0 +1,1 @@
+"""Prometheus, Alertmanager and Grafana for the product: configuration, and what makes and tries it."""

@@ -1,0 +1,313 @@
+"""Counters of calls, tokens, costs, outcomes and latencies, from the totals for life."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from aos_sdk.cus_fields import TOKEN_KINDS
+from aos_sdk.cus_wire import CusPolicyResult
+from telemetry.cus_evidence.outcomes import BOUNDS_MS, OTHER
+from telemetry.cus_money.amounts import MOST
+from telemetry.cus_signals.exposition import (
+    SHOWN,
+    CusFamily,
+    counter,
+    dollars,
+    escaped,
+    gauge,
+    labels_of,
+)
+
+_LOCK_KEY = 0x6375735F6D73  # "cus_ms"
+
+
+def _sum(text: str) -> str:
+    """SQL for a sum over totals: absurd amounts of one program must not end everybody's scrape."""
+    return f"least({text}, {MOST})::bigint"
+
+
+def _rest(whole: str) -> str:
+    """SQL for the tokens of a kind that are in no part of it, so that kinds are disjoint (M8)."""
+    parts = [f"sum({kind.name})" for kind in TOKEN_KINDS if kind.part_of == whole]
+    return f"greatest({' - '.join((f'sum({whole})', *parts))}, 0)"
+
+
+# The label `token_type`, and its sum.
+_TOKENS = {
+    {"tokens_in": "input", "tokens_out": "output"}.get(
+        kind.name, kind.name.removeprefix("tokens_")
+    ): _rest(kind.name)
+    for kind in TOKEN_KINDS
+}
+_MONEY = ("cost_cents", "cost_microcents")
+# By integration alone: metric, its total, and its help text. Counters count rows as recorded.
+_COUNTERS = (
+    ("cus_llm_unpriced_calls_total", "unpriced", "Calls whose model has no known price."),
+    (
+        "cus_llm_unpriced_unit_calls_total",
+        "unpriced_unit_calls",
+        "Calls with a billed unit that has no price.",
+    ),
+    (
+        "cus_llm_unmeasured_calls_total",
+        "unmeasured",
+        "Calls whose usage was unknown when they came.",
+    ),
+    (
+        "cus_llm_settled_calls_total",
+        "settled",
+        "Unmeasured calls whose usage became known later.",
+    ),
+    ("cus_llm_cost_mismatch_total", "cost_mismatches", "Calls whose reported cost is not ours."),
+    (
+        "cus_llm_tokens_mismatch_total",
+        "tokens_mismatches",
+        "Calls whose kinds of tokens do not add up.",
+    ),
+    (
+        "cus_llm_cost_counted_cents_total",
+        "counted_cents",
+        "What limits in cents count: the greater of reported and our own, call by call.",
+    ),
+    ("cus_enforcement_overrun_tokens_total", "overrun_tokens", "Tokens beyond what was held."),
+    (
+        "cus_enforcement_overrun_microcents_total",
+        "overrun_microcents",
+        "Cost beyond what was held, in millionths of a cent.",
+    ),
+)
+# Gauges: corrections and settlements lower them, which a counter never does.
+_GAUGES = (
+    (
+        "cus_llm_cost_correction_microcents",
+        "correction_microcents",
+        "What later adjustments add to the exact cost as recorded.",
+    ),
+    (
+        "cus_llm_provisional_microcents",
+        "provisional_microcents - released_microcents",
+        "What budgets count of calls whose usage is still unknown.",
+    ),
+)
+_SUMS = (
+    "sum(calls)",
+    *_TOKENS.values(),
+    *(f"sum({name})" for name in (*_MONEY, *(total for _, total, _ in (*_COUNTERS, *_GAUGES)))),
+)
+_NOTHING = (0,) * len(_SUMS)
+# Models without series of their own are one row, whose provider and model are null. So is an
+# integration without a call, and all its sums are null, too.
+# Summed by model first: the planner then sorts no row of a shard.
+_TOTALS = f"""
+SELECT integration.tenant_id::text, integration.id::text, total.provider, total.model, total.models,
+    {", ".join(f"total.sum_{number}" for number in range(len(_SUMS)))}
+FROM cus_integrations AS integration LEFT JOIN (
+    SELECT tenant_id, integration_id, series.provider, series.model,
+        count(*) FILTER (WHERE series.model IS NULL AND by_model.model <> '{OTHER}') AS models,
+        {", ".join(f"{_sum(f'sum(sum_{number})')} AS sum_{number}" for number in range(len(_SUMS)))}
+    FROM (
+        SELECT tenant_id, integration_id, provider, model,
+            {", ".join(f"{_sum(text)} AS sum_{number}" for number, text in enumerate(_SUMS))}
+        FROM cus_lifetime_totals GROUP BY 1, 2, 3, 4
+    ) AS by_model LEFT JOIN cus_model_series AS series
+        USING (tenant_id, integration_id, provider, model)
+    GROUP BY tenant_id, integration_id, series.provider, series.model
+) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
+WHERE {SHOWN}
+"""  # noqa: S608  (the names are this module's own)
+# Gives models that have no series of their own one each, as long as there is room. Never removed,
+# so no model moves; where an integration is full, its further models need no row and no place.
+_GIVE_SERIES = """
+WITH unnamed AS (
+    SELECT tenant_id, integration_id, provider, model FROM cus_lifetime_totals
+    WHERE model <> %(other)s
+    EXCEPT SELECT tenant_id, integration_id, provider, model FROM cus_model_series
+), placed AS (
+    SELECT *, row_number() OVER (PARTITION BY tenant_id, integration_id ORDER BY provider, model)
+        + coalesce(models, 0) AS place
+    FROM unnamed LEFT JOIN (
+        SELECT tenant_id, integration_id, count(*) AS models FROM cus_model_series GROUP BY 1, 2
+    ) AS named USING (tenant_id, integration_id)
+), with_room AS (
+    SELECT *, row_number() OVER (ORDER BY place, tenant_id, integration_id)
+        + (SELECT count(*) FROM cus_model_series) AS place_of_all
+    FROM placed WHERE place <= %(of_integration)s
+)
+INSERT INTO cus_model_series (tenant_id, integration_id, provider, model)
+SELECT tenant_id, integration_id, provider, model FROM with_room WHERE place_of_all <= %(of_all)s
+"""
+
+
+class _Total(NamedTuple):
+    """The sums of a model that has series of its own, or of all others of an integration."""
+
+    tenant_id: str
+    integration_id: str
+    provider: str
+    model: str
+    # How many models share the series; 0 for a model with series of its own.
+    sharing: int
+    sums: Sequence[int]
+
+
+def usage_families() -> Iterator[CusFamily]:
+    """What calls took and cost, by model and by integration, and how they ended."""
+    totals = _totals()
+    if _lacks_series(totals):
+        give_series()
+        totals = _totals()
+    yield from _by_model(totals)
+    yield from _by_integration(totals)
+    yield from _outcomes()
+
+
+def give_series() -> None:
+    """Give models series of their own while there is room (CUS_METRICS_MODELS, …_IN_ALL)."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        # One at a time, or two scrapes at once would give more than there is room for.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+        cursor.execute(
+            _GIVE_SERIES,
+            {
+                "of_integration": settings.CUS_METRICS_MODELS,
+                "other": OTHER,
+                "of_all": settings.CUS_METRICS_MODELS_IN_ALL,
+            },
+        )
+
+
+def _totals() -> list[_Total]:
+    """All totals; each integration has one of `other`, so that its series are there from the start.
+
+    Otherwise `increase()` over the sum of an integration would miss the first calls.
+    """
+    totals = []
+    whole: dict[tuple[str, str], bool] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_TOTALS)
+        for tenant_id, integration_id, provider, model, sharing, *sums in cursor.fetchall():
+            whose = (tenant_id, integration_id)
+            if provider is not None:
+                totals.append(_Total(*whose, provider, model, 0, sums))
+                whole.setdefault(whose, False)
+                continue
+            whole[whose] = True
+            counted = _NOTHING if sharing is None else sums
+            totals.append(_Total(*whose, OTHER, OTHER, sharing or 0, counted))
+    lacking = [whose for whose, has_other in whole.items() if not has_other]
+    return totals + [_Total(*whose, OTHER, OTHER, 0, _NOTHING) for whose in lacking]
+
+
+def _lacks_series(totals: Sequence[_Total]) -> bool:
+    """Whether there is room for series of a model that has none of its own."""
+    own = Counter(total.integration_id for total in totals if total.model != OTHER)
+    if own.total() >= settings.CUS_METRICS_MODELS_IN_ALL:
+        return False
+    most = settings.CUS_METRICS_MODELS
+    return any(total.sharing and own[total.integration_id] < most for total in totals)
+
+
+def _by_model(totals: Sequence[_Total]) -> Iterator[CusFamily]:
+    calls = counter("cus_llm_calls_total", "LLM calls that ran, without blocked calls.")
+    tokens = counter("cus_llm_tokens_total", "Tokens; no token is in two types.")
+    cents = counter("cus_llm_cost_cents_total", "Cost as reported, each call rounded up to a cent.")
+    exact = counter("cus_llm_cost_microcents_total", "Exact cost, in millionths of a cent.")
+    cost = counter("cus_llm_cost_dollars_total", "Exact cost, in dollars.")
+    others = gauge("cus_llm_other_models", 'Models that share the series with model="other".')
+    types = [f',token_type="{name}"' for name in _TOKENS]
+    end = len(types) + 1
+    for tenant_id, integration_id, provider, model, sharing, sums in totals:
+        whose = labels_of(tenant_id, integration_id)
+        labels = f'{whose},provider="{escaped(provider)}",model="{escaped(model)}"'
+        calls.add(labels, sums[0])
+        is_other = provider == model == OTHER
+        for kind, count in zip(types, sums[1:end], strict=True):
+            # The series of `other` starts each type's sum at 0.
+            if count or is_other:
+                tokens.add(labels + kind, count)
+        cents.add(labels, sums[end])
+        exact.add(labels, sums[end + 1])
+        cost.add(labels, dollars(sums[end + 1]))
+        if is_other:
+            others.add(whose, sharing)
+    yield from (calls, tokens, cents, exact, cost, others)
+
+
+def _by_integration(totals: Sequence[_Total]) -> Iterator[CusFamily]:
+    families = [counter(name, says) for name, _, says in _COUNTERS]
+    families += [gauge(name, says) for name, _, says in _GAUGES]
+    nothing = _NOTHING[-len(families) :]
+    sums: dict[str, Sequence[int]] = {}
+    for total in totals:
+        whose = labels_of(total.tenant_id, total.integration_id)
+        added = total.sums[-len(families) :]
+        sums[whose] = [a + b for a, b in zip(sums.get(whose, nothing), added, strict=True)]
+    for whose, values in sums.items():
+        for family, value in zip(families, values, strict=True):
+            family.add(whose, value)
+    yield from families
+
+
+# --- How calls ended ----------------------------------------------------------------------------
+
+_LE = tuple(f"le_{bound}" for bound in BOUNDS_MS)
+_SHARED = (*_LE, "latency_calls", "latency_sum_ms")
+_RESULTS = tuple(result.value for result in CusPolicyResult)
+_ENDED = f"""
+SELECT integration.tenant_id::text, integration.id::text,
+    {", ".join(f"coalesce(total.{name}, 0)" for name in (*_RESULTS, *_SHARED))}
+FROM cus_integrations AS integration LEFT JOIN (
+    SELECT tenant_id, integration_id,
+        {", ".join(f"(sum(calls) FILTER (WHERE policy_result = '{name}'))::bigint AS {name}" for name in _RESULTS)},
+        {", ".join(f"sum({name})::bigint AS {name}" for name in _SHARED)}
+    FROM cus_outcome_totals GROUP BY 1, 2
+) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
+WHERE {SHOWN}
+"""  # noqa: S608  (the names are this module's own)
+_ERRORS = f"""
+SELECT integration.tenant_id::text, integration.id::text, total.error_code, total.calls
+FROM cus_integrations AS integration LEFT JOIN (
+    SELECT tenant_id, integration_id, error_code, sum(calls)::bigint AS calls
+    FROM cus_outcome_totals
+    WHERE error_code <> '' AND policy_result <> '{CusPolicyResult.BLOCKED}' GROUP BY 1, 2, 3
+) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
+WHERE {SHOWN}
+"""  # noqa: S608
+_BUCKETS = (*(f',le="{bound / 1000:g}"' for bound in BOUNDS_MS), ',le="+Inf"')
+
+
+def _outcomes() -> Iterator[CusFamily]:
+    results = counter("cus_policy_results_total", "Reported calls by policy result.")
+    latency = CusFamily("cus_llm_latency_seconds", "histogram", "Latency of calls that ran.")
+    with connection.cursor() as cursor:
+        cursor.execute(_ENDED)
+        for tenant_id, integration_id, *sums in cursor.fetchall():
+            whose = labels_of(tenant_id, integration_id)
+            for result, calls in zip(_RESULTS, sums, strict=False):
+                results.add(f'{whose},result="{result}"', calls)
+            *buckets, sum_ms = sums[len(_RESULTS) :]
+            for bound, calls in zip(_BUCKETS, buckets, strict=True):
+                latency.add_part("_bucket", whose + bound, calls)
+            latency.add_part("_sum", whose, f"{sum_ms // 1000}.{sum_ms % 1000:03d}")
+            latency.add_part("_count", whose, buckets[-1])
+    yield from (results, latency)
+    yield _errors()
+
+
+def _errors() -> CusFamily:
+    errors = counter("cus_llm_errors_total", "Calls that ran and failed, by error code.")
+    with connection.cursor() as cursor:
+        cursor.execute(_ERRORS)
+        by_code: dict[str, dict[str, int]] = {}
+        for tenant_id, integration_id, code, calls in cursor.fetchall():
+            # From the start with one series, so that a first error raises the sum.
+            found = by_code.setdefault(labels_of(tenant_id, integration_id), {OTHER: 0})
+            if code is not None:
+                found[code] = calls
+    for whose, found in by_code.items():
+        for code, calls in found.items():
+            errors.add(f'{whose},error_code="{code}"', calls)
+    return errors
