@@ -292,6 +292,7 @@ CUS_CONSOLE_POLICY = {
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = True
+FORMAT_MODULE_PATH = "aos_project.cus_formats"
 USE_TZ = True
 STATIC_URL = "static/"
 # Locally whitenoise serves the packages' own files; production collects them first.

@@ -6,9 +6,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from aos_sdk.cus_wire import CusEnforcementResult, CusReasonCode
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import find_decisions, last_refusals, refused_lately
 from integrations.cus_console import finders, panels
+from integrations.cus_console.filters import choice, yes_or_no
 from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Page, Panel
@@ -20,6 +22,8 @@ for _panel in (
     Panel(Page.INTEGRATION, "refusals", "Last refusals", EVERY_ROLE, last_refusals),
 ):
     panels.register(_panel)
+_REASONS = [(code.value, code.value.replace("_", " ")) for code in CusReasonCode]
+_RESULTS = [(word.value, word.value.replace("_", " ")) for word in CusEnforcementResult]
 finders.register(Finder("Decisions", EVERY_ROLE, find_decisions))
 
 
@@ -36,8 +40,15 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
         "degraded",
         "decided_by",
     )
-    # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("result", "decided_by", "degraded", *CusEvidenceAdmin.call_filters)
+    list_display_links = ("created_at", "call_id")
+    list_filter = (
+        *CusEvidenceAdmin.call_filters,
+        choice("result", "result", _RESULTS),
+        choice("reason", "reason", _REASONS),
+        choice("decided_by", "decided by", CusEnforcementDecision.By.choices),
+        yes_or_no("degraded", "degraded"),
+    )
+    search_is_indexed = True
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     fieldsets = (

@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import CusTokenUsage
@@ -19,6 +21,7 @@ from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.list_filters import USAGE_FILTERS
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_evidence.panels import (
@@ -53,14 +56,23 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         "call_id",
         "integration_name",
         "model",
-        "tokens_in",
-        "tokens_out",
+        "tokens",
         "exact_cost",
-        "latency_ms",
+        "latency",
         "outcome",
     )
-    # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("policy_result", "pricing", *CusEvidenceAdmin.call_filters)
+    list_display_links = ("created_at", "call_id")
+    list_filter = (*CusEvidenceAdmin.call_filters, *USAGE_FILTERS)
+    search_is_indexed = True
+    export_columns = (
+        *("created_at", "occurred_at", "call_id", "tenant_name", "integration_name"),
+        *("provider", "model", "model_requested", "region", "operation", "stream"),
+        *("session_id", "agent_id", "end_user", "tags"),
+        *CusTokenUsage._fields,
+        *("cost_in_dollars", "cost_cents", "counted", "pricing", "pricing_version"),
+        *("outcome", "error_code", "latency_ms", "degraded", "flags"),
+        *("response_id", "provider_request_id"),
+    )
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     fieldsets = (
@@ -178,6 +190,26 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             found = queryset.filter(Q(call_id=search_term.strip()) | answers)
         return found, may_repeat
 
+    @display(description="Tokens")
+    def tokens(self, usage: CusLLMUsage) -> str:
+        return f"{usage.tokens_in:,} in, {usage.tokens_out:,} out"
+
+    @display(description="Latency")
+    def latency(self, usage: CusLLMUsage) -> str:
+        return "" if usage.latency_ms is None else f"{usage.latency_ms:,} ms"
+
+    @display(description="Exact cost (US dollars)")
+    def cost_in_dollars(self, usage: Any) -> str:
+        """For the export: a number that a spreadsheet adds up; empty if the cost is not known."""
+        settled = usage.settled_microcents
+        if settled is None and usage.pricing in (usage.Pricing.UNKNOWN, usage.Pricing.UNMEASURED):
+            return ""
+        return (
+            exact_dollars(usage.cost_microcents if settled is None else settled)
+            .replace("$", "")
+            .replace(",", "")
+        )
+
     @display(description="Cents that limits count")
     def counted(self, usage: CusLLMUsage) -> int:
         return counted_cents(usage)
@@ -219,13 +251,42 @@ class CusCostAdjustmentAdmin(CusCallListAdmin):
 
     list_display = (
         "created_at",
-        "usage_id",
+        "call",
+        "integration_name",
+        "difference",
         "old_version",
         "new_version",
-        "difference_microcents",
         "occurred_at",
     )
     list_filter = CusCallListAdmin.call_filters
+    fields = (
+        *("call", "integration_name", "tenant_name", "difference", "number"),
+        *("old_version", "new_version", "old_price_id", "new_price_id"),
+        *("occurred_at", "created_at", "id"),
+    )
+    readonly_fields = ("call", "integration_name", "tenant_name", "difference")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        usage = CusLLMUsage.objects.filter(
+            tenant_id=OuterRef("tenant_id"),
+            created_at=OuterRef("usage_created_at"),
+            id=OuterRef("usage_id"),
+        )
+        call = Subquery(usage.values("call_id")[:1])
+        corrections: QuerySet[Any] = super().get_queryset(request).annotate(call_id=call)
+        return corrections
+
+    @display(description="Call")
+    def call(self, adjustment: Any) -> str:
+        """A link to the call's record; its id alone where retention dropped the record."""
+        if adjustment.call_id is None:
+            return f"record {adjustment.usage_id}, which is no longer kept"
+        page = reverse("admin:telemetry_cusllmusage_change", args=[adjustment.usage_id])
+        return format_html('<a href="{}" class="underline">{}</a>', page, adjustment.call_id)
+
+    @display(description="Adds to the exact cost")
+    def difference(self, adjustment: CusCostAdjustment) -> str:
+        return exact_dollars(adjustment.difference_microcents)
 
 
 @admin.register(CusBypassReport)

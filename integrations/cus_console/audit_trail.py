@@ -1,29 +1,51 @@
 """The console's page on the audit trail."""
 
+from typing import Any
+
+from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.html import format_html
 from unfold.decorators import display
 
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.export import CusExport
-from integrations.cus_console.pages import TRAIL_READERS, BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.filters import TIME_FILTERS, CusChoiceFilter, CusTextFilter
+from integrations.cus_console.newest_first import NewestFirst
+from integrations.cus_console.pages import TRAIL_READERS, CusOfTenants, CusReadOnlyAdmin
 
 _NOTHING: tuple[object, ...] = (None, "", {}, 0)
 
 
+class CusKindFilter(CusChoiceFilter):
+    """Changes of one kind of object."""
+
+    title, parameter_name = "kind of object", "object_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        models = apps.get_app_config("integrations").get_models()
+        kinds = sorted({str(model._meta.verbose_name) for model in models})
+        return [(kind, kind) for kind in kinds]
+
+
+class CusObjectFilter(CusTextFilter):
+    """Changes of one object; with its kind an index finds them."""
+
+    is_indexed = True
+    title, parameter_name = "whole id of the object", "object_id__exact"
+
+
 @admin.register(CusAuditEntry)
-class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
+class CusAuditEntryAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin):
     """The audit trail of the viewer's tenant, newest first; of all tenants for operators."""
 
     viewers = TRAIL_READERS
-    list_display = ("moment", "action", "object_label", "object_type", "actor_label", "what")
-    list_filter = ("object_type",)
+    list_display = ("created_at", "action", "object_label", "object_type", "actor_label", "what")
+    tenant_after = "created_at"
+    list_select_related = ("tenant",)
+    list_filter = (CusKindFilter, CusObjectFilter, *TIME_FILTERS)
+    list_filter_submit = True
     search_fields = ("action", "object_label", "actor_label", "object_id__exact")
     search_help_text = "An action, a name, a person, or a whole id"
-    ordering = ("-created_at", "-id")
-    sortable_by = ()
-    paginator = BoundedPaginator
     fields = (
         "created_at",
         "action",
@@ -35,15 +57,6 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
         "what",
     )
     readonly_fields = ("tenant_shown", "what")
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        # The button "History" of the pages uses this filter.
-        return lookup == "object_id__exact" or super().lookup_allowed(lookup, value, request)
-
-    @display(description="When (UTC)", ordering="-created_at")
-    def moment(self, entry: CusAuditEntry) -> str:
-        text = f"{entry.created_at:%Y-%m-%d %H:%M:%S}"
-        return format_html('<span class="whitespace-nowrap">{}</span>', text)
 
     @display(description="Changes")
     def what(self, entry: CusAuditEntry) -> str:
