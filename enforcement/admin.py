@@ -42,11 +42,12 @@ class CusEnforcementDecisionAdmin(CusEvidenceAdmin):
     )
     list_display_links = ("created_at", "call_id")
     list_filter = (
-        *CusEvidenceAdmin.call_filters,
+        *CusEvidenceAdmin.base_filters,
         choice("result", "result", _RESULTS),
         choice("reason", "reason", _REASONS),
         choice("decided_by", "decided by", CusEnforcementDecision.By.choices),
         yes_or_no("degraded", "degraded"),
+        *CusEvidenceAdmin.fact_filters,
     )
     search_is_indexed = True
     search_fields = ("call_id__exact",)

@@ -62,7 +62,11 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         "outcome",
     )
     list_display_links = ("created_at", "call_id")
-    list_filter = (*CusEvidenceAdmin.call_filters, *USAGE_FILTERS)
+    list_filter = (
+        *CusEvidenceAdmin.base_filters,
+        *USAGE_FILTERS,
+        *CusEvidenceAdmin.fact_filters,
+    )
     search_is_indexed = True
     export_columns = (
         *("created_at", "occurred_at", "call_id", "tenant_name", "integration_name"),
@@ -258,7 +262,7 @@ class CusCostAdjustmentAdmin(CusCallListAdmin):
         "new_version",
         "occurred_at",
     )
-    list_filter = CusCallListAdmin.call_filters
+    list_filter = (*CusCallListAdmin.base_filters, *CusCallListAdmin.fact_filters)
     fields = (
         *("call", "integration_name", "tenant_name", "difference", "number"),
         *("old_version", "new_version", "old_price_id", "new_price_id"),

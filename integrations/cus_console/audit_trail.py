@@ -43,7 +43,6 @@ class CusAuditEntryAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin)
     tenant_after = "created_at"
     list_select_related = ("tenant",)
     list_filter = (CusKindFilter, CusObjectFilter, *TIME_FILTERS)
-    list_filter_submit = True
     search_fields = ("action", "object_label", "actor_label", "object_id__exact")
     search_help_text = "An action, a name, a person, or a whole id"
     fields = (

@@ -30,11 +30,28 @@ class FilterRefused(Exception):
         self.name = name
 
 
-class CusTextFilter(TextFilter):  # type: ignore[misc]  # unfold has no types
-    """A box for a value."""
+class _Titled:
+    """A filter whose box is titled by its `title`, and not "By …"."""
 
+    title: str
+    parameter_name: str
     # Whether an index finds the rows: of one tenant, or of all that the person may see.
     is_indexed = False
+
+    def choices(self: Any, changelist: Any) -> Iterator[dict[str, Any]]:
+        for shown in super().choices(changelist):  # type: ignore[misc]  # the theme's
+            field = shown["form"].fields[self.parameter_name]
+            field.label = self.title[:1].upper() + self.title[1:]
+            yield shown
+
+    def chosen_text(self: Any) -> str:
+        """The chosen value in words."""
+        value = str(self.value() or "")
+        return str(dict(self.lookup_choices).get(value, value))
+
+
+class CusTextFilter(_Titled, TextFilter):  # type: ignore[misc]  # unfold has no types
+    """A box for a value."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         text = (self.value() or "").strip()
@@ -45,12 +62,15 @@ class CusTextFilter(TextFilter):  # type: ignore[misc]  # unfold has no types
         return rows.filter(**{self.parameter_name: text})
 
 
-class CusChoiceFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+class CusChoiceFilter(_Titled, DropdownFilter):  # type: ignore[misc]  # unfold has no types
     """A choice of values."""
 
-    is_indexed = False
     # (value, text) pairs.
     offered: ClassVar[Sequence[tuple[str, str]]] = ()
+
+    def has_output(self) -> bool:
+        # Also without choices: a value in the address must not be ignored.
+        return True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[str, str]]:
         return self.offered
@@ -92,7 +112,7 @@ def yes_or_no(name: str, title: str) -> type[CusChoiceFilter]:
     return type(f"CusYesOrNo_{name}", (CusChoiceFilter,), values)
 
 
-class CusReceivedFilter(DropdownFilter):  # type: ignore[misc]  # unfold has no types
+class CusReceivedFilter(_Titled, DropdownFilter):  # type: ignore[misc]  # unfold has no types
     """How far back a list goes. By the list's time rows are in order, and mostly indexed."""
 
     is_indexed = True

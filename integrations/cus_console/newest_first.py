@@ -7,7 +7,7 @@ bounded number of rows for a page; the page says how far back they reach, and le
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -21,7 +21,9 @@ from unfold.views import ChangeList
 BEFORE: Final = "before"
 _BETWEEN: Final = "~"
 _FIRST_YEAR, _YEARS_END = 2000, 3000
-_WINDOWS: Final = (
+_WINDOWS: Final = (timedelta(minutes=10), timedelta(hours=6), timedelta(days=7))
+# Many rows are looked at, so each window is not much longer than the one before.
+_WINDOWS_OF_MANY: Final = (
     *(timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6)),
     *(timedelta(days=1), timedelta(days=7)),
 )
@@ -119,7 +121,7 @@ class Order:
     def _start(self, ordered: QuerySet[Any], end: datetime | Now) -> datetime | None:
         """The moment of the last row to look at; None if there are fewer rows."""
         moments = ordered.order_by(f"-{self.column}").values_list(self.column, flat=True)
-        for window in self._windows(moments, end):
+        for window in self._windows(moments, end, _WINDOWS_OF_MANY):
             found: list[datetime] = list(window[MOST_LOOKED_AT - 1 : MOST_LOOKED_AT])
             if found:
                 return found[0]
@@ -127,16 +129,27 @@ class Order:
 
     def _newest(self, ordered: QuerySet[Any], end: datetime | Now, wanted: int) -> list[Any]:
         found: list[Any] = []
-        for window in self._windows(ordered, end):
+        for window in self._windows(ordered, end, _WINDOWS):
             found = list(window[:wanted])
             if len(found) == wanted:
                 break
         return found
 
-    def _windows(self, ordered: QuerySet[Any], end: datetime | Now) -> Iterator[QuerySet[Any]]:
-        for window in _WINDOWS:
+    def _windows(
+        self, ordered: QuerySet[Any], end: datetime | Now, windows: Sequence[timedelta]
+    ) -> Iterator[QuerySet[Any]]:
+        for window in windows:
             yield ordered.filter(**{f"{self.column}__gte": end - window})
         yield ordered
+
+
+@dataclass(frozen=True)
+class ChosenFilter:
+    """A filter that narrows a list: its title and value, and the list's address without it."""
+
+    title: str
+    text: str
+    without: str
 
 
 class NewestFirstList(ChangeList):  # type: ignore[misc]  # unfold has no types
@@ -166,10 +179,21 @@ class NewestFirstList(ChangeList):  # type: ignore[misc]  # unfold has no types
         self.paginator = Older(newest, older, found.looked_back_to)
         self.result_list = found.rows
         self.result_count = len(found.rows)
-        self.full_result_count = None
+        # Equal to the number of rows here, so that the theme writes no number that was not counted.
+        self.full_result_count = len(found.rows)
         self.show_full_result_count = False
         self.show_admin_actions = False
         self.can_show_all = self.multi_page = False
+
+    def chosen(self) -> list[ChosenFilter]:
+        """The filters that narrow the list."""
+        return [
+            ChosenFilter(
+                spec.title, spec.chosen_text(), self.get_query_string(remove=[spec.parameter_name])
+            )
+            for spec in self.filter_specs
+            if any(spec.used_parameters.values())
+        ]
 
     def _indexed(self, request: HttpRequest) -> QuerySet[Any] | None:
         """The rows without the filters that no index serves; None if there are no such filters."""
@@ -188,13 +212,15 @@ class NewestFirstList(ChangeList):  # type: ignore[misc]  # unfold has no types
 
 
 class NewestFirst:
-    """A console page whose list shows the newest rows first."""
+    """A console page whose list shows the newest rows first, and whose filters are all ours."""
 
     # The column with the time by which the list is in order.
     moment_column = "created_at"
     # Whether an index serves the list's search.
     search_is_indexed = False
     sortable_by = ()
+    list_filter_submit = True
+    list_before_template = "admin/cus_chosen_filters.html"
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, str]:
         return f"-{self.moment_column}", "-id"

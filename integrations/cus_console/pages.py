@@ -5,7 +5,7 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.contrib.admin.options import TO_FIELD_VAR
+from django.contrib.admin.options import TO_FIELD_VAR, ShowFacets
 from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError
@@ -45,6 +45,8 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     # The roles (`role_of`) for which the page exists.
     viewers: tuple[str, ...] = EVERY_ROLE
     show_full_result_count = False
+    # Counts of each filter's rows would read the whole table.
+    show_facets = ShowFacets.NEVER
     list_per_page = list_max_show_all = 50
     actions = None
 

@@ -31,7 +31,6 @@ class CusHealthTransitionAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnly
         choice("status_to", "status", CusIntegration.Status.choices),
         *TIME_FILTERS,
     )
-    list_filter_submit = True
     search_fields = ("integration__name", "tenant__name")
     list_select_related = ("integration", "tenant")
     fields = (

@@ -50,7 +50,6 @@ class CusReportedAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin):
 
     tenant_after = "integration_name"
     list_filter: tuple[Any, ...] = (CusIntegrationFilter, *TIME_FILTERS)
-    list_filter_submit = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = CusIntegration.objects.filter(id=OuterRef("integration_id")).values("name")
@@ -70,7 +69,8 @@ class CusCallListAdmin(CusReportedAdmin):
     """A list of rows on calls, narrowed by facts of the calls that mostly no index has."""
 
     # For the lists of pages: how far back, and whose the call was.
-    call_filters = (*TIME_FILTERS, CusIntegrationFilter, *FACT_FILTERS)
+    base_filters = (*TIME_FILTERS, CusIntegrationFilter)
+    fact_filters = FACT_FILTERS
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
