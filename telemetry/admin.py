@@ -1,6 +1,7 @@
 """The console's read-only pages on facts."""
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import OuterRef, Q, QuerySet, Subquery
@@ -9,17 +10,26 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusTokenUsage
 from integrations.cus_console import finders, panels
-from integrations.cus_console.amounts import exact_dollars
+from integrations.cus_console.amounts import dollars, exact_dollars
+from integrations.cus_console.facts import CusFactsAdmin, Headline
 from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import EVERY_ROLE
-from integrations.cus_console.panels import Page, Panel
+from integrations.cus_console.panels import Cell, Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_analytics.panels import this_month, unusual_hours
 from telemetry.cus_corrections.models import CusCostAdjustment
+from telemetry.cus_corrections.panels import corrections_of
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
+from telemetry.cus_evidence.call_page import (
+    TOKEN_LABELS,
+    headline_of,
+    how_the_cost_came_about,
+    link_of_fact,
+    other_calls_of_session,
+)
 from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, CusReportedAdmin
 from telemetry.cus_evidence.list_filters import USAGE_FILTERS
 from telemetry.cus_evidence.lookup import counted_cents
@@ -42,17 +52,22 @@ for _panel in (
     Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
     Panel(Page.INTEGRATION, "calls", "Last calls", EVERY_ROLE, last_calls),
+    Panel(Page.CALL, "price", "How the cost came about", EVERY_ROLE, how_the_cost_came_about),
+    Panel(Page.CALL, "corrections", "Corrections", EVERY_ROLE, corrections_of),
+    Panel(Page.CALL, "session", "Other calls of the session", EVERY_ROLE, other_calls_of_session),
 ):
     panels.register(_panel)
+# Kinds of tokens that most calls have none of.
+_PARTS = frozenset(CusTokenUsage._fields) - {"tokens_in", "tokens_out"}
 finders.register(Finder("Calls", EVERY_ROLE, find_calls))
 
 
 @admin.register(CusLLMUsage)
-class CusLLMUsageAdmin(CusEvidenceAdmin):
+class CusLLMUsageAdmin(CusFactsAdmin, CusEvidenceAdmin):
     """Usage records, newest first."""
 
     list_display = (
-        "created_at",
+        "received",
         "call_id",
         "integration_name",
         "model",
@@ -61,7 +76,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
         "latency",
         "outcome",
     )
-    list_display_links = ("created_at", "call_id")
+    list_display_links = ("received", "call_id")
     list_filter = (
         *CusEvidenceAdmin.base_filters,
         *USAGE_FILTERS,
@@ -81,10 +96,15 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     search_help_text = "A whole call id"
     fieldsets = (
         (
-            None,
+            "The call",
             {
                 "fields": (
                     "call_id",
+                    "policy_result",
+                    "error_code",
+                    "error_message",
+                    "degraded",
+                    "latency_ms",
                     "model",
                     "model_requested",
                     "provider",
@@ -102,10 +122,11 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
                 "fields": (
                     "tenant_id",
                     "integration_id",
-                    "session_id",
                     "agent_id",
+                    "session_id",
                     "end_user",
                     "tags",
+                    "metadata",
                 )
             },
         ),
@@ -120,11 +141,10 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             "Cost",
             {
                 "fields": (
-                    "exact_cost",
-                    "corrected_cost",
-                    "cost_cents",
-                    "counted",
                     "cost_microcents",
+                    "corrected_cost",
+                    "counted",
+                    "cost_cents",
                     "pricing",
                     "pricing_version",
                     "price_id",
@@ -135,20 +155,9 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
                     "provisional_microcents",
                     "provisional_tokens",
                     "settlement",
-                )
-            },
-        ),
-        (
-            "Outcome",
-            {
-                "fields": (
-                    "policy_result",
-                    "error_code",
-                    "error_message",
-                    "latency_ms",
-                    "degraded",
-                    "lease_id",
-                    "metadata",
+                    "estimate_cents",
+                    "estimate_microcents",
+                    "estimate_tokens",
                 )
             },
         ),
@@ -164,22 +173,74 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             },
         ),
         (
-            "Evidence",
+            "When",
             {
                 "fields": (
-                    "id",
-                    "created_at",
                     "occurred_at",
                     "sent_timestamp",
                     "admitted_at",
-                    "flags",
-                    "process_id",
-                    "sequence",
+                    "created_at",
+                    "delay",
                 )
             },
         ),
+        ("Record", {"fields": ("id", "flags", "process_id", "sequence", "lease_id")}),
     )
-    readonly_fields = ("exact_cost", "corrected_cost", "counted", "settlement")
+    readonly_fields = ("corrected_cost", "counted", "settlement", "delay")
+    panels_of = Page.CALL
+    labels: ClassVar[dict[str, str]] = {
+        "policy_result": "let through as",
+        "error_code": "error",
+        "error_message": "what the program said of it",
+        "degraded": "without a look at its limits",
+        "latency_ms": "latency",
+        "tenant_id": "tenant",
+        "integration_id": "integration",
+        "agent_id": "agent",
+        "session_id": "session",
+        **TOKEN_LABELS,
+        "cost_microcents": "exact, as recorded",
+        "cost_cents": "rounded up, as reported",
+        "pricing": "price from",
+        "pricing_version": "version of the price",
+        "price_id": "kept price",
+        "reported_pricing_version": "version of the price in the program",
+        "provider_cost_microcents": "as the provider's answer says",
+        "provisional_cents": "counted until it is known",
+        "provisional_microcents": "counted until it is known, exact",
+        "provisional_tokens": "tokens counted until they are known",
+        "estimate_cents": "held for it before it ran",
+        "estimate_microcents": "held for it before it ran, exact",
+        "estimate_tokens": "tokens held for it before it ran",
+        "response_id": "id of the answer",
+        "provider_request_id": "id of the request",
+        "provider_project": "project",
+        "provider_key_hint": "end of the key",
+        "occurred_at": "began, by the program's clock",
+        "sent_timestamp": "time as sent",
+        "admitted_at": "let in, by our clock",
+        "created_at": "received, by our clock",
+        "id": "id of the record",
+        "lease_id": "lease",
+    }
+
+    def headline(self, request: HttpRequest, row: Any) -> Headline:
+        return headline_of(row)
+
+    def link_of(self, request: HttpRequest, row: Any, name: str) -> str:
+        return link_of_fact(request, row, name)
+
+    def text_of(self, request: HttpRequest, row: Any, name: str) -> Cell:
+        if name == "tenant_id":
+            return str(self.tenant_name(row))
+        if name == "integration_id":
+            return str(self.integration_name(row))
+        if name in ("policy_result", "pricing"):
+            return str(getattr(row, f"get_{name}_display")())
+        if name in _PARTS and not getattr(row, name):
+            return ""
+        text: Cell = super().text_of(request, row, name)
+        return text
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_settled_cost(super().get_queryset(request))
@@ -214,13 +275,22 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             .replace(",", "")
         )
 
-    @display(description="Cents that limits count")
-    def counted(self, usage: CusLLMUsage) -> int:
-        return counted_cents(usage)
+    @display(description="Rounded up, as limits count it")
+    def counted(self, usage: CusLLMUsage) -> str:
+        return dollars(counted_cents(usage) * MICROCENTS_PER_CENT)
 
-    @display(description="As corrected")
+    @display(description="Received after it began")
+    def delay(self, usage: CusLLMUsage) -> str:
+        """Also tells how far the program's clock is from ours, if it is ahead."""
+        delay = usage.created_at - usage.occurred_at
+        if abs(delay) < timedelta(minutes=2):
+            return f"{delay.total_seconds():,.1f} s"
+        return str(timedelta(seconds=round(delay.total_seconds())))
+
+    @display(description="Exact, as settled and corrected")
     def corrected_cost(self, usage: CusLLMUsage) -> str:
-        return exact_dollars(corrected_microcents(usage))
+        corrected = corrected_microcents(usage)
+        return "" if corrected == usage.cost_microcents else exact_dollars(corrected)
 
     @display(description="Exact cost")
     def exact_cost(self, usage: CusLLMUsage) -> str:
@@ -229,7 +299,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     @display(description="Settled by")
     def settlement(self, usage: CusLLMUsage) -> str:
         if usage.pricing != CusLLMUsage.Pricing.UNMEASURED:
-            return "-"
+            return ""
         settled = CusUsageSettlement.objects.filter(tenant_id=usage.tenant_id, usage_id=usage.id)
         found = settled.first()
         if found is None:
@@ -250,7 +320,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
 
 
 @admin.register(CusCostAdjustment)
-class CusCostAdjustmentAdmin(CusCallListAdmin):
+class CusCostAdjustmentAdmin(CusFactsAdmin, CusCallListAdmin):
     """Corrections of costs, newest first."""
 
     list_display = (
@@ -294,7 +364,7 @@ class CusCostAdjustmentAdmin(CusCallListAdmin):
 
 
 @admin.register(CusBypassReport)
-class CusBypassReportAdmin(CusReportedAdmin):
+class CusBypassReportAdmin(CusFactsAdmin, CusReportedAdmin):
     """The reports of SDKs on bypassed calls, newest first."""
 
     list_display = (

@@ -21,6 +21,7 @@ from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.console import row_by_id
+from telemetry.cus_evidence.models import CusLLMUsage
 
 _LAST = 10
 _REFUSED = [Result.THROTTLED.value, Result.BLOCKED.value, Result.HARD_BLOCKED.value]
@@ -37,6 +38,19 @@ def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeStr
         ["Decided (UTC)", "Call", "Result", "Because"],
         map(_refusal, rows),
         empty="No call was refused.",
+    )
+
+
+def decisions_on_call(_request: HttpRequest, usage: CusLLMUsage) -> SafeString:
+    """The decisions on the call of a usage record, newest first."""
+    rows = CusEnforcementDecision.objects.filter(
+        tenant_id=usage.tenant_id, integration_id=usage.integration_id, call_id=usage.call_id
+    ).order_by("-created_at", "-id")[:_LAST]
+    return table(
+        ["Decided (UTC)", "Call", "Result", "Because"],
+        map(_refusal, rows),
+        empty="Nothing but a plain “allowed”, or the program asked for no decision. Plain decisions "
+        "are counted, and not kept one by one.",
     )
 
 

@@ -20,10 +20,14 @@ Cell: TypeAlias = "str | int | SafeString"
 
 
 class Page(StrEnum):
-    """The pages with panels. A panel of an integration's page gets the integration as subject."""
+    """The pages with panels. A panel of an object's page gets the object as subject."""
 
     HOME = "home"
     INTEGRATION = "integration"
+    # A usage record.
+    CALL = "call"
+    # A decision of enforcement.
+    DECISION = "decision"
 
 
 @dataclass(frozen=True)

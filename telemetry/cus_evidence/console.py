@@ -1,7 +1,7 @@
 """What the console's pages on evidence share: partitioned rows that name their integration."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -59,6 +59,11 @@ class CusReportedAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin):
             integration_name=Subquery(names[:1]), tenant_name=Subquery(tenants[:1])
         )
         return named
+
+    @admin.display(description="Received")
+    def received(self, row: Any) -> datetime:
+        moment: datetime = row.created_at
+        return moment
 
     @admin.display(description="Integration")
     def integration_name(self, row: Any) -> str:
