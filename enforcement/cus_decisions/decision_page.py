@@ -36,11 +36,13 @@ _LAST_STEP: Final = 9
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the ladder: `passed`, `decided` or `not reached`."""
+    """A step of the ladder: `passed`, `decided` or `not reached`, and the class of its colour."""
 
     number: int
     title: str
     state: str
+    icon: str
+    style: str = ""
     text: str = ""
 
 
@@ -58,12 +60,7 @@ def headline_of(decision: CusEnforcementDecision) -> Headline:
 
 def ladder(_request: HttpRequest, decision: CusEnforcementDecision) -> SafeString:
     """The steps in their order, with the step that decided."""
-    tone = _TONES.get(Result(decision.result), "bad")
-    context = {
-        "steps": list(_steps(decision)),
-        "tone": tone,
-        "is_known": decision.step is not None,
-    }
+    context = {"steps": list(_steps(decision)), "is_known": decision.step is not None}
     return render_to_string("admin/cus_ladder.html", context)
 
 
@@ -72,11 +69,13 @@ def _steps(decision: CusEnforcementDecision) -> Iterator[Step]:
     for number, title in sorted(TITLES.items()):
         name = f"{title[:1].upper()}{title[1:]}"
         if decided is None or number > decided:
-            yield Step(number, name, "not reached")
+            yield Step(number, name, "not reached", "remove")
         elif number < decided or number == _LAST_STEP:
-            yield Step(number, name, "passed")
+            yield Step(number, name, "passed", "check", "cus-good")
         else:
-            yield Step(number, name, "decided", because(decision))
+            tone = _TONES.get(Result(decision.result), "bad")
+            icon = "block" if tone == "bad" else "priority_high"
+            yield Step(number, name, "decided", icon, f"cus-decided cus-{tone}", because(decision))
 
 
 def figures(_request: HttpRequest, decision: CusEnforcementDecision) -> SafeString:

@@ -15,7 +15,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.finders import MOST_OF_A_KIND, Hit
+from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
 from integrations.cus_console.panels import Cell, table
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.models import CusIntegration
@@ -101,12 +101,14 @@ def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
 def find_decisions(request: HttpRequest, text: str) -> Iterator[Hit]:
     """Decisions by their id or by their call's: a refused call may have no record of its usage."""
     seen = _seen(request)
+    if within := integration_in(request):
+        seen = seen.filter(integration_id=within)
     found = seen.filter(call_id__in={text, text.lower(), text.upper()}).order_by("-created_at")
     rows = list(found[: MOST_OF_A_KIND + 1]) or [row_by_id(seen, text)]
     for decision in filter(None, rows):
         about = f"{decision.created_at:%Y-%m-%d %H:%M:%S} UTC: {because(decision)}"
         title = f"{decision.call_id}, {decision.result.replace('_', ' ')}"
-        yield Hit(title, about, decision_page(decision))
+        yield Hit(title, about, decision_page(decision), is_exact=True)
 
 
 def _seen(request: HttpRequest) -> QuerySet[CusEnforcementDecision]:

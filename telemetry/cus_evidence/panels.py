@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.amounts import exact_dollars
-from integrations.cus_console.finders import MOST_OF_A_KIND, Hit
+from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
 from integrations.cus_console.panels import Cell, table
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import (
@@ -107,11 +107,13 @@ def find_calls(request: HttpRequest, text: str) -> Iterator[Hit]:
     seen: QuerySet[CusLLMUsage] = visible_to(
         CusLLMUsage.objects.all(), cast("CusUser", request.user)
     )
+    if within := integration_in(request):
+        seen = seen.filter(integration_id=within)
     # Ids are kept as sent. Who copies an id from a mail may have it in other letters.
     for name in dict.fromkeys((text, text.lower(), text.upper())):
         rows = _named(request, seen, name)
         if rows:
-            yield from map(_hit, rows)
+            yield from (_hit(row, is_exact=row.call_id == name) for row in rows)
             return
 
 
@@ -125,6 +127,6 @@ def _named(request: HttpRequest, seen: QuerySet[CusLLMUsage], name: str) -> list
     return list(seen.filter(answers)) if answers else rows
 
 
-def _hit(usage: CusLLMUsage) -> Hit:
+def _hit(usage: CusLLMUsage, *, is_exact: bool) -> Hit:
     about = f"{usage.created_at:%Y-%m-%d %H:%M:%S} UTC, {usage.model}, {outcome_of(usage)[1]}"
-    return Hit(usage.call_id, about, record_page(usage))
+    return Hit(usage.call_id, about, record_page(usage), is_exact)
