@@ -24,6 +24,7 @@ from enforcement.cus_decisions.panels import (
     decisions_on_call,
     find_decisions,
     last_refusals,
+    refused_by_day,
     refused_lately,
 )
 from integrations.cus_accounts.permissions import role_of
@@ -41,6 +42,7 @@ from telemetry.cus_evidence.panels import record_page
 for _panel in (
     Panel(Page.HOME, "refused", "Refused in the last hour", EVERY_ROLE, refused_lately),
     Panel(Page.INTEGRATION, "refusals", "Last refusals", EVERY_ROLE, last_refusals),
+    Panel(Page.COST, "decisions", "Throttled and blocked", EVERY_ROLE, refused_by_day),
     Panel(Page.CALL, "decisions", "Decisions on the call", EVERY_ROLE, decisions_on_call),
     Panel(Page.DECISION, "ladder", "The checks in their order", EVERY_ROLE, ladder),
     Panel(Page.DECISION, "figures", "The limits at that moment", EVERY_ROLE, figures),

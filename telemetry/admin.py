@@ -45,13 +45,44 @@ from telemetry.cus_evidence.panels import (
 from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
+from telemetry.cus_reads.chart_panels import (
+    blocked_by_day,
+    burn_down,
+    cost_by_day,
+    dearest,
+    dearest_sessions,
+    latency_by_day,
+    of_home,
+    of_integration,
+    tokens_by_kind,
+)
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
+    Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day)),
     Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
+    Panel(Page.INTEGRATION, "budget", "The month", EVERY_ROLE, of_integration(burn_down)),
+    Panel(Page.INTEGRATION, "cost", "Cost a day", EVERY_ROLE, of_integration(cost_by_day)),
+    Panel(
+        Page.INTEGRATION,
+        "blocked",
+        "Blocked and failed",
+        EVERY_ROLE,
+        of_integration(blocked_by_day),
+    ),
+    Panel(Page.INTEGRATION, "latency", "Latency", EVERY_ROLE, of_integration(latency_by_day)),
     Panel(Page.INTEGRATION, "calls", "Last calls", EVERY_ROLE, last_calls),
+    Panel(Page.COST, "cost", "Cost a day", EVERY_ROLE, cost_by_day),
+    Panel(Page.COST, "month", "The month", EVERY_ROLE, burn_down),
+    Panel(Page.COST, "tokens", "Tokens by kind", EVERY_ROLE, tokens_by_kind),
+    Panel(Page.COST, "blocked", "Blocked and failed", EVERY_ROLE, blocked_by_day),
+    Panel(Page.COST, "latency", "Latency", EVERY_ROLE, latency_by_day),
+    Panel(Page.COST, "integrations", "Dearest integrations", EVERY_ROLE, dearest("integration")),
+    Panel(Page.COST, "models", "Dearest models", EVERY_ROLE, dearest("model")),
+    Panel(Page.COST, "agents", "Dearest agents", EVERY_ROLE, dearest("agent")),
+    Panel(Page.COST, "sessions", "Dearest sessions", EVERY_ROLE, dearest_sessions),
     Panel(Page.CALL, "price", "How the cost came about", EVERY_ROLE, how_the_cost_came_about),
     Panel(Page.CALL, "corrections", "Corrections", EVERY_ROLE, corrections_of),
     Panel(Page.CALL, "session", "Other calls of the session", EVERY_ROLE, other_calls_of_session),

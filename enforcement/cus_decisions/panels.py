@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, cast
 
 from django.db.models import QuerySet
@@ -15,9 +15,11 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_console.charts import Chart, Kind, Series, Unit, drawn
 from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
 from integrations.cus_console.panels import Cell, table
 from integrations.cus_integrations.panels import link_to
+from integrations.cus_integrations.scopes import UsageScope
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.console import row_by_id
@@ -27,6 +29,14 @@ _LAST = 10
 _REFUSED = [Result.THROTTLED.value, Result.BLOCKED.value, Result.HARD_BLOCKED.value]
 # More decisions of an hour are not read: the panel then says "more than".
 _MOST_COUNTED = 1_000
+# More decisions of some days are not read: the chart then says so.
+_MOST_CHARTED = 20_000
+_CHARTED = {
+    Result.WARNED.value: "Warned",
+    Result.THROTTLED.value: "Told to wait",
+    Result.BLOCKED.value: "Blocked",
+    Result.HARD_BLOCKED.value: "Blocked at every level",
+}
 
 
 def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeString:
@@ -95,6 +105,37 @@ def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
         ],
         empty="No call was refused in the last hour.",
         note=more if len(rows) > _MOST_COUNTED else "",
+    )
+
+
+def refused_by_day(request: HttpRequest, scope: UsageScope) -> SafeString:
+    """The decisions of each day that warned, throttled or blocked a call."""
+    today = scope.now.astimezone(scope.zone).date()
+    days = [today - timedelta(days=number) for number in reversed(range(scope.days))]
+    rows = _seen(request).filter(created_at__gte=scope.now - timedelta(days=scope.days))
+    if scope.tenant:
+        rows = rows.filter(tenant_id=scope.tenant.id)
+    if scope.integration:
+        rows = rows.filter(integration_id=scope.integration.id)
+    newest = rows.order_by("-created_at").values("created_at", "result")[:_MOST_CHARTED]
+    found: Counter[tuple[date, str]] = Counter()
+    for one in newest:
+        found[one["created_at"].astimezone(scope.zone).date(), one["result"]] += 1
+    is_cut = found.total() == _MOST_CHARTED
+    return drawn(
+        Chart(
+            Kind.STACKED_BARS,
+            Unit.COUNT,
+            f"Calls a day that a check warned of, told to wait, or refused ({scope.zone.key}).",
+            "Day",
+            [f"{day.day} {day:%b}" for day in days],
+            [
+                Series(title, [found[day, result] for day in days])
+                for result, title in _CHARTED.items()
+            ],
+            "No check of these days warned, throttled or refused.",
+            f"Only the newest {_MOST_CHARTED:,} decisions are counted." if is_cut else "",
+        )
     )
 
 

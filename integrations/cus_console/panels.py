@@ -26,6 +26,8 @@ class Page(StrEnum):
     INTEGRATION = "integration"
     # A usage record.
     CALL = "call"
+    # Cost and usage of a scope (`integrations.cus_integrations.scopes.UsageScope`).
+    COST = "cost"
     # A decision of enforcement.
     DECISION = "decision"
 

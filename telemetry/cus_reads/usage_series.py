@@ -1,0 +1,218 @@
+"""Figures of the days of a period for charts: of one tenant in its zone, or of all tenants in UTC."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import connection
+
+from aos_sdk.cus_fields import TOKEN_NAMES
+from telemetry.cus_analytics.figures import buckets_of, daily_name, sums_of
+from telemetry.cus_analytics.latency import percentile_ms
+from telemetry.cus_reads.local_days import LocalDays, local_days
+from telemetry.cus_reads.periods import IN_UTC, Period, RecordsDropped, start_of_day
+from telemetry.cus_reads.sources import Source, days_source, hours_source
+
+_ONE_DAY = timedelta(days=1)
+# So many are told apart in a chart; the others are one series.
+MOST_NAMED = 5
+MOST_RANKED = 10
+_COLUMNS = {"integration": "integration_id::text", "model": "model", "agent": "agent_id"}
+_EXACT = "cost_microcents + settled_cost_microcents + correction_microcents"
+_TOKENS = [*TOKEN_NAMES, *(f"settled_{name}" for name in TOKEN_NAMES)]
+_SUMMED = ("calls", "errors", "blocked", *_TOKENS)
+_LATENCY = ("latency_calls",)
+_READ = [
+    *(*_SUMMED, *_LATENCY, "latency_buckets", "latency_max_ms"),
+    *("cost_microcents", "settled_cost_microcents", "correction_microcents"),
+]
+# The days of all tenants, which are few rows; hours are read of one tenant alone.
+_ALL_DAYS = f"""
+SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
+    {", ".join(f"{daily_name(name)} AS {name}" for name in _READ)}
+FROM cus_usage_daily WHERE date >= %(from)s AND date < %(to)s"""  # noqa: S608  (our own names)
+
+
+@dataclass(frozen=True)
+class DayFigures:
+    """A day's calls, tokens and latencies; tokens with those of settlements."""
+
+    calls: int
+    errors: int
+    blocked: int
+    tokens: Mapping[str, int]
+    p50_ms: int | None
+    p95_ms: int | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One of the dearest of a kind: its name, exact cost as corrected, calls and tokens."""
+
+    name: str
+    microcents: int
+    calls: int
+    tokens: int
+
+
+class CusUsageSeries:
+    """The usage of a tenant, of one integration of it, or of all tenants (None), by day.
+
+    The days are the last `days` of the zone up to now. Where retention dropped records that a day
+    of the zone needs, days are those of UTC.
+    """
+
+    def __init__(
+        self,
+        tenant_id: uuid.UUID | None,
+        integration_id: uuid.UUID | None,
+        *,
+        now: datetime,
+        days: int,
+        zone: ZoneInfo = IN_UTC,
+    ) -> None:
+        self.of_whom = (tenant_id, integration_id)
+        self.zone = zone if tenant_id else IN_UTC
+        self._now, self._days = now, days
+        try:
+            self._source_by_hour()
+        except RecordsDropped:
+            self.zone = IN_UTC
+
+    @cached_property
+    def period(self) -> Period:
+        """The days as a period."""
+        today = self._now.astimezone(self.zone).date()
+        first = start_of_day(today - (self._days - 1) * _ONE_DAY, self.zone)
+        return Period(first, start_of_day(today + _ONE_DAY, self.zone))
+
+    @cached_property
+    def local(self) -> LocalDays:
+        """The days with their beginnings."""
+        return local_days(self.period, self.zone)
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """The days, in their order."""
+        return self.local.days
+
+    def costs_by(self, split: str) -> dict[str | None, dict[date, int]]:
+        """Exact microcents of each day, by the dearest of a kind; the others under None.
+
+        The dearest come first.
+        """
+        source = self._source(split)
+        statement = f"""
+        WITH sums AS (
+            SELECT {self._day} AS day, {_COLUMNS[split]} AS name, sum({_EXACT})::bigint AS exact
+            FROM ({source.sql}) AS parts GROUP BY 1, 2
+        ), dearest AS (
+            SELECT name, sum(exact) AS whole FROM sums GROUP BY name
+            ORDER BY whole DESC, name LIMIT {MOST_NAMED}
+        )
+        SELECT day, dearest.name, sum(exact)::bigint
+        FROM sums LEFT JOIN dearest USING (name) GROUP BY 1, 2, whole ORDER BY whole DESC NULLS LAST, 2
+        """  # noqa: S608  (the names are this module's own)
+        found: dict[str | None, dict[date, int]] = defaultdict(dict)
+        for day, name, exact in self._rows(statement, source):
+            found[name][self._date(day)] = exact
+        return dict(found)
+
+    def figures(self) -> dict[date, DayFigures]:
+        """Calls, tokens and latencies of each day that has any."""
+        source = self._source("integration")
+        statement = f"""
+        SELECT {self._day} AS day, {sums_of(_SUMMED, table="parts")},
+            max(parts.latency_max_ms) AS latency_max_ms, {buckets_of("parts")} AS latency_buckets
+        FROM ({source.sql}) AS parts GROUP BY 1"""  # noqa: S608
+        names = ("day", *_SUMMED, "highest", "buckets")
+        rows = (dict(zip(names, row, strict=True)) for row in self._rows(statement, source))
+        return {self._date(row["day"]): _day_figures(row) for row in rows}
+
+    def dearest(self, split: str) -> list[Ranked]:
+        """The dearest of a kind over all days."""
+        source = self._source(split)
+        statement = f"""
+        SELECT {_COLUMNS[split]} AS name, sum({_EXACT})::bigint AS exact, sum(calls)::bigint,
+            sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out)::bigint
+        FROM ({source.sql}) AS parts GROUP BY 1 ORDER BY exact DESC, name LIMIT {MOST_RANKED}
+        """  # noqa: S608
+        return [Ranked(*row) for row in self._rows(statement, source)]
+
+    @property
+    def _day(self) -> str:
+        return "width_bucket(hour, %(day_starts)s::timestamptz[])"
+
+    def _date(self, number: int) -> date:
+        return self.dates[number - 1]
+
+    def _source(self, split: str) -> Source:
+        tenant_id, integration_id = self.of_whom
+        if split == "integration" and self.zone.key == IN_UTC.key:
+            bounds = {"from": self.period.start.date(), "to": self.period.end.date()}
+            if tenant_id is None:
+                return Source(_ALL_DAYS, bounds)
+            return days_source(tenant_id, integration_id, self.period)
+        return self._source_by_hour()
+
+    def _source_by_hour(self) -> Source:
+        tenant_id, integration_id = self.of_whom
+        if tenant_id is None:
+            return self._source("integration")
+        borders = self.local.borders_within_hours
+        return hours_source(tenant_id, integration_id, self.period, borders)
+
+    def _rows(self, statement: str, source: Source) -> list[tuple[Any, ...]]:
+        values = source.values | {"day_starts": list(self.local.starts)}
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+@dataclass(frozen=True)
+class SessionCost:
+    """A session among the newest records: its exact cost as recorded, and its calls."""
+
+    integration_id: uuid.UUID
+    session_id: str
+    microcents: int
+    calls: int
+
+
+# No index has sessions, so only the newest records are looked at.
+NEWEST = 20_000
+_SESSIONS = f"""
+SELECT integration_id, session_id, sum(cost_microcents)::bigint AS exact, count(*)
+FROM (
+    SELECT integration_id, session_id, cost_microcents FROM cus_llm_usage
+    WHERE tenant_id = %(tenant)s {{of_one}} ORDER BY created_at DESC LIMIT {NEWEST}
+) AS newest
+WHERE session_id IS NOT NULL GROUP BY 1, 2 ORDER BY exact DESC, 1, 2 LIMIT {MOST_RANKED}
+"""  # noqa: S608  (the names are this module's own)
+
+
+def dearest_sessions(tenant_id: uuid.UUID, integration_id: uuid.UUID | None) -> list[SessionCost]:
+    """The dearest sessions among the newest records of a tenant, or of one integration of it."""
+    of_one = "AND integration_id = %(integration)s" if integration_id else ""
+    values = {"tenant": tenant_id, "integration": integration_id}
+    with connection.cursor() as cursor:
+        cursor.execute(_SESSIONS.format(of_one=of_one), values)
+        return [SessionCost(*row) for row in cursor.fetchall()]
+
+
+def _day_figures(row: Mapping[str, Any]) -> DayFigures:
+    buckets, highest = row["buckets"] or [], row["highest"]
+    return DayFigures(
+        row["calls"],
+        row["errors"],
+        row["blocked"],
+        {name: row[name] + row[f"settled_{name}"] for name in TOKEN_NAMES},
+        percentile_ms(buckets, highest, 50),
+        percentile_ms(buckets, highest, 95),
+    )
