@@ -50,7 +50,7 @@ def text_of(client: Client, url: str) -> str:
 def test_the_first_page_tells_what_needs_attention_first() -> None:
     text = text_of(browser_of("operator"), "/admin/")
     titles = re.findall(r'id="([a-z]+)-title"', text)
-    assert titles == ["attention", "month", "unusual", "refused"]
+    assert titles == ["attention", "month", "cost", "unusual", "refused"]
     assert "All is well, checked" in text
 
     integration = make_integration(name="chat")
