@@ -45,6 +45,7 @@ from telemetry.cus_evidence.panels import (
 from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
+from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_reads.chart_panels import (
     blocked_by_day,
     burn_down,
@@ -266,6 +267,9 @@ class CusLLMUsageAdmin(CusFactsAdmin, CusEvidenceAdmin):
             return str(self.tenant_name(row))
         if name == "integration_id":
             return str(self.integration_name(row))
+        if name == "price_id" and row.price_id:
+            kept = CusKeptPrice.objects.filter(id=row.price_id).first()
+            return f"{kept or 'not kept'}, {row.price_id}"
         if name in ("policy_result", "pricing"):
             return str(getattr(row, f"get_{name}_display")())
         if name in _PARTS and not getattr(row, name):
@@ -408,6 +412,12 @@ class CusBypassReportAdmin(CusFactsAdmin, CusReportedAdmin):
         "window_end",
         "process_id",
     )
+
+    fields = (
+        *("integration_name", "tenant_name", "governed_calls", "bypassed_calls", "went_to"),
+        *("window_start", "window_end", "sdk", "process_id", "created_at", "id"),
+    )
+    readonly_fields = ("integration_name", "tenant_name", "went_to")
 
     @display(description="Bypassed calls went to")
     def went_to(self, report: CusBypassReport) -> str:

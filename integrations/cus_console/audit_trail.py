@@ -1,5 +1,6 @@
 """The console's page on the audit trail."""
 
+from datetime import datetime
 from typing import Any
 
 from django.apps import apps
@@ -9,6 +10,7 @@ from unfold.decorators import display
 
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.export import CusExport
+from integrations.cus_console.facts import in_words
 from integrations.cus_console.filters import TIME_FILTERS, CusChoiceFilter, CusTextFilter
 from integrations.cus_console.newest_first import NewestFirst
 from integrations.cus_console.pages import TRAIL_READERS, CusOfTenants, CusReadOnlyAdmin
@@ -64,17 +66,29 @@ class CusAuditEntryAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin)
 
 
 def _sentence(name: str, change: object) -> str:
-    label = name.replace("_", " ")
+    label = name.removesuffix("_cents").replace("_", " ")
     if not isinstance(change, dict):
         return f"{label} {change}"
     before, after = change.get("from"), change.get("to")
     if before in _NOTHING:
         # A new object: list the values that it has, and leave empty fields out.
-        return "" if after in _NOTHING or after is False else f"{label}: {_value(after)}"
-    return f"{label}: {_value(before)} → {_value(after)}"
+        return "" if after in _NOTHING or after is False else f"{label}: {_value(name, after)}"
+    return f"{label}: {_value(name, before)} → {_value(name, after)}"
 
 
-def _value(value: object) -> str:
+def _value(name: str, value: object) -> str:
+    """A value as it was typed: amounts in dollars, times as the console writes them."""
     if isinstance(value, dict):
         value = ", ".join(f"{key} {part}" for key, part in sorted(value.items()))
-    return "nothing" if value in _NOTHING else str(value)
+    if isinstance(value, str) and (moment := _moment(value)):
+        value = moment
+    return "nothing" if value in _NOTHING else str(in_words(name, value))
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment that a text is; None for a text that is none, and for a day."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
