@@ -41,7 +41,7 @@ class CusAuditEntryAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin)
     """The audit trail of the viewer's tenant, newest first; of all tenants for operators."""
 
     viewers = TRAIL_READERS
-    list_display = ("created_at", "action", "object_label", "object_type", "actor_label", "what")
+    list_display = ("created_at", "action", "object_label", "actor_label", "what")
     tenant_after = "created_at"
     list_select_related = ("tenant",)
     list_filter = (CusKindFilter, CusObjectFilter, *TIME_FILTERS)
