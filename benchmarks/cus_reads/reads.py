@@ -124,7 +124,7 @@ def _list_filters(world: World) -> dict[str, list[dict[str, Any]]]:
         "model": "none", "outcome": "blocked", "pricing": "unmeasured", "degraded": "yes",
         "flag": "none", "cost_above": "900000", "error_code": "none", "tag": "team=none",
     }  # fmt: skip
-    found = {
+    found: dict[str, list[dict[str, Any]]] = {
         "a model": [{"model": call.model} for call in world.calls],
         "an integration": [{"integration": str(call.integration_id)} for call in world.calls],
         "a session": [{"session_id": call.session_id} for call in world.calls],

@@ -37,6 +37,8 @@ class _Titled:
     parameter_name: str
     # Whether an index finds the rows: of one tenant, or of all that the person may see.
     is_indexed = False
+    # Whether the rows are then of one tenant, whose rows an index has in their order.
+    is_of_one_tenant = False
 
     def choices(self: Any, changelist: Any) -> Iterator[dict[str, Any]]:
         for shown in super().choices(changelist):  # type: ignore[misc]  # the theme's
@@ -184,7 +186,7 @@ TIME_FILTERS = (CusReceivedFilter, CusFromFilter, CusToFilter)
 class CusTenantFilter(CusChoiceFilter):
     """For who sees several tenants: the rows of one."""
 
-    is_indexed = True
+    is_indexed = is_of_one_tenant = True
     title, parameter_name = "tenant", "tenant"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

@@ -18,12 +18,16 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from unfold.views import ChangeList
 
+from integrations.cus_accounts.permissions import sees_all_tenants
+
 BEFORE: Final = "before"
 _BETWEEN: Final = "~"
 _FIRST_YEAR, _YEARS_END = 2000, 3000
-_WINDOWS: Final = (timedelta(minutes=10), timedelta(hours=6), timedelta(days=7))
+_WINDOWS: Final[Sequence[timedelta]] = (
+    *(timedelta(minutes=10), timedelta(hours=6), timedelta(days=7)),
+)
 # Many rows are looked at, so each window is not much longer than the one before.
-_WINDOWS_OF_MANY: Final = (
+_WINDOWS_OF_MANY: Final[Sequence[timedelta]] = (
     *(timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6)),
     *(timedelta(days=1), timedelta(days=7)),
 )
@@ -89,19 +93,26 @@ class Order:
         rows: QuerySet[Any],
         before: Place | None,
         limit: int,
+        *,
         indexed: QuerySet[Any] | None = None,
+        is_in_index: bool = False,
     ) -> Found:
         """The newest rows before a place.
 
         `indexed`: the rows without the filters that no index serves. If it is given, at most
-        `MOST_LOOKED_AT` of these are looked at.
+        `MOST_LOOKED_AT` of these are looked at. `is_in_index`: an index has the order of the rows,
+        because they are of one tenant.
         """
         end = before.moment if before else Now()
-        start = None if indexed is None else self._start(self._before(indexed, before), end)
-        ordered = self._before(rows, before)
-        if start is not None:
-            ordered = ordered.filter(**{f"{self.column}__gte": start})
-        found = self._newest(ordered, end, limit + 1)
+        ordered, start = self._before(rows, before), None
+        if indexed is None:
+            found = self._newest(ordered, end, limit + 1, () if is_in_index else _WINDOWS)
+        else:
+            windows = () if is_in_index else _WINDOWS_OF_MANY
+            start = self._start(self._before(indexed, before), end, windows)
+            if start is not None:
+                ordered = ordered.filter(**{f"{self.column}__gte": start})
+            found = list(ordered[: limit + 1])
         shown = found[:limit]
         if len(found) > limit:
             return Found(shown, Place(getattr(shown[-1], self.column), shown[-1].id))
@@ -118,18 +129,26 @@ class Order:
             Q((f"{self.column}__lte", before.moment)),
         )
 
-    def _start(self, ordered: QuerySet[Any], end: datetime | Now) -> datetime | None:
+    def _start(
+        self, ordered: QuerySet[Any], end: datetime | Now, windows: Sequence[timedelta]
+    ) -> datetime | None:
         """The moment of the last row to look at; None if there are fewer rows."""
         moments = ordered.order_by(f"-{self.column}").values_list(self.column, flat=True)
-        for window in self._windows(moments, end, _WINDOWS_OF_MANY):
+        for window in self._windows(moments, end, windows):
             found: list[datetime] = list(window[MOST_LOOKED_AT - 1 : MOST_LOOKED_AT])
             if found:
                 return found[0]
         return None
 
-    def _newest(self, ordered: QuerySet[Any], end: datetime | Now, wanted: int) -> list[Any]:
+    def _newest(
+        self,
+        ordered: QuerySet[Any],
+        end: datetime | Now,
+        wanted: int,
+        windows: Sequence[timedelta],
+    ) -> list[Any]:
         found: list[Any] = []
-        for window in self._windows(ordered, end, _WINDOWS):
+        for window in self._windows(ordered, end, windows):
             found = list(window[:wanted])
             if len(found) == wanted:
                 break
@@ -173,7 +192,13 @@ class NewestFirstList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
         """Read a page."""
         order = Order(self.model_admin.moment_column)
-        found = order.page(self.queryset, self.before, self.list_per_page, self._indexed(request))
+        found = order.page(
+            self.queryset,
+            self.before,
+            self.list_per_page,
+            indexed=self._indexed(request),
+            is_in_index=self._is_of_one_tenant(request),
+        )
         newest = self.get_query_string() if self.before else None
         older = self.get_query_string({BEFORE: str(found.following)}) if found.following else None
         self.paginator = Older(newest, older, found.looked_back_to)
@@ -194,6 +219,14 @@ class NewestFirstList(ChangeList):  # type: ignore[misc]  # unfold has no types
             for spec in self.filter_specs
             if any(spec.used_parameters.values())
         ]
+
+    def _is_of_one_tenant(self, request: HttpRequest) -> bool:
+        if not sees_all_tenants(request.user):
+            return True
+        return any(
+            getattr(spec, "is_of_one_tenant", False) and any(spec.used_parameters.values())
+            for spec in self.filter_specs
+        )
 
     def _indexed(self, request: HttpRequest) -> QuerySet[Any] | None:
         """The rows without the filters that no index serves; None if there are no such filters."""

@@ -32,7 +32,7 @@ _MOST_DOLLARS = 1_000_000
 class CusIntegrationFilter(CusChoiceFilter):
     """The rows of one integration; deleted ones have rows, too."""
 
-    is_indexed = True
+    is_indexed = is_of_one_tenant = True
     title, parameter_name = "integration", "integration"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, timedelta
 from decimal import Decimal
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from django.db.models import Sum
 from django.http import HttpRequest
@@ -40,15 +41,24 @@ _NOTHING_YET: Final = (
 )
 
 
+# The charts of a page read the same days once.
+_kept: WeakKeyDictionary[UsageScope, CusUsageSeries] = WeakKeyDictionary()
+# The attribute of a request with the scope of its page.
+_SCOPE: Final = "_cus_scope"
+
+
 def series_of(scope: UsageScope) -> CusUsageSeries:
     """The days of a scope."""
-    return CusUsageSeries(
-        scope.tenant.id if scope.tenant else None,
-        scope.integration.id if scope.integration else None,
-        now=scope.now,
-        days=scope.days,
-        zone=scope.zone,
-    )
+    series = _kept.get(scope)
+    if series is None:
+        series = _kept[scope] = CusUsageSeries(
+            scope.tenant.id if scope.tenant else None,
+            scope.integration.id if scope.integration else None,
+            now=scope.now,
+            days=scope.days,
+            zone=scope.zone,
+        )
+    return series
 
 
 def cost_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
@@ -75,7 +85,7 @@ def cost_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
 def tokens_by_kind(_request: HttpRequest, scope: UsageScope) -> SafeString:
     """The tokens of each day, in kinds that add up."""
     series = series_of(scope)
-    figures = series.figures()
+    figures = series.figures
     return drawn(
         Chart(
             Kind.STACKED_BARS,
@@ -119,7 +129,7 @@ def _series_of_tokens(dates: Sequence[date], figures: dict[date, DayFigures]) ->
 def latency_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
     """The latency that half, and 95 %, of each day's calls did not exceed."""
     series = series_of(scope)
-    figures = series.figures()
+    figures = series.figures
     days = [figures.get(day) for day in series.dates]
     return drawn(
         Chart(
@@ -140,7 +150,7 @@ def latency_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
 def blocked_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
     """The share of each day's calls that were blocked, and of those that failed."""
     series = series_of(scope)
-    figures = series.figures()
+    figures = series.figures
     days = [figures.get(day) for day in series.dates]
     return drawn(
         Chart(
@@ -315,14 +325,27 @@ def of_home(
     view: Callable[[HttpRequest, UsageScope], SafeString],
 ) -> Callable[[HttpRequest, None], SafeString]:
     """A chart of the first page."""
-    return lambda request, _subject: view(request, home_scope(request, database_now()))
+    return lambda request, _subject: view(
+        request, _once(request, lambda: home_scope(request, database_now()))
+    )
 
 
 def of_integration(
     view: Callable[[HttpRequest, UsageScope], SafeString],
 ) -> Callable[[HttpRequest, CusIntegration], SafeString]:
     """A chart of an integration's page."""
-    return lambda request, one: view(request, scope_of_integration(one, database_now()))
+    return lambda request, one: view(
+        request, _once(request, lambda: scope_of_integration(one, database_now()))
+    )
+
+
+def _once(request: HttpRequest, make: Callable[[], UsageScope]) -> UsageScope:
+    """The scope of a page, the same for all its charts."""
+    scope: UsageScope | None = getattr(request, _SCOPE, None)
+    if scope is None:
+        scope = make()
+        setattr(request, _SCOPE, scope)
+    return scope
 
 
 def _days(dates: Iterable[date]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -123,6 +123,7 @@ class CusUsageSeries:
             found[name][self._date(day)] = exact
         return dict(found)
 
+    @cached_property
     def figures(self) -> dict[date, DayFigures]:
         """Calls, tokens and latencies of each day that has any."""
         source = self._source("integration")
@@ -136,13 +137,39 @@ class CusUsageSeries:
 
     def dearest(self, split: str) -> list[Ranked]:
         """The dearest of a kind over all days."""
-        source = self._source(split)
+        if split == "integration":
+            return self._ranked((split,))[split]
+        return self._dearest_by_hour[split]
+
+    @cached_property
+    def _dearest_by_hour(self) -> dict[str, list[Ranked]]:
+        # Both in one pass over the hours, which are many.
+        return self._ranked(("model", "agent"))
+
+    def _ranked(self, splits: Sequence[str]) -> dict[str, list[Ranked]]:
+        source = self._source(splits[0])
+        columns = [_COLUMNS[split] for split in splits]
         statement = f"""
-        SELECT {_COLUMNS[split]} AS name, sum({_EXACT})::bigint AS exact, sum(calls)::bigint,
-            sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out)::bigint
-        FROM ({source.sql}) AS parts GROUP BY 1 ORDER BY exact DESC, name LIMIT {MOST_RANKED}
-        """  # noqa: S608
-        return [Ranked(*row) for row in self._rows(statement, source)]
+        WITH sums AS (
+            SELECT grouping({", ".join(columns)}) AS kind, coalesce({", ".join(columns)}) AS name,
+                sum({_EXACT})::bigint AS exact, sum(calls)::bigint AS calls,
+                sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out)::bigint
+                    AS tokens
+            FROM ({source.sql}) AS parts
+            GROUP BY GROUPING SETS ({", ".join(f"({column})" for column in columns)})
+        ), places AS (
+            SELECT *, row_number() OVER (PARTITION BY kind ORDER BY exact DESC, name) AS place
+            FROM sums
+        )
+        SELECT kind, name, exact, calls, tokens FROM places WHERE place <= {MOST_RANKED}
+        ORDER BY kind, place
+        """  # noqa: S608  (the names are this module's own)
+        found: dict[str, list[Ranked]] = {split: [] for split in splits}
+        for kind, *values in self._rows(statement, source):
+            # A bit for each column that is not the kind's, the last column's the lowest.
+            split = splits[0] if len(splits) == 1 or kind == 1 else splits[1]
+            found[split].append(Ranked(*values))
+        return found
 
     @property
     def _day(self) -> str:

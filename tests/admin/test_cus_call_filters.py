@@ -200,7 +200,7 @@ def test_a_text_that_no_row_can_have_ends_in_no_error(page: str, person: Client)
 def test_a_search_that_the_database_ends_leads_to_a_shorter_one(
     person: Client, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_many(*_: object) -> None:
+    def too_many(*_: object, **__: object) -> None:
         raise OperationalError from QueryCanceled()
 
     with monkeypatch.context() as patched:

@@ -314,7 +314,7 @@ def test_the_series_of_days_agree_with_each_other() -> None:
     series = CusUsageSeries(integration.tenant_id, integration.id, now=database_now(), days=7)
     by_model = sum(sum(of.values()) for of in series.costs_by("model").values())
     assert by_model == sum(one.microcents for one in series.dearest("integration"))
-    assert sum(day.calls for day in series.figures().values()) == 2
+    assert sum(day.calls for day in series.figures.values()) == 2
 
 
 # --- Health -------------------------------------------------------------------------------------
