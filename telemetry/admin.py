@@ -50,6 +50,7 @@ from telemetry.cus_reads.chart_panels import (
     blocked_by_day,
     burn_down,
     cost_by_day,
+    cost_by_day_in_short,
     dearest,
     dearest_sessions,
     latency_by_day,
@@ -61,11 +62,11 @@ from telemetry.cus_reads.chart_panels import (
 CusIntegrationAdmin.warnings.append(holds_warning)
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
-    Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day)),
+    Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day_in_short)),
     Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
     Panel(Page.INTEGRATION, "budget", "The month", EVERY_ROLE, of_integration(burn_down)),
-    Panel(Page.INTEGRATION, "cost", "Cost a day", EVERY_ROLE, of_integration(cost_by_day)),
+    Panel(Page.INTEGRATION, "cost", "Cost a day", EVERY_ROLE, of_integration(cost_by_day_in_short)),
     Panel(
         Page.INTEGRATION,
         "blocked",

@@ -14,7 +14,7 @@ from aos_project.cus_console.find import GO
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.finders import WITHIN
 from integrations.cus_integrations.panels import integration_page
-from telemetry.cus_evidence.call_page import calls_page
+from telemetry.cus_evidence.panels import calls_page
 
 
 def call(request: HttpRequest, call_id: str) -> HttpResponse:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -17,7 +18,7 @@ from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.charts import Chart, Kind, Series, Unit, drawn
 from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
-from integrations.cus_console.panels import Cell, table
+from integrations.cus_console.panels import Cell, table, with_link
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_integrations.scopes import UsageScope
 from integrations.cus_lifecycle.models import CusIntegration
@@ -44,11 +45,13 @@ def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeStr
     rows = CusEnforcementDecision.objects.filter(
         tenant_id=integration.tenant_id, integration_id=integration.id, result__in=_REFUSED
     ).order_by("-created_at", "-id")[:_LAST]
-    return table(
-        ["Decided (UTC)", "Call", "Result", "Because"],
+    shown = table(
+        ["Decided", "Call", "Result", "Because"],
         map(_refusal, rows),
         empty="No call was refused.",
     )
+    every = reverse("admin:enforcement_cusenforcementdecision_changelist")
+    return with_link(shown, f"{every}?integration={integration.id}", "All decisions")
 
 
 def decisions_on_call(_request: HttpRequest, usage: CusLLMUsage) -> SafeString:
@@ -57,7 +60,7 @@ def decisions_on_call(_request: HttpRequest, usage: CusLLMUsage) -> SafeString:
         tenant_id=usage.tenant_id, integration_id=usage.integration_id, call_id=usage.call_id
     ).order_by("-created_at", "-id")[:_LAST]
     return table(
-        ["Decided (UTC)", "Call", "Result", "Because"],
+        ["Decided", "Call", "Result", "Because"],
         map(_refusal, rows),
         empty="Nothing but a plain “allowed”, or the program asked for no decision. Plain decisions "
         "are counted, and not kept one by one.",
@@ -68,8 +71,12 @@ def _refusal(decision: CusEnforcementDecision) -> list[Cell]:
     link = format_html(
         '<a href="{}" class="underline">{}</a>', decision_page(decision), decision.call_id
     )
-    at = f"{decision.created_at:%Y-%m-%d %H:%M:%S}"
-    return [at, link, decision.result.replace("_", " "), because(decision)]
+    return [
+        str(localize(decision.created_at)),
+        link,
+        decision.result.replace("_", " "),
+        because(decision),
+    ]
 
 
 def because(decision: CusEnforcementDecision) -> str:

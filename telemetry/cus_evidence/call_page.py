@@ -9,18 +9,17 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.formats import localize
 from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.facts import Figure, Headline
-from integrations.cus_console.panels import Cell, table
+from integrations.cus_console.panels import Cell, table, with_link
 from integrations.cus_integrations.panels import integration_page
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_evidence.panels import cost_shown, outcome_of, record_page
+from telemetry.cus_evidence.panels import calls_page, cost_shown, outcome_of, record_page
 from telemetry.cus_money.cost_parts import CostPart, cost_parts
 from telemetry.cus_money.models import CusKeptPrice
 
@@ -90,11 +89,6 @@ _SENTENCES: Final[Mapping[str, Callable[[CusLLMUsage, str], str]]] = {
     "failed": _failed,
     "blocked": _blocked,
 }
-
-
-def calls_page(**filters: str) -> str:
-    """The address of the list of usage records with these filters."""
-    return f"{reverse('admin:telemetry_cusllmusage_changelist')}?{urlencode(filters)}"
 
 
 def link_of_fact(request: HttpRequest, usage: CusLLMUsage, name: str) -> str:
@@ -178,16 +172,13 @@ def other_calls_of_session(_request: HttpRequest, usage: CusLLMUsage) -> SafeStr
         created_at__range=around,
     ).exclude(id=usage.id)
     found = list(rows.order_by("-created_at", "-id")[:_OTHERS])
-    every = calls_page(integration=str(usage.integration_id), session_id=usage.session_id)
-    return format_html(
-        '{}<p class="mt-3"><a href="{}" class="underline">All calls of the session</a></p>',
-        table(
-            ["Received", "Call", "Model", "Tokens", "Outcome"],
-            [_other(one) for one in found],
-            empty="No other call of the session was received within six hours.",
-        ),
-        every,
+    shown = table(
+        ["Received", "Call", "Model", "Tokens", "Outcome"],
+        [_other(one) for one in found],
+        empty="No other call of the session was received within six hours.",
     )
+    every = calls_page(integration=str(usage.integration_id), session_id=usage.session_id)
+    return with_link(shown, every, "All calls of the session")
 
 
 def _other(usage: CusLLMUsage) -> list[Cell]:

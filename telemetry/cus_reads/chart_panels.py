@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from django.db.models import Sum
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
@@ -22,6 +23,7 @@ from integrations.cus_console.charts import (
     in_dollars,
     ranking,
 )
+from integrations.cus_console.panels import with_link
 from integrations.cus_integrations.panels import integration_page
 from integrations.cus_integrations.scopes import UsageScope, home_scope, scope_of_integration
 from integrations.cus_lifecycle.limits import month_of
@@ -29,7 +31,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.models import CusUsageDaily
 from telemetry.cus_analytics.month_forecast import rest_of_month
 from telemetry.cus_clock import database_now
-from telemetry.cus_evidence.call_page import calls_page
+from telemetry.cus_evidence.panels import calls_page
 from telemetry.cus_reads import usage_series
 from telemetry.cus_reads.usage_series import CusUsageSeries, DayFigures, Ranked
 
@@ -319,6 +321,17 @@ def dearest_sessions(_request: HttpRequest, scope: UsageScope) -> SafeString:
         shares,
         empty="No program named a session yet. The SDK takes it as `session_id`.",
     )
+
+
+def cost_page(scope: UsageScope) -> str:
+    """The address of the page on cost for a scope."""
+    page = reverse("cus-cost")
+    return f"{page}?integration={scope.integration.id}" if scope.integration else page
+
+
+def cost_by_day_in_short(request: HttpRequest, scope: UsageScope) -> SafeString:
+    """The cost of each day, with the way to the page on cost."""
+    return with_link(cost_by_day(request, scope), cost_page(scope), "All on cost")
 
 
 def of_home(

@@ -499,7 +499,7 @@ def test_a_list_of_facts_shows_each_row_once_while_new_rows_arrive(
         sdk.report_calls(1)
     ids = list(dict.fromkeys(seen))
     assert len(ids) == before + 7
-    assert "No older usage records" in page
+    assert "There is nothing older." in page
     assert "Newest" in page
 
 

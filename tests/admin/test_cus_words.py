@@ -26,6 +26,7 @@ def _title(client: Client, page: str) -> str:
     [
         ("integrations/cusmembership", "Members"),
         ("integrations/cushealthtransition", "Health history"),
+        ("integrations/cusauditentry", "Audit trail"),
         ("telemetry/cuscostadjustment", "Cost corrections"),
         ("telemetry/cusllmusage", "Usage records"),
         ("enforcement/cusenforcementdecision", "Decisions"),
