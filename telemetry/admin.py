@@ -27,6 +27,7 @@ from telemetry.cus_evidence.call_page import (
     TOKEN_LABELS,
     headline_of,
     how_the_cost_came_about,
+    kept_price_in_words,
     link_of_fact,
     other_calls_of_session,
 )
@@ -45,7 +46,6 @@ from telemetry.cus_evidence.panels import (
 from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
-from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_reads.chart_panels import (
     blocked_by_day,
     burn_down,
@@ -268,9 +268,8 @@ class CusLLMUsageAdmin(CusFactsAdmin, CusEvidenceAdmin):
             return str(self.tenant_name(row))
         if name == "integration_id":
             return str(self.integration_name(row))
-        if name == "price_id" and row.price_id:
-            kept = CusKeptPrice.objects.filter(id=row.price_id).first()
-            return f"{kept or 'not kept'}, {row.price_id}"
+        if name == "price_id":
+            return kept_price_in_words(row.price_id)
         if name in ("policy_result", "pricing"):
             return str(getattr(row, f"get_{name}_display")())
         if name in _PARTS and not getattr(row, name):
@@ -375,6 +374,20 @@ class CusCostAdjustmentAdmin(CusFactsAdmin, CusCallListAdmin):
         *("occurred_at", "created_at", "id"),
     )
     readonly_fields = ("call", "integration_name", "tenant_name", "difference")
+    labels: ClassVar[dict[str, str]] = {
+        "number": "which of the call's corrections",
+        "old_price_id": "price before",
+        "new_price_id": "price now",
+        "occurred_at": "the call began",
+        "created_at": "corrected",
+        "id": "id of the correction",
+    }
+
+    def text_of(self, request: HttpRequest, row: Any, name: str) -> Cell:
+        if name in ("old_price_id", "new_price_id"):
+            return kept_price_in_words(getattr(row, name))
+        text: Cell = super().text_of(request, row, name)
+        return text
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         usage = CusLLMUsage.objects.filter(

@@ -116,12 +116,15 @@ def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
 
 
 def refused_by_day(request: HttpRequest, scope: UsageScope) -> SafeString:
-    """The decisions of each day that warned, throttled or blocked a call."""
+    """The decisions of each day that warned, throttled or blocked a call of a tenant."""
+    if scope.tenant is None:
+        # No index has the order of all tenants' decisions.
+        return table([], [], empty="Choose a tenant to see what its checks refused.")
     today = scope.now.astimezone(scope.zone).date()
     days = [today - timedelta(days=number) for number in reversed(range(scope.days))]
-    rows = _seen(request).filter(created_at__gte=scope.now - timedelta(days=scope.days))
-    if scope.tenant:
-        rows = rows.filter(tenant_id=scope.tenant.id)
+    rows = _seen(request).filter(
+        tenant_id=scope.tenant.id, created_at__gte=scope.now - timedelta(days=scope.days)
+    )
     if scope.integration:
         rows = rows.filter(integration_id=scope.integration.id)
     newest = rows.order_by("-created_at").values("created_at", "result")[:_MOST_CHARTED]

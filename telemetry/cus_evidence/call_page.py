@@ -1,5 +1,6 @@
 """The page of a usage record: its headline, its links, and the panels on cost and session."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -123,6 +124,14 @@ def how_the_cost_came_about(_request: HttpRequest, usage: CusLLMUsage) -> SafeSt
         f"was since {localize(price.created_at)}. In whole cents, rounded up once: "
         f"{dollars(counted_cents(usage) * MICROCENTS_PER_CENT)}.",
     )
+
+
+def kept_price_in_words(price_id: uuid.UUID | None) -> str:
+    """A kept price by model, source and version, with its id; empty for none."""
+    if price_id is None:
+        return ""
+    price = CusKeptPrice.objects.filter(id=price_id).first()
+    return f"{price or 'not kept'}, {price_id}"
 
 
 def _part(part: CostPart) -> list[Cell]:

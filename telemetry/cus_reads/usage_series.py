@@ -1,7 +1,6 @@
 """Figures of the days of a period for charts: of one tenant in its zone, or of all tenants in UTC."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -40,9 +39,10 @@ FROM cus_usage_daily WHERE date >= %(from)s AND date < %(to)s"""  # noqa: S608  
 
 @dataclass(frozen=True)
 class DayFigures:
-    """A day's calls, tokens and latencies; tokens with those of settlements."""
+    """A day's calls, exact cost as corrected, tokens and latencies; with settlements."""
 
     calls: int
+    microcents: int
     errors: int
     blocked: int
     tokens: Mapping[str, int]
@@ -52,12 +52,16 @@ class DayFigures:
 
 @dataclass(frozen=True)
 class Ranked:
-    """One of the dearest of a kind: its name, exact cost as corrected, calls and tokens."""
+    """One of the dearest of a kind: its name, exact cost as corrected, calls and tokens.
+
+    `by_day` is the exact cost of the days that have any use.
+    """
 
     name: str
     microcents: int
     calls: int
     tokens: int
+    by_day: dict[date, int]
 
 
 class CusUsageSeries:
@@ -106,32 +110,25 @@ class CusUsageSeries:
 
         The dearest come first.
         """
-        source = self._source(split)
-        statement = f"""
-        WITH sums AS (
-            SELECT {self._day} AS day, {_COLUMNS[split]} AS name, sum({_EXACT})::bigint AS exact
-            FROM ({source.sql}) AS parts GROUP BY 1, 2
-        ), dearest AS (
-            SELECT name, sum(exact) AS whole FROM sums GROUP BY name
-            ORDER BY whole DESC, name LIMIT {MOST_NAMED}
-        )
-        SELECT day, dearest.name, sum(exact)::bigint
-        FROM sums LEFT JOIN dearest USING (name) GROUP BY 1, 2, whole ORDER BY whole DESC NULLS LAST, 2
-        """  # noqa: S608  (the names are this module's own)
-        found: dict[str | None, dict[date, int]] = defaultdict(dict)
-        for day, name, exact in self._rows(statement, source):
-            found[name][self._date(day)] = exact
-        return dict(found)
+        ranked = self.dearest(split)
+        named = ranked[:MOST_NAMED]
+        found: dict[str | None, dict[date, int]] = {one.name: one.by_day for one in named}
+        if len(ranked) > MOST_NAMED:
+            found[None] = {
+                day: max(of.microcents - sum(one.by_day.get(day, 0) for one in named), 0)
+                for day, of in self.figures.items()
+            }
+        return found
 
     @cached_property
     def figures(self) -> dict[date, DayFigures]:
         """Calls, tokens and latencies of each day that has any."""
         source = self._source("integration")
         statement = f"""
-        SELECT {self._day} AS day, {sums_of(_SUMMED, table="parts")},
+        SELECT {self._day} AS day, {sums_of(_SUMMED, table="parts")}, sum({_EXACT})::bigint,
             max(parts.latency_max_ms) AS latency_max_ms, {buckets_of("parts")} AS latency_buckets
         FROM ({source.sql}) AS parts GROUP BY 1"""  # noqa: S608
-        names = ("day", *_SUMMED, "highest", "buckets")
+        names = ("day", *_SUMMED, "exact", "highest", "buckets")
         rows = (dict(zip(names, row, strict=True)) for row in self._rows(statement, source))
         return {self._date(row["day"]): _day_figures(row) for row in rows}
 
@@ -150,25 +147,30 @@ class CusUsageSeries:
         source = self._source(splits[0])
         columns = [_COLUMNS[split] for split in splits]
         statement = f"""
-        WITH sums AS (
+        WITH sums AS MATERIALIZED (
             SELECT grouping({", ".join(columns)}) AS kind, coalesce({", ".join(columns)}) AS name,
-                sum({_EXACT})::bigint AS exact, sum(calls)::bigint AS calls,
+                {self._day} AS day, sum({_EXACT})::bigint AS exact, sum(calls)::bigint AS calls,
                 sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out)::bigint
                     AS tokens
             FROM ({source.sql}) AS parts
-            GROUP BY GROUPING SETS ({", ".join(f"({column})" for column in columns)})
-        ), places AS (
-            SELECT *, row_number() OVER (PARTITION BY kind ORDER BY exact DESC, name) AS place
-            FROM sums
+            GROUP BY GROUPING SETS ({", ".join(f"({column}, {self._day})" for column in columns)})
+        ), wholes AS (
+            SELECT kind, name, sum(exact)::bigint AS exact, sum(calls)::bigint AS calls,
+                sum(tokens)::bigint AS tokens,
+                row_number() OVER (PARTITION BY kind ORDER BY sum(exact) DESC, name) AS place
+            FROM sums GROUP BY kind, name
         )
-        SELECT kind, name, exact, calls, tokens FROM places WHERE place <= {MOST_RANKED}
-        ORDER BY kind, place
+        SELECT kind, name, wholes.exact, wholes.calls, wholes.tokens, array_agg(sums.day),
+            array_agg(sums.exact)
+        FROM wholes JOIN sums USING (kind, name) WHERE place <= {MOST_RANKED}
+        GROUP BY 1, 2, 3, 4, 5, place ORDER BY kind, place
         """  # noqa: S608  (the names are this module's own)
         found: dict[str, list[Ranked]] = {split: [] for split in splits}
-        for kind, *values in self._rows(statement, source):
+        for kind, name, exact, calls, tokens, days, costs in self._rows(statement, source):
             # A bit for each column that is not the kind's, the last column's the lowest.
             split = splits[0] if len(splits) == 1 or kind == 1 else splits[1]
-            found[split].append(Ranked(*values))
+            by_day = {self._date(day): cost for day, cost in zip(days, costs, strict=True)}
+            found[split].append(Ranked(name, exact, calls, tokens, by_day))
         return found
 
     @property
@@ -237,6 +239,7 @@ def _day_figures(row: Mapping[str, Any]) -> DayFigures:
     buckets, highest = row["buckets"] or [], row["highest"]
     return DayFigures(
         row["calls"],
+        row["exact"],
         row["errors"],
         row["blocked"],
         {name: row[name] + row[f"settled_{name}"] for name in TOKEN_NAMES},

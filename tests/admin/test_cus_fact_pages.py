@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_ids import uuid7
 from tests.cus_factories import (
@@ -101,6 +102,20 @@ def test_a_records_page_shows_corrections(operator: Client, sdk: SdkClient) -> N
     assert "Adds to the exact cost" in text
     assert "-$0.50" in text
     assert "Exact, as settled and corrected $2.00000000" in text
+
+
+def test_a_corrections_page_names_its_call_and_its_prices(operator: Client, sdk: SdkClient) -> None:
+    sdk.report(record(call_id="corrected", model="gpt-4o"))
+    row = CusLLMUsage.objects.get()
+    correct(row, by_microcents=10)
+    correction = CusCostAdjustment.objects.get()
+    page = operator.get(_page(correction))
+    text = _text(page)
+    assert "Call corrected" in text
+    assert "Adds to the exact cost $0.00000010" in text
+    assert _page(row) in page.content.decode()
+    for name in ("old_price_id", "new_price_id"):
+        assert name.replace("_", " ") not in text.lower()
 
 
 def test_a_records_page_leads_to_the_calls_of_its_session(

@@ -229,6 +229,23 @@ def test_a_page_with_a_rare_filter_says_how_far_it_looked_and_leads_on(
     assert pages == [["made.11", "made.10"], [], ["made.1"]]
 
 
+def test_a_page_is_the_same_with_and_without_windows_of_time(
+    tenant: CusTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _entries(tenant, 30)
+    monkeypatch.setattr(newest_first, "MOST_LOOKED_AT", 20)
+    rows = CusAuditEntry.objects.filter(object_type="thing")
+    rare, order = rows.filter(action__endswith="5"), Order()
+    for before in (None, Place(datetime(2026, 11, 1, 0, 17, tzinfo=UTC), uuid.UUID(int=1))):
+        for given, indexed in ((rows, None), (rare, rows)):
+            pages = [
+                order.page(given, before, 4, indexed=indexed, is_in_index=is_in_index)
+                for is_in_index in (True, False)
+            ]
+            assert pages[0] == pages[1]
+            assert pages[0].rows
+
+
 def test_rows_of_one_moment_are_shown_once_each() -> None:
     now = timezone.now()
     CusAuditEntry.objects.bulk_create(
