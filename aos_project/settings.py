@@ -303,6 +303,7 @@ CUS_CONSOLE_POLICY = {
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = True
+FORMAT_MODULE_PATH = "aos_project.cus_formats"
 USE_TZ = True
 STATIC_URL = "static/"
 # Locally whitenoise serves the packages' own files; production collects them first.
@@ -428,6 +429,7 @@ UNFOLD = {
     ],
     "DASHBOARD_CALLBACK": "aos_project.cus_console.home.home",
     "STYLES": [lambda _request: static("aos_project/cus_console.css")],
+    "SCRIPTS": [lambda _request: static("aos_project/cus_charts.js")],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": None,

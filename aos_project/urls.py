@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from aos_project.cus_console.cost import cost
 from aos_project.cus_console.find import find
 from aos_project.cus_probes import healthz, metrics, readyz
 from aos_project.cus_schema_views import DocsView, SchemaView
@@ -33,6 +34,7 @@ urlpatterns = [
     path("admin/sessions/<uuid:session_id>/end/", end_session, name="cus-session-end"),
     path("admin/password_change/", _change_password, name="cus-password-change"),
     path("admin/password_reset/", include("integrations.cus_tenancy.password_urls")),
+    path("admin/cost/", admin.site.admin_view(cost), name="cus-cost"),
     path("admin/find/", admin.site.admin_view(find), name="cus-find"),
     path(
         "admin/what-if/<uuid:integration_id>/",

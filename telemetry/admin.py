@@ -1,24 +1,38 @@
 """The console's read-only pages on facts."""
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.decorators import display
 
-from aos_sdk.cus_cost import CusTokenUsage
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusTokenUsage
 from integrations.cus_console import finders, panels
-from integrations.cus_console.amounts import exact_dollars
+from integrations.cus_console.amounts import dollars, exact_dollars
+from integrations.cus_console.facts import CusFactsAdmin, Headline
 from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import EVERY_ROLE
-from integrations.cus_console.panels import Page, Panel
+from integrations.cus_console.panels import Cell, Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_analytics.panels import this_month, unusual_hours
 from telemetry.cus_corrections.models import CusCostAdjustment
+from telemetry.cus_corrections.panels import corrections_of
 from telemetry.cus_corrections.repricing import corrected_microcents
 from telemetry.cus_coverage.models import CusBypassReport
+from telemetry.cus_evidence.call_page import (
+    TOKEN_LABELS,
+    headline_of,
+    how_the_cost_came_about,
+    kept_price_in_words,
+    link_of_fact,
+    other_calls_of_session,
+)
 from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.list_filters import USAGE_FILTERS
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_evidence.panels import (
@@ -32,43 +46,98 @@ from telemetry.cus_evidence.panels import (
 from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
+from telemetry.cus_reads.chart_panels import (
+    blocked_by_day,
+    burn_down,
+    cost_by_day,
+    cost_by_day_in_short,
+    dearest,
+    dearest_sessions,
+    latency_by_day,
+    of_home,
+    of_integration,
+    tokens_by_kind,
+)
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
+    Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day_in_short)),
     Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
+    Panel(Page.INTEGRATION, "budget", "The month", EVERY_ROLE, of_integration(burn_down)),
+    Panel(Page.INTEGRATION, "cost", "Cost a day", EVERY_ROLE, of_integration(cost_by_day_in_short)),
+    Panel(
+        Page.INTEGRATION,
+        "blocked",
+        "Blocked and failed",
+        EVERY_ROLE,
+        of_integration(blocked_by_day),
+    ),
+    Panel(Page.INTEGRATION, "latency", "Latency", EVERY_ROLE, of_integration(latency_by_day)),
     Panel(Page.INTEGRATION, "calls", "Last calls", EVERY_ROLE, last_calls),
+    Panel(Page.COST, "cost", "Cost a day", EVERY_ROLE, cost_by_day),
+    Panel(Page.COST, "month", "The month", EVERY_ROLE, burn_down),
+    Panel(Page.COST, "tokens", "Tokens by kind", EVERY_ROLE, tokens_by_kind),
+    Panel(Page.COST, "blocked", "Blocked and failed", EVERY_ROLE, blocked_by_day),
+    Panel(Page.COST, "latency", "Latency", EVERY_ROLE, latency_by_day),
+    Panel(Page.COST, "integrations", "Dearest integrations", EVERY_ROLE, dearest("integration")),
+    Panel(Page.COST, "models", "Dearest models", EVERY_ROLE, dearest("model")),
+    Panel(Page.COST, "agents", "Dearest agents", EVERY_ROLE, dearest("agent")),
+    Panel(Page.COST, "sessions", "Dearest sessions", EVERY_ROLE, dearest_sessions),
+    Panel(Page.CALL, "price", "How the cost came about", EVERY_ROLE, how_the_cost_came_about),
+    Panel(Page.CALL, "corrections", "Corrections", EVERY_ROLE, corrections_of),
+    Panel(Page.CALL, "session", "Other calls of the session", EVERY_ROLE, other_calls_of_session),
 ):
     panels.register(_panel)
+# Kinds of tokens that most calls have none of.
+_PARTS = frozenset(CusTokenUsage._fields) - {"tokens_in", "tokens_out"}
 finders.register(Finder("Calls", EVERY_ROLE, find_calls))
 
 
 @admin.register(CusLLMUsage)
-class CusLLMUsageAdmin(CusEvidenceAdmin):
+class CusLLMUsageAdmin(CusFactsAdmin, CusEvidenceAdmin):
     """Usage records, newest first."""
 
     list_display = (
-        "created_at",
+        "received",
         "call_id",
         "integration_name",
         "model",
-        "tokens_in",
-        "tokens_out",
+        "tokens",
         "exact_cost",
-        "latency_ms",
+        "latency",
         "outcome",
     )
-    # These fields have fixed choices. A filter that looks for values in use reads the whole table.
-    list_filter = ("policy_result", "pricing", *CusEvidenceAdmin.call_filters)
+    list_display_links = ("received", "call_id")
+    list_filter = (
+        *CusEvidenceAdmin.base_filters,
+        *USAGE_FILTERS,
+        *CusEvidenceAdmin.fact_filters,
+    )
+    search_is_indexed = True
+    export_columns = (
+        *("created_at", "occurred_at", "call_id", "tenant_name", "integration_name"),
+        *("provider", "model", "model_requested", "region", "operation", "stream"),
+        *("session_id", "agent_id", "end_user", "tags"),
+        *CusTokenUsage._fields,
+        *("cost_in_dollars", "cost_cents", "counted", "pricing", "pricing_version"),
+        *("outcome", "error_code", "latency_ms", "degraded", "flags"),
+        *("response_id", "provider_request_id"),
+    )
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
     fieldsets = (
         (
-            None,
+            "The call",
             {
                 "fields": (
                     "call_id",
+                    "policy_result",
+                    "error_code",
+                    "error_message",
+                    "degraded",
+                    "latency_ms",
                     "model",
                     "model_requested",
                     "provider",
@@ -86,10 +155,11 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
                 "fields": (
                     "tenant_id",
                     "integration_id",
-                    "session_id",
                     "agent_id",
+                    "session_id",
                     "end_user",
                     "tags",
+                    "metadata",
                 )
             },
         ),
@@ -104,11 +174,10 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             "Cost",
             {
                 "fields": (
-                    "exact_cost",
-                    "corrected_cost",
-                    "cost_cents",
-                    "counted",
                     "cost_microcents",
+                    "corrected_cost",
+                    "counted",
+                    "cost_cents",
                     "pricing",
                     "pricing_version",
                     "price_id",
@@ -119,20 +188,9 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
                     "provisional_microcents",
                     "provisional_tokens",
                     "settlement",
-                )
-            },
-        ),
-        (
-            "Outcome",
-            {
-                "fields": (
-                    "policy_result",
-                    "error_code",
-                    "error_message",
-                    "latency_ms",
-                    "degraded",
-                    "lease_id",
-                    "metadata",
+                    "estimate_cents",
+                    "estimate_microcents",
+                    "estimate_tokens",
                 )
             },
         ),
@@ -148,22 +206,76 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             },
         ),
         (
-            "Evidence",
+            "When",
             {
                 "fields": (
-                    "id",
-                    "created_at",
                     "occurred_at",
                     "sent_timestamp",
                     "admitted_at",
-                    "flags",
-                    "process_id",
-                    "sequence",
+                    "created_at",
+                    "delay",
                 )
             },
         ),
+        ("Record", {"fields": ("id", "flags", "process_id", "sequence", "lease_id")}),
     )
-    readonly_fields = ("exact_cost", "corrected_cost", "counted", "settlement")
+    readonly_fields = ("corrected_cost", "counted", "settlement", "delay")
+    panels_of = Page.CALL
+    labels: ClassVar[dict[str, str]] = {
+        "policy_result": "let through as",
+        "error_code": "error",
+        "error_message": "what the program said of it",
+        "degraded": "without a look at its limits",
+        "latency_ms": "latency",
+        "tenant_id": "tenant",
+        "integration_id": "integration",
+        "agent_id": "agent",
+        "session_id": "session",
+        **TOKEN_LABELS,
+        "cost_microcents": "exact, as recorded",
+        "cost_cents": "rounded up, as reported",
+        "pricing": "price from",
+        "pricing_version": "version of the price",
+        "price_id": "kept price",
+        "reported_pricing_version": "version of the price in the program",
+        "provider_cost_microcents": "as the provider's answer says",
+        "provisional_cents": "counted until it is known",
+        "provisional_microcents": "counted until it is known, exact",
+        "provisional_tokens": "tokens counted until they are known",
+        "estimate_cents": "held for it before it ran",
+        "estimate_microcents": "held for it before it ran, exact",
+        "estimate_tokens": "tokens held for it before it ran",
+        "response_id": "id of the answer",
+        "provider_request_id": "id of the request",
+        "provider_project": "project",
+        "provider_key_hint": "end of the key",
+        "occurred_at": "began, by the program's clock",
+        "sent_timestamp": "time as sent",
+        "admitted_at": "let in, by our clock",
+        "created_at": "received, by our clock",
+        "id": "id of the record",
+        "lease_id": "lease",
+    }
+
+    def headline(self, request: HttpRequest, row: Any) -> Headline:
+        return headline_of(row)
+
+    def link_of(self, request: HttpRequest, row: Any, name: str) -> str:
+        return link_of_fact(request, row, name)
+
+    def text_of(self, request: HttpRequest, row: Any, name: str) -> Cell:
+        if name == "tenant_id":
+            return str(self.tenant_name(row))
+        if name == "integration_id":
+            return str(self.integration_name(row))
+        if name == "price_id":
+            return kept_price_in_words(row.price_id)
+        if name in ("policy_result", "pricing"):
+            return str(getattr(row, f"get_{name}_display")())
+        if name in _PARTS and not getattr(row, name):
+            return ""
+        text: Cell = super().text_of(request, row, name)
+        return text
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return with_settled_cost(super().get_queryset(request))
@@ -178,13 +290,42 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
             found = queryset.filter(Q(call_id=search_term.strip()) | answers)
         return found, may_repeat
 
-    @display(description="Cents that limits count")
-    def counted(self, usage: CusLLMUsage) -> int:
-        return counted_cents(usage)
+    @display(description="Tokens")
+    def tokens(self, usage: CusLLMUsage) -> str:
+        return f"{usage.tokens_in:,} in, {usage.tokens_out:,} out"
 
-    @display(description="As corrected")
+    @display(description="Latency")
+    def latency(self, usage: CusLLMUsage) -> str:
+        return "" if usage.latency_ms is None else f"{usage.latency_ms:,} ms"
+
+    @display(description="Exact cost (US dollars)")
+    def cost_in_dollars(self, usage: Any) -> str:
+        """For the export: a number that a spreadsheet adds up; empty if the cost is not known."""
+        settled = usage.settled_microcents
+        if settled is None and usage.pricing in (usage.Pricing.UNKNOWN, usage.Pricing.UNMEASURED):
+            return ""
+        return (
+            exact_dollars(usage.cost_microcents if settled is None else settled)
+            .replace("$", "")
+            .replace(",", "")
+        )
+
+    @display(description="Rounded up, as limits count it")
+    def counted(self, usage: CusLLMUsage) -> str:
+        return dollars(counted_cents(usage) * MICROCENTS_PER_CENT)
+
+    @display(description="Received after it began")
+    def delay(self, usage: CusLLMUsage) -> str:
+        """Also tells how far the program's clock is from ours, if it is ahead."""
+        delay = usage.created_at - usage.occurred_at
+        if abs(delay) < timedelta(minutes=2):
+            return f"{delay.total_seconds():,.1f} s"
+        return str(timedelta(seconds=round(delay.total_seconds())))
+
+    @display(description="Exact, as settled and corrected")
     def corrected_cost(self, usage: CusLLMUsage) -> str:
-        return exact_dollars(corrected_microcents(usage))
+        corrected = corrected_microcents(usage)
+        return "" if corrected == usage.cost_microcents else exact_dollars(corrected)
 
     @display(description="Exact cost")
     def exact_cost(self, usage: CusLLMUsage) -> str:
@@ -193,7 +334,7 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
     @display(description="Settled by")
     def settlement(self, usage: CusLLMUsage) -> str:
         if usage.pricing != CusLLMUsage.Pricing.UNMEASURED:
-            return "-"
+            return ""
         settled = CusUsageSettlement.objects.filter(tenant_id=usage.tenant_id, usage_id=usage.id)
         found = settled.first()
         if found is None:
@@ -214,22 +355,65 @@ class CusLLMUsageAdmin(CusEvidenceAdmin):
 
 
 @admin.register(CusCostAdjustment)
-class CusCostAdjustmentAdmin(CusCallListAdmin):
+class CusCostAdjustmentAdmin(CusFactsAdmin, CusCallListAdmin):
     """Corrections of costs, newest first."""
 
     list_display = (
         "created_at",
-        "usage_id",
+        "call",
+        "integration_name",
+        "difference",
         "old_version",
         "new_version",
-        "difference_microcents",
         "occurred_at",
     )
-    list_filter = CusCallListAdmin.call_filters
+    list_filter = (*CusCallListAdmin.base_filters, *CusCallListAdmin.fact_filters)
+    fields = (
+        *("call", "integration_name", "tenant_name", "difference", "number"),
+        *("old_version", "new_version", "old_price_id", "new_price_id"),
+        *("occurred_at", "created_at", "id"),
+    )
+    readonly_fields = ("call", "integration_name", "tenant_name", "difference")
+    labels: ClassVar[dict[str, str]] = {
+        "number": "which of the call's corrections",
+        "old_price_id": "price before",
+        "new_price_id": "price now",
+        "occurred_at": "the call began",
+        "created_at": "corrected",
+        "id": "id of the correction",
+    }
+
+    def text_of(self, request: HttpRequest, row: Any, name: str) -> Cell:
+        if name in ("old_price_id", "new_price_id"):
+            return kept_price_in_words(getattr(row, name))
+        text: Cell = super().text_of(request, row, name)
+        return text
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        usage = CusLLMUsage.objects.filter(
+            tenant_id=OuterRef("tenant_id"),
+            created_at=OuterRef("usage_created_at"),
+            id=OuterRef("usage_id"),
+        )
+        call = Subquery(usage.values("call_id")[:1])
+        corrections: QuerySet[Any] = super().get_queryset(request).annotate(call_id=call)
+        return corrections
+
+    @display(description="Call")
+    def call(self, adjustment: Any) -> str:
+        """A link to the call's record; its id alone where retention dropped the record."""
+        if adjustment.call_id is None:
+            return f"record {adjustment.usage_id}, which is no longer kept"
+        page = reverse("admin:telemetry_cusllmusage_change", args=[adjustment.usage_id])
+        return format_html('<a href="{}" class="underline">{}</a>', page, adjustment.call_id)
+
+    @display(description="Adds to the exact cost")
+    def difference(self, adjustment: CusCostAdjustment) -> str:
+        return exact_dollars(adjustment.difference_microcents)
 
 
 @admin.register(CusBypassReport)
-class CusBypassReportAdmin(CusReportedAdmin):
+class CusBypassReportAdmin(CusFactsAdmin, CusReportedAdmin):
     """The reports of SDKs on bypassed calls, newest first."""
 
     list_display = (
@@ -242,6 +426,12 @@ class CusBypassReportAdmin(CusReportedAdmin):
         "window_end",
         "process_id",
     )
+
+    fields = (
+        *("integration_name", "tenant_name", "governed_calls", "bypassed_calls", "went_to"),
+        *("window_start", "window_end", "sdk", "process_id", "created_at", "id"),
+    )
+    readonly_fields = ("integration_name", "tenant_name", "went_to")
 
     @display(description="Bypassed calls went to")
     def went_to(self, report: CusBypassReport) -> str:

@@ -10,12 +10,22 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.http import urlencode
 
+from aos_project.cus_console.find import GO
+from integrations.cus_accounts.permissions import role_of
+from integrations.cus_console.finders import WITHIN
 from integrations.cus_integrations.panels import integration_page
+from telemetry.cus_evidence.panels import calls_page
 
 
-def call(_request: HttpRequest, call_id: str) -> HttpResponse:
-    """The search by a call's id: two integrations may have a call of the same id."""
-    return redirect(f"{reverse('cus-find')}?{urlencode({'q': call_id})}")
+def call(request: HttpRequest, call_id: str) -> HttpResponse:
+    """A call's record, or the decision on a call without one, by the search.
+
+    Two integrations may have a call of the same id: `?integration=` names the one that is meant.
+    """
+    query = {"q": call_id, GO: "1"}
+    if integration := request.GET.get(WITHIN):
+        query[WITHIN] = integration
+    return redirect(f"{reverse('cus-find')}?{urlencode(query)}")
 
 
 def activity(_request: HttpRequest, integration_id: UUID) -> HttpResponse:
@@ -33,15 +43,25 @@ def decision(_request: HttpRequest, decision_id: UUID) -> HttpResponse:
     return redirect("admin:enforcement_cusenforcementdecision_change", decision_id)
 
 
-def tenant(_request: HttpRequest, tenant_id: UUID) -> HttpResponse:
-    """A tenant's page."""
+def tenant(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
+    """A tenant's page; the first page for people who are signed in and have no page of tenants."""
+    if role_of(request.user) not in (None, "operator"):
+        return redirect("admin:index")
     return redirect("admin:integrations_custenant_change", tenant_id)
 
 
+def session(_request: HttpRequest, integration_id: UUID, session_id: str) -> HttpResponse:
+    """The calls of a session."""
+    return redirect(calls_page(integration=str(integration_id), session_id=session_id))
+
+
 urlpatterns = [
-    path("evidence/call/<str:call_id>", call),
+    path("evidence/call/<path:call_id>", call),
     path("integrations/<uuid:integration_id>/activity", activity),
     path("integrations/<uuid:integration_id>/limits", integration_limits),
+    # All limits of an integration are on its page.
+    path("limits/<uuid:integration_id>", integration_limits),
     path("decisions/<uuid:decision_id>", decision),
     path("tenants/<uuid:tenant_id>", tenant),
+    path("sessions/<uuid:integration_id>/<path:session_id>", session),
 ]

@@ -48,7 +48,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         if page.has_view_permission(request)
     }
     home = {"title": "Home", "icon": "home", "link": reverse("admin:index"), "permission": None}
-    groups: list[dict[str, Any]] = [{"items": [home]}]
+    cost = {"title": "Cost", "icon": "payments", "link": reverse("cus-cost"), "permission": None}
+    groups: list[dict[str, Any]] = [{"items": [home, cost] if open_pages else [home]}]
     for title, pages in _GROUPS:
         items = [_item(*page) for page in pages if page[2] in open_pages]
         if items:

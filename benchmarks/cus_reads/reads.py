@@ -105,9 +105,46 @@ def console_pages(world: World) -> Iterator[Read]:
     for name, words in asked.items():
         addresses = [f"{find}?{urlencode({'q': word})}" for word in words]
         yield Read(f"console: find {name}", world.operator, addresses)
+    for name, queries in _list_filters(world).items():
+        listed = reverse("admin:telemetry_cusllmusage_changelist")
+        addresses = [f"{listed}?{urlencode(query)}" for query in queries]
+        yield Read(f"console: usage by {name}", world.operator, addresses)
+    cost = reverse("cus-cost")
+    for name, query in _costs(world).items():
+        yield Read(f"console: cost {name}", world.operator, [f"{cost}?{urlencode(query)}"])
     registered = [model for model in apps.get_models() if admin.site.is_registered(model)]
     for model in sorted(registered, key=lambda one: one._meta.label):
         yield from _pages_of(world, model)
+
+
+def _list_filters(world: World) -> dict[str, list[dict[str, Any]]]:
+    """What the list of usage records is narrowed by, each within 31 days as its page does."""
+    within = {"received": "31"}
+    tenant = {"tenant": str(world.tenant.id)}
+    rare: dict[str, Any] = {
+        "model": "none", "outcome": "blocked", "pricing": "unmeasured", "degraded": "yes",
+        "flag": "none", "cost_above": "900000", "error_code": "none", "tag": "team=none",
+    }  # fmt: skip
+    found: dict[str, list[dict[str, Any]]] = {
+        "a model": [{"model": call.model} for call in world.calls],
+        "an integration": [{"integration": str(call.integration_id)} for call in world.calls],
+        "a session": [{"session_id": call.session_id} for call in world.calls],
+        **{f"a {name} that nothing has": [{name: value}] for name, value in rare.items()},
+        **{f"a {name} that nothing has, of a tenant": [{name: value} | tenant]
+           for name, value in rare.items()},
+    }  # fmt: skip
+    return {name: [query | within for query in queries] for name, queries in found.items()}
+
+
+def _costs(world: World) -> dict[str, dict[str, Any]]:
+    tenant = {"tenant": str(world.tenant.id)}
+    return {
+        "of all tenants": {},
+        "of a tenant": tenant,
+        "of a tenant by model": tenant | {"by": "model"},
+        "of a tenant by agent, 90 days": tenant | {"by": "agent", "days": "90"},
+        "of an integration": {"integration": str(world.integrations[0])},
+    }
 
 
 def _pages_of(world: World, model: type[Model]) -> Iterator[Read]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,13 +13,17 @@ from enforcement.cus_rules.reasons import Reason
 from integrations.cus_lifecycle.limits import LIMITS
 
 _RUNGS = [rung for limit in LIMITS for rung in (limit.reached, limit.near) if rung]
-_TITLES = {
+TITLES: Final[Mapping[int, str]] = {
     1: "is the integration enabled",
     2: "is the integration in error",
     3: "are the credentials valid",
     # Where several limits are checked at one step, the first gives the step its title.
     **{rung.step: rung.title for rung in reversed(_RUNGS)},
     9: "all checks passed",
+}
+_BOUNDS: Final = {
+    **{limit.column: limit.label.removesuffix(" (cents)") for limit in LIMITS},
+    "max_live_holds": "calls that may be held for at once",
 }
 # A reason's wording may change with any release; its code and values may not.
 _WORDING = {"message", "action"}
@@ -86,7 +90,7 @@ def _is_same_reason(again: Reason, stored: Any) -> bool:
 
 
 def _named(step: int | None) -> str:
-    return f"{step}, {_TITLES[step]}" if step in _TITLES else "unknown"
+    return f"{step}, {TITLES[step]}" if step is not None and step in TITLES else "unknown"
 
 
 def _outcomes(facts: Facts) -> Iterator[tuple[str, Result]]:
@@ -108,10 +112,10 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
     serving = replace(authority, **_LIKE_NEW)
     yield "an enabled integration with a valid credential", replace(facts, authority=serving)
     yield "a call id of its own", replace(facts, recorded=False)
-    for name in (*(limit.column for limit in LIMITS), "max_live_holds"):
+    for name, title in _BOUNDS.items():
         if getattr(authority, name):
             lifted = replace(authority, **{name: 0})
-            yield f"no {name}", replace(facts, authority=lifted)
+            yield f"no limit of {title}", replace(facts, authority=lifted)
     yield "a priced model", replace(facts, priced=True, tokens_known=True)
     yield (
         "the next month, with nothing used",
@@ -123,7 +127,7 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
     for level in CAPS:
         if level != authority.enforcement_level:
             yield (
-                f"level {level}",
+                f"level {level.replace('_', ' ')}",
                 replace(facts, authority=replace(authority, enforcement_level=level)),
             )
 

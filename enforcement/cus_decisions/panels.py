@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, cast
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -15,17 +16,28 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.finders import MOST_OF_A_KIND, Hit
-from integrations.cus_console.panels import Cell, table
+from integrations.cus_console.charts import Chart, Kind, Series, Unit, drawn
+from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
+from integrations.cus_console.panels import Cell, table, with_link
 from integrations.cus_integrations.panels import link_to
+from integrations.cus_integrations.scopes import UsageScope
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.console import row_by_id
+from telemetry.cus_evidence.models import CusLLMUsage
 
 _LAST = 10
 _REFUSED = [Result.THROTTLED.value, Result.BLOCKED.value, Result.HARD_BLOCKED.value]
 # More decisions of an hour are not read: the panel then says "more than".
 _MOST_COUNTED = 1_000
+# More decisions of some days are not read: the chart then says so.
+_MOST_CHARTED = 20_000
+_CHARTED = {
+    Result.WARNED.value: "Warned",
+    Result.THROTTLED.value: "Told to wait",
+    Result.BLOCKED.value: "Blocked",
+    Result.HARD_BLOCKED.value: "Blocked at every level",
+}
 
 
 def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeString:
@@ -33,10 +45,25 @@ def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeStr
     rows = CusEnforcementDecision.objects.filter(
         tenant_id=integration.tenant_id, integration_id=integration.id, result__in=_REFUSED
     ).order_by("-created_at", "-id")[:_LAST]
-    return table(
-        ["Decided (UTC)", "Call", "Result", "Because"],
+    shown = table(
+        ["Decided", "Call", "Result", "Because"],
         map(_refusal, rows),
         empty="No call was refused.",
+    )
+    every = reverse("admin:enforcement_cusenforcementdecision_changelist")
+    return with_link(shown, f"{every}?integration={integration.id}", "All decisions")
+
+
+def decisions_on_call(_request: HttpRequest, usage: CusLLMUsage) -> SafeString:
+    """The decisions on the call of a usage record, newest first."""
+    rows = CusEnforcementDecision.objects.filter(
+        tenant_id=usage.tenant_id, integration_id=usage.integration_id, call_id=usage.call_id
+    ).order_by("-created_at", "-id")[:_LAST]
+    return table(
+        ["Decided", "Call", "Result", "Because"],
+        map(_refusal, rows),
+        empty="Nothing but a plain “allowed”, or the program asked for no decision. Plain decisions "
+        "are counted, and not kept one by one.",
     )
 
 
@@ -44,8 +71,12 @@ def _refusal(decision: CusEnforcementDecision) -> list[Cell]:
     link = format_html(
         '<a href="{}" class="underline">{}</a>', decision_page(decision), decision.call_id
     )
-    at = f"{decision.created_at:%Y-%m-%d %H:%M:%S}"
-    return [at, link, decision.result.replace("_", " "), because(decision)]
+    return [
+        str(localize(decision.created_at)),
+        link,
+        decision.result.replace("_", " "),
+        because(decision),
+    ]
 
 
 def because(decision: CusEnforcementDecision) -> str:
@@ -84,15 +115,51 @@ def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
     )
 
 
+def refused_by_day(request: HttpRequest, scope: UsageScope) -> SafeString:
+    """The decisions of each day that warned, throttled or blocked a call of a tenant."""
+    if scope.tenant is None:
+        # No index has the order of all tenants' decisions.
+        return table([], [], empty="Choose a tenant to see what its checks refused.")
+    today = scope.now.astimezone(scope.zone).date()
+    days = [today - timedelta(days=number) for number in reversed(range(scope.days))]
+    rows = _seen(request).filter(
+        tenant_id=scope.tenant.id, created_at__gte=scope.now - timedelta(days=scope.days)
+    )
+    if scope.integration:
+        rows = rows.filter(integration_id=scope.integration.id)
+    newest = rows.order_by("-created_at").values("created_at", "result")[:_MOST_CHARTED]
+    found: Counter[tuple[date, str]] = Counter()
+    for one in newest:
+        found[one["created_at"].astimezone(scope.zone).date(), one["result"]] += 1
+    is_cut = found.total() == _MOST_CHARTED
+    return drawn(
+        Chart(
+            Kind.STACKED_BARS,
+            Unit.COUNT,
+            f"Calls a day that a check warned of, told to wait, or refused ({scope.zone.key}).",
+            "Day",
+            [f"{day.day} {day:%b}" for day in days],
+            [
+                Series(title, [found[day, result] for day in days])
+                for result, title in _CHARTED.items()
+            ],
+            "No check of these days warned, throttled or refused.",
+            f"Only the newest {_MOST_CHARTED:,} decisions are counted." if is_cut else "",
+        )
+    )
+
+
 def find_decisions(request: HttpRequest, text: str) -> Iterator[Hit]:
     """Decisions by their id or by their call's: a refused call may have no record of its usage."""
     seen = _seen(request)
+    if within := integration_in(request):
+        seen = seen.filter(integration_id=within)
     found = seen.filter(call_id__in={text, text.lower(), text.upper()}).order_by("-created_at")
     rows = list(found[: MOST_OF_A_KIND + 1]) or [row_by_id(seen, text)]
     for decision in filter(None, rows):
         about = f"{decision.created_at:%Y-%m-%d %H:%M:%S} UTC: {because(decision)}"
         title = f"{decision.call_id}, {decision.result.replace('_', ' ')}"
-        yield Hit(title, about, decision_page(decision))
+        yield Hit(title, about, decision_page(decision), is_exact=True)
 
 
 def _seen(request: HttpRequest) -> QuerySet[CusEnforcementDecision]:

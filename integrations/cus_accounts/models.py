@@ -139,6 +139,7 @@ class CusMembership(models.Model):
     class Meta:
         db_table = "cus_memberships"
         verbose_name = "membership"
+        verbose_name_plural = "members"
         constraints = [
             models.CheckConstraint(
                 condition=Q(role__in=["admin", "member", "finance"]), name="cus_memberships_role"

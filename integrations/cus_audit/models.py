@@ -35,7 +35,7 @@ class CusAuditEntry(models.Model):
     class Meta:
         db_table = "cus_audit_trail"
         verbose_name = "audit entry"
-        verbose_name_plural = "audit entries"
+        verbose_name_plural = "audit trail"
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="cus_audit_tenant"),
             models.Index(

@@ -1,29 +1,52 @@
 """The console's page on the audit trail."""
 
+from datetime import datetime
+from typing import Any
+
+from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.html import format_html
 from unfold.decorators import display
 
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.export import CusExport
-from integrations.cus_console.pages import TRAIL_READERS, BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.facts import in_words
+from integrations.cus_console.filters import TIME_FILTERS, CusChoiceFilter, CusTextFilter
+from integrations.cus_console.newest_first import NewestFirst
+from integrations.cus_console.pages import TRAIL_READERS, CusOfTenants, CusReadOnlyAdmin
 
 _NOTHING: tuple[object, ...] = (None, "", {}, 0)
 
 
+class CusKindFilter(CusChoiceFilter):
+    """Changes of one kind of object."""
+
+    title, parameter_name = "kind of object", "object_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        models = apps.get_app_config("integrations").get_models()
+        kinds = sorted({str(model._meta.verbose_name) for model in models})
+        return [(kind, kind) for kind in kinds]
+
+
+class CusObjectFilter(CusTextFilter):
+    """Changes of one object; with its kind an index finds them."""
+
+    is_indexed = True
+    title, parameter_name = "whole id of the object", "object_id__exact"
+
+
 @admin.register(CusAuditEntry)
-class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
+class CusAuditEntryAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin):
     """The audit trail of the viewer's tenant, newest first; of all tenants for operators."""
 
     viewers = TRAIL_READERS
-    list_display = ("moment", "action", "object_label", "object_type", "actor_label", "what")
-    list_filter = ("object_type",)
+    list_display = ("created_at", "action", "object_label", "actor_label", "what")
+    tenant_after = "created_at"
+    list_select_related = ("tenant",)
+    list_filter = (CusKindFilter, CusObjectFilter, *TIME_FILTERS)
     search_fields = ("action", "object_label", "actor_label", "object_id__exact")
     search_help_text = "An action, a name, a person, or a whole id"
-    ordering = ("-created_at", "-id")
-    sortable_by = ()
-    paginator = BoundedPaginator
     fields = (
         "created_at",
         "action",
@@ -36,15 +59,6 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
     )
     readonly_fields = ("tenant_shown", "what")
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        # The button "History" of the pages uses this filter.
-        return lookup == "object_id__exact" or super().lookup_allowed(lookup, value, request)
-
-    @display(description="When (UTC)", ordering="-created_at")
-    def moment(self, entry: CusAuditEntry) -> str:
-        text = f"{entry.created_at:%Y-%m-%d %H:%M:%S}"
-        return format_html('<span class="whitespace-nowrap">{}</span>', text)
-
     @display(description="Changes")
     def what(self, entry: CusAuditEntry) -> str:
         sentences = (_sentence(name, change) for name, change in sorted(entry.changes.items()))
@@ -52,17 +66,29 @@ class CusAuditEntryAdmin(CusExport, CusReadOnlyAdmin):
 
 
 def _sentence(name: str, change: object) -> str:
-    label = name.replace("_", " ")
+    label = name.removesuffix("_cents").replace("_", " ")
     if not isinstance(change, dict):
         return f"{label} {change}"
     before, after = change.get("from"), change.get("to")
     if before in _NOTHING:
         # A new object: list the values that it has, and leave empty fields out.
-        return "" if after in _NOTHING or after is False else f"{label}: {_value(after)}"
-    return f"{label}: {_value(before)} → {_value(after)}"
+        return "" if after in _NOTHING or after is False else f"{label}: {_value(name, after)}"
+    return f"{label}: {_value(name, before)} → {_value(name, after)}"
 
 
-def _value(value: object) -> str:
+def _value(name: str, value: object) -> str:
+    """A value as it was typed: amounts in dollars, times as the console writes them."""
     if isinstance(value, dict):
         value = ", ".join(f"{key} {part}" for key, part in sorted(value.items()))
-    return "nothing" if value in _NOTHING else str(value)
+    if isinstance(value, str) and (moment := _moment(value)):
+        value = moment
+    return "nothing" if value in _NOTHING else str(in_words(name, value))
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment that a text is; None for a text that is none, and for a day."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

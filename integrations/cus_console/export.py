@@ -1,14 +1,18 @@
 """Export all rows of a page as CSV, with the page's scope, filters and columns (ruling C8)."""
 
 import csv
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import structlog
+from django.contrib import messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.utils import display_for_field, label_for_field, lookup_field
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import DatabaseError, DataError
+from django.db import DatabaseError, DataError, OperationalError
 from django.db.models import Field as ModelField
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
@@ -16,6 +20,9 @@ from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from import_export.admin import ExportMixin
 from import_export.formats.base_formats import CSV
+from psycopg.errors import QueryCanceled
+
+from integrations.cus_console.filters import FilterRefused
 
 log = structlog.get_logger(__name__)
 
@@ -23,26 +30,42 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 500
 # A spreadsheet takes a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+# What a list answers with a message.
+_REFUSALS = (DataError, ValueError, ValidationError, FilterRefused, DisallowedModelAdminLookup)
+_TOO_LONG = (
+    "The database took too long to look through all rows. Narrow the list by a filter, such as a "
+    "time, and export again."
+)
 
 
 class CusExport(ExportMixin):  # type: ignore[misc]  # import-export has no types
     """Mixin for an admin page: a button that downloads all rows of the list."""
 
-    # The list's template reads this where the list is cut, to point to the export.
-    is_exported = True
+    # The columns of the file: fields and methods of the page, or of the row. The list's, if empty.
+    export_columns: Sequence[str] = ()
+
+    def get_export_columns(self: Any, request: HttpRequest) -> Sequence[str]:
+        """The columns for the person."""
+        return self.export_columns or list(self.get_list_display(request))
 
     def has_export_permission(self: Any, request: HttpRequest) -> bool:
         return bool(self.has_view_permission(request))
 
     def export_action(self, request: HttpRequest) -> HttpResponseBase:
-        """The download. An invalid filter redirects to the list, as on the list itself."""
+        """The download. Where the address asks for what is not possible, the list says what."""
         if not self.has_export_permission(request):
             raise PermissionDenied
         try:
             rows = _asked(self.get_export_queryset(request))
-        except (DataError, ValueError, ValidationError):
-            return HttpResponseRedirect("../?e=1")
-        columns = [_Column(self, name) for name in self.get_list_display(request)]
+        except _REFUSALS:
+            return HttpResponseRedirect(f"../?{request.GET.urlencode()}")
+        except OperationalError as error:
+            if not isinstance(error.__cause__, QueryCanceled):
+                raise
+            messages.warning(request, _TOO_LONG)
+            return HttpResponseRedirect("../")
+        columns = [_Column(self, name) for name in self.get_export_columns(request)]
         name = self.get_export_filename(request, None, CSV())
         return StreamingHttpResponse(
             _joined(_lines(columns, rows)),
@@ -105,6 +128,12 @@ def _joined(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _text(field: "ModelField[Any, Any] | None", value: Any) -> str:
+    if value is None or value in ([], {}):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(field, ModelField):
         return str(display_for_field(value, field, ""))
     if isinstance(value, tuple):
@@ -112,9 +141,10 @@ def _text(field: "ModelField[Any, Any] | None", value: Any) -> str:
         value = value[-1]
     if isinstance(value, SafeString):
         value = strip_tags(value)
-    return "" if value is None else str(value)
+    return str(value)
 
 
 def safe_cell(text: str) -> str:
-    """The text, escaped so that a spreadsheet does not take it for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """The text, escaped so that a spreadsheet does not take it for a formula; numbers are none."""
+    is_formula = text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from django.contrib import admin
 from django.db.models import Model
@@ -12,6 +12,8 @@ from django.urls import reverse
 
 from integrations.cus_accounts.permissions import role_of
 
+# The parameter that narrows the search of calls and decisions to one integration.
+WITHIN: Final = "integration"
 # More are not shown of one kind: who searches for a common word should write more of it.
 MOST_OF_A_KIND = 10
 
@@ -23,6 +25,8 @@ class Hit:
     title: str
     about: str
     link: str
+    # Whether the text that was searched for is the thing's whole id.
+    is_exact: bool = False
 
 
 Find: TypeAlias = Callable[[HttpRequest, str], Iterable[Hit]]
@@ -73,7 +77,7 @@ def by_page(model: type[Model]) -> Find:
         for row in rows[: MOST_OF_A_KIND + 1]:
             address = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
             about = str(getattr(row, "tenant", None) or "")
-            yield Hit(str(row), about, reverse(address, args=[row.pk]))
+            yield Hit(str(row), about, reverse(address, args=[row.pk]), is_exact=name is not None)
 
     return find
 
@@ -96,6 +100,17 @@ def found(request: HttpRequest, text: str) -> list[Found]:
             more = len(hits) > MOST_OF_A_KIND
             results.append(Found(finder.kind, hits[:MOST_OF_A_KIND], more))
     return results
+
+
+def meant(found: Sequence[Found]) -> Hit | None:
+    """The one thing that the text names by its whole id; None if that is not certain."""
+    exact = [hit for hit in found[0].hits if hit.is_exact] if found else []
+    return exact[0] if len(exact) == 1 else None
+
+
+def integration_in(request: HttpRequest) -> uuid.UUID | None:
+    """The integration to which the search is narrowed."""
+    return as_id(request.GET.get(WITHIN, ""))
 
 
 def as_id(text: str) -> uuid.UUID | None:

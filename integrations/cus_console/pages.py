@@ -1,27 +1,42 @@
 """Bases of the console's pages: scoped to the viewer's tenant, and read-only."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 from urllib.parse import urlencode
 
+from django.contrib import messages
+from django.contrib.admin.options import TO_FIELD_VAR, ShowFacets
+from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.paginator import Paginator
 from django.db import DataError
 from django.db.models import ForeignKey, Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_accounts.permissions import own_tenant, role_of, visible_to
+from integrations.cus_accounts.permissions import (
+    own_tenant,
+    role_of,
+    sees_all_tenants,
+    visible_to,
+)
+from integrations.cus_console.filters import CusTenantFilter, FilterRefused
+from integrations.cus_console.newest_first import BEFORE
 
 # All roles of `role_of` (ruling C9).
 EVERY_ROLE = ("operator", "support", "finance", "admin", "member")
 # The roles that read the audit trail. Support reads usage, decisions and health alone (C9).
 TRAIL_READERS = ("operator", "admin", "member")
-_OF_A_DATE = ("year", "month", "day")
+# Parameters of a list's address that are no filters.
+_LISTS_OWN = {*IGNORED_PARAMS, PAGE_VAR, ERROR_FLAG, BEFORE}
+_LONGEST_NAME = 50
+_IMPOSSIBLE = (
+    "The address has a filter, a search or a page that is not possible, so the list is shown without "
+    "filters."
+)
 
 
 class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
@@ -30,6 +45,8 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     # The roles (`role_of`) for which the page exists.
     viewers: tuple[str, ...] = EVERY_ROLE
     show_full_result_count = False
+    # Counts of each filter's rows would read the whole table.
+    show_facets = ShowFacets.NEVER
     list_per_page = list_max_show_all = 50
     actions = None
 
@@ -40,8 +57,6 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         # Django lets a URL filter by any column, shown or not. Without this, a viewer could guess
         # the value of a hidden column letter by letter (ruling C8).
         field, _, comparison = lookup.partition("__")
-        if field == self.date_hierarchy and comparison in _OF_A_DATE:
-            return True
         shown = self.get_list_filter(request) if request else self.list_filter
         if any(lookup == getattr(offered, "parameter_name", None) for offered in shown):
             return True
@@ -50,12 +65,42 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """The list. What the address asks for and the list does not have is named in a message."""
+        unknown = [name for name in request.GET if not self._is_known(request, name)]
+        if unknown:
+            names = ", ".join(f"“{name[:_LONGEST_NAME]}”" for name in unknown)
+            text = f"This list has no filter {names}, so it is shown without."
+            return self._without(request, unknown, text)
         try:
             page: HttpResponse = super().changelist_view(request, extra_context)
+        except FilterRefused as refusal:
+            return self._without(request, [refusal.name], str(refusal))
         except (DataError, ValueError, ValidationError):
+            if request.method == "GET" and not request.GET:
+                raise
             # The filter, the search or the chosen row is impossible, such as a text with a NUL.
-            return HttpResponseRedirect(f"{request.path}?e=1")
+            return self._without(request, list(request.GET), _IMPOSSIBLE)
+        if page.headers.get("Location", "").endswith(f"?{ERROR_FLAG}=1"):
+            # Django answers so to a value that a filter can't have, or a page that is not there.
+            return self._without(request, list(request.GET), _IMPOSSIBLE)
         return page
+
+    def _is_known(self, request: HttpRequest, name: str) -> bool:
+        """Whether the list has a parameter of the address."""
+        if name == TO_FIELD_VAR:
+            return all(self.to_field_allowed(request, one) for one in request.GET.getlist(name))
+        if name in _LISTS_OWN:
+            return True
+        values = request.GET.getlist(name)
+        return all(self.lookup_allowed(name, value, request) for value in values)
+
+    def _without(self, request: HttpRequest, names: Iterable[str], text: str) -> HttpResponse:
+        """Lead to the list without these parameters, and tell why."""
+        query = request.GET.copy()
+        for name in names:
+            query.pop(name, None)
+        messages.warning(request, text)
+        return redirect(f"{request.path}?{query.urlencode()}" if query else request.path)
 
     def formfield_for_foreignkey(
         self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
@@ -87,7 +132,9 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         if not may or self.get_object(request, object_id) is None:
             raise PermissionDenied
         trail = reverse("admin:integrations_cusauditentry_changelist")
-        return redirect(f"{trail}?{urlencode({'object_id__exact': object_id})}")
+        # With the kind, an index finds the entries.
+        query = {"object_type": str(self.opts.verbose_name), "object_id__exact": object_id}
+        return redirect(f"{trail}?{urlencode(query)}")
 
     @display(description="Tenant")
     def tenant_shown(self, row: Any) -> str:
@@ -132,30 +179,25 @@ def tenants_of(request: HttpRequest) -> QuerySet[CusTenant]:
     return tenants.filter(id=own) if own and role == "admin" else tenants.none()
 
 
-class AtLeast(int):
-    """A count that stopped at its bound; shown as "more than …"."""
+class CusOfTenants:
+    """A list of rows of tenants: who sees several has a column and a filter for the tenant."""
 
-    def __str__(self) -> str:
-        return f"more than {int(self):,}"
+    # The column after which the tenant's stands.
+    tenant_after: str
 
+    def get_list_display(self: Any, request: HttpRequest) -> list[str]:
+        shown = list(super().get_list_display(request))  # type: ignore[misc]  # the page's own
+        if sees_all_tenants(request.user):
+            shown.insert(shown.index(self.tenant_after) + 1, "tenant_name")
+        return shown
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Counts rows up to a bound, because `count(*)` over millions of rows takes seconds.
+    def get_list_filter(self: Any, request: HttpRequest) -> list[Any]:
+        offered = list(super().get_list_filter(request))  # type: ignore[misc]
+        if sees_all_tenants(request.user):
+            offered.insert(0, CusTenantFilter)
+        return offered
 
-    The list ends at the bound; it says so, and how to get the other rows.
-    """
-
-    COUNTED = 10_000
-    template_name = "admin/cus_bounded_pages.html"
-
-    @cached_property
-    def count(self) -> int:
-        """The number of rows, up to the bound."""
-        rows: Any = self.object_list
-        found = int(rows[: self.COUNTED + 1].count())
-        return AtLeast(self.COUNTED) if found > self.COUNTED else found
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether there are rows beyond the last page."""
-        return isinstance(self.count, AtLeast)
+    @display(description="Tenant")
+    def tenant_name(self, row: Any) -> str:
+        """The tenant's name: the row's own `tenant_name`, or that of its tenant."""
+        return str(getattr(row, "tenant_name", None) or getattr(row, "tenant", None) or "")

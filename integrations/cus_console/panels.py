@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from integrations.cus_accounts.permissions import role_of
@@ -20,10 +21,16 @@ Cell: TypeAlias = "str | int | SafeString"
 
 
 class Page(StrEnum):
-    """The pages with panels. A panel of an integration's page gets the integration as subject."""
+    """The pages with panels. A panel of an object's page gets the object as subject."""
 
     HOME = "home"
     INTEGRATION = "integration"
+    # A usage record.
+    CALL = "call"
+    # Cost and usage of a scope (`integrations.cus_integrations.scopes.UsageScope`).
+    COST = "cost"
+    # A decision of enforcement.
+    DECISION = "decision"
 
 
 @dataclass(frozen=True)
@@ -78,3 +85,10 @@ def table(
     """A panel's table; `empty` says what the lack of rows means and what to do next."""
     context = {"table": {"headers": headers, "rows": list(rows)}, "empty": empty, "note": note}
     return render_to_string("admin/cus_panel_table.html", context)
+
+
+def with_link(panel: SafeString, address: str, text: str) -> SafeString:
+    """The panel, and below it a link to all that it shows a part of."""
+    return format_html(
+        '{}<p class="mt-3"><a href="{}" class="underline">{}</a></p>', panel, address, text
+    )

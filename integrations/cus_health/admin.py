@@ -7,7 +7,9 @@ from unfold.decorators import display
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
-from integrations.cus_console.pages import BoundedPaginator, CusReadOnlyAdmin
+from integrations.cus_console.filters import TIME_FILTERS, choice
+from integrations.cus_console.newest_first import NewestFirst
+from integrations.cus_console.pages import CusOfTenants, CusReadOnlyAdmin
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_lifecycle.models import CusIntegration
@@ -17,15 +19,20 @@ _LABELS = {"healthy": "success", "degraded": "warning", "failing": "danger"}
 
 
 @admin.register(CusHealthTransition)
-class CusHealthTransitionAdmin(CusExport, CusReadOnlyAdmin):
+class CusHealthTransitionAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin):
     """Changes of health, credential state and status, each with its check."""
 
-    list_display = ("checked_at", "integration", "tenant", "health", "change", "message")
-    list_filter = ("health_to", "credential_to", "status_to")
+    list_display = ("checked_at", "integration", "health", "change", "message")
+    moment_column = "checked_at"
+    tenant_after = "integration"
+    list_filter = (
+        choice("health_to", "health", CusIntegration.Health.choices),
+        choice("credential_to", "credential", CusIntegration.CredentialState.choices),
+        choice("status_to", "status", CusIntegration.Status.choices),
+        *TIME_FILTERS,
+    )
     search_fields = ("integration__name", "tenant__name")
     list_select_related = ("integration", "tenant")
-    date_hierarchy = "checked_at"
-    paginator = BoundedPaginator
     fields = (
         "integration",
         "tenant_shown",

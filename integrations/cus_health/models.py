@@ -49,6 +49,7 @@ class CusHealthTransition(models.Model):
         ]
         db_table = "cus_health_transitions"
         verbose_name = "health transition"
+        verbose_name_plural = "health history"
         ordering = ["-checked_at"]
         indexes = [
             models.Index(fields=["tenant", "-checked_at"], name="cus_health_transitions_tenant"),

@@ -25,6 +25,7 @@ from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Page, Panel
 from integrations.cus_currency.service import display_currency
 from integrations.cus_health.admin import CusHealthTestButton
+from integrations.cus_health.panels import health_timeline
 from integrations.cus_integrations.form import (
     BOUNDS,
     CONFIG,
@@ -40,6 +41,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import credential_choices_text
 
 panels.register(Panel(Page.HOME, "attention", "What needs attention", EVERY_ROLE, needs_attention))
+panels.register(Panel(Page.INTEGRATION, "health", "Health", EVERY_ROLE, health_timeline))
 finders.register(Finder("Integrations", EVERY_ROLE, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 

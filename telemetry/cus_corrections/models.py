@@ -34,7 +34,7 @@ class CusCostAdjustment(models.Model):
 
     class Meta:
         db_table = "cus_cost_adjustments"
-        verbose_name = "cost adjustment"
+        verbose_name = "cost correction"
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant_id", "usage_id", "number"], name="cus_cost_adjustments_number"

@@ -8,14 +8,16 @@ from typing import Any, cast
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import localize
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.amounts import exact_dollars
-from integrations.cus_console.finders import MOST_OF_A_KIND, Hit
-from integrations.cus_console.panels import Cell, table
+from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
+from integrations.cus_console.panels import Cell, table, with_link
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import (
     CusCallAlias,
@@ -77,17 +79,22 @@ def last_calls(_request: HttpRequest, integration: CusIntegration) -> SafeString
         tenant_id=integration.tenant_id, integration_id=integration.id
     ).order_by("-created_at", "-id")
     rows = with_settled_cost(stored)[:_LAST_CALLS]
-    return table(
-        ["Received (UTC)", "Call", "Model", "Tokens in", "Tokens out", "Cost", "Outcome"],
+    shown = table(
+        ["Received", "Call", "Model", "Tokens in", "Tokens out", "Cost", "Outcome"],
         map(_call, rows),
         empty="No call was reported yet. Issue an SDK key, and let the program report with it.",
-        note=f"The {_LAST_CALLS} newest records." if len(rows) == _LAST_CALLS else "",
     )
+    return with_link(shown, calls_page(integration=str(integration.id)), "All calls")
+
+
+def calls_page(**filters: str) -> str:
+    """The address of the list of usage records with these filters."""
+    return f"{reverse('admin:telemetry_cusllmusage_changelist')}?{urlencode(filters)}"
 
 
 def _call(usage: Any) -> list[Cell]:
     return [
-        f"{usage.created_at:%Y-%m-%d %H:%M:%S}",
+        str(localize(usage.created_at)),
         format_html('<a href="{}" class="underline">{}</a>', record_page(usage), usage.call_id),
         usage.model,
         f"{usage.tokens_in:,}",
@@ -107,11 +114,13 @@ def find_calls(request: HttpRequest, text: str) -> Iterator[Hit]:
     seen: QuerySet[CusLLMUsage] = visible_to(
         CusLLMUsage.objects.all(), cast("CusUser", request.user)
     )
+    if within := integration_in(request):
+        seen = seen.filter(integration_id=within)
     # Ids are kept as sent. Who copies an id from a mail may have it in other letters.
     for name in dict.fromkeys((text, text.lower(), text.upper())):
         rows = _named(request, seen, name)
         if rows:
-            yield from map(_hit, rows)
+            yield from (_hit(row, is_exact=row.call_id == name) for row in rows)
             return
 
 
@@ -125,6 +134,6 @@ def _named(request: HttpRequest, seen: QuerySet[CusLLMUsage], name: str) -> list
     return list(seen.filter(answers)) if answers else rows
 
 
-def _hit(usage: CusLLMUsage) -> Hit:
+def _hit(usage: CusLLMUsage, *, is_exact: bool) -> Hit:
     about = f"{usage.created_at:%Y-%m-%d %H:%M:%S} UTC, {usage.model}, {outcome_of(usage)[1]}"
-    return Hit(usage.call_id, about, record_page(usage))
+    return Hit(usage.call_id, about, record_page(usage), is_exact)

@@ -14,9 +14,8 @@ from psycopg.errors import QueryCanceled
 
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusTenant
-from integrations.cus_console import newest_first
+from integrations.cus_console import filters, newest_first
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence import console
 from telemetry.cus_evidence.filters import CALL_FILTERS, calls_with, of_calls
 from telemetry.cus_evidence.models import CusLLMUsage
 from tests.cus_factories import (
@@ -177,11 +176,11 @@ def test_a_list_filtered_without_an_index_goes_31_days_back_unless_told_further(
     person: Client, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _three_calls(integration)
-    monkeypatch.setattr(console, "Now", lambda: Now() + timedelta(days=40))
+    monkeypatch.setattr(filters, "Now", lambda: Now() + timedelta(days=40))
 
-    answer = person.get(USAGE, {"end_user": "ada", "policy_result": "allowed"})
+    answer = person.get(USAGE, {"end_user": "ada", "outcome": "ok"})
     assert answer.status_code == 302
-    assert answer["Location"] == f"{USAGE}?end_user=ada&policy_result=allowed&received=31"
+    assert answer["Location"] == f"{USAGE}?end_user=ada&outcome=ok&received=31"
     assert _calls(person, USAGE, end_user="ada") == set()
     assert _calls(person, USAGE, end_user="ada", received="366") == {"own-call"}
     assert _calls(person, USAGE) == {"own-call", "other-call"}
@@ -189,7 +188,7 @@ def test_a_list_filtered_without_an_index_goes_31_days_back_unless_told_further(
 
 @pytest.mark.parametrize("received", ["nonsense", "-1", "99999999999", "1e3", "²"])
 def test_an_impossible_time_is_no_bound(received: str) -> None:
-    assert console._since(received) is None
+    assert filters.since(received) is None
 
 
 @pytest.mark.parametrize("page", [USAGE, DECISIONS])
@@ -201,11 +200,11 @@ def test_a_text_that_no_row_can_have_ends_in_no_error(page: str, person: Client)
 def test_a_search_that_the_database_ends_leads_to_a_shorter_one(
     person: Client, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_many(*_: object) -> None:
+    def too_many(*_: object, **__: object) -> None:
         raise OperationalError from QueryCanceled()
 
     with monkeypatch.context() as patched:
-        patched.setattr(newest_first, "newest", too_many)
+        patched.setattr(newest_first.Order, "page", too_many)
         answer = person.get(USAGE, {"end_user": "ada", "received": "any"})
     assert (answer.status_code, answer["Location"]) == (302, f"{USAGE}?end_user=ada&received=1")
     page = person.get(answer["Location"]).content.decode()

@@ -17,7 +17,6 @@ from pytest_django import DjangoDbBlocker
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_console.pages import BoundedPaginator
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
@@ -367,7 +366,8 @@ def test_a_rows_history_is_open_to_who_may_see_the_row(page: str, role: str, wor
             assert answer.status_code in (302, 403)
             assert "cusauditentry" not in answer.headers.get("Location", "")
         else:
-            assert answer["Location"].endswith(f"cusauditentry/?object_id__exact={row.pk}")
+            assert f"&object_id__exact={row.pk}" in answer["Location"]
+            assert "cusauditentry/?object_type=" in answer["Location"]
 
 
 def test_the_audit_trail_answers_for_one_object(world: World) -> None:
@@ -428,12 +428,11 @@ def test_support_and_finance_see_nothing_of_credentials(role: str, world: World)
     assert "…cdef" in signed_in(_user("member", world)).get(url).content.decode()
 
 
-def test_usage_has_no_form_and_no_export(world: World) -> None:
+def test_usage_has_no_form_and_no_history(world: World) -> None:
     SdkClient.of(CusIntegration.objects.get(name="own integration")).report(record())
     client = signed_in(make_user("operator"))
     usage = CusLLMUsage.objects.get()
 
-    assert client.get("/admin/telemetry/cusllmusage/export/").status_code in (302, 404)
     assert client.get(f"/admin/telemetry/cusllmusage/{usage.pk}/history/").status_code == 302
 
 
@@ -451,10 +450,7 @@ def _trail(tenant: CusTenant, count: int) -> None:
     )
 
 
-def test_an_export_has_every_row_however_far_its_list_counts(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(BoundedPaginator, "COUNTED", 60)
+def test_an_export_has_every_row_of_a_list_of_many_pages(world: World) -> None:
     _trail(world.tenant, 1_203)
 
     exported = signed_in(_user("member", world)).get(f"{A}cusauditentry/export/")
@@ -483,22 +479,6 @@ def test_an_export_that_the_database_ends_says_so_in_its_last_line(
     ]
 
 
-@pytest.mark.parametrize(("search", "is_cut"), [("made.1", False), ("made.", True)])
-def test_a_list_that_ends_before_its_rows_do_says_so_and_what_to_do(
-    search: str, is_cut: bool, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(BoundedPaginator, "COUNTED", 60)
-    _trail(world.tenant, 61)
-    client = signed_in(_user("member", world))
-
-    page = _read(client.get(f"{A}cusauditentry/", {"q": search}))
-
-    assert ("more than 60 audit entries" in page) is is_cut
-    assert ("more than 60 results" in page) is is_cut
-    assert ("The list ends here" in page) is is_cut
-    assert ("export all rows as CSV" in page) is is_cut
-
-
 def test_a_list_of_facts_shows_each_row_once_while_new_rows_arrive(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -519,7 +499,7 @@ def test_a_list_of_facts_shows_each_row_once_while_new_rows_arrive(
         sdk.report_calls(1)
     ids = list(dict.fromkeys(seen))
     assert len(ids) == before + 7
-    assert "No older usage records" in page
+    assert "There is nothing older." in page
     assert "Newest" in page
 
 

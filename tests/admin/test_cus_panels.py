@@ -1,8 +1,10 @@
 """The pages that compose the planes: the first page, the search, an integration's panels, links."""
 
 import re
+import uuid
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from django.conf import settings
@@ -12,6 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from enforcement.cus_decisions.models import CusEnforcementDecision
+from enforcement.cus_decisions.panels import decision_page
 from integrations.cus_console import finders, panels
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.finders import Finder
@@ -20,7 +23,14 @@ from integrations.cus_lifecycle.limits import month_end
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.models import CusUsageHourly
 from telemetry.cus_evidence.models import CusLLMUsage
-from tests.cus_factories import SdkClient, browser_of, make_integration, make_tenant, record
+from tests.cus_factories import (
+    SdkClient,
+    browser_of,
+    make_integration,
+    make_tenant,
+    make_user,
+    record,
+)
 
 pytestmark = pytest.mark.django_db
 EVERYBODY = ("operator", "support", "admin", "member")
@@ -40,7 +50,7 @@ def text_of(client: Client, url: str) -> str:
 def test_the_first_page_tells_what_needs_attention_first() -> None:
     text = text_of(browser_of("operator"), "/admin/")
     titles = re.findall(r'id="([a-z]+)-title"', text)
-    assert titles == ["attention", "month", "unusual", "refused"]
+    assert titles == ["attention", "month", "cost", "unusual", "refused"]
     assert "All is well, checked" in text
 
     integration = make_integration(name="chat")
@@ -214,25 +224,75 @@ def test_who_is_not_signed_in_is_asked_to() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_permanent_links_lead_to_the_pages() -> None:
     integration = make_integration(token_limit_month=1)
-    SdkClient.of(integration).check("linked-call", estimated_tokens=5, reserve=False)
-    decision = CusEnforcementDecision.objects.get()
+    sdk = SdkClient.of(integration)
+    sdk.check("linked-call", estimated_tokens=5, reserve=False)
+    sdk.report(record(call_id="call/with#signs?", session_id="chat 1/2"))
+    decision, row = CusEnforcementDecision.objects.get(), CusLLMUsage.objects.get()
     client = browser_of("operator")
+    page = page_of(integration)
+    usage = "/admin/telemetry/cusllmusage/"
     for address, target in (
-        ("evidence/call/linked-call", "/admin/find/?q=linked-call"),
-        (f"integrations/{integration.id}/activity", f"{page_of(integration)}#calls"),
-        (f"integrations/{integration.id}/limits", f"{page_of(integration)}#limits"),
-        (
-            f"decisions/{decision.id}",
-            f"/admin/enforcement/cusenforcementdecision/{decision.id}/change/",
-        ),
+        # A refused call without a record leads to its decision.
+        ("evidence/call/linked-call", decision_page(decision)),
+        ("evidence/call/call%2Fwith%23signs%3F", f"{usage}{row.id}/change/"),
+        (f"integrations/{integration.id}/activity", f"{page}#calls"),
+        (f"integrations/{integration.id}/limits", f"{page}#limits"),
+        (f"limits/{integration.id}", f"{page}#limits"),
+        (f"decisions/{decision.id}", decision_page(decision)),
         (
             f"tenants/{integration.tenant_id}",
             f"/admin/integrations/custenant/{integration.tenant_id}/change/",
         ),
+        (
+            f"sessions/{integration.id}/chat%201/2",
+            f"{usage}?integration={integration.id}&session_id=chat+1%2F2&received=31",
+        ),
     ):
-        answer = client.get(f"/console/{address}")
-        assert (answer.status_code, answer["Location"]) == (302, target)
-        assert client.get(target).status_code == 200
+        answer = client.get(f"/console/{address}", follow=True)
+        assert (answer.redirect_chain[-1][0], answer.status_code) == (target, 200)
+
+
+def test_a_link_to_a_call_that_two_integrations_have_names_the_one_that_is_meant() -> None:
+    tenant = make_tenant()
+    first, second = (make_integration(tenant, name=name) for name in ("first", "second"))
+    for one in (first, second):
+        SdkClient.of(one).report(record(call_id="shared-call"))
+    client = browser_of("support")
+
+    both = client.get("/console/evidence/call/shared-call", follow=True)
+    assert both.content.decode().count("/admin/telemetry/cusllmusage/0") == 2
+    link = f"/console/evidence/call/shared-call?integration={second.id}"
+    row = CusLLMUsage.objects.get(integration_id=second.id)
+    assert client.get(link, follow=True).redirect_chain[-1][0].endswith(f"{row.id}/change/")
+
+
+def test_a_link_never_leads_to_a_call_whose_id_only_begins_so() -> None:
+    SdkClient.of(make_integration()).report(record(call_id="begins-so-and-goes-on"))
+    answer = browser_of("support").get("/console/evidence/call/begins-so", follow=True)
+    assert answer.redirect_chain[-1][0].startswith("/admin/find/")
+    assert b"begins-so-and-goes-on" in answer.content
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["evidence/call/linked-call", f"limits/{uuid.UUID(int=1)}", f"sessions/{uuid.UUID(int=1)}/s"],
+)
+def test_a_link_leads_through_the_login_to_the_page(address: str) -> None:
+    client = Client()
+    answer = client.get(f"/console/{address}", follow=True)
+    login = answer.redirect_chain[-1][0]
+    assert login.startswith("/admin/login/?next=/admin/")
+    user = make_user("operator")
+    entered = client.post(login, {"username": user.email, "password": "correct horse"})
+    assert entered["Location"] == unquote(login.split("next=")[1])
+
+
+@pytest.mark.parametrize("role", ["support", "finance", "admin", "member"])
+def test_a_link_to_a_tenant_leads_nobody_to_a_refusal(role: str) -> None:
+    tenant = make_tenant()
+    client = browser_of(role, tenant if role in ("admin", "member") else None)
+    answer = client.get(f"/console/tenants/{tenant.id}", follow=True)
+    assert (answer.status_code, answer.redirect_chain[-1][0]) == (200, "/admin/")
 
 
 def test_a_page_has_each_panel_and_the_search_each_kind_once() -> None:

@@ -110,7 +110,7 @@ def _shown() -> set[str]:
     fieldsets = admin.site.get_model_admin(CusLLMUsage).fieldsets or ()
     listed = {str(name) for _, options in fieldsets for name in options["fields"]}
     # A decision of the SDK's own has a page among the decisions.
-    derived = {"exact_cost", "corrected_cost", "counted", "settlement"}
+    derived = {"corrected_cost", "counted", "settlement", "delay"}
     return {*listed, "decision"} - _OWN_COLUMNS - derived
 
 

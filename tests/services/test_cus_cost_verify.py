@@ -271,7 +271,7 @@ def test_reports_follow_as_recorded_and_as_corrected(
     page = console.get(f"/admin/telemetry/cusllmusage/{row.id}/change/").content.decode()
     assert "$0.00025000" in page
     assert "$0.00010000" in page
-    assert "-15000" in console.get("/admin/telemetry/cuscostadjustment/").content.decode()
+    assert "-$0.00015000" in console.get("/admin/telemetry/cuscostadjustment/").content.decode()
 
 
 def test_many_rows_are_repriced_chunk_by_chunk(

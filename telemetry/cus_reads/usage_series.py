@@ -1,0 +1,248 @@
+"""Figures of the days of a period for charts: of one tenant in its zone, or of all tenants in UTC."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import connection
+
+from aos_sdk.cus_fields import TOKEN_NAMES
+from telemetry.cus_analytics.figures import buckets_of, daily_name, sums_of
+from telemetry.cus_analytics.latency import percentile_ms
+from telemetry.cus_reads.local_days import LocalDays, local_days
+from telemetry.cus_reads.periods import IN_UTC, Period, RecordsDropped, start_of_day
+from telemetry.cus_reads.sources import Source, days_source, hours_source
+
+_ONE_DAY = timedelta(days=1)
+# So many are told apart in a chart; the others are one series.
+MOST_NAMED = 5
+MOST_RANKED = 10
+_COLUMNS = {"integration": "integration_id::text", "model": "model", "agent": "agent_id"}
+_EXACT = "cost_microcents + settled_cost_microcents + correction_microcents"
+_TOKENS = [*TOKEN_NAMES, *(f"settled_{name}" for name in TOKEN_NAMES)]
+_SUMMED = ("calls", "errors", "blocked", *_TOKENS)
+_LATENCY = ("latency_calls",)
+_READ = [
+    *(*_SUMMED, *_LATENCY, "latency_buckets", "latency_max_ms"),
+    *("cost_microcents", "settled_cost_microcents", "correction_microcents"),
+]
+# The days of all tenants, which are few rows; hours are read of one tenant alone.
+_ALL_DAYS = f"""
+SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
+    {", ".join(f"{daily_name(name)} AS {name}" for name in _READ)}
+FROM cus_usage_daily WHERE date >= %(from)s AND date < %(to)s"""  # noqa: S608  (our own names)
+
+
+@dataclass(frozen=True)
+class DayFigures:
+    """A day's calls, exact cost as corrected, tokens and latencies; with settlements."""
+
+    calls: int
+    microcents: int
+    errors: int
+    blocked: int
+    tokens: Mapping[str, int]
+    p50_ms: int | None
+    p95_ms: int | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One of the dearest of a kind: its name, exact cost as corrected, calls and tokens.
+
+    `by_day` is the exact cost of the days that have any use.
+    """
+
+    name: str
+    microcents: int
+    calls: int
+    tokens: int
+    by_day: dict[date, int]
+
+
+class CusUsageSeries:
+    """The usage of a tenant, of one integration of it, or of all tenants (None), by day.
+
+    The days are the last `days` of the zone up to now. Where retention dropped records that a day
+    of the zone needs, days are those of UTC.
+    """
+
+    def __init__(
+        self,
+        tenant_id: uuid.UUID | None,
+        integration_id: uuid.UUID | None,
+        *,
+        now: datetime,
+        days: int,
+        zone: ZoneInfo = IN_UTC,
+    ) -> None:
+        self.of_whom = (tenant_id, integration_id)
+        self.zone = zone if tenant_id else IN_UTC
+        self._now, self._days = now, days
+        try:
+            self._source_by_hour()
+        except RecordsDropped:
+            self.zone = IN_UTC
+
+    @cached_property
+    def period(self) -> Period:
+        """The days as a period."""
+        today = self._now.astimezone(self.zone).date()
+        first = start_of_day(today - (self._days - 1) * _ONE_DAY, self.zone)
+        return Period(first, start_of_day(today + _ONE_DAY, self.zone))
+
+    @cached_property
+    def local(self) -> LocalDays:
+        """The days with their beginnings."""
+        return local_days(self.period, self.zone)
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """The days, in their order."""
+        return self.local.days
+
+    def costs_by(self, split: str) -> dict[str | None, dict[date, int]]:
+        """Exact microcents of each day, by the dearest of a kind; the others under None.
+
+        The dearest come first.
+        """
+        ranked = self.dearest(split)
+        named = ranked[:MOST_NAMED]
+        found: dict[str | None, dict[date, int]] = {one.name: one.by_day for one in named}
+        if len(ranked) > MOST_NAMED:
+            found[None] = {
+                day: max(of.microcents - sum(one.by_day.get(day, 0) for one in named), 0)
+                for day, of in self.figures.items()
+            }
+        return found
+
+    @cached_property
+    def figures(self) -> dict[date, DayFigures]:
+        """Calls, tokens and latencies of each day that has any."""
+        source = self._source("integration")
+        statement = f"""
+        SELECT {self._day} AS day, {sums_of(_SUMMED, table="parts")}, sum({_EXACT})::bigint,
+            max(parts.latency_max_ms) AS latency_max_ms, {buckets_of("parts")} AS latency_buckets
+        FROM ({source.sql}) AS parts GROUP BY 1"""  # noqa: S608
+        names = ("day", *_SUMMED, "exact", "highest", "buckets")
+        rows = (dict(zip(names, row, strict=True)) for row in self._rows(statement, source))
+        return {self._date(row["day"]): _day_figures(row) for row in rows}
+
+    def dearest(self, split: str) -> list[Ranked]:
+        """The dearest of a kind over all days."""
+        if split == "integration":
+            return self._ranked((split,))[split]
+        return self._dearest_by_hour[split]
+
+    @cached_property
+    def _dearest_by_hour(self) -> dict[str, list[Ranked]]:
+        # Both in one pass over the hours, which are many.
+        return self._ranked(("model", "agent"))
+
+    def _ranked(self, splits: Sequence[str]) -> dict[str, list[Ranked]]:
+        source = self._source(splits[0])
+        columns = [_COLUMNS[split] for split in splits]
+        statement = f"""
+        WITH sums AS MATERIALIZED (
+            SELECT grouping({", ".join(columns)}) AS kind, coalesce({", ".join(columns)}) AS name,
+                {self._day} AS day, sum({_EXACT})::bigint AS exact, sum(calls)::bigint AS calls,
+                sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out)::bigint
+                    AS tokens
+            FROM ({source.sql}) AS parts
+            GROUP BY GROUPING SETS ({", ".join(f"({column}, {self._day})" for column in columns)})
+        ), wholes AS (
+            SELECT kind, name, sum(exact)::bigint AS exact, sum(calls)::bigint AS calls,
+                sum(tokens)::bigint AS tokens,
+                row_number() OVER (PARTITION BY kind ORDER BY sum(exact) DESC, name) AS place
+            FROM sums GROUP BY kind, name
+        )
+        SELECT kind, name, wholes.exact, wholes.calls, wholes.tokens, array_agg(sums.day),
+            array_agg(sums.exact)
+        FROM wholes JOIN sums USING (kind, name) WHERE place <= {MOST_RANKED}
+        GROUP BY 1, 2, 3, 4, 5, place ORDER BY kind, place
+        """  # noqa: S608  (the names are this module's own)
+        found: dict[str, list[Ranked]] = {split: [] for split in splits}
+        for kind, name, exact, calls, tokens, days, costs in self._rows(statement, source):
+            # A bit for each column that is not the kind's, the last column's the lowest.
+            split = splits[0] if len(splits) == 1 or kind == 1 else splits[1]
+            by_day = {self._date(day): cost for day, cost in zip(days, costs, strict=True)}
+            found[split].append(Ranked(name, exact, calls, tokens, by_day))
+        return found
+
+    @property
+    def _day(self) -> str:
+        return "width_bucket(hour, %(day_starts)s::timestamptz[])"
+
+    def _date(self, number: int) -> date:
+        return self.dates[number - 1]
+
+    def _source(self, split: str) -> Source:
+        tenant_id, integration_id = self.of_whom
+        if split == "integration" and self.zone.key == IN_UTC.key:
+            bounds = {"from": self.period.start.date(), "to": self.period.end.date()}
+            if tenant_id is None:
+                return Source(_ALL_DAYS, bounds)
+            return days_source(tenant_id, integration_id, self.period)
+        return self._source_by_hour()
+
+    def _source_by_hour(self) -> Source:
+        tenant_id, integration_id = self.of_whom
+        if tenant_id is None:
+            return self._source("integration")
+        borders = self.local.borders_within_hours
+        return hours_source(tenant_id, integration_id, self.period, borders)
+
+    def _rows(self, statement: str, source: Source) -> list[tuple[Any, ...]]:
+        values = source.values | {"day_starts": list(self.local.starts)}
+        with connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+@dataclass(frozen=True)
+class SessionCost:
+    """A session among the newest records: its exact cost as recorded, and its calls."""
+
+    integration_id: uuid.UUID
+    session_id: str
+    microcents: int
+    calls: int
+
+
+# No index has sessions, so only the newest records are looked at.
+NEWEST = 20_000
+_SESSIONS = f"""
+SELECT integration_id, session_id, sum(cost_microcents)::bigint AS exact, count(*)
+FROM (
+    SELECT integration_id, session_id, cost_microcents FROM cus_llm_usage
+    WHERE tenant_id = %(tenant)s {{of_one}} ORDER BY created_at DESC LIMIT {NEWEST}
+) AS newest
+WHERE session_id IS NOT NULL GROUP BY 1, 2 ORDER BY exact DESC, 1, 2 LIMIT {MOST_RANKED}
+"""  # noqa: S608  (the names are this module's own)
+
+
+def dearest_sessions(tenant_id: uuid.UUID, integration_id: uuid.UUID | None) -> list[SessionCost]:
+    """The dearest sessions among the newest records of a tenant, or of one integration of it."""
+    of_one = "AND integration_id = %(integration)s" if integration_id else ""
+    values = {"tenant": tenant_id, "integration": integration_id}
+    with connection.cursor() as cursor:
+        cursor.execute(_SESSIONS.format(of_one=of_one), values)
+        return [SessionCost(*row) for row in cursor.fetchall()]
+
+
+def _day_figures(row: Mapping[str, Any]) -> DayFigures:
+    buckets, highest = row["buckets"] or [], row["highest"]
+    return DayFigures(
+        row["calls"],
+        row["exact"],
+        row["errors"],
+        row["blocked"],
+        {name: row[name] + row[f"settled_{name}"] for name in TOKEN_NAMES},
+        percentile_ms(buckets, highest, 50),
+        percentile_ms(buckets, highest, 95),
+    )
