@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from aos_project.cus_console.find import find
+from aos_project.cus_console.pages import PAGES
 from aos_project.cus_probes import healthz, metrics, readyz
 from aos_project.cus_schema_views import DocsView, SchemaView
 from integrations.cus_access.sessions import end_other_sessions, end_session, sessions_and_tokens
@@ -33,6 +34,7 @@ urlpatterns = [
     path("admin/password_change/", _change_password, name="cus-password-change"),
     path("admin/password_reset/", include("integrations.cus_tenancy.password_urls")),
     path("admin/find/", admin.site.admin_view(find), name="cus-find"),
+    *(page.url for page in PAGES),
     path("admin/", admin.site.urls),
     path("console/", include("aos_project.cus_console.links")),
     path("api/v1/cus/", include("integrations.urls")),

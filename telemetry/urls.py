@@ -1,6 +1,6 @@
 """Routes of telemetry, below /api/v1/cus/telemetry/."""
 
-from django.urls import path, register_converter
+from django.urls import path
 
 from telemetry.cus_coverage.api import BypassView
 from telemetry.cus_delivery.gaps_api import GapsView
@@ -9,9 +9,6 @@ from telemetry.cus_focus.api import FocusView
 from telemetry.cus_reads.api import UsageDailyView, UsageHourlyView, UsageSummaryView
 from telemetry.cus_reads.usage_door import LlmUsageDoor
 from telemetry.cus_statements.api import MonthCloseView, MonthInvoicesView
-from telemetry.cus_statements.months import MonthConverter
-
-register_converter(MonthConverter, "month")
 
 urlpatterns = [
     path("focus", FocusView.as_view(), name="cus-focus"),
