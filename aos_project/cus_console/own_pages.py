@@ -7,7 +7,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 
 from integrations.cus_accounts.permissions import role_of
@@ -19,7 +20,7 @@ class OwnPage:
 
     name: str
     route: str
-    view: Callable[..., HttpResponse]
+    view: Callable[..., HttpResponseBase]
     viewers: Sequence[str]
 
     def is_open_to(self, request: HttpRequest) -> bool:
@@ -31,7 +32,7 @@ class OwnPage:
         """The page's route. It asks for a sign-in, and answers 403 to roles that it is not for."""
 
         @wraps(self.view)
-        def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not self.is_open_to(request):
                 raise PermissionDenied
             return self.view(request, *args, **kwargs)

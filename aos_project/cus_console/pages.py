@@ -1,6 +1,7 @@
 """The console's own pages, and the roles that each is for (ruling C9)."""
 
 from aos_project.cus_console.own_pages import OwnPage
+from aos_project.cus_console.start import views as start
 from integrations.cus_console.pages import EVERY_ROLE
 from telemetry.cus_coverage.console import coverage
 from telemetry.cus_seals.console import seals
@@ -8,7 +9,18 @@ from telemetry.cus_statements import console as statements
 
 _CLOSERS = ("operator", "finance")
 
+_STARTERS = ("operator", "admin")
+_OF_ONE = "start/<uuid:integration_id>"
+
 PAGES = (
+    OwnPage("cus-start", "start/", start.start, _STARTERS),
+    OwnPage("cus-start-tenant", "start/customer/", start.customer, ("operator",)),
+    OwnPage("cus-start-credential", f"{_OF_ONE}/credential/", start.credential, _STARTERS),
+    OwnPage("cus-start-test", f"{_OF_ONE}/test/", start.test, _STARTERS),
+    OwnPage("cus-start-limits", f"{_OF_ONE}/limits/", start.limits, _STARTERS),
+    OwnPage("cus-start-key", f"{_OF_ONE}/key/", start.key, _STARTERS),
+    OwnPage("cus-start-call", f"{_OF_ONE}/call/", start.call, _STARTERS),
+    OwnPage("cus-start-provider", "start/new/<str:provider_type>/", start.provider, _STARTERS),
     OwnPage("cus-statement-now", "statement/", statements.statement_now, EVERY_ROLE),
     OwnPage("cus-statement", "statement/<month:month>/", statements.statement, EVERY_ROLE),
     OwnPage(

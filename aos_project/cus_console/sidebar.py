@@ -59,8 +59,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     Finance's first group is the money.
     """
     addresses = _open_to(request)
-    home = {"title": "Home", "icon": "home", "link": reverse("admin:index"), "permission": None}
-    groups: list[dict[str, Any]] = [{"items": [home]}]
+    first = [{"title": "Home", "icon": "home", "link": reverse("admin:index")}]
+    if "cus-start" in addresses:
+        first.append({"title": "Connect", "icon": "add_link", "link": addresses["cus-start"]})
+    groups: list[dict[str, Any]] = [{"items": first}]
     for title, pages in sorted(_GROUPS, key=lambda group: _place(request, group[0])):
         items = [
             {"title": name, "icon": icon, "link": addresses[page]}

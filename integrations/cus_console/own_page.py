@@ -48,8 +48,14 @@ class Layout:
     panels: Sequence[ShownPanel] = field(default_factory=list)
 
 
-def shown(request: HttpRequest, layout: Layout, **context: Any) -> HttpResponse:
-    """The page."""
+def shown(
+    request: HttpRequest,
+    layout: Layout,
+    *,
+    template: str = "admin/cus_own_page.html",
+    **context: Any,
+) -> HttpResponse:
+    """The page. `template` extends the usual one."""
     tabs = [
         {"title": tab.title, "link": tab.link, "active": tab.is_here, "has_permission": True}
         for tab in layout.tabs
@@ -62,7 +68,7 @@ def shown(request: HttpRequest, layout: Layout, **context: Any) -> HttpResponse:
         "panels": layout.panels,
         **context,
     }
-    return render(request, "admin/cus_own_page.html", whole)
+    return render(request, template, whole)
 
 
 def tenant_shown(request: HttpRequest) -> CusTenant | None:

@@ -39,6 +39,8 @@ class Panel:
     title: str
     viewers: Sequence[str]
     view: Callable[[HttpRequest, Any], SafeString | None]
+    # Whether the panel stands above those that were registered before it.
+    is_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def shown(page: Page, request: HttpRequest, subject: Any = None) -> list[ShownPa
     """The panels of a page that the person may see and that have something to show."""
     role = role_of(request.user)
     found = [panel for panel in _panels.values() if panel.page is page and role in panel.viewers]
+    found.sort(key=lambda panel: not panel.is_first)
     rendered = [(panel, panel.view(request, subject)) for panel in found]
     return [ShownPanel(panel.key, panel.title, html) for panel, html in rendered if html]
 

@@ -18,6 +18,7 @@ from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
+from integrations.cus_keys.snippets import Snippet, snippets
 from integrations.cus_lifecycle.models import CusIntegration
 
 
@@ -90,6 +91,10 @@ class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
             f"It reports for {row.integration}. Give it to the program as CUS_INTEGRATION_KEY, and "
             "give it to no other program."
         )
+
+    def snippets_of(self, request: HttpRequest, row: CusSdkKey, text: str) -> list[Snippet]:
+        address = request.build_absolute_uri("/").rstrip("/")
+        return snippets(row.integration.provider_type, address, text)
 
     @display(description="Key", ordering="hint")
     def key(self, key: CusSdkKey) -> str:
