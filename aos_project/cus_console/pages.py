@@ -2,6 +2,7 @@
 
 from aos_project.cus_console.own_pages import OwnPage
 from aos_project.cus_console.start import views as start
+from aos_project.cus_console.system import system
 from integrations.cus_console.pages import EVERY_ROLE
 from telemetry.cus_coverage.console import coverage
 from telemetry.cus_seals.console import seals
@@ -34,5 +35,6 @@ PAGES = (
     ),
     OwnPage("cus-coverage", "coverage/", coverage, EVERY_ROLE),
     # Support reads usage, decisions and health alone.
+    OwnPage("cus-system", "system/", system, ("operator",)),
     OwnPage("cus-seals", "seals/", seals, ("operator", "finance", "admin", "member")),
 )

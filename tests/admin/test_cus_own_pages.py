@@ -40,6 +40,7 @@ VIEWERS = {
     "cus-statement-invoices": ALL,
     "cus-statement-close": ("operator", "finance"),
     "cus-coverage": ALL,
+    "cus-system": ("operator",),
     "cus-seals": ("operator", "finance", "admin", "member"),
 }
 # An example for each part of an address.
