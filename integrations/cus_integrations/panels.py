@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.panels import table
+from integrations.cus_console.panels import OVERVIEW, table
 from integrations.cus_lifecycle.models import CusIntegration
 
 _MOST_SHOWN = 20
@@ -56,8 +56,8 @@ def troubles_of(integration: CusIntegration) -> Iterator[str]:
 
 
 def integration_page(integration_id: UUID) -> str:
-    """The address of an integration's page."""
-    return reverse("admin:integrations_cusintegration_change", args=[integration_id])
+    """The address of an integration's page, at its first tab."""
+    return reverse("admin:integrations_cusintegration_tab", args=[integration_id, OVERVIEW])
 
 
 def link_to(integration: CusIntegration, panel: str = "") -> SafeString:
