@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, sync_playwright
 from pytest_django import DjangoDbBlocker
 
 from tests.browser.cus_pages import Look, Watched, watched
-from tests.browser.cus_world import World, make_world
 from tests.cus_factories import make_tenant
+from tests.cus_small_world import World, make_world
 from tests.e2e.cus_served import ServedProduct
 
 OpenAs = Callable[[str | None, Look], AbstractContextManager[Watched]]

@@ -84,7 +84,8 @@ def watched(
         yield found
     finally:
         context.close()
-    assert found.faults == []
+    if found.faults:
+        raise AssertionError("\n".join(found.faults))
 
 
 def _watch(found: Watched) -> None:

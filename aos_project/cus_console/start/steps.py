@@ -55,11 +55,19 @@ def address_of(step: Step, integration: CusIntegration) -> str:
 
 def next_step(integration: CusIntegration) -> Step:
     """The step at which an integration waits that has had no call yet."""
-    if integration.health_checked_at is None or integration.credential_state == "invalid":
+    if integration.health_checked_at is None or is_refused(integration):
         return Step.TEST
     if integration.status == CusIntegration.Status.CREATED:
         return Step.LIMITS
     return Step.KEY
+
+
+def is_refused(integration: CusIntegration) -> bool:
+    """Whether the provider refused the credential in the last check. One refusal is not yet enough
+    for the state `invalid`, and is enough to look at what was typed.
+    """
+    is_invalid = integration.credential_state == CusIntegration.CredentialState.INVALID
+    return is_invalid or integration.consecutive_bad_keys > 0
 
 
 def without_calls(integrations: QuerySet[CusIntegration]) -> QuerySet[CusIntegration]:

@@ -154,7 +154,7 @@ def test(request: HttpRequest, integration_id: uuid.UUID) -> HttpResponse:
     is_tested = integration.health_checked_at is not None
     on = steps.address_of(Step.LIMITS, integration)
     buttons = [Link("Go on to the limits", on, variant="primary")]
-    if integration.credential_state == CusIntegration.CredentialState.INVALID:
+    if steps.is_refused(integration):
         again = steps.address_of(Step.CREDENTIAL, integration)
         buttons = [Link("Enter another credential", again, variant="primary")]
     layout = Layout(
