@@ -56,10 +56,7 @@ def shown(
     **context: Any,
 ) -> HttpResponse:
     """The page. `template` extends the usual one."""
-    tabs = [
-        {"title": tab.title, "link": tab.link, "active": tab.is_here, "has_permission": True}
-        for tab in layout.tabs
-    ]
+    tabs = [{"title": tab.title, "link": tab.link, "active": tab.is_here} for tab in layout.tabs]
     whole = {
         **admin.site.each_context(request),
         "title": layout.title,

@@ -66,14 +66,13 @@ class CusTabs:
         return TemplateResponse(request, "admin/cus_tab.html", context)
 
     def tabs_of(self: Any, request: HttpRequest, row: Any, here: str) -> list[dict[str, Any]]:
-        """The tabs that have something for the person, for the theme."""
+        """The tabs that have something for the person."""
         filled = {FORM, *panels.tabs_with_panels(self.page, request)}
         return [
             {
                 "title": title,
                 "link": self.address_of(row, key),
                 "active": key == here,
-                "has_permission": True,
             }
             for key, title in self.tabs
             if key in filled

@@ -41,7 +41,7 @@ def text_of(client: Client, address: str) -> str:
 
 
 def tabs_on(text: str) -> dict[str, str]:
-    nav = text[text.index('id="tabs-items"') : text.index('id="tabs-dropdown"')]
+    nav = text[text.index('class="cus-tabs') :].split("</nav>")[0]
     found = re.findall(r'<a href="([^"]+)"[^>]*>\s*([^<]+?)\s*</a>', nav)
     return {title: address for address, title in found}
 

@@ -42,8 +42,13 @@ def provider() -> Iterator[CusLocalServer]:
 
 
 def _press(page: Page, text: str) -> None:
-    page.get_by_text(text, exact=True).first.click()
-    page.wait_for_load_state("load")
+    with page.expect_navigation():
+        page.get_by_text(text, exact=True).first.click()
+
+
+def _submit(page: Page) -> None:
+    with page.expect_navigation():
+        page.click(_BUTTON)
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=str)
@@ -68,19 +73,19 @@ def _enter_provider(window: Watched, name: str, base_url: str) -> None:
     page.fill("input[name=config_base_url]", base_url)
     page.fill("input[name=secret_api_key]", "sk-wrong-key")
     window.shoot("guide-2-credential")
-    page.click(_BUTTON)
+    _submit(page)
 
 
 def _test_until_the_key_is_right(window: Watched) -> None:
     page = window.page
-    page.click(_BUTTON)
+    _submit(page)
     expect(page.get_by_text("Enter another credential")).to_be_visible()
     window.shoot("guide-3-refused")
     _press(page, "Enter another credential")
     page.fill("input[name=secret_api_key]", "sk-right-key")
-    page.click(_BUTTON)
-    page.click(_BUTTON)
-    expect(page.get_by_text("Tested: Healthy")).to_be_visible()
+    _submit(page)
+    _submit(page)
+    expect(page.get_by_text("The provider accepts the credential")).to_be_visible()
     window.shoot("guide-4-tested")
 
 
@@ -89,12 +94,12 @@ def _set_limits(window: Watched) -> None:
     _press(page, "Go on to the limits")
     page.fill("input[name=budget_limit_cents]", "25.50")
     window.shoot("guide-5-limits")
-    page.click(_BUTTON)
+    _submit(page)
 
 
 def _issue_and_call(window: Watched) -> None:
     page = window.page
-    page.click(_BUTTON)
+    _submit(page)
     expect(page.get_by_text("Waiting for the first call")).to_be_visible()
     window.settle()
     window.shoot("guide-6-key")
@@ -107,8 +112,8 @@ def _issue_and_call(window: Watched) -> None:
     subprocess.run(["/bin/sh", "-c", command], check=True, capture_output=True)
     expect(page.get_by_text("The first call is here.")).to_be_visible(timeout=_PATIENCE_MS)
     window.shoot("guide-7-first-call")
-    page.click("#first-call a")
-    page.wait_for_load_state("load")
+    with page.expect_navigation():
+        page.click("#first-call a")
     window.settle()
     assert "first-call-" in page.content()
 
@@ -121,7 +126,7 @@ def test_an_operator_makes_a_customer_with_its_admin(look: Look, open_as: OpenAs
         page.fill("input[name=name]", f"Customer {look}")
         page.fill("input[name=email]", f"ada-{look}@customer.example.com")
         window.shoot("customer-1-form")
-        page.click(_BUTTON)
+        _submit(page)
         expect(page.get_by_text("its first admin is invited by mail")).to_be_visible()
         _press(page, "Anthropic")
         window.settle()
@@ -136,8 +141,8 @@ def test_finance_reads_the_month_and_checks_an_invoice(
     with open_as("finance", look) as window:
         page = window.go("/admin/statement/")
         window.shoot("finance-1-tenants")
-        page.get_by_role("link", name=world.tenant.name).last.click()
-        page.wait_for_load_state("load")
+        with page.expect_navigation():
+            page.get_by_role("link", name=world.tenant.name).last.click()
         for number, tab in enumerate(("model", "agent", "day"), 2):
             window.go(f"{_path(page)}?tenant={world.tenant.id}&by={tab}")
             window.shoot(f"finance-{number}-by-{tab}")
@@ -145,7 +150,7 @@ def test_finance_reads_the_month_and_checks_an_invoice(
         page.select_option("select[name=integration]", label=world.integration.name)
         page.fill("input[name=total]", "12.34")
         page.fill("input[name=note]", "INV-2026-11")
-        page.click(_BUTTON)
+        _submit(page)
         expect(page.get_by_text("note: INV-2026-11")).to_be_visible()
         window.settle()
         window.shoot("finance-5-invoice")
@@ -164,18 +169,18 @@ def test_support_finds_a_call_by_its_id_and_why_another_was_refused(
     with open_as("support", look) as window:
         page = window.go("/admin/")
         page.fill("#cus-find-q", f" {world.call_id.upper()} ")
-        page.press("#cus-find-q", "Enter")
-        page.wait_for_load_state("load")
+        with page.expect_navigation():
+            page.press("#cus-find-q", "Enter")
         window.shoot("support-1-found")
-        page.get_by_role("link", name=world.call_id).first.click()
-        page.wait_for_load_state("load")
+        with page.expect_navigation():
+            page.get_by_role("link", name=world.call_id).first.click()
         window.settle()
         assert world.call_id in page.content()
         window.shoot("support-2-record")
 
         window.go(f"/console/evidence/call/{world.refused_call_id}")
-        page.get_by_role("link", name=world.refused_call_id).first.click()
-        page.wait_for_load_state("load")
+        with page.expect_navigation():
+            page.get_by_role("link", name=world.refused_call_id).first.click()
         window.settle()
         window.shoot("support-3-decision")
         assert "budget" in page.content()
@@ -203,11 +208,11 @@ def test_an_operator_sees_what_is_wrong_and_goes_to_it(
         window.go(f"/admin/integrations/cusintegration/{world.integration.id}/tab/ladder/")
         _press(page, "Lower to Throttle")
         window.shoot("operator-2-question")
-        page.click(_BUTTON)
+        _submit(page)
         expect(page.get_by_text("The enforcement is a rung lower.")).to_be_visible()
         window.go(f"/admin/integrations/cusintegration/{world.integration.id}/tab/ladder/")
         _press(page, "Raise to Block")
-        page.click(_BUTTON)
+        _submit(page)
         expect(page.get_by_text("The enforcement is a rung higher.")).to_be_visible()
     assert CusIntegration.objects.get(id=world.integration.id).enforcement_level == "block"
 
@@ -219,8 +224,8 @@ def test_a_person_signs_in_and_a_deep_link_survives_it(
         page = window.go(f"/console/integrations/{world.integration.id}/activity")
         page.fill("input[name=username]", world.people["member"].email)
         page.fill("input[name=password]", PASSWORD)
-        page.click("button[type=submit]")
-        page.wait_for_load_state("load")
+        with page.expect_navigation():
+            page.click("button[type=submit]")
         assert f"/admin/integrations/cusintegration/{world.integration.id}/" in page.url
 
 

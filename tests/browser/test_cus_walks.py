@@ -48,10 +48,9 @@ def test_every_page_of_the_sidebar_and_a_row_of_each_list(
 
 
 def _walk_tabs(window: Watched, name: str) -> None:
-    # At 390 pixels the theme moves tabs into a menu.
-    for title, address in _links(window, "#tabs-items a, #tabs-dropdown a").items():
+    for title, address in _links(window, ".cus-tabs a").items():
         window.go(address)
-        window.shoot(f"{name}-{(title or 'tab').lower().replace(' ', '-')}")
+        window.shoot(f"{name}-{title.lower().replace(' ', '-')}")
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=str)

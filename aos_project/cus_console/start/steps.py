@@ -70,6 +70,15 @@ def is_refused(integration: CusIntegration) -> bool:
     return is_invalid or integration.consecutive_bad_keys > 0
 
 
+def outcome_of(integration: CusIntegration) -> str:
+    """What the last check says of the credential. Health itself takes several checks."""
+    if is_refused(integration):
+        return "The provider refuses the credential"
+    if integration.credential_state == CusIntegration.CredentialState.VALID:
+        return "The provider accepts the credential"
+    return "The provider has not said whether it accepts the credential"
+
+
 def without_calls(integrations: QuerySet[CusIntegration]) -> QuerySet[CusIntegration]:
     """Those of which no call was ever recorded, newest first."""
     calls = CusPeriodTotals.objects.filter(

@@ -168,7 +168,7 @@ def test(request: HttpRequest, integration_id: uuid.UUID) -> HttpResponse:
         layout,
         Step.TEST,
         form=StepForm(),
-        form_title="Tested: " + integration.get_health_state_display() if is_tested else "",
+        form_title=steps.outcome_of(integration) if is_tested else "",
         form_text=integration.health_message or "" if is_tested else "",
         form_button="Test again" if is_tested else "Test now",
     )
