@@ -20,7 +20,7 @@ from tests.cus_small_world import ROLES, World, make_world
 pytestmark = pytest.mark.django_db(transaction=True)
 _LINK = re.compile(r'<a\s[^>]*?href="([^"#]*)[^"]*"')
 _STEPS = 3
-# Links of one kind (a view, and what the address asks for) that are followed.
+# Links of one kind (a view, with or without a query) that are followed.
 _OF_A_KIND = 3
 # These end the session, or are files that a browser keeps.
 _NOT_FOLLOWED = ("admin:logout", "admin:jsi18n")
@@ -33,7 +33,8 @@ class Crawl:
     client: Client
     steps: dict[str, int] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
-    kinds: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    kinds: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    found_on: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> "Crawl":
         """Follow the links of the first page, of those pages, and so on."""
@@ -50,7 +51,8 @@ class Crawl:
     def _visit(self, address: str, step: int) -> list[str]:
         answer = self.client.get(address, follow=True)
         if answer.status_code != 200:
-            self.refusals.append(f"{address} answered {answer.status_code}")
+            found_on = self.found_on.get(address)
+            self.refusals.append(f"{address} answered {answer.status_code}: on {found_on}")
             return []
         for path in (
             urlsplit(address).path,
@@ -61,7 +63,10 @@ class Crawl:
             return []
         here = answer.redirect_chain[-1][0] if answer.redirect_chain else address
         links = (urljoin(here, unescape(link)) for link in _LINK.findall(answer.content.decode()))
-        return [link for link in links if self._is_followed(link)]
+        followed = [link for link in links if self._is_followed(link)]
+        for link in followed:
+            self.found_on.setdefault(link, address)
+        return followed
 
     def _is_followed(self, link: str) -> bool:
         parts = urlsplit(link)
@@ -70,7 +75,7 @@ class Crawl:
         view = view_of(parts.path)
         if view in _NOT_FOLLOWED:
             return False
-        kind = (view, *sorted(re.findall(r"(?:^|&)([^=&]+)=", parts.query)))
+        kind = (view, bool(parts.query))
         self.kinds[kind] += 1
         return self.kinds[kind] <= _OF_A_KIND
 
@@ -101,8 +106,15 @@ def expected(world: World, role: str) -> set[str]:
     return names | adds | evidence | own - _ELSEWHERE
 
 
-# Polled by a script, or offered only in a state that the world is not in.
-_ELSEWHERE = {"cus-start-call", "cus-start-credential"}
+# Polled by a script, or offered only in a state: a step of guided creation after the one before, a
+# month's close when the month is over. The browser's tests walk these.
+_ELSEWHERE = {
+    "cus-start-call",
+    "cus-start-credential",
+    "cus-start-limits",
+    "cus-start-key",
+    "cus-statement-close",
+}
 
 
 @pytest.fixture
@@ -120,7 +132,7 @@ def test_every_page_is_reached_in_three_steps_and_no_link_leads_to_a_refusal(
 
     crawl = Crawl(client).run()
 
-    assert crawl.refusals == []
+    assert not crawl.refusals, "\n".join(crawl.refusals)
     assert [name for name in crawl.steps if name.startswith("nothing at")] == []
     assert expected(world, role) - crawl.steps.keys() == set()
     assert max(crawl.steps[name] for name in expected(world, role)) <= _STEPS
