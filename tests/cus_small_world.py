@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from aos_project.cus_schedule import BEAT_SCHEDULE
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.password_hashing import CusArgon2PasswordHasher
 from integrations.cus_accounts.token_service import CusTokenService
@@ -55,9 +57,20 @@ def make_world(tenant: CusTenant) -> World:
     sdk.check(refused, estimated_cost_cents=900_000, reserve=False)
     correct(CusLLMUsage.objects.get(call_id=calls[0]["call_id"]), by_microcents=-1_000)
     _of_authority(tenant, integration, people["member"])
+    _run_jobs()
     rollup_usage(database_now() + timedelta(minutes=11), within=timedelta(seconds=60))
     list(CusSealService(tenant.id).seal_due(database_now() + timedelta(days=1, hours=2)))
     return World(tenant, people, integration, str(calls[0]["call_id"]), refused)
+
+
+def _run_jobs() -> None:
+    """All jobs ran just now, but one that is three hours late."""
+    now = timezone.now()
+    daily, _ = IntervalSchedule.objects.get_or_create(every=1, period="days")
+    for name, job in BEAT_SCHEDULE.items():
+        last = now - timedelta(hours=27) if name == "cus-seal-evidence" else now
+        values = {"task": job["task"], "interval": daily, "last_run_at": last}
+        PeriodicTask.objects.update_or_create(name=name, defaults=values)
 
 
 def _person(role: str, tenant: CusTenant) -> CusUser:

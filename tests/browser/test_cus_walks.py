@@ -15,7 +15,7 @@ def _links(page: Watched, selector: str) -> dict[str, str]:
     found = page.page.eval_on_selector_all(
         selector, "all => all.map(a => [a.innerText.trim(), a.getAttribute('href')])"
     )
-    return {text.split("\n")[-1]: address for text, address in found if address}
+    return {text.split("\n")[-1].strip(): address for text, address in found if address}
 
 
 # Operators see every page, so theirs are walked in every look.
