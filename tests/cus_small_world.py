@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import PeriodicTask
+from django_celery_beat.schedulers import ModelEntry
 
+from aos_project.celery import app
 from aos_project.cus_schedule import BEAT_SCHEDULE
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.password_hashing import CusArgon2PasswordHasher
@@ -64,13 +66,13 @@ def make_world(tenant: CusTenant) -> World:
 
 
 def _run_jobs() -> None:
-    """All jobs ran just now, but one that is three hours late."""
+    """All jobs ran just now, but one that is hours late."""
     now = timezone.now()
-    daily, _ = IntervalSchedule.objects.get_or_create(every=1, period="days")
     for name, job in BEAT_SCHEDULE.items():
-        last = now - timedelta(hours=27) if name == "cus-seal-evidence" else now
-        values = {"task": job["task"], "interval": daily, "last_run_at": last}
-        PeriodicTask.objects.update_or_create(name=name, defaults=values)
+        ModelEntry.from_entry(name, app=app, **job)
+    ran = PeriodicTask.objects.filter(name__in=BEAT_SCHEDULE)
+    ran.update(last_run_at=now, total_run_count=1_440)
+    ran.filter(name="cus-seal-evidence").update(last_run_at=now - timedelta(hours=4))
 
 
 def _person(role: str, tenant: CusTenant) -> CusUser:

@@ -30,8 +30,8 @@ def _committed(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Ite
 @pytest.fixture(scope="session")
 def served(_committed: None) -> Iterator[ServedProduct]:
     """The product. It may ask providers on this machine, over plain http."""
-    allowed = {"CUS_ALLOW_HTTP_PROVIDERS": "1", "CUS_ALLOWED_PRIVATE_HOSTS": "127.0.0.1"}
-    with ServedProduct(**allowed) as product:
+    product = ServedProduct(CUS_ALLOW_HTTP_PROVIDERS="1", CUS_ALLOWED_PRIVATE_HOSTS="127.0.0.1")
+    with product:
         yield product
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Response
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Response
 
 # What a run leaves to look at.
 SHOTS = Path(__file__).resolve().parents[2] / ".browser"
@@ -100,16 +100,16 @@ def _watch(found: Watched) -> None:
         if answer.status >= 400 and answer.request.resource_type != "document":
             found.faults.append(f"{answer.url} answered {answer.status}")
 
+    def line(one: ConsoleMessage) -> None:
+        if one.type == "error":
+            found.faults.append(f"{page.url}: {one.text}")
+
+    def dialog(one: Dialog) -> None:
+        found.faults.append(f"{page.url} opened a dialog")
+        one.dismiss()
+
     page.on("request", lambda one: request(one.url))
     page.on("response", response)
     page.on("pageerror", lambda error: found.faults.append(f"{page.url}: {error}"))
-    page.on(
-        "console",
-        lambda line: line.type == "error" and found.faults.append(f"{page.url}: {line.text}"),
-    )
-
-    def dialog(one: object) -> None:
-        found.faults.append(f"{page.url} opened a dialog")
-        one.dismiss()  # type: ignore[attr-defined]
-
+    page.on("console", line)
     page.on("dialog", dialog)

@@ -202,7 +202,7 @@ def test_an_operator_sees_what_is_wrong_and_goes_to_it(
     with open_as("operator", look) as window:
         page = window.go("/admin/system/")
         window.shoot("operator-1-system")
-        expect(page.get_by_text("The job cus-seal-evidence is late by 3 hours")).to_be_visible()
+        expect(page.get_by_text("The job cus-seal-evidence is late by")).to_be_visible()
         page.locator("#content a[href='#jobs']").first.click()
         assert page.url.endswith("#jobs")
         window.go(f"/admin/integrations/cusintegration/{world.integration.id}/tab/ladder/")
