@@ -32,11 +32,13 @@ from telemetry.cus_evidence.panels import (
 from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
+from telemetry.cus_statements.panels import last_months
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
     Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
+    Panel(Page.HOME, "statements", "Statements", ("finance",), last_months, is_first=True),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
     Panel(Page.INTEGRATION, "calls", "Last calls", EVERY_ROLE, last_calls),
 ):

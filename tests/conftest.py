@@ -43,7 +43,7 @@ _KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """`make test-browser` names the tests that need a browser; a run of all others has none."""
-    is_named = any("browser" in argument for argument in config.args)
+    is_named = any("tests/browser" in argument for argument in config.args)
     return True if collection_path.name == "browser" and not is_named else None
 
 

@@ -13,6 +13,7 @@ from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_statements.models import CusMonthStatement, CusProviderInvoice
 from telemetry.cus_statements.month_figures import totals_of
+from telemetry.cus_statements.service import CusMonthService
 from tests.cus_factories import (
     SdkClient,
     browser_of,
@@ -224,3 +225,20 @@ def test_a_month_costs_the_same_number_of_queries_for_any_number_of_rows(
         client.get(f"{STATEMENT}?{query}")
     with django_assert_max_num_queries(20):
         client.get(f"{STATEMENT}invoices/")
+
+
+def test_finances_first_page_begins_with_the_last_months() -> None:
+    tenant = make_tenant()
+    SdkClient.of(make_integration(tenant)).report(
+        record(model="gpt-4o", tokens_in=1_000_000, tokens_out=0)
+    )
+    CusMonthService(tenant).close(date(2026, 10, 1), now=database_now())
+    answer = browser_of("finance").get("/admin/")
+
+    page = answer.content.decode()
+    titles = re.findall(r'id="([a-z]+)-title"', page)
+    assert titles[0] == "statements"
+    assert f'href="{STATEMENT}"' in page
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert f"{datetime.now(UTC):%B %Y} $2.50 1 0" in text
+    assert "October 2026 $0.00 0 1" in text
