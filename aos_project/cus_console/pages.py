@@ -1,8 +1,15 @@
 """The console's own pages, and the roles that each is for (ruling C9)."""
 
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
 from aos_project.cus_console.own_pages import OwnPage
 from aos_project.cus_console.start import views as start
 from aos_project.cus_console.system import system
+from integrations.cus_accounts.models import CusTenant
+from integrations.cus_console.own_page import Link, of_tenant
 from integrations.cus_console.pages import EVERY_ROLE
 from telemetry.cus_coverage.console import coverage
 from telemetry.cus_seals.console import seals
@@ -38,3 +45,19 @@ PAGES = (
     OwnPage("cus-system", "system/", system, ("operator",)),
     OwnPage("cus-seals", "seals/", seals, ("operator", "finance", "admin", "member")),
 )
+
+
+def pages_of_tenant(request: HttpRequest, tenant: CusTenant) -> SafeString:
+    """Links from a tenant's page to the pages that show one tenant."""
+    links = [
+        Link(title, of_tenant(request, reverse(name), tenant)).html
+        for name, title in (
+            ("cus-statement-now", "Statement"),
+            ("cus-coverage", "Coverage and gaps"),
+            ("cus-seals", "Seals"),
+            ("cus-start", "Connect an integration"),
+        )
+    ]
+    return format_html(
+        '<p class="cus-trail">{}</p>', format_html_join("", "{}", ((link,) for link in links))
+    )

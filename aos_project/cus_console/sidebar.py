@@ -23,6 +23,7 @@ _GROUPS = (
     (
         _MONEY,
         (
+            ("Cost", "payments", "cus-cost"),
             ("Statement", "request_quote", "cus-statement-now"),
             ("Prices", "sell", "integrations_cuspriceoverride"),
             ("Display rates", "currency_exchange", "integrations_cusdisplayrate"),

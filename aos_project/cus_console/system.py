@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 
 from aos_project.cus_console.system_checks import CHECKS, Checked
 from integrations.cus_console.own_page import Layout, shown
-from integrations.cus_console.panels import ShownPanel, facts, table
+from integrations.cus_console.panels import ShownPanel, name_values, table
 from telemetry.cus_clock import database_now
 
 
@@ -27,5 +27,5 @@ def system(request: HttpRequest) -> HttpResponse:
 
 def _table(checked: Checked) -> SafeString:
     if len(checked.headers) == 2:
-        return facts([(str(name), value) for name, value in checked.rows])
+        return name_values([(str(name), value) for name, value in checked.rows])
     return table(checked.headers, checked.rows, empty=checked.empty)

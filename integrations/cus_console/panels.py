@@ -24,9 +24,10 @@ OVERVIEW = "overview"
 
 
 class Page(StrEnum):
-    """The pages with panels. A panel of an integration's page gets the integration as subject."""
+    """The pages with panels. A panel of a tenant's or an integration's page gets it as subject."""
 
     HOME = "home"
+    TENANT = "tenant"
     INTEGRATION = "integration"
 
 
@@ -100,6 +101,6 @@ def table(
     return render_to_string("admin/cus_panel_table.html", context)
 
 
-def facts(pairs: Iterable[tuple[str, Cell]]) -> SafeString:
+def name_values(pairs: Iterable[tuple[str, Cell]]) -> SafeString:
     """Names and what they stand for, a line each."""
-    return render_to_string("admin/cus_facts.html", {"pairs": list(pairs)})
+    return render_to_string("admin/cus_pairs.html", {"pairs": list(pairs)})

@@ -46,7 +46,9 @@ def change_of(transition: CusHealthTransition) -> str:
 
 
 panels.register(
-    Panel(Page.INTEGRATION, "health", "Changes of health", EVERY_ROLE, health_of, tab="health")
+    Panel(
+        Page.INTEGRATION, "health-changes", "Changes of health", EVERY_ROLE, health_of, tab="health"
+    )
 )
 
 

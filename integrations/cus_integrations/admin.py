@@ -35,7 +35,7 @@ from integrations.cus_integrations.form import (
     types_with_secret,
 )
 from integrations.cus_integrations.ladder import ladder, neighbour
-from integrations.cus_integrations.panels import needs_attention
+from integrations.cus_integrations.panels import needs_attention, of_tenant
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.state_panel import credential_shown, state
 from integrations.cus_lifecycle.models import CusIntegration
@@ -43,6 +43,7 @@ from integrations.cus_providers.rules import credential_choices_text
 
 for _panel in (
     Panel(Page.HOME, "attention", "What needs attention", EVERY_ROLE, needs_attention),
+    Panel(Page.TENANT, "integrations", "Integrations", ("operator",), of_tenant),
     Panel(Page.INTEGRATION, "state", "State", EVERY_ROLE, state, is_first=True),
     Panel(Page.INTEGRATION, "ladder", "The ladder", EVERY_ROLE, ladder, tab="ladder"),
 ):

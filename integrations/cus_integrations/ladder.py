@@ -71,4 +71,4 @@ def ladder(request: HttpRequest, integration: CusIntegration) -> SafeString:
         "lower_to": down and may and reverse(f"{page}_lower_level", args=[integration.id]),
         "below": down and _Level(down).label,
     }
-    return render_to_string("admin/cus_ladder.html", context)
+    return render_to_string("admin/cus_rungs.html", context)

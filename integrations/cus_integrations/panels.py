@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.panels import OVERVIEW, table
 from integrations.cus_lifecycle.models import CusIntegration
@@ -37,6 +37,26 @@ def needs_attention(request: HttpRequest, _subject: None) -> SafeString:
         [[link_to(one), "; ".join(troubles_of(one))] for one in rows[:_MOST_SHOWN]],
         empty=f"All is well, checked {timezone.now():%H:%M} UTC.",
         note="There are more." if len(rows) > _MOST_SHOWN else "",
+    )
+
+
+def of_tenant(_request: HttpRequest, tenant: CusTenant) -> SafeString:
+    """The integrations of a tenant, on the tenant's page."""
+    rows = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True)
+    found = list(rows.select_related("tenant").order_by("name", "id")[: _MOST_SHOWN + 1])
+    return table(
+        ["Integration", "Provider", "Status", "Health"],
+        [
+            [
+                link_to(one),
+                one.get_provider_type_display(),
+                one.get_status_display(),
+                one.get_health_state_display(),
+            ]
+            for one in found[:_MOST_SHOWN]
+        ],
+        empty="The tenant has no integration yet.",
+        note="There are more." if len(found) > _MOST_SHOWN else "",
     )
 
 

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_console.panels import Cell, facts
+from integrations.cus_console.panels import Cell, name_values
 from integrations.cus_lifecycle.models import CusIntegration
 
 # Support and finance see nothing of credentials (ruling C9).
@@ -17,12 +19,17 @@ _SEE_NO_CREDENTIALS = ("support", "finance")
 
 def state(request: HttpRequest, integration: CusIntegration) -> SafeString:
     """The integration's state."""
-    sees_credential = role_of(request.user) not in _SEE_NO_CREDENTIALS
-    return facts(_rows(integration, sees_credential=sees_credential))
+    role = role_of(request.user)
+    tenant = integration.tenant
+    whose: Cell = tenant.name
+    if role == "operator":
+        page = reverse("admin:integrations_custenant_change", args=[tenant.id])
+        whose = format_html('<a href="{}" class="underline">{}</a>', page, tenant.name)
+    sees_credential = role not in _SEE_NO_CREDENTIALS
+    return name_values([("Tenant", whose), *_rows(integration, sees_credential=sees_credential)])
 
 
 def _rows(integration: CusIntegration, *, sees_credential: bool) -> Iterator[tuple[str, Cell]]:
-    yield "Tenant", str(integration.tenant)
     yield "Provider", integration.get_provider_type_display()
     error = f": {integration.error_reason}" if integration.error_reason else ""
     yield "Status", f"{integration.get_status_display()}{error}"

@@ -177,3 +177,17 @@ def test_the_seals_page_shows_a_tenants_sealed_days() -> None:
     assert "dddddddddddddddd…" in of_tenant
     assert tenant.name in of_all
     assert "2026-11-27" in of_all
+
+
+def test_a_tenants_page_leads_to_its_integrations_and_pages() -> None:
+    tenant = make_tenant()
+    integration = make_integration(tenant, name="assistant")
+    text = text_of(browser_of("operator"), f"/admin/integrations/custenant/{tenant.id}/change/")
+
+    overview = f"/admin/integrations/cusintegration/{integration.id}/tab/overview/"
+    assert f'href="{overview}"' in text
+    for page in ("statement", "coverage", "seals", "start"):
+        assert f'href="/admin/{page}/?tenant={tenant.id}"' in text
+    back = f'href="/admin/integrations/custenant/{tenant.id}/change/"'
+    assert back in text_of(browser_of("operator"), overview)
+    assert back not in text_of(browser("member", tenant), overview)
