@@ -429,7 +429,10 @@ UNFOLD = {
     ],
     "DASHBOARD_CALLBACK": "aos_project.cus_console.home.home",
     "STYLES": [lambda _request: static("aos_project/cus_console.css")],
-    "SCRIPTS": [lambda _request: static("aos_project/cus_charts.js")],
+    "SCRIPTS": [
+        lambda _request: static("aos_project/cus_charts.js"),
+        lambda _request: static("aos_project/cus_console.js"),
+    ],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": None,

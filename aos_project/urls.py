@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from aos_project.cus_console.cost import cost
 from aos_project.cus_console.find import find
+from aos_project.cus_console.pages import PAGES
 from aos_project.cus_probes import healthz, metrics, readyz
 from aos_project.cus_schema_views import DocsView, SchemaView
 from enforcement.cus_what_if.page import simulated, what_if
@@ -34,7 +34,6 @@ urlpatterns = [
     path("admin/sessions/<uuid:session_id>/end/", end_session, name="cus-session-end"),
     path("admin/password_change/", _change_password, name="cus-password-change"),
     path("admin/password_reset/", include("integrations.cus_tenancy.password_urls")),
-    path("admin/cost/", admin.site.admin_view(cost), name="cus-cost"),
     path("admin/find/", admin.site.admin_view(find), name="cus-find"),
     path(
         "admin/what-if/<uuid:integration_id>/",
@@ -46,6 +45,7 @@ urlpatterns = [
         admin.site.admin_view(simulated),
         name="cus-simulation",
     ),
+    *(page.url for page in PAGES),
     path("admin/", admin.site.urls),
     path("console/", include("aos_project.cus_console.links")),
     path("api/v1/cus/", include("integrations.urls")),

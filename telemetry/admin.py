@@ -58,12 +58,14 @@ from telemetry.cus_reads.chart_panels import (
     of_integration,
     tokens_by_kind,
 )
+from telemetry.cus_statements.panels import last_months
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 for _panel in (
     Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
     Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day_in_short)),
     Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
+    Panel(Page.HOME, "statements", "Statements", ("finance",), last_months, is_first=True),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
     Panel(Page.INTEGRATION, "budget", "The month", EVERY_ROLE, of_integration(burn_down)),
     Panel(Page.INTEGRATION, "cost", "Cost a day", EVERY_ROLE, of_integration(cost_by_day_in_short)),

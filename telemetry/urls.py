@@ -1,6 +1,6 @@
 """Routes of telemetry, below /api/v1/cus/telemetry/."""
 
-from django.urls import path, register_converter
+from django.urls import path
 
 from telemetry.cus_coverage.api import BypassView
 from telemetry.cus_delivery.gaps_api import GapsView
@@ -14,9 +14,6 @@ from telemetry.cus_reads.api import (
 )
 from telemetry.cus_reads.usage_door import LlmUsageDoor
 from telemetry.cus_statements.api import MonthCloseView, MonthInvoicesView
-from telemetry.cus_statements.months import MonthConverter
-
-register_converter(MonthConverter, "month")
 
 urlpatterns = [
     path("anomalies", UsageAnomaliesView.as_view(), name="cus-anomalies"),

@@ -41,6 +41,12 @@ ROOT = Path(__file__).resolve().parents[1]
 _KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test-browser` names the tests that need a browser; a run of all others has none."""
+    is_named = any("tests/browser" in argument for argument in config.args)
+    return True if collection_path.name == "browser" and not is_named else None
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make fuzz-api` and `make trust-lifecycle` ask for more than a test run can wait for."""
     parser.addoption("--fuzz-examples", type=int, default=2, help="requests of a kind")

@@ -6,27 +6,31 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
-# Group, then (title, icon, page).
+from aos_project.cus_console.pages import PAGES
+from integrations.cus_accounts.permissions import role_of
+
+_MONEY = "Money"
+# Group, then (title, icon, page): a model's list, or the route of one of the console's own pages.
 _GROUPS = (
     (
-        "Governance",
+        "Watch",
         (
             ("Integrations", "hub", "integrations_cusintegration"),
-            ("SDK keys", "key", "integrations_cussdkkey"),
-            ("Health history", "monitor_heart", "integrations_cushealthtransition"),
-            ("Price overrides", "sell", "integrations_cuspriceoverride"),
-            ("Display rates", "currency_exchange", "integrations_cusdisplayrate"),
+            ("Usage", "receipt_long", "telemetry_cusllmusage"),
+            ("Decisions", "gavel", "enforcement_cusenforcementdecision"),
         ),
     ),
     (
-        "Usage",
+        _MONEY,
         (
-            ("Usage records", "receipt_long", "telemetry_cusllmusage"),
-            ("Decisions", "gavel", "enforcement_cusenforcementdecision"),
-            ("Cost corrections", "balance", "telemetry_cuscostadjustment"),
-            ("Bypass reports", "alt_route", "telemetry_cusbypassreport"),
+            ("Cost", "payments", "cus-cost"),
+            ("Statement", "request_quote", "cus-statement-now"),
+            ("Prices", "sell", "integrations_cuspriceoverride"),
+            ("Display rates", "currency_exchange", "integrations_cusdisplayrate"),
+            ("Corrections", "balance", "telemetry_cuscostadjustment"),
         ),
     ),
+    ("Control", (("SDK keys", "key", "integrations_cussdkkey"),)),
     (
         "People",
         (
@@ -34,24 +38,38 @@ _GROUPS = (
             ("Members", "group", "integrations_cusmembership"),
             ("Everybody", "badge", "integrations_cususer"),
             ("API tokens", "vpn_key", "integrations_cusapitoken"),
-            ("Audit trail", "history", "integrations_cusauditentry"),
         ),
     ),
+    (
+        "Proof",
+        (
+            ("Audit trail", "history", "integrations_cusauditentry"),
+            ("Coverage and gaps", "rule", "cus-coverage"),
+            ("Bypass reports", "alt_route", "telemetry_cusbypassreport"),
+            ("Health history", "monitor_heart", "integrations_cushealthtransition"),
+            ("Seals", "verified", "cus-seals"),
+        ),
+    ),
+    (None, (("System", "settings_heart", "cus-system"),)),
 )
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The groups with the pages that the person may open, without empty groups."""
-    open_pages = {
-        f"{model._meta.app_label}_{model._meta.model_name}"
-        for model, page in admin.site._registry.items()  # noqa: SLF001  (it has no other door)
-        if page.has_view_permission(request)
-    }
-    home = {"title": "Home", "icon": "home", "link": reverse("admin:index"), "permission": None}
-    cost = {"title": "Cost", "icon": "payments", "link": reverse("cus-cost"), "permission": None}
-    groups: list[dict[str, Any]] = [{"items": [home, cost] if open_pages else [home]}]
-    for title, pages in _GROUPS:
-        items = [_item(*page) for page in pages if page[2] in open_pages]
+    """The groups with the pages that the person may open, without empty groups.
+
+    Finance's first group is the money.
+    """
+    addresses = _open_to(request)
+    first = [{"title": "Home", "icon": "home", "link": reverse("admin:index")}]
+    if "cus-start" in addresses:
+        first.append({"title": "Connect", "icon": "add_link", "link": addresses["cus-start"]})
+    groups: list[dict[str, Any]] = [{"items": first}]
+    for title, pages in sorted(_GROUPS, key=lambda group: _place(request, group[0])):
+        items = [
+            {"title": name, "icon": icon, "link": addresses[page]}
+            for name, icon, page in pages
+            if page in addresses
+        ]
         if items:
             groups.append({"title": title, "separator": True, "items": items})
     return groups
@@ -66,5 +84,22 @@ def account(_request: HttpRequest) -> list[dict[str, Any]]:
     ]
 
 
-def _item(title: str, icon: str, page: str) -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse(f"admin:{page}_changelist")}
+def _place(request: HttpRequest, group: str | None) -> int:
+    return 0 if group == _MONEY and role_of(request.user) == "finance" else 1
+
+
+def _open_to(request: HttpRequest) -> dict[str, str]:
+    """The addresses of the pages that the person may open."""
+    lists = {
+        f"{model._meta.app_label}_{model._meta.model_name}": page
+        for model, page in admin.site._registry.items()  # noqa: SLF001  (it has no other door)
+    }
+    return {
+        name: reverse(f"admin:{name}_changelist")
+        for name, page in lists.items()
+        if page.has_view_permission(request)
+    } | {
+        page.name: reverse(page.name)
+        for page in PAGES
+        if "<" not in page.route and page.is_open_to(request)
+    }

@@ -82,7 +82,7 @@ class CusApiTokenAdmin(CusIssuedAdmin):
     list_select_related = ("user",)
     ordering = ("-created", "-id")
     readonly_fields = (
-        "user",
+        "person_shown",
         "hint_shown",
         "standing",
         "created",
@@ -104,6 +104,11 @@ class CusApiTokenAdmin(CusIssuedAdmin):
     def get_fields(self, request: HttpRequest, obj: CusApiToken | None = None) -> list[str]:
         asked = ["name", "read_only", "may_change_access", "address_ranges"]
         return [*asked, *self.readonly_fields] if obj else [*asked, "expires_at"]
+
+    @display(description="Person")
+    def person_shown(self, token: CusApiToken) -> str:
+        """The person's address, without a link to a page that only operators may open."""
+        return str(token.user)
 
     @display(description="Ends in")
     def hint_shown(self, token: CusApiToken) -> str:

@@ -154,8 +154,8 @@ class CusActions:
         return redirect(self._url_of(row) if still_there else self._url_of(None))
 
     def _url_of(self: Any, row: Model | None) -> str:
-        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}"
-        return reverse(f"{name}_change", args=[row.pk]) if row else reverse(f"{name}_changelist")
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist"
+        return self.address_of(row) if row else reverse(name)
 
 
 def _do(request: HttpRequest, row: Model, question: Question, do: Callable[[Any], object]) -> None:

@@ -6,15 +6,21 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_console import panels
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.facts import in_words
 from integrations.cus_console.filters import TIME_FILTERS, CusChoiceFilter, CusTextFilter
 from integrations.cus_console.newest_first import NewestFirst
 from integrations.cus_console.pages import TRAIL_READERS, CusOfTenants, CusReadOnlyAdmin
+from integrations.cus_console.panels import Page, Panel, table
 
+_LAST = 20
 _NOTHING: tuple[object, ...] = (None, "", {}, 0)
 
 
@@ -61,8 +67,43 @@ class CusAuditEntryAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnlyAdmin)
 
     @display(description="Changes")
     def what(self, entry: CusAuditEntry) -> str:
-        sentences = (_sentence(name, change) for name, change in sorted(entry.changes.items()))
-        return "; ".join(sentence for sentence in sentences if sentence)
+        return changes_of(entry)
+
+
+def changes_of(entry: CusAuditEntry) -> str:
+    """What was changed, in words."""
+    sentences = (_sentence(name, change) for name, change in sorted(entry.changes.items()))
+    return "; ".join(sentence for sentence in sentences if sentence)
+
+
+def trail_of(_request: HttpRequest, row: Any) -> SafeString:
+    """The newest entries on a row, and the way to all of them."""
+    entries = CusAuditEntry.objects.filter(object_id=str(row.pk)).order_by("-created_at", "-id")
+    trail = reverse("admin:integrations_cusauditentry_changelist")
+    html = table(
+        ["When (UTC)", "What", "Who", "Changes"],
+        [
+            [
+                f"{entry.created_at:%Y-%m-%d %H:%M:%S}",
+                entry.action,
+                entry.actor_label,
+                changes_of(entry),
+            ]
+            for entry in entries[:_LAST]
+        ],
+        empty="Nothing is recorded.",
+    )
+    return format_html(
+        '{}<p class="mt-4"><a href="{}?object_id__exact={}" class="underline">All entries</a></p>',
+        html,
+        trail,
+        row.pk,
+    )
+
+
+panels.register(
+    Panel(Page.INTEGRATION, "trail", "Audit trail", TRAIL_READERS, trail_of, tab="trail")
+)
 
 
 def _sentence(name: str, change: object) -> str:

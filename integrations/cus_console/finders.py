@@ -3,12 +3,11 @@
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import reverse
 
 from integrations.cus_accounts.permissions import role_of
 
@@ -68,16 +67,15 @@ def by_page(model: type[Model]) -> Find:
     """Finds rows by their id, or as the search of the model's own page does."""
 
     def find(request: HttpRequest, text: str) -> Iterator[Hit]:
-        page = admin.site.get_model_admin(model)
+        page: Any = admin.site.get_model_admin(model)
         rows, name = page.get_queryset(request), as_id(text)
         if name:
             rows = rows.filter(pk=name)
         else:
             rows, _ = page.get_search_results(request, rows, text)
         for row in rows[: MOST_OF_A_KIND + 1]:
-            address = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
             about = str(getattr(row, "tenant", None) or "")
-            yield Hit(str(row), about, reverse(address, args=[row.pk]), is_exact=name is not None)
+            yield Hit(str(row), about, page.address_of(row), is_exact=name is not None)
 
     return find
 

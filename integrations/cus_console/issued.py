@@ -1,5 +1,6 @@
 """Pages of secrets for programs: a secret is shown once when issued, and revoked by a button."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +45,10 @@ class CusIssuedAdmin(CusActions, CusServiceAdmin):
         """How to use the secret; the page that shows the secret prints this."""
         raise NotImplementedError
 
+    def snippets_of(self, request: HttpRequest, row: Any, text: str) -> Sequence[Any]:
+        """Ready programs with the secret, for the page that shows it."""
+        return ()
+
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
@@ -85,6 +90,7 @@ class CusIssuedAdmin(CusActions, CusServiceAdmin):
             "ends_at": self.ends_at(obj),
             "use": self.use_of(obj),
             "text": obj.shown_once,
+            "snippets": self.snippets_of(request, obj, obj.shown_once),
             "back": self._url_of(None),
         }
         page = TemplateResponse(request, "admin/cus_secret_issued.html", context)

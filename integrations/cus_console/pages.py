@@ -53,6 +53,11 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return visible_to(super().get_queryset(request), cast("CusUser", request.user))
 
+    def address_of(self, row: Any) -> str:
+        """The address of a row's page."""
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
+        return reverse(name, args=[row.pk])
+
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         # Django lets a URL filter by any column, shown or not. Without this, a viewer could guess
         # the value of a hidden column letter by letter (ruling C8).

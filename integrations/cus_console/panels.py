@@ -20,10 +20,15 @@ from integrations.cus_accounts.permissions import role_of
 Cell: TypeAlias = "str | int | SafeString"
 
 
+# The first tab of a page with tabs.
+OVERVIEW = "overview"
+
+
 class Page(StrEnum):
     """The pages with panels. A panel of an object's page gets the object as subject."""
 
     HOME = "home"
+    TENANT = "tenant"
     INTEGRATION = "integration"
     # A usage record.
     CALL = "call"
@@ -46,6 +51,10 @@ class Panel:
     title: str
     viewers: Sequence[str]
     view: Callable[[HttpRequest, Any], SafeString | None]
+    # Whether the panel stands above those that were registered before it.
+    is_first: bool = False
+    # The tab that it is in, where the page has tabs.
+    tab: str = OVERVIEW
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,24 @@ def register(panel: Panel) -> None:
     _panels[panel.page, panel.key] = panel
 
 
-def shown(page: Page, request: HttpRequest, subject: Any = None) -> list[ShownPanel]:
-    """The panels of a page that the person may see and that have something to show."""
-    role = role_of(request.user)
-    found = [panel for panel in _panels.values() if panel.page is page and role in panel.viewers]
+def shown(
+    page: Page, request: HttpRequest, subject: Any = None, tab: str = OVERVIEW
+) -> list[ShownPanel]:
+    """The panels of a page's tab that the person may see and that have something to show."""
+    found = [panel for panel in _open_to(page, request) if panel.tab == tab]
+    found.sort(key=lambda panel: not panel.is_first)
     rendered = [(panel, panel.view(request, subject)) for panel in found]
     return [ShownPanel(panel.key, panel.title, html) for panel, html in rendered if html]
+
+
+def tabs_with_panels(page: Page, request: HttpRequest) -> set[str]:
+    """The tabs of a page that have panels for the person."""
+    return {panel.tab for panel in _open_to(page, request)}
+
+
+def _open_to(page: Page, request: HttpRequest) -> list[Panel]:
+    role = role_of(request.user)
+    return [panel for panel in _panels.values() if panel.page is page and role in panel.viewers]
 
 
 def table(
@@ -92,3 +113,8 @@ def with_link(panel: SafeString, address: str, text: str) -> SafeString:
     return format_html(
         '{}<p class="mt-3"><a href="{}" class="underline">{}</a></p>', panel, address, text
     )
+
+
+def name_values(pairs: Iterable[tuple[str, Cell]]) -> SafeString:
+    """Names and what they stand for, a line each."""
+    return render_to_string("admin/cus_pairs.html", {"pairs": list(pairs)})

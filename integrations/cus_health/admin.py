@@ -1,21 +1,57 @@
 """Health in the console: its history, and a button that tests an integration now."""
 
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from integrations.cus_accounts.models import CusUser
+from integrations.cus_console import panels
 from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.filters import TIME_FILTERS, choice
 from integrations.cus_console.newest_first import NewestFirst
-from integrations.cus_console.pages import CusOfTenants, CusReadOnlyAdmin
+from integrations.cus_console.pages import EVERY_ROLE, CusOfTenants, CusReadOnlyAdmin
+from integrations.cus_console.panels import Page, Panel, table
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
 
+_LAST = 20
 _LABELS = {"healthy": "success", "degraded": "warning", "failing": "danger"}
+
+
+def health_of(_request: HttpRequest, integration: CusIntegration) -> SafeString:
+    """The integration's last changes of health, credential state and status."""
+    rows = CusHealthTransition.objects.filter(integration=integration).order_by("-checked_at")
+    return table(
+        ["Checked (UTC)", "Change", "What the provider answered"],
+        [
+            [f"{one.checked_at:%Y-%m-%d %H:%M:%S}", change_of(one), one.message]
+            for one in rows[:_LAST]
+        ],
+        empty="Nothing changed since the integration was made.",
+        note=f"The newest {_LAST} changes at the most.",
+    )
+
+
+def change_of(transition: CusHealthTransition) -> str:
+    """What a check changed, in words."""
+    pairs = (
+        ("health", transition.health_from, transition.health_to),
+        ("credential", transition.credential_from, transition.credential_to),
+        ("status", transition.status_from, transition.status_to),
+    )
+    return ", ".join(f"{name} {was} → {now}" for name, was, now in pairs if was != now)
+
+
+panels.register(
+    Panel(
+        Page.INTEGRATION, "health-changes", "Changes of health", EVERY_ROLE, health_of, tab="health"
+    )
+)
 
 
 @admin.register(CusHealthTransition)
@@ -50,12 +86,7 @@ class CusHealthTransitionAdmin(CusExport, NewestFirst, CusOfTenants, CusReadOnly
 
     @display(description="Change")
     def change(self, transition: CusHealthTransition) -> str:
-        pairs = (
-            ("health", transition.health_from, transition.health_to),
-            ("credential", transition.credential_from, transition.credential_to),
-            ("status", transition.status_from, transition.status_to),
-        )
-        return ", ".join(f"{name} {was} → {now}" for name, was, now in pairs if was != now)
+        return change_of(transition)
 
 
 # Not atomic: a transaction would lock the row until the provider answers.

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 from unfold.decorators import display
 from unfold.enums import ActionVariant
@@ -15,14 +15,14 @@ from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of, sees_all_tenants
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import proof_url
-from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console import finders, panels
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.forms import CusServiceAdmin
 from integrations.cus_console.pages import EVERY_ROLE
-from integrations.cus_console.panels import Page, Panel
+from integrations.cus_console.panels import OVERVIEW, Page, Panel
+from integrations.cus_console.tabs import FORM, CusTabs
 from integrations.cus_currency.service import display_currency
 from integrations.cus_health.admin import CusHealthTestButton
 from integrations.cus_health.panels import health_timeline
@@ -35,13 +35,21 @@ from integrations.cus_integrations.form import (
     types_with_config,
     types_with_secret,
 )
-from integrations.cus_integrations.panels import needs_attention
+from integrations.cus_integrations.ladder import ladder, neighbour
+from integrations.cus_integrations.panels import needs_attention, of_tenant
 from integrations.cus_integrations.service import CusIntegrationService
+from integrations.cus_integrations.state_panel import credential_shown, state
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_providers.rules import credential_choices_text
 
-panels.register(Panel(Page.HOME, "attention", "What needs attention", EVERY_ROLE, needs_attention))
-panels.register(Panel(Page.INTEGRATION, "health", "Health", EVERY_ROLE, health_timeline))
+for _panel in (
+    Panel(Page.HOME, "attention", "What needs attention", EVERY_ROLE, needs_attention),
+    Panel(Page.TENANT, "integrations", "Integrations", ("operator",), of_tenant),
+    Panel(Page.INTEGRATION, "state", "State", EVERY_ROLE, state, is_first=True),
+    Panel(Page.INTEGRATION, "health", "Health", EVERY_ROLE, health_timeline, tab="health"),
+    Panel(Page.INTEGRATION, "ladder", "The ladder", EVERY_ROLE, ladder, tab="ladder"),
+):
+    panels.register(_panel)
 finders.register(Finder("Integrations", EVERY_ROLE, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
@@ -52,13 +60,21 @@ def _shown_for(types: list[str]) -> str:
 
 
 @admin.register(CusIntegration)
-class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
+class CusIntegrationAdmin(CusTabs, CusHealthTestButton, CusExport, CusServiceAdmin):
     """Integrations of the viewer's tenant; of all tenants for the staff."""
 
     # Changing needs a proof only if the form has a new credential, so the form opens without one.
     add_changes_access = True
     form = IntegrationForm
-    change_form_outer_after_template = "admin/cus_panels.html"
+    page = Page.INTEGRATION
+    tabs = (
+        (OVERVIEW, "Overview"),
+        (FORM, "Settings"),
+        ("keys", "SDK keys"),
+        ("ladder", "Enforcement"),
+        ("health", "Health"),
+        ("trail", "History"),
+    )
     list_display = (
         "name",
         "tenant",
@@ -73,7 +89,16 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     list_select_related = ("tenant", "stored_credential")
     list_filter = ("status", "health_state", "provider_type")
     actions_row = ("enable", "disable")
-    actions_detail = ("test_now", "enable", "disable", "recover", "remove", "history")
+    actions_detail = (
+        "test_now",
+        "enable",
+        "disable",
+        "recover",
+        "raise_level",
+        "lower_level",
+        "remove",
+        "history",
+    )
     conditional_fields: ClassVar[dict[str, str]] = {
         **{f"config_{key}": _shown_for(types_with_config(key)) for key in CONFIG},
         **{f"secret_{key}": _shown_for(types_with_secret(key)) for key in SECRETS},
@@ -99,17 +124,9 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
         "created_by_shown",
     )
 
-    def render_change_form(
-        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        shown: CusIntegration | None = kwargs.get("obj")
-        texts = [warning_of(shown) for warning_of in self.warnings] if shown else []
-        for text in filter(None, texts):
+    def warn(self, request: HttpRequest, row: CusIntegration) -> None:
+        for text in filter(None, (warning_of(row) for warning_of in self.warnings)):
             messages.warning(request, text)
-        if shown:
-            context["panels"] = panels.shown(Page.INTEGRATION, request, shown)
-        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
-        return page
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CusIntegration]:
         scope: QuerySet[CusIntegration] = super().get_queryset(request)
@@ -128,7 +145,9 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
             "disable": row.status != "disabled",
             "recover": row.error_reason is not None,
         }
-        return applies.get(button, True)
+        # The ladder has buttons of its own, and the trail a tab.
+        elsewhere = ("raise_level", "lower_level", "history")
+        return button not in elsewhere and applies.get(button, True)
 
     def get_fieldsets(self, request: HttpRequest, obj: CusIntegration | None = None) -> Any:
         if obj is None:
@@ -189,22 +208,7 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
 
     @display(description="Stored credential")
     def credential_shown(self, integration: CusIntegration) -> str:
-        stored = getattr(integration, "stored_credential", None)
-        if stored is None:
-            is_here = integration.credential_ref.startswith("db://")
-            return "None" if is_here else "In a store of the operator's"
-        entered = CusAuditEntry.objects.filter(
-            object_type="integration",
-            object_id=str(integration.id),
-            changes__has_key="credential",
-        )
-        last = entered.order_by("-created_at").first()
-        by = (
-            f", entered by {last.actor_label} on {last.created_at:%Y-%m-%d %H:%M} UTC"
-            if last
-            else ""
-        )
-        return f"…{stored.hint}{by}"
+        return credential_shown(integration)
 
     @asked(
         Question(
@@ -249,6 +253,33 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
 
     @asked(
         Question(
+            "Raise the enforcement by a rung",
+            "What the next rung does applies to all calls that begin from now on.",
+            "Raise it",
+            "The enforcement is a rung higher.",
+        ),
+        description="Raise enforcement",
+        icon="arrow_upward",
+    )
+    def raise_level(self, row: CusIntegration, actor: CusUser) -> None:
+        _move(row, actor, 1)
+
+    @asked(
+        Question(
+            "Lower the enforcement by a rung",
+            "Calls that the present rung stops run from now on.",
+            "Lower it",
+            "The enforcement is a rung lower.",
+            is_dangerous=True,
+        ),
+        description="Lower enforcement",
+        icon="arrow_downward",
+    )
+    def lower_level(self, row: CusIntegration, actor: CusUser) -> None:
+        _move(row, actor, -1)
+
+    @asked(
+        Question(
             "Delete the integration",
             "Its credential is destroyed and every call is blocked, for good. Its name becomes "
             "free; what was used stays on record, and late reports still arrive.",
@@ -264,6 +295,12 @@ class CusIntegrationAdmin(CusHealthTestButton, CusExport, CusServiceAdmin):
     )
     def remove(self, row: CusIntegration, actor: CusUser) -> None:
         CusIntegrationService(row.tenant, actor=actor).delete(row)
+
+
+def _move(row: CusIntegration, actor: CusUser, steps: int) -> None:
+    level = neighbour(row, steps)
+    if level:
+        CusIntegrationService(row.tenant, actor=actor).change(row.id, enforcement_level=level)
 
 
 _SHOWN = (

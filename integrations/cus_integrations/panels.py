@@ -11,9 +11,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.panels import table
+from integrations.cus_console.panels import OVERVIEW, table
 from integrations.cus_lifecycle.models import CusIntegration
 
 _MOST_SHOWN = 20
@@ -40,6 +40,26 @@ def needs_attention(request: HttpRequest, _subject: None) -> SafeString:
     )
 
 
+def of_tenant(_request: HttpRequest, tenant: CusTenant) -> SafeString:
+    """The integrations of a tenant, on the tenant's page."""
+    rows = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True)
+    found = list(rows.select_related("tenant").order_by("name", "id")[: _MOST_SHOWN + 1])
+    return table(
+        ["Integration", "Provider", "Status", "Health"],
+        [
+            [
+                link_to(one),
+                one.get_provider_type_display(),
+                one.get_status_display(),
+                one.get_health_state_display(),
+            ]
+            for one in found[:_MOST_SHOWN]
+        ],
+        empty="The tenant has no integration yet.",
+        note="There are more." if len(found) > _MOST_SHOWN else "",
+    )
+
+
 def troubles_of(integration: CusIntegration) -> Iterator[str]:
     """What is wrong with an integration, in words."""
     if integration.status == CusIntegration.Status.ERROR:
@@ -56,8 +76,8 @@ def troubles_of(integration: CusIntegration) -> Iterator[str]:
 
 
 def integration_page(integration_id: UUID) -> str:
-    """The address of an integration's page."""
-    return reverse("admin:integrations_cusintegration_change", args=[integration_id])
+    """The address of an integration's page, at its first tab."""
+    return reverse("admin:integrations_cusintegration_tab", args=[integration_id, OVERVIEW])
 
 
 def link_to(integration: CusIntegration, panel: str = "") -> SafeString:

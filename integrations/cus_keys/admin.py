@@ -6,19 +6,26 @@ from typing import Any, cast
 from django.contrib import admin
 from django.db.models import ForeignKey
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console import finders
+from integrations.cus_console import finders, panels
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
+from integrations.cus_console.panels import Cell, Page, Panel, table
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
+from integrations.cus_keys.snippets import Snippet, snippets
 from integrations.cus_lifecycle.models import CusIntegration
+
+_MOST_KEYS = 50
 
 
 class SdkKeyForm(CusIssuingForm):
@@ -36,6 +43,35 @@ class SdkKeyForm(CusIssuingForm):
         return service.issue(label=cleaned["label"], expires_at=cleaned["expires_at"])
 
 
+def keys_of(_request: HttpRequest, integration: CusIntegration) -> SafeString:
+    """The integration's keys, newest first, and the way to issue another."""
+    page = admin.site.get_model_admin(CusSdkKey)
+    keys = CusSdkKey.objects.filter(integration=integration).order_by("-created_at")[:_MOST_KEYS]
+    add = f"{reverse('admin:integrations_cussdkkey_add')}?integration={integration.id}"
+    html = table(
+        ["Key", "Label", "State", "Made (UTC)", "Last used (UTC)"],
+        [_row(page, key) for key in keys],
+        empty="No key was issued yet: a program needs one to report and to ask.",
+    )
+    return format_html(
+        '{}<p class="mt-4"><a href="{}" class="underline">Issue a key</a></p>', html, add
+    )
+
+
+def _row(page: Any, key: CusSdkKey) -> list[Cell]:
+    address = reverse("admin:integrations_cussdkkey_change", args=[key.id])
+    return [
+        format_html('<a href="{}" class="underline">aosk_…{}</a>', address, key.hint),
+        key.label or "-",
+        page.standing(key),
+        f"{key.created_at:%Y-%m-%d %H:%M}",
+        f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never",
+    ]
+
+
+panels.register(
+    Panel(Page.INTEGRATION, "keys", "SDK keys", ("operator", "admin"), keys_of, tab="keys")
+)
 finders.register(Finder("SDK keys", ("operator", "admin"), by_page(CusSdkKey)))
 
 
@@ -90,6 +126,10 @@ class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
             f"It reports for {row.integration}. Give it to the program as CUS_INTEGRATION_KEY, and "
             "give it to no other program."
         )
+
+    def snippets_of(self, request: HttpRequest, row: CusSdkKey, text: str) -> list[Snippet]:
+        address = request.build_absolute_uri("/").rstrip("/")
+        return snippets(row.integration.provider_type, address, text)
 
     @display(description="Key", ordering="hint")
     def key(self, key: CusSdkKey) -> str:

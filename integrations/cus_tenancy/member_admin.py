@@ -65,14 +65,14 @@ class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
 
     def get_fields(self, request: HttpRequest, obj: CusMembership | None = None) -> list[str]:
         if obj:
-            return ["address", "tenant", "role", "standing", "created_at"]
+            return ["address", "tenant_shown", "role", "standing", "created_at"]
         asked = ["invited_email", "role"]
         return ["tenant", *asked] if role_of(request.user) == "operator" else asked
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: CusMembership | None = None
     ) -> list[str]:
-        return ["address", "tenant", "standing", "created_at"] if obj else []
+        return ["address", "tenant_shown", "standing", "created_at"] if obj else []
 
     @display(description="E-mail address", ordering=_ADDRESS)
     def address(self, membership: CusMembership) -> str:

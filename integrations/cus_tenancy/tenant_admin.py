@@ -3,17 +3,18 @@
 from typing import Any, cast
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_console import finders
+from integrations.cus_console import finders, panels
 from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
 from integrations.cus_console.pages import CusReadOnlyAdmin
+from integrations.cus_console.panels import Page
 from integrations.cus_tenancy.settings_service import CusTenantSettingsService
 from integrations.cus_tenancy.tenant_service import CusTenantService
 
@@ -48,6 +49,7 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
     fields = ("name", "time_zone", "created_at", "closed_at")
     readonly_fields = ("created_at", "closed_at")
     actions_detail = ("close", "history")
+    change_form_outer_after_template = "admin/cus_panels.html"
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # A tenant's row has no tenant_id, so only viewers who may see all tenants have the page.
@@ -56,6 +58,14 @@ class CusTenantAdmin(CusActions, CusExport, CusServiceAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = super().has_change_permission(request, obj)
         return may and not (isinstance(obj, CusTenant) and obj.closed_at)
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if shown := kwargs.get("obj"):
+            context["panels"] = panels.shown(Page.TENANT, request, shown)
+        page: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return page
 
     def is_offered(self, button: str, row: CusTenant) -> bool:
         return button != "close" or row.closed_at is None

@@ -276,6 +276,8 @@ class CusDroppedMonth(models.Model):
 
     def __str__(self) -> str:
         return f"{self.month:%Y-%m}"
+
+
 def may_add(totals: type[models.Model], *, without: frozenset[str] = frozenset()) -> str:
     """Privileges to add to a table's sums, `without` some columns, and not to change its keys.
 

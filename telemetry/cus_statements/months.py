@@ -2,6 +2,8 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+from django.urls import register_converter
+
 from integrations.cus_lifecycle.limits import month_of
 from telemetry.cus_reads.periods import Period
 
@@ -18,6 +20,9 @@ class MonthConverter:
     def to_url(self, value: date) -> str:
         """The month of a day."""
         return f"{value:%Y-%m}"
+
+
+register_converter(MonthConverter, "month")
 
 
 def period_of_month(month: date) -> Period:

@@ -109,6 +109,8 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
         "enable": ("operator", "admin"),
         "disable": ("operator", "admin"),
         "recover": ("operator",),
+        "raise_level": ("operator", "admin"),
+        "lower_level": ("operator", "admin"),
         "test_now": ("operator", "admin"),
         "remove": ("operator", "admin"),
     },

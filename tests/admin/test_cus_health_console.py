@@ -93,7 +93,7 @@ def test_the_button_asks_first_and_tests_by_post(
 ) -> None:
     integration = _checked(tenant, server, "One")
     client = _client(role, tenant if role == "admin" else None)
-    page = f"/admin/integrations/cusintegration/{integration.id}/change/"
+    page = f"/admin/integrations/cusintegration/{integration.id}/tab/overview/"
     assert _test(integration) in client.get(page).content.decode()
 
     asked = client.get(_test(integration)).content.decode()

@@ -38,7 +38,7 @@ OWN_CLASS = re.compile(r"^cus-")
 
 
 def page_of(integration: CusIntegration) -> str:
-    return f"/admin/integrations/cusintegration/{integration.id}/change/"
+    return f"/admin/integrations/cusintegration/{integration.id}/tab/overview/"
 
 
 def text_of(client: Client, url: str) -> str:

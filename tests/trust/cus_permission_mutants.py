@@ -35,6 +35,7 @@ TOKENS = _route("tokens")
 TOKEN = _route("tokens/{token_id}")
 USAGE = _route("telemetry/llm-usage")
 SCOPE = "tests/admin/test_cus_console_scope.py"
+OWN_PAGES = "tests/admin/test_cus_own_pages.py"
 FACTOR = "tests/admin/test_cus_second_factor.py"
 PEOPLE = "tests/admin/test_cus_people_pages.py"
 SERVICE = "tests/services/test_cus_members.py"
@@ -372,6 +373,13 @@ MUTANTS = [
         "if True:\n        tenant",
         "A tenant's admin chooses the tenant of a new row.",
         f"{SCOPE} {PEOPLE} tests/admin/test_cus_integration_pages.py",
+    ),
+    Mutant(
+        "console/own_page",
+        "    if not sees_all_tenants(user):\n        own = own_tenant(user)",
+        "    if not named:\n        own = own_tenant(user)",
+        "The statement, the seals and the coverage of any tenant that the address names are shown.",
+        OWN_PAGES,
     ),
 ]
 

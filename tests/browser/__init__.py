@@ -1,0 +1,1 @@
+"""What people meet: the served console in a real browser."""
