@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("telemetry", "0019_cus_holds_taken"),
+        ("telemetry", "0025_cus_signals"),
     ]
 
     operations = [

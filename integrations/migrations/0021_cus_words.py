@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("integrations", "0018_cus_finance"),
+        ("integrations", "0020_cus_jobs"),
     ]
 
     operations = [
