@@ -12,6 +12,7 @@ from redis import Redis, RedisError
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_signals import decision_families
 from telemetry.cus_evidence.partitions import TABLE
+from telemetry.cus_signals.endings import outcome_families
 from telemetry.cus_signals.exposition import CusFamily, counter, gauge, text_of
 from telemetry.cus_signals.integrations import integration_families
 from telemetry.cus_signals.upkeep import upkeep_families
@@ -36,6 +37,7 @@ def metrics_page(request: HttpRequest, now: datetime) -> bytes:
 def families(now: datetime) -> Iterator[CusFamily]:
     """Our own metrics, each with its series of now."""
     yield from usage_families()
+    yield from outcome_families()
     yield from decision_families()
     yield from integration_families(now)
     yield from upkeep_families(now, _PARTITIONED)

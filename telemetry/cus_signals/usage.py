@@ -1,4 +1,4 @@
-"""Counters of calls, tokens, costs, outcomes and latencies, from the totals for life."""
+"""Counters of calls, tokens and costs, from the totals for life."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aos_sdk.cus_fields import TOKEN_KINDS
-from aos_sdk.cus_wire import CusPolicyResult
-from telemetry.cus_evidence.outcomes import BOUNDS_MS, OTHER
+from telemetry.cus_evidence.outcomes import OTHER
 from telemetry.cus_money.amounts import MOST
 from telemetry.cus_signals.exposition import (
     SHOWN,
@@ -154,14 +153,13 @@ class _Total(NamedTuple):
 
 
 def usage_families() -> Iterator[CusFamily]:
-    """What calls took and cost, by model and by integration, and how they ended."""
+    """What calls took and cost, by model and by integration."""
     totals = _totals()
     if _lacks_series(totals):
         give_series()
         totals = _totals()
     yield from _by_model(totals)
     yield from _by_integration(totals)
-    yield from _outcomes()
 
 
 def give_series() -> None:
@@ -249,65 +247,3 @@ def _by_integration(totals: Sequence[_Total]) -> Iterator[CusFamily]:
         for family, value in zip(families, values, strict=True):
             family.add(whose, value)
     yield from families
-
-
-# --- How calls ended ----------------------------------------------------------------------------
-
-_LE = tuple(f"le_{bound}" for bound in BOUNDS_MS)
-_SHARED = (*_LE, "latency_calls", "latency_sum_ms")
-_RESULTS = tuple(result.value for result in CusPolicyResult)
-_ENDED = f"""
-SELECT integration.tenant_id::text, integration.id::text,
-    {", ".join(f"coalesce(total.{name}, 0)" for name in (*_RESULTS, *_SHARED))}
-FROM cus_integrations AS integration LEFT JOIN (
-    SELECT tenant_id, integration_id,
-        {", ".join(f"(sum(calls) FILTER (WHERE policy_result = '{name}'))::bigint AS {name}" for name in _RESULTS)},
-        {", ".join(f"sum({name})::bigint AS {name}" for name in _SHARED)}
-    FROM cus_outcome_totals GROUP BY 1, 2
-) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
-WHERE {SHOWN}
-"""  # noqa: S608  (the names are this module's own)
-_ERRORS = f"""
-SELECT integration.tenant_id::text, integration.id::text, total.error_code, total.calls
-FROM cus_integrations AS integration LEFT JOIN (
-    SELECT tenant_id, integration_id, error_code, sum(calls)::bigint AS calls
-    FROM cus_outcome_totals
-    WHERE error_code <> '' AND policy_result <> '{CusPolicyResult.BLOCKED}' GROUP BY 1, 2, 3
-) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
-WHERE {SHOWN}
-"""  # noqa: S608
-_BUCKETS = (*(f',le="{bound / 1000:g}"' for bound in BOUNDS_MS), ',le="+Inf"')
-
-
-def _outcomes() -> Iterator[CusFamily]:
-    results = counter("cus_policy_results_total", "Reported calls by policy result.")
-    latency = CusFamily("cus_llm_latency_seconds", "histogram", "Latency of calls that ran.")
-    with connection.cursor() as cursor:
-        cursor.execute(_ENDED)
-        for tenant_id, integration_id, *sums in cursor.fetchall():
-            whose = labels_of(tenant_id, integration_id)
-            for result, calls in zip(_RESULTS, sums, strict=False):
-                results.add(f'{whose},result="{result}"', calls)
-            *buckets, sum_ms = sums[len(_RESULTS) :]
-            for bound, calls in zip(_BUCKETS, buckets, strict=True):
-                latency.add_part("_bucket", whose + bound, calls)
-            latency.add_part("_sum", whose, f"{sum_ms // 1000}.{sum_ms % 1000:03d}")
-            latency.add_part("_count", whose, buckets[-1])
-    yield from (results, latency)
-    yield _errors()
-
-
-def _errors() -> CusFamily:
-    errors = counter("cus_llm_errors_total", "Calls that ran and failed, by error code.")
-    with connection.cursor() as cursor:
-        cursor.execute(_ERRORS)
-        by_code: dict[str, dict[str, int]] = {}
-        for tenant_id, integration_id, code, calls in cursor.fetchall():
-            # From the start with one series, so that a first error raises the sum.
-            found = by_code.setdefault(labels_of(tenant_id, integration_id), {OTHER: 0})
-            if code is not None:
-                found[code] = calls
-    for whose, found in by_code.items():
-        for code, calls in found.items():
-            errors.add(f'{whose},error_code="{code}"', calls)
-    return errors
