@@ -18,7 +18,7 @@ from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Cell, Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
-from telemetry.cus_analytics.panels import this_month, unusual_hours
+from telemetry.cus_analytics.panels import figures_of_today, this_month, unusual_hours
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.panels import corrections_of
 from telemetry.cus_corrections.repricing import corrected_microcents
@@ -62,6 +62,7 @@ from telemetry.cus_statements.panels import last_months
 
 CusIntegrationAdmin.warnings.append(holds_warning)
 for _panel in (
+    Panel(Page.HOME, "today", "Today and this month", EVERY_ROLE, figures_of_today),
     Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
     Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day_in_short)),
     Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),

@@ -1,25 +1,33 @@
 """Panels of analytics on the console's first page."""
 
 from collections.abc import Iterable
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import add
 from typing import Any, cast
 
-from django.db.models import F, QuerySet, Sum
+from django.db.models import DecimalField, F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.amounts import dollars
+from integrations.cus_console.facts import Figure
 from integrations.cus_console.panels import Cell, table
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_analytics.models import CusUsageAnomaly
+from telemetry.cus_analytics.forecast import hour_before
+from telemetry.cus_analytics.models import CusUsageAnomaly, CusUsageHourly
 from telemetry.cus_analytics.month_forecast import rest_of_month
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.models import CusPeriodTotals
+from telemetry.cus_evidence.panels import calls_page
 
 _DEAREST = 10
 # Beyond so many integrations, reading the hours of all would make the first page slow.
@@ -28,6 +36,68 @@ _MOST_EVENTS = 10
 _EVENTS_SHOWN_FOR = timedelta(days=7)
 _NUMBERS = ("ran", "failed", "refused", "exact", "counted")
 _NO_FORECAST = "-"
+_WEEK = timedelta(days=7)
+
+
+def figures_of_today(request: HttpRequest, _subject: None) -> SafeString:
+    """The viewer's usage of today and of the month, each day against the same time last week."""
+    now = database_now()
+    hour = hour_before(now)
+    sums = _today_and_last_week(request, hour)
+    month = visible_to(
+        CusPeriodTotals.objects.filter(period=month_of(now)[0].date()),
+        cast("CusUser", request.user),
+    ).aggregate(
+        exact=_sum("cost_microcents", "correction_microcents"), counted=_sum("counted_cents")
+    )
+    exact, counted = int(month["exact"]), int(month["counted"]) * MICROCENTS_PER_CENT
+    cost, since = reverse("cus-cost"), {"from": f"{hour:%Y-%m-%d}"}
+    then = f"by {hour:%H:%M} last {hour:%A}"
+
+    def day(title: str, name: str, link: str) -> Figure:
+        write = dollars if name == "exact" else "{:,}".format
+        return Figure(title, write(sums[name]), f"{write(sums[f'{name}_before'])} {then}", link)
+
+    figures = [
+        day("Spent today", "exact", cost),
+        Figure("Spent this month", dollars(exact), "exact, as corrected", cost),
+        Figure("As limits count it", dollars(counted), f"rounding adds {dollars(counted - exact)}"),
+        day("Calls today", "ran", calls_page(**since)),
+        day("Failed today", "failed", calls_page(outcome="failed", **since)),
+        day("Blocked today", "refused", calls_page(outcome="blocked", **since)),
+    ]
+    note = f"Today since 00:00 UTC, up to {hour:%H:%M}, the last full hour."
+    return render_to_string("admin/cus_figures.html", {"figures": figures, "note": note})
+
+
+def _today_and_last_week(request: HttpRequest, hour: datetime) -> dict[str, int]:
+    """Sums of today's full hours, and of the same hours a week before (`…_before`)."""
+    midnight = hour.replace(hour=0)
+    last_week = (midnight - _WEEK, hour - _WEEK)
+    # Hours are in order within a tenant, so an index finds those of each tenant.
+    tenants = visible_to(CusIntegration.objects.all(), cast("CusUser", request.user))
+    hours = CusUsageHourly.objects.filter(
+        Q(hour__gte=midnight, hour__lt=hour) | Q(hour__gte=last_week[0], hour__lt=last_week[1]),
+        tenant_id__in=set(tenants.values_list("tenant_id", flat=True)),
+    )
+    today, before = Q(hour__gte=midnight), Q(hour__lt=midnight)
+    columns = {
+        "exact": ("cost_microcents", "settled_cost_microcents", "correction_microcents"),
+        "ran": ("calls",),
+        "failed": ("errors",),
+        "refused": ("blocked",),
+    }
+    sums = {
+        f"{name}{end}": _sum(*of, only=only)
+        for name, of in columns.items()
+        for end, only in (("", today), ("_before", before))
+    }
+    return {name: int(value) for name, value in hours.aggregate(**sums).items()}
+
+
+def _sum(*columns: str, only: Q | None = None) -> Coalesce:
+    """The sum of columns over rows, 0 over none."""
+    return Coalesce(Sum(reduce(add, map(F, columns)), filter=only), 0, output_field=DecimalField())
 
 
 def this_month(request: HttpRequest, _subject: None) -> SafeString:

@@ -50,7 +50,7 @@ def text_of(client: Client, url: str) -> str:
 def test_the_first_page_tells_what_needs_attention_first() -> None:
     text = text_of(browser_of("operator"), "/admin/")
     titles = re.findall(r'id="([a-z]+)-title"', text)
-    assert titles == ["attention", "month", "cost", "unusual", "refused"]
+    assert titles == ["attention", "today", "month", "cost", "unusual", "refused"]
     assert "All is well, checked" in text
 
     integration = make_integration(name="chat")
@@ -114,6 +114,44 @@ def test_the_month_shows_what_it_will_have_cost_at_its_end() -> None:
     assert any(abs(one - (2.5 + 100 * left)) < 20 for one in shown)
 
 
+def test_today_is_compared_with_the_same_hours_of_last_week() -> None:
+    integration, foreign = make_integration(), make_integration(make_tenant("Theirs"))
+    this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    midnight = this_hour.replace(hour=0)
+    week = timedelta(days=7)
+    full = {this_hour - timedelta(hours=1)} - {midnight - timedelta(hours=1)}
+    moments = [
+        *((moment, 3) for moment in full),
+        *((moment - week, 2) for moment in full),
+        # Neither the hour that runs, nor that of last week, nor yesterday's hours count.
+        *((moment, 50) for moment in (this_hour, this_hour - week, midnight - timedelta(hours=1))),
+    ]
+    for one in (integration, foreign):
+        CusUsageHourly.objects.bulk_create(
+            CusUsageHourly(
+                tenant_id=one.tenant_id,
+                integration_id=one.id,
+                hour=moment,
+                provider="openai",
+                model="gpt-4o",
+                agent_id="",
+                policy_result="allowed",
+                has_error=False,
+                calls=calls,
+                errors=1,
+                cost_microcents=calls * 100_000_000,
+            )
+            for moment, calls in moments
+        )
+    text = text_of(browser_of("member", integration.tenant), "/admin/")
+    panel = " ".join(text.split('id="today"')[1].split("</section>")[0].split())
+    calls = re.search(r"Calls today</dt>.*?>(\d+)</a>.*?>(\d+) by", panel)
+    assert calls
+    assert calls.groups() == (("3", "2") if full else ("0", "0"))
+    assert ("$3.00" in panel) is bool(full)
+    assert "outcome=failed" in panel
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_integrations_page_shows_limits_calls_and_refusals() -> None:
     integration = make_integration(budget_limit_cents=100)
@@ -146,7 +184,7 @@ def test_the_panels_cost_the_same_number_of_queries_for_any_number_of_rows(
     client.get("/admin/")
     for number in range(12):
         SdkClient.of(make_integration(tenant, name=f"further {number}")).report_calls(1)
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(24):
         client.get("/admin/")
 
 
