@@ -1,13 +1,13 @@
 """The console's read-only pages on facts."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusTokenUsage
@@ -19,19 +19,17 @@ from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Cell, Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from telemetry.cus_analytics.panels import figures_of_today, this_month, unusual_hours
-from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_corrections.panels import corrections_of
 from telemetry.cus_corrections.repricing import corrected_microcents
-from telemetry.cus_coverage.models import CusBypassReport
 from telemetry.cus_evidence.call_page import (
-    TOKEN_LABELS,
+    LABELS,
     headline_of,
     how_the_cost_came_about,
     kept_price_in_words,
     link_of_fact,
     other_calls_of_session,
 )
-from telemetry.cus_evidence.console import CusCallListAdmin, CusEvidenceAdmin, CusReportedAdmin
+from telemetry.cus_evidence.console import CusEvidenceAdmin
 from telemetry.cus_evidence.list_filters import USAGE_FILTERS
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
@@ -48,7 +46,6 @@ from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
 from telemetry.cus_reads.chart_panels import (
     blocked_by_day,
-    burn_down,
     cost_by_day,
     cost_by_day_in_short,
     dearest,
@@ -58,8 +55,12 @@ from telemetry.cus_reads.chart_panels import (
     of_integration,
     tokens_by_kind,
 )
+from telemetry.cus_reads.month_panel import burn_down
 from telemetry.cus_statements.panels import last_months
 
+# Importing a module registers its pages.
+for _pages in ("cus_corrections.admin", "cus_coverage.admin"):
+    import_module(f"telemetry.{_pages}")
 CusIntegrationAdmin.warnings.append(holds_warning)
 for _panel in (
     Panel(Page.HOME, "today", "Today and this month", EVERY_ROLE, figures_of_today),
@@ -224,41 +225,7 @@ class CusLLMUsageAdmin(CusFactsAdmin, CusEvidenceAdmin):
     )
     readonly_fields = ("corrected_cost", "counted", "settlement", "delay")
     panels_of = Page.CALL
-    labels: ClassVar[dict[str, str]] = {
-        "policy_result": "let through as",
-        "error_code": "error",
-        "error_message": "what the program said of it",
-        "degraded": "without a look at its limits",
-        "latency_ms": "latency",
-        "tenant_id": "tenant",
-        "integration_id": "integration",
-        "agent_id": "agent",
-        "session_id": "session",
-        **TOKEN_LABELS,
-        "cost_microcents": "exact, as recorded",
-        "cost_cents": "rounded up, as reported",
-        "pricing": "price from",
-        "pricing_version": "version of the price",
-        "price_id": "kept price",
-        "reported_pricing_version": "version of the price in the program",
-        "provider_cost_microcents": "as the provider's answer says",
-        "provisional_cents": "counted until it is known",
-        "provisional_microcents": "counted until it is known, exact",
-        "provisional_tokens": "tokens counted until they are known",
-        "estimate_cents": "held for it before it ran",
-        "estimate_microcents": "held for it before it ran, exact",
-        "estimate_tokens": "tokens held for it before it ran",
-        "response_id": "id of the answer",
-        "provider_request_id": "id of the request",
-        "provider_project": "project",
-        "provider_key_hint": "end of the key",
-        "occurred_at": "began, by the program's clock",
-        "sent_timestamp": "time as sent",
-        "admitted_at": "let in, by our clock",
-        "created_at": "received, by our clock",
-        "id": "id of the record",
-        "lease_id": "lease",
-    }
+    labels: ClassVar[Mapping[str, str]] = LABELS
 
     def headline(self, request: HttpRequest, row: Any) -> Headline:
         return headline_of(row)
@@ -355,87 +322,3 @@ class CusLLMUsageAdmin(CusFactsAdmin, CusEvidenceAdmin):
     )
     def outcome(self, usage: CusLLMUsage) -> tuple[str, str]:
         return outcome_of(usage)
-
-
-@admin.register(CusCostAdjustment)
-class CusCostAdjustmentAdmin(CusFactsAdmin, CusCallListAdmin):
-    """Corrections of costs, newest first."""
-
-    list_display = (
-        "created_at",
-        "call",
-        "integration_name",
-        "difference",
-        "old_version",
-        "new_version",
-        "occurred_at",
-    )
-    list_filter = (*CusCallListAdmin.base_filters, *CusCallListAdmin.fact_filters)
-    fields = (
-        *("call", "integration_name", "tenant_name", "difference", "number"),
-        *("old_version", "new_version", "old_price_id", "new_price_id"),
-        *("occurred_at", "created_at", "id"),
-    )
-    readonly_fields = ("call", "integration_name", "tenant_name", "difference")
-    labels: ClassVar[dict[str, str]] = {
-        "number": "which of the call's corrections",
-        "old_price_id": "price before",
-        "new_price_id": "price now",
-        "occurred_at": "the call began",
-        "created_at": "corrected",
-        "id": "id of the correction",
-    }
-
-    def text_of(self, request: HttpRequest, row: Any, name: str) -> Cell:
-        if name in ("old_price_id", "new_price_id"):
-            return kept_price_in_words(getattr(row, name))
-        text: Cell = super().text_of(request, row, name)
-        return text
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        usage = CusLLMUsage.objects.filter(
-            tenant_id=OuterRef("tenant_id"),
-            created_at=OuterRef("usage_created_at"),
-            id=OuterRef("usage_id"),
-        )
-        call = Subquery(usage.values("call_id")[:1])
-        corrections: QuerySet[Any] = super().get_queryset(request).annotate(call_id=call)
-        return corrections
-
-    @display(description="Call")
-    def call(self, adjustment: Any) -> str:
-        """A link to the call's record; its id alone where retention dropped the record."""
-        if adjustment.call_id is None:
-            return f"record {adjustment.usage_id}, which is no longer kept"
-        page = reverse("admin:telemetry_cusllmusage_change", args=[adjustment.usage_id])
-        return format_html('<a href="{}" class="underline">{}</a>', page, adjustment.call_id)
-
-    @display(description="Adds to the exact cost")
-    def difference(self, adjustment: CusCostAdjustment) -> str:
-        return exact_dollars(adjustment.difference_microcents)
-
-
-@admin.register(CusBypassReport)
-class CusBypassReportAdmin(CusFactsAdmin, CusReportedAdmin):
-    """The reports of SDKs on bypassed calls, newest first."""
-
-    list_display = (
-        "created_at",
-        "integration_name",
-        "governed_calls",
-        "bypassed_calls",
-        "went_to",
-        "window_start",
-        "window_end",
-        "process_id",
-    )
-
-    fields = (
-        *("integration_name", "tenant_name", "governed_calls", "bypassed_calls", "went_to"),
-        *("window_start", "window_end", "sdk", "process_id", "created_at", "id"),
-    )
-    readonly_fields = ("integration_name", "tenant_name", "went_to")
-
-    @display(description="Bypassed calls went to")
-    def went_to(self, report: CusBypassReport) -> str:
-        return ", ".join(sorted(report.hosts)) or "-"

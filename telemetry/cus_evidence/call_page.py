@@ -24,7 +24,7 @@ from telemetry.cus_evidence.panels import calls_page, cost_shown, outcome_of, re
 from telemetry.cus_money.cost_parts import CostPart, cost_parts
 from telemetry.cus_money.models import CusKeptPrice
 
-TOKEN_LABELS: Final = {
+_TOKEN_LABELS: Final = {
     "tokens_in": "in",
     "tokens_out": "out",
     "tokens_cached": "read from the cache (of in)",
@@ -35,6 +35,42 @@ TOKEN_LABELS: Final = {
     "tokens_audio_out": "audio out (of out)",
     "tokens_image_in": "images (of in)",
     "tokens_total": "in all, as the answer says",
+}
+# What the fields of a record are called where the model's own words are those of programs.
+LABELS: Final[Mapping[str, str]] = {
+    "policy_result": "let through as",
+    "error_code": "error",
+    "error_message": "what the program said of it",
+    "degraded": "without a look at its limits",
+    "latency_ms": "latency",
+    "tenant_id": "tenant",
+    "integration_id": "integration",
+    "agent_id": "agent",
+    "session_id": "session",
+    **_TOKEN_LABELS,
+    "cost_microcents": "exact, as recorded",
+    "cost_cents": "rounded up, as reported",
+    "pricing": "price from",
+    "pricing_version": "version of the price",
+    "price_id": "kept price",
+    "reported_pricing_version": "version of the price in the program",
+    "provider_cost_microcents": "as the provider's answer says",
+    "provisional_cents": "counted until it is known",
+    "provisional_microcents": "counted until it is known, exact",
+    "provisional_tokens": "tokens counted until they are known",
+    "estimate_cents": "held for it before it ran",
+    "estimate_microcents": "held for it before it ran, exact",
+    "estimate_tokens": "tokens held for it before it ran",
+    "response_id": "id of the answer",
+    "provider_request_id": "id of the request",
+    "provider_project": "project",
+    "provider_key_hint": "end of the key",
+    "occurred_at": "began, by the program's clock",
+    "sent_timestamp": "time as sent",
+    "admitted_at": "let in, by our clock",
+    "created_at": "received, by our clock",
+    "id": "id of the record",
+    "lease_id": "lease",
 }
 _TONES: Final = {"ok": "good", "warned": "warning", "failed": "bad", "blocked": "bad"}
 # Other calls of a session are looked for so long before and after the call: no index has sessions.

@@ -1,17 +1,14 @@
-"""Charts of usage: cost, tokens, latency, the budget, and the dearest of a kind."""
+"""Charts of usage: cost, tokens, latency, and the dearest of a kind."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, timedelta
-from decimal import Decimal
+from datetime import date
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from django.db.models import Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.charts import (
     Chart,
@@ -26,10 +23,7 @@ from integrations.cus_console.charts import (
 from integrations.cus_console.panels import with_link
 from integrations.cus_integrations.panels import integration_page
 from integrations.cus_integrations.scopes import UsageScope, home_scope, scope_of_integration
-from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_analytics.models import CusUsageDaily
-from telemetry.cus_analytics.month_forecast import rest_of_month
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.panels import calls_page
 from telemetry.cus_reads import usage_series
@@ -74,7 +68,7 @@ def cost_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
             Unit.DOLLARS,
             f"Exact cost a day by {scope.split}, as corrected, in days of {series.zone.key}.",
             "Day",
-            _days(series.dates),
+            days_in_words(series.dates),
             [
                 Series(names[name], [in_dollars(of.get(day, 0)) for day in series.dates])
                 for name, of in costs.items()
@@ -94,7 +88,7 @@ def tokens_by_kind(_request: HttpRequest, scope: UsageScope) -> SafeString:
             Unit.COUNT,
             f"Tokens a day by kind, in days of {series.zone.key}.",
             "Day",
-            _days(series.dates),
+            days_in_words(series.dates),
             _series_of_tokens(series.dates, figures),
             _NOTHING_YET,
         )
@@ -139,7 +133,7 @@ def latency_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
             Unit.MILLISECONDS,
             f"Latency a day: half of the calls, and 95 % of them, were as quick ({series.zone.key}).",
             "Day",
-            _days(series.dates),
+            days_in_words(series.dates),
             [
                 Series("p50", [day.p50_ms if day else None for day in days]),
                 Series("p95", [day.p95_ms if day else None for day in days]),
@@ -161,7 +155,7 @@ def blocked_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
             "Of each day's reported calls: those that were blocked before they ran, and those that "
             f"failed ({series.zone.key}).",
             "Day",
-            _days(series.dates),
+            days_in_words(series.dates),
             [
                 Series("Blocked", [_share(day, day.blocked) if day else None for day in days]),
                 Series("Failed", [_share(day, day.errors) if day else None for day in days]),
@@ -174,98 +168,6 @@ def blocked_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
 def _share(day: DayFigures, part: int) -> float:
     whole = day.calls + day.blocked
     return 100 * part / whole if whole else 0.0
-
-
-def burn_down(_request: HttpRequest, scope: UsageScope) -> SafeString:
-    """What is left of the month's budget, or what was spent, with what is expected of the rest."""
-    start, end = month_of(scope.now)
-    days = [start.date() + timedelta(days=number) for number in range((end - start).days)]
-    spent = _spent_by_day(scope, days)
-    today = scope.now.astimezone(UTC).date()
-    so_far, running = [], 0
-    for day in days:
-        running += spent.get(day, 0)
-        so_far.append(running if day <= today else None)
-    rest = _expected_rest(scope)
-    ahead = _projected(days, today, running, rest)
-    one = scope.integration
-    budget = one.budget_limit_cents * MICROCENTS_PER_CENT if one else 0
-    has_use = budget or running
-    title = "Left of the budget" if budget else "Spent"
-    return drawn(
-        Chart(
-            Kind.LINES,
-            Unit.DOLLARS,
-            f"{title}, {start:%B %Y} (UTC), by exact cost; dashed: at this pace.",
-            "Day",
-            _days(days),
-            [
-                Series(title, _left(budget, so_far)),
-                Series("At this pace", _left(budget, ahead), is_projected=True),
-            ]
-            if has_use
-            else [],
-            "Nothing was spent this month yet.",
-            _pace(budget, days, ahead, rest),
-        )
-    )
-
-
-def _left(budget: int, spent: Sequence[int | None]) -> list[Decimal | None]:
-    """What is left of a budget; what was spent where there is no budget."""
-    return [
-        None if at is None else in_dollars(max(budget - at, 0) if budget else at) for at in spent
-    ]
-
-
-def _projected(
-    days: Sequence[date], today: date, running: int, rest: int | None
-) -> list[int | None]:
-    """What will have been spent at the end of each day from today on, the rest spread evenly."""
-    if rest is None:
-        return [None] * len(days)
-    ahead = max((days[-1] - today).days, 1)
-    return [
-        None if day < today else running + rest * min((day - today).days, ahead) // ahead
-        for day in days
-    ]
-
-
-def _pace(budget: int, days: Sequence[date], ahead: Sequence[int | None], rest: int | None) -> str:
-    if rest is None:
-        return "There is no forecast yet: it needs a day of history."
-    if not budget:
-        return f"At this pace {dollars(rest)} will be added by the end of the month."
-    over = next((day for day, at in zip(days, ahead, strict=True) if at and at >= budget), None)
-    if over is None:
-        return "At this pace the budget lasts until the end of the month."
-    return f"At this pace the budget lasts until {over.day} {over:%B}."
-
-
-def _spent_by_day(scope: UsageScope, days: Sequence[date]) -> dict[date, int]:
-    rows = _of_scope(CusUsageDaily.objects.filter(date__range=(days[0], days[-1])), scope)
-    # A day's columns have the names that the specification gives them.
-    exact = (
-        Sum("total_cost_microcents") + Sum("settled_cost_microcents") + Sum("correction_microcents")
-    )
-    return {day: int(cost) for day, cost in rows.values_list("date").annotate(exact=exact)}
-
-
-def _expected_rest(scope: UsageScope) -> int | None:
-    if scope.tenant is None:
-        return None
-    integrations = CusIntegration.objects.filter(tenant=scope.tenant, deleted_at__isnull=True)
-    if scope.integration:
-        integrations = integrations.filter(id=scope.integration.id)
-    pairs = list(integrations.values_list("tenant_id", "id"))
-    rest = rest_of_month(pairs, scope.now)
-    return sum(rest.values()) if rest else None
-
-
-def _of_scope(rows: Any, scope: UsageScope) -> Any:
-    if scope.tenant:
-        rows = rows.filter(tenant_id=scope.tenant.id)
-    return rows.filter(integration_id=scope.integration.id) if scope.integration else rows
 
 
 def dearest(split: str) -> Callable[[HttpRequest, UsageScope], SafeString]:
@@ -361,7 +263,7 @@ def _once(request: HttpRequest, make: Callable[[], UsageScope]) -> UsageScope:
     return scope
 
 
-def _days(dates: Iterable[date]) -> list[str]:
+def days_in_words(dates: Iterable[date]) -> list[str]:
     return [f"{day.day} {day:%b}" for day in dates]
 
 

@@ -17,7 +17,7 @@ from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
-from telemetry.cus_reads.chart_panels import _pace, _projected
+from telemetry.cus_reads.month_panel import _pace, _projected
 from telemetry.cus_reads.usage_series import CusUsageSeries
 from tests.cus_factories import SdkClient, browser_of, make_integration, make_tenant, record
 
