@@ -169,6 +169,19 @@ def test_a_proof_is_asked_for_before_credentials_and_keys(
     assert access_rows() == before
 
 
+def test_a_proof_is_asked_for_before_a_customer_is_made() -> None:
+    client = stale(make_user("operator"))
+    before = access_rows()
+    entered = {"name": "Umbrella", "time_zone": "UTC", "email": "ada@example.org"}
+
+    assert client.get(f"{START}customer/")["Location"].startswith("/admin/prove/")
+    sent = client.post(f"{START}customer/", entered)
+
+    assert "Prove it in another tab" in sent.content.decode()
+    assert access_rows() == before
+    assert not CusTenant.objects.exists()
+
+
 def test_an_operator_makes_a_customer_in_one_flow() -> None:
     client = browser_of("operator")
     assert f'href="{START}customer/"' in text_of(client, START)
