@@ -14,8 +14,8 @@ from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_rules.authority import remember_state
 from enforcement.cus_rules.precedence import POLICY, Facts, decide
 from integrations.cus_lifecycle.limits import (
-    CALL_LIMITS,
     LIMIT_COLUMNS,
+    RATES,
     month_end,
 )
 from telemetry.cus_holds.holds import Value, read_values, reading_of
@@ -59,7 +59,7 @@ def status_of(caller: Caller) -> dict[str, Any]:
         "used": AmountsAnswer(*reading.used),
         "held": AmountsAnswer(*reading.held),
         "leased": AmountsAnswer(*reading.leased),
-        **{limit.admissions_shown_as: getattr(usage, limit.admissions) for limit in CALL_LIMITS},
+        **{limit.admissions_shown_as: getattr(usage, limit.admissions) for limit in RATES},
         "period_end": month_end(reading.now),
         "coverage_percent": known.row.get("coverage_percent"),
         "result": decision.result,

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 from enforcement.cus_decisions.models import CusEnforcementDecision
-from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, LIMITS, placed_after
+from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, RATES, placed_after
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
@@ -38,7 +38,7 @@ class CheckBatchSchema(serializers.Serializer[object]):
 
 
 class ReasonResult(serializers.Serializer[object]):
-    """Why. Values are cents, tokens or calls a minute, by limit_type."""
+    """Why. Values are cents, tokens or calls, by limit_type."""
 
     code = serializers.ChoiceField([code.value for code in wire.CusReasonCode])
     message = serializers.CharField()
@@ -135,8 +135,8 @@ class StatusResult(LimitsResult):
     evaluated_at = serializers.DateTimeField()
 
     def get_fields(self) -> dict[str, Any]:
-        """The fields above, and the calls that each limit in calls counts."""
-        counts = {limit.admissions_shown_as: serializers.IntegerField() for limit in CALL_LIMITS}
+        """The fields above, and what each rate counts."""
+        counts = {limit.admissions_shown_as: serializers.IntegerField() for limit in RATES}
         return placed_after("leased", super().get_fields(), counts)
 
 

@@ -11,7 +11,7 @@ from integrations.cus_lifecycle.limits import Limit, Unit, Window
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """One reason of a decision. Values are cents, tokens or calls a minute, by `limit_type`."""
+    """One reason of a decision. Values are cents, tokens or calls, by `limit_type`."""
 
     code: Code
     message: str
