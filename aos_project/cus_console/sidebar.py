@@ -14,6 +14,7 @@ _GROUPS = (
             ("Integrations", "hub", "integrations_cusintegration"),
             ("SDK keys", "key", "integrations_cussdkkey"),
             ("Health history", "monitor_heart", "integrations_cushealthtransition"),
+            ("Stops", "block", "integrations_cusstop"),
             ("Price overrides", "sell", "integrations_cuspriceoverride"),
             ("Display rates", "currency_exchange", "integrations_cusdisplayrate"),
         ),

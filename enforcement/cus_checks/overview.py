@@ -37,6 +37,10 @@ def config_of(caller: Caller) -> dict[str, Any]:
         "is_limited": known.authority.is_limited,
         "warning_threshold_percent": POLICY.warning_percent,
         "overrides": [OwnPriceAnswer(*price) for price in prices],
+        "stops": [
+            {"scope": stop.scope, "value": stop.value, "reason": stop.reason}
+            for stop in known.stops.values()
+        ],
     }
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from enforcement.cus_checks.estimates import Asked, estimate
 from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.stopped import stop_of
 from enforcement.cus_rules.authority import Known
 from enforcement.cus_rules.precedence import Decision, Facts, Usage, decide
 from integrations.cus_lifecycle.limits import RATES, Unit, admissions_of
@@ -85,6 +86,7 @@ class Round:
             estimate=expected.amounts,
             priced=expected.priced,
             tokens_known=expected.tokens_known,
+            stopped=stop_of(self._tenant_id, self._known, request),
         )
 
     def _usage_without(self, call_id: str) -> Usage:

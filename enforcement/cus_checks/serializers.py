@@ -7,15 +7,24 @@ from rest_framework import serializers
 from aos_sdk import cus_wire as wire
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, RATES, placed_after
+from integrations.cus_stops.models import CusStop
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
+# A limit, the bound of holds, or what a stop is of.
+_LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
 _RESULTS = [result.value for result in wire.CusEnforcementResult]
 
 
 def amount(**more: Any) -> serializers.IntegerField:
     """The field of an amount that programs send."""
     return serializers.IntegerField(min_value=0, max_value=_BIGGEST, **more)
+
+
+def _name(length: int) -> serializers.CharField:
+    return serializers.CharField(
+        max_length=length, required=False, allow_null=True, help_text="As its record will say."
+    )
 
 
 class CheckSchema(serializers.Serializer[object]):
@@ -29,6 +38,15 @@ class CheckSchema(serializers.Serializer[object]):
     estimated_cost_cents = amount(required=False, allow_null=True)
     estimated_cost_microcents = amount(required=False, allow_null=True)
     reserve = serializers.BooleanField(required=False)
+    agent_id = _name(wire.MAX_AGENT_ID_LENGTH)
+    session_id = _name(wire.MAX_SESSION_ID_LENGTH)
+    end_user = _name(wire.MAX_END_USER_LENGTH)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=wire.MAX_TAG_LENGTH),
+        max_length=wire.MAX_TAGS,
+        required=False,
+        allow_null=True,
+    )
 
 
 class CheckBatchSchema(serializers.Serializer[object]):
@@ -43,7 +61,7 @@ class ReasonResult(serializers.Serializer[object]):
     code = serializers.ChoiceField([code.value for code in wire.CusReasonCode])
     message = serializers.CharField()
     action = serializers.CharField()
-    limit_type = serializers.ChoiceField([limit.kind for limit in LIMITS], allow_null=True)
+    limit_type = serializers.ChoiceField(_LIMIT_TYPES, allow_null=True)
     limit_value = serializers.IntegerField(allow_null=True)
     current_value = serializers.IntegerField(allow_null=True)
     held_value = serializers.IntegerField(allow_null=True)
@@ -100,6 +118,14 @@ class LimitsResult(serializers.Serializer[object]):
         return placed_after("enforcement_level", fields, together)
 
 
+class StopResult(serializers.Serializer[object]):
+    """Calls that name this are refused."""
+
+    scope = serializers.ChoiceField(CusStop.Scope.choices)
+    value = serializers.CharField()
+    reason = serializers.CharField()
+
+
 class ConfigResult(LimitsResult):
     """The configuration by which an SDK decides when the server is away."""
 
@@ -112,6 +138,7 @@ class ConfigResult(LimitsResult):
     )
     warning_threshold_percent = serializers.IntegerField()
     overrides = OwnPriceResult(many=True)
+    stops = StopResult(many=True)
 
 
 class AmountsResult(serializers.Serializer[object]):

@@ -106,6 +106,8 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
             )
         return
     serving = replace(authority, **_LIKE_NEW)
+    if facts.stopped:
+        yield "no stop", replace(facts, stopped=None)
     yield "an enabled integration with a valid credential", replace(facts, authority=serving)
     yield "a call id of its own", replace(facts, recorded=False)
     for name in (*(limit.column for limit in LIMITS), "max_live_holds"):

@@ -16,7 +16,7 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_rules import reasons as reasons
-from enforcement.cus_rules.reasons import Reason, Taken
+from enforcement.cus_rules.reasons import Reason, Stopped, Taken
 from integrations.cus_lifecycle.limits import (
     LIMITS,
     Admissions,
@@ -126,6 +126,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     # Whether the model has a price, and whether the call's most tokens are known.
     priced: bool = True
     tokens_known: bool = True
+    # What a person has stopped, if the call names that.
+    stopped: Stopped | None = None
     policy: Policy = POLICY
 
     def is_estimated_in(self, unit: Unit) -> bool:
@@ -209,6 +211,9 @@ def decide(facts: Facts) -> Decision:
         found = check(authority)
         if found:
             return _hard(step, found)
+    # A person's word, which every level heeds, whatever can be read of usage.
+    if facts.stopped:
+        return _hard(4, reasons.stopped(facts.stopped))
     if facts.contended:
         reason = reasons.contention(facts.policy.contention_seconds)
         return _capped(4, Result.THROTTLED, (reason,), authority, facts.policy)

@@ -24,6 +24,15 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_seconds: int | None = None
 
 
+class Stopped(msgspec.Struct, frozen=True):
+    """What a person has stopped: what calls name, by whom, and why."""
+
+    scope: str
+    value: str
+    reason: str
+    by: str
+
+
 class Taken(NamedTuple):
     """A limit and the amounts taken of it, in cents, tokens or calls. `held`: None if unknown."""
 
@@ -95,6 +104,25 @@ def credentials_invalid() -> Reason:
 
 
 # --- Before check 4 -----------------------------------------------------------------------------
+
+
+_STOPPED_AS: Final = {
+    "agent_id": "agent",
+    "session_id": "session",
+    "end_user": "end user",
+    "model": "model",
+}
+
+
+def stopped(stop: Stopped) -> Reason:
+    """A person has stopped the agent, session, end user or model of the call."""
+    what = _STOPPED_AS.get(stop.scope, stop.scope)
+    return Reason(
+        code=Code.STOPPED,
+        message=f"The {what} {stop.value} was stopped by {stop.by}: {stop.reason}",
+        action="Have the stop lifted",
+        limit_type=stop.scope,
+    )
 
 
 def call_recorded(call_id: str) -> Reason:

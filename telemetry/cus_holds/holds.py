@@ -90,9 +90,12 @@ def _authority(own_prices: str) -> str:
         'provider_type', integration.provider_type,
         'default_model', integration.default_model,
         'base_url', integration.config->>'base_url',
-        'overrides', {own_prices}
+        'overrides', {own_prices},
+        'stops', (SELECT json_agg(json_build_array(stop.scope, stop.value, stop.reason, stop.stopped_by)
+            ORDER BY stop.created_at)::text
+            FROM cus_stops AS stop WHERE stop.integration_id = $2 AND stop.lifted_at IS NULL)
     )
-"""
+"""  # noqa: S608  (the names are this module's own)
 
 
 # As `OwnPrice` has them, the latest first.

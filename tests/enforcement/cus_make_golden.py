@@ -69,6 +69,14 @@ _CASES: dict[str, dict[str, Any]] = {
     "1-disabled": _authority(status="disabled"),
     "2-in-error": _authority(status="error"),
     "3-credentials-invalid": _authority(credential_state="invalid"),
+    "4-stopped": {
+        "stopped": {
+            "scope": "agent_id",
+            "value": "crawler",
+            "reason": "It loops.",
+            "by": "ops@example.com",
+        }
+    },
     "4-contention": {"usage": None, "contended": True},
     "4-evidence-unavailable": {"usage": None},
     "4-call-recorded": {"recorded": True},
