@@ -11,6 +11,7 @@ for _pages in (
     "cus_integrations.admin",
     "cus_keys.admin",
     "cus_prices.admin",
+    "cus_stops.admin",
     "cus_tenancy.member_admin",
     "cus_tenancy.person_admin",
     "cus_tenancy.tenant_admin",

@@ -19,6 +19,7 @@ from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.models import CusMail
 from integrations.cus_prices.models import CusPriceOverride
+from integrations.cus_stops.models import CusStop
 
 __all__ = [
     "CusApiToken",
@@ -34,6 +35,7 @@ __all__ = [
     "CusPriceOverride",
     "CusSdkKey",
     "CusSession",
+    "CusStop",
     "CusTenant",
     "CusTokenChange",
     "CusTotpDevice",

@@ -13,6 +13,7 @@ from integrations.cus_integrations.api import (
 )
 from integrations.cus_keys.api import SdkKeysView, SdkKeyView
 from integrations.cus_prices.api import PriceOverridesView, PricePreviewView
+from integrations.cus_stops.api import StopsView, StopView
 from integrations.cus_tenancy.api import MembersView, MemberView, TenantView
 
 _ONE = "integrations/<uuid:integration_id>"
@@ -26,6 +27,8 @@ urlpatterns = [
     path(f"{_ONE}/test", TestView.as_view(), name="cus-integration-test"),
     path(f"{_ONE}/keys", SdkKeysView.as_view(), name="cus-sdk-keys"),
     path(f"{_ONE}/keys/<uuid:key_id>", SdkKeyView.as_view(), name="cus-sdk-key"),
+    path(f"{_ONE}/stops", StopsView.as_view(), name="cus-stops"),
+    path(f"{_ONE}/stops/<uuid:stop_id>", StopView.as_view(), name="cus-stop"),
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
     path("display-rates", DisplayRatesView.as_view(), name="cus-display-rates"),

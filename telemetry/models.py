@@ -14,6 +14,7 @@ from telemetry.cus_analytics.models import (
 from telemetry.cus_corrections.models import CusCostAdjustment
 from telemetry.cus_coverage.models import CusBypassHour, CusBypassReport, CusCallMark
 from telemetry.cus_delivery.models import CusReportingProcess, CusSequenceFold
+from telemetry.cus_evidence.admission_models import CusLandedAdmissions, CusRunningAdmissions
 from telemetry.cus_evidence.models import (
     CusCallAlias,
     CusCallLedger,
@@ -45,6 +46,7 @@ __all__ = [
     "CusHoldSums",
     "CusKeptPrice",
     "CusLLMUsage",
+    "CusLandedAdmissions",
     "CusLifetimeTotals",
     "CusModelSeries",
     "CusMonthStatement",
@@ -56,6 +58,7 @@ __all__ = [
     "CusReportingProcess",
     "CusRollupDue",
     "CusRollupRun",
+    "CusRunningAdmissions",
     "CusSequenceFold",
     "CusUsageAnomaly",
     "CusUsageDaily",

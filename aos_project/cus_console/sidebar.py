@@ -30,7 +30,13 @@ _GROUPS = (
             ("Corrections", "balance", "telemetry_cuscostadjustment"),
         ),
     ),
-    ("Control", (("SDK keys", "key", "integrations_cussdkkey"),)),
+    (
+        "Control",
+        (
+            ("Stops", "block", "integrations_cusstop"),
+            ("SDK keys", "key", "integrations_cussdkkey"),
+        ),
+    ),
     (
         "People",
         (

@@ -20,8 +20,8 @@ from enforcement.cus_reading.known_models import READ_MODELS, KnownModels, model
 from enforcement.cus_rules.authority import remember_state
 from enforcement.cus_rules.precedence import POLICY, Facts, decide
 from integrations.cus_lifecycle.limits import (
-    CALL_LIMITS,
     LIMIT_COLUMNS,
+    RATES,
     month_end,
 )
 from telemetry.cus_holds.holds import Value, read_values, reading_of
@@ -44,6 +44,10 @@ def config_of(caller: Caller) -> dict[str, Any]:
         "is_limited": known.authority.is_limited,
         "warning_threshold_percent": POLICY.warning_percent,
         "overrides": [OwnPriceAnswer(*price) for price in prices],
+        "stops": [
+            {"scope": stop.scope, "value": stop.value, "reason": stop.reason}
+            for stop in known.stops.values()
+        ],
         **_learned(row, models_of(models)),
     }
 
@@ -77,7 +81,7 @@ def status_of(caller: Caller) -> dict[str, Any]:
         "used": AmountsAnswer(*reading.used),
         "held": AmountsAnswer(*reading.held),
         "leased": AmountsAnswer(*reading.leased),
-        **{limit.admissions_shown_as: getattr(usage, limit.admissions) for limit in CALL_LIMITS},
+        **{limit.admissions_shown_as: getattr(usage, limit.admissions) for limit in RATES},
         "period_end": month_end(reading.now),
         "coverage_percent": known.row.get("coverage_percent"),
         "result": decision.result,

@@ -10,6 +10,7 @@ from aos_sdk import cus_wire as wire
 from telemetry.cus_evidence.records import BigCount, CallId, ModelName
 
 _T = TypeVar("_T")
+Tag = Annotated[str, Meta(max_length=wire.MAX_TAG_LENGTH)]
 
 
 class CheckRequest(msgspec.Struct, frozen=True):
@@ -21,6 +22,11 @@ class CheckRequest(msgspec.Struct, frozen=True):
     estimated_cost_cents: BigCount | None = None
     estimated_cost_microcents: BigCount | None = None
     reserve: bool = True
+    # Whose call it is, as its record will say.
+    agent_id: Annotated[str, Meta(max_length=wire.MAX_AGENT_ID_LENGTH)] | None = None
+    session_id: Annotated[str, Meta(max_length=wire.MAX_SESSION_ID_LENGTH)] | None = None
+    end_user: Annotated[str, Meta(max_length=wire.MAX_END_USER_LENGTH)] | None = None
+    tags: Annotated[list[Tag], Meta(max_length=wire.MAX_TAGS)] | None = None
 
 
 class _Batch(msgspec.Struct):

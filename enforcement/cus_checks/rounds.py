@@ -8,16 +8,17 @@ from typing import NamedTuple
 
 from enforcement.cus_checks.estimates import Asked, estimate
 from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.stopped import stop_of
 from enforcement.cus_reading.known_models import KnownModels
 from enforcement.cus_rules.authority import Known
 from enforcement.cus_rules.precedence import Decision, Facts, Usage, decide
-from integrations.cus_lifecycle.limits import CALL_LIMITS, admissions_of
+from integrations.cus_lifecycle.limits import RATES, Unit, admissions_of
 from telemetry.cus_holds.holds import Evidence, HoldChange, OwnHold, Reading
 from telemetry.cus_money.amounts import Amounts
 
-_NO_HOLD = OwnHold(Amounts(), (0,) * len(CALL_LIMITS))
+_NO_HOLD = OwnHold(Amounts(), (0,) * len(RATES))
 # A hold that is taken now counts within every window.
-_ADMITTED_NOW = (1,) * len(CALL_LIMITS)
+_ADMITTED_NOW = (1,) * len(RATES)
 _SIZE = len(Amounts._fields)
 
 
@@ -91,6 +92,7 @@ class Round:
             estimate=expected.amounts,
             priced=expected.priced,
             tokens_known=expected.tokens_known,
+            stopped=stop_of(self._tenant_id, self._known, request),
         )
 
     def _usage_without(self, call_id: str) -> Usage:
@@ -118,7 +120,13 @@ def usage_of(evidence: Evidence) -> Usage:
 
 
 def _numbers(own: OwnHold) -> list[int]:
-    return [*own.amounts, *own.admitted]
+    """The amounts of a hold, and what each rate counts of it."""
+    tokens = own.amounts.tokens
+    counted = (
+        flag * tokens if limit.unit is Unit.TOKENS else flag
+        for limit, flag in zip(RATES, own.admitted, strict=True)
+    )
+    return [*own.amounts, *counted]
 
 
 def _changed(sums: Sequence[int], was: OwnHold, becomes: OwnHold) -> list[int]:

@@ -6,17 +6,26 @@ from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 from enforcement.cus_decisions.models import CusEnforcementDecision
-from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS, LIMITS, placed_after
+from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, RATES, placed_after
 from integrations.cus_lifecycle.models import ESTIMATE_PROMISES
+from integrations.cus_stops.models import CusStop
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
+# A limit, the bound of holds, or what a stop is of.
+_LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
 _RESULTS = [result.value for result in wire.CusEnforcementResult]
 
 
 def amount(**more: Any) -> serializers.IntegerField:
     """The field of an amount that programs send."""
     return serializers.IntegerField(min_value=0, max_value=_BIGGEST, **more)
+
+
+def _name(length: int) -> serializers.CharField:
+    return serializers.CharField(
+        max_length=length, required=False, allow_null=True, help_text="As its record will say."
+    )
 
 
 class CheckSchema(serializers.Serializer[object]):
@@ -30,6 +39,15 @@ class CheckSchema(serializers.Serializer[object]):
     estimated_cost_cents = amount(required=False, allow_null=True)
     estimated_cost_microcents = amount(required=False, allow_null=True)
     reserve = serializers.BooleanField(required=False)
+    agent_id = _name(wire.MAX_AGENT_ID_LENGTH)
+    session_id = _name(wire.MAX_SESSION_ID_LENGTH)
+    end_user = _name(wire.MAX_END_USER_LENGTH)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=wire.MAX_TAG_LENGTH),
+        max_length=wire.MAX_TAGS,
+        required=False,
+        allow_null=True,
+    )
 
 
 class CheckBatchSchema(serializers.Serializer[object]):
@@ -39,12 +57,12 @@ class CheckBatchSchema(serializers.Serializer[object]):
 
 
 class ReasonResult(serializers.Serializer[object]):
-    """Why. Values are cents, tokens or calls a minute, by limit_type."""
+    """Why. Values are cents, tokens or calls, by limit_type."""
 
     code = serializers.ChoiceField([code.value for code in wire.CusReasonCode])
     message = serializers.CharField()
     action = serializers.CharField()
-    limit_type = serializers.ChoiceField([limit.kind for limit in LIMITS], allow_null=True)
+    limit_type = serializers.ChoiceField(_LIMIT_TYPES, allow_null=True)
     limit_value = serializers.IntegerField(allow_null=True)
     current_value = serializers.IntegerField(allow_null=True)
     held_value = serializers.IntegerField(allow_null=True)
@@ -118,6 +136,14 @@ class LimitsResult(serializers.Serializer[object]):
         return placed_after("enforcement_level", fields, together)
 
 
+class StopResult(serializers.Serializer[object]):
+    """Calls that name this are refused."""
+
+    scope = serializers.ChoiceField(CusStop.Scope.choices)
+    value = serializers.CharField()
+    reason = serializers.CharField()
+
+
 class ConfigResult(LimitsResult):
     """The configuration by which an SDK decides when the server is away."""
 
@@ -134,6 +160,7 @@ class ConfigResult(LimitsResult):
         many=True, help_text="Empty unless the estimate basis is learned."
     )
     answering_models = AnsweringModelsResult(many=True)
+    stops = StopResult(many=True)
 
 
 class AmountsResult(serializers.Serializer[object]):
@@ -157,8 +184,8 @@ class StatusResult(LimitsResult):
     evaluated_at = serializers.DateTimeField()
 
     def get_fields(self) -> dict[str, Any]:
-        """The fields above, and the calls that each limit in calls counts."""
-        counts = {limit.admissions_shown_as: serializers.IntegerField() for limit in CALL_LIMITS}
+        """The fields above, and what each rate counts."""
+        counts = {limit.admissions_shown_as: serializers.IntegerField() for limit in RATES}
         return placed_after("leased", super().get_fields(), counts)
 
 

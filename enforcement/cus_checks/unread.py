@@ -11,12 +11,13 @@ from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.locked import LOAD, whole_by
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.rounds import Verdict
+from enforcement.cus_checks.stopped import stop_of
 from enforcement.cus_checks.turned_away import logging_of
 from enforcement.cus_reading.absence import DatabaseAbsent, DatabaseTrouble
 from enforcement.cus_reading.connection import DeciderConnection, trouble_with
 from enforcement.cus_reading.decider import decider_pool
-from enforcement.cus_rules.authority import known_state, remember_state
-from enforcement.cus_rules.precedence import Authority, Facts, decide
+from enforcement.cus_rules.authority import Known, known_state, remember_state
+from enforcement.cus_rules.precedence import Facts, decide
 
 logger = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ class CusUnreadDecisions:
                 connection.rows("ROLLBACK")
                 raise trouble_with(error, while_reading=True) from error
             known = remember_state(self.caller.integration_id, msgspec.json.decode(row or b""))
-            verdicts = self.judge(requests, known.authority, contended=contended)
+            verdicts = self.judge(requests, known, contended=contended)
             logging = logging_of(connection, self._whose, verdicts) if self.logged else []
             connection.rows("; ".join([*logging, "COMMIT"]))
             return verdicts
@@ -76,24 +77,27 @@ class CusUnreadDecisions:
     ) -> list[Verdict]:
         """Verdicts by the last known state. The log gets them with the calls' records."""
         last = known_state(self.caller.integration_id)
-        return self.judge(requests, last.authority if last else None, contended=contended)
+        return self.judge(requests, last, contended=contended)
 
     def judge(
-        self, requests: Sequence[CheckRequest], authority: Authority | None, *, contended: bool
+        self, requests: Sequence[CheckRequest], known: Known | None, *, contended: bool
     ) -> list[Verdict]:
-        """Verdicts by this authority, or where it is None by that of an unknown state."""
+        """Verdicts by this state, or where it is None by an unknown state."""
         now = self.at or datetime.now(UTC)
         facts = [
             Facts(
                 call_id=request.call_id,
                 model=request.model,
                 evaluated_at=now,
-                authority=authority,
+                authority=known.authority if known else None,
                 usage=None,
                 contended=contended,
+                stopped=stop_of(self.caller.tenant_id, known, request),
             )
             for request in requests
         ]
-        # Without usage, the decision depends on the integration alone: all calls share it.
-        decision = decide(facts[0])
-        return [Verdict(decision, facts_of_call) for facts_of_call in facts]
+        # Without usage, the decision depends on the integration and its stops alone.
+        decisions = {
+            stop: decide(of_call) for stop, of_call in {f.stopped: f for f in facts}.items()
+        }
+        return [Verdict(decisions[of_call.stopped], of_call) for of_call in facts]

@@ -10,7 +10,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_rules.precedence import CAPS, Decision, Facts, Usage, decide, facts_of
 from enforcement.cus_rules.reasons import Reason
-from integrations.cus_lifecycle.limits import LIMITS
+from integrations.cus_lifecycle.limits import LIMITS, RATES, admissions_of
 
 _RUNGS = [rung for limit in LIMITS for rung in (limit.reached, limit.near) if rung]
 TITLES: Final[Mapping[int, str]] = {
@@ -110,6 +110,8 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
             )
         return
     serving = replace(authority, **_LIKE_NEW)
+    if facts.stopped:
+        yield "no stop", replace(facts, stopped=None)
     yield "an enabled integration with a valid credential", replace(facts, authority=serving)
     yield "a call id of its own", replace(facts, recorded=False)
     for name, title in _BOUNDS.items():
@@ -123,6 +125,8 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
     )
     alone = replace(facts.usage, held=Usage().held, running=0)
     yield "no other call running", replace(facts, usage=alone)
+    unhurried = replace(facts.usage, **admissions_of([0] * len(RATES)))
+    yield "nothing admitted within the windows of rates", replace(facts, usage=unhurried)
     yield "an estimate of nothing", replace(facts, estimate=Usage().used)
     for level in CAPS:
         if level != authority.enforcement_level:

@@ -16,7 +16,7 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_rules import reasons as reasons
-from enforcement.cus_rules.reasons import Reason, Taken
+from enforcement.cus_rules.reasons import Reason, Stopped, Taken
 from integrations.cus_lifecycle.limits import (
     LIMITS,
     Admissions,
@@ -33,7 +33,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     # Calls get a warning from this share of a limit on.
     warning_percent: int
-    # The longest wait that a throttled caller is told (§15.3: about a minute).
+    # The longest wait that a throttled caller is told (§15.3: about a minute), but for limits a day.
     longest_throttle_seconds: int
     # The wait that a caller is told after contention.
     contention_seconds: int
@@ -126,6 +126,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     # Whether the model has a price, and whether the call's most tokens are known.
     priced: bool = True
     tokens_known: bool = True
+    # What a person has stopped, if the call names that.
+    stopped: Stopped | None = None
     policy: Policy = POLICY
 
     def is_estimated_in(self, unit: Unit) -> bool:
@@ -209,6 +211,9 @@ def decide(facts: Facts) -> Decision:
         found = check(authority)
         if found:
             return _hard(step, found)
+    # A person's word, which every level heeds, whatever can be read of usage.
+    if facts.stopped:
+        return _hard(4, reasons.stopped(facts.stopped))
     if facts.contended:
         reason = reasons.contention(facts.policy.contention_seconds)
         return _capped(4, Result.THROTTLED, (reason,), authority, facts.policy)
@@ -259,9 +264,14 @@ def _capped(
     wait = found[0].retry_after_seconds
     if result in (Result.ALLOWED, Result.WARNED):
         wait = None
-    elif result == Result.THROTTLED and wait is not None:
+    elif result == Result.THROTTLED and wait is not None and not _waits_for_a_day(found[0], policy):
         wait = min(wait, policy.longest_throttle_seconds)
     return Decision(result=result, step=step, reasons=found, retry_after_seconds=wait)
+
+
+def _waits_for_a_day(reason: Reason, policy: Policy) -> bool:
+    # Whoever waits a minute for a day's limit waits in vain (ruling F4a).
+    return policy.windows.get(reason.limit_type or "") is Window.DAY
 
 
 # --- Checks 1 to 3: authority. They block at every level. ---------------------------------------
@@ -325,12 +335,17 @@ def _found(asked: _Asked) -> Iterator[tuple[int, Result, Reason]]:
             continue
         measure = _MEASURED[limit.unit](asked, limit, value)
         if not facts.admitted_before and (reason := _reached(asked, limit, measure)):
-            yield limit.reached.step, limit.reached.result, reason
+            yield limit.reached.step, _result_of(limit, reason), reason
         if limit.near and measure.is_near(percent):
             taken = _shown(asked, limit, measure)
             yield limit.near.step, limit.near.result, reasons.limit_near(limit, taken, percent)
     if facts.wants_hold and facts.is_at_bound:
         yield _HOLDS_STEP, Result.THROTTLED, _too_many_running(asked)
+
+
+def _result_of(limit: Limit, reason: Reason) -> Result:
+    # No wait gives a model its context window.
+    return Result.BLOCKED if reason.code == Code.MODEL_UNPRICED else limit.reached.result
 
 
 def _measured_cents(asked: _Asked, _limit: Limit, value: int) -> _Measure:
@@ -341,8 +356,11 @@ def _measured_cents(asked: _Asked, _limit: Limit, value: int) -> _Measure:
     return _Measure(value, used.cents, taken.cents, estimate.cents)
 
 
-def _measured_tokens(asked: _Asked, _limit: Limit, value: int) -> _Measure:
+def _measured_tokens(asked: _Asked, limit: Limit, value: int) -> _Measure:
     estimate = asked.facts.estimate.tokens
+    if limit.admissions:
+        admitted: int = getattr(asked.usage, limit.admissions)
+        return _Measure(value, admitted, admitted, estimate)
     return _Measure(value, asked.usage.used.tokens, asked.taken.tokens, estimate)
 
 
@@ -384,15 +402,22 @@ def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
     # Facts that an SDK sent may lack the window.
     window = facts.policy.windows.get(limit.kind, limit.window)
     taken, now = _shown(asked, limit, measure), facts.evaluated_at
-    if facts.policy.tells_estimates and measure.has_room and limit.unit is not Unit.CALLS:
+    if facts.policy.tells_estimates and _asks_too_much(limit, measure):
         return reasons.estimate_exceeds_room(limit, taken, window, now)
     return reasons.limit_reached(limit, taken, window, now)
+
+
+def _asks_too_much(limit: Limit, measure: _Measure) -> bool:
+    """Whether a smaller call would be admitted, now or, in a window that slides, ever."""
+    if limit.unit is Unit.CALLS:
+        return False
+    return measure.estimate > measure.limit if limit.admissions else measure.has_room
 
 
 def _shown(asked: _Asked, limit: Limit, measure: _Measure) -> Taken:
     """A measure as reasons show it: microcents as cents, rounded up."""
     value, used, taken, estimate = measure
-    if limit.unit is Unit.CALLS:
+    if limit.admissions:
         # `used` counts calls that run and calls that ended together.
         return Taken(value, used, None, estimate)
     if limit.unit is Unit.CENTS and asked.authority.is_exact:

@@ -11,7 +11,7 @@ from integrations.cus_lifecycle.limits import Limit, Unit, Window
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """One reason of a decision. Values are cents, tokens or calls a minute, by `limit_type`."""
+    """One reason of a decision. Values are cents, tokens or calls, by `limit_type`."""
 
     code: Code
     message: str
@@ -22,6 +22,15 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     held_value: int | None = None
     threshold_percent: int | None = None
     retry_after_seconds: int | None = None
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """What a person has stopped: what calls name, by whom, and why."""
+
+    scope: str
+    value: str
+    reason: str
+    by: str
 
 
 class Taken(NamedTuple):
@@ -95,6 +104,25 @@ def credentials_invalid() -> Reason:
 
 
 # --- Before check 4 -----------------------------------------------------------------------------
+
+
+_STOPPED_AS: Final = {
+    "agent_id": "agent",
+    "session_id": "session",
+    "end_user": "end user",
+    "model": "model",
+}
+
+
+def stopped(stop: Stopped) -> Reason:
+    """A person has stopped the agent, session, end user or model of the call."""
+    what = _STOPPED_AS.get(stop.scope, stop.scope)
+    return Reason(
+        code=Code.STOPPED,
+        message=f"The {what} {stop.value} was stopped by {stop.by}: {stop.reason}",
+        action="Have the stop lifted",
+        limit_type=stop.scope,
+    )
 
 
 def call_recorded(call_id: str) -> Reason:

@@ -1,13 +1,13 @@
 """An integration's limits, each a row of data. Pure, because the ladder of checks imports them.
 
 The integration's fields, form and API, the ladder with its reasons, the explanation of decisions,
-status and configuration iterate over `LIMITS`. `telemetry.cus_holds.admissions` reads the calls
-that a limit in calls counts; docs/architecture.md lists the steps to add a limit.
+status and configuration iterate over `LIMITS`. `telemetry.cus_holds.admissions` reads the
+admissions that a rate counts; docs/architecture.md lists the steps to add a limit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeVar
 
@@ -38,10 +38,11 @@ class Scope(StrEnum):
 class Window(StrEnum):
     """The time over which a limit counts. Stored facts hold these words, so never remove one.
 
-    `MINUTE`: the last 60 seconds. `MONTH`: the calendar's month, in UTC.
+    `MINUTE`: the last 60 seconds. `DAY` and `MONTH`: those of the calendar, in UTC.
     """
 
     MINUTE = "minute"
+    DAY = "day"
     MONTH = "month"
 
     def end(self, moment: datetime) -> datetime | None:
@@ -72,8 +73,17 @@ def month_end(moment: datetime) -> datetime:
     return datetime(at.year + years, month + 1, 1, tzinfo=UTC)
 
 
+def day_end(moment: datetime) -> datetime:
+    """When the day of a moment ends, in UTC."""
+    at = moment.astimezone(UTC)
+    return datetime(at.year, at.month, at.day, tzinfo=UTC) + timedelta(days=1)
+
+
 # The ends of the calendar's windows; other windows slide.
-_ENDS: Final[Mapping[Window, Callable[[datetime], datetime]]] = {Window.MONTH: month_end}
+_ENDS: Final[Mapping[Window, Callable[[datetime], datetime]]] = {
+    Window.DAY: day_end,
+    Window.MONTH: month_end,
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,8 @@ class Limit:
     near: Rung | None = None
     # The integration's other columns that change how the limit counts.
     settings: tuple[str, ...] = ()
-    # For a limit in calls: the field of `Admissions` that counts them, which status shows, too.
+    # For a limit of what was admitted (a rate): the field of `Admissions` that counts it, and the
+    # field's name in status.
     admissions: str = ""
     admissions_shown_as: str = ""
 
@@ -193,8 +204,49 @@ RATE: Final = Limit(
         message="{used} calls began within the last 60 seconds; the limit is {limit}.",
     ),
 )
+TOKEN_RATE: Final = Limit(
+    column="rate_limit_tpm",
+    kind="tpm",
+    label="tokens a minute",
+    help="Tokens a minute, of admitted calls; 0: no limit.",
+    unit=Unit.TOKENS,
+    scope=Scope.INTEGRATION,
+    window=Window.MINUTE,
+    most=_MOST_BIG,
+    shown_as="rate_limit_tpm",
+    admissions="admitted_tokens",
+    admissions_shown_as="admitted_tokens_last_minute",
+    reached=Rung(
+        step=6,
+        title="the limit of tokens a minute",
+        result=Result.THROTTLED,
+        code=Code.RATE_LIMIT_EXCEEDED,
+        message="The limit of {limit} tokens a minute has no {room}: calls of the last 60 seconds "
+        "take {used}, and this call may take {estimate}.",
+    ),
+)
+DAY_RATE: Final = Limit(
+    column="rate_limit_rpd",
+    kind="rpd",
+    label="calls a day",
+    help="Calls a day, in UTC; 0: no limit.",
+    unit=Unit.CALLS,
+    scope=Scope.INTEGRATION,
+    window=Window.DAY,
+    most=_MOST,
+    shown_as="rate_limit_rpd",
+    admissions="admitted_today",
+    admissions_shown_as="admitted_today",
+    reached=Rung(
+        step=6,
+        title="the limit of calls a day",
+        result=Result.THROTTLED,
+        code=Code.RATE_LIMIT_EXCEEDED,
+        message="{used} calls began today, in UTC; the limit is {limit}.",
+    ),
+)
 # In the order of display, and of checks within a step.
-LIMITS: Final = (BUDGET, TOKENS, RATE)
+LIMITS: Final = (BUDGET, TOKENS, RATE, TOKEN_RATE, DAY_RATE)
 
 
 class LimitColumns(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,27 +258,31 @@ class LimitColumns(msgspec.Struct, frozen=True, kw_only=True):
     budget_limit_cents: int
     token_limit_month: int
     rate_limit_rpm: int
+    rate_limit_tpm: int = 0
+    rate_limit_rpd: int = 0
 
 
 class Admissions(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of admitted calls (ruling F4): a field for each limit in calls, over its window.
+    """What was admitted (rulings F4, F4a): for each rate its calls or tokens, over its window.
 
     A field that was added after release 0.1.0 has the default 0, too.
     """
 
     admitted: int = 0
+    admitted_tokens: int = 0
+    admitted_today: int = 0
 
 
 # The limits' columns, each followed by its `settings`.
 LIMIT_COLUMNS: Final = tuple(
     column for limit in LIMITS for column in (limit.column, *limit.settings)
 )
-CALL_LIMITS: Final = tuple(limit for limit in LIMITS if limit.unit is Unit.CALLS)
+RATES: Final = tuple(limit for limit in LIMITS if limit.admissions)
 
 
 def admissions_of(counts: Sequence[int]) -> dict[str, int]:
-    """The fields of `Admissions`, from counts in the order of `CALL_LIMITS`."""
-    return {limit.admissions: count for limit, count in zip(CALL_LIMITS, counts, strict=True)}
+    """The fields of `Admissions`, from counts in the order of `RATES`."""
+    return {limit.admissions: count for limit, count in zip(RATES, counts, strict=True)}
 
 
 def placed_after(name: str, fields: Mapping[str, _T], together: Mapping[str, _T]) -> dict[str, _T]:

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_lifecycle.limits import BUDGET, RATE, TOKENS
+from integrations.cus_lifecycle.limits import BUDGET, DAY_RATE, RATE, TOKEN_RATE, TOKENS
 from integrations.cus_providers.registry import ProviderType
 
 # More holds would make the month's evidence slow to read for the integration's own checks.
@@ -111,6 +111,8 @@ class CusIntegration(models.Model):
     )
     token_limit_month = models.PositiveBigIntegerField(TOKENS.label, db_default=0)
     rate_limit_rpm = models.PositiveIntegerField(RATE.label, db_default=0)
+    rate_limit_tpm = models.PositiveBigIntegerField(TOKEN_RATE.label, db_default=0)
+    rate_limit_rpd = models.PositiveIntegerField(DAY_RATE.label, db_default=0)
     enforcement_level = models.CharField(
         max_length=20, choices=EnforcementLevel, db_default=EnforcementLevel.BLOCK
     )

@@ -58,6 +58,7 @@ PEOPLE = Quota("CUS_QUOTA_MEMBERS", "people", "This tenant", "Remove one")
 INVITATIONS = Quota(
     "CUS_QUOTA_INVITATIONS", "open invitations", "This tenant", "Withdraw one, or wait"
 )
+STOPS = Quota("CUS_QUOTA_STOPS", "stops in force", "This integration", "Lift one")
 KEYS_A_DAY = Quota(
     "CUS_QUOTA_SDK_KEYS_A_DAY", "SDK keys made within a day", "This integration", "Wait"
 )

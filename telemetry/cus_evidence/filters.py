@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.db.models.expressions import CombinedExpression
 
 from aos_sdk.cus_wire import MAX_TAGS
-from telemetry.cus_evidence.end_users import CusEndUsers
+from integrations.cus_lifecycle.end_users import CusEndUsers
 from telemetry.cus_evidence.models import CusLLMUsage
 
 # The names of the filters, and how people call them. Each takes a whole value. No index has these

@@ -11,8 +11,8 @@ from django.conf import settings
 from aos_sdk.cus_fields import TOKEN_KINDS
 from aos_sdk.cus_wire import INT32_MAX, CusOperation, CusPolicyResult, mask_secrets
 from integrations.cus_keys.verifier import SdkPrincipal
+from integrations.cus_lifecycle.end_users import CusEndUsers
 from telemetry.cus_evidence.content import content_hash, parse_timestamp
-from telemetry.cus_evidence.end_users import CusEndUsers
 from telemetry.cus_evidence.records import UsageRecord
 from telemetry.cus_evidence.store import EvidenceRow
 from telemetry.cus_ids import uuid7

@@ -17,6 +17,7 @@ from django.db.models import JSONField
 
 from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_connections import Cursor, evidence_cursor
+from telemetry.cus_evidence.admission_models import CusAdmissions
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusUsageSums
 from telemetry.cus_evidence.outcomes import OUTCOMES
 from telemetry.cus_evidence.records import Reserved, Turn
@@ -293,6 +294,25 @@ RELEASED = """landed AS (
     FROM due JOIN touched USING (id)
     WHERE lease.tenant_id = %(tenant)s AND lease.id = due.id
 )"""
+# When a stored call was admitted: with its hold or lease; without that, by receipt, if that was
+# within a minute of the call (ruling F4). Older calls are in no bucket that a limit counts.
+_ADMISSIONS = f"""
+    INSERT INTO cus_landed_admissions AS total
+        (tenant_id, integration_id, span, start, shard, calls, tokens)
+    SELECT %(tenant)s, integration_id, span, date_trunc(span, admitted, 'UTC'),
+        pg_backend_pid() %% {CusAdmissions.SHARDS}, count(*),
+        sum(tokens_in::bigint + tokens_out + coalesce(provisional_tokens, 0)::numeric)
+    FROM (
+        SELECT *, CASE WHEN admitted_at IS NULL
+            THEN CASE WHEN created_at - occurred_at <= interval '60 seconds' THEN created_at END
+            ELSE admitted_at END AS admitted
+        FROM landed_calls WHERE policy_result <> 'blocked'
+    ) AS call, (VALUES ('second', interval '2 minutes'), ('day', interval '2 days')) AS bucket(span, kept)
+    WHERE admitted > now() - kept
+    GROUP BY 2, 3, 4 ORDER BY 2, 3, 4
+    ON CONFLICT (tenant_id, integration_id, span, start, shard) DO UPDATE SET
+        calls = total.calls + excluded.calls, tokens = total.tokens + excluded.tokens
+"""  # noqa: S608  (the names are this module's own)
 # Everything is done in the order of its key, so that two batches can't deadlock.
 _STORE = f"""
 WITH sent AS MATERIALIZED (
@@ -316,14 +336,17 @@ WITH sent AS MATERIALIZED (
         WHERE tenant_id = %(tenant)s AND id = sent.lease_id
             AND integration_id = sent.integration_id LIMIT 1
     ) AS lease ON true
-    RETURNING id, call_id, integration_id, provider, model, policy_result, error_code,
-        latency_ms, pricing, flags, unpriced_units, {", ".join((*_SUMMED, *ESTIMATE, *_PROVISIONAL))}
+    RETURNING id, call_id, integration_id, provider, model, policy_result, error_code, created_at,
+        occurred_at, admitted_at, latency_ms, pricing, flags, unpriced_units,
+        {", ".join((*_SUMMED, *ESTIMATE, *_PROVISIONAL))}
 ), lifetime AS (
     {_upsert_totals("cus_lifetime_totals", integration_id="integration_id", provider="provider", model="model")}
 ), period AS (
     {_upsert_totals("cus_period_totals", integration_id="integration_id", period="date_trunc('month', now() AT TIME ZONE 'UTC')::date")}
 ), outcomes AS (
     {OUTCOMES}
+), admissions AS (
+    {_ADMISSIONS}
 ), {RELEASED}
 SELECT call_hash FROM sent WHERE call_hash NOT IN (SELECT call_hash FROM fresh)
 """  # noqa: S608  (the names are this module's and the models' own)

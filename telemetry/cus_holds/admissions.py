@@ -1,20 +1,55 @@
-"""SQL by which a check counts admitted calls, for each limit in calls (ruling F4)."""
+"""SQL by which a check counts what was admitted, for each rate (rulings F4, F4a)."""
 
-from integrations.cus_lifecycle.limits import CALL_LIMITS, Limit, Window
+from integrations.cus_lifecycle.limits import RATES, Limit, Unit, Window
+from telemetry.cus_evidence.admission_models import CusAdmissions
+from telemetry.cus_money.amounts import MOST
 
 _MINUTE = "interval '60 seconds'"
-# The beginning of each window, in SQL.
-_SINCE = {Window.MINUTE: f"moment.now - {_MINUTE}"}
+_SPAN = {Window.MINUTE: CusAdmissions.Span.SECOND, Window.DAY: CusAdmissions.Span.DAY}
+_TABLES = ("cus_landed_admissions", "cus_running_admissions")
+
+
+def _is_by_moments(limit: Limit) -> bool:
+    """Whether the limit counts calls one by one, by their moments; else buckets are summed."""
+    return limit.unit is Unit.CALLS and limit.window is Window.MINUTE
 
 
 def admitted(limit: Limit) -> str:
-    """SQL that counts the calls admitted in a limit's window, up to the limit.
+    """SQL for what was admitted in a limit's window, without the calls of the check itself."""
+    counted = _by_moments(limit) if _is_by_moments(limit) else _by_buckets(limit)
+    return f"CASE WHEN integration.{limit.column} > 0 THEN {counted} ELSE 0 END"
 
-    What remains of a lease counts from when it was lent, as the rows of its calls do.
-    The calls of the check itself are left out.
-    """
-    since, most = _SINCE[limit.window], f"integration.{limit.column}"
-    return f"""CASE WHEN {most} > 0 THEN (
+
+def own_admitted(limit: Limit) -> str:
+    """SQL that is true for a hold of the check's own calls that was taken in a limit's window."""
+    if _is_by_moments(limit):
+        return f"hold.taken_at > moment.now - {_MINUTE}"
+    span = _SPAN[limit.window]
+    return _is_counted(limit, f"date_trunc('{span}', hold.taken_at, 'UTC')")
+
+
+def _is_counted(limit: Limit, start: str) -> str:
+    """SQL for whether a limit counts a bucket."""
+    if limit.window is Window.DAY:
+        return f"{start} = date_trunc('day', moment.now, 'UTC')"
+    # A second counts as long as any part of it is within the last 60 seconds.
+    return f"{start} > moment.now - interval '61 seconds'"
+
+
+def _by_buckets(limit: Limit) -> str:
+    sums = " + ".join(
+        f"""(SELECT coalesce(sum(bucket.{limit.unit}), 0) FROM {table} AS bucket
+            WHERE bucket.tenant_id = $1 AND bucket.integration_id = $2
+                AND bucket.span = '{_SPAN[limit.window]}' AND {_is_counted(limit, "bucket.start")})"""  # noqa: S608  (the names are the tables' own)
+        for table in _TABLES
+    )
+    return f"greatest(least({sums} - own.{limit.admissions}, {MOST}), 0)::bigint"
+
+
+def _by_moments(limit: Limit) -> str:
+    """Counts up to the limit. What remains of a lease counts from when it was lent, as its rows do."""
+    since, most = f"moment.now - {_MINUTE}", f"integration.{limit.column}"
+    return f"""(
         SELECT least(coalesce(sum(lease.calls), 0), {most}::bigint + 1)::bigint
         FROM cus_enforcement_leases AS lease WHERE lease.tenant_id = $1
             AND lease.integration_id = $2 AND lease.taken_at > {since} AND lease.lent_cents >= 0
@@ -37,11 +72,17 @@ def admitted(limit: Limit) -> str:
                     ELSE usage.admitted_at > {since} END
             ORDER BY usage.created_at DESC LIMIT {most}::bigint + 1
         ) AS admissions
-    ) ELSE 0 END"""  # noqa: S608  (the names are the table's own)
+    )"""  # noqa: S608  (the names are the table's own)
 
 
-# For the own hold of a call of the check: 1 for each window in which the hold was taken, else 0.
-OWN_ADMITTED = ", ".join(f"(taken_at > {_SINCE[limit.window]})::int" for limit in CALL_LIMITS)
+# For the own hold of a call of the check: 1 for each rate in whose window it was taken, else 0.
+OWN_ADMITTED = ", ".join(f"({own_admitted(limit)})::int" for limit in RATES)
+# The sums of those holds, by which `_by_buckets` leaves them out.
+OWN_SUMS = ", ".join(
+    f"""coalesce(sum({"hold.tokens" if limit.unit is Unit.TOKENS else "1"})
+        FILTER (WHERE {own_admitted(limit)}), 0) AS {limit.admissions}"""
+    for limit in RATES
+)
 
 
 # For people and metrics, of an `integration` in sight: what a check would count of its rate limit,

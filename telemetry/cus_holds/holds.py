@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 from django.conf import settings
 
-from integrations.cus_lifecycle.limits import CALL_LIMITS, LIMIT_COLUMNS
+from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, RATES
 from telemetry.cus_evidence.models import CusCallLedger
-from telemetry.cus_holds.admissions import OWN_ADMITTED, admitted
+from telemetry.cus_holds.admissions import OWN_ADMITTED, OWN_SUMS, admitted
 from telemetry.cus_ids import hash_call_id, lock_key
 from telemetry.cus_money.amounts import MOST, USED, Amounts
 from telemetry.cus_money.own_prices import COLUMNS
@@ -30,7 +30,7 @@ Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 class OwnHold(NamedTuple):
     """The hold of a call that the check is about.
 
-    `admitted`: for each of `CALL_LIMITS`, 1 if the hold was taken within its window, else 0.
+    `admitted`: for each of `RATES`, 1 if the hold was taken within its window, else 0.
     """
 
     amounts: Amounts
@@ -55,8 +55,8 @@ class Evidence(msgspec.Struct, frozen=True):
 class Reading(Evidence, frozen=True):
     """One statement's view of an integration: its row, and its month's evidence.
 
-    `held`, `running` (the number of holds) and `admitted` (the calls admitted within the window of
-    each of `CALL_LIMITS`) leave out the calls of the check; those are in `own`. A hold counts until
+    `held`, `running` (the number of holds) and `admitted` (the calls or tokens that were admitted
+    within the window of each of `RATES`) leave out the calls of the check; those are in `own`. A hold counts until
     it is settled or swept (ruling F5b).
     """
 
@@ -90,9 +90,12 @@ def _authority(own_prices: str) -> str:
         'provider_type', integration.provider_type,
         'default_model', integration.default_model,
         'base_url', integration.config->>'base_url',
-        'overrides', {own_prices}
+        'overrides', {own_prices},
+        'stops', (SELECT json_agg(json_build_array(stop.scope, stop.value, stop.reason, stop.stopped_by)
+            ORDER BY stop.created_at)::text
+            FROM cus_stops AS stop WHERE stop.integration_id = $2 AND stop.lifted_at IS NULL)
     )
-"""
+"""  # noqa: S608  (the names are this module's own)
 
 
 # As `OwnPrice` has them, the latest first.
@@ -150,7 +153,7 @@ def reading_statement(
         "held": f"json_build_array({_OF_OTHERS})",
         "running": "sums.calls - own.calls",
         "leased": f"json_build_array({leased})",
-        "admitted": f"json_build_array({', '.join(map(admitted, CALL_LIMITS))})",
+        "admitted": f"json_build_array({', '.join(map(admitted, RATES))})",
         "recorded": f"""ARRAY(
         SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)
             AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}'))""",  # noqa: S608
@@ -171,7 +174,7 @@ FROM {_MOMENT}, {_FROM}, LATERAL (
     FROM cus_hold_sums AS sums WHERE sums.tenant_id = $1 AND sums.integration_id = $2
 ) AS sums, LATERAL (
     SELECT count(*) AS calls,
-        {", ".join(f"coalesce(sum({one}), 0) AS {one}" for one in _NAMES)},
+        {", ".join(f"coalesce(sum({one}), 0) AS {one}" for one in _NAMES)}, {OWN_SUMS},
         json_object_agg(call_id, json_build_array(cents, microcents, tokens,
             {OWN_ADMITTED})) AS holds
     FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2

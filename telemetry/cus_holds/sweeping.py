@@ -1,4 +1,4 @@
-"""Remove holds and leases that are over."""
+"""Remove holds and leases that are over, and what rates no longer count."""
 
 from django.db import connection
 
@@ -28,6 +28,22 @@ WITH over AS (
 DELETE FROM cus_enforcement_leases AS lease USING over
 WHERE lease.tenant_id = over.tenant_id AND lease.id = over.id
 """
+# Buckets that no rate counts any more, nor any ingest adds to (`cus_evidence.store`). One sweeper at
+# a time, so that no two wait for each other's rows.
+_SWEEP_ADMISSIONS = """
+WITH turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtextextended('{table}', 0)) AS is_mine
+), over AS (
+    SELECT tenant_id, integration_id, span, start, shard FROM {table}, turn
+    WHERE is_mine AND start < now()
+        - CASE span WHEN 'second' THEN interval '5 minutes' ELSE interval '4 days' END
+    LIMIT %(most)s
+)
+DELETE FROM {table} AS bucket USING over
+WHERE bucket.tenant_id = over.tenant_id AND bucket.integration_id = over.integration_id
+    AND bucket.span = over.span AND bucket.start = over.start AND bucket.shard = over.shard
+"""
+_ADMISSIONS = ("cus_landed_admissions", "cus_running_admissions")
 
 
 def sweep() -> tuple[int, int]:
@@ -35,8 +51,10 @@ def sweep() -> tuple[int, int]:
 
     Both count until they are swept, so this runs at least every 30 seconds (ruling F5b). Also
     removes a hold that was taken while its call was being stored: no later record would settle it;
-    and a lease that was returned and whose calls have all landed.
+    and a lease that was returned and whose calls have all landed; and sums that no rate counts.
     """
+    for table in _ADMISSIONS:
+        _sweep(_SWEEP_ADMISSIONS.format(table=table))
     return _sweep(_SWEEP_HOLDS), _sweep(_SWEEP_LEASES)
 
 

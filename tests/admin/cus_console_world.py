@@ -13,6 +13,7 @@ from integrations.cus_currency.service import CusDisplayRateService
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_prices.service import CusPriceOverrideService
+from integrations.cus_stops.service import CusStopService
 from tests.cus_factories import make_integration, make_tenant, make_user
 
 ROLES = ("operator", "support", "finance", "admin", "member", "nobody")
@@ -38,6 +39,14 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
         "nobody": ("-", "-", "-", "-"),
     },
     "cusdisplayrate": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("list", "read", "read", "-"),
+        "finance": ("list", "read", "read", "-"),
+        "admin": ("list", "read", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusstop": {
         "operator": ("list", "read", "read", "add"),
         "support": ("list", "read", "read", "-"),
         "finance": ("list", "read", "read", "-"),
@@ -131,6 +140,7 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "cusapitoken": {"revoke": ("operator",)},
     "cussdkkey": {"revoke": ("operator", "admin")},
+    "cusstop": {"lift": ("operator", "admin")},
 }
 
 
@@ -156,6 +166,9 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
     )
     token, _ = CusTokenService(member).issue(name=f"{name} token", now=timezone.now())
     key, _ = CusSdkKeyService(integration).issue(label=f"{name} key")
+    stop = CusStopService(integration).stop(
+        scope="agent_id", value=f"{name}-agent", reason=f"{name} agent loops"
+    )
     transition = CusHealthTransition.objects.create(
         tenant=tenant,
         integration=integration,
@@ -178,6 +191,7 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         "cususer": member,
         "cusapitoken": token,
         "cussdkkey": key,
+        "cusstop": stop,
         "cushealthtransition": transition,
         "cusauditentry": CusAuditEntry.objects.filter(
             tenant=tenant, object_id=str(integration.id)

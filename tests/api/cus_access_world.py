@@ -20,6 +20,8 @@ from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_stops.models import CusStop
+from integrations.cus_stops.service import CusStopService
 from integrations.cus_tenancy.member_service import CusMemberService
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
@@ -28,7 +30,15 @@ API = "api/"
 MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
 # Every method that a browser or a program could send.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-_PARTS = ("integration_id", "key_id", "member_id", "token_id", "lease_id", "simulation_id")
+_PARTS = (
+    "integration_id",
+    "key_id",
+    "member_id",
+    "token_id",
+    "lease_id",
+    "simulation_id",
+    "stop_id",
+)
 # A month that is over, and that nobody has closed.
 _MONTH = "2020-02"
 # Refused before a connection is made, so that a live test answers at once.
@@ -43,6 +53,7 @@ class Belongings:
     integration: CusIntegration
     key: CusSdkKey
     key_text: str
+    stop: CusStop
     member: CusMembership
     person: CusUser
     simulation: CusSimulation
@@ -65,6 +76,7 @@ class World:
         self.own, self.foreign, self.closed = (_belongings() for _ in range(3))
         self.gone = _integration(self.own.tenant)
         self.gone_key, self.gone_key_text = issue_sdk_key(self.gone)
+        self.gone_stop = _stop(self.gone)
         CusIntegrationService(self.own.tenant).delete(self.gone)
         self.revoked_key = _revoked_key(self.own.integration)
         removed = CusMembership.objects.get(user=make_user("member", self.own.tenant))
@@ -105,6 +117,7 @@ class World:
         if "{token_id}" in url:
             ids["token_id"] = self._token_id(thing, who)
         ids["key_id"] = self._keys().get(thing, ids["key_id"])
+        ids["stop_id"] = self._stops().get(thing, ids["stop_id"])
         # A lease that is not there is as good as returned; a test of leases has a foreign one.
         ids["lease_id"] = MISSING
         return url.format(**ids, month=_MONTH)
@@ -119,6 +132,7 @@ class World:
         return {
             "integration_id": rows.integration.id,
             "key_id": rows.key.id,
+            "stop_id": rows.stop.id,
             "member_id": rows.member.id,
             "simulation_id": rows.simulation.id,
         }
@@ -132,6 +146,14 @@ class World:
             "missing key": MISSING,
         }
 
+    def _stops(self) -> dict[str, uuid.UUID]:
+        return {
+            "stray": self.own.stop.id,
+            "sibling stop": self.gone_stop.id,
+            "foreign stop": self.foreign.stop.id,
+            "missing stop": MISSING,
+        }
+
     def tenant_named(self, thing: str) -> uuid.UUID | None:
         """What `?tenant_id=` says, where a list or a new row is asked of a tenant."""
         tenants = {"own": self.own.tenant.id, "foreign": self.foreign.tenant.id}
@@ -141,7 +163,7 @@ class World:
     def foreign_ids(self) -> Iterator[tuple[str, str]]:
         """What of another tenant no answer may hold, by what it is."""
         rows = self.foreign
-        for name in ("tenant", "integration", "key", "member", "person"):
+        for name in ("tenant", "integration", "key", "stop", "member", "person"):
             yield name, str(getattr(rows, name).id)
         yield "address", rows.person.email
         yield "name", rows.integration.name
@@ -157,6 +179,7 @@ class World:
         return {
             "integration_id": self.gone.id,
             "key_id": self.gone_key.id,
+            "stop_id": self.gone_stop.id,
             "member_id": self.removed_id,
         }
 
@@ -209,7 +232,12 @@ def _belongings() -> Belongings:
     member = CusMembership.objects.get(user=person)
     simulation = CusWhatIfService(tenant).ask(integration, days=1, proposed={})
     fail_simulation(simulation, "Nobody runs it.")
-    return Belongings(tenant, integration, key, text, member, person, simulation)
+    stop = _stop(integration)
+    return Belongings(tenant, integration, key, text, stop, member, person, simulation)
+
+
+def _stop(integration: CusIntegration) -> CusStop:
+    return CusStopService(integration).stop(scope="agent_id", value="crawler", reason="Loops.")
 
 
 def _revoked_key(integration: CusIntegration) -> CusSdkKey:

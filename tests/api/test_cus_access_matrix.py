@@ -106,6 +106,27 @@ DELETE integrations/{integration_id}/keys/{key_id} missing key 404  404  403  40
 DELETE integrations/{integration_id}/keys/{key_id} stray       404  404  403  403  403  403  403  403  401  401  401
 other  integrations/{integration_id}/keys/{key_id} any         405  405  405  405  405  405  405  405  401  401  401
 
+GET    integrations/{integration_id}/stops        own         200  200  200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}/stops        foreign     200  404  404  200  200  404  403  403  401  401  401
+GET    integrations/{integration_id}/stops        missing     404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/stops        deleted     404  404  404  404  404  404  403  403  401  401  401
+POST   integrations/{integration_id}/stops        own         201  201  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/stops        foreign     201  404  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/stops        missing     404  404  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/stops        deleted     404  404  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/stops        closed      409  404  403  403  403  403  403  403  401  401  401
+other  integrations/{integration_id}/stops        any         405  405  405  405  405  405  405  405  401  401  401
+
+DELETE integrations/{integration_id}/stops/{stop_id} own         204  204  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/stops/{stop_id} foreign     204  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/stops/{stop_id} missing     404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/stops/{stop_id} deleted     404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/stops/{stop_id} foreign stop 404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/stops/{stop_id} sibling stop 404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/stops/{stop_id} missing stop 404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/stops/{stop_id} stray       404  404  403  403  403  403  403  403  401  401  401
+other  integrations/{integration_id}/stops/{stop_id} any         405  405  405  405  405  405  405  405  401  401  401
+
 GET    members                                    unnamed     400  200  200  403  403  403  403  403  401  401  401
 GET    members                                    own         200  200  200  403  403  403  403  403  401  401  401
 GET    members                                    foreign     200  200  200  403  403  403  403  403  401  401  401
@@ -338,6 +359,11 @@ BODIES: dict[str, Any] = {
     "PUT integrations/{integration_id}": _INTEGRATION,
     "PATCH integrations/{integration_id}": {"name": "Walked"},
     "POST integrations/{integration_id}/keys": {"label": "walked"},
+    "POST integrations/{integration_id}/stops": {
+        "scope": "model",
+        "value": "walked",
+        "reason": "Walked.",
+    },
     "POST members": {"email": "walked@example.com"},
     "PATCH members/{member_id}": {"role": "admin"},
     "PATCH tenant": {"time_zone": "Asia/Kolkata"},
@@ -378,6 +404,8 @@ LIKE = {
     "deleted": "missing",
     "foreign key": "missing key",
     "sibling key": "missing key",
+    "foreign stop": "missing stop",
+    "sibling stop": "missing stop",
 }
 
 

@@ -79,6 +79,7 @@ class Fuzzer:
         there: dict[str, Any] = {
             "integration_id": own.integration,
             "key_id": own.key,
+            "stop_id": own.stop,
             "member_id": own.member,
         }
         for name in set(there) & set(case.path_parameters or {}):

@@ -43,6 +43,8 @@ def by_console(admin: Client, integration: CusIntegration, cents: int) -> None:
         "estimate_basis": integration.estimate_basis,
         "token_limit_month": "0",
         "rate_limit_rpm": "0",
+        "rate_limit_tpm": "0",
+        "rate_limit_rpd": "0",
         "seen_version": str(integration.config_version),
     }
     assert admin.post(f"{CONSOLE}/{integration.id}/change/", form).status_code == 302

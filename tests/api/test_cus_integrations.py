@@ -25,8 +25,8 @@ SECRET = "sk-canary-77aa10b2c3"
 RESPONSE = {
     "id", "tenant_id", "name", "provider_type", "status", "error_reason", "health_state",
     "health_checked_at", "health_message", "credential_state", "credential_hint", "config",
-    "default_model", "budget_limit_cents", "budget_basis", "estimate_basis",
-    "token_limit_month", "rate_limit_rpm", "enforcement_level", "allow_unpriced", "max_live_holds",
+    "default_model", "budget_limit_cents", "budget_basis", "estimate_basis", "token_limit_month",
+    "rate_limit_rpm", "rate_limit_tpm", "rate_limit_rpd", "enforcement_level", "allow_unpriced", "max_live_holds",
     "coverage_percent",
     "config_version", "created_at", "updated_at",
 }  # fmt: skip

@@ -69,6 +69,14 @@ _CASES: dict[str, dict[str, Any]] = {
     "1-disabled": _authority(status="disabled"),
     "2-in-error": _authority(status="error"),
     "3-credentials-invalid": _authority(credential_state="invalid"),
+    "4-stopped": {
+        "stopped": {
+            "scope": "agent_id",
+            "value": "crawler",
+            "reason": "It loops.",
+            "by": "ops@example.com",
+        }
+    },
     "4-contention": {"usage": None, "contended": True},
     "4-evidence-unavailable": {"usage": None},
     "4-call-recorded": {"recorded": True},
@@ -86,6 +94,14 @@ _CASES: dict[str, dict[str, Any]] = {
     "5-tokens-unknown": {"model": None, "tokens_known": False},
     "6-rate-exceeded": _usage(admitted=60),
     "6-rate-exceeded-and-budget-near": _usage(used=[850, 850_000_000, 20_000], admitted=60),
+    "6-tokens-a-minute-exceeded": _authority(rate_limit_tpm=5_000) | _usage(admitted_tokens=4_000),
+    "6-tokens-a-minute-exceeded-by-one-call": _authority(rate_limit_tpm=1_000)
+    | _usage(admitted_tokens=0),
+    "6-tokens-a-minute-unknown": _authority(rate_limit_tpm=1_000, token_limit_month=0)
+    | {"model": None, "tokens_known": False},
+    "6-calls-a-day-exceeded": _authority(rate_limit_rpd=500) | _usage(admitted_today=500),
+    "6-calls-a-day-exceeded-at-warn": _authority(rate_limit_rpd=500, enforcement_level="warn")
+    | _usage(admitted_today=500),
     "6-holds-at-their-bound": _authority(max_live_holds=10)
     | _usage(running=10)
     | {"wants_hold": True},

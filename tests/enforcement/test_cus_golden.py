@@ -82,7 +82,7 @@ def test_another_result_step_code_or_value_is_another_decision(path: Path) -> No
     for number, reason in enumerate(stored(path)["reasons"]):
         for name in reason.keys() - {"message", "action"}:
             row = stored(path)
-            row["reasons"][number][name] = "stopped" if name == "code" else 123_456
+            row["reasons"][number][name] = "another" if name == "code" else 123_456
             assert verdict(row) == "DIFFERENT", name
     assert verdict(row | {"reasons": row["reasons"][1:]}) == "DIFFERENT"
 

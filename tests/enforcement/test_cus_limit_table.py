@@ -12,9 +12,9 @@ from integrations.cus_integrations.form import IntegrationForm
 from integrations.cus_integrations.serializers import IntegrationChange, IntegrationOutput
 from integrations.cus_integrations.service import MUTABLE
 from integrations.cus_lifecycle.limits import (
-    CALL_LIMITS,
     LIMIT_COLUMNS,
     LIMITS,
+    RATES,
     Admissions,
     Limit,
     LimitColumns,
@@ -31,7 +31,7 @@ each_limit = pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.co
 
 def test_the_structs_beside_the_table_have_a_field_for_each_row() -> None:
     assert LimitColumns.__struct_fields__ == tuple(limit.column for limit in LIMITS)
-    assert Admissions.__struct_fields__ == tuple(limit.admissions for limit in CALL_LIMITS)
+    assert Admissions.__struct_fields__ == tuple(limit.admissions for limit in RATES)
     for name in ("column", "kind", "shown_as"):
         assert len({getattr(limit, name) for limit in LIMITS}) == len(LIMITS)
 
@@ -59,7 +59,7 @@ def test_it_can_be_set_and_is_shown_wherever_limits_are(limit: Limit) -> None:
 def _facts(limit: Limit, taken: int) -> Facts:
     """A call of nothing where that limit alone is set, to 10, and so much is taken of it."""
     columns: dict[str, Any] = dict.fromkeys(LimitColumns.__struct_fields__, 0)
-    counts: dict[str, Any] = {one.admissions: taken for one in CALL_LIMITS}
+    counts: dict[str, Any] = {one.admissions: taken for one in RATES}
     authority = Authority(
         status="enabled", credential_state="valid", enforcement_level="block",
         budget_basis="rounded", allow_unpriced=False, config_version=1,

@@ -1,6 +1,7 @@
 """Whatever a tenant can make has a bound (ruling C11)."""
 
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +24,7 @@ API = "/api/v1/cus"
 BOUNDED = {
     "/integrations": "CUS_QUOTA_INTEGRATIONS",
     "/integrations/{integration_id}/keys": "CUS_QUOTA_SDK_KEYS_A_DAY",
+    "/integrations/{integration_id}/stops": "CUS_QUOTA_STOPS",
     "/tokens": "CUS_QUOTA_TOKENS_A_DAY",
     "/price-overrides": "CUS_QUOTA_PRICE_OVERRIDES",
     "/display-rates": "CUS_QUOTA_DISPLAY_RATES",
@@ -40,6 +42,8 @@ MAKES_NOTHING = {
     "/telemetry/months/{month}/close",
     "/enforcement/check",
     "/enforcement/batch",
+    # As many leases as holds, and a lease ends by itself.
+    "/enforcement/lease",
 }
 BODIES: dict[str, dict[str, Any]] = {
     "/integrations": {
@@ -48,6 +52,11 @@ BODIES: dict[str, dict[str, Any]] = {
         "credential": {"api_key": "sk-test-0123456789abcdef"},
     },
     "/integrations/{integration_id}/keys": {"label": "New"},
+    "/integrations/{integration_id}/stops": {
+        "scope": "agent_id",
+        "value": "new",
+        "reason": "Loops.",
+    },
     "/tokens": {"name": "New"},
     "/price-overrides": {
         "model": "new",
@@ -65,6 +74,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 # What may be there only once.
 _OTHER = {
+    "/integrations/{integration_id}/stops": {"value": "other"},
     "/members": {"email": "other@example.com"},
     "/price-overrides": {"model": "other"},
     "/display-rates": {"valid_from": "2031-01-01T00:00:00Z"},
@@ -104,7 +114,9 @@ def _make_until_refused(client: Client, url: str, body: dict[str, Any]) -> Any:
     if first.status_code == 409:
         return first
     assert first.status_code == 201
-    return client.post(url, body, content_type="application/json")
+    # What is stopped already needs no second stop.
+    more = {"value": "more"} if url.endswith("/stops") else {}
+    return client.post(url, body | more, content_type="application/json")
 
 
 FORMS: dict[str, tuple[str, dict[str, str]]] = {
@@ -114,6 +126,15 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "cusapitoken": ("CUS_QUOTA_TOKENS_A_DAY", {"name": "New"}),
     "cussdkkey": ("CUS_QUOTA_SDK_KEYS_A_DAY", {"integration": "{integration_id}", "label": "New"}),
+    "cusstop": (
+        "CUS_QUOTA_STOPS",
+        {
+            "integration": "{integration_id}",
+            "scope": "agent_id",
+            "value": "{unique}",
+            "reason": "Loops.",
+        },
+    ),
     "cusdisplayrate": (
         "CUS_QUOTA_DISPLAY_RATES",
         {
@@ -145,6 +166,8 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
             "enforcement_level": "block",
             "token_limit_month": "0",
             "rate_limit_rpm": "0",
+            "rate_limit_tpm": "0",
+            "rate_limit_rpd": "0",
         },
     ),
 }
@@ -155,15 +178,17 @@ def test_the_consoles_forms_say_which_bound_is_reached(
     integration: CusIntegration, settings: Settings, page: str
 ) -> None:
     setting, fields = FORMS[page]
-    body = {
-        name: text.replace("{integration_id}", str(integration.id)) for name, text in fields.items()
-    }
+
+    def body() -> dict[str, str]:
+        named = {"{integration_id}": str(integration.id), "{unique}": str(uuid.uuid4())}
+        return {name: named.get(text, text) for name, text in fields.items()}
+
     setattr(settings, setting, 1)
     admin = signed_in(make_user("admin", integration.tenant))
 
-    answer = admin.post(f"/admin/integrations/{page}/add/", body)
+    answer = admin.post(f"/admin/integrations/{page}/add/", body())
     if f"raise {setting}" not in answer.content.decode():
-        answer = admin.post(f"/admin/integrations/{page}/add/", body)
+        answer = admin.post(f"/admin/integrations/{page}/add/", body())
 
     assert answer.status_code == 200
     assert f"raise {setting}" in answer.content.decode()

@@ -114,6 +114,7 @@ def findings(connection: "psycopg.Connection[Row]") -> list[str]:
             *_unsettled_findings(connection),
             *holds_findings(connection),
             *_outcome_findings(connection),
+            *landed_findings(connection),
             *(found for table in _TOTALS for found in _totals_findings(connection, table)),
         ]
 
@@ -187,6 +188,46 @@ HAVING (sum(leases), {_each("sum({one})")}, {_each("sum(young_{one})")})
     <> (0, {", ".join("0" for _ in range(2 * len(_LENT)))})
 """
 
+# Both sides of what F4a counts: the kept buckets of the last minute and of today, and what was
+# admitted in them.
+_BUCKETS = (
+    "(VALUES ('second', interval '1 minute'), ('day', interval '1 day')) AS bucket(span, kept)"
+)
+_RUNNING_ADMISSIONS = f"""
+SELECT tenant_id, integration_id, span, start, sum(calls), sum(tokens) FROM (
+    SELECT tenant_id, integration_id, span, start, calls, tokens FROM cus_running_admissions
+    UNION ALL
+    SELECT tenant_id, integration_id, span, date_trunc(span, taken_at, 'UTC'), -1, -tokens
+    FROM cus_enforcement_holds, {_BUCKETS}
+    UNION ALL
+    SELECT tenant_id, integration_id, span, date_trunc(span, taken_at, 'UTC'), -calls, -tokens
+    FROM cus_enforcement_leases, {_BUCKETS}
+) AS both_sides JOIN {_BUCKETS} USING (span) WHERE start > now() - kept
+GROUP BY 1, 2, 3, 4 HAVING (sum(calls), sum(tokens)) <> (0, 0)
+"""
+_LANDED_ADMISSIONS = f"""
+SELECT tenant_id, integration_id, span, start, sum(calls), sum(tokens) FROM (
+    SELECT tenant_id, integration_id, span, start, calls, tokens FROM cus_landed_admissions
+    UNION ALL
+    SELECT tenant_id, integration_id, span,
+        date_trunc(span, coalesce(admitted_at, created_at), 'UTC'),
+        -1, -(tokens_in::numeric + tokens_out + coalesce(provisional_tokens, 0))
+    FROM cus_llm_usage, {_BUCKETS} WHERE policy_result <> 'blocked'
+        AND (admitted_at IS NOT NULL OR created_at - occurred_at <= interval '60 seconds')
+) AS both_sides JOIN {_BUCKETS} USING (span) WHERE start > now() - kept
+GROUP BY 1, 2, 3, 4 HAVING (sum(calls), sum(tokens)) <> (0, 0)
+"""
+
+
+def landed_findings(connection: "psycopg.Connection[Row]") -> list[str]:
+    """Where the buckets of stored calls are not the sums of their rows (ruling F4a)."""
+    if not _columns(connection, "cus_landed_admissions"):
+        return []  # There is no such table in this version.
+    return [
+        f"landed admissions less rows: {row}"
+        for row in connection.execute(_LANDED_ADMISSIONS.encode())
+    ]
+
 
 def holds_findings(connection: "psycopg.Connection[Row]") -> list[str]:
     """Where the kept sums of holds and leases are not those of the rows (ruling F5b)."""
@@ -197,6 +238,9 @@ def holds_findings(connection: "psycopg.Connection[Row]") -> list[str]:
     if "leases" in columns:
         rows = connection.execute(_LEASES.encode())
         found += [f"sums of leases less leases: {row}" for row in rows]
+    if _columns(connection, "cus_running_admissions"):
+        rows = connection.execute(_RUNNING_ADMISSIONS.encode())
+        found += [f"running admissions less holds and leases: {row}" for row in rows]
     return found
 
 

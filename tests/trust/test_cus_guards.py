@@ -70,6 +70,10 @@ _LOWERED = (
     " set_aside_tokens = 0, set_aside_calls = 0, cents = 4",
     "UPDATE cus_hold_sums SET leased_cents = 0",
     "UPDATE cus_hold_sums SET leases = leases - 1",
+    "UPDATE cus_landed_admissions SET tokens = tokens - 1",
+    "DELETE FROM cus_landed_admissions",
+    "UPDATE cus_running_admissions SET calls = 0",
+    "DELETE FROM cus_running_admissions",
 )
 
 

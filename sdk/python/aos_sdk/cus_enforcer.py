@@ -17,6 +17,7 @@ from aos_sdk.cus_enforcing.gate import note_decision
 from aos_sdk.cus_errors import CusConfigurationError, limit_error
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reporter import CusReporter
+from aos_sdk.cus_scope import CusIdentity, current_identity
 from aos_sdk.cus_tracker import CusCallTracker
 
 
@@ -104,6 +105,7 @@ def _asked(
     estimated_cost_microcents: int | None = None,
     reserve: bool = True,
 ) -> CusAsked:
+    whose = current_identity() or CusIdentity()
     return CusAsked(
         call_id or generate_call_id(),
         model,
@@ -111,4 +113,8 @@ def _asked(
         estimated_cost_cents,
         estimated_cost_microcents,
         reserve,
+        agent_id=whose.agent_id,
+        session_id=whose.session_id,
+        end_user=whose.end_user,
+        tags=whose.tags,
     )

@@ -94,6 +94,7 @@ class CusReasonCode(StrEnum):
     INTEGRATION_ERROR = "integration_error"
     CREDENTIALS_INVALID = "credentials_invalid"
     STATE_UNKNOWN = "state_unknown"
+    STOPPED = "stopped"
     BUDGET_EXCEEDED = "budget_exceeded"
     TOKEN_LIMIT_EXCEEDED = "token_limit_exceeded"  # noqa: S105 - a word, not a secret
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"

@@ -29,7 +29,13 @@ _COUNTED = (
     "cus_call_ledger",
 )
 # What is set aside; it goes only when it is settled, returned or over.
-_ASIDE = ("cus_enforcement_holds", "cus_enforcement_leases", "cus_hold_sums")
+_ASIDE = (
+    "cus_enforcement_holds",
+    "cus_enforcement_leases",
+    "cus_hold_sums",
+    "cus_landed_admissions",
+    "cus_running_admissions",
+)
 _NUMBERS = ("integer", "bigint", "smallint", "numeric")
 # Which shard a sum is in is no amount; the number of a limit is checked as what binds it.
 _NO_AMOUNT = ("shard",)

@@ -16,6 +16,7 @@ from aos_sdk.cus_delivery.folders import write_whole
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing.ladder import has_limits, status_reason
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply
+from aos_sdk.cus_enforcing.stops import CusStops
 from aos_sdk.cus_guard import never_die
 
 REFRESH_SECONDS: Final = 2.5
@@ -58,6 +59,7 @@ class CusKnownConfiguration:
         self._is_loaded = False
         # The output that calls are held for, by model and operation, where it was learned.
         self.learned: Mapping[tuple[str, str], int] = {}
+        self.stops = CusStops()
         # Whether an earlier process of this host has left the configuration.
         self.was_kept = False
         self.restart_in_child()
@@ -96,6 +98,12 @@ class CusKnownConfiguration:
         return current is not None and status_reason(current) is None and has_limits(current)
 
     @property
+    def version(self) -> int:
+        """The version of what is known; 0 where nothing is."""
+        version = (self.current or {}).get("config_version")
+        return version if type(version) is int else 0
+
+    @property
     def is_fresh(self) -> bool:
         """Whether the server has confirmed it a moment ago."""
         verified = self._verified_at
@@ -126,7 +134,10 @@ class CusKnownConfiguration:
         self.note_presence()
         if answer.reply is CusReply.ANSWERED:
             content = self.current if answer.content is None else answer.content
-            is_open = content is not None and not (status_reason(content) or has_limits(content))
+            self.stops = stops = CusStops.read(content)
+            is_open = content is not None and not (
+                status_reason(content) or has_limits(content) or stops.reasons
+            )
             # Closed before the new configuration is seen, never after.
             self.open_until = began + _FRESH_SECONDS if is_open else 0.0
             self.learned = learned_of(content)
@@ -192,6 +203,7 @@ class CusKnownConfiguration:
                 kept: Any = json.loads(file.read(_MOST_BYTES))
             content, etag = kept["configuration"], kept["etag"]
             if isinstance(content, dict) and (etag is None or isinstance(etag, str)):
+                self.stops = CusStops.read(content)
                 self.current, self._etag, self.learned = content, etag, learned_of(content)
 
     def _store(self) -> None:

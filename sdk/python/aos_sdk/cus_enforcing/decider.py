@@ -21,8 +21,14 @@ from aos_sdk.cus_enforcing.lease import CusLease
 from aos_sdk.cus_enforcing.lease_book import CusLeaseBook
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply, CusServerAnswer
 from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused, CusLimitsUnchecked
-from aos_sdk.cus_guard import never_die
-from aos_sdk.cus_wire import MAX_MODEL_LENGTH
+from aos_sdk.cus_guard import never_die, plain_text
+from aos_sdk.cus_tags import clean_tags
+from aos_sdk.cus_wire import (
+    MAX_AGENT_ID_LENGTH,
+    MAX_END_USER_LENGTH,
+    MAX_MODEL_LENGTH,
+    MAX_SESSION_ID_LENGTH,
+)
 
 # A hold ends 15 minutes after its last renewal (ruling F5).
 _RENEW_AFTER_SECONDS: Final = 300.0
@@ -67,6 +73,10 @@ class CusAsked(NamedTuple):
     microcents: int | None = None
     reserve: bool = True
     is_named: bool = False
+    agent_id: str | None = None
+    session_id: str | None = None
+    end_user: str | None = None
+    tags: tuple[str, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The body of the check."""
@@ -77,8 +87,17 @@ class CusAsked(NamedTuple):
             "estimated_cost_cents": self.cents,
             "estimated_cost_microcents": self.microcents,
             "reserve": self.reserve,
+            "agent_id": _cut(self.agent_id, MAX_AGENT_ID_LENGTH),
+            "session_id": _cut(self.session_id, MAX_SESSION_ID_LENGTH),
+            "end_user": _cut(self.end_user, MAX_END_USER_LENGTH),
+            "tags": clean_tags(self.tags) if self.tags else None,
         }
         return {name: value for name, value in body.items() if value is not None}
+
+
+def _cut(name: object, length: int) -> str | None:
+    """A name as the call's record will have it."""
+    return plain_text(str(name), length) if name else None
 
 
 class CusRunning(NamedTuple):
@@ -204,6 +223,11 @@ class CusDecider:
         microcents = estimate.microcents
         if microcents is None or not known.is_limited:
             return None
+        lease = self.book.current
+        if lease is not None and lease.config_version > known.version:
+            # What has changed since may be a stop of this call.
+            known.hurry()
+            return None
         taken = self.book.take(-(-microcents // MICROCENTS_PER_CENT), microcents, estimate.tokens)
         if taken is None:
             return None
@@ -247,7 +271,7 @@ class CusDecider:
         call; and whether it was admitted so lately that the server need not be asked again.
         """
         for spare in list(self._spare):
-            if _covers(spare[0], asked):
+            if _covers(spare[0], asked) and not self.known.stops.may_stop(asked):
                 try:
                     self._spare.remove(spare)
                 except ValueError:  # Another thread was quicker.
@@ -279,6 +303,8 @@ class CusDecider:
         # The server confirms a refusal: the integration may have been enabled a moment ago.
         if ladder.status_reason(current) is not None or ladder.has_limits(current):
             return None
+        if known.stops.may_stop(asked):
+            return None
         return ladder.admitted(current, asked.call_id)
 
     def _without(self, asked: CusAsked, enforcing: CusEnforcing) -> EnforcementDecision:
@@ -287,6 +313,7 @@ class CusDecider:
             asked.call_id,
             must_know=enforcing.enforce in (True, "check"),
             must_check=enforcing.on_unavailable == "block",
+            stopped=self.known.stops.reason(asked),
         )
 
     # --- By the server --------------------------------------------------------------------------
@@ -376,11 +403,15 @@ _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
 
 def _covers(spare: CusAsked, asked: CusAsked) -> bool:
     """Whether what is held for one call is enough for another of the same model."""
-    return spare.model == asked.model and all(
+    return _whose(spare) == _whose(asked) and all(
         # The server estimates two calls of a model alike if neither says an amount.
         held == wanted or (held is not None and wanted is not None and held > wanted)
         for held, wanted in ((spare.tokens, asked.tokens), (spare.microcents, asked.microcents))
     )
+
+
+def _whose(asked: CusAsked) -> tuple[object, ...]:
+    return (asked.model, asked.agent_id, asked.session_id, asked.end_user, asked.tags)
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()

@@ -50,6 +50,10 @@ class CusGatedCall(CusDecidedCall, Protocol):
     provider: str | None
     model: str
     operation: CusOperation | None
+    agent_id: str | None
+    session_id: str | None
+    end_user: str | None
+    tags: tuple[str, ...] | None
     arguments: dict[str, Any]
     admitted: CusAsked | None
     reserved: CusReserved | None
@@ -141,6 +145,9 @@ class CusGate:
         A call whose id the program has chosen may be recorded already, which only a check can tell.
         """
         if estimate is None or not self._asks_only_if_limited or _is_named(call):
+            return None
+        stops = self.decider.known.stops
+        if stops.reasons and stops.may_stop(_named(call)):
             return None
         lease = self.decider.take(estimate, call)
         if lease is not None and lease.decision.result == EnforcementResult.WARNED:
@@ -252,7 +259,7 @@ class CusGate:
     def _asked(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusAsked | None:
         """What to ask; None if the call has been admitted with what another call left."""
         call_id = call.call_id or _id_of_outer(call)
-        asked = _asked_with(CusAsked(call_id or "", call.model or None), estimate)
+        asked = _asked_with(_named(call)._replace(call_id=call_id or ""), estimate)
         if asked.call_id:
             return asked._replace(is_named=True)
         spare = self.decider.take_over(asked)
@@ -352,6 +359,21 @@ class _Turn(NamedTuple):
 
     wait: float | None = None
     found: _Verdict = None
+
+
+def _named(call: CusGatedCall) -> CusAsked:
+    """What the call's record will name: what the calls around it say comes first."""
+    asked = CusAsked("", call.model or None)
+    part: CusGatedCall | None = call
+    while part is not None:
+        asked = asked._replace(
+            agent_id=part.agent_id or asked.agent_id,
+            session_id=part.session_id or asked.session_id,
+            end_user=part.end_user or asked.end_user,
+            tags=part.tags or asked.tags,
+        )
+        part = part.outer
+    return asked
 
 
 def _is_named(call: CusGatedCall) -> bool:

@@ -90,9 +90,14 @@ def admitted(configuration: Mapping[str, Any], call_id: str) -> EnforcementDecis
 
 
 def without_server(
-    configuration: Mapping[str, Any] | None, call_id: str, *, must_know: bool, must_check: bool
+    configuration: Mapping[str, Any] | None,
+    call_id: str,
+    *,
+    must_know: bool,
+    must_check: bool,
+    stopped: str | None = None,
 ) -> EnforcementDecision:
-    """The decision while the server is away.
+    """The decision while the server is away. `stopped` says why a person has stopped the call.
 
     `must_know` refuses where no state was ever known; `must_check` refuses where limits can't be
     checked, as far as the integration's level refuses at all (§15.4).
@@ -104,6 +109,9 @@ def without_server(
     found = status_reason(configuration)
     if found is not None:
         return _decision(EnforcementResult.HARD_BLOCKED, found, call_id, configuration)
+    if stopped is not None:
+        reason = EnforcementReason(CusReasonCode.STOPPED, stopped, "Have the stop lifted")
+        return _decision(EnforcementResult.HARD_BLOCKED, reason, call_id, configuration)
     if not has_limits(configuration):
         return admitted(configuration, call_id)
     result = _hardest(configuration) if must_check else EnforcementResult.ALLOWED
