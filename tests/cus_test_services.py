@@ -62,6 +62,7 @@ hypothesis.settings.load_profile("without_deadline")
 _LONGEST = (
     "tests/api/test_cus_access_matrix.py",
     "tests/admin/test_cus_console_scope.py",
+    "tests/admin/test_cus_crawl.py",
     "tests/runner/test_cus_runner.py",
     "tests/api/test_cus_api_fuzz.py",
     "tests/trust/test_cus_abuse.py",
