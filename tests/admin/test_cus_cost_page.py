@@ -167,7 +167,7 @@ def test_the_month_of_an_integration_with_a_budget_burns_down() -> None:
     assert rows[today - 1]["Left of the budget"] == "$7.50"
     if today < len(rows):
         assert rows[-1]["Left of the budget"] == "-"
-    page = f"/admin/integrations/cusintegration/{integration.id}/change/"
+    page = f"/admin/integrations/cusintegration/{integration.id}/tab/overview/"
     assert _tables(browser_of("operator"), page)["budget"] == rows
 
 
@@ -338,7 +338,7 @@ def _turned(integration: CusIntegration, days_ago: int, before: str, after: str)
 
 def test_the_health_of_an_integration_is_a_strip_over_time() -> None:
     integration = make_integration()
-    page = f"/admin/integrations/cusintegration/{integration.id}/change/"
+    page = f"/admin/integrations/cusintegration/{integration.id}/tab/health/"
     client = browser_of("member", integration.tenant)
     assert "Health did not change in these days." in _panel(client, "health", page)
     _turned(integration, 40, "unknown", "healthy")

@@ -35,6 +35,7 @@ VIEWERS = {
     "cus-start-limits": STARTERS,
     "cus-start-key": STARTERS,
     "cus-start-call": STARTERS,
+    "cus-cost": ALL,
     "cus-statement-now": ALL,
     "cus-statement": ALL,
     "cus-statement-invoices": ALL,

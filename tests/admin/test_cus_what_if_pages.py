@@ -53,7 +53,9 @@ def test_each_role_asks_about_what_it_may_see(role: str, integration: CusIntegra
     assert "Monthly budget $2.50" in text
     assert "The monthly budget of $2.50 has no room for this call: $1.50 used" in text
     assert "$0.00750000 would not have been spent ($1.50 as budgets in cents count)." in text
-    panel = text_of(client.get(f"/admin/integrations/cusintegration/{integration.id}/change/"))
+    panel = text_of(
+        client.get(f"/admin/integrations/cusintegration/{integration.id}/tab/overview/")
+    )
     assert "Try other limits" in panel
     assert "UTC, 7 days : done" in panel
     if tenant:

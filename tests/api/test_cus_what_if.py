@@ -54,7 +54,8 @@ def test_the_report_tells_calls_money_reasons_days_and_the_first_calls(
         "done", 100, 5, 7,
     )  # fmt: skip
     assert told["proposal"] == {
-        "budget_limit_cents": 30, "token_limit_month": 0, "rate_limit_rpm": 0,
+        "budget_limit_cents": 30, "token_limit_month": 0,
+        "rate_limit_rpm": 0, "rate_limit_tpm": 0, "rate_limit_rpd": 0,
         "budget_basis": "rounded", "enforcement_level": "block", "allow_unpriced": False,
     }  # fmt: skip
     report = told["report"]
