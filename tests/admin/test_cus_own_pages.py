@@ -49,10 +49,10 @@ PARTS = {"<month:month>": "2026-11", "<str:provider_type>": "openai"}
 OF_A_TENANT = ("cus-statement", "cus-statement-invoices", "cus-coverage", "cus-seals")
 GROUPS = {
     "operator": ["Watch", "Money", "Control", "People", "Proof"],
-    "support": ["Watch", "Money", "People", "Proof"],
-    "finance": ["Money", "Watch", "People", "Proof"],
+    "support": ["Watch", "Money", "Control", "People", "Proof"],
+    "finance": ["Money", "Watch", "Control", "People", "Proof"],
     "admin": ["Watch", "Money", "Control", "People", "Proof"],
-    "member": ["Watch", "Money", "People", "Proof"],
+    "member": ["Watch", "Money", "Control", "People", "Proof"],
     "nobody": [],
 }
 

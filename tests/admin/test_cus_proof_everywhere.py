@@ -59,8 +59,10 @@ OTHERS = {
 # Those of guided creation: `test_cus_start_pages.py` asks them.
 _GUIDED = {"cus-start-tenant", "cus-start-provider", "cus-start-credential", "cus-start-key"}
 _HARMLESS = {
+    "cus-cost",
     "cus-coverage",
     "cus-seals",
+    "cus-simulation",
     "cus-start",
     "cus-start-call",
     "cus-start-limits",
@@ -70,6 +72,7 @@ _HARMLESS = {
     "cus-statement-invoices",
     "cus-statement-now",
     "cus-system",
+    "cus-what-if",
     "app_list",
     "autocomplete",
     "cus-find",
@@ -148,6 +151,10 @@ def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "cusmembership/change": (
             f"cusmembership/{world.own['cusmembership'].pk}/change/",
             {"role": "admin"},
+        ),
+        "cusstop/add": (
+            "cusstop/add/",
+            {"integration": str(row.pk), "scope": "agent_id", "value": "a", "reason": "It loops."},
         ),
         "custenant/add": ("custenant/add/", {"name": "Another"}),
         "custenant/change": (f"custenant/{world.tenant.pk}/change/", {"name": "Renamed"}),

@@ -28,6 +28,8 @@ def boxes(**values: str) -> dict[str, str]:
         "budget_limit_cents": "0",
         "token_limit_month": "0",
         "rate_limit_rpm": "0",
+        "rate_limit_tpm": "0",
+        "rate_limit_rpd": "0",
         "enforcement_level": "block",
         "budget_basis": "rounded",
     } | values
