@@ -115,6 +115,7 @@ def test_while_the_server_is_away_the_last_known_stops_hold(
     governor.trouble = [None]
     with cus_context(agent_id="crawler"), pytest.raises(CusHardBlocked) as refused:
         patched(client)
+    assert refused.value.decision is not None
     assert str(refused.value.decision.reasons[0].code) == "stopped"
     assert "The agent crawler is stopped: It loops." in str(refused.value)
     with cus_context(agent_id="another"):
