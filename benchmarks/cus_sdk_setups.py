@@ -153,7 +153,7 @@ def langsmith(url: str, spool: str) -> Setup:
 SETUPS: Final[dict[str, Callable[[str, str], Setup]]] = {
     setup.__name__: setup
     for setup in (
-        *(bare, null, durable, memory),
+        *(bare, null, durable, memory, leased),
         *(otel, langfuse, posthog, openllmetry, logfire, langsmith),
     )
 }

@@ -8,7 +8,7 @@ CODES = (
     "integration_error", "credentials_invalid", "state_unknown", "budget_exceeded",
     "token_limit_exceeded", "rate_limit_exceeded", "estimate_exceeds_room", "model_unpriced",
     "call_recorded", "contention", "budget_warning", "token_warning", "evidence_unavailable",
-    "all_checks_passed",
+    "all_checks_passed", "stopped",
 )  # fmt: skip
 REFUSE = """RAISE EXCEPTION 'sums of % only grow, and stay where they are', TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation', HINT = 'Correct a fact by adding another one.';"""

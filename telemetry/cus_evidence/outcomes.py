@@ -21,7 +21,7 @@ ERROR_CODES = (
     *("ConnectError", "ConnectTimeout", "ReadError", "ReadTimeout", "RemoteProtocolError"),
     *("CancelledError", "GeneratorExit", "KeyboardInterrupt", "TimeoutError"),
     *("authentication", "content_filter", "invalid_request", "overloaded", "rate_limit"),
-    *("server_error", "timeout"),
+    *("server_error", "timeout", "cus_throttled", "cus_hard_blocked"),
     *(code.value for code in CusReasonCode),
 )
 

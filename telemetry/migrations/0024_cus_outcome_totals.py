@@ -17,10 +17,11 @@ CODES = (
     "ConnectTimeout", "ReadError", "ReadTimeout", "RemoteProtocolError", "CancelledError",
     "GeneratorExit", "KeyboardInterrupt", "TimeoutError", "authentication", "content_filter",
     "invalid_request", "overloaded", "rate_limit", "server_error", "timeout",
+    "cus_throttled", "cus_hard_blocked",
     "integration_not_found", "integration_not_enabled", "integration_disabled",
     "integration_error", "credentials_invalid", "state_unknown", "budget_exceeded",
     "token_limit_exceeded", "rate_limit_exceeded", "estimate_exceeds_room", "model_unpriced",
-    "call_recorded", "contention", "budget_warning", "token_warning", "evidence_unavailable",
+    "call_recorded", "contention", "stopped", "budget_warning", "token_warning", "evidence_unavailable",
     "all_checks_passed",
 )  # fmt: skip
 REFUSE = """RAISE EXCEPTION 'sums of % only grow, and stay where they are', TG_TABLE_NAME

@@ -24,6 +24,7 @@ from tests.cus_factories import (
 from tests.cus_proofs import access_rows, stale
 
 pytestmark = pytest.mark.django_db
+_OTHER_RATES = {"rate_limit_tpm": "0", "rate_limit_rpd": "0"}
 START = "/admin/start/"
 KEY = re.compile(r"[0-9a-f-]{36}:[0-9a-f-]{36}:aosk_\w+")
 
@@ -56,7 +57,11 @@ def test_a_newcomer_goes_from_a_provider_to_the_first_call(
     assert answer["Location"] == step_of(integration, "test")
     assert dict(opened_credential(integration)) == {"api_key": "sk-ant-0123456789"}
 
-    limits = {"budget_limit_cents": "25.50", "token_limit_month": "0", "rate_limit_rpm": "60"}
+    limits = {
+        "budget_limit_cents": "25.50",
+        "token_limit_month": "0",
+        "rate_limit_rpm": "60",
+    } | _OTHER_RATES
     answer = admin.post(step_of(integration, "limits"), limits)
     assert answer["Location"] == step_of(integration, "key")
     integration.refresh_from_db()
@@ -143,7 +148,11 @@ def test_a_refused_credential_is_entered_again_and_can_not_be_passed_by(
     )
 
     assert "Enter another credential" in text_of(admin, step_of(integration, "test"))
-    limits = {"budget_limit_cents": "0", "token_limit_month": "0", "rate_limit_rpm": "0"}
+    limits = {
+        "budget_limit_cents": "0",
+        "token_limit_month": "0",
+        "rate_limit_rpm": "0",
+    } | _OTHER_RATES
     assert "credential" in admin.post(step_of(integration, "limits"), limits).content.decode()
     answer = admin.post(step_of(integration, "credential"), {"secret_api_key": "sk-another-key"})
 

@@ -290,6 +290,8 @@ def _move_to_last_month() -> None:
             ("cus_call_ledger", "usage_created_at"),
         ):
             database.execute(f"UPDATE {table} SET {moment} = %s".encode(), [last])
+        # No window of a rate reaches back so far.
+        database.execute("DELETE FROM cus_landed_admissions")
         database.execute("UPDATE cus_period_totals SET period = %s", [last.replace(day=1).date()])
 
 

@@ -42,15 +42,18 @@ SELECT integration.budget_limit_cents * 1000000::numeric,
         WHERE integration_id = integration.id)
 FROM cus_integrations AS integration WHERE id = %s
 """
-_LEASED_ROWS = """
+_ROWS = """
 SELECT count(*) FILTER (WHERE lease_id IS NOT NULL), count(*) FROM cus_llm_usage
-WHERE integration_id = %s AND policy_result <> 'blocked'
+WHERE integration_id = %s AND policy_result <> 'blocked' AND call_id <> 'used-before'
 """
 
 
 @dataclass
 class ContestTally:
-    """What came of a contest, in microcents, and what must not have been."""
+    """What came of a contest, in microcents, and what must not have been.
+
+    `calls` and `spent` are of calls that were reported.
+    """
 
     room: int = 0
     spent: int = 0
@@ -154,7 +157,7 @@ class LeaseContest:
         self._folder = folder
         self._processes = processes
         self._room = room_cents
-        self._options = {"threads": threads, "longest_call": longest_call}
+        self._options: dict[str, Any] = {"threads": threads, "longest_call": longest_call}
         self._random = random.Random(processes)
         self._programs: list[subprocess.Popen[bytes]] = []
         self._wire = Wire(product.webs[0].port)
@@ -305,14 +308,17 @@ class LeaseContest:
             yield
 
     def _sum_up(self) -> None:
-        spent = [int(line) for line in (self._folder / "calls").read_text().split()]
-        self.tally.spent, self.tally.calls = sum(spent), len(spent)
+        limit, used, _, _ = self._taken()
+        self.tally.spent = self.tally.room - (limit - used)
+        begun = len((self._folder / "calls").read_text().split())
         with self.product.connect() as connection:
-            row = connection.execute(_LEASED_ROWS, [self._integration]).fetchone()
+            row = connection.execute(_ROWS, [self._integration]).fetchone()
         assert row
-        self.tally.leased_calls = int(row[0])
-        if self.tally.spent > self.tally.room:
-            self._find(f"{self.tally.spent} were spent, there was room for {self.tally.room}")
+        self.tally.leased_calls, self.tally.calls = int(row[0]), int(row[1])
+        # Of a killed process the calls that ran at that moment are in no record.
+        lost, most = begun - self.tally.calls, self.tally.killed * self._options["threads"]
+        if not 0 <= lost <= most:
+            self._find(f"{lost} calls have no record, of {self.tally.killed} killed processes")
 
     def _find(self, text: str) -> None:
         if len(self.tally.findings) < 20:

@@ -87,8 +87,8 @@ MUTANTS = [
     ),
     Mutant(
         "accounts/permissions",
-        "return membership.tenant_id if membership else None",
-        "return CusTenant.objects.order_by('-created_at').values_list('id', flat=True).first()",
+        "return membership.tenant_id\n",
+        "return CusTenant.objects.order_by('-created_at').values_list('id', flat=True).first()\n",
         "One's own tenant is the newest there is.",
         ONE,
     ),

@@ -52,7 +52,7 @@ def run(
         if not call.is_asynchronous:
             call.gate.enter(call)
         elif call.can_clamp:
-            call.remake = lambda: function(*args, **kwargs)
+            call.remake = _maker(function, args, kwargs)
     token = enter_call(call)
     try:
         response = function(*args, **kwargs)
@@ -62,6 +62,13 @@ def run(
         raise
     leave_call(token)
     return answered(call, response)
+
+
+def _maker(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[], Any]:
+    # Of its own: a closure in `run` would take memory at each call for the values that it shares.
+    return lambda: function(*args, **kwargs)
 
 
 @passed_over_by_warnings
