@@ -41,9 +41,11 @@ assert answer.status_code == 200, answer.content
 print(answer.content.decode())
 """
 
-# So many records are reported before a program's first batch has its answer, and so many batches of
-# fifty have one: far more is announced by then than is stored, however quick the machine is.
-_BURST = 3_000
+# So many records are reported before a program's first batch has its answer, and so many batches of up
+# to a thousand have one, besides one whose answer is lost. What a process has counted is announced with
+# its first batch, and again once twice as many wait; so however quick the machine is, far more is
+# announced than is stored.
+_BURST = 12_000
 _BATCHES = 2
 _PATIENCE_SECONDS = 90.0
 
