@@ -77,6 +77,8 @@ def main() -> None:
         spool_dir=OPTIONS["spool"],
         batch_interval=0.05,
         on_unavailable="block",
+        # A ring of a hundred processes each would fill the spool.
+        max_queue=2_048,
     )
     cus_install_middleware()
     transport = httpx2.MockTransport(Provider(OPTIONS["calls"]).answer)
