@@ -60,7 +60,7 @@ def _times(decide: Callable[[], object], calls: int) -> Iterator[int]:
 @contextmanager
 def _program(key: str, mode: Any) -> Iterator[Callable[[], object]]:
     """A program whose calls the sink's server governs: decides on one call."""
-    with Sink() as sink, tempfile.TemporaryDirectory() as spool:
+    with Sink() as sink, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as spool:
         reporter = cus_configure(key, sink.url, spool_dir=spool, enforce=mode)
         gate = active.get().gate
         assert gate is not None
