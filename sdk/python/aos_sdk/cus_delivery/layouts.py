@@ -26,8 +26,9 @@ class CusPlainLayout:
     """The byte layout of a usual record, by the names of the record's fields.
 
     First a struct: kind, stream, timestamp in nanoseconds, cost, latency, the kinds of tokens, their
-    total; of a call under a lease also the lease's id and what was set aside of it. Then texts, each after a separator but the first, which is the call id. Texts that differ
-    from call to call come first (`own`), then those that most calls of a program share (`texts`).
+    total; of a call under a lease also the lease's id and what was set aside of it. Then texts, each
+    after a separator but the first, which is the call id. Texts that differ from call to call come
+    first (`own`), then those that most calls of a program share (`texts`).
 
     `encode_plain` and `encode_call` name each value once more, because a getter made of these names
     takes half as long again, on the caller's clock. A test holds their order and this one together.

@@ -6,13 +6,13 @@ The only thing of the SDK's that changes a request, and only where the integrati
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
 from aos_sdk.cus_enforcing.estimates import OUTPUTS, CusEstimate
 from aos_sdk.cus_wire import CusOperation
 
 # A shorter answer is of no use, and some providers refuse to be asked for it.
 LEAST_OUTPUT: Final = 16
-_MICROCENTS_PER_CENT: Final = 1_000_000
 _BUDGET, _TOKENS = "budget", "tokens"
 # These refuse `max_tokens` for their newer models.
 _NAMES_COMPLETION: Final = frozenset({"openai", "azure_openai"})
@@ -53,9 +53,7 @@ def clamped_output(
         if first.limit_type == _TOKENS:
             return estimate.tokens <= room
         # Cents are rounded up for people, so the room in cents is never more than there is.
-        return (
-            estimate.microcents is not None and estimate.microcents <= room * _MICROCENTS_PER_CENT
-        )
+        return estimate.microcents is not None and estimate.microcents <= room * MICROCENTS_PER_CENT
 
     if not fits(LEAST_OUTPUT):
         return None

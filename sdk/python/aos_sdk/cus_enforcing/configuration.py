@@ -54,12 +54,9 @@ class CusKnownConfiguration:
         self._spool = spool
         self._survival = never_die(count=count_fault)
         self._upkeep = upkeep
-        self.current: Mapping[str, Any] | None = None
+        self._know(None, CusStops())
         self._etag: str | None = None
         self._is_loaded = False
-        # The output that calls are held for, by model and operation, where it was learned.
-        self.learned: Mapping[tuple[str, str], int] = {}
-        self.stops = CusStops()
         # Whether an earlier process of this host has left the configuration.
         self.was_kept = False
         self.restart_in_child()
@@ -92,18 +89,6 @@ class CusKnownConfiguration:
             self._start()
 
     @property
-    def is_limited(self) -> bool:
-        """Whether the integration serves, and has limits that its level heeds."""
-        current = self.current
-        return current is not None and status_reason(current) is None and has_limits(current)
-
-    @property
-    def version(self) -> int:
-        """The version of what is known; 0 where nothing is."""
-        version = (self.current or {}).get("config_version")
-        return version if type(version) is int else 0
-
-    @property
     def is_fresh(self) -> bool:
         """Whether the server has confirmed it a moment ago."""
         verified = self._verified_at
@@ -134,17 +119,31 @@ class CusKnownConfiguration:
         self.note_presence()
         if answer.reply is CusReply.ANSWERED:
             content = self.current if answer.content is None else answer.content
-            self.stops = stops = CusStops.read(content)
+            stops = CusStops.read(content)
             is_open = content is not None and not (
                 status_reason(content) or has_limits(content) or stops.reasons
             )
             # Closed before the new configuration is seen, never after.
             self.open_until = began + _FRESH_SECONDS if is_open else 0.0
-            self.learned = learned_of(content)
-            self.current, self._verified_at = content, began
+            self._know(content, stops)
+            self._verified_at = began
             if answer.content is not None:
                 self._etag = answer.etag
                 self._store()
+
+    def _know(self, content: Mapping[str, Any] | None, stops: CusStops) -> None:
+        """Take over a configuration, and work out once what each call asks of it."""
+        self.stops = stops
+        # The output that calls are held for, by model and operation, where it was learned.
+        self.learned = learned_of(content)
+        # Whether the integration serves, and has limits that its level heeds.
+        self.is_limited = (
+            content is not None and status_reason(content) is None and has_limits(content)
+        )
+        version = (content or {}).get("config_version")
+        # 0 where nothing is known.
+        self.version: int = version if type(version) is int else 0
+        self.current = content
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
@@ -203,8 +202,8 @@ class CusKnownConfiguration:
                 kept: Any = json.loads(file.read(_MOST_BYTES))
             content, etag = kept["configuration"], kept["etag"]
             if isinstance(content, dict) and (etag is None or isinstance(etag, str)):
-                self.stops = CusStops.read(content)
-                self.current, self._etag, self.learned = content, etag, learned_of(content)
+                self._know(content, CusStops.read(content))
+                self._etag = etag
 
     def _store(self) -> None:
         """Keep it for programs that start while the server is away. Without a folder, do nothing."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_delivery.exit import before_sending
@@ -228,7 +227,7 @@ class CusDecider:
             # What has changed since may be a stop of this call.
             known.hurry()
             return None
-        taken = self.book.take(-(-microcents // MICROCENTS_PER_CENT), microcents, estimate.tokens)
+        taken = self.book.take(estimate.cents or 0, microcents, estimate.tokens)
         if taken is None:
             return None
         lease, call.reserved = taken
@@ -361,11 +360,8 @@ class CusDecider:
         """
         while self._notices:
             self._tell(self._notices.pop())
-        current = self.known.current
         self.book.note_host(is_known=self.known.was_kept)
-        turn = self.book.look_after(
-            current.get("config_version") if current else None, is_limited=self.known.is_limited
-        )
+        turn = self.book.look_after(self.known.version, is_limited=self.known.is_limited)
         for call_id, call in list(self.running.items()):
             if call.is_lost:
                 self.running.pop(call_id, None)

@@ -9,10 +9,15 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusModelPricing, CusTokenUsage, get_model_pricing
 from aos_sdk.cus_counting.anthropic_usage import tier_of
 from aos_sdk.cus_counting.estimates import count_call, parts_of_call
-from aos_sdk.cus_enforcing.usual_requests import FRAMING, FRAMING_PER_MESSAGE, bound_of_usual
+from aos_sdk.cus_enforcing.usual_requests import (
+    FRAMING,
+    FRAMING_PER_MESSAGE,
+    bound_of_usual,
+    bytes_of,
+)
 from aos_sdk.cus_token_counter import get_model_info
 from aos_sdk.cus_wire import CusOperation
 
@@ -33,7 +38,6 @@ _ESTIMATED: Final = frozenset(
 )
 _CACHING, _AUDIO = "cache_control", "input_audio"
 _DEARER_TIERS: Final = ("priority", "fast", "fast_us", "us")
-_MICROCENTS_PER_CENT: Final = 1_000_000
 
 
 class CusEstimate(NamedTuple):
@@ -55,7 +59,7 @@ class CusEstimate(NamedTuple):
     @property
     def cents(self) -> int | None:
         """The cost, rounded up (ruling M2)."""
-        return None if self.microcents is None else -(-self.microcents // _MICROCENTS_PER_CENT)
+        return None if self.microcents is None else -(-self.microcents // MICROCENTS_PER_CENT)
 
 
 def estimate_call(
@@ -110,7 +114,7 @@ def _prompt(arguments: Mapping[str, Any], model: str, window: int, *, counted: b
     parts = parts_of_call(arguments, model, _over(until))
     if not parts.is_complete:
         return window
-    return _framing(arguments) + parts.overhead + sum(map(_bytes, parts.texts))
+    return _framing(arguments) + parts.overhead + sum(map(bytes_of, parts.texts))
 
 
 def _framing(arguments: Mapping[str, Any]) -> int:
@@ -121,10 +125,6 @@ def _framing(arguments: Mapping[str, Any]) -> int:
 
 def _over(until: float) -> Callable[[], bool]:
     return lambda: perf_counter() >= until
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _number_of_choices(arguments: Mapping[str, Any]) -> int:

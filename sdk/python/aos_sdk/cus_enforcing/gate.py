@@ -135,8 +135,8 @@ class CusGate:
             return False
         if lease is None:
             return False
-        if lease.decision.result == EnforcementResult.WARNED:
-            self._conclude(call, lease.decision)
+        if lease.warning is not None:
+            self._conclude(call, lease.warning)
         return True
 
     def _lease_for(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusLease | None:
@@ -150,7 +150,7 @@ class CusGate:
         if stops.reasons and stops.may_stop(_named(call)):
             return None
         lease = self.decider.take(estimate, call)
-        if lease is not None and lease.decision.result == EnforcementResult.WARNED:
+        if lease is not None and lease.warning is not None:
             call.policy_result = CusPolicyResult.WARNED
         return lease
 
@@ -222,7 +222,7 @@ class CusGate:
         estimate = self._estimate(call)
         lease = self._lease_for(call, estimate)
         if lease is not None:
-            return lease.decision if lease.decision.result == EnforcementResult.WARNED else None
+            return lease.warning
         asked = self._asked(call, estimate)
         if asked is None:
             return None

@@ -16,10 +16,8 @@ from aos_sdk.cus_wire import CusReasonCode
 
 # At these levels no limit refuses or warns (§15.4).
 _LEVELS_WITHOUT_LIMITS: Final = frozenset({"visibility", "control_plane"})
-# At these levels a limit warns, or throttles, and never blocks (§15.4); other levels block.
+# Of the levels that heed limits, these never block (§15.4).
 _CAPS: Final = {
-    "visibility": EnforcementResult.ALLOWED,
-    "control_plane": EnforcementResult.ALLOWED,
     "warn": EnforcementResult.ALLOWED,
     "throttle": EnforcementResult.THROTTLED,
 }
@@ -135,8 +133,8 @@ def refused_check(
 
 def _hardest(configuration: Mapping[str, Any]) -> EnforcementResult:
     """How hard a limit may refuse at the integration's level."""
-    level = configuration.get("enforcement_level")
-    return _CAPS.get(level, EnforcementResult.BLOCKED) if level else EnforcementResult.BLOCKED
+    level = str(configuration.get("enforcement_level"))
+    return _CAPS.get(level, EnforcementResult.BLOCKED)
 
 
 def too_busy(configuration: Mapping[str, Any] | None, call_id: str) -> EnforcementDecision:

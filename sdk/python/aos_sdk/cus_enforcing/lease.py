@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_delivery.ended_call import CusReserved
-from aos_sdk.cus_enforcing.decisions import EnforcementDecision
+from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 
 # The longest that a lease is used (ruling F5a), whatever the server says.
 _LONGEST_SECONDS: Final = 5.0
 # A lease of which less than this part is left is followed by another.
 _PART_LEFT: Final = 4
-_UNITS: Final = ("cents", "microcents", "tokens", "calls")
 
 
 def _clock() -> Callable[[], float]:
@@ -40,7 +39,7 @@ class CusAmounts(NamedTuple):
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> "CusAmounts":
         """The amounts of an answer; 0 for what is no whole number."""
-        values = (content.get(name) for name in _UNITS)
+        values = (content.get(name) for name in cls._fields)
         return cls(*(value if type(value) is int and value > 0 else 0 for value in values))
 
     def plus(self, other: "CusAmounts") -> "CusAmounts":
@@ -74,6 +73,9 @@ class CusLease:
         answer = content.get("decision")
         # What a call under this lease is told, but for its call id.
         self.decision = EnforcementDecision.read(answer if isinstance(answer, Mapping) else {}, "")
+        # The same where calls are to be warned by it, else None.
+        warns = self.decision.result == EnforcementResult.WARNED
+        self.warning = self.decision if warns else None
         self.running = 0
         self._note = note
         # In the order of `CusAmounts`. Changed in place, which takes a third of the time.

@@ -129,7 +129,7 @@ class CusLeaseBook:
 
     # --- In the background ----------------------------------------------------------------------
 
-    def look_after(self, config_version: int | None, *, is_limited: bool) -> float | None:
+    def look_after(self, config_version: int, *, is_limited: bool) -> float | None:
         """Ask for the next lease, and return those that are over.
 
         A configuration newer than the lease's ends the lease. Returns the seconds until the next
@@ -138,7 +138,7 @@ class CusLeaseBook:
         self._adopt()
         lease = self.current
         if lease is not None and (
-            lease.is_over or not is_limited or (config_version or 0) > lease.config_version
+            lease.is_over or not is_limited or config_version > lease.config_version
         ):
             self._retire(lease)
         self._forget_past()

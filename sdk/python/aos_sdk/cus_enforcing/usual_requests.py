@@ -82,13 +82,13 @@ def _tokens_of(messages: Any) -> int | None:
         role, content = message.get("role"), message.get("content")
         if type(role) is not str or type(content) is not str:
             return None
-        tokens += len(role)
-        tokens += len(content) if content.isascii() else _bytes_of(content)
+        tokens += len(role) + bytes_of(content)
     return tokens
 
 
-def _bytes_of(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+def bytes_of(text: str) -> int:
+    """The bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 @lru_cache(maxsize=512)
