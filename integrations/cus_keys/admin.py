@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.contrib import admin
-from django.db.models import ForeignKey
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,7 +12,6 @@ from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console import finders, panels
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
@@ -23,6 +21,7 @@ from integrations.cus_console.panels import Cell, Page, Panel, table
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_keys.snippets import Snippet, snippets
+from integrations.cus_lifecycle.console import CusOffersIntegrations
 from integrations.cus_lifecycle.models import CusIntegration
 
 _MOST_KEYS = 50
@@ -76,7 +75,7 @@ finders.register(Finder("SDK keys", ("operator", "admin"), by_page(CusSdkKey)))
 
 
 @admin.register(CusSdkKey)
-class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
+class CusSdkKeyAdmin(CusExport, CusOffersIntegrations, CusIssuedAdmin):
     """The keys of the integrations that the viewer manages (ruling C9)."""
 
     viewers = changers = ("operator", "admin")
@@ -109,14 +108,6 @@ class CusSdkKeyAdmin(CusExport, CusIssuedAdmin):
     def get_fields(self, request: HttpRequest, obj: CusSdkKey | None = None) -> list[str]:
         asked = ["integration", "label", "expires_at"]
         return [*asked, *self.readonly_fields] if obj else asked
-
-    def formfield_for_foreignkey(
-        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        if db_field.name == "integration":
-            living = CusIntegration.objects.filter(deleted_at__isnull=True).order_by("name")
-            kwargs["queryset"] = visible_to(living, cast("CusUser", request.user))
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def ends_at(self, row: CusSdkKey) -> datetime | None:
         return row.expires_at

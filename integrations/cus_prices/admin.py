@@ -1,19 +1,17 @@
 """The console's page on tenants' own prices."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
-from django.db.models import ForeignKey, Model
+from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import role_of, visible_to
+from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.actions import CusActions
 from integrations.cus_console.export import CusExport
-from integrations.cus_console.forms import CusServiceAdmin
-from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_lifecycle.console import CusOffersIntegrations
 from integrations.cus_prices.form import PriceOverrideForm, shown_samples
 from integrations.cus_prices.models import CusPriceOverride
 from integrations.cus_prices.price_list import price_list
@@ -23,7 +21,7 @@ _LIMITS = ("integration", "provider", "host")
 
 
 @admin.register(CusPriceOverride)
-class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
+class CusPriceOverrideAdmin(CusActions, CusExport, CusOffersIntegrations):
     """Tenants' own prices. Prices are added, never changed."""
 
     list_display = (
@@ -71,14 +69,6 @@ class CusPriceOverrideAdmin(CusActions, CusExport, CusServiceAdmin):
             return list(self.fields)
         asked = ["model", *_LIMITS, *PriceOverrideForm.price_fields, "valid_from", "note"]
         return asked if role_of(request.user) == "admin" else ["tenant", *asked]
-
-    def formfield_for_foreignkey(
-        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        if db_field.name == "integration":
-            living = CusIntegration.objects.filter(deleted_at__isnull=True).order_by("name")
-            kwargs["queryset"] = visible_to(living, cast("CusUser", request.user))
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     @display(description="Limited to")
     def limited_to(self, override: CusPriceOverride) -> str:

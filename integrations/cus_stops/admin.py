@@ -1,19 +1,19 @@
 """The console's page of stops: stop, list, lift."""
 
-from typing import Any, cast
+from typing import cast
 
 from django.contrib import admin
-from django.db.models import ForeignKey, Model
+from django.db.models import Model
 from django.http import HttpRequest
 from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import role_of, visible_to
+from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
-from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm
-from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_console.forms import CusServiceForm
+from integrations.cus_lifecycle.console import CusOffersIntegrations
 from integrations.cus_stops.models import CusStop
 from integrations.cus_stops.service import CusStopService
 
@@ -38,7 +38,7 @@ class StopForm(CusServiceForm):
 
 
 @admin.register(CusStop)
-class CusStopAdmin(CusActions, CusExport, CusServiceAdmin):
+class CusStopAdmin(CusActions, CusExport, CusOffersIntegrations):
     """The kill switch. A stop is made and lifted, never changed."""
 
     form = StopForm
@@ -53,14 +53,6 @@ class CusStopAdmin(CusActions, CusExport, CusServiceAdmin):
     def get_fields(self, request: HttpRequest, obj: CusStop | None = None) -> list[str]:
         asked_for = ["integration", "scope", "value", "reason"]
         return [*asked_for, *self.readonly_fields] if obj else asked_for
-
-    def formfield_for_foreignkey(
-        self, db_field: "ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        if db_field.name == "integration":
-            living = CusIntegration.objects.filter(deleted_at__isnull=True).order_by("name")
-            kwargs["queryset"] = visible_to(living, cast("CusUser", request.user))
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
