@@ -17,6 +17,7 @@ from integrations.cus_integrations.models import CusImportedWorker
 from integrations.cus_jobs.models import CusJobTotals
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_mail.models import CusMail
 from integrations.cus_prices.models import CusPriceOverride
 from integrations.cus_stops.models import CusStop
@@ -33,6 +34,7 @@ __all__ = [
     "CusMail",
     "CusMembership",
     "CusPriceOverride",
+    "CusScopedLimit",
     "CusSdkKey",
     "CusSession",
     "CusStop",

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from aos_sdk.cus_limit_scopes import CusLimitScope
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 
@@ -29,24 +30,21 @@ class Unit(StrEnum):
     CALLS = "calls"
 
 
-class Scope(StrEnum):
-    """The calls that a limit counts together."""
-
-    INTEGRATION = "integration"
-
-
 class Window(StrEnum):
     """The time over which a limit counts. Stored facts hold these words, so never remove one.
 
-    `MINUTE`: the last 60 seconds. `DAY` and `MONTH`: those of the calendar, in UTC.
+    `MINUTE`: the last 60 seconds. `DAY`, `WEEK` (ISO, from Monday) and `MONTH`: those of the
+    calendar, in UTC. `LIFE`: all time.
     """
 
     MINUTE = "minute"
     DAY = "day"
+    WEEK = "week"
     MONTH = "month"
+    LIFE = "life"
 
     def end(self, moment: datetime) -> datetime | None:
-        """When the window of a moment ends and counting starts anew; None for a sliding window."""
+        """When the window of a moment ends and counting starts anew; None if it slides, or never ends."""
         ends = _ENDS.get(self)
         return ends(moment) if ends else None
 
@@ -79,9 +77,15 @@ def day_end(moment: datetime) -> datetime:
     return datetime(at.year, at.month, at.day, tzinfo=UTC) + timedelta(days=1)
 
 
+def week_end(moment: datetime) -> datetime:
+    """When the ISO week of a moment ends, in UTC."""
+    return day_end(moment) + timedelta(days=6 - moment.astimezone(UTC).weekday())
+
+
 # The ends of the calendar's windows; other windows slide.
 _ENDS: Final[Mapping[Window, Callable[[datetime], datetime]]] = {
     Window.DAY: day_end,
+    Window.WEEK: week_end,
     Window.MONTH: month_end,
 }
 
@@ -113,7 +117,7 @@ class Limit:
     label: str
     help: str
     unit: Unit
-    scope: Scope
+    scope: CusLimitScope
     window: Window
     # The largest value that the column takes.
     most: int
@@ -135,7 +139,7 @@ BUDGET: Final = Limit(
     label="monthly budget (cents)",
     help="A month; 0: no limit.",
     unit=Unit.CENTS,
-    scope=Scope.INTEGRATION,
+    scope=CusLimitScope.INTEGRATION,
     window=Window.MONTH,
     most=_MOST,
     shown_as="budget",
@@ -164,7 +168,7 @@ TOKENS: Final = Limit(
     label="monthly tokens",
     help="0: no limit.",
     unit=Unit.TOKENS,
-    scope=Scope.INTEGRATION,
+    scope=CusLimitScope.INTEGRATION,
     window=Window.MONTH,
     most=_MOST_BIG,
     shown_as="token_limit",
@@ -190,7 +194,7 @@ RATE: Final = Limit(
     label="calls a minute",
     help="Calls a minute; 0: no limit.",
     unit=Unit.CALLS,
-    scope=Scope.INTEGRATION,
+    scope=CusLimitScope.INTEGRATION,
     window=Window.MINUTE,
     most=_MOST,
     shown_as="rate_limit_rpm",
@@ -210,7 +214,7 @@ TOKEN_RATE: Final = Limit(
     label="tokens a minute",
     help="Tokens a minute, of admitted calls; 0: no limit.",
     unit=Unit.TOKENS,
-    scope=Scope.INTEGRATION,
+    scope=CusLimitScope.INTEGRATION,
     window=Window.MINUTE,
     most=_MOST_BIG,
     shown_as="rate_limit_tpm",
@@ -231,7 +235,7 @@ DAY_RATE: Final = Limit(
     label="calls a day",
     help="Calls a day, in UTC; 0: no limit.",
     unit=Unit.CALLS,
-    scope=Scope.INTEGRATION,
+    scope=CusLimitScope.INTEGRATION,
     window=Window.DAY,
     most=_MOST,
     shown_as="rate_limit_rpd",

@@ -1,0 +1,1 @@
+"""Limits at scopes and windows of their own: an agent, a session, a person, a day."""
