@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,7 @@ from enforcement.cus_reading.absence import SILENT_SECONDS
 from telemetry.cus_ids import lock_key
 from tests.trust.cus_check_races import CheckRaces, ask, integration_of
 from tests.trust.cus_ingest_campaign import Context, Report, main
-from tests.trust.cus_lease_contest import LeaseContest, describe
+from tests.trust.cus_lease_contest import ContestTally, LeaseContest, describe
 from tests.trust.cus_real_product import RealProduct
 
 _IN_TIME = 0.45
@@ -68,11 +69,31 @@ def leases(context: Context) -> Report:
         ) as contest,
     ):
         tally = contest.run(seconds=60.0, lives=20 * life)
-    # The last call that has no room is smaller than the dearest call.
-    found = [*tally.findings]
-    if tally.share < 0.99:
-        found.append(f"only {tally.share:.1%} of the room was spent")
+    found = [*tally.findings, *_too_little(tally)]
+    if not tally.late_calls:
+        found.append("no call began under a lease after its end")
     return Report(f"{processes} processes, holds of {life} s: {describe(tally)}", found)
+
+
+def lives(context: Context) -> Report:
+    """The same with the lives of a product as it ships, whose clock moves on once all are dead."""
+    processes = context.of(20, 5)
+    with (
+        TemporaryDirectory() as folder,
+        RealProduct() as product,
+        LeaseContest(
+            product, Path(folder), processes=processes, threads=2, room_cents=processes * 20
+        ) as contest,
+    ):
+        # As in `telemetry.cus_holds`: a lease's own life, and the life of a hold.
+        tally = contest.run(seconds=10.0, lives=60.0, passed=timedelta(seconds=5 + 900))
+    found = [*tally.findings, *_too_little(tally)]
+    return Report(f"{processes} processes, holds of 15 minutes: {describe(tally)}", found)
+
+
+def _too_little(tally: ContestTally) -> list[str]:
+    # The last call that has no room is smaller than the dearest call.
+    return [] if tally.share >= 0.99 else [f"only {tally.share:.1%} of the room was spent"]
 
 
 def outages(context: Context) -> Report:
@@ -181,5 +202,11 @@ def _away(product: RealProduct) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    campaigns = {"races": races, "leases": leases, "outages": outages, "restarts": restarts}
+    campaigns = {
+        "races": races,
+        "leases": leases,
+        "lives": lives,
+        "outages": outages,
+        "restarts": restarts,
+    }
     raise SystemExit(main(sys.argv[1:], campaigns, "trust-enforcement"))

@@ -1,16 +1,14 @@
 """Processes with leases that race for the last of a budget, while much goes wrong (F5a, F5c).
 
-Processes are killed and stopped at random, their clocks differ by ten minutes, and their way to the
-server is cut. Meanwhile used, held and leased amounts together never exceed the limit; in the end no
+Processes are killed and stopped at random, their clocks differ by ten minutes, some use their leases
+long after the end, and their way to the server is cut. Meanwhile used, held and leased amounts together never exceed the limit; in the end no
 more was spent than the limit, and nearly all of it.
 """
 
 import json
 import os
 import random
-import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,17 +16,22 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from tests.e2e.cus_served import ROOT
 from tests.trust.cus_check_races import integration_of, reported
+from tests.trust.cus_cut_wire import Wire
 from tests.trust.cus_real_product import RealProduct
 
 _MICROCENTS = 1_000_000
 # Of gpt-4o's input.
 _TOKENS_A_CENT = 4_000
 _OFFSETS = (0.0, 600.0, -600.0)
+# Every so many-th process has a clock for its leases that is slow, so that a lease of 5 s is used for
+# 8. Such a process also waits between calls, or its leases would be used up before their end.
+_SLOW_EVERY, _SLOW_PACE, _SLOW_PAUSE = 4, 0.6, 5.3
 _REPORT = "/api/v1/cus/telemetry/llm-usage"
 # The dearest call of `cus_lease_program`, a little more than its longest answer costs.
 _DEAREST_MICROCENTS = 1_200_000
@@ -46,6 +49,11 @@ _ROWS = """
 SELECT count(*) FILTER (WHERE lease_id IS NOT NULL), count(*) FROM cus_llm_usage
 WHERE integration_id = %s AND policy_result <> 'blocked' AND call_id <> 'used-before'
 """
+_LANDED_OF = """
+SELECT count(*) FROM cus_llm_usage WHERE integration_id = %s AND admitted_at < %s
+"""
+# A successor reports what is in its spool at once, and again after a fault within seconds.
+_REPORTS_SECONDS = 5.0
 
 
 @dataclass
@@ -59,6 +67,8 @@ class ContestTally:
     spent: int = 0
     calls: int = 0
     leased_calls: int = 0
+    # Calls that began under a lease after its end.
+    late_calls: int = 0
     killed: int = 0
     cuts: int = 0
     findings: list[str] = field(default_factory=list)
@@ -67,74 +77,6 @@ class ContestTally:
     def share(self) -> float:
         """How much of the room was spent."""
         return self.spent / self.room
-
-
-class Wire:
-    """The way to a web server, which can be cut: connections break, and new ones are refused."""
-
-    def __init__(self, port: int) -> None:
-        self._to = port
-        self._lock = threading.Lock()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._over = threading.Event()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        self._is_cut = False
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def cut(self) -> None:
-        """Break everything."""
-        with self._lock:
-            self._is_cut = True
-            for pair in self._pairs:
-                _close(*pair)
-            self._pairs.clear()
-
-    def mend(self) -> None:
-        """Let connections through again."""
-        self._is_cut = False
-
-    def close(self) -> None:
-        """End for good."""
-        self._over.set()
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while not self._over.is_set():
-            try:
-                near, _ = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._to))
-            except OSError:
-                continue
-            with self._lock:
-                if self._is_cut:
-                    _close(near, far)
-                    continue
-                self._pairs.append((near, far))
-            threading.Thread(target=_carry, args=(near, far), daemon=True).start()
-
-
-def _carry(near: socket.socket, far: socket.socket) -> None:
-    other = {near: far, far: near}
-    with suppress(OSError, ValueError):
-        while True:
-            for ready in select.select([near, far], [], [])[0]:
-                data = ready.recv(65_536)
-                if not data:
-                    return _close(near, far)
-                other[ready].sendall(data)
-    return _close(near, far)
-
-
-def _close(*sockets: socket.socket) -> None:
-    for one in sockets:
-        with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
-        one.close()
 
 
 class LeaseContest:
@@ -176,9 +118,11 @@ class LeaseContest:
                     pipe.close()
         self._wire.close()
 
-    def run(self, seconds: float, lives: float) -> ContestTally:
+    def run(self, seconds: float, lives: float, passed: timedelta | None = None) -> ContestTally:
         """Race for so long with kills, stops and cuts; then let all room return that the dead had,
         within `lives` seconds, and be used.
+
+        `passed` moves the clock on after the race: by so much, all that the dead had grows older.
         """
         self._make_room()
         with self._watched():
@@ -188,6 +132,8 @@ class LeaseContest:
                 self._trouble()
                 time.sleep(self._random.uniform(0.05, 0.3))
             self._wire.mend()
+            if passed:
+                self._let_pass(passed)
             self._wait_until_spent(lives)
             self._end_programs()
         self._sum_up()
@@ -201,7 +147,10 @@ class LeaseContest:
             "url": f"http://127.0.0.1:{self._wire.port}",
             "spool": str(self._folder / "spool"),
             "calls": str(self._folder / "calls"),
+            "late_calls": str(self._folder / "late-calls"),
             "clock_offset": _OFFSETS[number % len(_OFFSETS)],
+            "lease_pace": 1.0 if number % _SLOW_EVERY else _SLOW_PACE,
+            "pause": 0.0 if number % _SLOW_EVERY else _SLOW_PAUSE,
         }
         return subprocess.Popen(
             [sys.executable, "-m", "tests.trust.cus_lease_program", json.dumps(options)],
@@ -215,7 +164,8 @@ class LeaseContest:
         """One thing goes wrong."""
         number = self._random.randrange(len(self._programs))
         chance = self._random.random()
-        if chance < 0.6:
+        # A slow process needs its time to use a lease after the end.
+        if chance < 0.6 and number % _SLOW_EVERY:
             self._replace(number)
         elif chance < 0.8:
             self._programs[number].send_signal(signal.SIGSTOP)
@@ -236,6 +186,40 @@ class LeaseContest:
                 pipe.close()
         self.tally.killed += 1
         self._programs[number] = self._start(number)
+
+    def _let_pass(self, time_passed: timedelta) -> None:
+        """Kill all programs, let their successors report the calls of the dead, and move the clock."""
+        for number in range(self._processes):
+            self._replace(number)
+        died = self._moment()
+        self._wait_for_reports(_REPORTS_SECONDS)
+        with self.product.connect() as connection:
+            # The guards of these tables let nothing end before its time.
+            connection.execute("SET session_replication_role = replica")
+            for table in ("cus_enforcement_holds", "cus_enforcement_leases"):
+                connection.execute(
+                    f"UPDATE {table} SET expires_at = expires_at - %s"
+                    " WHERE integration_id = %s AND taken_at < %s",
+                    [time_passed, self._integration, died],
+                )
+
+    def _wait_for_reports(self, quiet_seconds: float) -> None:
+        """Until nothing has landed for so long that a process admitted that is dead now."""
+        died, landed, since = self._moment(), -1, time.monotonic()
+        while time.monotonic() - since < quiet_seconds:
+            time.sleep(0.2)
+            with self.product.connect() as connection:
+                row = connection.execute(_LANDED_OF, [self._integration, died]).fetchone()
+            assert row
+            if row[0] != landed:
+                landed, since = int(row[0]), time.monotonic()
+
+    def _moment(self) -> datetime:
+        with self.product.connect() as connection:
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+        assert row
+        moment: datetime = row[0]
+        return moment
 
     def _end_programs(self) -> None:
         for program in self._programs:
@@ -311,6 +295,7 @@ class LeaseContest:
         limit, used, _, _ = self._taken()
         self.tally.spent = self.tally.room - (limit - used)
         begun = len((self._folder / "calls").read_text().split())
+        self.tally.late_calls = len((self._folder / "late-calls").read_text().split())
         with self.product.connect() as connection:
             row = connection.execute(_ROWS, [self._integration]).fetchone()
         assert row
@@ -330,6 +315,7 @@ def describe(tally: ContestTally) -> dict[str, Any]:
     return {
         "calls": tally.calls,
         "under a lease": tally.leased_calls,
+        "begun after its end": tally.late_calls,
         "killed": tally.killed,
         "cuts": tally.cuts,
         "of the room": f"{tally.share:.1%}",

@@ -11,19 +11,25 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 
 
-def _set_clock(offset: float) -> None:
+_real_clock: Callable[[int], float] = time.clock_gettime
+
+
+def _set_clocks(offset: float, pace: float) -> None:
     """Programs' clocks differ; set before the SDK is imported, which takes over the functions."""
     real, real_ns = time.time, time.time_ns
     time.time = lambda: real() + offset
     time.time_ns = lambda: real_ns() + int(offset * 1e9)
+    # By this clock a lease ends.
+    time.clock_gettime = lambda clock: _real_clock(clock) * pace
 
 
-_set_clock(OPTIONS["clock_offset"])
+_set_clocks(OPTIONS["clock_offset"], OPTIONS["lease_pace"])
 
 import httpx2  # noqa: E402
 import openai  # noqa: E402
@@ -35,12 +41,15 @@ from aos_sdk import (  # noqa: E402
     cus_shutdown,
 )
 from aos_sdk.cus_cost import calculate_cost_microcents  # noqa: E402
+from aos_sdk.cus_delivery.ended_call import CusReserved  # noqa: E402
 from aos_sdk.cus_enforcing import lease_book  # noqa: E402
+from aos_sdk.cus_enforcing.lease import CusLease  # noqa: E402
 
 MODEL = "gpt-4o"
 MAX_TOKENS = 1_000
 PROMPT_TOKENS = 20
 _PATIENCE_SECONDS = 0.05
+_LEASE_SECONDS = 5.0
 
 
 class Provider:
@@ -68,9 +77,30 @@ class Provider:
         )  # fmt: skip
 
 
+class WatchedLease(CusLease):
+    """Notes each call that begins after the lease's end, by the real clock."""
+
+    _late = os.open(OPTIONS["late_calls"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # A moment after its request was begun.
+        self._got_at = _real_clock(time.CLOCK_BOOTTIME)
+        if OPTIONS["lease_pace"] < 1.0:
+            # Whoever keeps the time badly asks late for the next one.
+            self._renew_at = self.until
+
+    def take(self, *amounts: int) -> CusReserved | None:
+        """As any lease."""
+        reserved = super().take(*amounts)
+        if reserved and _real_clock(time.CLOCK_BOOTTIME) - self._got_at > _LEASE_SECONDS:
+            os.write(self._late, b"late\n")
+        return reserved
+
+
 def main() -> None:
     # Leases of the dead are returned within the campaign's lives.
-    vars(lease_book).update(_ADOPT_SECONDS=0.5, _LONGEST_PAUSE_SECONDS=0.5)
+    vars(lease_book).update(_ADOPT_SECONDS=0.5, _LONGEST_PAUSE_SECONDS=0.5, CusLease=WatchedLease)
     cus_configure(
         OPTIONS["key"],
         OPTIONS["url"],
@@ -106,6 +136,7 @@ def _call(client: openai.OpenAI, over: threading.Event) -> None:
     while not over.is_set():
         try:
             client.chat.completions.create(model=MODEL, messages=messages, max_tokens=MAX_TOKENS)
+            over.wait(OPTIONS["pause"])
         except CusLimitExceeded:
             over.wait(_PATIENCE_SECONDS)
 
