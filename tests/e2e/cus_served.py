@@ -89,14 +89,19 @@ class ServedProduct:
 
     def wait_until_ready(self) -> None:
         """Return once it answers that it is ready."""
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.base_url}/readyz", timeout=5):
-                    return
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        raise AssertionError("the web server does not answer")
+        wait_until_ready(self.base_url)
+
+
+def wait_until_ready(base_url: str) -> None:
+    """Return once the product at an address answers that it is ready."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{base_url}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    raise AssertionError("the web server does not answer")
 
 
 @contextlib.contextmanager
