@@ -52,6 +52,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     holder_id: HolderId
     estimate: CallEstimate
     lease_id: uuid.UUID | None = None
+    # The id of the lease to come, by which a holder that never gets the answer returns the lease.
+    next_lease_id: uuid.UUID | None = None
     returns: Annotated[list[OverLease], Meta(max_length=wire.MAX_LEASE_RETURNS)] = []
     running: Annotated[list[CallId], Meta(max_length=wire.MAX_RUNNING_CALLS)] = []
     keep: Annotated[list[uuid.UUID], Meta(max_length=wire.MAX_KEPT_LEASES)] = []

@@ -43,6 +43,11 @@ class LeaseSchema(serializers.Serializer[object]):
     lease_id = serializers.UUIDField(
         required=False, allow_null=True, help_text="The lease in use until this answer."
     )
+    next_lease_id = serializers.UUIDField(
+        required=False,
+        allow_null=True,
+        help_text="A new random id for the lease to come: return it if no answer arrives.",
+    )
     returns = OverLeaseSchema(many=True, required=False, help_text="Leases that are over; ≤ 100.")
     running = serializers.ListField(
         child=serializers.RegexField(r"^[!-~]{1,100}$"),

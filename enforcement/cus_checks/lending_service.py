@@ -108,7 +108,9 @@ class CusLendingService:
         if lease:
             values = lend_values(*self._whose, lease, reading.now)
             statements.insert(0, connection.call("cus_lend", *values))
-        connection.rows("; ".join(statements))
+        lent = connection.rows("; ".join(statements))
+        # A repeated request names a lease that exists: its holder has the lease, or will return it.
+        lease = lease if lent else None
         return Lending(Verdict(decision, facts), lease, returned)
 
     def _take_back_and_read(
@@ -146,7 +148,7 @@ def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Leas
     if loan is None:
         return None
     return Lease(
-        uuid7(),
+        request.next_lease_id or uuid7(),
         request.holder_id,
         loan.lent,
         [slice_._asdict() for slice_ in loan.slices],

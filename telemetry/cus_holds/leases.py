@@ -90,12 +90,14 @@ _READ = reading_statement(
     },
 )
 
+# Returns the lease's id; nothing if there is a lease of that id already.
 _LEND = f"""
 PREPARE cus_lend (uuid, uuid, uuid, text, json, boolean, jsonb, timestamptz) AS
 INSERT INTO cus_enforcement_leases (tenant_id, integration_id, id, holder_id,
     {", ".join(_NAMES)}, is_young, slices, taken_at, expires_at)
 SELECT $1, $2, $3, $4, {", ".join(_NAMES)}, $6, $7, $8, $8 + {_LEASE_LIFE} + {LIFE}
 FROM json_to_record($5) AS lent({", ".join(f"{name} bigint" for name in _NAMES)})
+ON CONFLICT DO NOTHING RETURNING id
 """  # noqa: S608  (as above)
 
 PREPARED = (_RELEASE, _READ, _LEND)

@@ -104,6 +104,29 @@ def test_where_no_worker_sweeps_leases_another_one_does_late_and_says_so(
     assert "is a worker running with -Q cus_holds?" in caplog.text
 
 
+def test_a_holder_that_never_got_the_answer_returns_the_lease_by_the_id_that_it_chose(
+    budget: CusIntegration,
+) -> None:
+    chosen = uuid.uuid4()
+    assert lent(budget, next_lease_id=chosen) == chosen
+    assert remaining(chosen) > 0
+
+    answer = lend(budget, returns=[OverLease(chosen, NOTHING)])
+
+    assert list(answer.returned) == [chosen]
+    assert remaining(chosen) == 0
+
+
+def test_a_repeated_request_gets_no_second_lease(budget: CusIntegration) -> None:
+    chosen = uuid.uuid4()
+    lent(budget, next_lease_id=chosen)
+    before = remaining(chosen)
+
+    assert lend(budget, next_lease_id=chosen, is_durable=True).lease is None
+    assert remaining(chosen) == before
+    assert CusEnforcementLease.objects.count() == 1
+
+
 def test_a_lease_is_no_holders_after_five_seconds(budget: CusIntegration) -> None:
     now = timezone.now()
     spent = SetAside(10_000, 0, 0, 0)
