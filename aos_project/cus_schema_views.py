@@ -1,18 +1,23 @@
 """The OpenAPI document and its page: open to all if CUS_OPEN_API_DOCS is on, else 404."""
 
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.renderers import JSONRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aos_project.cus_error_pages import NOTHING_HERE
+
+_NAME = settings.SPECTACULAR_SETTINGS["TITLE"]
 
 
 class _ByFormat(DefaultContentNegotiation):
@@ -42,10 +47,39 @@ class _DocumentPage(APIView):
         return super().finalize_response(request, response, *args, **kwargs)
 
 
+@cache
+def _document() -> Any:
+    """The document as data. Only a release changes it, and making it takes a second."""
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+@cache
+def _written(renderer: type[BaseRenderer]) -> bytes:
+    """The document as a renderer writes it, which takes as long again."""
+    text: bytes = renderer().render(_document(), renderer_context={})
+    return text
+
+
+def _written_once(renderer: type[BaseRenderer]) -> type[BaseRenderer]:
+    """The renderer, which writes the document when a process first needs it."""
+
+    def render(_self: BaseRenderer, *_args: Any, **_kwargs: Any) -> bytes:
+        return _written(renderer)
+
+    return type(renderer.__name__, (renderer,), {"render": render})
+
+
 class SchemaView(_DocumentPage, SpectacularAPIView):
     """The OpenAPI document, as YAML or with `?format=json`."""
 
     content_negotiation_class = _ByFormat
+    renderer_classes = [*map(_written_once, SpectacularAPIView.renderer_classes)]
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *_args: Any, **_kwargs: Any) -> Response:
+        """The document."""
+        name = f"{_NAME}.{request.accepted_renderer.format}"
+        return Response(headers={"Content-Disposition": f'inline; filename="{name}"'})
 
 
 class DocsView(_DocumentPage, SpectacularSwaggerSplitView):
