@@ -5,15 +5,10 @@ from contextlib import contextmanager
 from typing import TypedDict, Unpack
 
 from aos_sdk.cus_configuration import active
-from aos_sdk.cus_enforcing.decider import (
-    CusAsked,
-    CusDecider,
-    CusEnforceMode,
-    CusEnforcing,
-    CusOnUnavailable,
-)
+from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforceMode, CusEnforcing, CusOnUnavailable
+from aos_sdk.cus_enforcing.decider import CusDecider
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
-from aos_sdk.cus_enforcing.gate import note_decision
+from aos_sdk.cus_enforcing.gated_call import note_decision
 from aos_sdk.cus_errors import CusConfigurationError, limit_error
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reporter import CusReporter
@@ -93,7 +88,7 @@ class CusEnforcer:
             with call:
                 yield call
         finally:
-            self._decider.note_ended(decision.call_id)
+            self._decider.held.end(decision.call_id)
 
 
 def _asked(

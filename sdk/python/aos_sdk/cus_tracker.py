@@ -27,7 +27,7 @@ from aos_sdk.cus_usage import extract_token_usage
 from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
 
 if TYPE_CHECKING:
-    from aos_sdk.cus_enforcing.decider import CusAsked
+    from aos_sdk.cus_enforcing.asked import CusAsked
     from aos_sdk.cus_enforcing.gate import CusGate
     from aos_sdk.cus_errors import CusLimitExceeded
 

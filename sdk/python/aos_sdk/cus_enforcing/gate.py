@@ -1,85 +1,35 @@
 """The gate of captured calls: each is decided just before it begins, once."""
 
-import asyncio
-import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_call_sites import call_site
-from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_delivery.ended_call import CusReserved
+from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
 from aos_sdk.cus_enforcing.clamping import clamped_output, maximum_name, thinks_longer
-from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing, CusSteps
+from aos_sdk.cus_enforcing.decider import CusDecider
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
+from aos_sdk.cus_enforcing.gated_call import (
+    CusGatedCall,
+    asked_of,
+    id_of_outer,
+    is_named,
+    note_decision,
+)
 from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.steps import CusSteps, in_thread, sleep_in_loop
 from aos_sdk.cus_enforcing.usual_requests import bound_of_usual
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import generate_call_id
-from aos_sdk.cus_reported_usage import CusReportedUsage
-from aos_sdk.cus_wire import CusOperation, CusPolicyResult
+from aos_sdk.cus_wire import CusPolicyResult
 
-T = TypeVar("T")
 _WARN_EVERY_SECONDS: Final = 60.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
 # A budget and a limit of tokens may both lower an output.
 _MOST_CLAMPS: Final = 2
-# Threads for the checks of asynchronous programs, whose event loops must not wait. Few: the loop gets
-# its turn behind all that run.
-_THREADS: Final = 8
-_threads: ThreadPoolExecutor | None = None
-
-
-class CusDecidedCall(Protocol):
-    """What a call's record says of the decision on it."""
-
-    policy_result: CusPolicyResult
-    degraded: bool
-    decision: Mapping[str, Any] | None
-
-
-class CusGatedCall(CusDecidedCall, Protocol):
-    """What the gate knows of a call."""
-
-    call_id: str | None
-    provider: str | None
-    model: str
-    operation: CusOperation | None
-    agent_id: str | None
-    session_id: str | None
-    end_user: str | None
-    tags: tuple[str, ...] | None
-    arguments: dict[str, Any]
-    admitted: CusAsked | None
-    reserved: CusReserved | None
-    usage: CusTokenUsage | CusReportedUsage | None
-    is_named: bool
-    can_clamp: bool
-    gate: "CusGate | None"
-
-    @property
-    def outer(self) -> "CusGatedCall | None":
-        """The call of which this call is a part."""
-
-    def note_clamped(self, output: int) -> None:
-        """The call's arguments now ask for so much output at most."""
-
-    def block(self, error: CusLimitExceeded) -> None:
-        """End the call before it begins, and report it as blocked."""
-
-
-def note_decision(call: CusDecidedCall, decision: EnforcementDecision) -> None:
-    """Let a call's record say that it was warned, and what the SDK decided itself (ruling F9)."""
-    if decision.result == EnforcementResult.WARNED:
-        call.policy_result = CusPolicyResult.WARNED
-    # What the server decided without its evidence may be in no log of the server's either.
-    if decision.degraded or (decision.decided_by == "sdk" and not decision.admits):
-        call.degraded, call.decision = decision.degraded, decision.as_json()
 
 
 class CusGate:
@@ -114,7 +64,7 @@ class CusGate:
         try:
             turn = await self._turn_later(call, steps, is_awaited)
             while turn.wait is not None:
-                await _sleep(turn.wait)
+                await sleep_in_loop(turn.wait)
                 turn = await self._turn_later(call, steps, is_awaited)
         except BaseException:
             is_awaited.clear()  # The program has cancelled the call.
@@ -144,10 +94,10 @@ class CusGate:
 
         A call whose id the program has chosen may be recorded already, which only a check can tell.
         """
-        if estimate is None or not self._asks_only_if_limited or _is_named(call):
+        if estimate is None or not self._asks_only_if_limited or is_named(call):
             return None
         stops = self.decider.known.stops
-        if stops.reasons and stops.may_stop(_named(call)):
+        if stops.reasons and stops.may_stop(asked_of(call)):
             return None
         lease = self.decider.take(estimate, call)
         if lease is not None and lease.warning is not None:
@@ -174,7 +124,7 @@ class CusGate:
                 self.leave_unused(call)
             return turn
 
-        return await _in_thread(decide)
+        return await in_thread(decide)
 
     def _conclude(self, call: CusGatedCall, found: "_Verdict") -> None:
         """Raise or warn, in the program's own thread."""
@@ -197,7 +147,7 @@ class CusGate:
             used = 0 if usage is None else usage.tokens_in + usage.tokens_out
             self.decider.book.end(reserved, used)
         elif asked is not None:
-            self.decider.note_ended(asked.call_id)
+            self.decider.held.end(asked.call_id)
 
     def leave_unused(self, call: CusGatedCall) -> None:
         """The call never left the program, so what is held for it can serve a later call."""
@@ -208,7 +158,7 @@ class CusGate:
         elif asked is not None:
             if not asked.is_named:
                 call.call_id = None
-            self.decider.give_back(asked)
+            self.decider.held.give_back(asked)
 
     def _is_admitted(self, call: CusGatedCall) -> bool:
         """Whether the call was decided before, or is a part of a call that was."""
@@ -258,8 +208,8 @@ class CusGate:
 
     def _asked(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusAsked | None:
         """What to ask; None if the call has been admitted with what another call left."""
-        call_id = call.call_id or _id_of_outer(call)
-        asked = _asked_with(_named(call)._replace(call_id=call_id or ""), estimate)
+        call_id = call.call_id or id_of_outer(call)
+        asked = asked_of(call)._replace(call_id=call_id or "").with_estimate(estimate)
         if asked.call_id:
             return asked._replace(is_named=True)
         spare = self.decider.take_over(asked)
@@ -306,7 +256,7 @@ class CusGate:
         estimate = self._estimate(call, counted=True)
         if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
             return None
-        return _asked_with(asked, estimate)
+        return asked.with_estimate(estimate)
 
     def _clamped(
         self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
@@ -332,7 +282,7 @@ class CusGate:
             return None
         arguments[name] = output
         call.note_clamped(output)
-        return _asked_with(asked, bound(output))
+        return asked.with_estimate(bound(output))
 
     def _may_wait(self, decision: EnforcementDecision) -> bool:
         wait = decision.retry_after_seconds
@@ -359,87 +309,3 @@ class _Turn(NamedTuple):
 
     wait: float | None = None
     found: _Verdict = None
-
-
-def _named(call: CusGatedCall) -> CusAsked:
-    """What the call's record will name: what the calls around it say comes first."""
-    asked = CusAsked("", call.model or None)
-    part: CusGatedCall | None = call
-    while part is not None:
-        asked = asked._replace(
-            agent_id=part.agent_id or asked.agent_id,
-            session_id=part.session_id or asked.session_id,
-            end_user=part.end_user or asked.end_user,
-            tags=part.tags or asked.tags,
-        )
-        part = part.outer
-    return asked
-
-
-def _is_named(call: CusGatedCall) -> bool:
-    """Whether the program has chosen the id of the call's record."""
-    part: CusGatedCall | None = call
-    while part is not None:
-        if part.is_named:
-            return True
-        part = part.outer
-    return False
-
-
-def _id_of_outer(call: CusGatedCall) -> str | None:
-    """The id of the outermost call that this call is a part of: their record has that id."""
-    call_id, outer = None, call.outer
-    while outer is not None:
-        call_id, outer = outer.call_id, outer.outer
-    return call_id
-
-
-def _asked_with(asked: CusAsked, estimate: CusEstimate | None) -> CusAsked:
-    if estimate is None:
-        return asked
-    return asked._replace(
-        tokens=estimate.tokens, cents=estimate.cents, microcents=estimate.microcents
-    )
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run in a thread, and let the event loop go on: asyncio's, or another by anyio."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        import anyio.to_thread
-
-        return await anyio.to_thread.run_sync(work)
-    try:
-        later = loop.run_in_executor(_pool(), work)
-    except RuntimeError:  # No thread can be started, as at the interpreter's end.
-        return work()
-    return await later
-
-
-async def _sleep(seconds: float) -> None:
-    """Wait in the event loop that runs: asyncio's, or another by anyio."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        import anyio
-
-        await anyio.sleep(seconds)
-    else:
-        await asyncio.sleep(seconds)
-
-
-def _pool() -> ThreadPoolExecutor:
-    global _threads
-    if _threads is None:
-        _threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aos-sdk-check")
-    return _threads
-
-
-def _forget_pool() -> None:
-    global _threads
-    _threads = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
