@@ -8,6 +8,7 @@ from aos_sdk.cus_cost import CusTokenUsage
 from aos_sdk.cus_counting.answer_fields import runs_on
 from aos_sdk.cus_counting.estimates import CusLocalCount
 from aos_sdk.cus_delivery.ended_call import CusEndedCall, CusOrigin
+from aos_sdk.cus_enforcing.run_budget import CusRun
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_scope import CusIdentity
 from aos_sdk.cus_tags import merged_tags
@@ -20,10 +21,16 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 class CusMeasuredCall(CusEndedCall):
     """A call whose facts are set while it runs. No method raises anything of its own."""
 
+    run: CusRun | None = None  # the budget in code of its session
     looked_up = False  # whether a request within it told of calls that are reported by themselves
 
-    def add_identity(self, other: CusIdentity | CusEndedCall) -> None:
-        """Take over whose the call is from a block or another call, as far as this says nothing."""
+    def add_identity(self, other: "CusIdentity | CusMeasuredCall") -> None:
+        """Take over whose the call is from a block or another call, as far as this says nothing.
+
+        A budget in code is of its session: a call that names another session has none.
+        """
+        if other.run is not None and self.session_id in (None, other.session_id):
+            self.run = other.run
         self.session_id = self.session_id or other.session_id
         self.agent_id = self.agent_id or other.agent_id
         if other.end_user is not None:

@@ -23,6 +23,7 @@ from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 if TYPE_CHECKING:
     from aos_sdk.cus_enforcing.asked import CusAsked
     from aos_sdk.cus_enforcing.gate import CusGate
+    from aos_sdk.cus_enforcing.lease import CusLease
     from aos_sdk.cus_errors import CusLimitExceeded
 
 NOTHING: Final[dict[str, Any]] = {}
@@ -70,7 +71,7 @@ class CusCallTracker(CusMeasuredCall):
     arguments: dict[str, Any] = NOTHING
     gate: "CusGate | None" = None  # decides whether it may begin
     is_asynchronous = False  # whether it begins in an event loop, which must not wait
-    admitted: "CusAsked | None" = None  # what it was admitted with
+    admitted: "CusAsked | CusLease | None" = None  # what it was admitted with
     is_named = False  # whether the program has chosen its call id
     is_clamped = False  # whether the gate has lowered what `arguments` ask for
     can_clamp = False  # whether what `arguments` says is what will be sent

@@ -1,9 +1,10 @@
 """A call that wants to run, as the server is asked about it; and how calls are enforced."""
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from aos_sdk.cus_enforcing.estimates import CusEstimate
+from aos_sdk.cus_enforcing.run_budget import CusRun
 from aos_sdk.cus_guard import plain_text
 from aos_sdk.cus_tags import clean_tags
 from aos_sdk.cus_wire import (
@@ -50,6 +51,8 @@ class CusAsked(NamedTuple):
     session_id: str | None = None
     end_user: str | None = None
     tags: tuple[str, ...] | None = None
+    # The budget in code of its session.
+    run: CusRun | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The body of the check."""
@@ -64,6 +67,7 @@ class CusAsked(NamedTuple):
             "session_id": _cut(self.session_id, MAX_SESSION_ID_LENGTH),
             "end_user": _cut(self.end_user, MAX_END_USER_LENGTH),
             "tags": clean_tags(self.tags) if self.tags else None,
+            "run": self.run.as_json() if self.run is not None else None,
         }
         return {name: value for name, value in body.items() if value is not None}
 
@@ -85,13 +89,9 @@ class CusAsked(NamedTuple):
 
 
 def _whose(asked: CusAsked) -> tuple[object, ...]:
-    return (asked.model, asked.agent_id, asked.session_id, asked.end_user, asked.tags)
+    return (asked.model, asked.agent_id, asked.session_id, asked.end_user, asked.tags, asked.run)
 
 
 def _cut(name: object, length: int) -> str | None:
     """A name as the call's record will have it."""
     return plain_text(str(name), length) if name else None
-
-
-# What a call under a lease is admitted with.
-LEASED: Final = CusAsked("")

@@ -6,33 +6,30 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.connection import CusConnection
-from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import ladder
-from aos_sdk.cus_enforcing.asked import LEASED, CusAsked, CusEnforcing
+from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
 from aos_sdk.cus_enforcing.configuration import REFRESH_SECONDS, CusKnownConfiguration
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
-from aos_sdk.cus_enforcing.estimates import CusEstimate
+from aos_sdk.cus_enforcing.gated_call import CusGatedCall, asked_of
 from aos_sdk.cus_enforcing.held_calls import CusHeldCalls
 from aos_sdk.cus_enforcing.lease import CusLease
 from aos_sdk.cus_enforcing.lease_book import CusLeaseBook
+from aos_sdk.cus_enforcing.lease_line import CusLeaseLine
+from aos_sdk.cus_enforcing.run_budget import CusRun
+from aos_sdk.cus_enforcing.runs import CusRuns, CusRunUse
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply, CusServerAnswer
 from aos_sdk.cus_enforcing.steps import CusSteps, run_steps
 from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused, CusLimitsUnchecked
 from aos_sdk.cus_guard import never_die
 
+_ROUNDS_UP: Final = MICROCENTS_PER_CENT - 1
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.05, 0.4
-
-
-class CusLeasedCall(Protocol):
-    """What a lease notes on a call."""
-
-    reserved: CusReserved | None
-    admitted: CusAsked | None
 
 
 @dataclass(slots=True)
@@ -62,7 +59,7 @@ class CusDecider:
         self.integration_id = connection.key.integration_id
         self.server = CusEnforcementServer(connection)
         self.known = CusKnownConfiguration(self.server, spool, count_fault, upkeep=self._upkeep)
-        self.book = CusLeaseBook(self.server, spool, self.known.hurry)
+        self.book = CusLeaseBook(self.server, spool, self.known)
         self._tell = tell
         self._begin()
         _all.add(self)
@@ -77,6 +74,7 @@ class CusDecider:
     def _begin(self) -> None:
         self.stats = CusEnforcementStats()
         self.held = CusHeldCalls()
+        self.runs = CusRuns()
         self._told: set[str] = set()
         self._notices: list[CusDeliveryError] = []
 
@@ -90,42 +88,62 @@ class CusDecider:
         decision = self._decide_locally(asked, enforcing)
         if decision is None:
             decision = yield from self._ask_until(asked, enforcing)
+        if asked.run is not None and decision.admits:
+            decision = self._within_run(asked, asked.run, decision)
         if decision.degraded:
             self.stats.degraded += 1
         if not decision.admits:
             self.stats.refused += 1
         return decision
 
-    def take(self, estimate: CusEstimate, call: "CusLeasedCall") -> CusLease | None:
+    def take(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """Set aside of a lease what the call may use, which then may begin (ruling F5a)."""
-        known = self.known
-        known.use()
-        microcents = estimate.microcents
-        if microcents is None or not known.is_limited:
+        known, run = self.known, call.run
+        # Without a limit of the integration's, a lease can only be of the run's budget.
+        if not known.is_limited and (run is None or not known.may_lend):
+            known.use()
             return None
-        lease = self.book.current
-        if lease is not None and lease.config_version > known.version:
-            # What has changed since may be a stop of this call.
-            known.hurry()
+        line: CusLeaseLine | None = self.book.common
+        session_id = None
+        if known.scoped.scopes or run is not None:
+            asked = asked_of(call)
+            line, session_id = self._line_of(asked, run), asked.session_id
+        cents = (microcents + _ROUNDS_UP) // MICROCENTS_PER_CENT
+        lease = line.current if line is not None else None
+        reserved = None
+        if lease is not None and lease.is_sure:
+            reserved = lease.take(cents, microcents, tokens)
+        if reserved is None or (lease is not None and lease.is_due):
+            known.use()
+            if line is not None:
+                self.book.want(line, cents, microcents, tokens)
+        if reserved is None or lease is None:
             return None
-        taken = self.book.take(estimate.cents or 0, microcents, estimate.tokens)
-        if taken is None:
-            return None
-        lease, call.reserved = taken
-        call.admitted = LEASED
+        call.reserved, call.admitted = reserved, lease
         self.stats.leased += 1
+        if run is not None:
+            self.runs.begin(id(call), session_id or "", CusRunUse(cents, tokens))
         return lease
+
+    def _line_of(self, asked: CusAsked, run: CusRun | None) -> CusLeaseLine | None:
+        """The leases of the call's names; None where it needs a check.
+
+        A budget in code is a limit once the server was told of it, by a check.
+        """
+        scoped = self.known.scoped
+        names = scoped.combination(asked, run)
+        if names is None:
+            return None
+        if run is not None and not (
+            scoped.is_known and self.runs.is_told(asked.session_id or "", run)
+        ):
+            return None
+        return self.book.line(names)
 
     def note_running(self, asked: CusAsked, decision: EnforcementDecision) -> None:
         """The call runs now: as long as it does, the server's hold for it is renewed."""
         if decision.decided_by == "server" and asked.reserve:
             self.held.begin(asked)
-
-    @property
-    def has_own_prices(self) -> bool:
-        """Whether the tenant may have prices of its own, which the server alone knows."""
-        current = self.known.current
-        return current is None or bool(current.get("overrides"))
 
     @property
     def clamps(self) -> bool:
@@ -161,7 +179,7 @@ class CusDecider:
         # The server confirms a refusal: the integration may have been enabled a moment ago.
         if ladder.status_reason(current) is not None or ladder.has_limits(current):
             return None
-        if known.stops.may_stop(asked):
+        if known.stops.may_stop(asked) or (asked.run is not None and known.scoped.is_known):
             return None
         return ladder.admitted(current, asked.call_id)
 
@@ -173,6 +191,29 @@ class CusDecider:
             must_check=enforcing.on_unavailable == "block",
             stopped=self.known.stops.reason(asked),
         )
+
+    def begin_in_run(self, asked: CusAsked) -> None:
+        """Count a call with a budget in code that the server has admitted."""
+        if asked.run is not None:
+            self.runs.begin(asked.call_id, asked.session_id or "", _use(asked))
+
+    def _within_run(
+        self, asked: CusAsked, run: CusRun, decision: EnforcementDecision
+    ) -> EnforcementDecision:
+        """Count the call in its session here; refuse it if the budget in code has no room.
+
+        Where a server has admitted the call that knows such budgets, this knows less: other
+        processes name the session, and a person may have raised its limit.
+        """
+        is_told = decision.decided_by == "server" and not decision.degraded
+        if is_told and self.known.scoped.is_known:
+            self.begin_in_run(asked)
+            return decision
+        session_id = asked.session_id or ""
+        reason = self.runs.begin_if_it_fits(asked.call_id, session_id, run, _use(asked))
+        if reason is None:
+            return decision
+        return ladder.over_run(self.known.current, asked.call_id, reason)
 
     # --- By the server --------------------------------------------------------------------------
 
@@ -198,6 +239,8 @@ class CusDecider:
         known.note_presence()
         if answer.reply is CusReply.ANSWERED and answer.content is not None:
             self.stats.asked += 1
+            if asked.run is not None:
+                self.runs.note_told(asked.session_id or "", asked.run)
             return EnforcementDecision.read(answer.content, asked.call_id)
         if answer.reply is CusReply.BUSY:
             return ladder.too_busy(known.current, asked.call_id)
@@ -220,7 +263,7 @@ class CusDecider:
         while self._notices:
             self._tell(self._notices.pop())
         self.book.note_host(is_known=self.known.was_kept)
-        turn = self.book.look_after(self.known.version, is_limited=self.known.is_limited)
+        turn = self.book.look_after()
         self.held.look_after(self._renew)
         return turn if turn is not None or not self.held.running else REFRESH_SECONDS
 
@@ -251,6 +294,10 @@ _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
         "the server's answer to a check can't be used, so limits are not checked",
     ),
 }
+
+
+def _use(asked: CusAsked) -> CusRunUse:
+    return CusRunUse(asked.cents or 0, asked.tokens or 0)
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()

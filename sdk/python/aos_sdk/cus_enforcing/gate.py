@@ -19,6 +19,7 @@ from aos_sdk.cus_enforcing.gated_call import (
     note_decision,
 )
 from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.runs import use_of
 from aos_sdk.cus_enforcing.steps import CusSteps, in_thread, sleep_in_loop
 from aos_sdk.cus_enforcing.usual_requests import bound_of_usual
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
@@ -48,7 +49,7 @@ class CusGate:
 
     def enter(self, call: CusGatedCall) -> None:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
+        if self._may_begin(call):
             return
         steps = self._steps(call)
         while (turn := self._turn(steps)).wait is not None:
@@ -57,7 +58,7 @@ class CusGate:
 
     async def enter_later(self, call: CusGatedCall) -> None:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
+        if self._may_begin(call):
             return
         is_awaited = [True]
         steps = self._steps(call)
@@ -72,34 +73,52 @@ class CusGate:
             raise
         self._conclude(call, turn.found)
 
-    def _is_leased(self, call: CusGatedCall) -> bool:
-        """Whether a lease has room for a usual call, which takes microseconds to see."""
+    def _may_begin(self, call: CusGatedCall) -> bool:
+        """Whether no question is to be asked, which takes microseconds to see: no limit concerns the
+        call, it was decided before or is a part of a call that was, or a lease has room.
+        """
+        run = call.run
+        if run is None:
+            if self.is_open():
+                return True
+        elif not call.session_id:
+            call.session_id = run.made_id
+        if call.admitted is not None:
+            return True
+        outer = call.outer
+        if outer is not None and outer.gate is self and outer.admitted is not None:
+            return True
         try:
-            learned = self.decider.learned_output(call.model, call.operation)
-            bound = bound_of_usual(call.operation, call.model, call.arguments, learned)
-            if bound is None or self.decider.has_own_prices:
-                return False
-            lease = self._lease_for(call, CusEstimate._make(bound))
+            lease = self._usual_lease(call)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return False
-        if lease is None:
-            return False
-        if lease.warning is not None:
+        if lease is not None and lease.warning is not None:
             self._conclude(call, lease.warning)
-        return True
+        return lease is not None
 
-    def _lease_for(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusLease | None:
+    def _usual_lease(self, call: CusGatedCall) -> CusLease | None:
+        """A lease that has room for a usual call, which takes of it."""
+        known = self.decider.known
+        if known.has_own_prices:
+            return None
+        learned = known.learned and self.decider.learned_output(call.model, call.operation)
+        bound = bound_of_usual(call.operation, call.model, call.arguments, learned or None)
+        if bound is None:
+            return None
+        return self._lease_for(call, bound[0] + bound[1], bound[2])
+
+    def _lease_for(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """The lease that has room for the call, which takes of it; None where a check decides.
 
         A call whose id the program has chosen may be recorded already, which only a check can tell.
         """
-        if estimate is None or not self._asks_only_if_limited or is_named(call):
+        if not self._asks_only_if_limited or call.is_named or is_named(call.outer):
             return None
         stops = self.decider.known.stops
         if stops.reasons and stops.may_stop(asked_of(call)):
             return None
-        lease = self.decider.take(estimate, call)
+        lease = self.decider.take(call, tokens, microcents)
         if lease is not None and lease.warning is not None:
             call.policy_result = CusPolicyResult.WARNED
         return lease
@@ -141,38 +160,39 @@ class CusGate:
 
     def leave(self, call: CusGatedCall) -> None:
         """The call has ended: its record settles what was held for it."""
-        asked, reserved = call.admitted, call.reserved
-        if reserved is not None:
-            usage = call.usage
-            used = 0 if usage is None else usage.tokens_in + usage.tokens_out
-            self.decider.book.end(reserved, used)
-        elif asked is not None:
-            self.decider.held.end(asked.call_id)
+        admitted, reserved = call.admitted, call.reserved
+        if type(admitted) is CusLease:
+            if reserved is not None:
+                usage = call.usage
+                used = 0 if usage is None else usage.tokens_in + usage.tokens_out
+                admitted.end(reserved, used)
+        elif type(admitted) is CusAsked:
+            self.decider.held.end(admitted.call_id)
+        if call.run is not None:
+            with self._guard:
+                self.decider.runs.end(_key_in_run(call), use_of(call))
 
     def leave_unused(self, call: CusGatedCall) -> None:
         """The call never left the program, so what is held for it can serve a later call."""
-        asked, call.admitted = call.admitted, None
+        if call.run is not None:
+            self.decider.runs.forget(_key_in_run(call))
+        admitted, call.admitted = call.admitted, None
         reserved, call.reserved = call.reserved, None
-        if reserved is not None:
-            self.decider.book.give_back(reserved)
-        elif asked is not None:
-            if not asked.is_named:
+        if type(admitted) is CusLease:
+            if reserved is not None:
+                admitted.give_back(reserved)
+        elif type(admitted) is CusAsked:
+            if not admitted.is_named:
                 call.call_id = None
-            self.decider.held.give_back(asked)
-
-    def _is_admitted(self, call: CusGatedCall) -> bool:
-        """Whether the call was decided before, or is a part of a call that was."""
-        if call.admitted is not None:
-            return True
-        outer = call.outer
-        return outer is not None and outer.gate is self and outer.admitted is not None
+            self.decider.held.give_back(admitted)
 
     def _steps(self, call: CusGatedCall) -> "CusSteps[_Verdict]":
         """Decide on the call by a lease or by a check; yields seconds to wait."""
         estimate = self._estimate(call)
-        lease = self._lease_for(call, estimate)
-        if lease is not None:
-            return lease.warning
+        if estimate is not None and estimate.microcents is not None:
+            lease = self._lease_for(call, estimate.tokens, estimate.microcents)
+            if lease is not None:
+                return lease.warning
         asked = self._asked(call, estimate)
         if asked is None:
             return None
@@ -217,6 +237,7 @@ class CusGate:
         asked = asked._replace(call_id=call.call_id)
         if spare and spare[1]:
             call.admitted = asked
+            self.decider.begin_in_run(asked)
             return None
         return asked
 
@@ -244,7 +265,7 @@ class CusGate:
             call.operation,
             call.model,
             call.arguments,
-            own_prices=self.decider.has_own_prices,
+            own_prices=self.decider.known.has_own_prices,
             counted=counted,
             learned=self.decider.learned_output(call.model, call.operation),
         )
@@ -268,7 +289,7 @@ class CusGate:
         name = maximum_name(call.operation, call.provider, arguments)
         if name is None:
             return None
-        own_prices = self.decider.has_own_prices
+        own_prices = self.decider.known.has_own_prices
 
         def bound(output: int) -> CusEstimate | None:
             changed = {**arguments, name: output}
@@ -298,6 +319,12 @@ class CusGate:
         text = " ".join(reason.message for reason in decision.reasons if reason.message)
         file, line = call_site(sys._getframe())  # noqa: SLF001 - as `inspect` does, at a tenth
         warnings.warn_explicit(CusLimitWarning(text), CusLimitWarning, file, line)
+
+
+def _key_in_run(call: CusGatedCall) -> object:
+    """What the call is counted by in its run."""
+    admitted = call.admitted
+    return admitted.call_id if type(admitted) is CusAsked else id(call)
 
 
 # An error for a refused call, the decision on one that is to be warned of, or None.

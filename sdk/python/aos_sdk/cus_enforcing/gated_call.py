@@ -1,12 +1,15 @@
 """A call as the gate knows it: what it names, and what its record says of the decision on it."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_delivery.ended_call import CusReserved
+from aos_sdk.cus_delivery.ended_call import CusOrigin, CusReserved
 from aos_sdk.cus_enforcing.asked import CusAsked
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
+from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.run_budget import CusRun
 from aos_sdk.cus_errors import CusLimitExceeded
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
@@ -35,12 +38,24 @@ class CusGatedCall(CusDecidedCall, Protocol):
     end_user: str | None
     tags: tuple[str, ...] | None
     arguments: dict[str, Any]
-    admitted: CusAsked | None
+    admitted: CusAsked | CusLease | None
     reserved: CusReserved | None
     usage: CusTokenUsage | CusReportedUsage | None
+    service_tier: str | None
+    cost_cents: int | None
+    error_code: str | None
+    is_late: bool
+    run: CusRun | None
     is_named: bool
     can_clamp: bool
     gate: "CusGate | None"
+
+    @property
+    def billed_units(self) -> Mapping[str, int] | None: ...
+    @property
+    def started_at(self) -> datetime | int: ...
+    @property
+    def origin(self) -> CusOrigin: ...
 
     @property
     def outer(self) -> "CusGatedCall | None":
@@ -72,14 +87,15 @@ def asked_of(call: CusGatedCall) -> CusAsked:
             session_id=part.session_id or asked.session_id,
             end_user=part.end_user or asked.end_user,
             tags=part.tags or asked.tags,
+            run=part.run or asked.run,
         )
         part = part.outer
     return asked
 
 
-def is_named(call: CusGatedCall) -> bool:
-    """Whether the program has chosen the id of the call's record."""
-    part: CusGatedCall | None = call
+def is_named(call: CusGatedCall | None) -> bool:
+    """Whether the program has chosen the id of the record of a call that is a part of this one."""
+    part = call
     while part is not None:
         if part.is_named:
             return True
