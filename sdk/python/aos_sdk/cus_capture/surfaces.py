@@ -1,6 +1,7 @@
 """Prepare the calls of providers' methods."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from aos_sdk.cus_capture.departures import never_left
@@ -114,10 +115,15 @@ def prepare_call(
 def _put_before(call: CusProviderCall, gate: "CusGate", client: Any) -> None:
     """Let the gate decide on the call. What most calls have not, their class says."""
     call.gate = gate
-    if hasattr(client, "__aenter__"):
+    if _is_asynchronous(type(client)):
         call.is_asynchronous = True
-    if gate.decider.clamps:
+    if gate.decider.known.clamps:
         call.can_clamp = True
+
+
+@lru_cache(maxsize=64)  # to look for what a client lacks takes a microsecond
+def _is_asynchronous(kind: Hashable) -> bool:
+    return hasattr(kind, "__aenter__")
 
 
 def gate_of(reporter: CusReporter, configuration: CusConfiguration) -> "CusGate | None":

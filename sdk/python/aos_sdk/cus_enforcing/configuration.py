@@ -147,6 +147,8 @@ class CusKnownConfiguration:
         self.is_limited = self.may_lend and content is not None and has_limits(content)
         # Whether the tenant may have prices of its own, which the server alone knows.
         self.has_own_prices = content is None or bool(content.get("overrides"))
+        # Whether requests' output maxima are lowered to what the room pays for (ruling F3b).
+        self.clamps = content is not None and content.get("estimate_basis") == "clamp"
         version = (content or {}).get("config_version")
         # 0 where nothing is known.
         self.version: int = version if type(version) is int else 0

@@ -98,31 +98,49 @@ class CusDecider:
 
     def take(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """Set aside of a lease what the call may use, which then may begin (ruling F5a)."""
-        known, run = self.known, call.run
-        # Without a limit of the integration's, a lease can only be of the run's budget.
-        if not known.is_limited and (run is None or not known.may_lend):
-            known.use()
-            return None
-        line: CusLeaseLine | None = self.book.common
-        session_id = None
-        if known.scoped.scopes or run is not None:
-            asked = asked_of(call)
-            line, session_id = self._line_of(asked, run), asked.session_id
+        known = self.known
         cents = (microcents + _ROUNDS_UP) // MICROCENTS_PER_CENT
-        lease = line.current if line is not None else None
-        reserved = None
-        if lease is not None and lease.is_sure:
-            reserved = lease.take(cents, microcents, tokens)
-        if reserved is None or (lease is not None and lease.is_due):
+        if known.scoped.scopes or call.run is not None:
+            return self._take_by_names(call, cents, microcents, tokens)
+        if not known.is_limited:
             known.use()
-            if line is not None:
-                self.book.want(line, cents, microcents, tokens)
-        if reserved is None or lease is None:
             return None
+        return self._take_of(self.book.common, call, cents, microcents, tokens)
+
+    def _take_of(
+        self, line: CusLeaseLine, call: CusGatedCall, cents: int, microcents: int, tokens: int
+    ) -> CusLease | None:
+        lease = line.current
+        if lease is None or not lease.is_sure:
+            reserved = None
+        else:
+            reserved = lease.take(cents, microcents, tokens)
+        if reserved is None:
+            self.known.use()
+            self.book.want(line, cents, microcents, tokens)
+            return None
+        if lease is not None and lease.is_due:
+            self.known.use()
+            self.book.want(line, cents, microcents, tokens)
         call.reserved, call.admitted = reserved, lease
         self.stats.leased += 1
-        if run is not None:
-            self.runs.begin(id(call), session_id or "", CusRunUse(cents, tokens))
+        return lease
+
+    def _take_by_names(
+        self, call: CusGatedCall, cents: int, microcents: int, tokens: int
+    ) -> CusLease | None:
+        """As `take`, where leases differ by what calls name."""
+        known, run = self.known, call.run
+        # Without a limit of the integration's, a lease can only be of the run's budget.
+        is_limited = known.is_limited if run is None else known.may_lend
+        asked = asked_of(call)
+        line = self._line_of(asked, run) if is_limited else None
+        if line is None:
+            known.use()
+            return None
+        lease = self._take_of(line, call, cents, microcents, tokens)
+        if lease is not None and run is not None:
+            self.runs.begin(id(call), asked.session_id or "", CusRunUse(cents, tokens))
         return lease
 
     def _line_of(self, asked: CusAsked, run: CusRun | None) -> CusLeaseLine | None:
@@ -144,12 +162,6 @@ class CusDecider:
         """The call runs now: as long as it does, the server's hold for it is renewed."""
         if decision.decided_by == "server" and asked.reserve:
             self.held.begin(asked)
-
-    @property
-    def clamps(self) -> bool:
-        """Whether requests' output maxima are lowered to what the room pays for (ruling F3b)."""
-        current = self.known.current
-        return current is not None and current.get("estimate_basis") == "clamp"
 
     def learned_output(self, model: str, operation: str | None) -> int | None:
         """The output that a call is held for, where it was learned (ruling F3b)."""

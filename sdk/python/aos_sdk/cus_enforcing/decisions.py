@@ -65,8 +65,8 @@ class EnforcementReason:
             str(answer.get("message", "")),
             str(answer.get("action", "")),
             _text(answer.get("limit_type")),
-            *(_number(answer.get(name)) for name in _NUMBERS),
-            *(_text(answer.get(name)) for name in _OF_A_SCOPE),
+            **{name: _number(answer.get(name)) for name in _NUMBERS},
+            **{name: _text(answer.get(name)) for name in _OF_A_SCOPE},
         )
 
     @property

@@ -21,7 +21,7 @@ from aos_sdk.cus_enforcing.gated_call import (
 from aos_sdk.cus_enforcing.lease import CusLease
 from aos_sdk.cus_enforcing.runs import use_of
 from aos_sdk.cus_enforcing.steps import CusSteps, in_thread, sleep_in_loop
-from aos_sdk.cus_enforcing.usual_requests import bound_of_usual
+from aos_sdk.cus_enforcing.usual_requests import CusUsualBound, bound_of_usual
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import generate_call_id
@@ -49,19 +49,25 @@ class CusGate:
 
     def enter(self, call: CusGatedCall) -> None:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
-        if self._may_begin(call):
+        if self._needs_nothing(call):
             return
-        steps = self._steps(call)
+        bound = self._usual_bound(call)
+        if bound is not None and self._is_leased(call, bound):
+            return
+        steps = self._steps(call, bound)
         while (turn := self._turn(steps)).wait is not None:
             time.sleep(turn.wait)
         self._conclude(call, turn.found)
 
     async def enter_later(self, call: CusGatedCall) -> None:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
-        if self._may_begin(call):
+        if self._needs_nothing(call):
+            return
+        bound = self._usual_bound(call)
+        if bound is not None and self._is_leased(call, bound):
             return
         is_awaited = [True]
-        steps = self._steps(call)
+        steps = self._steps(call, bound)
         try:
             turn = await self._turn_later(call, steps, is_awaited)
             while turn.wait is not None:
@@ -73,9 +79,9 @@ class CusGate:
             raise
         self._conclude(call, turn.found)
 
-    def _may_begin(self, call: CusGatedCall) -> bool:
-        """Whether no question is to be asked, which takes microseconds to see: no limit concerns the
-        call, it was decided before or is a part of a call that was, or a lease has room.
+    def _needs_nothing(self, call: CusGatedCall) -> bool:
+        """Whether no limit concerns the call, or it was decided before, or is a part of a call that
+        was. A call with a budget in code gets the session that the budget is of.
         """
         run = call.run
         if run is None:
@@ -86,34 +92,41 @@ class CusGate:
         if call.admitted is not None:
             return True
         outer = call.outer
-        if outer is not None and outer.gate is self and outer.admitted is not None:
-            return True
+        return outer is not None and outer.gate is self and outer.admitted is not None
+
+    def _usual_bound(self, call: CusGatedCall) -> CusUsualBound | None:
+        """What a usual call may use, where a lease may have room for it."""
+        known = self.decider.known
+        if known.has_own_prices or not self._asks_only_if_limited:
+            return None
         try:
-            lease = self._usual_lease(call)
+            learned = known.learned and self.decider.learned_output(call.model, call.operation)
+            return bound_of_usual(call.operation, call.model, call.arguments, learned or None)
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return None
+
+    def _is_leased(self, call: CusGatedCall, bound: CusUsualBound) -> bool:
+        """Whether a lease has room for a usual call, which takes microseconds to see."""
+        try:
+            lease = self._lease_for(call, bound[0] + bound[1], bound[2])
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return False
-        if lease is not None and lease.warning is not None:
+        if lease is None:
+            return False
+        if lease.warning is not None:
             self._conclude(call, lease.warning)
-        return lease is not None
-
-    def _usual_lease(self, call: CusGatedCall) -> CusLease | None:
-        """A lease that has room for a usual call, which takes of it."""
-        known = self.decider.known
-        if known.has_own_prices:
-            return None
-        learned = known.learned and self.decider.learned_output(call.model, call.operation)
-        bound = bound_of_usual(call.operation, call.model, call.arguments, learned or None)
-        if bound is None:
-            return None
-        return self._lease_for(call, bound[0] + bound[1], bound[2])
+        return True
 
     def _lease_for(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """The lease that has room for the call, which takes of it; None where a check decides.
 
         A call whose id the program has chosen may be recorded already, which only a check can tell.
         """
-        if not self._asks_only_if_limited or call.is_named or is_named(call.outer):
+        if not self._asks_only_if_limited or call.is_named:
+            return None
+        if call.outer is not None and is_named(call.outer):
             return None
         stops = self.decider.known.stops
         if stops.reasons and stops.may_stop(asked_of(call)):
@@ -186,10 +199,13 @@ class CusGate:
                 call.call_id = None
             self.decider.held.give_back(admitted)
 
-    def _steps(self, call: CusGatedCall) -> "CusSteps[_Verdict]":
-        """Decide on the call by a lease or by a check; yields seconds to wait."""
-        estimate = self._estimate(call)
-        if estimate is not None and estimate.microcents is not None:
+    def _steps(self, call: CusGatedCall, bound: CusUsualBound | None) -> "CusSteps[_Verdict]":
+        """Decide on the call by a lease or by a check; yields seconds to wait.
+
+        `bound` is that of a usual call, for which no lease had room.
+        """
+        estimate = self._estimate(call) if bound is None else CusEstimate._make(bound)
+        if bound is None and estimate is not None and estimate.microcents is not None:
             lease = self._lease_for(call, estimate.tokens, estimate.microcents)
             if lease is not None:
                 return lease.warning
@@ -283,7 +299,7 @@ class CusGate:
         self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
     ) -> CusAsked | None:
         """The output maximum is lowered to what the room pays for: what to ask then (ruling F3b)."""
-        if not (call.can_clamp and self.decider.clamps):
+        if not (call.can_clamp and self.decider.known.clamps):
             return None
         arguments = call.arguments
         name = maximum_name(call.operation, call.provider, arguments)
