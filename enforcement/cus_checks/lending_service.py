@@ -21,8 +21,9 @@ from enforcement.cus_checks.unread import CusUnreadDecisions
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_rules.authority import remember_state
+from enforcement.cus_rules.facts import Facts
 from enforcement.cus_rules.lending import lend
-from enforcement.cus_rules.precedence import Facts, decide
+from enforcement.cus_rules.precedence import decide
 from telemetry.cus_holds.leases import (
     Lease,
     LendingReading,

@@ -8,6 +8,7 @@ from aos_sdk import cus_wire as wire
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, RATES, placed_after
 from integrations.cus_lifecycle.models import ESTIMATE_PROMISES
+from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_stops.models import CusStop
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
@@ -26,6 +27,15 @@ def _name(length: int) -> serializers.CharField:
     return serializers.CharField(
         max_length=length, required=False, allow_null=True, help_text="As its record will say."
     )
+
+
+class RunBudgetSchema(serializers.Serializer[object]):
+    """What a session may use in all, as its program says in code. The least of several counts."""
+
+    cents = amount(required=False, allow_null=True)
+    microcents = amount(required=False, allow_null=True)
+    tokens = amount(required=False, allow_null=True)
+    calls = amount(required=False, allow_null=True)
 
 
 class CheckSchema(serializers.Serializer[object]):
@@ -48,6 +58,11 @@ class CheckSchema(serializers.Serializer[object]):
         required=False,
         allow_null=True,
     )
+    run = RunBudgetSchema(
+        required=False,
+        allow_null=True,
+        help_text="The budget in code of the session that is named.",
+    )
 
 
 class CheckBatchSchema(serializers.Serializer[object]):
@@ -68,6 +83,10 @@ class ReasonResult(serializers.Serializer[object]):
     held_value = serializers.IntegerField(allow_null=True)
     threshold_percent = serializers.IntegerField(allow_null=True)
     retry_after_seconds = serializers.IntegerField(allow_null=True)
+    limit_id = serializers.UUIDField(allow_null=True, help_text="Of a limit at a scope.")
+    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices, allow_null=True)
+    scope_value = serializers.CharField(allow_null=True)
+    window = serializers.ChoiceField(CusScopedLimit.Window.choices, allow_null=True)
 
 
 class CheckResult(serializers.Serializer[object]):
@@ -144,6 +163,22 @@ class StopResult(serializers.Serializer[object]):
     reason = serializers.CharField()
 
 
+class LimitResult(serializers.Serializer[object]):
+    """A limit at a scope that is enabled and not over."""
+
+    id = serializers.UUIDField()
+    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices)
+    tag = serializers.CharField(help_text="The key of a tag, for that scope.")
+    value = serializers.CharField(allow_null=True, help_text="Null: each value by itself.")
+    unit = serializers.ChoiceField(CusScopedLimit.Unit.choices)
+    window = serializers.ChoiceField(CusScopedLimit.Window.choices)
+    amount = serializers.IntegerField()
+    basis = serializers.ChoiceField(CusScopedLimit.Basis.choices)
+    result = serializers.ChoiceField(CusScopedLimit.Result.choices)
+    valid_from = serializers.DateTimeField()
+    valid_until = serializers.DateTimeField(allow_null=True)
+
+
 class ConfigResult(LimitsResult):
     """The configuration by which an SDK decides when the server is away."""
 
@@ -161,6 +196,7 @@ class ConfigResult(LimitsResult):
     )
     answering_models = AnsweringModelsResult(many=True)
     stops = StopResult(many=True)
+    limits = LimitResult(many=True)
 
 
 class AmountsResult(serializers.Serializer[object]):

@@ -10,7 +10,8 @@ The figures behind the constants: `make lease-replay`, printed in docs/enforceme
 from typing import Final, NamedTuple
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
-from enforcement.cus_rules.precedence import CAPS, Facts, free_of_limits
+from enforcement.cus_rules.facts import Facts
+from enforcement.cus_rules.precedence import CAPS, free_of_limits
 from integrations.cus_lifecycle.limits import Unit
 from telemetry.cus_money.amounts import MOST, LeaseAmounts
 

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from telemetry.cus_holds.holds import LIFE, Evidence, Value, read_values, reading_statement
+from telemetry.cus_holds.holds import (
+    LIFE,
+    Evidence,
+    MonthRead,
+    Value,
+    read_values,
+    reading_statement,
+)
+from telemetry.cus_holds.limit_sums import LimitKey
 from telemetry.cus_money.amounts import MOST, LeaseAmounts
 
 # No call starts under a lease later than this after its holder asked for it (ruling F5a).
@@ -86,7 +94,7 @@ _READ = reading_statement(
         "young": f"json_build_array({_YOUNG})",
         "others": f"""(SELECT count(DISTINCT lease.holder_id) FROM cus_enforcement_leases AS lease
             WHERE lease.tenant_id = $1 AND lease.integration_id = $2 AND lease.lent_cents >= 0
-                AND lease.taken_at > moment.now - {_LEASE_LIFE} AND lease.holder_id <> $7)""",  # noqa: S608
+                AND lease.taken_at > moment.now - {_LEASE_LIFE} AND lease.holder_id <> $9)""",  # noqa: S608
     },
 )
 
@@ -123,20 +131,37 @@ class Lease(NamedTuple):
     is_young: bool
 
 
-_decoder = msgspec.json.Decoder(LendingReading)
+class _Read(MonthRead, frozen=True):
+    """The document that `cus_read_lending` returns."""
+
+    leases: int
+    young: LeaseAmounts
+    others: int
 
 
-def lending_reading_of(document: bytes) -> LendingReading:
-    """The reading in a document of `cus_read_lending`."""
-    reading: LendingReading = _decoder.decode(document)
-    return reading
+_decoder = msgspec.json.Decoder(_Read)
+
+
+def lending_reading_of(document: bytes, keys: Sequence[LimitKey] = ()) -> LendingReading:
+    """The reading in a document of `cus_read_lending`, which was asked about these limits."""
+    read = _decoder.decode(document)
+    return LendingReading(
+        **read.evidence(keys), leases=read.leases, young=read.young, others=read.others
+    )
 
 
 def lending_values(
-    tenant_id: uuid.UUID, integration_id: uuid.UUID, holder_id: str, now: datetime | None
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID,
+    holder_id: str,
+    now: datetime | None,
+    keys: Sequence[LimitKey] = (),
+    sessions: Sequence[str] = (),
 ) -> tuple[Value, ...]:
-    """The arguments of `cus_read_lending`: the integration, the moment and the holder."""
-    return (*read_values(tenant_id, integration_id, [], now), holder_id)
+    """The arguments of `cus_read_lending`: the integration, the moment, the limits at scopes and the
+    session of the lease's calls, and the holder."""
+    values = read_values(tenant_id, integration_id, [], now, keys=keys, sessions=sessions)
+    return (*values, holder_id)
 
 
 def release_values(

@@ -23,7 +23,7 @@ class CusLimitTotals(models.Model):
     SHARDS: ClassVar[int] = 8
 
     pk = models.CompositePrimaryKey(
-        "tenant_id", "integration_id", "limit_id", "value", "start", "shard"
+        "tenant_id", "limit_id", "value", "start", "integration_id", "shard"
     )
     tenant_id = models.UUIDField()
     integration_id = models.UUIDField()
@@ -55,7 +55,7 @@ class CusLimitHolds(models.Model):
     """
 
     pk = models.CompositePrimaryKey(
-        "tenant_id", "integration_id", "limit_id", "value", "start", "shard"
+        "tenant_id", "limit_id", "value", "start", "integration_id", "shard"
     )
     tenant_id = models.UUIDField()
     integration_id = models.UUIDField()

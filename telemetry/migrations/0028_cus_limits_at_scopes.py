@@ -10,7 +10,7 @@ from django.db import migrations, models
 from telemetry.migrations._patience import patiently
 
 AMOUNTS = ("calls", "cents", "microcents", "tokens")
-KEY = "tenant_id, integration_id, limit_id, value, start, shard"
+KEY = "tenant_id, limit_id, value, start, integration_id, shard"
 _SHARD = "pg_backend_pid() % 8"
 
 
@@ -149,7 +149,7 @@ def count(facts, limits, shard, where="true"):
     """SQL that adds facts of one integration to the totals of the limits that count them."""
     return f"""
     INSERT INTO cus_limit_totals AS total ({KEY}, {_each("{name}")})
-    SELECT tenant, integration, id, value, start, {shard}, {_each("sum({name})")}
+    SELECT tenant, id, value, start, integration, {shard}, {_each("sum({name})")}
     FROM (
         SELECT scoped.tenant, scoped.integration, scoped.id, scoped.wanted, {_START} AS start,
             {value_of(_FACT)} AS value, {_each("fact.{name}")}
@@ -230,9 +230,9 @@ def _running(table, changes):
     columns = [f"{kind}_{name}" for name in AMOUNTS]
     return f"""
     INSERT INTO cus_limit_holds AS total ({KEY}, {", ".join(columns)})
-    SELECT change.tenant_id, change.integration_id, (entry->>0)::uuid, entry->>1,
+    SELECT change.tenant_id, (entry->>0)::uuid, entry->>1,
         CASE entry->>2 WHEN 'minute' THEN date_trunc('second', change.taken_at, 'UTC')
-            ELSE 'epoch'::timestamptz END, {_SHARD}, {", ".join(sums)}
+            ELSE 'epoch'::timestamptz END, change.integration_id, {_SHARD}, {", ".join(sums)}
     FROM ({changes}) AS change, jsonb_array_elements(change.limits) AS entry
     WHERE entry->>2 <> 'minute' OR change.taken_at > now() - interval '2 minutes'
     GROUP BY 1, 2, 3, 4, 5 HAVING ({", ".join(sums)}) <> (0, 0, 0, 0) ORDER BY 1, 2, 3, 4, 5

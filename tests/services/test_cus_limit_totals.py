@@ -77,9 +77,7 @@ def test_a_limit_counts_over_its_window(
     assert counted(limit or make()) == {"s": (1, 3, 15)}
 
 
-def test_a_default_counts_each_value_by_itself(
-    integration: CusIntegration, sdk: SdkClient
-) -> None:
+def test_a_default_counts_each_value_by_itself(integration: CusIntegration, sdk: SdkClient) -> None:
     limit = make_limit(integration, "end_user", None)
     sdk.report_batch(*(record(**CALL, end_user=name) for name in ("ann", "bob", "ann")))
     sdk.report_batch(record(**CALL))
