@@ -16,6 +16,7 @@ from telemetry.cus_money.amounts import LeaseAmounts
 
 _UNITS: Final = {"cents": Unit.CENTS, "microcents": Unit.CENTS, "tokens": Unit.TOKENS}
 _NOTHING: Final = LimitTaken()
+_TENANT: Final = str(CusLimitScope.TENANT)
 
 
 class Named(Protocol):
@@ -64,6 +65,11 @@ def keys_of(scopes: Sequence[CallScopes]) -> list[LimitKey]:
     if not any(call.counting for call in scopes):
         return []
     return sorted({counted.key for call in scopes for counted in call.counting})
+
+
+def spans_integrations(scopes: Sequence[CallScopes]) -> bool:
+    """Whether a limit counts one of these calls together with those of other integrations."""
+    return any(counted.limit.scope == _TENANT for call in scopes for counted in call.counting)
 
 
 def facts_at_scopes(

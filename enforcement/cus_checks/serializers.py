@@ -15,7 +15,7 @@ from integrations.cus_web.strict_fields import StrictChoice, StrictInput, Strict
 _BIGGEST = 2**63 - 1
 # A limit, the bound of holds, or what a stop is of.
 _LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
-_RESULTS = [result.value for result in wire.CusEnforcementResult]
+RESULTS = [result.value for result in wire.CusEnforcementResult]
 
 
 def amount(**more: Any) -> serializers.IntegerField:
@@ -23,9 +23,20 @@ def amount(**more: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, max_value=_BIGGEST, **more)
 
 
-def _name(length: int) -> serializers.CharField:
+def name_of(length: int) -> serializers.CharField:
+    """The field of a name that calls give."""
     return serializers.CharField(
         max_length=length, required=False, allow_null=True, help_text="As its record will say."
+    )
+
+
+def tags_of_call() -> serializers.ListField:
+    """The field of a call's tags."""
+    return serializers.ListField(
+        child=serializers.CharField(max_length=wire.MAX_TAG_LENGTH),
+        max_length=wire.MAX_TAGS,
+        required=False,
+        allow_null=True,
     )
 
 
@@ -49,15 +60,10 @@ class CheckSchema(serializers.Serializer[object]):
     estimated_cost_cents = amount(required=False, allow_null=True)
     estimated_cost_microcents = amount(required=False, allow_null=True)
     reserve = serializers.BooleanField(required=False)
-    agent_id = _name(wire.MAX_AGENT_ID_LENGTH)
-    session_id = _name(wire.MAX_SESSION_ID_LENGTH)
-    end_user = _name(wire.MAX_END_USER_LENGTH)
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=wire.MAX_TAG_LENGTH),
-        max_length=wire.MAX_TAGS,
-        required=False,
-        allow_null=True,
-    )
+    agent_id = name_of(wire.MAX_AGENT_ID_LENGTH)
+    session_id = name_of(wire.MAX_SESSION_ID_LENGTH)
+    end_user = name_of(wire.MAX_END_USER_LENGTH)
+    tags = tags_of_call()
     run = RunBudgetSchema(
         required=False,
         allow_null=True,
@@ -92,7 +98,7 @@ class ReasonResult(serializers.Serializer[object]):
 class CheckResult(serializers.Serializer[object]):
     """The verdict. Retry-After stands beside it when throttled."""
 
-    result = serializers.ChoiceField(_RESULTS)
+    result = serializers.ChoiceField(RESULTS)
     call_id = serializers.CharField()
     tenant_id = serializers.UUIDField()
     integration_id = serializers.UUIDField()
@@ -215,7 +221,7 @@ class StatusResult(LimitsResult):
     leased = AmountsResult()
     period_end = serializers.DateTimeField()
     coverage_percent = serializers.FloatField(allow_null=True)
-    result = serializers.ChoiceField(_RESULTS)
+    result = serializers.ChoiceField(RESULTS)
     reasons = ReasonResult(many=True)
     evaluated_at = serializers.DateTimeField()
 
@@ -230,7 +236,7 @@ class DecisionFilters(StrictInput):
 
     call_id = serializers.RegexField(r"^[!-~]{1,100}$", required=False)
     integration_id = serializers.UUIDField(required=False)
-    result = StrictChoice(_RESULTS, required=False)
+    result = StrictChoice(RESULTS, required=False)
     to = StrictMoment(required=False)
 
     def get_fields(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from enforcement.cus_checks.locked import (
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.rounds import Round, Verdict
 from enforcement.cus_checks.runs import start, swept, unstarted
-from enforcement.cus_checks.scopes import CallScopes, keys_of, scopes_of
+from enforcement.cus_checks.scopes import CallScopes, keys_of, scopes_of, spans_integrations
 from enforcement.cus_checks.turned_away import (
     TurnedAway,
     logging_of,
@@ -67,7 +67,8 @@ _ATTEMPTS = 3
 
 
 class _Landed(Exception):
-    """Since our reading a call of this round was recorded, or a hold or a run's budget was swept."""
+    """What the round was read for has changed: a call was recorded, something was swept, or a limit
+    of the tenant is new."""
 
 
 class _Asking(NamedTuple):
@@ -81,6 +82,11 @@ class _Asking(NamedTuple):
     def sessions(self) -> Sequence[str]:
         """The sessions that the calls name, which may have budgets in code."""
         return sorted({name for call in self.scopes if (name := call.names.session_id)})
+
+    @property
+    def of_tenant(self) -> bool:
+        """Whether the reading needs the tenant's lock, too."""
+        return spans_integrations(self.scopes)
 
     def differs_from(self, other: "_Asking") -> bool:
         """Whether a reading for the other does not serve."""
@@ -198,7 +204,8 @@ class CusEnforcementService:
         """Take the integration's lock and read its evidence, its own prices and its limits."""
         known = known_models(self.caller.integration_id)
         asking = self._asking(requests, known)
-        reading = self._reading(connection, requests, asking, lock_first=lock_in_time(self.caller))
+        locked = lock_in_time(self.caller, of_tenant=asking.of_tenant)
+        reading = self._reading(connection, requests, asking, lock_first=locked)
         version = reading.integration["config_version"]
         if version != known.config_version:
             statement = connection.call(READ_MODELS, *self._whose)
@@ -206,6 +213,9 @@ class CusEnforcementService:
             default = reading.integration["default_model"]
             known = remember_models(self.caller.integration_id, version, default, document or b"")
             was, asking = asking, self._asking(requests, known)
+            if asking.of_tenant and not was.of_tenant:
+                connection.rows("ROLLBACK")
+                raise _Landed
             if asking.differs_from(was):
                 reading = self._reading(connection, requests, asking)
         if swept(requests, reading.runs):

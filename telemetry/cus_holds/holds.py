@@ -317,15 +317,16 @@ def change_values(
 
 
 def lock(
-    integration_id: uuid.UUID,
-    *,
+    *ids: uuid.UUID,
     wait_seconds: float,
     read_seconds: float,
     table_lock_seconds: float,
 ) -> str:
     """SQL that begins a check: take the integration's lock in time, and bound the reading.
 
-    Only the integration's own checks take this lock, so no other statement waits for it.
+    Only the integration's own checks take this lock, so no other statement waits for it. `ids`: the
+    integration, and the tenant where one of its limits spans integrations, whose checks then wait for
+    each other.
     `table_lock_seconds`: how long the reading waits for a table that another session has locked;
     less than `read_seconds`, so that the error tells a locked table from a slow reading (F6a).
     """
@@ -333,7 +334,7 @@ def lock(
     # a wait for the integration's lock, and a later one a wait for a table.
     return (
         f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}; "
-        f"SELECT pg_advisory_xact_lock({lock_key(integration_id)}); "
+        f"SELECT {', '.join(f'pg_advisory_xact_lock({lock_key(one)})' for one in ids)}; "
         f"SET LOCAL lock_timeout = {_milliseconds(table_lock_seconds)}; "
         f"SET LOCAL statement_timeout = {_milliseconds(read_seconds)}"
     )

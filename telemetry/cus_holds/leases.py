@@ -99,10 +99,10 @@ _READ = reading_statement(
 )
 
 _LEND = f"""
-PREPARE cus_lend (uuid, uuid, uuid, text, json, boolean, jsonb, timestamptz) AS
+PREPARE cus_lend (uuid, uuid, uuid, text, json, boolean, jsonb, timestamptz, jsonb, jsonb) AS
 INSERT INTO cus_enforcement_leases (tenant_id, integration_id, id, holder_id,
-    {", ".join(_NAMES)}, is_young, slices, taken_at, expires_at)
-SELECT $1, $2, $3, $4, {", ".join(_NAMES)}, $6, $7, $8, $8 + {_LEASE_LIFE} + {LIFE}
+    {", ".join(_NAMES)}, is_young, slices, names, limits, taken_at, expires_at)
+SELECT $1, $2, $3, $4, {", ".join(_NAMES)}, $6, $7, $9, $10, $8, $8 + {_LEASE_LIFE} + {LIFE}
 FROM json_to_record($5) AS lent({", ".join(f"{name} bigint" for name in _NAMES)})
 """  # noqa: S608  (as above)
 
@@ -122,13 +122,19 @@ class LendingReading(Evidence, frozen=True):
 
 
 class Lease(NamedTuple):
-    """A lease to give: to whom, how much, and the slices of limits, as JSON objects."""
+    """A lease to give: to whom, how much, and the slices of limits, as JSON objects.
+
+    `names`: what all calls of the lease name; `limits`: the keys of the limits at scopes that count
+    them.
+    """
 
     id: uuid.UUID
     holder_id: str
     lent: LeaseAmounts
     slices: Sequence[Mapping[str, Any]]
     is_young: bool
+    names: Mapping[str, Any] = {}
+    limits: Sequence[LimitKey] = ()
 
 
 class _Read(MonthRead, frozen=True):
@@ -185,7 +191,8 @@ def lend_values(
     """The arguments of `cus_lend`: the integration, the lease, and the moment of the reading."""
     whose = (tenant_id, integration_id, lease.id, lease.holder_id)
     is_young = "true" if lease.is_young else "false"
-    return (*whose, _json(lease.lent._asdict()), is_young, _json(lease.slices), now)
+    lent = (_json(lease.lent._asdict()), is_young, _json(lease.slices))
+    return (*whose, *lent, now, _json(lease.names), _json(lease.limits))
 
 
 def _json(value: object) -> str:
