@@ -67,10 +67,18 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     keep: Annotated[list[uuid.UUID], Meta(max_length=wire.MAX_KEPT_LEASES)] = []
     is_durable: bool = False
     spent: SetAside | None = None
-    # None: a holder that knows no scopes. It gets no lease while there is a limit at a scope.
-    scopes: LeaseScopes | None = None
+    # What all calls of the lease name: one combination, or a list of it. None: a holder that knows
+    # no scopes; it gets no lease while there is a limit at a scope.
+    scopes: LeaseScopes | list[LeaseScopes] | None = None
     # The budget in code of the session that the scopes name.
     run: RunBudget | None = None
+
+    @property
+    def named(self) -> LeaseScopes | None:
+        """What all calls of the lease name; None if that is not one combination."""
+        if isinstance(self.scopes, list):
+            return self.scopes[0] if len(self.scopes) == 1 else None
+        return self.scopes
 
     @property
     def holder(self) -> Holder:
@@ -91,7 +99,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
 
     def as_check(self) -> CheckRequest:
         """The check of a call of the estimate, which is no call: it has no id, and no hold."""
-        scopes = self.scopes or LeaseScopes()
+        scopes = self.named or LeaseScopes()
         return CheckRequest(
             call_id="",
             reserve=False,

@@ -58,6 +58,11 @@ from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 
 # The statements of the first message that wait for other transactions: the lock, and taking back.
 _WAITS = 2
+_ATTEMPTS = 2
+
+
+class _Outdated(Exception):
+    """A limit of the tenant is new, so that the reading needs the tenant's lock, too."""
 
 
 class Lending(NamedTuple):
@@ -91,7 +96,7 @@ class CusLendingService:
             return _none(unread.by_last_state(asked))
         try:
             with fair_share.taken(self.caller.integration_id, 1):
-                return run_in_time(self.caller, partial(self._lend, request))
+                return self._lend_anew(request)
         except ShareTaken:
             pause_turned_away()
             return _none(unread.by_last_state(asked, contended=True))
@@ -112,6 +117,14 @@ class CusLendingService:
 
         return _ids(run_in_time(self.caller, work))
 
+    def _lend_anew(self, request: LeaseRequest) -> Lending:
+        for _ in range(_ATTEMPTS):
+            try:
+                return run_in_time(self.caller, partial(self._lend, request))
+            except _Outdated:
+                continue
+        raise Contended
+
     def _lend(self, request: LeaseRequest, connection: DeciderConnection) -> Lending:
         asked = request.as_check()
         start(connection, *self._whose, unstarted(self.caller.integration_id, [asked]))
@@ -128,7 +141,7 @@ class CusLendingService:
         )
         decision = decide(facts)
         lease, statements = None, ["COMMIT"]
-        may_lend = scopes.has_no_limits or request.scopes is not None
+        may_lend = scopes.has_no_limits or request.named is not None
         may_lend = may_lend and _may_have_more(reading, state.authority.max_live_holds)
         if decision.admits and may_lend and (lease := _lease(request, facts, reading)):
             keys = [*scopes.of_calls.keys, *([run.key] if run else [])]
@@ -166,7 +179,7 @@ class CusLendingService:
             was, scopes = scopes, self._scopes(asked, known)
             if scopes.of_tenant and not was.of_tenant:
                 connection.rows("ROLLBACK")
-                raise Contended
+                raise _Outdated
             (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
             reading = self._found(connection, rows, scopes)
         return _ids(returned), reading, scopes
