@@ -96,14 +96,13 @@ def test_an_estimate_that_fails_leaves_the_estimate_to_the_server(
     def fails(*_: object, **__: object) -> None:
         raise LookupError
 
-    monkeypatch.setattr("aos_sdk.cus_enforcing.gate.bound_of_usual", fails)
-    monkeypatch.setattr("aos_sdk.cus_enforcing.gate.estimate_call", fails)
+    monkeypatch.setattr("aos_sdk.cus_enforcing.estimator.estimate_call", fails)
     reporter = configure()
     governor.room = 0
     with pytest.raises(CusBlocked):
         patched(client)
     assert "estimated_tokens" not in governor.checks[0]
-    assert reporter.stats.faults == 2
+    assert reporter.stats.faults == 1
 
 
 @pytest.mark.parametrize("limit", ["budget_limit_cents", "token_limit_month", "rate_limit_rpm"])

@@ -53,6 +53,8 @@ class CusAsked(NamedTuple):
     tags: tuple[str, ...] | None = None
     # The budget in code of its session.
     run: CusRun | None = None
+    # Its cost by the list's prices, for that budget's count here, where only the server knows better.
+    list_cents: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The body of the check."""

@@ -154,6 +154,11 @@ class CusKnownConfiguration:
         self.version: int = version if type(version) is int else 0
         self.current = content
 
+    def learned_output(self, model: str, operation: str | None) -> int | None:
+        """The output that a call is held for, where it was learned (ruling F3b)."""
+        learned = self.learned
+        return learned.get((model, operation)) if learned and operation else None
+
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
             return

@@ -163,11 +163,6 @@ class CusDecider:
         if decision.decided_by == "server" and asked.reserve:
             self.held.begin(asked)
 
-    def learned_output(self, model: str, operation: str | None) -> int | None:
-        """The output that a call is held for, where it was learned (ruling F3b)."""
-        learned = self.known.learned
-        return learned.get((model, operation)) if learned and operation else None
-
     def link(self, call_id: str) -> str:
         """The address of a call's evidence in the console."""
         return f"{self.base_url}/console/evidence/call/{call_id}?integration={self.integration_id}"
@@ -309,7 +304,8 @@ _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
 
 
 def _use(asked: CusAsked) -> CusRunUse:
-    return CusRunUse(asked.cents or 0, asked.tokens or 0)
+    cents = asked.list_cents if asked.cents is None else asked.cents
+    return CusRunUse(cents or 0, asked.tokens or 0)
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()

@@ -25,7 +25,6 @@ _UNITS: Final = {
     "tpm": "tokens",
     "rate": "calls",
     "rpd": "calls",
-    "calls": "calls",
 }
 _ADMITTING: Final = frozenset({EnforcementResult.ALLOWED, EnforcementResult.WARNED})
 # A refusal for one of these rests on sums, so with an older server an estimate may be what does not

@@ -7,10 +7,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_call_sites import call_site
 from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
-from aos_sdk.cus_enforcing.clamping import clamped_output, maximum_name, thinks_longer
 from aos_sdk.cus_enforcing.decider import CusDecider
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
-from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
+from aos_sdk.cus_enforcing.estimates import CusEstimate
+from aos_sdk.cus_enforcing.estimator import CusEstimator
 from aos_sdk.cus_enforcing.gated_call import (
     CusGatedCall,
     asked_of,
@@ -29,8 +29,6 @@ from aos_sdk.cus_wire import CusPolicyResult
 
 _WARN_EVERY_SECONDS: Final = 60.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
-# A budget and a limit of tokens may both lower an output.
-_MOST_CLAMPS: Final = 2
 
 
 class CusGate:
@@ -44,6 +42,7 @@ class CusGate:
         self.decider = decider
         self.enforcing = enforcing
         self._guard = guard
+        self._estimator = CusEstimator(decider.known, guard)
         self._asks_only_if_limited = enforcing.enforce != "check"
         self._warned_at = -_WARN_EVERY_SECONDS
 
@@ -100,8 +99,9 @@ class CusGate:
         if known.has_own_prices or not self._asks_only_if_limited:
             return None
         try:
-            learned = known.learned and self.decider.learned_output(call.model, call.operation)
-            return bound_of_usual(call.operation, call.model, call.arguments, learned or None)
+            operation, model = call.operation, call.model
+            learned = known.learned_output(model, operation) if known.learned else None
+            return bound_of_usual(operation, model, call.arguments, learned)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return None
@@ -204,7 +204,7 @@ class CusGate:
 
         `bound` is that of a usual call, for which no lease had room.
         """
-        estimate = self._estimate(call) if bound is None else CusEstimate._make(bound)
+        estimate = self._estimator.estimate(call) if bound is None else CusEstimate._make(bound)
         if bound is None and estimate is not None and estimate.microcents is not None:
             lease = self._lease_for(call, estimate.tokens, estimate.microcents)
             if lease is not None:
@@ -232,7 +232,7 @@ class CusGate:
         says so, a smaller one.
         """
         decision = yield from self.decider.steps(asked, self.enforcing)
-        for closer in (self._counted, *[self._clamped] * _MOST_CLAMPS):
+        for closer in self._estimator.closer:
             found = closer(call, asked, decision) if decision.rests_on_estimate else None
             if found is not None:
                 asked = found
@@ -246,6 +246,9 @@ class CusGate:
         """What to ask; None if the call has been admitted with what another call left."""
         call_id = call.call_id or id_of_outer(call)
         asked = asked_of(call)._replace(call_id=call_id or "").with_estimate(estimate)
+        if asked.run is not None and asked.cents is None:
+            listed = self._estimator.estimate(call, by_list=True)
+            asked = asked._replace(list_cents=listed.cents if listed is not None else None)
         if asked.call_id:
             return asked._replace(is_named=True)
         spare = self.decider.take_over(asked)
@@ -269,57 +272,6 @@ class CusGate:
                 if outer.call_id == asked.call_id:
                     outer.call_id = generate_call_id()
                 outer = outer.outer
-
-    def _estimate(self, call: CusGatedCall, *, counted: bool = False) -> CusEstimate | None:
-        """A bound of the call; None where that fails, and the server estimates."""
-        with self._guard:
-            return self._bound(call, counted=counted)
-        return None
-
-    def _bound(self, call: CusGatedCall, *, counted: bool) -> CusEstimate | None:
-        return estimate_call(
-            call.operation,
-            call.model,
-            call.arguments,
-            own_prices=self.decider.known.has_own_prices,
-            counted=counted,
-            learned=self.decider.learned_output(call.model, call.operation),
-        )
-
-    def _counted(
-        self, call: CusGatedCall, asked: CusAsked, _decision: EnforcementDecision
-    ) -> CusAsked | None:
-        """The bound does not fit: what to ask by the prompt's own count, if that is less."""
-        estimate = self._estimate(call, counted=True)
-        if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
-            return None
-        return asked.with_estimate(estimate)
-
-    def _clamped(
-        self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
-    ) -> CusAsked | None:
-        """The output maximum is lowered to what the room pays for: what to ask then (ruling F3b)."""
-        if not (call.can_clamp and self.decider.known.clamps):
-            return None
-        arguments = call.arguments
-        name = maximum_name(call.operation, call.provider, arguments)
-        if name is None:
-            return None
-        own_prices = self.decider.known.has_own_prices
-
-        def bound(output: int) -> CusEstimate | None:
-            changed = {**arguments, name: output}
-            return estimate_call(call.operation, call.model, changed, own_prices=own_prices)
-
-        output = clamped_output(decision, bound)
-        before = arguments.get(name)
-        if output is None or (type(before) is int and output >= before):
-            return None
-        if thinks_longer(arguments, output):
-            return None
-        arguments[name] = output
-        call.note_clamped(output)
-        return asked.with_estimate(bound(output))
 
     def _may_wait(self, decision: EnforcementDecision) -> bool:
         wait = decision.retry_after_seconds

@@ -239,6 +239,8 @@ class CusLeaseBook:
             body["is_durable"] = self._is_durable and self._file_of_this_process() is not None
             if self._known.scoped.is_known:
                 body["scopes"] = line.names.as_json()
+                if line.names.run is not None:
+                    body["run"] = line.names.run.as_json()
         answer = self._server.lease(body, seconds)
         if answer.reply is not CusReply.ANSWERED or answer.content is None:
             self._wait_after(answer)

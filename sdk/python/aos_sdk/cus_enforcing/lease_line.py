@@ -21,9 +21,10 @@ class CusLeaseLine:
         self.current: CusLease | None = None
         # The largest call since the last lease was asked for; None where none is wanted.
         self.wanted: CusAmounts | None = None
-        # When the server may be asked; a combination's first call is to be checked only.
+        # When the server may be asked.
         self.ask_at = 0.0
-        self.has_called = not names.values
+        # A budget in code was told by a check, so one of its calls came before.
+        self._has_called = not names.values or names.run is not None
         self._largest = CusAmounts()
         # What calls set aside of leases that are over; and of all leases when the last was asked for.
         self._spent = CusAmounts()
@@ -35,8 +36,8 @@ class CusLeaseLine:
 
         A combination that makes one call alone, such as a session of one question, wants none.
         """
-        if not self.has_called:
-            self.has_called = True
+        if not self._has_called:
+            self._has_called = True
             return False
         wanted, known = CusAmounts(cents, microcents, tokens, 1), self.wanted
         self.wanted = wanted if known is None else known.at_least(wanted)

@@ -22,6 +22,7 @@ from aos_sdk.cus_wire import CusReasonCode
 _MOST_SESSIONS: Final = 10_000
 _LIFE: Final = "life"
 _SESSION: Final = "session_id"
+_TOO_LARGE: Final = CusReasonCode.ESTIMATE_EXCEEDS_ROOM
 
 
 class CusRunUse(NamedTuple):
@@ -152,11 +153,11 @@ def _add(amounts: list[int], use: CusRunUse, sign: int = 1) -> None:
         amounts[place] += sign * amount
 
 
-# Of each unit: its code, the words of its limit's type, and how an amount of it is written.
+# Of each unit: the type of its limits, and how an amount of it is written.
 _UNITS: Final = (
-    ("cents", CusReasonCode.BUDGET_EXCEEDED, "budget", format_cost),
-    ("tokens", CusReasonCode.TOKEN_LIMIT_EXCEEDED, "tokens", "{:,} tokens".format),
-    ("calls", CusReasonCode.RATE_LIMIT_EXCEEDED, "calls", "{:,} calls".format),
+    ("budget", format_cost),
+    ("tokens", "{:,} tokens".format),
+    ("rate", "{:,} calls".format),
 )
 
 
@@ -164,14 +165,14 @@ def _findings(
     session: _Session, session_id: str, run: CusRun, estimate: CusRunUse
 ) -> Iterator[EnforcementReason]:
     """Each unit in which the budget has no room for a call."""
-    for place, (_unit, exceeded, limit_type, text) in enumerate(_UNITS):
+    for place, (limit_type, text) in enumerate(_UNITS):
         limit: Any = run[place]
         used, held, asked = session.used[place], session.held[place], estimate[place]
         if limit is None or used + held + max(asked, 1) <= limit:
             continue
-        fits_less = used + held < limit
+        has_room = limit_type != "rate" and used + held < limit
         yield EnforcementReason(
-            code=CusReasonCode.ESTIMATE_EXCEEDS_ROOM if fits_less else exceeded,
+            code=_TOO_LARGE if has_room else CusReasonCode.SESSION_LIMIT_EXCEEDED,
             message=(
                 f"The budget in code of the session {session_id}, {text(limit)}, has no room for "
                 f"this call: {text(used)} used, {text(held)} for calls that run, and the call may "
