@@ -209,8 +209,8 @@ class CusDecider:
     ) -> EnforcementDecision:
         """Count the call in its session here; refuse it if the budget in code has no room.
 
-        Where a server has admitted the call that knows such budgets, this knows less: other
-        processes name the session, and a person may have raised its limit.
+        Where a server has admitted the call that knows such budgets, this process knows less: it
+        has neither the tenant's prices nor the later usage of calls that ended without any.
         """
         is_told = decision.decided_by == "server" and not decision.degraded
         if is_told and self.known.scoped.is_known:

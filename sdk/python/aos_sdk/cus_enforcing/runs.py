@@ -76,6 +76,8 @@ class _Session:
     def __init__(self) -> None:
         self.used = [0, 0, 0]
         self.held = [0, 0, 0]
+        # The least of all budgets that were named: no later one is larger.
+        self.run = CusRun()
 
 
 class CusRuns:
@@ -110,8 +112,9 @@ class CusRuns:
         """Let a call begin; return the reason why not, if the budget has no room for it here."""
         with self._changing:
             session = self._session(session_id)
+            session.run = session.run.least(run)
             self._let_go(call)
-            for reason in _findings(session, session_id, run, estimate):
+            for reason in _findings(session, session_id, estimate):
                 return reason
             self._hold(call, session, estimate)
         return None
@@ -162,11 +165,11 @@ _UNITS: Final = (
 
 
 def _findings(
-    session: _Session, session_id: str, run: CusRun, estimate: CusRunUse
+    session: _Session, session_id: str, estimate: CusRunUse
 ) -> Iterator[EnforcementReason]:
     """Each unit in which the budget has no room for a call."""
     for place, (limit_type, text) in enumerate(_UNITS):
-        limit: Any = run[place]
+        limit: Any = session.run[place]
         used, held, asked = session.used[place], session.held[place], estimate[place]
         if limit is None or used + held + max(asked, 1) <= limit:
             continue
@@ -178,7 +181,7 @@ def _findings(
                 f"this call: {text(used)} used, {text(held)} for calls that run, and the call may "
                 f"take {text(asked)}."
             ),
-            action="Name a larger budget, or another session",
+            action="Name another session, or go on without this budget",
             limit_type=limit_type,
             limit_value=limit,
             current_value=used,
