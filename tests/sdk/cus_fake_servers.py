@@ -10,6 +10,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from aos_sdk.cus_enforcing.scoped_limits import CusKnownLimit
+from aos_sdk.cus_limit_scopes import CusCallNames, applying
 from tests.cus_local_server import CusLocalServer
 
 Headers = dict[str, str]
@@ -182,6 +184,28 @@ class CusFakeGovernor(CusFakeCollector):
         self.owed: set[str] = set()
         self.set_aside: dict[str, dict[str, int]] = {}
         self.delay_seconds = 0.0
+        # Budgets in code, by session: what checks have told.
+        self.runs: dict[str, dict[str, int]] = {}
+
+    def limit(self, **limits: Any) -> None:
+        """Set the limits at scopes, each `(scope, value)` by its id; the configuration is newer."""
+        self.configuration["limits"] = [
+            {
+                "id": name,
+                "scope": scope,
+                "tag": tag,
+                "value": value,
+                "unit": "cents",
+                "window": "day",
+                "amount": 1_000,
+                "result": "blocked",
+                "valid_from": "2020-01-01T00:00:00+00:00",
+                "valid_until": None,
+            }
+            for name, (scope, value, *more) in limits.items()
+            for tag in (more[0] if more else "",)
+        ]
+        self.configuration["config_version"] += 1
 
     @property
     def checks(self) -> list[dict[str, Any]]:
@@ -210,6 +234,8 @@ class CusFakeGovernor(CusFakeCollector):
         if self.breaks:
             self.breaks -= 1
             return None
+        if "run" in body:
+            self.runs[body["session_id"]] = body["run"]
         with self._lock:
             is_held = body["call_id"] in self.held
             admits = is_held or len(self.held) < self.room
@@ -229,13 +255,30 @@ class CusFakeGovernor(CusFakeCollector):
             "returned": [one["lease_id"] for one in body["returns"]],
             "config_version": self.configuration["config_version"],
             "decision": self.verdict,
+            "slices": self._slices(body.get("scopes")),
         }
-        if "estimate" in body and self.lent:
+        # A holder that knows no scopes would admit calls beyond their limits.
+        is_told = "scopes" in body or not self.configuration.get("limits")
+        if "estimate" in body and self.lent and is_told:
             lease_id = str(uuid.uuid4())
             self.owed.add(lease_id)
             milliseconds = int(self.lease_seconds * 1_000)
             answer |= {"lease_id": lease_id, "valid_for_ms": milliseconds, **self.lent}
         return 200, answer, {}
+
+    def _slices(self, scopes: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """One of each limit at a scope that applies to calls with these names."""
+        names = CusCallNames(**(scopes or {}))
+        limits = [CusKnownLimit.read(one) for one in self.configuration.get("limits", ())]
+        slices: list[dict[str, Any]] = [
+            {"limit_id": one.id, "value": value, "unit": one.unit, "window": one.window}
+            for one, value in applying(limits, names, time.time())
+        ]
+        session = names.session_id
+        for unit in self.runs.get(session or "", ()):
+            one = {"limit_id": f"run-{unit}", "value": session, "unit": unit, "window": "life"}
+            slices.append(one)
+        return [{**one, "amount": 1} for one in slices]
 
     def _trouble(self) -> Answer:
         trouble = self.trouble[0]

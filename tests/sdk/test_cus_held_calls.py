@@ -56,7 +56,7 @@ def test_a_stream_that_is_prepared_and_never_entered_holds_for_no_call(
             client.messages.stream(**MESSAGE)
         client.messages.create(**MESSAGE)
     assert reporter.decider is not None
-    assert not reporter.decider.running
+    assert not reporter.decider.held.running
     assert len(governor.held) == 1
     assert len(records_of(governor, reporter)) == 1
 
@@ -96,7 +96,7 @@ def test_an_estimate_that_fails_leaves_the_estimate_to_the_server(
     def fails(*_: object, **__: object) -> None:
         raise LookupError
 
-    monkeypatch.setattr("aos_sdk.cus_enforcing.gate.estimate_call", fails)
+    monkeypatch.setattr("aos_sdk.cus_enforcing.estimator.estimate_call", fails)
     reporter = configure()
     governor.room = 0
     with pytest.raises(CusBlocked):
@@ -181,7 +181,7 @@ def test_hundreds_of_calls_at_once_are_all_decided(
 @pytest.fixture
 def quick_renewals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Holds are renewed after a fifth of a second, and a program is idle after a tenth."""
-    monkeypatch.setattr("aos_sdk.cus_enforcing.decider._RENEW_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr("aos_sdk.cus_enforcing.held_calls._RENEW_AFTER_SECONDS", 0.2)
     monkeypatch.setattr("aos_sdk.cus_enforcing.decider.REFRESH_SECONDS", 0.05)
     monkeypatch.setattr("aos_sdk.cus_enforcing.configuration.REFRESH_SECONDS", 0.05)
     monkeypatch.setattr("aos_sdk.cus_enforcing.configuration._IDLE_SECONDS", 0.1)
@@ -213,7 +213,7 @@ def test_a_hold_that_is_taken_by_hand_is_not_renewed(
 def test_a_call_that_never_ends_is_forgotten_after_a_day(
     configure: Configure, governor: CusFakeGovernor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aos_sdk.cus_enforcing.decider._LONGEST_CALL_SECONDS", 0.1)
+    monkeypatch.setattr("aos_sdk.cus_enforcing.held_calls._LONGEST_CALL_SECONDS", 0.1)
     reporter = configure()
     with cus_track("gpt-4o", max_tokens=10):
         wait_until(lambda: known_by(reporter)._thread is None)

@@ -19,7 +19,8 @@ from aos_sdk import CusBlocked, CusLimitWarning, cus_install_middleware, cus_tra
 from aos_sdk.cus_delivery.connection import CusConnection, CusIntegrationKey
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import lease_file
-from aos_sdk.cus_enforcing.lease import CusAmounts, CusLease, clock
+from aos_sdk.cus_enforcing.clock import clock
+from aos_sdk.cus_enforcing.lease import CusAmounts, CusLease, note_nowhere
 from tests.sdk.conftest import KEY
 from tests.sdk.cus_capture_cases import CHAT
 from tests.sdk.cus_fake_servers import CusFakeGovernor, cus_refusal
@@ -67,7 +68,7 @@ def _lease(seconds: float = 5.0, **lent: int) -> CusLease:
         **_PLENTY,
         **lent,
     }
-    return CusLease(content, clock(), bool)
+    return CusLease(content, clock(), note_nowhere)
 
 
 # --- One lease ----------------------------------------------------------------------------------
@@ -182,7 +183,7 @@ def test_a_call_that_does_not_fit_the_lease_is_checked(
     reporter = configure()
     lease = _begun(reporter, client)
     with lease._changing:
-        lease._left = [0, 0, 0, 0]
+        lease._most = [0, 0, 0, 0]
     lender.room = 0
     with pytest.raises(CusBlocked):
         patched(client)
@@ -301,7 +302,7 @@ def test_a_server_that_lends_nothing_now_is_asked_again_later(
     client: openai.OpenAI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aos_sdk.cus_enforcing.lease_book._FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("aos_sdk.cus_enforcing.lease_line._FIRST_PAUSE_SECONDS", 0.05)
     lender.lent = {}
     reporter = configure()
     known_by(reporter).refresh()
@@ -442,7 +443,7 @@ def test_a_file_of_leases_is_adopted_only_once_its_process_is_gone(spool: CusSpo
     lease_id = uuid.uuid4()
     slot = file.add(lease_id)
     assert slot is not None
-    file.note(slot, CusAmounts(1, 2, 3, 4))
+    file.note_of(slot)(1, 2, 3, 4)
     assert list(lease_file.left_by_the_dead(spool)) == []
     file.close()
     (adopted,) = lease_file.left_by_the_dead(spool)

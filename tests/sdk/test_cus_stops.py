@@ -90,6 +90,7 @@ def test_a_lease_that_is_newer_than_what_is_known_of_stops_lets_no_call_begin(
     lease = _begun(reporter, client)
     governor.stop()
     lease.config_version += 1
+    lease.is_sure = False
     with cus_context(agent_id="crawler"), pytest.raises(CusHardBlocked, match="It loops"):
         client.chat.completions.create(**CHAT)
 

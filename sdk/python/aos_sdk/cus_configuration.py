@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from aos_sdk.cus_delivery.delivery import OnError
 from aos_sdk.cus_delivery.spool import STATE_DIRECTORY
-from aos_sdk.cus_enforcing.decider import (
+from aos_sdk.cus_enforcing.asked import (
     CusEnforceMode,
     CusEnforcing,
     CusOnThrottle,

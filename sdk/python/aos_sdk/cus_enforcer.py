@@ -5,15 +5,11 @@ from contextlib import contextmanager
 from typing import TypedDict, Unpack
 
 from aos_sdk.cus_configuration import active
-from aos_sdk.cus_enforcing.decider import (
-    CusAsked,
-    CusDecider,
-    CusEnforceMode,
-    CusEnforcing,
-    CusOnUnavailable,
-)
+from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforceMode, CusEnforcing, CusOnUnavailable
+from aos_sdk.cus_enforcing.decider import CusDecider
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
-from aos_sdk.cus_enforcing.gate import note_decision
+from aos_sdk.cus_enforcing.gated_call import note_decision
+from aos_sdk.cus_enforcing.runs import use_of
 from aos_sdk.cus_errors import CusConfigurationError, limit_error
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_reporter import CusReporter
@@ -68,13 +64,18 @@ class CusEnforcer:
 
         With `reserve` the estimate is held until the call is reported under the decision's call id.
         """
-        return self._decider.decide(_asked(model, **options), self._enforcing)
+        decision = self._decider.decide(_asked(model, **options), self._enforcing)
+        # Nobody will tell of the call's end.
+        self._decider.runs.forget(decision.call_id)
+        return decision
 
     def enforce(
         self, model: str | None = None, **options: Unpack[CusCheckOptions]
     ) -> EnforcementDecision:
         """As `check`, but raises CusLimitExceeded if the call may not run."""
-        decision = self.check(model, **options)
+        return self._admitted(self.check(model, **options))
+
+    def _admitted(self, decision: EnforcementDecision) -> EnforcementDecision:
         if not decision.admits:
             raise limit_error(decision, self._decider.link(decision.call_id))
         return decision
@@ -85,15 +86,18 @@ class CusEnforcer:
     ) -> Iterator[CusCallTracker]:
         """Reserve before the block, and measure and report the call when the block ends."""
         options["call_id"] = options.get("call_id") or generate_call_id()
-        decision = self.enforce(model, **options)
-        self._decider.note_running(_asked(model, **options), decision)
+        asked = _asked(model, **options)
+        decision = self._admitted(self._decider.decide(asked, self._enforcing))
+        self._decider.note_running(asked, decision)
         call = CusCallTracker(self._reporter, provider, model, call_id=decision.call_id)
         note_decision(call, decision)
         try:
             with call:
                 yield call
         finally:
-            self._decider.note_ended(decision.call_id)
+            self._decider.held.end(decision.call_id)
+            with self._reporter.guard:
+                self._decider.runs.end(decision.call_id, use_of(call))
 
 
 def _asked(
@@ -106,6 +110,7 @@ def _asked(
     reserve: bool = True,
 ) -> CusAsked:
     whose = current_identity() or CusIdentity()
+    session_id = whose.session_id or (whose.run.made_id if whose.run is not None else None)
     return CusAsked(
         call_id or generate_call_id(),
         model,
@@ -114,7 +119,8 @@ def _asked(
         estimated_cost_microcents,
         reserve,
         agent_id=whose.agent_id,
-        session_id=whose.session_id,
+        session_id=session_id,
         end_user=whose.end_user,
         tags=whose.tags,
+        run=whose.run,
     )

@@ -18,6 +18,7 @@ CusUnknownModel (ValueError)   is a part of the prices, which import nothing els
 CusLimitWarning (UserWarning)  a limit is nearly used up
 """
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class CusLimitExceeded(CusError):
     """A limit, or the state, of the integration stops this call; it was not made.
 
     The text says in a sentence what happened, what to do, and where to look. `decision` has the
-    reasons, with the limit and what was used of it.
+    reasons, with the limit and what was used of it; `reason` is the first. What this class tells of
+    a limit is that reason's, and None where no limit is the reason. A program may catch the error,
+    and make the call again once `resets_at` has come or a person has raised the limit.
     """
 
     def __init__(self, text: str = "", decision: "EnforcementDecision | None" = None) -> None:
@@ -66,6 +69,44 @@ class CusLimitExceeded(CusError):
     def retry_after_seconds(self) -> int | None:
         """When a later try may succeed; None if the decision does not say."""
         return self.decision.retry_after_seconds if self.decision else None
+
+    @property
+    def resets_at(self) -> "datetime | None":
+        """When a later try may succeed; None for a limit that ends with nothing but an increase."""
+        seconds = self.retry_after_seconds
+        if self.decision is None or seconds is None:
+            return None
+        return self.decision.evaluated_at + timedelta(seconds=seconds)
+
+    @property
+    def left(self) -> int | None:
+        """What calls may still use of the limit, in its `unit`."""
+        return self.reason.left if self.reason else None
+
+    @property
+    def unit(self) -> str | None:
+        """What the limit counts: `cents`, `tokens` or `calls`."""
+        return self.reason.unit if self.reason else None
+
+    @property
+    def limit_id(self) -> str | None:
+        """The id of a limit at a scope; None for the integration's own limits."""
+        return self.reason.limit_id if self.reason else None
+
+    @property
+    def scope(self) -> str | None:
+        """What a limit at a scope counts together, such as `session_id`."""
+        return self.reason.scope if self.reason else None
+
+    @property
+    def scope_value(self) -> str | None:
+        """Whose calls the limit counts: the session's, agent's, end user's or model's name."""
+        return self.reason.scope_value if self.reason else None
+
+    @property
+    def window(self) -> str | None:
+        """The time over which the limit counts: `minute`, `day`, `week`, `month` or `life`."""
+        return self.reason.window if self.reason else None
 
     def __reduce__(self) -> "tuple[type[CusLimitExceeded], tuple[str, EnforcementDecision | None]]":
         return (type(self), (str(self), self.decision))

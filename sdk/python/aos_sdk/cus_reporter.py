@@ -23,7 +23,8 @@ from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import DROPPED_FULL, CusOperation
 
 if TYPE_CHECKING:
-    from aos_sdk.cus_enforcing.decider import CusDecider, CusEnforcing
+    from aos_sdk.cus_enforcing.asked import CusEnforcing
+    from aos_sdk.cus_enforcing.decider import CusDecider
     from aos_sdk.cus_enforcing.gate import CusGate
 
 logger = logging.getLogger("aos_sdk")

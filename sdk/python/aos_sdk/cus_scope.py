@@ -6,10 +6,12 @@ the moment when it was made. A thread of a pool inherits nothing.
 """
 
 import os
+import uuid
 from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
+from aos_sdk.cus_enforcing.run_budget import CusRun
 from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 
 
@@ -20,6 +22,8 @@ class CusIdentity(NamedTuple):
     agent_id: str | None = None
     end_user: str | None = None
     tags: tuple[str, ...] | None = None
+    # The budget in code of the session.
+    run: CusRun | None = None
     block: "cus_context | None" = None
     outer: "CusIdentity | None" = None
 
@@ -57,6 +61,18 @@ def leave_call_anywhere(token: Token[Any]) -> None:
         return
 
 
+def _run(cents: int | None, tokens: int | None, calls: int | None) -> CusRun | None:
+    """The budget in code that a program names, if any; with the session where it names none."""
+    given = {"budget_cents": cents, "budget_tokens": tokens, "max_calls": calls}
+    if not any(amount is not None for amount in given.values()):
+        return None
+    for name, amount in given.items():
+        if amount is not None and (type(amount) is not int or amount < 1):
+            message = f"{name} must be a whole number of 1 or more, or left out, not {amount!r}"
+            raise ValueError(message)
+    return CusRun(cents, tokens, calls, f"run-{uuid.uuid4().hex}")
+
+
 class cus_context:
     """Says whose the calls in a block are: `with cus_context(agent_id="a", tags={"team": "x"}):`.
 
@@ -65,11 +81,17 @@ class cus_context:
     in the surrounding block or the configuration. Tags are added to the surrounding tags, and a key
     overrides the same key there. What cannot be sent is cut or left out, with one line in the log.
 
+    `budget_cents`, `budget_tokens` and `max_calls` are the most that the session may use: calls
+    beyond raise CusLimitExceeded, in every process that names the session. Where nothing names a
+    session, this instance makes one. A block within this one that names another session is not of
+    this budget; of two budgets of one session the smaller counts. Raises ValueError for a budget
+    that is no whole number of 1 or more.
+
     Many threads and tasks may enter one instance at once, and another thread may leave it than
     entered it.
     """
 
-    __slots__ = ("_agent_id", "_end_user", "_session_id", "_tags")
+    __slots__ = ("_agent_id", "_end_user", "_run", "_session_id", "_tags")
 
     def __init__(
         self,
@@ -78,11 +100,15 @@ class cus_context:
         agent_id: str | None = None,
         end_user: str | None = None,
         tags: CusTags | None = None,
+        budget_cents: int | None = None,
+        budget_tokens: int | None = None,
+        max_calls: int | None = None,
     ) -> None:
         self._session_id = session_id
         self._agent_id = agent_id
         self._end_user = end_user
         self._tags = tags_of(tags)
+        self._run = _run(budget_cents, budget_tokens, max_calls)
 
     def __enter__(self) -> Self:
         outer = _identity.get()
@@ -95,7 +121,13 @@ class cus_context:
             outer.agent_id if self._agent_id is None else self._agent_id,
             outer.end_user if self._end_user is None else self._end_user,
             merged_tags(outer.tags, self._tags),
+            self._run_within(outer),
         )
+
+    def _run_within(self, outer: CusIdentity) -> CusRun | None:
+        if self._session_id is not None and self._session_id != outer.session_id:
+            return self._run
+        return self._run if outer.run is None else outer.run.least(self._run)
 
     def __exit__(self, *_error: object) -> None:
         # Uses the present identity instead of a token, which works only in the context that made

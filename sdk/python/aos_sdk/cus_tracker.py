@@ -2,33 +2,28 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import Token
-from functools import lru_cache
 from time import perf_counter, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_counting.answer_fields import runs_on
-from aos_sdk.cus_counting.estimates import CusLocalCount
-from aos_sdk.cus_delivery.ended_call import CusCallReporter, CusEndedCall, CusOrigin
+from aos_sdk.cus_delivery.ended_call import CusCallReporter
+from aos_sdk.cus_measured_call import CusMeasuredCall
 from aos_sdk.cus_record import generate_call_id
-from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_scope import (
-    CusIdentity,
     current_call,
     current_identity,
     enter_call,
     leave_call_anywhere,
 )
-from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
-from aos_sdk.cus_usage import extract_token_usage
-from aos_sdk.cus_wire import TOKENS_COUNTED_BY, CusOperation, CusPolicyResult, answer_id
+from aos_sdk.cus_tags import CusTags, tags_of
+from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
 if TYPE_CHECKING:
-    from aos_sdk.cus_enforcing.decider import CusAsked
+    from aos_sdk.cus_enforcing.asked import CusAsked
     from aos_sdk.cus_enforcing.gate import CusGate
+    from aos_sdk.cus_enforcing.lease import CusLease
     from aos_sdk.cus_errors import CusLimitExceeded
 
 NOTHING: Final[dict[str, Any]] = {}
@@ -54,7 +49,7 @@ class Health(Protocol):
     def note(self, *, failed: bool) -> None: ...
 
 
-class CusCallTracker(CusEndedCall):
+class CusCallTracker(CusMeasuredCall):
     """Measures the call in its `with` (or `async with`) block and reports it when the block ends.
 
     An exception of the block passes through untouched; the call is then reported with the
@@ -69,7 +64,6 @@ class CusCallTracker(CusEndedCall):
     is_reported = True
     began: float  # monotonic, in seconds; a float, which Python makes without extra work
     health: "Health | None" = None  # counts the failures of an adapter
-    looked_up = False  # whether a request within it told of calls that are reported by themselves
     hides_usage = False  # whether only we asked for the stream's last chunk
     stands_for_request = False  # whether it is the record of a request that no call within it has
     departed = False  # whether a request within it has left the program
@@ -77,7 +71,7 @@ class CusCallTracker(CusEndedCall):
     arguments: dict[str, Any] = NOTHING
     gate: "CusGate | None" = None  # decides whether it may begin
     is_asynchronous = False  # whether it begins in an event loop, which must not wait
-    admitted: "CusAsked | None" = None  # what it was admitted with
+    admitted: "CusAsked | CusLease | None" = None  # what it was admitted with
     is_named = False  # whether the program has chosen its call id
     is_clamped = False  # whether the gate has lowered what `arguments` ask for
     can_clamp = False  # whether what `arguments` says is what will be sent
@@ -118,15 +112,6 @@ class CusCallTracker(CusEndedCall):
         identity = current_identity()
         if identity is not None:
             self.add_identity(identity)
-
-    def add_identity(self, other: CusIdentity | CusEndedCall) -> None:
-        """Take over whose the call is from a block or another call, as far as this says nothing."""
-        self.session_id = self.session_id or other.session_id
-        self.agent_id = self.agent_id or other.agent_id
-        if other.end_user is not None:
-            self.end_user = self.end_user or other.end_user
-        if other.tags is not None:
-            self.tags = merged_tags(other.tags, self.tags)
 
     def start(self) -> None:
         """Start the call. The first call within a surrounding call becomes a part of that call."""
@@ -202,125 +187,6 @@ class CusCallTracker(CusEndedCall):
         trace: TracebackType | None,
     ) -> None:
         self.__exit__(kind, error, trace)
-
-    def set_tokens(self, tokens_in: int, tokens_out: int) -> Self:
-        """Set the tokens that the provider counted; `set_usage` takes details."""
-        self.usage = CusTokenUsage(tokens_in, tokens_out)
-        return self
-
-    def set_usage(
-        self,
-        usage: CusTokenUsage,
-        service_tier: str | None = None,
-        billed_units: Mapping[str, int] | None = None,
-    ) -> Self:
-        """Set all kinds of tokens that the provider counted, its service tier, and other billed
-        units, e.g. `{"searches": 2}`.
-        """
-        self.usage = usage
-        self.service_tier = service_tier
-        self.billed_units = billed_units
-        return self
-
-    def set_usage_from_response(self, response: Any, provider: str | None = None) -> Self:
-        """Read tokens, tier, model and ids from a provider's answer, if the answer has usage."""
-        with self.reporter.guard:
-            usage = extract_token_usage(response, provider or self.provider)
-            if usage.reported and not self._is_told_apart(response):
-                self.set_reported(usage)
-                self.set_names_from(response)
-        return self
-
-    def read(self, response: Any) -> None:
-        """Read the provider's answer to this call; the caller guards against errors."""
-        usage = extract_token_usage(response, self.origin.dialect or self.provider)
-        if not usage.reported:
-            self.read_units(response)
-        elif not self._is_told_apart(response):
-            self.set_reported(usage)
-        self.set_names_from(response)
-
-    def _is_told_apart(self, response: Any) -> bool:
-        """Whether the answer is that of a background call, which a request within has settled."""
-        return self.looked_up and runs_on(response)
-
-    def read_units(self, response: Any) -> None:
-        """What an answer without usage says otherwise, where it is known what was asked for."""
-
-    def set_reported(self, usage: CusReportedUsage) -> None:
-        """Take over the usage that a response or a stream has reported."""
-        self.usage = usage
-        self.service_tier = usage.service_tier
-        # Most calls have none of these, and keep the class' default: Python shares the names of an
-        # object's values up to twenty or so, and asks for more memory beyond.
-        if usage.billed_units is not self.billed_units:
-            self.billed_units = usage.billed_units
-        if usage.provider_cost_microcents is not self.provider_cost_microcents:
-            self.provider_cost_microcents = usage.provider_cost_microcents
-        if usage.turns is not self.turns:
-            self.turns = usage.turns
-
-    def set_local_count(self, count: CusLocalCount) -> None:
-        """Set tokens counted here, as the provider reported none; the record marks them (T2, T3)."""
-        self.usage = count.usage
-        self.recount = count.recount
-        self.set_metadata(tokens_estimated=True, **{TOKENS_COUNTED_BY: count.counted_by})
-
-    def set_model(self, model: str) -> Self:
-        """Set the model that answered. If another model was requested, both are reported."""
-        if model != self.model:
-            asked = self.model_requested or self.model
-            self.model_requested = asked if asked != model else None
-            self.model = model
-        return self
-
-    def set_names_from(self, response: Any) -> None:
-        """Set model, response id and request id from a response, as far as it has them."""
-        is_json = type(response) is dict
-        fields = response if is_json else getattr(response, "__dict__", NOTHING)
-        model = fields.get("model") or (None if is_json else getattr(response, "model", None))
-        if model and model != self.model and isinstance(model, str):
-            self.set_model(model)
-        response_id, request_id = fields.get("id"), fields.get("_request_id")
-        if response_id and isinstance(response_id, str):
-            self.response_id = answer_id(response_id)
-        if request_id is not None:
-            self.note_request_id(request_id)
-        project = fields.get("_workspace_id")
-        if project is not None:
-            self.note_project(project)
-
-    def note_request_id(self, request_id: object) -> None:
-        """Set the provider's id of the request, if it is a text."""
-        if request_id and isinstance(request_id, str):
-            self.provider_request_id = request_id
-
-    def note_project(self, project: object) -> None:
-        """Set the provider's project as the answer names it, unless the client has named one."""
-        if project and isinstance(project, str) and self.origin.provider_project is None:
-            self.origin = _with_project(self.origin, project)
-
-    def set_cost(self, cost_cents: int) -> Self:
-        """Set a cost in cents that is more exact than the price table's."""
-        self.cost_cents = cost_cents
-        return self
-
-    def set_error(self, code: str, message: str = "") -> Self:
-        """Report the call as failed. Texts that look like keys are masked before they are sent."""
-        self.error_code = code
-        self.error_message = message
-        return self
-
-    def set_metadata(self, **metadata: Any) -> Self:
-        """Add facts of your own, JSON values of 16 KiB in all; never prompts or completions."""
-        self.metadata = {**(self.metadata or {}), **metadata}
-        return self
-
-    def set_policy_result(self, result: CusPolicyResult | str) -> Self:
-        """`allowed`, `warned` or `blocked`; anything else is counted as a fault and ignored."""
-        with self.reporter.guard:
-            self.policy_result = CusPolicyResult(result)
-        return self
 
     def fail(self, error: BaseException) -> None:
         """End the call with this exception.
@@ -406,36 +272,6 @@ class CusCallTracker(CusEndedCall):
             outer.take(call)
             call = outer
         return call
-
-    def take(self, inner: "CusCallTracker") -> None:
-        """Take over the facts of the provider call within, which are more exact."""
-        self.provider = inner.provider or self.provider
-        self.operation = inner.operation or self.operation
-        if inner.model:
-            self.model, self.model_requested = inner.model, inner.model_requested
-        self.stream = inner.stream
-        self.origin = inner.origin
-        self.response_id, self.provider_request_id = inner.response_id, inner.provider_request_id
-        if inner.is_late:
-            self.is_late = True
-        if inner.reserved is not None:
-            self.reserved = inner.reserved
-        if inner.usage is not None or inner.is_late:
-            self.usage, self.recount = inner.usage, inner.recount
-            self.service_tier = inner.service_tier
-            self.billed_units = inner.billed_units
-            self.provider_cost_microcents = inner.provider_cost_microcents
-            self.turns = inner.turns
-        self.add_identity(inner)
-        if inner.error_code is not None:
-            self.error_code, self.error_message = inner.error_code, inner.error_message
-        if inner.metadata is not None:
-            self.metadata = {**inner.metadata, **(self.metadata or {})}
-
-
-@lru_cache(maxsize=256)  # the calls of a program go to few places
-def _with_project(origin: CusOrigin, project: str) -> CusOrigin:
-    return origin._replace(provider_project=project)
 
 
 def _comes_of(error: BaseException, cause: BaseException) -> bool:

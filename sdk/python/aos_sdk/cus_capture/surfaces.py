@@ -1,6 +1,7 @@
 """Prepare the calls of providers' methods."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from aos_sdk.cus_capture.departures import never_left
@@ -104,12 +105,25 @@ def prepare_call(
     if configuration.enforcing is not None and surface.role in DECIDED:
         gate = gate_of(reporter, configuration)
         # Most calls meet no limit, and spend no memory on the gate.
-        if gate is not None and not gate.is_open():
-            call.gate, call.is_asynchronous = gate, hasattr(client, "__aenter__")
-            call.can_clamp = gate.decider.clamps
+        if gate is not None and (call.run is not None or not gate.is_open()):
+            _put_before(call, gate, client)
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
+
+
+def _put_before(call: CusProviderCall, gate: "CusGate", client: Any) -> None:
+    """Let the gate decide on the call. What most calls have not, their class says."""
+    call.gate = gate
+    if _is_asynchronous(type(client)):
+        call.is_asynchronous = True
+    if gate.decider.known.clamps:
+        call.can_clamp = True
+
+
+@lru_cache(maxsize=64)  # to look for what a client lacks takes a microsecond
+def _is_asynchronous(kind: Hashable) -> bool:
+    return hasattr(kind, "__aenter__")
 
 
 def gate_of(reporter: CusReporter, configuration: CusConfiguration) -> "CusGate | None":
@@ -134,6 +148,8 @@ def identify(call: CusProviderCall, configuration: CusConfiguration) -> None:
         session_id = session_id if identity.session_id is None else identity.session_id
         agent_id = agent_id if identity.agent_id is None else identity.agent_id
         tags = merged_tags(tags, identity.tags)
+        if identity.run is not None:
+            call.run = identity.run
         if identity.end_user is not None:
             call.end_user = identity.end_user
     if session_id is not None:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from aos_sdk.cus_delivery.folders import write_whole
 from aos_sdk.cus_delivery.spool import CusSpool
-from aos_sdk.cus_enforcing.ladder import has_limits, status_reason
+from aos_sdk.cus_enforcing.ladder import has_limits, heeds_limits, status_reason
+from aos_sdk.cus_enforcing.scoped_limits import CusScopedLimits
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply
 from aos_sdk.cus_enforcing.stops import CusStops
 from aos_sdk.cus_guard import never_die
@@ -75,6 +76,8 @@ class CusKnownConfiguration:
 
     def use_open(self) -> bool:
         """Whether any call may begin now: there is no limit, and the server has just said so."""
+        if not self.open_until:  # Most programs with a limit come here at each call.
+            return False
         now = time.monotonic()
         if now >= self.open_until:
             return False
@@ -134,16 +137,27 @@ class CusKnownConfiguration:
     def _know(self, content: Mapping[str, Any] | None, stops: CusStops) -> None:
         """Take over a configuration, and work out once what each call asks of it."""
         self.stops = stops
+        self.scoped = CusScopedLimits.read(content)
         # The output that calls are held for, by model and operation, where it was learned.
         self.learned = learned_of(content)
-        # Whether the integration serves, and has limits that its level heeds.
-        self.is_limited = (
-            content is not None and status_reason(content) is None and has_limits(content)
+        # Whether the integration serves, and its level heeds limits; and whether it has any.
+        self.may_lend = (
+            content is not None and status_reason(content) is None and heeds_limits(content)
         )
+        self.is_limited = self.may_lend and content is not None and has_limits(content)
+        # Whether the tenant may have prices of its own, which the server alone knows.
+        self.has_own_prices = content is None or bool(content.get("overrides"))
+        # Whether requests' output maxima are lowered to what the room pays for (ruling F3b).
+        self.clamps = content is not None and content.get("estimate_basis") == "clamp"
         version = (content or {}).get("config_version")
         # 0 where nothing is known.
         self.version: int = version if type(version) is int else 0
         self.current = content
+
+    def learned_output(self, model: str, operation: str | None) -> int | None:
+        """The output that a call is held for, where it was learned (ruling F3b)."""
+        learned = self.learned
+        return learned.get((model, operation)) if learned and operation else None
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):

@@ -4,153 +4,32 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.connection import CusConnection
-from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import ladder
+from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
 from aos_sdk.cus_enforcing.configuration import REFRESH_SECONDS, CusKnownConfiguration
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
-from aos_sdk.cus_enforcing.estimates import CusEstimate
+from aos_sdk.cus_enforcing.gated_call import CusGatedCall, asked_of
+from aos_sdk.cus_enforcing.held_calls import CusHeldCalls
 from aos_sdk.cus_enforcing.lease import CusLease
 from aos_sdk.cus_enforcing.lease_book import CusLeaseBook
+from aos_sdk.cus_enforcing.lease_line import CusLeaseLine
+from aos_sdk.cus_enforcing.run_budget import CusRun
+from aos_sdk.cus_enforcing.runs import CusRuns, CusRunUse
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply, CusServerAnswer
+from aos_sdk.cus_enforcing.steps import CusSteps, run_steps
 from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused, CusLimitsUnchecked
-from aos_sdk.cus_guard import never_die, plain_text
-from aos_sdk.cus_tags import clean_tags
-from aos_sdk.cus_wire import (
-    MAX_AGENT_ID_LENGTH,
-    MAX_END_USER_LENGTH,
-    MAX_MODEL_LENGTH,
-    MAX_SESSION_ID_LENGTH,
-)
+from aos_sdk.cus_guard import never_die
 
-# A hold ends 15 minutes after its last renewal (ruling F5).
-_RENEW_AFTER_SECONDS: Final = 300.0
-# A call that is said to run for longer was forgotten, for instance an iterator that nobody reads.
-_LONGEST_CALL_SECONDS: Final = 86_400.0
+_ROUNDS_UP: Final = MICROCENTS_PER_CENT - 1
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.05, 0.4
-# Calls that were admitted and never left the program, whose holds the next calls take over: at once
-# for so long, later by asking again.
-_MOST_SPARE: Final = 100
-_SPARE_SECONDS: Final = 10.0
-
-CusEnforceMode = bool | Literal["auto", "check"]
-CusOnUnavailable = Literal["allow", "block"]
-CusOnThrottle = Literal["raise", "wait"]
-
-
-@dataclass(frozen=True, slots=True)
-class CusEnforcing:
-    """How calls are enforced in this process (§6.2, ruling F6b).
-
-    `enforce` is `"auto"` (as the integration's configuration says; a call runs where no state was
-    ever known), True (no call runs without a known state) or `"check"` (the server decides on every
-    call). `contention_seconds` is how long a call waits for a server that is too busy.
-    """
-
-    enforce: CusEnforceMode = "auto"
-    on_unavailable: CusOnUnavailable = "allow"
-    throttle: CusOnThrottle = "raise"
-    contention_seconds: float = 2.0
-
-
-class CusAsked(NamedTuple):
-    """A call that wants to run. None means that the server is to estimate it.
-
-    `is_named` says that the program has chosen the call id, so that no other call may have it.
-    """
-
-    call_id: str
-    model: str | None = None
-    tokens: int | None = None
-    cents: int | None = None
-    microcents: int | None = None
-    reserve: bool = True
-    is_named: bool = False
-    agent_id: str | None = None
-    session_id: str | None = None
-    end_user: str | None = None
-    tags: tuple[str, ...] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The body of the check."""
-        body = {
-            "call_id": self.call_id,
-            "model": self.model[:MAX_MODEL_LENGTH] if self.model else None,
-            "estimated_tokens": self.tokens,
-            "estimated_cost_cents": self.cents,
-            "estimated_cost_microcents": self.microcents,
-            "reserve": self.reserve,
-            "agent_id": _cut(self.agent_id, MAX_AGENT_ID_LENGTH),
-            "session_id": _cut(self.session_id, MAX_SESSION_ID_LENGTH),
-            "end_user": _cut(self.end_user, MAX_END_USER_LENGTH),
-            "tags": clean_tags(self.tags) if self.tags else None,
-        }
-        return {name: value for name, value in body.items() if value is not None}
-
-
-def _cut(name: object, length: int) -> str | None:
-    """A name as the call's record will have it."""
-    return plain_text(str(name), length) if name else None
-
-
-class CusRunning(NamedTuple):
-    """A running call with a hold; when the call began, and when its hold was renewed."""
-
-    asked: CusAsked
-    began: float
-    since: float
-
-    @classmethod
-    def begin(cls, asked: CusAsked) -> "CusRunning":
-        """A call that begins now, with a hold that was taken now."""
-        now = time.monotonic()
-        return cls(asked, now, now)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether its hold is to be renewed."""
-        return time.monotonic() - self.since >= _RENEW_AFTER_SECONDS
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether it runs for so long that its end was missed."""
-        return time.monotonic() - self.began >= _LONGEST_CALL_SECONDS
-
-    def renewed(self) -> "CusRunning":
-        """The same call after its hold was renewed."""
-        return self._replace(since=time.monotonic())
-
-
-T = TypeVar("T")
-# A decision in steps: what it yields are seconds to wait before the next step.
-CusSteps: TypeAlias = Generator[float, None, T]
-
-
-def run_steps(steps: "CusSteps[T]", wait: Callable[[float], object]) -> T:
-    """The result of the steps, in this thread."""
-    try:
-        while True:
-            wait(next(steps))
-    except StopIteration as ended:
-        result: T = ended.value
-        return result
-
-
-# What a call under a lease is admitted with.
-LEASED: Final = CusAsked("")
-
-
-class CusLeasedCall(Protocol):
-    """What a lease notes on a call."""
-
-    reserved: CusReserved | None
-    admitted: CusAsked | None
 
 
 @dataclass(slots=True)
@@ -180,7 +59,7 @@ class CusDecider:
         self.integration_id = connection.key.integration_id
         self.server = CusEnforcementServer(connection)
         self.known = CusKnownConfiguration(self.server, spool, count_fault, upkeep=self._upkeep)
-        self.book = CusLeaseBook(self.server, spool, self.known.hurry)
+        self.book = CusLeaseBook(self.server, spool, self.known)
         self._tell = tell
         self._begin()
         _all.add(self)
@@ -194,8 +73,8 @@ class CusDecider:
 
     def _begin(self) -> None:
         self.stats = CusEnforcementStats()
-        self.running: dict[str, CusRunning] = {}
-        self._spare: list[tuple[CusAsked, float]] = []
+        self.held = CusHeldCalls()
+        self.runs = CusRuns()
         self._told: set[str] = set()
         self._notices: list[CusDeliveryError] = []
 
@@ -209,83 +88,88 @@ class CusDecider:
         decision = self._decide_locally(asked, enforcing)
         if decision is None:
             decision = yield from self._ask_until(asked, enforcing)
+        if asked.run is not None and decision.admits:
+            decision = self._within_run(asked, asked.run, decision)
         if decision.degraded:
             self.stats.degraded += 1
         if not decision.admits:
             self.stats.refused += 1
         return decision
 
-    def take(self, estimate: CusEstimate, call: "CusLeasedCall") -> CusLease | None:
+    def take(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """Set aside of a lease what the call may use, which then may begin (ruling F5a)."""
         known = self.known
-        known.use()
-        microcents = estimate.microcents
-        if microcents is None or not known.is_limited:
+        cents = (microcents + _ROUNDS_UP) // MICROCENTS_PER_CENT
+        if known.scoped.scopes or call.run is not None:
+            return self._take_by_names(call, cents, microcents, tokens)
+        if not known.is_limited:
+            known.use()
             return None
-        lease = self.book.current
-        if lease is not None and lease.config_version > known.version:
-            # What has changed since may be a stop of this call.
-            known.hurry()
+        return self._take_of(self.book.common, call, cents, microcents, tokens)
+
+    def _take_of(
+        self, line: CusLeaseLine, call: CusGatedCall, cents: int, microcents: int, tokens: int
+    ) -> CusLease | None:
+        lease = line.current
+        if lease is None or not lease.is_sure:
+            reserved = None
+        else:
+            reserved = lease.take(cents, microcents, tokens)
+        if reserved is None:
+            self.known.use()
+            self.book.want(line, cents, microcents, tokens)
             return None
-        taken = self.book.take(estimate.cents or 0, microcents, estimate.tokens)
-        if taken is None:
-            return None
-        lease, call.reserved = taken
-        call.admitted = LEASED
+        if lease is not None and lease.is_due:
+            self.known.use()
+            self.book.want(line, cents, microcents, tokens)
+        call.reserved, call.admitted = reserved, lease
         self.stats.leased += 1
         return lease
+
+    def _take_by_names(
+        self, call: CusGatedCall, cents: int, microcents: int, tokens: int
+    ) -> CusLease | None:
+        """As `take`, where leases differ by what calls name."""
+        known, run = self.known, call.run
+        # Without a limit of the integration's, a lease can only be of the run's budget.
+        is_limited = known.is_limited if run is None else known.may_lend
+        asked = asked_of(call)
+        line = self._line_of(asked, run) if is_limited else None
+        if line is None:
+            known.use()
+            return None
+        lease = self._take_of(line, call, cents, microcents, tokens)
+        if lease is not None and run is not None:
+            self.runs.begin(id(call), asked.session_id or "", CusRunUse(cents, tokens))
+        return lease
+
+    def _line_of(self, asked: CusAsked, run: CusRun | None) -> CusLeaseLine | None:
+        """The leases of the call's names; None where it needs a check.
+
+        A budget in code is a limit once the server was told of it, by a check.
+        """
+        scoped = self.known.scoped
+        names = scoped.combination(asked, run)
+        if names is None:
+            return None
+        if run is not None and not (
+            scoped.is_known and self.runs.is_told(asked.session_id or "", run)
+        ):
+            return None
+        return self.book.line(names)
 
     def note_running(self, asked: CusAsked, decision: EnforcementDecision) -> None:
         """The call runs now: as long as it does, the server's hold for it is renewed."""
         if decision.decided_by == "server" and asked.reserve:
-            self.running[asked.call_id] = CusRunning.begin(asked)
-
-    def note_ended(self, call_id: str) -> None:
-        """The call has ended: its record settles what was held for it."""
-        self.running.pop(call_id, None)
-
-    @property
-    def has_own_prices(self) -> bool:
-        """Whether the tenant may have prices of its own, which the server alone knows."""
-        current = self.known.current
-        return current is None or bool(current.get("overrides"))
-
-    @property
-    def clamps(self) -> bool:
-        """Whether requests' output maxima are lowered to what the room pays for (ruling F3b)."""
-        current = self.known.current
-        return current is not None and current.get("estimate_basis") == "clamp"
-
-    def learned_output(self, model: str, operation: str | None) -> int | None:
-        """The output that a call is held for, where it was learned (ruling F3b)."""
-        learned = self.known.learned
-        return learned.get((model, operation)) if learned and operation else None
+            self.held.begin(asked)
 
     def link(self, call_id: str) -> str:
         """The address of a call's evidence in the console."""
         return f"{self.base_url}/console/evidence/call/{call_id}?integration={self.integration_id}"
 
     def take_over(self, asked: CusAsked) -> tuple[str, bool] | None:
-        """The id of a call that was admitted and never left, if what is held for it covers this
-        call; and whether it was admitted so lately that the server need not be asked again.
-        """
-        for spare in list(self._spare):
-            if _covers(spare[0], asked) and not self.known.stops.may_stop(asked):
-                try:
-                    self._spare.remove(spare)
-                except ValueError:  # Another thread was quicker.
-                    continue
-                is_fresh = time.monotonic() - spare[1] < _SPARE_SECONDS
-                if is_fresh:
-                    self.running[spare[0].call_id] = CusRunning.begin(spare[0])
-                return spare[0].call_id, is_fresh
-        return None
-
-    def give_back(self, asked: CusAsked) -> None:
-        """The call was admitted and never left the program: a later call may have its hold."""
-        is_held = self.running.pop(asked.call_id, None) is not None
-        if is_held and not asked.is_named and len(self._spare) < _MOST_SPARE:
-            self._spare.append((asked, time.monotonic()))
+        """As `CusHeldCalls.take_over`; never for a call that may be stopped."""
+        return None if self.known.stops.may_stop(asked) else self.held.take_over(asked)
 
     # --- Without asking -------------------------------------------------------------------------
 
@@ -302,7 +186,7 @@ class CusDecider:
         # The server confirms a refusal: the integration may have been enabled a moment ago.
         if ladder.status_reason(current) is not None or ladder.has_limits(current):
             return None
-        if known.stops.may_stop(asked):
+        if known.stops.may_stop(asked) or (asked.run is not None and known.scoped.is_known):
             return None
         return ladder.admitted(current, asked.call_id)
 
@@ -314,6 +198,29 @@ class CusDecider:
             must_check=enforcing.on_unavailable == "block",
             stopped=self.known.stops.reason(asked),
         )
+
+    def begin_in_run(self, asked: CusAsked) -> None:
+        """Count a call with a budget in code that the server has admitted."""
+        if asked.run is not None:
+            self.runs.begin(asked.call_id, asked.session_id or "", _use(asked))
+
+    def _within_run(
+        self, asked: CusAsked, run: CusRun, decision: EnforcementDecision
+    ) -> EnforcementDecision:
+        """Count the call in its session here; refuse it if the budget in code has no room.
+
+        Where a server has admitted the call that knows such budgets, this process knows less: it
+        has neither the tenant's prices nor the later usage of calls that ended without any.
+        """
+        is_told = decision.decided_by == "server" and not decision.degraded
+        if is_told and self.known.scoped.is_known:
+            self.begin_in_run(asked)
+            return decision
+        session_id = asked.session_id or ""
+        reason = self.runs.begin_if_it_fits(asked.call_id, session_id, run, _use(asked))
+        if reason is None:
+            return decision
+        return ladder.over_run(self.known.current, asked.call_id, reason)
 
     # --- By the server --------------------------------------------------------------------------
 
@@ -339,6 +246,8 @@ class CusDecider:
         known.note_presence()
         if answer.reply is CusReply.ANSWERED and answer.content is not None:
             self.stats.asked += 1
+            if asked.run is not None:
+                self.runs.note_told(asked.session_id or "", asked.run)
             return EnforcementDecision.read(answer.content, asked.call_id)
         if answer.reply is CusReply.BUSY:
             return ladder.too_busy(known.current, asked.call_id)
@@ -361,15 +270,12 @@ class CusDecider:
         while self._notices:
             self._tell(self._notices.pop())
         self.book.note_host(is_known=self.known.was_kept)
-        turn = self.book.look_after(self.known.version, is_limited=self.known.is_limited)
-        for call_id, call in list(self.running.items()):
-            if call.is_lost:
-                self.running.pop(call_id, None)
-            elif call.is_due and call_id in self.running:
-                answer = self.server.check(call.asked.as_json())
-                if answer.reply is CusReply.ANSWERED and call_id in self.running:
-                    self.running[call_id] = call.renewed()
-        return turn if turn is not None or not self.running else REFRESH_SECONDS
+        turn = self.book.look_after()
+        self.held.look_after(self._renew)
+        return turn if turn is not None or not self.held.running else REFRESH_SECONDS
+
+    def _renew(self, asked: CusAsked) -> bool:
+        return self.server.check(asked.as_json()).reply is CusReply.ANSWERED
 
     def close(self) -> None:
         """At the program's end: return what was lent and not used."""
@@ -397,17 +303,9 @@ _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
 }
 
 
-def _covers(spare: CusAsked, asked: CusAsked) -> bool:
-    """Whether what is held for one call is enough for another of the same model."""
-    return _whose(spare) == _whose(asked) and all(
-        # The server estimates two calls of a model alike if neither says an amount.
-        held == wanted or (held is not None and wanted is not None and held > wanted)
-        for held, wanted in ((spare.tokens, asked.tokens), (spare.microcents, asked.microcents))
-    )
-
-
-def _whose(asked: CusAsked) -> tuple[object, ...]:
-    return (asked.model, asked.agent_id, asked.session_id, asked.end_user, asked.tags)
+def _use(asked: CusAsked) -> CusRunUse:
+    cents = asked.list_cents if asked.cents is None else asked.cents
+    return CusRunUse(cents or 0, asked.tokens or 0)
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()

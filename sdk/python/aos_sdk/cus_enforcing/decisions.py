@@ -17,6 +17,15 @@ _NUMBERS: Final = (
     "threshold_percent",
     "retry_after_seconds",
 )
+_OF_A_SCOPE: Final = ("limit_id", "scope", "scope_value", "window")
+# Of the limits' types. Other types, such as `holds`, are of no budget.
+_UNITS: Final = {
+    "budget": "cents",
+    "tokens": "tokens",
+    "tpm": "tokens",
+    "rate": "calls",
+    "rpd": "calls",
+}
 _ADMITTING: Final = frozenset({EnforcementResult.ALLOWED, EnforcementResult.WARNED})
 # A refusal for one of these rests on sums, so with an older server an estimate may be what does not
 # fit.
@@ -29,7 +38,8 @@ _OF_SUMS: Final = frozenset(
 class EnforcementReason:
     """One reason of a decision. Values are cents, tokens or calls, by `limit_type`.
 
-    `code` is a word of `CusReasonCode`, or a newer server's.
+    `code` is a word of `CusReasonCode`, or a newer server's. Of a limit at a scope, `limit_id` says
+    which, and `scope`, `scope_value` and `window` what it counts together and over which time.
     """
 
     code: str
@@ -41,30 +51,50 @@ class EnforcementReason:
     held_value: int | None = None
     threshold_percent: int | None = None
     retry_after_seconds: int | None = None
+    limit_id: str | None = None
+    scope: str | None = None
+    scope_value: str | None = None
+    window: str | None = None
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> "EnforcementReason":
         """A reason of the server's answer; what it does not have is None."""
-        limit_type = answer.get("limit_type")
         return cls(
             str(answer.get("code", "")),
             str(answer.get("message", "")),
             str(answer.get("action", "")),
-            str(limit_type) if limit_type is not None else None,
-            *(_number(answer.get(name)) for name in _NUMBERS),
+            _text(answer.get("limit_type")),
+            **{name: _number(answer.get(name)) for name in _NUMBERS},
+            **{name: _text(answer.get(name)) for name in _OF_A_SCOPE},
         )
+
+    @property
+    def unit(self) -> str | None:
+        """What the limit counts: `cents`, `tokens` or `calls`; None where no limit is the reason."""
+        return _UNITS.get(self.limit_type or "")
+
+    @property
+    def left(self) -> int | None:
+        """What calls may still use of the limit, in its unit; None where no limit is the reason."""
+        if self.limit_value is None or self.unit is None:
+            return None
+        return max(self.limit_value - (self.current_value or 0) - (self.held_value or 0), 0)
 
     def as_json(self) -> dict[str, Any]:
         """The reason as the server's log keeps it."""
         return {
             name: value
-            for name in ("code", "message", "action", "limit_type", *_NUMBERS)
+            for name in ("code", "message", "action", "limit_type", *_NUMBERS, *_OF_A_SCOPE)
             if (value := getattr(self, name)) is not None
         }
 
 
 def _number(value: Any) -> int | None:
     return value if type(value) is int else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)

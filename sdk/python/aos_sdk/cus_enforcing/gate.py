@@ -1,85 +1,34 @@
 """The gate of captured calls: each is decided just before it begins, once."""
 
-import asyncio
-import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_call_sites import call_site
-from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_delivery.ended_call import CusReserved
-from aos_sdk.cus_enforcing.clamping import clamped_output, maximum_name, thinks_longer
-from aos_sdk.cus_enforcing.decider import CusAsked, CusDecider, CusEnforcing, CusSteps
+from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
+from aos_sdk.cus_enforcing.decider import CusDecider
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
-from aos_sdk.cus_enforcing.estimates import CusEstimate, estimate_call
+from aos_sdk.cus_enforcing.estimates import CusEstimate
+from aos_sdk.cus_enforcing.estimator import CusEstimator
+from aos_sdk.cus_enforcing.gated_call import (
+    CusGatedCall,
+    asked_of,
+    id_of_outer,
+    is_named,
+    note_decision,
+)
 from aos_sdk.cus_enforcing.lease import CusLease
-from aos_sdk.cus_enforcing.usual_requests import bound_of_usual
+from aos_sdk.cus_enforcing.runs import use_of
+from aos_sdk.cus_enforcing.steps import CusSteps, in_thread, sleep_in_loop
+from aos_sdk.cus_enforcing.usual_requests import CusUsualBound, bound_of_usual
 from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import generate_call_id
-from aos_sdk.cus_reported_usage import CusReportedUsage
-from aos_sdk.cus_wire import CusOperation, CusPolicyResult
+from aos_sdk.cus_wire import CusPolicyResult
 
-T = TypeVar("T")
 _WARN_EVERY_SECONDS: Final = 60.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
-# A budget and a limit of tokens may both lower an output.
-_MOST_CLAMPS: Final = 2
-# Threads for the checks of asynchronous programs, whose event loops must not wait. Few: the loop gets
-# its turn behind all that run.
-_THREADS: Final = 8
-_threads: ThreadPoolExecutor | None = None
-
-
-class CusDecidedCall(Protocol):
-    """What a call's record says of the decision on it."""
-
-    policy_result: CusPolicyResult
-    degraded: bool
-    decision: Mapping[str, Any] | None
-
-
-class CusGatedCall(CusDecidedCall, Protocol):
-    """What the gate knows of a call."""
-
-    call_id: str | None
-    provider: str | None
-    model: str
-    operation: CusOperation | None
-    agent_id: str | None
-    session_id: str | None
-    end_user: str | None
-    tags: tuple[str, ...] | None
-    arguments: dict[str, Any]
-    admitted: CusAsked | None
-    reserved: CusReserved | None
-    usage: CusTokenUsage | CusReportedUsage | None
-    is_named: bool
-    can_clamp: bool
-    gate: "CusGate | None"
-
-    @property
-    def outer(self) -> "CusGatedCall | None":
-        """The call of which this call is a part."""
-
-    def note_clamped(self, output: int) -> None:
-        """The call's arguments now ask for so much output at most."""
-
-    def block(self, error: CusLimitExceeded) -> None:
-        """End the call before it begins, and report it as blocked."""
-
-
-def note_decision(call: CusDecidedCall, decision: EnforcementDecision) -> None:
-    """Let a call's record say that it was warned, and what the SDK decided itself (ruling F9)."""
-    if decision.result == EnforcementResult.WARNED:
-        call.policy_result = CusPolicyResult.WARNED
-    # What the server decided without its evidence may be in no log of the server's either.
-    if decision.degraded or (decision.decided_by == "sdk" and not decision.admits):
-        call.degraded, call.decision = decision.degraded, decision.as_json()
 
 
 class CusGate:
@@ -93,28 +42,35 @@ class CusGate:
         self.decider = decider
         self.enforcing = enforcing
         self._guard = guard
+        self._estimator = CusEstimator(decider.known, guard)
         self._asks_only_if_limited = enforcing.enforce != "check"
         self._warned_at = -_WARN_EVERY_SECONDS
 
     def enter(self, call: CusGatedCall) -> None:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
+        if self._needs_nothing(call):
             return
-        steps = self._steps(call)
+        bound = self._usual_bound(call)
+        if bound is not None and self._is_leased(call, bound):
+            return
+        steps = self._steps(call, bound)
         while (turn := self._turn(steps)).wait is not None:
             time.sleep(turn.wait)
         self._conclude(call, turn.found)
 
     async def enter_later(self, call: CusGatedCall) -> None:
         """Decide on a call of an event loop, which does not wait. Raises CusLimitExceeded."""
-        if self.is_open() or self._is_admitted(call) or self._is_leased(call):
+        if self._needs_nothing(call):
+            return
+        bound = self._usual_bound(call)
+        if bound is not None and self._is_leased(call, bound):
             return
         is_awaited = [True]
-        steps = self._steps(call)
+        steps = self._steps(call, bound)
         try:
             turn = await self._turn_later(call, steps, is_awaited)
             while turn.wait is not None:
-                await _sleep(turn.wait)
+                await sleep_in_loop(turn.wait)
                 turn = await self._turn_later(call, steps, is_awaited)
         except BaseException:
             is_awaited.clear()  # The program has cancelled the call.
@@ -122,14 +78,38 @@ class CusGate:
             raise
         self._conclude(call, turn.found)
 
-    def _is_leased(self, call: CusGatedCall) -> bool:
+    def _needs_nothing(self, call: CusGatedCall) -> bool:
+        """Whether no limit concerns the call, or it was decided before, or is a part of a call that
+        was. A call with a budget in code gets the session that the budget is of.
+        """
+        run = call.run
+        if run is None:
+            if self.is_open():
+                return True
+        elif not call.session_id:
+            call.session_id = run.made_id
+        if call.admitted is not None:
+            return True
+        outer = call.outer
+        return outer is not None and outer.gate is self and outer.admitted is not None
+
+    def _usual_bound(self, call: CusGatedCall) -> CusUsualBound | None:
+        """What a usual call may use, where a lease may have room for it."""
+        known = self.decider.known
+        if known.has_own_prices or not self._asks_only_if_limited:
+            return None
+        try:
+            operation, model = call.operation, call.model
+            learned = known.learned_output(model, operation) if known.learned else None
+            return bound_of_usual(operation, model, call.arguments, learned)
+        except Exception as error:  # noqa: BLE001 - as the guard does
+            self._guard.swallow(error)
+            return None
+
+    def _is_leased(self, call: CusGatedCall, bound: CusUsualBound) -> bool:
         """Whether a lease has room for a usual call, which takes microseconds to see."""
         try:
-            learned = self.decider.learned_output(call.model, call.operation)
-            bound = bound_of_usual(call.operation, call.model, call.arguments, learned)
-            if bound is None or self.decider.has_own_prices:
-                return False
-            lease = self._lease_for(call, CusEstimate._make(bound))
+            lease = self._lease_for(call, bound[0] + bound[1], bound[2])
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return False
@@ -139,17 +119,19 @@ class CusGate:
             self._conclude(call, lease.warning)
         return True
 
-    def _lease_for(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusLease | None:
+    def _lease_for(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """The lease that has room for the call, which takes of it; None where a check decides.
 
         A call whose id the program has chosen may be recorded already, which only a check can tell.
         """
-        if estimate is None or not self._asks_only_if_limited or _is_named(call):
+        if not self._asks_only_if_limited or call.is_named:
+            return None
+        if call.outer is not None and is_named(call.outer):
             return None
         stops = self.decider.known.stops
-        if stops.reasons and stops.may_stop(_named(call)):
+        if stops.reasons and stops.may_stop(asked_of(call)):
             return None
-        lease = self.decider.take(estimate, call)
+        lease = self.decider.take(call, tokens, microcents)
         if lease is not None and lease.warning is not None:
             call.policy_result = CusPolicyResult.WARNED
         return lease
@@ -174,7 +156,7 @@ class CusGate:
                 self.leave_unused(call)
             return turn
 
-        return await _in_thread(decide)
+        return await in_thread(decide)
 
     def _conclude(self, call: CusGatedCall, found: "_Verdict") -> None:
         """Raise or warn, in the program's own thread."""
@@ -191,38 +173,42 @@ class CusGate:
 
     def leave(self, call: CusGatedCall) -> None:
         """The call has ended: its record settles what was held for it."""
-        asked, reserved = call.admitted, call.reserved
-        if reserved is not None:
-            usage = call.usage
-            used = 0 if usage is None else usage.tokens_in + usage.tokens_out
-            self.decider.book.end(reserved, used)
-        elif asked is not None:
-            self.decider.note_ended(asked.call_id)
+        admitted, reserved = call.admitted, call.reserved
+        if type(admitted) is CusLease:
+            if reserved is not None:
+                usage = call.usage
+                used = 0 if usage is None else usage.tokens_in + usage.tokens_out
+                admitted.end(reserved, used)
+        elif type(admitted) is CusAsked:
+            self.decider.held.end(admitted.call_id)
+        if call.run is not None:
+            with self._guard:
+                self.decider.runs.end(_key_in_run(call), use_of(call))
 
     def leave_unused(self, call: CusGatedCall) -> None:
         """The call never left the program, so what is held for it can serve a later call."""
-        asked, call.admitted = call.admitted, None
+        if call.run is not None:
+            self.decider.runs.forget(_key_in_run(call))
+        admitted, call.admitted = call.admitted, None
         reserved, call.reserved = call.reserved, None
-        if reserved is not None:
-            self.decider.book.give_back(reserved)
-        elif asked is not None:
-            if not asked.is_named:
+        if type(admitted) is CusLease:
+            if reserved is not None:
+                admitted.give_back(reserved)
+        elif type(admitted) is CusAsked:
+            if not admitted.is_named:
                 call.call_id = None
-            self.decider.give_back(asked)
+            self.decider.held.give_back(admitted)
 
-    def _is_admitted(self, call: CusGatedCall) -> bool:
-        """Whether the call was decided before, or is a part of a call that was."""
-        if call.admitted is not None:
-            return True
-        outer = call.outer
-        return outer is not None and outer.gate is self and outer.admitted is not None
+    def _steps(self, call: CusGatedCall, bound: CusUsualBound | None) -> "CusSteps[_Verdict]":
+        """Decide on the call by a lease or by a check; yields seconds to wait.
 
-    def _steps(self, call: CusGatedCall) -> "CusSteps[_Verdict]":
-        """Decide on the call by a lease or by a check; yields seconds to wait."""
-        estimate = self._estimate(call)
-        lease = self._lease_for(call, estimate)
-        if lease is not None:
-            return lease.warning
+        `bound` is that of a usual call, for which no lease had room.
+        """
+        estimate = self._estimator.estimate(call) if bound is None else CusEstimate._make(bound)
+        if bound is None and estimate is not None and estimate.microcents is not None:
+            lease = self._lease_for(call, estimate.tokens, estimate.microcents)
+            if lease is not None:
+                return lease.warning
         asked = self._asked(call, estimate)
         if asked is None:
             return None
@@ -246,7 +232,7 @@ class CusGate:
         says so, a smaller one.
         """
         decision = yield from self.decider.steps(asked, self.enforcing)
-        for closer in (self._counted, *[self._clamped] * _MOST_CLAMPS):
+        for closer in self._estimator.closer:
             found = closer(call, asked, decision) if decision.rests_on_estimate else None
             if found is not None:
                 asked = found
@@ -258,8 +244,11 @@ class CusGate:
 
     def _asked(self, call: CusGatedCall, estimate: CusEstimate | None) -> CusAsked | None:
         """What to ask; None if the call has been admitted with what another call left."""
-        call_id = call.call_id or _id_of_outer(call)
-        asked = _asked_with(_named(call)._replace(call_id=call_id or ""), estimate)
+        call_id = call.call_id or id_of_outer(call)
+        asked = asked_of(call)._replace(call_id=call_id or "").with_estimate(estimate)
+        if asked.run is not None and asked.cents is None:
+            listed = self._estimator.estimate(call, by_list=True)
+            asked = asked._replace(list_cents=listed.cents if listed is not None else None)
         if asked.call_id:
             return asked._replace(is_named=True)
         spare = self.decider.take_over(asked)
@@ -267,6 +256,7 @@ class CusGate:
         asked = asked._replace(call_id=call.call_id)
         if spare and spare[1]:
             call.admitted = asked
+            self.decider.begin_in_run(asked)
             return None
         return asked
 
@@ -282,57 +272,6 @@ class CusGate:
                 if outer.call_id == asked.call_id:
                     outer.call_id = generate_call_id()
                 outer = outer.outer
-
-    def _estimate(self, call: CusGatedCall, *, counted: bool = False) -> CusEstimate | None:
-        """A bound of the call; None where that fails, and the server estimates."""
-        with self._guard:
-            return self._bound(call, counted=counted)
-        return None
-
-    def _bound(self, call: CusGatedCall, *, counted: bool) -> CusEstimate | None:
-        return estimate_call(
-            call.operation,
-            call.model,
-            call.arguments,
-            own_prices=self.decider.has_own_prices,
-            counted=counted,
-            learned=self.decider.learned_output(call.model, call.operation),
-        )
-
-    def _counted(
-        self, call: CusGatedCall, asked: CusAsked, _decision: EnforcementDecision
-    ) -> CusAsked | None:
-        """The bound does not fit: what to ask by the prompt's own count, if that is less."""
-        estimate = self._estimate(call, counted=True)
-        if estimate is None or asked.tokens is None or estimate.tokens >= asked.tokens:
-            return None
-        return _asked_with(asked, estimate)
-
-    def _clamped(
-        self, call: CusGatedCall, asked: CusAsked, decision: EnforcementDecision
-    ) -> CusAsked | None:
-        """The output maximum is lowered to what the room pays for: what to ask then (ruling F3b)."""
-        if not (call.can_clamp and self.decider.clamps):
-            return None
-        arguments = call.arguments
-        name = maximum_name(call.operation, call.provider, arguments)
-        if name is None:
-            return None
-        own_prices = self.decider.has_own_prices
-
-        def bound(output: int) -> CusEstimate | None:
-            changed = {**arguments, name: output}
-            return estimate_call(call.operation, call.model, changed, own_prices=own_prices)
-
-        output = clamped_output(decision, bound)
-        before = arguments.get(name)
-        if output is None or (type(before) is int and output >= before):
-            return None
-        if thinks_longer(arguments, output):
-            return None
-        arguments[name] = output
-        call.note_clamped(output)
-        return _asked_with(asked, bound(output))
 
     def _may_wait(self, decision: EnforcementDecision) -> bool:
         wait = decision.retry_after_seconds
@@ -350,6 +289,12 @@ class CusGate:
         warnings.warn_explicit(CusLimitWarning(text), CusLimitWarning, file, line)
 
 
+def _key_in_run(call: CusGatedCall) -> object:
+    """What the call is counted by in its run."""
+    admitted = call.admitted
+    return admitted.call_id if type(admitted) is CusAsked else id(call)
+
+
 # An error for a refused call, the decision on one that is to be warned of, or None.
 _Verdict: TypeAlias = CusLimitExceeded | EnforcementDecision | None
 
@@ -359,87 +304,3 @@ class _Turn(NamedTuple):
 
     wait: float | None = None
     found: _Verdict = None
-
-
-def _named(call: CusGatedCall) -> CusAsked:
-    """What the call's record will name: what the calls around it say comes first."""
-    asked = CusAsked("", call.model or None)
-    part: CusGatedCall | None = call
-    while part is not None:
-        asked = asked._replace(
-            agent_id=part.agent_id or asked.agent_id,
-            session_id=part.session_id or asked.session_id,
-            end_user=part.end_user or asked.end_user,
-            tags=part.tags or asked.tags,
-        )
-        part = part.outer
-    return asked
-
-
-def _is_named(call: CusGatedCall) -> bool:
-    """Whether the program has chosen the id of the call's record."""
-    part: CusGatedCall | None = call
-    while part is not None:
-        if part.is_named:
-            return True
-        part = part.outer
-    return False
-
-
-def _id_of_outer(call: CusGatedCall) -> str | None:
-    """The id of the outermost call that this call is a part of: their record has that id."""
-    call_id, outer = None, call.outer
-    while outer is not None:
-        call_id, outer = outer.call_id, outer.outer
-    return call_id
-
-
-def _asked_with(asked: CusAsked, estimate: CusEstimate | None) -> CusAsked:
-    if estimate is None:
-        return asked
-    return asked._replace(
-        tokens=estimate.tokens, cents=estimate.cents, microcents=estimate.microcents
-    )
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run in a thread, and let the event loop go on: asyncio's, or another by anyio."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        import anyio.to_thread
-
-        return await anyio.to_thread.run_sync(work)
-    try:
-        later = loop.run_in_executor(_pool(), work)
-    except RuntimeError:  # No thread can be started, as at the interpreter's end.
-        return work()
-    return await later
-
-
-async def _sleep(seconds: float) -> None:
-    """Wait in the event loop that runs: asyncio's, or another by anyio."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        import anyio
-
-        await anyio.sleep(seconds)
-    else:
-        await asyncio.sleep(seconds)
-
-
-def _pool() -> ThreadPoolExecutor:
-    global _threads
-    if _threads is None:
-        _threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="aos-sdk-check")
-    return _threads
-
-
-def _forget_pool() -> None:
-    global _threads
-    _threads = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)

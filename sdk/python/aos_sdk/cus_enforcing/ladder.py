@@ -71,9 +71,14 @@ def status_reason(configuration: Mapping[str, Any]) -> EnforcementReason | None:
     return None
 
 
+def heeds_limits(configuration: Mapping[str, Any]) -> bool:
+    """Whether limits refuse or warn at the integration's level (§15.4)."""
+    return configuration.get("enforcement_level") not in _LEVELS_WITHOUT_LIMITS
+
+
 def has_limits(configuration: Mapping[str, Any]) -> bool:
     """Whether usage has to be checked before a call: there is a limit, and the level heeds it."""
-    if configuration.get("enforcement_level") in _LEVELS_WITHOUT_LIMITS:
+    if not heeds_limits(configuration):
         return False
     # A newer server may have limits that this release does not know, so the server says it.
     is_limited = configuration.get("is_limited")
@@ -129,6 +134,14 @@ def refused_check(
         "Correct what the message names",
     )
     return _decision(_hardest(configuration), reason, call_id, configuration, degraded=True)
+
+
+def over_run(
+    configuration: Mapping[str, Any] | None, call_id: str, reason: EnforcementReason
+) -> EnforcementDecision:
+    """A budget in code has no room for the call, as far as this process knows."""
+    result = EnforcementResult.BLOCKED if configuration is None else _hardest(configuration)
+    return _decision(result, reason, call_id, configuration)
 
 
 def _hardest(configuration: Mapping[str, Any]) -> EnforcementResult:

@@ -1,31 +1,24 @@
 """A lease: amounts that the server lent to this process, of which calls take without asking (F5a)."""
 
 import threading
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_delivery.ended_call import CusReserved
+from aos_sdk.cus_enforcing.clock import clock
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 
 # The longest that a lease is used (ruling F5a), whatever the server says.
 _LONGEST_SECONDS: Final = 5.0
 # A lease of which less than this part is left is followed by another.
 _PART_LEFT: Final = 4
+_LIFE: Final = "life"
+# Makes a tuple of a class without the class' own `__new__`, which takes three times as long.
+_new: Final = tuple.__new__
 
-
-def _clock() -> Callable[[], float]:
-    """A clock that also runs while the machine sleeps, where the system has it: a lease ends then."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    if boottime is None:
-        return time.monotonic
-    return partial(time.clock_gettime, boottime)
-
-
-# Seconds, comparable with each other alone.
-clock: Final = _clock()
+# Gets all that was ever set aside of a lease: cents, microcents, tokens, calls.
+CusNote: TypeAlias = Callable[[int, int, int, int], object]
 
 
 class CusAmounts(NamedTuple):
@@ -51,6 +44,26 @@ class CusAmounts(NamedTuple):
         return CusAmounts(*map(max, self, other))
 
 
+class CusSlice(NamedTuple):
+    """The part of one limit that a lease is of. `value` and `window` are None for a limit of the
+    integration's own.
+    """
+
+    limit_id: str
+    unit: str
+    value: str | None = None
+    window: str | None = None
+
+    @classmethod
+    def read_all(cls, content: Any) -> "tuple[CusSlice, ...]":
+        """The slices of an answer; what is none is left out."""
+        return tuple(
+            cls(str(one.get("limit_id")), str(one.get("unit")), one.get("value"), one.get("window"))
+            for one in (content if isinstance(content, list) else [])
+            if isinstance(one, Mapping)
+        )
+
+
 class CusLease:
     """Amounts that calls take until the lease ends, in any thread.
 
@@ -58,13 +71,15 @@ class CusLease:
     another process can return the rest if this one dies.
     """
 
-    def __init__(
-        self, content: Mapping[str, Any], began: float, note: Callable[[Sequence[int]], object]
-    ) -> None:
+    def __init__(self, content: Mapping[str, Any], began: float, note: CusNote) -> None:
         """The lease of an answer; `began` is when its request was begun. Raises ValueError."""
         self.id = uuid.UUID(str(content.get("lease_id")))
         self._name = self.id.bytes
         self.lent = CusAmounts.read(content)
+        self.slices = CusSlice.read_all(content.get("slices"))
+        self.limit_ids = frozenset(one.limit_id for one in self.slices)
+        # Whether it is known to be of each limit that applies to its calls: none begins before.
+        self.is_sure = False
         milliseconds = content.get("valid_for_ms")
         seconds = milliseconds / 1_000 if type(milliseconds) is int else 0.0
         self.until = began + min(seconds, _LONGEST_SECONDS)
@@ -77,61 +92,67 @@ class CusLease:
         warns = self.decision.result == EnforcementResult.WARNED
         self.warning = self.decision if warns else None
         self.running = 0
+        # Whether a calling program should have the next one soon.
+        self.is_due = False
         self._note = note
-        # In the order of `CusAmounts`. Changed in place, which takes a third of the time.
-        self._left = [*self.lent]
+        # In the order of `CusAmounts`, and changed in place, which takes a third of the time: what
+        # was set aside; the most that may be; and beyond what the next lease is to be asked for.
         self._set_aside = [0] * len(self.lent)
+        self._most = [*self.lent]
+        self._due = [amount - amount // _PART_LEFT for amount in self.lent]
         self._is_open = self.decision.admits
         self._changing = threading.Lock()
         self._renew_at = self.until - seconds / 2
-        self._fewest = [amount // _PART_LEFT for amount in self.lent]
+
+    def restart_in_child(self) -> None:
+        """After a fork it is the parent's: no call begins under it here, and none waits for it."""
+        self._changing = threading.Lock()
+        self._is_open, self._note = False, note_nowhere
 
     @property
     def set_aside(self) -> CusAmounts:
         """All that calls have taken of it. Final once it is closed."""
         return CusAmounts(*self._set_aside)
 
-    @property
-    def is_used(self) -> bool:
-        """Whether any call has taken of it."""
-        return self._set_aside[-1] > 0
+    def units_of(self, session_id: str | None) -> frozenset[str]:
+        """The units in which it is of limits of this session's whole life."""
+        return frozenset(
+            one.unit for one in self.slices if one.window == _LIFE and one.value == session_id
+        )
 
     @property
     def is_over(self) -> bool:
         """Whether no call may begin under it any more."""
         return not self._is_open or clock() >= self.until
 
-    @property
-    def is_due(self) -> bool:
-        """Whether a calling program should have the next one soon."""
-        left, fewest = self._left, self._fewest
-        return (
-            left[0] < fewest[0] or left[1] < fewest[1] or left[2] < fewest[2]
-            or left[3] < fewest[3] or clock() >= self._renew_at
-        )  # fmt: skip
-
     def take(self, cents: int, microcents: int, tokens: int) -> CusReserved | None:
         """Set amounts aside for a call that begins now; None if the lease is over or too small."""
         # At least what a call can cost (ruling F3a).
         cents, microcents, tokens = cents or 1, microcents or 1, tokens or 1
-        with self._changing:
-            left, set_aside = self._left, self._set_aside
+        set_aside, most, due = self._set_aside, self._most, self._due
+        # Not `with`, which makes two objects each time.
+        self._changing.acquire()
+        try:
+            now = clock()
+            all_cents, all_microcents = set_aside[0] + cents, set_aside[1] + microcents
+            all_tokens, calls = set_aside[2] + tokens, set_aside[3] + 1
             if (
-                cents > left[0] or microcents > left[1] or tokens > left[2] or left[3] < 1
-                or not self._is_open or clock() >= self.until
+                all_cents > most[0] or all_microcents > most[1] or all_tokens > most[2]
+                or calls > most[3] or not self._is_open or now >= self.until
             ):  # fmt: skip
                 return None
-            left[0] -= cents
-            left[1] -= microcents
-            left[2] -= tokens
-            left[3] -= 1
-            set_aside[0] += cents
-            set_aside[1] += microcents
-            set_aside[2] += tokens
-            set_aside[3] += 1
-            self._note(set_aside)
+            set_aside[0], set_aside[1] = all_cents, all_microcents
+            set_aside[2], set_aside[3] = all_tokens, calls
+            self._note(all_cents, all_microcents, all_tokens, calls)
             self.running += 1
-        return CusReserved(self._name, cents, microcents, tokens)
+            if (
+                all_cents > due[0] or all_microcents > due[1] or all_tokens > due[2]
+                or calls > due[3] or now >= self._renew_at
+            ):  # fmt: skip
+                self.is_due = True
+        finally:
+            self._changing.release()
+        return _new(CusReserved, (self._name, cents, microcents, tokens))
 
     def end(self, reserved: CusReserved, tokens: int) -> None:
         """A call has ended that used so many tokens, which its record tells.
@@ -139,22 +160,29 @@ class CusLease:
         What it used beyond what was set aside is missing here as it is at the server: the next call
         is decided by what is left (§6.2, step 7).
         """
-        with self._changing:
+        self._changing.acquire()
+        try:
             self.running -= 1
-            if tokens > reserved.tokens:
-                more = -(-reserved.microcents * tokens // reserved.tokens) - reserved.microcents
-                self._left[1] -= more
-                self._left[2] -= tokens - reserved.tokens
+            if tokens > reserved[3]:
+                self._lower(reserved, tokens)
+        finally:
+            self._changing.release()
+
+    def _lower(self, reserved: CusReserved, tokens: int) -> None:
+        microcents = -(-reserved.microcents * tokens // reserved.tokens) - reserved.microcents
+        for amounts in (self._most, self._due):
+            amounts[1] -= microcents
+            amounts[2] -= tokens - reserved.tokens
 
     def give_back(self, reserved: CusReserved) -> None:
         """The call never left the program: the next call may take its amounts."""
         with self._changing:
             self.running -= 1
-            _add(self._left, reserved)
             # Once the lease is closed, the server may know already what was set aside.
             if self._is_open:
-                _add(self._set_aside, reserved, sign=-1)
-                self._note(self._set_aside)
+                for place, amount in enumerate((*reserved[1:], 1)):
+                    self._set_aside[place] -= amount
+                self._note(*self._set_aside)
 
     def close(self) -> None:
         """Let no further call begin under it, so that the rest can be returned."""
@@ -162,7 +190,5 @@ class CusLease:
             self._is_open = False
 
 
-def _add(amounts: list[int], reserved: CusReserved, sign: int = 1) -> None:
-    """Add the amounts of one call."""
-    for place, amount in enumerate((*reserved[1:], 1)):
-        amounts[place] += sign * amount
+def note_nowhere(_cents: int, _microcents: int, _tokens: int, _calls: int) -> None:
+    """For a lease that no file keeps."""

@@ -1,16 +1,19 @@
 """The leases of this process: taken of by calls, renewed and returned in the background (F5a, F5c)."""
 
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Final, NamedTuple
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, Protocol
 
-from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import lease_file
-from aos_sdk.cus_enforcing.lease import CusAmounts, CusLease, clock
+from aos_sdk.cus_enforcing.clock import clock
+from aos_sdk.cus_enforcing.lease import CusAmounts, CusLease, CusNote, note_nowhere
 from aos_sdk.cus_enforcing.lease_file import CusLeaseFile
+from aos_sdk.cus_enforcing.lease_line import CusLeaseLine
+from aos_sdk.cus_enforcing.scoped_limits import ANY_CALL, CusCombination, CusScopedLimits
 from aos_sdk.cus_enforcing.server import (
     CHECK_SECONDS,
     CusEnforcementServer,
@@ -18,7 +21,7 @@ from aos_sdk.cus_enforcing.server import (
     CusServerAnswer,
 )
 
-# After a refusal the server is asked again so soon, each time later.
+# After a request without an answer the server is asked again so soon, each time later.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
 # A server that knows no leases may have been upgraded meanwhile.
 _MISSING_PAUSE_SECONDS: Final = 600.0
@@ -32,6 +35,8 @@ _MOST_RETURNS: Final = 100
 _TURN_SECONDS: Final = 0.25
 # The longest that the end of a program waits for the server.
 _LAST_SECONDS: Final = 0.3
+# Combinations of names with leases of their own. Of more, the least recently used have checks.
+_MOST_LINES: Final = 32
 
 
 class _Past(NamedTuple):
@@ -50,124 +55,164 @@ class _Owed(NamedTuple):
     slot: int | None
 
 
-class CusLeaseBook:
-    """Lends this process' calls what the server lent to the process.
+class CusLending(Protocol):
+    """What is known of the integration that leases depend on."""
 
-    `take`, `end` and `give_back` are for the threads of calls; `look_after` and `close` for one
-    thread at a time.
+    @property
+    def version(self) -> int: ...
+    @property
+    def may_lend(self) -> bool: ...
+    @property
+    def scoped(self) -> CusScopedLimits: ...
+    def hurry(self) -> None:
+        """Have `look_after` called soon."""
+
+
+class CusLeaseBook:
+    """Lends this process' calls what the server lent to the process: a lease of each combination
+    of names that limits count by.
+
+    `line` and `want` are for the threads of calls; `look_after` and `close` for one thread at a
+    time.
     """
 
     def __init__(
-        self, server: CusEnforcementServer, spool: CusSpool | None, hurry: Callable[[], object]
+        self, server: CusEnforcementServer, spool: CusSpool | None, known: CusLending
     ) -> None:
-        """`hurry` has `look_after` called soon."""
         self._server = server
         self._spool = spool
-        self._hurry = hurry
-        self.restart_in_child()
+        self._known = known
+        self.common = CusLeaseLine(ANY_CALL)
+        self._lines: OrderedDict[CusCombination, CusLeaseLine] = OrderedDict()
+        self._past: dict[uuid.UUID, _Past] = {}
+        self._begin()
 
     def restart_in_child(self) -> None:
         """Begin without leases: those of a fork's parent are the parent's."""
+        leases = [line.current for line in (self.common, *self._lines.values())]
+        for lease in (*leases, *(past.lease for past in self._past.values())):
+            if lease is not None:
+                lease.restart_in_child()
+        self._begin()
+
+    def _begin(self) -> None:
         self.holder_id = uuid.uuid4().hex
-        self.current: CusLease | None = None
-        self._past: dict[bytes, _Past] = {}
+        self.common = CusLeaseLine(ANY_CALL)
+        self._lines = OrderedDict()
+        self._lining = threading.Lock()
+        # Lines that made room for others, and may have a lease.
+        self._left: list[CusLeaseLine] = []
+        self._past = {}
         self._owed: dict[uuid.UUID, _Owed] = {}
         self._slots: dict[uuid.UUID, int] = {}
         self._file: CusLeaseFile | None = None
         self._adopted: list[CusLeaseFile] = []
         self._adopt_at = 0.0
-        self._wanted: CusAmounts | None = None
-        self._largest = CusAmounts()
-        # What calls set aside of leases that are over; and of all leases when the last was asked for.
-        self._spent = CusAmounts()
-        self._spent_before: CusAmounts | None = None
         self._ask_at = 0.0
         self._pause = _FIRST_PAUSE_SECONDS
         self._is_durable = False
 
     # --- Calls ----------------------------------------------------------------------------------
 
-    def take(self, cents: int, microcents: int, tokens: int) -> tuple[CusLease, CusReserved] | None:
-        """Amounts for a call that begins now, and their lease; None where the server must decide."""
-        lease = self.current
-        if lease is None:
-            self._want(cents, microcents, tokens)
-            return None
-        reserved = lease.take(cents, microcents, tokens)
-        if reserved is None:
-            self._want(cents, microcents, tokens)
-            return None
-        if self._wanted is None and lease.is_due:
-            self._want(cents, microcents, tokens)
-        return lease, reserved
+    @property
+    def current(self) -> CusLease | None:
+        """The lease of calls whose names no limit counts by."""
+        return self.common.current
 
-    def _want(self, cents: int, microcents: int, tokens: int) -> None:
-        wanted = CusAmounts(cents, microcents, tokens, 1)
-        known = self._wanted
-        self._wanted = wanted if known is None else known.at_least(wanted)
-        if known is None and time.monotonic() >= self._ask_at:
-            self._hurry()
+    def line(self, names: CusCombination) -> CusLeaseLine:
+        """The leases of calls with these names."""
+        with self._lining:
+            line = self._lines.get(names)
+            if line is not None:
+                self._lines.move_to_end(names)
+                return line
+            line = self._lines[names] = CusLeaseLine(names)
+            if len(self._lines) > _MOST_LINES:
+                self._left.append(self._lines.popitem(last=False)[1])
+        return line
 
-    def end(self, reserved: CusReserved, tokens: int) -> None:
-        """A call with amounts of a lease has ended, and its record tells what it used."""
-        lease = self._of(reserved)
-        if lease is not None:
-            lease.end(reserved, tokens)
-
-    def give_back(self, reserved: CusReserved) -> None:
-        """A call with amounts of a lease never left the program."""
-        lease = self._of(reserved)
-        if lease is not None:
-            lease.give_back(reserved)
-
-    def _of(self, reserved: CusReserved) -> CusLease | None:
-        lease = self.current
-        if lease is not None and lease.id.bytes == reserved.lease_id:
-            return lease
-        past = self._past.get(reserved.lease_id)
-        return past.lease if past is not None else None
+    def want(self, line: CusLeaseLine, cents: int, microcents: int, tokens: int) -> None:
+        """A call of this size found no lease, or one that is used up or ends soon."""
+        if line.want(cents, microcents, tokens) and time.monotonic() >= self._ask_at:
+            self._known.hurry()
 
     # --- In the background ----------------------------------------------------------------------
 
-    def look_after(self, config_version: int, *, is_limited: bool) -> float | None:
-        """Ask for the next lease, and return those that are over.
+    def look_after(self) -> float | None:
+        """Ask for the next leases, and return those that are over.
 
-        A configuration newer than the lease's ends the lease. Returns the seconds until the next
+        A configuration newer than a lease's ends the lease. Returns the seconds until the next
         turn; None where nothing is left to do.
         """
         self._adopt()
-        lease = self.current
-        if lease is not None and (
-            lease.is_over or not is_limited or config_version > lease.config_version
-        ):
-            self._retire(lease)
+        lines = self._sorted_out(self._known.scoped)
+        for line in lines:
+            self._look_at(line)
         self._forget_past()
-        wants = self._wanted is not None and is_limited
-        due = time.monotonic() >= self._ask_at
-        if due and (wants or self._owed or self._kept()):
-            self._ask(wants=wants)
-        if self.current is None and not self._owed and not self._past and not wants:
-            return None
-        return _TURN_SECONDS
+        wanting = [line for line in lines if self._known.may_lend and line.wanted is not None]
+        if time.monotonic() >= self._ask_at:
+            self._ask_for([line for line in wanting if line.wishes_now])
+        is_idle = not (wanting or self._owed or self._past)
+        return None if is_idle and not any(line.current for line in lines) else _TURN_SECONDS
+
+    def _sorted_out(self, limits: CusScopedLimits) -> list[CusLeaseLine]:
+        """The lines, without those by whose names leases differ no longer: their leases end."""
+        with self._lining:
+            gone, self._left = self._left, []
+            for names in list(self._lines):
+                if names.scopes != limits.scopes_of(names.run):
+                    gone.append(self._lines.pop(names))
+            lines = [self.common, *self._lines.values()]
+        for line in gone:
+            self._follow(line, None)
+        return lines
+
+    def _look_at(self, line: CusLeaseLine) -> None:
+        """End the line's lease where it is over; let calls take of it once its limits are known."""
+        lease, known = line.current, self._known
+        if lease is None:
+            return
+        is_old = known.version > lease.config_version
+        is_changed = line.names.scopes != known.scoped.scopes_of(line.names.run)
+        if lease.is_over or is_old or is_changed or not known.may_lend:
+            self._follow(line, None)
+        elif not lease.is_sure and known.version == lease.config_version:
+            lease.is_sure = self._is_sure(line, lease)
+            if not lease.is_sure:
+                self._follow(line, None)
+                line.ask_later()
+
+    def _is_sure(self, line: CusLeaseLine, lease: CusLease) -> bool:
+        """Whether the lease is of each limit that applies to the line's calls (ruling F5c)."""
+        known, names = self._known, line.names
+        if known.version != lease.config_version or known.scoped.lacks(names, lease.limit_ids):
+            return False
+        return names.run is None or names.run.units <= lease.units_of(names.session_id)
+
+    def _ask_for(self, lines: list[CusLeaseLine]) -> None:
+        """A lease for each line; or at least the returns, if anything is to be said."""
+        for line in lines:
+            if not self._ask(line):
+                return
+        if not lines and (self._owed or self._kept()):
+            self._ask(None)
 
     def close(self) -> None:
         """At the program's end: return what no call will take."""
-        if self.current is not None:
-            self._retire(self.current)
-        self._wanted = None
+        for line in (self.common, *self._lines.values(), *self._left):
+            line.wanted = None
+            self._follow(line, None)
         if self._owed:
-            self._ask(wants=False, seconds=_LAST_SECONDS)
+            self._ask(None, seconds=_LAST_SECONDS)
         self._let_go()
 
-    def _retire(self, lease: CusLease, follower: CusLease | None = None) -> None:
-        """Let no call begin under the lease any more, and owe what was not set aside of it."""
-        now = time.monotonic()
-        # Before it is no longer the current one, because calls that end meanwhile look for it.
-        self._past[lease.id.bytes] = _Past(lease, now, now)
-        self.current = follower
-        lease.close()
-        self._spent = self._spent.plus(lease.set_aside)
-        self._owed[lease.id] = _Owed(lease.set_aside, self._file, self._slots.pop(lease.id, None))
+    def _follow(self, line: CusLeaseLine, lease: CusLease | None) -> None:
+        """Let no call begin under the line's lease any more, and owe what was not set aside of it."""
+        former, now = line.follow(lease), time.monotonic()
+        if former is not None:
+            self._past[former.id] = _Past(former, now, now)
+            slot = self._slots.pop(former.id, None)
+            self._owed[former.id] = _Owed(former.set_aside, self._file, slot)
 
     def _forget_past(self) -> None:
         now = time.monotonic()
@@ -175,31 +220,41 @@ class CusLeaseBook:
             if past.lease.running <= 0 or now - past.ended_at > _LONGEST_CALL_SECONDS:
                 self._past.pop(name, None)
 
-    def _kept(self) -> list[bytes]:
+    def _kept(self) -> list[uuid.UUID]:
         """Leases that are over, whose running calls' amounts are to be held on."""
         now = time.monotonic()
         return [
             name for name, past in self._past.items() if now - past.kept_at >= _KEEP_AFTER_SECONDS
         ]
 
-    def _ask(self, *, wants: bool, seconds: float = CHECK_SECONDS) -> None:
-        """One request: for a lease, if one is wanted, and to return those that are over."""
-        began, kept, wanted = clock(), self._kept(), self._wanted if wants else None
+    def _ask(self, line: CusLeaseLine | None, *, seconds: float = CHECK_SECONDS) -> bool:
+        """One request: for a line's lease, if there is one, and to return leases that are over.
+
+        Whether the server has answered.
+        """
+        began, kept = clock(), self._kept()
         body = self._body(kept)
-        if wanted is not None:
-            body |= self._wishes(wanted)
+        if line is not None:
+            body |= line.wishes()
+            body["is_durable"] = self._is_durable and self._file_of_this_process() is not None
+            if self._known.scoped.is_known:
+                body["scopes"] = line.names.as_json()
+                if line.names.run is not None:
+                    body["run"] = line.names.run.as_json()
         answer = self._server.lease(body, seconds)
         if answer.reply is not CusReply.ANSWERED or answer.content is None:
             self._wait_after(answer)
-            return
+            return False
+        self._pause = _FIRST_PAUSE_SECONDS
         for name in kept:
             if (past := self._past.get(name)) is not None:
                 self._past[name] = past._replace(kept_at=time.monotonic())
         self._take_back(answer.content.get("returned"))
-        if wanted is not None:
-            self._receive(answer.content, began)
+        if line is not None:
+            self._receive(line, answer.content, began)
+        return True
 
-    def _body(self, kept: list[bytes]) -> dict[str, Any]:
+    def _body(self, kept: list[uuid.UUID]) -> dict[str, Any]:
         owed = list(self._owed.items())[:_MOST_RETURNS]
         return {
             "holder_id": self.holder_id,
@@ -207,22 +262,7 @@ class CusLeaseBook:
                 {"lease_id": str(lease_id), "set_aside": one.set_aside._asdict()}
                 for lease_id, one in owed
             ],
-            "keep": [str(uuid.UUID(bytes=name)) for name in kept],
-        }
-
-    def _wishes(self, wanted: CusAmounts) -> dict[str, Any]:
-        """What a lease is asked for with: its calls' size, and what calls took since the last."""
-        self._wanted = None
-        self._largest = self._largest.at_least(wanted)
-        lease, before = self.current, self._spent_before
-        spent = self._spent if lease is None else self._spent.plus(lease.set_aside)
-        self._spent_before = spent
-        since = None if before is None else CusAmounts(*map(int.__sub__, spent, before))
-        return {
-            "estimate": self._largest._asdict(),
-            "spent": since._asdict() if since is not None else None,
-            "lease_id": str(lease.id) if lease is not None else None,
-            "is_durable": self._is_durable and self._file_of_this_process() is not None,
+            "keep": [str(name) for name in kept],
         }
 
     def _wait_after(self, answer: CusServerAnswer) -> None:
@@ -230,9 +270,6 @@ class CusLeaseBook:
             # Without leases each call has a check; nothing is known that could be returned.
             self._take_back([str(lease_id) for lease_id in self._owed])
             self._pause = _MISSING_PAUSE_SECONDS
-        self._ask_later()
-
-    def _ask_later(self) -> None:
         self._ask_at = time.monotonic() + self._pause
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
 
@@ -242,18 +279,14 @@ class CusLeaseBook:
             if owed is not None and owed.file is not None and owed.slot is not None:
                 owed.file.remove(owed.slot)
 
-    def _receive(self, content: Mapping[str, Any], began: float) -> None:
+    def _receive(self, line: CusLeaseLine, content: Mapping[str, Any], began: float) -> None:
         if content.get("lease_id") is None:
-            self._ask_later()
+            line.ask_later()
             return
-        lease_id = _uuid(content["lease_id"])
-        lease = CusLease(content, began, self._note_of(lease_id))
-        self._largest = CusAmounts()
-        self._ask_at, self._pause = 0.0, _FIRST_PAUSE_SECONDS
-        if self.current is None:
-            self.current = lease
-        else:
-            self._retire(self.current, lease)
+        lease = CusLease(content, began, self._note_of(_uuid(content["lease_id"])))
+        lease.is_sure = self._is_sure(line, lease)
+        self._follow(line, lease)
+        self._look_at(line)
 
     # --- On disk --------------------------------------------------------------------------------
 
@@ -269,14 +302,14 @@ class CusLeaseBook:
             self._file = lease_file.make(self._spool)
         return self._file
 
-    def _note_of(self, lease_id: uuid.UUID) -> Callable[[Sequence[int]], object]:
+    def _note_of(self, lease_id: uuid.UUID) -> CusNote:
         """What notes on disk what is set aside of a lease."""
         file = self._file_of_this_process()
         slot = file.add(lease_id) if file is not None else None
         if file is None or slot is None:
-            return bool
+            return note_nowhere
         self._slots[lease_id] = slot
-        return partial(file.note, slot)
+        return file.note_of(slot)
 
     def _adopt(self) -> None:
         """Take over what dead processes of this host have not returned."""

@@ -12,7 +12,8 @@ import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from mmap import mmap
 from struct import Struct
 from typing import Final
@@ -20,7 +21,7 @@ from typing import Final
 from aos_sdk.cus_delivery.ring import map_ring
 from aos_sdk.cus_delivery.ring_files import NEW, close_file, open_file
 from aos_sdk.cus_delivery.spool import CusSpool
-from aos_sdk.cus_enforcing.lease import CusAmounts
+from aos_sdk.cus_enforcing.lease import CusAmounts, CusNote
 
 if sys.platform != "win32":
     import fcntl
@@ -59,9 +60,12 @@ class CusLeaseFile:
                 return slot
         return None
 
-    def note(self, slot: int, amounts: Sequence[int]) -> None:
-        """Note all that was ever set aside of a lease."""
-        _AMOUNTS.pack_into(self._map, slot * _SLOT_BYTES + _AMOUNTS_AT, *amounts)
+    def note_of(self, slot: int) -> CusNote:
+        """What notes all that was ever set aside of the lease of a slot.
+
+        Bound to the place at once: each call of a program runs this before it begins.
+        """
+        return partial(_AMOUNTS.pack_into, self._map, slot * _SLOT_BYTES + _AMOUNTS_AT)
 
     def remove(self, slot: int) -> None:
         """The lease was returned, or is not known any more."""

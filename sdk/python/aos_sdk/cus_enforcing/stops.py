@@ -4,24 +4,11 @@ The server decides by a check wherever it answers. Here a call is kept from begi
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-# An end user's pseudonym, which only the server can make of a name.
-_PSEUDONYM: Final = "hmac-sha256:"
+from aos_sdk.cus_enforcing.scoped_limits import PSEUDONYM, CusNamed
+
 _SCOPES: Final = ("agent_id", "session_id", "end_user", "model")
-
-
-class CusNamed(Protocol):
-    """What a call names that may be stopped."""
-
-    @property
-    def agent_id(self) -> str | None: ...
-    @property
-    def session_id(self) -> str | None: ...
-    @property
-    def end_user(self) -> str | None: ...
-    @property
-    def model(self) -> str | None: ...
 
 
 class CusStops(NamedTuple):
@@ -40,7 +27,7 @@ class CusStops(NamedTuple):
             for one in (content if isinstance(content, list) else [])
             if isinstance(one, Mapping)
         }
-        hashed = any(s == "end_user" and value.startswith(_PSEUDONYM) for s, value in reasons)
+        hashed = any(s == "end_user" and value.startswith(PSEUDONYM) for s, value in reasons)
         default = (configuration or {}).get("default_model")
         return cls(reasons, hashed, default if isinstance(default, str) else None)
 

@@ -6,7 +6,7 @@ its own. Each call of a program passes here before it begins.
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
 from aos_sdk.cus_counting.prompts import PER_MESSAGE, REPLY
@@ -31,44 +31,38 @@ _UNIT: Final = 100_000
 _SAMPLES: Final = ((1, 0), (0, 1), (999, 77), (_LONGEST_PROMPT, 10_000_000))
 
 
-class CusUsualModel(NamedTuple):
-    """A model whose tokens have one price each: microcents of 100,000 tokens."""
-
-    window: int
-    most_output: int
-    price_in: int
-    price_out: int
-
-
-class CusUsualBound(NamedTuple):
-    """Tokens of prompt and answer, the cost in microcents, and whether the call names a maximum."""
-
-    tokens_in: int
-    tokens_out: int
-    microcents: int
-    names_maximum: bool
+# Tokens of prompt and answer, the cost in microcents, and whether the call names a maximum. A plain
+# tuple, which takes no memory of its own.
+CusUsualBound: TypeAlias = tuple[int, int, int, bool]
+# A model whose tokens have one price each: context window, maximum output, and the microcents of
+# so many tokens of prompt and of answer; how many is last.
+CusUsualModel: TypeAlias = tuple[int, int, int, int, int]
 
 
 def bound_of_usual(
     operation: str | None, model: str, arguments: Mapping[str, Any], learned: int | None = None
 ) -> CusUsualBound | None:
     """The bound; None if the request or its model is not usual. `learned`: as for `estimate_call`."""
-    if operation is not CusOperation.CHAT or not arguments.keys() <= _USUAL:
+    if operation is not CusOperation.CHAT or not _USUAL.issuperset(arguments):
         return None
     known = _usual_model(model)
     tokens_in = _tokens_of(arguments.get("messages"))
     if known is None or tokens_in is None or tokens_in > _LONGEST_PROMPT:
         return None
-    tokens_in = min(tokens_in, known.window)
+    window, most_output, price_in, price_out, unit = known
+    if tokens_in > window:
+        tokens_in = window
     maximum = arguments.get("max_completion_tokens")
     if type(maximum) is not int:
         maximum = arguments.get("max_tokens")
     names_maximum = type(maximum) is int
-    tokens_out = max(maximum, 0) if type(maximum) is int else known.most_output
+    tokens_out = max(maximum, 0) if type(maximum) is int else most_output
     if learned is not None and learned < tokens_out:
         tokens_out = learned
-    microcents = -(-(tokens_in * known.price_in + tokens_out * known.price_out) // _UNIT)
-    return CusUsualBound(tokens_in, tokens_out, microcents, names_maximum)
+    microcents = tokens_in * price_in + tokens_out * price_out
+    if unit != 1:
+        microcents = -(-microcents // unit)
+    return tokens_in, tokens_out, microcents, names_maximum
 
 
 def _tokens_of(messages: Any) -> int | None:
@@ -98,14 +92,19 @@ def _usual_model(model: str) -> CusUsualModel | None:
         return None
     price_in = pricing.cost_microcents(CusTokenUsage(_UNIT, 0))
     price_out = pricing.cost_microcents(CusTokenUsage(0, _UNIT))
-    usual = CusUsualModel(info.context_window, info.max_output, price_in, price_out)
-    return usual if _is_linear(pricing, usual) else None
+    if not _is_linear(pricing, price_in, price_out):
+        return None
+    unit = _UNIT
+    if not (price_in % _UNIT or price_out % _UNIT):
+        # Most prices are of whole microcents a token, which needs no division.
+        price_in, price_out, unit = price_in // _UNIT, price_out // _UNIT, 1
+    return info.context_window, info.max_output, price_in, price_out, unit
 
 
-def _is_linear(pricing: CusModelPricing, usual: CusUsualModel) -> bool:
+def _is_linear(pricing: CusModelPricing, price_in: int, price_out: int) -> bool:
     """Whether each token costs the same, whatever their number, and nothing else costs anything."""
     return all(
         pricing.cost_microcents(CusTokenUsage(tokens_in, tokens_out))
-        == -(-(tokens_in * usual.price_in + tokens_out * usual.price_out) // _UNIT)
+        == -(-(tokens_in * price_in + tokens_out * price_out) // _UNIT)
         for tokens_in, tokens_out in _SAMPLES
     )
