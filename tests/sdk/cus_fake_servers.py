@@ -160,7 +160,8 @@ class CusFakeGovernor(CusFakeCollector):
     `room` is how many checks it admits; `refusal` is its answer beyond. `trouble`, if set, answers
     everything before calls instead: a status with a body, or None for a broken connection. The next
     `breaks` checks meet a broken connection. `lent` are the amounts of each lease, None for a server
-    that knows no leases; `owed` has the leases that were not returned, with what was set aside.
+    that knows no leases; `owed` has the leases that were not returned, with what was set aside. While
+    `loses_answers`, a lease is lent but its holder never hears of it.
     """
 
     def __init__(self, *, is_limited: bool = True) -> None:
@@ -181,6 +182,7 @@ class CusFakeGovernor(CusFakeCollector):
         self.breaks = 0
         self.lent: dict[str, int] | None = None
         self.lease_seconds = 5.0
+        self.loses_answers = False
         self.owed: set[str] = set()
         self.set_aside: dict[str, dict[str, int]] = {}
         self.delay_seconds = 0.0
@@ -260,8 +262,10 @@ class CusFakeGovernor(CusFakeCollector):
         # A holder that knows no scopes would admit calls beyond their limits.
         is_told = "scopes" in body or not self.configuration.get("limits")
         if "estimate" in body and self.lent and is_told:
-            lease_id = str(uuid.uuid4())
+            lease_id = body.get("next_lease_id") or str(uuid.uuid4())
             self.owed.add(lease_id)
+            if self.loses_answers:
+                return None
             milliseconds = int(self.lease_seconds * 1_000)
             answer |= {"lease_id": lease_id, "valid_for_ms": milliseconds, **self.lent}
         return 200, answer, {}

@@ -313,6 +313,25 @@ def test_a_server_that_lends_nothing_now_is_asked_again_later(
     _lease_of(reporter)
 
 
+def test_a_lease_whose_answer_got_lost_is_returned(
+    configure: Configure,
+    lender: CusFakeGovernor,
+    client: openai.OpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aos_sdk.cus_enforcing.lease_book._FIRST_PAUSE_SECONDS", 0.05)
+    lender.loses_answers = True
+    reporter = configure()
+    known_by(reporter).refresh()
+    patched(client)
+    (lost, *_) = wait_until(lambda: list(lender.owed))
+
+    lender.loses_answers = False
+
+    wait_until(lambda: lost not in lender.owed)
+    assert lender.set_aside[lost] == {"cents": 0, "microcents": 0, "tokens": 0, "calls": 0}
+
+
 @pytest.mark.usefixtures("client")
 def test_the_amounts_of_running_calls_are_held_on(
     configure: Configure,

@@ -232,10 +232,11 @@ class CusLeaseBook:
 
         Whether the server has answered.
         """
-        began, kept = clock(), self._kept()
+        began, kept, next_id = clock(), self._kept(), uuid.uuid4()
         body = self._body(kept)
         if line is not None:
             body |= line.wishes()
+            body["next_lease_id"] = str(next_id)
             body["is_durable"] = self._is_durable and self._file_of_this_process() is not None
             if self._known.scoped.is_known:
                 body["scopes"] = line.names.as_json()
@@ -243,6 +244,9 @@ class CusLeaseBook:
                     body["run"] = line.names.run.as_json()
         answer = self._server.lease(body, seconds)
         if answer.reply is not CusReply.ANSWERED or answer.content is None:
+            if line is not None:
+                # The server may have lent all the same.
+                self._owed[next_id] = _Owed(CusAmounts(), None, None)
             self._wait_after(answer)
             return False
         self._pause = _FIRST_PAUSE_SECONDS
