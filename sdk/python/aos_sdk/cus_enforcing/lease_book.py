@@ -235,13 +235,7 @@ class CusLeaseBook:
         began, kept, next_id = clock(), self._kept(), uuid.uuid4()
         body = self._body(kept)
         if line is not None:
-            body |= line.wishes()
-            body["next_lease_id"] = str(next_id)
-            body["is_durable"] = self._is_durable and self._file_of_this_process() is not None
-            if self._known.scoped.is_known:
-                body["scopes"] = line.names.as_json()
-                if line.names.run is not None:
-                    body["run"] = line.names.run.as_json()
+            body |= self._wishes(line) | {"next_lease_id": str(next_id)}
         answer = self._server.lease(body, seconds)
         if answer.reply is not CusReply.ANSWERED or answer.content is None:
             if line is not None:
@@ -257,6 +251,15 @@ class CusLeaseBook:
         if line is not None:
             self._receive(line, answer.content, began)
         return True
+
+    def _wishes(self, line: CusLeaseLine) -> dict[str, Any]:
+        wishes = line.wishes()
+        wishes["is_durable"] = self._is_durable and self._file_of_this_process() is not None
+        if self._known.scoped.is_known:
+            wishes["scopes"] = line.names.as_json()
+            if line.names.run is not None:
+                wishes["run"] = line.names.run.as_json()
+        return wishes
 
     def _body(self, kept: list[uuid.UUID]) -> dict[str, Any]:
         owed = list(self._owed.items())[:_MOST_RETURNS]
