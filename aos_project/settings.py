@@ -387,6 +387,8 @@ SPECTACULAR_SETTINGS = {
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
         "LimitResultEnum": "integrations.cus_limits.models.CusScopedLimit.Result",
         "LimitScopeEnum": "integrations.cus_limits.models.CusScopedLimit.Scope",
+        "AmountEnum": "enforcement.cus_checks.serializers.AMOUNTS",
+        "LimitUnitEnum": "integrations.cus_limits.models.CusScopedLimit.Unit",
         "ResultEnum": "enforcement.cus_checks.serializers.RESULTS",
         "StopScopeEnum": "integrations.cus_stops.models.CusStop.Scope",
     },

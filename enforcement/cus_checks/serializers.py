@@ -16,6 +16,7 @@ from telemetry.cus_money.amounts import LeaseAmounts
 _BIGGEST = 2**63 - 1
 # A limit, the bound of holds, or what a stop is of.
 _LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
+AMOUNTS = list(LeaseAmounts._fields)
 RESULTS = [result.value for result in wire.CusEnforcementResult]
 
 
@@ -219,7 +220,7 @@ class LimitTakenResult(serializers.Serializer[object]):
 
     id = serializers.UUIDField()
     scope = serializers.ChoiceField(CusScopedLimit.Scope.choices)
-    unit = serializers.ChoiceField(LeaseAmounts._fields)
+    unit = serializers.ChoiceField(AMOUNTS)
     window = serializers.ChoiceField(CusScopedLimit.Window.choices)
     amount = serializers.IntegerField()
     used = serializers.IntegerField()
