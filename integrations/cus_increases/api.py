@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import IsTenantPerson, role_of, visible_to
 from integrations.cus_increases.models import CusIncreaseRequest
+from integrations.cus_increases.rights import ASKERS
 from integrations.cus_increases.serializers import (
     IncreaseFilters,
     IncreaseInput,
@@ -24,10 +25,9 @@ from integrations.cus_increases.service import CusIncreaseService, RequestNotFou
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.service import LimitNotFound
+from integrations.cus_limits.service import LimitNotFound, integration_of
+from integrations.cus_web.errors import IntegrationNotFound
 from integrations.cus_web.pages import NewestFirst, filters_of
-
-ASKERS = ("operator", "admin", "member")
 
 
 class MayAsk(IsTenantPerson):
@@ -118,8 +118,9 @@ def _asked_of(request: Request, fields: dict[str, Any]) -> tuple[CusIntegration,
     if named["limit"] is not None:
         raise serializers.ValidationError({"limit": "Name a limit_id or a limit, not both."})
     limit = _found_limit(request, named["limit_id"])
-    integration = _integration_of(request, limit, named["integration_id"])
-    return integration, Which(limit=limit, value=value)
+    if limit.integration_id is None and named["integration_id"] is not None:
+        return found_integration(request, named["integration_id"]), Which(limit=limit, value=value)
+    return _its_integration(limit), Which(limit=limit, value=value)
 
 
 def _own_limit_of(
@@ -144,16 +145,9 @@ def _found_limit(request: Request, limit_id: uuid.UUID) -> CusScopedLimit:
     return limit
 
 
-def _integration_of(
-    request: Request, limit: CusScopedLimit, integration_id: uuid.UUID | None
-) -> CusIntegration:
-    """The limit's integration; of a limit of the tenant's the one that the body names, or any."""
-    if limit.integration_id is not None:
-        return found_integration(request, limit.integration_id)
-    if integration_id is not None:
-        return found_integration(request, integration_id)
-    living = CusIntegration.objects.filter(tenant_id=limit.tenant_id, deleted_at__isnull=True)
-    found = living.select_related("tenant").order_by("created_at", "id").first()
-    if found is None:
-        raise LimitNotFound
-    return found
+def _its_integration(limit: CusScopedLimit) -> CusIntegration:
+    try:
+        return integration_of(limit)
+    except IntegrationNotFound:
+        # As a limit that never was.
+        raise LimitNotFound from None

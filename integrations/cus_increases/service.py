@@ -24,6 +24,7 @@ from integrations.cus_web.quotas import INCREASE_REQUESTS
 
 _State = CusIncreaseRequest.State
 _OWN: Final = {limit.column: limit for limit in LIMITS}
+_LONGEST_ANSWER: Final = 500
 _AUDITED: Final = ("present_amount", "amount", "valid_until", "reason")
 
 
@@ -192,8 +193,9 @@ class CusIncreaseService:
         Raises RequestNotFound, OwnRequest, RequestDecided and ValidationError.
         """
         request = self._to_decide(request_id)
-        if not answer.strip():
-            raise ValidationError({"reason": "Say why, for the person who asked."})
+        if not answer.strip() or len(answer) > _LONGEST_ANSWER:
+            text = f"Say why, for the person who asked, in up to {_LONGEST_ANSWER} characters."
+            raise ValidationError({"reason": text})
         return self._decide(request, now, state=_State.REFUSED, answer=answer)
 
     def _to_decide(self, request_id: uuid.UUID) -> CusIncreaseRequest:

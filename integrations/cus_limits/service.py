@@ -84,6 +84,11 @@ class CusLimitService:
         self.integration = integration
         self.actor = actor
 
+    @classmethod
+    def of(cls, limit: CusScopedLimit, *, actor: CusUser | None = None) -> "CusLimitService":
+        """The service of a limit's integration. Raises IntegrationNotFound."""
+        return cls(integration_of(limit), actor=actor)
+
     def scope(self) -> QuerySet[CusScopedLimit]:
         """The limits that are not deleted, those that are over too."""
         of_both = Q(integration=self.integration) | Q(integration__isnull=True)
@@ -227,6 +232,20 @@ class CusLimitService:
             # By its unit, so that the trail writes dollars.
             changes["amount_cents"] = changes.pop("amount")
         record_change(action, limit, actor=self.actor, changes=changes)
+
+
+def integration_of(limit: CusScopedLimit) -> CusIntegration:
+    """The limit's integration; of a limit over all integrations the tenant's first.
+
+    Raises IntegrationNotFound if it is deleted, or the tenant has none any more.
+    """
+    living = CusIntegration.objects.filter(tenant_id=limit.tenant_id, deleted_at__isnull=True)
+    if limit.integration_id is not None:
+        living = living.filter(id=limit.integration_id)
+    found = living.select_related("tenant").order_by("created_at", "id").first()
+    if found is None:
+        raise IntegrationNotFound
+    return found
 
 
 def _refuse_unknown(fields: Mapping[str, Any]) -> None:
