@@ -14,14 +14,17 @@ from unfold.enums import ActionVariant
 from unfold.views import ChangeList
 
 from integrations.cus_accounts.models import CusUser
+from integrations.cus_console import panels
 from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.filters import CusChoiceFilter, choice
-from integrations.cus_console.pages import CusOfTenants
+from integrations.cus_console.pages import EVERY_ROLE, CusOfTenants
+from integrations.cus_console.panels import Page, Panel
 from integrations.cus_lifecycle.console import CusIntegrationFilter, CusOffersIntegrations
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.form import COUNTS, HOLDS, LimitForm
 from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.panels import limits_of_integration
 from integrations.cus_limits.service import CusLimitService, limits_in_force
 from integrations.cus_limits.uses import uses_of, uses_shown, values_text
 from integrations.cus_limits.words import amount_text, moment_text, whose_text, window_text
@@ -30,6 +33,9 @@ from integrations.cus_limits.words import amount_text, moment_text, whose_text, 
 _MOST_VALUES = 20
 _SHOWN = ("tenant_shown", "integration_shown", "whose", "counts", "state_text", "ends", "use")
 _RECORD = ("more_room", "created_at", "created_by_shown", "updated_at")
+panels.register(
+    Panel(Page.INTEGRATION, "scoped-limits", "Limits at scopes", EVERY_ROLE, limits_of_integration)
+)
 
 
 class _OfIntegration(CusIntegrationFilter):

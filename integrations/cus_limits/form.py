@@ -50,7 +50,7 @@ def entered_amount(unit: str, amount: Decimal) -> int:
 
 def shown_amount(unit: str, amount: int) -> Decimal:
     """The amount as its box has it."""
-    return Decimal(amount) / 100 if unit == CusScopedLimit.Unit.CENTS else Decimal(amount)
+    return Decimal(amount).scaleb(-2 if unit == CusScopedLimit.Unit.CENTS else 0)
 
 
 class LimitForm(CusServiceForm):
