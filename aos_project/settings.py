@@ -387,6 +387,10 @@ SPECTACULAR_SETTINGS = {
     # Two fields have these choices, so the document can't take a name from one of them.
     "ENUM_NAME_OVERRIDES": {
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
+        "LimitResultEnum": "integrations.cus_limits.models.CusScopedLimit.Result",
+        "LimitScopeEnum": "integrations.cus_limits.models.CusScopedLimit.Scope",
+        "ResultEnum": "enforcement.cus_checks.serializers.RESULTS",
+        "StopScopeEnum": "integrations.cus_stops.models.CusStop.Scope",
     },
 }
 
