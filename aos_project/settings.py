@@ -64,6 +64,8 @@ CUS_METRICS_NETWORKS = env.list(
 # others of an integration share one. A model keeps its series when these are lowered.
 CUS_METRICS_MODELS = env.int("CUS_METRICS_MODELS", default=20)
 CUS_METRICS_MODELS_IN_ALL = env.int("CUS_METRICS_MODELS_IN_ALL", default=5_000)
+# Limits at scopes that have series of their own, the oldest first.
+CUS_METRICS_LIMITS_IN_ALL = env.int("CUS_METRICS_LIMITS_IN_ALL", default=2_000)
 CUS_PARTITIONS_AHEAD_MONTHS = 3
 # Connections that each process keeps for SDK routes; 0: each thread's own one does.
 CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=6)

@@ -67,9 +67,6 @@ def uses_of(limits: Sequence[CusScopedLimit], most: int) -> Mapping[UUID, Uses]:
     values: dict[UUID, int] = {}
     fullest: dict[UUID, list[Use]] = {limit.id: [] for limit in limits}
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('cus_limit_totals')")
-        if cursor.fetchone() == (None,):
-            return {}
         cursor.execute(_USES, [*asked, most])
         for limit_id, counted, value, used, held, lent in cursor:
             values[limit_id] = counted
