@@ -43,6 +43,7 @@ from telemetry.cus_evidence.panels import (
     with_settled_cost,
 )
 from telemetry.cus_evidence.settlements import SAME_ANSWER
+from telemetry.cus_holds.call_limits import limits_of_call
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
 from telemetry.cus_holds.scoped_uses import uses_of
@@ -94,6 +95,7 @@ for _panel in (
     Panel(Page.COST, "sessions", "Dearest sessions", EVERY_ROLE, dearest_sessions),
     Panel(Page.CALL, "price", "How the cost came about", EVERY_ROLE, how_the_cost_came_about),
     Panel(Page.CALL, "corrections", "Corrections", EVERY_ROLE, corrections_of),
+    Panel(Page.CALL, "limits", "Limits of such calls", EVERY_ROLE, limits_of_call),
     Panel(Page.CALL, "session", "Other calls of the session", EVERY_ROLE, other_calls_of_session),
 ):
     panels.register(_panel)

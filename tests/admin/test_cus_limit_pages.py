@@ -18,8 +18,16 @@ from integrations.cus_limits import uses
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.service import CusLimitService
 from integrations.cus_limits.uses import Use, Uses
+from telemetry.cus_evidence.models import CusLLMUsage
 from tests.admin.cus_console_world import ROLES
-from tests.cus_factories import browser_of, make_integration, make_user, signed_in
+from tests.cus_factories import (
+    SdkClient,
+    browser_of,
+    make_integration,
+    make_user,
+    record,
+    signed_in,
+)
 
 pytestmark = pytest.mark.django_db
 LIMITS = "/admin/integrations/cusscopedlimit/"
@@ -237,6 +245,28 @@ def test_a_permanent_address_leads_to_a_limit_for_who_may_see_it(
         "[0-9a-f-]{36}", "", missing["Location"]
     )
     assert Client().get(link)["Location"] == f"/admin/login/?next={link}"
+
+
+def test_a_calls_record_leads_to_the_limits_that_count_such_calls(
+    admin: Client, integration: CusIntegration, sdk: SdkClient
+) -> None:
+    sdk.report(record(agent_id="crawler", tags=["team=search"]))
+    sdk.report(record(call_id="other"))
+    mine = [
+        _limit(integration),
+        _limit(integration, value="crawler"),
+        _limit(integration, scope="tag", tag="team", value="search"),
+        _limit(make_integration(integration.tenant), scope="tenant"),
+    ]
+    others = [
+        _limit(integration, value="another"),
+        _limit(integration, scope="tag", tag="team", value="ads"),
+        _limit(integration, scope="session_id"),
+    ]
+    row = CusLLMUsage.objects.get(agent_id="crawler")
+    page = _page(admin, f"/admin/telemetry/cusllmusage/{row.id}/change/")
+    assert [f"{LIMITS}{limit.id}/" in page for limit in mine] == [True] * 4
+    assert [f"{LIMITS}{limit.id}/" in page for limit in others] == [False] * 3
 
 
 def test_a_member_asks_in_dollars_and_an_admin_approves_by_a_button(
