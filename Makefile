@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
+.PHONY: help run test test-browser check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-limits bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, whic
 
 bench-enforcement: development ## Measure checks over HTTP, beside litellm's budget limiter (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks --enforcement $(ARGS)
+
+bench-limits: development ## Measure what limits at scopes cost checks and ingest (ARGS=--full)
+	@exec $(PYTHON) -m benchmarks --scopes $(ARGS)
 
 bench-sdk: development ## Measure what the SDK costs a program, beside peers it installs (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks.cus_sdk $(ARGS)

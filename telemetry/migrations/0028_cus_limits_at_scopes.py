@@ -295,7 +295,8 @@ def _joined(table, key):
     ) AS found
     WHERE held.tenant_id = whose.tenant_id AND held.{key} = found.{key}
         AND held.integration_id = whose.integration_id
-        AND found.value IS NOT NULL AND (value_of IS NULL OR value_of = found.value);"""
+        AND found.value IS NOT NULL AND (value_of IS NULL OR value_of = found.value)
+        AND NOT held.limits @> jsonb_build_array(jsonb_build_array(made, found.value, counted_over));"""
 
 
 _ALL_FACTS = " UNION ALL ".join(
@@ -318,6 +319,9 @@ BEGIN
     SELECT of_tenant AS tenant_id, of_integration AS integration_id INTO whose;
     -- Whoever counts has committed, or will see the limit.
     PERFORM pg_advisory_xact_lock(cus_counting_key(of_integration));
+    -- What a budget counted that was swept and is made again.
+    DELETE FROM cus_limit_totals WHERE tenant_id = of_tenant AND limit_id = made
+        AND integration_id = of_integration;
     {count(_ALL_FACTS, _MADE, "0")}
     -- Whoever holds or lends has committed, or will see the limit. A hold that somebody has locked is
     -- about to land, and its landing counts.

@@ -32,16 +32,19 @@ def check(
     return check_all(integration, (call_id, cents, fields), at=at)[0]
 
 
+def request(call_id: str, cents: int, **fields: Any) -> CheckRequest:
+    values: dict[str, Any] = {
+        "model": "gpt-4o",
+        "estimated_tokens": 10,
+        "estimated_cost_cents": cents,
+    }
+    return CheckRequest(call_id=call_id, **values | fields)
+
+
 def check_all(
     integration: CusIntegration, *calls: tuple[str, int, dict[str, Any]], at: datetime | None = None
 ) -> list[Verdict]:
-    requests = [
-        CheckRequest(
-            call_id=call_id,
-            **{"model": "gpt-4o", "estimated_tokens": 10, "estimated_cost_cents": cents} | fields,
-        )
-        for call_id, cents, fields in calls
-    ]
+    requests = [request(call_id, cents, **fields) for call_id, cents, fields in calls]
     return CusEnforcementService(caller_of(integration), at=at).check_batch(requests)
 
 
@@ -217,7 +220,7 @@ def test_a_throttled_limit_says_how_long_to_wait(integration: CusIntegration) ->
 
 def test_exact_cents_bind_microcents(integration: CusIntegration) -> None:
     make_limit(integration, "session_id", "s", basis="exact", amount=1)
-    fields = {"session_id": "s", "estimated_cost_microcents": 400_000}
+    fields: dict[str, Any] = {"session_id": "s", "estimated_cost_microcents": 400_000}
     assert said(check(integration, "one", 1, **fields)) == PASSED
     assert said(check(integration, "two", 1, **fields)) == PASSED
     assert said(check(integration, "three", 1, **fields))[0] == "blocked"
