@@ -391,6 +391,7 @@ SPECTACULAR_SETTINGS = {
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
         "LimitResultEnum": "integrations.cus_limits.models.CusScopedLimit.Result",
         "LimitScopeEnum": "integrations.cus_limits.models.CusScopedLimit.Scope",
+        "LimitUnitEnum": "integrations.cus_limits.models.CusScopedLimit.Unit",
         "ResultEnum": "enforcement.cus_checks.serializers.RESULTS",
         "StopScopeEnum": "integrations.cus_stops.models.CusStop.Scope",
     },
