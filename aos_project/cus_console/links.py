@@ -3,7 +3,6 @@
 The page at the end asks who is there and what the person may see, so a redirect reveals nothing.
 """
 
-from typing import cast
 from uuid import UUID
 
 from django.contrib.auth.views import redirect_to_login
@@ -13,7 +12,6 @@ from django.urls import path, reverse
 from django.utils.http import urlencode
 
 from aos_project.cus_console.find import GO
-from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of, visible_to
 from integrations.cus_console.finders import WITHIN
 from integrations.cus_integrations.panels import integration_page
@@ -49,7 +47,7 @@ def limits(request: HttpRequest, some_id: UUID) -> HttpResponse:
     """
     if not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    seen = visible_to(CusScopedLimit.objects.all(), cast("CusUser", request.user))
+    seen = visible_to(CusScopedLimit.objects.all(), request.user)
     if seen.filter(id=some_id).exists():
         return redirect("admin:integrations_cusscopedlimit_change", some_id)
     return integration_limits(request, some_id)

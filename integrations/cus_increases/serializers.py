@@ -21,7 +21,7 @@ class IncreaseOutput(serializers.ModelSerializer[CusIncreaseRequest]):
         help_text="The integration's own limit that is to be raised, else null."
     )
     value = serializers.SerializerMethodField(
-        help_text="The name that calls have; null: each value, or all calls."
+        "named", help_text="The name that calls have; null: each value, or all calls."
     )
     decided_by = serializers.SerializerMethodField(help_text="The address of who decided.")
     made_limit_id = serializers.UUIDField(
@@ -57,7 +57,7 @@ class IncreaseOutput(serializers.ModelSerializer[CusIncreaseRequest]):
     def get_limit(self, request: CusIncreaseRequest) -> str | None:
         return request.own_limit or None
 
-    def get_value(self, request: CusIncreaseRequest) -> str | None:
+    def named(self, request: CusIncreaseRequest) -> str | None:
         return request.value or None
 
     def get_decided_by(self, request: CusIncreaseRequest) -> str | None:

@@ -74,9 +74,11 @@ class _StateFilter(CusChoiceFilter):
 class _LimitList(ChangeList):  # type: ignore[misc]  # unfold has no types
     """A page of limits, whose uses are read together."""
 
+    result_list: list[Any]
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows = list(self.result_list)
+        rows: list[Any] = list(self.result_list)
         uses = uses_of(rows)
         for row in rows:
             row.uses = uses.get(row.id)

@@ -21,7 +21,7 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
     """A limit. Its ETag is its version."""
 
     value = serializers.SerializerMethodField(
-        help_text="The name that calls have; null: each value, or a scope of all calls."
+        "named", help_text="The name that calls have; null: each value, or a scope of all calls."
     )
 
     class Meta:
@@ -46,7 +46,7 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
             "updated_at",
         )
 
-    def get_value(self, limit: CusScopedLimit) -> str | None:
+    def named(self, limit: CusScopedLimit) -> str | None:
         return limit.value or None
 
 

@@ -4,7 +4,7 @@ For display only: a decision reads the same tables under its own lock (ruling F5
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection
@@ -58,7 +58,7 @@ def uses_of(limits: Sequence[CusScopedLimit], most: int) -> Mapping[UUID, Uses]:
 
     The cost grows with the values that the limits count, not with history.
     """
-    asked = [
+    asked: list[list[Any]] = [
         [limit.tenant_id for limit in limits],
         [limit.id for limit in limits],
         [str(limit.window) for limit in limits],

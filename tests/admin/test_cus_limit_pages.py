@@ -42,7 +42,7 @@ def admin(integration: CusIntegration) -> Client:
 
 
 def _limit(integration: CusIntegration, **fields: Any) -> CusScopedLimit:
-    values = {"scope": "agent_id", "unit": "cents", "window": "day", "amount": 500}
+    values: dict[str, Any] = {"scope": "agent_id", "unit": "cents", "window": "day", "amount": 500}
     return CusLimitService(integration).create(now=NOW, **values | fields)
 
 

@@ -15,7 +15,7 @@ from integrations.cus_increases.service import CusIncreaseService, RequestLapsed
 from integrations.cus_lifecycle.limits import LIMITS
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.service import CusLimitService
+from integrations.cus_limits.service import CusLimitService, integration_of
 from tests.cus_factories import make_integration, make_user, sent_mails, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def limit(integration: CusIntegration) -> CusScopedLimit:
 
 
 def _limit(integration: CusIntegration, **fields: Any) -> CusScopedLimit:
-    values = {"scope": "agent_id", "unit": "cents", "window": "day", "amount": 500}
+    values: dict[str, Any] = {"scope": "agent_id", "unit": "cents", "window": "day", "amount": 500}
     return CusLimitService(integration).create(now=NOW, **values | fields)
 
 
@@ -317,7 +317,7 @@ def test_only_open_requests_that_may_still_hold_count_to_the_quota(
     _refuse(admin, asked)
     _asked(member, limit_id=str(limit.id))
     CusIncreaseService(limit.tenant).ask(
-        limit.integration,
+        integration_of(limit),
         Which(limit=limit),
         now=datetime(2099, 1, 1, tzinfo=UTC),
         amount=900,

@@ -25,12 +25,13 @@ UNTIL = "2099-01-01T00:00:00Z"
 
 
 def _result(sdk: SdkClient, **names: Any) -> tuple[str, str]:
-    answer = sdk.check(**{"estimated_cost_cents": 10, "agent_id": "crawler"} | names).json()
+    fields: dict[str, Any] = {"estimated_cost_cents": 10, "agent_id": "crawler"}
+    answer = sdk.check(**fields | names).json()
     return answer["result"], answer["reasons"][0]["code"]
 
 
 def _limit(integration: CusIntegration, **fields: Any) -> CusScopedLimit:
-    values = {"scope": "agent_id", "unit": "cents", "window": "day", "amount": 100}
+    values: dict[str, Any] = {"scope": "agent_id", "unit": "cents", "window": "day", "amount": 100}
     return CusLimitService(integration).create(now=datetime.now(UTC), **values | fields)
 
 
