@@ -31,6 +31,7 @@ from integrations.cus_limits.words import amount_text, moment_text, whose_text, 
 
 # On a limit's own page.
 _MOST_VALUES = 20
+_DELETED = Q(deleted_at__isnull=False) | Q(integration__deleted_at__isnull=False)
 _SHOWN = ("tenant_shown", "integration_shown", "whose", "counts", "state_text", "ends", "use")
 _RECORD = ("more_room", "created_at", "created_by_shown", "updated_at")
 panels.register(
@@ -48,7 +49,7 @@ class _OfIntegration(CusIntegrationFilter):
 
 
 class _StateFilter(CusChoiceFilter):
-    """Without a choice, all that are not deleted."""
+    """Without a choice, all that are not deleted with or without their integration."""
 
     title, parameter_name = "state", "state"
     offered = (
@@ -59,15 +60,15 @@ class _StateFilter(CusChoiceFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not (self.value() or "").strip():
-            return queryset.filter(deleted_at__isnull=True)
+            return queryset.exclude(_DELETED)
         return super().queryset(request, queryset)
 
     def narrowed(self, request: HttpRequest, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
         now = timezone.now()
         if value == "deleted":
-            return rows.filter(deleted_at__isnull=False)
+            return rows.filter(_DELETED)
         if value == "over":
-            return rows.filter(deleted_at__isnull=True, valid_until__lte=now)
+            return rows.exclude(_DELETED).filter(valid_until__lte=now)
         return rows.filter(limits_in_force(now))
 
 
@@ -118,7 +119,7 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
         return not has_ended and super().has_change_permission(request, obj)
 
     def is_offered(self, button: str, row: CusScopedLimit) -> bool:
-        return button != "remove" or row.deleted_at is None
+        return button != "remove" or _state(row) != "deleted"
 
     def get_fields(self, request: HttpRequest, obj: CusScopedLimit | None = None) -> list[str]:
         if obj is None:
@@ -209,7 +210,7 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
 
 def _state(row: CusScopedLimit) -> str:
     now = timezone.now()
-    if row.deleted_at:
+    if row.deleted_at or (row.integration and row.integration.deleted_at):
         return "deleted"
     if row.valid_until is not None and row.valid_until <= now:
         return "over"

@@ -1,12 +1,14 @@
 """Make, change and delete limits at scopes; each raises the versions that programs compare."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
+from psycopg.errors import RestrictViolation
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import differences, record_change, values_of
@@ -20,7 +22,6 @@ from integrations.cus_limits.rules import (
     usual_result,
     whose,
 )
-from integrations.cus_limits.words import moment_text
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import (
     CusError,
@@ -69,9 +70,10 @@ class LimitChanged(VersionMismatch):
 
 
 def limits_in_force(now: datetime) -> Q:
-    """The limits that are neither deleted nor over."""
+    """The limits that are neither deleted nor over, of integrations that are not deleted."""
     is_not_over = Q(valid_until__isnull=True) | Q(valid_until__gt=now)
-    return Q(deleted_at__isnull=True) & is_not_over
+    is_of_living = Q(integration__isnull=True) | Q(integration__deleted_at__isnull=True)
+    return Q(deleted_at__isnull=True) & is_not_over & is_of_living
 
 
 class CusLimitService:
@@ -167,7 +169,7 @@ class CusLimitService:
         _refuse_unknown(fields)
         limit = self._locked(limit_id, expected_version)
         if limit.valid_until is not None and limit.valid_until <= now:
-            raise LimitOver(f"{LimitOver().detail} It ended at {moment_text(limit.valid_until)}.")
+            raise LimitOver
         before = values_of(limit, MUTABLE)
         for name, value in fields.items():
             setattr(limit, name, value)
@@ -176,7 +178,7 @@ class CusLimitService:
             return limit
         check_values(limit, now=now)
         times = values_of(limit, ("valid_from", "valid_until"))
-        with refused_by(cus_scoped_limits_one_of_a_kind=LimitExists):
+        with refused_by(cus_scoped_limits_one_of_a_kind=LimitExists), _refused_if_over():
             self._write(limit, changed | {"next_change_at": next_change(times, now=now)}, now)
         self._raise_versions(limit)
         limit.refresh_from_db()
@@ -232,6 +234,17 @@ class CusLimitService:
             # By its unit, so that the trail writes dollars.
             changes["amount_cents"] = changes.pop("amount")
         record_change(action, limit, actor=self.actor, changes=changes)
+
+
+@contextmanager
+def _refused_if_over() -> Iterator[None]:
+    """Raise LimitOver where the database's guard finds, by its own clock, that the limit ended."""
+    try:
+        yield
+    except IntegrityError as error:
+        if not isinstance(error.__cause__, RestrictViolation):
+            raise
+        raise LimitOver from None
 
 
 def integration_of(limit: CusScopedLimit) -> CusIntegration:

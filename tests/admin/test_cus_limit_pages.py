@@ -13,6 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_increases.service import CusIncreaseService, Which
+from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits import uses
 from integrations.cus_limits.models import CusScopedLimit
@@ -144,13 +145,18 @@ def test_a_limit_says_when_it_ends_by_itself_and_what_it_is_now(
     _limit(integration, value="ends", valid_until=datetime(2099, 1, 1, tzinfo=UTC))
     _limit(integration, value="begins", valid_from=later)
     _limit(integration, value="off", enabled=False)
+    closed = make_integration(integration.tenant)
+    _limit(closed, value="of-closed")
+    CusIntegrationService(integration.tenant).delete(closed)
     gone = _limit(integration, value="gone")
     CusLimitService(integration).delete(gone.id, now=NOW)
     words = _words(_page(admin, LIMITS))
     for text in ("ends by itself at 2099-01-01 00:00 UTC", "Yet to begin", "Off", "In force"):
         assert text in words
-    assert "agent gone" not in words
-    assert "agent gone" in _words(_page(admin, f"{LIMITS}?state=deleted"))
+    deleted = _words(_page(admin, f"{LIMITS}?state=deleted"))
+    for name in ("agent gone", "agent of-closed"):
+        assert name not in words
+        assert name in deleted
     assert "_save" not in _page(admin, f"{LIMITS}{gone.id}/change/")
 
 

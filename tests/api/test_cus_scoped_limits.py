@@ -12,6 +12,7 @@ from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.moments import announce_moments
+from integrations.cus_limits.service import CusLimitService, LimitOver
 from tests.cus_factories import make_integration, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -250,6 +251,18 @@ def test_a_limit_that_ended_can_only_be_deleted(admin: Client, integration: CusI
     answer = _patch(admin, _url(integration, made), {"valid_until": None})
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "limit_over")
     assert admin.delete(_url(integration, made)).status_code == 204
+
+
+def test_the_databases_clock_has_the_last_word_on_whether_a_limit_ended(
+    admin: Client, integration: CusIntegration
+) -> None:
+    made = _make(admin, integration, valid_until="2099-01-01T00:00:00Z")
+    CusScopedLimit.objects.update(
+        valid_from=NOW - timedelta(days=2), valid_until=NOW - timedelta(days=1)
+    )
+    service = CusLimitService(integration)
+    with pytest.raises(LimitOver):
+        service.change(uuid.UUID(made["id"]), now=NOW - timedelta(days=2), valid_until=None)
 
 
 def test_each_change_raises_the_version_of_the_integration_and_of_no_other(
