@@ -53,7 +53,6 @@ class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdm
         "whose_shown",
         "present",
         "wanted",
-        "valid_until",
         "reason",
         "asked_by",
         "created_at",
@@ -93,7 +92,7 @@ class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdm
     def wanted(self, row: CusIncreaseRequest) -> str:
         return f"{_amount(row, row.amount)} until {row.until}"
 
-    @display(description="When it was asked")
+    @display(description="Limit when it was asked")
     def present(self, row: CusIncreaseRequest) -> str:
         return _amount(row, row.present_amount)
 

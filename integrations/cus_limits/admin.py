@@ -26,7 +26,7 @@ from integrations.cus_limits.form import COUNTS, HOLDS, LimitForm
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.panels import limits_of_integration
 from integrations.cus_limits.service import CusLimitService, limits_in_force
-from integrations.cus_limits.uses import uses_of, uses_shown, values_text
+from integrations.cus_limits.uses import uses_of, uses_shown
 from integrations.cus_limits.words import amount_text, moment_text, whose_text, window_text
 
 # On a limit's own page.
@@ -124,10 +124,13 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
     def get_fields(self, request: HttpRequest, obj: CusScopedLimit | None = None) -> list[str]:
         if obj is None:
             return [*COUNTS, *HOLDS]
-        if self.has_change_permission(request, obj):
-            return [*_SHOWN, *HOLDS, "seen_version", *_RECORD]
-        read = ("basis", "result", "warning_percent", "valid_from", "valid_until", "reason")
-        return [*_SHOWN, *read, *_RECORD]
+        holds = [*HOLDS, "seen_version"]
+        if not self.has_change_permission(request, obj):
+            # These are in words above.
+            holds = [name for name in HOLDS if name not in ("amount", "enabled")]
+        if obj.unit != CusScopedLimit.Unit.CENTS:
+            holds.remove("basis")
+        return [*_SHOWN, *holds, *_RECORD]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: CusScopedLimit | None = None
@@ -152,9 +155,7 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
         uses = getattr(row, "uses", None)
         if uses is None and not hasattr(row, "uses"):
             uses = uses_of([row], _MOST_VALUES).get(row.id)
-        if uses is None:
-            return ""
-        return format_html("{}<p>{}</p>", uses_shown(row, uses), values_text(row, uses))
+        return "" if uses is None else uses_shown(row, uses)
 
     @display(description="Ends")
     def ends(self, row: CusScopedLimit) -> str:

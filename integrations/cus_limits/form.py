@@ -24,6 +24,7 @@ HOLDS = (
     "valid_until",
     "reason",
 )
+_NEW = {"scope": CusScopedLimit.Scope.AGENT, "window": CusScopedLimit.Window.DAY}
 # What the service chooses where a box is empty, and keeps where a limit is changed.
 _OPTIONAL = ("basis", "result", "valid_from")
 
@@ -56,7 +57,7 @@ def shown_amount(unit: str, amount: int) -> Decimal:
 class LimitForm(CusServiceForm):
     """Boxes for the arguments of the service of limits."""
 
-    amount = amount_box("US dollars, tokens or calls, by the unit.")
+    amount = amount_box("US dollars where the unit is cents, else tokens or calls.")
     basis = forms.ChoiceField(
         label="Cents are compared",
         required=False,
@@ -93,7 +94,11 @@ class LimitForm(CusServiceForm):
             # A page for people who may only read has no boxes, so the name may be absent.
             if name in self.fields:
                 self.fields[name].required = False
-        if not self.is_new:
+        if "integration" in self.fields:
+            self.fields["integration"].required = True
+        if self.is_new:
+            self.initial = _NEW | self.initial
+        else:
             self.initial["amount"] = shown_amount(self.instance.unit, self.instance.amount)
             self.initial["seen_version"] = self.instance.version
 

@@ -11,7 +11,7 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.bars import Bar, bars_shown
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.words import amount_text, whose_text
+from integrations.cus_limits.words import amount_text, number_text
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,10 @@ def uses_of(limits: Sequence[CusScopedLimit], most: int = 1) -> Mapping[UUID, Us
 
 
 def uses_shown(limit: CusScopedLimit, uses: Uses) -> SafeString:
-    """A bar for each of the fullest values, and how many values there are beside them."""
-    if not uses.fullest:
-        return bars_shown([Bar("", "Nothing yet", limited=False)])
+    """A bar for each of the fullest values; of a limit of each value also how many it counts."""
     bars = [_bar(limit, use) for use in uses.fullest]
-    more = uses.values - len(uses.fullest)
-    if limit.value is None and more > 0:
-        bars.append(Bar("", f"and {more:,} more that use less", limited=False))
+    if limit.value is None or not bars:
+        bars.append(Bar("", _counted(limit, uses), limited=False))
     return bars_shown(bars)
 
 
@@ -86,9 +83,8 @@ def _written(limit: CusScopedLimit, part: int) -> str:
     return dollars(part) if limit.unit == CusScopedLimit.Unit.CENTS else f"{part:,}"
 
 
-def values_text(limit: CusScopedLimit, uses: Uses) -> str:
-    """How many values a limit of each value counts; empty for another."""
-    if limit.value is not None:
-        return ""
-    each = whose_text(limit.scope, limit.tag, None)
-    return f"{each}: {uses.values:,} counted now"
+def _counted(limit: CusScopedLimit, uses: Uses) -> str:
+    if not uses.values:
+        return "nothing yet"
+    rest = ", the fullest first" if uses.values > len(uses.fullest) else ""
+    return f"{number_text(uses.values, limit.scope, limit.tag)} counted now{rest}"

@@ -46,6 +46,14 @@ def amount_text(unit: str, amount: int) -> str:
     return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
 
 
+def number_text(number: int, scope: str, tag: str) -> str:
+    """So many values of a scope, such as "12 agents" or "1 value of tag team"."""
+    kind = f"value of tag {tag}" if scope == "tag" else _KINDS[scope]
+    first, _, rest = kind.partition(" of ")
+    plural = first if number == 1 else f"{first}s"
+    return f"{number:,} {plural}{f' of {rest}' if rest else ''}"
+
+
 def whose_text(scope: str, tag: str, value: str | None) -> str:
     """The calls that a limit counts together, such as "agent crawler" or "each tag team"."""
     if scope in _OF_ALL:

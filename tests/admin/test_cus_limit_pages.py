@@ -47,9 +47,9 @@ def _limit(integration: CusIntegration, **fields: Any) -> CusScopedLimit:
     return CusLimitService(integration).create(now=NOW, **values | fields)
 
 
-def _entered(integration: CusIntegration, **boxes: str) -> dict[str, str]:
+def _entered(of: CusIntegration, **boxes: str) -> dict[str, str]:
     return {
-        "integration": str(integration.id),
+        "integration": str(of.id),
         "scope": "agent_id",
         "value": "crawler",
         "unit": "cents",
@@ -113,6 +113,7 @@ def test_a_limit_without_a_name_is_of_each_and_one_of_tokens_is_entered_as_a_num
         ({"scope": "tag"}, "Name the tag&#x27;s key"),
         ({"scope": "integration"}, "counts all calls"),
         ({"unit": "calls", "amount": "1.5"}, "Enter a whole number of calls."),
+        ({"integration": ""}, "This field is required."),
         ({"amount": "0"}, "greater than or equal to 0.01"),
         ({"valid_until_0": "2020-01-01", "valid_until_1": "00:00:00"}, "must be later"),
     ],
@@ -173,12 +174,11 @@ def test_the_use_of_a_limit_is_a_bar_and_of_a_default_that_of_its_fullest_value(
     listed = _words(_page(admin, LIMITS))
     assert "$2.00 used, $1.00 held, $1.00 lent of $5.00" in listed
     assert "crawler" in listed
-    assert "and 11 more that use less" in listed
-    assert "each agent: 12 counted now" in listed
+    assert "12 agents counted now, the fullest first" in listed
     assert "40 used of 100 tokens" in listed
     page = _page(admin, f"{LIMITS}{default.id}/change/")
     assert 'class="cus-bar-used cus-bar-near" width="400"' in page
-    assert "and 10 more that use less" in _words(page)
+    assert "idle" in page
 
 
 def test_a_list_of_limits_is_read_in_as_many_queries_as_a_list_of_one(
