@@ -38,7 +38,14 @@ class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdm
 
     changers = DECIDERS
     form = IncreaseForm
-    list_display = ("created_at", "wanted", "whose_shown", "integration_shown", "state", "asked_by")
+    list_display = (
+        "created_at",
+        "wanted",
+        "whose_shown",
+        "integration_shown",
+        "standing",
+        "asked_by",
+    )
     tenant_after = "integration_shown"
     list_filter = (
         CusIntegrationFilter,
@@ -105,13 +112,13 @@ class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdm
         return str(row.integration)
 
     @display(description="State", label=_STATES)
-    def state(self, row: CusIncreaseRequest) -> tuple[str, str]:
+    def standing(self, row: CusIncreaseRequest) -> tuple[str, str]:
         state = "lapsed" if row.has_lapsed(timezone.now()) else str(row.state)
         return state, state.capitalize()
 
     @display(description="State")
     def state_text(self, row: CusIncreaseRequest) -> str:
-        return str(self.state(row)[1])
+        return str(self.standing(row)[1])
 
     @display(description="Decided by")
     def decider(self, row: CusIncreaseRequest) -> str:

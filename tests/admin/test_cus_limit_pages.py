@@ -328,6 +328,7 @@ def test_a_refusal_needs_a_reason_and_shows_it(admin: Client, integration: CusIn
     admin.post(refuse, {"text": "Too\0 dear."})
     words = _words(_page(signed_in(member), f"{INCREASES}{request.id}/change/"))
     assert "Refused" in words
+    assert re.search(r"bg-red-100[^>]*>\s*Refused", _page(admin, INCREASES))
     assert "Too dear." in words
 
 
