@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-limits bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
+.PHONY: help run test test-browser check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle trust-limits bench bench-peers bench-enforcement bench-limits bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ trust-abuse: development ## Attack the product as its users' enemies would (ARGS
 
 trust-lifecycle: development ## A thousand random lives of an integration (ARGS='--lives 5000')
 	@exec $(PYTHON) -m pytest -n 0 -q tests/services/test_cus_lifecycle.py -k random_lives --lives 1000 $(ARGS)
+
+trust-limits: development ## Race 50 processes for limits at scopes, and 10,000 random steps beside an oracle
+	@exec $(PYTHON) -m pytest -n 0 -q --timeout 7200 tests/trust/test_cus_limits_race.py tests/enforcement/test_cus_limits_oracle.py --limit-calls 100000 --limit-processes 50 --limit-steps 10000 $(ARGS)
 
 mutate-permissions: development ## Make holes in the permissions; each must fail a test (ARGS=console)
 	@exec $(PYTHON) -m tests.trust.cus_permission_mutants $(ARGS)
