@@ -48,6 +48,7 @@ BEAT_SCHEDULE = {
     "cus-sweep-limits": _job("enforcement.tasks.cus_sweep_limits", crontab(minute="*/10")),
     "cus-take-in-decisions": _job("enforcement.tasks.cus_take_in_decisions", 60.0, expires=55),
     "cus-learn-from-calls": _job("enforcement.tasks.cus_learn_from_calls", 60.0, expires=55),
+    "cus-announce-limits": _job("integrations.tasks.cus_announce_limits", 10.0, expires=9),
     "cus-send-mail": _job("integrations.tasks.cus_send_mail", 10.0, expires=9),
     # Covers the days that are over (UTC); a run also covers the days of missed runs.
     "cus-mail-token-digest": _job(

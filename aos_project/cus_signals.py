@@ -15,6 +15,7 @@ from telemetry.cus_evidence.partitions import TABLE
 from telemetry.cus_signals.endings import outcome_families
 from telemetry.cus_signals.exposition import CusFamily, counter, gauge, text_of
 from telemetry.cus_signals.integrations import integration_families
+from telemetry.cus_signals.limits import limit_families
 from telemetry.cus_signals.upkeep import upkeep_families
 from telemetry.cus_signals.usage import usage_families
 
@@ -40,6 +41,7 @@ def families(now: datetime) -> Iterator[CusFamily]:
     yield from outcome_families()
     yield from decision_families()
     yield from integration_families(now)
+    yield from limit_families(now)
     yield from upkeep_families(now, _PARTITIONED)
     yield from _jobs()
     yield from _queues()

@@ -64,6 +64,8 @@ CUS_METRICS_NETWORKS = env.list(
 # others of an integration share one. A model keeps its series when these are lowered.
 CUS_METRICS_MODELS = env.int("CUS_METRICS_MODELS", default=20)
 CUS_METRICS_MODELS_IN_ALL = env.int("CUS_METRICS_MODELS_IN_ALL", default=5_000)
+# Limits at scopes that have series of their own, the oldest first.
+CUS_METRICS_LIMITS_IN_ALL = env.int("CUS_METRICS_LIMITS_IN_ALL", default=2_000)
 CUS_PARTITIONS_AHEAD_MONTHS = 3
 # Connections that each process keeps for SDK routes; 0: each thread's own one does.
 CUS_EVIDENCE_POOL_SIZE = env.int("CUS_EVIDENCE_POOL_SIZE", default=6)
@@ -101,6 +103,8 @@ CUS_QUOTA_INTEGRATIONS = env.int("CUS_QUOTA_INTEGRATIONS", default=500)
 CUS_QUOTA_PRICE_OVERRIDES = env.int("CUS_QUOTA_PRICE_OVERRIDES", default=500)
 CUS_QUOTA_DISPLAY_RATES = env.int("CUS_QUOTA_DISPLAY_RATES", default=2_000)
 CUS_QUOTA_STOPS = env.int("CUS_QUOTA_STOPS", default=200)
+CUS_QUOTA_SCOPED_LIMITS = env.int("CUS_QUOTA_SCOPED_LIMITS", default=200)
+CUS_QUOTA_INCREASE_REQUESTS = env.int("CUS_QUOTA_INCREASE_REQUESTS", default=100)
 CUS_QUOTA_MEMBERS = env.int("CUS_QUOTA_MEMBERS", default=1_000)
 CUS_QUOTA_INVITATIONS = env.int("CUS_QUOTA_INVITATIONS", default=100)
 CUS_QUOTA_SDK_KEYS_A_DAY = env.int("CUS_QUOTA_SDK_KEYS_A_DAY", default=50)

@@ -13,6 +13,7 @@ from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.models import CusCredential
 from integrations.cus_currency.models import CusDisplayRate
 from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_integrations.models import CusImportedWorker
 from integrations.cus_jobs.models import CusJobTotals
 from integrations.cus_keys.models import CusSdkKey
@@ -29,6 +30,7 @@ __all__ = [
     "CusDisplayRate",
     "CusHealthTransition",
     "CusImportedWorker",
+    "CusIncreaseRequest",
     "CusIntegration",
     "CusJobTotals",
     "CusMail",

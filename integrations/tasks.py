@@ -14,6 +14,7 @@ from integrations.cus_accounts.token_digest import forget_told_changes, mail_tok
 from integrations.cus_health.schedule import ROUND_SECONDS, due_checks, stale
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_health.turns import CheckUnderWay
+from integrations.cus_limits.moments import announce_moments
 from integrations.cus_mail.service import forget_old_mails, send_waiting
 from integrations.cus_web.errors import IntegrationNotFound
 from integrations.cus_web.log_context import note_whose
@@ -99,3 +100,11 @@ def cus_mail_token_digest() -> None:
     digests = mail_token_digests(now=timezone.now())
     if digests:
         log.info("token digests queued", digests=digests)
+
+
+@shared_task(name="integrations.tasks.cus_announce_limits")
+def cus_announce_limits() -> None:
+    """Tell programs, by a raised version, of limits that have begun or ended."""
+    limits = announce_moments(now=timezone.now())
+    if limits:
+        log.info("limits began or ended", limits=limits)

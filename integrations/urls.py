@@ -5,6 +5,7 @@ from django.urls import path
 from integrations.cus_access.api import TokensView, TokenView
 from integrations.cus_currency.api import DisplayRatesView
 from integrations.cus_health.api import HealthView, TestView
+from integrations.cus_increases.api import ApproveView, IncreaseRequestsView, RefuseView
 from integrations.cus_integrations.api import (
     DisableView,
     EnableView,
@@ -12,6 +13,7 @@ from integrations.cus_integrations.api import (
     IntegrationView,
 )
 from integrations.cus_keys.api import SdkKeysView, SdkKeyView
+from integrations.cus_limits.api import ScopedLimitsView, ScopedLimitView
 from integrations.cus_prices.api import PriceOverridesView, PricePreviewView
 from integrations.cus_stops.api import StopsView, StopView
 from integrations.cus_tenancy.api import MembersView, MemberView, TenantView
@@ -27,8 +29,23 @@ urlpatterns = [
     path(f"{_ONE}/test", TestView.as_view(), name="cus-integration-test"),
     path(f"{_ONE}/keys", SdkKeysView.as_view(), name="cus-sdk-keys"),
     path(f"{_ONE}/keys/<uuid:key_id>", SdkKeyView.as_view(), name="cus-sdk-key"),
+    path(f"{_ONE}/scoped-limits", ScopedLimitsView.as_view(), name="cus-scoped-limits"),
+    path(
+        f"{_ONE}/scoped-limits/<uuid:limit_id>", ScopedLimitView.as_view(), name="cus-scoped-limit"
+    ),
     path(f"{_ONE}/stops", StopsView.as_view(), name="cus-stops"),
     path(f"{_ONE}/stops/<uuid:stop_id>", StopView.as_view(), name="cus-stop"),
+    path("increase-requests", IncreaseRequestsView.as_view(), name="cus-increase-requests"),
+    path(
+        "increase-requests/<uuid:request_id>/approve",
+        ApproveView.as_view(),
+        name="cus-increase-approve",
+    ),
+    path(
+        "increase-requests/<uuid:request_id>/refuse",
+        RefuseView.as_view(),
+        name="cus-increase-refuse",
+    ),
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
     path("display-rates", DisplayRatesView.as_view(), name="cus-display-rates"),

@@ -18,6 +18,7 @@ from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Cell, Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
+from integrations.cus_limits import uses
 from telemetry.cus_analytics.panels import figures_of_today, this_month, unusual_hours
 from telemetry.cus_corrections.panels import corrections_of
 from telemetry.cus_corrections.repricing import corrected_microcents
@@ -42,8 +43,10 @@ from telemetry.cus_evidence.panels import (
     with_settled_cost,
 )
 from telemetry.cus_evidence.settlements import SAME_ANSWER
+from telemetry.cus_holds.call_limits import limits_of_call
 from telemetry.cus_holds.limits import holds_warning
 from telemetry.cus_holds.panels import limit_bars
+from telemetry.cus_holds.scoped_uses import uses_of
 from telemetry.cus_reads.chart_panels import (
     blocked_by_day,
     cost_by_day,
@@ -62,6 +65,7 @@ from telemetry.cus_statements.panels import last_months
 for _pages in ("cus_corrections.admin", "cus_coverage.admin"):
     import_module(f"telemetry.{_pages}")
 CusIntegrationAdmin.warnings.append(holds_warning)
+uses.register(uses_of)
 for _panel in (
     Panel(Page.HOME, "today", "Today and this month", EVERY_ROLE, figures_of_today),
     Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
@@ -91,6 +95,7 @@ for _panel in (
     Panel(Page.COST, "sessions", "Dearest sessions", EVERY_ROLE, dearest_sessions),
     Panel(Page.CALL, "price", "How the cost came about", EVERY_ROLE, how_the_cost_came_about),
     Panel(Page.CALL, "corrections", "Corrections", EVERY_ROLE, corrections_of),
+    Panel(Page.CALL, "limits", "Limits of such calls", EVERY_ROLE, limits_of_call),
     Panel(Page.CALL, "session", "Other calls of the session", EVERY_ROLE, other_calls_of_session),
 ):
     panels.register(_panel)

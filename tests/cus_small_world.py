@@ -15,7 +15,9 @@ from integrations.cus_accounts.password_hashing import CusArgon2PasswordHasher
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_currency.service import CusDisplayRateService
 from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.service import CusLimitService
 from integrations.cus_prices.service import CusPriceOverrideService
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
@@ -59,6 +61,7 @@ def make_world(tenant: CusTenant) -> World:
     sdk.check(refused, estimated_cost_cents=900_000, reserve=False)
     correct(CusLLMUsage.objects.get(call_id=calls[0]["call_id"]), by_microcents=-1_000)
     _of_authority(tenant, integration, people["member"])
+    _limits(integration, people["member"])
     _run_jobs()
     rollup_usage(database_now() + timedelta(minutes=11), within=timedelta(seconds=60))
     list(CusSealService(tenant.id).seal_due(database_now() + timedelta(days=1, hours=2)))
@@ -98,6 +101,34 @@ def _call(number: int, start: datetime) -> dict[str, object]:
         timestamp=at.isoformat(),
         **({"error_code": "RateLimitError", "error_message": "slow down"} if number == 5 else {}),
         **({"process_id": "worker-1", "sequence": number + 1} if number != 3 else {}),
+    )
+
+
+def _limits(integration: CusIntegration, member: CusUser) -> None:
+    """Limits of each kind of use, and a request for more."""
+    now = timezone.now()
+    service = CusLimitService(integration)
+    of_each = service.create(
+        now=now, scope="agent_id", unit="tokens", window="day", amount=40_000, reason="Loops."
+    )
+    service.create(
+        now=now, scope="session_id", value="session-1", unit="cents", window="life", amount=100
+    )
+    service.create(
+        now=now,
+        scope="tenant",
+        unit="calls",
+        window="month",
+        amount=1_000_000,
+        valid_until=now + timedelta(days=2),
+    )
+    CusIncreaseService(integration.tenant, actor=member).ask(
+        integration,
+        Which(limit=of_each, value="planner"),
+        now=now,
+        amount=90_000,
+        valid_until=now + timedelta(days=1),
+        reason="The planner reads the handbook today.",
     )
 
 

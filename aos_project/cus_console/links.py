@@ -5,15 +5,17 @@ The page at the end asks who is there and what the person may see, so a redirect
 
 from uuid import UUID
 
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.http import urlencode
 
 from aos_project.cus_console.find import GO
-from integrations.cus_accounts.permissions import role_of
+from integrations.cus_accounts.permissions import role_of, visible_to
 from integrations.cus_console.finders import WITHIN
 from integrations.cus_integrations.panels import integration_page
+from integrations.cus_limits.models import CusScopedLimit
 from telemetry.cus_evidence.panels import calls_page
 
 
@@ -38,6 +40,19 @@ def integration_limits(_request: HttpRequest, integration_id: UUID) -> HttpRespo
     return redirect(f"{integration_page(integration_id)}#limits")
 
 
+def limits(request: HttpRequest, some_id: UUID) -> HttpResponse:
+    """A limit's page, or that of the integration of this id, at the use of its limits.
+
+    Whether there is such a limit is told to those alone who may see it, so others sign in first.
+    """
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+    seen = visible_to(CusScopedLimit.objects.all(), request.user)
+    if seen.filter(id=some_id).exists():
+        return redirect("admin:integrations_cusscopedlimit_change", some_id)
+    return integration_limits(request, some_id)
+
+
 def decision(_request: HttpRequest, decision_id: UUID) -> HttpResponse:
     """A decision's page."""
     return redirect("admin:enforcement_cusenforcementdecision_change", decision_id)
@@ -59,8 +74,7 @@ urlpatterns = [
     path("evidence/call/<path:call_id>", call),
     path("integrations/<uuid:integration_id>/activity", activity),
     path("integrations/<uuid:integration_id>/limits", integration_limits),
-    # All limits of an integration are on its page.
-    path("limits/<uuid:integration_id>", integration_limits),
+    path("limits/<uuid:some_id>", limits),
     path("decisions/<uuid:decision_id>", decision),
     path("tenants/<uuid:tenant_id>", tenant),
     path("sessions/<uuid:integration_id>/<path:session_id>", session),

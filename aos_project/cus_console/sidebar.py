@@ -33,6 +33,8 @@ _GROUPS = (
     (
         "Control",
         (
+            ("Limits", "speed", "integrations_cusscopedlimit"),
+            ("Increases", "trending_up", "integrations_cusincreaserequest"),
             ("Stops", "block", "integrations_cusstop"),
             ("SDK keys", "key", "integrations_cussdkkey"),
         ),

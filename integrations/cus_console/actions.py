@@ -39,8 +39,12 @@ class Question:
     is_atomic: bool = True
     # Whether the action changes access: the person must prove their identity first (ruling C10).
     changes_access: bool = False
+    # The label of the text that the action needs; empty: it needs none.
+    asks: str = ""
 
 
+# The name of that text in the form.
+_TEXT = "text"
 END_SESSIONS = Question(
     "End all sessions",
     "The person has to sign in again everywhere. Their password, second factor and API tokens stay.",
@@ -58,19 +62,21 @@ def asked(
     icon: str,
     permission: str = "act",
     variant: ActionVariant = ActionVariant.DEFAULT,
-) -> Callable[[Callable[[Any, Any, CusUser], object]], Any]:
+) -> Callable[[Callable[..., object]], Any]:
     """Decorate a page's method as a button: ask, then call the method with row and person.
 
-    The page then shows the text that the method returns, or else `question.done`.
+    Where the question `asks` for a text, the method gets the text, too. The page then shows the text that the method returns, or else `question.done`.
     """
 
-    def button(do: Callable[[Any, Any, CusUser], object]) -> Any:
+    def button(do: Callable[..., object]) -> Any:
         @action(description=description, icon=icon, permissions=[permission], variant=variant)
         @wraps(do)
         def run(page: Any, request: HttpRequest, object_id: str) -> HttpResponse:
             actor = cast("CusUser", request.user)
+            # PostgreSQL raises an error for a text with a NUL.
+            texts = [request.POST.get(_TEXT, "").replace("\0", "")] if question.asks else []
             answer: HttpResponse = page.run(
-                request, object_id, question, lambda row: do(page, row, actor)
+                request, object_id, question, lambda row: do(page, row, actor, *texts)
             )
             return answer
 

@@ -1,14 +1,31 @@
-"""What pages of the console share that have a box for an integration."""
+"""What pages of the console share that have a box or a filter for an integration."""
 
 from typing import Any, cast
 
-from django.db.models import ForeignKey
+from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_console.filters import CusChoiceFilter, offered_rows
 from integrations.cus_console.forms import CusServiceAdmin
 from integrations.cus_lifecycle.models import CusIntegration
+
+
+class CusIntegrationFilter(CusChoiceFilter):
+    """The rows of one integration; deleted ones have rows, too."""
+
+    is_indexed = is_of_one_tenant = True
+    title, parameter_name = "integration", "integration"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        seen = visible_to(CusIntegration.objects.all(), cast("CusUser", request.user))
+        return offered_rows(seen.order_by("name", "id"), self.value())
+
+    def narrowed(self, request: HttpRequest, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
+        # With the tenant, an index finds the rows.
+        tenants = CusIntegration.objects.filter(id=value).values_list("tenant_id", flat=True)
+        return rows.filter(tenant_id=tenants[0], integration_id=value)
 
 
 class CusOffersIntegrations(CusServiceAdmin):

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.words import limit_text
 
 MOST: Final = 2**63 - 1
 
@@ -88,6 +89,9 @@ class CusScopedLimit(models.Model):
     valid_from = models.DateTimeField(db_default=Now())
     # Null for a permanent limit. A temporary limit stands in for a permanent limit of the same kind.
     valid_until = models.DateTimeField(null=True, blank=True)
+    # When the limit begins or ends next; null where nothing of that is ahead. A job raises the
+    # integrations' versions then (`cus_limits.moments`).
+    next_change_at = models.DateTimeField(null=True, blank=True, editable=False)
     reason = models.CharField("why", max_length=500, blank=True, default="")
     # Rises with each change: the limit's ETag.
     version = models.PositiveBigIntegerField(db_default=1, editable=False)
@@ -100,7 +104,7 @@ class CusScopedLimit(models.Model):
 
     app_privileges: ClassVar[str] = (
         "SELECT, INSERT, UPDATE (amount, basis, result, warning_percent, enabled, valid_from,"
-        " valid_until, reason, version, updated_at, deleted_at)"
+        " valid_until, next_change_at, reason, version, updated_at, deleted_at)"
     )
     decider_privileges: ClassVar[str] = "SELECT"
 
@@ -114,6 +118,11 @@ class CusScopedLimit(models.Model):
                 fields=["tenant", "integration"],
                 condition=Q(deleted_at__isnull=True),
                 name="cus_scoped_limits_of",
+            ),
+            models.Index(
+                fields=["next_change_at"],
+                condition=Q(next_change_at__isnull=False),
+                name="cus_scoped_limits_next_change",
             ),
         ]
         constraints = [
@@ -173,5 +182,4 @@ class CusScopedLimit(models.Model):
         ]
 
     def __str__(self) -> str:
-        whose = f" {self.value}" if self.value else ""
-        return f"{self.get_scope_display()}{whose}: {self.amount:,} {self.unit} a {self.window}"
+        return limit_text(self)

@@ -199,6 +199,7 @@ def _message(mail: CusMail) -> EmailMessage:
     if make_link := _LINKS.get(mail.template):
         context["link"] = make_link(mail)
     context["days"] = settings.PASSWORD_RESET_TIMEOUT // 86_400
+    context["address"] = settings.CUS_PUBLIC_URL
     context["console"] = f"{settings.CUS_PUBLIC_URL}{reverse('admin:index')}"
     subject, _, body = render_to_string(f"mail/{mail.template}.txt", context).partition("\n")
     # People choose names: a name with a line break must not become a header.

@@ -59,6 +59,12 @@ INVITATIONS = Quota(
     "CUS_QUOTA_INVITATIONS", "open invitations", "This tenant", "Withdraw one, or wait"
 )
 STOPS = Quota("CUS_QUOTA_STOPS", "stops in force", "This integration", "Lift one")
+SCOPED_LIMITS = Quota(
+    "CUS_QUOTA_SCOPED_LIMITS", "limits at scopes", "An integration or tenant", "Delete one"
+)
+INCREASE_REQUESTS = Quota(
+    "CUS_QUOTA_INCREASE_REQUESTS", "open requests for increases", "This tenant", "Have one decided"
+)
 KEYS_A_DAY = Quota(
     "CUS_QUOTA_SDK_KEYS_A_DAY", "SDK keys made within a day", "This integration", "Wait"
 )

@@ -23,8 +23,9 @@ from integrations.cus_console.filters import (
 )
 from integrations.cus_console.newest_first import NewestFirst
 from integrations.cus_console.pages import CusOfTenants, CusReadOnlyAdmin
+from integrations.cus_lifecycle.console import CusIntegrationFilter
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.list_filters import FACT_FILTERS, CusIntegrationFilter
+from telemetry.cus_evidence.list_filters import FACT_FILTERS
 from telemetry.cus_ids import made_at
 
 # Between the making of a row's id and the transaction that stored it.

@@ -10,39 +10,21 @@ from django.http import HttpRequest
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_accounts.permissions import own_tenant, visible_to
+from integrations.cus_accounts.permissions import own_tenant
 from integrations.cus_console.filters import (
     CusChoiceFilter,
     CusReceivedFilter,
     CusTextFilter,
     FilterRefused,
     choice,
-    offered_rows,
     since,
     yes_or_no,
 )
-from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.filters import CALL_FILTERS, calls_with, of_calls, of_usage
 from telemetry.cus_evidence.models import CusLLMUsage
 
 _MICROCENTS_PER_DOLLAR = 100 * MICROCENTS_PER_CENT
 _MOST_DOLLARS = 1_000_000
-
-
-class CusIntegrationFilter(CusChoiceFilter):
-    """The rows of one integration; deleted ones have rows, too."""
-
-    is_indexed = is_of_one_tenant = True
-    title, parameter_name = "integration", "integration"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        seen = visible_to(CusIntegration.objects.all(), cast("CusUser", request.user))
-        return offered_rows(seen.order_by("name", "id"), self.value())
-
-    def narrowed(self, request: HttpRequest, rows: QuerySet[Any], value: str) -> QuerySet[Any]:
-        # With the tenant, an index finds the rows.
-        tenants = CusIntegration.objects.filter(id=value).values_list("tenant_id", flat=True)
-        return rows.filter(tenant_id=tenants[0], integration_id=value)
 
 
 class _CallFilter(CusTextFilter):

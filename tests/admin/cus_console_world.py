@@ -11,7 +11,9 @@ from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_currency.service import CusDisplayRateService
 from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_keys.service import CusSdkKeyService
+from integrations.cus_limits.service import CusLimitService
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_stops.service import CusStopService
 from tests.cus_factories import make_integration, make_tenant, make_user
@@ -52,6 +54,22 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
         "finance": ("list", "read", "read", "-"),
         "admin": ("list", "read", "gone", "add"),
         "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusscopedlimit": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("list", "read", "read", "-"),
+        "finance": ("list", "read", "read", "-"),
+        "admin": ("list", "edit", "gone", "add"),
+        "member": ("list", "read", "gone", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusincreaserequest": {
+        "operator": ("list", "read", "read", "add"),
+        "support": ("list", "read", "read", "-"),
+        "finance": ("list", "read", "read", "-"),
+        "admin": ("list", "read", "gone", "add"),
+        "member": ("list", "read", "gone", "add"),
         "nobody": ("-", "-", "-", "-"),
     },
     "cusmembership": {
@@ -141,6 +159,8 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cusapitoken": {"revoke": ("operator",)},
     "cussdkkey": {"revoke": ("operator", "admin")},
     "cusstop": {"lift": ("operator", "admin")},
+    "cusscopedlimit": {"remove": ("operator", "admin")},
+    "cusincreaserequest": {"approve": ("operator", "admin"), "refuse": ("operator", "admin")},
 }
 
 
@@ -169,6 +189,22 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
     stop = CusStopService(integration).stop(
         scope="agent_id", value=f"{name}-agent", reason=f"{name} agent loops"
     )
+    limit = CusLimitService(integration).create(
+        now=timezone.now(),
+        scope="agent_id",
+        value=f"{name}-agent",
+        unit="cents",
+        window="day",
+        amount=500,
+    )
+    increase = CusIncreaseService(tenant, actor=member).ask(
+        integration,
+        Which(limit=limit),
+        now=timezone.now(),
+        amount=900,
+        valid_until=datetime(2099, 1, 1, tzinfo=UTC),
+        reason=f"{name} launch",
+    )
     transition = CusHealthTransition.objects.create(
         tenant=tenant,
         integration=integration,
@@ -192,6 +228,8 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         "cusapitoken": token,
         "cussdkkey": key,
         "cusstop": stop,
+        "cusscopedlimit": limit,
+        "cusincreaserequest": increase,
         "cushealthtransition": transition,
         "cusauditentry": CusAuditEntry.objects.filter(
             tenant=tenant, object_id=str(integration.id)

@@ -156,6 +156,32 @@ def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             "cusstop/add/",
             {"integration": str(row.pk), "scope": "agent_id", "value": "a", "reason": "It loops."},
         ),
+        "cusscopedlimit/add": (
+            "cusscopedlimit/add/",
+            {
+                "integration": str(row.pk),
+                "scope": "agent_id",
+                "value": "a",
+                "unit": "cents",
+                "window": "day",
+                "amount": "5.00",
+                "warning_percent": "80",
+            },
+        ),
+        "cusscopedlimit/change": (
+            f"cusscopedlimit/{world.own['cusscopedlimit'].pk}/change/",
+            {"amount": "6.00", "warning_percent": "80", "seen_version": "1"},
+        ),
+        "cusincreaserequest/add": (
+            "cusincreaserequest/add/",
+            {
+                "which": f"limit:{world.own['cusscopedlimit'].pk}",
+                "amount": "9.00",
+                "valid_until_0": "2099-01-01",
+                "valid_until_1": "00:00:00",
+                "reason": "The launch.",
+            },
+        ),
         "custenant/add": ("custenant/add/", {"name": "Another"}),
         "custenant/change": (f"custenant/{world.tenant.pk}/change/", {"name": "Renamed"}),
         "cusapitoken/add": ("cusapitoken/add/", {"name": "x"}),

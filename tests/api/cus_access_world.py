@@ -15,11 +15,15 @@ from enforcement.cus_what_if.service import CusWhatIfService, fail_simulation
 from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
+from integrations.cus_increases.models import CusIncreaseRequest
+from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.service import CusLimitService
 from integrations.cus_stops.models import CusStop
 from integrations.cus_stops.service import CusStopService
 from integrations.cus_tenancy.member_service import CusMemberService
@@ -38,6 +42,8 @@ _PARTS = (
     "lease_id",
     "simulation_id",
     "stop_id",
+    "limit_id",
+    "request_id",
 )
 # A month that is over, and that nobody has closed.
 _MONTH = "2020-02"
@@ -54,6 +60,8 @@ class Belongings:
     key: CusSdkKey
     key_text: str
     stop: CusStop
+    limit: CusScopedLimit
+    increase: CusIncreaseRequest
     member: CusMembership
     person: CusUser
     simulation: CusSimulation
@@ -77,6 +85,7 @@ class World:
         self.gone = _integration(self.own.tenant)
         self.gone_key, self.gone_key_text = issue_sdk_key(self.gone)
         self.gone_stop = _stop(self.gone)
+        self.gone_limit = _limit(self.gone)
         CusIntegrationService(self.own.tenant).delete(self.gone)
         self.revoked_key = _revoked_key(self.own.integration)
         removed = CusMembership.objects.get(user=make_user("member", self.own.tenant))
@@ -118,6 +127,7 @@ class World:
             ids["token_id"] = self._token_id(thing, who)
         ids["key_id"] = self._keys().get(thing, ids["key_id"])
         ids["stop_id"] = self._stops().get(thing, ids["stop_id"])
+        ids["limit_id"] = self._limits().get(thing, ids["limit_id"])
         # A lease that is not there is as good as returned; a test of leases has a foreign one.
         ids["lease_id"] = MISSING
         return url.format(**ids, month=_MONTH)
@@ -133,6 +143,8 @@ class World:
             "integration_id": rows.integration.id,
             "key_id": rows.key.id,
             "stop_id": rows.stop.id,
+            "limit_id": rows.limit.id,
+            "request_id": rows.increase.id,
             "member_id": rows.member.id,
             "simulation_id": rows.simulation.id,
         }
@@ -154,6 +166,20 @@ class World:
             "missing stop": MISSING,
         }
 
+    def _limits(self) -> dict[str, uuid.UUID]:
+        return {
+            "stray": self.own.limit.id,
+            "sibling limit": self.gone_limit.id,
+            "foreign limit": self.foreign.limit.id,
+            "missing limit": MISSING,
+        }
+
+    def limit_named(self, thing: str) -> uuid.UUID:
+        """The limit that a body names."""
+        named = {"foreign": self.foreign.limit.id, "closed": self.closed.limit.id}
+        named |= {"missing": MISSING, "deleted": self.gone_limit.id}
+        return named.get(thing, self.own.limit.id)
+
     def tenant_named(self, thing: str) -> uuid.UUID | None:
         """What `?tenant_id=` says, where a list or a new row is asked of a tenant."""
         tenants = {"own": self.own.tenant.id, "foreign": self.foreign.tenant.id}
@@ -163,7 +189,16 @@ class World:
     def foreign_ids(self) -> Iterator[tuple[str, str]]:
         """What of another tenant no answer may hold, by what it is."""
         rows = self.foreign
-        for name in ("tenant", "integration", "key", "stop", "member", "person"):
+        for name in (
+            "tenant",
+            "integration",
+            "key",
+            "stop",
+            "limit",
+            "increase",
+            "member",
+            "person",
+        ):
             yield name, str(getattr(rows, name).id)
         yield "address", rows.person.email
         yield "name", rows.integration.name
@@ -180,6 +215,7 @@ class World:
             "integration_id": self.gone.id,
             "key_id": self.gone_key.id,
             "stop_id": self.gone_stop.id,
+            "limit_id": self.gone_limit.id,
             "member_id": self.removed_id,
         }
 
@@ -233,7 +269,23 @@ def _belongings() -> Belongings:
     simulation = CusWhatIfService(tenant).ask(integration, days=1, proposed={})
     fail_simulation(simulation, "Nobody runs it.")
     stop = _stop(integration)
-    return Belongings(tenant, integration, key, text, stop, member, person, simulation)
+    limit = _limit(integration)
+    increase = CusIncreaseService(tenant, actor=person).ask(
+        integration,
+        Which(limit=limit),
+        now=timezone.now(),
+        amount=900,
+        valid_until=datetime(2099, 1, 1, tzinfo=UTC),
+        reason="The launch.",
+    )
+    return Belongings(
+        tenant, integration, key, text, stop, limit, increase, member, person, simulation
+    )
+
+
+def _limit(integration: CusIntegration) -> CusScopedLimit:
+    fields = {"unit": "cents", "window": "day", "amount": 500}
+    return CusLimitService(integration).create(now=timezone.now(), scope="agent_id", **fields)
 
 
 def _stop(integration: CusIntegration) -> CusStop:

@@ -127,6 +127,63 @@ DELETE integrations/{integration_id}/stops/{stop_id} missing stop 404  404  403 
 DELETE integrations/{integration_id}/stops/{stop_id} stray       404  404  403  403  403  403  403  403  401  401  401
 other  integrations/{integration_id}/stops/{stop_id} any         405  405  405  405  405  405  405  405  401  401  401
 
+GET    integrations/{integration_id}/scoped-limits own         200  200  200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits foreign     200  404  404  200  200  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits missing     404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits deleted     404  404  404  404  404  404  403  403  401  401  401
+POST   integrations/{integration_id}/scoped-limits own         201  201  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/scoped-limits foreign     201  404  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/scoped-limits missing     404  404  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/scoped-limits deleted     404  404  403  403  403  403  403  403  401  401  401
+POST   integrations/{integration_id}/scoped-limits closed      409  404  403  403  403  403  403  403  401  401  401
+other  integrations/{integration_id}/scoped-limits any         405  405  405  405  405  405  405  405  401  401  401
+
+GET    integrations/{integration_id}/scoped-limits/{limit_id} own         200  200  200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits/{limit_id} foreign     200  404  404  200  200  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits/{limit_id} missing     404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits/{limit_id} deleted     404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits/{limit_id} foreign limit 404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits/{limit_id} sibling limit 404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits/{limit_id} missing limit 404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/scoped-limits/{limit_id} stray       404  404  404  404  404  404  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} own         200  200  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} foreign     200  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} missing     404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} deleted     404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} foreign limit 404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} sibling limit 404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} missing limit 404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/scoped-limits/{limit_id} stray       404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} own         204  204  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} foreign     204  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} missing     404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} deleted     404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} foreign limit 404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} sibling limit 404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} missing limit 404  404  403  403  403  403  403  403  401  401  401
+DELETE integrations/{integration_id}/scoped-limits/{limit_id} stray       404  404  403  403  403  403  403  403  401  401  401
+other  integrations/{integration_id}/scoped-limits/{limit_id} any         405  405  405  405  405  405  405  405  401  401  401
+
+GET    increase-requests                          own         200  200  200  200  200  200  403  403  401  401  401
+POST   increase-requests                          own         201  201  201  403  403  403  403  403  401  401  401
+POST   increase-requests                          foreign     201  404  404  403  403  403  403  403  401  401  401
+POST   increase-requests                          missing     404  404  404  403  403  403  403  403  401  401  401
+POST   increase-requests                          deleted     404  404  404  403  403  403  403  403  401  401  401
+POST   increase-requests                          closed      409  404  404  403  403  403  403  403  401  401  401
+other  increase-requests                          any         405  405  405  405  405  405  405  405  401  401  401
+
+POST   increase-requests/{request_id}/approve     own         200  200  403  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/approve     foreign     200  404  403  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/approve     missing     404  404  403  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/approve     closed      409  404  403  403  403  403  403  403  401  401  401
+other  increase-requests/{request_id}/approve     any         405  405  405  405  405  405  405  405  401  401  401
+
+POST   increase-requests/{request_id}/refuse      own         200  200  403  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/refuse      foreign     200  404  403  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/refuse      missing     404  404  403  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/refuse      closed      409  404  403  403  403  403  403  403  401  401  401
+other  increase-requests/{request_id}/refuse      any         405  405  405  405  405  405  405  405  401  401  401
+
 GET    members                                    unnamed     400  200  200  403  403  403  403  403  401  401  401
 GET    members                                    own         200  200  200  403  403  403  403  403  401  401  401
 GET    members                                    foreign     200  200  200  403  403  403  403  403  401  401  401
@@ -364,6 +421,20 @@ BODIES: dict[str, Any] = {
         "value": "walked",
         "reason": "Walked.",
     },
+    "POST integrations/{integration_id}/scoped-limits": {
+        "scope": "model",
+        "value": "walked",
+        "unit": "cents",
+        "window": "day",
+        "amount": 5,
+    },
+    "PATCH integrations/{integration_id}/scoped-limits/{limit_id}": {"amount": 5},
+    "POST increase-requests": {
+        "amount": 5_000,
+        "valid_until": "2099-01-01T00:00:00Z",
+        "reason": "Walked.",
+    },
+    "POST increase-requests/{request_id}/refuse": {"reason": "Walked."},
     "POST members": {"email": "walked@example.com"},
     "PATCH members/{member_id}": {"role": "admin"},
     "PATCH tenant": {"time_zone": "Asia/Kolkata"},
@@ -406,6 +477,8 @@ LIKE = {
     "sibling key": "missing key",
     "foreign stop": "missing stop",
     "sibling stop": "missing stop",
+    "foreign limit": "missing limit",
+    "sibling limit": "missing limit",
 }
 
 
@@ -504,6 +577,8 @@ def _body(world: World, line: Line) -> str:
     body = BODIES.get(f"{line.method} {line.url}")
     if body is None:
         return ""
+    if line.url == "increase-requests":
+        body = body | {"limit_id": str(world.limit_named(line.thing))}
     if line.url in ("telemetry/months/{month}/invoices", "enforcement/simulate"):
         others = {"foreign": world.foreign, "closed": world.closed}
         whose = others.get(line.thing, world.own).integration.id

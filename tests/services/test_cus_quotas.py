@@ -3,6 +3,7 @@
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ BOUNDED = {
     "/integrations": "CUS_QUOTA_INTEGRATIONS",
     "/integrations/{integration_id}/keys": "CUS_QUOTA_SDK_KEYS_A_DAY",
     "/integrations/{integration_id}/stops": "CUS_QUOTA_STOPS",
+    "/integrations/{integration_id}/scoped-limits": "CUS_QUOTA_SCOPED_LIMITS",
+    "/increase-requests": "CUS_QUOTA_INCREASE_REQUESTS",
     "/tokens": "CUS_QUOTA_TOKENS_A_DAY",
     "/price-overrides": "CUS_QUOTA_PRICE_OVERRIDES",
     "/display-rates": "CUS_QUOTA_DISPLAY_RATES",
@@ -34,6 +37,9 @@ MAKES_NOTHING = {
     "/integrations/{integration_id}/enable",
     "/integrations/{integration_id}/disable",
     "/integrations/{integration_id}/test",
+    "/increase-requests/{request_id}/refuse",
+    # As many limits as the integration's quota allows.
+    "/increase-requests/{request_id}/approve",
     "/price-overrides/preview",
     "/telemetry/llm-usage",
     "/telemetry/llm-usage/batch",
@@ -59,6 +65,20 @@ BODIES: dict[str, dict[str, Any]] = {
         "value": "new",
         "reason": "Loops.",
     },
+    "/integrations/{integration_id}/scoped-limits": {
+        "scope": "agent_id",
+        "value": "new",
+        "unit": "cents",
+        "window": "day",
+        "amount": 500,
+    },
+    "/increase-requests": {
+        "integration_id": "{integration_id}",
+        "limit": "token_limit_month",
+        "amount": 500,
+        "valid_until": "2099-01-01T00:00:00Z",
+        "reason": "The launch.",
+    },
     "/tokens": {"name": "New"},
     "/price-overrides": {
         "model": "new",
@@ -77,6 +97,7 @@ BODIES: dict[str, dict[str, Any]] = {
 # What may be there only once.
 _OTHER = {
     "/integrations/{integration_id}/stops": {"value": "other"},
+    "/integrations/{integration_id}/scoped-limits": {"value": "other"},
     "/members": {"email": "other@example.com"},
     "/price-overrides": {"model": "other"},
     "/display-rates": {"valid_from": "2031-01-01T00:00:00Z"},
@@ -94,10 +115,15 @@ def test_beyond_its_bound_nothing_is_made_and_what_is_there_stays_usable(
     integration: CusIntegration, settings: Settings, path: str
 ) -> None:
     client = signed_in(make_user("admin", integration.tenant))
+    CusIntegration.objects.filter(id=integration.id).update(token_limit_month=1)
     url = f"{API}{path}".replace("{integration_id}", str(integration.id))
+    body = {
+        name: str(integration.id) if value == "{integration_id}" else value
+        for name, value in BODIES[path].items()
+    }
     setattr(settings, BOUNDED[path], 1)
 
-    answer = _make_until_refused(client, url, BODIES[path])
+    answer = _make_until_refused(client, url, body)
 
     assert answer.status_code == 409
     (error,) = answer.json()["errors"]
@@ -106,7 +132,7 @@ def test_beyond_its_bound_nothing_is_made_and_what_is_there_stays_usable(
     assert client.get(f"{API}/integrations/{integration.id}").status_code == 200
     # Any number, as with every limit.
     setattr(settings, BOUNDED[path], 0)
-    other = BODIES[path] | _OTHER.get(path, {})
+    other = body | _OTHER.get(path, {})
     assert client.post(url, other, content_type="application/json").status_code == 201
 
 
@@ -117,7 +143,7 @@ def _make_until_refused(client: Client, url: str, body: dict[str, Any]) -> Any:
         return first
     assert first.status_code == 201
     # What is stopped already needs no second stop.
-    more = {"value": "more"} if url.endswith("/stops") else {}
+    more = {"value": "more"} if url.endswith(("/stops", "/scoped-limits")) else {}
     return client.post(url, body | more, content_type="application/json")
 
 
@@ -135,6 +161,29 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
             "scope": "agent_id",
             "value": "{unique}",
             "reason": "Loops.",
+        },
+    ),
+    "cusscopedlimit": (
+        "CUS_QUOTA_SCOPED_LIMITS",
+        {
+            "integration": "{integration_id}",
+            "scope": "agent_id",
+            "value": "{unique}",
+            "unit": "cents",
+            "window": "day",
+            "amount": "5.00",
+            "warning_percent": "80",
+            "enabled": "on",
+        },
+    ),
+    "cusincreaserequest": (
+        "CUS_QUOTA_INCREASE_REQUESTS",
+        {
+            "which": "token_limit_month:{integration_id}",
+            "amount": "500",
+            "valid_until_0": "2099-01-01",
+            "valid_until_1": "00:00:00",
+            "reason": "The launch.",
         },
     ),
     "cusdisplayrate": (
@@ -183,8 +232,12 @@ def test_the_consoles_forms_say_which_bound_is_reached(
 
     def body() -> dict[str, str]:
         named = {"{integration_id}": str(integration.id), "{unique}": str(uuid.uuid4())}
-        return {name: named.get(text, text) for name, text in fields.items()}
+        return {
+            name: reduce(lambda text, part: text.replace(part, named[part]), named, value)
+            for name, value in fields.items()
+        }
 
+    CusIntegration.objects.filter(id=integration.id).update(token_limit_month=1)
     setattr(settings, setting, 1)
     admin = signed_in(make_user("admin", integration.tenant))
 

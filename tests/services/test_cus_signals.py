@@ -29,6 +29,7 @@ from telemetry.cus_signals.exposition import CusFamily, dollars, escaped, gauge,
 from telemetry.cus_signals.models import CusModelSeries
 from tests.conftest import ROOT
 from tests.cus_factories import SdkClient, make_integration, make_many, record, unmeasured
+from tests.cus_limits import make_limit
 
 pytestmark = pytest.mark.django_db
 
@@ -397,6 +398,41 @@ def test_an_exact_budget_is_used_by_microcents(
     sdk.report(record())  # 0.75 cents
     page = scraped(client)
     assert value(page["cus_integration_budget_used_cents"]) == 0.75
+
+
+def test_a_limit_at_a_scope_is_shown_by_its_fullest_value_without_naming_it(
+    client: Client, sdk: SdkClient, integration: CusIntegration
+) -> None:
+    limit = make_limit(integration, "agent_id", None, amount=10)
+    whole = make_limit(integration, "tenant", "", unit="tokens", amount=10_000)
+    make_limit(integration, "session_id", None, enabled=False)
+    for agent, cents in (("full-agent", 5), ("idle-agent", 1)):
+        sdk.report(record(agent_id=agent, cost_cents=cents))
+    page = scraped(client)
+
+    def shown(limit_id: uuid.UUID) -> list[float]:
+        names = ("amount", "used", "utilization_ratio", "values")
+        return [
+            value(page[f"cus_enforcement_limit_{name}"], limit_id=str(limit_id)) for name in names
+        ]
+
+    assert shown(limit.id) == [10, 5, 0.5, 2]
+    assert shown(whole.id) == [10_000, 3_000, 0.3, 1]
+    assert value(page["cus_enforcement_limit_amount"], integration_id="all") == 10_000
+    assert page["cus_enforcement_limits_in_force"] == {(): 2}
+    assert b"full-agent" not in client.get("/metrics").content
+
+
+def test_no_more_limits_have_series_than_the_setting_allows(
+    client: Client, integration: CusIntegration, settings: Settings
+) -> None:
+    settings.CUS_METRICS_LIMITS_IN_ALL = 1
+    oldest = make_limit(integration, "agent_id", "a")
+    make_limit(integration, "agent_id", "b")
+    page = scraped(client)
+    assert page["cus_enforcement_limits_in_force"] == {(): 2}
+    (series,) = page["cus_enforcement_limit_amount"]
+    assert dict(series)["limit_id"] == str(oldest.id)
 
 
 def test_states_are_numbers(client: Client, integration: CusIntegration) -> None:

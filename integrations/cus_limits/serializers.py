@@ -1,0 +1,114 @@
+"""Input and output of the API of limits at scopes."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from integrations.cus_limits.models import MOST, CusScopedLimit
+from integrations.cus_web.strict_fields import (
+    StrictBoolean,
+    StrictChoice,
+    StrictInput,
+    StrictInteger,
+    StrictMoment,
+    StrictText,
+)
+
+_FIXED = frozenset({"scope", "tag", "value", "unit", "window"})
+
+
+class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
+    """A limit. Its ETag is its version."""
+
+    value = serializers.SerializerMethodField(
+        "named", help_text="The name that calls have; null: each value, or a scope of all calls."
+    )
+
+    class Meta:
+        model = CusScopedLimit
+        fields = (
+            "id",
+            "integration_id",
+            "scope",
+            "tag",
+            "value",
+            "unit",
+            "window",
+            "amount",
+            "basis",
+            "result",
+            "warning_percent",
+            "enabled",
+            "valid_from",
+            "valid_until",
+            "reason",
+            "created_at",
+            "updated_at",
+        )
+
+    def named(self, limit: CusScopedLimit) -> str | None:
+        return limit.value or None
+
+
+class LimitChange(StrictInput):
+    """The fields that may be changed."""
+
+    shown_only = frozenset(LimitOutput.Meta.fields)
+
+    amount = StrictInteger(
+        min_value=1, max_value=MOST, help_text="In cents, tokens or calls, by the unit."
+    )
+    basis = StrictChoice(
+        CusScopedLimit.Basis.choices,
+        required=False,
+        help_text="What cents are compared; without it the integration's budget_basis.",
+    )
+    result = StrictChoice(
+        CusScopedLimit.Result.choices,
+        required=False,
+        help_text="Without it: throttled for calls, and for tokens a minute; else blocked.",
+    )
+    warning_percent = StrictInteger(
+        min_value=1, max_value=100, required=False, help_text="80 without it."
+    )
+    enabled = StrictBoolean(required=False)
+    valid_from = StrictMoment(required=False, help_text="Now, without it.")
+    valid_until = StrictMoment(
+        required=False, allow_null=True, help_text="A limit with an end ends by itself."
+    )
+    reason = StrictText(max_length=500, required=False, allow_blank=True)
+
+    def _hint(self, name: str) -> str:
+        if name in _FIXED:  # `LimitInput` has these fields, so none of them is unknown there.
+            return "What a limit counts never changes: make another limit, and delete this."
+        return super()._hint(name)
+
+
+class LimitInput(LimitChange):
+    """A limit: of which calls, of what, over which window, and how much."""
+
+    scope = StrictChoice(CusScopedLimit.Scope.choices)
+    tag = StrictText(
+        max_length=64,
+        required=False,
+        allow_blank=True,
+        help_text="The key of a tag, for scope tag.",
+    )
+    value = StrictText(
+        max_length=100,
+        required=False,
+        allow_null=True,
+        help_text="The name that calls have; null: each value has this limit. Of a tag its value, "
+        "or key=value.",
+    )
+    unit = StrictChoice(CusScopedLimit.Unit.choices)
+    window = StrictChoice(
+        CusScopedLimit.Window.choices,
+        help_text="minute: the last 60 seconds; the others in UTC; life: a session's, in all.",
+    )
+
+    def get_fields(self) -> dict[str, Any]:
+        """What a limit counts first, then how much."""
+        fields: dict[str, Any] = super().get_fields()
+        first = ("scope", "tag", "value", "unit", "window")
+        return {name: fields[name] for name in first} | fields

@@ -1,0 +1,90 @@
+"""What is used of limits, as facts tell: another plane registers who reads them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from django.utils.safestring import SafeString
+
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from integrations.cus_console.amounts import dollars
+from integrations.cus_console.bars import Bar, bars_shown
+from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.words import amount_text, number_text
+
+
+@dataclass(frozen=True)
+class Use:
+    """What calls of one value take of a limit: microcents, tokens or calls.
+
+    `held` is for running calls, `lent` is with programs that hold a lease.
+    """
+
+    value: str
+    used: int
+    held: int = 0
+    lent: int = 0
+
+    @property
+    def taken(self) -> int:
+        """All of it: what no other call can have."""
+        return self.used + self.held + self.lent
+
+
+@dataclass(frozen=True)
+class Uses:
+    """How many values a limit counts in its present window, and those that take most of it."""
+
+    values: int = 0
+    fullest: Sequence[Use] = ()
+
+
+# Limits and how many values of each to tell of, to their uses by id.
+Reader: TypeAlias = Callable[[Sequence[CusScopedLimit], int], Mapping[UUID, Uses]]
+_readers: Final[list[Reader]] = []
+
+
+def register(reader: Reader) -> None:
+    """Let the console's pages show what this reads."""
+    _readers[:] = [reader]
+
+
+def uses_of(limits: Sequence[CusScopedLimit], most: int = 1) -> Mapping[UUID, Uses]:
+    """The uses of limits by id, each with the `most` fullest values."""
+    return _readers[0](limits, most) if _readers and limits else {}
+
+
+def uses_shown(limit: CusScopedLimit, uses: Uses) -> SafeString:
+    """A bar for each of the fullest values; of a limit of each value also how many it counts."""
+    bars = [_bar(limit, use) for use in uses.fullest]
+    if limit.value is None or not bars:
+        bars.append(Bar("", _counted(limit, uses), limited=False))
+    return bars_shown(bars)
+
+
+def _bar(limit: CusScopedLimit, use: Use) -> Bar:
+    most = limit.amount
+    if limit.unit == CusScopedLimit.Unit.CENTS:
+        most *= MICROCENTS_PER_CENT
+    parts = (("used", use.used), ("held", use.held), ("lent", use.lent))
+    shown = [f"{_written(limit, part)} {name}" for name, part in parts if part or name == "used"]
+    return Bar.of(
+        use.value if limit.value is None else "",
+        f"{', '.join(shown)} of {amount_text(limit.unit, limit.amount)}",
+        used=use.used,
+        held=use.held + use.lent,
+        most=most,
+        is_near=use.taken * 100 >= most * limit.warning_percent,
+    )
+
+
+def _written(limit: CusScopedLimit, part: int) -> str:
+    return dollars(part) if limit.unit == CusScopedLimit.Unit.CENTS else f"{part:,}"
+
+
+def _counted(limit: CusScopedLimit, uses: Uses) -> str:
+    if not uses.values:
+        return "nothing yet"
+    rest = ", the fullest first" if uses.values > len(uses.fullest) else ""
+    return f"{number_text(uses.values, limit.scope, limit.tag)} counted now{rest}"

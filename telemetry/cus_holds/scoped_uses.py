@@ -1,0 +1,78 @@
+"""What is used, held and lent of limits at scopes, for people and metrics.
+
+For display only: a decision reads the same tables under its own lock (ruling F5).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.uses import Use, Uses
+
+# All time begins here, and so do sums of holds that no minute counts.
+_EVER: Final = "'1969-12-31 UTC'::timestamptz"
+# A second counts as long as any part of it is within the last 60 seconds.
+_MINUTE: Final = "now() - interval '61 seconds'"
+
+
+def _counted(prefix: str) -> str:
+    """SQL for the column that a limit counts; money in microcents, on either basis."""
+    return f"""CASE asked.counts WHEN 'calls' THEN sums.{prefix}calls
+        WHEN 'tokens' THEN sums.{prefix}tokens WHEN 'exact' THEN sums.{prefix}microcents
+        ELSE sums.{prefix}cents * {MICROCENTS_PER_CENT} END"""
+
+
+_USES: Final = f"""
+WITH asked AS (
+    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])
+        AS asked(tenant_id, limit_id, counted_over, counts)
+), parts AS (
+    SELECT limit_id, value, {_counted("")} AS used, 0 AS held, 0 AS lent
+    FROM asked JOIN cus_limit_totals AS sums USING (tenant_id, limit_id)
+    WHERE sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} WHEN 'life' THEN {_EVER}
+        ELSE date_trunc(counted_over, now(), 'UTC') - interval '1 microsecond' END
+    UNION ALL
+    SELECT limit_id, value, 0, {_counted("held_")}, {_counted("leased_")}
+    FROM asked JOIN cus_limit_holds AS sums USING (tenant_id, limit_id)
+    WHERE sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} ELSE {_EVER} END
+), taken AS (
+    SELECT limit_id, value, greatest(sum(used), 0)::bigint AS used,
+        greatest(sum(held), 0)::bigint AS held, greatest(sum(lent), 0)::bigint AS lent
+    FROM parts GROUP BY limit_id, value
+), ranked AS (
+    SELECT *, count(*) OVER (PARTITION BY limit_id) AS counted, row_number() OVER (
+        PARTITION BY limit_id ORDER BY used + held + lent DESC, value) AS place
+    FROM taken
+)
+SELECT limit_id, counted, value, used, held, lent FROM ranked
+WHERE place <= %s ORDER BY limit_id, place
+"""  # noqa: S608  (the names are the tables' own)
+
+
+def uses_of(limits: Sequence[CusScopedLimit], most: int) -> Mapping[UUID, Uses]:
+    """The uses of limits in their present windows by id, each with its `most` fullest values.
+
+    The cost grows with the values that the limits count, not with history.
+    """
+    asked: list[list[Any]] = [
+        [limit.tenant_id for limit in limits],
+        [limit.id for limit in limits],
+        [str(limit.window) for limit in limits],
+        [_counts(limit) for limit in limits],
+    ]
+    values: dict[UUID, int] = {}
+    fullest: dict[UUID, list[Use]] = {limit.id: [] for limit in limits}
+    with connection.cursor() as cursor:
+        cursor.execute(_USES, [*asked, most])
+        for limit_id, counted, value, used, held, lent in cursor:
+            values[limit_id] = counted
+            fullest[limit_id].append(Use(value, used, held, lent))
+    return {name: Uses(values.get(name, 0), tuple(uses)) for name, uses in fullest.items()}
+
+
+def _counts(limit: CusScopedLimit) -> str:
+    return str(limit.basis if limit.unit == CusScopedLimit.Unit.CENTS else limit.unit)
