@@ -60,7 +60,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     """A holder that wants a lease, and what it says of the leases and calls that it has."""
 
     holder_id: HolderId
-    estimate: CallEstimate
+    # None: a holder that wants no lease, and only returns and keeps what it names.
+    estimate: CallEstimate | None = None
     lease_id: uuid.UUID | None = None
     # The id of the lease to come, by which a holder that never gets the answer returns the lease.
     next_lease_id: uuid.UUID | None = None
@@ -85,10 +86,11 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     @property
     def holder(self) -> Holder:
         """The holder as lending sees it; no estimate is less than the least call (ruling F3a)."""
+        asked = self.estimate or CallEstimate()
         estimate = LeaseAmounts(
-            max(self.estimate.cents, LEAST.cents),
-            max(self.estimate.microcents, LEAST.microcents),
-            max(self.estimate.tokens, LEAST.tokens),
+            max(asked.cents, LEAST.cents),
+            max(asked.microcents, LEAST.microcents),
+            max(asked.tokens, LEAST.tokens),
             calls=1,
         )
         spent = self.spent.amounts() if self.spent else None

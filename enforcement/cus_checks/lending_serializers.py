@@ -59,7 +59,12 @@ class LeaseSchema(serializers.Serializer[object]):
         rf"^[^\x00]{{1,{wire.MAX_HOLDER_ID_LENGTH}}}$",
         help_text="One for each process and integration.",
     )
-    estimate = CallEstimateSchema(help_text="Of the call at hand, or of the largest call of late.")
+    estimate = CallEstimateSchema(
+        required=False,
+        allow_null=True,
+        help_text="Of the call at hand, or of the largest call of late. Without it nothing is lent: "
+        "the holder only returns and keeps what it names.",
+    )
     lease_id = serializers.UUIDField(
         required=False, allow_null=True, help_text="The lease in use until this answer."
     )

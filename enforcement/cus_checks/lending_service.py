@@ -141,7 +141,8 @@ class CusLendingService:
         )
         decision = decide(facts)
         lease, statements = None, ["COMMIT"]
-        may_lend = scopes.has_no_limits or request.named is not None
+        may_lend = request.estimate is not None
+        may_lend = may_lend and (scopes.has_no_limits or request.named is not None)
         may_lend = may_lend and _may_have_more(reading, state.authority.max_live_holds)
         if decision.admits and may_lend and (lease := _lease(request, facts, reading)):
             keys = [*scopes.of_calls.keys, *([run.key] if run else [])]

@@ -285,6 +285,24 @@ def test_running_calls_keep_their_holds_and_their_leases(
     assert left(lease)[0] == 1
 
 
+def test_a_holder_that_wants_no_lease_returns_and_keeps_what_it_names(
+    sdk: SdkClient, budget: CusIntegration
+) -> None:
+    """At a program's end, for instance."""
+    over, kept = (sdk.lease(is_durable=True).json()["lease_id"] for _ in range(2))
+    as_if("UPDATE cus_enforcement_leases SET expires_at = now() + interval '1 minute'")
+    returns = [{"lease_id": over, "set_aside": set_aside()}]
+    asked = {"holder_id": "h", "returns": returns, "keep": [kept]}
+
+    answer = sdk.client.post(LEASE, asked, content_type="application/json").json()
+
+    assert (answer["returned"], answer["lease_id"]) == ([over], None)
+    assert CusEnforcementLease.objects.count() == 2
+    assert left(CusEnforcementLease.objects.get(id=over)) == (0, 0, 0, 0)
+    later = datetime.now(UTC) + timedelta(minutes=14)
+    assert CusEnforcementLease.objects.get(id=kept).expires_at > later
+
+
 def test_a_dead_holders_room_returns_when_its_calls_can_run_no_more(
     sdk: SdkClient, budget: CusIntegration
 ) -> None:
@@ -335,7 +353,7 @@ def test_an_integration_has_no_more_leases_than_it_may_have_holds(
         ({"holder_id": ""}, "holder_id"),
         ({"holder_id": "a\x00b"}, "holder_id"),
         ({"holder_id": "a" * 101}, "holder_id"),
-        ({"estimate": None}, "estimate"),
+        ({"estimate": 5}, "estimate"),
         ({"estimate": {"cents": -1}}, "estimate.cents"),
         ({"estimate": {"cents": 2**63}}, "estimate.cents"),
         ({"running": ["a b"]}, "running[0]"),

@@ -72,8 +72,7 @@ class CusLeaseBook:
     """Lends this process' calls what the server lent to the process: a lease of each combination
     of names that limits count by.
 
-    `line` and `want` are for the threads of calls; `look_after` and `close` for one thread at a
-    time.
+    `line` and `want` are for the threads of calls, `look_after` is for the background's.
     """
 
     def __init__(
@@ -108,6 +107,8 @@ class CusLeaseBook:
         self._file: CusLeaseFile | None = None
         self._adopted: list[CusLeaseFile] = []
         self._adopt_at = 0.0
+        self._asking = threading.Lock()
+        self._is_closed = False
         self._ask_at = 0.0
         self._pause = _FIRST_PAUSE_SECONDS
         self._is_durable = False
@@ -144,6 +145,10 @@ class CusLeaseBook:
         A configuration newer than a lease's ends the lease. Returns the seconds until the next
         turn; None where nothing is left to do.
         """
+        with self._asking:
+            return None if self._is_closed else self._look_around()
+
+    def _look_around(self) -> float | None:
         self._adopt()
         lines = self._sorted_out(self._known.scoped)
         for line in lines:
@@ -198,7 +203,19 @@ class CusLeaseBook:
             self._ask(None)
 
     def close(self) -> None:
-        """At the program's end: return what no call will take."""
+        """At the program's end: return what no call will take.
+
+        A request that the background has begun may bring a lease yet, so its answer comes first.
+        """
+        self._is_closed = True
+        is_alone = self._asking.acquire(timeout=_LAST_SECONDS)
+        try:
+            self._return_all()
+        finally:
+            if is_alone:
+                self._asking.release()
+
+    def _return_all(self) -> None:
         for line in (self.common, *self._lines.values(), *self._left):
             line.wanted = None
             self._follow(line, None)
