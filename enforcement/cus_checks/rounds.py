@@ -59,13 +59,23 @@ class Round:
     def _hold(self, call_id: str, change: HoldChange, own: OwnHold | None, *, admits: bool) -> None:
         if own is None:
             self.changes[call_id] = change
-            self._own.set(call_id, OwnHold(change.amounts, ADMITTED_NOW, change.limits))
+            own = OwnHold(change.amounts, ADMITTED_NOW, change.limits, change.limits)
+            self._own.set(call_id, own)
             return
         # The call runs already, whatever this decision is, so its hold never shrinks.
         amounts = own.amounts.at_least(change.amounts) if admits else own.amounts
+        more = [key for key in change.limits if admits and key not in own.all_limits]
         before = self.changes.get(call_id, HoldChange(amounts, renews=True))
-        self.changes[call_id] = before._replace(amounts=amounts)
-        self._own.set(call_id, own._replace(amounts=amounts))
+        limits = [*before.limits, *more]
+        self.changes[call_id] = before._replace(amounts=amounts, limits=limits)
+        self._own.set(
+            call_id,
+            own._replace(
+                amounts=amounts,
+                limits=[*own.limits, *more],
+                all_limits=[*own.all_limits, *more],
+            ),
+        )
 
     def _facts(
         self,
@@ -94,7 +104,7 @@ class Round:
             priced=expected.priced,
             tokens_known=expected.tokens_known,
             stopped=stop_of(self._tenant_id, self._known, request),
-            limits=facts_at_scopes(scopes, run, taken, reading.now),
+            limits=facts_at_scopes(scopes, run, taken, reading.now, own.all_limits if own else ()),
         )
 
     def _usage_without(self, call_id: str) -> Usage:

@@ -1,7 +1,7 @@
 """What a call names, which limits count it, and what is taken of those that apply to it."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -73,20 +73,42 @@ def spans_integrations(scopes: Sequence[CallScopes]) -> bool:
 
 
 def facts_at_scopes(
-    scopes: CallScopes, run: RunLimit | None, taken: Mapping[LimitKey, LimitTaken], now: datetime
+    scopes: CallScopes,
+    run: RunLimit | None,
+    taken: Mapping[LimitKey, LimitTaken],
+    now: datetime,
+    admitted_by: Collection[LimitKey] = (),
 ) -> tuple[ScopedFact, ...]:
-    """The limits that apply to a call, narrowest scope first, with what is taken of each."""
+    """The limits that apply to a call, narrowest scope first, with what is taken of each.
+
+    `admitted_by`: the limits that count the call's hold.
+    """
     if not scopes.counting and run is None:
         return ()
+    found = _at_scopes(scopes, taken, now, admitted_by)
+    return (*_facts_of_run(run, taken, run.key in admitted_by), *found) if run else tuple(found)
+
+
+def _at_scopes(
+    scopes: CallScopes,
+    taken: Mapping[LimitKey, LimitTaken],
+    now: datetime,
+    admitted_by: Collection[LimitKey],
+) -> list[ScopedFact]:
     enabled = [counted.limit for counted in scopes.counting if counted.limit.enabled]
-    found = [
-        _fact(limit, value, taken.get((limit.id, value, limit.window), _NOTHING))
+    return [
+        _fact(limit, value, taken.get(key, _NOTHING), key in admitted_by)
         for limit, value in applying(enabled, scopes.names, now.timestamp())
+        for key in ((limit.id, value, limit.window),)
     ]
-    return (*_facts_of_run(run, taken), *found) if run else tuple(found)
 
 
-def _fact(limit: KnownLimit, value: str, taken: LimitTaken) -> ScopedFact:
+def _fact(
+    limit: KnownLimit,
+    value: str,
+    taken: LimitTaken,
+    admitted_before: bool,  # noqa: FBT001
+) -> ScopedFact:
     name = binds(limit.unit, limit.basis)
     return ScopedFact(
         id=limit.id,
@@ -103,10 +125,15 @@ def _fact(limit: KnownLimit, value: str, taken: LimitTaken) -> ScopedFact:
         used=getattr(taken.used, name),
         held=getattr(taken.held, name),
         leased=getattr(taken.leased, name),
+        admitted_before=admitted_before,
     )
 
 
-def _facts_of_run(run: RunLimit, taken: Mapping[LimitKey, LimitTaken]) -> list[ScopedFact]:
+def _facts_of_run(
+    run: RunLimit,
+    taken: Mapping[LimitKey, LimitTaken],
+    admitted_before: bool,  # noqa: FBT001
+) -> list[ScopedFact]:
     """A run's budgets: nothing gives a run more room, so what does not fit is blocked."""
     of_run = taken.get(run.key, _NOTHING)
     return [
@@ -122,6 +149,7 @@ def _facts_of_run(run: RunLimit, taken: Mapping[LimitKey, LimitTaken]) -> list[S
             used=getattr(of_run.used, name),
             held=getattr(of_run.held, name),
             leased=getattr(of_run.leased, name),
+            admitted_before=admitted_before,
         )
         for name in LeaseAmounts._fields
         if (amount := getattr(run, name)) is not None

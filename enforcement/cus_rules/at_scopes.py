@@ -48,7 +48,8 @@ def found_at_scopes(
     for fact in limits:
         like = RATE if fact.is_rate else _LIKE[fact.unit]
         measure = fact.measure(facts.estimate)
-        if not facts.admitted_before:
+        # A call that is checked again may name what it did not name before.
+        if not (facts.admitted_before and fact.admitted_before):
             reason = _reached(facts, fact, like, measure, allow_unpriced=allow_unpriced)
             if reason:
                 # No wait gives a model its price.

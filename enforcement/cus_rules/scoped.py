@@ -37,6 +37,8 @@ class ScopedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     used: int = 0
     held: int = 0
     leased: int = 0
+    # The call was admitted by this limit before: the limit counts the call's hold.
+    admitted_before: bool = False
 
     @property
     def is_rate(self) -> bool:

@@ -40,12 +40,14 @@ class OwnHold(NamedTuple):
     """The hold of a call that the check is about.
 
     `admitted`: for each of `RATES`, 1 if the hold was taken within its window, else 0. `limits`:
-    the keys of the limits at scopes that count the hold in their present window.
+    the keys of the limits at scopes that count the hold in their present window; `all_limits`: those
+    that have counted it in any.
     """
 
     amounts: Amounts
     admitted: tuple[int, ...]
     limits: Collection[LimitKey] = ()
+    all_limits: Collection[LimitKey] = ()
 
 
 class Month(msgspec.Struct, frozen=True):
@@ -258,6 +260,9 @@ WITH change AS MATERIALIZED (
     UPDATE cus_enforcement_holds AS hold SET cents = greatest(hold.cents, change.cents),
         microcents = greatest(hold.microcents, change.microcents),
         tokens = greatest(hold.tokens, change.tokens),
+        limits = hold.limits || (SELECT coalesce(jsonb_agg(key), '[]')
+            FROM jsonb_array_elements(change.limits) AS key
+            WHERE NOT hold.limits @> jsonb_build_array(key)),
         expires_at = greatest(hold.expires_at, $4 + {LIFE})
     FROM live JOIN change USING (call_id)
     WHERE hold.tenant_id = $1 AND hold.integration_id = $2 AND hold.call_id = live.call_id
@@ -286,7 +291,7 @@ class HoldChange(NamedTuple):
     """A hold to take, or an existing hold to renew.
 
     `names`: what the call names; `limits`: the keys of the limits at scopes that count the call. A
-    hold that is renewed keeps those that it has.
+    hold that is renewed keeps its names, and the limits that it has are joined by these.
     """
 
     amounts: Amounts
@@ -384,7 +389,9 @@ def reading_of(document: bytes, call_ids: Sequence[str], keys: Sequence[LimitKey
         recorded=frozenset(name for name in call_ids if hashes and hash_call_id(name) in hashes),
         own={
             call_id: OwnHold(
-                Amounts(*numbers[:_SIZE]), numbers[_SIZE:], _counted(read.own_limits, call_id)
+                Amounts(*numbers[:_SIZE]),
+                numbers[_SIZE:],
+                *_counted((read.own_limits or {}).get(call_id)),
             )
             for call_id, numbers in holds.items()
         },
@@ -392,9 +399,10 @@ def reading_of(document: bytes, call_ids: Sequence[str], keys: Sequence[LimitKey
 
 
 def _counted(
-    own: Mapping[str, tuple[Sequence[LimitKey], bool]] | None, call_id: str
-) -> Collection[LimitKey]:
-    if not own or call_id not in own:
-        return ()
-    keys, of_minute = own[call_id]
-    return frozenset(key for key in keys if of_minute or key[2] != "minute")
+    own: tuple[Sequence[LimitKey], bool] | None,
+) -> tuple[Collection[LimitKey], Collection[LimitKey]]:
+    """The limits that count a hold in their present window, and in any."""
+    if own is None:
+        return (), ()
+    keys, of_minute = own
+    return frozenset(key for key in keys if of_minute or key[2] != "minute"), frozenset(keys)
