@@ -130,7 +130,7 @@ class CusLendingService:
         start(connection, *self._whose, unstarted(self.caller.integration_id, [asked]))
         returned, reading, scopes = self._take_back_and_read(connection, request, asked)
         state = remember_state(self.caller.integration_id, reading.integration)
-        holder, run = request.holder, reading.runs.get(asked.session_id or "")
+        holder, run = request.holder, reading.runs.get(scopes.of_calls.names.session_id or "")
         facts = Facts(
             call_id="",
             evaluated_at=reading.now,

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from enforcement.cus_checks.requests import CheckRequest, RunBudget
+from enforcement.cus_checks.scopes import session_of
 from enforcement.cus_reading.connection import DeciderConnection
 from telemetry.cus_holds.limit_sums import run_limit_id
 
@@ -28,9 +29,9 @@ def unstarted(
     """The budgets of sessions that this process has not given to the database yet, in order."""
     now = time.monotonic()
     named = {
-        (request.session_id, request.run)
+        (session, request.run)
         for request in requests
-        if request.run and request.session_id
+        if request.run and (session := session_of(request))
     }
     return sorted(
         (
@@ -59,10 +60,10 @@ def start(
         _started[integration_id, session_id, run] = time.monotonic()
 
 
-def swept(requests: Iterable[CheckRequest], found: Container[str]) -> bool:
+def swept(requests: Iterable[CheckRequest], found: Container[str | None]) -> bool:
     """Whether a budget is not there any more that this process knows; then it starts anew."""
-    named = {request.session_id for request in requests if request.run and request.session_id}
-    if all(session in found for session in named):
+    named = {session_of(request) for request in requests if request.run}
+    if all(session is None or session in found for session in named):
         return False
     forget_runs()
     return True

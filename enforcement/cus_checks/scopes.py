@@ -11,6 +11,7 @@ from enforcement.cus_reading.known_models import KnownModels
 from enforcement.cus_rules.scoped import ScopedFact, binds, bound
 from integrations.cus_lifecycle.end_users import CusEndUsers
 from integrations.cus_lifecycle.limits import Unit, Window
+from telemetry.cus_evidence.names import name_as_stored, tags_as_stored
 from telemetry.cus_holds.limit_sums import LimitKey, LimitTaken, RunLimit
 from telemetry.cus_money.amounts import LeaseAmounts
 
@@ -19,15 +20,20 @@ _NOTHING: Final = LimitTaken()
 _TENANT: Final = str(CusLimitScope.TENANT)
 
 
-class Named(Protocol):
+class HasSession(Protocol):
+    """What says of which session a call is."""
+
+    @property
+    def session_id(self) -> str | None: ...
+
+
+class Named(HasSession, Protocol):
     """What says whose a call is: a check, or a request for a lease."""
 
     @property
     def model(self) -> str | None: ...
     @property
     def agent_id(self) -> str | None: ...
-    @property
-    def session_id(self) -> str | None: ...
     @property
     def end_user(self) -> str | None: ...
     @property
@@ -54,10 +60,24 @@ class CallScopes(NamedTuple):
 
 def scopes_of(tenant_id: uuid.UUID, call: Named, known: KnownModels) -> CallScopes:
     """The scopes of a call of an integration of which this is known."""
-    end_user = CusEndUsers(tenant_id).stored(call.end_user) if call.end_user else None
-    model = call.model or known.default_model
-    names = CusCallNames(model, call.agent_id, call.session_id, end_user, call.tags or ())
+    end_user = _name("end_user", call.end_user)
+    names = CusCallNames(
+        call.model or known.default_model,
+        _name("agent_id", call.agent_id),
+        session_of(call),
+        CusEndUsers(tenant_id).stored(end_user),
+        tags_as_stored(tuple(call.tags)) if call.tags else (),
+    )
     return CallScopes(names, known.limits.counting(names) if known.limits.all else ())
+
+
+def session_of(call: HasSession) -> str | None:
+    """The session of a call, as its row will name it."""
+    return _name("session_id", call.session_id)
+
+
+def _name(field: str, text: str | None) -> str | None:
+    return name_as_stored(field, text) or None if text else None
 
 
 def keys_of(scopes: Sequence[CallScopes]) -> list[LimitKey]:

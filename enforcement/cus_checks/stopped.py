@@ -7,6 +7,7 @@ from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_rules.authority import Known
 from enforcement.cus_rules.reasons import Stopped
 from integrations.cus_lifecycle.end_users import CusEndUsers
+from telemetry.cus_evidence.names import name_as_stored
 
 
 def stop_of(tenant_id: uuid.UUID, known: Known | None, request: CheckRequest) -> Stopped | None:
@@ -23,6 +24,8 @@ def _names(tenant_id: uuid.UUID, known: Known, request: CheckRequest) -> Iterato
     for scope in ("agent_id", "session_id"):
         if name := getattr(request, scope):
             yield scope, name
+            # As the console shows the name, where it looks like a key.
+            yield scope, name_as_stored(scope, name)
     if request.end_user:
         # Names that were stopped before they had to be stored as pseudonyms, too.
         for spelling in sorted(CusEndUsers(tenant_id).spellings(request.end_user)):

@@ -21,10 +21,11 @@ import msgspec
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
-from aos_sdk.cus_fields import FIELDS, CusMask
+from aos_sdk.cus_fields import FIELDS
 from aos_sdk.cus_wire import json_may_hold_secret, mask_json, mask_name, mask_secrets
 from telemetry.cus_delivery.announcements import ANNOUNCED, announcement_of, is_count, process_name
 from telemetry.cus_delivery.sequences import Announcement, Origin
+from telemetry.cus_evidence.names import FREE_TEXTS, LENGTHS, UNSTORABLE, tag_as_stored
 
 Count = Annotated[int, Meta(ge=0, le=wire.INT32_MAX)]
 CallId = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
@@ -164,8 +165,6 @@ _HINTS = {
     "integration_id": "a UUID",
 }
 _COUNT_HINT = f"an integer from 0 to {wire.INT32_MAX} (not a text, a fraction or a boolean)"
-# PostgreSQL's text and jsonb can hold neither.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _NUL_ESCAPE = b"\\u0000"
 # Deeper than anything that is kept, shallower than what a parser's recursion can bear.
 _PARSED_DEPTH = 32
@@ -182,10 +181,7 @@ _record_decoder = msgspec.json.Decoder(UsageRecord)
 _batch_decoder = msgspec.json.Decoder(_Batch)
 
 
-_LENGTHS = {field.name: field.max_length for field in FIELDS if field.max_length}
-_MASKS = {CusMask.NAME: mask_name, CusMask.SECRETS: mask_secrets}
-_FREE_TEXTS = {field.name: _MASKS[field.mask] for field in FIELDS if field.mask}
-_free_texts = attrgetter(*_FREE_TEXTS)
+_free_texts = attrgetter(*FREE_TEXTS)
 
 
 def read_batch(body: bytes) -> tuple[list[bytes | Any], Announcement | None]:
@@ -246,7 +242,7 @@ def _mask(record: UsageRecord) -> None:
     if record.decision:
         record.decision = _masked_object(record.decision)
     if record.tags:
-        record.tags = [mask_secrets(tag)[: wire.MAX_TAG_LENGTH] for tag in record.tags]
+        record.tags = list(map(tag_as_stored, record.tags))
     for turn in record.turns or ():
         turn.service_tier = turn.service_tier and mask_name(turn.service_tier)[:50]
 
@@ -255,8 +251,8 @@ def _mask(record: UsageRecord) -> None:
 def _masked_texts(texts: tuple[str | None, ...]) -> list[tuple[str, str]]:
     """Those of a record's free texts that a mask changes, by name. Programs repeat themselves."""
     return [
-        (name, masked[: _LENGTHS[name]])
-        for (name, mask), text in zip(_FREE_TEXTS.items(), texts, strict=True)
+        (name, masked[: LENGTHS[name]])
+        for (name, mask), text in zip(FREE_TEXTS.items(), texts, strict=True)
         if text and (masked := mask(text)) != text
     ]
 
@@ -359,7 +355,7 @@ def _fields_of(raw: bytes | Any) -> dict[str, Any]:
 
 def _known_as(call_id: Any) -> str:
     """The call id by which a refused record is named in the answer."""
-    return _UNSTORABLE.sub("?", call_id)[:100] if isinstance(call_id, str) else ""
+    return UNSTORABLE.sub("?", call_id)[:100] if isinstance(call_id, str) else ""
 
 
 def _counted(name: str, value: Any, known_as: str) -> Any:
@@ -374,9 +370,9 @@ def _decoration(name: str, value: Any) -> tuple[Any, str | None]:
     """A value that can be stored, and what had to be done for that: `cut`, `dropped`, nothing."""
     mended = value
     if isinstance(value, str):
-        mended = _UNSTORABLE.sub("", value)[: _LENGTHS.get(name)]
+        mended = UNSTORABLE.sub("", value)[: LENGTHS.get(name)]
     elif name == "tags" and isinstance(value, list):
-        mended = [_UNSTORABLE.sub("", tag)[: wire.MAX_TAG_LENGTH] for tag in value if _is_tag(tag)]
+        mended = [UNSTORABLE.sub("", tag)[: wire.MAX_TAG_LENGTH] for tag in value if _is_tag(tag)]
         mended = mended[: wire.MAX_TAGS]
     elif isinstance(value, dict) and not _fits(value):
         return None, "dropped"
@@ -403,7 +399,7 @@ def _fits(value: dict[str, Any] | None) -> bool:
 def _is_storable(value: Any, depth: int) -> bool:
     """Whether PostgreSQL can keep a value as it is, within so many levels."""
     if isinstance(value, str):
-        return not _UNSTORABLE.search(value)
+        return not UNSTORABLE.search(value)
     if isinstance(value, int):
         return abs(value) < 2**63
     if isinstance(value, float):
