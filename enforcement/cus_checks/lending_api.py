@@ -46,6 +46,7 @@ class LeaseAnswer(msgspec.Struct, kw_only=True):
     valid_for_ms: int
     config_version: int | None
     returned: Sequence[uuid.UUID]
+    by_session: bool
     decision: CheckAnswer
 
 
@@ -59,6 +60,7 @@ def lease_answer_of(caller: Caller, lending: Lending) -> LeaseAnswer:
         valid_for_ms=int(LEASE_LIFE.total_seconds() * 1_000) if lease else 0,
         config_version=decision.config_version,
         returned=lending.returned,
+        by_session=lending.by_session,
         decision=decision,
     )
 

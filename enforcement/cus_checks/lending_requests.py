@@ -51,7 +51,10 @@ class LeaseScopes(msgspec.Struct, frozen=True):
 
     model: ModelName | None = None
     agent_id: Annotated[str, Meta(max_length=wire.MAX_AGENT_ID_LENGTH)] | None = None
-    session_id: Annotated[str, Meta(max_length=wire.MAX_SESSION_ID_LENGTH)] | None = None
+    # Null says that the calls name no session; without it they may name any.
+    session_id: (
+        Annotated[str, Meta(max_length=wire.MAX_SESSION_ID_LENGTH)] | msgspec.UnsetType | None
+    ) = msgspec.UNSET
     end_user: Annotated[str, Meta(max_length=wire.MAX_END_USER_LENGTH)] | None = None
     tags: Annotated[list[Tag], Meta(max_length=wire.MAX_TAGS)] | None = None
 
@@ -84,6 +87,11 @@ class LeaseRequest(msgspec.Struct, frozen=True):
         return self.scopes
 
     @property
+    def says_session(self) -> bool:
+        """Whether the holder says of which session, or of none, all calls of the lease are."""
+        return self.named is not None and self.named.session_id is not msgspec.UNSET
+
+    @property
     def holder(self) -> Holder:
         """The holder as lending sees it; no estimate is less than the least call (ruling F3a)."""
         asked = self.estimate or CallEstimate()
@@ -108,7 +116,11 @@ class LeaseRequest(msgspec.Struct, frozen=True):
             call_id="",
             reserve=False,
             run=self.run,
-            **{name: getattr(scopes, name) for name in LeaseScopes.__struct_fields__},
+            **{
+                name: value
+                for name in LeaseScopes.__struct_fields__
+                if (value := getattr(scopes, name)) is not msgspec.UNSET
+            },
         )
 
 

@@ -47,7 +47,7 @@ class LeaseScopesSchema(serializers.Serializer[object]):
 
     model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH, required=False, allow_null=True)
     agent_id = name_of(wire.MAX_AGENT_ID_LENGTH)
-    session_id = name_of(wire.MAX_SESSION_ID_LENGTH)
+    session_id = name_of(wire.MAX_SESSION_ID_LENGTH)  # Null: of calls that name no session.
     end_user = name_of(wire.MAX_END_USER_LENGTH)
     tags = tags_of_call()
 
@@ -126,6 +126,9 @@ class LeaseResult(AmountsResult):
     config_version = serializers.IntegerField(allow_null=True)
     returned = serializers.ListField(
         child=serializers.UUIDField(), help_text="Of `returns`, those not to be named again."
+    )
+    by_session = serializers.BooleanField(
+        help_text="Sessions have budgets in code: a lease is of one session, or (null) of none."
     )
     decision = CheckResult(help_text="The verdict that a call of the estimate would get now.")
 

@@ -71,6 +71,8 @@ class Lending(NamedTuple):
     verdict: Verdict
     lease: Lease | None = None
     returned: Sequence[uuid.UUID] = ()
+    # Whether sessions have budgets in code: then a lease is of one session, or of calls without one.
+    by_session: bool = False
 
 
 class CusLendingService:
@@ -141,9 +143,8 @@ class CusLendingService:
         )
         decision = decide(facts)
         lease, statements = None, ["COMMIT"]
-        may_lend = request.estimate is not None
-        may_lend = may_lend and (scopes.has_no_limits or request.named is not None)
-        may_lend = may_lend and _may_have_more(reading, state.authority.max_live_holds)
+        bound = state.authority.max_live_holds
+        may_lend = _tells_enough(request, scopes, reading) and _may_have_more(reading, bound)
         if decision.admits and may_lend and (lease := _lease(request, facts, reading)):
             keys = [*scopes.of_calls.keys, *([run.key] if run else [])]
             lease = lease._replace(names=scopes.of_calls.document, limits=keys)
@@ -152,7 +153,7 @@ class CusLendingService:
         lent = connection.rows("; ".join(statements))
         # A repeated request names a lease that exists: its holder has the lease, or will return it.
         lease = lease if lent else None
-        return Lending(Verdict(decision, facts), lease, returned)
+        return Lending(Verdict(decision, facts), lease, returned, reading.has_runs)
 
     def _take_back_and_read(
         self, connection: DeciderConnection, request: LeaseRequest, asked: CheckRequest
@@ -246,6 +247,13 @@ def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Leas
         [slice_.document() for slice_ in loan.slices],
         holder.is_young,
     )
+
+
+def _tells_enough(request: LeaseRequest, scopes: _Scopes, reading: LendingReading) -> bool:
+    """Whether the holder asks for a lease, and names all by which a limit could count its calls."""
+    if request.estimate is None or (reading.has_runs and not request.says_session):
+        return False
+    return scopes.has_no_limits or request.named is not None
 
 
 def _may_have_more(reading: LendingReading, bound: int) -> bool:

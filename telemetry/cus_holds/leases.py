@@ -91,6 +91,8 @@ _READ = reading_statement(
     more_sums=("leases", *(f"young_{name}" for name in _NAMES)),
     more_fields={
         "leases": "sums.leases",
+        "has_runs": """EXISTS (SELECT FROM cus_run_limits AS run
+            WHERE run.tenant_id = $1 AND run.integration_id = $2)""",
         "young": f"json_build_array({_YOUNG})",
         "others": f"""(SELECT count(DISTINCT lease.holder_id) FROM cus_enforcement_leases AS lease
             WHERE lease.tenant_id = $1 AND lease.integration_id = $2 AND lease.lent_cents >= 0
@@ -115,10 +117,12 @@ class LendingReading(Evidence, frozen=True):
     """One statement's view of an integration, before a holder gets a lease.
 
     `leases`: the number of leases. `young`: what remains of young ones. `others`: how many holders
-    took a lease in the last five seconds, without the one that asks.
+    took a lease in the last five seconds, without the one that asks. `has_runs`: whether sessions of
+    the integration have budgets in code.
     """
 
     leases: int
+    has_runs: bool
     young: LeaseAmounts
     others: int
 
@@ -143,6 +147,7 @@ class _Read(MonthRead, frozen=True):
     """The document that `cus_read_lending` returns."""
 
     leases: int
+    has_runs: bool
     young: LeaseAmounts
     others: int
 

@@ -77,6 +77,7 @@ class LimitsMachine(RuleBasedStateMachine):
         self.sdk = SdkClient.of(self.integration)
         self.oracle = Oracle()
         self.rows: dict[str, CusScopedLimit] = {}
+        self.corrected: set[str] = set()
 
     @initialize(start=st.sampled_from(STARTS))
     def begin(self, start: datetime) -> None:
@@ -187,9 +188,11 @@ class LimitsMachine(RuleBasedStateMachine):
 
     @rule(place=st.integers(0, 100), by=st.integers(-3 * _MICRO, 3 * _MICRO))
     def a_cost_is_corrected(self, place: int, by: int) -> None:
-        landed = [one for one in self.oracle.calls.values() if one.used]
+        calls = self.oracle.calls.values()
+        landed = [one for one in calls if one.used and one.id not in self.corrected]
         if landed:
             call = landed[place % len(landed)]
+            self.corrected.add(call.id)
             row = CusLLMUsage.objects.get(integration_id=self.integration.id, call_id=call.id)
             correct(row, by_microcents=by, created_at=now())
             assert call.used

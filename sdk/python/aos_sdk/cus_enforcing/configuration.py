@@ -55,6 +55,8 @@ class CusKnownConfiguration:
         self._spool = spool
         self._survival = never_die(count=count_fault)
         self._upkeep = upkeep
+        # Whether sessions of the integration have budgets in code, of any program.
+        self._by_session = False
         self._know(None, CusStops())
         self._etag: str | None = None
         self._is_loaded = False
@@ -137,7 +139,7 @@ class CusKnownConfiguration:
     def _know(self, content: Mapping[str, Any] | None, stops: CusStops) -> None:
         """Take over a configuration, and work out once what each call asks of it."""
         self.stops = stops
-        self.scoped = CusScopedLimits.read(content)
+        self.scoped = CusScopedLimits.read(content, by_session=self._by_session)
         # The output that calls are held for, by model and operation, where it was learned.
         self.learned = learned_of(content)
         # Whether the integration serves, and its level heeds limits; and whether it has any.
@@ -153,6 +155,12 @@ class CusKnownConfiguration:
         # 0 where nothing is known.
         self.version: int = version if type(version) is int else 0
         self.current = content
+
+    def note_sessions(self, *, by_session: bool) -> None:
+        """The server tells whether sessions of the integration have budgets in code."""
+        if by_session != self._by_session:
+            self._by_session = by_session
+            self.scoped = CusScopedLimits.read(self.current, by_session=by_session)
 
     def learned_output(self, model: str, operation: str | None) -> int | None:
         """The output that a call is held for, where it was learned (ruling F3b)."""

@@ -64,6 +64,9 @@ class CusLending(Protocol):
     def may_lend(self) -> bool: ...
     @property
     def scoped(self) -> CusScopedLimits: ...
+    def note_sessions(self, *, by_session: bool) -> None:
+        """Whether leases differ by sessions."""
+
     def hurry(self) -> None:
         """Have `look_after` called soon."""
 
@@ -265,6 +268,7 @@ class CusLeaseBook:
             if (past := self._past.get(name)) is not None:
                 self._past[name] = past._replace(kept_at=time.monotonic())
         self._take_back(answer.content.get("returned"))
+        self._known.note_sessions(by_session=answer.content.get("by_session") is True)
         if line is not None:
             self._receive(line, answer.content, began)
         return True

@@ -78,8 +78,9 @@ class CusCombination(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """`scopes` of a lease's request."""
-        names = self.names()._asdict()
-        return {name: value for name, value in names.items() if value}
+        names = {name: value for name, value in self.names()._asdict().items() if value}
+        # Null says that these calls name no session, as against any.
+        return {"session_id": None, **names} if _SESSION in self.scopes else names
 
     def names(self) -> CusCallNames:
         """The names of a call of this combination."""
@@ -115,13 +116,19 @@ class CusScopedLimits(NamedTuple):
     is_known: bool = False
 
     @classmethod
-    def read(cls, configuration: Mapping[str, Any] | None) -> "CusScopedLimits":
-        """The limits of a configuration, in the order in which they were made."""
+    def read(
+        cls, configuration: Mapping[str, Any] | None, *, by_session: bool = False
+    ) -> "CusScopedLimits":
+        """The limits of a configuration, in the order in which they were made.
+
+        `by_session`: sessions have budgets in code, maybe of other programs, so leases differ by them.
+        """
         content = (configuration or {}).get("limits")
         if configuration is None or not isinstance(content, list):
             return cls()
         limits = tuple(CusKnownLimit.read(one) for one in content if isinstance(one, Mapping))
         scopes = {(one.scope, one.tag) for one in limits if one.scope not in OF_ALL_CALLS}
+        scopes |= {_SESSION} if by_session else set()
         hashed = any(
             one.scope == CusLimitScope.END_USER and (one.value or "").startswith(PSEUDONYM)
             for one in limits
