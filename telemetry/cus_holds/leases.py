@@ -159,7 +159,11 @@ def lending_reading_of(document: bytes, keys: Sequence[LimitKey] = ()) -> Lendin
     """The reading in a document of `cus_read_lending`, which was asked about these limits."""
     read = _decoder.decode(document)
     return LendingReading(
-        **read.evidence(keys), leases=read.leases, young=read.young, others=read.others
+        **read.evidence(keys),
+        leases=read.leases,
+        has_runs=read.has_runs,
+        young=read.young,
+        others=read.others,
     )
 
 
