@@ -14,6 +14,7 @@ from telemetry.cus_connections import Cursor
 from telemetry.cus_evidence.models import CusCallLedger
 from telemetry.cus_evidence.records import Reserved
 from telemetry.cus_evidence.store import (
+    COUNTING,
     ESTIMATE,
     HOLD,
     OF_ANY,
@@ -54,17 +55,17 @@ _STORE_ALIASES = f"""
 WITH sent AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(aliases)s::json) AS alias(call_hash uuid, row_hash uuid,
         content_hash uuid, integration_id uuid, call_id text, lease_id uuid, reserved jsonb)
-), fresh AS (
+), {COUNTING}, fresh AS (
     INSERT INTO cus_call_ledger
         (tenant_id, call_hash, integration_id, usage_id, usage_created_at, content_hash)
     SELECT %(tenant)s, sent.call_hash, sent.integration_id, known.usage_id, known.usage_created_at,
         sent.content_hash
-    FROM sent CROSS JOIN LATERAL (
+    FROM sent CROSS JOIN counting CROSS JOIN LATERAL (
         SELECT usage_id, usage_created_at FROM cus_call_ledger
         WHERE tenant_id = %(tenant)s AND call_hash = sent.row_hash
             AND integration_id IN (sent.integration_id, '{CusCallLedger.ANY_INTEGRATION}') LIMIT 1
     ) AS known
-    WHERE NOT EXISTS ({OF_ANY}) ORDER BY sent.call_hash
+    WHERE locks > 0 AND NOT EXISTS ({OF_ANY}) ORDER BY sent.call_hash
     ON CONFLICT DO NOTHING
     RETURNING call_hash, usage_id, usage_created_at
 ), landed_calls AS (

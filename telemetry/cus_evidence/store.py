@@ -256,6 +256,15 @@ OF_ANY = f"""
     SELECT FROM cus_call_ledger AS old WHERE old.tenant_id = %(tenant)s
         AND old.call_hash = sent.call_hash AND old.integration_id = '{CusCallLedger.ANY_INTEGRATION}' OFFSET 0
 """
+# The lock of who counts for limits at scopes, which who starts a limit has alone. A trigger needs it
+# once the rows are stored; it is taken before any row of holds, leases and sums is locked, because
+# who starts a limit writes those. A part of a statement whose rows depend on it.
+COUNTING = """counting AS MATERIALIZED (
+    SELECT count(locked.done) AS locks
+    FROM (SELECT DISTINCT integration_id FROM sent OFFSET 0) AS whose, LATERAL (
+        SELECT pg_advisory_xact_lock_shared(cus_counting_key(whose.integration_id))::text AS done
+        OFFSET 0) AS locked
+)"""
 # The hold of a sent call.
 HOLD = """LEFT JOIN LATERAL (
         SELECT taken_at, cents, microcents, tokens FROM cus_enforcement_holds
@@ -317,11 +326,11 @@ _ADMISSIONS = f"""
 _STORE = f"""
 WITH sent AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(records)s::json) AS record({_RECORD_TYPE})
-), fresh AS (
+), {COUNTING}, fresh AS (
     INSERT INTO cus_call_ledger
         (tenant_id, call_hash, integration_id, usage_id, usage_created_at, content_hash)
-    SELECT %(tenant)s, call_hash, integration_id, id, now(), content_hash FROM sent
-    WHERE NOT EXISTS ({OF_ANY}) ORDER BY call_hash
+    SELECT %(tenant)s, call_hash, integration_id, id, now(), content_hash FROM sent, counting
+    WHERE locks > 0 AND NOT EXISTS ({OF_ANY}) ORDER BY call_hash
     ON CONFLICT DO NOTHING
     RETURNING call_hash
 ), landed_calls AS (
