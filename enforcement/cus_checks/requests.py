@@ -13,13 +13,17 @@ _T = TypeVar("_T")
 Tag = Annotated[str, Meta(max_length=wire.MAX_TAG_LENGTH)]
 
 
+# A budget of nothing would end a session for all programs that name it.
+Budget = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
 class RunBudget(msgspec.Struct, frozen=True):
     """What the session of a call may use in all, as its program says in code; None: no such budget."""
 
-    cents: BigCount | None = None
-    microcents: BigCount | None = None
-    tokens: BigCount | None = None
-    calls: BigCount | None = None
+    cents: Budget | None = None
+    microcents: Budget | None = None
+    tokens: Budget | None = None
+    calls: Budget | None = None
 
 
 class CheckRequest(msgspec.Struct, frozen=True):

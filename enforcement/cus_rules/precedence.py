@@ -103,8 +103,9 @@ def _by_usage(asked: _Asked) -> Decision:
     return _capped(step, result, kept, asked.authority, asked.facts.policy)
 
 
-def _limit_of(reason: Reason) -> str | None:
-    return reason.limit_id or reason.limit_type
+def _limit_of(reason: Reason) -> tuple[str | None, str | None]:
+    # The budgets of a run, one of each unit, have one id.
+    return reason.limit_id, reason.limit_type
 
 
 def _unknown() -> Decision:

@@ -305,7 +305,6 @@ def _joined(table, key):
     FROM (
         SELECT held.{key}, {value_of(_OF_NAMES)} AS value FROM {table} AS held, ({_MADE}) AS scoped
         WHERE held.tenant_id = whose.tenant_id AND held.integration_id = whose.integration_id
-        FOR UPDATE OF held SKIP LOCKED
     ) AS found
     WHERE held.tenant_id = whose.tenant_id AND held.{key} = found.{key}
         AND held.integration_id = whose.integration_id
@@ -341,14 +340,24 @@ _SESSION_FACTS = " UNION ALL ".join(
 _ARGUMENTS = "uuid, uuid, uuid, text, text, text, text"
 
 
+_SIGNATURE = """(of_tenant uuid, of_integration uuid, made uuid, scope_of text, tag_of text,
+    value_of text, counted_over text) RETURNS void"""
+# A limit that counts the same, and knows also what retention has dropped since.
+_ALIKE = """SELECT id FROM cus_scoped_limits AS other WHERE other.tenant_id = of_tenant
+        AND other.id <> made AND other.scope = scope_of AND other.tag = tag_of
+        AND other."window" = counted_over AND (other.value IS NULL OR other.value = value_of)
+        AND (other.integration_id = of_integration OR scope_of = 'tenant')
+        AND other.deleted_at IS NULL AND (other.valid_until IS NULL OR other.valid_until > now())
+    ORDER BY other.created_at LIMIT 1"""
+
+
 def _start_of(function, facts):
     return f"""
-CREATE FUNCTION {function}(of_tenant uuid, of_integration uuid, made uuid, scope_of text,
-    tag_of text, value_of text, counted_over text) RETURNS void {_AS_OWNER}
-    SET enable_bitmapscan = on AS $$
+CREATE FUNCTION {function}{_SIGNATURE} {_AS_OWNER} SET enable_bitmapscan = on AS $$
 DECLARE
     since timestamptz := {_SINCE};
     whose record;
+    alike uuid;
 BEGIN
     SELECT of_tenant AS tenant_id, of_integration AS integration_id INTO whose;
     -- Whoever counts has committed, or will see the limit.
@@ -356,26 +365,56 @@ BEGIN
     -- What a budget counted that was swept and is made again.
     DELETE FROM cus_limit_totals WHERE tenant_id = of_tenant AND limit_id = made
         AND integration_id = of_integration;
-    {count(facts, _MADE, "0")}
-    -- Whoever holds or lends has committed, or will see the limit. A hold that somebody has locked is
-    -- about to land, and its landing counts.
-    PERFORM pg_advisory_xact_lock(cus_check_key(of_integration));
-    {_joined("cus_enforcement_holds", "call_id")}
-    {_joined("cus_enforcement_leases", "id")}
+    alike := ({_ALIKE});
+    IF alike IS NULL THEN
+        {count(facts, _MADE, "0")}
+    ELSE
+        INSERT INTO cus_limit_totals ({KEY}, {_each("{name}")})
+        SELECT tenant_id, made, value, start, integration_id, shard, {_each("{name}")}
+        FROM cus_limit_totals WHERE tenant_id = of_tenant AND limit_id = alike
+            AND integration_id = of_integration AND (value_of IS NULL OR value = value_of);
+    END IF;
 END $$;
+REVOKE ALL ON FUNCTION {function}({_ARGUMENTS}) FROM PUBLIC;
 """
 
 
+# Who lands a call, or sweeps, locks a hold or a lease before it writes sums. So the rows are all
+# locked here before the first of them changes.
+_JOIN = f"""
+CREATE FUNCTION cus_join_running{_SIGNATURE} {_AS_OWNER} SET enable_bitmapscan = on AS $$
+DECLARE whose record;
+BEGIN
+    SELECT of_tenant AS tenant_id, of_integration AS integration_id INTO whose;
+    -- Whoever holds or lends has committed, or will see the limit.
+    PERFORM pg_advisory_xact_lock(cus_check_key(of_integration));
+    PERFORM FROM cus_enforcement_holds WHERE tenant_id = of_tenant
+        AND integration_id = of_integration ORDER BY call_id FOR UPDATE;
+    PERFORM FROM cus_enforcement_leases WHERE tenant_id = of_tenant
+        AND integration_id = of_integration ORDER BY id FOR UPDATE;
+    {_joined("cus_enforcement_holds", "call_id")}
+    {_joined("cus_enforcement_leases", "id")}
+END $$;
+REVOKE ALL ON FUNCTION cus_join_running({_ARGUMENTS}) FROM PUBLIC;
+"""
+_OF_NEW = 'NEW.id, NEW.scope, NEW.tag, NEW.value, NEW."window"'
+_INTEGRATIONS = """SELECT id FROM cus_integrations WHERE tenant_id = NEW.tenant_id
+        AND (NEW.integration_id IS NULL OR id = NEW.integration_id) ORDER BY id"""
+_OF_RUN = """NEW.tenant_id, NEW.integration_id, NEW.limit_id, 'session_id', '', NEW.session_id,
+        'life'"""
 STARTING = f"""
 {_start_of("cus_start_counting", _ALL_FACTS)}
 {_start_of("cus_start_session", _SESSION_FACTS)}
+{_JOIN}
 CREATE FUNCTION cus_start_limit() {_TRIGGER}
 DECLARE one uuid;
 BEGIN
-    FOR one IN SELECT id FROM cus_integrations WHERE tenant_id = NEW.tenant_id
-        AND (NEW.integration_id IS NULL OR id = NEW.integration_id) ORDER BY id LOOP
-        PERFORM cus_start_counting(NEW.tenant_id, one, NEW.id, NEW.scope, NEW.tag, NEW.value,
-            NEW."window");
+    -- Checks go on while it is counted what landed.
+    FOR one IN {_INTEGRATIONS} LOOP
+        PERFORM cus_start_counting(NEW.tenant_id, one, {_OF_NEW});
+    END LOOP;
+    FOR one IN {_INTEGRATIONS} LOOP
+        PERFORM cus_join_running(NEW.tenant_id, one, {_OF_NEW});
     END LOOP;
     RETURN NULL;
 END $$;
@@ -383,13 +422,14 @@ CREATE TRIGGER cus_start_limit AFTER INSERT ON cus_scoped_limits
     FOR EACH ROW EXECUTE FUNCTION cus_start_limit();
 CREATE FUNCTION cus_start_run_limit() {_TRIGGER}
 BEGIN
-    PERFORM cus_start_session(NEW.tenant_id, NEW.integration_id, NEW.limit_id, 'session_id', '',
-        NEW.session_id, 'life');
+    PERFORM cus_start_session({_OF_RUN});
+    PERFORM cus_join_running({_OF_RUN});
     RETURN NULL;
 END $$;
 CREATE TRIGGER cus_start_run_limit AFTER INSERT ON cus_run_limits
     FOR EACH ROW EXECUTE FUNCTION cus_start_run_limit();
-SELECT cus_start_counting(tenant_id, integration.id, scoped.id, scope, tag, value, "window")
+SELECT cus_start_counting(tenant_id, integration.id, scoped.id, scope, tag, value, "window"),
+    cus_join_running(tenant_id, integration.id, scoped.id, scope, tag, value, "window")
 FROM cus_scoped_limits AS scoped JOIN cus_integrations AS integration USING (tenant_id)
 WHERE scoped.deleted_at IS NULL AND (valid_until IS NULL OR valid_until > now())
     AND (integration_id IS NULL OR integration_id = integration.id)
@@ -414,7 +454,7 @@ FUNCTIONS = (
     "cus_count_landed()", "cus_count_settled()", "cus_count_corrected()",
     *(f"cus_limit_{name}_{kind}()" for kind in ("holds", "leases") for name in _EVENTS),
     "cus_start_limit()", "cus_start_run_limit()", f"cus_start_counting({_ARGUMENTS})",
-    f"cus_start_session({_ARGUMENTS})",
+    f"cus_start_session({_ARGUMENTS})", f"cus_join_running({_ARGUMENTS})",
     "cus_keep_limit_over()",
 )  # fmt: skip
 BACK = f"""

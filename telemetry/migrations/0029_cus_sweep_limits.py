@@ -39,8 +39,14 @@ BEGIN
         = ({", ".join(f"over.{name}" for name in KEY.split(", "))});
     GET DIAGNOSTICS more = ROW_COUNT;
     swept := swept + more;
-    WITH locked AS MATERIALIZED (
-        SELECT * FROM cus_limit_holds ORDER BY {KEY} FOR UPDATE SKIP LOCKED
+    WITH idle AS MATERIALIZED (
+        SELECT {SAME} FROM cus_limit_holds GROUP BY {SAME} HAVING {ZERO}
+            OR (start > 'epoch'::timestamptz AND start < now() - interval '5 minutes')
+        LIMIT most
+    ), locked AS MATERIALIZED (
+        -- Only what seems idle: checks and reports wait for a row that is locked.
+        SELECT hold.* FROM cus_limit_holds AS hold JOIN idle USING ({SAME})
+        ORDER BY {", ".join(f"hold.{name}" for name in KEY.split(", "))} FOR UPDATE OF hold SKIP LOCKED
     ), over AS (
         SELECT {SAME} FROM locked GROUP BY {SAME} HAVING {ZERO}
         UNION ALL

@@ -79,6 +79,8 @@ class CusScoped(Protocol):
     @property
     def window(self) -> str: ...
     @property
+    def amount(self) -> int: ...
+    @property
     def valid_from(self) -> float: ...
     @property
     def valid_until(self) -> float | None: ...
@@ -91,7 +93,8 @@ def applying(limits: Iterable[_Limit], names: CusCallNames, now: float) -> list[
     """The limits that apply to a call now, narrowest scope first, each with the call's value.
 
     Limits of one scope, tag, unit and window count the same; of those, the last in `_rank` applies.
-    `limits` are in the order in which they were made, so that of equals the latest applies.
+    `limits` are in the order in which they were made, so that of equals the latest applies. Of
+    temporary limits the largest does: a second increase takes nothing back.
     """
     chosen: dict[tuple[str, str, str, str], tuple[_Limit, str]] = {}
     for limit in limits:
@@ -107,8 +110,9 @@ def applying(limits: Iterable[_Limit], names: CusCallNames, now: float) -> list[
     return sorted(chosen.values(), key=_narrowness)
 
 
-def _rank(limit: CusScoped) -> tuple[bool, bool]:
-    return limit.value is not None, limit.valid_until is not None
+def _rank(limit: CusScoped) -> tuple[bool, bool, int]:
+    is_temporary = limit.valid_until is not None
+    return limit.value is not None, is_temporary, limit.amount if is_temporary else 0
 
 
 def _narrowness(found: tuple[CusScoped, str]) -> int:

@@ -40,6 +40,7 @@ class CusKnownLimit(NamedTuple):
     value: str | None
     unit: str
     window: str
+    amount: int
     valid_from: float
     valid_until: float | None
 
@@ -57,6 +58,7 @@ class CusKnownLimit(NamedTuple):
             None if value is None else str(value),
             str(one.get("unit")),
             str(one.get("window")),
+            amount if type(amount := one.get("amount")) is int else 0,
             _seconds(one.get("valid_from")) or 0.0,
             until,
         )
