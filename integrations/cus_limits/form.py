@@ -100,7 +100,7 @@ class LimitForm(CusServiceForm):
         if "integration" in self.fields:
             self.fields["integration"].required = True
         if self.is_new:
-            self.initial = _NEW | self.initial
+            self.initial = {**_NEW, **self.initial}
         else:
             self.initial["amount"] = shown_amount(self.instance.unit, self.instance.amount)
             self.initial["seen_version"] = self.instance.version
