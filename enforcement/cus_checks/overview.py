@@ -75,7 +75,8 @@ def status_of(caller: Caller) -> dict[str, Any]:
     Raises DatabaseTrouble.
     """
     whose = (caller.tenant_id, caller.integration_id)
-    models = models_of(*_read(caller, (READ_MODELS, whose)))
+    (known_of,) = _read(caller, (READ_MODELS, whose))
+    models = models_of(known_of)
     # Of a call that names nothing: the limits that count all calls.
     scopes = CallScopes(CusCallNames(), models.limits.counting(CusCallNames()))
     (document,) = _read(caller, ("cus_read", read_values(*whose, [], keys=scopes.keys)))

@@ -113,7 +113,7 @@ def rows_of(source):
         FROM {source} AS usage"""
 
 
-_THE_ROW = """JOIN cus_llm_usage AS usage ON usage.tenant_id = added.tenant_id
+_THE_ROW = """ AS added JOIN cus_llm_usage AS usage ON usage.tenant_id = added.tenant_id
         AND usage.created_at = added.usage_created_at AND usage.id = added.usage_id"""
 
 
@@ -121,18 +121,18 @@ def settlements_of(source):
     """SQL for the facts of settlements: out of the window of the row, into that of the settlement."""
     return f"""SELECT {_NAMED}, usage.created_at, NULL::timestamptz, 0,
             -usage.provisional_cents, -usage.provisional_microcents, -usage.provisional_tokens
-        FROM {source} AS added {_THE_ROW}
+        FROM {source}
         UNION ALL
         SELECT {_NAMED}, added.created_at, NULL::timestamptz, 0, added.counted_cents,
             added.cost_microcents, added.tokens_in::bigint + added.tokens_out
-        FROM {source} AS added {_THE_ROW}"""
+        FROM {source}"""
 
 
 def corrections_of(source):
     """SQL for the facts of corrections, in the window of the row."""
     return f"""SELECT {_NAMED}, usage.created_at, NULL::timestamptz, 0, 0::bigint,
             added.difference_microcents, 0::bigint
-        FROM {source} AS added {_THE_ROW}"""
+        FROM {source}"""
 
 
 _START = """CASE scoped."window" WHEN 'life' THEN 'epoch'::timestamptz
@@ -156,15 +156,18 @@ def _together(facts):
         FROM ({facts}) AS fact({_COLUMNS}) GROUP BY 1, 2, 3, 4, 5, 6, 7 OFFSET 0"""
 
 
-def count(facts, limits, shard, where="true"):
-    """SQL that adds facts of one integration to the totals of the limits that count them."""
+def count(facts, limits, shard):
+    """SQL that adds facts of one integration to the totals of the limits that count them.
+
+    `limits` may look at a `fact`.
+    """
     return f"""
     INSERT INTO cus_limit_totals AS total ({KEY}, {_each("{name}")})
     SELECT tenant, id, value, start, integration, {shard}, {_each("sum({name})")}
     FROM (
         SELECT scoped.tenant, scoped.integration, scoped.id, scoped.wanted, {_START} AS start,
             {value_of(_FACT)} AS value, {_each("fact.{name}")}
-        FROM ({_together(facts)}) AS fact, ({limits}) AS scoped WHERE {where} OFFSET 0
+        FROM ({_together(facts)}) AS fact CROSS JOIN LATERAL ({limits}) AS scoped OFFSET 0
     ) AS counted
     WHERE value IS NOT NULL AND start IS NOT NULL AND (wanted IS NULL OR wanted = value)
     GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
@@ -200,7 +203,7 @@ BEGIN
             {count(facts, _LIMITS, shard)}
         END IF;
         IF EXISTS ({_RUNS}) THEN
-            {count(facts, _RUNS, shard, "scoped.wanted = fact.session_id")}
+            {count(facts, f"{_RUNS} AND session_id = fact.session_id OFFSET 0", shard)}
         END IF;
     END LOOP;
     RETURN NULL;
@@ -214,8 +217,8 @@ def _mine(table):
 
 COUNTING = (
     _counts("cus_count_landed", "landed", rows_of(_mine("landed")), _SHARD)
-    + _counts("cus_count_settled", "added", settlements_of(_mine("added")), "0")
-    + _counts("cus_count_corrected", "added", corrections_of(_mine("added")), "0")
+    + _counts("cus_count_settled", "added", settlements_of(_mine("added") + _THE_ROW), "0")
+    + _counts("cus_count_corrected", "added", corrections_of(_mine("added") + _THE_ROW), "0")
     + """
 CREATE TRIGGER cus_then_count_limits AFTER INSERT ON cus_llm_usage
     REFERENCING NEW TABLE AS landed FOR EACH STATEMENT EXECUTE FUNCTION cus_count_landed();
@@ -313,14 +316,34 @@ def _joined(table, key):
 _ALL_FACTS = " UNION ALL ".join(
     (
         rows_of(_since("cus_llm_usage")),
-        settlements_of(_since("cus_usage_settlements")),
-        corrections_of(_since("cus_cost_adjustments")),
+        settlements_of(_since("cus_usage_settlements") + _THE_ROW),
+        corrections_of(_since("cus_cost_adjustments") + _THE_ROW),
+    )
+)
+# All that a session ever did, by its rows: a check waits for it.
+_OF_SESSION = """(SELECT * FROM cus_llm_usage WHERE tenant_id = whose.tenant_id
+            AND integration_id = whose.integration_id AND session_id = value_of OFFSET 0)"""
+
+
+def _beside(table):
+    return f"""{_OF_SESSION} AS usage CROSS JOIN LATERAL (SELECT * FROM {table} AS one
+            WHERE one.tenant_id = usage.tenant_id AND one.usage_id = usage.id OFFSET 0) AS added"""
+
+
+_SESSION_FACTS = " UNION ALL ".join(
+    (
+        rows_of(_OF_SESSION),
+        settlements_of(_beside("cus_usage_settlements")),
+        corrections_of(_beside("cus_cost_adjustments")),
     )
 )
 # A correction or a settlement of a row before the present window adds to a window that is over.
 _ARGUMENTS = "uuid, uuid, uuid, text, text, text, text"
-_START_OF = f"""
-CREATE FUNCTION cus_start_counting(of_tenant uuid, of_integration uuid, made uuid, scope_of text,
+
+
+def _start_of(function, facts):
+    return f"""
+CREATE FUNCTION {function}(of_tenant uuid, of_integration uuid, made uuid, scope_of text,
     tag_of text, value_of text, counted_over text) RETURNS void {_AS_OWNER}
     SET enable_bitmapscan = on AS $$
 DECLARE
@@ -332,8 +355,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(cus_counting_key(of_integration));
     -- What a budget counted that was swept and is made again.
     DELETE FROM cus_limit_totals WHERE tenant_id = of_tenant AND limit_id = made
-        AND integration_id = of_integration;
-    {count(_ALL_FACTS, _MADE, "0")}
+        AND integration_id = of_integration AND (value_of IS NULL OR value = value_of);
+    {count(facts, _MADE, "0")}
     -- Whoever holds or lends has committed, or will see the limit. A hold that somebody has locked is
     -- about to land, and its landing counts.
     PERFORM pg_advisory_xact_lock(cus_check_key(of_integration));
@@ -341,8 +364,11 @@ BEGIN
     {_joined("cus_enforcement_leases", "id")}
 END $$;
 """
+
+
 STARTING = f"""
-{_START_OF}
+{_start_of("cus_start_counting", _ALL_FACTS)}
+{_start_of("cus_start_session", _SESSION_FACTS)}
 CREATE FUNCTION cus_start_limit() {_TRIGGER}
 DECLARE one uuid;
 BEGIN
@@ -357,7 +383,11 @@ CREATE TRIGGER cus_start_limit AFTER INSERT ON cus_scoped_limits
     FOR EACH ROW EXECUTE FUNCTION cus_start_limit();
 CREATE FUNCTION cus_start_run_limit() {_TRIGGER}
 BEGIN
-    PERFORM cus_start_counting(NEW.tenant_id, NEW.integration_id, NEW.limit_id, 'session_id', '',
+    IF EXISTS (SELECT FROM cus_scoped_limits WHERE id = NEW.limit_id) THEN
+        RAISE EXCEPTION 'a budget in code has the id of the limit %', NEW.limit_id
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    PERFORM cus_start_session(NEW.tenant_id, NEW.integration_id, NEW.limit_id, 'session_id', '',
         NEW.session_id, 'life');
     RETURN NULL;
 END $$;
@@ -382,13 +412,35 @@ BEGIN
 END $$;
 CREATE TRIGGER cus_keep_limit_over BEFORE UPDATE ON cus_scoped_limits
     FOR EACH ROW EXECUTE FUNCTION cus_keep_limit_over();
+CREATE FUNCTION cus_keep_run_limit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (OLD.tenant_id, OLD.integration_id, OLD.session_id, OLD.limit_id)
+        IS DISTINCT FROM (NEW.tenant_id, NEW.integration_id, NEW.session_id, NEW.limit_id)
+        OR coalesce(NEW.cents > OLD.cents, OLD.cents IS NOT NULL AND NEW.cents IS NULL)
+        OR coalesce(NEW.microcents > OLD.microcents,
+            OLD.microcents IS NOT NULL AND NEW.microcents IS NULL)
+        OR coalesce(NEW.tokens > OLD.tokens, OLD.tokens IS NOT NULL AND NEW.tokens IS NULL)
+        OR coalesce(NEW.calls > OLD.calls, OLD.calls IS NOT NULL AND NEW.calls IS NULL) THEN
+        RAISE EXCEPTION 'code never raises the budget of session %', OLD.session_id
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cus_only_less BEFORE UPDATE ON cus_run_limits
+    FOR EACH ROW EXECUTE FUNCTION cus_keep_run_limit();
+"""
+# These take what a limit counts from whoever calls them, so only the owner's triggers may.
+RIGHTS = """
+REVOKE ALL ON FUNCTION cus_start_counting(uuid, uuid, uuid, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cus_start_session(uuid, uuid, uuid, text, text, text, text) FROM PUBLIC;
 """
 FUNCTIONS = (
     "cus_counting_key(uuid)", "cus_check_key(uuid)",
     "cus_count_landed()", "cus_count_settled()", "cus_count_corrected()",
     *(f"cus_limit_{name}_{kind}()" for kind in ("holds", "leases") for name in _EVENTS),
     "cus_start_limit()", "cus_start_run_limit()", f"cus_start_counting({_ARGUMENTS})",
-    "cus_keep_limit_over()",
+    f"cus_start_session({_ARGUMENTS})",
+    "cus_keep_limit_over()", "cus_keep_run_limit()",
 )  # fmt: skip
 BACK = f"""
 LOCK TABLE cus_enforcement_holds, cus_enforcement_leases IN ACCESS EXCLUSIVE MODE;
@@ -401,7 +453,7 @@ ALTER TABLE cus_enforcement_leases DROP COLUMN names, DROP COLUMN limits
 
 def forwards(_apps, schema_editor):
     triggers = "".join(map(_keeps, _KINDS))
-    _run(schema_editor, "".join((TABLES, KEYS, COUNTING, triggers, STARTING, GUARD)))
+    _run(schema_editor, "".join((TABLES, KEYS, COUNTING, triggers, STARTING, GUARD, RIGHTS)))
 
 
 def backwards(_apps, schema_editor):

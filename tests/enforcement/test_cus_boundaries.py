@@ -20,10 +20,12 @@ from enforcement.cus_reading.known_models import PREPARED as MODELS_PREPARED
 from integrations.cus_keys.verifier import forget_sdk_keys
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics import models
+from telemetry.cus_holds.hold_changes import PREPARED as CHANGES_PREPARED
+from telemetry.cus_holds.hold_changes import HoldChange, change_values
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
-from telemetry.cus_holds.holds import HoldChange, change_values
 from telemetry.cus_holds.leases import PREPARED as LEASES_PREPARED
 from telemetry.cus_holds.leases import lending_values, release_values
+from telemetry.cus_holds.limit_sums import PREPARED as RUNS_PREPARED
 from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 from tests.conftest import _superuser
 from tests.cus_factories import SdkClient
@@ -39,7 +41,8 @@ def _analytics() -> set[str]:
     }
 
 
-def _as_decider(work: Any) -> Any:
+def as_decider(work: Any) -> Any:
+    """What work on a connection of the decider comes to; its errors are psycopg's."""
     until = time.monotonic() + 60
     try:
         return decider_pool().run(work, take_by=until, end_by=until)
@@ -77,7 +80,10 @@ def test_no_statement_of_a_check_names_an_analytics_table(
     CusIntegration.objects.filter(id=integration.id).update(**wide)
     assert sdk.lease().json()["lease_id"]
 
-    prepared = (*HOLDS_PREPARED, *LEASES_PREPARED, *LOG_PREPARED, *KEYS_PREPARED, *MODELS_PREPARED)
+    prepared = (
+        *(*HOLDS_PREPARED, *CHANGES_PREPARED, *LEASES_PREPARED, *RUNS_PREPARED),
+        *(*LOG_PREPARED, *KEYS_PREPARED, *MODELS_PREPARED),
+    )
     text = " ".join([*sent, *prepared])
     executed = set(re.findall(r"EXECUTE (\w+)", " ".join(sent)))
     assert executed >= {
@@ -90,10 +96,10 @@ def test_no_statement_of_a_check_names_an_analytics_table(
 
 
 def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: None) -> None:
-    assert _as_decider(lambda one: one.rows("SELECT current_user")) == [b"cus_decider"]
+    assert as_decider(lambda one: one.rows("SELECT current_user")) == [b"cus_decider"]
     for table in (*_analytics(), "cus_credentials", "cus_users"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            _as_decider(lambda one, name=table: one.rows(f"SELECT 1 FROM {name} LIMIT 1"))
+            as_decider(lambda one, name=table: one.rows(f"SELECT 1 FROM {name} LIMIT 1"))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +119,7 @@ def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: Non
 )
 def test_the_decider_changes_nothing_but_holds_leases_and_its_own_log(statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        _as_decider(lambda one: one.rows(statement))
+        as_decider(lambda one: one.rows(statement))
 
 
 def test_a_check_is_two_messages_to_the_database(sdk: SdkClient, sent: list[str]) -> None:
@@ -126,7 +132,7 @@ def test_a_check_is_two_messages_to_the_database(sdk: SdkClient, sent: list[str]
 
 
 def test_no_check_waits_for_its_plan_to_be_compiled(db: None) -> None:
-    assert _as_decider(lambda one: one.rows("SHOW jit")) == [b"off"]
+    assert as_decider(lambda one: one.rows("SHOW jit")) == [b"off"]
 
 
 def test_the_decision_log_is_append_only_month_by_month(integration: CusIntegration) -> None:
@@ -164,7 +170,7 @@ def test_holds_are_changed_by_their_keys_however_small_the_tables_were_when_that
         )
         superuser.execute("DELETE FROM cus_enforcement_holds")
         superuser.execute("ANALYZE cus_call_ledger, cus_enforcement_holds")
-    found = _as_decider(plan)
+    found = as_decider(plan)
 
     assert found.count("using cus_enforcement_holds_pkey") == 2
     assert "using cus_call_ledger_pkey" in found
@@ -199,7 +205,7 @@ def test_leases_are_found_by_their_keys_however_small_the_tables_were_when_that_
         )
         superuser.execute("DELETE FROM cus_enforcement_leases")
         superuser.execute("ANALYZE cus_enforcement_leases, cus_enforcement_holds")
-    found = _as_decider(plan)
+    found = as_decider(plan)
 
     # To lock, to change, and to see whether there is such a lease; then the holders of late.
     assert found.count("using cus_enforcement_leases_pkey") == 3

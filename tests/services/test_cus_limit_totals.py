@@ -185,3 +185,27 @@ def test_a_budget_in_code_that_was_swept_starts_anew_from_evidence(
     assert answer["result"] == "blocked"
     assert answer["reasons"][0]["current_value"] == 3
     assert answer["reasons"][0]["held_value"] == 2
+
+
+def test_a_budget_in_code_starts_from_settled_and_corrected_calls_of_its_session(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    fields = {"call_id": "late", "session_id": "s", "response_id": "r-1"}
+    sdk.report(unmeasured(**fields))
+    sdk.report(measured(**fields))
+    sdk.report(record(**CALL, call_id="plain", session_id="s"))
+    sdk.report(record(**CALL, session_id="other"))
+    plain = CusLLMUsage.objects.get(call_id="plain")
+    correct(plain, by_microcents=5)
+    sdk.check("next", session_id="s", run={"cents": 10_000})
+
+    settled = CusUsageSettlement.objects.get()
+    sums = CusLimitTotals.objects.filter(value="s").aggregate(
+        *(Sum(name) for name in ("calls", "cents", "microcents", "tokens"))
+    )
+    assert {name: int(value) for name, value in sums.items()} == {
+        "calls__sum": 2,
+        "cents__sum": settled.counted_cents + 3,
+        "microcents__sum": settled.cost_microcents + plain.cost_microcents + 5,
+        "tokens__sum": settled.tokens_in + settled.tokens_out + 15,
+    }

@@ -266,7 +266,9 @@ def limit_findings(connection: "psycopg.Connection[Row]") -> list[str]:
         return []  # There is no such table in this version.
     # Settlements and corrections count, too; `tests.services.test_cus_limit_totals` looks at them.
     settled = connection.execute("SELECT count(*) FROM cus_usage_settlements").fetchone()
-    totals = [] if settled and settled[0] else connection.execute(_LIMIT_TOTALS.encode())
+    totals: list[Row] = []
+    if not (settled and settled[0]):
+        totals = connection.execute(_LIMIT_TOTALS.encode()).fetchall()
     return [
         *(f"totals of limits less rows: {row}" for row in totals),
         *(

@@ -27,7 +27,7 @@ _LANDING = 25
 SESSIONS, AGENTS, USERS, MODELS = ("s1", "s2", "s3"), ("a1", "a2"), ("u1", "u2"), ("m1", "m2")
 
 
-def names_of(draw: random.Random) -> dict[str, str]:
+def names_of(draw: random.Random) -> dict[str, Any]:
     """What a call names."""
     return {
         "session_id": draw.choice(SESSIONS),
@@ -64,7 +64,7 @@ class Holder:
 
         return Caller(*self._ids, time.monotonic() + _SOON)
 
-    def _call(self, names: dict[str, str], cents: int, lease: Any) -> None:
+    def _call(self, names: dict[str, Any], cents: int, lease: Any) -> None:
         from tests.cus_factories import record
 
         tokens = cents * TOKENS_A_CENT
@@ -80,7 +80,7 @@ class Holder:
         self.told["cents"] += cents
         self._landing.put(call)
 
-    def _admitted(self, call_id: str, names: dict[str, str], cents: int) -> bool:
+    def _admitted(self, call_id: str, names: dict[str, Any], cents: int) -> bool:
         from enforcement.cus_checks.requests import CheckRequest
         from enforcement.cus_checks.service import CusEnforcementService
 
@@ -98,7 +98,7 @@ class Holder:
         self.told["checked" if decision.admits else reason.scope or str(reason.code)] += 1
         return decision.admits
 
-    def _lend(self, names: dict[str, str]) -> Any:
+    def _lend(self, names: dict[str, Any]) -> Any:
         from enforcement.cus_checks.lending_requests import CallEstimate, LeaseRequest, LeaseScopes
         from enforcement.cus_checks.lending_service import CusLendingService
 
