@@ -22,9 +22,9 @@ from integrations.cus_console.panels import Page, Panel
 from integrations.cus_increases.form import IncreaseForm
 from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_increases.panels import open_requests
-from integrations.cus_increases.rights import ASKERS, DECIDERS
 from integrations.cus_increases.service import CusIncreaseService
 from integrations.cus_lifecycle.console import CusIntegrationFilter
+from integrations.cus_limits.rights import ASKERS, DECIDERS
 from integrations.cus_limits.words import amount_text, window_text
 
 panels.register(Panel(Page.HOME, "increases", "Increases asked for", DECIDERS, open_requests))

@@ -14,7 +14,6 @@ from rest_framework.views import APIView
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_accounts.permissions import IsTenantPerson, role_of, visible_to
 from integrations.cus_increases.models import CusIncreaseRequest
-from integrations.cus_increases.rights import ASKERS
 from integrations.cus_increases.serializers import (
     IncreaseFilters,
     IncreaseInput,
@@ -25,6 +24,7 @@ from integrations.cus_increases.service import CusIncreaseService, RequestNotFou
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.rights import ASKERS
 from integrations.cus_limits.service import LimitNotFound, integration_of
 from integrations.cus_web.errors import IntegrationNotFound
 from integrations.cus_web.pages import NewestFirst, filters_of

@@ -14,6 +14,7 @@ from unfold.enums import ActionVariant
 from unfold.views import ChangeList
 
 from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console import panels
 from integrations.cus_console.actions import CusActions, Question, asked
 from integrations.cus_console.export import CusExport
@@ -25,6 +26,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.form import COUNTS, HOLDS, LimitForm
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.panels import limits_of_integration
+from integrations.cus_limits.rights import ASKERS
 from integrations.cus_limits.service import CusLimitService, limits_in_force
 from integrations.cus_limits.uses import uses_of, uses_shown
 from integrations.cus_limits.words import amount_text, moment_text, whose_text, window_text
@@ -33,7 +35,7 @@ from integrations.cus_limits.words import amount_text, moment_text, whose_text, 
 _MOST_VALUES = 20
 _DELETED = Q(deleted_at__isnull=False) | Q(integration__deleted_at__isnull=False)
 _SHOWN = ("tenant_shown", "integration_shown", "whose", "counts", "state_text", "ends", "use")
-_RECORD = ("more_room", "created_at", "created_by_shown", "updated_at")
+_RECORD = ("created_at", "created_by_shown", "updated_at")
 panels.register(
     Panel(Page.INTEGRATION, "scoped-limits", "Limits at scopes", EVERY_ROLE, limits_of_integration)
 )
@@ -130,12 +132,14 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
             holds = [name for name in HOLDS if name not in ("amount", "enabled")]
         if obj.unit != CusScopedLimit.Unit.CENTS:
             holds.remove("basis")
-        return [*_SHOWN, *holds, *_RECORD]
+        # No link leads to a page that the person may not open.
+        ways = ["more_room"] if role_of(request.user) in ASKERS else []
+        return [*_SHOWN, *holds, *ways, *_RECORD]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: CusScopedLimit | None = None
     ) -> tuple[str, ...]:
-        return (*_SHOWN, *_RECORD) if obj else ()
+        return (*_SHOWN, "more_room", *_RECORD) if obj else ()
 
     @display(description="Limit")
     def counts(self, row: CusScopedLimit) -> str:

@@ -1,7 +1,7 @@
 """The form in which people enter a limit: amounts of money in dollars."""
 
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -24,7 +24,10 @@ HOLDS = (
     "valid_until",
     "reason",
 )
-_NEW = {"scope": CusScopedLimit.Scope.AGENT, "window": CusScopedLimit.Window.DAY}
+_NEW: Final[dict[str, Any]] = {
+    "scope": CusScopedLimit.Scope.AGENT,
+    "window": CusScopedLimit.Window.DAY,
+}
 # What the service chooses where a box is empty, and keeps where a limit is changed.
 _OPTIONAL = ("basis", "result", "valid_from")
 
@@ -97,7 +100,7 @@ class LimitForm(CusServiceForm):
         if "integration" in self.fields:
             self.fields["integration"].required = True
         if self.is_new:
-            self.initial = _NEW | self.initial
+            self.initial = {**_NEW, **self.initial}
         else:
             self.initial["amount"] = shown_amount(self.instance.unit, self.instance.amount)
             self.initial["seen_version"] = self.instance.version

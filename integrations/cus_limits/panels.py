@@ -10,12 +10,12 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.panels import table, with_link
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.rights import DECIDERS
 from integrations.cus_limits.service import CusLimitService, limits_in_force
 from integrations.cus_limits.uses import Uses, uses_of, uses_shown
 from integrations.cus_limits.words import limit_text, moment_text
 
 _MOST_SHOWN = 10
-_CHANGERS = ("operator", "admin")
 
 
 def limits_of_integration(request: HttpRequest, integration: CusIntegration) -> SafeString:
@@ -40,7 +40,7 @@ def limits_of_integration(request: HttpRequest, integration: CusIntegration) -> 
     )
     listed = reverse("admin:integrations_cusscopedlimit_changelist")
     panel = with_link(panel, f"{listed}?integration={integration.id}", "All limits")
-    if role_of(request.user) not in _CHANGERS:
+    if role_of(request.user) not in DECIDERS:
         return panel
     add = reverse("admin:integrations_cusscopedlimit_add")
     return with_link(panel, f"{add}?integration={integration.id}", "Add a limit")

@@ -27,6 +27,7 @@ def _route(path: str) -> str:
 
 
 ONE = _route("integrations/{integration_id}")
+INCREASES = _route("increase-requests")
 KEYS = _route("integrations/{integration_id}/keys")
 MEMBERS = _route("members")
 MEMBER = _route("members/{member_id}")
@@ -38,6 +39,7 @@ SCOPE = "tests/admin/test_cus_console_scope.py"
 OWN_PAGES = "tests/admin/test_cus_own_pages.py"
 FACTOR = "tests/admin/test_cus_second_factor.py"
 PEOPLE = "tests/admin/test_cus_people_pages.py"
+INCREASES_API = "tests/api/test_cus_increase_requests.py"
 SERVICE = "tests/services/test_cus_members.py"
 
 
@@ -294,6 +296,36 @@ MUTANTS = [
         "if False:",
         "Who only knows the password replaces the authenticator.",
         FACTOR,
+    ),
+    Mutant(
+        "increases/api",
+        "return role_of(request.user) in ASKERS",
+        "return role_of(request.user) is not None",
+        "Support and finance ask for more room.",
+        INCREASES,
+    ),
+    Mutant(
+        "increases/api",
+        "limit = visible_to(living, person).filter(id=limit_id).first()",
+        "limit = living.filter(id=limit_id).first()",
+        "Another tenant's limit is asked to be raised.",
+        INCREASES,
+    ),
+    Mutant(
+        "increases/service",
+        "if self.actor is not None and request.created_by_id == self.actor.pk:",
+        "if False:",
+        "People approve what they asked for themselves.",
+        INCREASES_API,
+    ),
+    Mutant(
+        "increases/admin",
+        "def has_act_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:\n"
+        "        return role_of(request.user) in DECIDERS",
+        "def has_act_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:\n"
+        "        return role_of(request.user) in ASKERS",
+        "Members decide on increases in the console.",
+        SCOPE,
     ),
     Mutant(
         "console/pages",

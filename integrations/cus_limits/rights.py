@@ -1,4 +1,4 @@
-"""Who may ask for increases, and who decides (ruling C9)."""
+"""Who may ask for increases of limits, and who changes limits and decides (ruling C9)."""
 
 from typing import Final
 
