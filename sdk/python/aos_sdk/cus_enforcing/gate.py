@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_call_sites import call_site
@@ -38,8 +39,16 @@ class CusGate:
     blocked; whatever else goes wrong in here, the call begins.
     """
 
-    def __init__(self, decider: CusDecider, enforcing: CusEnforcing, guard: never_raise) -> None:
+    def __init__(
+        self,
+        decider: CusDecider,
+        enforcing: CusEnforcing,
+        guard: never_raise,
+        prepare: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`prepare` does, once and in a thread that may wait, what an event loop must not wait for."""
         self.decider = decider
+        self._prepare = prepare
         self.enforcing = enforcing
         self._guard = guard
         self._estimator = CusEstimator(decider.known, guard)
@@ -151,6 +160,8 @@ class CusGate:
         """As `_turn`, in a thread; the code that awaits it may end to wait meanwhile."""
 
         def decide() -> _Turn:
+            with self._guard:
+                self._prepare()
             turn = self._turn(steps)
             if not is_awaited:
                 self.leave_unused(call)
