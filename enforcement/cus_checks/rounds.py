@@ -16,7 +16,8 @@ from enforcement.cus_rules.authority import Known
 from enforcement.cus_rules.facts import Facts, Usage
 from enforcement.cus_rules.precedence import Decision, decide
 from integrations.cus_lifecycle.limits import admissions_of
-from telemetry.cus_holds.holds import Evidence, HoldChange, OwnHold, Reading
+from telemetry.cus_holds.hold_changes import HoldChange
+from telemetry.cus_holds.holds import Evidence, OwnHold, Reading
 from telemetry.cus_holds.limit_sums import LimitKey, RunLimit
 
 

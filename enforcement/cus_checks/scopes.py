@@ -100,7 +100,9 @@ def _fact(limit: KnownLimit, value: str, taken: LimitTaken) -> ScopedFact:
         result=limit.result,
         warning_percent=limit.warning_percent,
         temporary=limit.valid_until is not None,
-        **_numbers(taken, name),
+        used=getattr(taken.used, name),
+        held=getattr(taken.held, name),
+        leased=getattr(taken.leased, name),
     )
 
 
@@ -117,16 +119,10 @@ def _facts_of_run(run: RunLimit, taken: Mapping[LimitKey, LimitTaken]) -> list[S
             binds=name,
             amount=amount,
             result="blocked",
-            **_numbers(of_run, name),
+            used=getattr(of_run.used, name),
+            held=getattr(of_run.held, name),
+            leased=getattr(of_run.leased, name),
         )
         for name in LeaseAmounts._fields
         if (amount := getattr(run, name)) is not None
     ]
-
-
-def _numbers(taken: LimitTaken, name: str) -> dict[str, int]:
-    return {
-        "used": getattr(taken.used, name),
-        "held": getattr(taken.held, name),
-        "leased": getattr(taken.leased, name),
-    }

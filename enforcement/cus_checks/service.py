@@ -52,14 +52,8 @@ from enforcement.cus_reading.known_models import (
     remember_models,
 )
 from enforcement.cus_rules.authority import known_state, remember_state
-from telemetry.cus_holds.holds import (
-    HOLD_LIFE,
-    HOLDS_CHANGED,
-    Reading,
-    change_values,
-    read_values,
-    reading_of,
-)
+from telemetry.cus_holds.hold_changes import HOLDS_CHANGED, change_values
+from telemetry.cus_holds.holds import HOLD_LIFE, Reading, read_values, reading_of
 from telemetry.cus_holds.limit_sums import LimitKey
 
 # A call's record may land between our reading and our hold; then the round reads again.

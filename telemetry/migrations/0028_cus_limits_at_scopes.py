@@ -107,53 +107,67 @@ def rows_of(source):
     """SQL for the facts of stored calls: as recorded, and the provisional amounts of unmeasured."""
     return f"""SELECT {_NAMED}, usage.created_at AS received, {_ADMITTED} AS admitted,
             (usage.policy_result <> 'blocked')::int AS calls,
-            usage.counted_cents + coalesce(usage.provisional_cents, 0)::numeric AS cents,
-            usage.cost_microcents + coalesce(usage.provisional_microcents, 0)::numeric AS microcents,
-            usage.tokens_in::bigint + usage.tokens_out + coalesce(usage.provisional_tokens, 0)::numeric
-                AS tokens
+            usage.counted_cents + coalesce(usage.provisional_cents, 0) AS cents,
+            usage.cost_microcents + coalesce(usage.provisional_microcents, 0) AS microcents,
+            usage.tokens_in::bigint + usage.tokens_out + coalesce(usage.provisional_tokens, 0) AS tokens
         FROM {source} AS usage"""
 
 
-_THE_ROW = """JOIN cus_llm_usage AS usage ON usage.tenant_id = added.tenant_id
+_THE_ROW = """ AS added JOIN cus_llm_usage AS usage ON usage.tenant_id = added.tenant_id
         AND usage.created_at = added.usage_created_at AND usage.id = added.usage_id"""
 
 
 def settlements_of(source):
     """SQL for the facts of settlements: out of the window of the row, into that of the settlement."""
     return f"""SELECT {_NAMED}, usage.created_at, NULL::timestamptz, 0,
-            -usage.provisional_cents::numeric, -usage.provisional_microcents::numeric,
-            -usage.provisional_tokens::numeric
-        FROM {source} AS added {_THE_ROW}
+            -usage.provisional_cents, -usage.provisional_microcents, -usage.provisional_tokens
+        FROM {source}
         UNION ALL
-        SELECT {_NAMED}, added.created_at, NULL::timestamptz, 0, added.counted_cents::numeric,
-            added.cost_microcents::numeric, added.tokens_in::numeric + added.tokens_out
-        FROM {source} AS added {_THE_ROW}"""
+        SELECT {_NAMED}, added.created_at, NULL::timestamptz, 0, added.counted_cents,
+            added.cost_microcents, added.tokens_in::bigint + added.tokens_out
+        FROM {source}"""
 
 
 def corrections_of(source):
     """SQL for the facts of corrections, in the window of the row."""
-    return f"""SELECT {_NAMED}, usage.created_at, NULL::timestamptz, 0, 0::numeric,
-            added.difference_microcents::numeric, 0::numeric
-        FROM {source} AS added {_THE_ROW}"""
+    return f"""SELECT {_NAMED}, usage.created_at, NULL::timestamptz, 0, 0::bigint,
+            added.difference_microcents, 0::bigint
+        FROM {source}"""
 
 
 _START = """CASE scoped."window" WHEN 'life' THEN 'epoch'::timestamptz
-            WHEN 'minute' THEN CASE WHEN fact.admitted > now() - interval '2 minutes'
-                THEN date_trunc('second', fact.admitted, 'UTC') END
+            WHEN 'minute' THEN fact.admitted
             ELSE date_trunc(scoped."window", fact.received, 'UTC') END"""
 # The columns of facts, where the first of a union does not name them.
 _COLUMNS = f"{', '.join(_NAMES)}, received, admitted, {', '.join(AMOUNTS)}"
 
 
-def count(facts, limits, shard, where="true"):
-    """SQL that adds facts of one integration to the totals of the limits that count them."""
+def _together(facts):
+    """SQL for facts summed up by what limits tell apart: names, day, and second of admission.
+
+    What was admitted long ago is in no window of a minute. `OFFSET 0` keeps the planner from
+    working out each expression again and again.
+    """
+    return f"""SELECT {", ".join(f"fact.{name}" for name in _NAMES)},
+            date_trunc('day', fact.received, 'UTC') AS received,
+            CASE WHEN fact.admitted > now() - interval '2 minutes'
+                THEN date_trunc('second', fact.admitted, 'UTC') END AS admitted,
+            {_each("sum(fact.{name}) AS {name}")}
+        FROM ({facts}) AS fact({_COLUMNS}) GROUP BY 1, 2, 3, 4, 5, 6, 7 OFFSET 0"""
+
+
+def count(facts, limits, shard):
+    """SQL that adds facts of one integration to the totals of the limits that count them.
+
+    `limits` may look at a `fact`.
+    """
     return f"""
     INSERT INTO cus_limit_totals AS total ({KEY}, {_each("{name}")})
     SELECT tenant, id, value, start, integration, {shard}, {_each("sum({name})")}
     FROM (
         SELECT scoped.tenant, scoped.integration, scoped.id, scoped.wanted, {_START} AS start,
             {value_of(_FACT)} AS value, {_each("fact.{name}")}
-        FROM ({facts}) AS fact({_COLUMNS}), ({limits}) AS scoped WHERE {where}
+        FROM ({_together(facts)}) AS fact CROSS JOIN LATERAL ({limits}) AS scoped OFFSET 0
     ) AS counted
     WHERE value IS NOT NULL AND start IS NOT NULL AND (wanted IS NULL OR wanted = value)
     GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
@@ -189,7 +203,7 @@ BEGIN
             {count(facts, _LIMITS, shard)}
         END IF;
         IF EXISTS ({_RUNS}) THEN
-            {count(facts, _RUNS, shard, "scoped.wanted = fact.session_id")}
+            {count(facts, f"{_RUNS} AND session_id = fact.session_id OFFSET 0", shard)}
         END IF;
     END LOOP;
     RETURN NULL;
@@ -203,8 +217,8 @@ def _mine(table):
 
 COUNTING = (
     _counts("cus_count_landed", "landed", rows_of(_mine("landed")), _SHARD)
-    + _counts("cus_count_settled", "added", settlements_of(_mine("added")), "0")
-    + _counts("cus_count_corrected", "added", corrections_of(_mine("added")), "0")
+    + _counts("cus_count_settled", "added", settlements_of(_mine("added") + _THE_ROW), "0")
+    + _counts("cus_count_corrected", "added", corrections_of(_mine("added") + _THE_ROW), "0")
     + """
 CREATE TRIGGER cus_then_count_limits AFTER INSERT ON cus_llm_usage
     REFERENCING NEW TABLE AS landed FOR EACH STATEMENT EXECUTE FUNCTION cus_count_landed();
@@ -295,20 +309,41 @@ def _joined(table, key):
     ) AS found
     WHERE held.tenant_id = whose.tenant_id AND held.{key} = found.{key}
         AND held.integration_id = whose.integration_id
-        AND found.value IS NOT NULL AND (value_of IS NULL OR value_of = found.value);"""
+        AND found.value IS NOT NULL AND (value_of IS NULL OR value_of = found.value)
+        AND NOT held.limits @> jsonb_build_array(jsonb_build_array(made, found.value, counted_over));"""
 
 
 _ALL_FACTS = " UNION ALL ".join(
     (
         rows_of(_since("cus_llm_usage")),
-        settlements_of(_since("cus_usage_settlements")),
-        corrections_of(_since("cus_cost_adjustments")),
+        settlements_of(_since("cus_usage_settlements") + _THE_ROW),
+        corrections_of(_since("cus_cost_adjustments") + _THE_ROW),
+    )
+)
+# All that a session ever did, by its rows: a check waits for it.
+_OF_SESSION = """(SELECT * FROM cus_llm_usage WHERE tenant_id = whose.tenant_id
+            AND integration_id = whose.integration_id AND session_id = value_of OFFSET 0)"""
+
+
+def _beside(table):
+    return f"""{_OF_SESSION} AS usage CROSS JOIN LATERAL (SELECT * FROM {table} AS one
+            WHERE one.tenant_id = usage.tenant_id AND one.usage_id = usage.id OFFSET 0) AS added"""
+
+
+_SESSION_FACTS = " UNION ALL ".join(
+    (
+        rows_of(_OF_SESSION),
+        settlements_of(_beside("cus_usage_settlements")),
+        corrections_of(_beside("cus_cost_adjustments")),
     )
 )
 # A correction or a settlement of a row before the present window adds to a window that is over.
 _ARGUMENTS = "uuid, uuid, uuid, text, text, text, text"
-_START_OF = f"""
-CREATE FUNCTION cus_start_counting(of_tenant uuid, of_integration uuid, made uuid, scope_of text,
+
+
+def _start_of(function, facts):
+    return f"""
+CREATE FUNCTION {function}(of_tenant uuid, of_integration uuid, made uuid, scope_of text,
     tag_of text, value_of text, counted_over text) RETURNS void {_AS_OWNER}
     SET enable_bitmapscan = on AS $$
 DECLARE
@@ -318,7 +353,10 @@ BEGIN
     SELECT of_tenant AS tenant_id, of_integration AS integration_id INTO whose;
     -- Whoever counts has committed, or will see the limit.
     PERFORM pg_advisory_xact_lock(cus_counting_key(of_integration));
-    {count(_ALL_FACTS, _MADE, "0")}
+    -- What a budget counted that was swept and is made again.
+    DELETE FROM cus_limit_totals WHERE tenant_id = of_tenant AND limit_id = made
+        AND integration_id = of_integration;
+    {count(facts, _MADE, "0")}
     -- Whoever holds or lends has committed, or will see the limit. A hold that somebody has locked is
     -- about to land, and its landing counts.
     PERFORM pg_advisory_xact_lock(cus_check_key(of_integration));
@@ -326,8 +364,11 @@ BEGIN
     {_joined("cus_enforcement_leases", "id")}
 END $$;
 """
+
+
 STARTING = f"""
-{_START_OF}
+{_start_of("cus_start_counting", _ALL_FACTS)}
+{_start_of("cus_start_session", _SESSION_FACTS)}
 CREATE FUNCTION cus_start_limit() {_TRIGGER}
 DECLARE one uuid;
 BEGIN
@@ -342,7 +383,7 @@ CREATE TRIGGER cus_start_limit AFTER INSERT ON cus_scoped_limits
     FOR EACH ROW EXECUTE FUNCTION cus_start_limit();
 CREATE FUNCTION cus_start_run_limit() {_TRIGGER}
 BEGIN
-    PERFORM cus_start_counting(NEW.tenant_id, NEW.integration_id, NEW.limit_id, 'session_id', '',
+    PERFORM cus_start_session(NEW.tenant_id, NEW.integration_id, NEW.limit_id, 'session_id', '',
         NEW.session_id, 'life');
     RETURN NULL;
 END $$;
@@ -373,6 +414,7 @@ FUNCTIONS = (
     "cus_count_landed()", "cus_count_settled()", "cus_count_corrected()",
     *(f"cus_limit_{name}_{kind}()" for kind in ("holds", "leases") for name in _EVENTS),
     "cus_start_limit()", "cus_start_run_limit()", f"cus_start_counting({_ARGUMENTS})",
+    f"cus_start_session({_ARGUMENTS})",
     "cus_keep_limit_over()",
 )  # fmt: skip
 BACK = f"""

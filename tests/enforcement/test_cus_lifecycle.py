@@ -26,7 +26,7 @@ from enforcement.cus_rules.precedence import decide
 from enforcement.tasks import cus_sweep_late_holds
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals
-from telemetry.cus_holds import holds
+from telemetry.cus_holds import hold_changes
 from telemetry.cus_holds.models import CusEnforcementHold
 from telemetry.cus_holds.sweeping import sweep
 from tests.conftest import _superuser, as_if
@@ -176,7 +176,7 @@ def test_a_call_that_lands_while_it_is_renewed_gets_no_hold_again(
 ) -> None:
     sdk.check("call", estimated_cost_cents=5)
     landed = threading.Event()
-    values = holds.change_values
+    values = hold_changes.change_values
 
     def land_first(*arguments: Any) -> Any:
         if not landed.is_set():

@@ -1,17 +1,21 @@
 """What limits at scopes count of landed calls: by rows, settlements and corrections, from the first."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db.models import Sum
+from django.utils import timezone
 
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
-from telemetry.cus_holds.limit_models import CusLimitTotals
+from telemetry.cus_holds.limit_models import CusLimitHolds, CusLimitTotals, CusRunLimit
+from telemetry.cus_holds.sweeping import sweep_limits
+from tests.conftest import as_if
 from tests.cus_factories import SdkClient, correct, make_integration, measured, record, unmeasured
-from tests.cus_limits import make_limit
+from tests.cus_limits import change_limit, make_limit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -135,3 +139,73 @@ def test_a_correction_changes_the_exact_amount(
 def exact(limits: Iterable[CusScopedLimit]) -> int:
     rows = CusLimitTotals.objects.filter(limit_id__in=[limit.id for limit in limits])
     return int(rows.aggregate(sum=Sum("microcents"))["sum"])
+
+
+# --- Sweeping -----------------------------------------------------------------------------------
+
+
+def test_what_no_limit_counts_any_more_is_swept(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    limits = [
+        make_limit(integration, "session_id", "s", window=window)
+        for window in ("minute", "day", "week", "month", "life")
+    ]
+    deleted = make_limit(integration, "agent_id", "a")
+    sdk.report(record(**CALL, session_id="s", agent_id="a"))
+    assert sweep_limits() == 0
+    change_limit(deleted, deleted_at=timezone.now() - timedelta(days=2))
+    assert sweep_limits() == 1
+    as_if("UPDATE cus_limit_totals SET start = start - interval '36 days' WHERE start > 'epoch'")
+    assert sweep_limits() == 4
+    assert [bool(counted(limit)) for limit in limits] == [False] * 4 + [True]
+
+
+def test_sums_of_holds_that_came_to_nothing_are_swept_and_others_stay(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    make_limit(integration, "session_id", None)
+    sdk.check("one", session_id="s")
+    sdk.check("two", session_id="t")
+    sdk.report(record(**CALL, call_id="one", session_id="s"))
+    assert sweep_limits() >= 1
+    assert [row.value for row in CusLimitHolds.objects.all()] == ["t"]
+
+
+def test_a_budget_in_code_that_was_swept_starts_anew_from_evidence(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    sdk.check("one", session_id="s", run={"cents": 10}, estimated_cost_cents=3)
+    sdk.check("running", session_id="s", estimated_cost_cents=2)
+    sdk.report(record(**CALL, call_id="one", session_id="s"))
+    as_if("UPDATE cus_run_limits SET used_at = used_at - interval '31 days'")
+    sweep_limits()
+    assert not CusRunLimit.objects.exists()
+    answer = sdk.check("two", session_id="s", run={"cents": 10}, estimated_cost_cents=6).json()
+    assert answer["result"] == "blocked"
+    assert answer["reasons"][0]["current_value"] == 3
+    assert answer["reasons"][0]["held_value"] == 2
+
+
+def test_a_budget_in_code_starts_from_settled_and_corrected_calls_of_its_session(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    fields = {"call_id": "late", "session_id": "s", "response_id": "r-1"}
+    sdk.report(unmeasured(**fields))
+    sdk.report(measured(**fields))
+    sdk.report(record(**CALL, call_id="plain", session_id="s"))
+    sdk.report(record(**CALL, session_id="other"))
+    plain = CusLLMUsage.objects.get(call_id="plain")
+    correct(plain, by_microcents=5)
+    sdk.check("next", session_id="s", run={"cents": 10_000})
+
+    settled = CusUsageSettlement.objects.get()
+    sums = CusLimitTotals.objects.filter(value="s").aggregate(
+        *(Sum(name) for name in ("calls", "cents", "microcents", "tokens"))
+    )
+    assert {name: int(value) for name, value in sums.items()} == {
+        "calls__sum": 2,
+        "cents__sum": settled.counted_cents + 3,
+        "microcents__sum": settled.cost_microcents + plain.cost_microcents + 5,
+        "tokens__sum": settled.tokens_in + settled.tokens_out + 15,
+    }
