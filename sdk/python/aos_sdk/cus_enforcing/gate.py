@@ -105,9 +105,11 @@ class CusGate:
     def _usual_bound(self, call: CusGatedCall) -> CusUsualBound | None:
         """What a usual call may use, where a lease may have room for it."""
         known = self.decider.known
-        if known.has_own_prices or not self._asks_only_if_limited:
+        if not self._asks_only_if_limited:
             return None
         try:
+            if known.has_own_prices(call.model):
+                return None
             operation, model = call.operation, call.model
             learned = known.learned_output(model, operation) if known.learned else None
             return bound_of_usual(operation, model, call.arguments, learned)
