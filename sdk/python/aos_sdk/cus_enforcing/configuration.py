@@ -150,6 +150,13 @@ class CusKnownConfiguration:
         self._own_prices = _models_of(content)
         # Whether requests' output maxima are lowered to what the room pays for (ruling F3b).
         self.clamps = content is not None and content.get("estimate_basis") == "clamp"
+        # Whether one lease is for all usual calls, whatever they name: most programs' case, which
+        # the gate decides in one step.
+        self.is_plain = (
+            self.is_limited
+            and self._own_prices == frozenset()
+            and not (self.scoped.scopes or stops.reasons or self.learned)
+        )
         version = (content or {}).get("config_version")
         # 0 where nothing is known.
         self.version: int = version if type(version) is int else 0
