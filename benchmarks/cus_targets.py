@@ -51,6 +51,8 @@ SDK_BESIDE_BEST_PEER = Target(18, "x")
 # What an enforced call adds, of what a governed call adds.
 SDK_ENFORCED = Target(1.3, "x", at_least=False)
 LEASED_DECISION = Target(5, "us", at_least=False)
+# What an event loop may be kept from other tasks by a call that is checked before.
+LOOP_TURN = Target(1, "ms", at_least=False)
 SDK_P99 = Target(150, "us", at_least=False)
 SDK_MALLOCS = {"durable": Target(16, at_least=False), "memory": Target(11, at_least=False)}
 SDK_BACKGROUND = Target(15, "us", at_least=False)

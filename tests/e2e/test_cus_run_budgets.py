@@ -52,8 +52,7 @@ def programs(integration: CusIntegration, product: ServedProduct, tmp_path: Path
 def _costs(integration: CusIntegration) -> list[int]:
     """The cents of each call of the session that ran."""
     rows = CusLLMUsage.objects.filter(integration_id=integration.id, session_id="one-run")
-    ran = rows.exclude(policy_result="blocked").values_list("counted_cents", flat=True)
-    return list(ran)
+    return [row.counted_cents or 0 for row in rows.exclude(policy_result="blocked")]
 
 
 @pytest.mark.parametrize("enforce", ["auto", "check"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cus_sdk_calls import added_mallocs
-from benchmarks.cus_sdk_contestants import OURS
+from benchmarks.cus_sdk_contestants import LEASED, OURS
 from benchmarks.cus_targets import SDK_MALLOCS
 
 PROGRAM = """
@@ -81,6 +81,18 @@ def test_a_governed_call_asks_for_memory_no_more_often_than_it_may(mode: str) ->
     found, notes = added_mallocs([one for one in OURS if one.name == mode], 200)
     assert not notes
     assert 0 < found[mode] <= SDK_MALLOCS[mode].bound + MALLOCS_ABOVE_TARGET[mode]
+
+
+# A call under a limit also sets numbers of its own aside, and names them in its record.
+MALLOCS_OF_A_LEASE = 20
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_call_under_a_limit_asks_for_memory_for_little_more_than_its_numbers() -> None:
+    found, notes = added_mallocs([LEASED], 200)
+    assert not notes
+    bound = SDK_MALLOCS["durable"].bound + MALLOCS_ABOVE_TARGET["durable"] + MALLOCS_OF_A_LEASE
+    assert found["leased"] <= bound
 
 
 SWITCHES = (

@@ -248,6 +248,30 @@ def test_asynchronous_calls_take_of_a_lease_in_the_event_loops_own_thread(
     assert (len(lender.checks), lease.set_aside.calls) == (checks, before + 1)
 
 
+@pytest.mark.parametrize(
+    ("model", "is_leased"),
+    [("claude-sonnet-4", True), ("gpt-4o-2024-08-06", False), ("gpt-4o", False), ("made-up", True)],
+)
+def test_calls_of_models_without_an_own_price_are_leased_and_others_checked(
+    configure: Configure,
+    lender: CusFakeGovernor,
+    client: openai.OpenAI,
+    model: str,
+    is_leased: bool,
+) -> None:
+    """Calls for gpt-4o may be answered by gpt-4o-2024-08-06, and the other way round."""
+    lender.configuration["overrides"] = [{"id": "1", "model": model, "prices": {}}]
+    reporter = configure()
+    known_by(reporter).refresh()
+    for _ in range(2):
+        patched(client)
+    if is_leased:
+        _lease_of(reporter)
+    else:
+        assert "estimated_cost_cents" not in lender.checks[-1]
+        assert not lender.lease_requests
+
+
 # --- The server ---------------------------------------------------------------------------------
 
 

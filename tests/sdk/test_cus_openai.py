@@ -206,7 +206,7 @@ def test_a_broken_extraction_is_counted_and_the_response_returned(
     def explode(*args: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("aos_sdk.cus_tracker.extract_token_usage", explode)
+    monkeypatch.setattr("aos_sdk.cus_measured_call.extract_token_usage", explode)
     provider = CusOpenAIProvider(client=client, reporter=reporter)
     assert provider.chat_completions_create(model="gpt-4o", messages=MESSAGES).id == "chatcmpl-1"
     assert reporter.stats.faults == 1

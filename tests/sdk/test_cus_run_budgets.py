@@ -343,7 +343,7 @@ def test_a_call_that_never_left_and_one_that_failed_cost_a_budget_nothing(
     known_by(reporter).refresh()
     with cus_context(max_calls=2, budget_cents=20):
         with pytest.raises(TypeError):
-            client.chat.completions.create(**REQUEST, nonsense=1)
+            client.chat.completions.create(**REQUEST, nonsense=1)  # type: ignore[call-overload]
         with pytest.raises(OSError, match="down"), _call(reporter):
             raise OSError("down")
         assert _ran(reporter, 5) == 1

@@ -129,7 +129,7 @@ def test_an_end_user_who_is_stopped_by_a_pseudonym_is_asked_for_at_the_server() 
     stops = CusStops.read({"stops": [stop]})
 
     class Call:
-        agent_id = session_id = model = None
+        agent_id = session_id = model = tags = None
         end_user: str | None = "ada"
 
     assert stops.may_stop(Call())

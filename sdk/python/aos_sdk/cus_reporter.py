@@ -138,13 +138,14 @@ class CusReporter:
     def gate(self, enforcing: "CusEnforcing | None") -> "CusGate | None":
         """The gate of captured calls; None where nothing is enforced."""
         decider = self.decider if enforcing is not None else None
-        if enforcing is None or decider is None:
+        if enforcing is None or decider is None or self._sender is None:
             return None
         gate = self._gates.get(enforcing)
         if gate is None:
             from aos_sdk.cus_enforcing.gate import CusGate
 
-            gate = self._gates.setdefault(enforcing, CusGate(decider, enforcing, self.guard))
+            made = CusGate(decider, enforcing, self.guard, self._sender.prepare)
+            gate = self._gates.setdefault(enforcing, made)
         return gate
 
     def _tell(self, error: CusDeliveryError) -> None:

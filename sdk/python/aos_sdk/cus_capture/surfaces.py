@@ -115,7 +115,7 @@ def prepare_call(
 def _put_before(call: CusProviderCall, gate: "CusGate", client: Any) -> None:
     """Let the gate decide on the call. What most calls have not, their class says."""
     call.gate = gate
-    if _is_asynchronous(type(client)):
+    if _is_asynchronous(client.__class__):
         call.is_asynchronous = True
     if gate.decider.known.clamps:
         call.can_clamp = True

@@ -131,6 +131,11 @@ class CusSender:
             self._wake_at = sequence + self._wake_every
             self._waits.call_for_work()
 
+    def prepare(self) -> None:
+        """Open the buffer where nobody waits, because to make a ring takes milliseconds."""
+        if self.buffer is None:
+            self._open()
+
     def ensure_running(self) -> None:
         """Start the thread, unless the thread runs already or could not be started just now."""
         if self._thread is None and self._starts.is_due(time.monotonic()):

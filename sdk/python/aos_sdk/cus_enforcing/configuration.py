@@ -19,6 +19,7 @@ from aos_sdk.cus_enforcing.scoped_limits import CusScopedLimits
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply
 from aos_sdk.cus_enforcing.stops import CusStops
 from aos_sdk.cus_guard import never_die
+from aos_sdk.cus_pricing.table import canonical_name
 
 REFRESH_SECONDS: Final = 2.5
 # The server is asked again so soon after it was away, each time later.
@@ -147,10 +148,17 @@ class CusKnownConfiguration:
             content is not None and status_reason(content) is None and heeds_limits(content)
         )
         self.is_limited = self.may_lend and content is not None and has_limits(content)
-        # Whether the tenant may have prices of its own, which the server alone knows.
-        self.has_own_prices = content is None or bool(content.get("overrides"))
+        # The models for which the tenant has prices of its own.
+        self._own_prices = _models_of(content)
         # Whether requests' output maxima are lowered to what the room pays for (ruling F3b).
         self.clamps = content is not None and content.get("estimate_basis") == "clamp"
+        # Whether one lease is for all usual calls, whatever they name: most programs' case, which
+        # the gate decides in one step.
+        self.is_plain = (
+            self.is_limited
+            and self._own_prices == frozenset()
+            and not (self.scoped.scopes or stops.reasons or self.learned)
+        )
         version = (content or {}).get("config_version")
         # 0 where nothing is known.
         self.version: int = version if type(version) is int else 0
@@ -161,6 +169,16 @@ class CusKnownConfiguration:
         if by_session != self._by_session:
             self._by_session = by_session
             self.scoped = CusScopedLimits.read(self.current, by_session=by_session)
+
+    def has_own_prices(self, model: str) -> bool:
+        """Whether the tenant may have a price of its own for a model, which the server alone knows.
+
+        As the server finds them: by the name as asked, and by the table's name of the model.
+        """
+        own = self._own_prices
+        if not own:
+            return own is None
+        return model in own or canonical_name(model) in own
 
     def learned_output(self, model: str, operation: str | None) -> int | None:
         """The output that a call is held for, where it was learned (ruling F3b)."""
@@ -234,6 +252,21 @@ class CusKnownConfiguration:
                 self._spool.prepare()
                 kept = {"etag": self._etag, "configuration": self.current}
                 write_whole(self._path(self._spool), kept)
+
+
+def _models_of(configuration: Mapping[str, Any] | None) -> frozenset[str | None] | None:
+    """The names that a tenant gave prices of its own, and the table's names; None if not known."""
+    if configuration is None:
+        return None
+    prices = configuration.get("overrides")
+    named = [
+        str(one.get("model"))
+        for one in (prices if isinstance(prices, list) else [])
+        if isinstance(one, Mapping)
+    ]
+    if bool(prices) != bool(named):  # A newer server's, of which nothing is known.
+        return None
+    return frozenset(named) | (frozenset(map(canonical_name, named)) - {None})
 
 
 def learned_of(configuration: Mapping[str, Any] | None) -> dict[tuple[str, str], int]:

@@ -99,7 +99,7 @@ class CusDecider:
     def take(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """Set aside of a lease what the call may use, which then may begin (ruling F5a)."""
         known = self.known
-        cents = (microcents + _ROUNDS_UP) // MICROCENTS_PER_CENT
+        cents = cents_of(microcents)
         if known.scoped.scopes or call.run is not None:
             return self._take_by_names(call, cents, microcents, tokens)
         if not known.is_limited:
@@ -301,6 +301,11 @@ _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
         "the server's answer to a check can't be used, so limits are not checked",
     ),
 }
+
+
+def cents_of(microcents: int) -> int:
+    """Microcents as cents, rounded up (ruling M2)."""
+    return (microcents + _ROUNDS_UP) // MICROCENTS_PER_CENT
 
 
 def _use(asked: CusAsked) -> CusRunUse:

@@ -60,12 +60,19 @@ class EnforcementReason:
     def read(cls, answer: Mapping[str, Any]) -> "EnforcementReason":
         """A reason of the server's answer; what it does not have is None."""
         return cls(
-            str(answer.get("code", "")),
-            str(answer.get("message", "")),
-            str(answer.get("action", "")),
-            _text(answer.get("limit_type")),
-            **{name: _number(answer.get(name)) for name in _NUMBERS},
-            **{name: _text(answer.get(name)) for name in _OF_A_SCOPE},
+            code=str(answer.get("code", "")),
+            message=str(answer.get("message", "")),
+            action=str(answer.get("action", "")),
+            limit_type=_text(answer.get("limit_type")),
+            limit_value=_number(answer.get("limit_value")),
+            current_value=_number(answer.get("current_value")),
+            held_value=_number(answer.get("held_value")),
+            threshold_percent=_number(answer.get("threshold_percent")),
+            retry_after_seconds=_number(answer.get("retry_after_seconds")),
+            limit_id=_text(answer.get("limit_id")),
+            scope=_text(answer.get("scope")),
+            scope_value=_text(answer.get("scope_value")),
+            window=_text(answer.get("window")),
         )
 
     @property

@@ -37,7 +37,7 @@ class CusEstimator:
 
         `counted`: by the tokenizer. `by_list`: by the list's prices, whoever has prices of its own.
         """
-        own_prices = self._known.has_own_prices and not by_list
+        own_prices = not by_list and self._known.has_own_prices(call.model)
         with self._guard:
             return estimate_call(
                 call.operation,
@@ -68,7 +68,7 @@ class CusEstimator:
         name = maximum_name(call.operation, call.provider, arguments)
         if name is None:
             return None
-        own_prices = self._known.has_own_prices
+        own_prices = self._known.has_own_prices(call.model)
 
         def bound(output: int) -> CusEstimate | None:
             changed = {**arguments, name: output}
