@@ -55,7 +55,9 @@ for _panel in (
     panels.register(_panel)
 _REASONS = [(code.value, code.value.replace("_", " ")) for code in CusReasonCode]
 _RESULTS = [(word.value, word.value.replace("_", " ")) for word in CusEnforcementResult]
-finders.register(Finder("Decisions", EVERY_ROLE, find_decisions))
+finders.register(
+    Finder("Decisions", EVERY_ROLE, find_decisions, "by their id or their call's, whole")
+)
 
 
 @admin.register(CusEnforcementDecision)

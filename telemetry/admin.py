@@ -30,10 +30,18 @@ from telemetry.cus_evidence.call_page import (
     other_calls_of_session,
 )
 from telemetry.cus_evidence.console import CusEvidenceAdmin
+from telemetry.cus_evidence.find_names import (
+    WHERE_END_USERS,
+    WHERE_NAMES,
+    find_agents,
+    find_end_users,
+    find_sessions,
+)
 from telemetry.cus_evidence.list_filters import USAGE_FILTERS
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_evidence.panels import (
+    WHERE_CALLS,
     answers_of,
     cost_shown,
     find_calls,
@@ -96,7 +104,13 @@ for _panel in (
     panels.register(_panel)
 # Kinds of tokens that most calls have none of.
 _PARTS = frozenset(CusTokenUsage._fields) - {"tokens_in", "tokens_out"}
-finders.register(Finder("Calls", EVERY_ROLE, find_calls))
+for _finder in (
+    Finder("Calls", EVERY_ROLE, find_calls, WHERE_CALLS),
+    Finder("Sessions", EVERY_ROLE, find_sessions, WHERE_NAMES),
+    Finder("Agents", EVERY_ROLE, find_agents, WHERE_NAMES),
+    Finder("End users", EVERY_ROLE, find_end_users, WHERE_END_USERS),
+):
+    finders.register(_finder)
 
 
 @admin.register(CusLLMUsage)

@@ -13,6 +13,7 @@ from django.db.models import ForeignKey, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.safestring import mark_safe
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
@@ -44,6 +45,8 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     # The roles (`role_of`) for which the page exists.
     viewers: tuple[str, ...] = EVERY_ROLE
+    # Named, so that a phone leaves out what is not there.
+    empty_value_display = mark_safe('<span class="cus-none">-</span>')
     show_full_result_count = False
     # Counts of each filter's rows would read the whole table.
     show_facets = ShowFacets.NEVER

@@ -19,6 +19,7 @@ from integrations.cus_console import finders, panels
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.finders import Finder
 from integrations.cus_console.panels import Page, Panel
+from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_lifecycle.limits import month_end
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.models import CusUsageHourly
@@ -193,8 +194,11 @@ def test_the_search_finds_each_kind_of_thing() -> None:
     tenant = make_tenant("Umbrella")
     integration = make_integration(tenant, name="assistant", token_limit_month=1)
     sdk = SdkClient.of(integration)
-    sdk.report(record(call_id="call-Abcdef-1"))
+    named = {"session_id": "chat-9", "agent_id": "clerk", "end_user": "ada"}
+    sdk.report(record(call_id="call-Abcdef-1", **named))
     sdk.check("blocked-call-7", estimated_tokens=5, reserve=False)
+    key = CusSdkKey.objects.get()
+    address = make_user("admin", tenant).email
     client = browser_of("operator")
 
     decision = CusEnforcementDecision.objects.get()
@@ -207,6 +211,14 @@ def test_the_search_finds_each_kind_of_thing() -> None:
         (str(integration.id), "Integrations"),
         ("umbrella", "Tenants"),
         (str(tenant.id), "Tenants"),
+        ("chat-9", "Sessions"),
+        ("clerk", "Agents"),
+        ("ada", "End users"),
+        (address.upper(), "People"),
+        (address.partition("@")[0], "Members"),
+        (f"aosk_…{key.hint}", "SDK keys"),
+        (sdk.key, "SDK keys"),
+        (f"{tenant.id}:{integration.id}:aosk_", "SDK keys"),
     ):
         answer = client.get("/admin/find/", {"q": text})
         assert f">{kind}</h2>" in answer.content.decode(), text
@@ -223,8 +235,15 @@ def test_a_call_is_found_whatever_letters_it_was_copied_in() -> None:
 def test_what_is_not_found_says_where_we_looked() -> None:
     text = text_of(browser_of("support"), "/admin/find/?q=no-such-thing")
     assert "Nothing was found for “no-such-thing”" in text
-    assert "Integrations, Calls, Decisions" in text
-    assert "Tenants" not in text.split("We looked")[1]
+    where = re.findall("<li>([^<]*)</li>", text.split("We looked")[1])
+    assert where == [
+        "Integrations, by a part of their name, or by their id",
+        "Calls, by their whole id, or at least its first 6 characters",
+        "Sessions, by their whole name, in the last 31 days",
+        "Agents, by their whole name, in the last 31 days",
+        "End users, by their whole name, among the newest 50,000 calls",
+        "Decisions, by their id or their call&#x27;s, whole",
+    ]
 
 
 @pytest.mark.parametrize("q", ["", "%00", "\0", "a" * 5_000, "<script>alert(1)</script>", "%", "'"])
@@ -239,13 +258,16 @@ def test_nobody_finds_what_another_tenant_has() -> None:
     ours, theirs = make_tenant("Ours"), make_tenant("Theirs")
     integration = make_integration(theirs, name="hidden", token_limit_month=1)
     sdk = SdkClient.of(integration)
-    sdk.report(record(call_id="their-call-1"))
+    named = {"session_id": "their-chat", "agent_id": "their-clerk", "end_user": "their-ada"}
+    sdk.report(record(call_id="their-call-1", **named))
     sdk.check("their-refused-call", estimated_tokens=5, reserve=False)
     decision = CusEnforcementDecision.objects.get()
     client = browser_of("admin", ours)
     for text in (
         "their-call-1",
         "their-refused-call",
+        *named.values(),
+        sdk.key,
         "hidden",
         str(integration.id),
         str(decision.id),

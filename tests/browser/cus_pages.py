@@ -11,7 +11,16 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Response
 # What a run leaves to look at.
 SHOTS = Path(__file__).resolve().parents[2] / ".browser"
 WIDTHS = {1280: 900, 390: 844}
+NARROW = min(WIDTHS)
 SCHEMES = ("light", "dark")
+# On a phone a row of a list is a name and two lines, of which a long text may take one more; a row
+# of a panel, whose figures have no page of their own, is at most six.
+_LINES_OF_A_ROW = {"#result_list .data-row": 4, ".data-row": 6}
+_MOST_LINES = """rows => Math.max(0, ...[...document.querySelectorAll(rows)].map(row => {
+    const style = getComputedStyle(row);
+    const inner = row.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+    return Math.round(inner / parseFloat(style.lineHeight));
+}))"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,9 @@ class Watched:
         )
         if wide > self.look.width:
             self.faults.append(f"{self.page.url} is {wide} pixels wide")
+        for rows, most in _LINES_OF_A_ROW.items() if self.look.width == NARROW else ():
+            if (lines := self.page.evaluate(_MOST_LINES, rows)) > most:
+                self.faults.append(f"{self.page.url} has a row of {lines} lines")
 
 
 @contextmanager

@@ -98,7 +98,8 @@ class Command(BaseCommand):
                 pass
         used = _used_cents(integration)
         console.print(_table_of_limit(run, limit, used))
-        console.print(run.last_refusal, highlight=False)
+        # Soft, because a link that is broken into lines leads nowhere.
+        console.print(run.last_refusal, highlight=False, soft_wrap=True)
         return run.ran > 0 and run.refused > 0 and not run.undelivered and used <= limit
 
 
