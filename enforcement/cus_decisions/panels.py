@@ -22,7 +22,7 @@ from integrations.cus_console.panels import Cell, table, with_link
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_integrations.scopes import UsageScope
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_evidence.console import row_by_id
 from telemetry.cus_evidence.models import CusLLMUsage
 
@@ -93,7 +93,7 @@ def decision_page(decision: CusEnforcementDecision) -> str:
 
 def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
     """The last hour's refusals by integration and reason, most first."""
-    since = database_now() - timedelta(hours=1)
+    since = page_now(request) - timedelta(hours=1)
     rows = list(
         _seen(request)
         .filter(created_at__gte=since, result__in=_REFUSED)

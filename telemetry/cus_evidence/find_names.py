@@ -59,13 +59,14 @@ def find_end_users(request: HttpRequest, text: str) -> Iterator[Hit]:
 # The index of agents begins with the tenant, so each tenant is asked for its newest call.
 _AGENTS = """
 SELECT found.tenant_id, found.integration_id, found.created_at
-FROM unnest(%(tenants)s::uuid[]) AS asked (tenant_id)
+FROM cus_tenants AS asked
 CROSS JOIN LATERAL (
     SELECT tenant_id, integration_id, created_at FROM cus_llm_usage AS usage
-    WHERE usage.tenant_id = asked.tenant_id AND agent_id = %(agent)s
+    WHERE usage.tenant_id = asked.id AND agent_id = %(agent)s
         AND created_at >= now() - make_interval(days => %(days)s)
     ORDER BY created_at DESC LIMIT 1
 ) AS found
+WHERE asked.id = %(own)s OR %(own)s IS NULL
 ORDER BY found.created_at DESC LIMIT %(most)s
 """
 
@@ -73,7 +74,7 @@ ORDER BY found.created_at DESC LIMIT %(most)s
 def find_agents(request: HttpRequest, text: str) -> Iterator[Hit]:
     """The agents of this name, one for each tenant."""
     values = {
-        "tenants": list(_tenants(request)),
+        "own": own_tenant(cast("CusUser", request.user)),
         "agent": text,
         "days": DAYS,
         "most": MOST_OF_A_KIND + 1,

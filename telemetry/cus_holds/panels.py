@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from integrations.cus_console.amounts import dollars
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_holds.limits import has_share, limits_of
 
 _PERMILLE = 1_000
@@ -29,9 +29,9 @@ class Bar:
     is_near: bool = False
 
 
-def limit_bars(_request: HttpRequest, integration: CusIntegration) -> SafeString:
+def limit_bars(request: HttpRequest, integration: CusIntegration) -> SafeString:
     """A bar for each limit of an integration."""
-    standing = limits_of(integration, now=database_now())
+    standing = limits_of(integration, now=page_now(request))
     bars = [_bar(limit, standing[limit.shown_as]) for limit in LIMITS]
     return render_to_string("admin/cus_limit_bars.html", {"bars": bars})
 

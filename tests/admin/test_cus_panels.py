@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,7 +10,9 @@ from urllib.parse import unquote
 import pytest
 from django.conf import settings
 from django.contrib.staticfiles.finders import find as find_static
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -185,8 +188,29 @@ def test_the_panels_cost_the_same_number_of_queries_for_any_number_of_rows(
     client.get("/admin/")
     for number in range(12):
         SdkClient.of(make_integration(tenant, name=f"further {number}")).report_calls(1)
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(20):
         client.get("/admin/")
+
+
+@pytest.mark.parametrize("role", ["operator", "admin"])
+@pytest.mark.parametrize(
+    "page", ["", "cost/", "statement/2026-11/", "coverage/", "seals/", "find/?q=umbrella"]
+)
+def test_no_page_asks_the_database_the_same_twice(page: str, role: str) -> None:
+    tenant = make_tenant("Umbrella")
+    SdkClient.of(make_integration(tenant)).report_calls(2)
+    client = browser_of(role, tenant if role == "admin" else None)
+    address = f"/admin/{page}"
+    if page and "?" not in page:
+        address += f"?tenant={tenant.id}"
+    client.get(address)
+
+    with CaptureQueriesContext(connection) as captured:
+        client.get(address)
+
+    asked = Counter(query["sql"] for query in captured if "SELECT" in query["sql"])
+    assert len(asked) > 5
+    assert [sql for sql, times in asked.items() if times > 1] == []
 
 
 @pytest.mark.django_db(transaction=True)
