@@ -11,13 +11,14 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusTokenUsage
-from integrations.cus_console import finders, panels
+from integrations.cus_console import attention, finders, panels
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.facts import CusFactsAdmin, Headline
 from integrations.cus_console.finders import Finder
 from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Cell, Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
+from telemetry.cus_analytics.attention import months_open_questions
 from telemetry.cus_analytics.panels import figures_of_today, this_month, unusual_hours
 from telemetry.cus_corrections.panels import corrections_of
 from telemetry.cus_corrections.repricing import corrected_microcents
@@ -51,6 +52,7 @@ from telemetry.cus_evidence.panels import (
 )
 from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.limits import holds_warning
+from telemetry.cus_holds.nearest import budgets_near_their_end, nearest_their_budgets
 from telemetry.cus_holds.panels import limit_bars
 from telemetry.cus_reads.chart_panels import (
     blocked_by_day,
@@ -70,11 +72,17 @@ from telemetry.cus_statements.panels import last_months
 for _pages in ("cus_corrections.admin", "cus_coverage.admin"):
     import_module(f"telemetry.{_pages}")
 CusIntegrationAdmin.warnings.append(holds_warning)
+# The first page of support is the search, and what is not well.
+_SEE_MONEY = ("operator", "finance", "admin", "member")
+_OF_A_TENANT = ("admin", "member")
 for _panel in (
-    Panel(Page.HOME, "today", "Today and this month", EVERY_ROLE, figures_of_today),
-    Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
-    Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day_in_short)),
-    Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
+    Panel(Page.HOME, "today", "Today and this month", _SEE_MONEY, figures_of_today),
+    Panel(Page.HOME, "cost", "Cost a day", _SEE_MONEY, of_home(cost_by_day_in_short)),
+    Panel(Page.HOME, "nearest", "Nearest their budget", _SEE_MONEY, nearest_their_budgets),
+    Panel(Page.HOME, "month", "Cost this month", _SEE_MONEY, this_month),
+    Panel(Page.HOME, "models", "Dearest models", _OF_A_TENANT, of_home(dearest("model"))),
+    Panel(Page.HOME, "agents", "Dearest agents", _OF_A_TENANT, of_home(dearest("agent"))),
+    Panel(Page.HOME, "unusual", "Unusual hours", _SEE_MONEY, unusual_hours),
     Panel(Page.HOME, "statements", "Statements", ("finance",), last_months, is_first=True),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
     Panel(Page.INTEGRATION, "budget", "The month", EVERY_ROLE, of_integration(burn_down)),
@@ -104,6 +112,8 @@ for _panel in (
     panels.register(_panel)
 # Kinds of tokens that most calls have none of.
 _PARTS = frozenset(CusTokenUsage._fields) - {"tokens_in", "tokens_out"}
+for _source in (budgets_near_their_end, months_open_questions):
+    attention.register(_source)
 for _finder in (
     Finder("Calls", EVERY_ROLE, find_calls, WHERE_CALLS),
     Finder("Sessions", EVERY_ROLE, find_sessions, WHERE_NAMES),

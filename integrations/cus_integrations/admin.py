@@ -13,7 +13,7 @@ from unfold.enums import ActionVariant
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of, sees_all_tenants
-from integrations.cus_console import finders, panels
+from integrations.cus_console import attention, finders, panels
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.finders import Finder, by_page
@@ -33,7 +33,7 @@ from integrations.cus_integrations.form import (
     types_with_secret,
 )
 from integrations.cus_integrations.ladder import ladder, neighbour
-from integrations.cus_integrations.panels import needs_attention, of_tenant
+from integrations.cus_integrations.panels import needs_attention, of_tenant, troubles
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.state_panel import credential_shown, state
 from integrations.cus_lifecycle.models import CusIntegration
@@ -46,6 +46,7 @@ for _panel in (
     Panel(Page.INTEGRATION, "ladder", "The ladder", EVERY_ROLE, ladder, tab="ladder"),
 ):
     panels.register(_panel)
+attention.register(troubles)
 finders.register(Finder("Integrations", EVERY_ROLE, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 

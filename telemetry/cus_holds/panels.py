@@ -8,6 +8,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from integrations.cus_console.amounts import dollars
+from integrations.cus_console.panels import Cell
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import page_now
@@ -21,7 +22,7 @@ _NEAR_PERCENT = 80
 class Bar:
     """A limit's use, as a text and as parts of a thousand."""
 
-    title: str
+    title: Cell
     text: str
     limited: bool
     used_permille: int = 0
