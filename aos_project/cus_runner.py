@@ -32,7 +32,7 @@ from aos_project.cus_embedded.errors import (
 from aos_project.cus_embedded.groups import GroupRecord, listener
 from aos_project.cus_embedded.passwords import LATER_SECRETS, product_secrets, write_private
 from aos_project.cus_embedded.process import Program, alive
-from aos_project.cus_supervisor import Console, Interrupted, Supervisor
+from aos_project.cus_supervisor import Console, Interrupted, Supervisor, until_stopped
 
 _LARGEST_PORT = 65_535
 _STATUS_SECONDS = 60.0
@@ -74,16 +74,9 @@ def main(arguments: list[str]) -> int:
         "--then-log-to", type=Path, metavar="FILE", help="where to print once the product serves"
     )
     options = parser.parse_args(arguments)
-    console = Console()
-    try:
-        _serve(console, options.host, options.port, options.then_log_to)
-    except Interrupted:
-        console.say("Stopped.")
-        return 0
-    except ServiceError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    return until_stopped(
+        lambda console: _serve(console, options.host, options.port, options.then_log_to)
+    )
 
 
 def _port(text: str) -> int:

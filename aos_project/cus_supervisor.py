@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from aos_project.cus_embedded.errors import KeepsDying, NeverReady, StepFailed
+from aos_project.cus_embedded.errors import KeepsDying, NeverReady, ServiceError, StepFailed
 from aos_project.cus_embedded.groups import GroupRecord
 from aos_project.cus_embedded.postgres import log_end
 from aos_project.cus_embedded.process import Program, kill_group, launch, stop
@@ -299,6 +299,20 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline and not self._in_a_hurry():
             self._read(0.05)
+
+
+def until_stopped(serve: Callable[[Console], None]) -> int:
+    """Serve until Ctrl-C. Return the exit code: 0 after a request to stop, 1 after an error."""
+    console = Console()
+    try:
+        serve(console)
+    except Interrupted:
+        console.say("Stopped.")
+        return 0
+    except ServiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 def _how_it_ended(code: int) -> str:

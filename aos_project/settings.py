@@ -20,7 +20,6 @@ from aos_project.cus_settings.api import DRF_STANDARDIZED_ERRORS as DRF_STANDARD
 from aos_project.cus_settings.api import KNOX_TOKEN_MODEL as KNOX_TOKEN_MODEL
 from aos_project.cus_settings.api import REST_FRAMEWORK as REST_FRAMEWORK
 from aos_project.cus_settings.api import REST_KNOX as REST_KNOX
-from aos_project.cus_settings.api import SPECTACULAR_SETTINGS as SPECTACULAR_SETTINGS
 from aos_project.cus_settings.console import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
 from aos_project.cus_settings.console import CUS_CONSOLE_POLICY as CUS_CONSOLE_POLICY
 from aos_project.cus_settings.console import UNFOLD as UNFOLD
@@ -329,6 +328,21 @@ AXES_USERNAME_CALLABLE = "integrations.cus_accounts.login_throttle.login_name"
 AXES_CLIENT_IP_CALLABLE = "integrations.cus_accounts.login_throttle.client_address"
 AXES_LOCKOUT_CALLABLE = "integrations.cus_accounts.login_throttle.locked_out"
 OTP_TOTP_ISSUER = "AOS Customer Integrations"
+
+# --- API ----------------------------------------------------------------------------------------
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "AOS Customer Integrations",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # From our own files, so that browsers load nothing from other servers.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Two fields have these choices, so the document can't take a name from one of them.
+    "ENUM_NAME_OVERRIDES": {
+        "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
+    },
+}
 
 # --- Jobs ---------------------------------------------------------------------------------------
 

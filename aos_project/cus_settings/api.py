@@ -1,4 +1,4 @@
-"""Settings of the HTTP API and of its document."""
+"""Settings of the HTTP API."""
 
 REST_FRAMEWORK = {
     # The first class determines the answer without credentials: 401.
@@ -20,16 +20,4 @@ KNOX_TOKEN_MODEL = "integrations.CusApiToken"  # noqa: S105  (a model's name)
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "aost_", "TOKEN_TTL": None}
 DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "aos_project.cus_exceptions.CusExceptionHandler",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "AOS Customer Integrations",
-    "VERSION": "1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    # From our own files, so that browsers load nothing from other servers.
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # Two fields have these choices, so the document can't take a name from one of them.
-    "ENUM_NAME_OVERRIDES": {
-        "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
-    },
 }

@@ -16,16 +16,15 @@ from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import own_tenant
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.attention import Problem, Weight
+from integrations.cus_console.bars import Bar
 from integrations.cus_integrations.panels import link_to, tab_link
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import page_now
-from telemetry.cus_holds.panels import Bar
 from telemetry.cus_money.amounts import USED, summed
 
 MOST_SHOWN: Final = 10
 _NEAR_PERCENT: Final = 80
-_PERMILLE: Final = 1_000
 _KEPT: Final = "_cus_nearest_budgets"
 
 # The month's totals one integration at a time, by their key: there are more of them each month.
@@ -116,13 +115,12 @@ def nearest_their_budgets(request: HttpRequest, _subject: None) -> SafeString:
 
 
 def _bar(use: BudgetUse, now: datetime) -> Bar:
-    used = min(use.used * _PERMILLE // use.budget, _PERMILLE)
-    return Bar(
+    return Bar.of(
         link_to(use.integration, "limits"),
         _in_words(use, now),
-        limited=True,
-        used_permille=used,
-        held_permille=min(use.held * _PERMILLE // use.budget, _PERMILLE - used),
+        used=use.used,
+        held=use.held,
+        most=use.budget,
         is_near=use.percent >= _NEAR_PERCENT,
     )
 
