@@ -29,7 +29,9 @@ def cost(request: HttpRequest) -> HttpResponse:
         "title": "Cost",
         "scope": scope,
         "days": DAYS,
-        "splits": SPLITS if scope.tenant else {},
+        "splits": SPLITS,
+        # No index has the models and agents of all tenants.
+        "needs_tenant": scope.tenant is None,
         "tenants": _tenants(request, scope),
         "integrations": _integrations(request, scope),
         "panels": panels.shown(Page.COST, request, scope),

@@ -41,7 +41,8 @@ def _last_words(sidebar: str, link: str) -> str:
     """The name of a link of the sidebar, without its icon."""
     found = re.search(rf'href="{link}".*?</a>', sidebar, re.DOTALL)
     assert found
-    return [text.strip() for text in re.findall(r">([^<]+)<", found[0]) if text.strip()][-1]
+    texts = [text.strip() for text in re.findall(r">([^<]+)<", found[0])]
+    return str([text for text in texts if text][-1])
 
 
 def test_an_id_keeps_its_letters_in_the_title(sdk: SdkClient) -> None:
