@@ -17,7 +17,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.attention import MOST_OF_A_SOURCE, Problem, Weight
+from integrations.cus_console.attention import MOST_OF_A_SOURCE, Problem, Weight, calls
 from integrations.cus_console.charts import Chart, Kind, Series, Unit, drawn
 from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
 from integrations.cus_console.own_page import Link
@@ -113,7 +113,7 @@ def blocked_lately(request: HttpRequest) -> Iterator[Problem]:
     for integration_id, count in counted.most_common(MOST_OF_A_SOURCE):
         one = named[integration_id]
         if one.deleted_at is None:
-            text = f"{count:,} calls were refused within the last hour"
+            text = calls(count, "was refused", "were refused") + " within the last hour"
             link = f"{integration_page(one.id)}#refusals"
             action = Link("Look at the refusals", link).html
             yield Problem(Weight.REFUSING, link_to(one, "refusals"), text, action)

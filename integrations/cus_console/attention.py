@@ -37,6 +37,11 @@ class Problem:
     since: datetime | None = None
 
 
+def calls(count: int, one: str, many: str) -> str:
+    """“1 call was …” or “2 calls were …”: a number of calls, and what is so of one or of many."""
+    return f"1 call {one}" if count == 1 else f"{count:,} calls {many}"
+
+
 Source: TypeAlias = Callable[[HttpRequest], Iterable[Problem]]
 _sources: list[Source] = []
 

@@ -13,7 +13,6 @@ from django.db.models import ForeignKey, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.safestring import mark_safe
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
@@ -26,6 +25,7 @@ from integrations.cus_accounts.permissions import (
 )
 from integrations.cus_console.filters import CusTenantFilter, FilterRefused
 from integrations.cus_console.newest_first import BEFORE
+from integrations.cus_console.panels import NOTHING
 
 # All roles of `role_of` (ruling C9).
 EVERY_ROLE = ("operator", "support", "finance", "admin", "member")
@@ -45,8 +45,7 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     # The roles (`role_of`) for which the page exists.
     viewers: tuple[str, ...] = EVERY_ROLE
-    # Named, so that a phone leaves out what is not there.
-    empty_value_display = mark_safe('<span class="cus-none">-</span>')
+    empty_value_display = NOTHING
     show_full_result_count = False
     # Counts of each filter's rows would read the whole table.
     show_facets = ShowFacets.NEVER

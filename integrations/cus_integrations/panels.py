@@ -18,7 +18,7 @@ from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console import attention
 from integrations.cus_console.attention import MOST_OF_A_SOURCE, Problem, Weight
 from integrations.cus_console.own_page import Link
-from integrations.cus_console.panels import OVERVIEW, table
+from integrations.cus_console.panels import NOTHING, OVERVIEW, table
 from integrations.cus_console.tabs import FORM
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_lifecycle.models import CusIntegration
@@ -47,7 +47,7 @@ def needs_attention(request: HttpRequest, _subject: None) -> SafeString:
 
 
 def _since(problem: Problem) -> str:
-    return f"{problem.since.astimezone(UTC):%Y-%m-%d %H:%M}" if problem.since else ""
+    return f"{problem.since.astimezone(UTC):%Y-%m-%d %H:%M}" if problem.since else NOTHING
 
 
 def troubles(request: HttpRequest) -> Iterator[Problem]:
@@ -107,9 +107,11 @@ def _troubles_of(one: CusIntegration) -> Iterator[tuple[Weight, str, str, str]]:
 
 
 def _slowness(one: CusIntegration) -> str:
-    if one.health_latency_ms is None or one.health_latency_ms <= settings.CUS_HEALTH_SLOW_MS:
-        return one.health_message or "see its health"
-    return f"the provider took {one.health_latency_ms:,} ms to answer"
+    if one.health_latency_ms and one.health_latency_ms > settings.CUS_HEALTH_SLOW_MS:
+        return f"the provider took {one.health_latency_ms:,} ms to answer"
+    if one.consecutive_passes:
+        return "the last check passed, and a second one makes it healthy"
+    return one.health_message or "see its health"
 
 
 def integration_page(integration_id: UUID) -> str:

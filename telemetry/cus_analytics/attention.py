@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.attention import MOST_OF_A_SOURCE, Problem, Weight
+from integrations.cus_console.attention import MOST_OF_A_SOURCE, Problem, Weight, calls
 from integrations.cus_console.own_page import Link
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.limits import month_of
@@ -20,20 +20,27 @@ from telemetry.cus_evidence.panels import calls_page
 
 # The sum of a month: its weight, the words, and the filter of the list of calls.
 _SUMS = {
-    "without_price": (Weight.MONEY_UNKNOWN, "calls have no known price", {"pricing": "unknown"}),
+    "without_price": (
+        Weight.MONEY_UNKNOWN,
+        ("has no known price", "have no known price"),
+        {"pricing": "unknown"},
+    ),
     "of_unknown_usage": (
         Weight.MONEY_UNKNOWN,
-        "calls have an unknown usage, for which budgets count the most it may be",
+        (
+            "is of unknown usage",
+            "are of unknown usage",
+        ),
         {"pricing": "unmeasured"},
     ),
     "with_other_cost": (
         Weight.EVIDENCE,
-        "calls report another cost than ours",
+        ("reports another cost than ours", "report another cost than ours"),
         {"flag": "cost_mismatch"},
     ),
     "with_other_tokens": (
         Weight.EVIDENCE,
-        "calls report tokens that do not add up",
+        ("reports tokens that do not add up", "report tokens that do not add up"),
         {"flag": "tokens_mismatch"},
     ),
 }
@@ -60,7 +67,7 @@ def months_open_questions(request: HttpRequest) -> Iterator[Problem]:
         one = named[row["integration_id"]]
         for name, (weight, words, only) in _SUMS.items():
             if row[name] > 0 and one.deleted_at is None:
-                text = f"{row[name]:,} {words} this month"
+                text = f"{calls(row[name], *words)} this month"
                 yield Problem(weight, link_to(one, "calls"), text, _calls(one, only))
 
 

@@ -67,7 +67,7 @@ def test_the_worst_is_first_and_says_since_when_and_what_to_do(tenant: CusTenant
             "Look at its health",
         ),
         ("away", "failing: the host does not answer", "2026-11-28 03:07", "Look at its health"),
-        ("slow", "degraded: the provider took 4,000 ms to answer", "", "Look at its health"),
+        ("slow", "degraded: the provider took 4,000 ms to answer", "-", "Look at its health"),
     ]
 
 
@@ -85,8 +85,8 @@ def test_budgets_calls_without_a_price_and_refusals_are_named() -> None:
 
     # $2.50, and a cent for the call without a price.
     assert told["near"] == "83 % of the budget: $2.51 used of $3.00"
-    assert "1 calls have no known price this month" in [row[1] for row in rows]
-    assert told["blocked"] == "1 calls were refused within the last hour"
+    assert "1 call has no known price this month" in [row[1] for row in rows]
+    assert told["blocked"] == "1 call was refused within the last hour"
 
 
 def test_late_jobs_are_one_problem_and_an_operators_alone(tenant: CusTenant) -> None:
