@@ -63,7 +63,7 @@ def test_the_worst_is_first_and_says_since_when_and_what_to_do(tenant: CusTenant
         (
             "dead",
             "every call is refused: the provider closed the account",
-            "",
+            "-",
             "Look at its health",
         ),
         ("away", "failing: the host does not answer", "2026-11-28 03:07", "Look at its health"),
