@@ -75,7 +75,7 @@ def test_calls_from_before_those_days_do_not_answer(
     _report(integration)
     person = make_user("operator")
     assert _found(text, person)
-    monkeypatch.setattr(find_names, "DAYS", 0)
+    monkeypatch.setattr(find_names, "DAYS", -1)
     assert not _found(text, person)
 
 
