@@ -51,7 +51,7 @@ def _walk_tabs(window: Watched, name: str) -> None:
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=str)
-def test_the_sign_in_and_the_pages_of_a_persons_own(look: Look, open_as: OpenAs) -> None:
+def test_the_sign_in_and_the_pages_that_the_sidebar_has_not(look: Look, open_as: OpenAs) -> None:
     with open_as(None, look) as window:
         window.go("/admin/")
         window.shoot("sign-in")
@@ -59,3 +59,6 @@ def test_the_sign_in_and_the_pages_of_a_persons_own(look: Look, open_as: OpenAs)
         for name in ("second-factor/setup", "sessions"):
             window.go(f"/admin/{name}/")
             window.shoot(f"own-{name.replace('/', '-')}")
+    with open_as("operator", look) as window:
+        window.go("/admin/mails/")
+        window.shoot("operator-mails")
