@@ -13,7 +13,7 @@ from email.message import EmailMessage as StoredMessage
 from pathlib import Path
 
 from django.conf import settings
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMessage as Mail
 from django.core.mail.backends.base import BaseEmailBackend
 
 # Older files are deleted.
@@ -34,7 +34,7 @@ class LocalMail:
 class CusLocalBox(BaseEmailBackend):
     """Writes each mail to a file of the folder `CUS_LOCAL_MAIL_FOLDER`, for its owner alone."""
 
-    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+    def send_messages(self, email_messages: Sequence[Mail]) -> int:
         """Write the mails; return their number. Raises OSError."""
         folder = Path(settings.CUS_LOCAL_MAIL_FOLDER)
         folder.mkdir(mode=0o700, exist_ok=True)
