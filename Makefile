@@ -12,7 +12,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: runtime ## Install what is missing and serve the product (HOST=, PORT=8001)
+run: runtime ## Install what is missing and serve the product (HOST=, PORT=8001, LOG_LEVEL=INFO)
 	@# make itself may be killed: the product must not stay behind.
 	@exec setpriv --pdeathsig TERM $(PYTHON) manage.py cus_run --host $(HOST) --port $(PORT)
 
@@ -22,8 +22,8 @@ observe: runtime ## Watch the running product with Prometheus and Alertmanager (
 dashboards: development ## Write Grafana's dashboards anew from their code
 	@exec $(PYTHON) -m observability.cus_dashboards
 
-demo: runtime ## Send demo traffic to the running product (TRACE=FILE, SPEED=60)
-	@exec $(PYTHON) manage.py cus_demo $(if $(TRACE),--trace '$(TRACE)') $(if $(SPEED),--speed '$(SPEED)')
+demo: runtime ## Send demo traffic to the product that runs, on whatever port (TRACE=FILE, SPEED=60)
+	@exec $(PYTHON) manage.py cus_demo --port $(PORT) $(if $(TRACE),--trace '$(TRACE)') $(if $(SPEED),--speed '$(SPEED)')
 
 test: development ## Run the tests, each run on servers of its own (ARGS='-k budget')
 	@exec $(PYTHON) -m pytest -n auto --dist loadfile $(ARGS)

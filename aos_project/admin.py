@@ -2,9 +2,10 @@
 
 from django.contrib import admin
 
+from aos_project.cus_console.home import late_jobs
 from aos_project.cus_console.pages import pages_of_tenant
 from aos_project.cus_console.start.panels import set_up_list
-from integrations.cus_console import panels
+from integrations.cus_console import attention, panels
 from integrations.cus_console.panels import Page, Panel
 
 _OURS = frozenset({"integrations", "telemetry", "enforcement"})
@@ -17,3 +18,4 @@ for _model in [model for model in admin.site._registry if model._meta.app_label 
 admin.site.disable_action("delete_selected")
 panels.register(Panel(Page.TENANT, "more", "More of the tenant", ("operator",), pages_of_tenant))
 panels.register(Panel(Page.HOME, "start", "Set up", ("admin",), set_up_list, is_first=True))
+attention.register(late_jobs)

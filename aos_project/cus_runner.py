@@ -32,9 +32,10 @@ from aos_project.cus_embedded.errors import (
 from aos_project.cus_embedded.groups import GroupRecord, listener
 from aos_project.cus_embedded.passwords import LATER_SECRETS, product_secrets, write_private
 from aos_project.cus_embedded.process import Program, alive
-from aos_project.cus_supervisor import Console, Interrupted, Supervisor
+from aos_project.cus_supervisor import Console, Interrupted, Supervisor, until_stopped
 
 _LARGEST_PORT = 65_535
+_STATUS_SECONDS = 60.0
 # The most connections of a web process. Each is a file, and granian stops accepting for good when
 # it runs out of files.
 _CONNECTIONS = 2_048
@@ -69,17 +70,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="manage.py cus_run", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=8000)
+    parser.add_argument(
+        "--then-log-to", type=Path, metavar="FILE", help="where to print once the product serves"
+    )
     options = parser.parse_args(arguments)
-    console = Console()
-    try:
-        _serve(console, options.host, options.port)
-    except Interrupted:
-        console.say("Stopped.")
-        return 0
-    except ServiceError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    return until_stopped(
+        lambda console: _serve(console, options.host, options.port, options.then_log_to)
+    )
 
 
 def _port(text: str) -> int:
@@ -88,8 +85,8 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _serve(console: Console, host: str, port: int) -> None:
-    data = Path(os.environ.get("CUS_DATA_DIR") or BASE_DIR / ".data").absolute()
+def _serve(console: Console, host: str, port: int, log: Path | None) -> None:
+    data = data_folder()
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  (to show, not to bind)
     url = f"http://{shown}:{port}/admin/"
     record = GroupRecord(data)
@@ -101,6 +98,7 @@ def _serve(console: Console, host: str, port: int) -> None:
             console.say(f"Ended processes that a killed run left: {', '.join(map(str, ended))}")
         _require_free(host, port)
         environment = _start_servers(data, console, supervisor)
+        environment = _local_defaults(environment, url.removesuffix("/admin/")) | environment
         supervisor.run(_program("manage.py cus_prepare", ["manage.py", "cus_prepare"], environment))
         supervisor.start(web_program(environment | shared_metrics(data), host, port))
         supervisor.wait_until(lambda: _answers(shown, port, environment), "web")
@@ -108,14 +106,38 @@ def _serve(console: Console, host: str, port: int) -> None:
         for program in _workers(environment):
             supervisor.start(program)
         console.say(f"\nServing on {url} - Ctrl-C stops everything\n")
+        if log:
+            console.move_to(log)
         try:
-            supervisor.watch()
+            supervisor.watch(_STATUS_SECONDS)
         except Interrupted:
             console.say("\nStopping; Ctrl-C again to hurry …")
             raise
 
 
 # --- One run at a time --------------------------------------------------------------------------
+
+
+def data_folder() -> Path:
+    """The folder that has all files of a product on this machine."""
+    return Path(os.environ.get("CUS_DATA_DIR") or BASE_DIR / ".data").absolute()
+
+
+def running_product(data: Path) -> tuple[int, str] | None:
+    """The process that runs a product on this data folder, and the product's address.
+
+    None if no product runs. The address has no path: `http://127.0.0.1:8000`.
+    """
+    try:
+        with (data / "run.lock").open() as file:
+            with contextlib.suppress(BlockingIOError):
+                # A product that ended, however it ended, holds its lock no longer.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            pid, _, url = file.read(1000).strip().partition(" ")
+    except OSError:
+        return None
+    return (int(pid), url.removesuffix("/admin/")) if pid.isdecimal() else None
 
 
 @contextlib.contextmanager
@@ -208,6 +230,15 @@ def _start_servers(data: Path, console: Console, supervisor: Supervisor) -> dict
     return local | given | {"CUS_DATA_DIR": str(data), "PYTHONUNBUFFERED": "1"}
 
 
+def _local_defaults(environment: Mapping[str, str], url: str) -> dict[str, str]:
+    """What the programs get on a machine without a configuration of its own.
+
+    Links in mails lead to the port that is served, and the terminal shows warnings alone.
+    """
+    is_local = environment.get("CUS_MODE") == "local"
+    return {"CUS_PUBLIC_URL": url, "LOG_LEVEL": "WARNING"} if is_local else {}
+
+
 def _configured(name: str) -> bool:
     """Whether the setting is given, as a value or as a file."""
     return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
@@ -284,9 +315,10 @@ def _connections() -> int:
 
 
 def _workers(environment: Mapping[str, str]) -> list[Program]:
+    level = environment.get("LOG_LEVEL", "INFO")
     celery = ["-m", "celery", "-A", "aos_project", "-q"]
     worker = [
-        *(*celery, "worker", "--concurrency", "2", "--loglevel", "INFO"),
+        *(*celery, "worker", "--concurrency", "2", "--loglevel", level),
         *("--without-gossip", "--without-mingle"),
     ]
     # In threads, because a health check mostly waits, and has deadlines of its own.

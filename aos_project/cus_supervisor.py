@@ -6,6 +6,7 @@ started a child ends, and a fork beside other threads is unsafe.
 
 import contextlib
 import itertools
+import math
 import os
 import selectors
 import signal
@@ -15,11 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Self
 
-from aos_project.cus_embedded.errors import KeepsDying, NeverReady, StepFailed
+from aos_project.cus_embedded.errors import KeepsDying, NeverReady, ServiceError, StepFailed
 from aos_project.cus_embedded.groups import GroupRecord
 from aos_project.cus_embedded.postgres import log_end
 from aos_project.cus_embedded.process import Program, kill_group, launch, stop
@@ -40,12 +42,33 @@ class Console:
 
     def __init__(self) -> None:
         self.gone = False
-        self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._on_terminal = sys.stdout.isatty()
+        self._coloured = self._on_terminal and "NO_COLOR" not in os.environ
+        self._has_status = False
         self._colours: dict[str, int] = {}
         self._palette = itertools.cycle(_COLOURS)
 
     def say(self, text: str) -> None:
         self._write(f"{text}\n")
+
+    def status(self, text: str) -> None:
+        """Print how things are. On a terminal the line takes the place of the last such line, so
+        that a day of them moves nothing off the screen.
+        """
+        if not self._on_terminal:
+            self.say(text)
+            return
+        self._write(text)
+        self._has_status = True
+
+    def move_to(self, file: Path) -> None:
+        """Print to this file from now on, so that the program that reads our output may end."""
+        sys.stdout.flush()
+        output = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(output, stream.fileno())
+        os.close(output)
+        self._on_terminal = self._coloured = False
 
     def line(self, name: str, text: str) -> None:
         label = f"{name:<8} | "
@@ -58,6 +81,8 @@ class Console:
     def _write(self, text: str) -> None:
         if self.gone:
             return
+        if self._has_status:
+            text, self._has_status = f"\r\033[K{text}", False
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -142,10 +167,26 @@ class Supervisor:
                 raise NeverReady(name=name, seconds=seconds, log=self._children[name].last_output)
             self._turn(0.05)
 
-    def watch(self) -> None:
-        """Run until a signal asks to stop (`Interrupted`) or a program `KeepsDying`."""
+    def watch(self, status_seconds: float = math.inf) -> None:
+        """Run until a signal asks to stop (`Interrupted`) or a program `KeepsDying`.
+
+        Prints the programs' state every `status_seconds`.
+        """
+        due = time.monotonic() + status_seconds
         while True:
             self._turn(0.2)
+            if time.monotonic() >= due:
+                due = time.monotonic() + status_seconds
+                self._console.status(self._state())
+
+    def _state(self) -> str:
+        """The time, and which programs run."""
+        away = [name for name, child in self._children.items() if child.restart_at is not None]
+        restarts = sum(len(child.deaths) for child in self._children.values())
+        parts = [f"programs running: {len(self._children) - len(away)}"]
+        parts += [f"restarting: {', '.join(away)}"] if away else []
+        parts += [f"restarts lately: {restarts}"] if restarts else []
+        return f"{datetime.now(UTC):%H:%M} UTC  {'; '.join(parts)}"
 
     def watch_folder(self, folder: Path) -> None:
         self._sentinel.watch_folder(folder)
@@ -258,6 +299,20 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline and not self._in_a_hurry():
             self._read(0.05)
+
+
+def until_stopped(serve: Callable[[Console], None]) -> int:
+    """Serve until Ctrl-C. Return the exit code: 0 after a request to stop, 1 after an error."""
+    console = Console()
+    try:
+        serve(console)
+    except Interrupted:
+        console.say("Stopped.")
+        return 0
+    except ServiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
 
 
 def _how_it_ended(code: int) -> str:

@@ -1,4 +1,5 @@
-"""Settings of AOS Customer Integrations, all from the environment (`cus_environment`).
+"""Settings of AOS Customer Integrations, from the environment (`cus_environment`); those that the
+environment does not change are in `cus_settings`.
 
 `CUS_MODE` is `production` (the default: https only, every secret must be given) or
 `local` (loopback over plain http, as `make run` serves it).
@@ -9,14 +10,21 @@ import os
 from datetime import timedelta
 from tempfile import gettempdir
 
-from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
-from django.templatetags.static import static
 
 from aos_project.cus_environment import BASE_DIR, DATA_DIR, LOCAL, database, env, secret
 from aos_project.cus_logging import configure_structlog, logging_settings
 from aos_project.cus_schedule import BEAT_SCHEDULE
 from aos_project.cus_secrets import refuse_weak_secrets
+from aos_project.cus_settings.api import DRF_STANDARDIZED_ERRORS as DRF_STANDARDIZED_ERRORS
+from aos_project.cus_settings.api import KNOX_TOKEN_MODEL as KNOX_TOKEN_MODEL
+from aos_project.cus_settings.api import REST_FRAMEWORK as REST_FRAMEWORK
+from aos_project.cus_settings.api import REST_KNOX as REST_KNOX
+from aos_project.cus_settings.console import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
+from aos_project.cus_settings.console import CUS_CONSOLE_POLICY as CUS_CONSOLE_POLICY
+from aos_project.cus_settings.console import UNFOLD as UNFOLD
+from aos_project.cus_settings.passwords import AUTH_PASSWORD_VALIDATORS as AUTH_PASSWORD_VALIDATORS
+from aos_project.cus_settings.passwords import PASSWORD_HASHERS as PASSWORD_HASHERS
 
 _RUN_HINT = "Start everything with `make run`, or set it (see .env.example)."
 SECRET_KEY = secret("SECRET_KEY", _RUN_HINT)
@@ -250,8 +258,11 @@ AUTH_USER_MODEL = "integrations.CusUser"
 
 # --- Mail: invitations, and links to set a password with ---------------------------------------
 
-# Locally a mail is printed by the worker.
-vars().update(env.email_url("EMAIL_URL", default="consolemail://" if LOCAL else "smtp://127.0.0.1"))
+# Without a mail server, mails of a local product are files here, which the console shows to operators.
+CUS_LOCAL_MAIL_FOLDER = "" if env("EMAIL_URL", default="") or not LOCAL else str(DATA_DIR / "mails")
+vars().update(env.email_url("EMAIL_URL", default="smtp://127.0.0.1"))
+if CUS_LOCAL_MAIL_FOLDER:
+    EMAIL_BACKEND = "integrations.cus_mail.local_box.CusLocalBox"
 EMAIL_TIMEOUT = 10
 # What one address is sent at the most (ruling C11): links to reset a password, and mails of any
 # one other kind, within an hour; and all mails of one tenant within a day.
@@ -290,21 +301,6 @@ if not LOCAL:
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-cus_session", "__Host-cus_csrf"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024 + 65_536
 
-_STRICT_POLICY = {
-    "default-src": [SELF],
-    "img-src": [SELF, "data:"],
-    "object-src": [NONE],
-    "frame-ancestors": [NONE],
-    "base-uri": [SELF],
-    "form-action": [SELF],
-}
-CONTENT_SECURITY_POLICY = {"DIRECTIVES": _STRICT_POLICY}
-# The console's theme evaluates expressions (Alpine.js) and styles elements inline.
-CUS_CONSOLE_POLICY = {
-    "script-src": [SELF, UNSAFE_EVAL],
-    "style-src": [SELF, UNSAFE_INLINE],
-}
-
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = True
@@ -337,48 +333,8 @@ AXES_CLIENT_IP_CALLABLE = "integrations.cus_accounts.login_throttle.client_addre
 AXES_LOCKOUT_CALLABLE = "integrations.cus_accounts.login_throttle.locked_out"
 OTP_TOTP_ISSUER = "AOS Customer Integrations"
 
-PASSWORD_HASHERS = [
-    "integrations.cus_accounts.password_hashing.CusArgon2PasswordHasher",
-    "integrations.cus_accounts.password_hashing.CusPBKDF2PasswordHasher",
-]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
-]
-# Django tells validators of every change of a password; these end the person's tokens and sessions.
-AUTH_PASSWORD_VALIDATORS += [
-    {"NAME": "integrations.cus_accounts.token_service.EndTokensWithPassword"},
-    {"NAME": "integrations.cus_accounts.session_service.EndSessionsWithPassword"},
-]
-
 # --- API ----------------------------------------------------------------------------------------
 
-REST_FRAMEWORK = {
-    # The first class determines the answer without credentials: 401.
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "integrations.cus_accounts.authentication.CusTokenAuthentication",
-        "integrations.cus_accounts.authentication.CusSessionAuthentication",
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["integrations.cus_web.json.CusJsonParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "aos_project.cus_schema.CusAutoSchema",
-    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
-    "UNAUTHENTICATED_USER": None,
-    "URL_FORMAT_OVERRIDE": None,
-    # There is a single version, and the document must not name another that a request asks for.
-    "ALLOWED_VERSIONS": ["1"],
-}
-KNOX_TOKEN_MODEL = "integrations.CusApiToken"  # noqa: S105  (a model's name)
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "aost_", "TOKEN_TTL": None}
-DRF_STANDARDIZED_ERRORS = {
-    "EXCEPTION_HANDLER_CLASS": "aos_project.cus_exceptions.CusExceptionHandler",
-}
 SPECTACULAR_SETTINGS = {
     "TITLE": "AOS Customer Integrations",
     "VERSION": "1",
@@ -423,33 +379,3 @@ CELERY_TASK_ROUTES = {
 configure_structlog()
 LOGGING = logging_settings(env("LOG_LEVEL", default="INFO"), for_people=LOCAL)
 DJANGO_STRUCTLOG_STATUS_4XX_LOG_LEVEL = logging.INFO
-
-# --- Console ------------------------------------------------------------------------------------
-
-UNFOLD = {
-    "SITE_TITLE": "AOS Customer Integrations",
-    "SITE_HEADER": "AOS Customer Integrations",
-    "SITE_SUBHEADER": "Keys, evidence and limits of your LLM providers",
-    "SITE_SYMBOL": "hub",
-    "SITE_FAVICONS": [
-        {
-            "rel": "icon",
-            "type": "image/svg+xml",
-            "href": lambda _request: static("aos_project/cus_icon.svg"),
-        }
-    ],
-    "DASHBOARD_CALLBACK": "aos_project.cus_console.home.home",
-    "STYLES": [lambda _request: static("aos_project/cus_console.css")],
-    "SCRIPTS": [
-        lambda _request: static("aos_project/cus_charts.js"),
-        lambda _request: static("aos_project/cus_console.js"),
-    ],
-    "SHOW_HISTORY": False,
-    "SHOW_VIEW_ON_SITE": False,
-    "SITE_URL": None,
-    "SIDEBAR": {
-        "show_search": True,
-        "navigation": "aos_project.cus_console.sidebar.navigation",
-    },
-    "ACCOUNT": {"navigation": "aos_project.cus_console.sidebar.account"},
-}

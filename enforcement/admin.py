@@ -21,15 +21,17 @@ from enforcement.cus_decisions.decision_page import (
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import (
     because,
+    blocked_lately,
     decisions_on_call,
     find_decisions,
     last_refusals,
+    last_refusals_of_tenant,
     refused_by_day,
     refused_lately,
 )
 from enforcement.cus_what_if.page import what_if_panel
 from integrations.cus_accounts.permissions import role_of
-from integrations.cus_console import finders, panels
+from integrations.cus_console import attention, finders, panels
 from integrations.cus_console.facts import CusFactsAdmin, Headline
 from integrations.cus_console.filters import choice, yes_or_no
 from integrations.cus_console.finders import Finder
@@ -40,8 +42,10 @@ from telemetry.cus_evidence.console import CusEvidenceAdmin
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.panels import record_page
 
+_STAFF = ("operator", "support", "finance")
 for _panel in (
-    Panel(Page.HOME, "refused", "Refused in the last hour", EVERY_ROLE, refused_lately),
+    Panel(Page.HOME, "refused", "Refused in the last hour", _STAFF, refused_lately),
+    Panel(Page.HOME, "refusals", "Last refusals", ("admin", "member"), last_refusals_of_tenant),
     Panel(Page.INTEGRATION, "refusals", "Last refusals", EVERY_ROLE, last_refusals),
     Panel(Page.INTEGRATION, "what-if", "What if", EVERY_ROLE, what_if_panel),
     Panel(Page.COST, "decisions", "Throttled and blocked", EVERY_ROLE, refused_by_day),
@@ -53,9 +57,12 @@ for _panel in (
     Panel(Page.DECISION, "json", "As stored", EVERY_ROLE, stored_json),
 ):
     panels.register(_panel)
+attention.register(blocked_lately)
 _REASONS = [(code.value, code.value.replace("_", " ")) for code in CusReasonCode]
 _RESULTS = [(word.value, word.value.replace("_", " ")) for word in CusEnforcementResult]
-finders.register(Finder("Decisions", EVERY_ROLE, find_decisions))
+finders.register(
+    Finder("Decisions", EVERY_ROLE, find_decisions, "by their id or their call's, whole")
+)
 
 
 @admin.register(CusEnforcementDecision)

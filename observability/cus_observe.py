@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aos_project.cus_embedded.errors import ServiceError
 from aos_project.cus_embedded.process import Program
-from aos_project.cus_supervisor import Console, Interrupted, Supervisor
+from aos_project.cus_supervisor import Console, Supervisor, until_stopped
 
 FOLDER = Path(__file__).resolve().parent
 _ROOT = FOLDER.parent
@@ -52,16 +52,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     addresses = Addresses(options.port, options.prometheus_port, options.alertmanager_port)
     data = Path(os.environ.get("CUS_DATA_DIR") or _ROOT / ".data").absolute() / "observe"
-    console = Console()
-    try:
-        _serve(console, data, addresses)
-    except Interrupted:
-        console.say("Stopped.")
-        return 0
-    except ServiceError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    return until_stopped(lambda console: _serve(console, data, addresses))
 
 
 def _serve(console: Console, data: Path, addresses: Addresses) -> None:

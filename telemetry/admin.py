@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusTokenUsage
-from integrations.cus_console import finders, panels
+from integrations.cus_console import attention, finders, panels
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.facts import CusFactsAdmin, Headline
 from integrations.cus_console.finders import Finder
@@ -19,9 +19,11 @@ from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_console.panels import Cell, Page, Panel
 from integrations.cus_integrations.admin import CusIntegrationAdmin
 from integrations.cus_limits import uses
+from telemetry.cus_analytics.attention import months_open_questions
 from telemetry.cus_analytics.panels import figures_of_today, this_month, unusual_hours
 from telemetry.cus_corrections.panels import corrections_of
 from telemetry.cus_corrections.repricing import corrected_microcents
+from telemetry.cus_evidence.call_fieldsets import FIELDSETS
 from telemetry.cus_evidence.call_page import (
     LABELS,
     headline_of,
@@ -31,10 +33,18 @@ from telemetry.cus_evidence.call_page import (
     other_calls_of_session,
 )
 from telemetry.cus_evidence.console import CusEvidenceAdmin
+from telemetry.cus_evidence.find_names import (
+    WHERE_END_USERS,
+    WHERE_NAMES,
+    find_agents,
+    find_end_users,
+    find_sessions,
+)
 from telemetry.cus_evidence.list_filters import USAGE_FILTERS
 from telemetry.cus_evidence.lookup import counted_cents
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSettlement
 from telemetry.cus_evidence.panels import (
+    WHERE_CALLS,
     answers_of,
     cost_shown,
     find_calls,
@@ -45,6 +55,7 @@ from telemetry.cus_evidence.panels import (
 from telemetry.cus_evidence.settlements import SAME_ANSWER
 from telemetry.cus_holds.call_limits import limits_of_call
 from telemetry.cus_holds.limits import holds_warning
+from telemetry.cus_holds.nearest import budgets_near_their_end, nearest_their_budgets
 from telemetry.cus_holds.panels import limit_bars
 from telemetry.cus_holds.scoped_uses import uses_of
 from telemetry.cus_reads.chart_panels import (
@@ -66,11 +77,17 @@ for _pages in ("cus_corrections.admin", "cus_coverage.admin"):
     import_module(f"telemetry.{_pages}")
 CusIntegrationAdmin.warnings.append(holds_warning)
 uses.register(uses_of)
+# The first page of support is the search, and what is not well.
+_SEE_MONEY = ("operator", "finance", "admin", "member")
+_OF_A_TENANT = ("admin", "member")
 for _panel in (
-    Panel(Page.HOME, "today", "Today and this month", EVERY_ROLE, figures_of_today),
-    Panel(Page.HOME, "month", "Cost this month", EVERY_ROLE, this_month),
-    Panel(Page.HOME, "cost", "Cost a day", EVERY_ROLE, of_home(cost_by_day_in_short)),
-    Panel(Page.HOME, "unusual", "Unusual hours", EVERY_ROLE, unusual_hours),
+    Panel(Page.HOME, "today", "Today and this month", _SEE_MONEY, figures_of_today),
+    Panel(Page.HOME, "cost", "Cost a day", _SEE_MONEY, of_home(cost_by_day_in_short)),
+    Panel(Page.HOME, "nearest", "Nearest their budget", _SEE_MONEY, nearest_their_budgets),
+    Panel(Page.HOME, "month", "Cost this month", _SEE_MONEY, this_month),
+    Panel(Page.HOME, "models", "Dearest models", _OF_A_TENANT, of_home(dearest("model"))),
+    Panel(Page.HOME, "agents", "Dearest agents", _OF_A_TENANT, of_home(dearest("agent"))),
+    Panel(Page.HOME, "unusual", "Unusual hours", _SEE_MONEY, unusual_hours),
     Panel(Page.HOME, "statements", "Statements", ("finance",), last_months, is_first=True),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
     Panel(Page.INTEGRATION, "budget", "The month", EVERY_ROLE, of_integration(burn_down)),
@@ -101,7 +118,15 @@ for _panel in (
     panels.register(_panel)
 # Kinds of tokens that most calls have none of.
 _PARTS = frozenset(CusTokenUsage._fields) - {"tokens_in", "tokens_out"}
-finders.register(Finder("Calls", EVERY_ROLE, find_calls))
+for _source in (budgets_near_their_end, months_open_questions):
+    attention.register(_source)
+for _finder in (
+    Finder("Calls", EVERY_ROLE, find_calls, WHERE_CALLS),
+    Finder("Sessions", EVERY_ROLE, find_sessions, WHERE_NAMES),
+    Finder("Agents", EVERY_ROLE, find_agents, WHERE_NAMES),
+    Finder("End users", EVERY_ROLE, find_end_users, WHERE_END_USERS),
+):
+    finders.register(_finder)
 
 
 @admin.register(CusLLMUsage)
@@ -136,98 +161,7 @@ class CusLLMUsageAdmin(CusFactsAdmin, CusEvidenceAdmin):
     )
     search_fields = ("call_id__exact",)
     search_help_text = "A whole call id"
-    fieldsets = (
-        (
-            "The call",
-            {
-                "fields": (
-                    "call_id",
-                    "policy_result",
-                    "error_code",
-                    "error_message",
-                    "degraded",
-                    "latency_ms",
-                    "model",
-                    "model_requested",
-                    "provider",
-                    "host",
-                    "region",
-                    "operation",
-                    "stream",
-                    "service_tier",
-                )
-            },
-        ),
-        (
-            "Whose",
-            {
-                "fields": (
-                    "tenant_id",
-                    "integration_id",
-                    "agent_id",
-                    "session_id",
-                    "end_user",
-                    "tags",
-                    "metadata",
-                )
-            },
-        ),
-        (
-            "Tokens",
-            {
-                "description": "The kinds below the first two are parts of them.",
-                "fields": (*CusTokenUsage._fields, "billed_units", "turns"),
-            },
-        ),
-        (
-            "Cost",
-            {
-                "fields": (
-                    "cost_microcents",
-                    "corrected_cost",
-                    "counted",
-                    "cost_cents",
-                    "pricing",
-                    "pricing_version",
-                    "price_id",
-                    "unpriced_units",
-                    "reported_pricing_version",
-                    "provider_cost_microcents",
-                    "provisional_cents",
-                    "provisional_microcents",
-                    "provisional_tokens",
-                    "settlement",
-                    "estimate_cents",
-                    "estimate_microcents",
-                    "estimate_tokens",
-                )
-            },
-        ),
-        (
-            "At the provider",
-            {
-                "fields": (
-                    "response_id",
-                    "provider_request_id",
-                    "provider_project",
-                    "provider_key_hint",
-                )
-            },
-        ),
-        (
-            "When",
-            {
-                "fields": (
-                    "occurred_at",
-                    "sent_timestamp",
-                    "admitted_at",
-                    "created_at",
-                    "delay",
-                )
-            },
-        ),
-        ("Record", {"fields": ("id", "flags", "process_id", "sequence", "lease_id")}),
-    )
+    fieldsets = FIELDSETS
     readonly_fields = ("corrected_cost", "counted", "settlement", "delay")
     panels_of = Page.CALL
     labels: ClassVar[Mapping[str, str]] = LABELS

@@ -7,6 +7,9 @@ count a call or end a hold in another month than a check does.
 from datetime import datetime
 
 from django.db import connections
+from django.http import HttpRequest
+
+_ASKED = "_cus_page_now"
 
 
 def database_now(using: str = "default") -> datetime:
@@ -14,4 +17,13 @@ def database_now(using: str = "default") -> datetime:
     with connections[using].cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]
+    return moment
+
+
+def page_now(request: HttpRequest) -> datetime:
+    """The time of the database's clock when a page first asked for it: one for all of its panels."""
+    moment: datetime | None = getattr(request, _ASKED, None)
+    if moment is None:
+        moment = database_now()
+        setattr(request, _ASKED, moment)
     return moment

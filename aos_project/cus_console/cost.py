@@ -15,7 +15,7 @@ from integrations.cus_console.filters import offered_rows
 from integrations.cus_console.panels import Page
 from integrations.cus_integrations.scopes import DAYS, SPLITS, UsageScope, scope_of
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 
 
 @require_GET
@@ -23,13 +23,15 @@ def cost(request: HttpRequest) -> HttpResponse:
     """Cost and usage over some days, of what the address names."""
     if role_of(request.user) is None:
         raise PermissionDenied
-    scope = scope_of(request, database_now())
+    scope = scope_of(request, page_now(request))
     context = {
         **admin.site.each_context(request),
         "title": "Cost",
         "scope": scope,
         "days": DAYS,
-        "splits": SPLITS if scope.tenant else {},
+        "splits": SPLITS,
+        # No index has the models and agents of all tenants.
+        "needs_tenant": scope.tenant is None,
         "tenants": _tenants(request, scope),
         "integrations": _integrations(request, scope),
         "panels": panels.shown(Page.COST, request, scope),

@@ -28,7 +28,7 @@ def find(request: HttpRequest) -> HttpResponse:
         "q": text,
         "found": found,
         "is_narrowed": finders.integration_in(request) is not None,
-        "kinds": finders.kinds(request),
+        "searched": finders.searched(request),
         "most": finders.MOST_OF_A_KIND,
     }
     return render(request, "admin/cus_find.html", context)

@@ -1,11 +1,13 @@
 """The console's own pages, and the roles that each is for (ruling C9)."""
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from aos_project.cus_console.cost import cost
+from aos_project.cus_console.local_mails import mails
 from aos_project.cus_console.own_pages import OwnPage
 from aos_project.cus_console.start import views as start
 from aos_project.cus_console.system import system
@@ -45,6 +47,12 @@ PAGES = (
     OwnPage("cus-coverage", "coverage/", coverage, EVERY_ROLE),
     # Support reads usage, decisions and health alone.
     OwnPage("cus-system", "system/", system, ("operator",)),
+    # A product with a mail server keeps no mails.
+    *(
+        (OwnPage("cus-local-mails", "mails/", mails, ("operator",)),)
+        if settings.CUS_LOCAL_MAIL_FOLDER
+        else ()
+    ),
     OwnPage("cus-seals", "seals/", seals, ("operator", "finance", "admin", "member")),
 )
 

@@ -44,7 +44,7 @@ _GROUPS = (
         (
             ("Tenants", "apartment", "integrations_custenant"),
             ("Members", "group", "integrations_cusmembership"),
-            ("Everybody", "badge", "integrations_cususer"),
+            ("People", "badge", "integrations_cususer"),
             ("API tokens", "vpn_key", "integrations_cusapitoken"),
         ),
     ),

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q
+from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 from redis import Redis, RedisError
 
 from aos_project.cus_schedule import BEAT_SCHEDULE
 from enforcement.cus_decisions.models import CusEnforcementDecision
+from integrations.cus_console.own_page import Link
 from integrations.cus_console.panels import Cell
 from integrations.cus_credentials.envelope import key_ring
 from integrations.cus_credentials.models import CusCredential
@@ -197,6 +199,9 @@ def mail(now: datetime) -> Checked:
         ["Sent within 24 hours", f"{sent:,}"],
         ["Given up within 24 hours", f"{dropped:,}"],
     ]
+    if settings.CUS_LOCAL_MAIL_FOLDER:
+        link = Link("on the page of mails", reverse("cus-local-mails")).html
+        rows.append(["Written on this machine", link])
     return Checked(["Mail", "Mails"], rows, problems)
 
 

@@ -4,20 +4,23 @@ import argparse
 import os
 import sys
 
-from aos_project.cus_demo.cus_product import BASE_URL, ProductUnavailable, product_at
+from aos_project.cus_demo.cus_product import ProductUnavailable, product_address
 
 
 def main(argv: list[str]) -> int:
     """Run the command against the running product, or start a product; return the exit code."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--base-url", default=BASE_URL)
-    base_url = parser.parse_known_args(argv[2:])[0].base_url
+    parser.add_argument("--base-url")
+    parser.add_argument("--port", type=int, default=8000)
+    options, others = parser.parse_known_args(argv[2:])
+    if {"-h", "--help"} & set(others):
+        return _run_command([*argv[:2], *others])
     try:
-        with product_at(base_url):
-            return _run_command(argv)
+        base_url = product_address(options.base_url, options.port)
     except ProductUnavailable as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    return _run_command([*argv[:2], *others, "--base-url", base_url])
 
 
 def _run_command(argv: list[str]) -> int:

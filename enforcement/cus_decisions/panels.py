@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, cast
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -16,17 +17,20 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
+from integrations.cus_console.attention import MOST_OF_A_SOURCE, Problem, Weight, calls
 from integrations.cus_console.charts import Chart, Kind, Series, Unit, drawn
 from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
+from integrations.cus_console.own_page import Link
 from integrations.cus_console.panels import Cell, table, with_link
-from integrations.cus_integrations.panels import link_to
+from integrations.cus_integrations.panels import integration_page, link_to
 from integrations.cus_integrations.scopes import UsageScope
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_evidence.console import row_by_id
 from telemetry.cus_evidence.models import CusLLMUsage
 
 _LAST = 10
+_KEPT = "_cus_refused_lately"
 _REFUSED = [Result.THROTTLED.value, Result.BLOCKED.value, Result.HARD_BLOCKED.value]
 # More decisions of an hour are not read: the panel then says "more than".
 _MOST_COUNTED = 1_000
@@ -43,15 +47,25 @@ _CHARTED = {
 def last_refusals(_request: HttpRequest, integration: CusIntegration) -> SafeString:
     """The newest calls of an integration that were refused, in words."""
     rows = CusEnforcementDecision.objects.filter(
-        tenant_id=integration.tenant_id, integration_id=integration.id, result__in=_REFUSED
-    ).order_by("-created_at", "-id")[:_LAST]
+        tenant_id=integration.tenant_id, integration_id=integration.id
+    )
+    return _last_refusals(rows, f"?integration={integration.id}")
+
+
+def last_refusals_of_tenant(request: HttpRequest, _subject: None) -> SafeString:
+    """The newest calls of a person's tenant that were refused, in words."""
+    return _last_refusals(_seen(request), "")
+
+
+def _last_refusals(decisions: QuerySet[CusEnforcementDecision], query: str) -> SafeString:
+    rows = decisions.filter(result__in=_REFUSED).order_by("-created_at", "-id")[:_LAST]
     shown = table(
         ["Decided", "Call", "Result", "Because"],
         map(_refusal, rows),
         empty="No call was refused.",
     )
     every = reverse("admin:enforcement_cusenforcementdecision_changelist")
-    return with_link(shown, f"{every}?integration={integration.id}", "All decisions")
+    return with_link(shown, f"{every}{query}", "All decisions")
 
 
 def decisions_on_call(_request: HttpRequest, usage: CusLLMUsage) -> SafeString:
@@ -91,14 +105,34 @@ def decision_page(decision: CusEnforcementDecision) -> str:
     return reverse("admin:enforcement_cusenforcementdecision_change", args=[decision.id])
 
 
+def blocked_lately(request: HttpRequest) -> Iterator[Problem]:
+    """The integrations of which calls were refused within the last hour."""
+    rows = _refused_lately(request)
+    counted = Counter(integration_id for integration_id, _ in rows)
+    named = CusIntegration.objects.select_related("tenant").in_bulk(list(counted))
+    for integration_id, count in counted.most_common(MOST_OF_A_SOURCE):
+        one = named[integration_id]
+        if one.deleted_at is None:
+            text = calls(count, "was refused", "were refused") + " within the last hour"
+            link = f"{integration_page(one.id)}#refusals"
+            action = Link("Look at the refusals", link).html
+            yield Problem(Weight.REFUSING, link_to(one, "refusals"), text, action)
+
+
+def _refused_lately(request: HttpRequest) -> list[tuple[UUID, str]]:
+    """Integration and reason of the last hour's refusals: at most one more than are counted."""
+    kept: list[tuple[UUID, str]] | None = getattr(request, _KEPT, None)
+    if kept is None:
+        since = page_now(request) - timedelta(hours=1)
+        rows = _seen(request).filter(created_at__gte=since, result__in=_REFUSED)
+        kept = list(rows.values_list("integration_id", "reason")[: _MOST_COUNTED + 1])
+        setattr(request, _KEPT, kept)
+    return kept
+
+
 def refused_lately(request: HttpRequest, _subject: None) -> SafeString:
     """The last hour's refusals by integration and reason, most first."""
-    since = database_now() - timedelta(hours=1)
-    rows = list(
-        _seen(request)
-        .filter(created_at__gte=since, result__in=_REFUSED)
-        .values_list("integration_id", "reason")[: _MOST_COUNTED + 1]
-    )
+    rows = _refused_lately(request)
     counted = Counter(rows).most_common(_LAST)
     names = CusIntegration.objects.select_related("tenant").in_bulk(
         [integration_id for (integration_id, _), _ in counted]

@@ -70,6 +70,7 @@ class CusUser(AbstractUser):
     class Meta:
         db_table = "cus_users"
         verbose_name = "user"
+        verbose_name_plural = "people"
         constraints = [
             models.UniqueConstraint(Lower("email"), name="cus_users_email_any_case"),
         ]

@@ -45,11 +45,17 @@ def sees_all_tenants(user: Any) -> bool:
 
 def own_tenant(user: CusUser) -> uuid.UUID | None:
     """The tenant that the user belongs to, unless it is closed."""
+    tenant = tenant_of_member(user)
+    return tenant.id if tenant else None
+
+
+def tenant_of_member(user: CusUser) -> CusTenant | None:
+    """The tenant that the user belongs to, unless it is closed, as it was at the request's start."""
     membership = _membership(user)
     if membership is None:
         return None
     note_whose(membership.tenant_id)
-    return membership.tenant_id
+    return membership.tenant
 
 
 def visible_to(queryset: QuerySet[_M], user: CusUser) -> QuerySet[_M]:

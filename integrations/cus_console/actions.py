@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -24,6 +24,9 @@ from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import ask_for_proof
 from integrations.cus_console.pages import TRAIL_READERS
 from integrations.cus_web.errors import CusError, ProofRequired
+
+# A page that has read its row keeps it at the request, so that its buttons need not read it again.
+SHOWN_ROW: Final = "_cus_shown_row"
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class CusActions:
     def get_actions_detail(self: Any, request: HttpRequest, object_id: Any) -> list[UnfoldAction]:
         """The buttons that the person may press and that would change the row."""
         allowed = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # the page's own
-        row = self.get_object(request, object_id)
+        row = getattr(request, SHOWN_ROW, None) or self.get_object(request, object_id)
         return [button for button in allowed if row and self.is_offered(button.path, row)]
 
     @action(description="History", icon="history", permissions=["trail"])

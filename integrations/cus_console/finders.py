@@ -36,11 +36,18 @@ class Finder:
     """A kind of thing that can be searched for.
 
     `find` gets a text without spaces around it, and returns what the person may see, best first.
+    `where` says by what `find` finds them; it follows the kind's name.
     """
 
     kind: str
     viewers: Sequence[str]
     find: Find
+    where: str = "by a part of their name, or by their id"
+
+    @property
+    def searched(self) -> str:
+        """What was searched, in words."""
+        return f"{self.kind}, {self.where}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,9 @@ def by_page(model: type[Model]) -> Find:
     return find
 
 
-def kinds(request: HttpRequest) -> list[str]:
-    """The kinds of things that the person can search for."""
-    return [finder.kind for finder in _open_to(request)]
+def searched(request: HttpRequest) -> list[str]:
+    """The kinds of things that the person can search for, and by what, in words."""
+    return [finder.searched for finder in _open_to(request)]
 
 
 def found(request: HttpRequest, text: str) -> list[Found]:

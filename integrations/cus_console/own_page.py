@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_accounts.permissions import own_tenant, role_of, sees_all_tenants
+from integrations.cus_accounts.permissions import role_of, sees_all_tenants, tenant_of_member
 from integrations.cus_console.panels import ShownPanel
 
 TENANT = "tenant"
@@ -75,10 +75,10 @@ def tenant_shown(request: HttpRequest) -> CusTenant | None:
     user = cast("CusUser", request.user)
     named = request.GET.get(TENANT, "")
     if not sees_all_tenants(user):
-        own = own_tenant(user)
-        if own is None or named not in ("", str(own)):
+        own = tenant_of_member(user)
+        if own is None or named not in ("", str(own.id)):
             raise Http404
-        return CusTenant.objects.get(id=own)
+        return own
     if not named:
         return None
     try:

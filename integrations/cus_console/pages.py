@@ -25,6 +25,7 @@ from integrations.cus_accounts.permissions import (
 )
 from integrations.cus_console.filters import CusTenantFilter, FilterRefused
 from integrations.cus_console.newest_first import BEFORE
+from integrations.cus_console.panels import NOTHING
 
 # All roles of `role_of` (ruling C9).
 EVERY_ROLE = ("operator", "support", "finance", "admin", "member")
@@ -44,6 +45,7 @@ class CusReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
     # The roles (`role_of`) for which the page exists.
     viewers: tuple[str, ...] = EVERY_ROLE
+    empty_value_display = NOTHING
     show_full_result_count = False
     # Counts of each filter's rows would read the whole table.
     show_facets = ShowFacets.NEVER

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from integrations.cus_accounts.permissions import role_of
 
@@ -20,6 +20,8 @@ from integrations.cus_accounts.permissions import role_of
 Cell: TypeAlias = "str | int | SafeString"
 
 
+# In a cell without a value; a phone leaves the cell out.
+NOTHING = mark_safe('<span class="cus-none">-</span>')
 # The first tab of a page with tabs.
 OVERVIEW = "overview"
 

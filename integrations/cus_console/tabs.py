@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 from unfold.views import ChangeList
 
 from integrations.cus_console import panels
+from integrations.cus_console.actions import SHOWN_ROW
 from integrations.cus_console.panels import Page
 
 # The tab with the form, at the address that Django gives it.
@@ -52,6 +53,7 @@ class CusTabs:
         if not any(one["active"] for one in offered):
             raise Http404
         self.warn(request, row)
+        setattr(request, SHOWN_ROW, row)
         context = {
             **self.admin_site.each_context(request),
             "title": str(row),

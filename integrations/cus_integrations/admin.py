@@ -13,9 +13,7 @@ from unfold.enums import ActionVariant
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of, sees_all_tenants
-from integrations.cus_accounts.proof import needs_proof
-from integrations.cus_accounts.proof_pages import proof_url
-from integrations.cus_console import finders, panels
+from integrations.cus_console import attention, finders, panels
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.finders import Finder, by_page
@@ -26,21 +24,19 @@ from integrations.cus_console.tabs import FORM, CusTabs
 from integrations.cus_currency.service import display_currency
 from integrations.cus_health.admin import CusHealthTestButton
 from integrations.cus_health.panels import health_timeline
+from integrations.cus_integrations.fieldsets import SHOWN, entered, only_read
 from integrations.cus_integrations.form import (
-    BOUNDS,
     CONFIG,
-    LIMITS,
     SECRETS,
     IntegrationForm,
     types_with_config,
     types_with_secret,
 )
 from integrations.cus_integrations.ladder import ladder, neighbour
-from integrations.cus_integrations.panels import needs_attention, of_tenant
+from integrations.cus_integrations.panels import needs_attention, of_tenant, troubles
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.state_panel import credential_shown, state
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_providers.rules import credential_choices_text
 
 for _panel in (
     Panel(Page.HOME, "attention", "What needs attention", EVERY_ROLE, needs_attention),
@@ -50,6 +46,7 @@ for _panel in (
     Panel(Page.INTEGRATION, "ladder", "The ladder", EVERY_ROLE, ladder, tab="ladder"),
 ):
     panels.register(_panel)
+attention.register(troubles)
 finders.register(Finder("Integrations", EVERY_ROLE, by_page(CusIntegration)))
 _GOOD, _BAD, _SO_SO = "success", "danger", "warning"
 
@@ -130,7 +127,7 @@ class CusIntegrationAdmin(CusTabs, CusHealthTestButton, CusExport, CusServiceAdm
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CusIntegration]:
         scope: QuerySet[CusIntegration] = super().get_queryset(request)
-        return scope.filter(deleted_at__isnull=True)
+        return scope.filter(deleted_at__isnull=True).select_related("tenant")
 
     def get_list_filter(self, request: HttpRequest) -> list[str]:
         sees_all = sees_all_tenants(request.user)
@@ -153,13 +150,13 @@ class CusIntegrationAdmin(CusTabs, CusHealthTestButton, CusExport, CusServiceAdm
         if obj is None:
             whose = ("tenant",) if role_of(request.user) == "operator" else ()
             about = (*whose, "name", "provider_type")
-            return [(None, {"fields": about}), *_entered(request)]
+            return [(None, {"fields": about}), *entered(request)]
         if not self.has_change_permission(request, obj):
-            return _read(request)
+            return only_read(request)
         return [
             (None, {"fields": ("name", "provider_type", "tenant_shown", "seen_version")}),
-            *_entered(request, ("credential_shown",)),
-            *_SHOWN,
+            *entered(request, ("credential_shown",)),
+            *SHOWN,
         ]
 
     @display(
@@ -301,61 +298,3 @@ def _move(row: CusIntegration, actor: CusUser, steps: int) -> None:
     level = neighbour(row, steps)
     if level:
         CusIntegrationService(row.tenant, actor=actor).change(row.id, enforcement_level=level)
-
-
-_SHOWN = (
-    ("In your currency", {"fields": ("budget_in_currency",)}),
-    (
-        "State",
-        {
-            "fields": (
-                "status",
-                "error_reason",
-                "health_state",
-                "health_checked_at",
-                "health_message",
-                "credential_state",
-                "coverage_percent",
-                "unproven_shown",
-            )
-        },
-    ),
-    ("Record", {"fields": ("created_at", "updated_at", "created_by_shown")}),
-)
-
-
-_PROVE = (
-    ' To enter another one, <a href="{}" class="underline">prove first who you are</a>: it is more '
-    "than 5 minutes since you did."
-)
-
-
-def _entered(request: HttpRequest, credential: tuple[str, ...] = ()) -> tuple[Any, ...]:
-    """The boxes of both forms, for adding and for changing."""
-    hint = f"Never shown again. {credential_choices_text()}."
-    if credential:
-        hint += " Leave empty to keep what is stored."
-        if needs_proof(request):
-            hint += _PROVE.format(proof_url(request))
-    secrets = tuple(f"secret_{key}" for key in SECRETS)
-    bounds: tuple[str, ...] = ()
-    if role_of(request.user) == "operator":
-        secrets += ("reference",)
-        bounds = BOUNDS
-    return (
-        ("Credential", {"fields": (*credential, *secrets), "description": hint}),
-        ("Configuration", {"fields": tuple(f"config_{key}" for key in CONFIG)}),
-        ("Limits", {"fields": ("budget", *LIMITS, *bounds)}),
-    )
-
-
-def _read(request: HttpRequest) -> Any:
-    """The page for viewers who may only read. Support and finance see no credentials (ruling C9)."""
-    sees_none = role_of(request.user) in ("support", "finance")
-    hidden = () if sees_none else ("credential_shown",)
-    about = ("name", "tenant_shown", "provider_type", "config_shown", *hidden)
-    return [
-        (None, {"fields": about}),
-        ("Limits", {"fields": ("budget_shown", *LIMITS, *BOUNDS)}),
-        *_SHOWN,
-    ]

@@ -1,9 +1,11 @@
 """Panels on integrations, and links to them."""
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import cast
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -13,7 +15,12 @@ from django.utils.safestring import SafeString
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.panels import OVERVIEW, table
+from integrations.cus_console import attention
+from integrations.cus_console.attention import MOST_OF_A_SOURCE, Problem, Weight
+from integrations.cus_console.own_page import Link
+from integrations.cus_console.panels import NOTHING, OVERVIEW, table
+from integrations.cus_console.tabs import FORM
+from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_lifecycle.models import CusIntegration
 
 _MOST_SHOWN = 20
@@ -29,15 +36,32 @@ _TROUBLE = (
 
 
 def needs_attention(request: HttpRequest, _subject: None) -> SafeString:
-    """The viewer's integrations that are not well, and why; or when all were found well."""
-    seen = _seen(request).filter(_TROUBLE).order_by("-status", "health_state", "name")
-    rows = list(seen[: _MOST_SHOWN + 1])
+    """What is not well for the viewer, the worst first, as all planes see it; or that all is well."""
+    found = attention.problems(request)
     return table(
-        ["Integration", "What is wrong"],
-        [[link_to(one), "; ".join(troubles_of(one))] for one in rows[:_MOST_SHOWN]],
+        ["Where", "What is wrong", "Since (UTC)", "Next"],
+        [[one.where, one.what, _since(one), one.action] for one in found[:_MOST_SHOWN]],
         empty=f"All is well, checked {timezone.now():%H:%M} UTC.",
-        note="There are more." if len(rows) > _MOST_SHOWN else "",
+        note=f"There are {len(found) - _MOST_SHOWN:,} more." if len(found) > _MOST_SHOWN else "",
     )
+
+
+def _since(problem: Problem) -> str:
+    return f"{problem.since.astimezone(UTC):%Y-%m-%d %H:%M}" if problem.since else NOTHING
+
+
+def troubles(request: HttpRequest) -> Iterator[Problem]:
+    """The viewer's integrations whose own state is not well."""
+    seen = _seen(request).filter(_TROUBLE).order_by("-status", "health_state", "name")
+    rows = list(seen[:MOST_OF_A_SOURCE])
+    # The state of health is as its last change made it.
+    changes = CusHealthTransition.objects.filter(integration__in=[one.id for one in rows])
+    newest = changes.order_by("integration", "-checked_at").distinct("integration")
+    since = dict(newest.values_list("integration", "checked_at")) if rows else {}
+    for one in rows:
+        for weight, what, tab, action in _troubles_of(one):
+            at = since.get(one.id) if weight is not Weight.EVIDENCE else None
+            yield Problem(weight, link_to(one), what, tab_link(one, tab, action), at)
 
 
 def of_tenant(_request: HttpRequest, tenant: CusTenant) -> SafeString:
@@ -60,24 +84,46 @@ def of_tenant(_request: HttpRequest, tenant: CusTenant) -> SafeString:
     )
 
 
-def troubles_of(integration: CusIntegration) -> Iterator[str]:
-    """What is wrong with an integration, in words."""
-    if integration.status == CusIntegration.Status.ERROR:
-        yield integration.error_reason or "in error"
-    if integration.credential_state == CusIntegration.CredentialState.INVALID:
-        yield "the provider refuses the credential"
-    if integration.health_state in ("degraded", "failing"):
-        yield f"{integration.health_state}: {integration.health_message or 'see its health'}"
-    coverage = integration.coverage_percent
+def _troubles_of(one: CusIntegration) -> Iterator[tuple[Weight, str, str, str]]:
+    """What is wrong with an integration: how bad, the words, and the tab and text of what is next."""
+    if one.status == CusIntegration.Status.ERROR:
+        text = one.error_reason or "in error"
+        yield Weight.STOPPED, f"every call is refused: {text}", "health", "Look at its health"
+    if one.credential_state == CusIntegration.CredentialState.INVALID:
+        text = "the provider refuses the credential"
+        yield Weight.STOPPED, text, FORM, "Look at its credential"
+    if one.health_state == CusIntegration.Health.FAILING:
+        text = f"failing: {one.health_message or 'see its health'}"
+        yield Weight.REFUSING, text, "health", "Look at its health"
+    if one.health_state == CusIntegration.Health.DEGRADED:
+        yield Weight.UNSTEADY, f"degraded: {_slowness(one)}", "health", "Look at its health"
+    coverage = one.coverage_percent
     if coverage is not None and coverage < _LEAST_COVERAGE:
-        yield f"only {coverage} % of the calls are governed"
-    if integration.unproven_calls:
-        yield f"{integration.unproven_calls:,} claimed calls have no record"
+        text = f"only {coverage} % of the calls of 7 days are governed"
+        yield Weight.EVIDENCE, text, "ladder", "Look at its ladder"
+    if one.unproven_calls:
+        text = f"{one.unproven_calls:,} claimed calls have no record"
+        yield Weight.EVIDENCE, text, FORM, "Look at its state"
+
+
+def _slowness(one: CusIntegration) -> str:
+    if one.health_latency_ms and one.health_latency_ms > settings.CUS_HEALTH_SLOW_MS:
+        return f"the provider took {one.health_latency_ms:,} ms to answer"
+    if one.consecutive_passes:
+        return "the last check passed, and a second one makes it healthy"
+    return one.health_message or "see its health"
 
 
 def integration_page(integration_id: UUID) -> str:
     """The address of an integration's page, at its first tab."""
     return reverse("admin:integrations_cusintegration_tab", args=[integration_id, OVERVIEW])
+
+
+def tab_link(integration: CusIntegration, tab: str, text: str) -> SafeString:
+    """A link to a tab of the integration's page."""
+    name = "change" if tab == FORM else "tab"
+    parts = [integration.id] if tab == FORM else [integration.id, tab]
+    return Link(text, reverse(f"admin:integrations_cusintegration_{name}", args=parts)).html
 
 
 def link_to(integration: CusIntegration, panel: str = "") -> SafeString:

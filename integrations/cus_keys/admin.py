@@ -1,5 +1,7 @@
 """The console's page of SDK keys: issue (the text is shown once), list, revoke."""
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, cast
 
@@ -15,7 +17,7 @@ from integrations.cus_accounts.models import CusUser
 from integrations.cus_console import finders, panels
 from integrations.cus_console.actions import Question, asked
 from integrations.cus_console.export import CusExport
-from integrations.cus_console.finders import Finder, by_page
+from integrations.cus_console.finders import MOST_OF_A_KIND, Finder, Hit, as_id, by_page
 from integrations.cus_console.issued import CusIssuedAdmin, CusIssuingForm
 from integrations.cus_console.panels import Cell, Page, Panel, table
 from integrations.cus_keys.models import CusSdkKey
@@ -25,6 +27,8 @@ from integrations.cus_lifecycle.console import CusOffersIntegrations
 from integrations.cus_lifecycle.models import CusIntegration
 
 _MOST_KEYS = 50
+# How many of a key's last characters are stored.
+_HINT = 4
 
 
 class SdkKeyForm(CusIssuingForm):
@@ -68,10 +72,43 @@ def _row(page: Any, key: CusSdkKey) -> list[Cell]:
     ]
 
 
+# As the console shows a key (`aosk_…1234`), and as a program has it (`<tenant>:<integration>:aosk_…`).
+_KEY_TEXT = re.compile(r"(?:[^:]+:(?P<integration>[^:]+):)?(?:aosk_|…|\.{3})+(?P<end>\w*)")
+
+
+def find_keys(request: HttpRequest, text: str) -> Iterable[Hit]:
+    """Keys by the text of a key, of which only the last characters are stored; else as the page's
+    own search finds them.
+    """
+    named = _KEY_TEXT.fullmatch(text)
+    if named is None:
+        return by_page(CusSdkKey)(request, text)
+    page: Any = admin.site.get_model_admin(CusSdkKey)
+    keys, hint = page.get_queryset(request), named["end"][-_HINT:]
+    integration = as_id(named["integration"] or "")
+    if integration is None and len(hint) < _HINT:
+        return []
+    if integration:
+        keys = keys.filter(integration_id=integration)
+    if len(hint) == _HINT:
+        keys = keys.filter(hint=hint)
+    return [
+        Hit(page.key(key), f"{key.integration}, {key.tenant}", page.address_of(key))
+        for key in keys.select_related("integration", "tenant")[: MOST_OF_A_KIND + 1]
+    ]
+
+
 panels.register(
     Panel(Page.INTEGRATION, "keys", "SDK keys", ("operator", "admin"), keys_of, tab="keys")
 )
-finders.register(Finder("SDK keys", ("operator", "admin"), by_page(CusSdkKey)))
+finders.register(
+    Finder(
+        "SDK keys",
+        ("operator", "admin"),
+        find_keys,
+        "by their label, their integration's name, their last 4 characters, or as a program has them",
+    )
+)
 
 
 @admin.register(CusSdkKey)

@@ -86,15 +86,33 @@ def snippets(provider_type: str, address: str, key: str) -> list[Snippet]:
     client = _CLIENTS.get(provider_type, _OPENAI)
     configure = f'cus_configure(\n    integration_key="{key}",\n    base_url="{address}",\n)\n'
     return [
+        _environment(client, address, key),
+        *_of_all_calls(client, configure),
+        *_of_one_call(client, configure),
         Snippet(
-            "Environment",
-            "Install the SDK, and give it key and address once: then the programs below need no "
-            "cus_configure.",
-            f"pip install '{_PACKAGE}[{client.extra}]'\n"
-            f"export AOS_BASE_URL='{address}'\n"
-            f"export CUS_INTEGRATION_KEY='{key}'\n",
-            is_python=False,
+            "Plain HTTP",
+            "For programs that call the provider without its package.",
+            "from aos_sdk import cus_configure, cus_install_middleware\n\n"
+            f"{configure}cus_install_middleware(patch_http=True)\n",
         ),
+        _any_language(client, address, key),
+    ]
+
+
+def _environment(client: _Client, address: str, key: str) -> Snippet:
+    return Snippet(
+        "Environment",
+        "Install the SDK, and give it key and address once: then the programs below need no "
+        "cus_configure.",
+        f"pip install '{_PACKAGE}[{client.extra}]'\n"
+        f"export AOS_BASE_URL='{address}'\n"
+        f"export CUS_INTEGRATION_KEY='{key}'\n",
+        is_python=False,
+    )
+
+
+def _of_all_calls(client: _Client, configure: str) -> list[Snippet]:
+    return [
         Snippet(
             "All calls",
             "Once, at the program's start. Every call with the provider's own package is recorded.",
@@ -102,6 +120,11 @@ def snippets(provider_type: str, address: str, key: str) -> list[Snippet]:
             f"{configure}cus_install_middleware()\n\n{client.client}\n{client.call}\n",
         ),
         Snippet("Adapter", "In place of the provider's client.", _adapter(client, configure)),
+    ]
+
+
+def _of_one_call(client: _Client, configure: str) -> list[Snippet]:
+    return [
         Snippet(
             "Function",
             "On a function that makes one call.",
@@ -126,22 +149,19 @@ def snippets(provider_type: str, address: str, key: str) -> list[Snippet]:
             f"{configure}\n{client.client}\n"
             f'cus_wrap(lambda: {client.call}, model="{client.model}")\n',
         ),
-        Snippet(
-            "Plain HTTP",
-            "For programs that call the provider without its package.",
-            "from aos_sdk import cus_configure, cus_install_middleware\n\n"
-            f"{configure}cus_install_middleware(patch_http=True)\n",
-        ),
-        Snippet(
-            "Any language",
-            "Report a call by hand. This one can be sent as it is, to see a first call arrive.",
-            f"curl -sS '{address}/api/v1/cus/telemetry/llm-usage' \\\n"
-            f"  -H 'X-CUS-Integration-Key: {key}' -H 'Content-Type: application/json' \\\n"
-            f'  -d \'{{"call_id": "first-call-\'$(date +%s)\'", "model": "{client.model}", '
-            '"tokens_in": 9, "tokens_out": 3, "latency_ms": 250}\'\n',
-            is_python=False,
-        ),
     ]
+
+
+def _any_language(client: _Client, address: str, key: str) -> Snippet:
+    return Snippet(
+        "Any language",
+        "Report a call by hand. This one can be sent as it is, to see a first call arrive.",
+        f"curl -sS '{address}/api/v1/cus/telemetry/llm-usage' \\\n"
+        f"  -H 'X-CUS-Integration-Key: {key}' -H 'Content-Type: application/json' \\\n"
+        f'  -d \'{{"call_id": "first-call-\'$(date +%s)\'", "model": "{client.model}", '
+        '"tokens_in": 9, "tokens_out": 3, "latency_ms": 250}\'\n',
+        is_python=False,
+    )
 
 
 def _adapter(client: _Client, configure: str) -> str:

@@ -66,6 +66,7 @@ class CusPriceOverride(models.Model):
     class Meta:
         db_table = "cus_price_overrides"
         verbose_name = "price override"
+        verbose_name_plural = "prices"
         ordering = ["model", "-valid_from"]
         constraints = [
             models.UniqueConstraint(

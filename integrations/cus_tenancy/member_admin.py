@@ -12,12 +12,16 @@ from unfold.widgets import UnfoldAdminEmailInputWidget
 
 from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.permissions import role_of
+from integrations.cus_console import finders
 from integrations.cus_console.actions import END_SESSIONS, CusActions, Question, asked
 from integrations.cus_console.export import CusExport
+from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.forms import CusServiceAdmin, CusServiceForm, tenant_for
 from integrations.cus_tenancy.member_service import CusMemberService
 
 _ADDRESS = Coalesce("user__email", "invited_email")
+# Support reads usage, decisions and health (ruling C9): people are neither.
+_VIEWERS = ("operator", "admin", "member")
 
 
 class MemberForm(CusServiceForm):
@@ -48,12 +52,14 @@ class MemberForm(CusServiceForm):
         return _service(self.request, tenant).invite(email=email, role=role)
 
 
+finders.register(Finder("Members", _VIEWERS, by_page(CusMembership), "by a part of their address"))
+
+
 @admin.register(CusMembership)
 class CusMembershipAdmin(CusActions, CusExport, CusServiceAdmin):
     """The people of the viewer's tenant, and the invitations that are open."""
 
-    # Support reads usage, decisions and health (ruling C9): people are neither.
-    viewers = ("operator", "admin", "member")
+    viewers = _VIEWERS
     add_changes_access = change_changes_access = True
     form = MemberForm
     list_display = ("address", "tenant", "role", "state", "created_at")

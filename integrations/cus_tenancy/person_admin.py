@@ -18,7 +18,7 @@ from integrations.cus_console.finders import Finder, by_page
 from integrations.cus_console.pages import CusReadOnlyAdmin
 from integrations.cus_tenancy.person_service import CusPersonService, staff_role
 
-finders.register(Finder("People", ("operator",), by_page(CusUser)))
+finders.register(Finder("People", ("operator",), by_page(CusUser), "by a part of their address"))
 
 
 @admin.register(CusUser)

@@ -25,7 +25,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.forecast import hour_before
 from telemetry.cus_analytics.models import CusUsageAnomaly, CusUsageHourly
 from telemetry.cus_analytics.month_forecast import rest_of_month
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_evidence.models import CusPeriodTotals
 from telemetry.cus_evidence.panels import calls_page
 
@@ -41,7 +41,7 @@ _WEEK = timedelta(days=7)
 
 def figures_of_today(request: HttpRequest, _subject: None) -> SafeString:
     """The viewer's usage of today and of the month, each day against the same time last week."""
-    now = database_now()
+    now = page_now(request)
     hour = hour_before(now)
     sums = _today_and_last_week(request, hour)
     month = visible_to(
@@ -102,7 +102,7 @@ def _sum(*columns: str, only: Q | None = None) -> Coalesce:
 
 def this_month(request: HttpRequest, _subject: None) -> SafeString:
     """What the viewer's integrations cost this month, and will have cost at its end."""
-    now = database_now()
+    now = page_now(request)
     start, _ = month_of(now)
     seen: QuerySet[CusPeriodTotals] = visible_to(
         CusPeriodTotals.objects.filter(period=start.date()), cast("CusUser", request.user)
@@ -163,7 +163,7 @@ def _month_row(name: Cell, sums: dict[str, Any], rest: int | None) -> list[Cell]
 def unusual_hours(request: HttpRequest, _subject: None) -> SafeString:
     """The viewer's hours of the last seven days that cost far more than is usual."""
     seen: QuerySet[CusUsageAnomaly] = visible_to(
-        CusUsageAnomaly.objects.filter(hour__gte=database_now() - _EVENTS_SHOWN_FOR),
+        CusUsageAnomaly.objects.filter(hour__gte=page_now(request) - _EVENTS_SHOWN_FOR),
         cast("CusUser", request.user),
     )
     events = list(seen.order_by("-hour", "integration_id", "subject", "name")[: _MOST_EVENTS + 1])

@@ -30,6 +30,7 @@ _LAST_CALLS = 10
 _MOST_ALIASES = 50
 # Shorter beginnings of a call id would match half of the table.
 _SHORTEST_BEGINNING = 6
+WHERE_CALLS = f"by their whole id, or at least its first {_SHORTEST_BEGINNING} characters"
 _WITHOUT_COST: dict[str, str] = {
     CusLLMUsage.Pricing.UNKNOWN: "no price known",
     CusLLMUsage.Pricing.UNMEASURED: "usage not known",

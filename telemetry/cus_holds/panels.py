@@ -9,15 +9,15 @@ from integrations.cus_console.amounts import dollars
 from integrations.cus_console.bars import Bar, bars_shown
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_holds.limits import has_share, limits_of
 
 _NEAR_PERCENT = 80
 
 
-def limit_bars(_request: HttpRequest, integration: CusIntegration) -> SafeString:
+def limit_bars(request: HttpRequest, integration: CusIntegration) -> SafeString:
     """A bar for each limit of an integration."""
-    standing = limits_of(integration, now=database_now())
+    standing = limits_of(integration, now=page_now(request))
     bars = [_bar(limit, standing[limit.shown_as]) for limit in LIMITS]
     return bars_shown(bars)
 

@@ -24,7 +24,7 @@ from integrations.cus_console.panels import with_link
 from integrations.cus_integrations.panels import integration_page
 from integrations.cus_integrations.scopes import UsageScope, home_scope, scope_of_integration
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_evidence.panels import calls_page
 from telemetry.cus_reads import usage_series
 from telemetry.cus_reads.usage_series import CusUsageSeries, DayFigures, Ranked
@@ -241,7 +241,7 @@ def of_home(
 ) -> Callable[[HttpRequest, None], SafeString]:
     """A chart of the first page."""
     return lambda request, _subject: view(
-        request, _once(request, lambda: home_scope(request, database_now()))
+        request, _once(request, lambda: home_scope(request, page_now(request)))
     )
 
 
@@ -250,7 +250,7 @@ def of_integration(
 ) -> Callable[[HttpRequest, CusIntegration], SafeString]:
     """A chart of an integration's page."""
     return lambda request, one: view(
-        request, _once(request, lambda: scope_of_integration(one, database_now()))
+        request, _once(request, lambda: scope_of_integration(one, page_now(request)))
     )
 
 

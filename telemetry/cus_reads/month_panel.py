@@ -1,5 +1,6 @@
 """The chart of a month: what is left of the budget, or what was spent, and what is expected."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, timedelta
 from decimal import Decimal
@@ -10,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.charts import Chart, Kind, Series, Unit, drawn, in_dollars
 from integrations.cus_integrations.scopes import UsageScope
@@ -98,12 +100,16 @@ def _spent_by_day(scope: UsageScope, days: Sequence[date]) -> dict[date, int]:
 def _expected_rest(scope: UsageScope) -> int | None:
     if scope.tenant is None:
         return None
-    integrations = CusIntegration.objects.filter(tenant=scope.tenant, deleted_at__isnull=True)
-    if scope.integration:
-        integrations = integrations.filter(id=scope.integration.id)
-    pairs = list(integrations.values_list("tenant_id", "id"))
-    rest = rest_of_month(pairs, scope.now)
+    rest = rest_of_month(_living(scope.tenant, scope.integration), scope.now)
     return sum(rest.values()) if rest else None
+
+
+def _living(tenant: CusTenant, one: CusIntegration | None) -> list[tuple[uuid.UUID, uuid.UUID]]:
+    """Tenant and integration of each integration that may still be used."""
+    if one:
+        return [] if one.deleted_at else [(one.tenant_id, one.id)]
+    living = CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True)
+    return list(living.values_list("tenant_id", "id"))
 
 
 def _of_scope(rows: Any, scope: UsageScope) -> Any:

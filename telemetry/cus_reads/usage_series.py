@@ -134,9 +134,12 @@ class CusUsageSeries:
 
     def dearest(self, split: str) -> list[Ranked]:
         """The dearest of a kind over all days."""
-        if split == "integration":
-            return self._ranked((split,))[split]
-        return self._dearest_by_hour[split]
+        found = self._dearest_integrations if split == "integration" else self._dearest_by_hour
+        return found[split]
+
+    @cached_property
+    def _dearest_integrations(self) -> dict[str, list[Ranked]]:
+        return self._ranked(("integration",))
 
     @cached_property
     def _dearest_by_hour(self) -> dict[str, list[Ranked]]:

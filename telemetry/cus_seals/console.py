@@ -17,7 +17,7 @@ from integrations.cus_console.own_page import (
     tenant_trail,
 )
 from integrations.cus_console.panels import Cell, ShownPanel, table
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_seals.models import CusEvidenceSeal
 from telemetry.cus_seals.service import last_closed_day
 
@@ -63,7 +63,7 @@ def _row(seal: CusEvidenceSeal) -> list[Cell]:
 
 
 def _of_all(request: HttpRequest) -> ShownPanel:
-    due = last_closed_day(database_now())
+    due = last_closed_day(page_now(request))
     last = CusEvidenceSeal.objects.values("tenant_id").annotate(last=Max("day"))
     found = list(last.order_by("last", "tenant_id")[: _MOST_TENANTS + 1])
     tenants = CusTenant.objects.in_bulk([one["tenant_id"] for one in found])

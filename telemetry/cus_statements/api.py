@@ -82,7 +82,7 @@ class MonthInvoicesView(PersonView):
         shown = {
             "month": f"{month:%Y-%m}",
             "closed_at": statement.closed_at if statement else None,
-            "invoices": CusInvoiceService(tenant).checks(month),
+            "invoices": CusInvoiceService(tenant).checks(month, statement),
         }
         return Response(InvoicesOutput(shown).data)
 

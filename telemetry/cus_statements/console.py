@@ -32,7 +32,7 @@ from integrations.cus_console.own_page import (
 from integrations.cus_console.panels import ShownPanel, table
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import database_now, page_now
 from telemetry.cus_evidence.models import CusPeriodTotals
 from telemetry.cus_reads.summaries import Group
 from telemetry.cus_statements.invoice_table import invoice_table
@@ -51,7 +51,7 @@ _CLOSERS = ("operator", "finance")
 
 def statement_now(request: HttpRequest) -> HttpResponse:
     """The statement of this month."""
-    address = reverse("cus-statement", args=[database_now().date()])
+    address = reverse("cus-statement", args=[page_now(request).date()])
     query = request.META.get("QUERY_STRING", "")
     return redirect(f"{address}?{query}" if query else address)
 
@@ -147,9 +147,9 @@ def invoices(request: HttpRequest, month: date) -> HttpResponse:
             _enter(request, tenant, month, form.cleaned_data)
             here = reverse("cus-statement-invoices", args=[month])
             return redirect(of_tenant(request, here, tenant))
-    html = invoice_table(CusInvoiceService(tenant).checks(month), month)
-    panels = [ShownPanel(_INVOICES, "Providers' invoices beside usage", html)]
     closed = CusMonthService(tenant).find(month)
+    html = invoice_table(CusInvoiceService(tenant).checks(month, closed), month)
+    panels = [ShownPanel(_INVOICES, "Providers' invoices beside usage", html)]
     layout = _layout(request, tenant, month, closed, _INVOICES, panels)
     return shown(request, layout, form=form, form_title="Enter an invoice", form_button="Enter")
 
@@ -216,7 +216,7 @@ def _buttons(
     period = period_of_month(month)
     may_close = role_of(request.user) in _CLOSERS and closed is None
     buttons = []
-    if may_close and database_now() >= period.end + CLOSING_WAIT:
+    if may_close and page_now(request) >= period.end + CLOSING_WAIT:
         close = of_tenant(request, reverse("cus-statement-close", args=[month]), tenant)
         buttons.append(Link("Close the month", close, variant="primary"))
     last = period.end.date() - timedelta(days=1)
@@ -230,7 +230,7 @@ def _neighbours(request: HttpRequest, month: date, tenant: CusTenant | None) -> 
     """Links to the month before and, up to this month, to the month after."""
     before = (month - timedelta(days=1)).replace(day=1)
     after = (month + timedelta(days=31)).replace(day=1)
-    months = [before] if after > database_now().date() else [before, after]
+    months = [before] if after > page_now(request).date() else [before, after]
     return [
         Link(f"{one:%B %Y}", of_tenant(request, reverse("cus-statement", args=[one]), tenant))
         for one in months

@@ -10,7 +10,7 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.panels import Cell, table
 from telemetry.cus_statements.invoices import InvoiceCheck
-from telemetry.cus_statements.month_tables import integration_links
+from telemetry.cus_statements.month_tables import integration_link
 
 _NONE = "-"
 _WORDS = {
@@ -28,10 +28,9 @@ _AMOUNTS = {
 
 def invoice_table(checks: Sequence[InvoiceCheck], month: date) -> SafeString:
     """A line for each integration that had calls in the month or has an invoice."""
-    links = integration_links(check.integration.id for check in checks)
     return table(
         ["Integration", "Invoice", "Usage, as corrected", "Difference", "Unexplained", "Because"],
-        [[links[check.integration.id], *_cells(check)] for check in checks],
+        [[integration_link(check.integration), *_cells(check)] for check in checks],
         empty=f"No integration had calls in {month:%B %Y}, and no invoice is entered.",
         note="Unexplained is the difference less what budgets count for calls of unknown usage.",
     )

@@ -112,16 +112,21 @@ class CusInvoiceService:
             was = before.total_cents if before else None
             changes = {"total_cents": {"from": was, "to": total_cents}}
             record_change("invoice.entered", invoice, actor=self.actor, changes=changes)
-        return next(check for check in self.checks(month) if check.integration.id == integration_id)
+        statement = CusMonthService(self.tenant).find(month)
+        checks = self.checks(month, statement)
+        return next(check for check in checks if check.integration.id == integration_id)
 
-    def checks(self, month: date) -> list[InvoiceCheck]:
-        """The month of each integration that had calls in it or has an invoice, by name."""
+    def checks(self, month: date, statement: CusMonthStatement | None) -> list[InvoiceCheck]:
+        """The month of each integration that had calls in it or has an invoice, by name.
+
+        `statement`: the month's, if the month is closed.
+        """
         period = period_of_month(month)
         invoices = self._invoices(month)
         usage = self._usage(period)
         bypassed, missing = self._bypassed(period), self._missing(period)
-        statement = CusMonthService(self.tenant).find(month)
-        rows = CusIntegration.objects.filter(tenant=self.tenant, id__in={*invoices, *usage})
+        named = CusIntegration.objects.select_related("tenant")
+        rows = named.filter(tenant=self.tenant, id__in={*invoices, *usage})
         return [
             InvoiceCheck(
                 integration=row,

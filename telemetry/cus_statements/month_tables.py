@@ -158,4 +158,9 @@ def _namer(group: Group, rows: list[tuple[Any, MonthRow]]) -> Callable[[Any], Ce
 def integration_links(ids: Iterable[Any]) -> dict[uuid.UUID, Cell]:
     """Links to integrations; the name alone of those that are deleted, which have no page."""
     found = CusIntegration.objects.select_related("tenant").filter(id__in=list(ids))
-    return {row.id: link_to(row) if row.deleted_at is None else row.name for row in found}
+    return {row.id: integration_link(row) for row in found}
+
+
+def integration_link(row: CusIntegration) -> Cell:
+    """A link to an integration; the name alone of a deleted one, which has no page."""
+    return link_to(row) if row.deleted_at is None else row.name

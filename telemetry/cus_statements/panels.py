@@ -13,7 +13,7 @@ from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.own_page import Link
 from integrations.cus_console.panels import table
-from telemetry.cus_clock import database_now
+from telemetry.cus_clock import page_now
 from telemetry.cus_evidence.models import CusPeriodTotals
 from telemetry.cus_statements.models import CusMonthStatement
 
@@ -22,7 +22,7 @@ _MONTHS = 3
 
 def last_months(request: HttpRequest, _subject: None) -> SafeString:
     """The cost of the last months, by receipt, and of how many tenants each is closed."""
-    months = _months(database_now().date())
+    months = _months(page_now(request).date())
     seen: QuerySet[CusPeriodTotals] = visible_to(
         CusPeriodTotals.objects.filter(period__in=months), cast("CusUser", request.user)
     )

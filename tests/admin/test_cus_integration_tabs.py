@@ -193,5 +193,5 @@ def test_a_tab_reads_only_its_own_panels(
     client = browser_of("operator")
     client.get(tab_of(integration, tab))
 
-    with django_assert_max_num_queries(24 if tab == "overview" else 11):
+    with django_assert_max_num_queries(20 if tab == "overview" else 10):
         client.get(tab_of(integration, tab))

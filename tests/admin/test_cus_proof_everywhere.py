@@ -61,6 +61,7 @@ _GUIDED = {"cus-start-tenant", "cus-start-provider", "cus-start-credential", "cu
 _HARMLESS = {
     "cus-cost",
     "cus-coverage",
+    "cus-local-mails",
     "cus-seals",
     "cus-simulation",
     "cus-start",

@@ -221,9 +221,9 @@ def test_a_month_costs_the_same_number_of_queries_for_any_number_of_rows(
     rolled_up()
     client = browser_of("admin", tenant)
     client.get(STATEMENT)
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(14):
         client.get(f"{STATEMENT}?{query}")
-    with django_assert_max_num_queries(21):
+    with django_assert_max_num_queries(20):
         client.get(f"{STATEMENT}invoices/")
 
 

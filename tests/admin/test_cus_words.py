@@ -21,24 +21,28 @@ def _title(client: Client, page: str) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", header).split())
 
 
-@pytest.mark.parametrize(
-    ("page", "name"),
-    [
-        ("integrations/cusmembership", "Members"),
-        ("integrations/cushealthtransition", "Health history"),
-        ("integrations/cusauditentry", "Audit trail"),
-        ("telemetry/cuscostadjustment", "corrections"),
-        ("telemetry/cusllmusage", "usage"),
-        ("enforcement/cusenforcementdecision", "Decisions"),
-    ],
-)
-def test_a_page_has_the_name_that_leads_to_it(page: str, name: str) -> None:
+def test_a_page_has_the_name_that_leads_to_it() -> None:
     client = browser_of("operator")
-    assert name.lower() in _title(client, f"/admin/{page}/").lower()
-    sidebar = client.get("/admin/").content.decode()
-    link = re.search(rf'href="/admin/{page}/".*?</a>', sidebar, re.DOTALL)
-    assert link
-    assert name.lower() in link[0].lower()
+    sidebar = client.get("/admin/").content.decode().split('id="nav-sidebar-apps"')[1]
+    links = re.findall(
+        r'href="(/admin/[a-z/_-]+)".*?</a>', sidebar.split('id="main"')[0], re.DOTALL
+    )
+    names = {link: _last_words(sidebar, link) for link in links if link not in _OWN_TITLES}
+    assert len(names) > 15
+    for link, name in names.items():
+        assert name.lower() in _title(client, link).lower()
+
+
+# Home, pages whose title is their subject (a month, the first step), and a page that needs a code.
+_OWN_TITLES = ("/admin/", "/admin/statement/", "/admin/start/", "/admin/second-factor/codes/")
+
+
+def _last_words(sidebar: str, link: str) -> str:
+    """The name of a link of the sidebar, without its icon."""
+    found = re.search(rf'href="{link}".*?</a>', sidebar, re.DOTALL)
+    assert found
+    texts = [text.strip() for text in re.findall(r">([^<]+)<", found[0])]
+    return str([text for text in texts if text][-1])
 
 
 def test_an_id_keeps_its_letters_in_the_title(sdk: SdkClient) -> None:

@@ -11,7 +11,15 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Response
 # What a run leaves to look at.
 SHOTS = Path(__file__).resolve().parents[2] / ".browser"
 WIDTHS = {1280: 900, 390: 844}
+NARROW = min(WIDTHS)
 SCHEMES = ("light", "dark")
+# On a phone a row of a list is a name and two lines, of which a long text may take one more.
+_LINES_OF_A_ROW = 4
+_MOST_LINES = """Math.max(0, ...[...document.querySelectorAll("#result_list .data-row")].map(row => {
+    const style = getComputedStyle(row);
+    const inner = row.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+    return Math.round(inner / parseFloat(style.lineHeight));
+}))"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,9 @@ class Watched:
         )
         if wide > self.look.width:
             self.faults.append(f"{self.page.url} is {wide} pixels wide")
+        lines = self.page.evaluate(_MOST_LINES)
+        if self.look.width == NARROW and lines > _LINES_OF_A_ROW:
+            self.faults.append(f"{self.page.url} has a row of {lines} lines")
 
 
 @contextmanager

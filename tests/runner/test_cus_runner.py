@@ -23,7 +23,7 @@ import pytest
 
 from aos_project.cus_embedded.passwords import product_secrets
 from aos_project.cus_embedded.process import wait_for
-from aos_project.cus_runner import shared_metrics, write_local_env
+from aos_project.cus_runner import running_product, shared_metrics, write_local_env
 from tests.cus_ports import free_port
 
 # For a start or an end on a machine that runs much else.
@@ -40,6 +40,7 @@ STAND_IN = {
             connection.execute("GRANT SELECT ON starts TO cus_app")
             connection.execute("INSERT INTO starts VALUES (now())")
         print("Prepared as the owner.")
+        print("Links begin with", os.environ["CUS_PUBLIC_URL"], "at", os.environ["LOG_LEVEL"])
         """,
     "aos_project/__init__.py": "",
     "aos_project/cus_web/__init__.py": "",
@@ -176,8 +177,9 @@ def stand_in() -> Iterator[Product]:
     (folder / "aos_project" / "cus_web").mkdir(parents=True)
     for name, text in STAND_IN.items():
         (folder / name).write_text(re.sub(r"^ {8}", "", text, flags=re.MULTILINE))
-    for name in ("cus_runner.py", "cus_supervisor.py"):
-        shutil.copy(SOURCE / name, folder / "aos_project")
+    for name in ("cus_runner.py", "cus_supervisor.py", "cus_demo/cus_product.py"):
+        (folder / "aos_project" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(SOURCE / name, folder / "aos_project" / name)
     shutil.copytree(SOURCE / "cus_embedded", folder / "aos_project/cus_embedded")
     yield Product(folder, free_port())
     shutil.rmtree(folder)
@@ -185,7 +187,7 @@ def stand_in() -> Iterator[Product]:
 
 @pytest.fixture(scope="module")
 def first_start(stand_in: Product) -> FirstStart:
-    running = stand_in.run()
+    running = stand_in.run(LOG_LEVEL="INFO")
     said = running.until("Serving on")
     running.until("celery@.* ready")
     answer, family = stand_in.ask(), running.family()
@@ -205,6 +207,56 @@ def test_first_start_prepares_and_serves(product: Product, first_start: FirstSta
     assert banner in first_start.said
     assert first_start.answer == "1"
     assert stat.S_IMODE((product.data / "local.env").stat().st_mode) == 0o600
+
+
+def test_links_in_mails_begin_with_the_served_port_and_the_terminal_shows_warnings_alone(
+    product: Product, first_start: FirstStart
+) -> None:
+    address = f"http://127.0.0.1:{product.port}"
+    assert f"Links begin with {address} at INFO\n" in first_start.said  # as it was asked to
+    running = product.run()
+    assert f"Links begin with {address} at WARNING\n" in running.until("Serving on")
+    running.end()
+
+
+def test_an_address_that_is_configured_stays_the_beginning_of_links(product: Product) -> None:
+    running = product.run(CUS_PUBLIC_URL="https://aos.example.com")
+    assert "Links begin with https://aos.example.com at" in running.until("Serving on")
+    running.end()
+
+
+def test_the_demo_finds_the_product_on_its_port_or_starts_one_that_goes_on(
+    product: Product,
+) -> None:
+    address = f"http://127.0.0.1:{product.port}"
+
+    said = _demo_product(product)
+
+    started = running_product(product.data)
+    assert started
+    assert said.endswith(f"Stop it with: kill {started[0]}\n\nfound {address}\n")
+    assert product.ask() is not None
+    assert _demo_product(product) == f"found {address}\n"
+    os.kill(started[0], signal.SIGTERM)
+    assert wait_for(lambda: running_product(product.data) is None, _SECONDS)
+    log = product.data / "run.log"
+    assert log.read_text().endswith("Stopped.\n")
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def _demo_product(product: Product) -> str:
+    """What the demo's start says in a process of its own, which ends."""
+    find = "from aos_project.cus_demo.cus_product import product_address as find"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{find}; print('found', find(None, {product.port}))"],
+        cwd=product.folder,
+        env={"PATH": os.environ["PATH"], "CUS_DATA_DIR": str(product.data)},
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=True,
+    )
+    return ended.stdout
 
 
 def test_ctrl_c_leaves_nothing_running(product: Product, first_start: FirstStart) -> None:
@@ -244,7 +296,7 @@ def test_later_start_keeps_data_and_secrets_and_restarts_what_is_killed(product:
 
 
 def test_killed_runner_takes_everything_with_it_and_the_next_start_works(product: Product) -> None:
-    running = product.run()
+    running = product.run(LOG_LEVEL="INFO")
     running.until("celery@.* ready")
     family = running.family()
     running.end(signal.SIGKILL)
@@ -259,7 +311,7 @@ def test_killed_runner_takes_everything_with_it_and_the_next_start_works(product
 def test_workers_that_outlived_sentinel_and_runner_are_ended_by_the_next_start(
     product: Product,
 ) -> None:
-    running = product.run()
+    running = product.run(LOG_LEVEL="INFO")
     running.until("celery@.* ready")
     family = running.family()
     os.kill(running.main_of(r"sentinel\.py"), signal.SIGKILL)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -152,3 +153,33 @@ def test_lines_are_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "stdout", plain := io.StringIO())
     Console().line("web", "hello")
     assert plain.getvalue() == "web      | hello\n"
+
+
+def test_the_programs_state_is_printed_from_time_to_time() -> None:
+    states: list[str] = []
+
+    class Watched(Console):
+        def status(self, text: str) -> None:
+            states.append(text)
+            if len(states) == 2:
+                raise Interrupted
+
+    with Supervisor(Watched()) as supervisor:
+        supervisor.start(shell("steady", GOODBYE))
+        with pytest.raises(Interrupted):
+            supervisor.watch(status_seconds=0.01)
+
+    assert all(re.fullmatch(r"\d\d:\d\d UTC  programs running: 1", state) for state in states)
+
+
+def test_on_a_terminal_the_state_takes_the_place_of_the_last_and_moves_nothing_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    console = Console()
+
+    console.status("first")
+    console.status("second")
+    console.say("a warning")
+
+    assert capsys.readouterr().out == "first\r\033[Ksecond\r\033[Ka warning\n"

@@ -89,8 +89,8 @@ MUTANTS = [
     ),
     Mutant(
         "accounts/permissions",
-        "return membership.tenant_id\n",
-        "return CusTenant.objects.order_by('-created_at').values_list('id', flat=True).first()\n",
+        "return membership.tenant\n",
+        "return CusTenant.objects.order_by('-created_at').first()\n",
         "One's own tenant is the newest there is.",
         ONE,
     ),
@@ -408,8 +408,8 @@ MUTANTS = [
     ),
     Mutant(
         "console/own_page",
-        "    if not sees_all_tenants(user):\n        own = own_tenant(user)",
-        "    if not named:\n        own = own_tenant(user)",
+        "    if not sees_all_tenants(user):\n        own = tenant_of_member(user)",
+        "    if not named:\n        own = tenant_of_member(user)",
         "The statement, the seals and the coverage of any tenant that the address names are shown.",
         OWN_PAGES,
     ),

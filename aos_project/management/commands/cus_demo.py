@@ -23,7 +23,6 @@ from rich.table import Table
 
 from aos_project.cus_demo.cus_limited_run import CALLS, LimitedRun
 from aos_project.cus_demo.cus_local_provider import serving
-from aos_project.cus_demo.cus_product import BASE_URL
 from aos_project.cus_demo.cus_replay import MODEL, Delivery, Replay
 from aos_project.cus_demo.cus_trace import Trace, TraceUnreadable, read_trace, synthetic_trace
 from aos_project.cus_first_start import TENANT, demo_integration
@@ -58,7 +57,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--speed", type=float, default=0, help="times real time; 0: as fast as it goes"
         )
-        parser.add_argument("--base-url", default=BASE_URL, help="the product's")
+        parser.add_argument(
+            "--base-url", help="the product's; without it, of the product on this machine's data"
+        )
+        parser.add_argument("--port", type=int, help="of the product that is started if none runs")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         console = Console()
@@ -96,7 +98,8 @@ class Command(BaseCommand):
                 pass
         used = _used_cents(integration)
         console.print(_table_of_limit(run, limit, used))
-        console.print(run.last_refusal, highlight=False)
+        # Soft, because a link that is broken into lines leads nowhere.
+        console.print(run.last_refusal, highlight=False, soft_wrap=True)
         return run.ran > 0 and run.refused > 0 and not run.undelivered and used <= limit
 
 

@@ -1,0 +1,1 @@
+"""Settings that the environment does not change, by subject; `aos_project.settings` imports them."""
