@@ -15,7 +15,8 @@ from telemetry.cus_analytics.figures import buckets_of, daily_name, sums_of
 from telemetry.cus_analytics.latency import percentile_ms
 from telemetry.cus_reads.local_days import LocalDays, local_days
 from telemetry.cus_reads.periods import IN_UTC, Period, RecordsDropped, start_of_day
-from telemetry.cus_reads.sources import Source, days_source, hours_source
+from telemetry.cus_reads.sources import Source, days_source, groups_source, hours_source
+from telemetry.cus_sums import execute_sums
 
 _ONE_DAY = timedelta(days=1)
 # So many are told apart in a chart; the others are one series.
@@ -24,12 +25,15 @@ MOST_RANKED = 10
 _COLUMNS = {"integration": "integration_id::text", "model": "model", "agent": "agent_id"}
 _EXACT = "cost_microcents + settled_cost_microcents + correction_microcents"
 _TOKENS = [*TOKEN_NAMES, *(f"settled_{name}" for name in TOKEN_NAMES)]
-_SUMMED = ("calls", "errors", "blocked", *_TOKENS)
-_LATENCY = ("latency_calls",)
+_SUMMED = ("calls", "errors", "blocked", *_TOKENS, "latency_calls")
 _READ = [
-    *(*_SUMMED, *_LATENCY, "latency_buckets", "latency_max_ms"),
+    *(*_SUMMED, "latency_buckets", "latency_max_ms"),
     *("cost_microcents", "settled_cost_microcents", "correction_microcents"),
 ]
+_DAY_SUMS = f"""{sums_of(_SUMMED)}, cus_sum({_EXACT}) AS exact,
+    max(latency_max_ms) AS latency_max_ms, {buckets_of()} AS latency_buckets"""
+_RANKED_SUMS = f"""cus_sum({_EXACT}) AS exact, cus_sum(calls) AS calls,
+    cus_sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out) AS tokens"""
 # The days of all tenants, which are few rows; hours are read of one tenant alone.
 _ALL_DAYS = f"""
 SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
@@ -125,9 +129,8 @@ class CusUsageSeries:
         """Calls, tokens and latencies of each day that has any."""
         source = self._source("integration")
         statement = f"""
-        SELECT {self._day} AS day, {sums_of(_SUMMED, table="parts")}, sum({_EXACT})::bigint,
-            max(parts.latency_max_ms) AS latency_max_ms, {buckets_of("parts")} AS latency_buckets
-        FROM ({source.sql}) AS parts GROUP BY 1"""  # noqa: S608
+        SELECT day, {sums_of(_SUMMED)}, cus_sum(exact), max(latency_max_ms), {buckets_of()}
+        FROM ({source.summed({"day": self._day}, _DAY_SUMS)}) AS figures GROUP BY 1"""  # noqa: S608
         names = ("day", *_SUMMED, "exact", "highest", "buckets")
         rows = (dict(zip(names, row, strict=True)) for row in self._rows(statement, source))
         return {self._date(row["day"]): _day_figures(row) for row in rows}
@@ -140,23 +143,22 @@ class CusUsageSeries:
 
     @cached_property
     def _dearest_by_hour(self) -> dict[str, list[Ranked]]:
-        # Both in one pass over the hours, which are many.
+        # Both in one pass, because hours are many.
         return self._ranked(("model", "agent"))
 
     def _ranked(self, splits: Sequence[str]) -> dict[str, list[Ranked]]:
         source = self._source(splits[0])
-        columns = [_COLUMNS[split] for split in splits]
+        keys = {split: _COLUMNS[split] for split in splits}
+        parts = source.summed({**keys, "day": self._day}, _RANKED_SUMS)
         statement = f"""
         WITH sums AS MATERIALIZED (
-            SELECT grouping({", ".join(columns)}) AS kind, coalesce({", ".join(columns)}) AS name,
-                {self._day} AS day, sum({_EXACT})::bigint AS exact, sum(calls)::bigint AS calls,
-                sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out)::bigint
-                    AS tokens
-            FROM ({source.sql}) AS parts
-            GROUP BY GROUPING SETS ({", ".join(f"({column}, {self._day})" for column in columns)})
+            SELECT grouping({", ".join(keys)}) AS kind, coalesce({", ".join(keys)}) AS name, day,
+                cus_sum(exact) AS exact, cus_sum(calls) AS calls, cus_sum(tokens) AS tokens
+            FROM ({parts}) AS parts
+            GROUP BY GROUPING SETS ({", ".join(f"({split}, day)" for split in keys)})
         ), wholes AS (
-            SELECT kind, name, sum(exact)::bigint AS exact, sum(calls)::bigint AS calls,
-                sum(tokens)::bigint AS tokens,
+            SELECT kind, name, cus_sum(exact) AS exact, cus_sum(calls) AS calls,
+                cus_sum(tokens) AS tokens,
                 row_number() OVER (PARTITION BY kind ORDER BY sum(exact) DESC, name) AS place
             FROM sums GROUP BY kind, name
         )
@@ -182,12 +184,14 @@ class CusUsageSeries:
 
     def _source(self, split: str) -> Source:
         tenant_id, integration_id = self.of_whom
-        if split == "integration" and self.zone.key == IN_UTC.key:
+        if tenant_id is None:
             bounds = {"from": self.period.start.date(), "to": self.period.end.date()}
-            if tenant_id is None:
-                return Source(_ALL_DAYS, bounds)
-            return days_source(tenant_id, integration_id, self.period)
-        return self._source_by_hour()
+            return Source([_ALL_DAYS], bounds)
+        # The days of other zones are summed from hours, which are many.
+        if self.zone.key != IN_UTC.key:
+            return self._source_by_hour()
+        of_days = days_source if split == "integration" else groups_source
+        return of_days(tenant_id, integration_id, self.period)
 
     def _source_by_hour(self) -> Source:
         tenant_id, integration_id = self.of_whom
@@ -199,7 +203,7 @@ class CusUsageSeries:
     def _rows(self, statement: str, source: Source) -> list[tuple[Any, ...]]:
         values = source.values | {"day_starts": list(self.local.starts)}
         with connection.cursor() as cursor:
-            cursor.execute(statement, values)
+            execute_sums(cursor, statement, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 
