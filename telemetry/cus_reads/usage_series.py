@@ -32,8 +32,8 @@ _READ = [
 ]
 _DAY_SUMS = f"""{sums_of(_SUMMED)}, cus_sum({_EXACT}) AS exact,
     max(latency_max_ms) AS latency_max_ms, {buckets_of()} AS latency_buckets"""
-_RANKED_SUMS = f"""cus_sum({_EXACT}) AS exact, cus_sum(calls) AS calls,
-    cus_sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out) AS tokens"""
+# Of a day, in the order of a pass.
+_FIGURES = (*_SUMMED, "exact", "highest", "buckets")
 # The days of all tenants, which are few rows; hours are read of one tenant alone.
 _ALL_DAYS = f"""
 SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
@@ -66,6 +66,14 @@ class Ranked:
     calls: int
     tokens: int
     by_day: dict[date, int]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one statement read: the figures of each day, and the dearest of some kinds."""
+
+    figures: dict[date, DayFigures]
+    dearest: dict[str, list[Ranked]]
 
 
 class CusUsageSeries:
@@ -124,55 +132,47 @@ class CusUsageSeries:
             }
         return found
 
-    @cached_property
+    @property
     def figures(self) -> dict[date, DayFigures]:
         """Calls, tokens and latencies of each day that has any."""
-        source = self._source("integration")
-        statement = f"""
-        SELECT day, {sums_of(_SUMMED)}, cus_sum(exact), max(latency_max_ms), {buckets_of()}
-        FROM ({source.summed({"day": self._day}, _DAY_SUMS)}) AS figures GROUP BY 1"""  # noqa: S608
-        names = ("day", *_SUMMED, "exact", "highest", "buckets")
-        rows = (dict(zip(names, row, strict=True)) for row in self._rows(statement, source))
-        return {self._date(row["day"]): _day_figures(row) for row in rows}
+        return self._pass_with("integration").figures
 
     def dearest(self, split: str) -> list[Ranked]:
         """The dearest of a kind over all days."""
-        if split == "integration":
-            return self._ranked((split,))[split]
-        return self._dearest_by_hour[split]
+        return self._pass_with(split).dearest[split]
+
+    def _pass_with(self, split: str) -> "_Pass":
+        if not self._is_of_days:
+            return self._over_hours
+        return self._over_days if split == "integration" else self._over_groups
 
     @cached_property
-    def _dearest_by_hour(self) -> dict[str, list[Ranked]]:
-        # Both in one pass, because hours are many.
-        return self._ranked(("model", "agent"))
+    def _over_days(self) -> "_Pass":
+        return self._pass(("integration",))
 
-    def _ranked(self, splits: Sequence[str]) -> dict[str, list[Ranked]]:
+    @cached_property
+    def _over_groups(self) -> "_Pass":
+        return self._pass(("model", "agent"))
+
+    @cached_property
+    def _over_hours(self) -> "_Pass":
+        # All in one pass, because hours are many.
+        return self._pass(tuple(_COLUMNS))
+
+    def _pass(self, splits: Sequence[str]) -> "_Pass":
         source = self._source(splits[0])
         keys = {split: _COLUMNS[split] for split in splits}
-        parts = source.summed({**keys, "day": self._day}, _RANKED_SUMS)
-        statement = f"""
-        WITH sums AS MATERIALIZED (
-            SELECT grouping({", ".join(keys)}) AS kind, coalesce({", ".join(keys)}) AS name, day,
-                cus_sum(exact) AS exact, cus_sum(calls) AS calls, cus_sum(tokens) AS tokens
-            FROM ({parts}) AS parts
-            GROUP BY GROUPING SETS ({", ".join(f"({split}, day)" for split in keys)})
-        ), wholes AS (
-            SELECT kind, name, cus_sum(exact) AS exact, cus_sum(calls) AS calls,
-                cus_sum(tokens) AS tokens,
-                row_number() OVER (PARTITION BY kind ORDER BY sum(exact) DESC, name) AS place
-            FROM sums GROUP BY kind, name
-        )
-        SELECT kind, name, wholes.exact, wholes.calls, wholes.tokens, array_agg(sums.day),
-            array_agg(sums.exact)
-        FROM wholes JOIN sums USING (kind, name) WHERE place <= {MOST_RANKED}
-        GROUP BY 1, 2, 3, 4, 5, place ORDER BY kind, place
-        """  # noqa: S608  (the names are this module's own)
-        found: dict[str, list[Ranked]] = {split: [] for split in splits}
-        for kind, name, exact, calls, tokens, days, costs in self._rows(statement, source):
-            # A bit for each column that is not the kind's, the last column's the lowest.
-            split = splits[0] if len(splits) == 1 or kind == 1 else splits[1]
+        parts = source.summed({**keys, "day": self._day}, _DAY_SUMS)
+        found = _Pass({}, {split: [] for split in splits})
+        for kind, name, _, exact, calls, tokens, days, costs, *figures in self._rows(
+            _statement(parts, splits), source
+        ):
+            if kind is None:
+                row = dict(zip(_FIGURES, figures, strict=True))
+                found.figures[self._date(days[0])] = _day_figures(row)
+                continue
             by_day = {self._date(day): cost for day, cost in zip(days, costs, strict=True)}
-            found[split].append(Ranked(name, exact, calls, tokens, by_day))
+            found.dearest[splits[kind]].append(Ranked(name, exact, calls, tokens, by_day))
         return found
 
     @property
@@ -182,13 +182,17 @@ class CusUsageSeries:
     def _date(self, number: int) -> date:
         return self.dates[number - 1]
 
+    @property
+    def _is_of_days(self) -> bool:
+        """Whether days are those of UTC, which are stored."""
+        return self.zone.key == IN_UTC.key
+
     def _source(self, split: str) -> Source:
         tenant_id, integration_id = self.of_whom
         if tenant_id is None:
             bounds = {"from": self.period.start.date(), "to": self.period.end.date()}
             return Source([_ALL_DAYS], bounds)
-        # The days of other zones are summed from hours, which are many.
-        if self.zone.key != IN_UTC.key:
+        if not self._is_of_days:
             return self._source_by_hour()
         of_days = days_source if split == "integration" else groups_source
         return of_days(tenant_id, integration_id, self.period)
@@ -206,6 +210,38 @@ class CusUsageSeries:
             execute_sums(cursor, statement, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
+
+
+def _statement(parts: str, splits: Sequence[str]) -> str:
+    """The dearest of each kind with the costs of their days, by the number of the kind in `splits`;
+    and the figures of each day, of no kind.
+    """
+    # `grouping` has a bit for each column, the last column's the lowest: 0 for that of the kind.
+    last = len(splits) - 1
+    bits = (2 ** len(splits) - 1 - (1 << (last - number)) for number in range(len(splits)))
+    kind = " ".join(f"WHEN {bit} THEN {number}" for number, bit in enumerate(bits))
+    return f"""
+    WITH parts AS MATERIALIZED ({parts}), sums AS MATERIALIZED (
+        SELECT CASE grouping({", ".join(splits)}) {kind} END AS kind,
+            coalesce({", ".join(splits)}) AS name, day, cus_sum(exact) AS exact,
+            cus_sum(calls) AS calls,
+            cus_sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out) AS tokens
+        FROM parts GROUP BY GROUPING SETS ({", ".join(f"({split}, day)" for split in splits)})
+    ), wholes AS (
+        SELECT kind, name, cus_sum(exact) AS exact, cus_sum(calls) AS calls,
+            cus_sum(tokens) AS tokens,
+            row_number() OVER (PARTITION BY kind ORDER BY cus_sum(exact) DESC, name) AS place
+        FROM sums GROUP BY kind, name
+    )
+    SELECT kind, name, place, wholes.exact, wholes.calls, wholes.tokens, array_agg(sums.day),
+        array_agg(sums.exact), {", ".join(["NULL"] * len(_FIGURES))}
+    FROM wholes JOIN sums USING (kind, name) WHERE place <= {MOST_RANKED} GROUP BY 1, 2, 3, 4, 5, 6
+    UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, ARRAY[day], NULL, {sums_of(_SUMMED)},
+        cus_sum(exact), max(latency_max_ms), {buckets_of()}
+    FROM parts AS figures GROUP BY day
+    ORDER BY kind, place
+    """  # noqa: S608  (the names are this module's own)
 
 
 @dataclass(frozen=True)
