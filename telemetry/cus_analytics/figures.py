@@ -158,15 +158,14 @@ _ROWS = f"""
         coalesce(agent_id, '') AS agent_id, policy_result, error_code IS NOT NULL AS has_error,
         tags, width_bucket(latency_ms, ARRAY{list(BOUNDS_MS)}::float8[]) AS bucket,
         count(*) AS rows, {named(_OF_PRICES | _OF_TOKENS_AND_COSTS)},
-        count(latency_ms) AS latency_calls, coalesce(sum(latency_ms), 0) AS latency_sum_ms,
-        max(latency_ms) AS latency_max_ms
+        coalesce(sum(latency_ms), 0) AS latency_sum_ms, max(latency_ms) AS latency_max_ms
     FROM cus_llm_usage AS usage
     WHERE tenant_id = %(tenant)s AND occurred_at >= %(start)s AND occurred_at < %(end)s
         AND created_at >= %(received_from)s AND created_at < %(received_to)s
         AND (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
         AND (%(session)s::text IS NULL OR session_id = %(session)s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""  # noqa: S608  (the names are this module's own)
-_BUCKETS = ", ".join(f"cus_sum(latency_calls) FILTER (WHERE bucket = {n})" for n in range(BUCKETS))
+_BUCKETS = ", ".join(f"cus_sum(rows) FILTER (WHERE bucket = {n})" for n in range(BUCKETS))
 _RAN = "policy_result <> 'blocked'"
 # The same figures as `OF_ROWS`, from groups of rows.
 _OF_GROUPS = {
@@ -174,7 +173,9 @@ _OF_GROUPS = {
     "errors": f"cus_sum(rows) FILTER (WHERE {_RAN} AND has_error)",
     "blocked": f"cus_sum(rows) FILTER (WHERE NOT {_RAN})",
     **{name: f"cus_sum({name})" for name in (*_OF_PRICES, *_OF_TOKENS_AND_COSTS)},
-    **{name: f"cus_sum({name}) FILTER (WHERE {_RAN})" for name in LATENCY_SUMS},
+    # Without a latency there is no bucket.
+    "latency_calls": f"cus_sum(rows) FILTER (WHERE {_RAN} AND bucket IS NOT NULL)",
+    "latency_sum_ms": f"cus_sum(latency_sum_ms) FILTER (WHERE {_RAN})",
     "latency_max_ms": f"max(latency_max_ms) FILTER (WHERE {_RAN})",
 }
 _KEY = ", ".join(KEY)
@@ -193,7 +194,7 @@ HOURS = f"""
 WITH part AS ({_ROWS}), recorded AS (
     SELECT hour, integration_id, provider, model, agent_id, policy_result, has_error,
         {_tags_of("part")}, {named(_OF_GROUPS)},
-        CASE WHEN {_RAN} AND cus_sum(latency_calls) > 0 THEN ARRAY[{_BUCKETS}] END
+        CASE WHEN {_RAN} AND count(bucket) > 0 THEN ARRAY[{_BUCKETS}] END
             AS latency_buckets
     FROM part GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 ), settlements AS ({_additions("cus_usage_settlements", OF_SETTLEMENTS, "added.model")}
