@@ -16,7 +16,7 @@ from aos_project.cus_signals import metrics_page
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import TABLE, existing_months, wanted_months
-from telemetry.cus_signals.exposition import CONTENT_TYPE, compressed
+from telemetry.cus_signals.exposition import CONTENT_TYPE
 
 _BROKER_SECONDS = 1
 _NEVER = ("q=0", "q=0.0", "q=0.00", "q=0.000")
@@ -46,11 +46,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not (_has_token(request) or _from_allowed_network(request)):
         detail = "Send CUS_METRICS_TOKEN as a bearer token, or allow this address in CUS_METRICS_NETWORKS."
         return HttpResponse(detail + "\n", status=403, content_type="text/plain")
-    page = metrics_page(request, database_now())
-    headers = {"Vary": "Accept-Encoding"}
-    if _takes_gzip(request):
-        page, headers["Content-Encoding"] = compressed(page), "gzip"
-    return HttpResponse(b"".join(page), content_type=CONTENT_TYPE, headers=headers)
+    gzip = _takes_gzip(request)
+    headers = {"Vary": "Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzip else {})
+    page = metrics_page(request, database_now(), gzip=gzip)
+    return HttpResponse(page, content_type=CONTENT_TYPE, headers=headers)
 
 
 def _takes_gzip(request: HttpRequest) -> bool:

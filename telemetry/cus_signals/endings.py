@@ -1,7 +1,6 @@
 """Counters of how calls ended: policy results, latencies, error codes."""
 
 from collections.abc import Iterator
-from itertools import chain
 
 from django.db import connection
 
@@ -52,15 +51,9 @@ def outcome_families() -> Iterator[CusFamily]:
     for result, calls in zip(_RESULTS, columns, strict=False):
         results.add_all(whose, calls, f',result="{result}"')
     *buckets, sums_ms = columns[len(_RESULTS) :]
-    parts = [
-        latency.lines_of(whose, calls, bound, "_bucket")
-        for bound, calls in zip(_BUCKETS, buckets, strict=True)
-    ]
     seconds = [f"{sum_ms // 1000}.{sum_ms % 1000:03d}" for sum_ms in sums_ms]
-    parts.append(latency.lines_of(whose, seconds, part="_sum"))
-    parts.append(latency.lines_of(whose, buckets[-1], part="_count"))
-    # The parts of one integration's histogram stand together, its buckets in their order.
-    latency.lines += chain(*zip(*parts, strict=True))
+    counts = (("_bucket", bound, calls) for bound, calls in zip(_BUCKETS, buckets, strict=True))
+    latency.add_histograms(whose, [*counts, ("_sum", "", seconds), ("_count", "", buckets[-1])])
     yield from (results, latency)
     yield _errors()
 
