@@ -5,6 +5,7 @@ as long. A sum that overflows ends a statement with `cus_sum`; that statement is
 `cus_sum_bounded`, which stays at the end of what the type holds.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.db import DataError, transaction
@@ -13,9 +14,11 @@ from psycopg.errors import NumericValueOutOfRange
 
 def execute_sums(cursor: Any, statement: str, values: Any = None) -> None:
     """Execute a statement whose sums are `cus_sum`; amounts that no column holds are bounded."""
+    # A savepoint leaves the caller's transaction as it was; without one nothing is to be left.
+    is_inside = transaction.get_connection().in_atomic_block
+    guard: AbstractContextManager[None] = transaction.atomic() if is_inside else nullcontext()
     try:
-        # A savepoint, so that a failure leaves the caller's transaction as it was.
-        with transaction.atomic():
+        with guard:
             cursor.execute(statement, values)
     except DataError as error:
         if not isinstance(error.__cause__, NumericValueOutOfRange):

@@ -44,6 +44,16 @@ _MANAGE = [sys.executable, "manage.py"]
 # What a Grafana fills in.
 _TENANTS = 'group by (tenant_id) (cus_integration_info{tenant="Demo"})'
 _LIMITED = "Demo: small budget"
+_THROTTLED = "Watched: throttled"
+# Alert, integration, and what enforcement does with it at most.
+_FOLLOWED = (
+    ("CusIntegrationBudgetWarning", _LIMITED, "block", "limits"),
+    ("CusIntegrationBudgetCritical", _LIMITED, "block", "limits"),
+    ("CusEnforcementBlocking", _LIMITED, "block", "activity"),
+    ("CusThrottlingActive", _THROTTLED, "throttle", "limits"),
+    ("CusIntegrationHealthDegraded", "Watched: degraded", "block", "activity"),
+    ("CusIntegrationHealthFailing", "Watched: failing", "block", "activity"),
+)
 
 
 def _until(found: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -192,6 +202,9 @@ def _ready(base_url: str) -> bool:
 def _configure(folder: Path, addresses: Addresses, receiver: Receiver) -> None:
     """The checked-in configuration, quicker and with our own receiver."""
     prepare(folder, addresses)
+    for rules_file in (folder / "prometheus" / "rules").glob("*.yml"):
+        text = rules_file.read_text()
+        rules_file.write_text(re.sub(r"(?m)^( +for): \d+[smh]$", r"\1: 1s", text))
     config = folder / "prometheus" / "prometheus.yml"
     config.write_text(re.sub(r"(_interval): 15s", r"\1: 2s", config.read_text()))
     config = folder / "alertmanager" / "alertmanager.yml"
@@ -204,8 +217,26 @@ def _make_traffic(made: Stack) -> None:
     """The demo with its budget that runs out, and what comes with days."""
     # The integrations first: series begin at 0 before their first call.
     made.manage("cus_demo", "--base-url", made.product)
-    made.manage("shell", "--no-imports", text=Path(__file__).with_name("cus_world.py").read_text())
+    for script in ("cus_world.py", "cus_alarms.py"):
+        made.manage("shell", "--no-imports", text=Path(__file__).with_name(script).read_text())
+    _until(lambda: made.query(f'cus_integration_info{{integration="{_THROTTLED}"}}'), 60, "scraped")
+    _check_often(made)
     made.manage("cus_usage_reconcile")
+
+
+def _check_often(made: Stack) -> None:
+    """More checks than the rate limit of an integration admits."""
+    key = (made.data / "throttled.key").read_text()
+    results = [
+        requests.post(
+            f"{made.product}/api/v1/cus/enforcement/check",
+            json={"call_id": f"throttled-{number}"},
+            headers={"X-CUS-Integration-Key": key},
+            timeout=30,
+        ).json()["result"]
+        for number in range(5)
+    ]
+    assert results[-1] == "throttled", results
 
 
 def test_prometheus_evaluates_every_rule(stack: Stack) -> None:
@@ -244,33 +275,36 @@ def test_every_panel_has_data(stack: Stack) -> None:
     assert shown > 30
 
 
-def test_an_integration_over_its_budget_reaches_the_webhook_with_labels_and_link(
-    stack: Stack,
+@pytest.mark.parametrize(("name", "integration", "state", "page"), _FOLLOWED)
+def test_an_alert_reaches_the_webhook_with_labels_and_a_link_to_the_right_page(
+    stack: Stack, name: str, integration: str, state: str, page: str
 ) -> None:
-    labels = stack.integration(_LIMITED)
+    labels = stack.integration(integration)
     found = _until(
-        lambda: stack.receiver.alert("CusEnforcementBlocking", labels["integration_id"]),
+        lambda: stack.receiver.alert(name, labels["integration_id"]),
         _DATA_SECONDS,
-        "the alert arrives",
+        f"{name} arrives",
     )
     alert, message = found
 
     # Grouped by the tenant alone.
     assert message["groupLabels"] == {"tenant_id": labels["tenant_id"]}
+    (severity,) = (rule["labels"]["severity"] for rule in alerts() if rule["alert"] == name)
     assert alert["labels"] == {
-        "alertname": "CusEnforcementBlocking",
-        "severity": "critical",
+        "alertname": name,
+        "severity": severity,
         "tenant_id": labels["tenant_id"],
         "integration_id": labels["integration_id"],
-        "enforcement_state": "block",
+        "enforcement_state": state,
     }
     notes = alert["annotations"]
     assert "Investigate in Console" in notes["action"]
-    assert notes["runbook_url"].endswith("docs/operations.md#cusenforcementblocking")
-    page = _signed_in(stack).get(notes["console_url"], timeout=30)
-    assert page.status_code == 200
-    assert f"/cusintegration/{labels['integration_id']}/" in page.url
-    assert _LIMITED in page.text
+    assert notes["console_url"].endswith(f"/integrations/{labels['integration_id']}/{page}")
+    assert notes["runbook_url"].endswith(f"docs/operations.md#{name.lower()}")
+    opened = _signed_in(stack).get(notes["console_url"], timeout=30)
+    assert opened.status_code == 200
+    assert f"/cusintegration/{labels['integration_id']}/" in opened.url
+    assert integration in opened.text
 
 
 def _signed_in(stack: Stack) -> requests.Session:
