@@ -221,10 +221,10 @@ def test_a_month_costs_the_same_number_of_queries_for_any_number_of_rows(
     rolled_up()
     client = browser_of("admin", tenant)
     client.get(STATEMENT)
-    # Two of them are the savepoint of the sums.
+    # Two of each are the savepoint of the sums.
     with django_assert_max_num_queries(17):
         client.get(f"{STATEMENT}?{query}")
-    with django_assert_max_num_queries(21):
+    with django_assert_max_num_queries(23):
         client.get(f"{STATEMENT}invoices/")
 
 

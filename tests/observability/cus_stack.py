@@ -44,10 +44,11 @@ _MANAGE = [sys.executable, "manage.py"]
 # What a Grafana fills in.
 _TENANTS = 'group by (tenant_id) (cus_integration_info{tenant="Demo"})'
 _LIMITED = "Demo: small budget"
-_THROTTLED = "Watched: throttled"
+_THROTTLED, _WARNED = "Watched: throttled", "Watched: warned"
 # Alert, integration, and what enforcement does with it at most.
 _FOLLOWED = (
-    ("CusIntegrationBudgetWarning", _LIMITED, "block", "limits"),
+    # Of the other integration there is no warning, because the critical alert inhibits it.
+    ("CusIntegrationBudgetWarning", _WARNED, "block", "limits"),
     ("CusIntegrationBudgetCritical", _LIMITED, "block", "limits"),
     ("CusEnforcementBlocking", _LIMITED, "block", "activity"),
     ("CusThrottlingActive", _THROTTLED, "throttle", "limits"),
@@ -219,24 +220,44 @@ def _make_traffic(made: Stack) -> None:
     made.manage("cus_demo", "--base-url", made.product)
     for script in ("cus_world.py", "cus_alarms.py"):
         made.manage("shell", "--no-imports", text=Path(__file__).with_name(script).read_text())
-    _until(lambda: made.query(f'cus_integration_info{{integration="{_THROTTLED}"}}'), 60, "scraped")
+    # The last that is made.
+    _until(lambda: made.query(f'cus_integration_info{{integration="{_WARNED}"}}'), 60, "scraped")
     _check_often(made)
+    _spend(made)
     made.manage("cus_usage_reconcile")
+
+
+def _asked(made: Stack, integration: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a program of an integration."""
+    answer = requests.post(
+        f"{made.product}/api/v1/cus/{path}",
+        json=body,
+        headers={"X-CUS-Integration-Key": (made.data / f"{integration}.key").read_text()},
+        timeout=30,
+    )
+    assert answer.ok, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def _check_often(made: Stack) -> None:
     """More checks than the rate limit of an integration admits."""
-    key = (made.data / "throttled.key").read_text()
-    results = [
-        requests.post(
-            f"{made.product}/api/v1/cus/enforcement/check",
-            json={"call_id": f"throttled-{number}"},
-            headers={"X-CUS-Integration-Key": key},
-            timeout=30,
-        ).json()["result"]
+    checks = [
+        _asked(made, _THROTTLED, "enforcement/check", {"call_id": f"throttled-{number}"})
         for number in range(5)
     ]
-    assert results[-1] == "throttled", results
+    assert checks[-1]["result"] == "throttled"
+
+
+def _spend(made: Stack) -> None:
+    """A call that takes most of an integration's budget, and one that was warned."""
+    call = {"model": "gpt-4o", "tokens_in": 10, "tokens_out": 10, "cost_cents": 88}
+    _asked(made, _WARNED, "telemetry/llm-usage", call | {"call_id": "dear"})
+    asked = {"call_id": "warned", "estimated_cost_cents": 1, "estimated_tokens": 20}
+    checked = _asked(made, _WARNED, "enforcement/check", asked)
+    warned = call | {"call_id": "warned", "cost_cents": 1, "policy_result": checked["result"]}
+    assert checked["result"] == "warned"
+    assert _asked(made, _WARNED, "telemetry/llm-usage", warned)["status"] == "accepted"
 
 
 def test_prometheus_evaluates_every_rule(stack: Stack) -> None:
@@ -290,13 +311,16 @@ def test_an_alert_reaches_the_webhook_with_labels_and_a_link_to_the_right_page(
     # Grouped by the tenant alone.
     assert message["groupLabels"] == {"tenant_id": labels["tenant_id"]}
     (severity,) = (rule["labels"]["severity"] for rule in alerts() if rule["alert"] == name)
-    assert alert["labels"] == {
+    expected = {
         "alertname": name,
         "severity": severity,
         "tenant_id": labels["tenant_id"],
         "integration_id": labels["integration_id"],
         "enforcement_state": state,
     }
+    # Where a rule sums nothing up, who was scraped stands beside these.
+    assert alert["labels"].items() >= expected.items()
+    assert alert["labels"].keys() - expected.keys() <= {"instance", "job"}
     notes = alert["annotations"]
     assert "Investigate in Console" in notes["action"]
     assert notes["console_url"].endswith(f"/integrations/{labels['integration_id']}/{page}")
