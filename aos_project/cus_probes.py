@@ -19,6 +19,7 @@ from telemetry.cus_evidence.partitions import TABLE, existing_months, wanted_mon
 from telemetry.cus_signals.exposition import CONTENT_TYPE
 
 _BROKER_SECONDS = 1
+_NEVER = ("q=0", "q=0.0", "q=0.00", "q=0.000")
 
 
 @require_safe
@@ -45,7 +46,17 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not (_has_token(request) or _from_allowed_network(request)):
         detail = "Send CUS_METRICS_TOKEN as a bearer token, or allow this address in CUS_METRICS_NETWORKS."
         return HttpResponse(detail + "\n", status=403, content_type="text/plain")
-    return HttpResponse(metrics_page(request, database_now()), content_type=CONTENT_TYPE)
+    gzip = _takes_gzip(request)
+    headers = {"Vary": "Accept-Encoding"} | ({"Content-Encoding": "gzip"} if gzip else {})
+    page = metrics_page(request, database_now(), gzip=gzip)
+    return HttpResponse(page, content_type=CONTENT_TYPE, headers=headers)
+
+
+def _takes_gzip(request: HttpRequest) -> bool:
+    """Whether the client asks for gzip; Prometheus does."""
+    asked = request.headers.get("Accept-Encoding", "").lower().replace(" ", "")
+    codings = (coding.partition(";") for coding in asked.split(","))
+    return any(name == "gzip" and weight not in _NEVER for name, _, weight in codings)
 
 
 class _NotReady(Exception):

@@ -13,7 +13,7 @@ from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_signals import decision_families
 from telemetry.cus_evidence.partitions import TABLE
 from telemetry.cus_signals.endings import outcome_families
-from telemetry.cus_signals.exposition import CusFamily, counter, gauge, text_of
+from telemetry.cus_signals.exposition import CusFamily, counter, gauge, page_of
 from telemetry.cus_signals.integrations import integration_families
 from telemetry.cus_signals.limits import limit_families
 from telemetry.cus_signals.upkeep import upkeep_families
@@ -24,15 +24,15 @@ _PARTITIONED = {"usage": TABLE, "decisions": CusEnforcementDecision._meta.db_tab
 _BROKER_SECONDS = 1
 
 
-def metrics_page(request: HttpRequest, now: datetime) -> bytes:
-    """All series in Prometheus' text format. Raises DatabaseError.
+def metrics_page(request: HttpRequest, now: datetime, *, gzip: bool) -> bytes:
+    """All series in Prometheus' text format, compressed if asked. Raises DatabaseError.
 
     Last come those that django-prometheus counts of pages and of people's API. The web processes of
     a machine share them in a folder (`PROMETHEUS_MULTIPROC_DIR`); without it, a scrape shows those
     of the process that answers.
     """
     web: bytes = ExportToDjangoView(request).content
-    return text_of(families(now)).encode() + web
+    return page_of(families(now), web, gzip=gzip)
 
 
 def families(now: datetime) -> Iterator[CusFamily]:

@@ -7,8 +7,9 @@ from django.db import connection
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 from telemetry.cus_signals.exposition import SHOWN, CusFamily, counter, labels_of
+from telemetry.cus_sums import execute_sums
 
-_REFUSED = (Result.BLOCKED, Result.HARD_BLOCKED)
+_IS_REFUSED = f"result IN ('{Result.BLOCKED}', '{Result.HARD_BLOCKED}')"
 # Every integration has its series from the start. Otherwise `increase()` misses the first count.
 _TOTALS = f"""
 SELECT integration.tenant_id::text, integration.id::text, coalesce(total.degraded, 0),
@@ -18,10 +19,16 @@ FROM cus_integrations AS integration LEFT JOIN cus_decision_totals AS total ON
 WHERE {SHOWN}
 """  # noqa: S608  (the names are this module's own)
 _REASONS = f"""
-SELECT integration.tenant_id::text, integration.id::text, total.result, total.reason,
-    total.decisions
-FROM cus_integrations AS integration LEFT JOIN cus_decision_reasons AS total ON
-    (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
+SELECT integration.tenant_id::text, integration.id::text, coalesce(total.throttled, 0),
+    coalesce(total.unknown, 0), total.reasons, total.refusals
+FROM cus_integrations AS integration LEFT JOIN (
+    SELECT tenant_id, integration_id,
+        cus_sum(decisions) FILTER (WHERE result = '{Result.THROTTLED}') AS throttled,
+        cus_sum(decisions) FILTER (WHERE reason = '{Code.STATE_UNKNOWN}') AS unknown,
+        string_agg(reason, ',') FILTER (WHERE {_IS_REFUSED}) AS reasons,
+        string_agg(decisions::text, ',') FILTER (WHERE {_IS_REFUSED}) AS refusals
+    FROM cus_decision_reasons GROUP BY 1, 2
+) AS total ON (total.tenant_id, total.integration_id) = (integration.tenant_id, integration.id)
 WHERE {SHOWN}
 """  # noqa: S608
 # The usual reasons of refusals, which have series from the start.
@@ -48,12 +55,13 @@ def decision_families() -> Iterator[CusFamily]:
     )
     with connection.cursor() as cursor:
         cursor.execute(_TOTALS)
-        for tenant_id, integration_id, without, busy, *counts in cursor.fetchall():
-            whose = labels_of(tenant_id, integration_id)
-            for result, count in zip(Result, counts, strict=True):
-                decisions.add(f'{whose},result="{result.value}"', count)
-            degraded.add(whose, without)
-            contention.add(whose, busy)
+        rows = cursor.fetchall()
+    whose = [labels_of(tenant_id, integration_id) for tenant_id, integration_id, *_ in rows]
+    columns = list(zip(*rows, strict=True))[2:]
+    for family, column in zip((degraded, contention), columns, strict=False):
+        family.add_all(whose, column)
+    for result, column in zip(Result, columns[2:], strict=False):
+        decisions.add_all(whose, column, f',result="{result.value}"')
     yield from (decisions, degraded, contention)
     yield from _reasons()
 
@@ -67,23 +75,17 @@ def _reasons() -> Iterator[CusFamily]:
         "cus_enforcement_state_unknown_total",
         "Calls that an SDK decided on without ever having known the integration's state.",
     )
-    refusals: dict[str, dict[str, int]] = {}
-    others: dict[str, list[int]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(_REASONS)
-        for tenant_id, integration_id, result, reason, count in cursor.fetchall():
-            whose = labels_of(tenant_id, integration_id)
-            by_reason = refusals.setdefault(whose, dict.fromkeys(_USUAL, 0))
-            other = others.setdefault(whose, [0, 0])
-            if result in _REFUSED:
-                by_reason[reason] = by_reason.get(reason, 0) + count
-            elif result == Result.THROTTLED:
-                other[0] += count
-            if reason == Code.STATE_UNKNOWN:
-                other[1] += count
-    for whose, by_reason in refusals.items():
-        for reason, count in by_reason.items():
-            blocked.add(f'{whose},reason="{reason}"', count)
-        throttled.add(whose, others[whose][0])
-        unknown.add(whose, others[whose][1])
+        execute_sums(cursor, _REASONS)
+        rows = cursor.fetchall()
+    labels = [labels_of(tenant_id, integration_id) for tenant_id, integration_id, *_ in rows]
+    throttled.add_all(labels, [row[2] for row in rows])
+    unknown.add_all(labels, [row[3] for row in rows])
+    for whose, (*_, reasons, counts) in zip(labels, rows, strict=True):
+        by_reason = dict.fromkeys(_USUAL, 0)
+        if reasons is not None:
+            for reason, count in zip(reasons.split(","), counts.split(","), strict=True):
+                by_reason[reason] = by_reason.get(reason, 0) + int(count)
+        for reason, refused in by_reason.items():
+            blocked.add(f'{whose},reason="{reason}"', refused)
     yield from (blocked, throttled, unknown)

@@ -5,6 +5,7 @@ network. The exit code is 1 if a read is refused or takes longer than its target
 """
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -88,12 +89,17 @@ def _measured(title: str, reads: "Iterable[Read]", rounds: int) -> "tuple[Sectio
 
 
 def _asked_once(read: "Read") -> tuple[int, int]:
-    """The answer's status, and how many statements it took. Also warms all caches."""
+    """The answer's status, and how many statements it took. Also warms all caches.
+
+    What is loaded then is out of the garbage collector's way, as in a web process.
+    """
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
     with CaptureQueriesContext(connection) as queries:
         answer = read.client.get(read.addresses[0])
+    gc.collect()
+    gc.freeze()
     return answer.status_code, len(queries)
 
 

@@ -1,4 +1,7 @@
-"""The one statement that computes figures of hours from evidence, and the sums of such figures."""
+"""The one statement that computes figures of hours from evidence, and the sums of such figures.
+
+To be executed by `execute_sums`.
+"""
 
 import json
 from collections.abc import Iterable
@@ -6,7 +9,6 @@ from collections.abc import Iterable
 from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS
 
-_MOST = 2**63 - 1
 COSTS = ("cost_cents", "counted_cents", "cost_microcents")
 UNITS = ("cents", "microcents", "tokens")
 _PROVISIONAL = tuple(f"provisional_{unit}" for unit in UNITS)
@@ -58,22 +60,15 @@ def daily_name(figure: str) -> str:
     return DAILY_NAMES.get(figure, figure)
 
 
-def bounded(sums: str) -> str:
-    """A sum as BIGINT: beyond what that type holds, the sum stays at its end."""
-    return f"greatest(least({sums}, {_MOST}), -{_MOST})::bigint"
-
-
 def sums_of(figures: Iterable[str], *, table: str = "figures") -> str:
     """SQL for the sums of these figures over rows that hold figures, each 0 if there are none."""
-    return ", ".join(
-        f"{bounded(f'coalesce(sum({table}.{name}), 0)')} AS {name}" for name in figures
-    )
+    return ", ".join(f"cus_sum({table}.{name}) AS {name}" for name in figures)
 
 
 def buckets_of(table: str = "figures") -> str:
     """SQL for the sum of latency buckets; null if no row has any."""
-    sums = ", ".join(f"sum({table}.latency_buckets[{n}])::bigint" for n in range(1, BUCKETS + 1))
-    return f"CASE WHEN sum({table}.latency_calls) > 0 THEN ARRAY[{sums}] END"
+    sums = ", ".join(f"cus_sum({table}.latency_buckets[{n}])" for n in range(1, BUCKETS + 1))
+    return f"CASE WHEN cus_sum({table}.latency_calls) > 0 THEN ARRAY[{sums}] END"
 
 
 def all_of(table: str = "figures") -> str:
@@ -87,31 +82,34 @@ def all_of(table: str = "figures") -> str:
 # Rows of a release that did not keep the counted cents (ruling M3a).
 _COUNTED = """coalesce(counted_cents, greatest(cost_cents,
     cost_microcents / 1000000 + (cost_microcents %% 1000000 > 0)::int))"""
+# Of INTEGER columns, PostgreSQL's own sum is BIGINT.
+_OF_TOKENS_AND_COSTS = {
+    **{name: f"sum({name})" for name in (*TOKEN_NAMES, "cost_cents")},
+    "cost_microcents": "cus_sum(cost_microcents)",
+    "counted_cents": f"cus_sum({_COUNTED})",
+    **{name: f"cus_sum({name})" for name in _PROVISIONAL},
+}
+_OF_PRICES = {
+    "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
+    "unpriced_unit_calls": "count(unpriced_units)",
+    "unmeasured": "count(*) FILTER (WHERE pricing = 'unmeasured')",
+}
 OF_ROWS = {
     "calls": "count(*) FILTER (WHERE policy_result <> 'blocked')",
     "errors": "count(*) FILTER (WHERE policy_result <> 'blocked' AND error_code IS NOT NULL)",
     "blocked": "count(*) FILTER (WHERE policy_result = 'blocked')",
-    "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
-    "unpriced_unit_calls": "count(unpriced_units)",
-    "unmeasured": "count(*) FILTER (WHERE pricing = 'unmeasured')",
-    **{name: f"sum({name})" for name in (*TOKEN_NAMES, "cost_cents", "cost_microcents")},
-    "counted_cents": f"sum({_COUNTED})",
-    **{name: f"coalesce(sum({name}), 0)" for name in _PROVISIONAL},
-}
-_RAN_MS = "latency_ms) FILTER (WHERE policy_result <> 'blocked'"
-_OF_LATENCY = {
-    "latency_calls": f"count({_RAN_MS})",
-    "latency_sum_ms": f"coalesce(sum({_RAN_MS}), 0)",
-    "latency_max_ms": f"max({_RAN_MS})",
+    **_OF_PRICES,
+    **_OF_TOKENS_AND_COSTS,
 }
 OF_SETTLEMENTS = {
     "settled": "count(*)",
     "settled_unpriced": "count(*) FILTER (WHERE added.pricing = 'unknown')",
     "settled_unpriced_unit_calls": "count(added.unpriced_units)",
-    **{f"settled_{name}": f"sum(added.{name})" for name in (*TOKEN_NAMES, *COSTS)},
-    **{f"released_{unit}": f"coalesce(sum(usage.provisional_{unit}), 0)" for unit in UNITS},
+    **{f"settled_{name}": f"sum(added.{name})" for name in TOKEN_NAMES},
+    **{f"settled_{name}": f"cus_sum(added.{name})" for name in COSTS},
+    **{f"released_{unit}": f"cus_sum(usage.provisional_{unit})" for unit in UNITS},
 }
-OF_ADJUSTMENTS = {"correction_microcents": "sum(added.difference_microcents)"}
+OF_ADJUSTMENTS = {"correction_microcents": "cus_sum(added.difference_microcents)"}
 
 
 def named(values: dict[str, str]) -> str:
@@ -152,22 +150,34 @@ def _additions(table: str, values: dict[str, str], model: str) -> str:
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"""  # noqa: S608  (the names are this module's own)
 
 
-# Latency buckets are counted in the same pass over the rows: first by bucket, then by key.
+# Latency buckets are counted in the same pass over the rows: first by bucket, then by key. What the
+# key tells is asked of the groups, because rows are many: whether a call ran, and its tags as text.
+# Bounds are floating-point numbers, which PostgreSQL compares without calling a function.
 _ROWS = f"""
     SELECT {_hour_of("occurred_at")} AS hour, integration_id, provider, model,
         coalesce(agent_id, '') AS agent_id, policy_result, error_code IS NOT NULL AS has_error,
-        {_tags_of("usage")}, CASE WHEN policy_result <> 'blocked'
-            THEN width_bucket(latency_ms, ARRAY{list(BOUNDS_MS)}) END AS bucket,
-        {named(OF_ROWS | _OF_LATENCY)}
+        tags, width_bucket(latency_ms, ARRAY{list(BOUNDS_MS)}::float8[]) AS bucket,
+        count(*) AS rows, {named(_OF_PRICES | _OF_TOKENS_AND_COSTS)},
+        coalesce(sum(latency_ms), 0) AS latency_sum_ms, max(latency_ms) AS latency_max_ms
     FROM cus_llm_usage AS usage
     WHERE tenant_id = %(tenant)s AND occurred_at >= %(start)s AND occurred_at < %(end)s
         AND created_at >= %(received_from)s AND created_at < %(received_to)s
         AND (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
         AND (%(session)s::text IS NULL OR session_id = %(session)s)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""  # noqa: S608  (the names are this module's own)
-_BUCKETS = ", ".join(
-    f"coalesce(sum(latency_calls) FILTER (WHERE bucket = {n}), 0)::bigint" for n in range(BUCKETS)
-)
+_BUCKETS = ", ".join(f"cus_sum(rows) FILTER (WHERE bucket = {n})" for n in range(BUCKETS))
+_RAN = "policy_result <> 'blocked'"
+# The same figures as `OF_ROWS`, from groups of rows.
+_OF_GROUPS = {
+    "calls": f"cus_sum(rows) FILTER (WHERE {_RAN})",
+    "errors": f"cus_sum(rows) FILTER (WHERE {_RAN} AND has_error)",
+    "blocked": f"cus_sum(rows) FILTER (WHERE NOT {_RAN})",
+    **{name: f"cus_sum({name})" for name in (*_OF_PRICES, *_OF_TOKENS_AND_COSTS)},
+    # Without a latency there is no bucket.
+    "latency_calls": f"cus_sum(rows) FILTER (WHERE {_RAN} AND bucket IS NOT NULL)",
+    "latency_sum_ms": f"cus_sum(latency_sum_ms) FILTER (WHERE {_RAN})",
+    "latency_max_ms": f"max(latency_max_ms) FILTER (WHERE {_RAN})",
+}
 _KEY = ", ".join(KEY)
 
 
@@ -182,10 +192,11 @@ def zero(names: Iterable[str]) -> str:
 # months; settlements and corrections are those that came from `added_from` on.
 HOURS = f"""
 WITH part AS ({_ROWS}), recorded AS (
-    SELECT {_KEY}, {", ".join(f"sum({name}) AS {name}" for name in (*OF_ROWS, *LATENCY_SUMS))},
-        max(latency_max_ms) AS latency_max_ms,
-        CASE WHEN sum(latency_calls) > 0 THEN ARRAY[{_BUCKETS}] END AS latency_buckets
-    FROM part GROUP BY {_KEY}
+    SELECT hour, integration_id, provider, model, agent_id, policy_result, has_error,
+        {_tags_of("part")}, {named(_OF_GROUPS)},
+        CASE WHEN {_RAN} AND count(bucket) > 0 THEN ARRAY[{_BUCKETS}] END
+            AS latency_buckets
+    FROM part GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 ), settlements AS ({_additions("cus_usage_settlements", OF_SETTLEMENTS, "added.model")}
 ), corrections AS ({_additions("cus_cost_adjustments", OF_ADJUSTMENTS, "''")}
 ), one AS (
@@ -203,7 +214,5 @@ WITH part AS ({_ROWS}), recorded AS (
             > {MOST_TAG_SETS} THEN '{OTHER_TAGS}' ELSE tags END AS tags
     FROM one WHERE (%(integration)s::uuid IS NULL OR integration_id = %(integration)s)
 )
-SELECT {_KEY}, {", ".join(f"{bounded(f'sum({name})')} AS {name}" for name in SUMS)},
-    max(latency_max_ms) AS latency_max_ms, {buckets_of("bounded")} AS latency_buckets
-FROM bounded GROUP BY {_KEY}
+SELECT {_KEY}, {all_of("bounded")} FROM bounded GROUP BY {_KEY}
 """  # noqa: S608  (the names are this module's own)

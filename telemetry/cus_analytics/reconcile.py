@@ -33,6 +33,7 @@ from telemetry.cus_analytics.usage_aggregator import (
     rollup_usage,
 )
 from telemetry.cus_evidence.partitions import Month, months_with_evidence
+from telemetry.cus_sums import execute_sums
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +158,7 @@ HAVING bool_or(ROW({", ".join(f"stored.{name}" for name in FIGURES)})
 
 
 def _hours_that_differ(cursor: Any, day: TenantDay) -> Iterator[Difference]:
-    cursor.execute(_COMPARED, figure_values(day, day.start, day.end))
+    execute_sums(cursor, _COMPARED, figure_values(day, day.start, day.end))
     rows = cursor.fetchall()
     # Asked after the comparison: what came in between counts as in motion.
     moving = _in_motion(cursor, day.tenant_id) if rows else set()
@@ -205,7 +206,7 @@ def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
     """Compare all days with their hours, and compute anew those that differ."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(SETTINGS)
-        cursor.execute(_DIFFERING_DAYS, {"tenant": tenant_id})
+        execute_sums(cursor, _DIFFERING_DAYS, {"tenant": tenant_id})
         days = [TenantDay(day, tenant_id) for (day,) in cursor.fetchall()]
     for day in days:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -229,7 +230,8 @@ def _days(tenant_id: uuid.UUID) -> Iterator[Difference]:
 
 
 def _day_sums(cursor: Any, statement: str, day: TenantDay) -> Sums:
-    cursor.execute(
+    execute_sums(
+        cursor,
         f"SELECT * FROM ({statement}) AS found WHERE date = %(day)s",  # noqa: S608  (ours)
         {"tenant": day.tenant_id, "day": day.day},
     )

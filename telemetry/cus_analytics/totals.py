@@ -21,6 +21,7 @@ from telemetry.cus_analytics.figures import (
 )
 from telemetry.cus_analytics.usage_aggregator import figure_values, stretches
 from telemetry.cus_evidence.partitions import Month
+from telemetry.cus_sums import execute_sums
 
 _RELEASED = tuple(f"released_{unit}" for unit in UNITS)
 # The sums that totals and hours have in common.
@@ -28,15 +29,16 @@ SUMS = (*RECORDED, "settled", *_RELEASED, "correction_microcents")
 # To these, totals add what settlements say; hours keep it in columns of its own.
 _SETTLED_TOO = (*TOKEN_NAMES, *COSTS, "unpriced", "unpriced_unit_calls")
 _OF_SETTLEMENTS = {
-    **{name: f"sum({name})" for name in (*TOKEN_NAMES, *COSTS)},
+    **{name: f"sum({name})" for name in TOKEN_NAMES},
+    **{name: f"cus_sum({name})" for name in COSTS},
     "unpriced": "count(*) FILTER (WHERE pricing = 'unknown')",
     "unpriced_unit_calls": "count(unpriced_units)",
 }
 _OF_SETTLED_ROWS = {
     "settled": "count(*)",
-    **{f"released_{unit}": f"sum(usage.provisional_{unit})" for unit in UNITS},
+    **{f"released_{unit}": f"cus_sum(usage.provisional_{unit})" for unit in UNITS},
 }
-_OF_ADJUSTMENTS = {"correction_microcents": "sum(difference_microcents)"}
+_OF_ADJUSTMENTS = {"correction_microcents": "cus_sum(difference_microcents)"}
 
 
 def _part(values: dict[str, str], source: str, condition: str, *, of: str = "") -> str:
@@ -85,9 +87,9 @@ def month_differences(cursor: Any, tenant_id: uuid.UUID, month: Month) -> Iterat
         "end": month.shifted(1).start,
         "period": month.start.date(),
     }
-    cursor.execute(_TOTALS_OF_MONTH, values)
+    execute_sums(cursor, _TOTALS_OF_MONTH, values)
     stored = read_sums(cursor.fetchall())
-    cursor.execute(_EVIDENCE_OF_MONTH, values)
+    execute_sums(cursor, _EVIDENCE_OF_MONTH, values)
     expected = read_sums(cursor.fetchall())
     yield from differences_of(Kind.MONTH_TOTAL, month.start, SUMS, stored=stored, expected=expected)
 
@@ -99,9 +101,9 @@ def lifetime_differences(
 
     The hours `moving` wait to be recomputed: their figures are taken from evidence.
     """
-    cursor.execute(_TOTALS_FOR_LIFE, {"tenant": tenant_id})
+    execute_sums(cursor, _TOTALS_FOR_LIFE, {"tenant": tenant_id})
     life = read_sums(cursor.fetchall())
-    cursor.execute(_TOTALS_OF_MONTHS, {"tenant": tenant_id})
+    execute_sums(cursor, _TOTALS_OF_MONTHS, {"tenant": tenant_id})
     months = read_sums(cursor.fetchall())
     yield from differences_of(Kind.LIFETIME_TOTAL, None, SUMS, stored=life, expected=months)
     hours = _hours(cursor, tenant_id, list(moving))
@@ -125,12 +127,12 @@ SELECT integration_id, {sums_of(SUMS)} FROM (
 
 
 def _hours(cursor: Any, tenant_id: uuid.UUID, moving: list[datetime]) -> dict[uuid.UUID, list[int]]:
-    cursor.execute(_HOURS_AT_REST, {"tenant": tenant_id, "moving": moving})
+    execute_sums(cursor, _HOURS_AT_REST, {"tenant": tenant_id, "moving": moving})
     parts = [read_sums(cursor.fetchall())]
     for start, end in stretches(moving):
         day = TenantDay(start.date(), tenant_id)
-        cursor.execute(
-            _HOURS_IN_MOTION, figure_values(day, start, end, kept_until=day.kept_until())
+        execute_sums(
+            cursor, _HOURS_IN_MOTION, figure_values(day, start, end, kept_until=day.kept_until())
         )
         parts.append(read_sums(cursor.fetchall()))
     sums: dict[uuid.UUID, list[int]] = {}

@@ -29,6 +29,7 @@ from telemetry.cus_analytics.days import (
 )
 from telemetry.cus_analytics.figures import FIGURES, HOURS, KEY, all_of, daily_name
 from telemetry.cus_analytics.models import CusRollupDue, CusRollupRun
+from telemetry.cus_sums import execute_sums
 
 log = structlog.get_logger(__name__)
 
@@ -215,10 +216,12 @@ def replace_hours(cursor: Any, day: TenantDay, hours: Iterable[datetime]) -> Non
     for start, end in stretches(hours):
         values = figure_values(day, start, end, kept_until=kept_until)
         cursor.execute(_DELETE_HOURS, values)
-        cursor.execute(_INSERT_HOURS, values)
+        execute_sums(cursor, _INSERT_HOURS, values)
     values = figure_values(day, day.start, day.end)
-    for statement in (_DELETE_GROUPS, _INSERT_GROUPS, _DELETE_DAY, _INSERT_DAY):
-        cursor.execute(statement, values)
+    cursor.execute(_DELETE_GROUPS, values)
+    execute_sums(cursor, _INSERT_GROUPS, values)
+    cursor.execute(_DELETE_DAY, values)
+    execute_sums(cursor, _INSERT_DAY, values)
 
 
 def figure_values(

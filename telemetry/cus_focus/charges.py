@@ -18,6 +18,7 @@ from telemetry.cus_analytics.days import start_of
 from telemetry.cus_analytics.figures import sums_of, tags_in
 from telemetry.cus_focus.columns import Account, Charge, shares
 from telemetry.cus_reads.periods import Period
+from telemetry.cus_sums import execute_sums
 
 _ONE_DAY = timedelta(days=1)
 # In the order of `disjoint_kinds`.
@@ -95,7 +96,7 @@ class CusCharges:
             "end": start_of(day + _ONE_DAY),
         }
         with connection.cursor() as cursor:
-            cursor.execute(statement, values)
+            execute_sums(cursor, statement, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
 

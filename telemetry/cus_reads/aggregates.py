@@ -20,6 +20,7 @@ from telemetry.cus_reads.periods import HOUR, Period, start_of_day
 from telemetry.cus_reads.sources import SETTINGS, hours_source
 from telemetry.cus_reads.summaries import find_integration
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
+from telemetry.cus_sums import execute_sums
 
 # A page's place: the values of the key, in the order of the list.
 HourPlace = tuple[
@@ -116,7 +117,11 @@ class CusUsageAggregates:
         }
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(SETTINGS)
-            cursor.execute(_LOCAL_DAYS.format(source=source.sql), source.values | values)
+            execute_sums(
+                cursor,
+                _LOCAL_DAYS.format(parts=source.summed(_LOCAL_KEY, _LOCAL_SUMS)),
+                source.values | values,
+            )
             rows = [(days.days[number - 1], *rest) for number, *rest in cursor.fetchall()]
         return [_read(_DAY_KEY, row) for row in rows]
 
@@ -155,11 +160,14 @@ def _last_days(period: Period, zone: ZoneInfo, length: int) -> Period:
     return Period(max(start, period.start), period.end)
 
 
+_LOCAL_KEY = {
+    "day_number": "width_bucket(hour, %(day_starts)s::timestamptz[])",
+    "integration_id": "integration_id",
+}
+_LOCAL_SUMS = f"min(computed_at) AS computed_at, {all_of()}"
 _LOCAL_DAYS = f"""
 SELECT * FROM (
-    SELECT width_bucket(hour, %(day_starts)s::timestamptz[]) AS day_number, integration_id,
-        min(computed_at) AS computed_at, {all_of()}
-    FROM ({{source}}) AS figures GROUP BY 1, 2
+    SELECT day_number, integration_id, {_LOCAL_SUMS} FROM ({{parts}}) AS figures GROUP BY 1, 2
 ) AS days
 WHERE %(before_day)s::int IS NULL
     OR (day_number, integration_id) < (%(before_day)s::int, %(before_integration)s::uuid)

@@ -5,7 +5,7 @@ of a time zone does, the parts of that hour are summed from evidence by the roll
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -27,14 +27,27 @@ class Source:
     `hour` of a part of an hour is the part's beginning, so that it lies in the part's day.
     """
 
-    sql: str
+    parts: Sequence[str]
     values: dict[str, Any]
+
+    def summed(self, keys: Mapping[str, str], sums: str) -> str:
+        """SQL for sums of the figures by keys, which are SQL by name: one row or several of a key.
+
+        Each table is summed by itself: rows of figures are wide, and to put those of several tables
+        into one list takes as long as to sum them.
+        """
+        names = "".join(f"{value} AS {name}, " for name, value in keys.items())
+        group = f"GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}" if keys else ""
+        return " UNION ALL ".join(
+            f"SELECT {names}{sums} FROM ({part}) AS figures {group}"  # noqa: S608  (our own)
+            for part in self.parts
+        )
 
 
 def days_source(tenant_id: uuid.UUID, integration_id: uuid.UUID | None, period: Period) -> Source:
     """The stored days (UTC) of a period of whole days, by integration."""
     bounds = {"from": period.start.date(), "to": period.end.date()}
-    return Source(_DAYS, {"tenant": tenant_id, "integration": integration_id} | bounds)
+    return Source([_DAYS], {"tenant": tenant_id, "integration": integration_id} | bounds)
 
 
 def groups_source(tenant_id: uuid.UUID, integration_id: uuid.UUID | None, period: Period) -> Source:
@@ -86,7 +99,7 @@ def _with_pieces(
     if pieces:
         values |= _piece_values(tenant_id, pieces)
         parts = [*parts, _PIECES]
-    return Source(" UNION ALL ".join(parts), values)
+    return Source(parts, values)
 
 
 def session_source(
@@ -98,7 +111,7 @@ def session_source(
 ) -> Source:
     """The evidence of a session. Raises RecordsDropped."""
     values = {"tenant": tenant_id, "integration": integration_id, "session": session_id}
-    return Source(_PIECES, values | _piece_values(tenant_id, _cut(period, borders)))
+    return Source([_PIECES], values | _piece_values(tenant_id, _cut(period, borders)))
 
 
 def _cut(period: Period, borders: Iterable[datetime]) -> list[Period]:

@@ -26,6 +26,7 @@ from telemetry.cus_reads.sources import (
     session_source,
 )
 from telemetry.cus_reads.usage_figures import UsageFigures, usage_figures
+from telemetry.cus_sums import execute_sums
 
 LONGEST = timedelta(days=366)
 LONGEST_OF_SESSION = timedelta(days=7)
@@ -53,6 +54,11 @@ _COLUMNS = {
     Group.POLICY_RESULT: "policy_result",
     Group.HOUR: "whole_hour",
     Group.DAY: "day_number",
+}
+# What is not a column of figures.
+_WORKED_OUT = {
+    "whole_hour": "date_bin('1 hour', hour, '2000-01-01Z')",
+    "day_number": "width_bucket(hour, %(day_starts)s::timestamptz[])",
 }
 _TIMES = (Group.HOUR, Group.DAY)
 # Groups that the sums of days have, too.
@@ -142,7 +148,7 @@ class CusUsageSummaries:
         values = {"groups": MOST_GROUPS + 1, "day_starts": list(days.starts)}
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(SETTINGS)
-            cursor.execute(_statement(source.sql, query.group_by), source.values | values)
+            execute_sums(cursor, _statement(source, query.group_by), source.values | values)
             rows = cursor.fetchall()
         names = ("is_total", *query.group_by, *FIGURES)
         found = [dict(zip(names, row, strict=True)) for row in rows]
@@ -192,18 +198,15 @@ def _group(query: SummaryQuery, days: LocalDays, row: dict[str, Any]) -> UsageGr
     return UsageGroup(by, usage_figures(row))
 
 
-def _statement(source: str, group_by: Sequence[Group]) -> str:
+def _statement(source: Source, group_by: Sequence[Group]) -> str:
     """Sums of a source in groups, and over all groups, which come first.
 
     The groups are summed from the source, and all from the groups: a source has many rows.
     """
     columns = [_COLUMNS[group] for group in group_by]
-    parts = f"""
-    SELECT *, date_bin('1 hour', hour, '2000-01-01Z') AS whole_hour,
-        width_bucket(hour, %(day_starts)s::timestamptz[]) AS day_number
-    FROM ({source}) AS parts"""  # noqa: S608  (the names are this module's own)
+    parts = source.summed({name: _WORKED_OUT.get(name, name) for name in columns}, all_of())
     if not columns:
-        return f"SELECT true AS is_total, {all_of()} FROM ({parts}) AS figures"  # noqa: S608
+        return f"SELECT true AS is_total, {all_of()} FROM ({parts}) AS figures"  # noqa: S608  (ours)
     times = [_COLUMNS[group] for group in group_by if group in _TIMES]
     exact = "cost_microcents + settled_cost_microcents + correction_microcents"
     keys = ", ".join(columns)

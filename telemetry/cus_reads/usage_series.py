@@ -15,7 +15,8 @@ from telemetry.cus_analytics.figures import buckets_of, daily_name, sums_of
 from telemetry.cus_analytics.latency import percentile_ms
 from telemetry.cus_reads.local_days import LocalDays, local_days
 from telemetry.cus_reads.periods import IN_UTC, Period, RecordsDropped, start_of_day
-from telemetry.cus_reads.sources import Source, days_source, hours_source
+from telemetry.cus_reads.sources import Source, days_source, groups_source, hours_source
+from telemetry.cus_sums import execute_sums
 
 _ONE_DAY = timedelta(days=1)
 # So many are told apart in a chart; the others are one series.
@@ -24,12 +25,15 @@ MOST_RANKED = 10
 _COLUMNS = {"integration": "integration_id::text", "model": "model", "agent": "agent_id"}
 _EXACT = "cost_microcents + settled_cost_microcents + correction_microcents"
 _TOKENS = [*TOKEN_NAMES, *(f"settled_{name}" for name in TOKEN_NAMES)]
-_SUMMED = ("calls", "errors", "blocked", *_TOKENS)
-_LATENCY = ("latency_calls",)
+_SUMMED = ("calls", "errors", "blocked", *_TOKENS, "latency_calls")
 _READ = [
-    *(*_SUMMED, *_LATENCY, "latency_buckets", "latency_max_ms"),
+    *(*_SUMMED, "latency_buckets", "latency_max_ms"),
     *("cost_microcents", "settled_cost_microcents", "correction_microcents"),
 ]
+_DAY_SUMS = f"""{sums_of(_SUMMED)}, cus_sum({_EXACT}) AS exact,
+    max(latency_max_ms) AS latency_max_ms, {buckets_of()} AS latency_buckets"""
+# Of a day, in the order of a pass.
+_FIGURES = (*_SUMMED, "exact", "highest", "buckets")
 # The days of all tenants, which are few rows; hours are read of one tenant alone.
 _ALL_DAYS = f"""
 SELECT date::timestamp AT TIME ZONE 'UTC' AS hour, integration_id,
@@ -62,6 +66,14 @@ class Ranked:
     calls: int
     tokens: int
     by_day: dict[date, int]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one statement read: the figures of each day, and the dearest of some kinds."""
+
+    figures: dict[date, DayFigures]
+    dearest: dict[str, list[Ranked]]
 
 
 class CusUsageSeries:
@@ -120,60 +132,47 @@ class CusUsageSeries:
             }
         return found
 
-    @cached_property
+    @property
     def figures(self) -> dict[date, DayFigures]:
         """Calls, tokens and latencies of each day that has any."""
-        source = self._source("integration")
-        statement = f"""
-        SELECT {self._day} AS day, {sums_of(_SUMMED, table="parts")}, sum({_EXACT})::bigint,
-            max(parts.latency_max_ms) AS latency_max_ms, {buckets_of("parts")} AS latency_buckets
-        FROM ({source.sql}) AS parts GROUP BY 1"""  # noqa: S608
-        names = ("day", *_SUMMED, "exact", "highest", "buckets")
-        rows = (dict(zip(names, row, strict=True)) for row in self._rows(statement, source))
-        return {self._date(row["day"]): _day_figures(row) for row in rows}
+        return self._pass_with("integration").figures
 
     def dearest(self, split: str) -> list[Ranked]:
         """The dearest of a kind over all days."""
-        found = self._dearest_integrations if split == "integration" else self._dearest_by_hour
-        return found[split]
+        return self._pass_with(split).dearest[split]
+
+    def _pass_with(self, split: str) -> "_Pass":
+        if not self._is_of_days:
+            return self._over_hours
+        return self._over_days if split == "integration" else self._over_groups
 
     @cached_property
-    def _dearest_integrations(self) -> dict[str, list[Ranked]]:
-        return self._ranked(("integration",))
+    def _over_days(self) -> "_Pass":
+        return self._pass(("integration",))
 
     @cached_property
-    def _dearest_by_hour(self) -> dict[str, list[Ranked]]:
-        # Both in one pass over the hours, which are many.
-        return self._ranked(("model", "agent"))
+    def _over_groups(self) -> "_Pass":
+        return self._pass(("model", "agent"))
 
-    def _ranked(self, splits: Sequence[str]) -> dict[str, list[Ranked]]:
+    @cached_property
+    def _over_hours(self) -> "_Pass":
+        # All in one pass, because hours are many.
+        return self._pass(tuple(_COLUMNS))
+
+    def _pass(self, splits: Sequence[str]) -> "_Pass":
         source = self._source(splits[0])
-        columns = [_COLUMNS[split] for split in splits]
-        statement = f"""
-        WITH sums AS MATERIALIZED (
-            SELECT grouping({", ".join(columns)}) AS kind, coalesce({", ".join(columns)}) AS name,
-                {self._day} AS day, sum({_EXACT})::bigint AS exact, sum(calls)::bigint AS calls,
-                sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out)::bigint
-                    AS tokens
-            FROM ({source.sql}) AS parts
-            GROUP BY GROUPING SETS ({", ".join(f"({column}, {self._day})" for column in columns)})
-        ), wholes AS (
-            SELECT kind, name, sum(exact)::bigint AS exact, sum(calls)::bigint AS calls,
-                sum(tokens)::bigint AS tokens,
-                row_number() OVER (PARTITION BY kind ORDER BY sum(exact) DESC, name) AS place
-            FROM sums GROUP BY kind, name
-        )
-        SELECT kind, name, wholes.exact, wholes.calls, wholes.tokens, array_agg(sums.day),
-            array_agg(sums.exact)
-        FROM wholes JOIN sums USING (kind, name) WHERE place <= {MOST_RANKED}
-        GROUP BY 1, 2, 3, 4, 5, place ORDER BY kind, place
-        """  # noqa: S608  (the names are this module's own)
-        found: dict[str, list[Ranked]] = {split: [] for split in splits}
-        for kind, name, exact, calls, tokens, days, costs in self._rows(statement, source):
-            # A bit for each column that is not the kind's, the last column's the lowest.
-            split = splits[0] if len(splits) == 1 or kind == 1 else splits[1]
+        keys = {split: _COLUMNS[split] for split in splits}
+        parts = source.summed({**keys, "day": self._day}, _DAY_SUMS)
+        found = _Pass({}, {split: [] for split in splits})
+        for kind, name, _, exact, calls, tokens, days, costs, *figures in self._rows(
+            _statement(parts, splits), source
+        ):
+            if kind is None:
+                row = dict(zip(_FIGURES, figures, strict=True))
+                found.figures[self._date(days[0])] = _day_figures(row)
+                continue
             by_day = {self._date(day): cost for day, cost in zip(days, costs, strict=True)}
-            found[split].append(Ranked(name, exact, calls, tokens, by_day))
+            found.dearest[splits[kind]].append(Ranked(name, exact, calls, tokens, by_day))
         return found
 
     @property
@@ -183,14 +182,20 @@ class CusUsageSeries:
     def _date(self, number: int) -> date:
         return self.dates[number - 1]
 
+    @property
+    def _is_of_days(self) -> bool:
+        """Whether days are those of UTC, which are stored."""
+        return self.zone.key == IN_UTC.key
+
     def _source(self, split: str) -> Source:
         tenant_id, integration_id = self.of_whom
-        if split == "integration" and self.zone.key == IN_UTC.key:
+        if tenant_id is None:
             bounds = {"from": self.period.start.date(), "to": self.period.end.date()}
-            if tenant_id is None:
-                return Source(_ALL_DAYS, bounds)
-            return days_source(tenant_id, integration_id, self.period)
-        return self._source_by_hour()
+            return Source([_ALL_DAYS], bounds)
+        if not self._is_of_days:
+            return self._source_by_hour()
+        of_days = days_source if split == "integration" else groups_source
+        return of_days(tenant_id, integration_id, self.period)
 
     def _source_by_hour(self) -> Source:
         tenant_id, integration_id = self.of_whom
@@ -202,9 +207,41 @@ class CusUsageSeries:
     def _rows(self, statement: str, source: Source) -> list[tuple[Any, ...]]:
         values = source.values | {"day_starts": list(self.local.starts)}
         with connection.cursor() as cursor:
-            cursor.execute(statement, values)
+            execute_sums(cursor, statement, values)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
+
+
+def _statement(parts: str, splits: Sequence[str]) -> str:
+    """The dearest of each kind with the costs of their days, by the number of the kind in `splits`;
+    and the figures of each day, of no kind.
+    """
+    # `grouping` has a bit for each column, the last column's the lowest: 0 for that of the kind.
+    last = len(splits) - 1
+    bits = (2 ** len(splits) - 1 - (1 << (last - number)) for number in range(len(splits)))
+    kind = " ".join(f"WHEN {bit} THEN {number}" for number, bit in enumerate(bits))
+    return f"""
+    WITH parts AS MATERIALIZED ({parts}), sums AS MATERIALIZED (
+        SELECT CASE grouping({", ".join(splits)}) {kind} END AS kind,
+            coalesce({", ".join(splits)}) AS name, day, cus_sum(exact) AS exact,
+            cus_sum(calls) AS calls,
+            cus_sum(tokens_in + tokens_out + settled_tokens_in + settled_tokens_out) AS tokens
+        FROM parts GROUP BY GROUPING SETS ({", ".join(f"({split}, day)" for split in splits)})
+    ), wholes AS (
+        SELECT kind, name, cus_sum(exact) AS exact, cus_sum(calls) AS calls,
+            cus_sum(tokens) AS tokens,
+            row_number() OVER (PARTITION BY kind ORDER BY cus_sum(exact) DESC, name) AS place
+        FROM sums GROUP BY kind, name
+    )
+    SELECT kind, name, place, wholes.exact, wholes.calls, wholes.tokens, array_agg(sums.day),
+        array_agg(sums.exact), {", ".join(["NULL"] * len(_FIGURES))}
+    FROM wholes JOIN sums USING (kind, name) WHERE place <= {MOST_RANKED} GROUP BY 1, 2, 3, 4, 5, 6
+    UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, ARRAY[day], NULL, {sums_of(_SUMMED)},
+        cus_sum(exact), max(latency_max_ms), {buckets_of()}
+    FROM parts AS figures GROUP BY day
+    ORDER BY kind, place
+    """  # noqa: S608  (the names are this module's own)
 
 
 @dataclass(frozen=True)

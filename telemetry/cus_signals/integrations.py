@@ -97,14 +97,16 @@ def integration_families(now: datetime) -> Iterator[CusFamily]:
     )
     with connection.cursor() as cursor:
         cursor.execute(_STATES, {"period": month_of(now)[0].date()})
-        for tenant_id, integration_id, tenant, name, provider, *values in cursor.fetchall():
-            whose = labels_of(tenant_id, integration_id)
-            names = f'tenant="{escaped(tenant)}",integration="{escaped(name)}"'
-            info.add(f'{whose},{names},provider_type="{provider}"', 1)
-            state.add(f'{whose},enforcement_state="{_enforcement_state(*values[:4])}"', 1)
-            for family, value in zip(families, _values(*values), strict=True):
-                if value is not None:
-                    family.add(whose, value)
+        rows = cursor.fetchall()
+    labels = [labels_of(tenant_id, integration_id) for tenant_id, integration_id, *_ in rows]
+    for whose, (_, _, tenant, name, provider, *values) in zip(labels, rows, strict=True):
+        names = f'tenant="{escaped(tenant)}",integration="{escaped(name)}"'
+        info.add(f'{whose},{names},provider_type="{provider}"', 1)
+        state.add(f'{whose},enforcement_state="{_enforcement_state(*values[:4])}"', 1)
+    for family, column in zip(
+        families, zip(*(_values(*row[5:]) for row in rows), strict=True), strict=False
+    ):
+        family.add_all(labels, column)
     yield from (info, state, *families)
     yield from _gaps()
 
@@ -181,6 +183,7 @@ FROM cus_integrations AS integration LEFT JOIN (
                     THEN process.last_sequence + 1 END))) AS expected
         FROM cus_reporting_processes AS process, cus_sequence_folds AS fold
         WHERE process.last_seen_at > now() - interval '1 day'
+        OFFSET 0  -- Otherwise the reasons are summed of processes that miss nothing, too.
     ) AS process WHERE came <> expected
 ) AS gap ON (gap.tenant_id, gap.integration_id) = (integration.tenant_id, integration.id)
 WHERE integration.deleted_at IS NULL GROUP BY 1, 2

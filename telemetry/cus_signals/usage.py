@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import add
 from typing import NamedTuple
 
 from django.conf import settings
@@ -9,7 +10,6 @@ from django.db import connection, transaction
 
 from aos_sdk.cus_fields import TOKEN_KINDS
 from telemetry.cus_evidence.outcomes import OTHER
-from telemetry.cus_money.amounts import MOST
 from telemetry.cus_signals.exposition import (
     SHOWN,
     CusFamily,
@@ -19,19 +19,19 @@ from telemetry.cus_signals.exposition import (
     gauge,
     labels_of,
 )
+from telemetry.cus_sums import execute_sums
 
 _LOCK_KEY = 0x6375735F6D73  # "cus_ms"
 
 
-def _sum(text: str) -> str:
-    """SQL for a sum over totals: absurd amounts of one program must not end everybody's scrape."""
-    return f"least({text}, {MOST})::bigint"
-
-
 def _rest(whole: str) -> str:
     """SQL for the tokens of a kind that are in no part of it, so that kinds are disjoint (M8)."""
-    parts = [f"sum({kind.name})" for kind in TOKEN_KINDS if kind.part_of == whole]
-    return f"greatest({' - '.join((f'sum({whole})', *parts))}, 0)"
+    rest = f"cus_sum({whole})"
+    for kind in TOKEN_KINDS:
+        if kind.part_of == whole:
+            # One by one: absurd amounts would overflow a difference that is far below 0.
+            rest = f"greatest({rest} - cus_sum({kind.name}), 0)"
+    return rest
 
 
 # The label `token_type`, and its sum.
@@ -92,9 +92,9 @@ _GAUGES = (
     ),
 )
 _SUMS = (
-    "sum(calls)",
+    "cus_sum(calls)",
     *_TOKENS.values(),
-    *(f"sum({name})" for name in (*_MONEY, *(total for _, total, _ in (*_COUNTERS, *_GAUGES)))),
+    *(f"cus_sum({name})" for name in (*_MONEY, *(total for _, total, _ in (*_COUNTERS, *_GAUGES)))),
 )
 _NOTHING = (0,) * len(_SUMS)
 # Models without series of their own are one row, whose provider and model are null. So is an
@@ -106,10 +106,10 @@ SELECT integration.tenant_id::text, integration.id::text, total.provider, total.
 FROM cus_integrations AS integration LEFT JOIN (
     SELECT tenant_id, integration_id, series.provider, series.model,
         count(*) FILTER (WHERE series.model IS NULL AND by_model.model <> '{OTHER}') AS models,
-        {", ".join(f"{_sum(f'sum(sum_{number})')} AS sum_{number}" for number in range(len(_SUMS)))}
+        {", ".join(f"cus_sum(sum_{number}) AS sum_{number}" for number in range(len(_SUMS)))}
     FROM (
         SELECT tenant_id, integration_id, provider, model,
-            {", ".join(f"{_sum(text)} AS sum_{number}" for number, text in enumerate(_SUMS))}
+            {", ".join(f"{text} AS sum_{number}" for number, text in enumerate(_SUMS))}
         FROM cus_lifetime_totals GROUP BY 1, 2, 3, 4
     ) AS by_model LEFT JOIN cus_model_series AS series
         USING (tenant_id, integration_id, provider, model)
@@ -143,13 +143,22 @@ SELECT tenant_id, integration_id, provider, model FROM with_room WHERE place_of_
 class _Total(NamedTuple):
     """The sums of a model that has series of its own, or of all others of an integration."""
 
-    tenant_id: str
-    integration_id: str
+    # The labels of the integration's series.
+    whose: str
     provider: str
     model: str
     # How many models share the series; 0 for a model with series of its own.
     sharing: int
     sums: Sequence[int]
+
+    @property
+    def is_other(self) -> bool:
+        return self.provider == self.model == OTHER
+
+    @property
+    def labels(self) -> str:
+        """The labels of the model's series."""
+        return f'{self.whose},provider="{escaped(self.provider)}",model="{escaped(self.model)}"'
 
 
 def usage_families() -> Iterator[CusFamily]:
@@ -183,29 +192,29 @@ def _totals() -> list[_Total]:
     Otherwise `increase()` over the sum of an integration would miss the first calls.
     """
     totals = []
-    whole: dict[tuple[str, str], bool] = {}
+    whole: dict[str, bool] = {}
     with connection.cursor() as cursor:
-        cursor.execute(_TOTALS)
+        execute_sums(cursor, _TOTALS)
         for tenant_id, integration_id, provider, model, sharing, *sums in cursor.fetchall():
-            whose = (tenant_id, integration_id)
+            whose = labels_of(tenant_id, integration_id)
             if provider is not None:
-                totals.append(_Total(*whose, provider, model, 0, sums))
+                totals.append(_Total(whose, provider, model, 0, sums))
                 whole.setdefault(whose, False)
                 continue
             whole[whose] = True
             counted = _NOTHING if sharing is None else sums
-            totals.append(_Total(*whose, OTHER, OTHER, sharing or 0, counted))
+            totals.append(_Total(whose, OTHER, OTHER, sharing or 0, counted))
     lacking = [whose for whose, has_other in whole.items() if not has_other]
-    return totals + [_Total(*whose, OTHER, OTHER, 0, _NOTHING) for whose in lacking]
+    return totals + [_Total(whose, OTHER, OTHER, 0, _NOTHING) for whose in lacking]
 
 
 def _lacks_series(totals: Sequence[_Total]) -> bool:
     """Whether there is room for series of a model that has none of its own."""
-    own = Counter(total.integration_id for total in totals if total.model != OTHER)
+    own = Counter(total.whose for total in totals if total.model != OTHER)
     if own.total() >= settings.CUS_METRICS_MODELS_IN_ALL:
         return False
     most = settings.CUS_METRICS_MODELS
-    return any(total.sharing and own[total.integration_id] < most for total in totals)
+    return any(total.sharing and own[total.whose] < most for total in totals)
 
 
 def _by_model(totals: Sequence[_Total]) -> Iterator[CusFamily]:
@@ -215,35 +224,33 @@ def _by_model(totals: Sequence[_Total]) -> Iterator[CusFamily]:
     exact = counter("cus_llm_cost_microcents_total", "Exact cost, in millionths of a cent.")
     cost = counter("cus_llm_cost_dollars_total", "Exact cost, in dollars.")
     others = gauge("cus_llm_other_models", 'Models that share the series with model="other".')
-    types = [f',token_type="{name}"' for name in _TOKENS]
-    end = len(types) + 1
-    for tenant_id, integration_id, provider, model, sharing, sums in totals:
-        whose = labels_of(tenant_id, integration_id)
-        labels = f'{whose},provider="{escaped(provider)}",model="{escaped(model)}"'
-        calls.add(labels, sums[0])
-        is_other = provider == model == OTHER
-        for kind, count in zip(types, sums[1:end], strict=True):
-            # The series of `other` starts each type's sum at 0.
-            if count or is_other:
-                tokens.add(labels + kind, count)
-        cents.add(labels, sums[end])
-        exact.add(labels, sums[end + 1])
-        cost.add(labels, dollars(sums[end + 1]))
-        if is_other:
-            others.add(whose, sharing)
+    labels = [total.labels for total in totals]
+    made, *counts = zip(*(total.sums for total in totals), strict=True) if totals else [()]
+    whole = [total for total in totals if total.is_other]
+    calls.add_all(labels, made)
+    starts = [total.is_other for total in totals]
+    for name, column in zip(_TOKENS, counts, strict=False):
+        # The series of `other` starts each type's sum at 0.
+        shown = [
+            count if count or start else None for count, start in zip(column, starts, strict=True)
+        ]
+        tokens.add_all(labels, shown, f',token_type="{name}"')
+    if totals:
+        rounded, microcents = counts[len(_TOKENS) : len(_TOKENS) + len(_MONEY)]
+        cents.add_all(labels, rounded)
+        exact.add_all(labels, microcents)
+        cost.add_all(labels, map(dollars, microcents))
+    others.add_all([total.whose for total in whole], [total.sharing for total in whole])
     yield from (calls, tokens, cents, exact, cost, others)
 
 
 def _by_integration(totals: Sequence[_Total]) -> Iterator[CusFamily]:
     families = [counter(name, says) for name, _, says in _COUNTERS]
     families += [gauge(name, says) for name, _, says in _GAUGES]
-    nothing = _NOTHING[-len(families) :]
     sums: dict[str, Sequence[int]] = {}
     for total in totals:
-        whose = labels_of(total.tenant_id, total.integration_id)
-        added = total.sums[-len(families) :]
-        sums[whose] = [a + b for a, b in zip(sums.get(whose, nothing), added, strict=True)]
-    for whose, values in sums.items():
-        for family, value in zip(families, values, strict=True):
-            family.add(whose, value)
+        own, before = total.sums[-len(families) :], sums.get(total.whose)
+        sums[total.whose] = own if before is None else [*map(add, before, own)]
+    for number, family in enumerate(families):
+        family.add_all(sums, [own[number] for own in sums.values()])
     yield from families

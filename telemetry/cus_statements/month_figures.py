@@ -15,12 +15,13 @@ from telemetry.cus_analytics.figures import (
     RECORDED,
     SETTLED,
     UNITS,
-    bounded,
     named,
+    sums_of,
     zero,
 )
 from telemetry.cus_reads.periods import Period
 from telemetry.cus_reads.usage_figures import usage_figures
+from telemetry.cus_sums import execute_sums
 
 KEY = ("integration_id", "provider", "model", "agent_id")
 # The unmeasured calls of the month that were settled before its end.
@@ -48,7 +49,7 @@ def month_groups(tenant_id: uuid.UUID, period: Period) -> list[MonthGroup]:
     """The figures of the records, settlements and corrections that were received in the period."""
     values: dict[str, Any] = {"tenant": tenant_id, "start": period.start, "end": period.end}
     with connection.cursor() as cursor:
-        cursor.execute(_STATEMENT, values)
+        execute_sums(cursor, _STATEMENT, values)
         rows = cursor.fetchall()
     return [_group(row) for row in rows]
 
@@ -81,7 +82,7 @@ def _figures(sums: dict[str, int]) -> dict[str, int]:
 
 _OF_CLEARED = {
     "cleared": "count(*)",
-    **{f"cleared_{unit}": f"coalesce(sum(usage.provisional_{unit}), 0)" for unit in UNITS},
+    **{f"cleared_{unit}": f"cus_sum(usage.provisional_{unit})" for unit in UNITS},
 }
 
 
@@ -125,6 +126,6 @@ WITH recorded AS (
     {_aligned("recorded", RECORDED)} UNION ALL {_aligned("settled", SETTLED)}
     UNION ALL {_aligned("cleared", _CLEARED)} UNION ALL {_aligned("corrected", CORRECTED)}
 )
-SELECT {", ".join(KEY)}, {", ".join(f"{bounded(f'sum({name})')} AS {name}" for name in _SUMS)}
+SELECT {", ".join(KEY)}, {sums_of(_SUMS, table="one")}
 FROM one GROUP BY {", ".join(KEY)} ORDER BY {", ".join(KEY)}
 """  # noqa: S608  (the names are this module's own)

@@ -193,5 +193,6 @@ def test_a_tab_reads_only_its_own_panels(
     client = browser_of("operator")
     client.get(tab_of(integration, tab))
 
-    with django_assert_max_num_queries(20 if tab == "overview" else 10):
+    # Of the overview, six are savepoints of sums, which only a test's transaction needs.
+    with django_assert_max_num_queries(26 if tab == "overview" else 10):
         client.get(tab_of(integration, tab))

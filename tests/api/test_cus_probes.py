@@ -1,5 +1,6 @@
 """What looks after a running process."""
 
+import gzip
 import re
 from collections import Counter
 
@@ -110,6 +111,27 @@ def test_without_a_token_no_bearer_is_let_in(client: Client, settings: Settings)
     settings.CUS_METRICS_TOKEN = ""
 
     assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_compressed"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+def test_metrics_are_compressed_for_who_asks(
+    client: Client, integration: CusIntegration, asked: str, is_compressed: bool
+) -> None:
+    answer = client.get("/metrics", headers={"Accept-Encoding": asked})
+    assert answer.get("Content-Encoding") == ("gzip" if is_compressed else None)
+    assert "Accept-Encoding" in answer["Vary"]
+    page = gzip.decompress(answer.content) if is_compressed else answer.content
+    assert f'cus_integration_status{{integration_id="{integration.id}"'.encode() in page
+    assert page.endswith(b"\n")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

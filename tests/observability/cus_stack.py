@@ -44,6 +44,17 @@ _MANAGE = [sys.executable, "manage.py"]
 # What a Grafana fills in.
 _TENANTS = 'group by (tenant_id) (cus_integration_info{tenant="Demo"})'
 _LIMITED = "Demo: small budget"
+_THROTTLED, _WARNED = "Watched: throttled", "Watched: warned"
+# Alert, integration, and what enforcement does with it at most.
+_FOLLOWED = (
+    # Of the other integration there is no warning, because the critical alert inhibits it.
+    ("CusIntegrationBudgetWarning", _WARNED, "block", "limits"),
+    ("CusIntegrationBudgetCritical", _LIMITED, "block", "limits"),
+    ("CusEnforcementBlocking", _LIMITED, "block", "activity"),
+    ("CusThrottlingActive", _THROTTLED, "throttle", "limits"),
+    ("CusIntegrationHealthDegraded", "Watched: degraded", "block", "activity"),
+    ("CusIntegrationHealthFailing", "Watched: failing", "block", "activity"),
+)
 
 
 def _until(found: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -192,20 +203,63 @@ def _ready(base_url: str) -> bool:
 def _configure(folder: Path, addresses: Addresses, receiver: Receiver) -> None:
     """The checked-in configuration, quicker and with our own receiver."""
     prepare(folder, addresses)
+    for rules_file in (folder / "prometheus" / "rules").glob("*.yml"):
+        text = rules_file.read_text()
+        rules_file.write_text(re.sub(r"(?m)^( +for): \d+[smh]$", r"\1: 1s", text))
     config = folder / "prometheus" / "prometheus.yml"
     config.write_text(re.sub(r"(_interval): 15s", r"\1: 2s", config.read_text()))
     config = folder / "alertmanager" / "alertmanager.yml"
     port = receiver.server.server_address[1]
     text = config.read_text().replace("127.0.0.1:9099", f"127.0.0.1:{port}")
-    config.write_text(text.replace("group_wait: 30s", "group_wait: 1s"))
+    text = text.replace("group_wait: 30s", "group_wait: 1s")
+    # Otherwise an alert that joins a tenant's others is told five minutes later.
+    config.write_text(text.replace("group_interval: 5m", "group_interval: 2s"))
 
 
 def _make_traffic(made: Stack) -> None:
     """The demo with its budget that runs out, and what comes with days."""
     # The integrations first: series begin at 0 before their first call.
     made.manage("cus_demo", "--base-url", made.product)
-    made.manage("shell", "--no-imports", text=Path(__file__).with_name("cus_world.py").read_text())
+    for script in ("cus_world.py", "cus_alarms.py"):
+        made.manage("shell", "--no-imports", text=Path(__file__).with_name(script).read_text())
+    # The last that is made.
+    _until(lambda: made.query(f'cus_integration_info{{integration="{_WARNED}"}}'), 60, "scraped")
+    _check_often(made)
+    _spend(made)
     made.manage("cus_usage_reconcile")
+
+
+def _asked(made: Stack, integration: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a program of an integration."""
+    answer = requests.post(
+        f"{made.product}/api/v1/cus/{path}",
+        json=body,
+        headers={"X-CUS-Integration-Key": (made.data / f"{integration}.key").read_text()},
+        timeout=30,
+    )
+    assert answer.ok, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _check_often(made: Stack) -> None:
+    """More checks than the rate limit of an integration admits."""
+    checks = [
+        _asked(made, _THROTTLED, "enforcement/check", {"call_id": f"throttled-{number}"})
+        for number in range(5)
+    ]
+    assert checks[-1]["result"] == "throttled"
+
+
+def _spend(made: Stack) -> None:
+    """A call that takes most of an integration's budget, and one that was warned."""
+    call = {"model": "gpt-4o", "tokens_in": 10, "tokens_out": 10, "cost_cents": 88}
+    _asked(made, _WARNED, "telemetry/llm-usage", call | {"call_id": "dear"})
+    asked = {"call_id": "warned", "estimated_cost_cents": 1, "estimated_tokens": 20}
+    checked = _asked(made, _WARNED, "enforcement/check", asked)
+    warned = call | {"call_id": "warned", "cost_cents": 1, "policy_result": checked["result"]}
+    assert checked["result"] == "warned"
+    assert _asked(made, _WARNED, "telemetry/llm-usage", warned)["status"] == "accepted"
 
 
 def test_prometheus_evaluates_every_rule(stack: Stack) -> None:
@@ -244,33 +298,39 @@ def test_every_panel_has_data(stack: Stack) -> None:
     assert shown > 30
 
 
-def test_an_integration_over_its_budget_reaches_the_webhook_with_labels_and_link(
-    stack: Stack,
+@pytest.mark.parametrize(("name", "integration", "state", "page"), _FOLLOWED)
+def test_an_alert_reaches_the_webhook_with_labels_and_a_link_to_the_right_page(
+    stack: Stack, name: str, integration: str, state: str, page: str
 ) -> None:
-    labels = stack.integration(_LIMITED)
+    labels = stack.integration(integration)
     found = _until(
-        lambda: stack.receiver.alert("CusEnforcementBlocking", labels["integration_id"]),
+        lambda: stack.receiver.alert(name, labels["integration_id"]),
         _DATA_SECONDS,
-        "the alert arrives",
+        f"{name} arrives",
     )
     alert, message = found
 
     # Grouped by the tenant alone.
     assert message["groupLabels"] == {"tenant_id": labels["tenant_id"]}
-    assert alert["labels"] == {
-        "alertname": "CusEnforcementBlocking",
-        "severity": "critical",
+    (severity,) = (rule["labels"]["severity"] for rule in alerts() if rule["alert"] == name)
+    expected = {
+        "alertname": name,
+        "severity": severity,
         "tenant_id": labels["tenant_id"],
         "integration_id": labels["integration_id"],
-        "enforcement_state": "block",
+        "enforcement_state": state,
     }
+    # Where a rule sums nothing up, who was scraped stands beside these.
+    assert alert["labels"].items() >= expected.items()
+    assert alert["labels"].keys() - expected.keys() <= {"instance", "job"}
     notes = alert["annotations"]
     assert "Investigate in Console" in notes["action"]
-    assert notes["runbook_url"].endswith("docs/operations.md#cusenforcementblocking")
-    page = _signed_in(stack).get(notes["console_url"], timeout=30)
-    assert page.status_code == 200
-    assert f"/cusintegration/{labels['integration_id']}/" in page.url
-    assert _LIMITED in page.text
+    assert notes["console_url"].endswith(f"/integrations/{labels['integration_id']}/{page}")
+    assert notes["runbook_url"].endswith(f"docs/operations.md#{name.lower()}")
+    opened = _signed_in(stack).get(notes["console_url"], timeout=30)
+    assert opened.status_code == 200
+    assert f"/cusintegration/{labels['integration_id']}/" in opened.url
+    assert integration in opened.text
 
 
 def _signed_in(stack: Stack) -> requests.Session:

@@ -323,8 +323,9 @@ def test_a_replay_is_no_second_outcome(sdk: SdkClient) -> None:
     assert sum(CusOutcomeTotals.objects.values_list("calls", flat=True)) == 1
 
 
-def test_the_migration_counts_by_the_same_codes() -> None:
-    text = (ROOT / "telemetry/migrations/0024_cus_outcome_totals.py").read_text()
+@pytest.mark.parametrize("name", ["0024_cus_outcome_totals", "0036_cus_outcomes_mended"])
+def test_migrations_count_by_the_same_codes(name: str) -> None:
+    text = (ROOT / f"telemetry/migrations/{name}.py").read_text()
     assert [code for code in ERROR_CODES if f'"{code}"' not in text] == []
 
 

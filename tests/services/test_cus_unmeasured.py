@@ -341,7 +341,7 @@ def _metric(name: str, integration: CusIntegration) -> float:
     families = {family.name: family for family in usage_families()}
     return sum(
         float(line.rpartition(" ")[2])
-        for line in families[name].lines
+        for line in families[name].text().splitlines()
         if str(integration.id) in line
     )
 
