@@ -15,6 +15,14 @@ from integrations.cus_health.schedule import ROUND_SECONDS, due_checks, stale
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_health.turns import CheckUnderWay
 from integrations.cus_mail.service import forget_old_mails, send_waiting
+from integrations.cus_notifications.delivery import (
+    deliver_to,
+    due_webhooks,
+    forget_old,
+    give_up_old,
+    queue_mails,
+    settle_mails,
+)
 from integrations.cus_web.errors import IntegrationNotFound
 from integrations.cus_web.log_context import note_whose
 
@@ -23,6 +31,8 @@ _QUEUE = "cus_health"
 # More tasks wait only if no worker takes them; then no more are queued, because all queues share
 # the broker's memory.
 _MOST_WAITING = 1_000
+# Beat starts a round of notifications so often.
+NOTIFY_SECONDS = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -99,3 +109,31 @@ def cus_mail_token_digest() -> None:
     digests = mail_token_digests(now=timezone.now())
     if digests:
         log.info("token digests queued", digests=digests)
+
+
+@shared_task(name="integrations.tasks.cus_fan_out_notifications")
+def cus_fan_out_notifications() -> None:
+    """Queue the mails of notifications, and one task for each webhook with due deliveries."""
+    queue_mails()
+    settle_mails()
+    for target_id in due_webhooks(timezone.now()):
+        # A target that no worker takes in this round is due again in the next.
+        cus_deliver_notifications.apply_async(args=(str(target_id),), expires=NOTIFY_SECONDS)
+
+
+@shared_task(name="integrations.tasks.cus_deliver_notifications")
+def cus_deliver_notifications(target_id: str) -> None:
+    """Send what waits for one webhook."""
+    sent = deliver_to(uuid.UUID(target_id))
+    if sent:
+        log.info("webhook delivered", target_id=target_id, events=sent)
+
+
+@shared_task(name="integrations.tasks.cus_forget_old_notifications")
+def cus_forget_old_notifications() -> None:
+    """Give up deliveries that have waited for days, and delete the rows of old ones."""
+    now = timezone.now()
+    given_up = give_up_old(now=now)
+    if given_up:
+        log.error("deliveries of notifications given up", deliveries=given_up)
+    forget_old(now=now)

@@ -38,6 +38,21 @@ def integration_limits(_request: HttpRequest, integration_id: UUID) -> HttpRespo
     return redirect(f"{integration_page(integration_id)}#limits")
 
 
+def integration(_request: HttpRequest, integration_id: UUID) -> HttpResponse:
+    """An integration's page."""
+    return redirect(integration_page(integration_id))
+
+
+def stop(_request: HttpRequest, stop_id: UUID) -> HttpResponse:
+    """A stop's page."""
+    return redirect("admin:integrations_cusstop_change", stop_id)
+
+
+def notifications(_request: HttpRequest) -> HttpResponse:
+    """What the person is told of."""
+    return redirect("cus-notifications")
+
+
 def decision(_request: HttpRequest, decision_id: UUID) -> HttpResponse:
     """A decision's page."""
     return redirect("admin:enforcement_cusenforcementdecision_change", decision_id)
@@ -57,11 +72,14 @@ def session(_request: HttpRequest, integration_id: UUID, session_id: str) -> Htt
 
 urlpatterns = [
     path("evidence/call/<path:call_id>", call),
+    path("integrations/<uuid:integration_id>", integration),
     path("integrations/<uuid:integration_id>/activity", activity),
     path("integrations/<uuid:integration_id>/limits", integration_limits),
     # All limits of an integration are on its page.
     path("limits/<uuid:integration_id>", integration_limits),
     path("decisions/<uuid:decision_id>", decision),
+    path("stops/<uuid:stop_id>", stop),
+    path("notifications", notifications),
     path("tenants/<uuid:tenant_id>", tenant),
     path("sessions/<uuid:integration_id>/<path:session_id>", session),
 ]

@@ -59,6 +59,12 @@ INVITATIONS = Quota(
     "CUS_QUOTA_INVITATIONS", "open invitations", "This tenant", "Withdraw one, or wait"
 )
 STOPS = Quota("CUS_QUOTA_STOPS", "stops in force", "This integration", "Lift one")
+NOTIFICATION_TARGETS = Quota(
+    "CUS_QUOTA_NOTIFICATION_TARGETS",
+    "notification targets, with those that it removed within a day",
+    "This tenant",
+    "Remove one, or wait",
+)
 KEYS_A_DAY = Quota(
     "CUS_QUOTA_SDK_KEYS_A_DAY", "SDK keys made within a day", "This integration", "Wait"
 )
