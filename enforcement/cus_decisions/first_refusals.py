@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from django.db import connection, transaction
 
 from aos_sdk.cus_wire import CusReasonCode as Code
@@ -27,6 +28,8 @@ _NOT_TOLD: Final = (
     Code.STATE_UNKNOWN,
     Code.CALL_RECORDED,
     Code.INTEGRATION_NOT_FOUND,
+    # A word of an SDK that this server does not know.
+    "other",
 )
 # So many of a reason's new decisions are looked at; a limit that is among none is told of in a later
 # run, as long as it refuses.
@@ -42,12 +45,14 @@ SELECT total.tenant_id, total.integration_id, integration.name, total.result, to
 FROM cus_decision_reasons AS total
 JOIN cus_integrations AS integration ON integration.id = total.integration_id
     AND integration.tenant_id = total.tenant_id AND integration.deleted_at IS NULL
-LEFT JOIN cus_seen_refusals AS seen USING (tenant_id, integration_id, result, reason)
+LEFT JOIN cus_seen_refusals AS seen
+    ON (seen.tenant_id, seen.integration_id, seen.result, seen.reason)
+        = (total.tenant_id, total.integration_id, total.result, total.reason)
 WHERE total.result = ANY(%(results)s) AND total.reason <> ALL(%(not_told)s)
     AND total.decisions > coalesce(seen.decisions, 0)
 """
 _NEWEST = """
-SELECT id, created_at, reasons->0 FROM cus_enforcement_decisions
+SELECT id, created_at, (reasons->0)::text FROM cus_enforcement_decisions
 WHERE tenant_id = %s AND integration_id = %s AND result = %s AND reason = %s AND created_at > %s
 ORDER BY created_at DESC LIMIT %s
 """
@@ -86,7 +91,7 @@ def watch_refusals(now: datetime) -> int:
 
 def _risen() -> list[_Risen]:
     with connection.cursor() as cursor:
-        cursor.execute(_RISEN, {"results": list(REFUSALS), "not_told": list(_NOT_TOLD)})
+        cursor.execute(_RISEN, {"results": list(REFUSALS), "not_told": [str(code) for code in _NOT_TOLD]})
         return [_Risen(*row) for row in cursor.fetchall()]
 
 
@@ -120,7 +125,8 @@ def _newest(risen: _Risen, now: datetime) -> Iterator[tuple[uuid.UUID, datetime,
     since, most = now - _NEWS, min(risen.new, _AT_MOST)
     with connection.cursor() as cursor:
         cursor.execute(_NEWEST, [*risen[:2], risen.result, risen.reason, since, most])
-        yield from cursor.fetchall()
+        for decision_id, created_at, reason in cursor.fetchall():
+            yield decision_id, created_at, msgspec.json.decode(reason) if reason else None
 
 
 def _refusal(decision_id: uuid.UUID, code: str, stored: Any) -> _Refusal:
