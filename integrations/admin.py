@@ -10,6 +10,7 @@ for _pages in (
     "cus_health.admin",
     "cus_integrations.admin",
     "cus_keys.admin",
+    "cus_notifications.admin",
     "cus_prices.admin",
     "cus_stops.admin",
     "cus_tenancy.member_admin",

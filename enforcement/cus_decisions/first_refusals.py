@@ -91,7 +91,9 @@ def watch_refusals(now: datetime) -> int:
 
 def _risen() -> list[_Risen]:
     with connection.cursor() as cursor:
-        cursor.execute(_RISEN, {"results": list(REFUSALS), "not_told": [str(code) for code in _NOT_TOLD]})
+        cursor.execute(
+            _RISEN, {"results": list(REFUSALS), "not_told": [str(code) for code in _NOT_TOLD]}
+        )
         return [_Risen(*row) for row in cursor.fetchall()]
 
 

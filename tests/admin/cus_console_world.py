@@ -12,6 +12,8 @@ from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_currency.service import CusDisplayRateService
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_keys.service import CusSdkKeyService
+from integrations.cus_notifications.models import CusNotificationDelivery
+from integrations.cus_notifications.service import CusNotificationService
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_stops.service import CusStopService
 from tests.cus_factories import make_integration, make_tenant, make_user
@@ -94,6 +96,22 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
         "member": ("-", "-", "-", "-"),
         "nobody": ("-", "-", "-", "-"),
     },
+    "cusnotificationtarget": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
+        "admin": ("list", "edit", "gone", "add"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusnotificationdelivery": {
+        "operator": ("list", "read", "read", "-"),
+        "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
+        "admin": ("list", "read", "gone", "-"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
     "cushealthtransition": {
         "operator": ("list", "read", "read", "-"),
         "support": ("list", "read", "read", "-"),
@@ -141,6 +159,11 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cusapitoken": {"revoke": ("operator",)},
     "cussdkkey": {"revoke": ("operator", "admin")},
     "cusstop": {"lift": ("operator", "admin")},
+    "cusnotificationtarget": {
+        "try_out": ("operator", "admin"),
+        "rotate": ("operator", "admin"),
+        "remove": ("operator", "admin"),
+    },
 }
 
 
@@ -166,6 +189,11 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
     )
     token, _ = CusTokenService(member).issue(name=f"{name} token", now=timezone.now())
     key, _ = CusSdkKeyService(integration).issue(label=f"{name} key")
+    target, _ = CusNotificationService(tenant).add(
+        # Refused before a connection is made, so that its test ends at once.
+        medium="webhook",
+        address=f"https://localhost:1/{name}",
+    )
     stop = CusStopService(integration).stop(
         scope="agent_id", value=f"{name}-agent", reason=f"{name} agent loops"
     )
@@ -192,6 +220,9 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         "cusapitoken": token,
         "cussdkkey": key,
         "cusstop": stop,
+        "cusnotificationtarget": target,
+        # Of the stop.
+        "cusnotificationdelivery": CusNotificationDelivery.objects.get(target=target),
         "cushealthtransition": transition,
         "cusauditentry": CusAuditEntry.objects.filter(
             tenant=tenant, object_id=str(integration.id)

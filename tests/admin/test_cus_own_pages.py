@@ -42,6 +42,7 @@ VIEWERS = {
     "cus-statement-close": ("operator", "finance"),
     "cus-coverage": ALL,
     "cus-system": ("operator",),
+    "cus-notifications": ALL,
     "cus-seals": ("operator", "finance", "admin", "member"),
 }
 # An example for each part of an address.

@@ -61,6 +61,7 @@ _GUIDED = {"cus-start-tenant", "cus-start-provider", "cus-start-credential", "cu
 _HARMLESS = {
     "cus-cost",
     "cus-coverage",
+    "cus-notifications",
     "cus-seals",
     "cus-simulation",
     "cus-start",
@@ -155,6 +156,14 @@ def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "cusstop/add": (
             "cusstop/add/",
             {"integration": str(row.pk), "scope": "agent_id", "value": "a", "reason": "It loops."},
+        ),
+        "cusnotificationtarget/add": (
+            "cusnotificationtarget/add/",
+            {"tenant": tenant, "medium": "email", "address": "ada@example.com"},
+        ),
+        "cusnotificationtarget/change": (
+            f"cusnotificationtarget/{world.own['cusnotificationtarget'].pk}/change/",
+            {"muted_kinds": "limit_80"},
         ),
         "custenant/add": ("custenant/add/", {"name": "Another"}),
         "custenant/change": (f"custenant/{world.tenant.pk}/change/", {"name": "Renamed"}),

@@ -20,6 +20,8 @@ from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_notifications.models import CusNotificationTarget
+from integrations.cus_notifications.service import CusNotificationService
 from integrations.cus_stops.models import CusStop
 from integrations.cus_stops.service import CusStopService
 from integrations.cus_tenancy.member_service import CusMemberService
@@ -38,11 +40,13 @@ _PARTS = (
     "lease_id",
     "simulation_id",
     "stop_id",
+    "target_id",
 )
 # A month that is over, and that nobody has closed.
 _MONTH = "2020-02"
 # Refused before a connection is made, so that a live test answers at once.
 _NOWHERE = {"base_url": "https://127.0.0.1:1"}
+_NOBODY = "https://localhost:1"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Belongings:
     key: CusSdkKey
     key_text: str
     stop: CusStop
+    target: CusNotificationTarget
     member: CusMembership
     person: CusUser
     simulation: CusSimulation
@@ -77,6 +82,9 @@ class World:
         self.gone = _integration(self.own.tenant)
         self.gone_key, self.gone_key_text = issue_sdk_key(self.gone)
         self.gone_stop = _stop(self.gone)
+        service = CusNotificationService(self.own.tenant)
+        self.gone_target, _ = service.add(medium="email", address="gone@example.com")
+        service.remove(self.gone_target.id)
         CusIntegrationService(self.own.tenant).delete(self.gone)
         self.revoked_key = _revoked_key(self.own.integration)
         removed = CusMembership.objects.get(user=make_user("member", self.own.tenant))
@@ -133,6 +141,7 @@ class World:
             "integration_id": rows.integration.id,
             "key_id": rows.key.id,
             "stop_id": rows.stop.id,
+            "target_id": rows.target.id,
             "member_id": rows.member.id,
             "simulation_id": rows.simulation.id,
         }
@@ -163,7 +172,7 @@ class World:
     def foreign_ids(self) -> Iterator[tuple[str, str]]:
         """What of another tenant no answer may hold, by what it is."""
         rows = self.foreign
-        for name in ("tenant", "integration", "key", "stop", "member", "person"):
+        for name in ("tenant", "integration", "key", "stop", "target", "member", "person"):
             yield name, str(getattr(rows, name).id)
         yield "address", rows.person.email
         yield "name", rows.integration.name
@@ -180,6 +189,7 @@ class World:
             "integration_id": self.gone.id,
             "key_id": self.gone_key.id,
             "stop_id": self.gone_stop.id,
+            "target_id": self.gone_target.id,
             "member_id": self.removed_id,
         }
 
@@ -233,7 +243,8 @@ def _belongings() -> Belongings:
     simulation = CusWhatIfService(tenant).ask(integration, days=1, proposed={})
     fail_simulation(simulation, "Nobody runs it.")
     stop = _stop(integration)
-    return Belongings(tenant, integration, key, text, stop, member, person, simulation)
+    target, _ = CusNotificationService(tenant).add(medium="webhook", address=_NOBODY)
+    return Belongings(tenant, integration, key, text, stop, target, member, person, simulation)
 
 
 def _stop(integration: CusIntegration) -> CusStop:

@@ -25,6 +25,7 @@ BOUNDED = {
     "/integrations": "CUS_QUOTA_INTEGRATIONS",
     "/integrations/{integration_id}/keys": "CUS_QUOTA_SDK_KEYS_A_DAY",
     "/integrations/{integration_id}/stops": "CUS_QUOTA_STOPS",
+    "/notifications/targets": "CUS_QUOTA_NOTIFICATION_TARGETS",
     "/tokens": "CUS_QUOTA_TOKENS_A_DAY",
     "/price-overrides": "CUS_QUOTA_PRICE_OVERRIDES",
     "/display-rates": "CUS_QUOTA_DISPLAY_RATES",
@@ -34,6 +35,9 @@ MAKES_NOTHING = {
     "/integrations/{integration_id}/enable",
     "/integrations/{integration_id}/disable",
     "/integrations/{integration_id}/test",
+    # Six a minute, and a secret takes another one's place.
+    "/notifications/targets/{target_id}/test",
+    "/notifications/targets/{target_id}/rotate",
     "/price-overrides/preview",
     "/telemetry/llm-usage",
     "/telemetry/llm-usage/batch",
@@ -59,6 +63,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "value": "new",
         "reason": "Loops.",
     },
+    "/notifications/targets": {"medium": "email", "address": "new@example.com"},
     "/tokens": {"name": "New"},
     "/price-overrides": {
         "model": "new",
@@ -78,6 +83,7 @@ BODIES: dict[str, dict[str, Any]] = {
 _OTHER = {
     "/integrations/{integration_id}/stops": {"value": "other"},
     "/members": {"email": "other@example.com"},
+    "/notifications/targets": {"address": "other@example.com"},
     "/price-overrides": {"model": "other"},
     "/display-rates": {"valid_from": "2031-01-01T00:00:00Z"},
 }
@@ -116,8 +122,9 @@ def _make_until_refused(client: Client, url: str, body: dict[str, Any]) -> Any:
     if first.status_code == 409:
         return first
     assert first.status_code == 201
-    # What is stopped already needs no second stop.
-    more = {"value": "more"} if url.endswith("/stops") else {}
+    # What is stopped already needs no second stop, and an address is told once.
+    again = {"stops": {"value": "more"}, "targets": {"address": "more@example.com"}}
+    more = again.get(url.rpartition("/")[2], {})
     return client.post(url, body | more, content_type="application/json")
 
 
@@ -136,6 +143,10 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
             "value": "{unique}",
             "reason": "Loops.",
         },
+    ),
+    "cusnotificationtarget": (
+        "CUS_QUOTA_NOTIFICATION_TARGETS",
+        {"medium": "email", "address": "{unique}@example.com"},
     ),
     "cusdisplayrate": (
         "CUS_QUOTA_DISPLAY_RATES",
@@ -175,6 +186,12 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
+def _filled(text: str, named: dict[str, str]) -> str:
+    for mark, value in named.items():
+        text = text.replace(mark, value)
+    return text
+
+
 @pytest.mark.parametrize("page", FORMS)
 def test_the_consoles_forms_say_which_bound_is_reached(
     integration: CusIntegration, settings: Settings, page: str
@@ -183,7 +200,7 @@ def test_the_consoles_forms_say_which_bound_is_reached(
 
     def body() -> dict[str, str]:
         named = {"{integration_id}": str(integration.id), "{unique}": str(uuid.uuid4())}
-        return {name: named.get(text, text) for name, text in fields.items()}
+        return {name: _filled(text, named) for name, text in fields.items()}
 
     setattr(settings, setting, 1)
     admin = signed_in(make_user("admin", integration.tenant))
