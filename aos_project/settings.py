@@ -391,8 +391,9 @@ SPECTACULAR_SETTINGS = {
     # From our own files, so that browsers load nothing from other servers.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # Two fields have these choices, so the document can't take a name from one of them.
+    # Several fields have these choices, so the document can't take a name from one of them.
     "ENUM_NAME_OVERRIDES": {
+        "MutableKindEnum": "integrations.cus_notifications.kinds.MUTABLE_CHOICES",
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
     },
 }

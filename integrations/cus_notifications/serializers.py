@@ -1,5 +1,7 @@
 """What the API of notifications takes and gives."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from integrations.cus_notifications.kinds import MUTABLE_CHOICES
@@ -15,7 +17,7 @@ class MutedKindsField(serializers.ListField):
 
     child = StrictChoice(MUTABLE_CHOICES)
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(max_length=len(MUTABLE_CHOICES), **options)
 
 

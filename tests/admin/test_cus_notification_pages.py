@@ -35,7 +35,7 @@ def receiver(settings: Settings) -> Iterator[Receiver]:
 
 def _secret_on(text: str) -> str:
     (secret,) = set(re.findall(r"whsec_[\w-]+", text))
-    return secret
+    return str(secret)
 
 
 def test_a_webhook_is_made_tested_rotated_and_removed(browser: Client, receiver: Receiver) -> None:
