@@ -45,6 +45,7 @@ BEAT_SCHEDULE = {
     # A hold counts until it is swept, at most 30 seconds after its end (ruling F5b).
     "cus-sweep-holds": _job("enforcement.tasks.cus_sweep_holds", 15.0, expires=14),
     "cus-sweep-late-holds": _job("enforcement.tasks.cus_sweep_late_holds", 60.0, expires=55),
+    "cus-sweep-limits": _job("enforcement.tasks.cus_sweep_limits", crontab(minute="*/10")),
     "cus-take-in-decisions": _job("enforcement.tasks.cus_take_in_decisions", 60.0, expires=55),
     "cus-learn-from-calls": _job("enforcement.tasks.cus_learn_from_calls", 60.0, expires=55),
     "cus-send-mail": _job("integrations.tasks.cus_send_mail", 10.0, expires=9),

@@ -395,6 +395,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "MutableKindEnum": "integrations.cus_notifications.kinds.MUTABLE_CHOICES",
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
+        "LimitResultEnum": "integrations.cus_limits.models.CusScopedLimit.Result",
+        "LimitScopeEnum": "integrations.cus_limits.models.CusScopedLimit.Scope",
+        "ResultEnum": "enforcement.cus_checks.serializers.RESULTS",
+        "StopScopeEnum": "integrations.cus_stops.models.CusStop.Scope",
     },
 }
 

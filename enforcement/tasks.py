@@ -17,7 +17,7 @@ from enforcement.cus_what_if.service import is_busy, keep_waiting, run_simulatio
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.partitions import make_partitions
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
-from telemetry.cus_holds.sweeping import sweep
+from telemetry.cus_holds.sweeping import sweep, sweep_limits
 
 # `CELERY_TASK_ROUTES` sends sweeps there.
 _QUEUE = "cus_holds"
@@ -38,6 +38,13 @@ def cus_sweep_holds() -> None:
     holds, leases = sweep()
     if holds or leases:
         log.info("swept", holds=holds, leases=leases)
+
+
+@shared_task(name="enforcement.tasks.cus_sweep_limits")
+def cus_sweep_limits() -> None:
+    """Remove what limits at scopes no longer count."""
+    if swept := sweep_limits():
+        log.info("swept limits", rows=swept)
 
 
 @shared_task(name="enforcement.tasks.cus_sweep_late_holds")

@@ -25,6 +25,7 @@ from telemetry.cus_evidence.models import (
     CusPeriodTotals,
     CusUsageSettlement,
 )
+from telemetry.cus_holds.limit_models import CusLimitHolds, CusLimitTotals, CusRunLimit
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_seals.models import CusEvidenceSeal
@@ -48,6 +49,8 @@ __all__ = [
     "CusLLMUsage",
     "CusLandedAdmissions",
     "CusLifetimeTotals",
+    "CusLimitHolds",
+    "CusLimitTotals",
     "CusModelSeries",
     "CusMonthStatement",
     "CusOutcomeTotals",
@@ -58,6 +61,7 @@ __all__ = [
     "CusReportingProcess",
     "CusRollupDue",
     "CusRollupRun",
+    "CusRunLimit",
     "CusRunningAdmissions",
     "CusSequenceFold",
     "CusUsageAnomaly",

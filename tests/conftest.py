@@ -20,6 +20,7 @@ from pytest_django import DjangoDbBlocker
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from enforcement.cus_checks.fair_share import fair_share
+from enforcement.cus_checks.runs import forget_runs
 from enforcement.cus_checks.turned_away import forget_turned_away
 from enforcement.cus_reading.known_models import forget_models
 from enforcement.cus_rules.authority import forget_states
@@ -191,6 +192,7 @@ def _fresh_memory() -> None:
     forget_sdk_keys()
     forget_states()
     forget_models()
+    forget_runs()
     fair_share.forget()
     forget_turned_away()
     forget_closed_addresses()

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
-from enforcement.cus_checks.requests import CheckRequest, decoded
+from enforcement.cus_checks.requests import CheckRequest, RunBudget, Tag, decoded
 from enforcement.cus_rules.lending import Holder
-from telemetry.cus_evidence.records import BigCount, CallId
+from telemetry.cus_evidence.records import BigCount, CallId, ModelName
 from telemetry.cus_money.amounts import LEAST, LeaseAmounts
 
 HolderId = Annotated[
@@ -46,6 +46,16 @@ class OverLease(msgspec.Struct, frozen=True):
     set_aside: SetAside
 
 
+class LeaseScopes(msgspec.Struct, frozen=True):
+    """What every call of a lease names, of the scopes of which there are limits."""
+
+    model: ModelName | None = None
+    agent_id: Annotated[str, Meta(max_length=wire.MAX_AGENT_ID_LENGTH)] | None = None
+    session_id: Annotated[str, Meta(max_length=wire.MAX_SESSION_ID_LENGTH)] | None = None
+    end_user: Annotated[str, Meta(max_length=wire.MAX_END_USER_LENGTH)] | None = None
+    tags: Annotated[list[Tag], Meta(max_length=wire.MAX_TAGS)] | None = None
+
+
 class LeaseRequest(msgspec.Struct, frozen=True):
     """A holder that wants a lease, and what it says of the leases and calls that it has."""
 
@@ -57,6 +67,18 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     keep: Annotated[list[uuid.UUID], Meta(max_length=wire.MAX_KEPT_LEASES)] = []
     is_durable: bool = False
     spent: SetAside | None = None
+    # What all calls of the lease name: one combination, or a list of it. None: a holder that knows
+    # no scopes; it gets no lease while there is a limit at a scope.
+    scopes: LeaseScopes | list[LeaseScopes] | None = None
+    # The budget in code of the session that the scopes name.
+    run: RunBudget | None = None
+
+    @property
+    def named(self) -> LeaseScopes | None:
+        """What all calls of the lease name; None if that is not one combination."""
+        if isinstance(self.scopes, list):
+            return self.scopes[0] if len(self.scopes) == 1 else None
+        return self.scopes
 
     @property
     def holder(self) -> Holder:
@@ -77,7 +99,13 @@ class LeaseRequest(msgspec.Struct, frozen=True):
 
     def as_check(self) -> CheckRequest:
         """The check of a call of the estimate, which is no call: it has no id, and no hold."""
-        return CheckRequest(call_id="", reserve=False)
+        scopes = self.named or LeaseScopes()
+        return CheckRequest(
+            call_id="",
+            reserve=False,
+            run=self.run,
+            **{name: getattr(scopes, name) for name in LeaseScopes.__struct_fields__},
+        )
 
 
 class _End(msgspec.Struct, frozen=True):

@@ -3,9 +3,19 @@
 from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
-from enforcement.cus_checks.serializers import AmountsResult, CheckResult, amount
+from enforcement.cus_checks.serializers import (
+    AmountsResult,
+    CheckResult,
+    RunBudgetSchema,
+    amount,
+    name_of,
+    tags_of_call,
+)
 from integrations.cus_lifecycle.limits import LIMITS
+from integrations.cus_limits.models import CusScopedLimit
 from telemetry.cus_money.amounts import LeaseAmounts
+
+_OWN = [limit.column for limit in LIMITS]
 
 
 class SetAsideSchema(serializers.Serializer[object]):
@@ -30,6 +40,16 @@ class OverLeaseSchema(serializers.Serializer[object]):
 
     lease_id = serializers.UUIDField()
     set_aside = SetAsideSchema(help_text="All that was ever set aside of it.")
+
+
+class LeaseScopesSchema(serializers.Serializer[object]):
+    """What every call of the lease names, of the scopes of which there are limits."""
+
+    model = serializers.CharField(max_length=wire.MAX_MODEL_LENGTH, required=False, allow_null=True)
+    agent_id = name_of(wire.MAX_AGENT_ID_LENGTH)
+    session_id = name_of(wire.MAX_SESSION_ID_LENGTH)
+    end_user = name_of(wire.MAX_END_USER_LENGTH)
+    tags = tags_of_call()
 
 
 class LeaseSchema(serializers.Serializer[object]):
@@ -62,14 +82,26 @@ class LeaseSchema(serializers.Serializer[object]):
     spent = SetAsideSchema(
         required=False, allow_null=True, help_text="Set aside since the last lease."
     )
+    scopes = LeaseScopesSchema(
+        required=False,
+        allow_null=True,
+        help_text="Without it there is no lease while the integration has a limit at a scope.",
+    )
+    run = RunBudgetSchema(
+        required=False, allow_null=True, help_text="The budget in code of the session in scopes."
+    )
 
 
 class SliceResult(serializers.Serializer[object]):
     """The part of a limit that the lease is."""
 
-    limit_id = serializers.ChoiceField([limit.column for limit in LIMITS])
+    limit_id = serializers.CharField(
+        help_text=f"The id of a limit at a scope, or one of {', '.join(_OWN)}."
+    )
     unit = serializers.ChoiceField(LeaseAmounts._fields)
     amount = serializers.IntegerField()
+    value = serializers.CharField(required=False, help_text="Of a limit at a scope.")
+    window = serializers.ChoiceField(CusScopedLimit.Window.choices, required=False)
 
 
 class LeaseResult(AmountsResult):

@@ -14,15 +14,37 @@ from typing import NamedTuple
 from enforcement.cus_checks.fair_share import ShareTaken, fair_share
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.lending_requests import LeaseRequest
-from enforcement.cus_checks.locked import ABSENCE, LOAD, lock_in_time, rows_in_time, run_in_time
+from enforcement.cus_checks.locked import (
+    ABSENCE,
+    LOAD,
+    Contended,
+    lock_in_time,
+    rows_in_time,
+    run_in_time,
+)
+from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.rounds import Verdict, usage_of
+from enforcement.cus_checks.runs import start, unstarted
+from enforcement.cus_checks.scopes import (
+    CallScopes,
+    facts_at_scopes,
+    scopes_of,
+    spans_integrations,
+)
 from enforcement.cus_checks.turned_away import pause_turned_away
 from enforcement.cus_checks.unread import CusUnreadDecisions
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
+from enforcement.cus_reading.known_models import (
+    READ_MODELS,
+    KnownModels,
+    known_models,
+    remember_models,
+)
 from enforcement.cus_rules.authority import remember_state
+from enforcement.cus_rules.facts import Facts
 from enforcement.cus_rules.lending import lend
-from enforcement.cus_rules.precedence import Facts, decide
+from enforcement.cus_rules.precedence import decide
 from telemetry.cus_holds.leases import (
     Lease,
     LendingReading,
@@ -36,6 +58,11 @@ from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 
 # The statements of the first message that wait for other transactions: the lock, and taking back.
 _WAITS = 2
+_ATTEMPTS = 2
+
+
+class _Outdated(Exception):
+    """A limit of the tenant is new, so that the reading needs the tenant's lock, too."""
 
 
 class Lending(NamedTuple):
@@ -69,7 +96,7 @@ class CusLendingService:
             return _none(unread.by_last_state(asked))
         try:
             with fair_share.taken(self.caller.integration_id, 1):
-                return run_in_time(self.caller, partial(self._lend, request))
+                return self._lend_anew(request)
         except ShareTaken:
             pause_turned_away()
             return _none(unread.by_last_state(asked, contended=True))
@@ -90,30 +117,45 @@ class CusLendingService:
 
         return _ids(run_in_time(self.caller, work))
 
+    def _lend_anew(self, request: LeaseRequest) -> Lending:
+        for _ in range(_ATTEMPTS):
+            try:
+                return run_in_time(self.caller, partial(self._lend, request))
+            except _Outdated:
+                continue
+        raise Contended
+
     def _lend(self, request: LeaseRequest, connection: DeciderConnection) -> Lending:
-        returned, reading = self._take_back_and_read(connection, request)
-        known = remember_state(self.caller.integration_id, reading.integration)
-        holder = request.holder
+        asked = request.as_check()
+        start(connection, *self._whose, unstarted(self.caller.integration_id, [asked]))
+        returned, reading, scopes = self._take_back_and_read(connection, request, asked)
+        state = remember_state(self.caller.integration_id, reading.integration)
+        holder, run = request.holder, reading.runs.get(asked.session_id or "")
         facts = Facts(
             call_id="",
             evaluated_at=reading.now,
-            authority=known.authority,
+            authority=state.authority,
             usage=usage_of(reading),
             estimate=Amounts(*holder.estimate[: len(Amounts._fields)]),
+            limits=facts_at_scopes(scopes.of_calls, run, reading.limits, reading.now),
         )
         decision = decide(facts)
         lease, statements = None, ["COMMIT"]
-        if decision.admits and _may_have_more(reading, known.authority.max_live_holds):
-            lease = _lease(request, facts, reading)
-        if lease:
+        may_lend = scopes.has_no_limits or request.named is not None
+        may_lend = may_lend and _may_have_more(reading, state.authority.max_live_holds)
+        if decision.admits and may_lend and (lease := _lease(request, facts, reading)):
+            keys = [*scopes.of_calls.keys, *([run.key] if run else [])]
+            lease = lease._replace(names=scopes.of_calls.document, limits=keys)
             values = lend_values(*self._whose, lease, reading.now)
             statements.insert(0, connection.call("cus_lend", *values))
         connection.rows("; ".join(statements))
         return Lending(Verdict(decision, facts), lease, returned)
 
     def _take_back_and_read(
-        self, connection: DeciderConnection, request: LeaseRequest
-    ) -> tuple[Sequence[uuid.UUID], LendingReading]:
+        self, connection: DeciderConnection, request: LeaseRequest, asked: CheckRequest
+    ) -> tuple[Sequence[uuid.UUID], LendingReading, "_Scopes"]:
+        known = known_models(self.caller.integration_id)
+        scopes = self._scopes(asked, known)
         release = release_values(
             *self._whose,
             request.set_aside,
@@ -121,18 +163,67 @@ class CusLendingService:
             keep=request.keep,
             now=self.at,
         )
-        read = lending_values(*self._whose, request.holder_id, self.at)
         _, returned, rows = rows_in_time(
             connection,
-            lock_in_time(self.caller),
+            lock_in_time(self.caller, of_tenant=scopes.of_tenant),
             connection.call("cus_release_leases", *release),
-            connection.call("cus_read_lending", *read),
+            self._reads(connection, request, scopes),
             waits=_WAITS,
         )
+        reading = self._found(connection, rows, scopes)
+        version = reading.integration["config_version"]
+        if version != known.config_version:
+            ((document,),) = rows_in_time(connection, connection.call(READ_MODELS, *self._whose))
+            default = reading.integration["default_model"]
+            known = remember_models(self.caller.integration_id, version, default, document or b"")
+            was, scopes = scopes, self._scopes(asked, known)
+            if scopes.of_tenant and not was.of_tenant:
+                connection.rows("ROLLBACK")
+                raise _Outdated
+            (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
+            reading = self._found(connection, rows, scopes)
+        return _ids(returned), reading, scopes
+
+    def _scopes(self, asked: CheckRequest, known: KnownModels) -> "_Scopes":
+        of_calls = scopes_of(self.caller.tenant_id, asked, known)
+        # Without a model, a lease is of calls of any.
+        if asked.model is None:
+            names = of_calls.names._replace(model=None)
+            of_calls = CallScopes(names, known.limits.counting(names))
+        return _Scopes(of_calls, not any(limit.enabled for limit in known.limits.all))
+
+    def _reads(
+        self, connection: DeciderConnection, request: LeaseRequest, scopes: "_Scopes"
+    ) -> str:
+        session = scopes.of_calls.names.session_id
+        values = lending_values(
+            *self._whose,
+            request.holder_id,
+            self.at,
+            scopes.of_calls.keys,
+            [session] if session else [],
+        )
+        return connection.call("cus_read_lending", *values)
+
+    def _found(
+        self, connection: DeciderConnection, rows: Sequence[bytes | None], scopes: "_Scopes"
+    ) -> LendingReading:
         if not rows or rows[0] is None:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
-        return _ids(returned), lending_reading_of(rows[0])
+        return lending_reading_of(rows[0], scopes.of_calls.keys)
+
+
+class _Scopes(NamedTuple):
+    """What the calls of a lease name, and whether a holder that knows no scopes may have a lease."""
+
+    of_calls: CallScopes
+    has_no_limits: bool
+
+    @property
+    def of_tenant(self) -> bool:
+        """Whether the reading needs the tenant's lock, too."""
+        return spans_integrations([self.of_calls])
 
 
 def _none(verdicts: Sequence[Verdict]) -> Lending:
@@ -149,7 +240,7 @@ def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Leas
         uuid7(),
         request.holder_id,
         loan.lent,
-        [slice_._asdict() for slice_ in loan.slices],
+        [slice_.document() for slice_ in loan.slices],
         holder.is_young,
     )
 

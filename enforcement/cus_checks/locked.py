@@ -56,14 +56,18 @@ def run_in_time(caller: Caller, work: Callable[[DeciderConnection], _T]) -> _T:
     return decider_pool().run(work, take_by=lock_by(caller), end_by=evidence_by(caller))
 
 
-def lock_in_time(caller: Caller) -> str:
-    """SQL that begins a transaction and takes the integration's lock. Raises Contended."""
+def lock_in_time(caller: Caller, *, of_tenant: bool = False) -> str:
+    """SQL that begins a transaction and takes the integration's lock. Raises Contended.
+
+    `of_tenant`: a limit spans the tenant's integrations, so their checks wait for each other.
+    """
     left = lock_by(caller) - time.monotonic()
     if left <= 0:
         # The database was not asked yet: this process is slow, which is load, not absence.
         raise Contended
+    ids = (caller.integration_id, caller.tenant_id) if of_tenant else (caller.integration_id,)
     return lock(
-        caller.integration_id,
+        *ids,
         wait_seconds=left,
         read_seconds=_READ_SECONDS,
         table_lock_seconds=_TABLE_LOCK_SECONDS,

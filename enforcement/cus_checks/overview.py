@@ -9,6 +9,7 @@ from enforcement.cus_checks.answers import (
     AmountsAnswer,
     AnsweringModelsAnswer,
     LearnedOutputAnswer,
+    LimitAnswer,
     OwnPriceAnswer,
 )
 from enforcement.cus_checks.keys import Caller
@@ -18,7 +19,8 @@ from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_reading.known_models import READ_MODELS, KnownModels, models_of
 from enforcement.cus_rules.authority import remember_state
-from enforcement.cus_rules.precedence import POLICY, Facts, decide
+from enforcement.cus_rules.facts import POLICY, Facts
+from enforcement.cus_rules.precedence import decide
 from integrations.cus_lifecycle.limits import (
     LIMIT_COLUMNS,
     RATES,
@@ -33,7 +35,9 @@ _SECONDS = 2.0
 def config_of(caller: Caller) -> dict[str, Any]:
     """The SDK's configuration, as `ConfigResult` describes it. Raises DatabaseTrouble."""
     whose = (caller.tenant_id, caller.integration_id)
-    document, models = _read(caller, ("cus_read_config", whose), (READ_MODELS, whose))
+    document, read = _read(caller, ("cus_read_config", whose), (READ_MODELS, whose))
+    models = models_of(read)
+    limits = [limit for limit in models.limits.all if limit.enabled]
     row: Mapping[str, Any] = msgspec.json.decode(document)
     known = remember_state(caller.integration_id, row)
     prices = msgspec.json.decode(row["overrides"]) if row["overrides"] else []
@@ -41,14 +45,15 @@ def config_of(caller: Caller) -> dict[str, Any]:
         "tenant_id": caller.tenant_id,
         "integration_id": caller.integration_id,
         **{name: row[name] for name in (*_ABOUT_PROVIDER, *_GOVERNING)},
-        "is_limited": known.authority.is_limited,
+        "is_limited": known.authority.is_limited or bool(limits),
         "warning_threshold_percent": POLICY.warning_percent,
         "overrides": [OwnPriceAnswer(*price) for price in prices],
         "stops": [
             {"scope": stop.scope, "value": stop.value, "reason": stop.reason}
             for stop in known.stops.values()
         ],
-        **_learned(row, models_of(models)),
+        "limits": [LimitAnswer.of(limit) for limit in limits],
+        **_learned(row, models),
     }
 
 

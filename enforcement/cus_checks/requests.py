@@ -13,6 +13,15 @@ _T = TypeVar("_T")
 Tag = Annotated[str, Meta(max_length=wire.MAX_TAG_LENGTH)]
 
 
+class RunBudget(msgspec.Struct, frozen=True):
+    """What the session of a call may use in all, as its program says in code; None: no such budget."""
+
+    cents: BigCount | None = None
+    microcents: BigCount | None = None
+    tokens: BigCount | None = None
+    calls: BigCount | None = None
+
+
 class CheckRequest(msgspec.Struct, frozen=True):
     """A call that wants to run. The server fills a missing estimate with the maximum (F3)."""
 
@@ -27,6 +36,8 @@ class CheckRequest(msgspec.Struct, frozen=True):
     session_id: Annotated[str, Meta(max_length=wire.MAX_SESSION_ID_LENGTH)] | None = None
     end_user: Annotated[str, Meta(max_length=wire.MAX_END_USER_LENGTH)] | None = None
     tags: Annotated[list[Tag], Meta(max_length=wire.MAX_TAGS)] | None = None
+    # The budget in code of the session that the call names; without a session it says nothing.
+    run: RunBudget | None = None
 
 
 class _Batch(msgspec.Struct):

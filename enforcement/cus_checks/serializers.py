@@ -8,13 +8,14 @@ from aos_sdk import cus_wire as wire
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, RATES, placed_after
 from integrations.cus_lifecycle.models import ESTIMATE_PROMISES
+from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_stops.models import CusStop
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
 
 _BIGGEST = 2**63 - 1
 # A limit, the bound of holds, or what a stop is of.
 _LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
-_RESULTS = [result.value for result in wire.CusEnforcementResult]
+RESULTS = [result.value for result in wire.CusEnforcementResult]
 
 
 def amount(**more: Any) -> serializers.IntegerField:
@@ -22,10 +23,30 @@ def amount(**more: Any) -> serializers.IntegerField:
     return serializers.IntegerField(min_value=0, max_value=_BIGGEST, **more)
 
 
-def _name(length: int) -> serializers.CharField:
+def name_of(length: int) -> serializers.CharField:
+    """The field of a name that calls give."""
     return serializers.CharField(
         max_length=length, required=False, allow_null=True, help_text="As its record will say."
     )
+
+
+def tags_of_call() -> serializers.ListField:
+    """The field of a call's tags."""
+    return serializers.ListField(
+        child=serializers.CharField(max_length=wire.MAX_TAG_LENGTH),
+        max_length=wire.MAX_TAGS,
+        required=False,
+        allow_null=True,
+    )
+
+
+class RunBudgetSchema(serializers.Serializer[object]):
+    """What a session may use in all, as its program says in code. The least of several counts."""
+
+    cents = amount(required=False, allow_null=True)
+    microcents = amount(required=False, allow_null=True)
+    tokens = amount(required=False, allow_null=True)
+    calls = amount(required=False, allow_null=True)
 
 
 class CheckSchema(serializers.Serializer[object]):
@@ -39,14 +60,14 @@ class CheckSchema(serializers.Serializer[object]):
     estimated_cost_cents = amount(required=False, allow_null=True)
     estimated_cost_microcents = amount(required=False, allow_null=True)
     reserve = serializers.BooleanField(required=False)
-    agent_id = _name(wire.MAX_AGENT_ID_LENGTH)
-    session_id = _name(wire.MAX_SESSION_ID_LENGTH)
-    end_user = _name(wire.MAX_END_USER_LENGTH)
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=wire.MAX_TAG_LENGTH),
-        max_length=wire.MAX_TAGS,
+    agent_id = name_of(wire.MAX_AGENT_ID_LENGTH)
+    session_id = name_of(wire.MAX_SESSION_ID_LENGTH)
+    end_user = name_of(wire.MAX_END_USER_LENGTH)
+    tags = tags_of_call()
+    run = RunBudgetSchema(
         required=False,
         allow_null=True,
+        help_text="The budget in code of the session that is named.",
     )
 
 
@@ -68,12 +89,16 @@ class ReasonResult(serializers.Serializer[object]):
     held_value = serializers.IntegerField(allow_null=True)
     threshold_percent = serializers.IntegerField(allow_null=True)
     retry_after_seconds = serializers.IntegerField(allow_null=True)
+    limit_id = serializers.UUIDField(allow_null=True, help_text="Of a limit at a scope.")
+    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices, allow_null=True)
+    scope_value = serializers.CharField(allow_null=True)
+    window = serializers.ChoiceField(CusScopedLimit.Window.choices, allow_null=True)
 
 
 class CheckResult(serializers.Serializer[object]):
     """The verdict. Retry-After stands beside it when throttled."""
 
-    result = serializers.ChoiceField(_RESULTS)
+    result = serializers.ChoiceField(RESULTS)
     call_id = serializers.CharField()
     tenant_id = serializers.UUIDField()
     integration_id = serializers.UUIDField()
@@ -144,6 +169,22 @@ class StopResult(serializers.Serializer[object]):
     reason = serializers.CharField()
 
 
+class LimitResult(serializers.Serializer[object]):
+    """A limit at a scope that is enabled and not over."""
+
+    id = serializers.UUIDField()
+    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices)
+    tag = serializers.CharField(help_text="The key of a tag, for that scope.")
+    value = serializers.CharField(allow_null=True, help_text="Null: each value by itself.")
+    unit = serializers.ChoiceField(CusScopedLimit.Unit.choices)
+    window = serializers.ChoiceField(CusScopedLimit.Window.choices)
+    amount = serializers.IntegerField()
+    basis = serializers.ChoiceField(CusScopedLimit.Basis.choices)
+    result = serializers.ChoiceField(CusScopedLimit.Result.choices)
+    valid_from = serializers.DateTimeField()
+    valid_until = serializers.DateTimeField(allow_null=True)
+
+
 class ConfigResult(LimitsResult):
     """The configuration by which an SDK decides when the server is away."""
 
@@ -161,6 +202,7 @@ class ConfigResult(LimitsResult):
     )
     answering_models = AnsweringModelsResult(many=True)
     stops = StopResult(many=True)
+    limits = LimitResult(many=True)
 
 
 class AmountsResult(serializers.Serializer[object]):
@@ -179,7 +221,7 @@ class StatusResult(LimitsResult):
     leased = AmountsResult()
     period_end = serializers.DateTimeField()
     coverage_percent = serializers.FloatField(allow_null=True)
-    result = serializers.ChoiceField(_RESULTS)
+    result = serializers.ChoiceField(RESULTS)
     reasons = ReasonResult(many=True)
     evaluated_at = serializers.DateTimeField()
 
@@ -194,7 +236,7 @@ class DecisionFilters(StrictInput):
 
     call_id = serializers.RegexField(r"^[!-~]{1,100}$", required=False)
     integration_id = serializers.UUIDField(required=False)
-    result = StrictChoice(_RESULTS, required=False)
+    result = StrictChoice(RESULTS, required=False)
     to = StrictMoment(required=False)
 
     def get_fields(self) -> dict[str, Any]:

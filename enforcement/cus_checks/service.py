@@ -9,6 +9,7 @@ share a round.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import psycopg
 
@@ -28,6 +29,8 @@ from enforcement.cus_checks.locked import (
 )
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.rounds import Round, Verdict
+from enforcement.cus_checks.runs import start, swept, unstarted
+from enforcement.cus_checks.scopes import CallScopes, keys_of, scopes_of, spans_integrations
 from enforcement.cus_checks.turned_away import (
     TurnedAway,
     logging_of,
@@ -42,7 +45,12 @@ from enforcement.cus_reading.absence import (
     DatabaseTrouble,
 )
 from enforcement.cus_reading.connection import DeciderConnection, no_answer
-from enforcement.cus_reading.known_models import READ_MODELS, known_models, remember_models
+from enforcement.cus_reading.known_models import (
+    READ_MODELS,
+    KnownModels,
+    known_models,
+    remember_models,
+)
 from enforcement.cus_rules.authority import known_state, remember_state
 from telemetry.cus_holds.holds import (
     HOLD_LIFE,
@@ -52,13 +60,37 @@ from telemetry.cus_holds.holds import (
     read_values,
     reading_of,
 )
+from telemetry.cus_holds.limit_sums import LimitKey
 
 # A call's record may land between our reading and our hold; then the round reads again.
 _ATTEMPTS = 3
 
 
 class _Landed(Exception):
-    """Since our reading, a call of this round was recorded, or its hold was swept."""
+    """What the round was read for has changed: a call was recorded, something was swept, or a limit
+    of the tenant is new."""
+
+
+class _Asking(NamedTuple):
+    """What a round's reading is asked about: own prices of models, limits at scopes, and sessions."""
+
+    models: Sequence[str]
+    scopes: Sequence[CallScopes]
+    keys: Sequence[LimitKey]
+
+    @property
+    def sessions(self) -> Sequence[str]:
+        """The sessions that the calls name, which may have budgets in code."""
+        return sorted({name for call in self.scopes if (name := call.names.session_id)})
+
+    @property
+    def of_tenant(self) -> bool:
+        """Whether the reading needs the tenant's lock, too."""
+        return spans_integrations(self.scopes)
+
+    def differs_from(self, other: "_Asking") -> bool:
+        """Whether a reading for the other does not serve."""
+        return (self.models, self.keys) != (other.models, other.keys)
 
 
 # The key is the integration and, in tests, the moment: checks with the same key share a round.
@@ -149,8 +181,9 @@ class CusEnforcementService:
         decided = list[Verdict]()
 
         def work(connection: DeciderConnection) -> list[Verdict]:
-            round_ = self._read(connection, requests)
-            decided[:] = [round_.verdict(request) for request in requests]
+            start(connection, *self._whose, unstarted(self.caller.integration_id, requests))
+            round_, scopes = self._read(connection, requests)
+            decided[:] = map(round_.verdict, requests, scopes)
             return self._commit(connection, round_, decided)
 
         for _ in range(_ATTEMPTS):
@@ -165,40 +198,55 @@ class CusEnforcementService:
                 return [error if verdict.decision.admits else verdict for verdict in decided]
         raise Contended
 
-    def _read(self, connection: DeciderConnection, requests: Sequence[CheckRequest]) -> Round:
-        """Take the integration's lock and read its evidence and its own prices."""
-        names = known_models(self.caller.integration_id)
-        models = [request.model for request in requests]
-        locked = lock_in_time(self.caller)
-        named = names.named(models)
-        reading = self._reading(connection, requests, named, lock_first=locked)
+    def _read(
+        self, connection: DeciderConnection, requests: Sequence[CheckRequest]
+    ) -> tuple[Round, Sequence[CallScopes]]:
+        """Take the integration's lock and read its evidence, its own prices and its limits."""
+        known = known_models(self.caller.integration_id)
+        asking = self._asking(requests, known)
+        locked = lock_in_time(self.caller, of_tenant=asking.of_tenant)
+        reading = self._reading(connection, requests, asking, lock_first=locked)
         version = reading.integration["config_version"]
-        if version != names.config_version:
+        if version != known.config_version:
             statement = connection.call(READ_MODELS, *self._whose)
             ((document,),) = rows_in_time(connection, statement)
             default = reading.integration["default_model"]
-            names = remember_models(self.caller.integration_id, version, default, document or b"")
-            if names.named(models) != named:
-                reading = self._reading(connection, requests, names.named(models))
-        known = remember_state(self.caller.integration_id, reading.integration)
-        return Round(self.caller.tenant_id, known, reading, names)
+            known = remember_models(self.caller.integration_id, version, default, document or b"")
+            was, asking = asking, self._asking(requests, known)
+            if asking.of_tenant and not was.of_tenant:
+                connection.rows("ROLLBACK")
+                raise _Landed
+            if asking.differs_from(was):
+                reading = self._reading(connection, requests, asking)
+        if swept(requests, reading.runs):
+            connection.rows("ROLLBACK")
+            raise _Landed
+        state = remember_state(self.caller.integration_id, reading.integration)
+        return Round(self.caller.tenant_id, state, reading, known), asking.scopes
+
+    def _asking(self, requests: Sequence[CheckRequest], known: KnownModels) -> "_Asking":
+        scopes = [scopes_of(self.caller.tenant_id, request, known) for request in requests]
+        models = known.named([request.model for request in requests])
+        return _Asking(models, scopes, keys_of(scopes))
 
     def _reading(
         self,
         connection: DeciderConnection,
         requests: Sequence[CheckRequest],
-        own_models: Sequence[str],
+        asking: "_Asking",
         lock_first: str = "",
     ) -> Reading:
         call_ids = [request.call_id for request in requests]
-        values = read_values(*self._whose, call_ids, self.at, own_models)
+        values = read_values(
+            *self._whose, call_ids, self.at, asking.models, asking.keys, asking.sessions
+        )
         statement = connection.call("cus_read", *values)
         first = [lock_first] if lock_first else []
         *_, rows = rows_in_time(connection, *first, statement, waits=len(first))
         if not rows or rows[0] is None:
             connection.rows("ROLLBACK")
             raise DatabaseAbsent("there is no such integration")
-        return reading_of(rows[0], call_ids)
+        return reading_of(rows[0], call_ids, asking.keys)
 
     def _commit(
         self, connection: DeciderConnection, round_: Round, verdicts: list[Verdict]

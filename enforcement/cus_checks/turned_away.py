@@ -19,7 +19,8 @@ from enforcement.cus_decisions import log as log
 from enforcement.cus_reading.absence import DatabaseTrouble
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_reading.decider import decider_pool
-from enforcement.cus_rules.precedence import Decision, Facts
+from enforcement.cus_rules.facts import Facts
+from enforcement.cus_rules.precedence import Decision
 
 logger = structlog.get_logger(__name__)
 

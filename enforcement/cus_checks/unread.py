@@ -17,7 +17,8 @@ from enforcement.cus_reading.absence import DatabaseAbsent, DatabaseTrouble
 from enforcement.cus_reading.connection import DeciderConnection, trouble_with
 from enforcement.cus_reading.decider import decider_pool
 from enforcement.cus_rules.authority import Known, known_state, remember_state
-from enforcement.cus_rules.precedence import Facts, decide
+from enforcement.cus_rules.facts import Facts
+from enforcement.cus_rules.precedence import decide
 
 logger = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.explain import TITLES, explain
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import because
-from enforcement.cus_rules.precedence import Authority, Facts, Usage, facts_of
+from enforcement.cus_rules.facts import Authority, Facts, Usage, facts_of
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.facts import Headline, as_json
 from integrations.cus_console.panels import Cell, table

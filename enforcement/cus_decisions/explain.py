@@ -8,7 +8,9 @@ import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
-from enforcement.cus_rules.precedence import CAPS, Decision, Facts, Usage, decide, facts_of
+from enforcement.cus_rules.at_scopes import whose
+from enforcement.cus_rules.facts import Facts, Usage, facts_of
+from enforcement.cus_rules.precedence import CAPS, Decision, decide
 from enforcement.cus_rules.reasons import Reason
 from integrations.cus_lifecycle.limits import LIMITS, RATES, admissions_of
 
@@ -118,6 +120,7 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
         if getattr(authority, name):
             lifted = replace(authority, **{name: 0})
             yield f"no limit of {title}", replace(facts, authority=lifted)
+    yield from _without_limits(facts)
     yield "a priced model", replace(facts, priced=True, tokens_known=True)
     yield (
         "the next month, with nothing used",
@@ -134,6 +137,12 @@ def _changed(facts: Facts) -> Iterator[tuple[str, Facts]]:
                 f"level {level.replace('_', ' ')}",
                 replace(facts, authority=replace(authority, enforcement_level=level)),
             )
+
+
+def _without_limits(facts: Facts) -> Iterator[tuple[str, Facts]]:
+    for place, limit in enumerate(facts.limits):
+        others = facts.limits[:place] + facts.limits[place + 1 :]
+        yield f"no limit of {whose(limit)}", msgspec.structs.replace(facts, limits=others)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

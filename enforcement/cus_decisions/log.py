@@ -10,7 +10,8 @@ import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
-from enforcement.cus_rules.precedence import Decision, Facts
+from enforcement.cus_rules.facts import Facts
+from enforcement.cus_rules.precedence import Decision
 from enforcement.cus_rules.reasons import Reason
 from telemetry.cus_ids import uuid7
 

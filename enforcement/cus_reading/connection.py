@@ -24,6 +24,7 @@ from enforcement.cus_reading.known_models import PREPARED as MODELS_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import Value
 from telemetry.cus_holds.leases import PREPARED as LEASES_PREPARED
+from telemetry.cus_holds.limit_sums import PREPARED as RUNS_PREPARED
 
 # The server ends a statement that we abandoned soon, so its locks keep no check waiting.
 _SERVER_SETTINGS = {
@@ -111,7 +112,7 @@ def connect_decider() -> DeciderConnection:
         role = sql.Identifier(settings.CUS_DECIDER_ROLE).as_string(connection)
         prepared = [
             *(*HOLDS_PREPARED, *LEASES_PREPARED, *MODELS_PREPARED),
-            *(*LOG_PREPARED, *KEYS_PREPARED),
+            *(*LOG_PREPARED, *KEYS_PREPARED, *RUNS_PREPARED),
         ]
         begin = [f"SET ROLE {role}", f"SET lock_timeout = {_TABLE_LOCK_MS}"]
         connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))

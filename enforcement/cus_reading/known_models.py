@@ -1,4 +1,4 @@
-"""What this process knows of the models of an integration: own prices, who answers, how long.
+"""What this process knows of an integration: own prices, who answers, how long, and its limits.
 
 A price override applies under the model name that the tenant gave and under the price table's name
 of that model (ruling M5), so SQL alone can't find it. What calls taught is read with the names
@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from aos_sdk.cus_cost import canonical_name
+from enforcement.cus_reading.known_limits import ALL_LIMITS, NO_LIMITS, KnownLimit, KnownLimits
 
 _MAX_KNOWN = 10_000
 _NO_VERSION = 0
@@ -29,7 +30,8 @@ SELECT json_build_object(
     'outputs', (SELECT coalesce(json_agg(json_build_array(model, operation, estimate_tokens,
             cardinality(outputs)) ORDER BY model, operation), '[]')
         FROM cus_learned_outputs WHERE tenant_id = $1 AND integration_id = $2
-            AND estimate_tokens IS NOT NULL)
+            AND estimate_tokens IS NOT NULL),
+    'limits', {ALL_LIMITS}
 )
 """,  # noqa: S608  (the name is this module's own)
 )
@@ -50,6 +52,7 @@ class _Read(msgspec.Struct, frozen=True):
     overridden: Sequence[str]
     answering: Sequence[tuple[str, str]]
     outputs: Sequence[LearnedOutput]
+    limits: Sequence[KnownLimit] = ()
 
 
 class KnownModels(NamedTuple):
@@ -62,6 +65,7 @@ class KnownModels(NamedTuple):
     # Maps a name to the models that answered to it within seven days.
     answering: Mapping[str, Sequence[str]] = {}
     outputs: Sequence[LearnedOutput] = ()
+    limits: KnownLimits = NO_LIMITS
 
     def named(self, models: Iterable[str | None]) -> list[str]:
         """The names under which overrides may apply to calls of these models, in order.
@@ -125,7 +129,8 @@ def models_of(
     answering: dict[str, list[str]] = {}
     for name, model in read.answering:
         answering.setdefault(name, []).append(model)
-    return KnownModels(config_version, default_model, names, answering, read.outputs)
+    limits = KnownLimits(read.limits) if read.limits else NO_LIMITS
+    return KnownModels(config_version, default_model, names, answering, read.outputs, limits)
 
 
 def forget_models() -> None:

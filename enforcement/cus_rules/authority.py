@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from enforcement.cus_rules.precedence import Authority
+from enforcement.cus_rules.facts import Authority
 from enforcement.cus_rules.reasons import Stopped
 
 _MAX_KNOWN = 10_000

@@ -7,10 +7,12 @@ are counted in its unit.
 The figures behind the constants: `make lease-replay`, printed in docs/enforcement.md.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
-from enforcement.cus_rules.precedence import CAPS, Facts, free_of_limits
+from enforcement.cus_rules.facts import Authority, Facts
+from enforcement.cus_rules.precedence import CAPS, free_of_limits
 from integrations.cus_lifecycle.limits import Unit
 from telemetry.cus_money.amounts import MOST, LeaseAmounts
 
@@ -65,11 +67,21 @@ class Holder(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """The part of a limit that a lease lends; `limit_id` is the limit's column (ruling F5c)."""
+    """The part of a limit that a lease lends (ruling F5c).
+
+    `limit_id` is the column of an integration's own limit, or the id of a limit at a scope, which
+    `value` and `window` go with.
+    """
 
     limit_id: str
     unit: str
     amount: int
+    value: str | None = None
+    window: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The slice as a lease keeps it."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Loan(NamedTuple):
@@ -88,27 +100,51 @@ def lend(facts: Facts, holder: Holder, *, holders: int, young: LeaseAmounts) -> 
     """
     if facts.authority is None or not _refuses(facts.authority.enforcement_level):
         return None
-    bound: dict[str, str] = {}
     lent = {
         name: wanted(getattr(holder.estimate, name), holder.spent and getattr(holder.spent, name))
         for name in LeaseAmounts._fields
     }
-    for limit, free in free_of_limits(facts):
-        name = bound[limit.column] = _amount(limit.unit, is_exact=facts.authority.is_exact)
+    binding = list(_binding(facts, facts.authority, young))
+    for one in binding:
         amount = slice_of(
-            free,
+            one.free,
             holders=holders,
-            estimate=getattr(holder.estimate, name),
-            spent=holder.spent and getattr(holder.spent, name),
-            young_leased=getattr(young, name) if holder.is_young else None,
+            estimate=getattr(holder.estimate, one.name),
+            spent=holder.spent and getattr(holder.spent, one.name),
+            young_leased=one.young if holder.is_young else None,
         )
         if not amount:
             return None
-        lent[name] = min(lent[name], amount)
-    if not bound:
+        lent[one.name] = min(lent[one.name], amount)
+    if not binding:
         return None
-    slices = [Slice(column, name, lent[name]) for column, name in bound.items()]
+    slices = [
+        Slice(one.limit_id, one.name, lent[one.name], one.value, one.window) for one in binding
+    ]
     return Loan(LeaseAmounts(**lent), slices)
+
+
+class _Binding(NamedTuple):
+    """A limit that calls of the lease take from: the amount that it binds, and what is free of it.
+
+    `young`: what young holders without a durable disk have of it, at most.
+    """
+
+    limit_id: str
+    name: str
+    free: int
+    young: int
+    value: str | None = None
+    window: str | None = None
+
+
+def _binding(facts: Facts, authority: Authority, young: LeaseAmounts) -> Iterator[_Binding]:
+    for limit, free in free_of_limits(facts):
+        name = _amount(limit.unit, is_exact=authority.is_exact)
+        yield _Binding(limit.column, name, free, getattr(young, name))
+    for fact in facts.limits:
+        free = fact.measure(facts.estimate).free
+        yield _Binding(fact.id, fact.binds, free, fact.leased, fact.value, fact.window)
 
 
 def _refuses(level: str) -> bool:

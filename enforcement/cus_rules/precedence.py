@@ -6,9 +6,8 @@ clock, no Django.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from operator import attrgetter, itemgetter
-from typing import Any, Final, NamedTuple
+from operator import itemgetter
+from typing import Final
 
 import msgspec
 
@@ -16,147 +15,13 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_rules import reasons as reasons
-from enforcement.cus_rules.reasons import Reason, Stopped, Taken
-from integrations.cus_lifecycle.limits import (
-    LIMITS,
-    Admissions,
-    Limit,
-    LimitColumns,
-    Unit,
-    Window,
-)
-from telemetry.cus_money.amounts import MOST, Amounts
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """The constants of a decision. Facts keep them, because a later release may change them."""
-
-    # Calls get a warning from this share of a limit on.
-    warning_percent: int
-    # The longest wait that a throttled caller is told (§15.3: about a minute), but for limits a day.
-    longest_throttle_seconds: int
-    # The wait that a caller is told after contention.
-    contention_seconds: int
-    # The window of each limit, by the limit's kind.
-    windows: Mapping[str, Window]
-    # Whether a refusal that rests on the call's estimate has a code of its own (ruling F3b).
-    tells_estimates: bool = False
-
-
-POLICY: Final = Policy(
-    warning_percent=80,
-    longest_throttle_seconds=60,
-    contention_seconds=1,
-    windows={limit.kind: limit.window for limit in LIMITS},
-    tells_estimates=True,
-)
-# The constants of release 0.1.0, which did not keep them with its facts. They never change.
-POLICY_OF_0_1_0: Final = Policy(
-    warning_percent=80,
-    longest_throttle_seconds=60,
-    contention_seconds=1,
-    windows={"budget": Window.MONTH, "tokens": Window.MONTH, "rate": Window.MINUTE},
-)
-_limit_values = attrgetter(*(limit.column for limit in LIMITS))
-
-
-class Authority(LimitColumns, frozen=True, kw_only=True):
-    """An integration as decisions see it. A limit of 0 means unlimited (ruling F3)."""
-
-    status: str
-    credential_state: str
-    enforcement_level: str
-    budget_basis: str
-    allow_unpriced: bool
-    config_version: int
-    deleted: bool = False
-    # How many calls may be held for at once (ruling F5b). 0 means unlimited.
-    max_live_holds: int = 0
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether any limit is set; without one nothing is held for calls (ruling F5b)."""
-        return any(_limit_values(self))
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the budget binds exact microcents, not each call's cents rounded up (M3)."""
-        return self.budget_basis == "exact"
-
-
-class Usage(Admissions, frozen=True, kw_only=True):
-    """An integration's usage of the month by evidence, without the call of the check."""
-
-    used: Amounts = Amounts()
-    held: Amounts = Amounts()
-    leased: Amounts = Amounts()
-    # How many holds there are.
-    running: int = 0
-
-    @property
-    def taken(self) -> Amounts:
-        """Used, held and leased together."""
-        return Amounts._make(map(_total, self.used, self.held, self.leased))
-
-
-def _total(used: int, held: int, leased: int) -> int:
-    return min(used + held + leased, MOST)
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a decision depends on; as JSON, it is what the decision log keeps (ruling F9).
-
-    `authority` is None where no state of the integration is known; `usage` is None where
-    evidence was not read, because it could not be (or, if `contended`, for want of the lock).
-    """
-
-    call_id: str
-    model: str | None = None
-    evaluated_at: datetime
-    authority: Authority | None
-    usage: Usage | None
-    contended: bool = False
-    # The call's id is stored already.
-    recorded: bool = False
-    # The caller asks for a hold if the call is admitted.
-    wants_hold: bool = False
-    # The call was admitted before and its hold covers the estimate: this check renews the hold.
-    admitted_before: bool = False
-    estimate: Amounts = Amounts()
-    # Whether the model has a price, and whether the call's most tokens are known.
-    priced: bool = True
-    tokens_known: bool = True
-    # What a person has stopped, if the call names that.
-    stopped: Stopped | None = None
-    policy: Policy = POLICY
-
-    def is_estimated_in(self, unit: Unit) -> bool:
-        """Whether the call's estimate is known in that unit."""
-        # Nearly every call ends here; comparing the unit costs more than reading both flags.
-        if self.priced and self.tokens_known:
-            return True
-        if unit is Unit.CENTS:
-            return self.priced
-        return self.tokens_known or unit is Unit.CALLS
-
-    @property
-    def may_hold(self) -> bool:
-        """Whether the caller asks for a hold, and the bound of holds has room."""
-        return self.wants_hold and not self.is_at_bound
-
-    @property
-    def is_at_bound(self) -> bool:
-        """Whether the number of holds has reached its bound."""
-        bound = self.authority.max_live_holds if self.authority else 0
-        return bool(bound) and self.usage is not None and self.usage.running >= bound
-
-
-def facts_of(stored: Mapping[str, Any]) -> Facts:
-    """The facts of a stored decision. Raises msgspec.ValidationError if the form is unknown."""
-    facts = msgspec.convert(stored, Facts)
-    if "policy" in stored:
-        return facts
-    return msgspec.structs.replace(facts, policy=POLICY_OF_0_1_0)
+from enforcement.cus_rules.at_scopes import found_at_scopes
+from enforcement.cus_rules.facts import Authority, Facts, Policy, Usage
+from enforcement.cus_rules.measures import Measure
+from enforcement.cus_rules.reasons import Reason, Taken
+from enforcement.cus_rules.scoped import WIDE, replaced_by
+from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit, Window
+from telemetry.cus_money.amounts import Amounts
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,9 +98,13 @@ def _by_usage(asked: _Asked) -> Decision:
         return _PASSED
     step, result, _ = found[0]
     # Keep the first reason of each limit: an exceeded limit gets no warning beside.
-    firsts = {reason.limit_type: reason for _, _, reason in reversed(found)}
-    kept = tuple(reason for _, _, reason in found if firsts[reason.limit_type] is reason)
+    firsts = {_limit_of(reason): reason for _, _, reason in reversed(found)}
+    kept = tuple(reason for _, _, reason in found if firsts[_limit_of(reason)] is reason)
     return _capped(step, result, kept, asked.authority, asked.facts.policy)
+
+
+def _limit_of(reason: Reason) -> str | None:
+    return reason.limit_id or reason.limit_type
 
 
 def _unknown() -> Decision:
@@ -271,6 +140,8 @@ def _capped(
 
 def _waits_for_a_day(reason: Reason, policy: Policy) -> bool:
     # Whoever waits a minute for a day's limit waits in vain (ruling F4a).
+    if reason.window:
+        return reason.window != Window.MINUTE
     return policy.windows.get(reason.limit_type or "") is Window.DAY
 
 
@@ -302,36 +173,28 @@ _AUTHORITY_CHECKS: Final[tuple[tuple[int, Callable[[Authority], Reason | None]],
 # --- Checks 4 to 8: usage, as evidence has it. --------------------------------------------------
 
 
-class _Measure(NamedTuple):
-    """A limit and the amounts taken of it, in the unit in which the limit binds."""
-
-    limit: int
-    used: int
-    taken: int
-    estimate: int
-
-    @property
-    def is_exceeded(self) -> bool:
-        """Whether the call does not fit (ruling F3)."""
-        return self.taken + self.estimate > self.limit or self.used >= self.limit
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a smaller call would fit."""
-        return self.taken < self.limit
-
-    def is_near(self, percent: int) -> bool:
-        """Whether usage has reached the percentage that warns."""
-        return self.taken * 100 >= self.limit * percent
-
-
 def _found(asked: _Asked) -> Iterator[tuple[int, Result, Reason]]:
-    """The findings of checks 4 to 8, each with its step and its result."""
+    """The findings of checks 4 to 8, each with its step and its result; narrower scopes first."""
+    facts = asked.facts
+    if not facts.limits:
+        yield from _found_of_integration(asked, frozenset())
+        return
+    unpriced = asked.authority.allow_unpriced
+    narrow = [fact for fact in facts.limits if fact.scope not in WIDE]
+    wide = [fact for fact in facts.limits if fact.scope in WIDE]
+    yield from found_at_scopes(facts, narrow, allow_unpriced=unpriced)
+    yield from _found_of_integration(asked, replaced_by(facts.limits))
+    yield from found_at_scopes(facts, wide, allow_unpriced=unpriced)
+
+
+def _found_of_integration(
+    asked: _Asked, replaced: frozenset[str]
+) -> Iterator[tuple[int, Result, Reason]]:
     facts, authority = asked.facts, asked.authority
     percent = facts.policy.warning_percent
     for limit in LIMITS:
         value: int = getattr(authority, limit.column)
-        if not value:
+        if not value or limit.column in replaced:
             continue
         measure = _MEASURED[limit.unit](asked, limit, value)
         if not facts.admitted_before and (reason := _reached(asked, limit, measure)):
@@ -348,29 +211,29 @@ def _result_of(limit: Limit, reason: Reason) -> Result:
     return Result.BLOCKED if reason.code == Code.MODEL_UNPRICED else limit.reached.result
 
 
-def _measured_cents(asked: _Asked, _limit: Limit, value: int) -> _Measure:
+def _measured_cents(asked: _Asked, _limit: Limit, value: int) -> Measure:
     used, taken, estimate = asked.usage.used, asked.taken, asked.facts.estimate
     if asked.authority.is_exact:
         value *= MICROCENTS_PER_CENT
-        return _Measure(value, used.microcents, taken.microcents, estimate.microcents)
-    return _Measure(value, used.cents, taken.cents, estimate.cents)
+        return Measure(value, used.microcents, taken.microcents, estimate.microcents)
+    return Measure(value, used.cents, taken.cents, estimate.cents)
 
 
-def _measured_tokens(asked: _Asked, limit: Limit, value: int) -> _Measure:
+def _measured_tokens(asked: _Asked, limit: Limit, value: int) -> Measure:
     estimate = asked.facts.estimate.tokens
     if limit.admissions:
         admitted: int = getattr(asked.usage, limit.admissions)
-        return _Measure(value, admitted, admitted, estimate)
-    return _Measure(value, asked.usage.used.tokens, asked.taken.tokens, estimate)
+        return Measure(value, admitted, admitted, estimate)
+    return Measure(value, asked.usage.used.tokens, asked.taken.tokens, estimate)
 
 
-def _measured_calls(asked: _Asked, limit: Limit, value: int) -> _Measure:
+def _measured_calls(asked: _Asked, limit: Limit, value: int) -> Measure:
     admitted: int = getattr(asked.usage, limit.admissions)
-    return _Measure(value, admitted, admitted, 1)
+    return Measure(value, admitted, admitted, 1)
 
 
 # How a limit of each unit is measured.
-_MEASURED: Final[Mapping[Unit, Callable[[_Asked, Limit, int], _Measure]]] = {
+_MEASURED: Final[Mapping[Unit, Callable[[_Asked, Limit, int], Measure]]] = {
     Unit.CENTS: _measured_cents,
     Unit.TOKENS: _measured_tokens,
     Unit.CALLS: _measured_calls,
@@ -386,14 +249,14 @@ def free_of_limits(facts: Facts) -> Iterator[tuple[Limit, int]]:
     if authority is None or usage is None:
         return
     asked = _Asked(facts, authority, usage, usage.taken)
+    replaced = replaced_by(facts.limits)
     for limit in LIMITS:
         value: int = getattr(authority, limit.column)
-        if value:
-            measure = _MEASURED[limit.unit](asked, limit, value)
-            yield limit, max(measure.limit - measure.taken, 0)
+        if value and limit.column not in replaced:
+            yield limit, _MEASURED[limit.unit](asked, limit, value).free
 
 
-def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
+def _reached(asked: _Asked, limit: Limit, measure: Measure) -> Reason | None:
     facts = asked.facts
     if not facts.is_estimated_in(limit.unit) and not asked.authority.allow_unpriced:
         return reasons.model_unpriced(facts.model, limit, getattr(asked.authority, limit.column))
@@ -407,14 +270,14 @@ def _reached(asked: _Asked, limit: Limit, measure: _Measure) -> Reason | None:
     return reasons.limit_reached(limit, taken, window, now)
 
 
-def _asks_too_much(limit: Limit, measure: _Measure) -> bool:
+def _asks_too_much(limit: Limit, measure: Measure) -> bool:
     """Whether a smaller call would be admitted, now or, in a window that slides, ever."""
     if limit.unit is Unit.CALLS:
         return False
     return measure.estimate > measure.limit if limit.admissions else measure.has_room
 
 
-def _shown(asked: _Asked, limit: Limit, measure: _Measure) -> Taken:
+def _shown(asked: _Asked, limit: Limit, measure: Measure) -> Taken:
     """A measure as reasons show it: microcents as cents, rounded up."""
     value, used, taken, estimate = measure
     if limit.admissions:

@@ -22,6 +22,11 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     held_value: int | None = None
     threshold_percent: int | None = None
     retry_after_seconds: int | None = None
+    # Of a limit at a scope: which one, whose calls it counts, and over which time.
+    limit_id: str | None = None
+    scope: str | None = None
+    scope_value: str | None = None
+    window: str | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
-from enforcement.cus_rules.precedence import Authority, Decision, Facts, Usage, decide
+from enforcement.cus_rules.facts import Authority, Facts, Usage
+from enforcement.cus_rules.precedence import Decision, decide
 from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import LEAST, Amounts
 

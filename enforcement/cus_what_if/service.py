@@ -12,7 +12,7 @@ import structlog
 from django.db import OperationalError
 from django.db.models import QuerySet
 
-from enforcement.cus_rules.precedence import Authority
+from enforcement.cus_rules.facts import Authority
 from enforcement.cus_what_if.evidence import Evidence, reading
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.replay import Outcome, Replay

@@ -7,7 +7,7 @@ statement began.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,6 +17,15 @@ from django.conf import settings
 from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, RATES
 from telemetry.cus_evidence.models import CusCallLedger
 from telemetry.cus_holds.admissions import OWN_ADMITTED, OWN_SUMS, admitted
+from telemetry.cus_holds.limit_sums import (
+    LIMITS_TAKEN,
+    OWN_LIMITS,
+    RUN_LIMITS,
+    LimitKey,
+    LimitTaken,
+    RunLimit,
+    taken_of,
+)
 from telemetry.cus_ids import hash_call_id, lock_key
 from telemetry.cus_money.amounts import MOST, USED, Amounts
 from telemetry.cus_money.own_prices import COLUMNS
@@ -30,14 +39,16 @@ Value: TypeAlias = "int | str | bytes | uuid.UUID | datetime | list[str] | None"
 class OwnHold(NamedTuple):
     """The hold of a call that the check is about.
 
-    `admitted`: for each of `RATES`, 1 if the hold was taken within its window, else 0.
+    `admitted`: for each of `RATES`, 1 if the hold was taken within its window, else 0. `limits`:
+    the keys of the limits at scopes that count the hold in their present window.
     """
 
     amounts: Amounts
     admitted: tuple[int, ...]
+    limits: Collection[LimitKey] = ()
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Month(msgspec.Struct, frozen=True):
     """An integration's row, and its month's evidence.
 
     Holds and leases count until they are settled, returned or swept (ruling F5b).
@@ -50,6 +61,34 @@ class Evidence(msgspec.Struct, frozen=True):
     running: int
     leased: Amounts
     admitted: tuple[int, ...]
+
+
+class Evidence(Month, frozen=True):
+    """The month's evidence, and that of limits at scopes.
+
+    `limits`: what is taken of those that were asked about, all holds included. `runs`: the budgets
+    in code of the sessions that were asked about.
+    """
+
+    limits: Mapping[LimitKey, LimitTaken]
+    runs: Mapping[str, RunLimit]
+
+
+class MonthRead(Month, frozen=True):
+    """The document that a reading statement returns."""
+
+    limits: list[tuple[int, ...]] | None
+    runs: list[RunLimit] | None
+
+    def evidence(self, keys: Sequence[LimitKey]) -> dict[str, Any]:
+        """The fields of `Evidence`; `keys` are the limits that were asked about."""
+        taken = {
+            key: taken_of(numbers) for key, numbers in zip(keys, self.limits or (), strict=True)
+        }
+        runs = {run.session_id: run for run in self.runs or ()}
+        taken |= {run.key: taken_of(run.taken) for run in runs.values()}
+        month = {name: getattr(self, name) for name in Month.__struct_fields__}
+        return {**month, "limits": taken, "runs": runs}
 
 
 class Reading(Evidence, frozen=True):
@@ -158,10 +197,13 @@ def reading_statement(
         SELECT call_hash FROM cus_call_ledger WHERE tenant_id = $1 AND call_hash = ANY ($4)
             AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}'))""",  # noqa: S608
         "own": "own.holds",
+        "limits": LIMITS_TAKEN,
+        "runs": RUN_LIMITS,
+        "own_limits": "own.limits",
         **(more_fields or {}),
     }
     return f"""
-PREPARE {name} (uuid, uuid, text[], uuid[], timestamptz, text[]{more_types}) AS
+PREPARE {name} (uuid, uuid, text[], uuid[], timestamptz, text[], json, text[]{more_types}) AS
 SELECT json_build_object({", ".join(f"'{field}', {value}" for field, value in fields.items())})
 FROM {_MOMENT}, {_FROM}, LATERAL (
     SELECT {USED.cents} AS cents, {USED.microcents} AS microcents, {USED.tokens} AS tokens
@@ -176,7 +218,7 @@ FROM {_MOMENT}, {_FROM}, LATERAL (
     SELECT count(*) AS calls,
         {", ".join(f"coalesce(sum({one}), 0) AS {one}" for one in _NAMES)}, {OWN_SUMS},
         json_object_agg(call_id, json_build_array(cents, microcents, tokens,
-            {OWN_ADMITTED})) AS holds
+            {OWN_ADMITTED})) AS holds, {OWN_LIMITS} AS limits
     FROM cus_enforcement_holds AS hold WHERE hold.tenant_id = $1 AND hold.integration_id = $2
         AND hold.call_id = ANY ($3)
 ) AS own
@@ -206,7 +248,7 @@ _CHANGE = f"""
 PREPARE cus_change_holds (uuid, uuid, json, timestamptz) AS
 WITH change AS MATERIALIZED (
     SELECT * FROM json_to_recordset($3) AS change(call_id text, call_hash uuid, cents bigint,
-        microcents bigint, tokens bigint, renews boolean)
+        microcents bigint, tokens bigint, renews boolean, names jsonb, limits jsonb)
 ), live AS (
     SELECT call_id FROM cus_enforcement_holds
     WHERE tenant_id = $1 AND integration_id = $2
@@ -222,8 +264,9 @@ WITH change AS MATERIALIZED (
     RETURNING 1
 ), taken AS (
     INSERT INTO cus_enforcement_holds
-        (tenant_id, integration_id, call_id, cents, microcents, tokens, taken_at, expires_at)
-    SELECT $1, $2, call_id, cents, microcents, tokens, $4, $4 + {LIFE} FROM change
+        (tenant_id, integration_id, call_id, cents, microcents, tokens, names, limits, taken_at,
+        expires_at)
+    SELECT $1, $2, call_id, cents, microcents, tokens, names, limits, $4, $4 + {LIFE} FROM change
     WHERE NOT renews AND NOT EXISTS (
         SELECT FROM cus_call_ledger AS ledger WHERE ledger.tenant_id = $1
             AND ledger.call_hash = change.call_hash
@@ -240,10 +283,16 @@ PREPARED = (reading_statement("cus_read"), _READ_AUTHORITY, _READ_CONFIG, _CHANG
 
 
 class HoldChange(NamedTuple):
-    """A hold to take, or an existing hold to renew."""
+    """A hold to take, or an existing hold to renew.
+
+    `names`: what the call names; `limits`: the keys of the limits at scopes that count the call. A
+    hold that is renewed keeps those that it has.
+    """
 
     amounts: Amounts
     renews: bool
+    names: Mapping[str, Any] = {}
+    limits: Collection[LimitKey] = ()
 
 
 def change_values(
@@ -259,6 +308,8 @@ def change_values(
             "call_hash": hash_call_id(call_id),
             **change.amounts._asdict(),
             "renews": change.renews,
+            "names": change.names,
+            "limits": change.limits,
         }
         for call_id, change in changes.items()
     ]
@@ -266,15 +317,16 @@ def change_values(
 
 
 def lock(
-    integration_id: uuid.UUID,
-    *,
+    *ids: uuid.UUID,
     wait_seconds: float,
     read_seconds: float,
     table_lock_seconds: float,
 ) -> str:
     """SQL that begins a check: take the integration's lock in time, and bound the reading.
 
-    Only the integration's own checks take this lock, so no other statement waits for it.
+    Only the integration's own checks take this lock, so no other statement waits for it. `ids`: the
+    integration, and the tenant where one of its limits spans integrations, whose checks then wait for
+    each other.
     `table_lock_seconds`: how long the reading waits for a table that another session has locked;
     less than `read_seconds`, so that the error tells a locked table from a slow reading (F6a).
     """
@@ -282,7 +334,7 @@ def lock(
     # a wait for the integration's lock, and a later one a wait for a table.
     return (
         f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}; "
-        f"SELECT pg_advisory_xact_lock({lock_key(integration_id)}); "
+        f"SELECT {', '.join(f'pg_advisory_xact_lock({lock_key(one)})' for one in ids)}; "
         f"SET LOCAL lock_timeout = {_milliseconds(table_lock_seconds)}; "
         f"SET LOCAL statement_timeout = {_milliseconds(read_seconds)}"
     )
@@ -299,15 +351,21 @@ def read_values(
     call_ids: Sequence[str],
     now: datetime | None = None,
     own_models: Sequence[str] = (),
+    keys: Sequence[LimitKey] = (),
+    sessions: Sequence[str] = (),
 ) -> tuple[Value, ...]:
-    """The arguments of `cus_read`: the integration, the calls, the moment and the models."""
+    """The arguments of `cus_read`: the integration, the calls, the moment, the models, and the limits
+    at scopes and the sessions that count the calls."""
     hashes = f"{{{','.join(map(hash_call_id, call_ids))}}}"
-    return (tenant_id, integration_id, list(call_ids), hashes, now, list(own_models))
+    asked = msgspec.json.encode(keys).decode() if keys else None
+    whose = (tenant_id, integration_id, list(call_ids), hashes, now)
+    return (*whose, list(own_models), asked, list(sessions))
 
 
-class _Read(Evidence, frozen=True):
+class _Read(MonthRead, frozen=True):
     """The document that `cus_read` returns."""
 
+    own_limits: dict[str, tuple[list[LimitKey], bool]] | None
     recorded: set[uuid.UUID]
     # For each call of the check with a hold: its amounts, and its flags of `OWN_ADMITTED`.
     own: dict[str, tuple[int, ...]] | None
@@ -316,22 +374,27 @@ class _Read(Evidence, frozen=True):
 _read = msgspec.json.Decoder(_Read)
 
 
-def reading_of(document: bytes, call_ids: Sequence[str]) -> Reading:
-    """The reading in a document of `cus_read`."""
+def reading_of(document: bytes, call_ids: Sequence[str], keys: Sequence[LimitKey] = ()) -> Reading:
+    """The reading in a document of `cus_read`, which was asked about these calls and limits."""
     read = _read.decode(document)
     holds = read.own or {}
     hashes = {call_hash.hex for call_hash in read.recorded}
     return Reading(
-        now=read.now,
-        integration=read.integration,
-        used=read.used,
-        held=read.held,
-        running=read.running,
-        leased=read.leased,
-        admitted=read.admitted,
+        **read.evidence(keys),
         recorded=frozenset(name for name in call_ids if hashes and hash_call_id(name) in hashes),
         own={
-            call_id: OwnHold(Amounts(*numbers[:_SIZE]), numbers[_SIZE:])
+            call_id: OwnHold(
+                Amounts(*numbers[:_SIZE]), numbers[_SIZE:], _counted(read.own_limits, call_id)
+            )
             for call_id, numbers in holds.items()
         },
     )
+
+
+def _counted(
+    own: Mapping[str, tuple[Sequence[LimitKey], bool]] | None, call_id: str
+) -> Collection[LimitKey]:
+    if not own or call_id not in own:
+        return ()
+    keys, of_minute = own[call_id]
+    return frozenset(key for key in keys if of_minute or key[2] != "minute")

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from telemetry.cus_holds.holds import LIFE, Evidence, Value, read_values, reading_statement
+from telemetry.cus_holds.holds import (
+    LIFE,
+    Evidence,
+    MonthRead,
+    Value,
+    read_values,
+    reading_statement,
+)
+from telemetry.cus_holds.limit_sums import LimitKey
 from telemetry.cus_money.amounts import MOST, LeaseAmounts
 
 # No call starts under a lease later than this after its holder asked for it (ruling F5a).
@@ -86,15 +94,15 @@ _READ = reading_statement(
         "young": f"json_build_array({_YOUNG})",
         "others": f"""(SELECT count(DISTINCT lease.holder_id) FROM cus_enforcement_leases AS lease
             WHERE lease.tenant_id = $1 AND lease.integration_id = $2 AND lease.lent_cents >= 0
-                AND lease.taken_at > moment.now - {_LEASE_LIFE} AND lease.holder_id <> $7)""",  # noqa: S608
+                AND lease.taken_at > moment.now - {_LEASE_LIFE} AND lease.holder_id <> $9)""",  # noqa: S608
     },
 )
 
 _LEND = f"""
-PREPARE cus_lend (uuid, uuid, uuid, text, json, boolean, jsonb, timestamptz) AS
+PREPARE cus_lend (uuid, uuid, uuid, text, json, boolean, jsonb, timestamptz, jsonb, jsonb) AS
 INSERT INTO cus_enforcement_leases (tenant_id, integration_id, id, holder_id,
-    {", ".join(_NAMES)}, is_young, slices, taken_at, expires_at)
-SELECT $1, $2, $3, $4, {", ".join(_NAMES)}, $6, $7, $8, $8 + {_LEASE_LIFE} + {LIFE}
+    {", ".join(_NAMES)}, is_young, slices, names, limits, taken_at, expires_at)
+SELECT $1, $2, $3, $4, {", ".join(_NAMES)}, $6, $7, $9, $10, $8, $8 + {_LEASE_LIFE} + {LIFE}
 FROM json_to_record($5) AS lent({", ".join(f"{name} bigint" for name in _NAMES)})
 """  # noqa: S608  (as above)
 
@@ -114,29 +122,52 @@ class LendingReading(Evidence, frozen=True):
 
 
 class Lease(NamedTuple):
-    """A lease to give: to whom, how much, and the slices of limits, as JSON objects."""
+    """A lease to give: to whom, how much, and the slices of limits, as JSON objects.
+
+    `names`: what all calls of the lease name; `limits`: the keys of the limits at scopes that count
+    them.
+    """
 
     id: uuid.UUID
     holder_id: str
     lent: LeaseAmounts
     slices: Sequence[Mapping[str, Any]]
     is_young: bool
+    names: Mapping[str, Any] = {}
+    limits: Sequence[LimitKey] = ()
 
 
-_decoder = msgspec.json.Decoder(LendingReading)
+class _Read(MonthRead, frozen=True):
+    """The document that `cus_read_lending` returns."""
+
+    leases: int
+    young: LeaseAmounts
+    others: int
 
 
-def lending_reading_of(document: bytes) -> LendingReading:
-    """The reading in a document of `cus_read_lending`."""
-    reading: LendingReading = _decoder.decode(document)
-    return reading
+_decoder = msgspec.json.Decoder(_Read)
+
+
+def lending_reading_of(document: bytes, keys: Sequence[LimitKey] = ()) -> LendingReading:
+    """The reading in a document of `cus_read_lending`, which was asked about these limits."""
+    read = _decoder.decode(document)
+    return LendingReading(
+        **read.evidence(keys), leases=read.leases, young=read.young, others=read.others
+    )
 
 
 def lending_values(
-    tenant_id: uuid.UUID, integration_id: uuid.UUID, holder_id: str, now: datetime | None
+    tenant_id: uuid.UUID,
+    integration_id: uuid.UUID,
+    holder_id: str,
+    now: datetime | None,
+    keys: Sequence[LimitKey] = (),
+    sessions: Sequence[str] = (),
 ) -> tuple[Value, ...]:
-    """The arguments of `cus_read_lending`: the integration, the moment and the holder."""
-    return (*read_values(tenant_id, integration_id, [], now), holder_id)
+    """The arguments of `cus_read_lending`: the integration, the moment, the limits at scopes and the
+    session of the lease's calls, and the holder."""
+    values = read_values(tenant_id, integration_id, [], now, keys=keys, sessions=sessions)
+    return (*values, holder_id)
 
 
 def release_values(
@@ -160,7 +191,8 @@ def lend_values(
     """The arguments of `cus_lend`: the integration, the lease, and the moment of the reading."""
     whose = (tenant_id, integration_id, lease.id, lease.holder_id)
     is_young = "true" if lease.is_young else "false"
-    return (*whose, _json(lease.lent._asdict()), is_young, _json(lease.slices), now)
+    lent = (_json(lease.lent._asdict()), is_young, _json(lease.slices))
+    return (*whose, *lent, now, _json(lease.names), _json(lease.limits))
 
 
 def _json(value: object) -> str:

@@ -25,6 +25,10 @@ class CusEnforcementHold(models.Model):
     cents = models.BigIntegerField()
     microcents = models.BigIntegerField()
     tokens = models.BigIntegerField()
+    # What the call names, by which a limit that is made later finds it, and the limits at scopes that
+    # count it: `[[limit_id, value, window], …]`.
+    names = models.JSONField(db_default={})
+    limits = models.JSONField(db_default=[])
     taken_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
 
@@ -131,6 +135,9 @@ class CusEnforcementLease(models.Model):
     set_aside_calls = models.BigIntegerField(null=True)
     # The limits of which the lease is a slice, each with its unit and amount (ruling F5c).
     slices = models.JSONField(db_default=[])
+    # What all calls of the lease name, and the limits at scopes that count it, as those of a hold.
+    names = models.JSONField(db_default={})
+    limits = models.JSONField(db_default=[])
     # The first lease of a holder without a durable disk.
     is_young = models.BooleanField(db_default=False)
     taken_at = models.DateTimeField(db_default=Now())

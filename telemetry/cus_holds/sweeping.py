@@ -5,6 +5,7 @@ from django.db import connection
 from telemetry.cus_evidence.models import CusCallLedger
 
 _SWEPT_AT_ONCE = 1_000
+_LIMITS_SWEPT_AT_ONCE = 100_000
 _SWEEP_HOLDS = f"""
 WITH over AS (
     SELECT tenant_id, integration_id, call_id FROM cus_enforcement_holds AS hold
@@ -66,3 +67,15 @@ def _sweep(statement: str) -> int:
             swept += cursor.rowcount
             if cursor.rowcount < _SWEPT_AT_ONCE:
                 return swept
+
+
+def sweep_limits() -> int:
+    """Remove what limits at scopes no longer count; return the number of rows.
+
+    Totals of windows that are over and of limits that are deleted or over, sums that came to nothing, and
+    budgets in code that nobody has named for thirty days.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT cus_sweep_limits(%s)", [_LIMITS_SWEPT_AT_ONCE])
+        (swept,) = cursor.fetchone()
+    return int(swept)

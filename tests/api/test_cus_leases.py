@@ -357,7 +357,9 @@ def test_a_request_that_is_none_is_refused_by_its_field(
     assert response.json()["errors"][0]["attr"] == attr
 
 
-def test_unknown_fields_and_scopes_are_ignored(sdk: SdkClient, budget: CusIntegration) -> None:
+def test_unknown_fields_are_ignored_and_scopes_may_be_a_list(
+    sdk: SdkClient, budget: CusIntegration
+) -> None:
     asked = {"holder_id": "h", "estimate": {}, "scopes": [{"agent_id": "a"}], "new": 1}
     response = sdk.client.post(LEASE, asked, content_type="application/json")
 

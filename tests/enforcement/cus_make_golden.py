@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from enforcement.cus_decisions.log import entry
-from enforcement.cus_rules.precedence import Facts, decide
+from enforcement.cus_rules.facts import Facts
+from enforcement.cus_rules.precedence import decide
 
 GOLDEN = Path(__file__).parent / "golden"
 _NOBODY = uuid.UUID(int=0)
@@ -61,6 +62,23 @@ def _usage(**changes: Any) -> dict[str, Any]:
     return {"usage": _FREE | changes}
 
 
+def _limit(scope: str, value: str, **changes: Any) -> dict[str, Any]:
+    """A limit at a scope, of a month and cents, with most of it used."""
+    return {
+        "id": str(uuid.UUID(int=len(scope))),
+        "scope": scope,
+        "value": value,
+        "unit": "cents",
+        "window": "month",
+        "binds": "cents",
+        "amount": 100,
+        "result": "blocked",
+        "used": 60,
+        "held": 10,
+        "leased": 5,
+    } | changes
+
+
 # By what they show; each is what differs from a call that all checks let pass.
 _CASES: dict[str, dict[str, Any]] = {
     "1-state-unknown": {"authority": None, "usage": None},
@@ -88,6 +106,14 @@ _CASES: dict[str, dict[str, Any]] = {
     | _usage(**_SPENT),
     "4-model-unpriced": {"model": "house-model", "priced": False},
     "4-every-limit-exceeded": _usage(used=[2_000, 2_000_000_000, 200_000], admitted=61),
+    "4-scopes-exceeded-narrowest-first": {
+        "limits": [_limit("session_id", "s-1", window="life"), _limit("tenant", "")]
+    },
+    "4-scope-exceeded-exact": {
+        "limits": [_limit("tag", "red", tag="team", binds="microcents", used=99, amount=100)]
+    },
+    "4-temporary-limit-for-the-budget": _usage(**_SPENT)
+    | {"limits": [_limit("integration", "", temporary=True, amount=2_000)]},
     "5-tokens-exceeded": _usage(used=[300, 250_000_000, 99_000]),
     "5-tokens-exceeded-at-years-end": _usage(used=[0, 0, 100_000])
     | {"evaluated_at": "2026-12-31T23:59:59.500000Z"},
@@ -105,6 +131,20 @@ _CASES: dict[str, dict[str, Any]] = {
     "6-holds-at-their-bound": _authority(max_live_holds=10)
     | _usage(running=10)
     | {"wants_hold": True},
+    "6-scope-throttled": {
+        "limits": [
+            _limit(
+                "agent_id",
+                "bot",
+                unit="calls",
+                binds="calls",
+                window="week",
+                result="throttled",
+                used=100,
+            )
+        ]
+    },
+    "7-scope-near": {"limits": [_limit("end_user", "ann", amount=200, warning_percent=30)]},
     "7-budget-near": _usage(used=[800, 800_000_000, 20_000]),
     "7-budget-near-exact": _authority(budget_basis="exact")
     | _usage(used=[100, 750_000_001, 20_000]),

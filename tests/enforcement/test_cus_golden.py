@@ -10,8 +10,9 @@ import pytest
 
 from enforcement.cus_decisions.explain import explain
 from enforcement.cus_decisions.models import CusEnforcementDecision
-from enforcement.cus_rules import precedence
-from enforcement.cus_rules.precedence import POLICY, POLICY_OF_0_1_0, decide, facts_of
+from enforcement.cus_rules import facts, precedence
+from enforcement.cus_rules.facts import POLICY, POLICY_OF_0_1_0, facts_of
+from enforcement.cus_rules.precedence import decide
 from integrations.cus_lifecycle.limits import LIMITS, Limit
 from tests.enforcement.cus_make_golden import GOLDEN, write
 
@@ -115,9 +116,9 @@ def test_facts_without_numbers_are_decided_by_those_of_release_0_1_0(
     assert facts_of(row["facts"]).policy == POLICY_OF_0_1_0
     # What a later release decides by does not matter to them; what 0.1.0 decided by does.
     later = msgspec.structs.replace(POLICY, warning_percent=99)
-    monkeypatch.setattr(precedence, "POLICY", later)
+    monkeypatch.setattr(facts, "POLICY", later)
     assert verdict(row) == "identical"
-    monkeypatch.setattr(precedence, "POLICY_OF_0_1_0", later)
+    monkeypatch.setattr(facts, "POLICY_OF_0_1_0", later)
     assert verdict(row) == "DIFFERENT"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.cus_lease_replay.cells import LIMITS_DOLLARS, questions, section_of
 from benchmarks.cus_lease_replay.estimates import Basis, LearnedOutput, Prices
 from benchmarks.cus_lease_replay.model import Cell, Outcome, Tokens, replay
+from enforcement.cus_rules.facts import Authority, Facts, Usage
 from enforcement.cus_rules.lending import (
     GROWTH,
     LEAST_CALLS,
@@ -20,7 +21,6 @@ from enforcement.cus_rules.lending import (
     lend,
     slice_of,
 )
-from enforcement.cus_rules.precedence import Authority, Facts, Usage
 from integrations.cus_lifecycle.limits import LIMITS, Limit
 from telemetry.cus_money.amounts import MOST, Amounts, LeaseAmounts
 

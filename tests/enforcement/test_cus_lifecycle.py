@@ -21,7 +21,8 @@ from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_checks.service import CusEnforcementService
 from enforcement.cus_decisions.explain import explain
 from enforcement.cus_decisions.models import CusEnforcementDecision
-from enforcement.cus_rules.precedence import Facts, decide
+from enforcement.cus_rules.facts import Facts
+from enforcement.cus_rules.precedence import decide
 from enforcement.tasks import cus_sweep_late_holds
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage, CusPeriodTotals

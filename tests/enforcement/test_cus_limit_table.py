@@ -7,7 +7,8 @@ import pytest
 from django.db.models import IntegerField
 
 from enforcement.cus_checks.serializers import ConfigResult, StatusResult
-from enforcement.cus_rules.precedence import POLICY, Authority, Facts, Usage, decide
+from enforcement.cus_rules.facts import POLICY, Authority, Facts, Usage
+from enforcement.cus_rules.precedence import decide
 from integrations.cus_integrations.form import IntegrationForm
 from integrations.cus_integrations.serializers import IntegrationChange, IntegrationOutput
 from integrations.cus_integrations.service import MUTABLE

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from enforcement.cus_rules.precedence import POLICY, Authority, Facts, Usage, decide
-from enforcement.cus_rules.precedence import facts_of as stored_facts
+from enforcement.cus_rules.facts import POLICY, Authority, Facts, Usage
+from enforcement.cus_rules.facts import facts_of as stored_facts
+from enforcement.cus_rules.precedence import decide
 from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import Amounts
 from tests.enforcement.cus_oracle import FILLINGS, Case, cases, expected

@@ -98,6 +98,11 @@ class CusReasonCode(StrEnum):
     BUDGET_EXCEEDED = "budget_exceeded"
     TOKEN_LIMIT_EXCEEDED = "token_limit_exceeded"  # noqa: S105 - a word, not a secret
     RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+    # Of limits at scopes, in any unit; the reason names the limit, its value and its window.
+    AGENT_LIMIT_EXCEEDED = "agent_limit_exceeded"
+    SESSION_LIMIT_EXCEEDED = "session_limit_exceeded"
+    END_USER_LIMIT_EXCEEDED = "end_user_limit_exceeded"
+    TAG_LIMIT_EXCEEDED = "tag_limit_exceeded"
     ESTIMATE_EXCEEDS_ROOM = "estimate_exceeds_room"
     MODEL_UNPRICED = "model_unpriced"
     CALL_RECORDED = "call_recorded"

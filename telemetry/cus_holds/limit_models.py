@@ -1,0 +1,121 @@
+"""What limits at scopes count: what landed, what is held and lent, and budgets of runs."""
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+def _sum() -> "models.DecimalField[Any, Any]":
+    # Wider than the columns that are summed, so that many of the largest can't overflow the sum.
+    return models.DecimalField(max_digits=40, decimal_places=0, db_default=0)
+
+
+class CusLimitTotals(models.Model):
+    """What landed of the calls that a limit counts together, by the start of its window.
+
+    `start` is in UTC: of the second for minute windows, which count by admission (ruling F4); of
+    the day, week or month of receipt (ruling E3); 1970 for all time. Only triggers write
+    here. Split into shards like the totals; corrections may make a shard negative.
+    """
+
+    SHARDS: ClassVar[int] = 8
+
+    pk = models.CompositePrimaryKey(
+        "tenant_id", "limit_id", "value", "start", "integration_id", "shard"
+    )
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    limit_id = models.UUIDField()
+    # Of the limit's scope, as calls name it; "" for scopes of all calls.
+    value = models.CharField(max_length=200)
+    start = models.DateTimeField()
+    shard = models.SmallIntegerField()
+    calls = _sum()
+    cents = _sum()
+    microcents = _sum()
+    tokens = _sum()
+
+    app_privileges: ClassVar[str] = "SELECT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_limit_totals"
+
+    def __str__(self) -> str:
+        return f"{self.calls} calls of {self.value!r} since {self.start}"
+
+
+class CusLimitHolds(models.Model):
+    """The sums of holds and leases that a limit counts, kept by triggers of both tables.
+
+    `start` is the second of admission for minute windows, else 1970. A single shard may be
+    negative.
+    """
+
+    pk = models.CompositePrimaryKey(
+        "tenant_id", "limit_id", "value", "start", "integration_id", "shard"
+    )
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    limit_id = models.UUIDField()
+    value = models.CharField(max_length=200)
+    start = models.DateTimeField()
+    shard = models.SmallIntegerField()
+    held_calls = _sum()
+    held_cents = _sum()
+    held_microcents = _sum()
+    held_tokens = _sum()
+    leased_calls = _sum()
+    leased_cents = _sum()
+    leased_microcents = _sum()
+    leased_tokens = _sum()
+
+    app_privileges: ClassVar[str] = "SELECT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_limit_holds"
+
+    def __str__(self) -> str:
+        return f"{self.held_calls} held and {self.leased_calls} leased of {self.value!r}"
+
+
+class CusRunLimit(models.Model):
+    """A session's budget that its programs gave in code, for all that the session ever does.
+
+    Where several programs name one session, the least of each amount counts; code never raises a
+    budget. A trigger starts what the session used from evidence when the row is made.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "session_id")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    session_id = models.CharField(max_length=100)
+    # `run_limit_id` makes it of the integration and the session; totals are kept by it.
+    limit_id = models.UUIDField()
+    # Null: no such budget. Cents are each call's, rounded up (ruling M3).
+    cents = models.BigIntegerField(null=True)
+    microcents = models.BigIntegerField(null=True)
+    tokens = models.BigIntegerField(null=True)
+    calls = models.BigIntegerField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+    used_at = models.DateTimeField(db_default=Now())
+
+    app_privileges: ClassVar[str] = "SELECT, DELETE"
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_run_limits"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0, calls__gte=0),
+                name="cus_run_limits_amounts",
+            ),
+            models.CheckConstraint(condition=~Q(session_id=""), name="cus_run_limits_named"),
+        ]
+        indexes = [models.Index(fields=["used_at"], name="cus_run_limits_used")]
+
+    def __str__(self) -> str:
+        return self.session_id
