@@ -18,6 +18,7 @@ from integrations.cus_notifications.kinds import LEVELS
 from telemetry.cus_evidence.admission_models import CusAdmissions
 from telemetry.cus_holds.admissions import ADMITTED_LAST_MINUTE
 from telemetry.cus_money.amounts import USED, summed
+from telemetry.cus_watching.scoped_readings import scoped_limits
 
 _EXACT: Final = CusIntegration.BudgetBasis.EXACT
 _FIRST_LEVEL: Final = min(LEVELS)
@@ -47,12 +48,22 @@ def _only_if_set(limit: Limit) -> str:
     return f"CASE WHEN integration.{limit.column} > 0 THEN {_admitted(limit)} ELSE 0 END"
 
 
+def _amount(limit: Limit) -> str:
+    """SQL for the limit's amount; 0 while a temporary limit at a scope stands in for it."""
+    return f"""CASE WHEN EXISTS (SELECT FROM cus_scoped_limits AS scoped
+        WHERE scoped.tenant_id = integration.tenant_id AND scoped.integration_id = integration.id
+            AND scoped.scope = 'integration' AND scoped.deleted_at IS NULL AND scoped.enabled
+            AND scoped.unit = '{limit.unit}' AND scoped."window" = '{limit.window}'
+            AND scoped.valid_from <= now() AND scoped.valid_until > now()
+        ) THEN 0 ELSE integration.{limit.column}::bigint END"""
+
+
 # One statement, so that a call is either in the totals or in the holds.
 _OWN = f"""
 SELECT integration.tenant_id, integration.id, integration.name, integration.budget_basis,
     used.cents, used.microcents, used.tokens,
     coalesce(held.cents, 0), coalesce(held.microcents, 0), coalesce(held.tokens, 0),
-    ARRAY[{", ".join(f"integration.{limit.column}::bigint" for limit in LIMITS)}],
+    ARRAY[{", ".join(map(_amount, LIMITS))}],
     ARRAY[{", ".join(map(_only_if_set, RATES))}]
 FROM cus_integrations AS integration
 JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id AND tenant.closed_at IS NULL
@@ -114,7 +125,10 @@ def _taken(limit: Limit, sums: list[int], rates: dict[str, int], *, exact: bool)
     return used_cents * MICROCENTS_PER_CENT, held_cents * MICROCENTS_PER_CENT
 
 
-SOURCES: Final[tuple[Callable[[datetime], Iterator[LimitReading]], ...]] = (own_limits,)
+SOURCES: Final[tuple[Callable[[datetime], Iterator[LimitReading]], ...]] = (
+    own_limits,
+    scoped_limits,
+)
 
 
 def watch_limits(now: datetime) -> int:

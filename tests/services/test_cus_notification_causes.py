@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from enforcement.cus_decisions.first_refusals import watch_refusals
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_accounts.models import CusTenant
@@ -26,6 +27,7 @@ from telemetry.cus_clock import database_now
 from telemetry.cus_ids import uuid7
 from telemetry.cus_watching.limit_readings import watch_limits
 from tests.cus_factories import SdkClient, make_integration, record
+from tests.cus_limits import change_limit, make_limit
 from tests.cus_raw_server import RawServer, says
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -180,6 +182,138 @@ def test_nothing_is_told_of_what_is_deleted_closed_or_unlimited(tenant: CusTenan
 )
 def test_a_window_is_told_of_by_when_it_began(window: Window, start: datetime) -> None:
     assert started(window, datetime(2028, 2, 29, 23, 59, 59, tzinfo=UTC)) == start
+
+
+# --- Limits at scopes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scope", "names", "value", "label"),
+    [
+        ("tenant", {}, "", "all calls"),
+        ("integration", {}, "", "all calls"),
+        ("model", {"model": "gpt-4o"}, "gpt-4o", "model gpt-4o"),
+        ("agent_id", {"agent_id": "writer"}, "writer", "agent writer"),
+        ("session_id", {"session_id": "s-1"}, "s-1", "session s-1"),
+        ("end_user", {"end_user": "ann"}, "ann", "end user ann"),
+        ("tag", {"tags": ["team=red"]}, "red", "tag team=red"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False], ids=["one value", "each value"])
+def test_a_limit_at_a_scope_is_told_with_the_value_that_it_counts(
+    integration: CusIntegration,
+    sdk: SdkClient,
+    scope: str,
+    names: dict[str, Any],
+    value: str,
+    label: str,
+    named: bool,
+) -> None:
+    tag = "team" if scope == "tag" else ""
+    limit = make_limit(integration, scope, value if named or not value else None, tag=tag)
+    sdk.report(record(cost_cents=79, **names))
+    watch_limits(database_now())
+    assert told() == []
+    sdk.report(record(cost_cents=20, **names))
+    sdk.report(record(cost_cents=20, model="o3", agent_id="another"))
+    for _ in range(2):
+        watch_limits(database_now())
+    event = CusNotificationEvent.objects.first()
+    assert event
+    assert event.subject == f"{limit.id}:{100 * MICROCENTS_PER_CENT}"
+    assert f"{label}, a month" in event.summary
+    assert event.details["scope"] == scope
+    assert event.value == (f"team={value}" if tag else value)
+    assert CusNotificationEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize("window", ["minute", "day", "week", "month", "life"])
+@pytest.mark.parametrize(
+    ("unit", "fields"), [("cents", {"cost_cents": 8}), ("tokens", {}), ("calls", {})]
+)
+def test_every_unit_and_window_is_watched(
+    integration: CusIntegration, sdk: SdkClient, window: str, unit: str, fields: dict[str, int]
+) -> None:
+    amounts = {"cents": 10, "tokens": 18, "calls": 1}
+    make_limit(integration, "session_id", "s", unit=unit, window=window, amount=amounts[unit])
+    sdk.report(
+        record(**{"cost_cents": 0, "tokens_in": 10, "tokens_out": 5} | fields, session_id="s")
+    )
+    watch_limits(database_now())
+    (event,) = CusNotificationEvent.objects.all()
+    assert event.details["window"] == window
+    assert event.window_start == started(Window(window), database_now())
+
+
+def test_what_is_held_counts(integration: CusIntegration, sdk: SdkClient) -> None:
+    make_limit(integration, "agent_id", None, amount=10)
+    sdk.check(agent_id="writer", estimated_cost_cents=9)
+    watch_limits(database_now())
+    (event,) = CusNotificationEvent.objects.all()
+    assert (event.kind, event.value, event.details["used"]) == ("limit_80", "writer", 0)
+    assert event.details["held"] == 9 * MICROCENTS_PER_CENT
+
+
+def test_of_limits_that_count_the_same_the_one_that_applies_is_told(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    """A value's own limit goes before each value's, and a temporary one before a permanent one."""
+    make_limit(integration, "agent_id", None, amount=10)
+    make_limit(integration, "agent_id", "writer", amount=1_000)
+    later = timezone.now() + timedelta(hours=1)
+    limit_to(integration, budget_limit_cents=10)
+    make_limit(integration, "integration", "", amount=2_000, valid_until=later)
+    sdk.report(record(cost_cents=10, agent_id="writer"))
+    watch_limits(database_now())
+    assert told() == []
+    sdk.report(record(cost_cents=10, agent_id="another"))
+    watch_limits(database_now())
+    (event,) = CusNotificationEvent.objects.all()
+    assert event.value == "another"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"enabled": False},
+        {"deleted_at": timezone.now()},
+        {"valid_until": timezone.now() + timedelta(seconds=1), "valid_from": ALL_TIME},
+        {"valid_from": timezone.now() + timedelta(days=1)},
+    ],
+    ids=["disabled", "deleted", "over", "not yet begun"],
+)
+def test_a_limit_that_is_not_in_force_is_not_told_of(
+    integration: CusIntegration, sdk: SdkClient, fields: dict[str, Any]
+) -> None:
+    limit = make_limit(integration, "agent_id", None, amount=10)
+    if "valid_until" in fields:
+        fields = {"valid_from": ALL_TIME, "valid_until": timezone.now() - timedelta(seconds=1)}
+    change_limit(limit, **fields)
+    sdk.report(record(cost_cents=10, agent_id="writer"))
+    watch_limits(database_now())
+    assert told() == []
+
+
+def test_a_runs_budget_in_code_is_its_programs_own(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    sdk.check(session_id="s", run={"cents": 10}, estimated_cost_cents=10)
+    watch_limits(database_now())
+    assert told() == []
+
+
+def test_a_session_that_its_limit_refuses_is_told_of_once(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    limit = make_limit(integration, "session_id", None, window="life", amount=10)
+    sdk.report(record(cost_cents=10, session_id="s"))
+    for _ in range(3):
+        assert sdk.check(session_id="s").json()["result"] == "blocked"
+        watch_refusals(database_now())
+    (event,) = CusNotificationEvent.objects.all()
+    assert (event.subject, event.value) == (f"session_limit_exceeded:{limit.id}", "s")
+    assert event.window_start == ALL_TIME
+    assert event.summary.endswith("session limit exceeded (session s)")
 
 
 # --- First refusals -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("enforcement", "0005_cus_decision_reasons"),
+        ("enforcement", "0006_cus_scope_reasons"),
     ]
 
     operations = [
