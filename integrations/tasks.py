@@ -26,7 +26,7 @@ from integrations.cus_notifications.delivery import (
 from integrations.cus_web.errors import IntegrationNotFound
 from integrations.cus_web.log_context import note_whose
 
-# `CELERY_TASK_ROUTES` sends checks there.
+# `CELERY_TASK_ROUTES` sends checks and webhooks there.
 _QUEUE = "cus_health"
 # More tasks wait only if no worker takes them; then no more are queued, because all queues share
 # the broker's memory.
@@ -40,10 +40,7 @@ log = structlog.get_logger(__name__)
 @shared_task(name="integrations.tasks.cus_fan_out_health_checks")
 def cus_fan_out_health_checks() -> None:
     """Queue the due health checks, one task for each integration."""
-    if (waiting := _waiting()) >= _MOST_WAITING:
-        log.error(
-            "no worker takes health checks: is one running with -Q cus_health?", waiting=waiting
-        )
+    if not _has_room():
         return
     for due in due_checks(timezone.now()):
         cus_check_health.apply_async(
@@ -54,10 +51,16 @@ def cus_fan_out_health_checks() -> None:
         )
 
 
-def _waiting() -> int:
+def _has_room() -> bool:
+    """Whether the queue takes more tasks; else logs an error."""
     # Celery keeps a queue as a list of that name.
     with Redis.from_url(settings.REDIS_URL, socket_timeout=5) as broker:
-        return int(broker.llen(_QUEUE))
+        waiting = int(broker.llen(_QUEUE))
+    if waiting >= _MOST_WAITING:
+        log.error(
+            "no worker takes health checks: is one running with -Q cus_health?", waiting=waiting
+        )
+    return waiting < _MOST_WAITING
 
 
 @shared_task(name="integrations.tasks.cus_check_health")
@@ -116,7 +119,8 @@ def cus_fan_out_notifications() -> None:
     """Queue the mails of notifications, and one task for each webhook with due deliveries."""
     queue_mails()
     settle_mails()
-    for target_id in due_webhooks(timezone.now()):
+    due = due_webhooks(timezone.now())
+    for target_id in due if due and _has_room() else ():
         # A target that no worker takes in this round is due again in the next.
         cus_deliver_notifications.apply_async(args=(str(target_id),), expires=NOTIFY_SECONDS)
 

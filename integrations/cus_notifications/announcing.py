@@ -123,10 +123,15 @@ def announce_limits(readings: Iterable[LimitReading], *, now: datetime) -> int:
         if (level := level_of(reading.taken, reading.amount))
     ]
     told = _levels_told({reading.tenant_id for reading, _, _ in reached}, reached)
-    count = 0
+    count, full = 0, set[uuid.UUID]()
     for reading, level, start in reached:
-        if level > told.get(_key(reading, start), 0):
-            count += announce(_limit_notice(reading, level, start)) is not None
+        if reading.tenant_id in full or level <= told.get(_key(reading, start), 0):
+            continue
+        if announce(_limit_notice(reading, level, start)):
+            count += 1
+        elif _is_full(reading.tenant_id):
+            # Of a limit of each value, thousands may be reached at once.
+            full.add(reading.tenant_id)
     return count
 
 
@@ -195,7 +200,7 @@ def announce(notice: Notice) -> CusNotificationEvent | None:
 
     Of two workers at once one tells: the other waits for the first to commit, and finds its row.
     """
-    if _is_withheld(notice):
+    if notice.kind not in _NEVER_WITHHELD and _is_full(notice.tenant_id):
         _tell_of_withholding(notice.tenant_id)
         return None
     event, is_new = CusNotificationEvent.objects.get_or_create(
@@ -233,15 +238,13 @@ def _listening(notice: Notice) -> list[CusNotificationTarget]:
     return [target for target in targets if target.address.lower() not in spared]
 
 
-def _is_withheld(notice: Notice) -> bool:
+def _is_full(tenant_id: uuid.UUID) -> bool:
     """Whether the tenant has had its events of a day; 0 means unlimited."""
     most = int(settings.CUS_NOTIFICATIONS_A_DAY)
-    if not most or notice.kind in _NEVER_WITHHELD:
-        return False
     lately = CusNotificationEvent.objects.filter(
-        tenant_id=notice.tenant_id, created_at__gt=timezone.now() - _DAY
+        tenant_id=tenant_id, created_at__gt=timezone.now() - _DAY
     )
-    return lately.count() >= most
+    return bool(most) and lately.count() >= most
 
 
 def _tell_of_withholding(tenant_id: uuid.UUID) -> None:

@@ -104,14 +104,17 @@ def _try(delivery: CusNotificationDelivery) -> bool:
 def store(delivery: CusNotificationDelivery, outcome: Outcome, *, tried_at: datetime) -> None:
     """Store a try's outcome, and when the target may be tried next."""
     now = timezone.now()
-    is_over = not outcome.ok and delivery.created_at <= now - GIVEN_UP_AFTER
-    status = _Status.SENT if outcome.ok else _Status.FAILED if is_over else _Status.WAITING
+    values: dict[str, object] = {}
+    if outcome.ok:
+        values = {"status": _Status.SENT, "sent_at": now}
+    elif delivery.created_at <= now - GIVEN_UP_AFTER:
+        values = {"status": _Status.FAILED}
+    # Else the status stays: the target may have been removed meanwhile.
     CusNotificationDelivery.objects.filter(id=delivery.id).update(
-        status=status,
         attempts=F("attempts") + 1,
         last_tried_at=tried_at,
         result=outcome.result[:300],
-        sent_at=now if outcome.ok else None,
+        **values,
     )
     target = CusNotificationTarget.objects.filter(id=delivery.target_id)
     if outcome.ok:

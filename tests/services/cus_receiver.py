@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -31,6 +33,8 @@ class Receiver(CusLocalServer):
 
     def __init__(self) -> None:
         self.status = 204
+        # While set, a message is received and not answered.
+        self.hang = threading.Event()
         self.got: list[Received] = []
         receiver = self
 
@@ -38,6 +42,8 @@ class Receiver(CusLocalServer):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.got.append(Received(dict(self.headers.items()), body))
+                while receiver.hang.is_set():
+                    time.sleep(0.02)
                 self.send_response(receiver.status)
                 if receiver.status == 302:
                     self.send_header("Location", f"{receiver.url}/elsewhere")

@@ -1,8 +1,12 @@
 """People are told once of each event, by mail and by a signed webhook, and nothing is lost."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -46,6 +50,7 @@ from integrations.cus_notifications.service import (
 from integrations.cus_stops.service import CusStopService
 from integrations.tasks import cus_fan_out_notifications
 from tests.cus_factories import make_integration, make_tenant, sent_mails
+from tests.e2e.cus_served import ROOT, _test_database_url
 from tests.services.cus_receiver import Receiver, documented_check
 
 pytestmark = pytest.mark.django_db
@@ -356,6 +361,74 @@ def test_a_worker_that_dies_after_sending_sends_once_more_at_most(
     assert len(receiver.got) == 2
     assert len({one.headers["X-CUS-Event-Id"] for one in receiver.got}) == 1
     assert due_webhooks(timezone.now()) == []
+
+
+_WORKER = """
+import django
+django.setup()
+from integrations.cus_notifications.delivery import deliver_to, due_webhooks
+from django.utils import timezone
+for target_id in due_webhooks(timezone.now()):
+    deliver_to(target_id)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_killed_while_it_sends_loses_nothing_and_sends_once_more(
+    settings: Settings,
+) -> None:
+    with Receiver() as receiver:
+        receiver.allow(settings)
+        integration = make_integration()
+        service = CusNotificationService(integration.tenant)
+        target, secret = service.add(medium="webhook", address=receiver.address)
+        for number in range(3):
+            announce(notice(integration, subject=str(number)))
+        receiver.hang.set()
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "aos_project.settings",
+            "DATABASE_URL": _test_database_url(),
+            "CUS_ALLOW_HTTP_WEBHOOKS": "1",
+            "CUS_WEBHOOK_PRIVATE_HOSTS": settings.CUS_WEBHOOK_PRIVATE_HOSTS[0],
+        }
+        worker = subprocess.Popen(
+            [sys.executable, "-c", _WORKER], cwd=ROOT, env=os.environ | environment
+        )
+        while not receiver.got:
+            assert worker.poll() is None
+            time.sleep(0.02)
+        worker.kill()
+        worker.wait()
+        receiver.hang.clear()
+
+        assert log_of(target) == [("waiting", 0)] * 3
+        CusNotificationTarget.objects.update(busy_until=timezone.now())
+        deliver()
+        ids = Counter(one.headers["X-CUS-Event-Id"] for one in receiver.got)
+        assert sorted(ids.values()) == [1, 1, 2]
+        assert log_of(target) == [("sent", 1)] * 3
+        is_genuine = documented_check()
+        assert all(is_genuine(secret, one.headers, one.body) for one in receiver.got)
+
+
+def test_a_target_that_is_removed_while_it_is_told_stays_removed(
+    tenant: CusTenant,
+    integration: CusIntegration,
+    webhook: CusNotificationTarget,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    receiver.status = 500
+    announce(notice(integration))
+    send = delivering.send
+
+    def remove_and_send(*args: Any, **options: Any) -> Any:
+        CusNotificationService(tenant).remove(webhook.id)
+        return send(*args, **options)
+
+    monkeypatch.setattr(delivering, "send", remove_and_send)
+    deliver_to(webhook.id)
+    assert log_of(webhook) == [("failed", 1)]
 
 
 def test_a_redirect_is_not_followed(
