@@ -120,6 +120,7 @@ def scoped_limits(now: datetime) -> Iterator[LimitReading]:
     with connection.cursor() as cursor:
         cursor.execute(_SCOPED)
         rows = [_Row(*row) for row in cursor.fetchall()]
+    starts = {window: started(window, now) for window in Window}
     for row in rows:
         unit, window = Unit(row.unit), Window(row.window)
         whose = (
@@ -133,7 +134,7 @@ def scoped_limits(now: datetime) -> Iterator[LimitReading]:
             label=f"{whose}, {_OVER[window]}",
             unit=unit,
             window=window,
-            window_start=started(window, now),
+            window_start=starts[window],
             used=int(row.used),
             held=int(row.held),
             amount=row.amount * MICROCENTS_PER_CENT if unit is Unit.CENTS else row.amount,
