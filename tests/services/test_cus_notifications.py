@@ -41,7 +41,7 @@ from integrations.cus_notifications.models import (
     CusNotificationEvent,
     CusNotificationTarget,
 )
-from integrations.cus_notifications.sending import WebhookRefused, check_url
+from integrations.cus_notifications.sending import WebhookRefused, check_url, send
 from integrations.cus_notifications.service import (
     CusMuteService,
     CusNotificationService,
@@ -420,7 +420,6 @@ def test_a_target_that_is_removed_while_it_is_told_stays_removed(
 ) -> None:
     receiver.status = 500
     announce(notice(integration))
-    send = delivering.send
 
     def remove_and_send(*args: Any, **options: Any) -> Any:
         CusNotificationService(tenant).remove(webhook.id)
