@@ -13,11 +13,14 @@ from typing import Any, Final
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Lower
 from django.utils import timezone
 
+from integrations.cus_accounts.models import CusUser
 from integrations.cus_console.amounts import dollars
 from integrations.cus_lifecycle.limits import Unit, Window, month_of
-from integrations.cus_notifications.kinds import LEVELS, MUTABLE, Kind, level_of
+from integrations.cus_notifications.kinds import LEVELS, Kind, level_of
 from integrations.cus_notifications.models import (
     CusMutedNotifications,
     CusNotificationDelivery,
@@ -230,12 +233,21 @@ def _listening(notice: Notice) -> list[CusNotificationTarget]:
     targets = CusNotificationTarget.objects.filter(
         tenant_id=notice.tenant_id, deleted_at__isnull=True, tenant__closed_at__isnull=True
     )
-    if notice.kind not in MUTABLE:
-        return list(targets)
-    targets = targets.exclude(muted_kinds__contains=[notice.kind])
-    muted = CusMutedNotifications.objects.filter(kinds__contains=[notice.kind])
-    spared = {email.lower() for email in muted.values_list("person__email", flat=True)}
-    return [target for target in targets if target.address.lower() not in spared]
+    listening = list(targets.exclude(muted_kinds__contains=[notice.kind]))
+    spared = _spared({target.address.lower() for target in listening}, notice.kind)
+    return [target for target in listening if target.address.lower() not in spared]
+
+
+def _spared(addresses: Collection[str], kind: Kind) -> set[str]:
+    """Those of the addresses whose person has muted the kind, or has lost every role."""
+    muted = CusMutedNotifications.objects.filter(kinds__contains=[kind]).values("person_id")
+    # Who left is told no more, though an admin forgot to remove the address.
+    is_gone = Q(is_active=False) | Q(
+        membership=None, is_superuser=False, is_support=False, is_finance=False
+    )
+    people = CusUser.objects.annotate(lower=Lower("email")).filter(lower__in=addresses)
+    spared = people.filter(is_gone | Q(id__in=muted))
+    return set(spared.values_list("lower", flat=True))
 
 
 def _is_full(tenant_id: uuid.UUID) -> bool:

@@ -19,7 +19,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusTenant, CusUser
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_credentials.envelope import key_ring
 from integrations.cus_credentials.models import CusSigningSecret
@@ -48,8 +48,9 @@ from integrations.cus_notifications.service import (
     TargetNotFound,
 )
 from integrations.cus_stops.service import CusStopService
+from integrations.cus_tenancy.member_service import CusMemberService
 from integrations.tasks import cus_fan_out_notifications
-from tests.cus_factories import make_integration, make_tenant, sent_mails
+from tests.cus_factories import make_integration, make_tenant, make_user, sent_mails
 from tests.e2e.cus_served import ROOT, _test_database_url
 from tests.services.cus_receiver import Receiver, documented_check
 
@@ -588,6 +589,20 @@ def test_a_person_mutes_mails_to_their_own_address_and_no_others(
     announce(notice(integration, kind=Kind.LIMIT_95))
     deliver()
     assert len(sent_mails()) == 2
+
+
+def test_a_person_who_has_left_is_told_no_more(
+    tenant: CusTenant, admin: CusUser, integration: CusIntegration
+) -> None:
+    member, other = make_user("member", tenant), make_user("member", tenant)
+    service = CusNotificationService(tenant)
+    for address in (admin.email, member.email, other.email, "list@example.com"):
+        service.add(medium="email", address=address)
+    CusMemberService(tenant).remove(CusMembership.objects.get(user=member).id)
+    CusUser.objects.filter(id=other.id).update(is_active=False)
+    announce(notice(integration))
+    deliver()
+    assert {one.to[0] for one in sent_mails()} == {admin.email, "list@example.com"}
 
 
 @pytest.mark.parametrize("kind", ["test", "too_many", "nonsense"])
