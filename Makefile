@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle bench bench-peers bench-enforcement bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
+.PHONY: help run test test-browser check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle trust-limits bench bench-peers bench-enforcement bench-limits bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ trust-abuse: development ## Attack the product as its users' enemies would (ARGS
 trust-lifecycle: development ## A thousand random lives of an integration (ARGS='--lives 5000')
 	@exec $(PYTHON) -m pytest -n 0 -q tests/services/test_cus_lifecycle.py -k random_lives --lives 1000 $(ARGS)
 
+trust-limits: development ## Race 50 processes for limits at scopes, and 10,000 random steps beside an oracle
+	@exec $(PYTHON) -m pytest -n 0 -q tests/trust/test_cus_limits_race.py tests/enforcement/test_cus_limits_oracle.py --limit-calls 100000 --limit-processes 50 --limit-steps 10000 $(ARGS)
+
 mutate-permissions: development ## Make holes in the permissions; each must fail a test (ARGS=console)
 	@exec $(PYTHON) -m tests.trust.cus_permission_mutants $(ARGS)
 
@@ -73,6 +76,9 @@ bench-peers: development ## Measure ingest beside arize-phoenix and mlflow, whic
 
 bench-enforcement: development ## Measure checks over HTTP, beside litellm's budget limiter (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks --enforcement $(ARGS)
+
+bench-limits: development ## Measure what limits at scopes cost checks and ingest (ARGS=--full)
+	@exec $(PYTHON) -m benchmarks --scopes $(ARGS)
 
 bench-sdk: development ## Measure what the SDK costs a program, beside peers it installs (ARGS=--full)
 	@exec $(PYTHON) -m benchmarks.cus_sdk $(ARGS)

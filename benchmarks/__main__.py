@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--full | --tiny] [--only NAME …] [--peers | --enforcement]`, on servers of its own."""
+"""`python -m benchmarks [--full | --tiny] [--only NAME …] [--peers | --enforcement | --scopes]`."""
 
 import argparse
 import os
@@ -17,6 +17,7 @@ def main(arguments: list[str]) -> int:
     parser = options_of_sizes("make bench", __doc__, SECTIONS, full=full)
     parser.add_argument("--peers", action="store_true", help="arize-phoenix and mlflow instead")
     parser.add_argument("--enforcement", action="store_true", help="checks instead")
+    parser.add_argument("--scopes", action="store_true", help="limits at scopes instead")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
@@ -42,6 +43,8 @@ def _run(options: argparse.Namespace) -> int:
     sizes = FULL if options.full else TINY if options.tiny else DEFAULT
     if options.peers:
         return cus_run.run_peers(sizes)
+    if options.scopes:
+        return cus_run.run_scopes(sizes)
     if options.enforcement:
         return cus_run.run_enforcement(sizes)
     return cus_run.run(sizes, options.only)

@@ -59,7 +59,7 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
         f"{sizes.checked_rows:,} rows of evidence this month, all of one integration."
     )
     section.notes.append("Calls land, and end their holds, a second after they were let in.")
-    with served(PRODUCT, filled.database) as port, _calls_landing(filled.database):
+    with served(PRODUCT, filled.database) as port, calls_landing(filled.database):
         for which in (keys[:1], keys):
             every = _measure_loads(section, port, which, sizes, filled.database)
     section.notes += parts_of_a_check(filled.database, every=every, seconds=sizes.check_seconds / 4)
@@ -83,18 +83,18 @@ def beside_running_calls(database: str, key: str, sizes: Sizes) -> str:
     """How long a check takes beside 10,000 live holds of its integration, and beside none."""
     integration = str(sender_of(key).principal.integration_id)
     found: dict[int, list[float]] = {0: [], _RUNNING_CALLS: []}
-    with served(PRODUCT, database) as port, _calls_landing(database):
+    with served(PRODUCT, database) as port, calls_landing(database):
         for turn in range(_TURNS + 1):
             for calls, latencies in found.items():
-                _settle(database)
+                settle(database)
                 with superuser(database) as connection:
                     # More than may run by default, or checks would be turned away, not decided.
                     connection.execute("UPDATE cus_integrations SET max_live_holds = 100000")
                     connection.execute(_START_CALLS, [calls, integration])
                     connection.execute("ANALYZE cus_enforcement_holds")
-                load = _load(port, [key], 1, sizes.check_seconds / _TURNS)
+                load = load_of_checks(port, [key], 1, sizes.check_seconds / _TURNS)
                 # In the first turn the processes warm up.
-                latencies += _milliseconds(load) if turn else []
+                latencies += milliseconds(load) if turn else []
     without, beside = (median(found[calls]) for calls in found)
     verdict = BESIDE_RUNNING_CALLS.verdict(beside / without)
     return (
@@ -107,45 +107,53 @@ def _measure_loads(
     section: Section, port: int, keys: Sequence[str], sizes: Sizes, database: str
 ) -> float:
     """Add the rows of each load; how often, in seconds, a caller asked at half load."""
-    _load(port, keys, 8, min(_WARM_UP_SECONDS, sizes.check_seconds))
+    load_of_checks(port, keys, 8, min(_WARM_UP_SECONDS, sizes.check_seconds))
     most = 0.0
     for callers in CALLERS:
-        _settle(database)
-        load = _load(port, keys, callers, sizes.check_seconds)
+        settle(database)
+        load = load_of_checks(port, keys, callers, sizes.check_seconds)
         if callers == _HALF_LOAD_CALLERS:
             most = load.events_a_second
         wanted = callers == _HALF_LOAD_CALLERS and len(keys) > 1
         row = _row(keys, str(callers), load)
         row[3] = CHECKS_A_SECOND.verdict(load.events_a_second) if wanted else "-"
         section.rows.append(row)
-    _settle(database)
+    settle(database)
     every = 2 * _HALF_LOAD_CALLERS / most
-    half = _load(port, keys, _HALF_LOAD_CALLERS, sizes.check_seconds, every=every)
+    half = load_of_checks(port, keys, _HALF_LOAD_CALLERS, sizes.check_seconds, every=every)
     row = _row(keys, f"{_HALF_LOAD_CALLERS}, half load", half)
-    p50, p99 = (percentile(_milliseconds(half), share) for share in (0.5, 0.99))
+    p50, p99 = (percentile(milliseconds(half), share) for share in (0.5, 0.99))
     row[5], row[7] = CHECK_P50.verdict(p50), CHECK_P99.verdict(p99)
     section.rows.append(row)
     return every
 
 
 def _row(keys: Sequence[str], callers: str, load: Load) -> list[str]:
-    found = _milliseconds(load)
+    found = milliseconds(load)
     p50, p99 = median(found), percentile(found, 0.99)
     rate = f"{load.events_a_second:,.0f}"
     return [str(len(keys)), callers, rate, "-", f"{p50:.2f}", "-", f"{p99:.1f}", "-"]
 
 
-def _milliseconds(load: Load) -> list[float]:
+def milliseconds(load: Load) -> list[float]:
+    """The latencies of a load."""
     return [latency * 1_000 for latency in load.latencies]
 
 
-def _load(
-    port: int, keys: Sequence[str], callers: int, seconds: float, *, every: float = 0.0
+def load_of_checks(
+    port: int,
+    keys: Sequence[str],
+    callers: int,
+    seconds: float,
+    *,
+    every: float = 0.0,
+    body: tuple[str, str] = _BODY,
 ) -> Load:
+    """What so many callers get who ask in turn, or at a pace."""
     orders: dict[str, Any] = {
         "port": port,
         "heads": [request_head(port, ENFORCEMENT_CHECK_PATH, key) for key in keys],
-        "templates": [_BODY],
+        "templates": [body],
         "batch": 1,
         "wrapped": False,
         "seconds": seconds,
@@ -158,7 +166,7 @@ def _load(
 
 
 @contextmanager
-def _calls_landing(database: str) -> Iterator[None]:
+def calls_landing(database: str) -> Iterator[None]:
     """End holds as landing calls do; storing those calls is another measurement."""
     over = threading.Event()
 
@@ -179,10 +187,10 @@ def _calls_landing(database: str) -> Iterator[None]:
         landing.join()
 
 
-def _settle(database: str) -> None:
+def settle(database: str) -> None:
     """End the holds of the last load as if its calls had landed, and vacuum the tables."""
     with superuser(database) as connection:
-        connection.execute("TRUNCATE cus_enforcement_holds, cus_hold_sums")
+        connection.execute("TRUNCATE cus_enforcement_holds, cus_hold_sums, cus_limit_holds")
         connection.execute("VACUUM (ANALYZE) cus_decision_totals")
 
 

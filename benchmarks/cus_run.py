@@ -12,6 +12,7 @@ from benchmarks import (
     cus_ingest,
     cus_leased_decision,
     cus_peers,
+    cus_scopes,
     cus_totals,
 )
 from benchmarks.cus_conditions import conditions
@@ -57,6 +58,15 @@ def run_enforcement(sizes: Sizes) -> int:
     cus_enforcement.measure(sizes, sender).show(console)
     cus_leased_decision.measure().show(console)
     cus_check_peer.measure(sizes).show(console)
+    return 0
+
+
+def run_scopes(sizes: Sizes) -> int:
+    """What limits at scopes cost checks and ingest."""
+    console = new_console()
+    sender = prepare()
+    conditions(sizes).show(console)
+    cus_scopes.measure(sizes, sender).show(console)
     return 0
 
 

@@ -41,6 +41,9 @@ CHECK_P50 = Target(1.5, "ms", at_least=False)
 CHECK_P99 = Target(10, "ms", at_least=False)
 # Ruling F5b: a check beside 10,000 live holds of its integration.
 BESIDE_RUNNING_CALLS = Target(1.5, "x", at_least=False)
+# A check with eight limits at scopes beside one with none, and ingest without them beside with them.
+BESIDE_SCOPES = Target(1.3, "x", at_least=False)
+INGEST_WITH_SCOPES = Target(0.85, "x")
 BESIDE_PEERS = Target(100, "x")
 # Of the SDK, durable and in memory.
 SDK_ADDED = {"durable": Target(10, "us", at_least=False), "memory": Target(4, "us", at_least=False)}

@@ -53,6 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-examples", type=int, default=2, help="requests of a kind")
     parser.addoption("--fuzz-seed", type=int, default=1, help="which requests are made")
     parser.addoption("--lives", type=int, default=200, help="random lives of an integration")
+    parser.addoption("--limit-steps", type=int, default=300, help="steps of random limits")
+    parser.addoption("--limit-calls", type=int, default=600, help="calls that race for limits")
+    parser.addoption("--limit-processes", type=int, default=8, help="processes that race so")
 
 
 _superuser = superuser

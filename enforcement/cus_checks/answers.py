@@ -12,6 +12,7 @@ from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_reading.known_limits import KnownLimit
 from enforcement.cus_rules.reasons import Reason
+from enforcement.cus_rules.scoped import ScopedFact
 
 
 class CheckAnswer(msgspec.Struct, kw_only=True):
@@ -98,6 +99,36 @@ class LimitAnswer(msgspec.Struct, kw_only=True):
             valid_until=None
             if limit.valid_until is None
             else datetime.fromtimestamp(limit.valid_until, UTC),
+        )
+
+
+class LimitTakenAnswer(msgspec.Struct, kw_only=True):
+    """A limit at a scope that counts all calls, and what is taken of it.
+
+    Amounts are in `unit`: "cents", "microcents", "tokens" or "calls", as the limit binds.
+    """
+
+    id: str
+    scope: str
+    unit: str
+    window: str
+    amount: int
+    used: int
+    held: int
+    leased: int
+
+    @classmethod
+    def of(cls, fact: ScopedFact) -> "LimitTakenAnswer":
+        """The answer that tells of a limit."""
+        return cls(
+            id=fact.id,
+            scope=fact.scope,
+            unit=fact.binds,
+            window=fact.window,
+            amount=fact.amount,
+            used=fact.used,
+            held=fact.held,
+            leased=fact.leased,
         )
 
 

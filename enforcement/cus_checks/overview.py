@@ -5,15 +5,18 @@ from typing import Any, cast
 
 import msgspec
 
+from aos_sdk.cus_limit_scopes import CusCallNames
 from enforcement.cus_checks.answers import (
     AmountsAnswer,
     AnsweringModelsAnswer,
     LearnedOutputAnswer,
     LimitAnswer,
+    LimitTakenAnswer,
     OwnPriceAnswer,
 )
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.rounds import usage_of
+from enforcement.cus_checks.scopes import CallScopes, facts_at_scopes
 from enforcement.cus_reading.absence import DatabaseAbsent
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_reading.decider import decider_pool
@@ -72,12 +75,22 @@ def status_of(caller: Caller) -> dict[str, Any]:
     Raises DatabaseTrouble.
     """
     whose = (caller.tenant_id, caller.integration_id)
-    (document,) = _read(caller, ("cus_read", read_values(*whose, [])))
-    reading = reading_of(document, [])
+    models = models_of(*_read(caller, (READ_MODELS, whose)))
+    # Of a call that names nothing: the limits that count all calls.
+    scopes = CallScopes(CusCallNames(), models.limits.counting(CusCallNames()))
+    (document,) = _read(caller, ("cus_read", read_values(*whose, [], keys=scopes.keys)))
+    reading = reading_of(document, [], scopes.keys)
     known = remember_state(caller.integration_id, reading.integration)
     usage = usage_of(reading)
+    limits = facts_at_scopes(scopes, None, reading.limits, reading.now)
     decision = decide(
-        Facts(call_id="", evaluated_at=reading.now, authority=known.authority, usage=usage)
+        Facts(
+            call_id="",
+            evaluated_at=reading.now,
+            authority=known.authority,
+            usage=usage,
+            limits=limits,
+        )
     )
     return {
         "tenant_id": caller.tenant_id,
@@ -87,6 +100,7 @@ def status_of(caller: Caller) -> dict[str, Any]:
         "held": AmountsAnswer(*reading.held),
         "leased": AmountsAnswer(*reading.leased),
         **{limit.admissions_shown_as: getattr(usage, limit.admissions) for limit in RATES},
+        "limits": [LimitTakenAnswer.of(limit) for limit in limits],
         "period_end": month_end(reading.now),
         "coverage_percent": known.row.get("coverage_percent"),
         "result": decision.result,

@@ -11,6 +11,7 @@ from integrations.cus_lifecycle.models import ESTIMATE_PROMISES
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_stops.models import CusStop
 from integrations.cus_web.strict_fields import StrictChoice, StrictInput, StrictMoment
+from telemetry.cus_money.amounts import LeaseAmounts
 
 _BIGGEST = 2**63 - 1
 # A limit, the bound of holds, or what a stop is of.
@@ -213,12 +214,26 @@ class AmountsResult(serializers.Serializer[object]):
     tokens = serializers.IntegerField()
 
 
+class LimitTakenResult(serializers.Serializer[object]):
+    """A limit at a scope that counts all calls, and what is taken of it, in the unit in which it binds."""
+
+    id = serializers.UUIDField()
+    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices)
+    unit = serializers.ChoiceField(LeaseAmounts._fields)
+    window = serializers.ChoiceField(CusScopedLimit.Window.choices)
+    amount = serializers.IntegerField()
+    used = serializers.IntegerField()
+    held = serializers.IntegerField()
+    leased = serializers.IntegerField()
+
+
 class StatusResult(LimitsResult):
     """An integration's limits, usage and current verdict, this month."""
 
     used = AmountsResult()
     held = AmountsResult()
     leased = AmountsResult()
+    limits = LimitTakenResult(many=True)
     period_end = serializers.DateTimeField()
     coverage_percent = serializers.FloatField(allow_null=True)
     result = serializers.ChoiceField(RESULTS)

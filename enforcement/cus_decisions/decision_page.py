@@ -15,7 +15,9 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.explain import TITLES, explain
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import because
+from enforcement.cus_rules.at_scopes import OVER, whose, written
 from enforcement.cus_rules.facts import Authority, Facts, Usage, facts_of
+from enforcement.cus_rules.scoped import ScopedFact
 from integrations.cus_console.amounts import dollars, exact_dollars
 from integrations.cus_console.facts import Headline, as_json
 from integrations.cus_console.panels import Cell, table
@@ -90,6 +92,7 @@ def figures(_request: HttpRequest, decision: CusEnforcementDecision) -> SafeStri
         )
         return table([], [], empty=why)
     rows = [row for limit in LIMITS if (row := _row(facts, authority, usage, limit))]
+    rows += [_row_at_scope(facts, limit) for limit in facts.limits]
     return table(
         ["Limit", "At most", "Used", "Held by running calls", "Lent", "This call", "Together"],
         rows,
@@ -122,6 +125,15 @@ def _row(facts: Facts, authority: Authority, usage: Usage, limit: Limit) -> list
     write = _writer(limit, authority)
     scale = MICROCENTS_PER_CENT if limit.unit is Unit.CENTS and authority.is_exact else 1
     return [name, write(most * scale), *map(write, amounts), write(sum(amounts))]
+
+
+def _row_at_scope(facts: Facts, limit: ScopedFact) -> list[Cell]:
+    measure = limit.measure(facts.estimate)
+    parts = (limit.used, limit.held, limit.leased, measure.estimate)
+    over = OVER[limit.window]
+    name = f"{whose(limit)}, {over}"
+    shown = [written(limit, amount) for amount in (limit.amount, *parts, sum(parts))]
+    return [f"{name[:1].upper()}{name[1:]}", *shown]
 
 
 def _amount(amounts: Amounts, limit: Limit, authority: Authority) -> int:

@@ -25,7 +25,7 @@ _EXCEEDED = {
     CusLimitScope.AGENT: Code.AGENT_LIMIT_EXCEEDED,
     CusLimitScope.TAG: Code.TAG_LIMIT_EXCEEDED,
 }
-_OVER = {
+OVER = {
     Window.MINUTE: "a minute",
     Window.DAY: "a day",
     Window.WEEK: "a week",
@@ -124,7 +124,7 @@ def _near(fact: ScopedFact, like: Limit, measure: Measure) -> Reason:
 
 def _limit(fact: ScopedFact, measure: Measure) -> str:
     named = "" if fact.unit is Unit.CENTS else f" {fact.unit}"
-    return f"{_text(fact, measure.limit)}{named} {_OVER[fact.window]} of {whose(fact)}"
+    return f"{_text(fact, measure.limit)}{named} {OVER[fact.window]} of {whose(fact)}"
 
 
 def whose(fact: ScopedFact) -> str:
@@ -162,6 +162,11 @@ def _shown(fact: ScopedFact) -> int:
 def _whole(fact: ScopedFact, amount: int) -> int:
     """Microcents as cents, rounded up; other amounts as they are."""
     return -(-amount // MICROCENTS_PER_CENT) if fact.is_exact else amount
+
+
+def written(fact: ScopedFact, amount: int) -> str:
+    """An amount of a limit with its unit, for people."""
+    return _text(fact, amount) if fact.unit is Unit.CENTS else f"{amount:,} {fact.unit}"
 
 
 def _text(fact: ScopedFact, amount: int) -> str:

@@ -4,17 +4,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import RequestFactory
 from django.utils import timezone
 
 from enforcement.cus_checks.requests import CheckRequest, RunBudget
 from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_checks.service import CusEnforcementService
+from enforcement.cus_decisions.decision_page import figures
 from enforcement.cus_decisions.explain import explain
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.models import CusEnforcementHold
 from tests.conftest import as_if
-from tests.cus_factories import SdkClient, make_integration, record
+from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, record
 from tests.cus_limits import change_limit, make_limit
 from tests.enforcement.test_cus_leases import caller_of
 
@@ -32,16 +34,19 @@ def check(
     return check_all(integration, (call_id, cents, fields), at=at)[0]
 
 
+def request(call_id: str, cents: int, **fields: Any) -> CheckRequest:
+    values: dict[str, Any] = {
+        "model": "gpt-4o",
+        "estimated_tokens": 10,
+        "estimated_cost_cents": cents,
+    }
+    return CheckRequest(call_id=call_id, **values | fields)
+
+
 def check_all(
     integration: CusIntegration, *calls: tuple[str, int, dict[str, Any]], at: datetime | None = None
 ) -> list[Verdict]:
-    requests = [
-        CheckRequest(
-            call_id=call_id,
-            **{"model": "gpt-4o", "estimated_tokens": 10, "estimated_cost_cents": cents} | fields,
-        )
-        for call_id, cents, fields in calls
-    ]
+    requests = [request(call_id, cents, **fields) for call_id, cents, fields in calls]
     return CusEnforcementService(caller_of(integration), at=at).check_batch(requests)
 
 
@@ -217,7 +222,7 @@ def test_a_throttled_limit_says_how_long_to_wait(integration: CusIntegration) ->
 
 def test_exact_cents_bind_microcents(integration: CusIntegration) -> None:
     make_limit(integration, "session_id", "s", basis="exact", amount=1)
-    fields = {"session_id": "s", "estimated_cost_microcents": 400_000}
+    fields: dict[str, Any] = {"session_id": "s", "estimated_cost_microcents": 400_000}
     assert said(check(integration, "one", 1, **fields)) == PASSED
     assert said(check(integration, "two", 1, **fields)) == PASSED
     assert said(check(integration, "three", 1, **fields))[0] == "blocked"
@@ -325,3 +330,51 @@ def test_a_run_may_have_budgets_of_each_kind(integration: CusIntegration) -> Non
     found = run(integration, "two", 1)
     assert said(found)[:2] == ("blocked", "session_limit_exceeded")
     assert found.decision.reasons[0].limit_value == 1
+
+
+# --- What programs and people are told ----------------------------------------------------------
+
+
+def test_configuration_and_status_tell_of_limits(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    session = make_limit(integration, "session_id", None, window="life", basis="exact")
+    make_limit(integration, "agent_id", "a", enabled=False)
+    day = make_limit(integration, "integration", "", window="day", unit="calls", amount=5)
+    check(integration, "one", session_id="s")
+    sdk.report(record(session_id="s"))
+
+    config = sdk.client.get(f"{ENFORCEMENT}/config").json()
+    assert config["is_limited"] is True
+    assert [limit["id"] for limit in config["limits"]] == [str(session.id), str(day.id)]
+    told = config["limits"][0]
+    assert (told["value"], told["window"], told["basis"]) == (None, "life", "exact")
+    assert (told["amount"], told["valid_until"]) == (100, None)
+
+    (limit,) = sdk.client.get(f"{ENFORCEMENT}/status").json()["limits"]
+    assert (limit["id"], limit["unit"], limit["amount"]) == (str(day.id), "calls", 5)
+    assert (limit["used"], limit["held"], limit["leased"]) == (1, 1, 0)
+
+
+def test_a_check_over_http_names_the_limit_that_refused(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    limit = make_limit(integration, "tag", None, tag="team", amount=2)
+    assert sdk.check("one", tags=["team=red"]).json()["result"] == "allowed"
+    sdk.report(record(call_id="one", cost_cents=2, tags=["team=red"]))
+    (reason,) = sdk.check("two", tags=["team=red"]).json()["reasons"]
+    assert reason["limit_id"] == str(limit.id)
+    assert (reason["code"], reason["scope"]) == ("tag_limit_exceeded", "tag")
+    assert (reason["scope_value"], reason["window"]) == ("team=red", "month")
+    assert reason["message"].startswith("The limit of $0.02 a month of tag team=red has no room")
+
+
+def test_a_decision_page_shows_limits_at_scopes(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    make_limit(integration, "session_id", "s", amount=10)
+    check(integration, "one", 60, session_id="s")
+    decision = CusEnforcementDecision.objects.get()
+    page = str(figures(RequestFactory().get("/"), decision))
+    assert "Session s, a month" in page
+    assert "$0.60" in page

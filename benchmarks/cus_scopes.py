@@ -1,0 +1,126 @@
+"""What limits at scopes cost: a check with eight of them, and ingest of calls that they count."""
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+from psycopg import sql
+
+from benchmarks.cus_databases import Sender, new_database, superuser
+from benchmarks.cus_enforcement import calls_landing, load_of_checks, milliseconds, settle
+from benchmarks.cus_report import Section
+from benchmarks.cus_rounds import Contestant, contest, ratio
+from benchmarks.cus_served import PRODUCT, served
+from benchmarks.cus_sizes import BATCHES, Sizes
+from benchmarks.cus_store_process import StoreProcess
+from benchmarks.cus_targets import BESIDE_SCOPES, INGEST_WITH_SCOPES
+
+_TURNS = 6
+# As a program asks whose calls name all that a call can name.
+_BODY = (
+    '{"call_id":"',
+    '","model":"gpt-4o","estimated_tokens":1800,"estimated_cost_cents":1,"agent_id":"agent-1",'
+    '"session_id":"session-1","end_user":"ann","tags":["team=red"]}',
+)
+# Scope, tag, value, unit and window of the limits that count each call.
+_LIMITS = (
+    ("session_id", "", None, "cents", "life"),
+    ("agent_id", "", None, "cents", "day"),
+    ("agent_id", "", None, "tokens", "month"),
+    ("end_user", "", None, "cents", "month"),
+    ("tag", "team", None, "cents", "week"),
+    ("model", "", None, "calls", "minute"),
+    ("integration", "", "", "cents", "day"),
+    ("integration", "", "", "calls", "week"),
+)
+_MAKE = """
+INSERT INTO cus_scoped_limits (id, tenant_id, integration_id, scope, tag, value, unit, "window",
+    amount, basis, result, warning_percent, enabled, reason)
+VALUES (gen_random_uuid(), %s, %s, %s, %s, %s, %s, %s, 4000000000000, 'rounded', 'blocked', 80,
+    true, '')
+"""
+_FORGET = "UPDATE cus_scoped_limits SET deleted_at = now() WHERE deleted_at IS NULL"
+_NEW_VERSION = "UPDATE cus_integrations SET config_version = config_version + 1"
+
+
+def measure(sizes: Sizes, sender: Sender) -> Section:
+    section = Section(
+        "Ingest of calls that eight limits at scopes count, beside none (one connection)",
+        ("batch", "with, rows/s", "without, rows/s", "of without", "target", "of no counting"),
+    )
+    names = ("bench_scoped", "bench_unscoped", "bench_uncounted")
+    scoped, unscoped, uncounted = map(new_database, names)
+    _make(scoped, sender, _LIMITS)
+    with superuser(uncounted) as connection:
+        for (name,) in connection.execute(_TRIGGERS).fetchall():
+            drop = sql.SQL("DROP TRIGGER cus_then_count_limits ON {}")
+            connection.execute(drop.format(sql.Identifier(name)))
+    with (
+        StoreProcess(scoped, sender) as one,
+        StoreProcess(unscoped, sender) as two,
+        StoreProcess(uncounted, sender) as three,
+    ):
+        for batch in BATCHES:
+            section.rows.append(
+                _row(batch, sizes, {"with": one, "without": two, "uncounted": three})
+            )
+    section.notes.append("Of no counting: without limits, beside a database without the trigger.")
+    section.notes.append(_checks(sizes, sender))
+    return section
+
+
+_TRIGGERS = """
+SELECT tgrelid::regclass::text FROM pg_trigger
+WHERE tgname = 'cus_then_count_limits' AND tgparentid = 0
+"""
+
+
+def _row(batch: int, sizes: Sizes, stores: dict[str, StoreProcess]) -> list[str]:
+    batches = sizes.turns[batch]
+    seconds = contest(
+        [
+            Contestant(name, partial(store.turn, "statement", batch=batch, batches=batches))
+            for name, store in stores.items()
+        ],
+        sizes.rounds,
+    )
+    share = ratio(seconds["without"], seconds["with"])
+    return [
+        str(batch),
+        *(f"{batch * batches / median(seconds[name]):,.0f}" for name in ("with", "without")),
+        f"{share:.2f} x",
+        INGEST_WITH_SCOPES.verdict(share),
+        f"{ratio(seconds['uncounted'], seconds['without']):.2f} x",
+    ]
+
+
+def _checks(sizes: Sizes, sender: Sender) -> str:
+    """How long a check takes with eight limits that apply to its call, and with none."""
+    database = new_database("bench_scoped_checks")
+    with superuser(database) as connection:
+        connection.execute("UPDATE cus_integrations SET budget_limit_cents = 2000000000")
+    found: dict[int, list[float]] = {0: [], len(_LIMITS): []}
+    with served(PRODUCT, database) as port, calls_landing(database):
+        for turn in range(_TURNS + 1):
+            for number, latencies in found.items():
+                settle(database)
+                _make(database, sender, _LIMITS[:number])
+                load = load_of_checks(port, [sender.key], 1, sizes.check_seconds / 2, body=_BODY)
+                # In the first turn the processes warm up.
+                latencies += milliseconds(load) if turn else []
+    without, beside = (median(latencies) for latencies in found.values())
+    return (
+        f"A check over HTTP, one caller, p50: {without:.2f} ms with no limit at a scope, "
+        f"{beside:.2f} ms with {len(_LIMITS)}: {beside / without:.2f} x, "
+        f"{BESIDE_SCOPES.verdict(beside / without)}"
+    )
+
+
+def _make(database: str, sender: Sender, limits: Sequence[tuple[Any, ...]]) -> None:
+    whose = (sender.principal.tenant_id, sender.principal.integration_id)
+    with superuser(database) as connection:
+        connection.execute(_FORGET)
+        for limit in limits:
+            connection.execute(_MAKE, (*whose, *limit))
+        connection.execute(_NEW_VERSION)

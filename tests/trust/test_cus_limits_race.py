@@ -1,0 +1,161 @@
+"""Processes that check, lend, land and die at once pass no limit at a scope, and all room is used."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connections
+
+from benchmarks.cus_served import database_urls
+from integrations.cus_keys.verifier import issue_sdk_key
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.models import CusScopedLimit
+from telemetry.cus_holds.sweeping import sweep
+from tests.conftest import _superuser, as_if
+from tests.cus_limits import make_limit
+from tests.e2e.cus_served import ROOT
+from tests.enforcement.test_cus_scoped_limits import check
+from tests.trust.cus_audit import findings
+from tests.trust.cus_limits_racers import AGENTS, MODELS, SESSIONS, TOKENS_A_CENT, USERS
+from tests.trust.cus_real_product import Row
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# What is taken of each limit and value, in the limit's unit, in windows that no race outlives.
+TAKEN = """
+SELECT scoped.scope, taken.value, scoped.amount, sum(CASE scoped.unit WHEN 'cents' THEN taken.cents
+    WHEN 'tokens' THEN taken.tokens ELSE taken.calls END)
+FROM (
+    SELECT limit_id, value, calls, cents, tokens FROM cus_limit_totals
+    UNION ALL
+    SELECT limit_id, value, held_calls + leased_calls, held_cents + leased_cents,
+        held_tokens + leased_tokens FROM cus_limit_holds
+) AS taken JOIN cus_scoped_limits AS scoped ON scoped.id = taken.limit_id
+GROUP BY 1, 2, 3
+"""
+
+
+def passed(auditor: "psycopg.Connection[Row]") -> list[str]:
+    """The limits that are passed at this moment."""
+    return [
+        f"{scope} {value}: {taken} of {amount}"
+        for scope, value, amount, taken in auditor.execute(TAKEN).fetchall()
+        if int(str(taken)) > int(str(amount))
+    ]
+
+
+def test_no_limit_is_passed_by_processes_that_race_and_die(
+    integration: CusIntegration, request: pytest.FixtureRequest
+) -> None:
+    calls: int = request.config.getoption("--limit-calls")
+    processes: int = request.config.getoption("--limit-processes")
+    CusIntegration.objects.filter(id=integration.id).update(allow_unpriced=True, max_live_holds=0)
+    # Calls cost two cents and twenty tokens on average; all of each limit will be asked for.
+    limits = {
+        "session_id": _each(integration, "session_id", calls // 2, SESSIONS, window="month"),
+        "agent_id": _each(integration, "agent_id", calls // 2, AGENTS, window="day"),
+        "end_user": _each(
+            integration, "end_user", calls * TOKENS_A_CENT // 2, USERS, window="day", unit="tokens"
+        ),
+        "model": _each(integration, "model", calls // 3, MODELS, window="month", unit="calls"),
+    }
+    orders = {
+        "tenant": str(integration.tenant_id),
+        "integration": str(integration.id),
+        "key": issue_sdk_key(integration)[1],
+        "processes": processes,
+        "holders": 10 if processes >= 50 else 3,
+        "killed": max(processes // 10, 1),
+        "dying_seconds": 10.0 if processes >= 50 else 1.5,
+        "seed": "limits",
+    }
+    orders["calls"] = -(-calls // (processes * int(str(orders["holders"]))))
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as auditor:
+        told = _race(orders, auditor)
+        assert told["without evidence"] == 0
+        assert told["leased"] > 0
+        assert told["checked"] > 0
+        assert passed(auditor) == []
+        # The room of the dead returns when their calls can run no more.
+        for table in ("leases", "holds"):
+            as_if(f"UPDATE cus_enforcement_{table} SET expires_at = now()")
+        sweep()
+        _use_the_rest(integration, limits, auditor)
+        assert passed(auditor) == []
+        assert findings(auditor) == []
+
+
+def _each(
+    integration: CusIntegration, scope: str, room: int, values: tuple[str, ...], **fields: Any
+) -> CusScopedLimit:
+    amount = max(room // len(values), 10)
+    return make_limit(integration, scope, None, amount=amount, **fields)
+
+
+def _race(orders: dict[str, Any], auditor: "psycopg.Connection[Row]") -> Counter[str]:
+    """What the processes were told; meanwhile no limit is passed at any moment."""
+    environment = {
+        **os.environ,
+        **database_urls(str(connections["default"].settings_dict["NAME"])),
+        "DJANGO_SETTINGS_MODULE": "aos_project.settings",
+        "CUS_ENFORCEMENT_POOL_SIZE": "1",
+        "CUS_CHECKS_PER_SECOND": "0",
+    }
+    program = subprocess.Popen(
+        [sys.executable, "-m", "tests.trust.cus_limits_racers", json.dumps(orders)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    moments = 0
+    while program.poll() is None:
+        assert passed(auditor) == []
+        moments += 1
+    output, _ = program.communicate()
+    assert program.returncode == 0
+    told = [Counter(json.loads(line)) for line in output.splitlines()]
+    assert len(told) >= orders["processes"] - orders["killed"]
+    assert moments > 10
+    return sum(told, Counter[str]())
+
+
+def _use_the_rest(
+    integration: CusIntegration,
+    limits: dict[str, CusScopedLimit],
+    auditor: "psycopg.Connection[Row]",
+) -> None:
+    """Calls of one cent run until each combination of names is refused; then a limit of it is full."""
+    for session in SESSIONS:
+        for agent in AGENTS:
+            for user in USERS:
+                for model in MODELS:
+                    names = {
+                        "session_id": session,
+                        "agent_id": agent,
+                        "end_user": user,
+                        "model": model,
+                    }
+                    reason = _until_refused(integration, names)
+                    taken = {
+                        (scope, value): (taken, amount)
+                        for scope, value, amount, taken in auditor.execute(TAKEN).fetchall()
+                    }
+                    used, amount = taken[reason.scope, reason.scope_value]
+                    spare = TOKENS_A_CENT if limits[reason.scope].unit == "tokens" else 1
+                    assert int(str(amount)) - int(str(used)) < spare
+
+
+def _until_refused(integration: CusIntegration, names: dict[str, str]) -> Any:
+    for number in range(10**6):
+        call_id = f"rest-{'-'.join(names.values())}-{number}"
+        fields: dict[str, Any] = {"estimated_tokens": TOKENS_A_CENT, **names}
+        decision = check(integration, call_id, 1, **fields).decision
+        if not decision.admits:
+            return decision.reasons[0]
+    raise AssertionError("nothing was ever refused")
