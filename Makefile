@@ -48,7 +48,7 @@ trust-lifecycle: development ## A thousand random lives of an integration (ARGS=
 	@exec $(PYTHON) -m pytest -n 0 -q tests/services/test_cus_lifecycle.py -k random_lives --lives 1000 $(ARGS)
 
 trust-limits: development ## Race 50 processes for limits at scopes, and 10,000 random steps beside an oracle
-	@exec $(PYTHON) -m pytest -n 0 -q tests/trust/test_cus_limits_race.py tests/enforcement/test_cus_limits_oracle.py --limit-calls 100000 --limit-processes 50 --limit-steps 10000 $(ARGS)
+	@exec $(PYTHON) -m pytest -n 0 -q --timeout 7200 tests/trust/test_cus_limits_race.py tests/enforcement/test_cus_limits_oracle.py --limit-calls 100000 --limit-processes 50 --limit-steps 10000 $(ARGS)
 
 mutate-permissions: development ## Make holes in the permissions; each must fail a test (ARGS=console)
 	@exec $(PYTHON) -m tests.trust.cus_permission_mutants $(ARGS)

@@ -395,10 +395,12 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "MutableKindEnum": "integrations.cus_notifications.kinds.MUTABLE_CHOICES",
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
-        "LimitResultEnum": "integrations.cus_limits.models.CusScopedLimit.Result",
-        "LimitScopeEnum": "integrations.cus_limits.models.CusScopedLimit.Scope",
+        "LimitResultEnum": "enforcement.cus_checks.serializers.LIMIT_RESULTS",
+        "LimitScopeEnum": "enforcement.cus_checks.serializers.LIMIT_SCOPES",
+        "AmountEnum": "enforcement.cus_checks.serializers.AMOUNTS",
+        "LimitUnitEnum": "enforcement.cus_checks.serializers.LIMIT_UNITS",
         "ResultEnum": "enforcement.cus_checks.serializers.RESULTS",
-        "StopScopeEnum": "integrations.cus_stops.models.CusStop.Scope",
+        "StopScopeEnum": "enforcement.cus_checks.serializers.STOP_SCOPES",
     },
 }
 

@@ -4,6 +4,7 @@ from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 from enforcement.cus_checks.serializers import (
+    AMOUNTS,
     AmountsResult,
     CheckResult,
     RunBudgetSchema,
@@ -13,7 +14,6 @@ from enforcement.cus_checks.serializers import (
 )
 from integrations.cus_lifecycle.limits import LIMITS
 from integrations.cus_limits.models import CusScopedLimit
-from telemetry.cus_money.amounts import LeaseAmounts
 
 _OWN = [limit.column for limit in LIMITS]
 
@@ -98,7 +98,7 @@ class SliceResult(serializers.Serializer[object]):
     limit_id = serializers.CharField(
         help_text=f"The id of a limit at a scope, or one of {', '.join(_OWN)}."
     )
-    unit = serializers.ChoiceField(LeaseAmounts._fields)
+    unit = serializers.ChoiceField(AMOUNTS)
     amount = serializers.IntegerField()
     value = serializers.CharField(required=False, help_text="Of a limit at a scope.")
     window = serializers.ChoiceField(CusScopedLimit.Window.choices, required=False)

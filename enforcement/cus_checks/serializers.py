@@ -16,6 +16,12 @@ from telemetry.cus_money.amounts import LeaseAmounts
 _BIGGEST = 2**63 - 1
 # A limit, the bound of holds, or what a stop is of.
 _LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
+# The document names these sets of words (`ENUM_NAME_OVERRIDES`).
+LIMIT_SCOPES = CusScopedLimit.Scope.choices
+LIMIT_UNITS = CusScopedLimit.Unit.choices
+LIMIT_RESULTS = CusScopedLimit.Result.choices
+STOP_SCOPES = CusStop.Scope.choices
+AMOUNTS = list(LeaseAmounts._fields)
 RESULTS = [result.value for result in wire.CusEnforcementResult]
 
 
@@ -91,7 +97,7 @@ class ReasonResult(serializers.Serializer[object]):
     threshold_percent = serializers.IntegerField(allow_null=True)
     retry_after_seconds = serializers.IntegerField(allow_null=True)
     limit_id = serializers.UUIDField(allow_null=True, help_text="Of a limit at a scope.")
-    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices, allow_null=True)
+    scope = serializers.ChoiceField(LIMIT_SCOPES, allow_null=True)
     scope_value = serializers.CharField(allow_null=True)
     window = serializers.ChoiceField(CusScopedLimit.Window.choices, allow_null=True)
 
@@ -165,7 +171,7 @@ class LimitsResult(serializers.Serializer[object]):
 class StopResult(serializers.Serializer[object]):
     """Calls that name this are refused."""
 
-    scope = serializers.ChoiceField(CusStop.Scope.choices)
+    scope = serializers.ChoiceField(STOP_SCOPES)
     value = serializers.CharField()
     reason = serializers.CharField()
 
@@ -174,14 +180,14 @@ class LimitResult(serializers.Serializer[object]):
     """A limit at a scope that is enabled and not over."""
 
     id = serializers.UUIDField()
-    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices)
+    scope = serializers.ChoiceField(LIMIT_SCOPES)
     tag = serializers.CharField(help_text="The key of a tag, for that scope.")
     value = serializers.CharField(allow_null=True, help_text="Null: each value by itself.")
-    unit = serializers.ChoiceField(CusScopedLimit.Unit.choices)
+    unit = serializers.ChoiceField(LIMIT_UNITS)
     window = serializers.ChoiceField(CusScopedLimit.Window.choices)
     amount = serializers.IntegerField()
     basis = serializers.ChoiceField(CusScopedLimit.Basis.choices)
-    result = serializers.ChoiceField(CusScopedLimit.Result.choices)
+    result = serializers.ChoiceField(LIMIT_RESULTS)
     valid_from = serializers.DateTimeField()
     valid_until = serializers.DateTimeField(allow_null=True)
 
@@ -218,8 +224,8 @@ class LimitTakenResult(serializers.Serializer[object]):
     """A limit at a scope that counts all calls, and what is taken of it, in the unit in which it binds."""
 
     id = serializers.UUIDField()
-    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices)
-    unit = serializers.ChoiceField(LeaseAmounts._fields)
+    scope = serializers.ChoiceField(LIMIT_SCOPES)
+    unit = serializers.ChoiceField(AMOUNTS)
     window = serializers.ChoiceField(CusScopedLimit.Window.choices)
     amount = serializers.IntegerField()
     used = serializers.IntegerField()
