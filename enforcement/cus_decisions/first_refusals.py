@@ -101,7 +101,8 @@ def _risen() -> list[_Risen]:
 def _announce(risen: _Risen, now: datetime) -> int:
     """Announce one reason's refusals and note its count, together: a killed run is run again."""
     told = 0
-    for refusal in _refusals(risen, now).values():
+    # In one order, so that two runs at once can't deadlock.
+    for _, refusal in sorted(_refusals(risen, now).items()):
         told += announce(_notice(risen, refusal, now)) is not None
     CusSeenRefusals.objects.update_or_create(
         tenant_id=risen.tenant_id,
