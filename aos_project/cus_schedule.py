@@ -55,6 +55,13 @@ BEAT_SCHEDULE = {
         "integrations.tasks.cus_mail_token_digest", crontab(hour="0", minute="37")
     ),
     "cus-forget-old-mails": _job("integrations.tasks.cus_forget_old_mails", crontab(minute="43")),
+    # Twice within the window of a rate, so that a burst is seen.
+    "cus-watch-limits": _job("telemetry.tasks.cus_watch_limits", 30.0, expires=28),
+    "cus-watch-refusals": _job("enforcement.tasks.cus_watch_refusals", 30.0, expires=28),
+    "cus-notify": _job("integrations.tasks.cus_fan_out_notifications", 10.0, expires=9),
+    "cus-forget-old-notifications": _job(
+        "integrations.tasks.cus_forget_old_notifications", crontab(minute="47")
+    ),
     "cus-clear-sessions": _job(
         "integrations.tasks.cus_clear_sessions", crontab(hour="3", minute="41")
     ),

@@ -97,6 +97,14 @@ CUS_HEALTH_SLOW_MS = env.int("CUS_HEALTH_SLOW_MS", default=3_000)
 CUS_ALLOWED_PRIVATE_HOSTS = env.list("CUS_ALLOWED_PRIVATE_HOSTS", default=[])
 # Certificates to trust for providers, in place of the public ones: a file in PEM.
 CUS_PROVIDER_CA_FILE = env("CUS_PROVIDER_CA_FILE", default="")
+# Webhooks have settings of their own: what a provider's address may be, a receiver's need not.
+CUS_ALLOW_HTTP_WEBHOOKS = env.bool("CUS_ALLOW_HTTP_WEBHOOKS", default=False)
+# Private hosts that webhooks may be sent to: `host` or `host:port`, exactly (C6).
+CUS_WEBHOOK_PRIVATE_HOSTS = env.list("CUS_WEBHOOK_PRIVATE_HOSTS", default=[])
+# Certificates to trust for receivers of webhooks, in place of the public ones: a file in PEM.
+CUS_WEBHOOK_CA_FILE = env("CUS_WEBHOOK_CA_FILE", default="")
+# Events that one tenant is told of within a day, beside stops and invalid credentials; 0: any number.
+CUS_NOTIFICATIONS_A_DAY = env.int("CUS_NOTIFICATIONS_A_DAY", default=1_000)
 # The role that enforcement decides as (ruling E5): it cannot read analytics.
 CUS_DECIDER_ROLE = env("CUS_DECIDER_ROLE", default="cus_decider")
 # One proxy before us ends TLS; it sets X-Forwarded-Proto and appends to X-Forwarded-For.
@@ -113,6 +121,7 @@ CUS_QUOTA_DISPLAY_RATES = env.int("CUS_QUOTA_DISPLAY_RATES", default=2_000)
 CUS_QUOTA_STOPS = env.int("CUS_QUOTA_STOPS", default=200)
 CUS_QUOTA_SCOPED_LIMITS = env.int("CUS_QUOTA_SCOPED_LIMITS", default=200)
 CUS_QUOTA_INCREASE_REQUESTS = env.int("CUS_QUOTA_INCREASE_REQUESTS", default=100)
+CUS_QUOTA_NOTIFICATION_TARGETS = env.int("CUS_QUOTA_NOTIFICATION_TARGETS", default=50)
 CUS_QUOTA_MEMBERS = env.int("CUS_QUOTA_MEMBERS", default=1_000)
 CUS_QUOTA_INVITATIONS = env.int("CUS_QUOTA_INVITATIONS", default=100)
 CUS_QUOTA_SDK_KEYS_A_DAY = env.int("CUS_QUOTA_SDK_KEYS_A_DAY", default=50)
@@ -342,8 +351,9 @@ SPECTACULAR_SETTINGS = {
     # From our own files, so that browsers load nothing from other servers.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # Two fields have these choices, so the document can't take a name from one of them.
+    # Several fields have these choices, so the document can't take a name from one of them.
     "ENUM_NAME_OVERRIDES": {
+        "MutableKindEnum": "integrations.cus_notifications.kinds.MUTABLE_CHOICES",
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
         "LimitResultEnum": "enforcement.cus_checks.serializers.LIMIT_RESULTS",
         "LimitScopeEnum": "enforcement.cus_checks.serializers.LIMIT_SCOPES",
@@ -371,6 +381,8 @@ CELERY_BEAT_SCHEDULE = BEAT_SCHEDULE
 # holds must be swept within 30 seconds (ruling F5b), however slow a mail server or a rollup is.
 CELERY_TASK_ROUTES = {
     "integrations.tasks.cus_check_health": {"queue": "cus_health"},
+    # Webhooks wait for other people's servers, too.
+    "integrations.tasks.cus_deliver_notifications": {"queue": "cus_health"},
     "enforcement.tasks.cus_sweep_holds": {"queue": "cus_holds"},
 }
 

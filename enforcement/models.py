@@ -4,6 +4,7 @@ from enforcement.cus_decisions.models import (
     CusDecisionReasons,
     CusDecisionTotals,
     CusEnforcementDecision,
+    CusSeenRefusals,
 )
 from enforcement.cus_learning.models import CusAnsweringModel, CusLearnedOutput, CusLearningMark
 from enforcement.cus_what_if.models import CusSimulation
@@ -15,5 +16,6 @@ __all__ = [
     "CusEnforcementDecision",
     "CusLearnedOutput",
     "CusLearningMark",
+    "CusSeenRefusals",
     "CusSimulation",
 ]

@@ -9,6 +9,7 @@ from celery import shared_task
 from django.conf import settings
 from redis import Redis
 
+from enforcement.cus_decisions.first_refusals import watch_refusals
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.sdk_decisions import take_in
 from enforcement.cus_learning.lessons import learn
@@ -66,6 +67,14 @@ def cus_take_in_decisions() -> None:
     taken = take_in()
     if taken:
         log.info("decisions of SDKs taken in", decisions=taken)
+
+
+@shared_task(name="enforcement.tasks.cus_watch_refusals")
+def cus_watch_refusals() -> None:
+    """Announce reasons and limits that have begun to refuse calls."""
+    told = watch_refusals(database_now())
+    if told:
+        log.info("first refusals announced", events=told)
 
 
 @shared_task(name="enforcement.tasks.cus_make_decision_partitions")

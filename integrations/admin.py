@@ -12,6 +12,7 @@ for _pages in (
     "cus_integrations.admin",
     "cus_keys.admin",
     "cus_limits.admin",
+    "cus_notifications.admin",
     "cus_prices.admin",
     "cus_stops.admin",
     "cus_tenancy.member_admin",

@@ -10,7 +10,7 @@ from integrations.cus_accounts.models import (
 )
 from integrations.cus_accounts.session_models import CusSession
 from integrations.cus_audit.models import CusAuditEntry
-from integrations.cus_credentials.models import CusCredential
+from integrations.cus_credentials.models import CusCredential, CusSigningSecret
 from integrations.cus_currency.models import CusDisplayRate
 from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_increases.models import CusIncreaseRequest
@@ -20,6 +20,12 @@ from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_mail.models import CusMail
+from integrations.cus_notifications.models import (
+    CusMutedNotifications,
+    CusNotificationDelivery,
+    CusNotificationEvent,
+    CusNotificationTarget,
+)
 from integrations.cus_prices.models import CusPriceOverride
 from integrations.cus_stops.models import CusStop
 
@@ -35,10 +41,15 @@ __all__ = [
     "CusJobTotals",
     "CusMail",
     "CusMembership",
+    "CusMutedNotifications",
+    "CusNotificationDelivery",
+    "CusNotificationEvent",
+    "CusNotificationTarget",
     "CusPriceOverride",
     "CusScopedLimit",
     "CusSdkKey",
     "CusSession",
+    "CusSigningSecret",
     "CusStop",
     "CusTenant",
     "CusTokenChange",

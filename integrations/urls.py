@@ -14,11 +14,20 @@ from integrations.cus_integrations.api import (
 )
 from integrations.cus_keys.api import SdkKeysView, SdkKeyView
 from integrations.cus_limits.api import ScopedLimitsView, ScopedLimitView
+from integrations.cus_notifications.api import (
+    DeliveriesView,
+    MutedView,
+    TargetSecretView,
+    TargetsView,
+    TargetTestView,
+    TargetView,
+)
 from integrations.cus_prices.api import PriceOverridesView, PricePreviewView
 from integrations.cus_stops.api import StopsView, StopView
 from integrations.cus_tenancy.api import MembersView, MemberView, TenantView
 
 _ONE = "integrations/<uuid:integration_id>"
+_TARGET = "notifications/targets/<uuid:target_id>"
 
 urlpatterns = [
     path("integrations", IntegrationsView.as_view(), name="cus-integrations"),
@@ -49,6 +58,12 @@ urlpatterns = [
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),
     path("display-rates", DisplayRatesView.as_view(), name="cus-display-rates"),
+    path("notifications/targets", TargetsView.as_view(), name="cus-notification-targets"),
+    path(_TARGET, TargetView.as_view(), name="cus-notification-target"),
+    path(f"{_TARGET}/test", TargetTestView.as_view(), name="cus-notification-target-test"),
+    path(f"{_TARGET}/rotate", TargetSecretView.as_view(), name="cus-notification-target-rotate"),
+    path("notifications/deliveries", DeliveriesView.as_view(), name="cus-notification-deliveries"),
+    path("notifications/muted", MutedView.as_view(), name="cus-notifications-muted"),
     path("price-overrides", PriceOverridesView.as_view(), name="cus-price-overrides"),
     path("price-overrides/preview", PricePreviewView.as_view(), name="cus-price-preview"),
     path("tenant", TenantView.as_view(), name="cus-tenant"),

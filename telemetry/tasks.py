@@ -17,6 +17,7 @@ from telemetry.cus_evidence.partitions import make_partitions
 from telemetry.cus_retention.service import drop_old_months
 from telemetry.cus_seals.service import seal_all
 from telemetry.cus_statements.closing import close_months
+from telemetry.cus_watching.limit_readings import watch_limits
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,14 @@ def cus_find_unusual_hours() -> None:
 def cus_keep_forecasts() -> None:
     """Compute what the month will have cost at its end, for the metrics."""
     log.info("costs of the month forecast", integrations=keep_forecasts(database_now()))
+
+
+@shared_task(name="telemetry.tasks.cus_watch_limits")
+def cus_watch_limits() -> None:
+    """Announce limits of which 80, 95 or 100 % are taken."""
+    told = watch_limits(database_now())
+    if told:
+        log.info("levels of limits announced", events=told)
 
 
 @shared_task(name="telemetry.tasks.cus_make_partitions")

@@ -53,6 +53,21 @@ def limits(request: HttpRequest, some_id: UUID) -> HttpResponse:
     return integration_limits(request, some_id)
 
 
+def integration(_request: HttpRequest, integration_id: UUID) -> HttpResponse:
+    """An integration's page."""
+    return redirect(integration_page(integration_id))
+
+
+def stop(_request: HttpRequest, stop_id: UUID) -> HttpResponse:
+    """A stop's page."""
+    return redirect("admin:integrations_cusstop_change", stop_id)
+
+
+def notifications(_request: HttpRequest) -> HttpResponse:
+    """What the person is told of."""
+    return redirect("cus-notifications")
+
+
 def decision(_request: HttpRequest, decision_id: UUID) -> HttpResponse:
     """A decision's page."""
     return redirect("admin:enforcement_cusenforcementdecision_change", decision_id)
@@ -72,10 +87,13 @@ def session(_request: HttpRequest, integration_id: UUID, session_id: str) -> Htt
 
 urlpatterns = [
     path("evidence/call/<path:call_id>", call),
+    path("integrations/<uuid:integration_id>", integration),
     path("integrations/<uuid:integration_id>/activity", activity),
     path("integrations/<uuid:integration_id>/limits", integration_limits),
     path("limits/<uuid:some_id>", limits),
     path("decisions/<uuid:decision_id>", decision),
+    path("stops/<uuid:stop_id>", stop),
+    path("notifications", notifications),
     path("tenants/<uuid:tenant_id>", tenant),
     path("sessions/<uuid:integration_id>/<path:session_id>", session),
 ]

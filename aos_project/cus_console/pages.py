@@ -14,6 +14,7 @@ from aos_project.cus_console.system import system
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_console.own_page import Link, of_tenant
 from integrations.cus_console.pages import EVERY_ROLE
+from integrations.cus_notifications.console import muted
 from telemetry.cus_coverage.console import coverage
 from telemetry.cus_seals.console import seals
 from telemetry.cus_statements import console as statements
@@ -45,6 +46,8 @@ PAGES = (
         "cus-statement-close", "statement/<month:month>/close/", statements.close_month, _CLOSERS
     ),
     OwnPage("cus-coverage", "coverage/", coverage, EVERY_ROLE),
+    # Each person's own choice.
+    OwnPage("cus-notifications", "notifications/", muted, EVERY_ROLE),
     # Support reads usage, decisions and health alone.
     OwnPage("cus-system", "system/", system, ("operator",)),
     # A product with a mail server keeps no mails.

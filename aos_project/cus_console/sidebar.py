@@ -37,6 +37,8 @@ _GROUPS = (
             ("Increases", "trending_up", "integrations_cusincreaserequest"),
             ("Stops", "block", "integrations_cusstop"),
             ("SDK keys", "key", "integrations_cussdkkey"),
+            ("Notifications", "notifications", "integrations_cusnotificationtarget"),
+            ("Deliveries", "outgoing_mail", "integrations_cusnotificationdelivery"),
         ),
     ),
     (
@@ -83,13 +85,16 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     return groups
 
 
-def account(_request: HttpRequest) -> list[dict[str, Any]]:
+def account(request: HttpRequest) -> list[dict[str, Any]]:
     """The links below the person's own name."""
-    return [
+    links = [
         {"title": "Second factor", "link": reverse("cus-second-factor-setup")},
         {"title": "Recovery codes", "link": reverse("cus-recovery-codes")},
         {"title": "Sessions and tokens", "link": reverse("cus-sessions")},
     ]
+    if role_of(request.user):
+        links.append({"title": "Notifications", "link": reverse("cus-notifications")})
+    return links
 
 
 def _place(request: HttpRequest, group: str | None) -> int:

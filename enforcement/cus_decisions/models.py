@@ -102,3 +102,22 @@ class CusDecisionReasons(models.Model):
 
     def __str__(self) -> str:
         return f"{self.result}, {self.reason} of {self.integration_id}"
+
+
+class CusSeenRefusals(models.Model):
+    """The counts of refusals by reason up to which people were told of them."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "result", "reason")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    result = models.CharField(max_length=20)
+    reason = models.CharField(max_length=50)
+    decisions = models.BigIntegerField()
+
+    app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_seen_refusals"
+
+    def __str__(self) -> str:
+        return f"{self.result}, {self.reason} of {self.integration_id}"

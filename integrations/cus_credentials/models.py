@@ -1,4 +1,4 @@
-"""Provider credentials, sealed."""
+"""Provider credentials, and secrets that sign what we send, sealed."""
 
 import uuid
 
@@ -30,3 +30,24 @@ class CusCredential(models.Model):
 
     def __str__(self) -> str:
         return f"credential {self.id}"
+
+
+class CusSigningSecret(models.Model):
+    """A secret by which receivers know that a message is ours, sealed as credentials are.
+
+    A secret is never changed: another one is issued in its place.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")
+    sealed = models.BinaryField()
+    # As of a credential: the key that wrapped it.
+    key_id = models.CharField(max_length=32, db_index=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "cus_signing_secrets"
+        verbose_name = "signing secret"
+
+    def __str__(self) -> str:
+        return f"signing secret {self.id}"

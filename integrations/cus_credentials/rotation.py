@@ -1,4 +1,6 @@
-"""Rotation: rewrap every stored credential by the ring's first key, while the product runs.
+"""Rotation: rewrap every sealed secret by the ring's first key, while the product runs.
+
+Sealed are providers' credentials and secrets that sign messages; both are called credentials here.
 
 Each row is updated by itself, and only if it has not changed since it was read. So a run that is
 killed leaves every credential readable, the next run continues, and a credential that a person
@@ -7,21 +9,36 @@ changes meanwhile keeps that change.
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import BinaryField
 from django.db.models.functions import Substr
 
 from integrations.cus_credentials.envelope import KeyRing, key_ring, rewrap, sealing_key_id
-from integrations.cus_credentials.models import CusCredential
+from integrations.cus_credentials.models import CusCredential, CusSigningSecret
 from integrations.cus_credentials.registry import row_name
+from integrations.cus_credentials.signing import bound_to
 from integrations.cus_web.errors import CredentialUnreadable, CusError
 
 # The longest header of a sealed credential: format, length, key id.
 _HEADER_BYTES = 2 + 255
 UNREADABLE = "unreadable"
+_Table = type[CusCredential] | type[CusSigningSecret]
+# Each table of sealed secrets: the row that a secret is bound to.
+_BOUND_TO: Mapping[_Table, Callable[[Any], str]] = {
+    CusCredential: lambda stored: row_name(stored.integration),
+    CusSigningSecret: bound_to,
+}
+
+
+class Stored(NamedTuple):
+    """Where a sealed secret is."""
+
+    table: _Table
+    id: uuid.UUID
 
 
 class Outcome(StrEnum):
@@ -39,14 +56,15 @@ class KeyInUse(CusError):
     code, status = "key_in_use", 409
 
 
-def credentials_by_key() -> dict[str, list[uuid.UUID]]:
-    """The ids of all stored credentials, by the key that their header names."""
-    held: dict[str, list[uuid.UUID]] = {}
+def credentials_by_key() -> dict[str, list[Stored]]:
+    """All stored credentials, by the key that their header names."""
+    held: dict[str, list[Stored]] = {}
     # By the header, not by the column `key_id`, because opening reads the header.
     header = Substr("sealed", 1, _HEADER_BYTES, output_field=BinaryField())
-    rows = CusCredential.objects.annotate(header=header).order_by("id")
-    for row_id, start in rows.values_list("id", "header").iterator(chunk_size=2_000):
-        held.setdefault(_key_of(bytes(start)), []).append(row_id)
+    for table in _BOUND_TO:
+        rows = table.objects.annotate(header=header).order_by("id")
+        for row_id, start in rows.values_list("id", "header").iterator(chunk_size=2_000):
+            held.setdefault(_key_of(bytes(start)), []).append(Stored(table, row_id))
     return held
 
 
@@ -58,8 +76,8 @@ def rotate(*, dry_run: bool = False) -> Iterator[Outcome]:
     ring = key_ring(settings.CUS_CREDENTIAL_KEYS)
     for key_id, rows in credentials_by_key().items():
         if key_id != ring.first_id:
-            for row_id in rows:
-                yield _rotate_one(ring, row_id, dry_run=dry_run)
+            for place in rows:
+                yield _rotate_one(ring, place, dry_run=dry_run)
 
 
 def require_retired(key_id: str) -> None:
@@ -77,19 +95,19 @@ def require_retired(key_id: str) -> None:
         )
 
 
-def _rotate_one(ring: KeyRing, row_id: uuid.UUID, *, dry_run: bool) -> Outcome:
-    stored = CusCredential.objects.filter(id=row_id).select_related("integration").first()
+def _rotate_one(ring: KeyRing, place: Stored, *, dry_run: bool) -> Outcome:
+    stored = place.table.objects.filter(id=place.id).first()
     if stored is None:
         return Outcome.CHANGED
     read = bytes(stored.sealed)
     try:
-        sealed = rewrap(ring, read, row=row_name(stored.integration))
+        sealed = rewrap(ring, read, row=_BOUND_TO[place.table](stored))
     except CredentialUnreadable:
         return Outcome.UNREADABLE
     if dry_run:
         return Outcome.REWRAPPED
     # A single statement replaces the value, so the row can be opened at every moment.
-    changed = CusCredential.objects.filter(id=row_id, sealed=read).update(
+    changed = place.table.objects.filter(id=place.id, sealed=read).update(
         sealed=sealed, key_id=ring.first_id
     )
     return Outcome.REWRAPPED if changed else Outcome.CHANGED

@@ -19,6 +19,8 @@ from integrations.cus_health.rules import NO_CREDENTIAL, HealthState, next_healt
 from integrations.cus_health.turns import turn
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_lifecycle.service import CusIntegrationLifecycle
+from integrations.cus_notifications.announcing import Notice, announce
+from integrations.cus_notifications.kinds import Kind
 from integrations.cus_providers.probe_answers import Finding, Verdict
 from integrations.cus_providers.safe_http import SECONDS, SafeHttp
 from integrations.cus_web.errors import CusError
@@ -149,6 +151,8 @@ class CusHealthService:
         current = self._integrations.get(row.id)
         if _shown(current) != seen.shown:
             self._remember(seen.shown, current, finding, now)
+            if _turned_invalid(seen.shown, current):
+                announce(_notice(current, finding, now))
         return _result(finding, current, stored=True)
 
     def _move_status(
@@ -196,6 +200,26 @@ def _is_slow(finding: Finding) -> bool:
 
 def _shown(integration: CusIntegration) -> tuple[str, str, str]:
     return integration.health_state, integration.credential_state, integration.status
+
+
+def _turned_invalid(was: tuple[str, str, str], now_is: CusIntegration) -> bool:
+    invalid = CusIntegration.CredentialState.INVALID
+    return now_is.credential_state == invalid and was[1] != invalid
+
+
+def _notice(integration: CusIntegration, finding: Finding, now: datetime) -> Notice:
+    """What people are told of a credential that turned invalid."""
+    return Notice(
+        tenant_id=integration.tenant_id,
+        integration_id=integration.id,
+        kind=Kind.CREDENTIAL_INVALID,
+        subject="credential",
+        window_start=now,
+        summary=f"The credential of {integration.name} is not valid, so its calls are refused: "
+        f"{finding.message}",
+        path=f"/console/integrations/{integration.id}",
+        details={"verdict": finding.verdict.value},
+    )
 
 
 def _seen(integration: CusIntegration) -> _Seen:

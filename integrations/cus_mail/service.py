@@ -52,8 +52,10 @@ def queue_mail(
     tenant: "CusTenant | None" = None,
     is_required: bool = False,
     alike_by: str | None = None,
-) -> None:
+) -> uuid.UUID | None:
     """Queue a mail to be sent after this transaction has committed. `context` must hold no secret.
+
+    Returns the mail's id; None if the mail was dropped.
 
     A mail beyond the limits of its address, person or tenant is dropped with a warning in the log;
     if the mail `is_required`, MailLimitReached is raised instead. `alike_by` names a key of
@@ -66,10 +68,11 @@ def queue_mail(
             log.warning("mail dropped", template=template, limit=reached)
             if is_required:
                 raise MailLimitReached(f"{reached} Try again later.")
-            return
-        CusMail.objects.create(
+            return None
+        mail = CusMail.objects.create(
             to=to, template=template, context=dict(context), person=person, tenant=tenant
         )
+    return mail.pk
 
 
 def _limit_reached(

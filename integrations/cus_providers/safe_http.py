@@ -108,7 +108,7 @@ def resolve_host(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True)
 class SafeHttp:
-    """Sends GET to addresses that customers name. Operators decide which addresses are allowed."""
+    """Sends GET and POST to addresses that customers name. Operators decide which are allowed."""
 
     private_hosts: frozenset[str] = frozenset()
     plain_http: bool = False
@@ -132,9 +132,25 @@ class SafeHttp:
         Raises UrlRefused, AddressRefused, HeaderRefused, ProviderUnreachable or ProviderTimeout;
         none of them quotes the URL or a header.
         """
+        return self._send("GET", url, headers, None, seconds)
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float = SECONDS
+    ) -> SafeResponse:
+        """The answer to POST, whatever its status. Raises the errors of `get`."""
+        return self._send("POST", url, headers, body, seconds)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        seconds: float,
+    ) -> SafeResponse:
         deadline = Deadline(seconds)
         target = parse_target(url, plain_http=self.plain_http)
-        request = _prepare(target, headers)
+        request = _prepare(method, target, headers, body)
         try:
             place = self._connect(target, deadline)
             with place:
@@ -194,13 +210,16 @@ class SafeHttp:
         )
 
 
-def _prepare(target: Target, headers: Mapping[str, str]) -> requests.PreparedRequest:
+def _prepare(
+    method: str, target: Target, headers: Mapping[str, str], body: bytes | None
+) -> requests.PreparedRequest:
     for value in headers.values():
         if not (value.isascii() and value.isprintable()):
             raise HeaderRefused
     # No compression: a hostile answer could otherwise unpack to a huge body.
     fixed = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "aos-health/1"}
-    request = requests.Request("GET", target.url, headers=fixed | dict(headers)).prepare()
+    asked = requests.Request(method, target.url, headers=fixed | dict(headers), data=body)
+    request = asked.prepare()
     if origin_of(request.url or "") != target.origin:
         raise UrlRefused
     return request

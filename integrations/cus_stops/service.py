@@ -11,6 +11,8 @@ from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.service import SYSTEM, differences, record_change, values_of
 from integrations.cus_lifecycle.end_users import PREFIX, CusEndUsers
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_notifications.announcing import Notice, announce
+from integrations.cus_notifications.kinds import Kind
 from integrations.cus_stops.models import CusStop
 from integrations.cus_web.errors import CusError, IntegrationNotFound, TenantClosed
 from integrations.cus_web.quotas import STOPS
@@ -73,6 +75,7 @@ class CusStopService:
         self._raise_version()
         changes = differences({}, values_of(stop, _AUDITED))
         record_change("stop.made", stop, actor=self.actor, changes=changes)
+        announce(_notice(stop, integration))
         return stop
 
     @transaction.atomic
@@ -104,3 +107,24 @@ class CusStopService:
         CusIntegration.objects.filter(id=self.integration.id).update(
             config_version=F("config_version") + 1, updated_at=timezone.now()
         )
+
+
+def _notice(stop: CusStop, integration: CusIntegration) -> Notice:
+    """What people are told of a stop that was made."""
+    what = f"The {stop.get_scope_display().lower()} {stop.value}"
+    return Notice(
+        tenant_id=stop.tenant_id,
+        integration_id=integration.id,
+        kind=Kind.STOP_MADE,
+        subject=str(stop.id),
+        window_start=stop.created_at,
+        summary=f"{what} of {integration.name} was stopped by {stop.stopped_by}: {stop.reason}",
+        path=f"/console/stops/{stop.id}",
+        details={
+            "stop_id": str(stop.id),
+            "scope": stop.scope,
+            "value": stop.value,
+            "stopped_by": stop.stopped_by,
+            "reason": stop.reason,
+        },
+    )

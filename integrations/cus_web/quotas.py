@@ -65,6 +65,12 @@ SCOPED_LIMITS = Quota(
 INCREASE_REQUESTS = Quota(
     "CUS_QUOTA_INCREASE_REQUESTS", "open requests for increases", "This tenant", "Have one decided"
 )
+NOTIFICATION_TARGETS = Quota(
+    "CUS_QUOTA_NOTIFICATION_TARGETS",
+    "notification targets, with those that it removed within a day",
+    "This tenant",
+    "Remove one, or wait",
+)
 KEYS_A_DAY = Quota(
     "CUS_QUOTA_SDK_KEYS_A_DAY", "SDK keys made within a day", "This integration", "Wait"
 )

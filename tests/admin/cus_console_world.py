@@ -14,6 +14,8 @@ from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_limits.service import CusLimitService
+from integrations.cus_notifications.models import CusNotificationDelivery
+from integrations.cus_notifications.service import CusNotificationService
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_stops.service import CusStopService
 from tests.cus_factories import make_integration, make_tenant, make_user
@@ -112,6 +114,22 @@ PAGES: dict[str, dict[str, tuple[str, str, str, str]]] = {
         "member": ("-", "-", "-", "-"),
         "nobody": ("-", "-", "-", "-"),
     },
+    "cusnotificationtarget": {
+        "operator": ("list", "edit", "edit", "add"),
+        "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
+        "admin": ("list", "edit", "gone", "add"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
+    "cusnotificationdelivery": {
+        "operator": ("list", "read", "read", "-"),
+        "support": ("-", "-", "-", "-"),
+        "finance": ("-", "-", "-", "-"),
+        "admin": ("list", "read", "gone", "-"),
+        "member": ("-", "-", "-", "-"),
+        "nobody": ("-", "-", "-", "-"),
+    },
     "cushealthtransition": {
         "operator": ("list", "read", "read", "-"),
         "support": ("list", "read", "read", "-"),
@@ -161,6 +179,11 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cusstop": {"lift": ("operator", "admin")},
     "cusscopedlimit": {"remove": ("operator", "admin")},
     "cusincreaserequest": {"approve": ("operator", "admin"), "refuse": ("operator", "admin")},
+    "cusnotificationtarget": {
+        "try_out": ("operator", "admin"),
+        "rotate": ("operator", "admin"),
+        "remove": ("operator", "admin"),
+    },
 }
 
 
@@ -186,6 +209,11 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
     )
     token, _ = CusTokenService(member).issue(name=f"{name} token", now=timezone.now())
     key, _ = CusSdkKeyService(integration).issue(label=f"{name} key")
+    target, _ = CusNotificationService(tenant).add(
+        # Refused before a connection is made, so that its test ends at once.
+        medium="webhook",
+        address=f"https://localhost:1/{name}",
+    )
     stop = CusStopService(integration).stop(
         scope="agent_id", value=f"{name}-agent", reason=f"{name} agent loops"
     )
@@ -230,6 +258,9 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         "cusstop": stop,
         "cusscopedlimit": limit,
         "cusincreaserequest": increase,
+        "cusnotificationtarget": target,
+        # Of the stop.
+        "cusnotificationdelivery": CusNotificationDelivery.objects.get(target=target),
         "cushealthtransition": transition,
         "cusauditentry": CusAuditEntry.objects.filter(
             tenant=tenant, object_id=str(integration.id)

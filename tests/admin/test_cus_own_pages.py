@@ -43,6 +43,7 @@ VIEWERS = {
     "cus-coverage": ALL,
     "cus-system": ("operator",),
     "cus-local-mails": ("operator",),
+    "cus-notifications": ALL,
     "cus-seals": ("operator", "finance", "admin", "member"),
 }
 # An example for each part of an address.

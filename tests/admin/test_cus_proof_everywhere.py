@@ -62,6 +62,7 @@ _HARMLESS = {
     "cus-cost",
     "cus-coverage",
     "cus-local-mails",
+    "cus-notifications",
     "cus-seals",
     "cus-simulation",
     "cus-start",
@@ -182,6 +183,14 @@ def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
                 "valid_until_1": "00:00:00",
                 "reason": "The launch.",
             },
+        ),
+        "cusnotificationtarget/add": (
+            "cusnotificationtarget/add/",
+            {"tenant": tenant, "medium": "email", "address": "ada@example.com"},
+        ),
+        "cusnotificationtarget/change": (
+            f"cusnotificationtarget/{world.own['cusnotificationtarget'].pk}/change/",
+            {"muted_kinds": "limit_80"},
         ),
         "custenant/add": ("custenant/add/", {"name": "Another"}),
         "custenant/change": (f"custenant/{world.tenant.pk}/change/", {"name": "Renamed"}),

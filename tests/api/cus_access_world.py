@@ -24,6 +24,8 @@ from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.service import CusLimitService
+from integrations.cus_notifications.models import CusNotificationTarget
+from integrations.cus_notifications.service import CusNotificationService
 from integrations.cus_stops.models import CusStop
 from integrations.cus_stops.service import CusStopService
 from integrations.cus_tenancy.member_service import CusMemberService
@@ -44,11 +46,13 @@ _PARTS = (
     "stop_id",
     "limit_id",
     "request_id",
+    "target_id",
 )
 # A month that is over, and that nobody has closed.
 _MONTH = "2020-02"
 # Refused before a connection is made, so that a live test answers at once.
 _NOWHERE = {"base_url": "https://127.0.0.1:1"}
+_NOBODY = "https://localhost:1"
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Belongings:
     stop: CusStop
     limit: CusScopedLimit
     increase: CusIncreaseRequest
+    target: CusNotificationTarget
     member: CusMembership
     person: CusUser
     simulation: CusSimulation
@@ -86,6 +91,9 @@ class World:
         self.gone_key, self.gone_key_text = issue_sdk_key(self.gone)
         self.gone_stop = _stop(self.gone)
         self.gone_limit = _limit(self.gone)
+        service = CusNotificationService(self.own.tenant)
+        self.gone_target, _ = service.add(medium="email", address="gone@example.com")
+        service.remove(self.gone_target.id)
         CusIntegrationService(self.own.tenant).delete(self.gone)
         self.revoked_key = _revoked_key(self.own.integration)
         removed = CusMembership.objects.get(user=make_user("member", self.own.tenant))
@@ -145,6 +153,7 @@ class World:
             "stop_id": rows.stop.id,
             "limit_id": rows.limit.id,
             "request_id": rows.increase.id,
+            "target_id": rows.target.id,
             "member_id": rows.member.id,
             "simulation_id": rows.simulation.id,
         }
@@ -196,6 +205,7 @@ class World:
             "stop",
             "limit",
             "increase",
+            "target",
             "member",
             "person",
         ):
@@ -216,6 +226,7 @@ class World:
             "key_id": self.gone_key.id,
             "stop_id": self.gone_stop.id,
             "limit_id": self.gone_limit.id,
+            "target_id": self.gone_target.id,
             "member_id": self.removed_id,
         }
 
@@ -278,8 +289,19 @@ def _belongings() -> Belongings:
         valid_until=datetime(2099, 1, 1, tzinfo=UTC),
         reason="The launch.",
     )
+    target, _ = CusNotificationService(tenant).add(medium="webhook", address=_NOBODY)
     return Belongings(
-        tenant, integration, key, text, stop, limit, increase, member, person, simulation
+        tenant,
+        integration,
+        key,
+        text,
+        stop,
+        limit,
+        increase,
+        target,
+        member,
+        person,
+        simulation,
     )
 
 

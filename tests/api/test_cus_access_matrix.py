@@ -184,6 +184,55 @@ POST   increase-requests/{request_id}/refuse      missing     404  404  403  403
 POST   increase-requests/{request_id}/refuse      closed      409  404  403  403  403  403  403  403  401  401  401
 other  increase-requests/{request_id}/refuse      any         405  405  405  405  405  405  405  405  401  401  401
 
+GET    notifications/targets                      unnamed     400  200  403  403  403  403  403  403  401  401  401
+GET    notifications/targets                      own         200  200  403  403  403  403  403  403  401  401  401
+GET    notifications/targets                      foreign     200  200  403  403  403  403  403  403  401  401  401
+GET    notifications/targets                      missing     404  200  403  403  403  403  403  403  401  401  401
+GET    notifications/targets                      closed      200  200  403  403  403  403  403  403  401  401  401
+POST   notifications/targets                      unnamed     400  201  403  403  403  403  403  403  401  401  401
+POST   notifications/targets                      own         201  201  403  403  403  403  403  403  401  401  401
+POST   notifications/targets                      foreign     201  201  403  403  403  403  403  403  401  401  401
+POST   notifications/targets                      missing     404  201  403  403  403  403  403  403  401  401  401
+POST   notifications/targets                      closed      409  201  403  403  403  403  403  403  401  401  401
+other  notifications/targets                      any         405  405  405  405  405  405  405  405  401  401  401
+
+GET    notifications/targets/{target_id}          own         200  200  403  403  403  403  403  403  401  401  401
+GET    notifications/targets/{target_id}          foreign     200  404  403  403  403  403  403  403  401  401  401
+GET    notifications/targets/{target_id}          missing     404  404  403  403  403  403  403  403  401  401  401
+GET    notifications/targets/{target_id}          deleted     404  404  403  403  403  403  403  403  401  401  401
+PATCH  notifications/targets/{target_id}          own         200  200  403  403  403  403  403  403  401  401  401
+PATCH  notifications/targets/{target_id}          foreign     200  404  403  403  403  403  403  403  401  401  401
+PATCH  notifications/targets/{target_id}          missing     404  404  403  403  403  403  403  403  401  401  401
+PATCH  notifications/targets/{target_id}          deleted     404  404  403  403  403  403  403  403  401  401  401
+DELETE notifications/targets/{target_id}          own         204  204  403  403  403  403  403  403  401  401  401
+DELETE notifications/targets/{target_id}          foreign     204  404  403  403  403  403  403  403  401  401  401
+DELETE notifications/targets/{target_id}          missing     404  404  403  403  403  403  403  403  401  401  401
+DELETE notifications/targets/{target_id}          deleted     404  404  403  403  403  403  403  403  401  401  401
+other  notifications/targets/{target_id}          any         405  405  405  405  405  405  405  405  401  401  401
+
+POST   notifications/targets/{target_id}/test     own         200  200  403  403  403  403  403  403  401  401  401
+POST   notifications/targets/{target_id}/test     foreign     200  404  403  403  403  403  403  403  401  401  401
+POST   notifications/targets/{target_id}/test     missing     404  404  403  403  403  403  403  403  401  401  401
+POST   notifications/targets/{target_id}/test     deleted     404  404  403  403  403  403  403  403  401  401  401
+other  notifications/targets/{target_id}/test     any         405  405  405  405  405  405  405  405  401  401  401
+
+POST   notifications/targets/{target_id}/rotate   own         200  200  403  403  403  403  403  403  401  401  401
+POST   notifications/targets/{target_id}/rotate   foreign     200  404  403  403  403  403  403  403  401  401  401
+POST   notifications/targets/{target_id}/rotate   missing     404  404  403  403  403  403  403  403  401  401  401
+POST   notifications/targets/{target_id}/rotate   deleted     404  404  403  403  403  403  403  403  401  401  401
+other  notifications/targets/{target_id}/rotate   any         405  405  405  405  405  405  405  405  401  401  401
+
+GET    notifications/deliveries                   unnamed     400  200  403  403  403  403  403  403  401  401  401
+GET    notifications/deliveries                   own         200  200  403  403  403  403  403  403  401  401  401
+GET    notifications/deliveries                   foreign     200  200  403  403  403  403  403  403  401  401  401
+GET    notifications/deliveries                   missing     404  200  403  403  403  403  403  403  401  401  401
+GET    notifications/deliveries                   closed      200  200  403  403  403  403  403  403  401  401  401
+other  notifications/deliveries                   any         405  405  405  405  405  405  405  405  401  401  401
+
+GET    notifications/muted                        all         200  200  200  200  200  200  403  403  401  401  401
+PUT    notifications/muted                        all         200  200  200  200  200  200  403  403  401  401  401
+other  notifications/muted                        any         405  405  405  405  405  405  405  405  401  401  401
+
 GET    members                                    unnamed     400  200  200  403  403  403  403  403  401  401  401
 GET    members                                    own         200  200  200  403  403  403  403  403  401  401  401
 GET    members                                    foreign     200  200  200  403  403  403  403  403  401  401  401
@@ -435,6 +484,9 @@ BODIES: dict[str, Any] = {
         "reason": "Walked.",
     },
     "POST increase-requests/{request_id}/refuse": {"reason": "Walked."},
+    "POST notifications/targets": {"medium": "email", "address": "walked@example.com"},
+    "PATCH notifications/targets/{target_id}": {"muted_kinds": ["stop_made"]},
+    "PUT notifications/muted": {"kinds": ["limit_80"]},
     "POST members": {"email": "walked@example.com"},
     "PATCH members/{member_id}": {"role": "admin"},
     "PATCH tenant": {"time_zone": "Asia/Kolkata"},
@@ -553,6 +605,8 @@ BY_QUERY = (
     "display-rates",
     "integrations",
     "members",
+    "notifications/deliveries",
+    "notifications/targets",
     "price-overrides",
     "price-overrides/preview",
     "telemetry/anomalies",

@@ -80,6 +80,7 @@ class Fuzzer:
             "integration_id": own.integration,
             "key_id": own.key,
             "stop_id": own.stop,
+            "target_id": own.target,
             "member_id": own.member,
         }
         for name in set(there) & set(case.path_parameters or {}):

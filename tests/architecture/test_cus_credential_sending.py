@@ -13,6 +13,9 @@ _ENVELOPE = "integrations.cus_credentials.envelope"
 _STORES = "integrations.cus_credentials.registry"
 _SERVICE = "integrations.cus_credentials.service"
 _ROTATION = "integrations.cus_credentials.rotation"
+_SIGNING = "integrations.cus_credentials.signing"
+# Sends no credential: a message to a customer's receiver, signed.
+_NOTIFIES = "integrations.cus_notifications.sending"
 _ROTATE = "integrations.management.commands.cus_credential_rotate"
 _PROVIDER = "integrations.cus_providers.provider"
 _PROVIDERS = "integrations.cus_providers.registry"
@@ -36,8 +39,15 @@ def _provider_files() -> set[str]:
 # A step from a stored credential to a request that carries it, and the modules that may take it.
 STEPS: Mapping[str, set[str]] = {
     "AESGCM": {_ENVELOPE},
-    "open_sealed": {_ENVELOPE, _STORES},
-    "sealed": {"integrations.cus_credentials.models", _ENVELOPE, _SERVICE, _STORES, _ROTATION},
+    "open_sealed": {_ENVELOPE, _STORES, _SIGNING},
+    "sealed": {
+        "integrations.cus_credentials.models",
+        _ENVELOPE,
+        _SERVICE,
+        _STORES,
+        _ROTATION,
+        _SIGNING,
+    },
     "store_of": {_STORES, _SERVICE, SENDING},
     "DatabaseStore": {_STORES},
     "EnvironmentStore": {_STORES},
@@ -46,7 +56,7 @@ STEPS: Mapping[str, set[str]] = {
     "OpenedCredential": {_STORES, SENDING, _ROTATE},
     "probe_class": {_PROVIDER, _PROVIDERS, _AGREEMENT, *_provider_files()},
     "probe_of": {_PROVIDERS, _ORIGIN, SENDING},
-    "SafeHttp": {_HTTP, _HEALTH, SENDING},
+    "SafeHttp": {_HTTP, _HEALTH, SENDING, _NOTIFIES},
     "CusCredentialSender": {SENDING, _HEALTH},
 }
 # What speaks to the network, and the modules that may use it. Those of the runner and the demo

@@ -32,7 +32,7 @@ def _forget(condition: str) -> None:
 
 
 def _mend() -> None:
-    migration = import_module("telemetry.migrations.0036_cus_outcomes_mended")
+    migration = import_module("telemetry.migrations.0031_cus_outcomes_mended")
     with connections["owner"].schema_editor(atomic=True) as editor:
         migration.mend(None, editor)
 

@@ -81,6 +81,6 @@ def mend(_apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0035_cus_sums")]
+    dependencies = [("telemetry", "0030_cus_sums")]
 
     operations = [migrations.RunPython(mend, migrations.RunPython.noop)]

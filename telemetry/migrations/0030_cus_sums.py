@@ -26,6 +26,6 @@ DROP AGGREGATE cus_sum(bigint);
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0027_cus_admissions")]
+    dependencies = [("telemetry", "0029_cus_sweep_limits")]
 
     operations = [migrations.RunSQL(CREATE, DROP)]

@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("integrations", "0024_cus_scoped_limits"),
+        ("integrations", "0026_cus_notifications"),
     ]
 
     operations = [

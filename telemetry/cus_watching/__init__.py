@@ -1,0 +1,1 @@
+"""Watches what is taken of limits, so that people are told."""
