@@ -470,7 +470,10 @@ def test_an_adapter_asks_in_one_line_and_knows_how_its_calls_go(
 
 @pytest.mark.parametrize(
     "broken",
-    ["aos_sdk.cus_measured_call.extract_token_usage", "aos_sdk.cus_delivery.ended_call.cost_of_call"],
+    [
+        "aos_sdk.cus_measured_call.extract_token_usage",
+        "aos_sdk.cus_delivery.ended_call.cost_of_call",
+    ],
 )
 def test_faults_of_our_own_are_counted_and_nothing_else(
     broken: str,

@@ -35,7 +35,7 @@ from aos_sdk import (  # noqa: E402
     cus_shutdown,
 )
 from aos_sdk.cus_cost import calculate_cost_microcents  # noqa: E402
-from aos_sdk.cus_enforcing import lease_book  # noqa: E402
+from aos_sdk.cus_enforcing import lease_book, lease_line  # noqa: E402
 
 MODEL = "gpt-4o"
 MAX_TOKENS = 1_000
@@ -71,6 +71,7 @@ class Provider:
 def main() -> None:
     # Leases of the dead are returned within the campaign's lives.
     vars(lease_book).update(_ADOPT_SECONDS=0.5, _LONGEST_PAUSE_SECONDS=0.5)
+    vars(lease_line).update(_LONGEST_PAUSE_SECONDS=0.5)
     cus_configure(
         OPTIONS["key"],
         OPTIONS["url"],
