@@ -355,7 +355,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(cus_counting_key(of_integration));
     -- What a budget counted that was swept and is made again.
     DELETE FROM cus_limit_totals WHERE tenant_id = of_tenant AND limit_id = made
-        AND integration_id = of_integration;
+        AND integration_id = of_integration AND (value_of IS NULL OR value = value_of);
     {count(facts, _MADE, "0")}
     -- Whoever holds or lends has committed, or will see the limit. A hold that somebody has locked is
     -- about to land, and its landing counts.
@@ -383,6 +383,10 @@ CREATE TRIGGER cus_start_limit AFTER INSERT ON cus_scoped_limits
     FOR EACH ROW EXECUTE FUNCTION cus_start_limit();
 CREATE FUNCTION cus_start_run_limit() {_TRIGGER}
 BEGIN
+    IF EXISTS (SELECT FROM cus_scoped_limits WHERE id = NEW.limit_id) THEN
+        RAISE EXCEPTION 'a budget in code has the id of the limit %', NEW.limit_id
+            USING ERRCODE = 'restrict_violation';
+    END IF;
     PERFORM cus_start_session(NEW.tenant_id, NEW.integration_id, NEW.limit_id, 'session_id', '',
         NEW.session_id, 'life');
     RETURN NULL;
@@ -408,6 +412,27 @@ BEGIN
 END $$;
 CREATE TRIGGER cus_keep_limit_over BEFORE UPDATE ON cus_scoped_limits
     FOR EACH ROW EXECUTE FUNCTION cus_keep_limit_over();
+CREATE FUNCTION cus_keep_run_limit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (OLD.tenant_id, OLD.integration_id, OLD.session_id, OLD.limit_id)
+        IS DISTINCT FROM (NEW.tenant_id, NEW.integration_id, NEW.session_id, NEW.limit_id)
+        OR coalesce(NEW.cents > OLD.cents, OLD.cents IS NOT NULL AND NEW.cents IS NULL)
+        OR coalesce(NEW.microcents > OLD.microcents,
+            OLD.microcents IS NOT NULL AND NEW.microcents IS NULL)
+        OR coalesce(NEW.tokens > OLD.tokens, OLD.tokens IS NOT NULL AND NEW.tokens IS NULL)
+        OR coalesce(NEW.calls > OLD.calls, OLD.calls IS NOT NULL AND NEW.calls IS NULL) THEN
+        RAISE EXCEPTION 'code never raises the budget of session %', OLD.session_id
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cus_only_less BEFORE UPDATE ON cus_run_limits
+    FOR EACH ROW EXECUTE FUNCTION cus_keep_run_limit();
+"""
+# These take what a limit counts from whoever calls them, so only the owner's triggers may.
+RIGHTS = """
+REVOKE ALL ON FUNCTION cus_start_counting(uuid, uuid, uuid, text, text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION cus_start_session(uuid, uuid, uuid, text, text, text, text) FROM PUBLIC;
 """
 FUNCTIONS = (
     "cus_counting_key(uuid)", "cus_check_key(uuid)",
@@ -415,7 +440,7 @@ FUNCTIONS = (
     *(f"cus_limit_{name}_{kind}()" for kind in ("holds", "leases") for name in _EVENTS),
     "cus_start_limit()", "cus_start_run_limit()", f"cus_start_counting({_ARGUMENTS})",
     f"cus_start_session({_ARGUMENTS})",
-    "cus_keep_limit_over()",
+    "cus_keep_limit_over()", "cus_keep_run_limit()",
 )  # fmt: skip
 BACK = f"""
 LOCK TABLE cus_enforcement_holds, cus_enforcement_leases IN ACCESS EXCLUSIVE MODE;
@@ -428,7 +453,7 @@ ALTER TABLE cus_enforcement_leases DROP COLUMN names, DROP COLUMN limits
 
 def forwards(_apps, schema_editor):
     triggers = "".join(map(_keeps, _KINDS))
-    _run(schema_editor, "".join((TABLES, KEYS, COUNTING, triggers, STARTING, GUARD)))
+    _run(schema_editor, "".join((TABLES, KEYS, COUNTING, triggers, STARTING, GUARD, RIGHTS)))
 
 
 def backwards(_apps, schema_editor):

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
@@ -84,11 +84,14 @@ class LimitsMachine(RuleBasedStateMachine):
         self.start = start
         move(start)
 
+    @invariant()
+    def each_step_is_counted(self) -> None:
+        LimitsMachine.steps += 1
+
     @rule(step=st.sampled_from(_STEPS))
     def time_goes_on(self, step: timedelta) -> None:
         if now() + step < self.start + _LATEST:
             move(now() + step)
-        LimitsMachine.steps += 1
 
     @rule(
         scope=scopes,
@@ -139,28 +142,24 @@ class LimitsMachine(RuleBasedStateMachine):
         limit.id = str(row.id)
         self.rows[limit.id] = row
         self.oracle.limits.append(limit)
-        LimitsMachine.steps += 1
 
     @rule(place=st.integers(0, 7), part=st.integers(1, 150))
     def an_amount_is_changed(self, place: int, part: int) -> None:
         if limit := self._living(place):
             limit.amount = max(_AMOUNTS[limit.unit] * part // 100, 1)
             change_limit(self.rows[limit.id], amount=limit.amount)
-        LimitsMachine.steps += 1
 
     @rule(place=st.integers(0, 7))
     def a_limit_is_switched(self, place: int) -> None:
         if limit := self._living(place):
             limit.enabled = not limit.enabled
             change_limit(self.rows[limit.id], enabled=limit.enabled)
-        LimitsMachine.steps += 1
 
     @rule(place=st.integers(0, 7))
     def a_limit_is_deleted(self, place: int) -> None:
         if limit := self._living(place):
             limit.deleted = True
             change_limit(self.rows[limit.id], deleted_at=now())
-        LimitsMachine.steps += 1
 
     @rule(names=names_of_calls, cents=costs, tokens=st.integers(1, 60))
     def a_call_is_checked(self, names: dict[str, str], cents: int, tokens: int) -> None:
@@ -197,12 +196,10 @@ class LimitsMachine(RuleBasedStateMachine):
             correct(row, by_microcents=by, created_at=now())
             assert call.used
             call.used.microcents += by
-        LimitsMachine.steps += 1
 
     @rule()
     def what_is_over_is_swept(self) -> None:
         sweep_limits()
-        LimitsMachine.steps += 1
 
     def _check(self, call: Call, cents: int, tokens: int) -> None:
         estimate = Amounts(cents, cents * _MICRO, tokens)
@@ -221,7 +218,6 @@ class LimitsMachine(RuleBasedStateMachine):
             self.oracle.calls[call.id] = call
             call.held_at = call.held_at or now()
             call.estimate = _most(own, estimate) if own else estimate
-        LimitsMachine.steps += 1
 
     def _land(self, call: Call, cents: int, less: int, tokens: int) -> None:
         microcents = cents * _MICRO - less * 100_000
@@ -236,7 +232,6 @@ class LimitsMachine(RuleBasedStateMachine):
         )
         assert self.sdk.report(body).status_code == 201
         call.received_at, call.used = now(), Amounts(cents, microcents, tokens)
-        LimitsMachine.steps += 1
 
     def _living(self, place: int) -> Limit | None:
         living = [one for one in self.oracle.limits if not one.deleted]

@@ -41,7 +41,8 @@ def _analytics() -> set[str]:
     }
 
 
-def _as_decider(work: Any) -> Any:
+def as_decider(work: Any) -> Any:
+    """What work on a connection of the decider comes to; its errors are psycopg's."""
     until = time.monotonic() + 60
     try:
         return decider_pool().run(work, take_by=until, end_by=until)
@@ -95,10 +96,10 @@ def test_no_statement_of_a_check_names_an_analytics_table(
 
 
 def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: None) -> None:
-    assert _as_decider(lambda one: one.rows("SELECT current_user")) == [b"cus_decider"]
+    assert as_decider(lambda one: one.rows("SELECT current_user")) == [b"cus_decider"]
     for table in (*_analytics(), "cus_credentials", "cus_users"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            _as_decider(lambda one, name=table: one.rows(f"SELECT 1 FROM {name} LIMIT 1"))
+            as_decider(lambda one, name=table: one.rows(f"SELECT 1 FROM {name} LIMIT 1"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_every_connection_decides_as_the_role_that_cannot_read_analytics(db: Non
 )
 def test_the_decider_changes_nothing_but_holds_leases_and_its_own_log(statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        _as_decider(lambda one: one.rows(statement))
+        as_decider(lambda one: one.rows(statement))
 
 
 def test_a_check_is_two_messages_to_the_database(sdk: SdkClient, sent: list[str]) -> None:
@@ -131,7 +132,7 @@ def test_a_check_is_two_messages_to_the_database(sdk: SdkClient, sent: list[str]
 
 
 def test_no_check_waits_for_its_plan_to_be_compiled(db: None) -> None:
-    assert _as_decider(lambda one: one.rows("SHOW jit")) == [b"off"]
+    assert as_decider(lambda one: one.rows("SHOW jit")) == [b"off"]
 
 
 def test_the_decision_log_is_append_only_month_by_month(integration: CusIntegration) -> None:
@@ -169,7 +170,7 @@ def test_holds_are_changed_by_their_keys_however_small_the_tables_were_when_that
         )
         superuser.execute("DELETE FROM cus_enforcement_holds")
         superuser.execute("ANALYZE cus_call_ledger, cus_enforcement_holds")
-    found = _as_decider(plan)
+    found = as_decider(plan)
 
     assert found.count("using cus_enforcement_holds_pkey") == 2
     assert "using cus_call_ledger_pkey" in found
@@ -204,7 +205,7 @@ def test_leases_are_found_by_their_keys_however_small_the_tables_were_when_that_
         )
         superuser.execute("DELETE FROM cus_enforcement_leases")
         superuser.execute("ANALYZE cus_enforcement_leases, cus_enforcement_holds")
-    found = _as_decider(plan)
+    found = as_decider(plan)
 
     # To lock, to change, and to see whether there is such a lease; then the holders of late.
     assert found.count("using cus_enforcement_leases_pkey") == 3

@@ -9,6 +9,8 @@ from tests.enforcement.cus_limits_machine import LimitsMachine, clock_of_limits
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
 _STEPS_OF_A_HISTORY = 40
+# Hypothesis ends some histories early.
+_LEAST_STEPS_OF_A_HISTORY = 20
 
 
 def test_random_histories_equal_the_oracle(request: pytest.FixtureRequest) -> None:
@@ -19,7 +21,7 @@ def test_random_histories_equal_the_oracle(request: pytest.FixtureRequest) -> No
         run_state_machine_as_test(
             LimitsMachine,
             settings=settings(
-                max_examples=max(steps // _STEPS_OF_A_HISTORY, 1),
+                max_examples=max(steps // _LEAST_STEPS_OF_A_HISTORY, 1),
                 stateful_step_count=_STEPS_OF_A_HISTORY,
                 deadline=None,
                 database=None,
@@ -27,4 +29,4 @@ def test_random_histories_equal_the_oracle(request: pytest.FixtureRequest) -> No
                 suppress_health_check=list(HealthCheck),
             ),
         )
-    assert LimitsMachine.steps >= steps // 2, "histories were shorter than asked for"
+    assert LimitsMachine.steps >= steps, "histories were shorter than asked for"

@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from psycopg.errors import InsufficientPrivilege, RestrictViolation
 
 from enforcement.cus_checks.requests import RunBudget
 from enforcement.cus_checks.rounds import Verdict
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, record
+from tests.cus_limits import make_limit
+from tests.enforcement.test_cus_boundaries import as_decider
 from tests.enforcement.test_cus_scoped_limits import check, said
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,3 +63,26 @@ def test_a_run_may_have_budgets_of_each_kind(integration: CusIntegration) -> Non
     found = run(integration, "two", 1)
     assert said(found)[:2] == ("blocked", "session_limit_exceeded")
     assert found.decision.reasons[0].limit_value == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE cus_run_limits SET cents = 101",
+        "UPDATE cus_run_limits SET cents = NULL",
+        "UPDATE cus_run_limits SET session_id = 'other'",
+        "UPDATE cus_limit_totals SET cents = 0",
+        "DELETE FROM cus_limit_holds",
+        "SELECT cus_start_session(gen_random_uuid(), gen_random_uuid(), gen_random_uuid(),"
+        " 'session_id', '', 's', 'life')",
+        "INSERT INTO cus_run_limits (tenant_id, integration_id, session_id, limit_id)"
+        " SELECT tenant_id, integration_id, 'forged', id FROM cus_scoped_limits",
+    ],
+)
+def test_whoever_decides_can_neither_raise_a_budget_nor_forget_what_was_used(
+    integration: CusIntegration, statement: str
+) -> None:
+    make_limit(integration, "agent_id", "a")
+    run(integration, "one", cents=100)
+    with pytest.raises((RestrictViolation, InsufficientPrivilege)):
+        as_decider(lambda one: one.rows(statement))
