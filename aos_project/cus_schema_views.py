@@ -50,21 +50,21 @@ class _DocumentPage(APIView):
 @cache
 def _document() -> Any:
     """The document as data. Only a release changes it, and making it takes a second."""
-    return SchemaGenerator().get_schema(request=None, public=True)
+    return SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
 
 
 @cache
 def _written(renderer: type[BaseRenderer]) -> bytes:
     """The document as a renderer writes it, which takes as long again."""
-    text: bytes = renderer().render(_document(), renderer_context={})
-    return text
+    text = renderer().render(_document(), renderer_context={})
+    return text.encode() if isinstance(text, str) else text
 
 
 def _written_once(renderer: type[BaseRenderer]) -> type[BaseRenderer]:
     """The renderer, which writes the document when a process first needs it."""
 
     def render(_self: BaseRenderer, *_args: Any, **_kwargs: Any) -> bytes:
-        return _written(renderer)
+        return _written(renderer)  # type: ignore[arg-type]  # its types hide that classes have hashes
 
     return type(renderer.__name__, (renderer,), {"render": render})
 

@@ -270,6 +270,9 @@ def _of_own(integration: CusIntegration, name: str) -> _Raised:
 
 
 def _of_scoped(limit: CusScopedLimit, value: str | None) -> _Raised:
+    if not limit.enabled:
+        text = "This limit is disabled and refuses nothing, so there is nothing to raise."
+        raise ValidationError({"limit": text})
     if value:
         value = whose(limit.scope, limit.tag, value, tenant_id=limit.tenant_id).value
     if value and limit.value not in (None, value):

@@ -15,6 +15,7 @@ from aos_sdk import (
     CusCallTracker,
     CusEnforcer,
     CusLimitExceeded,
+    CusOpenAIProvider,
     cus_context,
     cus_track,
 )
@@ -156,6 +157,17 @@ def test_a_call_that_names_another_session_is_not_of_the_budget(
     assert "run" not in telling.checks[0]
 
 
+def test_a_call_of_an_adapter_that_names_another_session_is_not_of_the_budget(
+    configure: Configure, telling: CusFakeGovernor, client: openai.OpenAI
+) -> None:
+    configure()
+    adapter = CusOpenAIProvider(client=client)
+    with cus_context(session_id="s", max_calls=1):
+        adapter.chat_completions_create(**REQUEST, session_id="t")
+        adapter.chat_completions_create(**REQUEST, session_id="s")
+    assert [one.get("run") for one in telling.checks] == [None, {"calls": 1}]
+
+
 def test_calls_with_a_budget_are_asked_about_where_nothing_else_limits_them(
     configure: Configure, telling: CusFakeGovernor, client: openai.OpenAI
 ) -> None:
@@ -242,13 +254,16 @@ def test_a_refused_call_can_be_made_again_once_a_person_has_raised_the_limit(
 def test_a_check_by_hand_and_a_guarded_block_name_the_budget(
     configure: Configure, telling: CusFakeGovernor
 ) -> None:
-    enforcer = CusEnforcer(configure())
+    reporter = configure()
+    enforcer = CusEnforcer(reporter)
     with cus_context(max_calls=3):
         enforcer.check("gpt-4o", estimated_tokens=5)
         with enforcer.guard("gpt-4o", estimated_tokens=5) as call:
             call.set_tokens(1, 1)
     assert [one["run"] for one in telling.checks] == [{"calls": 3}] * 2
-    assert len({one["session_id"] for one in telling.checks}) == 1
+    sessions = {one["session_id"] for one in telling.checks}
+    assert len(sessions) == 1
+    assert {one["session_id"] for one in records_of(telling, reporter)} == sessions
 
 
 # --- Without one --------------------------------------------------------------------------------

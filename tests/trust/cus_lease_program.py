@@ -42,7 +42,7 @@ from aos_sdk import (  # noqa: E402
 )
 from aos_sdk.cus_cost import calculate_cost_microcents  # noqa: E402
 from aos_sdk.cus_delivery.ended_call import CusReserved  # noqa: E402
-from aos_sdk.cus_enforcing import lease_book  # noqa: E402
+from aos_sdk.cus_enforcing import lease_book, lease_line  # noqa: E402
 from aos_sdk.cus_enforcing.lease import CusLease  # noqa: E402
 
 MODEL = "gpt-4o"
@@ -101,6 +101,7 @@ class WatchedLease(CusLease):
 def main() -> None:
     # Leases of the dead are returned within the campaign's lives.
     vars(lease_book).update(_ADOPT_SECONDS=0.5, _LONGEST_PAUSE_SECONDS=0.5, CusLease=WatchedLease)
+    vars(lease_line).update(_LONGEST_PAUSE_SECONDS=0.5)
     cus_configure(
         OPTIONS["key"],
         OPTIONS["url"],

@@ -236,6 +236,8 @@ def _own_identity(kwargs: dict[str, Any]) -> CusIdentity:
 
 
 def _override(call: CusCallTracker, own: CusIdentity) -> None:
+    if own.session_id and own.session_id != call.session_id:
+        call.run = None  # A budget in code is of its session.
     call.session_id = own.session_id or call.session_id
     call.agent_id = own.agent_id or call.agent_id
     if own.end_user:

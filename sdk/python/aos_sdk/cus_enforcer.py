@@ -90,6 +90,8 @@ class CusEnforcer:
         decision = self._admitted(self._decider.decide(asked, self._enforcing))
         self._decider.note_running(asked, decision)
         call = CusCallTracker(self._reporter, provider, model, call_id=decision.call_id)
+        # What was checked is what the record says, also where a budget in code has made its session.
+        call.session_id = asked.session_id
         note_decision(call, decision)
         try:
             with call:
