@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django_prometheus.exports import ExportToDjangoView
 from redis import Redis, RedisError
 
+from aos_project.cus_queues import QUEUES
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_signals import decision_families
 from telemetry.cus_evidence.partitions import TABLE
@@ -81,11 +82,10 @@ def _jobs() -> Iterator[CusFamily]:
 def _queues() -> Iterator[CusFamily]:
     up = gauge("cus_integration_broker_up", "1 if the broker of jobs answers, else 0.")
     waiting = gauge("cus_integration_jobs_waiting", "Jobs that no worker has taken yet.")
-    queues = ("celery", *(route["queue"] for route in settings.CELERY_TASK_ROUTES.values()))
     try:
         with Redis.from_url(settings.REDIS_URL, socket_timeout=_BROKER_SECONDS) as broker:
             # Celery keeps a queue as a list of that name.
-            for queue in queues:
+            for queue in QUEUES:
                 waiting.add(f'queue="{queue}"', int(broker.llen(queue)))
         up.add("", 1)
     except RedisError:

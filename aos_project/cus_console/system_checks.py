@@ -10,6 +10,7 @@ from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 from redis import Redis, RedisError
 
+from aos_project.cus_queues import QUEUES
 from aos_project.cus_schedule import BEAT_SCHEDULE
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_console.own_page import Link
@@ -40,7 +41,6 @@ _ONE_DAY = timedelta(days=1)
 _DEEP = 1_000
 _BROKER_SECONDS = 1
 _NEVER = "never"
-QUEUES = ("celery", *sorted({route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}))
 
 
 @dataclass(frozen=True)

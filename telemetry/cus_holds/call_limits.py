@@ -4,7 +4,6 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -14,11 +13,12 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.service import CusLimitService, limits_in_force
 from integrations.cus_limits.words import limit_text, moment_text
+from telemetry.cus_clock import page_now
 
 _MOST_SHOWN = 20
 
 
-def limits_of_call(_request: HttpRequest, usage: Any) -> SafeString | None:
+def limits_of_call(request: HttpRequest, usage: Any) -> SafeString | None:
     """The limits in force that count calls with this call's names; nothing if none does."""
     integration = CusIntegration(id=usage.integration_id, tenant_id=usage.tenant_id)
     names = CusCallNames(
@@ -28,7 +28,7 @@ def limits_of_call(_request: HttpRequest, usage: Any) -> SafeString | None:
         end_user=usage.end_user,
         tags=usage.tags or (),
     )
-    scope = CusLimitService(integration).scope().filter(limits_in_force(timezone.now()))
+    scope = CusLimitService(integration).scope().filter(limits_in_force(page_now(request)))
     rows = [limit for limit in scope.order_by("created_at", "id") if _counts(limit, names)]
     if not rows:
         return None

@@ -22,7 +22,8 @@ CODES = (
     "integration_error", "credentials_invalid", "state_unknown", "budget_exceeded",
     "token_limit_exceeded", "rate_limit_exceeded", "estimate_exceeds_room", "model_unpriced",
     "call_recorded", "contention", "stopped", "budget_warning", "token_warning", "evidence_unavailable",
-    "all_checks_passed",
+    "all_checks_passed", "session_limit_exceeded", "agent_limit_exceeded",
+    "end_user_limit_exceeded", "tag_limit_exceeded",
 )  # fmt: skip
 REFUSE = """RAISE EXCEPTION 'sums of % only grow, and stay where they are', TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation', HINT = 'Correct a fact by adding another one.';"""
