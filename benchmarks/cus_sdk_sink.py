@@ -107,6 +107,9 @@ def _lend(asked: dict[str, Any]) -> bytes:
 
 
 class _Server(ThreadingHTTPServer):
+    # Of five, the system drops the sixth thread's connection, which then waits for a second.
+    request_queue_size = 128
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A program that is killed lets its connections drop: that is what is measured."""
 

@@ -107,7 +107,7 @@ def test_a_refused_session_goes_on_once_a_person_has_raised_its_limit(
             integration,
             "session_id",
             "chat-17",
-            amount=90,
+            amount=85,
             window="life",
             valid_until=timezone.now() + timedelta(hours=1),
         )
