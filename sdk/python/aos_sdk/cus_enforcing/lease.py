@@ -130,9 +130,8 @@ class CusLease:
         # At least what a call can cost (ruling F3a).
         cents, microcents, tokens = cents or 1, microcents or 1, tokens or 1
         set_aside, most, due = self._set_aside, self._most, self._due
-        # Not `with`, which makes two objects each time.
-        self._changing.acquire()
-        try:
+        # `with`, because a signal's exception between `acquire` and `try` would leave it locked.
+        with self._changing:
             now = clock()
             all_cents, all_microcents = set_aside[0] + cents, set_aside[1] + microcents
             all_tokens, calls = set_aside[2] + tokens, set_aside[3] + 1
@@ -150,8 +149,6 @@ class CusLease:
                 or calls > due[3] or now >= self._renew_at
             ):  # fmt: skip
                 self.is_due = True
-        finally:
-            self._changing.release()
         return _new(CusReserved, (self._name, cents, microcents, tokens))
 
     def end(self, reserved: CusReserved, tokens: int) -> None:
@@ -160,13 +157,10 @@ class CusLease:
         What it used beyond what was set aside is missing here as it is at the server: the next call
         is decided by what is left (§6.2, step 7).
         """
-        self._changing.acquire()
-        try:
+        with self._changing:
             self.running -= 1
             if tokens > reserved[3]:
                 self._lower(reserved, tokens)
-        finally:
-            self._changing.release()
 
     def _lower(self, reserved: CusReserved, tokens: int) -> None:
         microcents = -(-reserved.microcents * tokens // reserved.tokens) - reserved.microcents
