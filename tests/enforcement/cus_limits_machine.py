@@ -77,7 +77,6 @@ class LimitsMachine(RuleBasedStateMachine):
         self.sdk = SdkClient.of(self.integration)
         self.oracle = Oracle()
         self.rows: dict[str, CusScopedLimit] = {}
-        self.corrected: set[str] = set()
 
     @initialize(start=st.sampled_from(STARTS))
     def begin(self, start: datetime) -> None:
@@ -185,17 +184,16 @@ class LimitsMachine(RuleBasedStateMachine):
         self.oracle.calls[call.id] = call
         self._land(call, cents, 0, tokens)
 
-    @rule(place=st.integers(0, 100), by=st.integers(-3 * _MICRO, 3 * _MICRO))
-    def a_cost_is_corrected(self, place: int, by: int) -> None:
+    @rule(place=st.integers(0, 100), by=st.integers(1, 3 * _MICRO), up=st.booleans())
+    def a_cost_is_corrected(self, place: int, by: int, up: bool) -> None:
+        by = by if up else -by
         calls = self.oracle.calls.values()
-        landed = [one for one in calls if one.used and one.id not in self.corrected]
+        landed = [one for one in calls if one.used and not one.corrected]
         if landed:
             call = landed[place % len(landed)]
-            self.corrected.add(call.id)
             row = CusLLMUsage.objects.get(integration_id=self.integration.id, call_id=call.id)
             correct(row, by_microcents=by, created_at=now())
-            assert call.used
-            call.used.microcents += by
+            call.corrected = by
 
     @rule()
     def what_is_over_is_swept(self) -> None:

@@ -36,6 +36,9 @@ class Call:
     held_at: datetime | None = None
     received_at: datetime | None = None
     used: Amounts | None = None
+    # Microcents by which its cost was corrected, which windows of a minute do not count: they count
+    # what calls were admitted with.
+    corrected: int = 0
 
 
 @dataclass
@@ -96,9 +99,7 @@ class Oracle:
             value = _value(limit, names)
             others = [one for one in self.calls.values() if _is_same(limit, value, one.names)]
             used = sum(
-                one.used.of(limit.unit, limit.basis)
-                for one in others
-                if one.used and _is_within(limit, one, now)
+                _used(limit, one) for one in others if one.used and _is_within(limit, one, now)
             )
             held = sum(
                 one.estimate.of(limit.unit, limit.basis)
@@ -154,6 +155,12 @@ def _is_within(limit: Limit, call: Call, now: datetime) -> bool:
     if limit.window == "minute":
         return _in_last_minute(call.held_at or call.received_at, now)
     return _start(limit.window, call.received_at) == _start(limit.window, now)
+
+
+def _used(limit: Limit, call: Call) -> int:
+    assert call.used
+    corrected = limit.basis == "exact" and limit.unit == "cents" and limit.window != "minute"
+    return call.used.of(limit.unit, limit.basis) + (call.corrected if corrected else 0)
 
 
 def _holds(limit: Limit, call: Call, now: datetime) -> bool:
