@@ -60,6 +60,12 @@ def _written(renderer: type[BaseRenderer]) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
+def forget_document() -> None:
+    """Have the document made anew, for tests that change what it describes."""
+    _document.cache_clear()
+    _written.cache_clear()
+
+
 def _written_once(renderer: type[BaseRenderer]) -> type[BaseRenderer]:
     """The renderer, which writes the document when a process first needs it."""
 

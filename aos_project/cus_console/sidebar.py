@@ -34,10 +34,10 @@ _GROUPS = (
         "Control",
         (
             ("Limits", "speed", "integrations_cusscopedlimit"),
-            ("Increases", "trending_up", "integrations_cusincreaserequest"),
+            ("Increase requests", "trending_up", "integrations_cusincreaserequest"),
             ("Stops", "block", "integrations_cusstop"),
             ("SDK keys", "key", "integrations_cussdkkey"),
-            ("Notifications", "notifications", "integrations_cusnotificationtarget"),
+            ("Notification targets", "notifications", "integrations_cusnotificationtarget"),
             ("Deliveries", "outgoing_mail", "integrations_cusnotificationdelivery"),
         ),
     ),

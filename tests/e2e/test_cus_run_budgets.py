@@ -87,6 +87,6 @@ def test_processes_with_leases_of_a_session_spend_its_budget_and_no_more(
 def test_the_least_budget_that_a_process_names_counts_for_all(
     programs: Programs, integration: CusIntegration
 ) -> None:
-    assert programs.ran(1, enforce="auto", budget_cents=40, calls=5) == 2
+    assert programs.ran(1, enforce="auto", budget_cents=45, calls=5) == 2
     assert programs.ran(1, enforce="auto", budget_cents=1_000, calls=5) == 0
     assert sum(_costs(integration)) == 2 * COST_CENTS

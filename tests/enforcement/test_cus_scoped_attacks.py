@@ -186,6 +186,7 @@ def test_ingest_that_waits_to_count_has_locked_no_sum_that_a_new_limit_writes(
                 f"SELECT count(*), (SELECT count(*) FROM (SELECT 1 FROM {table}"
                 f" FOR UPDATE SKIP LOCKED) AS free) FROM {table}"
             ).fetchone()
+            assert found
             free[table] = found
     thread.join()
     assert all(rows == unlocked for rows, unlocked in free.values()), free

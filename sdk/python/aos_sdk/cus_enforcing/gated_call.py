@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from aos_sdk.cus_cost import CusTokenUsage
 from aos_sdk.cus_delivery.ended_call import CusOrigin, CusReserved
@@ -13,9 +13,6 @@ from aos_sdk.cus_enforcing.run_budget import CusRun
 from aos_sdk.cus_errors import CusLimitExceeded
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
-
-if TYPE_CHECKING:
-    from aos_sdk.cus_enforcing.gate import CusGate
 
 
 class CusDecidedCall(Protocol):
@@ -48,7 +45,10 @@ class CusGatedCall(CusDecidedCall, Protocol):
     run: CusRun | None
     is_named: bool
     can_clamp: bool
-    gate: "CusGate | None"
+
+    @property
+    def gate(self) -> object:
+        """The gate that it passes, if any."""
 
     @property
     def billed_units(self) -> Mapping[str, int] | None: ...
