@@ -93,7 +93,7 @@ def account(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": "Sessions and tokens", "link": reverse("cus-sessions")},
     ]
     if role_of(request.user):
-        links.append({"title": "Notifications", "link": reverse("cus-notifications")})
+        links.append({"title": "What you are told of", "link": reverse("cus-notifications")})
     return links
 
 
