@@ -65,6 +65,9 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         console = Console()
         trace = _trace(options["trace"])
+        # Made before the first call: then Prometheus sees their counters begin at 0.
+        for name in (_REPLAYED, _LIMITED):
+            _integration(name)
         console.print(f"Replaying {trace.name}: {len(trace.calls):,} calls with {MODEL}")
         if not self._replay(console, trace, options["base_url"], options["speed"]):
             raise CommandError("The stored rows do not agree with the trace; see the table.")
