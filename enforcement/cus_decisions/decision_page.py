@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_wire import CusEnforcementResult as Result
-from enforcement.cus_decisions.explain import TITLES, explain
+from enforcement.cus_decisions.explain import TITLES, explain, title_of
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import because
 from enforcement.cus_rules.at_scopes import OVER, whose, written
@@ -69,6 +69,8 @@ def ladder(_request: HttpRequest, decision: CusEnforcementDecision) -> SafeStrin
 def _steps(decision: CusEnforcementDecision) -> Iterator[Step]:
     decided = decision.step
     for number, title in sorted(TITLES.items()):
+        if number == decided:
+            title = title_of(decision) or title
         name = f"{title[:1].upper()}{title[1:]}"
         if decided is None or number > decided:
             yield Step(number, name, "not reached", "remove")

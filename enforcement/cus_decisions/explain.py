@@ -7,12 +7,13 @@ from typing import Any, Final
 import msgspec
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
+from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_rules.at_scopes import whose
 from enforcement.cus_rules.facts import Facts, Usage, facts_of
 from enforcement.cus_rules.precedence import CAPS, Decision, decide
 from enforcement.cus_rules.reasons import Reason
-from integrations.cus_lifecycle.limits import LIMITS, RATES, admissions_of
+from integrations.cus_lifecycle.limits import BUDGET, LIMITS, RATES, admissions_of
 
 _RUNGS = [rung for limit in LIMITS for rung in (limit.reached, limit.near) if rung]
 TITLES: Final[Mapping[int, str]] = {
@@ -23,10 +24,18 @@ TITLES: Final[Mapping[int, str]] = {
     **{rung.step: rung.title for rung in reversed(_RUNGS)},
     9: "all checks passed",
 }
+# What is found at step 4 before the budget itself is looked at.
+_BEFORE_THE_BUDGET: Final[Mapping[str, str]] = {
+    Code.STOPPED: "is anything stopped that the call names",
+    Code.CALL_RECORDED: "is the call recorded already",
+    Code.CONTENTION: "is there a turn in time",
+    Code.EVIDENCE_UNAVAILABLE: "can the usage be read",
+}
 _BOUNDS: Final = {
     **{limit.column: limit.label.removesuffix(" (cents)") for limit in LIMITS},
     "max_live_holds": "calls that may be held for at once",
 }
+_BUDGET_STEP: Final = BUDGET.reached.step
 # A reason's wording may change with any release; its code and values may not.
 _WORDING = {"message", "action"}
 _LIKE_NEW: dict[str, Any] = {"status": "enabled", "credential_state": "valid", "deleted": False}
@@ -52,7 +61,8 @@ class Explanation:
 
 def explain(decision: CusEnforcementDecision) -> Explanation:
     """Decide again on the stored facts, and find changes of facts that alter the result."""
-    step = _named(decision.step)
+    title = title_of(decision)
+    step = f"{decision.step}, {title}" if title else "unknown"
     stored = list(_flat(decision.facts))
     try:
         facts = facts_of(decision.facts)
@@ -91,8 +101,10 @@ def _is_same_reason(again: Reason, stored: Any) -> bool:
     )
 
 
-def _named(step: int | None) -> str:
-    return f"{step}, {TITLES[step]}" if step is not None and step in TITLES else "unknown"
+def title_of(decision: CusEnforcementDecision) -> str | None:
+    """What the step that decided asks, by the decision's reason; None for an unknown step."""
+    title = TITLES.get(decision.step or 0)
+    return _BEFORE_THE_BUDGET.get(decision.reason, title) if decision.step == _BUDGET_STEP else title
 
 
 def _outcomes(facts: Facts) -> Iterator[tuple[str, Result]]:

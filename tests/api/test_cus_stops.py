@@ -89,6 +89,7 @@ def test_the_refusal_says_by_whom_and_why_and_explains_itself(
     assert reason["limit_type"] == "agent_id"
     explained = explain(CusEnforcementDecision.objects.get(call_id="refused"))
     assert explained.verdict == "identical"
+    assert explained.step == "4, is anything stopped that the call names"
     assert "no stop: allowed" in explained.changes
 
 
