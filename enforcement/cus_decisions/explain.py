@@ -104,7 +104,9 @@ def _is_same_reason(again: Reason, stored: Any) -> bool:
 def title_of(decision: CusEnforcementDecision) -> str | None:
     """What the step that decided asks, by the decision's reason; None for an unknown step."""
     title = TITLES.get(decision.step or 0)
-    return _BEFORE_THE_BUDGET.get(decision.reason, title) if decision.step == _BUDGET_STEP else title
+    return (
+        _BEFORE_THE_BUDGET.get(decision.reason, title) if decision.step == _BUDGET_STEP else title
+    )
 
 
 def _outcomes(facts: Facts) -> Iterator[tuple[str, Result]]:
