@@ -12,7 +12,8 @@ from integrations.cus_audit.service import differences, record_change
 from integrations.cus_keys.models import CusSdkKey
 from integrations.cus_keys.verifier import alive_at, issue_sdk_key, revoke_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_web.errors import CusError, IntegrationNotFound, TenantClosed
+from integrations.cus_lifecycle.service import locked_integration
+from integrations.cus_web.errors import CusError
 from integrations.cus_web.quotas import KEYS_A_DAY, made_within_a_day
 
 MAX_ALIVE = 2
@@ -60,14 +61,8 @@ class CusSdkKeyService:
         A key counts as valid until it is revoked or has expired, even if it expires soon. Raises
         TooManySdkKeys, SdkKeyExpiryPast, TenantClosed, QuotaExceeded.
         """
-        # The lock serialises requests: otherwise two at once would both find room.
-        locked = CusIntegration.objects.select_for_update(of=("self",), no_key=True)
-        integration = locked.select_related("tenant").get(id=self.integration.id)
+        locked_integration(self.integration.id)
         now = timezone.now()
-        if integration.deleted_at:
-            raise IntegrationNotFound
-        if integration.tenant.closed_at:
-            raise TenantClosed
         if expires_at and expires_at <= now:
             raise SdkKeyExpiryPast
         if self.scope().filter(alive_at(now)).count() >= MAX_ALIVE:

@@ -166,6 +166,21 @@ def _has_credential(row: CusIntegration) -> bool:
     return stored.exists()
 
 
+def locked_integration(integration_id: uuid.UUID, *, open_only: bool = True) -> CusIntegration:
+    """The integration's row, locked: whoever changes its child rows takes turns, so that two
+    requests never fill the last place of a quota.
+
+    Raises IntegrationNotFound; and TenantClosed, unless not `open_only`.
+    """
+    locked = CusIntegration.objects.select_for_update(of=("self",), no_key=True)
+    integration = locked.select_related("tenant").get(id=integration_id)
+    if integration.deleted_at:
+        raise IntegrationNotFound
+    if open_only and integration.tenant.closed_at:
+        raise TenantClosed
+    return integration
+
+
 def raise_config_versions(tenant: CusTenant) -> None:
     """Raise the versions of all of the tenant's integrations: a fact of all has changed (F10)."""
     _raise_versions(CusIntegration.objects.filter(tenant=tenant, deleted_at__isnull=True))

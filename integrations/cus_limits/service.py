@@ -13,7 +13,11 @@ from psycopg.errors import RestrictViolation
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.service import differences, record_change, values_of
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_lifecycle.service import raise_config_versions, raise_versions_of
+from integrations.cus_lifecycle.service import (
+    locked_integration,
+    raise_config_versions,
+    raise_versions_of,
+)
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.rules import (
     check_kind,
@@ -26,7 +30,6 @@ from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import (
     CusError,
     IntegrationNotFound,
-    TenantClosed,
     VersionMismatch,
 )
 from integrations.cus_web.quotas import SCOPED_LIMITS
@@ -215,13 +218,7 @@ class CusLimitService:
         if of_tenant:
             tenants = CusTenant.objects.select_for_update(no_key=True)
             tenants.get(id=self.integration.tenant_id)
-        locked = CusIntegration.objects.select_for_update(of=("self",), no_key=True)
-        integration = locked.select_related("tenant").get(id=self.integration.id)
-        if integration.deleted_at:
-            raise IntegrationNotFound
-        if open_only and integration.tenant.closed_at:
-            raise TenantClosed
-        return integration
+        return locked_integration(self.integration.id, open_only=open_only)
 
     def _raise_versions(self, limit: CusScopedLimit) -> None:
         if limit.integration_id is None:

@@ -4,17 +4,18 @@ import uuid
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_audit.service import SYSTEM, differences, record_change, values_of
 from integrations.cus_lifecycle.end_users import PREFIX, CusEndUsers
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_lifecycle.service import locked_integration, raise_versions_of
 from integrations.cus_notifications.announcing import Notice, announce
 from integrations.cus_notifications.kinds import Kind
 from integrations.cus_stops.models import CusStop
-from integrations.cus_web.errors import CusError, IntegrationNotFound, TenantClosed
+from integrations.cus_web.errors import CusError
 from integrations.cus_web.quotas import STOPS
 
 _AUDITED = ("scope", "value", "reason")
@@ -50,7 +51,7 @@ class CusStopService:
         Checks refuse at once; programs with a lease within its life, five seconds at most. Raises
         ValidationError, by field, IntegrationNotFound, TenantClosed and QuotaExceeded.
         """
-        integration = self._lock()
+        integration = locked_integration(self.integration.id)
         # A pseudonym, as usage records show it, names its person already.
         if scope == CusStop.Scope.END_USER and not value.startswith(PREFIX):
             value = CusEndUsers(integration.tenant_id).stored(value) or ""
@@ -72,7 +73,7 @@ class CusStopService:
             raise ValidationError({"reason": "Say why, for those whose calls are refused."})
         stop.save(force_insert=True)
         stop.refresh_from_db()
-        self._raise_version()
+        raise_versions_of([self.integration.id])
         changes = differences({}, values_of(stop, _AUDITED))
         record_change("stop.made", stop, actor=self.actor, changes=changes)
         announce(_notice(stop, integration))
@@ -84,29 +85,14 @@ class CusStopService:
         stop = self.scope().filter(id=stop_id).first()
         if stop is None:
             raise StopNotFound
-        self._lock(open_only=False)
+        locked_integration(self.integration.id, open_only=False)
         lifted = {"lifted_at": timezone.now(), "lifted_by": self.actor}
         if self.in_force().filter(id=stop_id).update(**lifted):
-            self._raise_version()
+            raise_versions_of([self.integration.id])
             changes = differences({"lifted_at": None}, {"lifted_at": lifted["lifted_at"]})
             record_change("stop.lifted", stop, actor=self.actor, changes=changes)
         stop.refresh_from_db()
         return stop
-
-    def _lock(self, *, open_only: bool = True) -> CusIntegration:
-        """The integration's row, so that no two requests stop the same at once."""
-        locked = CusIntegration.objects.select_for_update(of=("self",), no_key=True)
-        integration = locked.select_related("tenant").get(id=self.integration.id)
-        if integration.deleted_at:
-            raise IntegrationNotFound
-        if open_only and integration.tenant.closed_at:
-            raise TenantClosed
-        return integration
-
-    def _raise_version(self) -> None:
-        CusIntegration.objects.filter(id=self.integration.id).update(
-            config_version=F("config_version") + 1, updated_at=timezone.now()
-        )
 
 
 def _notice(stop: CusStop, integration: CusIntegration) -> Notice:
