@@ -15,7 +15,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.explain import TITLES, explain, title_of
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_decisions.panels import because
-from enforcement.cus_rules.at_scopes import OVER, whose, written
+from enforcement.cus_rules.at_scopes import whose, written
 from enforcement.cus_rules.facts import Authority, Facts, Usage, facts_of
 from enforcement.cus_rules.scoped import ScopedFact
 from integrations.cus_console.amounts import dollars, exact_dollars
@@ -132,7 +132,7 @@ def _row(facts: Facts, authority: Authority, usage: Usage, limit: Limit) -> list
 def _row_at_scope(facts: Facts, limit: ScopedFact) -> list[Cell]:
     measure = limit.measure(facts.estimate)
     parts = (limit.used, limit.held, limit.leased, measure.estimate)
-    over = OVER[limit.window]
+    over = limit.window.over
     name = f"{whose(limit)}, {over}"
     shown = [written(limit, amount) for amount in (limit.amount, *parts, sum(parts))]
     return [f"{name[:1].upper()}{name[1:]}", *shown]

@@ -25,13 +25,6 @@ _EXCEEDED = {
     CusLimitScope.AGENT: Code.AGENT_LIMIT_EXCEEDED,
     CusLimitScope.TAG: Code.TAG_LIMIT_EXCEEDED,
 }
-OVER = {
-    Window.MINUTE: "a minute",
-    Window.DAY: "a day",
-    Window.WEEK: "a week",
-    Window.MONTH: "a month",
-    Window.LIFE: "for good",
-}
 _NAMED = {
     CusLimitScope.SESSION: "session",
     CusLimitScope.END_USER: "end user",
@@ -125,7 +118,7 @@ def _near(fact: ScopedFact, like: Limit, measure: Measure) -> Reason:
 
 def _limit(fact: ScopedFact, measure: Measure) -> str:
     named = "" if fact.unit is Unit.CENTS else f" {fact.unit}"
-    return f"{_text(fact, measure.limit)}{named} {OVER[fact.window]} of {whose(fact)}"
+    return f"{_text(fact, measure.limit)}{named} {fact.window.over} of {whose(fact)}"
 
 
 def whose(fact: ScopedFact) -> str:

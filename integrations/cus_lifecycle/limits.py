@@ -43,6 +43,11 @@ class Window(StrEnum):
     MONTH = "month"
     LIFE = "life"
 
+    @property
+    def over(self) -> str:
+        """Over which time the limit counts, for people, after its amount: "a day"."""
+        return "for good" if self is Window.LIFE else f"a {self.value}"
+
     def end(self, moment: datetime) -> datetime | None:
         """When the window of a moment ends and counting starts anew; None if it slides, or never ends."""
         ends = _ENDS.get(self)

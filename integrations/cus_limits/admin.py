@@ -23,11 +23,11 @@ from integrations.cus_console.pages import EVERY_ROLE, CusOfTenants
 from integrations.cus_console.panels import Page, Panel
 from integrations.cus_lifecycle.console import CusIntegrationFilter, CusOffersIntegrations
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_limits.form import COUNTS, HOLDS, LimitForm
+from integrations.cus_limits.form import COUNTS, LimitForm
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.panels import limits_of_integration
 from integrations.cus_limits.rights import ASKERS
-from integrations.cus_limits.service import CusLimitService, limits_in_force
+from integrations.cus_limits.service import MUTABLE, CusLimitService, limits_in_force
 from integrations.cus_limits.uses import uses_of, uses_shown
 from integrations.cus_limits.words import amount_text, moment_text, whose_text, window_text
 
@@ -125,11 +125,11 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
 
     def get_fields(self, request: HttpRequest, obj: CusScopedLimit | None = None) -> list[str]:
         if obj is None:
-            return [*COUNTS, *HOLDS]
-        holds = [*HOLDS, "seen_version"]
+            return [*COUNTS, *MUTABLE]
+        holds = [*MUTABLE, "seen_version"]
         if not self.has_change_permission(request, obj):
             # These are in words above.
-            holds = [name for name in HOLDS if name not in ("amount", "enabled")]
+            holds = [name for name in MUTABLE if name not in ("amount", "enabled")]
         if obj.unit != CusScopedLimit.Unit.CENTS:
             holds.remove("basis")
         # No link leads to a page that the person may not open.

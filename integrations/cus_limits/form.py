@@ -11,19 +11,9 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidge
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_console.forms import CusServiceForm
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.service import CusLimitService, LimitChanged
+from integrations.cus_limits.service import MUTABLE, CusLimitService, LimitChanged
 
 COUNTS = ("integration", "scope", "tag", "value", "unit", "window")
-HOLDS = (
-    "amount",
-    "basis",
-    "result",
-    "warning_percent",
-    "enabled",
-    "valid_from",
-    "valid_until",
-    "reason",
-)
 _NEW: Final[dict[str, Any]] = {
     "scope": CusScopedLimit.Scope.AGENT,
     "window": CusScopedLimit.Window.DAY,
@@ -78,7 +68,7 @@ class LimitForm(CusServiceForm):
 
     class Meta:
         model = CusScopedLimit
-        fields = (*COUNTS, *HOLDS)
+        fields = (*COUNTS, *MUTABLE)
         help_texts = {
             "integration": "For a limit of the tenant: any of its integrations.",
             "tag": "For a tag alone: team counts calls with the tag team=search.",
@@ -108,7 +98,7 @@ class LimitForm(CusServiceForm):
     def call_service(self) -> CusScopedLimit:
         cleaned = self.cleaned_data
         unit = cleaned["unit"] if self.is_new else self.instance.unit
-        values = {name: cleaned[name] for name in HOLDS} | {
+        values = {name: cleaned[name] for name in MUTABLE} | {
             "amount": entered_amount(unit, cleaned["amount"])
         }
         given = {k: v for k, v in values.items() if k not in _OPTIONAL or v not in (None, "")}

@@ -84,13 +84,6 @@ _WHOSE: Final = {
     CusScopedLimit.Scope.END_USER: "end user",
     CusScopedLimit.Scope.TAG: "tag",
 }
-_OVER: Final = {
-    Window.MINUTE: "a minute",
-    Window.DAY: "a day",
-    Window.WEEK: "a week",
-    Window.MONTH: "a month",
-    Window.LIFE: "for good",
-}
 
 
 class _Row(NamedTuple):
@@ -131,7 +124,7 @@ def scoped_limits(now: datetime) -> Iterator[LimitReading]:
             integration_id=row.integration_id,
             integration=row.integration,
             limit=str(row.limit_id),
-            label=f"{whose}, {_OVER[window]}",
+            label=f"{whose}, {window.over}",
             unit=unit,
             window=window,
             window_start=starts[window],
