@@ -1,17 +1,15 @@
 """A call as the gate knows it: what it names, and what its record says of the decision on it."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Protocol
 
-from aos_sdk.cus_cost import CusTokenUsage
-from aos_sdk.cus_delivery.ended_call import CusOrigin, CusReserved
+from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_enforcing.asked import CusAsked
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.lease import CusLease
 from aos_sdk.cus_enforcing.run_budget import CusRun
+from aos_sdk.cus_enforcing.runs import CusPricedCall
 from aos_sdk.cus_errors import CusLimitExceeded
-from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusOperation, CusPolicyResult
 
 
@@ -23,12 +21,10 @@ class CusDecidedCall(Protocol):
     decision: Mapping[str, Any] | None
 
 
-class CusGatedCall(CusDecidedCall, Protocol):
+class CusGatedCall(CusDecidedCall, CusPricedCall, Protocol):
     """What the gate knows of a call."""
 
     call_id: str | None
-    provider: str | None
-    model: str
     operation: CusOperation | None
     agent_id: str | None
     session_id: str | None
@@ -37,11 +33,6 @@ class CusGatedCall(CusDecidedCall, Protocol):
     arguments: dict[str, Any]
     admitted: CusAsked | CusLease | None
     reserved: CusReserved | None
-    usage: CusTokenUsage | CusReportedUsage | None
-    service_tier: str | None
-    cost_cents: int | None
-    error_code: str | None
-    is_late: bool
     run: CusRun | None
     is_named: bool
     can_clamp: bool
@@ -49,13 +40,6 @@ class CusGatedCall(CusDecidedCall, Protocol):
     @property
     def gate(self) -> object:
         """The gate that it passes, if any."""
-
-    @property
-    def billed_units(self) -> Mapping[str, int] | None: ...
-    @property
-    def started_at(self) -> datetime | int: ...
-    @property
-    def origin(self) -> CusOrigin: ...
 
     @property
     def outer(self) -> "CusGatedCall | None":
