@@ -106,7 +106,9 @@ def facts_at_scopes(
     if not scopes.counting and run is None:
         return ()
     found = _at_scopes(scopes, taken, now, admitted_by)
-    return (*_facts_of_run(run, taken, run.key in admitted_by), *found) if run else tuple(found)
+    if run is None:
+        return tuple(found)
+    return (*_facts_of_run(run, taken, admitted_before=run.key in admitted_by), *found)
 
 
 def _at_scopes(
@@ -117,18 +119,13 @@ def _at_scopes(
 ) -> list[ScopedFact]:
     enabled = [counted.limit for counted in scopes.counting if counted.limit.enabled]
     return [
-        _fact(limit, value, taken.get(key, _NOTHING), key in admitted_by)
+        _fact(limit, value, taken.get(key, _NOTHING), admitted_before=key in admitted_by)
         for limit, value in applying(enabled, scopes.names, now.timestamp())
         for key in ((limit.id, value, limit.window),)
     ]
 
 
-def _fact(
-    limit: KnownLimit,
-    value: str,
-    taken: LimitTaken,
-    admitted_before: bool,  # noqa: FBT001
-) -> ScopedFact:
+def _fact(limit: KnownLimit, value: str, taken: LimitTaken, *, admitted_before: bool) -> ScopedFact:
     name = binds(limit.unit, limit.basis)
     return ScopedFact(
         id=limit.id,
@@ -150,9 +147,7 @@ def _fact(
 
 
 def _facts_of_run(
-    run: RunLimit,
-    taken: Mapping[LimitKey, LimitTaken],
-    admitted_before: bool,  # noqa: FBT001
+    run: RunLimit, taken: Mapping[LimitKey, LimitTaken], *, admitted_before: bool
 ) -> list[ScopedFact]:
     """A run's budgets: nothing gives a run more room, so what does not fit is blocked."""
     of_run = taken.get(run.key, _NOTHING)

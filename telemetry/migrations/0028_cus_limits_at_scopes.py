@@ -375,7 +375,6 @@ BEGIN
             AND integration_id = of_integration AND (value_of IS NULL OR value = value_of);
     END IF;
 END $$;
-REVOKE ALL ON FUNCTION {function}({_ARGUMENTS}) FROM PUBLIC;
 """
 
 
@@ -395,7 +394,6 @@ BEGIN
     {_joined("cus_enforcement_holds", "call_id")}
     {_joined("cus_enforcement_leases", "id")}
 END $$;
-REVOKE ALL ON FUNCTION cus_join_running({_ARGUMENTS}) FROM PUBLIC;
 """
 _OF_NEW = 'NEW.id, NEW.scope, NEW.tag, NEW.value, NEW."window"'
 _INTEGRATIONS = """SELECT id FROM cus_integrations WHERE tenant_id = NEW.tenant_id
@@ -470,10 +468,10 @@ CREATE TRIGGER cus_only_less BEFORE UPDATE ON cus_run_limits
     FOR EACH ROW EXECUTE FUNCTION cus_keep_run_limit();
 """
 # These take what a limit counts from whoever calls them, so only the owner's triggers may.
-RIGHTS = """
-REVOKE ALL ON FUNCTION cus_start_counting(uuid, uuid, uuid, text, text, text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION cus_start_session(uuid, uuid, uuid, text, text, text, text) FROM PUBLIC;
-"""
+RIGHTS = "".join(
+    f"REVOKE ALL ON FUNCTION {name}({_ARGUMENTS}) FROM PUBLIC;\n"
+    for name in ("cus_start_counting", "cus_start_session", "cus_join_running")
+)
 FUNCTIONS = (
     "cus_counting_key(uuid)", "cus_check_key(uuid)",
     "cus_count_landed()", "cus_count_settled()", "cus_count_corrected()",
