@@ -46,12 +46,26 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return len(os.sched_getaffinity(0)) + 1
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while test modules are loaded: there is none."""
+    gc.disable()
+    return (yield)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the modules and tests, which stay until the end of the run."""
-    gc.collect()
-    gc.freeze()
+    """Spare the garbage collector the modules and tests, which stay until the end of the run.
 
+    It looks more seldom than it does by itself: a page makes thousands of objects that soon go.
+    """
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, 20, 100)
+    gc.enable()
+
+
+# So many more objects than there were, and the garbage collector looks at the new ones.
+_NEW_OBJECTS = 20_000
 
 # No test depends on how fast a machine is; by default an example may take 200 ms.
 hypothesis.settings.register_profile("without_deadline", deadline=None)
