@@ -5,6 +5,7 @@ environment does not change are in `cus_settings`.
 `local` (loopback over plain http, as `make run` serves it).
 """
 
+import gc
 import logging
 import os
 from datetime import timedelta
@@ -25,6 +26,10 @@ from aos_project.cus_settings.console import CUS_CONSOLE_POLICY as CUS_CONSOLE_P
 from aos_project.cus_settings.console import UNFOLD as UNFOLD
 from aos_project.cus_settings.passwords import AUTH_PASSWORD_VALIDATORS as AUTH_PASSWORD_VALIDATORS
 from aos_project.cus_settings.passwords import PASSWORD_HASHERS as PASSWORD_HASHERS
+
+# Loading leaves no garbage, and looking for it took a fifth of each process' start.
+# `AosProjectConfig.ready` goes on with it.
+gc.disable()
 
 _RUN_HINT = "Start everything with `make run`, or set it (see .env.example)."
 SECRET_KEY = secret("SECRET_KEY", _RUN_HINT)

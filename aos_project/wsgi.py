@@ -25,7 +25,6 @@ resolve("/healthz")
 
 # Exclude the loaded modules from garbage collection: walking through them at each turn costs an
 # ingest worker more than decoding its requests.
-gc.collect()
 gc.freeze()
 
 

@@ -1,8 +1,11 @@
 """For tests of proofs: sessions whose proof is over, and all rows that access is made of."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
@@ -29,6 +32,14 @@ _COLUMNS: dict[type[Model], tuple[str, ...]] = {
     StaticToken: ("id", "token"),
     CusSession: ("id", "ended_at"),
 }
+
+
+@contextmanager
+def lasting_proofs() -> Iterator[None]:
+    """The sessions that a file's tests share stay proven, however slow this machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("integrations.cus_accounts.proof.PROOF_LASTS", timedelta(hours=1))
+        yield
 
 
 def access_rows() -> set[tuple[Any, ...]]:

@@ -46,29 +46,45 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return len(os.sched_getaffinity(0)) + 1
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while test modules are loaded: there is none."""
+    gc.disable()
+    return (yield)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the modules and tests, which stay until the end of the run."""
-    gc.collect()
-    gc.freeze()
+    """Spare the garbage collector the modules and tests, which stay until the end of the run.
 
+    It looks more seldom than it does by itself: a page makes thousands of objects that soon go.
+    """
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, 20, 100)
+    gc.enable()
+
+
+# So many more objects than there were, and the garbage collector looks at the new ones.
+_NEW_OBJECTS = 20_000
 
 # No test depends on how fast a machine is; by default an example may take 200 ms.
 hypothesis.settings.register_profile("without_deadline", deadline=None)
 hypothesis.settings.load_profile("without_deadline")
 
 # Each takes more than a hundredth of a run. Begun last, one of these would keep a single processor
-# busy while the others have nothing left to do.
+# busy while the others have nothing left to do. The second and third need no database: the others
+# wait until the first has it migrated.
 _LONGEST = (
     "tests/api/test_cus_access_matrix.py",
+    "tests/sdk/test_cus_typing.py",
+    "tests/runner/test_cus_runner.py",
     "tests/admin/test_cus_console_scope.py",
     "tests/admin/test_cus_crawl.py",
-    "tests/runner/test_cus_runner.py",
+    "tests/api/test_cus_access_matrix_of_checks.py",
     "tests/api/test_cus_api_fuzz.py",
     "tests/trust/test_cus_abuse.py",
     "tests/benchmarks/test_cus_benchmarks.py",
     "tests/benchmarks/test_cus_sdk_bench.py",
-    "tests/sdk/test_cus_typing.py",
     "tests/trust/test_cus_enforcement.py",
     "tests/trust/test_cus_ingest.py",
     "tests/trust/test_cus_sdk_real.py",

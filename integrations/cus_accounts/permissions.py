@@ -110,16 +110,20 @@ def _tenant_of(request: Request) -> CusTenant:
 
 
 def _membership(user: CusUser) -> CusMembership | None:
-    kept = getattr(user, _KEPT, None)
-    return kept[0] if kept else _read_membership(user)
+    kept: list[CusMembership | None] | None = getattr(user, _KEPT, None)
+    if kept is None:
+        return _read_membership(user)
+    if not kept:
+        kept.append(_read_membership(user))
+    return kept[0]
 
 
 def keep_membership(user: CusUser) -> None:
-    """Read the person's membership once for a request, which has loaded its user anew.
+    """Read the person's membership once at most for a request, which has loaded its user anew.
 
     Without this each page of the console asks for the role some ninety times.
     """
-    setattr(user, _KEPT, (_read_membership(user),))
+    setattr(user, _KEPT, [])
 
 
 def _read_membership(user: CusUser) -> CusMembership | None:

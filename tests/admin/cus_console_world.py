@@ -1,6 +1,6 @@
 """What each role gets of each console page (rulings C8 and C9), and two tenants to ask it of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from django.db import models
@@ -194,6 +194,8 @@ class World:
     tenant: CusTenant
     own: dict[str, models.Model]
     foreign: dict[str, models.Model]
+    # Keys of sessions by role, if a file's tests share them.
+    sessions: dict[str, str] = field(default_factory=dict)
 
 
 def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:

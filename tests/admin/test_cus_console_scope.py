@@ -15,12 +15,13 @@ from django.db import OperationalError, transaction
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from integrations.cus_accounts.models import CusTenant, CusUser
+from integrations.cus_accounts.models import CusTenant
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
 from tests.cus_factories import SdkClient, make_integration, make_user, record, signed_in
+from tests.cus_proofs import lasting_proofs
 
 pytestmark = pytest.mark.django_db
 
@@ -34,8 +35,12 @@ def made_once(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
 
     None of them commits, so the world lives in a transaction around theirs.
     """
-    with django_db_blocker.unblock(), transaction.atomic():
-        yield make_world()
+    with django_db_blocker.unblock(), lasting_proofs(), transaction.atomic():
+        world = make_world()
+        for role in ROLES:
+            person = make_user(role, world.tenant if role in ("admin", "member") else None)
+            world.sessions[role] = signed_in(person).cookies["sessionid"].value
+        yield world
         transaction.set_rollback(True)
 
 
@@ -44,8 +49,11 @@ def world(db: None, made_once: World) -> World:
     return deepcopy(made_once)
 
 
-def _user(role: str, world: World) -> CusUser:
-    return make_user(role, world.tenant if role in ("admin", "member") else None)
+def _browser(role: str, world: World) -> Client:
+    """A browser in which the world's person of that role is signed in."""
+    client = Client()
+    client.cookies["sessionid"] = world.sessions[role]
+    return client
 
 
 def _seen(response: Any) -> str:
@@ -77,7 +85,7 @@ def test_no_page_of_a_package_is_open_to_anybody() -> None:
 
 @pytest.mark.parametrize(("page", "role"), CASES)
 def test_each_role_gets_what_the_table_says(page: str, role: str, world: World) -> None:
-    client = signed_in(_user(role, world))
+    client = _browser(role, world)
     listed, own, foreign, add = PAGES[page][role]
 
     assert client.get(f"{A}{page}/").status_code == (200 if listed == "list" else 403)
@@ -88,7 +96,7 @@ def test_each_role_gets_what_the_table_says(page: str, role: str, world: World) 
 
 @pytest.mark.parametrize(("page", "role"), CASES)
 def test_what_is_not_offered_is_refused_when_posted(page: str, role: str, world: World) -> None:
-    client = signed_in(_user(role, world))
+    client = _browser(role, world)
     _, own, foreign, add = PAGES[page][role]
     before = _everything(world)
 
@@ -138,7 +146,7 @@ def test_the_table_names_every_button() -> None:
 def test_a_button_pressed_by_hand_does_nothing_for_who_may_not(
     page: str, button: str, role: str, world: World
 ) -> None:
-    client = signed_in(_user(role, world))
+    client = _browser(role, world)
     before = _everything(world)
 
     for row in (world.own[page], world.foreign[page]):
@@ -152,7 +160,7 @@ def test_a_button_pressed_by_hand_does_nothing_for_who_may_not(
     ("page", "button"), [(page, button) for page, buttons in BUTTONS.items() for button in buttons]
 )
 def test_a_tenant_admins_buttons_end_at_the_tenant(page: str, button: str, world: World) -> None:
-    client = signed_in(_user("admin", world))
+    client = _browser("admin", world)
     before = _everything(world)
 
     assert client.post(f"{A}{page}/{world.foreign[page].pk}/{button}/").status_code in (302, 403)
@@ -166,7 +174,7 @@ def test_a_tenant_admins_buttons_end_at_the_tenant(page: str, button: str, world
     ("page", "button"), [(page, button) for page, buttons in BUTTONS.items() for button in buttons]
 )
 def test_a_link_asks_and_changes_nothing(page: str, button: str, world: World) -> None:
-    client = signed_in(make_user("operator"))
+    client = _browser("operator", world)
     before = _everything(world)
 
     answer = client.get(f"{A}{page}/{world.own[page].pk}/{button}/")
@@ -210,7 +218,7 @@ HIDDEN = [
 def test_no_hidden_column_is_asked_for_by_url(
     page: str, query: str, way: str, world: World
 ) -> None:
-    answer = signed_in(make_user("operator")).get(f"{A}{page}/{way}?{query}")
+    answer = _browser("operator", world).get(f"{A}{page}/{way}?{query}")
 
     assert answer.status_code in (302, 400)
 
@@ -218,8 +226,8 @@ def test_no_hidden_column_is_asked_for_by_url(
 def test_a_tenants_people_cannot_filter_by_tenant(world: World) -> None:
     query = f"tenant__id__exact={world.foreign['custenant'].pk}"
 
-    refused = signed_in(_user("member", world)).get(f"{A}cusintegration/?{query}")
-    shown = signed_in(make_user("support")).get(f"{A}cusintegration/?{query}")
+    refused = _browser("member", world).get(f"{A}cusintegration/?{query}")
+    shown = _browser("support", world).get(f"{A}cusintegration/?{query}")
 
     assert refused.status_code in (302, 400)
     assert "foreign integration" in shown.content.decode()
@@ -247,7 +255,7 @@ def test_autocomplete_says_nothing_that_a_page_would_not(
 ) -> None:
     query = f"app_label={app}&model_name={model}&field_name={field}&term="
 
-    answer = signed_in(_user(role, world)).get(f"/admin/autocomplete/?{query}")
+    answer = _browser(role, world).get(f"/admin/autocomplete/?{query}")
 
     if role == "operator" or field == "integration":
         # A picker of integrations answers as their page does.
@@ -261,13 +269,13 @@ def test_autocomplete_says_nothing_that_a_page_would_not(
 @pytest.mark.parametrize("role", ["admin", "member"])
 def test_the_consoles_search_finds_no_foreign_row(role: str, world: World) -> None:
     for term in ("foreign", "Foreign", "a"):
-        page = signed_in(_user(role, world)).get(f"/admin/search/?s={term}").content.decode()
+        page = _browser(role, world).get(f"/admin/search/?s={term}").content.decode()
         assert "Foreign" not in page
         assert "foreign" not in page.replace(f"={term}", "")
 
 
 def test_a_picker_offers_a_tenant_admin_nothing_foreign(world: World) -> None:
-    client = signed_in(_user("admin", world))
+    client = _browser("admin", world)
 
     for page in ("cusintegration", "cuspriceoverride", "cusmembership", "cussdkkey"):
         form = client.get(f"{A}{page}/add/").content.decode()
@@ -286,7 +294,7 @@ def test_a_picker_offers_a_tenant_admin_nothing_foreign(world: World) -> None:
 def test_a_list_and_its_export_hold_the_same_rows_and_nothing_foreign(
     page: str, role: str, world: World
 ) -> None:
-    client = signed_in(_user(role, world))
+    client = _browser(role, world)
 
     listed = client.get(f"{A}{page}/").content.decode()
     assert "foreign" not in listed.lower()
@@ -306,12 +314,12 @@ def test_who_may_not_see_a_page_may_not_export_it(page: str, role: str, world: W
     expected = 200 if PAGES[page][role][0] == "list" else 403
 
     for method in ("get", "post"):
-        answer = getattr(signed_in(_user(role, world)), method)(f"{A}{page}/export/")
+        answer = getattr(_browser(role, world), method)(f"{A}{page}/export/")
         assert answer.status_code == expected
 
 
 def test_an_export_has_the_columns_of_the_page_and_no_secret(world: World) -> None:
-    text = signed_in(make_user("operator")).get(f"{A}cusintegration/export/").getvalue().decode()
+    text = _browser("operator", world).get(f"{A}cusintegration/export/").getvalue().decode()
 
     heads, *rows = csv.reader(io.StringIO(text))
     assert heads == [
@@ -332,7 +340,7 @@ def test_an_export_has_the_columns_of_the_page_and_no_secret(world: World) -> No
 
 
 def test_an_export_obeys_the_pages_filters_and_search(world: World) -> None:
-    client = signed_in(make_user("operator"))
+    client = _browser("operator", world)
 
     found = client.get(f"{A}cusintegration/export/?q=foreign").getvalue().decode()
     none = client.get(f"{A}cusintegration/export/?status__exact=error").getvalue().decode()
@@ -346,7 +354,7 @@ def test_an_export_obeys_the_pages_filters_and_search(world: World) -> None:
 def test_no_cell_of_an_export_is_a_formula(start: str, world: World) -> None:
     make_integration(world.tenant, name=f'{start}HYPERLINK("http://evil.example")')
 
-    text = signed_in(make_user("support")).get(f"{A}cusintegration/export/").getvalue().decode()
+    text = _browser("support", world).get(f"{A}cusintegration/export/").getvalue().decode()
 
     cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
     assert f'\'{start}HYPERLINK("http://evil.example")' in cells
@@ -356,7 +364,7 @@ def test_no_cell_of_an_export_is_a_formula(start: str, world: World) -> None:
 @pytest.mark.parametrize("page", list(PAGES))
 @pytest.mark.parametrize("role", ROLES)
 def test_a_rows_history_is_open_to_who_may_see_the_row(page: str, role: str, world: World) -> None:
-    client = signed_in(_user(role, world))
+    client = _browser(role, world)
     _, own, foreign, _ = PAGES[page][role]
 
     for row, seen in ((world.own[page], own), (world.foreign[page], foreign)):
@@ -371,7 +379,7 @@ def test_a_rows_history_is_open_to_who_may_see_the_row(page: str, role: str, wor
 
 
 def test_the_audit_trail_answers_for_one_object(world: World) -> None:
-    client = signed_in(_user("member", world))
+    client = _browser("member", world)
     own, foreign = (rows["cusintegration"].pk for rows in (world.own, world.foreign))
 
     shown = client.get(f"{A}cusauditentry/?object_id__exact={own}").content.decode()
@@ -385,12 +393,12 @@ def test_the_audit_trail_answers_for_one_object(world: World) -> None:
 def test_nothing_is_kept_in_djangos_own_history(world: World) -> None:
     from django.contrib.admin.models import LogEntry
 
-    client = signed_in(make_user("operator"))
+    client = _browser("operator", world)
     client.post(f"{A}custenant/add/", {"name": "Logged tenant"})
 
     assert CusTenant.objects.filter(name="Logged tenant").exists()
     assert not LogEntry.objects.exists()
-    assert "Logged tenant" not in signed_in(_user("member", world)).get("/admin/").content.decode()
+    assert "Logged tenant" not in _browser("member", world).get("/admin/").content.decode()
 
 
 @pytest.mark.parametrize(
@@ -409,7 +417,7 @@ def test_nothing_is_kept_in_djangos_own_history(world: World) -> None:
 def test_the_sidebar_names_what_one_may_open_and_only_that(
     role: str, offered: list[str], withheld: list[str], world: World
 ) -> None:
-    client = signed_in(_user(role, world))
+    client = _browser(role, world)
 
     page = client.get("/admin/").content.decode()
 
@@ -424,13 +432,13 @@ def test_support_and_finance_see_nothing_of_credentials(role: str, world: World)
     integration = world.own["cusintegration"]
     url = f"{A}cusintegration/{integration.pk}/change/"
 
-    assert "…cdef" not in signed_in(make_user(role)).get(url).content.decode()
-    assert "…cdef" in signed_in(_user("member", world)).get(url).content.decode()
+    assert "…cdef" not in _browser(role, world).get(url).content.decode()
+    assert "…cdef" in _browser("member", world).get(url).content.decode()
 
 
 def test_usage_has_no_form_and_no_history(world: World) -> None:
     SdkClient.of(CusIntegration.objects.get(name="own integration")).report(record())
-    client = signed_in(make_user("operator"))
+    client = _browser("operator", world)
     usage = CusLLMUsage.objects.get()
 
     assert client.get(f"/admin/telemetry/cusllmusage/{usage.pk}/history/").status_code == 302
@@ -453,7 +461,7 @@ def _trail(tenant: CusTenant, count: int) -> None:
 def test_an_export_has_every_row_of_a_list_of_many_pages(world: World) -> None:
     _trail(world.tenant, 1_203)
 
-    exported = signed_in(_user("member", world)).get(f"{A}cusauditentry/export/")
+    exported = _browser("member", world).get(f"{A}cusauditentry/export/")
     lines = list(csv.reader(io.StringIO(exported.getvalue().decode())))
 
     made = [line for line in lines[1:] if line[1].startswith("made.")]
@@ -470,7 +478,7 @@ def test_an_export_that_the_database_ends_says_so_in_its_last_line(
 
     monkeypatch.setattr("integrations.cus_console.export._asked", torn)
 
-    exported = signed_in(_user("member", world)).get(f"{A}cusauditentry/export/")
+    exported = _browser("member", world).get(f"{A}cusauditentry/export/")
 
     heads, row, last = csv.reader(io.StringIO(exported.getvalue().decode()))
     assert len(row) == len(heads)
@@ -487,7 +495,7 @@ def test_a_list_of_facts_shows_each_row_once_while_new_rows_arrive(
     before = CusLLMUsage.objects.filter(tenant_id=world.tenant.id).count()
     sdk.report_calls(7)
     monkeypatch.setattr(admin.site.get_model_admin(CusLLMUsage), "list_per_page", 3)
-    client, address = signed_in(_user("member", world)), "/admin/telemetry/cusllmusage/"
+    client, address = _browser("member", world), "/admin/telemetry/cusllmusage/"
     seen: list[str] = []
     for _ in range(10):
         page = client.get(address).content.decode()
@@ -513,6 +521,6 @@ def test_a_list_of_facts_shows_each_row_once_while_new_rows_arrive(
 def test_an_address_that_names_no_place_of_a_list_is_answered_with_its_top(
     text: str, world: World
 ) -> None:
-    client = signed_in(_user("member", world))
+    client = _browser("member", world)
     page = _read(client.get("/admin/telemetry/cusllmusage/", {"before": text}))
     assert "The address names no place in this list" in page

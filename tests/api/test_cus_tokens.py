@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from integrations.cus_accounts.models import CusApiToken, CusMembership, CusTenant, CusUser
@@ -256,6 +257,21 @@ def test_a_token_reaches_only_its_persons_tenant(admin: CusUser) -> None:
     )
 
     assert not other.price_overrides.exists()
+
+
+@pytest.mark.parametrize(("role", "reads"), [("admin", 1), ("support", 0)])
+def test_the_role_of_a_tokens_person_is_read_once_in_each_request(
+    role: str, reads: int, tenant: CusTenant
+) -> None:
+    person = make_user(role, tenant if role == "admin" else None)
+    program = _program(_issue(person)[1])
+
+    with CaptureQueriesContext(connection) as captured:
+        answer = program.get("/api/v1/cus/integrations")
+
+    assert answer.status_code == 200
+    of_role = [query for query in captured if '"cus_tenants"."closed_at" IS NULL' in query["sql"]]
+    assert len(of_role) == reads
 
 
 def test_a_session_still_needs_its_csrf_token(admin: CusUser) -> None:

@@ -1,9 +1,10 @@
 """A collector, and reporters that leave no thread behind."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import certifi
 import hypothesis
@@ -25,6 +26,7 @@ hypothesis.settings.load_profile("without_deadline")
 
 KEY = "tenant-1:integration-1:aosk_verysecretindeed"
 
+_numbers = itertools.count(1)
 MakeReporter = Callable[..., CusReporter]
 
 
@@ -41,9 +43,20 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture
+def _folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a test: `tmp_path`, or, where a test has no eye on it, one that is never made.
+
+    pytest looks through all folders of a run to number the next one.
+    """
+    if "tmp_path" in request.fixturenames:
+        return cast("Path", request.getfixturevalue("tmp_path"))
+    return tmp_path_factory.getbasetemp() / f"unseen-{next(_numbers)}"
+
+
 @pytest.fixture(autouse=True)
-def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authorities: Path) -> None:
-    monkeypatch.setenv("CUS_SPOOL_DIR", str(tmp_path / "spool"))
+def _quick_and_isolated(monkeypatch: pytest.MonkeyPatch, _folder: Path, authorities: Path) -> None:
+    monkeypatch.setenv("CUS_SPOOL_DIR", str(_folder / "spool"))
     monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
     for name in ("CUS_INTEGRATION_KEY", "AOS_BASE_URL", "AOS_ALLOW_HTTP", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)

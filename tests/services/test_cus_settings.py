@@ -215,3 +215,18 @@ def test_a_commit_is_on_disk_before_it_is_acknowledged() -> None:
         assert cursor.fetchone() == ("on",)
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("30s",)
+
+
+def test_a_process_looks_for_garbage_only_after_it_has_started() -> None:
+    """What a start loads stays: looking through it took a fifth of the start."""
+    code = (
+        "import django, gc; django.setup();"
+        "print(gc.isenabled(), gc.get_freeze_count(), gc.get_stats()[2]['collections'])"
+    )
+
+    told = _settings(code, DJANGO_SETTINGS_MODULE="aos_project.settings")
+
+    is_enabled, spared, searches = told.stdout.split()
+    assert is_enabled == "True", told.stderr
+    assert int(spared) > 100_000
+    assert int(searches) <= 5
