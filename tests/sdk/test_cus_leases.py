@@ -183,7 +183,7 @@ def test_a_call_that_does_not_fit_the_lease_is_checked(
     reporter = configure()
     lease = _begun(reporter, client)
     with lease._changing:
-        lease._most = [0, 0, 0, 0]
+        lease._most, lease._due = [0, 0, 0, 0], [0, 0, 0, 0]
     lender.room = 0
     with pytest.raises(CusBlocked):
         patched(client)

@@ -29,7 +29,7 @@ _PROVIDER_OF_CLIENT: Final = {
 
 
 class CusCalled(NamedTuple):
-    """The destination of a client's calls.
+    """The destination of a client's calls, and whether they are awaited.
 
     `provider` is None if the SDK knows no provider with this host; the calls then belong to the
     integration's own provider.
@@ -39,6 +39,7 @@ class CusCalled(NamedTuple):
     origin: CusOrigin
     region_of_model: Callable[[str], str | None] | None = None
     is_known_client: bool = True
+    is_asynchronous: bool = False
 
     def origin_of(self, model: str) -> CusOrigin:
         """The origin of a call of this model. A region in the model's name overrides the host's."""
@@ -90,7 +91,12 @@ def _find_out(client: Any, package: str) -> CusCalled:
         provider = package
     region = _region_of(served_by, host, client)
     origin = CusOrigin(host, region, _project_of(client), _hint_of(client), dialect)
-    return CusCalled(provider, origin, served_by.region_of_model if served_by else None)
+    return CusCalled(
+        provider,
+        origin,
+        served_by.region_of_model if served_by else None,
+        is_asynchronous=hasattr(type(client), "__aenter__"),
+    )
 
 
 def _platform_of(kind: type) -> CusProviderInfo | None:

@@ -1,11 +1,10 @@
 """Prepare the calls of providers' methods."""
 
-from collections.abc import Hashable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from aos_sdk.cus_capture.departures import never_left
-from aos_sdk.cus_capture.origins import called_by
+from aos_sdk.cus_capture.origins import CusCalled, called_by
 from aos_sdk.cus_capture.unanswered import COUNTABLE, is_unanswered
 from aos_sdk.cus_configuration import CusConfiguration
 from aos_sdk.cus_counting.estimates import count_call
@@ -106,24 +105,19 @@ def prepare_call(
         gate = gate_of(reporter, configuration)
         # Most calls meet no limit, and spend no memory on the gate.
         if gate is not None and (call.run is not None or not gate.is_open()):
-            _put_before(call, gate, client)
+            _put_before(call, gate, called)
     if surface.can_inject and kwargs.get("stream") and configuration.stream_usage == "inject":
         _ask_for_usage(call, client, kwargs)
     return call
 
 
-def _put_before(call: CusProviderCall, gate: "CusGate", client: Any) -> None:
+def _put_before(call: CusProviderCall, gate: "CusGate", called: CusCalled) -> None:
     """Let the gate decide on the call. What most calls have not, their class says."""
     call.gate = gate
-    if _is_asynchronous(client.__class__):
+    if called.is_asynchronous:
         call.is_asynchronous = True
     if gate.decider.known.clamps:
         call.can_clamp = True
-
-
-@lru_cache(maxsize=64)  # to look for what a client lacks takes a microsecond
-def _is_asynchronous(kind: Hashable) -> bool:
-    return hasattr(kind, "__aenter__")
 
 
 def gate_of(reporter: CusReporter, configuration: CusConfiguration) -> "CusGate | None":

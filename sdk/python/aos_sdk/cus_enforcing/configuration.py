@@ -79,8 +79,6 @@ class CusKnownConfiguration:
 
     def use_open(self) -> bool:
         """Whether any call may begin now: there is no limit, and the server has just said so."""
-        if not self.open_until:  # Most programs with a limit come here at each call.
-            return False
         now = time.monotonic()
         if now >= self.open_until:
             return False

@@ -34,12 +34,11 @@ _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.05, 0.4
 
 @dataclass(slots=True)
 class CusEnforcementStats:
-    """Counts of this process' decisions: by the server, by leases, and without the server; and of
-    calls that were refused. Calls that no limit concerns are not counted.
+    """Counts of this process' decisions: by the server, and without the server; and of calls that
+    were refused. Calls of leases, and calls that no limit concerns, are not counted.
     """
 
     asked: int = 0
-    leased: int = 0
     degraded: int = 0
     refused: int = 0
 
@@ -123,7 +122,6 @@ class CusDecider:
             self.known.use()
             self.book.want(line, cents, microcents, tokens)
         call.reserved, call.admitted = reserved, lease
-        self.stats.leased += 1
         return lease
 
     def _take_by_names(

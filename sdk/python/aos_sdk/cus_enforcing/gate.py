@@ -111,7 +111,6 @@ class CusGate:
         if reserved is None:
             return False
         call.reserved, call.admitted = reserved, lease
-        self.decider.stats.leased += 1
         return True
 
     def _needs_nothing(self, call: CusGatedCall) -> bool:
@@ -209,7 +208,9 @@ class CusGate:
 
     def is_open(self) -> bool:
         """Whether no limit concerns any call, as far as is known."""
-        return self._asks_only_if_limited and self.decider.known.use_open()
+        known = self.decider.known
+        # Looked at here first: most programs with a limit are spared a call.
+        return self._asks_only_if_limited and known.open_until > 0 and known.use_open()
 
     def leave(self, call: CusGatedCall) -> None:
         """The call has ended: its record settles what was held for it."""

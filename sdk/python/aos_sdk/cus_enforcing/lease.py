@@ -1,5 +1,6 @@
 """A lease: amounts that the server lent to this process, of which calls take without asking (F5a)."""
 
+import itertools
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -91,7 +92,10 @@ class CusLease:
         # The same where calls are to be warned by it, else None.
         warns = self.decision.result == EnforcementResult.WARNED
         self.warning = self.decision if warns else None
-        self.running = 0
+        self._begun = 0
+        # Counts one call by each `next`, which needs no lock. Only `next` tells the number, so
+        # `running` counts its own readings.
+        self._ended, self._readings = itertools.count(), 0
         # Whether a calling program should have the next one soon.
         self.is_due = False
         self._note = note
@@ -121,6 +125,14 @@ class CusLease:
         )
 
     @property
+    def running(self) -> int:
+        """How many calls have begun under it and not ended."""
+        with self._changing:
+            ended = next(self._ended) - self._readings
+            self._readings += 1
+            return self._begun - ended
+
+    @property
     def is_over(self) -> bool:
         """Whether no call may begin under it any more."""
         return not self._is_open or clock() >= self.until
@@ -136,19 +148,21 @@ class CusLease:
             all_cents, all_microcents = set_aside[0] + cents, set_aside[1] + microcents
             all_tokens, calls = set_aside[2] + tokens, set_aside[3] + 1
             if (
-                all_cents > most[0] or all_microcents > most[1] or all_tokens > most[2]
-                or calls > most[3] or not self._is_open or now >= self.until
+                all_cents > due[0] or all_microcents > due[1] or all_tokens > due[2]
+                or calls > due[3] or now >= self._renew_at
             ):  # fmt: skip
+                if (
+                    all_cents > most[0] or all_microcents > most[1] or all_tokens > most[2]
+                    or calls > most[3] or now >= self.until
+                ):  # fmt: skip
+                    return None
+                self.is_due = True
+            if not self._is_open:
                 return None
             set_aside[0], set_aside[1] = all_cents, all_microcents
             set_aside[2], set_aside[3] = all_tokens, calls
             self._note(all_cents, all_microcents, all_tokens, calls)
-            self.running += 1
-            if (
-                all_cents > due[0] or all_microcents > due[1] or all_tokens > due[2]
-                or calls > due[3] or now >= self._renew_at
-            ):  # fmt: skip
-                self.is_due = True
+            self._begun += 1
         return _new(CusReserved, (self._name, cents, microcents, tokens))
 
     def end(self, reserved: CusReserved, tokens: int) -> None:
@@ -157,9 +171,9 @@ class CusLease:
         What it used beyond what was set aside is missing here as it is at the server: the next call
         is decided by what is left (§6.2, step 7).
         """
-        with self._changing:
-            self.running -= 1
-            if tokens > reserved[3]:
+        next(self._ended)
+        if tokens > reserved[3]:
+            with self._changing:
                 self._lower(reserved, tokens)
 
     def _lower(self, reserved: CusReserved, tokens: int) -> None:
@@ -170,8 +184,8 @@ class CusLease:
 
     def give_back(self, reserved: CusReserved) -> None:
         """The call never left the program: the next call may take its amounts."""
+        next(self._ended)
         with self._changing:
-            self.running -= 1
             # Once the lease is closed, the server may know already what was set aside.
             if self._is_open:
                 for place, amount in enumerate((*reserved[1:], 1)):

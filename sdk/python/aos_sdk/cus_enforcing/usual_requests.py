@@ -76,7 +76,8 @@ def _tokens_of(messages: Any) -> int | None:
         role, content = message.get("role"), message.get("content")
         if type(role) is not str or type(content) is not str:
             return None
-        tokens += len(role) + bytes_of(content)
+        # Plain letters take a byte each: most calls save the look at the rest.
+        tokens += len(role) + (len(content) if content.isascii() else bytes_of(content))
     return tokens
 
 
