@@ -256,16 +256,18 @@ def _limits_and_notifications(
     return {
         "cusstop": stop,
         "cusscopedlimit": limit,
-        "cusincreaserequest": _increase(member, limit, name),
+        "cusincreaserequest": _increase(member, integration, limit, name),
         "cusnotificationtarget": target,
         # Of the stop.
         "cusnotificationdelivery": CusNotificationDelivery.objects.get(target=target),
     }
 
 
-def _increase(member: CusUser, limit: CusScopedLimit, name: str) -> CusIncreaseRequest:
-    return CusIncreaseService(limit.integration.tenant, actor=member).ask(
-        limit.integration,
+def _increase(
+    member: CusUser, integration: CusIntegration, limit: CusScopedLimit, name: str
+) -> CusIncreaseRequest:
+    return CusIncreaseService(integration.tenant, actor=member).ask(
+        integration,
         Which(limit=limit),
         now=timezone.now(),
         amount=900,
