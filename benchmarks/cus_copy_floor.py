@@ -11,9 +11,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from benchmarks.cus_databases import owner_of
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.partitions import TABLE, existing_months
-from telemetry.cus_evidence.store import EvidenceRow
 
 FLOOR = "cus_bench_floor"
 # No guarantee of ours is in it: no ledger, no totals, nothing that tells a replay.

@@ -12,9 +12,9 @@ from itertools import count
 from aos_sdk.cus_cost import CusTokenUsage, price_call
 from aos_sdk.cus_record import CusUsageRecord
 from benchmarks.cus_databases import Sender
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.records import decode_record
 from telemetry.cus_evidence.rows import RowBuilder
-from telemetry.cus_evidence.store import EvidenceRow
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_money.pricing import keep_prices
 

@@ -12,7 +12,8 @@ from aos_project.cus_console.own_pages import OwnPage
 from aos_project.cus_console.start import views as start
 from aos_project.cus_console.system import system
 from integrations.cus_accounts.models import CusTenant
-from integrations.cus_console.own_page import Link, of_tenant
+from integrations.cus_console.own_page import Link
+from integrations.cus_console.page_tenant import of_tenant
 from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_notifications.console import muted
 from telemetry.cus_coverage.console import coverage

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from aos_sdk.cus_wire import CusEnforcementResult
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.rounds import Verdict
-from enforcement.cus_reading.known_limits import KnownLimit
+from enforcement.cus_reading.known_limits import KnownLimit, LimitTerms
 from enforcement.cus_rules.reasons import Reason
 from enforcement.cus_rules.scoped import ScopedFact
 
@@ -64,42 +65,24 @@ class AnsweringModelsAnswer(msgspec.Struct):
     models: Sequence[str]
 
 
-class LimitAnswer(msgspec.Struct, kw_only=True):
-    """A limit at a scope, as programs apply it. `value` is None for each value of the scope.
+class LimitAnswer(LimitTerms, frozen=True, kw_only=True):
+    """A limit at a scope, as programs apply it."""
 
-    `amount` is in cents, tokens or calls; by `basis`, cents are each call's cents rounded up, or exact.
-    """
-
-    id: str
-    scope: str
-    tag: str
-    value: str | None
-    unit: str
-    window: str
-    amount: int
-    basis: str
-    result: str
     valid_from: datetime
     valid_until: datetime | None
 
     @classmethod
     def of(cls, limit: KnownLimit) -> "LimitAnswer":
         """The answer that tells a limit."""
+        until = limit.valid_until
         return cls(
-            id=limit.id,
-            scope=limit.scope,
-            tag=limit.tag,
-            value=limit.value,
-            unit=limit.unit,
-            window=limit.window,
-            amount=limit.amount,
-            basis=limit.basis,
-            result=limit.result,
+            *_terms(limit),
             valid_from=datetime.fromtimestamp(limit.valid_from, UTC),
-            valid_until=None
-            if limit.valid_until is None
-            else datetime.fromtimestamp(limit.valid_until, UTC),
+            valid_until=None if until is None else datetime.fromtimestamp(until, UTC),
         )
+
+
+_terms = attrgetter(*LimitTerms.__struct_fields__)
 
 
 class LimitTakenAnswer(msgspec.Struct, kw_only=True):

@@ -10,7 +10,7 @@ from msgspec import Meta
 from aos_sdk import cus_wire as wire
 from enforcement.cus_checks.requests import CheckRequest, RunBudget, Tag, decoded
 from enforcement.cus_rules.lending import Holder
-from telemetry.cus_evidence.records import BigCount, CallId, ModelName
+from telemetry.cus_evidence.usage_record import BigCount, CallId, ModelName
 from telemetry.cus_money.amounts import LEAST, LeaseAmounts
 
 HolderId = Annotated[

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
-from telemetry.cus_evidence.records import BigCount, CallId, ModelName
+from telemetry.cus_evidence.usage_record import BigCount, CallId, ModelName
 
 _T = TypeVar("_T")
 Tag = Annotated[str, Meta(max_length=wire.MAX_TAG_LENGTH)]

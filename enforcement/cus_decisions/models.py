@@ -81,43 +81,40 @@ class CusDecisionTotals(models.Model):
         return str(self.integration_id)
 
 
-class CusDecisionReasons(models.Model):
+class CusCountsByReason(models.Model):
+    """Counts of an integration's decisions by result and first reason."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "result", "reason")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    result = models.CharField(max_length=20)
+    reason = models.CharField(max_length=50)
+    decisions = models.BigIntegerField()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.result}, {self.reason} of {self.integration_id}"
+
+
+class CusDecisionReasons(CusCountsByReason):
     """Counts of an integration's logged decisions by result and first reason, for life.
 
     A trigger of the log alone writes here, so the counts are those of the log at every commit. A
     reason that is no `CusReasonCode`, as an SDK's record may name it, counts as `other`.
     """
 
-    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "result", "reason")
-    tenant_id = models.UUIDField()
-    integration_id = models.UUIDField()
-    result = models.CharField(max_length=20)
-    reason = models.CharField(max_length=50)
-    decisions = models.BigIntegerField()
-
     app_privileges: ClassVar[str] = "SELECT"
 
     class Meta:
         db_table = "cus_decision_reasons"
 
-    def __str__(self) -> str:
-        return f"{self.result}, {self.reason} of {self.integration_id}"
 
-
-class CusSeenRefusals(models.Model):
+class CusSeenRefusals(CusCountsByReason):
     """The counts of refusals by reason up to which people were told of them."""
-
-    pk = models.CompositePrimaryKey("tenant_id", "integration_id", "result", "reason")
-    tenant_id = models.UUIDField()
-    integration_id = models.UUIDField()
-    result = models.CharField(max_length=20)
-    reason = models.CharField(max_length=50)
-    decisions = models.BigIntegerField()
 
     app_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
 
     class Meta:
         db_table = "cus_seen_refusals"
-
-    def __str__(self) -> str:
-        return f"{self.result}, {self.reason} of {self.integration_id}"

@@ -21,8 +21,11 @@ ALL_LIMITS: Final = """(SELECT coalesce(json_agg(json_build_array(scoped.id, sco
             AND (scoped.valid_until IS NULL OR scoped.valid_until > now()))"""
 
 
-class KnownLimit(msgspec.Struct, frozen=True, array_like=True):
-    """A limit at a scope. Times are seconds of the epoch; `value` is None for each value."""
+class LimitTerms(msgspec.Struct, frozen=True):
+    """What a limit at a scope counts, and what it does; `value` is None for each value.
+
+    `amount` is in cents, tokens or calls; by `basis`, cents are each call's cents rounded up, or exact.
+    """
 
     id: str
     scope: str
@@ -33,6 +36,11 @@ class KnownLimit(msgspec.Struct, frozen=True, array_like=True):
     amount: int
     basis: str
     result: str
+
+
+class KnownLimit(LimitTerms, frozen=True, array_like=True):
+    """A limit at a scope as it is stored. Times are seconds of the epoch."""
+
     warning_percent: int
     enabled: bool
     valid_from: float

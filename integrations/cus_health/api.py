@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_lifecycle.api import found_integration
-from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_lifecycle.models import HEALTH_COLUMNS, CusIntegration
 
 
 class HealthOutput(serializers.ModelSerializer[CusIntegration]):
@@ -22,10 +22,7 @@ class HealthOutput(serializers.ModelSerializer[CusIntegration]):
     class Meta:
         model = CusIntegration
         fields = (
-            "health_state",
-            "health_checked_at",
-            "health_message",
-            "credential_state",
+            *HEALTH_COLUMNS,
             "latency_ms",
             "consecutive_failures",
         )

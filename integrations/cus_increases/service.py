@@ -70,21 +70,6 @@ class Which:
     value: str | None = None
 
 
-@dataclass(frozen=True)
-class _Raised:
-    """What an increase stands in for, and how it counts and refuses."""
-
-    scope: str
-    tag: str
-    value: str | None
-    unit: str
-    window: str
-    amount: int
-    basis: str
-    result: str
-    warning_percent: int
-
-
 class CusIncreaseService:
     """The requests of one tenant. The caller must have checked the person's rights."""
 
@@ -174,7 +159,7 @@ class CusIncreaseService:
         )
         return self._decide(request, now, state=_State.APPROVED, made_limit=limit)
 
-    def _still_raised(self, request: CusIncreaseRequest, now: datetime) -> _Raised:
+    def _still_raised(self, request: CusIncreaseRequest, now: datetime) -> CusScopedLimit:
         ends = request.limit.valid_until if request.limit else None
         if ends is not None and ends <= now:
             raise LimitGone
@@ -233,7 +218,8 @@ class CusIncreaseService:
         if tenants.get(id=self.tenant.id).closed_at:
             raise TenantClosed
 
-    def _raised(self, integration: CusIntegration, which: Which) -> _Raised:
+    def _raised(self, integration: CusIntegration, which: Which) -> CusScopedLimit:
+        """What an increase stands in for, and how it counts and refuses."""
         integration = self._living(integration)
         if which.limit is None:
             return _of_own(integration, which.own_limit)
@@ -248,7 +234,8 @@ class CusIncreaseService:
         return found
 
 
-def _of_own(integration: CusIntegration, name: str) -> _Raised:
+def _of_own(integration: CusIntegration, name: str) -> CusScopedLimit:
+    """An integration's own limit as a limit at a scope would say it; not to be saved."""
     own: Limit | None = _OWN.get(name)
     if own is None:
         raise ValidationError({"limit": f"One of the integration's own: {', '.join(_OWN)}."})
@@ -256,7 +243,7 @@ def _of_own(integration: CusIntegration, name: str) -> _Raised:
     if not amount:
         text = "The integration has no such limit, so there is nothing to raise."
         raise ValidationError({"limit": text})
-    return _Raised(
+    return CusScopedLimit(
         scope=CusScopedLimit.Scope.INTEGRATION,
         tag="",
         value="",
@@ -269,7 +256,8 @@ def _of_own(integration: CusIntegration, name: str) -> _Raised:
     )
 
 
-def _of_scoped(limit: CusScopedLimit, value: str | None) -> _Raised:
+def _of_scoped(limit: CusScopedLimit, value: str | None) -> CusScopedLimit:
+    """A limit, or what the limit of each value says of one value; not to be saved."""
     if not limit.enabled:
         text = "This limit is disabled and refuses nothing, so there is nothing to raise."
         raise ValidationError({"limit": text})
@@ -278,20 +266,11 @@ def _of_scoped(limit: CusScopedLimit, value: str | None) -> _Raised:
     if value and limit.value not in (None, value):
         text = "This limit is not one of each value, so its increase is for the same calls."
         raise ValidationError({"value": text})
-    return _Raised(
-        scope=limit.scope,
-        tag=limit.tag,
-        value=value or limit.value,
-        unit=limit.unit,
-        window=limit.window,
-        amount=limit.amount,
-        basis=limit.basis,
-        result=limit.result,
-        warning_percent=limit.warning_percent,
-    )
+    limit.value = value or limit.value
+    return limit
 
 
-def _check_asked(raised: _Raised, amount: int, reason: str) -> None:
+def _check_asked(raised: CusScopedLimit, amount: int, reason: str) -> None:
     if amount <= raised.amount:
         present = amount_text(raised.unit, raised.amount)
         text = f"The limit is {present} now, so this is no increase. Ask for more than that."

@@ -8,6 +8,7 @@ from integrations.cus_accounts.permissions import role_of
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import proof_url
 from integrations.cus_integrations.form import BOUNDS, CONFIG, LIMITS, SECRETS
+from integrations.cus_lifecycle.models import HEALTH_COLUMNS
 from integrations.cus_providers.rules import credential_choices_text
 
 SHOWN = (
@@ -18,10 +19,7 @@ SHOWN = (
             "fields": (
                 "status",
                 "error_reason",
-                "health_state",
-                "health_checked_at",
-                "health_message",
-                "credential_state",
+                *HEALTH_COLUMNS,
                 "coverage_percent",
                 "unproven_shown",
             )

@@ -5,7 +5,12 @@ from typing import Any
 from rest_framework import serializers
 
 from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, placed_after
-from integrations.cus_lifecycle.models import ESTIMATE_PROMISES, MAX_LIVE_HOLDS, CusIntegration
+from integrations.cus_lifecycle.models import (
+    ESTIMATE_PROMISES,
+    HEALTH_COLUMNS,
+    MAX_LIVE_HOLDS,
+    CusIntegration,
+)
 from integrations.cus_providers.registry import supported_choices
 from integrations.cus_providers.rules import credential_texts
 from integrations.cus_web.strict_fields import (
@@ -35,10 +40,7 @@ class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
             "provider_type",
             "status",
             "error_reason",
-            "health_state",
-            "health_checked_at",
-            "health_message",
-            "credential_state",
+            *HEALTH_COLUMNS,
             "credential_hint",
             "config",
             "default_model",

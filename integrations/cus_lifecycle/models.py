@@ -15,6 +15,8 @@ from integrations.cus_providers.registry import ProviderType
 
 # More holds would make the month's evidence slow to read for the integration's own checks.
 MAX_LIVE_HOLDS = 100_000
+# What the last checks of a provider account found, as pages and answers tell it.
+HEALTH_COLUMNS = ("health_state", "health_checked_at", "health_message", "credential_state")
 # What each estimate basis promises (ruling F3b).
 ESTIMATE_PROMISES = (
     "Bound is exact: no call passes a limit, but a call without max_tokens is held for with its "

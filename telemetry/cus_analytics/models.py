@@ -9,37 +9,17 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from telemetry.cus_evidence.totals_models import CusSummedUsage
 
-class CusUsageFigures(models.Model):
-    """The figures that hours and days have in common (rulings M3, M3a, M5b, M9).
+
+class CusUsageFigures(CusSummedUsage):
+    """The figures that hours and days have in common.
 
     Figures of the rows as recorded, of the settlements of these rows, and of their corrections are
-    columns of their own. All belong to the time at which the calls occurred. Sums are BIGINT, so
-    that no row can overflow a sum.
+    columns of their own. All belong to the time at which the calls occurred.
     """
 
-    # Calls without a known price, calls with a billed unit that has no price, and calls whose usage
-    # was unknown when they were recorded.
-    unpriced = models.BigIntegerField(db_default=0)
-    unpriced_unit_calls = models.BigIntegerField(db_default=0)
-    unmeasured = models.BigIntegerField(db_default=0)
-    # Parts of the tokens in and out.
-    tokens_cached = models.BigIntegerField(db_default=0)
-    tokens_cache_write = models.BigIntegerField(db_default=0)
-    tokens_cache_write_1h = models.BigIntegerField(db_default=0)
-    tokens_reasoning = models.BigIntegerField(db_default=0)
-    tokens_audio_in = models.BigIntegerField(db_default=0)
-    tokens_audio_out = models.BigIntegerField(db_default=0)
-    tokens_image_in = models.BigIntegerField(db_default=0)
-    # Call by call, the greater of the cents as reported and our own.
-    counted_cents = models.BigIntegerField(db_default=0)
-    # What budgets counted of the unmeasured calls when they were recorded.
-    provisional_cents = models.BigIntegerField(db_default=0)
-    provisional_microcents = models.BigIntegerField(db_default=0)
-    provisional_tokens = models.BigIntegerField(db_default=0)
-    # Unmeasured calls that are settled: their number, what they used, and the provisional amounts
-    # that budgets count no more.
-    settled = models.BigIntegerField(db_default=0)
+    # What unmeasured calls used, once that was settled.
     settled_unpriced = models.BigIntegerField(db_default=0)
     settled_unpriced_unit_calls = models.BigIntegerField(db_default=0)
     settled_tokens_in = models.BigIntegerField(db_default=0)
@@ -54,11 +34,6 @@ class CusUsageFigures(models.Model):
     settled_cost_cents = models.BigIntegerField(db_default=0)
     settled_counted_cents = models.BigIntegerField(db_default=0)
     settled_cost_microcents = models.BigIntegerField(db_default=0)
-    released_cents = models.BigIntegerField(db_default=0)
-    released_microcents = models.BigIntegerField(db_default=0)
-    released_tokens = models.BigIntegerField(db_default=0)
-    # What later adjustments add to the exact cost; negative if prices were too high.
-    correction_microcents = models.BigIntegerField(db_default=0)
     # Of the calls that ran and reported a latency. The number of calls in each bucket is by
     # `cus_analytics.latency.BOUNDS_MS`; null means no such call.
     latency_calls = models.BigIntegerField(db_default=0)

@@ -10,14 +10,8 @@ from django.views.decorators.http import require_safe
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import visible_to
-from integrations.cus_console.own_page import (
-    Layout,
-    Link,
-    of_tenant,
-    shown,
-    tenant_shown,
-    tenant_trail,
-)
+from integrations.cus_console.own_page import Layout, Link, shown
+from integrations.cus_console.page_tenant import of_tenant, tenant_shown, tenant_trail
 from integrations.cus_console.panels import Cell, ShownPanel, table
 from integrations.cus_integrations.panels import link_to
 from integrations.cus_lifecycle.models import CusIntegration

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import msgspec
 
 from telemetry.cus_connections import Cursor
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.models import CusCallLedger
-from telemetry.cus_evidence.records import Reserved
 from telemetry.cus_evidence.store import (
     COUNTING,
     ESTIMATE,
@@ -20,9 +20,9 @@ from telemetry.cus_evidence.store import (
     OF_ANY,
     RELEASED,
     UNITS,
-    EvidenceRow,
     set_aside,
 )
+from telemetry.cus_evidence.usage_record import Reserved
 
 
 class Alias(msgspec.Struct, gc=False):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from aos_sdk.cus_wire import settlement_call_id
 from telemetry.cus_connections import Cursor, evidence_transaction
 from telemetry.cus_evidence.aliases import Alias, store_aliases
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.records import Decoded
 from telemetry.cus_evidence.settlements import (
@@ -24,7 +25,8 @@ from telemetry.cus_evidence.settlements import (
     unmeasured_calls,
     unsettled_calls,
 )
-from telemetry.cus_evidence.store import EvidenceRow, known_calls, store_batch
+from telemetry.cus_evidence.store import store_batch
+from telemetry.cus_evidence.stored_calls import known_calls
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_money.models import PriceSource
 

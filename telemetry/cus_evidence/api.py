@@ -19,7 +19,7 @@ from integrations.cus_keys.authentication import CusSdkKeyAuthentication, IsSdkK
 from integrations.cus_keys.throttle import SdkKeyThrottle
 from integrations.cus_keys.verifier import SdkPrincipal
 from integrations.cus_web.json import BodyTooLarge, LengthRequired
-from telemetry.cus_evidence.records import BodyUnreadable, read_batch
+from telemetry.cus_evidence.bodies import BodyUnreadable, read_batch
 from telemetry.cus_evidence.serializers import (
     BatchResult,
     SingleResult,

@@ -15,7 +15,7 @@ import msgspec
 
 from aos_sdk.cus_fields import FIELDS
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_evidence.records import UsageRecord
+from telemetry.cus_evidence.usage_record import UsageRecord
 
 # A change of the compared fields needs a new version: the ledger keeps hashes for ever, and a
 # replay is compared by the version of the stored hash.

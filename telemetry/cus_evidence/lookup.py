@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_evidence.store import STORED_CALLS
+from telemetry.cus_evidence.stored_calls import STORED_CALLS
 from telemetry.cus_ids import hash_call_id
 from telemetry.cus_money.pricing import in_cents
 

@@ -19,11 +19,7 @@ from integrations.cus_console.amounts import exact_dollars
 from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
 from integrations.cus_console.panels import Cell, table, with_link
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_evidence.models import (
-    CusCallAlias,
-    CusLLMUsage,
-    CusUsageSettlement,
-)
+from telemetry.cus_evidence.models import CusCallAlias, CusLLMUsage, CusUsageSettlement
 
 _LAST_CALLS = 10
 # Integrations that have a call of the same id; beyond these a search is no search for one call.

@@ -1,4 +1,4 @@
-"""Records as they come over the wire: strictly decoded, each standing for itself (E3a, E4).
+"""Decode records as they come over the wire: strictly, each standing for itself (E3a, E4).
 
 A record is refused only where it could not be counted: call id, model, tokens, cost,
 integration. Anything else that is bad is cut or dropped, the row says which
@@ -8,124 +8,22 @@ A good record is decoded by msgspec in one pass. Only a record that fails that i
 field by field.
 """
 
-import json
 import math
-import re
-import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import msgspec
-from msgspec import Meta
 
 from aos_sdk import cus_wire as wire
 from aos_sdk.cus_fields import FIELDS
 from aos_sdk.cus_wire import json_may_hold_secret, mask_json, mask_name, mask_secrets
-from telemetry.cus_delivery.announcements import ANNOUNCED, announcement_of, is_count, process_name
-from telemetry.cus_delivery.sequences import Announcement, Origin
+from telemetry.cus_delivery.announcements import is_count, process_name
+from telemetry.cus_delivery.sequences import Origin
+from telemetry.cus_evidence.bodies import BodyUnreadable, parse_leniently
 from telemetry.cus_evidence.names import FREE_TEXTS, LENGTHS, UNSTORABLE, tag_as_stored
-
-Count = Annotated[int, Meta(ge=0, le=wire.INT32_MAX)]
-CallId = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
-ModelName = Annotated[str, Meta(pattern=r"^[^\x00\ud800-\udfff]{1,100}\Z")]
-Text50 = Annotated[str, Meta(max_length=50)]
-Text100 = Annotated[str, Meta(max_length=100)]
-Text1000 = Annotated[str, Meta(max_length=wire.MAX_ERROR_MESSAGE_LENGTH)]
-Text200 = Annotated[str, Meta(max_length=wire.MAX_RESPONSE_ID_LENGTH)]
-# No path, no scheme, no user and password: nothing in which a secret could stand (ruling M5a).
-Host = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_.:\[\]-]{{1,{wire.MAX_HOST_LENGTH}}}\Z")]
-KeyHint = Annotated[str, Meta(max_length=wire.MAX_KEY_HINT_LENGTH)]
-StorableText50 = Annotated[str, Meta(pattern=r"^[^\x00\ud800-\udfff]{0,50}\Z")]
-Tag = Annotated[
-    str,
-    Meta(
-        pattern=r"^[^=\x00\ud800-\udfff]+=[^\x00\ud800-\udfff]*\Z", max_length=wire.MAX_TAG_LENGTH
-    ),
-]
-Tags = Annotated[list[Tag], Meta(max_length=wire.MAX_TAGS)]
-BigCount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-
-
-class Reserved(msgspec.Struct):
-    """What a leased call's holder had set aside for it; lowers the lease (ruling F5a)."""
-
-    cents: BigCount = 0
-    microcents: BigCount = 0
-    tokens: BigCount = 0
-
-
-class Turn(msgspec.Struct, gc=False, omit_defaults=True):
-    """One model turn of a call; an inner model's has a `model` of its own (ruling M8a)."""
-
-    model: ModelName | None = None
-    service_tier: StorableText50 | None = None
-    tokens_in: Count = 0
-    tokens_out: Count = 0
-    tokens_cached: Count = 0
-    tokens_cache_write: Count = 0
-    tokens_cache_write_1h: Count = 0
-    tokens_reasoning: Count = 0
-    tokens_audio_in: Count = 0
-    tokens_audio_out: Count = 0
-    tokens_image_in: Count = 0
-
-
-Turns = Annotated[list[Turn], Meta(max_length=wire.MAX_TURNS)]
-
-
-# No garbage collector needs to look at what holds no cycle: a batch makes thousands of these.
-class UsageRecord(msgspec.Struct, gc=False):
-    """One call as its program reported it (§4.3). Tokens are counts, cost is in cents."""
-
-    call_id: CallId
-    model: ModelName
-    tokens_in: Count
-    tokens_out: Count
-    integration_id: uuid.UUID | None = None
-    cost_cents: Count | None = None
-    tokens_cached: Count = 0
-    tokens_cache_write: Count = 0
-    tokens_cache_write_1h: Count = 0
-    tokens_reasoning: Count = 0
-    tokens_audio_in: Count = 0
-    tokens_audio_out: Count = 0
-    tokens_image_in: Count = 0
-    tokens_total: Count | None = None
-    # Up to here a bad value refuses the record; from here on it is cut or dropped.
-    timestamp: Text50 | None = None
-    provider: Text50 | None = None
-    session_id: Text100 | None = None
-    agent_id: Text100 | None = None
-    latency_ms: Count | None = None
-    policy_result: wire.CusPolicyResult = wire.CusPolicyResult.ALLOWED
-    error_code: Text50 | None = None
-    error_message: Text1000 | None = None
-    metadata: dict[str, Any] = {}
-    operation: wire.CusOperation = wire.CusOperation.OTHER
-    stream: bool = False
-    service_tier: Text50 | None = None
-    billed_units: dict[str, Any] | None = None
-    pricing_version: Text100 | None = None
-    model_requested: Text100 | None = None
-    host: Host | None = None
-    region: Text50 | None = None
-    usage_known: bool = True
-    response_id: Text200 | None = None
-    provider_request_id: Text200 | None = None
-    provider_project: Text100 | None = None
-    provider_key_hint: KeyHint | None = None
-    provider_cost_microcents: BigCount | None = None
-    turns: Turns | None = None
-    end_user: Text100 | None = None
-    tags: Tags | None = None
-    process_id: Text100 | None = None
-    sequence: BigCount | None = None
-    lease_id: uuid.UUID | None = None
-    reserved: Reserved | None = None
-    degraded: bool = False
-    decision: dict[str, Any] | None = None
+from telemetry.cus_evidence.usage_record import UsageRecord
 
 
 @dataclass(frozen=True)
@@ -144,18 +42,6 @@ class RecordRefused(Exception):
         self.attr, self.code, self.detail, self.call_id = attr, code, detail, call_id
 
 
-class BodyUnreadable(ValueError):
-    """The body as a whole is not what this endpoint takes."""
-
-
-class _Batch(msgspec.Struct):
-    records: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=wire.MAX_BATCH_RECORDS)]
-    # Read afterwards: nothing that is wrong with them may cost a record its place.
-    process_id: msgspec.Raw = msgspec.Raw()
-    last_sequence: msgspec.Raw = msgspec.Raw()
-    dropped: msgspec.Raw = msgspec.Raw()
-
-
 _TYPES: dict[str, Any] = get_type_hints(UsageRecord, include_extras=True)
 _COUNTED = frozenset(field.name for field in FIELDS if field.refuses)
 _REQUIRED = tuple(field.name for field in FIELDS if field.required and field.refuses)
@@ -166,49 +52,10 @@ _HINTS = {
 }
 _COUNT_HINT = f"an integer from 0 to {wire.INT32_MAX} (not a text, a fraction or a boolean)"
 _NUL_ESCAPE = b"\\u0000"
-# Deeper than anything that is kept, shallower than what a parser's recursion can bear.
-_PARSED_DEPTH = 32
-# The next brackets that are not in a string, or the end. Possessive, and it matches everywhere:
-# no text makes this read a part twice, not even a string without an end.
-_BRACKETS = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?+)*+([\[{]++|[\]}]++|\Z)', re.DOTALL)
-# More than a batch of 4 MiB holds whose values have names; what is over costs no time.
-_MOST_TURNS = 250_000
-_MOST_COMMAS = 400_000
-_TOO_MANY_VALUES = "The body holds more values than a batch can. Send fewer records."
-_HUGE = 1 << 80
-
 _record_decoder = msgspec.json.Decoder(UsageRecord)
-_batch_decoder = msgspec.json.Decoder(_Batch)
 
 
 _free_texts = attrgetter(*FREE_TEXTS)
-
-
-def read_batch(body: bytes) -> tuple[list[bytes | Any], Announcement | None]:
-    """The records of a batch body, not yet decoded, and what it announces. Raises BodyUnreadable."""
-    try:
-        batch = _batch_decoder.decode(body)
-    except (ValueError, RecursionError):
-        # Seldom: what one record has in it must not cost the others their place.
-        parsed = _parse_leniently(body)
-        return _records_of(parsed), announcement_of(parsed)
-    said = {name: _plain(getattr(batch, name)) for name in ANNOUNCED}
-    return [bytes(raw) for raw in batch.records], announcement_of(said)
-
-
-def _plain(raw: msgspec.Raw) -> Any:
-    try:
-        return msgspec.json.decode(raw) if bytes(raw) else None
-    except (ValueError, RecursionError):
-        return None
-
-
-def _records_of(parsed: Any) -> list[Any]:
-    records = parsed.get("records") if isinstance(parsed, dict) else None
-    if isinstance(records, list) and 0 < len(records) <= wire.MAX_BATCH_RECORDS:
-        return records
-    msg = f'The body must be {{"records": [1 to {wire.MAX_BATCH_RECORDS} records]}}.'
-    raise BodyUnreadable(msg)
 
 
 def decode_record(raw: bytes | Any) -> Decoded:
@@ -282,48 +129,6 @@ def _decode_strictly(raw: bytes) -> Decoded | None:
     return Decoded(record, []) if all(storable) else None
 
 
-def _parse_leniently(raw: bytes) -> Any:
-    """What is in a JSON text, whatever else is in it: bad UTF-8, huge numbers, deep nesting.
-
-    Raises BodyUnreadable, before the text is parsed, if it holds more values than a batch can.
-    """
-    text = raw.decode("utf-8-sig", "replace")
-    if text.count(",") > _MOST_COMMAS:
-        raise BodyUnreadable(_TOO_MANY_VALUES)
-    text = _flattened(text)
-    try:
-        return json.loads(text, parse_int=_bounded_int)
-    except ValueError:
-        raise BodyUnreadable("The body is not JSON.") from None
-
-
-def _bounded_int(digits: str) -> int:
-    # Reading ten thousand digits takes long and Python refuses it; any count is far shorter.
-    return int(digits) if len(digits) <= 20 else _HUGE
-
-
-def _flattened(text: str) -> str:
-    """The text with null for whatever is nested deeper than a parser can bear.
-
-    Raises BodyUnreadable if nesting goes up and down more often than in any batch.
-    """
-    kept: list[str] = []
-    depth = done = 0
-    for turn, token in enumerate(_BRACKETS.finditer(text)):
-        if turn > _MOST_TURNS:
-            raise BodyUnreadable(_TOO_MANY_VALUES)
-        before, at = depth, token.start(1)
-        if token[1].startswith(("[", "{")):
-            depth += len(token[1])
-            if before <= _PARSED_DEPTH < depth:
-                kept += text[done : at + _PARSED_DEPTH - before], "null"
-        else:
-            depth -= len(token[1])
-            if depth <= _PARSED_DEPTH < before:
-                done = at + before - _PARSED_DEPTH
-    return "".join((*kept, text[done:])) if depth <= _PARSED_DEPTH else ""
-
-
 def _decode_by_field(raw: bytes | Any) -> Decoded:
     fields = _fields_of(raw)
     known_as = _known_as(fields.get("call_id"))
@@ -345,7 +150,7 @@ def _decode_by_field(raw: bytes | Any) -> Decoded:
 
 def _fields_of(raw: bytes | Any) -> dict[str, Any]:
     try:
-        fields = _parse_leniently(raw) if isinstance(raw, bytes) else raw
+        fields = parse_leniently(raw) if isinstance(raw, bytes) else raw
     except BodyUnreadable:
         raise RecordRefused(None, "invalid", "The record is not JSON that can be read.") from None
     if not isinstance(fields, dict):

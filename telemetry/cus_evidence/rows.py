@@ -13,8 +13,8 @@ from aos_sdk.cus_wire import INT32_MAX, CusOperation, CusPolicyResult, mask_secr
 from integrations.cus_keys.verifier import SdkPrincipal
 from integrations.cus_lifecycle.end_users import CusEndUsers
 from telemetry.cus_evidence.content import content_hash, parse_timestamp
-from telemetry.cus_evidence.records import UsageRecord
-from telemetry.cus_evidence.store import EvidenceRow
+from telemetry.cus_evidence.evidence_row import EvidenceRow
+from telemetry.cus_evidence.usage_record import UsageRecord
 from telemetry.cus_ids import uuid7
 from telemetry.cus_money.amounts import Amounts
 from telemetry.cus_money.billed_usage import BilledUsage

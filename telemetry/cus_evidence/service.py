@@ -13,14 +13,9 @@ from telemetry.cus_connections import evidence_cursor
 from telemetry.cus_delivery.sequences import MAX_SEQUENCE, Announcement, Origin, note_sequences
 from telemetry.cus_evidence.answers import Entry, settle_answers, store_new
 from telemetry.cus_evidence.content import content_hash, differing_fields, hash_version
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.models import CusLLMUsage
-from telemetry.cus_evidence.records import (
-    Decoded,
-    RecordRefused,
-    UsageRecord,
-    decode_record,
-    origin_of,
-)
+from telemetry.cus_evidence.records import Decoded, RecordRefused, decode_record, origin_of
 from telemetry.cus_evidence.rows import RowBuilder, is_unmeasured
 from telemetry.cus_evidence.settlements import (
     append_settlements,
@@ -29,7 +24,8 @@ from telemetry.cus_evidence.settlements import (
     settlement_of,
     settles_by_response,
 )
-from telemetry.cus_evidence.store import EvidenceRow, KnownCall, known_calls
+from telemetry.cus_evidence.stored_calls import KnownCall, known_calls
+from telemetry.cus_evidence.usage_record import UsageRecord
 from telemetry.cus_money.models import PriceSource
 from telemetry.cus_money.pricing import keep_prices
 

@@ -15,9 +15,11 @@ import msgspec
 from aos_sdk.cus_fields import TOKEN_NAMES
 from aos_sdk.cus_wire import settlement_call_id
 from telemetry.cus_connections import Cursor
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusUsageSettlement
-from telemetry.cus_evidence.records import UsageRecord
-from telemetry.cus_evidence.store import POSTGRES_TYPES, EvidenceRow, read_row, usage_columns
+from telemetry.cus_evidence.store import POSTGRES_TYPES
+from telemetry.cus_evidence.stored_calls import read_row, usage_columns
+from telemetry.cus_evidence.usage_record import UsageRecord
 from telemetry.cus_ids import hash_call_id, uuid7
 from telemetry.cus_money.models import PriceSource
 

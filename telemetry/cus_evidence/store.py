@@ -1,4 +1,4 @@
-"""The one statement that stores a batch of evidence, and the one that compares replays.
+"""The one statement that stores a batch of evidence.
 
 Ledger, rows, totals, holds and leases change in a single statement, so a call is either known,
 stored, counted and no longer held, or none of these (rulings E1, E2, E8, F5). A statement
@@ -9,95 +9,15 @@ be new are compared by a second one.
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
-from typing import Any
 
 import msgspec
-from django.db.models import JSONField
 
 from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_connections import Cursor, evidence_cursor
 from telemetry.cus_evidence.admission_models import CusAdmissions
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.models import CusCallLedger, CusLLMUsage, CusUsageSums
 from telemetry.cus_evidence.outcomes import OUTCOMES
-from telemetry.cus_evidence.records import Reserved, Turn
-
-
-class EvidenceRow(msgspec.Struct, gc=False, omit_defaults=True):
-    """A usage row as it will be stored, with what the ledger needs to know of it.
-
-    The statement reads a missing field as null, so most rows name a third of the columns.
-    """
-
-    id: uuid.UUID
-    # Both as 32 hex digits: the ledger has them as UUIDs, which take longer to make and compare.
-    call_hash: str
-    content_hash: str
-    integration_id: uuid.UUID
-    provider: str
-    cost_cents: int
-    cost_microcents: int
-    counted_cents: int
-    pricing: str
-    flags: list[str]
-    occurred_at: datetime
-    # From here to `decision` as the record has them.
-    call_id: str
-    model: str
-    operation: str
-    stream: bool
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    tokens_cache_write: int
-    tokens_cache_write_1h: int
-    tokens_reasoning: int
-    tokens_audio_in: int
-    tokens_audio_out: int
-    tokens_image_in: int
-    policy_result: str
-    metadata: dict[str, Any]
-    degraded: bool
-    session_id: str | None = None
-    agent_id: str | None = None
-    model_requested: str | None = None
-    host: str | None = None
-    region: str | None = None
-    tokens_total: int | None = None
-    service_tier: str | None = None
-    billed_units: dict[str, Any] | None = None
-    turns: list[Turn] | None = None
-    provider_cost_microcents: int | None = None
-    latency_ms: int | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    response_id: str | None = None
-    provider_request_id: str | None = None
-    provider_project: str | None = None
-    provider_key_hint: str | None = None
-    end_user: str | None = None
-    tags: list[str] | None = None
-    process_id: str | None = None
-    sequence: int | None = None
-    lease_id: uuid.UUID | None = None
-    decision: dict[str, Any] | None = None
-    pricing_version: str | None = None
-    price_id: uuid.UUID | None = None
-    unpriced_units: list[str] | None = None
-    reported_pricing_version: str | None = None
-    provisional_cents: int | None = None
-    provisional_microcents: int | None = None
-    provisional_tokens: int | None = None
-    sent_timestamp: str | None = None
-    reserved: Reserved | None = None
-
-
-class KnownCall(msgspec.Struct):
-    """A call id that the ledger held already; `row` is None once retention dropped its month."""
-
-    content_hash: str
-    usage_id: uuid.UUID
-    row: CusLLMUsage | None
 
 
 def store_batch(
@@ -115,41 +35,6 @@ def store_batch(
         return {call_hash.hex for (call_hash,) in cursor.fetchall()}
 
 
-def known_calls(
-    tenant_id: uuid.UUID,
-    integration_id: uuid.UUID,
-    call_hashes: Sequence[str],
-    *,
-    within: Cursor | None = None,
-) -> dict[str, KnownCall]:
-    """What an integration has stored under these call hashes, by call hash."""
-    names = {"tenant": tenant_id, "integration": integration_id, "hashes": list(call_hashes)}
-    with nullcontext(within) if within else evidence_cursor() as cursor:
-        cursor.execute(_KNOWN, names)
-        found = cursor.fetchall()
-    return {
-        call_hash.hex: KnownCall(content_hash.hex, usage_id, read_row(row))
-        for call_hash, content_hash, usage_id, *row in found
-    }
-
-
-def usage_columns(table: str) -> str:
-    """The columns that `read_row` reads, as a statement selects them."""
-    return ", ".join(f"{table}.{name}" for name in _USAGE_COLUMNS)
-
-
-def read_row(values: Sequence[Any]) -> CusLLMUsage | None:
-    """A usage row from the values of `usage_columns`; None if they are of no row."""
-    row = dict(zip(_USAGE_COLUMNS, values, strict=True))
-    if row["id"] is None:
-        return None
-    # Django reads jsonb as text, to decode it by its own rules; a bare connection decodes it.
-    for name in _JSON_COLUMNS:
-        if isinstance(row[name], str):
-            row[name] = msgspec.json.decode(row[name])
-    return CusLLMUsage(**row)
-
-
 POSTGRES_TYPES = {
     "UUIDField": "uuid",
     "CharField": "text",
@@ -161,10 +46,6 @@ POSTGRES_TYPES = {
     "BigIntegerField": "bigint",
     "DateTimeField": "timestamptz",
 }
-_USAGE_COLUMNS = [field.attname for field in CusLLMUsage._meta.fields]
-_JSON_COLUMNS = [
-    field.attname for field in CusLLMUsage._meta.fields if isinstance(field, JSONField)
-]
 # What travels with a row and is not in it.
 _BESIDE = {"call_hash": "uuid", "content_hash": "uuid", "reserved": "jsonb"}
 UNITS = ("cents", "microcents", "tokens")
@@ -359,27 +240,3 @@ WITH sent AS MATERIALIZED (
 ), {RELEASED}
 SELECT call_hash FROM sent WHERE call_hash NOT IN (SELECT call_hash FROM fresh)
 """  # noqa: S608  (the names are this module's and the models' own)
-
-# The stored calls of an integration by the hashes of their call ids; `usage` is null once retention
-# dropped the row. Key by key: a join would be planned by what the planner believes of the
-# tables, and while they grow faster than they are analysed it believes that reading them whole
-# is cheap.
-STORED_CALLS = f"""
-FROM unnest(%(hashes)s::uuid[]) AS wanted(call_hash)
-CROSS JOIN LATERAL (
-    SELECT * FROM cus_call_ledger
-    WHERE tenant_id = %(tenant)s AND call_hash = wanted.call_hash
-        AND integration_id IN (%(integration)s, '{CusCallLedger.ANY_INTEGRATION}') LIMIT 1
-) AS ledger
-LEFT JOIN LATERAL (
-    SELECT * FROM cus_llm_usage
-    WHERE tenant_id = %(tenant)s AND created_at = ledger.usage_created_at
-        AND id = ledger.usage_id LIMIT 1
-) AS usage ON true
-"""  # noqa: S608  (the names are this module's own)
-
-_KNOWN = f"""
-SELECT ledger.call_hash, ledger.content_hash, ledger.usage_id,
-    {usage_columns("usage")}
-{STORED_CALLS}
-"""

@@ -18,13 +18,50 @@ def may_add(totals: type[models.Model], *, without: frozenset[str] = frozenset()
     return f"SELECT, INSERT ({', '.join(given)}), UPDATE ({', '.join(sums)})"
 
 
-class CusUsageSums(models.Model):
+class CusSummedUsage(models.Model):
+    """What totals, hours and days all sum of calls (rulings M3, M3a, M4, M5b, M9).
+
+    Sums are BIGINT, so that no row can overflow a sum.
+    """
+
+    # Calls without a known price, calls with a billed unit that has no price, and calls whose usage
+    # was unknown when they were recorded.
+    unpriced = models.BigIntegerField(db_default=0)
+    unpriced_unit_calls = models.BigIntegerField(db_default=0)
+    unmeasured = models.BigIntegerField(db_default=0)
+    # Parts of the tokens in and out.
+    tokens_cached = models.BigIntegerField(db_default=0)
+    tokens_cache_write = models.BigIntegerField(db_default=0)
+    tokens_cache_write_1h = models.BigIntegerField(db_default=0)
+    tokens_reasoning = models.BigIntegerField(db_default=0)
+    tokens_audio_in = models.BigIntegerField(db_default=0)
+    tokens_audio_out = models.BigIntegerField(db_default=0)
+    tokens_image_in = models.BigIntegerField(db_default=0)
+    # What limits in cents bind: the greater of reported and own, call by call.
+    counted_cents = models.BigIntegerField(db_default=0)
+    # What budgets count of unmeasured calls, the number of those that are settled, and what
+    # settlements have taken out of the provisional amounts again.
+    provisional_cents = models.BigIntegerField(db_default=0)
+    provisional_microcents = models.BigIntegerField(db_default=0)
+    provisional_tokens = models.BigIntegerField(db_default=0)
+    settled = models.BigIntegerField(db_default=0)
+    released_cents = models.BigIntegerField(db_default=0)
+    released_microcents = models.BigIntegerField(db_default=0)
+    released_tokens = models.BigIntegerField(db_default=0)
+    # What later adjustments add to the exact cost, which stays as recorded; negative if prices were
+    # too high.
+    correction_microcents = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        abstract = True
+
+
+class CusUsageSums(CusSummedUsage):
     """What a total sums over usage rows, kept in the transaction that stores them (ruling E8).
 
     Split into shards so that writers to one integration do not queue behind one row; a total
-    is the sum over its shards. `calls` ran; `blocked` did not. Below `tokens_out` come the
-    kinds of tokens that are parts of the two above. Tokens and costs of settlements are in the
-    sums of the month in which they came.
+    is the sum over its shards. `calls` ran; `blocked` did not. Tokens and costs of settlements are
+    in the sums of the month in which they came.
     """
 
     SHARDS: ClassVar[int] = 8
@@ -35,39 +72,16 @@ class CusUsageSums(models.Model):
     calls = models.BigIntegerField(db_default=0)
     errors = models.BigIntegerField(db_default=0)
     blocked = models.BigIntegerField(db_default=0)
-    unpriced = models.BigIntegerField(db_default=0)
     cost_mismatches = models.BigIntegerField(db_default=0)
     tokens_mismatches = models.BigIntegerField(db_default=0)
-    # Calls with a billed unit that has no price, and calls whose usage was unknown when they came.
-    unpriced_unit_calls = models.BigIntegerField(db_default=0)
-    unmeasured = models.BigIntegerField(db_default=0)
     tokens_in = models.BigIntegerField(db_default=0)
     tokens_out = models.BigIntegerField(db_default=0)
-    tokens_cached = models.BigIntegerField(db_default=0)
-    tokens_cache_write = models.BigIntegerField(db_default=0)
-    tokens_cache_write_1h = models.BigIntegerField(db_default=0)
-    tokens_reasoning = models.BigIntegerField(db_default=0)
-    tokens_audio_in = models.BigIntegerField(db_default=0)
-    tokens_audio_out = models.BigIntegerField(db_default=0)
-    tokens_image_in = models.BigIntegerField(db_default=0)
     cost_cents = models.BigIntegerField(db_default=0)
     cost_microcents = models.BigIntegerField(db_default=0)
-    # What limits in cents bind: the greater of reported and own, call by call (ruling M3a).
-    counted_cents = models.BigIntegerField(db_default=0)
     # What calls cost and took beyond what had been held for them (ruling F3).
     overrun_cents = models.BigIntegerField(db_default=0)
     overrun_microcents = models.BigIntegerField(db_default=0)
     overrun_tokens = models.BigIntegerField(db_default=0)
-    # What budgets count of unmeasured calls, and what settlements have taken out of that again.
-    provisional_cents = models.BigIntegerField(db_default=0)
-    provisional_microcents = models.BigIntegerField(db_default=0)
-    provisional_tokens = models.BigIntegerField(db_default=0)
-    settled = models.BigIntegerField(db_default=0)
-    released_cents = models.BigIntegerField(db_default=0)
-    released_microcents = models.BigIntegerField(db_default=0)
-    released_tokens = models.BigIntegerField(db_default=0)
-    # What later adjustments add to `cost_microcents`, which stays as recorded (ruling M9).
-    correction_microcents = models.BigIntegerField(db_default=0)
 
     # Written by triggers alone, as settlements and adjustments are appended.
     DERIVED: ClassVar[frozenset[str]] = frozenset(

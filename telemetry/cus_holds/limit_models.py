@@ -12,15 +12,8 @@ def _sum() -> "models.DecimalField[Any, Any]":
     return models.DecimalField(max_digits=40, decimal_places=0, db_default=0)
 
 
-class CusLimitTotals(models.Model):
-    """What landed of the calls that a limit counts together, by the start of its window.
-
-    `start` is in UTC: of the second for minute windows, which count by admission (ruling F4); of
-    the day, week or month of receipt (ruling E3); 1970 for all time. Only triggers write
-    here. Split into shards like the totals; corrections may make a shard negative.
-    """
-
-    SHARDS: ClassVar[int] = 8
+class CusLimitSums(models.Model):
+    """Sums that a limit counts together, split into shards. Only triggers write here."""
 
     pk = models.CompositePrimaryKey(
         "tenant_id", "limit_id", "value", "start", "integration_id", "shard"
@@ -32,13 +25,28 @@ class CusLimitTotals(models.Model):
     value = models.CharField(max_length=200)
     start = models.DateTimeField()
     shard = models.SmallIntegerField()
+
+    app_privileges: ClassVar[str] = "SELECT"
+    decider_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        abstract = True
+
+
+class CusLimitTotals(CusLimitSums):
+    """What landed of the calls that a limit counts together, by the start of its window.
+
+    `start` is in UTC: of the second for minute windows, which count by admission (ruling F4); of
+    the day, week or month of receipt (ruling E3); 1970 for all time. Corrections may make a
+    shard negative.
+    """
+
+    SHARDS: ClassVar[int] = 8
+
     calls = _sum()
     cents = _sum()
     microcents = _sum()
     tokens = _sum()
-
-    app_privileges: ClassVar[str] = "SELECT"
-    decider_privileges: ClassVar[str] = "SELECT"
 
     class Meta:
         db_table = "cus_limit_totals"
@@ -47,22 +55,13 @@ class CusLimitTotals(models.Model):
         return f"{self.calls} calls of {self.value!r} since {self.start}"
 
 
-class CusLimitHolds(models.Model):
+class CusLimitHolds(CusLimitSums):
     """The sums of holds and leases that a limit counts, kept by triggers of both tables.
 
     `start` is the second of admission for minute windows, else 1970. A single shard may be
     negative.
     """
 
-    pk = models.CompositePrimaryKey(
-        "tenant_id", "limit_id", "value", "start", "integration_id", "shard"
-    )
-    tenant_id = models.UUIDField()
-    integration_id = models.UUIDField()
-    limit_id = models.UUIDField()
-    value = models.CharField(max_length=200)
-    start = models.DateTimeField()
-    shard = models.SmallIntegerField()
     held_calls = _sum()
     held_cents = _sum()
     held_microcents = _sum()
@@ -71,9 +70,6 @@ class CusLimitHolds(models.Model):
     leased_cents = _sum()
     leased_microcents = _sum()
     leased_tokens = _sum()
-
-    app_privileges: ClassVar[str] = "SELECT"
-    decider_privileges: ClassVar[str] = "SELECT"
 
     class Meta:
         db_table = "cus_limit_holds"

@@ -64,3 +64,12 @@ USED = _Expressions(
     f"greatest({_USED_MICROCENTS}, 0)",
     summed("tokens_in::numeric + tokens_out + provisional_tokens - released_tokens"),
 )
+
+# SQL that joins what limits count of the month that begins at `%(period)s`, as `used`, to each
+# `integration` in sight. One integration at a time, by the totals' key: there are more totals each
+# month.
+USED_IN_MONTH = f"""CROSS JOIN LATERAL (
+    SELECT {USED.cents} AS cents, {USED.microcents} AS microcents, {USED.tokens} AS tokens
+    FROM cus_period_totals WHERE period = %(period)s
+        AND (tenant_id, integration_id) = (integration.tenant_id, integration.id)
+) AS used"""  # noqa: S608  (the names are this module's own)

@@ -1,6 +1,6 @@
 """Charts of usage: cost, tokens, latency, and the dearest of a kind."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -124,43 +124,50 @@ def _series_of_tokens(dates: Sequence[date], figures: dict[date, DayFigures]) ->
 
 def latency_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
     """The latency that half, and 95 %, of each day's calls did not exceed."""
-    series = series_of(scope)
-    figures = series.figures
-    days = [figures.get(day) for day in series.dates]
-    return drawn(
-        Chart(
-            Kind.LINES,
-            Unit.MILLISECONDS,
-            f"Latency a day: half of the calls, and 95 % of them, were as quick ({series.zone.key}).",
-            "Day",
-            days_in_words(series.dates),
-            [
-                Series("p50", [day.p50_ms if day else None for day in days]),
-                Series("p95", [day.p95_ms if day else None for day in days]),
-            ],
-            "No call of these days reported a latency.",
-        )
+    return _lines_by_day(
+        scope,
+        Unit.MILLISECONDS,
+        "Latency a day: half of the calls, and 95 % of them, were as quick",
+        {"p50": lambda day: day.p50_ms, "p95": lambda day: day.p95_ms},
+        "No call of these days reported a latency.",
     )
 
 
 def blocked_by_day(_request: HttpRequest, scope: UsageScope) -> SafeString:
     """The share of each day's calls that were blocked, and of those that failed."""
+    return _lines_by_day(
+        scope,
+        Unit.PERCENT,
+        "Of each day's reported calls: those that were blocked before they ran, and those that failed",
+        {
+            "Blocked": lambda day: _share(day, day.blocked),
+            "Failed": lambda day: _share(day, day.errors),
+        },
+        "No call of these days was blocked, and none failed.",
+    )
+
+
+def _lines_by_day(
+    scope: UsageScope,
+    unit: Unit,
+    title: str,
+    lines: Mapping[str, Callable[[DayFigures], float | None]],
+    empty: str,
+) -> SafeString:
     series = series_of(scope)
-    figures = series.figures
-    days = [figures.get(day) for day in series.dates]
+    days = [series.figures.get(day) for day in series.dates]
     return drawn(
         Chart(
             Kind.LINES,
-            Unit.PERCENT,
-            "Of each day's reported calls: those that were blocked before they ran, and those that "
-            f"failed ({series.zone.key}).",
+            unit,
+            f"{title} ({series.zone.key}).",
             "Day",
             days_in_words(series.dates),
             [
-                Series("Blocked", [_share(day, day.blocked) if day else None for day in days]),
-                Series("Failed", [_share(day, day.errors) if day else None for day in days]),
+                Series(name, [value(day) if day else None for day in days])
+                for name, value in lines.items()
             ],
-            "No call of these days was blocked, and none failed.",
+            empty,
         )
     )
 

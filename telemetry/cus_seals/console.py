@@ -8,14 +8,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from integrations.cus_accounts.models import CusTenant
-from integrations.cus_console.own_page import (
-    Layout,
-    Link,
-    of_tenant,
-    shown,
-    tenant_shown,
-    tenant_trail,
-)
+from integrations.cus_console.own_page import Layout, Link, shown
+from integrations.cus_console.page_tenant import of_tenant, tenant_shown, tenant_trail
 from integrations.cus_console.panels import Cell, ShownPanel, table
 from telemetry.cus_clock import page_now
 from telemetry.cus_seals.models import CusEvidenceSeal

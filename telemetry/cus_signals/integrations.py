@@ -10,7 +10,7 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_lifecycle.limits import RATE, month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.admissions import ADMITTED_LAST_MINUTE
-from telemetry.cus_money.amounts import USED
+from telemetry.cus_money.amounts import USED_IN_MONTH
 from telemetry.cus_signals.exposition import CusFamily, escaped, gauge, labels_of
 
 _STATUS = {status: number for number, status in enumerate(CusIntegration.Status.values)}
@@ -19,7 +19,6 @@ _CREDENTIAL = {state: number for number, state in enumerate(CusIntegration.Crede
 # The label `enforcement_state` where checks refuse every call, at whatever level (§15.3).
 HARD_BLOCK = "hard_block"
 
-# The month's totals one integration at a time, by their key: there are more of them each month.
 _STATES = f"""
 SELECT integration.tenant_id::text, integration.id::text, tenant.name, integration.name,
     integration.provider_type, integration.status, integration.health_state,
@@ -32,11 +31,7 @@ SELECT integration.tenant_id::text, integration.id::text, tenant.name, integrati
     CASE WHEN integration.{RATE.column} > 0 THEN ({ADMITTED_LAST_MINUTE})::bigint END
 FROM cus_integrations AS integration
 JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id
-CROSS JOIN LATERAL (
-    SELECT {USED.cents} AS cents, {USED.microcents} AS microcents, {USED.tokens} AS tokens
-    FROM cus_period_totals WHERE period = %(period)s
-        AND (tenant_id, integration_id) = (integration.tenant_id, integration.id)
-) AS used
+{USED_IN_MONTH}
 LEFT JOIN (
     SELECT tenant_id, integration_id, sum(calls)::bigint AS calls FROM cus_hold_sums GROUP BY 1, 2
 ) AS held ON (held.tenant_id, held.integration_id) = (integration.tenant_id, integration.id)

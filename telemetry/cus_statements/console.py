@@ -21,14 +21,8 @@ from unfold.widgets import (
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.actions import Question
-from integrations.cus_console.own_page import (
-    Layout,
-    Link,
-    of_tenant,
-    shown,
-    tenant_shown,
-    tenant_trail,
-)
+from integrations.cus_console.own_page import Layout, Link, shown
+from integrations.cus_console.page_tenant import of_tenant, tenant_shown, tenant_trail
 from integrations.cus_console.panels import ShownPanel, table
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError

@@ -17,7 +17,7 @@ from integrations.cus_notifications.announcing import LimitReading, announce_lim
 from integrations.cus_notifications.kinds import LEVELS
 from telemetry.cus_evidence.admission_models import CusAdmissions
 from telemetry.cus_holds.admissions import ADMITTED_LAST_MINUTE
-from telemetry.cus_money.amounts import USED, summed
+from telemetry.cus_money.amounts import USED_IN_MONTH, summed
 from telemetry.cus_watching.scoped_readings import scoped_limits
 
 _EXACT: Final = CusIntegration.BudgetBasis.EXACT
@@ -67,11 +67,7 @@ SELECT integration.tenant_id, integration.id, integration.name, integration.budg
     ARRAY[{", ".join(map(_only_if_set, RATES))}]
 FROM cus_integrations AS integration
 JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id AND tenant.closed_at IS NULL
-CROSS JOIN LATERAL (
-    SELECT {USED.cents} AS cents, {USED.microcents} AS microcents, {USED.tokens} AS tokens
-    FROM cus_period_totals WHERE period = %(period)s
-        AND (tenant_id, integration_id) = (integration.tenant_id, integration.id)
-) AS used
+{USED_IN_MONTH}
 LEFT JOIN (
     SELECT tenant_id, integration_id, {summed("cents + leased_cents")} AS cents,
         {summed("microcents + leased_microcents")} AS microcents,

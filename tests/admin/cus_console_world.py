@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 from django.db import models
 from django.utils import timezone
 
-from integrations.cus_accounts.models import CusMembership, CusTenant
+from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_currency.service import CusDisplayRateService
 from integrations.cus_health.models import CusHealthTransition
+from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_keys.service import CusSdkKeyService
+from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.service import CusLimitService
 from integrations.cus_notifications.models import CusNotificationDelivery
 from integrations.cus_notifications.service import CusNotificationService
@@ -201,17 +204,42 @@ class World:
 def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
     member = make_user("member", tenant)
     integration = make_integration(tenant, name=f"{name} integration")
-    price = CusPriceOverrideService(tenant).append(
-        model=f"{name}-model",
-        prices={"input": "1", "output": "2"},
-        valid_from=datetime(2026, 11, 1, tzinfo=UTC),
+    return (
+        {
+            "cusintegration": integration,
+            "cusmembership": CusMembership.objects.get(user=member),
+            "custenant": tenant,
+            "cususer": member,
+        }
+        | _prices(tenant, name)
+        | _keys(member, integration, name)
+        | _limits_and_notifications(member, integration, name)
+        | _records(integration, name)
     )
-    rate = CusDisplayRateService(tenant).append(
-        currency="EUR", rate="0.92", valid_from=datetime(2026, 11, 1, tzinfo=UTC)
-    )
+
+
+def _prices(tenant: CusTenant, name: str) -> dict[str, models.Model]:
+    valid_from = datetime(2026, 11, 1, tzinfo=UTC)
+    return {
+        "cuspriceoverride": CusPriceOverrideService(tenant).append(
+            model=f"{name}-model", prices={"input": "1", "output": "2"}, valid_from=valid_from
+        ),
+        "cusdisplayrate": CusDisplayRateService(tenant).append(
+            currency="EUR", rate="0.92", valid_from=valid_from
+        ),
+    }
+
+
+def _keys(member: CusUser, integration: CusIntegration, name: str) -> dict[str, models.Model]:
     token, _ = CusTokenService(member).issue(name=f"{name} token", now=timezone.now())
     key, _ = CusSdkKeyService(integration).issue(label=f"{name} key")
-    target, _ = CusNotificationService(tenant).add(
+    return {"cusapitoken": token, "cussdkkey": key}
+
+
+def _limits_and_notifications(
+    member: CusUser, integration: CusIntegration, name: str
+) -> dict[str, models.Model]:
+    target, _ = CusNotificationService(integration.tenant).add(
         # Refused before a connection is made, so that its test ends at once.
         medium="webhook",
         address=f"https://localhost:1/{name}",
@@ -227,7 +255,20 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         window="day",
         amount=500,
     )
-    increase = CusIncreaseService(tenant, actor=member).ask(
+    return {
+        "cusstop": stop,
+        "cusscopedlimit": limit,
+        "cusincreaserequest": _increase(member, integration, limit, name),
+        "cusnotificationtarget": target,
+        # Of the stop.
+        "cusnotificationdelivery": CusNotificationDelivery.objects.get(target=target),
+    }
+
+
+def _increase(
+    member: CusUser, integration: CusIntegration, limit: CusScopedLimit, name: str
+) -> CusIncreaseRequest:
+    return CusIncreaseService(integration.tenant, actor=member).ask(
         integration,
         Which(limit=limit),
         now=timezone.now(),
@@ -235,8 +276,11 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         valid_until=datetime(2099, 1, 1, tzinfo=UTC),
         reason=f"{name} launch",
     )
+
+
+def _records(integration: CusIntegration, name: str) -> dict[str, models.Model]:
     transition = CusHealthTransition.objects.create(
-        tenant=tenant,
+        tenant=integration.tenant,
         integration=integration,
         checked_at=timezone.now(),
         health_from="unknown",
@@ -248,26 +292,8 @@ def _rows(tenant: CusTenant, name: str) -> dict[str, models.Model]:
         verdict="slow",
         message=f"{name} provider was slow",
     )
-    return {
-        "cusintegration": integration,
-        "cuspriceoverride": price,
-        "cusdisplayrate": rate,
-        "cusmembership": CusMembership.objects.get(user=member),
-        "custenant": tenant,
-        "cususer": member,
-        "cusapitoken": token,
-        "cussdkkey": key,
-        "cusstop": stop,
-        "cusscopedlimit": limit,
-        "cusincreaserequest": increase,
-        "cusnotificationtarget": target,
-        # Of the stop.
-        "cusnotificationdelivery": CusNotificationDelivery.objects.get(target=target),
-        "cushealthtransition": transition,
-        "cusauditentry": CusAuditEntry.objects.filter(
-            tenant=tenant, object_id=str(integration.id)
-        ).latest("created_at"),
-    }
+    trail = CusAuditEntry.objects.filter(tenant=integration.tenant, object_id=str(integration.id))
+    return {"cushealthtransition": transition, "cusauditentry": trail.latest("created_at")}
 
 
 def make_world() -> World:

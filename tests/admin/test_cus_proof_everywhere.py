@@ -96,6 +96,37 @@ _HARMLESS = {
     "password_reset_confirm",
     "password_reset_done",
 }
+# What an operator enters in the forms, beside the rows that they name.
+_INTEGRATION = {"name": "Entered", "provider_type": "openai"} | _LIMITS
+_SECRET = {"secret_api_key": "sk-test-fedcba9876543210"}
+_PRICE = {
+    "model": "walked",
+    "valid_from_0": "2026-11-01",
+    "valid_from_1": "00:00:00",
+    "price_input": "1",
+    "price_output": "2",
+}
+_RATE = {
+    "currency": "EUR",
+    "rate": "0.92",
+    "valid_from_0": "2026-11-02",
+    "valid_from_1": "00:00:00",
+}
+_STOP = {"scope": "agent_id", "value": "a", "reason": "It loops."}
+_LIMIT = {
+    "scope": "agent_id",
+    "value": "a",
+    "unit": "cents",
+    "window": "day",
+    "amount": "5.00",
+    "warning_percent": "80",
+}
+_INCREASE = {
+    "amount": "9.00",
+    "valid_until_0": "2099-01-01",
+    "valid_until_1": "00:00:00",
+    "reason": "The launch.",
+}
 
 
 @pytest.fixture
@@ -110,42 +141,20 @@ def operator() -> CusUser:
 
 def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     """What is posted where, by the page's name: all forms that an operator is offered."""
-    tenant = str(world.tenant.pk)
     row: Any = world.own["cusintegration"]
     row.refresh_from_db()
-    integration = {
-        "tenant": tenant,
-        "name": "Entered",
-        "provider_type": "openai",
-        "seen_version": str(row.config_version),
-    } | _LIMITS
-    secret = {"secret_api_key": "sk-test-fedcba9876543210"}
-    price = {
-        "tenant": tenant,
-        "model": "walked",
-        "valid_from_0": "2026-11-01",
-        "valid_from_1": "00:00:00",
-        "price_input": "1",
-        "price_output": "2",
-    }
+    tenant, integration = str(world.tenant.pk), str(row.pk)
+    limit = world.own["cusscopedlimit"].pk
+    change = _INTEGRATION | {"tenant": tenant, "seen_version": str(row.config_version)}
     return {
-        "cusintegration/add": ("cusintegration/add/", integration | secret),
-        "cusintegration/change": (f"cusintegration/{row.pk}/change/", integration),
+        "cusintegration/add": ("cusintegration/add/", change | _SECRET),
+        "cusintegration/change": (f"cusintegration/{integration}/change/", change),
         "cusintegration/change with a credential": (
-            f"cusintegration/{row.pk}/change/",
-            integration | secret,
+            f"cusintegration/{integration}/change/",
+            change | _SECRET,
         ),
-        "cuspriceoverride/add": ("cuspriceoverride/add/", price),
-        "cusdisplayrate/add": (
-            "cusdisplayrate/add/",
-            {
-                "tenant": tenant,
-                "currency": "EUR",
-                "rate": "0.92",
-                "valid_from_0": "2026-11-02",
-                "valid_from_1": "00:00:00",
-            },
-        ),
+        "cuspriceoverride/add": ("cuspriceoverride/add/", _PRICE | {"tenant": tenant}),
+        "cusdisplayrate/add": ("cusdisplayrate/add/", _RATE | {"tenant": tenant}),
         "cusmembership/add": (
             "cusmembership/add/",
             {"tenant": tenant, "invited_email": "ada@example.com", "role": "member"},
@@ -154,35 +163,15 @@ def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             f"cusmembership/{world.own['cusmembership'].pk}/change/",
             {"role": "admin"},
         ),
-        "cusstop/add": (
-            "cusstop/add/",
-            {"integration": str(row.pk), "scope": "agent_id", "value": "a", "reason": "It loops."},
-        ),
-        "cusscopedlimit/add": (
-            "cusscopedlimit/add/",
-            {
-                "integration": str(row.pk),
-                "scope": "agent_id",
-                "value": "a",
-                "unit": "cents",
-                "window": "day",
-                "amount": "5.00",
-                "warning_percent": "80",
-            },
-        ),
+        "cusstop/add": ("cusstop/add/", _STOP | {"integration": integration}),
+        "cusscopedlimit/add": ("cusscopedlimit/add/", _LIMIT | {"integration": integration}),
         "cusscopedlimit/change": (
-            f"cusscopedlimit/{world.own['cusscopedlimit'].pk}/change/",
+            f"cusscopedlimit/{limit}/change/",
             {"amount": "6.00", "warning_percent": "80", "seen_version": "1"},
         ),
         "cusincreaserequest/add": (
             "cusincreaserequest/add/",
-            {
-                "which": f"limit:{world.own['cusscopedlimit'].pk}",
-                "amount": "9.00",
-                "valid_until_0": "2099-01-01",
-                "valid_until_1": "00:00:00",
-                "reason": "The launch.",
-            },
+            _INCREASE | {"which": f"limit:{limit}"},
         ),
         "cusnotificationtarget/add": (
             "cusnotificationtarget/add/",
@@ -193,9 +182,9 @@ def _forms(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             {"muted_kinds": "limit_80"},
         ),
         "custenant/add": ("custenant/add/", {"name": "Another"}),
-        "custenant/change": (f"custenant/{world.tenant.pk}/change/", {"name": "Renamed"}),
+        "custenant/change": (f"custenant/{tenant}/change/", {"name": "Renamed"}),
         "cusapitoken/add": ("cusapitoken/add/", {"name": "x"}),
-        "cussdkkey/add": ("cussdkkey/add/", {"integration": str(row.pk), "label": "x"}),
+        "cussdkkey/add": ("cussdkkey/add/", {"integration": integration, "label": "x"}),
     }
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.api.cus_access_requests import OF_CHECKS
 from tests.api.cus_access_world import World
-from tests.api.test_cus_access_matrix import OF_CHECKS, compare_with_table
+from tests.api.test_cus_access_matrix import compare_with_table
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,8 +17,8 @@ from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_mail.models import CusMail
+from tests.api.cus_access_requests import BODIES, LINES, Line, body_of, query_of
 from tests.api.cus_access_world import Principal, World
-from tests.api.test_cus_access_matrix import BODIES, LINES, Line, _body, _query
 from tests.conftest import as_if
 from tests.cus_factories import make_user, signed_in
 from tests.cus_proofs import access_rows, make_stale, stale
@@ -66,9 +66,9 @@ def _send(world: World, line: Line, client: Client, more: dict[str, Any]) -> tup
         answer = client.generic(
             line.method,
             path,
-            _body(world, line) if body is None else json.dumps(body),
+            body_of(world, line) if body is None else json.dumps(body),
             content_type="application/json",
-            query_params=_query(world, line),
+            query_params=query_of(world, line),
         )
         return answer, access_rows() != rows
     finally:

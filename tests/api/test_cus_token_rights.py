@@ -12,8 +12,8 @@ from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
+from tests.api.cus_access_requests import LINES, body_of, query_of
 from tests.api.cus_access_world import Principal, World
-from tests.api.test_cus_access_matrix import LINES, _body, _query
 from tests.cus_factories import make_tenant, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -51,9 +51,9 @@ def test_a_read_only_token_reads_what_its_person_may_and_writes_nothing() -> Non
         answer = client.generic(
             line.method,
             world.named(line.path, line.thing, who),
-            _body(world, line),
+            body_of(world, line),
             content_type="application/json",
-            query_params=_query(world, line),
+            query_params=query_of(world, line),
         )
         transaction.savepoint_rollback(before)
         name = (line.method, line.url, line.thing)

@@ -36,10 +36,11 @@ from aos_sdk.cus_wire import INT32_MAX
 from telemetry.cus_analytics.figures import daily_name
 from telemetry.cus_analytics.models import CusUsageDaily, CusUsageHourly
 from telemetry.cus_evidence import content
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.models import CusLLMUsage, CusUsageSums
-from telemetry.cus_evidence.records import UsageRecord, decode_record
+from telemetry.cus_evidence.records import decode_record
 from telemetry.cus_evidence.serializers import UsageRecordSchema
-from telemetry.cus_evidence.store import EvidenceRow
+from telemetry.cus_evidence.usage_record import UsageRecord
 from telemetry.cus_money.billed_usage import Priceable
 from tests.trust import cus_hostile
 from tests.trust.cus_audit import SUMMED

@@ -24,8 +24,9 @@ from benchmarks.cus_targets import Target
 from benchmarks.cus_totals import check, read_totals, sum_rows
 from benchmarks.cus_traffic import call_ids, row_batches
 from enforcement.cus_reading.decider import close_decider_pool
+from telemetry.cus_evidence.evidence_row import EvidenceRow
 from telemetry.cus_evidence.partitions import TABLE
-from telemetry.cus_evidence.store import EvidenceRow, store_batch
+from telemetry.cus_evidence.store import store_batch
 from telemetry.cus_ids import hash_call_id
 from tests.conftest import cleaner
 

@@ -49,6 +49,13 @@ class CusRecordingReporter(CusReporter):
         super().__init__("tenant-1:integration-1:aosk_verysecretindeed", "http://127.0.0.1:1")
         self.rows: list[dict[str, Any]] = []
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """The only row, of a program that met no fault of ours."""
+        (row,) = self.rows
+        assert self.stats.faults == 0
+        return row
+
     def report(self, record: CusUsageRecord) -> None:
         self.rows.append(record.to_dict())
 

@@ -13,6 +13,8 @@ from tests.sdk.cus_fake_servers import CusFakeGovernor
 
 T = TypeVar("T")
 Configure = Callable[..., CusReporter]
+# What a lease lends to a program that shall not run out of it.
+PLENTY = {"cents": 100_000, "microcents": 10**11, "tokens": 10**9, "calls": 1_000}
 
 
 def records_of(governor: CusFakeGovernor, reporter: CusReporter) -> list[dict[str, Any]]:

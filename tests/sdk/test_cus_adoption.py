@@ -79,7 +79,7 @@ def test_an_exit_waits_for_no_take_over_that_fails(
     _leave_rings(collector.url, tmp_path, 1)
     sender = reporter._sender
     assert sender
-    sender._adopt_at = 0.0
+    sender._adoption._adopt_at = 0.0
     began = time.monotonic()
     sender.stop(60.0, adopt=True)
     assert time.monotonic() - began < 30.0

@@ -31,12 +31,6 @@ def _governed(recorder: CusRecordingReporter) -> None:
     cus_install_middleware(detect_bypass=False)
 
 
-def _row(recorder: CusRecordingReporter) -> dict[str, Any]:
-    (row,) = recorder.rows
-    assert recorder.stats.faults == 0
-    return row
-
-
 def _chunk(model: str, **fields: Any) -> dict[str, Any]:
     choices = [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "choices": choices}
@@ -76,7 +70,7 @@ def test_the_last_name_in_a_stream_is_the_model_that_answered(
 def test_a_long_stream_without_usage_has_its_last_name_too(recorder: CusRecordingReporter) -> None:
     chunks = [_chunk("", choices=[]), *[_chunk("gpt-4o")] * 70, _chunk(ANSWERED)]
     list(openai_client(streamed(openai_http, chunks)).chat.completions.create(**ASKED, stream=True))
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["model"], row["model_requested"]) == (ANSWERED, "prod-chat")
     assert row["metadata"]["tokens_estimated"] is True
@@ -105,7 +99,7 @@ def test_a_stream_of_responses_has_the_name_of_its_last_event(
     done = {"type": "response.completed", "response": _response(ANSWERED, usage=counts)}
     client = openai_client(streamed(openai_http, [begun, done]))
     list(client.responses.create(model="auto", input="Hi", stream=True))
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["model"], row["model_requested"]) == (ANSWERED, "auto")
     assert row["response_id"] == "resp_1"
@@ -121,7 +115,7 @@ def test_a_stream_of_messages_has_the_name_of_its_message(recorder: CusRecording
     ]
     client = anthropic_client(streamed(anthropic_http, events))
     list(client.messages.create(**MESSAGE, stream=True))
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["model"], row["model_requested"]) == (message["model"], MESSAGE["model"])
     assert row["response_id"] == "msg_1"
@@ -182,7 +176,7 @@ def test_a_call_without_an_answer_keeps_the_estimate_of_its_prompt(
     client = openai_client(failing(error("no answer")))
     with pytest.raises(openai.APIConnectionError):
         client.chat.completions.create(**CHAT, stream=stream)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["tokens_in"] > 0, row["tokens_out"]) == (True, 0)
     assert row["metadata"]["tokens_estimated"] is True
@@ -210,7 +204,7 @@ def test_so_does_a_call_whose_body_breaks_off_while_the_program_reads(
         completions.with_streaming_response.create(**CHAT) as response,
     ):
         response.read()
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["error_code"], row["tokens_in"] > 0) == ("RemoteProtocolError", True)
     assert row["metadata"]["tokens_estimated"] is True
@@ -220,7 +214,7 @@ def test_so_does_the_call_of_a_block_around_it(recorder: CusRecordingReporter) -
     client = openai_client(failing(openai_http.ReadTimeout("no answer")))
     with pytest.raises(openai.APITimeoutError), cus_track("gpt-4o", call_id="mine"):
         client.responses.create(**INPUT)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["call_id"], row["tokens_in"] > 0) == ("mine", True)
     assert row["metadata"]["tokens_estimated"] is True
@@ -275,7 +269,7 @@ def test_a_call_whose_answer_tells_no_usage_is_reported_as_unknown_and_without_a
     call: Any, answer: Any, recorder: CusRecordingReporter
 ) -> None:
     call(openai_client(whole(openai_http, answer)))
-    row = _row(recorder)
+    row = recorder.row
 
     assert row["usage_known"] is False
     assert (row["tokens_in"], row["tokens_out"]) == (0, 0)
@@ -287,7 +281,7 @@ def test_a_background_response_is_found_again_by_its_id(recorder: CusRecordingRe
     queued = _response(ANSWERED, status="queued", usage=None)
     _background(openai_client(whole(openai_http, queued)))
 
-    assert _row(recorder)["response_id"] == "resp_1"
+    assert recorder.row["response_id"] == "resp_1"
 
 
 def test_usage_is_known_where_it_is_told_counted_here_or_the_call_was_refused(
@@ -311,13 +305,13 @@ def test_a_block_that_is_told_no_usage_is_unknown_too(recorder: CusRecordingRepo
     with cus_track("gpt-4o"):
         pass
 
-    assert _row(recorder)["usage_known"] is False
+    assert recorder.row["usage_known"] is False
 
 
 def test_what_an_answer_says_of_its_cost_is_reported(recorder: CusRecordingReporter) -> None:
     answer = cus_chat_completion(model="openai/gpt-4o", usage={**COUNTS, "cost": 0.0125})
     client = openai_client(whole(openai_http, answer), "https://openrouter.ai/api/v1")
     client.chat.completions.create(model="openai/gpt-4o", messages=MESSAGES)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["provider"], row["provider_cost_microcents"]) == ("openrouter", 1_250_000)

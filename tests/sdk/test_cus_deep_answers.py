@@ -24,12 +24,6 @@ def _governed(recorder: CusRecordingReporter) -> None:
     cus_install_middleware(detect_bypass=False)
 
 
-def _row(recorder: CusRecordingReporter) -> dict[str, Any]:
-    (row,) = recorder.rows
-    assert recorder.stats.faults == 0
-    return row
-
-
 def _answering(body: bytes, headers: dict[str, str], *, is_here: bool) -> Reply:
     content: Any = body if is_here else iter([body])
     return lambda _request: openai_http.Response(200, content=content, headers=headers)
@@ -43,14 +37,14 @@ def test_an_answer_too_deep_to_be_read_is_the_programs_and_its_call_is_reported(
     with client.chat.completions.with_streaming_response.create(**CHAT) as response:
         assert response.read() == _DEEP
 
-    assert _row(recorder)["model"] == CHAT["model"]
+    assert recorder.row["model"] == CHAT["model"]
 
 
 def test_a_raw_answer_too_deep_to_be_read_is_reported_too(recorder: CusRecordingReporter) -> None:
     client = openai_client(_answering(_DEEP, _JSON, is_here=True))
     assert client.chat.completions.with_raw_response.create(**CHAT).content == _DEEP
 
-    assert _row(recorder)["model"] == CHAT["model"]
+    assert recorder.row["model"] == CHAT["model"]
 
 
 @pytest.mark.parametrize("line", [_DEEP, b'{"choices": ' + _DEEP + b"}", b"not JSON", b"\xff"])
@@ -65,7 +59,7 @@ def test_an_event_too_deep_to_be_read_hides_no_usage_after_it(
     with create(**CHAT, stream=True) as response:
         assert response.read() == body
 
-    row = _row(recorder)
+    row = recorder.row
     assert (row["tokens_in"], row["tokens_out"]) == (1_000, 500)
 
 

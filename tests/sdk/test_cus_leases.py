@@ -25,6 +25,7 @@ from tests.sdk.conftest import KEY
 from tests.sdk.cus_capture_cases import CHAT
 from tests.sdk.cus_fake_servers import CusFakeGovernor, cus_refusal
 from tests.sdk.cus_governed_programs import (
+    PLENTY,
     Configure,
     asked_later,
     known_by,
@@ -33,12 +34,10 @@ from tests.sdk.cus_governed_programs import (
     wait_until,
 )
 
-_PLENTY = {"cents": 100_000, "microcents": 10**11, "tokens": 10**9, "calls": 1_000}
-
 
 @pytest.fixture
 def lender(governor: CusFakeGovernor) -> CusFakeGovernor:
-    governor.lent = dict(_PLENTY)
+    governor.lent = dict(PLENTY)
     return governor
 
 
@@ -65,7 +64,7 @@ def _lease(seconds: float = 5.0, **lent: int) -> CusLease:
         "lease_id": str(uuid.uuid4()),
         "valid_for_ms": int(seconds * 1_000),
         "decision": {"result": "allowed"},
-        **_PLENTY,
+        **PLENTY,
         **lent,
     }
     return CusLease(content, clock(), note_nowhere)
@@ -332,7 +331,7 @@ def test_a_server_that_lends_nothing_now_is_asked_again_later(
     known_by(reporter).refresh()
     patched(client)
     wait_until(lambda: lender.lease_requests)
-    lender.lent = dict(_PLENTY)
+    lender.lent = dict(PLENTY)
     patched(client)
     _lease_of(reporter)
 

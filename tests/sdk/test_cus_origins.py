@@ -49,12 +49,6 @@ def _governed(recorder: CusRecordingReporter) -> None:
     cus_install_middleware(detect_bypass=False)
 
 
-def _row(recorder: CusRecordingReporter) -> dict[str, Any]:
-    (row,) = recorder.rows
-    assert recorder.stats.faults == 0
-    return row
-
-
 @pytest.mark.parametrize(
     ("base_url", "provider", "region"),
     [
@@ -82,7 +76,7 @@ def test_a_calls_provider_and_region_are_those_of_the_host_that_was_called(
     base_url: str, provider: str, region: str | None, recorder: CusRecordingReporter
 ) -> None:
     openai_client(COMPLETION, base_url).chat.completions.create(**CHAT)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["provider"], row.get("region")) == (provider, region)
     assert row["host"] == base_url.split("/")[2]
@@ -94,7 +88,7 @@ def test_a_host_that_nobody_knows_is_told_and_leaves_the_provider_to_the_integra
 ) -> None:
     url = "http://user:secret@LLM.Example.internal:8080/path/v1?key=1"
     openai_client(COMPLETION, url).chat.completions.create(**CHAT)
-    row = _row(recorder)
+    row = recorder.row
 
     assert row["host"] == "llm.example.internal"
     assert "provider" not in row
@@ -108,7 +102,7 @@ def test_the_protocol_of_the_client_decides_how_usage_is_read(
     usage = {**REPLY["usage"], "cache_read_input_tokens": 200}
     reply = whole(anthropic_http, {**REPLY, "usage": usage})
     anthropic_client(reply, "https://api.deepseek.com/anthropic").messages.create(**MESSAGE)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["provider"], row["tokens_in"], row["tokens_cached"]) == ("deepseek", 1_200, 200)
 
@@ -138,7 +132,7 @@ def test_at_bedrock_a_regional_name_wins_over_the_host_and_is_kept(
     model: str, region: str, recorder: CusRecordingReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _bedrock(monkeypatch).messages.create(**{**MESSAGE, "model": model})
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["provider"], row["region"]) == ("bedrock", region)
     assert row["host"] == "bedrock-runtime.us-east-1.amazonaws.com"
@@ -158,7 +152,7 @@ def test_a_platform_behind_another_host_has_its_clients_region(
     recorder: CusRecordingReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _bedrock(monkeypatch, base_url="https://proxy.example/bedrock").messages.create(**MESSAGE)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["provider"], row["host"], row["region"]) == (
         "bedrock", "proxy.example", "us-east-1",
@@ -167,7 +161,7 @@ def test_a_platform_behind_another_host_has_its_clients_region(
 
 def test_an_azure_deployment_is_what_was_asked_for(recorder: CusRecordingReporter) -> None:
     azure_client(COMPLETION).chat.completions.create(model="prod-chat", messages=MESSAGES)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["provider"], row["host"]) == ("azure_openai", "acme.openai.azure.com")
     assert (row["model"], row["model_requested"]) == ("gpt-4o-2024-08-06", "prod-chat")
@@ -186,7 +180,7 @@ def test_ids_project_and_the_end_of_the_key_are_told_and_never_the_key(
     account: dict[str, str], told: str | None, recorder: CusRecordingReporter
 ) -> None:
     openai_client(COMPLETION, **account).chat.completions.create(**CHAT)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["response_id"], row["provider_request_id"]) == ("chatcmpl-1", REQUEST_ID)
     assert (row.get("provider_project"), row["provider_key_hint"]) == (told, KEY[-4:])
@@ -196,7 +190,7 @@ def test_ids_project_and_the_end_of_the_key_are_told_and_never_the_key(
 def test_a_short_key_gives_no_hint(recorder: CusRecordingReporter) -> None:
     openai_client(COMPLETION, api_key="sk-short").chat.completions.create(**CHAT)
 
-    assert "provider_key_hint" not in _row(recorder)
+    assert "provider_key_hint" not in recorder.row
 
 
 @pytest.mark.parametrize(
@@ -208,8 +202,8 @@ def test_a_client_with_a_token_in_place_of_a_key_gives_no_hint(
     client = azure_client(COMPLETION, api_key=None, **tokens)
     client.chat.completions.create(model="prod-chat", messages=MESSAGES)
 
-    assert "provider_key_hint" not in _row(recorder)
-    assert KEY[-4:] not in str(_row(recorder))
+    assert "provider_key_hint" not in recorder.row
+    assert KEY[-4:] not in str(recorder.row)
 
 
 def test_a_client_that_asks_a_function_for_its_key_gives_no_hint(
@@ -317,7 +311,7 @@ def test_asynchronous_calls_have_their_ids_too(recorder: CusRecordingReporter) -
 
 def test_anthropics_ids_are_told(recorder: CusRecordingReporter) -> None:
     anthropic_client(SPOKEN).messages.create(**MESSAGE)
-    row = _row(recorder)
+    row = recorder.row
 
     assert (row["provider"], row["host"]) == ("anthropic", "api.anthropic.com")
     assert (row["response_id"], row["provider_request_id"]) == ("msg_1", REQUEST_ID)

@@ -156,7 +156,7 @@ def test_the_last_release_and_this_one_run_together_and_each_keeps_to_its_ring(
     assert (new.stats.adopted, list(collector.stored)) == (0, ["call-1"])
 
     _die(release, collector.url)
-    new._sender._adopt_at = 0.0
+    new._sender._adoption._adopt_at = 0.0
     cus_eventually(lambda: new.stats.adopted == len(_LEFT), 20.0)
     old.communicate("go on\n", timeout=60)
     assert old.returncode == 0

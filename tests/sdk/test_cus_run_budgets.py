@@ -25,6 +25,7 @@ from aos_sdk.cus_scope import current_identity
 from aos_sdk.cus_wire import CusOperation
 from tests.sdk.cus_fake_servers import CusFakeGovernor, cus_refusal
 from tests.sdk.cus_governed_programs import (
+    PLENTY,
     Configure,
     asked_later,
     known_by,
@@ -33,7 +34,6 @@ from tests.sdk.cus_governed_programs import (
     wait_until,
 )
 
-_PLENTY = {"cents": 100_000, "microcents": 10**11, "tokens": 10**9, "calls": 1_000}
 # $0.18 of gpt-4o, and a request whose bound is $0.19.
 TOKENS_IN, TOKENS_OUT = 6_464, 16_384
 REQUEST: dict[str, Any] = {
@@ -194,7 +194,7 @@ def test_what_the_server_admits_runs_whatever_is_counted_here(
 def test_a_lease_of_the_session_is_taken_of_once_the_server_knows_the_budget(
     configure: Configure, telling: CusFakeGovernor
 ) -> None:
-    telling.lent = dict(_PLENTY)
+    telling.lent = dict(PLENTY)
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(session_id="s", budget_cents=100, max_calls=50):
@@ -216,7 +216,7 @@ def test_a_lease_of_the_session_is_taken_of_once_the_server_knows_the_budget(
 def test_a_lease_that_is_not_of_the_budgets_limits_is_not_taken_of(
     configure: Configure, telling: CusFakeGovernor
 ) -> None:
-    telling.lent = dict(_PLENTY)
+    telling.lent = dict(PLENTY)
     telling._slices = lambda scopes: []  # type: ignore[method-assign]
     reporter = configure()
     known_by(reporter).refresh()

@@ -13,6 +13,7 @@ from aos_sdk.cus_enforcing.lease import CusLease
 from aos_sdk.cus_enforcing.scoped_limits import CusCombination, CusScopedLimits
 from tests.sdk.cus_fake_servers import CusFakeGovernor
 from tests.sdk.cus_governed_programs import (
+    PLENTY,
     Configure,
     asked_later,
     known_by,
@@ -21,13 +22,11 @@ from tests.sdk.cus_governed_programs import (
     wait_until,
 )
 
-_PLENTY = {"cents": 100_000, "microcents": 10**11, "tokens": 10**9, "calls": 1_000}
-
 
 @pytest.fixture
 def lender(governor: CusFakeGovernor) -> CusFakeGovernor:
     """A server whose integration has a limit of each agent."""
-    governor.lent = dict(_PLENTY)
+    governor.lent = dict(PLENTY)
     governor.limit(each_agent=("agent_id", None))
     return governor
 
@@ -239,7 +238,7 @@ def test_an_end_user_whose_limit_is_of_a_pseudonym_has_checks_alone(
 def test_an_older_server_is_told_no_scopes(
     configure: Configure, governor: CusFakeGovernor, client: openai.OpenAI
 ) -> None:
-    governor.lent = dict(_PLENTY)
+    governor.lent = dict(PLENTY)
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(agent_id="one"):

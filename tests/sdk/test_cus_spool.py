@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aos_sdk import CusDeliveryError, CusReporter, CusSpoolUnavailable
-from aos_sdk.cus_delivery import sender as cus_sender
+from aos_sdk.cus_delivery import adoption
 from aos_sdk.cus_delivery import spool as cus_spool
 from aos_sdk.cus_delivery.codec import decode_record
 from aos_sdk.cus_delivery.connection import CusConnection
@@ -63,7 +63,7 @@ def test_the_next_process_sends_what_a_killed_one_left(
 def test_a_long_lived_process_adopts_again_and_again(
     make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cus_sender, "ADOPT_SECONDS", 0.1)
+    monkeypatch.setattr(adoption, "ADOPT_SECONDS", 0.1)
     make_reporter().report(cus_record(1))
     cus_eventually(lambda: collector.stored)
     _die(collector.url)

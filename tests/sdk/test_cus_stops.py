@@ -10,8 +10,8 @@ from aos_sdk.cus_enforcing.stops import CusStops
 from tests.sdk.cus_capture_cases import CHAT
 from tests.sdk.cus_fake_providers import CusFakeProvider
 from tests.sdk.cus_fake_servers import CusFakeGovernor
-from tests.sdk.cus_governed_programs import Configure, known_by, patched, records_of
-from tests.sdk.test_cus_leases import _PLENTY, _begun
+from tests.sdk.cus_governed_programs import PLENTY, Configure, known_by, patched, records_of
+from tests.sdk.test_cus_leases import _begun
 
 _STOP = {"scope": "agent_id", "value": "crawler", "reason": "It loops."}
 _REFUSAL = {
@@ -37,7 +37,7 @@ class _StoppingGovernor(CusFakeGovernor):
 @pytest.fixture
 def governor() -> Any:
     with _StoppingGovernor() as running:
-        running.lent = dict(_PLENTY)
+        running.lent = dict(PLENTY)
         yield running
 
 

@@ -18,14 +18,10 @@ import openai.types.chat as oc
 import openai.types.responses as orr
 import pytest
 from anthropic.lib.streaming import MessageStopEvent
-from anthropic.types.messages import MessageBatchIndividualResponse
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChunkEvent
-from openai.types.beta import BetaResponse
 from openai.types.beta.assistant_stream_event import ThreadRunCompleted, ThreadRunCreated
-from openai.types.decision import Decision
-from openai.types.realtime import RealtimeResponse
 
 from aos_sdk import (
     CusReportedUsage,
@@ -38,475 +34,24 @@ from aos_sdk import (
     extract_usage,
     price_call,
 )
-
-# Type, model, JSON, the tokens expected (others 0), units, tier, microcents.
-Shape = tuple[Any, str, dict[str, Any], dict[str, Any], dict[str, int] | None, str | None, int]
-
-
-def _openai_usage(**details: Any) -> dict[str, Any]:
-    return {"input_tokens": 1_000, "output_tokens": 500, "total_tokens": 1_500, **details}
-
-
-CHAT_USAGE = {
-    "prompt_tokens": 1_000,
-    "completion_tokens": 500,
-    "total_tokens": 1_500,
-    "prompt_tokens_details": {"cached_tokens": 600, "audio_tokens": 0},
-    "completion_tokens_details": {"reasoning_tokens": 200, "rejected_prediction_tokens": 10},
-}
-CHAT_TOKENS = {
-    "tokens_in": 1_000,
-    "tokens_out": 500,
-    "tokens_cached": 600,
-    "tokens_reasoning": 200,
-    "tokens_total": 1_500,
-}
-RESPONSE_USAGE = _openai_usage(
-    input_tokens_details={
-        "cached_tokens": 300,
-        "cache_write_tokens": 200,
-        "cache_write_tokens_details": {"ttl_12h_tokens": 50, "ttl_30m_tokens": 150},
-    },
-    output_tokens_details={"reasoning_tokens": 400},
+from tests.sdk.cus_anthropic_usage_shapes import (
+    ANTHROPIC_SHAPES,
+    MESSAGE,
+    MESSAGE_TOKENS,
+    MESSAGE_USAGE,
 )
-RESPONSE_TOKENS = {
-    "tokens_in": 1_000,
-    "tokens_out": 500,
-    "tokens_cached": 300,
-    "tokens_cache_write": 200,
-    "tokens_cache_write_1h": 50,
-    "tokens_reasoning": 400,
-    "tokens_total": 1_500,
-}
-# 500 plain, 300 cached, 150 + 50 written, 500 out, at gpt-6.1-terra's $1 (0.05, 1.25, 2.50), $5.
-RESPONSE_COST = 500 * 100 + 300 * 5 + 150 * 125 + 50 * 250 + 500 * 500
-IMAGE_USAGE = _openai_usage(
-    input_tokens_details={"image_tokens": 800, "text_tokens": 200},
-    output_tokens_details={"image_tokens": 450, "text_tokens": 50},
+from tests.sdk.cus_openai_usage_shapes import (
+    CHAT_TOKENS,
+    CHAT_USAGE,
+    OPENAI_SHAPES,
+    RESPONSE_TOKENS,
+    RESPONSE_USAGE,
+    Shape,
+    chat_json,
+    response_json,
 )
-MESSAGE_USAGE = {
-    "input_tokens": 100,
-    "output_tokens": 500,
-    "cache_read_input_tokens": 600,
-    "cache_creation_input_tokens": 300,
-    "cache_creation": {"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 100},
-    "output_tokens_details": {"thinking_tokens": 120},
-    "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1},
-    "service_tier": "standard",
-}
-MESSAGE_TOKENS = {
-    "tokens_in": 1_000,
-    "tokens_out": 500,
-    "tokens_cached": 600,
-    "tokens_cache_write": 300,
-    "tokens_cache_write_1h": 100,
-    "tokens_reasoning": 120,
-}
-# claude-sonnet-4: $3, read 0.30, written 3.75 and 6, out $15.
-MESSAGE_COST = 100 * 300 + 600 * 30 + 200 * 375 + 100 * 600 + 500 * 1_500
-SEARCH_COST = 1_000_000  # $10 a thousand
-MESSAGE = {"id": "m", "type": "message", "role": "assistant", "content": []}
-WRITTEN = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
 
-
-def _chat(model: str, usage: Any, **more: Any) -> dict[str, Any]:
-    return {"id": "c", "object": "chat.completion", "model": model, "usage": usage, **more}
-
-
-def _response(model: str, **more: Any) -> dict[str, Any]:
-    return {"id": "r", "object": "response", "model": model, "output": [], **more}
-
-
-SHAPES: dict[str, Shape] = {
-    "chat completion": (
-        oc.ChatCompletion,
-        "gpt-5",
-        _chat("gpt-5", CHAT_USAGE, service_tier="default"),
-        CHAT_TOKENS,
-        None,
-        "default",
-        400 * 125 + 600 * 125 // 10 + 500 * 1_000,
-    ),
-    "chat completion on the flex tier": (
-        oc.ChatCompletion,
-        "gpt-5",
-        _chat("gpt-5", CHAT_USAGE, service_tier="flex"),
-        CHAT_TOKENS,
-        None,
-        "flex",
-        (400 * 125 + 600 * 125 // 10 + 500 * 1_000) // 2,
-    ),
-    "chat completion with audio": (
-        oc.ChatCompletion,
-        "gpt-audio",
-        _chat(
-            "gpt-audio",
-            {
-                "prompt_tokens": 1_000,
-                "completion_tokens": 500,
-                "total_tokens": 1_500,
-                "prompt_tokens_details": {"audio_tokens": 700, "text_tokens": 300},
-                "completion_tokens_details": {"audio_tokens": 400, "text_tokens": 100},
-            },
-        ),
-        {
-            "tokens_in": 1_000,
-            "tokens_out": 500,
-            "tokens_audio_in": 700,
-            "tokens_audio_out": 400,
-            "tokens_total": 1_500,
-        },
-        None,
-        None,
-        300 * 250 + 700 * 3_200 + 100 * 1_000 + 400 * 6_400,
-    ),
-    "last chunk of a chat completion": (
-        oc.ChatCompletionChunk,
-        "gpt-5",
-        {**_chat("gpt-5", CHAT_USAGE), "object": "chat.completion.chunk", "choices": []},
-        CHAT_TOKENS,
-        None,
-        None,
-        400 * 125 + 600 * 125 // 10 + 500 * 1_000,
-    ),
-    "completion": (
-        ot.Completion,
-        "gpt-3.5-turbo-instruct",
-        _chat("x", {"prompt_tokens": 1_000, "completion_tokens": 500, "total_tokens": 1_500}),
-        {"tokens_in": 1_000, "tokens_out": 500, "tokens_total": 1_500},
-        None,
-        None,
-        1_000 * 150 + 500 * 200,
-    ),
-    "embedding": (
-        ot.CreateEmbeddingResponse,
-        "text-embedding-3-small",
-        {"data": [], "object": "list", "usage": {"prompt_tokens": 1_000, "total_tokens": 1_000}},
-        {"tokens_in": 1_000, "tokens_total": 1_000},
-        None,
-        None,
-        1_000 * 2,
-    ),
-    "response": (
-        orr.Response,
-        "gpt-6.1-terra",
-        _response("gpt-6.1-terra", usage=RESPONSE_USAGE, service_tier="default"),
-        RESPONSE_TOKENS,
-        None,
-        "default",
-        RESPONSE_COST,
-    ),
-    "response with hosted tools": (
-        orr.Response,
-        "gpt-6.1-terra",
-        _response(
-            "gpt-6.1-terra",
-            usage=RESPONSE_USAGE,
-            output=[
-                {"type": "file_search_call", "id": "f", "queries": [], "status": "completed"},
-                {"type": "message", "id": "m", "content": [], "role": "assistant"},
-                {"type": "image_generation_call", "id": "i", "svg_usage": {"total_tokens": 9}},
-            ],
-            tool_usage={
-                "web_search": {"num_requests": 3},
-                "image_gen": {**IMAGE_USAGE, "total_tokens": 77},
-            },
-            tools=[{"type": "web_search"}],
-        ),
-        RESPONSE_TOKENS,
-        {"searches": 3, "file_searches": 1, "image_tool_tokens": 77, "svg_tokens": 9},
-        None,
-        RESPONSE_COST + 3 * SEARCH_COST + SEARCH_COST // 4,
-    ),
-    "response of an older API that only lists its searches": (
-        orr.Response,
-        "gpt-6.1-terra",
-        _response(
-            "gpt-6.1-terra",
-            usage=RESPONSE_USAGE,
-            output=[
-                {"type": "web_search_call", "id": "1", "action": {"type": "search"}},
-                {"type": "web_search_call", "id": "2", "action": {"type": "open_page"}},
-            ],
-        ),
-        RESPONSE_TOKENS,
-        {"searches": 1},
-        None,
-        RESPONSE_COST + SEARCH_COST,
-    ),
-    "last event of a response": (
-        orr.ResponseCompletedEvent,
-        "gpt-6.1-terra",
-        {
-            "type": "response.completed",
-            "response": _response("x", usage=RESPONSE_USAGE, service_tier="priority"),
-        },
-        RESPONSE_TOKENS,
-        None,
-        "priority",
-        RESPONSE_COST * 2,
-    ),
-    "response that broke off": (
-        orr.ResponseIncompleteEvent,
-        "gpt-6.1-terra",
-        {"type": "response.incomplete", "response": _response("x", usage=RESPONSE_USAGE)},
-        RESPONSE_TOKENS,
-        None,
-        None,
-        RESPONSE_COST,
-    ),
-    "compacted response": (
-        orr.CompactedResponse,
-        "gpt-6.1-terra",
-        {"object": "response.compaction", "usage": RESPONSE_USAGE},
-        RESPONSE_TOKENS,
-        None,
-        None,
-        RESPONSE_COST,
-    ),
-    "beta response": (
-        BetaResponse,
-        "gpt-6.1-terra",
-        _response("x", usage=RESPONSE_USAGE),
-        RESPONSE_TOKENS,
-        None,
-        None,
-        RESPONSE_COST,
-    ),
-    "decision": (
-        Decision,
-        "gpt-6.1-terra",
-        {"usage": RESPONSE_USAGE},
-        RESPONSE_TOKENS,
-        None,
-        None,
-        RESPONSE_COST,
-    ),
-    "realtime response": (
-        RealtimeResponse,
-        "gpt-realtime",
-        {
-            "object": "realtime.response",
-            "usage": _openai_usage(
-                input_token_details={
-                    "audio_tokens": 600,
-                    "text_tokens": 400,
-                    "cached_tokens": 500,
-                    "cached_tokens_details": {"audio_tokens": 300, "text_tokens": 200},
-                },
-                output_token_details={"audio_tokens": 450, "text_tokens": 50},
-            ),
-        },
-        {
-            "tokens_in": 1_000,
-            "tokens_out": 500,
-            "tokens_cached": 500,
-            "tokens_audio_in": 300,
-            "tokens_audio_out": 450,
-            "tokens_total": 1_500,
-        },
-        None,
-        None,
-        200 * 400 + 500 * 40 + 300 * 3_200 + 50 * 1_600 + 450 * 6_400,
-    ),
-    "finished batch": (
-        ot.Batch,
-        "gpt-5",
-        {
-            "object": "batch",
-            "usage": _openai_usage(
-                input_tokens_details={"cached_tokens": 0},
-                output_tokens_details={"reasoning_tokens": 0},
-            ),
-        },
-        {"tokens_in": 1_000, "tokens_out": 500, "tokens_total": 1_500},
-        None,
-        "batch",
-        (1_000 * 125 + 500 * 1_000) // 2,
-    ),
-    "transcription billed by tokens": (
-        oa.Transcription,
-        "gpt-4o-transcribe",
-        {
-            "text": "x",
-            "usage": _openai_usage(
-                type="tokens", input_token_details={"audio_tokens": 900, "text_tokens": 100}
-            ),
-        },
-        {"tokens_in": 1_000, "tokens_out": 500, "tokens_audio_in": 900, "tokens_total": 1_500},
-        None,
-        None,
-        100 * 250 + 900 * 600 + 500 * 1_000,
-    ),
-    "transcription billed by the second": (
-        oa.Transcription,
-        "whisper-1",
-        {"text": "x", "usage": {"type": "duration", "seconds": 59.6}},
-        {},
-        {"seconds": 60},
-        None,
-        600_000,
-    ),
-    "verbose transcription": (
-        oa.TranscriptionVerbose,
-        "whisper-1",
-        {"text": "x", "usage": {"type": "duration", "seconds": 30.0}},
-        {},
-        {"seconds": 30},
-        None,
-        300_000,
-    ),
-    "diarized transcription": (
-        oa.TranscriptionDiarized,
-        "gpt-4o-transcribe-diarize",
-        {"text": "x", "usage": {"type": "duration", "seconds": 10}},
-        {},
-        {"seconds": 10},
-        None,
-        100_000,
-    ),
-    "last event of a transcription": (
-        oa.TranscriptionTextDoneEvent,
-        "gpt-4o-transcribe",
-        {
-            "type": "transcript.text.done",
-            "usage": _openai_usage(type="tokens", input_token_details={"audio_tokens": 1_000}),
-        },
-        {"tokens_in": 1_000, "tokens_out": 500, "tokens_audio_in": 1_000, "tokens_total": 1_500},
-        None,
-        None,
-        1_000 * 600 + 500 * 1_000,
-    ),
-    "images": (
-        ot.ImagesResponse,
-        "gpt-image-1.5",
-        {"created": 1, "usage": IMAGE_USAGE, "svg_usage": {"total_tokens": 40}},
-        {
-            "tokens_in": 1_000,
-            "tokens_out": 500,
-            "tokens_reasoning": 50,
-            "tokens_image_in": 800,
-            "tokens_total": 1_500,
-        },
-        {"svg_tokens": 40},
-        None,
-        200 * 500 + 800 * 800 + 450 * 3_200 + 50 * 1_000,
-    ),
-    "last event of an image": (
-        ot.ImageGenCompletedEvent,
-        "gpt-image-1",
-        {
-            "type": "image_generation.completed",
-            "usage": _openai_usage(input_tokens_details={"image_tokens": 0, "text_tokens": 1_000}),
-        },
-        {"tokens_in": 1_000, "tokens_out": 500, "tokens_total": 1_500},
-        None,
-        None,
-        1_000 * 500 + 500 * 4_000,
-    ),
-    "last event of an edited image": (
-        ot.ImageEditCompletedEvent,
-        "gpt-image-1",
-        {
-            "type": "image_edit.completed",
-            "usage": _openai_usage(input_tokens_details={"image_tokens": 900, "text_tokens": 100}),
-        },
-        {"tokens_in": 1_000, "tokens_out": 500, "tokens_image_in": 900, "tokens_total": 1_500},
-        None,
-        None,
-        100 * 500 + 900 * 1_000 + 500 * 4_000,
-    ),
-    "message": (
-        at.Message,
-        "claude-sonnet-4",
-        {**MESSAGE, "usage": MESSAGE_USAGE},
-        MESSAGE_TOKENS,
-        {"searches": 2, "fetches": 1},
-        "standard",
-        MESSAGE_COST + 2 * SEARCH_COST,
-    ),
-    "message without a breakdown of its cache": (
-        at.Message,
-        "claude-sonnet-4",
-        {**MESSAGE, "usage": {"input_tokens": 100, "output_tokens": 5, **WRITTEN}},
-        {"tokens_in": 100, "tokens_out": 5},
-        None,
-        None,
-        100 * 300 + 5 * 1_500,
-    ),
-    "message in fast mode in the US": (
-        at.Message,
-        "claude-opus-5",
-        {
-            **MESSAGE,
-            "usage": {
-                "input_tokens": 100,
-                "output_tokens": 10,
-                "speed": "fast",
-                "inference_geo": "us",
-                "service_tier": "standard",
-            },
-        },
-        {"tokens_in": 100, "tokens_out": 10},
-        None,
-        "fast_us",
-        (100 * 500 + 10 * 2_500) * 22 // 10,
-    ),
-    "line of a batch": (
-        MessageBatchIndividualResponse,
-        "claude-sonnet-4",
-        {
-            "custom_id": "1",
-            "result": {
-                "type": "succeeded",
-                "message": {
-                    **MESSAGE,
-                    "usage": {"input_tokens": 100, "output_tokens": 10, "service_tier": "batch"},
-                },
-            },
-        },
-        {"tokens_in": 100, "tokens_out": 10},
-        None,
-        "batch",
-        (100 * 300 + 10 * 1_500) // 2,
-    ),
-    "beta message with a compaction and an advisor": (
-        ab.BetaMessage,
-        "claude-sonnet-4",
-        {
-            **MESSAGE,
-            "usage": {
-                "input_tokens": 100,
-                "output_tokens": 10,
-                **WRITTEN,
-                "iterations": [
-                    {"type": "compaction", "input_tokens": 50, "output_tokens": 20, **WRITTEN},
-                    {"type": "message", "input_tokens": 100, "output_tokens": 10, **WRITTEN},
-                    {
-                        "type": "advisor_message",
-                        "model": "claude-opus-4-6",
-                        "input_tokens": 7,
-                        "output_tokens": 3,
-                        **WRITTEN,
-                    },
-                ],
-            },
-        },
-        {"tokens_in": 157, "tokens_out": 33},
-        None,
-        None,
-        150 * 300 + 30 * 1_500 + 7 * 500 + 3 * 2_500,
-    ),
-    "start of a message": (
-        at.RawMessageStartEvent,
-        "claude-sonnet-4",
-        {"type": "message_start", "message": {**MESSAGE, "usage": MESSAGE_USAGE}},
-        MESSAGE_TOKENS,
-        {"searches": 2, "fetches": 1},
-        "standard",
-        MESSAGE_COST + 2 * SEARCH_COST,
-    ),
-}
+SHAPES = OPENAI_SHAPES | ANTHROPIC_SHAPES
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -593,14 +138,14 @@ NOTHING = [
     "text",
     object(),
     SimpleNamespace(usage=None),
-    oc.ChatCompletion.construct(**_chat("gpt-5", None)),
+    oc.ChatCompletion.construct(**chat_json("gpt-5", None)),
     ot.ModerationCreateResponse.construct(id="m", results=[]),
     oa.Translation.construct(text="x"),
     oa.TranscriptionTextDeltaEvent.construct(type="transcript.text.delta", delta="x"),
     ot.Batch.construct(object="batch", usage=None),
     at.MessageTokensCount.construct(input_tokens=12),
     at.RawMessageStopEvent.construct(type="message_stop"),
-    orr.Response.construct(**_response("gpt-5", usage=None)),
+    orr.Response.construct(**response_json("gpt-5", usage=None)),
 ]
 
 
@@ -670,7 +215,7 @@ def test_whatever_a_response_holds_nothing_is_raised_and_no_kind_is_negative(
 def test_a_two_tuple_has_cache_reads_and_writes_in_it() -> None:
     message = {**MESSAGE, "usage": MESSAGE_USAGE}
     assert extract_usage(message, "anthropic") == extract_anthropic_usage(message) == (1_000, 500)
-    chat = _chat("gpt-5", CHAT_USAGE)
+    chat = chat_json("gpt-5", CHAT_USAGE)
     assert extract_usage(chat, "openai") == extract_openai_usage(chat) == (1_000, 500)
     assert extract_usage(chat, "azure_openai") == (1_000, 500)
     assert extract_usage(chat, "somebody") == (0, 0)
@@ -679,7 +224,7 @@ def test_a_two_tuple_has_cache_reads_and_writes_in_it() -> None:
 def test_the_shape_decides_for_a_provider_that_serves_others_models() -> None:
     message = _built(at.Message, {**MESSAGE, "usage": MESSAGE_USAGE})
     assert extract_token_usage(message, "bedrock").tokens_in == 1_000
-    gateway = _chat("claude-sonnet-4", {**CHAT_USAGE, "cache_read_input_tokens": 600})
+    gateway = chat_json("claude-sonnet-4", {**CHAT_USAGE, "cache_read_input_tokens": 600})
     assert extract_token_usage(gateway, "custom")[:3] == (1_000, 500, 600)
 
 
@@ -724,9 +269,9 @@ def _helper_message_stream() -> list[Any]:
 
 def _response_stream() -> list[Any]:
     return [
-        orr.ResponseCreatedEvent.construct(response=_response("x", usage=None)),
+        orr.ResponseCreatedEvent.construct(response=response_json("x", usage=None)),
         orr.ResponseTextDeltaEvent.construct(delta="x"),
-        orr.ResponseCompletedEvent.construct(response=_response("x", usage=RESPONSE_USAGE)),
+        orr.ResponseCompletedEvent.construct(response=response_json("x", usage=RESPONSE_USAGE)),
     ]
 
 

@@ -14,7 +14,8 @@ from enforcement.cus_checks.requests import RequestRefused, decode_check, decode
 from integrations.cus_credentials.registry import parsed_credential
 from integrations.cus_web.errors import CusError
 from integrations.cus_web.json import CusJsonParser
-from telemetry.cus_evidence.records import BodyUnreadable, RecordRefused, decode_record, read_batch
+from telemetry.cus_evidence.bodies import BodyUnreadable, read_batch
+from telemetry.cus_evidence.records import RecordRefused, decode_record
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -407,7 +407,7 @@ MUTANTS = [
         f"{SCOPE} {PEOPLE} tests/admin/test_cus_integration_pages.py",
     ),
     Mutant(
-        "console/own_page",
+        "console/page_tenant",
         "    if not sees_all_tenants(user):\n        own = tenant_of_member(user)",
         "    if not named:\n        own = tenant_of_member(user)",
         "The statement, the seals and the coverage of any tenant that the address names are shown.",

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from aos_sdk import CusReporter, CusUsageRecord
+from aos_sdk.cus_delivery import adoption
 from aos_sdk.cus_delivery import exit as cus_exit
-from aos_sdk.cus_delivery import sender as cus_sender
 from aos_sdk.cus_delivery import waits as cus_waits
 
 KEY = "11111111-1111-1111-1111-111111111111:22222222-2222-2222-2222-222222222222:aosk_trust"
@@ -33,7 +33,7 @@ def make_reporter(options: dict[str, Any]) -> CusReporter:
     """A reporter in a hurry: a window must not last as long as an outage does."""
     hurried = {"FIRST_RETRY_SECONDS": 0.02, "LONGEST_RETRY_SECONDS": 0.1, "KEY_RETRY_SECONDS": 0.1}
     vars(cus_waits).update(hurried)
-    vars(cus_sender).update(ADOPT_SECONDS=0.2)
+    vars(adoption).update(ADOPT_SECONDS=0.2)
     return CusReporter(
         options.get("key", KEY),
         options["url"],

@@ -28,7 +28,8 @@ from integrations.cus_accounts.permissions import role_of, visible_to
 from integrations.cus_accounts.proof import needs_proof
 from integrations.cus_accounts.proof_pages import ask_for_proof
 from integrations.cus_console import own_page
-from integrations.cus_console.own_page import TENANT, Layout, Link
+from integrations.cus_console.own_page import Layout, Link
+from integrations.cus_console.page_tenant import TENANT
 from integrations.cus_console.pages import tenants_of
 from integrations.cus_health.service import CusHealthService
 from integrations.cus_integrations.panels import integration_page

@@ -7,13 +7,13 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, TypedDict, Unpack
 
 from aos_sdk.cus_fields import TOKEN_NAMES
+from aos_sdk.cus_pricing.decimals import with_own_decimals
 from aos_sdk.cus_pricing.places import NOWHERE, CusPlace
 from aos_sdk.cus_pricing.rates import (
     RATE_SCALE,
     CusCostParts,
     CusModelPricing,
     CusTokenUsage,
-    with_own_decimals,
 )
 from aos_sdk.cus_pricing.table import (
     TABLE_VERSION,

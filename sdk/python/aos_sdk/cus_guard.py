@@ -33,10 +33,13 @@ class never_raise:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if isinstance(error, Exception) and not isinstance(error, CusLimitExceeded):
-            self.swallow(error)
-            return True
-        return False
+        if error is None or self._lets_pass(error):
+            return False
+        self._note(error)
+        return True
+
+    def _lets_pass(self, error: BaseException) -> bool:
+        return not isinstance(error, Exception) or isinstance(error, CusLimitExceeded)
 
     def swallow(self, error: BaseException) -> None:
         """Do the work of the block's end, for `except Exception as error: guard.swallow(error)`,
@@ -62,16 +65,8 @@ class never_die(never_raise):
 
     __slots__ = ()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        if error is None:
-            return False
-        self._note(error)
-        return True
+    def _lets_pass(self, error: BaseException) -> bool:
+        return False
 
 
 def masked_message(message: str) -> str:

@@ -11,7 +11,8 @@ from aos_sdk.cus_delivery.buffer import CusReported
 from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_delivery.delivery import OnError
 from aos_sdk.cus_delivery.ended_call import CusEndedCall
-from aos_sdk.cus_delivery.sender import CusSender, CusSideReport
+from aos_sdk.cus_delivery.sender import CusSender
+from aos_sdk.cus_delivery.side_reports import CusSideReport
 from aos_sdk.cus_delivery.spool import STATE_DIRECTORY, CusSpool, spool_folder
 from aos_sdk.cus_delivery.storage import CusStorage
 from aos_sdk.cus_delivery.transport import CusTransport

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from aos_sdk.cus_counting.answer_fields import count, get, reports, seconds, view
 from aos_sdk.cus_counting.hosted_tools import hosted_units, with_image_turn
-from aos_sdk.cus_pricing.rates import with_own_decimals, without_overlap
+from aos_sdk.cus_pricing.decimals import with_own_decimals
+from aos_sdk.cus_pricing.rates import without_overlap
 from aos_sdk.cus_reported_usage import CusReportedUsage
 
 # Where others who speak OpenAI's protocol say what was cached: DeepSeek, Moonshot and Together,

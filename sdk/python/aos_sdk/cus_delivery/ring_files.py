@@ -39,6 +39,26 @@ def close_file(descriptor: int) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def making(path: str) -> Iterator[int]:
+    """Make a locked file in the block, which gets its name at the end; an error removes the file.
+
+    Yields the descriptor, which stays open. Raises OSError.
+    """
+    new = path + NEW
+    descriptor = open_file(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        # Locked before it gets the name by which other processes find it.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+        os.rename(new, path)
+    except BaseException:
+        close_file(descriptor)
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
+
+
 def _close_all_in_child() -> None:
     for mapping in list(mappings):
         with contextlib.suppress(BufferError):

@@ -7,24 +7,24 @@ pauses, longer each time, and goes on.
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
+from aos_sdk.cus_delivery.adoption import CusAdoption
 from aos_sdk.cus_delivery.buffer import CusBuffer, CusReported, CusSource
 from aos_sdk.cus_delivery.delivery import CusDelivery, CusTally, OnError
 from aos_sdk.cus_delivery.ended_call import CusEndedCall
 from aos_sdk.cus_delivery.exit import look_after, prepare_exit
 from aos_sdk.cus_delivery.recounts import CusRecounts
-from aos_sdk.cus_delivery.ring_buffer import CusAdoptedRing
+from aos_sdk.cus_delivery.side_reports import CusSideReport, send_due
 from aos_sdk.cus_delivery.storage import CusStorage
-from aos_sdk.cus_delivery.transport import CusAnswer, CusTransport
+from aos_sdk.cus_delivery.transport import CusTransport
 from aos_sdk.cus_delivery.waits import CusPoll, CusRetry, CusWaits
 from aos_sdk.cus_errors import CusSpoolUnavailable
 from aos_sdk.cus_guard import never_die, never_raise
 from aos_sdk.cus_wire import MAX_BATCH_RECORDS
 
-ADOPT_SECONDS: Final = 30.0
 # Every so many records wake the sender: otherwise a burst could overrun the buffer between polls.
 _WAKE_EVERY: Final = 8_192
 _ADOPTION_POLL_SECONDS: Final = 0.005
@@ -32,16 +32,6 @@ _ADOPTION_POLL_SECONDS: Final = 0.005
 _QUEUES_TOGETHER: Final = 20
 # The share of a flush's time that counting texts may take.
 _RECOUNTING_SHARE: Final = 0.25
-
-
-class CusSideReport(Protocol):
-    """A small report that the sender's thread delivers beside the records."""
-
-    def report_due(self, now: float, *, final: bool = False) -> tuple[str, bytes] | None:
-        """Path and body to post now, or None; `final` at the end of a program, in full."""
-
-    def answered(self, answer: CusAnswer, now: float) -> None:
-        """Take the server's answer to the report."""
 
 
 class CusSender:
@@ -81,11 +71,6 @@ class CusSender:
         self._waits = CusWaits()
         self._settled = threading.Condition()
         self._settled_count = 0
-        self._adopted: list[CusAdoptedRing] = []
-        # The rings of this round that are still to be adopted, and the time of the next round; 0:
-        # no round yet.
-        self._round: Iterator[CusAdoptedRing] | None = None
-        self._adopt_at = 0.0
         self._transport = self._make_transport()
         self._delivery = CusDelivery(
             self._transport,
@@ -95,6 +80,7 @@ class CusSender:
             on_error=self._on_error,
             settled=self._count_settled,
         )
+        self._adoption = CusAdoption(self._storage.spool, self._delivery, self._waits, self.tally)
 
     def set_pace(self, batch_size: int, batch_interval: float) -> None:
         """Send when `batch_size` records (1 to 1,000) wait, at the latest after `batch_interval` s."""
@@ -164,7 +150,7 @@ class CusSender:
     @property
     def queued(self) -> int:
         """The number of waiting records, of this process and of adopted rings."""
-        return self.left() + sum(len(ring) for ring in list(self._adopted))
+        return self.left() + self._adoption.queued
 
     def left(self) -> int:
         """The number of this process' waiting records."""
@@ -234,12 +220,7 @@ class CusSender:
             time.sleep(_ADOPTION_POLL_SECONDS)
 
     def _is_adopting(self) -> bool:
-        if self._storage.spool is None or self._thread is None or self._delivery.is_failing:
-            return False
-        return self._adopt_at == 0.0 or self._round is not None or self._has_adopted_work()
-
-    def _has_adopted_work(self) -> bool:
-        return any(len(ring) > self._delivery.waits_aside(ring) for ring in list(self._adopted))
+        return self._thread is not None and self._adoption.goes_on()
 
     def discard_if_empty(self) -> None:
         """At exit: remove an empty file. A report after this opens a new buffer."""
@@ -251,16 +232,11 @@ class CusSender:
 
     def release_adopted(self) -> None:
         """Leave the rings that were adopted, and are not sent, to other processes. Call `stop` before."""
-        rings = [*self._adopted, *self._delivery.orphans]
-        self._adopted.clear()
-        self._delivery.orphans.clear()
-        self._round = None
-        for ring in rings:
-            ring.abandon()
+        self._adoption.release()
 
     def restart_in_child(self) -> None:
         """Begin anew after a fork: the child has no thread, and the parent sends the records."""
-        for source in (self.buffer, *self._adopted, *self._delivery.orphans):
+        for source in (self.buffer, *self._adoption.rings):
             if source is not None:
                 with self.guard:
                     source.abandon()
@@ -323,17 +299,10 @@ class CusSender:
     def _send_side_reports(self, *, final: bool = False) -> bool:
         """Send the side reports that are due; return whether none raised anything."""
         sides = list(self.side_reports)
-        sent = [self._survives(partial(self._send_side, side, final=final)) for side in sides]
+        sent = [
+            self._survives(partial(send_due, side, self._transport, final=final)) for side in sides
+        ]
         return all(sent)
-
-    def _send_side(self, side: CusSideReport, *, final: bool) -> None:
-        due = side.report_due(time.monotonic(), final=final)
-        while due is not None:
-            answer = self._transport.post(*due)
-            side.answered(answer, time.monotonic())
-            # Send the next report at once, but never the same report again.
-            former, due = due, side.report_due(time.monotonic(), final=final)
-            due = None if due == former else due
 
     def _wait_and_look(self, poll: CusPoll) -> None:
         self._look(poll, called=self._waits.for_work(poll.seconds))
@@ -345,8 +314,8 @@ class CusSender:
         self._delivery.retry_set_aside()
         if waiting >= self.batch_size or (waiting and due):
             self._drain(everything=due)
-        self._adopt()
-        self._drain_adopted()
+        self._adoption.adopt_next()
+        self._adoption.drain()
         if not waiting:
             self.recounts.forget_old()
         poll.looked(
@@ -368,34 +337,3 @@ class CusSender:
             if not entries or (len(entries) < self.batch_size and not everything):
                 return
             self._delivery.deliver(buffer, self.recounts.applied(entries, buffer))
-
-    def _adopt(self) -> None:
-        """Adopt the next ring of a dead process. One at a time: reading a ring takes long."""
-        if self._storage.spool is None or self._waits.stopping or self._has_adopted_work():
-            return
-        if self._round is None and time.monotonic() >= self._adopt_at:
-            self._round = self._storage.spool.adopt()
-        if self._round is None:
-            return
-        ring = next(self._round, None)
-        if ring is None:
-            self._round = None
-            self._adopt_at = time.monotonic() + ADOPT_SECONDS
-        elif len(ring):
-            self._adopted.append(ring)
-            self.tally.adopted += len(ring)
-        else:
-            self._delivery.orphans.append(ring)
-
-    def _drain_adopted(self) -> None:
-        """Send adopted records, a batch at a time; this process' own records have precedence."""
-        for ring in list(self._adopted):
-            entries = self._delivery.next_entries(ring, MAX_BATCH_RECORDS)
-            if entries and not self._waits.stopping:
-                self._delivery.deliver(ring, entries)
-            if not len(ring):
-                ring.abandon()  # Again, in case its end was interrupted.
-                self._adopted.remove(ring)
-                self._delivery.announcements.forget(ring)
-        if self._round is not None or self._has_adopted_work():
-            self._waits.call_for_work()

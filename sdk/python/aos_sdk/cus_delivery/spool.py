@@ -25,16 +25,12 @@ from aos_sdk.cus_delivery.ring_files import (
     RING,
     CusRingFile,
     CusRingSeen,
-    close_file,
     lock_dead,
     look,
+    making,
     named_integration,
-    open_file,
 )
 from aos_sdk.cus_errors import CusSpoolUnavailable
-
-if sys.platform != "win32":
-    import fcntl
 
 # Values of `spool_dir` and CUS_SPOOL_DIR: for the user's state folder, and for no folder.
 STATE_DIRECTORY: Final = "state"
@@ -114,18 +110,8 @@ class CusSpool:
         self._check_quota(ring_bytes(slots))
         process_id = uuid.uuid4().hex
         path = os.path.join(self.folder, process_id + RING)
-        new = path + NEW
-        descriptor = open_file(new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        try:
-            # Lock the file before it gets the name by which other processes find it.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with making(path) as descriptor:
             ring = CusRing.create(descriptor, slots, process_id)
-            os.rename(new, path)
-        except BaseException:
-            close_file(descriptor)
-            with contextlib.suppress(OSError):
-                os.unlink(new)
-            raise
         file = CusRingFile(path, descriptor, ring)
         return CusRingBuffer(ring, file.let_go, file.remove)
 

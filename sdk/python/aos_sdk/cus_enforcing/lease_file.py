@@ -19,7 +19,7 @@ from struct import Struct
 from typing import Final
 
 from aos_sdk.cus_delivery.ring import map_ring
-from aos_sdk.cus_delivery.ring_files import NEW, close_file, open_file
+from aos_sdk.cus_delivery.ring_files import close_file, making, open_file
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing.lease import CusAmounts, CusNote
 
@@ -98,21 +98,12 @@ def make(spool: CusSpool) -> CusLeaseFile | None:
     path = os.path.join(spool.folder, uuid.uuid4().hex + LEASES)
     try:
         spool.prepare()
-        descriptor = open_file(path + NEW, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-    except OSError:
-        return None
-    try:
-        # Locked before it gets the name by which other processes find it.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A mapped file with holes kills the program where the disk is full.
-        os.posix_fallocate(descriptor, 0, _BYTES)
-        mapping = map_ring(descriptor, _BYTES)
-        _HEADER.pack_into(mapping, 0, _MAGIC, _VERSION)
-        os.rename(path + NEW, path)
+        with making(path) as descriptor:
+            # A mapped file with holes kills the program where the disk is full.
+            os.posix_fallocate(descriptor, 0, _BYTES)
+            mapping = map_ring(descriptor, _BYTES)
+            _HEADER.pack_into(mapping, 0, _MAGIC, _VERSION)
     except (OSError, ValueError):
-        close_file(descriptor)
-        with contextlib.suppress(OSError):
-            os.unlink(path + NEW)
         return None
     return CusLeaseFile(path, descriptor, mapping)
 

@@ -11,7 +11,8 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_pricing.rates import KINDS, with_own_decimals
+from aos_sdk.cus_pricing.decimals import with_own_decimals
+from aos_sdk.cus_pricing.rates import KINDS
 
 _BEDROCK: Final = re.compile(
     r"(?:arn:aws[a-z-]*:bedrock:(?P<arn>[a-z0-9-]*):.*/)?"

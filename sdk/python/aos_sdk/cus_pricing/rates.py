@@ -4,27 +4,15 @@ All arithmetic is on integers: a rate is kept as whole millionths of a microcent
 are exact and only the call's total is rounded, upwards, once.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
-from contextvars import Context
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from decimal import (
-    ROUND_HALF_EVEN,
-    Decimal,
-    DivisionByZero,
-    InvalidOperation,
-    Overflow,
-    setcontext,
-)
-from decimal import Context as DecimalContext
+from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple
 
 from aos_sdk.cus_fields import TOKEN_NAMES
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from aos_sdk.cus_pricing.decimals import with_own_decimals
 
 # Rates are integers of 1e-6 microcent; the cheapest price so far, $0.0025 a million, is 250,000.
 RATE_SCALE: Final = 1_000_000
@@ -51,35 +39,6 @@ class CusTokenUsage(NamedTuple):
     tokens_audio_out: int = 0
     tokens_image_in: int = 0
     tokens_total: int | None = None
-
-
-# As Python sets them, unless a program has changed its defaults, which holds for any new context.
-_DECIMALS: Final = DecimalContext(
-    prec=28,
-    rounding=ROUND_HALF_EVEN,
-    Emin=-999_999,
-    Emax=999_999,
-    capitals=1,
-    clamp=0,
-    flags=[],
-    traps=[InvalidOperation, DivisionByZero, Overflow],
-)
-
-
-def with_own_decimals(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, run where decimals are as Python sets them.
-
-    Their settings are the context's in which they are made: a program's own (a precision of three
-    would round prices) are not to be met here, nor are any to be left behind in it.
-    """
-
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        context = Context()
-        context.run(setcontext, _DECIMALS.copy())
-        return context.run(function, *args, **kwargs)
-
-    return run
 
 
 _NOTHING: Final = with_own_decimals(Decimal)()
