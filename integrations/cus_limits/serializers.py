@@ -29,7 +29,7 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
 
     class Meta:
         model = CusScopedLimit
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "integration_id",
             "scope",
@@ -57,19 +57,19 @@ class LimitRead(LimitOutput):
     """A limit, and how many values it counts now."""
 
     live_values = serializers.SerializerMethodField(
-        "live", help_text="Values that something is used of or held for in the present window."
+        "counted", help_text="Values that something is used of or held for in the present window."
     )
     are_many = serializers.SerializerMethodField(
-        "many", help_text=f"Whether these are more than {MANY_VALUES:,}: are names made up?"
+        "crowded", help_text=f"Whether these are more than {MANY_VALUES:,}: are names made up?"
     )
 
     class Meta(LimitOutput.Meta):
         fields = (*LimitOutput.Meta.fields, "live_values", "are_many")
 
-    def live(self, limit: CusScopedLimit) -> int:
+    def counted(self, limit: CusScopedLimit) -> int:
         return self._uses(limit).values
 
-    def many(self, limit: CusScopedLimit) -> bool:
+    def crowded(self, limit: CusScopedLimit) -> bool:
         return self._uses(limit).are_many
 
     def _uses(self, limit: CusScopedLimit) -> Uses:

@@ -24,7 +24,7 @@ moments = st.sampled_from([0, 1, 59, 3_600, 9 * 86_400, 40 * 86_400])
 amounts = st.integers(-(2**63), 2**63 - 1)
 tags = st.lists(st.sampled_from(["k=a", "k=b", "k=", "k", "=a", "kk=a", "m=a=b", ""]), max_size=4)
 facts = st.fixed_dictionaries(
-    {name: names for name in ("model", "agent_id", "session_id", "end_user")}
+    dict.fromkeys(("model", "agent_id", "session_id", "end_user"), names)
     | {"tags": st.none() | tags, "received": moments, "admitted": st.none() | moments}
     | {"calls": st.integers(0, 1), "cents": amounts, "microcents": amounts, "tokens": amounts}
 )
