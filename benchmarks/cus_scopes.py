@@ -14,7 +14,7 @@ from benchmarks.cus_rounds import Contestant, contest, ratio
 from benchmarks.cus_served import PRODUCT, served
 from benchmarks.cus_sizes import BATCHES, Sizes
 from benchmarks.cus_store_process import StoreProcess
-from benchmarks.cus_targets import BESIDE_SCOPES, INGEST_WITH_SCOPES
+from benchmarks.cus_targets import BESIDE_SCOPES, INGEST_WITH_MANY_SCOPES, INGEST_WITH_SCOPES
 
 _TURNS = 6
 # As a program asks whose calls name all that a call can name.
@@ -34,6 +34,23 @@ _LIMITS = (
     ("integration", "", "", "cents", "day"),
     ("integration", "", "", "calls", "week"),
 )
+# As many as an integration may have: four of each agent, and of sessions and teams that no call names.
+_MANY = (
+    *_LIMITS,
+    *(
+        ("agent_id", "", f"agent-{number}", unit, window)
+        for number in range(1, 21)
+        for unit, window in (
+            ("cents", "day"),
+            ("tokens", "day"),
+            ("calls", "week"),
+            ("cents", "month"),
+        )
+    ),
+    *(("session_id", "", f"session-{number}", "cents", "life") for number in range(56)),
+    *(("tag", "team", f"team-{number}", "cents", "month") for number in range(56)),
+)
+_MANY_AT_ONCE = 1_000
 _MAKE = """
 INSERT INTO cus_scoped_limits (id, tenant_id, integration_id, scope, tag, value, unit, "window",
     amount, basis, result, warning_percent, enabled, reason)
@@ -66,8 +83,32 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
                 _row(batch, sizes, {"with": one, "without": two, "uncounted": three})
             )
     section.notes.append("Of no counting: without limits, beside a database without the trigger.")
+    section.notes.append(_many(sizes, sender, unscoped))
     section.notes.append(_checks(sizes, sender))
     return section
+
+
+def _many(sizes: Sizes, sender: Sender, unscoped: str) -> str:
+    """How much longer ingest of large batches takes with two hundred limits."""
+    scoped = new_database("bench_many_scopes")
+    _make(scoped, sender, _MANY)
+    batches = max(sizes.turns[500] // 2, 1)
+    with StoreProcess(scoped, sender) as one, StoreProcess(unscoped, sender) as two:
+        seconds = contest(
+            [
+                Contestant(
+                    name, partial(store.turn, "statement", batch=_MANY_AT_ONCE, batches=batches)
+                )
+                for name, store in (("with", one), ("without", two))
+            ],
+            sizes.rounds,
+        )
+    longer = ratio(seconds["with"], seconds["without"])
+    each = 1_000 * median(seconds["with"]) / batches
+    return (
+        f"A batch of {_MANY_AT_ONCE:,} with {len(_MANY)} limits takes {each:,.0f} ms, {longer:.2f} x of without, "
+        f"{INGEST_WITH_MANY_SCOPES.verdict(longer)}"
+    )
 
 
 _TRIGGERS = """

@@ -44,6 +44,8 @@ BESIDE_RUNNING_CALLS = Target(1.5, "x", at_least=False)
 # A check with eight limits at scopes beside one with none, and ingest without them beside with them.
 BESIDE_SCOPES = Target(1.3, "x", at_least=False)
 INGEST_WITH_SCOPES = Target(0.85, "x")
+# How much longer a batch of 1,000 takes that two hundred limits look at.
+INGEST_WITH_MANY_SCOPES = Target(3, "x", at_least=False)
 BESIDE_PEERS = Target(100, "x")
 # Of the SDK, durable and in memory.
 SDK_ADDED = {"durable": Target(10, "us", at_least=False), "memory": Target(4, "us", at_least=False)}

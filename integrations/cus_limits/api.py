@@ -10,8 +10,9 @@ from rest_framework.response import Response
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.serializers import LimitChange, LimitInput, LimitOutput
+from integrations.cus_limits.serializers import LimitChange, LimitInput, LimitOutput, LimitRead
 from integrations.cus_limits.service import CusLimitService, LimitChanged
+from integrations.cus_limits.uses import uses_of
 from integrations.cus_web.pages import NewestFirst
 
 _IF_MATCH = OpenApiParameter(
@@ -52,11 +53,12 @@ class ScopedLimitsView(PersonView):
 class ScopedLimitView(PersonView):
     """One limit."""
 
-    @extend_schema(operation_id="scoped_limits_read", responses=LimitOutput)
+    @extend_schema(operation_id="scoped_limits_read", responses=LimitRead)
     def get(self, request: Request, integration_id: uuid.UUID, limit_id: uuid.UUID) -> Response:
         """Read a limit."""
-        service = CusLimitService(found_integration(request, integration_id))
-        return _answer(service.get(limit_id))
+        limit = CusLimitService(found_integration(request, integration_id)).get(limit_id)
+        shown = LimitRead(limit, context={"uses": uses_of([limit])}).data
+        return Response(shown, headers=_etag(limit))
 
     @extend_schema(
         operation_id="scoped_limits_change",
@@ -95,8 +97,11 @@ class ScopedLimitView(PersonView):
 
 
 def _answer(limit: CusScopedLimit, *, status: int = 200) -> Response:
-    headers = {"ETag": f'"{limit.version}"'}
-    return Response(LimitOutput(limit).data, status=status, headers=headers)
+    return Response(LimitOutput(limit).data, status=status, headers=_etag(limit))
+
+
+def _etag(limit: CusScopedLimit) -> dict[str, str]:
+    return {"ETag": f'"{limit.version}"'}
 
 
 def _expected_version(request: Request, limit: CusScopedLimit) -> int | None:

@@ -1,10 +1,13 @@
 """Input and output of the API of limits at scopes."""
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
 from integrations.cus_limits.models import MOST, CusScopedLimit
+from integrations.cus_limits.uses import MANY_VALUES, Uses
 from integrations.cus_web.strict_fields import (
     StrictBoolean,
     StrictChoice,
@@ -26,7 +29,7 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
 
     class Meta:
         model = CusScopedLimit
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "integration_id",
             "scope",
@@ -48,6 +51,30 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
 
     def named(self, limit: CusScopedLimit) -> str | None:
         return limit.value or None
+
+
+class LimitRead(LimitOutput):
+    """A limit, and how many values it counts now."""
+
+    live_values = serializers.SerializerMethodField(
+        "counted", help_text="Values that something is used of or held for in the present window."
+    )
+    are_many = serializers.SerializerMethodField(
+        "crowded", help_text=f"Whether these are more than {MANY_VALUES:,}: are names made up?"
+    )
+
+    class Meta(LimitOutput.Meta):
+        fields = (*LimitOutput.Meta.fields, "live_values", "are_many")
+
+    def counted(self, limit: CusScopedLimit) -> int:
+        return self._uses(limit).values
+
+    def crowded(self, limit: CusScopedLimit) -> bool:
+        return self._uses(limit).are_many
+
+    def _uses(self, limit: CusScopedLimit) -> Uses:
+        uses: Mapping[UUID, Uses] = self.context["uses"]
+        return uses.get(limit.id, Uses())
 
 
 class LimitChange(StrictInput):

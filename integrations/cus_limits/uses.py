@@ -13,6 +13,10 @@ from integrations.cus_console.bars import Bar, bars_shown
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.words import amount_text, number_text
 
+# Values of a limit that are live at once: used or held in the present window. More count all the same,
+# or a flood of made-up names would free what others used; but people are told.
+MANY_VALUES: Final = 100_000
+
 
 @dataclass(frozen=True)
 class Use:
@@ -38,6 +42,11 @@ class Uses:
 
     values: int = 0
     fullest: Sequence[Use] = ()
+
+    @property
+    def are_many(self) -> bool:
+        """Whether more values are live than a limit is made for."""
+        return self.values > MANY_VALUES
 
 
 # Limits and how many values of each to tell of, to their uses by id.
@@ -87,4 +96,5 @@ def _counted(limit: CusScopedLimit, uses: Uses) -> str:
     if not uses.values:
         return "nothing yet"
     rest = ", the fullest first" if uses.values > len(uses.fullest) else ""
-    return f"{number_text(uses.values, limit.scope, limit.tag)} counted now{rest}"
+    many = f": more than {MANY_VALUES:,}, are names made up?" if uses.are_many else ""
+    return f"{number_text(uses.values, limit.scope, limit.tag)} counted now{rest}{many}"

@@ -26,30 +26,34 @@ def _counted(prefix: str) -> str:
         ELSE sums.{prefix}cents * {MICROCENTS_PER_CENT} END"""
 
 
+# Limit by limit, and of each only as many of the fullest values are sorted as are asked for: there may
+# be hundreds of thousands.
 _USES: Final = f"""
-WITH asked AS (
-    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])
-        AS asked(tenant_id, limit_id, counted_over, counts)
-), parts AS (
-    SELECT limit_id, value, {_counted("")} AS used, 0 AS held, 0 AS lent
-    FROM asked JOIN cus_limit_totals AS sums USING (tenant_id, limit_id)
-    WHERE sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} WHEN 'life' THEN {_EVER}
-        ELSE date_trunc(counted_over, now(), 'UTC') - interval '1 microsecond' END
-    UNION ALL
-    SELECT limit_id, value, 0, {_counted("held_")}, {_counted("leased_")}
-    FROM asked JOIN cus_limit_holds AS sums USING (tenant_id, limit_id)
-    WHERE sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} ELSE {_EVER} END
-), taken AS (
-    SELECT limit_id, value, greatest(sum(used), 0)::bigint AS used,
-        greatest(sum(held), 0)::bigint AS held, greatest(sum(lent), 0)::bigint AS lent
-    FROM parts GROUP BY limit_id, value
-), ranked AS (
-    SELECT *, count(*) OVER (PARTITION BY limit_id) AS counted, row_number() OVER (
-        PARTITION BY limit_id ORDER BY used + held + lent DESC, value) AS place
-    FROM taken
-)
-SELECT limit_id, counted, value, used, held, lent FROM ranked
-WHERE place <= %s ORDER BY limit_id, place
+SELECT limit_id, counted, value, used, held, lent
+FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])
+    AS asked(tenant_id, limit_id, counted_over, counts), LATERAL (
+    WITH landed AS (
+        SELECT value, greatest(sum({_counted("")}), 0) AS used
+        FROM cus_limit_totals AS sums
+        WHERE sums.tenant_id = asked.tenant_id AND sums.limit_id = asked.limit_id
+            AND sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} WHEN 'life' THEN {_EVER}
+                ELSE date_trunc(counted_over, now(), 'UTC') - interval '1 microsecond' END
+        GROUP BY value
+    ), running AS (
+        SELECT value, greatest(sum({_counted("held_")}), 0) AS held,
+            greatest(sum({_counted("leased_")}), 0) AS lent
+        FROM cus_limit_holds AS sums
+        WHERE sums.tenant_id = asked.tenant_id AND sums.limit_id = asked.limit_id
+            AND sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} ELSE {_EVER} END
+        GROUP BY value
+    ), taken AS MATERIALIZED (
+        SELECT value, coalesce(used, 0)::bigint AS used, coalesce(held, 0)::bigint AS held,
+            coalesce(lent, 0)::bigint AS lent
+        FROM landed FULL JOIN running USING (value)
+    )
+    SELECT (SELECT count(*) FROM taken) AS counted, fullest.*
+    FROM (SELECT * FROM taken ORDER BY used + held + lent DESC, value LIMIT %s) AS fullest
+) AS uses
 """  # noqa: S608  (the names are the tables' own)
 
 

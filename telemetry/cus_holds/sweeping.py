@@ -73,9 +73,18 @@ def sweep_limits() -> int:
     """Remove what limits at scopes no longer count; return the number of rows.
 
     Totals of windows that are over and of limits that are deleted or over, sums that came to nothing, and
-    budgets in code that nobody has named for thirty days.
+    budgets in code that nobody has named for thirty days. All of it, however many values calls made up:
+    what is used or held in the present window is all that stays.
     """
+    return sum(_sweep_all(function) for function in ("cus_sweep_limits", "cus_sweep_nothing"))
+
+
+def _sweep_all(function: str) -> int:
+    swept: int = 0
     with connection.cursor() as cursor:
-        cursor.execute("SELECT cus_sweep_limits(%s)", [_LIMITS_SWEPT_AT_ONCE])
-        (swept,) = cursor.fetchone()
-    return int(swept)
+        while True:
+            cursor.execute(f"SELECT {function}(%s)", [_LIMITS_SWEPT_AT_ONCE])
+            (rows,) = cursor.fetchone()
+            swept += int(rows)
+            if rows < _LIMITS_SWEPT_AT_ONCE:
+                return swept

@@ -176,6 +176,13 @@ def test_the_use_of_a_limit_is_a_bar_and_of_a_default_that_of_its_fullest_value(
     assert "crawler" in listed
     assert "12 agents counted now, the fullest first" in listed
     assert "40 used of 100 tokens" in listed
+    known_uses[default.id] = Uses(100_001, (Use("crawler", dollar),))
+    assert "100,001 agents counted now, the fullest first: more than 100,000" in _words(
+        _page(admin, LIMITS)
+    )
+    known_uses[default.id] = Uses(
+        12, (Use("crawler", 2 * dollar, dollar, dollar), Use("idle", 0, 0, 0))
+    )
     page = _page(admin, f"{LIMITS}{default.id}/change/")
     assert 'class="cus-bar-used cus-bar-near" width="400"' in page
     assert "idle" in page

@@ -10,9 +10,11 @@ from pytest_django import Settings
 
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits import uses
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.moments import announce_moments
 from integrations.cus_limits.service import CusLimitService, LimitOver
+from integrations.cus_limits.uses import Uses
 from tests.cus_factories import make_integration, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +26,8 @@ BODY = {
     "amount": 500,
 }
 NOW = datetime.now(UTC)
+# What is read of a limit beside what was made.
+UNUSED = {"live_values": 0, "are_many": False}
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def test_a_limit_is_made_with_what_is_usual_and_read_with_its_etag(
     assert made["integration_id"] == str(integration.id)
 
     read = admin.get(_url(integration, made))
-    assert read.json() == made
+    assert read.json() == made | UNUSED
     assert read["ETag"] == answer["ETag"] == '"1"'
     assert admin.get(_url(integration)).json()["results"] == [made]
 
@@ -284,7 +288,7 @@ def test_a_limit_of_the_tenant_is_seen_at_each_integration_and_raises_all_versio
     before = _version(integration), _version(other), _version(foreign)
     made = _make(admin, integration, scope="tenant", value=None, window="month")
     assert made["integration_id"] is None
-    assert admin.get(_url(other, made)).json() == made
+    assert admin.get(_url(other, made)).json() == made | UNUSED
     _patch(admin, _url(other, made), {"amount": 1})
     assert (_version(integration), _version(other), _version(foreign)) == (
         before[0] + 2,
@@ -372,3 +376,17 @@ def test_a_limit_that_was_moved_or_deleted_is_announced_by_its_new_times(
     admin.delete(_url(integration, gone))
     assert announce_moments(now=NOW + timedelta(hours=2)) == 0
     assert announce_moments(now=NOW + timedelta(hours=3)) == 1
+
+
+@pytest.mark.parametrize(("values", "are_many"), [(100_000, False), (100_001, True)])
+def test_a_limit_that_is_read_tells_how_many_values_are_live(
+    admin: Client,
+    integration: CusIntegration,
+    monkeypatch: pytest.MonkeyPatch,
+    values: int,
+    are_many: bool,
+) -> None:
+    made = _make(admin, integration, value=None)
+    monkeypatch.setattr(uses, "_readers", [lambda limits, most: {limits[0].id: Uses(values)}])
+    read = admin.get(_url(integration, made)).json()
+    assert read == made | {"live_values": values, "are_many": are_many}

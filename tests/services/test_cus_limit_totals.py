@@ -172,6 +172,46 @@ def test_sums_of_holds_that_came_to_nothing_are_swept_and_others_stay(
     assert [row.value for row in CusLimitHolds.objects.all()] == ["t"]
 
 
+def test_a_refused_check_of_a_made_up_name_leaves_nothing(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    make_limit(integration, "session_id", None, amount=1)
+    answer = sdk.check("one", session_id="made up", estimated_cost_cents=2)
+    assert answer.json()["result"] == "blocked"
+    assert not CusLimitHolds.objects.exists()
+
+
+def test_a_blocked_call_of_a_made_up_name_is_swept(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    limit = make_limit(integration, "session_id", None, window="life")
+    blocked = {"tokens_in": 0, "tokens_out": 0, "cost_cents": 0, "policy_result": "blocked"}
+    sdk.report_batch(record(**CALL, session_id="s"), record(**blocked, session_id="made up"))
+    assert counted(limit) == {"s": (1, 3, 15), "made up": (0, 0, 0)}
+    sweep_limits()
+    assert counted(limit) == {"s": (1, 3, 15)}
+
+
+def test_a_flood_of_made_up_names_is_swept_at_once_and_what_is_used_or_held_stays(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    limit = make_limit(integration, "session_id", None, window="life")
+    sdk.check("running", session_id="held", estimated_cost_cents=2)
+    sdk.report(record(**CALL, session_id="used"))
+    whose = f"'{limit.tenant_id}', '{integration.id}', '{limit.id}'"
+    as_if(
+        *(
+            f"""INSERT INTO {table} (tenant_id, integration_id, limit_id, value, start, shard)
+            SELECT {whose}, 'made up ' || number, 'epoch', 0
+            FROM generate_series(1, 100100) AS number"""
+            for table in ("cus_limit_totals", "cus_limit_holds")
+        )
+    )
+    assert sweep_limits() == 200_200
+    assert list(counted(limit)) == ["used"]
+    assert [row.value for row in CusLimitHolds.objects.all()] == ["held"]
+
+
 def test_a_budget_in_code_that_was_swept_starts_anew_from_evidence(
     integration: CusIntegration, sdk: SdkClient
 ) -> None:
