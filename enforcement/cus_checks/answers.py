@@ -1,7 +1,7 @@
 """The shapes of the answers to `POST /enforcement/check`, and of their parts."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,8 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     enforcement_level: str | None
     config_version: int | None
     evaluated_at: datetime
+    # What a person has raised of the budget in code of the call's session, by unit.
+    run_raised: Mapping[str, int] | None = None
 
 
 class OwnPriceAnswer(msgspec.Struct):
@@ -156,4 +158,5 @@ def answer_of(caller: Caller, verdict: Verdict) -> CheckAnswer:
         enforcement_level=authority.enforcement_level if authority else None,
         config_version=authority.config_version if authority else None,
         evaluated_at=facts.evaluated_at,
+        run_raised=verdict.run_raised,
     )

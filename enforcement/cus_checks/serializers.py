@@ -116,6 +116,10 @@ class CheckResult(serializers.Serializer[object]):
     enforcement_level = serializers.CharField(allow_null=True)
     config_version = serializers.IntegerField(allow_null=True)
     evaluated_at = serializers.DateTimeField()
+    run_raised = RunBudgetSchema(
+        allow_null=True,
+        help_text="What a person has raised of the session's budget in code, whatever code says.",
+    )
 
 
 class CheckBatchResult(serializers.Serializer[object]):

@@ -3,6 +3,7 @@
 from django.db import connection
 
 from telemetry.cus_evidence.models import CusCallLedger
+from telemetry.cus_holds.limit_models import CusRunLimitCount
 
 _SWEPT_AT_ONCE = 1_000
 _LIMITS_SWEPT_AT_ONCE = 100_000
@@ -73,9 +74,14 @@ def sweep_limits() -> int:
     """Remove what limits at scopes no longer count; return the number of rows.
 
     Totals of windows that are over and of limits that are deleted or over, sums that came to nothing, and
-    budgets in code that nobody has named for thirty days.
+    budgets in code that nobody has named for thirty days. Then the budgets in code are counted.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT cus_sweep_limits(%s)", [_LIMITS_SWEPT_AT_ONCE])
         (swept,) = cursor.fetchone()
+        # Each in a transaction of its own, because budgets that start meanwhile wait for it.
+        for count in CusRunLimitCount.objects.all():
+            cursor.execute(
+                "SELECT cus_recount_runs(%s, %s)", [count.tenant_id, count.integration_id]
+            )
     return int(swept)
