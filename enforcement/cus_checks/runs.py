@@ -35,7 +35,8 @@ class _Started:
 
     def has(self, integration_id: uuid.UUID, session_id: str, run: RunBudget) -> bool:
         """Whether the budget was given less than `_KNOWN_SECONDS` ago."""
-        given_at = self._known.get(integration_id, {}).get((session_id, run))
+        of_one = self._known.get(integration_id)
+        given_at = of_one.get((session_id, run)) if of_one else None
         return given_at is not None and time.monotonic() - given_at < _KNOWN_SECONDS
 
     def add(self, integration_id: uuid.UUID, session_id: str, run: RunBudget) -> None:

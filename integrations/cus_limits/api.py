@@ -13,6 +13,7 @@ from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.serializers import LimitChange, LimitInput, LimitOutput
 from integrations.cus_limits.service import CusLimitService, LimitChanged
 from integrations.cus_web.pages import NewestFirst
+from integrations.cus_web.versions import expected_version, with_version
 
 _IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -72,7 +73,7 @@ class ScopedLimitView(PersonView):
         changed = service.change(
             limit_id,
             now=timezone.now(),
-            expected_version=_expected_version(request, limit),
+            expected_version=expected_version(request, limit.version, LimitChanged),
             **fields,
         )
         return _answer(changed)
@@ -85,7 +86,7 @@ class ScopedLimitView(PersonView):
     def delete(self, request: Request, integration_id: uuid.UUID, limit_id: uuid.UUID) -> Response:
         """Delete a limit."""
         service = self._service(request, integration_id)
-        version = _expected_version(request, service.get(limit_id))
+        version = expected_version(request, service.get(limit_id).version, LimitChanged)
         service.delete(limit_id, now=timezone.now(), expected_version=version)
         return Response(status=204)
 
@@ -95,15 +96,4 @@ class ScopedLimitView(PersonView):
 
 
 def _answer(limit: CusScopedLimit, *, status: int = 200) -> Response:
-    headers = {"ETag": f'"{limit.version}"'}
-    return Response(LimitOutput(limit).data, status=status, headers=headers)
-
-
-def _expected_version(request: Request, limit: CusScopedLimit) -> int | None:
-    """The version in If-Match. Raises LimitChanged if the limit has another version."""
-    tags = {tag.strip() for tag in request.headers.get("If-Match", "*").split(",")}
-    if "*" in tags:
-        return None
-    if f'"{limit.version}"' not in tags:
-        raise LimitChanged
-    return limit.version
+    return with_version(Response(LimitOutput(limit).data, status=status), limit.version)

@@ -106,6 +106,30 @@ DELETE integrations/{integration_id}/keys/{key_id} missing key 404  404  403  40
 DELETE integrations/{integration_id}/keys/{key_id} stray       404  404  403  403  403  403  403  403  401  401  401
 other  integrations/{integration_id}/keys/{key_id} any         405  405  405  405  405  405  405  405  401  401  401
 
+GET    integrations/{integration_id}/run-limits   own         200  200  200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits   foreign     200  404  404  200  200  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits   missing     404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits   deleted     404  404  404  404  404  404  403  403  401  401  401
+other  integrations/{integration_id}/run-limits   any         405  405  405  405  405  405  405  405  401  401  401
+
+GET    integrations/{integration_id}/run-limits/{session_id} own         200  200  200  200  200  200  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits/{session_id} foreign     200  404  404  200  200  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits/{session_id} missing     404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits/{session_id} deleted     404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits/{session_id} foreign session 404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits/{session_id} sibling session 404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits/{session_id} missing session 404  404  404  404  404  404  403  403  401  401  401
+GET    integrations/{integration_id}/run-limits/{session_id} stray       404  404  404  404  404  404  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} own         200  200  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} foreign     200  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} missing     404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} deleted     404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} foreign session 404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} sibling session 404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} missing session 404  404  403  403  403  403  403  403  401  401  401
+PATCH  integrations/{integration_id}/run-limits/{session_id} stray       404  404  403  403  403  403  403  403  401  401  401
+other  integrations/{integration_id}/run-limits/{session_id} any         405  405  405  405  405  405  405  405  401  401  401
+
 GET    integrations/{integration_id}/stops        own         200  200  200  200  200  200  403  403  401  401  401
 GET    integrations/{integration_id}/stops        foreign     200  404  404  200  200  404  403  403  401  401  401
 GET    integrations/{integration_id}/stops        missing     404  404  404  404  404  404  403  403  401  401  401
@@ -478,6 +502,10 @@ BODIES: dict[str, Any] = {
         "amount": 5,
     },
     "PATCH integrations/{integration_id}/scoped-limits/{limit_id}": {"amount": 5},
+    "PATCH integrations/{integration_id}/run-limits/{session_id}": {
+        "cents": 200,
+        "reason": "The launch.",
+    },
     "POST increase-requests": {
         "amount": 5_000,
         "valid_until": "2099-01-01T00:00:00Z",
