@@ -29,7 +29,8 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     enforcement_level: str | None
     config_version: int | None
     evaluated_at: datetime
-    # What a person has raised of the budget in code of the call's session, by unit.
+    # What a person has raised of the budget in code of the call's session, by unit; None where no
+    # budget of it was read.
     run_raised: Mapping[str, int] | None = None
 
 

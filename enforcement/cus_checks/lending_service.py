@@ -159,7 +159,7 @@ class CusLendingService:
         lent = connection.rows("; ".join(statements))
         # A repeated request names a lease that exists: its holder has the lease, or will return it.
         lease = lease if lent else None
-        verdict = Verdict(decision, facts, run_raised=run.raised or None if run else None)
+        verdict = Verdict(decision, facts, run_raised=run.raised if run else None)
         return Lending(verdict, lease, returned, reading.has_runs)
 
     def _take_back_and_read(

@@ -28,7 +28,8 @@ class Verdict(NamedTuple):
     decision: Decision
     facts: Facts
     hold_expires_at: datetime | None = None
-    # What a person has raised of the budget in code of the call's session, by unit.
+    # What a person has raised of the budget in code of the call's session, by unit; None where no
+    # budget of it was read.
     run_raised: Mapping[str, int] | None = None
 
 
@@ -65,7 +66,7 @@ class Round:
         if request.reserve and (own or (decision.admits and facts.may_hold)):
             change = HoldChange(facts.estimate, renews=False, names=scopes.document, limits=counted)
             self._hold(request.call_id, change, own, admits=decision.admits)
-        return Verdict(decision, facts, run_raised=run.raised or None if run else None)
+        return Verdict(decision, facts, run_raised=run.raised if run else None)
 
     def _hold(self, call_id: str, change: HoldChange, own: OwnHold | None, *, admits: bool) -> None:
         if own is None:

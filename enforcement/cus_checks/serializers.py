@@ -118,7 +118,8 @@ class CheckResult(serializers.Serializer[object]):
     evaluated_at = serializers.DateTimeField()
     run_raised = RunBudgetSchema(
         allow_null=True,
-        help_text="What a person has raised of the session's budget in code, whatever code says.",
+        help_text="What a person has raised of the session's budget in code, which counts instead; "
+        "null where no such budget was read.",
     )
 
 
