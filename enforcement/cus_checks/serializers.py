@@ -14,8 +14,8 @@ from integrations.cus_web.strict_fields import StrictChoice, StrictInput, Strict
 from telemetry.cus_money.amounts import LeaseAmounts
 
 _BIGGEST = 2**63 - 1
-# A limit, the bound of holds, or what a stop is of.
-_LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
+# A limit, the bound of holds or of budgets in code, or what a stop is of.
+_LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", "runs", *CusStop.Scope.values]
 # The document names these sets of words (`ENUM_NAME_OVERRIDES`).
 LIMIT_SCOPES = CusScopedLimit.Scope.choices
 LIMIT_UNITS = CusScopedLimit.Unit.choices

@@ -62,23 +62,21 @@ def _costs(integration: CusIntegration) -> list[int]:
 def test_programs_go_on_after_an_admin_has_raised_their_budget_and_stop_at_the_new_one(
     programs: Programs, integration: CusIntegration
 ) -> None:
-    first, second = (
-        programs.start(enforce="auto", budget_cents=100, calls=10, rounds=2) for _ in range(2)
-    )
-    assert _said(first) + _said(second) == 5
-    admin = signed_in(make_user("admin", integration.tenant))
-    answer = admin.patch(
-        f"/api/v1/cus/integrations/{integration.id}/run-limits/one-run",
-        {"cents": 200, "reason": "The report has to be done today."},
-        content_type="application/json",
-    )
-    assert answer.status_code == 200, answer.content
-    for process in (first, second):
-        assert process.stdin
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-    assert _said(first) + _said(second) == 6
-    assert (first.wait(60), second.wait(60)) == (0, 0)
+    options = {"enforce": "auto", "budget_cents": 100, "calls": 10, "rounds": 2}
+    with programs.start(**options) as first, programs.start(**options) as second:
+        assert _said(first) + _said(second) == 5
+        admin = signed_in(make_user("admin", integration.tenant))
+        answer = admin.patch(
+            f"/api/v1/cus/integrations/{integration.id}/run-limits/one-run",
+            {"cents": 200, "reason": "The report has to be done today."},
+            content_type="application/json",
+        )
+        assert answer.status_code == 200, answer.content
+        for process in (first, second):
+            assert process.stdin
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        assert _said(first) + _said(second) == 6
     # A process that begins now knows only what code says, and the session has spent $1.98.
     assert programs.ran(1, enforce="auto", budget_cents=100, calls=5) == 0
     assert _costs(integration) == [COST_CENTS] * 11

@@ -65,21 +65,27 @@ def test_an_increase_that_was_taken_back_holds_no_more(
 
 
 def test_a_program_with_leases_learns_of_an_increase_by_the_next_lease(
-    configure: Configure, telling: CusFakeGovernor
+    configure: Configure, telling: CusFakeGovernor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    telling.lent = dict(_PLENTY)
+    lend = telling._lend
+
+    def lend_and_tell(body: dict[str, Any]) -> Any:
+        status, answer, headers = lend(body)  # type: ignore[misc]
+        return status, answer | {"decision": _RAISED}, headers
+
+    monkeypatch.setattr(telling, "_lend", lend_and_tell)
+    telling.lent, telling.verdict = dict(_PLENTY), _NOT_RAISED
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(session_id="s", budget_cents=100):
+        assert calls_that_ran(reporter, 2) == 2
+        lines = reporter.decider.book._lines  # type: ignore[union-attr]
+        wait_until(lambda: any(line.current for line in lines.values()))
+        checks = len(telling.checks)
         assert calls_that_ran(reporter, 1) == 1
-        # Told by a lease's answer alone.
-        assert calls_that_ran(reporter, 1) == 1
-        telling.verdict, asked = _RAISED, len(telling.checks)
-        wait_until(lambda: any(line.current for line in reporter.decider.book._lines.values()))  # type: ignore[union-attr]
-        assert calls_that_ran(reporter, 1) == 1
-        assert len(telling.checks) == asked
+        assert len(telling.checks) == checks
         _gone_away(telling, reporter)
-        for line in reporter.decider.book._lines.values():  # type: ignore[union-attr]
+        for line in lines.values():
             if line.current:
                 line.current.close()
         assert calls_that_ran(reporter, 100) == 8

@@ -205,7 +205,7 @@ def _findings(
                 f"this call: {text(used)} used, {text(held)} for calls that run, and the call may "
                 f"take {text(asked)}."
             ),
-            action="Name another session, or go on without this budget",
+            action="Have a person raise it, name another session, or go on without this budget",
             limit_type=limit_type,
             limit_value=limit,
             current_value=used,
