@@ -126,8 +126,7 @@ class CusRunLimit(models.Model):
     # When a process last told the budget, which it does at least every six hours of use.
     used_at = models.DateTimeField(db_default=Now())
 
-    # What people raised is beyond the reach of those who decide, and what code says of those who
-    # serve people.
+    # What people raised is beyond the reach of those who decide.
     app_privileges: ClassVar[str] = (
         "SELECT, DELETE, UPDATE (raised_cents, raised_microcents, raised_tokens, raised_calls, "
         "raised_at, raised_by, raised_reason, version)"
