@@ -136,7 +136,7 @@ def test_who_read_an_older_version_raises_nothing(
         ({"cents": 2**63}, "cents", "less than or equal to"),
         ({"cents": "200"}, "cents", "valid integer"),
         ({"tokens": 5}, "tokens", "no budget in tokens"),
-        ({"cents": 200, "reason": " "}, "reason", "may not be blank"),
+        ({"cents": 200, "reason": " "}, "reason", "Say why"),
         ({"reason": "Because."}, "reason", "Name an amount to raise: cents"),
         ({"cents": 200, "session_id": "t"}, "session_id", "only shown"),
         ({"cents": 200, "dollars": 3}, "dollars", "Unknown field"),

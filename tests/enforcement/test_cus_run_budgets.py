@@ -106,7 +106,7 @@ def test_an_increase_that_is_taken_back_leaves_what_code_gives(
 
 
 def test_a_lease_lends_of_what_a_person_raised(integration: CusIntegration) -> None:
-    asked = {"scopes": {"session_id": "s"}, "run": RunBudget(cents=100)}
+    asked: dict[str, Any] = {"scopes": {"session_id": "s"}, "run": RunBudget(cents=100)}
     run(integration, "one", 90, cents=100)
     before = lend(integration, **asked)
     assert (before.lease, before.verdict.run_raised) == (None, {})
