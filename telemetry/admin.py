@@ -70,6 +70,7 @@ from telemetry.cus_reads.chart_panels import (
     tokens_by_kind,
 )
 from telemetry.cus_reads.month_panel import burn_down
+from telemetry.cus_run_budgets.panels import budgets_in_code
 from telemetry.cus_statements.panels import last_months
 
 # Importing a module registers its pages.
@@ -90,6 +91,7 @@ for _panel in (
     Panel(Page.HOME, "unusual", "Unusual hours", _SEE_MONEY, unusual_hours),
     Panel(Page.HOME, "statements", "Statements", ("finance",), last_months, is_first=True),
     Panel(Page.INTEGRATION, "limits", "Use of the limits this month (UTC)", EVERY_ROLE, limit_bars),
+    Panel(Page.INTEGRATION, "run-limits", "Budgets in code", EVERY_ROLE, budgets_in_code),
     Panel(Page.INTEGRATION, "budget", "The month", EVERY_ROLE, of_integration(burn_down)),
     Panel(Page.INTEGRATION, "cost", "Cost a day", EVERY_ROLE, of_integration(cost_by_day_in_short)),
     Panel(

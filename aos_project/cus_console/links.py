@@ -16,7 +16,9 @@ from integrations.cus_accounts.permissions import role_of, visible_to
 from integrations.cus_console.finders import WITHIN
 from integrations.cus_integrations.panels import integration_page
 from integrations.cus_limits.models import CusScopedLimit
+from telemetry.cus_evidence.names import name_as_stored
 from telemetry.cus_evidence.panels import calls_page
+from telemetry.cus_holds.limit_sums import run_limit_id
 
 
 def call(request: HttpRequest, call_id: str) -> HttpResponse:
@@ -85,12 +87,19 @@ def session(_request: HttpRequest, integration_id: UUID, session_id: str) -> Htt
     return redirect(calls_page(integration=str(integration_id), session_id=session_id))
 
 
+def run_limit(_request: HttpRequest, integration_id: UUID, session_id: str) -> HttpResponse:
+    """The page on which a session's budget in code is raised."""
+    stored = name_as_stored("session_id", session_id)
+    return redirect("cus-run-limit", integration_id, run_limit_id(integration_id, stored))
+
+
 urlpatterns = [
     path("evidence/call/<path:call_id>", call),
     path("integrations/<uuid:integration_id>", integration),
     path("integrations/<uuid:integration_id>/activity", activity),
     path("integrations/<uuid:integration_id>/limits", integration_limits),
     path("limits/<uuid:some_id>", limits),
+    path("run-limits/<uuid:integration_id>/<path:session_id>", run_limit),
     path("decisions/<uuid:decision_id>", decision),
     path("stops/<uuid:stop_id>", stop),
     path("notifications", notifications),

@@ -17,6 +17,7 @@ from integrations.cus_console.page_tenant import of_tenant
 from integrations.cus_console.pages import EVERY_ROLE
 from integrations.cus_notifications.console import muted
 from telemetry.cus_coverage.console import coverage
+from telemetry.cus_run_budgets import console as budgets
 from telemetry.cus_seals.console import seals
 from telemetry.cus_statements import console as statements
 
@@ -24,6 +25,7 @@ _CLOSERS = ("operator", "finance")
 
 _STARTERS = ("operator", "admin")
 _OF_ONE = "start/<uuid:integration_id>"
+_RUN_LIMITS = "run-limits/<uuid:integration_id>/"
 
 PAGES = (
     OwnPage("cus-start", "start/", start.start, _STARTERS),
@@ -46,6 +48,8 @@ PAGES = (
     OwnPage(
         "cus-statement-close", "statement/<month:month>/close/", statements.close_month, _CLOSERS
     ),
+    OwnPage("cus-run-limits", _RUN_LIMITS, budgets.run_limits, EVERY_ROLE),
+    OwnPage("cus-run-limit", f"{_RUN_LIMITS}<uuid:limit_id>/", budgets.run_limit, EVERY_ROLE),
     OwnPage("cus-coverage", "coverage/", coverage, EVERY_ROLE),
     # Each person's own choice.
     OwnPage("cus-notifications", "notifications/", muted, EVERY_ROLE),

@@ -1,7 +1,7 @@
 """The shapes of the answers to `POST /enforcement/check`, and of their parts."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -30,6 +30,9 @@ class CheckAnswer(msgspec.Struct, kw_only=True):
     enforcement_level: str | None
     config_version: int | None
     evaluated_at: datetime
+    # What a person has raised of the budget in code of the call's session, by unit; None where no
+    # budget of it was read.
+    run_raised: Mapping[str, int] | None = None
 
 
 class OwnPriceAnswer(msgspec.Struct):
@@ -139,4 +142,5 @@ def answer_of(caller: Caller, verdict: Verdict) -> CheckAnswer:
         enforcement_level=authority.enforcement_level if authority else None,
         config_version=authority.config_version if authority else None,
         evaluated_at=facts.evaluated_at,
+        run_raised=verdict.run_raised,
     )

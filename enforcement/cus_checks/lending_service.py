@@ -24,7 +24,7 @@ from enforcement.cus_checks.locked import (
 )
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.rounds import Verdict, usage_of
-from enforcement.cus_checks.runs import start, unstarted
+from enforcement.cus_checks.runs import most_runs, start, swept, unstarted
 from enforcement.cus_checks.scopes import (
     CallScopes,
     facts_at_scopes,
@@ -62,7 +62,8 @@ _ATTEMPTS = 2
 
 
 class _Outdated(Exception):
-    """A limit of the tenant is new, so that the reading needs the tenant's lock, too."""
+    """A limit of the tenant is new, so that the reading needs the tenant's lock, too; or the budget
+    in code was swept."""
 
 
 class Lending(NamedTuple):
@@ -129,8 +130,12 @@ class CusLendingService:
 
     def _lend(self, request: LeaseRequest, connection: DeciderConnection) -> Lending:
         asked = request.as_check()
-        start(connection, *self._whose, unstarted(self.caller.integration_id, [asked]))
+        new = unstarted(self.caller.integration_id, [asked])
+        without_place = start(connection, *self._whose, new)
         returned, reading, scopes = self._take_back_and_read(connection, request, asked)
+        if swept(self.caller.integration_id, [asked], {*reading.runs, *without_place}):
+            connection.rows("ROLLBACK")
+            raise _Outdated
         state = remember_state(self.caller.integration_id, reading.integration)
         holder, run = request.holder, reading.runs.get(scopes.of_calls.names.session_id or "")
         facts = Facts(
@@ -139,6 +144,7 @@ class CusLendingService:
             authority=state.authority,
             usage=usage_of(reading),
             estimate=Amounts(*holder.estimate[: len(Amounts._fields)]),
+            most_runs=most_runs(asked, without_place),
             limits=facts_at_scopes(scopes.of_calls, run, reading.limits, reading.now),
         )
         decision = decide(facts)
@@ -153,7 +159,8 @@ class CusLendingService:
         lent = connection.rows("; ".join(statements))
         # A repeated request names a lease that exists: its holder has the lease, or will return it.
         lease = lease if lent else None
-        return Lending(Verdict(decision, facts), lease, returned, reading.has_runs)
+        verdict = Verdict(decision, facts, run_raised=run.raised if run else None)
+        return Lending(verdict, lease, returned, reading.has_runs)
 
     def _take_back_and_read(
         self, connection: DeciderConnection, request: LeaseRequest, asked: CheckRequest

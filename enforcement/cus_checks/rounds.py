@@ -1,7 +1,7 @@
 """The decisions of one reading: each call sees the holds of the calls before it."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from operator import add
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from enforcement.cus_checks.estimates import Asked, estimate
 from enforcement.cus_checks.own_holds import ADMITTED_NOW, OwnHolds
 from enforcement.cus_checks.requests import CheckRequest
+from enforcement.cus_checks.runs import most_runs
 from enforcement.cus_checks.scopes import CallScopes, facts_at_scopes
 from enforcement.cus_checks.stopped import stop_of
 from enforcement.cus_reading.known_models import KnownModels
@@ -27,6 +28,9 @@ class Verdict(NamedTuple):
     decision: Decision
     facts: Facts
     hold_expires_at: datetime | None = None
+    # What a person has raised of the budget in code of the call's session, by unit; None where no
+    # budget of it was read.
+    run_raised: Mapping[str, int] | None = None
 
 
 class Round:
@@ -36,13 +40,20 @@ class Round:
     """
 
     def __init__(
-        self, tenant_id: uuid.UUID, known: Known, reading: Reading, models: KnownModels
+        self,
+        tenant_id: uuid.UUID,
+        known: Known,
+        reading: Reading,
+        models: KnownModels,
+        without_place: Collection[str] = (),
     ) -> None:
+        """`without_place`: sessions whose budgets in code found no place."""
         self.reading = reading
         self.changes: dict[str, HoldChange] = {}
         self._tenant_id = tenant_id
         self._known = known
         self._models = models
+        self._without_place = without_place
         self._own = OwnHolds(reading.own, reading.limits)
 
     def verdict(self, request: CheckRequest, scopes: CallScopes) -> Verdict:
@@ -55,7 +66,7 @@ class Round:
         if request.reserve and (own or (decision.admits and facts.may_hold)):
             change = HoldChange(facts.estimate, renews=False, names=scopes.document, limits=counted)
             self._hold(request.call_id, change, own, admits=decision.admits)
-        return Verdict(decision, facts)
+        return Verdict(decision, facts, run_raised=run.raised if run else None)
 
     def _hold(self, call_id: str, change: HoldChange, own: OwnHold | None, *, admits: bool) -> None:
         if own is None:
@@ -105,6 +116,7 @@ class Round:
             priced=expected.priced,
             tokens_known=expected.tokens_known,
             stopped=stop_of(self._tenant_id, self._known, request),
+            most_runs=most_runs(request, self._without_place),
             limits=facts_at_scopes(scopes, run, taken, reading.now, own.all_limits if own else ()),
         )
 

@@ -14,8 +14,8 @@ from integrations.cus_web.strict_fields import StrictChoice, StrictInput, Strict
 from telemetry.cus_money.amounts import LeaseAmounts
 
 _BIGGEST = 2**63 - 1
-# A limit, the bound of holds, or what a stop is of.
-_LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", *CusStop.Scope.values]
+# A limit, the bound of holds or of budgets in code, or what a stop is of.
+_LIMIT_TYPES = [*(limit.kind for limit in LIMITS), "holds", "runs", *CusStop.Scope.values]
 # The document names these sets of words (`ENUM_NAME_OVERRIDES`).
 LIMIT_SCOPES = CusScopedLimit.Scope.choices
 LIMIT_UNITS = CusScopedLimit.Unit.choices
@@ -116,6 +116,11 @@ class CheckResult(serializers.Serializer[object]):
     enforcement_level = serializers.CharField(allow_null=True)
     config_version = serializers.IntegerField(allow_null=True)
     evaluated_at = serializers.DateTimeField()
+    run_raised = RunBudgetSchema(
+        allow_null=True,
+        help_text="What a person has raised of the session's budget in code, which counts instead; "
+        "null where no such budget was read.",
+    )
 
 
 class CheckBatchResult(serializers.Serializer[object]):

@@ -7,7 +7,7 @@ however many callers there are. Checks of one integration that come at the same 
 share a round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -175,8 +175,9 @@ class CusEnforcementService:
         decided = list[Verdict]()
 
         def work(connection: DeciderConnection) -> list[Verdict]:
-            start(connection, *self._whose, unstarted(self.caller.integration_id, requests))
-            round_, scopes = self._read(connection, requests)
+            new = unstarted(self.caller.integration_id, requests)
+            without_place = start(connection, *self._whose, new)
+            round_, scopes = self._read(connection, requests, without_place)
             decided[:] = map(round_.verdict, requests, scopes)
             return self._commit(connection, round_, decided)
 
@@ -193,7 +194,10 @@ class CusEnforcementService:
         raise Contended
 
     def _read(
-        self, connection: DeciderConnection, requests: Sequence[CheckRequest]
+        self,
+        connection: DeciderConnection,
+        requests: Sequence[CheckRequest],
+        without_place: Collection[str],
     ) -> tuple[Round, Sequence[CallScopes]]:
         """Take the integration's lock and read its evidence, its own prices and its limits."""
         known = known_models(self.caller.integration_id)
@@ -212,11 +216,12 @@ class CusEnforcementService:
                 raise _Landed
             if asking.differs_from(was):
                 reading = self._reading(connection, requests, asking)
-        if swept(requests, reading.runs):
+        if swept(self.caller.integration_id, requests, {*reading.runs, *without_place}):
             connection.rows("ROLLBACK")
             raise _Landed
         state = remember_state(self.caller.integration_id, reading.integration)
-        return Round(self.caller.tenant_id, state, reading, known), asking.scopes
+        round_ = Round(self.caller.tenant_id, state, reading, known, without_place)
+        return round_, asking.scopes
 
     def _asking(self, requests: Sequence[CheckRequest], known: KnownModels) -> "_Asking":
         scopes = [scopes_of(self.caller.tenant_id, request, known) for request in requests]

@@ -113,6 +113,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     tokens_known: bool = True
     # What a person has stopped, if the call names that.
     stopped: Stopped | None = None
+    # How many budgets in code the integration has room for, if the call's found no place; else 0.
+    most_runs: int = 0
     # The limits at scopes that apply to the call, the narrowest scope first, with what is taken of
     # each without the call.
     limits: tuple[ScopedFact, ...] = ()

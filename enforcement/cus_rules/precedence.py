@@ -54,7 +54,8 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 _PASSED: Final = Decision(result=Result.ALLOWED, step=9, reasons=(reasons.all_checks_passed(),))
-# The bound of holds throttles as the rates do, so it has their step (ruling F5b).
+# The bounds of holds and of budgets in code throttle as the rates do, so they have their step
+# (ruling F5b).
 _HOLDS_STEP: Final = 6
 _HARDNESS: Final = {result: rank for rank, result in enumerate(Result)}
 # The hardest result at each enforcement level (§15.4, ruling F7).
@@ -177,6 +178,8 @@ _AUTHORITY_CHECKS: Final[tuple[tuple[int, Callable[[Authority], Reason | None]],
 def _found(asked: _Asked) -> Iterator[tuple[int, Result, Reason]]:
     """The findings of checks 4 to 8, each with its step and its result; narrower scopes first."""
     facts = asked.facts
+    if facts.most_runs:
+        yield _HOLDS_STEP, Result.THROTTLED, _too_many_runs(facts)
     if not facts.limits:
         yield from _found_of_integration(asked, frozenset())
         return
@@ -288,6 +291,10 @@ def _shown(asked: _Asked, limit: Limit, measure: Measure) -> Taken:
         numbers = (value, used, taken - used, estimate)
         return Taken(*(-(-number // MICROCENTS_PER_CENT) for number in numbers))
     return Taken(value, used, taken - used, estimate)
+
+
+def _too_many_runs(facts: Facts) -> Reason:
+    return reasons.runs_exceeded(facts.most_runs, facts.policy.contention_seconds)
 
 
 def _too_many_running(asked: _Asked) -> Reason:

@@ -164,6 +164,21 @@ def holds_exceeded(bound: int, running: int, seconds: int) -> Reason:
     )
 
 
+def runs_exceeded(bound: int, seconds: int) -> Reason:
+    """The number of budgets in code has reached its bound: load, as contention is."""
+    return Reason(
+        code=Code.CONTENTION,
+        message=f"This integration has {bound:,} budgets in code, which is as many as it may have, "
+        "and calls run for each of them, or a person has raised it. A budget that is not in use makes "
+        "room for another.",
+        action=f"Wait {seconds} s and try again, name fewer sessions, or have an operator raise the "
+        "bound",
+        limit_type="runs",
+        limit_value=bound,
+        retry_after_seconds=seconds,
+    )
+
+
 def evidence_unavailable() -> Reason:
     """Usage could not be read (§15.5)."""
     return Reason(

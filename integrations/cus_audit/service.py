@@ -60,7 +60,7 @@ def record_change(
     """Append a change by `actor` (None: the system) to `target`, such as "integration.changed".
 
     `changes` is {field: {"from": …, "to": …}}, as `differences` returns it. The entry has the
-    target's tenant unless `tenant` is given.
+    target's tenant unless `tenant` is given, and its `audit_id` where a row has no key of one column.
 
     A change of access by a request needs a proof (ruling C10): raises ProofRequired or
     TokenMayNotChangeAccess, which rolls the change back. People get a mail about the change, unless
@@ -76,7 +76,7 @@ def record_change(
         actor_label=actor.email if actor else SYSTEM,
         action=action,
         object_type=str(target._meta.verbose_name),
-        object_id=str(target.pk),
+        object_id=str(getattr(target, "audit_id", target.pk)),
         object_label=str(target)[:255],
         changes={name: _shown(name, change) for name, change in (changes or {}).items()},
     )

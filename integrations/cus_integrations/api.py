@@ -22,8 +22,8 @@ from integrations.cus_integrations.serializers import (
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_web.errors import VersionMismatch
 from integrations.cus_web.pages import CusPages, filters_of
+from integrations.cus_web.versions import expected_version, with_version
 
 _Method = Callable[..., Response]
 
@@ -132,7 +132,7 @@ class IntegrationView(PersonView):
         found = found_integration(request, integration_id)
         fields = self.fields(request, IntegrationChange, partial=partial)
         changed = service_of(request, found).change(
-            found.id, expected_version=_expected_version(request, found), **fields
+            found.id, expected_version=expected_version(request, found.config_version), **fields
         )
         return _answer(request, changed)
 
@@ -188,17 +188,5 @@ def _shown_to(request: Request) -> dict[str, bool]:
 
 def _answer(request: Request, integration: CusIntegration, *, status: int = 200) -> Response:
     # No 304 by this ETag: the health in the body changes without a new version.
-    headers = {"ETag": f'"{integration.config_version}"'}
     shown = IntegrationOutput(integration, context=_shown_to(request))
-    return Response(shown.data, status=status, headers=headers)
-
-
-def _expected_version(request: Request, integration: CusIntegration) -> int | None:
-    """The version in If-Match. Raises VersionMismatch if the integration has another version."""
-    header = request.headers.get("If-Match", "*")
-    tags = {tag.strip() for tag in header.split(",")}
-    if "*" in tags:
-        return None
-    if f'"{integration.config_version}"' not in tags:
-        raise VersionMismatch
-    return integration.config_version
+    return with_version(Response(shown.data, status=status), integration.config_version)

@@ -14,6 +14,7 @@ from integrations.cus_limits.serializers import LimitChange, LimitInput, LimitOu
 from integrations.cus_limits.service import CusLimitService, LimitChanged
 from integrations.cus_limits.uses import uses_of
 from integrations.cus_web.pages import NewestFirst
+from integrations.cus_web.versions import expected_version, with_version
 
 _IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -58,7 +59,7 @@ class ScopedLimitView(PersonView):
         """Read a limit."""
         limit = CusLimitService(found_integration(request, integration_id)).get(limit_id)
         shown = LimitRead(limit, context={"uses": uses_of([limit])}).data
-        return Response(shown, headers=_etag(limit))
+        return with_version(Response(shown), limit.version)
 
     @extend_schema(
         operation_id="scoped_limits_change",
@@ -74,7 +75,7 @@ class ScopedLimitView(PersonView):
         changed = service.change(
             limit_id,
             now=timezone.now(),
-            expected_version=_expected_version(request, limit),
+            expected_version=expected_version(request, limit.version, LimitChanged),
             **fields,
         )
         return _answer(changed)
@@ -87,7 +88,7 @@ class ScopedLimitView(PersonView):
     def delete(self, request: Request, integration_id: uuid.UUID, limit_id: uuid.UUID) -> Response:
         """Delete a limit."""
         service = self._service(request, integration_id)
-        version = _expected_version(request, service.get(limit_id))
+        version = expected_version(request, service.get(limit_id).version, LimitChanged)
         service.delete(limit_id, now=timezone.now(), expected_version=version)
         return Response(status=204)
 
@@ -97,18 +98,4 @@ class ScopedLimitView(PersonView):
 
 
 def _answer(limit: CusScopedLimit, *, status: int = 200) -> Response:
-    return Response(LimitOutput(limit).data, status=status, headers=_etag(limit))
-
-
-def _etag(limit: CusScopedLimit) -> dict[str, str]:
-    return {"ETag": f'"{limit.version}"'}
-
-
-def _expected_version(request: Request, limit: CusScopedLimit) -> int | None:
-    """The version in If-Match. Raises LimitChanged if the limit has another version."""
-    tags = {tag.strip() for tag in request.headers.get("If-Match", "*").split(",")}
-    if "*" in tags:
-        return None
-    if f'"{limit.version}"' not in tags:
-        raise LimitChanged
-    return limit.version
+    return with_version(Response(LimitOutput(limit).data, status=status), limit.version)

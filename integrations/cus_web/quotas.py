@@ -62,6 +62,10 @@ STOPS = Quota("CUS_QUOTA_STOPS", "stops in force", "This integration", "Lift one
 SCOPED_LIMITS = Quota(
     "CUS_QUOTA_SCOPED_LIMITS", "limits at scopes", "An integration or tenant", "Delete one"
 )
+# Idle ones make room for new ones, so it is nearly always kept without a refusal.
+RUN_LIMITS = Quota(
+    "CUS_QUOTA_RUN_LIMITS", "budgets in code", "This integration", "Name fewer sessions"
+)
 INCREASE_REQUESTS = Quota(
     "CUS_QUOTA_INCREASE_REQUESTS", "open requests for increases", "This tenant", "Have one decided"
 )

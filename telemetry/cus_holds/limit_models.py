@@ -1,15 +1,25 @@
 """What limits at scopes count: what landed, what is held and lent, and budgets of runs."""
 
+import uuid
 from typing import Any, ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 
 def _sum() -> "models.DecimalField[Any, Any]":
     # Wider than the columns that are summed, so that many of the largest can't overflow the sum.
     return models.DecimalField(max_digits=40, decimal_places=0, db_default=0)
+
+
+def _raised() -> Q:
+    """No person lowers a budget: an amount that code did not give can't be raised."""
+    raised = Q()
+    for name in ("calls", "cents", "microcents", "tokens"):
+        above = Q((f"{name}__isnull", False), (f"raised_{name}__gt", F(name)))
+        raised &= Q((f"raised_{name}__isnull", True)) | above
+    return raised
 
 
 class CusLimitSums(models.Model):
@@ -82,7 +92,8 @@ class CusRunLimit(models.Model):
     """A session's budget that its programs gave in code, for all that the session ever does.
 
     Where several programs name one session, the least of each amount counts; code never raises a
-    budget. A trigger starts what the session used from evidence when the row is made.
+    budget. A person may: what an amount was raised to replaces the amount, whatever code says later.
+    A trigger starts what the session used from evidence when the row is made.
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "integration_id", "session_id")
@@ -96,22 +107,75 @@ class CusRunLimit(models.Model):
     microcents = models.BigIntegerField(null=True)
     tokens = models.BigIntegerField(null=True)
     calls = models.BigIntegerField(null=True)
+    # Null: as code has it.
+    raised_cents = models.BigIntegerField(null=True)
+    raised_microcents = models.BigIntegerField(null=True)
+    raised_tokens = models.BigIntegerField(null=True)
+    raised_calls = models.BigIntegerField(null=True)
+    raised_at = models.DateTimeField(null=True)
+    # The person's address at that time.
+    raised_by = models.CharField(max_length=255, db_default="")
+    raised_reason = models.CharField(max_length=500, db_default="")
+    # Rises with each change that a person makes.
+    version = models.BigIntegerField(db_default=1)
     created_at = models.DateTimeField(db_default=Now())
+    # When a process last told the budget, which it does at least every six hours of use.
     used_at = models.DateTimeField(db_default=Now())
 
-    app_privileges: ClassVar[str] = "SELECT, DELETE"
-    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+    # What people raised is beyond the reach of those who decide.
+    app_privileges: ClassVar[str] = (
+        "SELECT, DELETE, UPDATE (raised_cents, raised_microcents, raised_tokens, raised_calls, "
+        "raised_at, raised_by, raised_reason, version)"
+    )
+    decider_privileges: ClassVar[str] = (
+        "SELECT, INSERT (tenant_id, integration_id, session_id, limit_id, cents, microcents, "
+        "tokens, calls), UPDATE (cents, microcents, tokens, calls, used_at)"
+    )
 
     class Meta:
         db_table = "cus_run_limits"
+        verbose_name = "budget in code"
+        verbose_name_plural = "budgets in code"
         constraints = [
             models.CheckConstraint(
                 condition=Q(cents__gte=0, microcents__gte=0, tokens__gte=0, calls__gte=0),
                 name="cus_run_limits_amounts",
             ),
             models.CheckConstraint(condition=~Q(session_id=""), name="cus_run_limits_named"),
+            models.CheckConstraint(condition=_raised(), name="cus_run_limits_raised"),
         ]
-        indexes = [models.Index(fields=["used_at"], name="cus_run_limits_used")]
+        indexes = [
+            models.Index(fields=["used_at"], name="cus_run_limits_used"),
+            models.Index(
+                fields=["tenant_id", "integration_id", "-used_at", "session_id"],
+                name="cus_run_limits_last",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.session_id
+
+    @property
+    def audit_id(self) -> uuid.UUID:
+        """By this the audit trail knows it."""
+        return self.limit_id
+
+
+class CusRunLimitCount(models.Model):
+    """How many budgets in code an integration has at most. Triggers and the sweeper write here.
+
+    Never too small; budgets that were swept count until somebody counts again.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "integration_id")
+    tenant_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    live = models.BigIntegerField()
+
+    app_privileges: ClassVar[str] = "SELECT"
+
+    class Meta:
+        db_table = "cus_run_limit_counts"
+
+    def __str__(self) -> str:
+        return f"{self.live} budgets in code"

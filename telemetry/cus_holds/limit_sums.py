@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from telemetry.cus_money.amounts import MOST, LeaseAmounts
@@ -21,7 +21,10 @@ class LimitTaken(NamedTuple):
 
 
 class RunLimit(NamedTuple):
-    """A session's budget from code, and what is taken of it. None: no such budget."""
+    """A session's budget from code, and what is taken of it. None: no such budget.
+
+    Amounts are those that count; `raised` has those of them that a person has raised.
+    """
 
     session_id: str
     limit_id: str
@@ -30,6 +33,7 @@ class RunLimit(NamedTuple):
     tokens: int | None
     calls: int | None
     taken: Sequence[int]
+    raised: Mapping[str, int] = {}
 
     @property
     def key(self) -> LimitKey:
@@ -92,10 +96,15 @@ LIMITS_TAKEN: Final = f"""CASE WHEN $7 IS NOT NULL THEN (
         SELECT json_agg(json_build_array({_TAKEN}) ORDER BY asked.place)
         FROM json_array_elements($7) WITH ORDINALITY AS asked(key, place),
         {_sums("(asked.key->>0)::uuid", "asked.key->>1", "(asked.key->>2)")}) END"""  # noqa: S608
+# What a person raised an amount to replaces the amount, whatever code says.
+_COUNTED = ", ".join(f"coalesce(run.raised_{name}, run.{name})" for name in _NAMES)
+_RAISED = f"""json_strip_nulls(json_build_object({
+    ", ".join(f"'{name}', run.raised_{name}" for name in _NAMES)
+}))"""
 # The budgets of the sessions $8.
 RUN_LIMITS: Final = f"""CASE WHEN cardinality($8) > 0 THEN (
-        SELECT json_agg(json_build_array(run.session_id, run.limit_id, run.cents, run.microcents,
-            run.tokens, run.calls, json_build_array({_TAKEN})))
+        SELECT json_agg(json_build_array(run.session_id, run.limit_id, {_COUNTED},
+            json_build_array({_TAKEN}), {_RAISED}))
         FROM (SELECT * FROM cus_run_limits WHERE tenant_id = $1 AND integration_id = $2
             AND session_id = ANY ($8) OFFSET 0) AS run,
         {_sums("run.limit_id", "run.session_id", "'life'")}) END"""  # noqa: S608
@@ -112,4 +121,10 @@ FROM json_to_record($5) AS asked({", ".join(f"{name} bigint" for name in _NAMES)
 ON CONFLICT (tenant_id, integration_id, session_id) DO UPDATE SET used_at = now(),
     {", ".join(f"{name} = least(run.{name}, excluded.{name})" for name in _NAMES)}
 """  # noqa: S608  (the names are this module's own)
-PREPARED: Final = (_START_RUN,)
+# Drops idle budgets of the integration $1, $2 where it has more than $4, never that of the session $3;
+# fails with RUNS_FULL if none is idle.
+_BOUND_RUNS: Final = """
+PREPARE cus_bound_runs (uuid, uuid, text, bigint) AS SELECT cus_bound_runs($1, $2, $3, $4)
+"""
+RUNS_FULL: Final = "53400"
+PREPARED: Final = (_START_RUN, _BOUND_RUNS)

@@ -3,6 +3,7 @@
 from django.db import connection
 
 from telemetry.cus_evidence.models import CusCallLedger
+from telemetry.cus_holds.limit_models import CusRunLimitCount
 
 _SWEPT_AT_ONCE = 1_000
 _LIMITS_SWEPT_AT_ONCE = 100_000
@@ -74,9 +75,11 @@ def sweep_limits() -> int:
 
     Totals of windows that are over and of limits that are deleted or over, sums that came to nothing, and
     budgets in code that nobody has named for thirty days. All of it, however many values calls made up:
-    what is used or held in the present window is all that stays.
+    what is used or held in the present window is all that stays. Then the budgets in code are counted.
     """
-    return sum(_sweep_all(function) for function in ("cus_sweep_limits", "cus_sweep_nothing"))
+    swept = sum(_sweep_all(function) for function in ("cus_sweep_limits", "cus_sweep_nothing"))
+    _recount_runs()
+    return swept
 
 
 def _sweep_all(function: str) -> int:
@@ -88,3 +91,12 @@ def _sweep_all(function: str) -> int:
             swept += int(rows)
             if rows < _LIMITS_SWEPT_AT_ONCE:
                 return swept
+
+
+def _recount_runs() -> None:
+    # Each in a transaction of its own, because budgets that start meanwhile wait for it.
+    with connection.cursor() as cursor:
+        for count in CusRunLimitCount.objects.all():
+            cursor.execute(
+                "SELECT cus_recount_runs(%s, %s)", [count.tenant_id, count.integration_id]
+            )

@@ -28,6 +28,7 @@ SELECT integration.tenant_id::text, integration.id::text, tenant.name, integrati
     integration.unproven_calls, forecast.microcents,
     used.cents, used.microcents, used.tokens,
     coalesce(held.calls, 0), coalesce(lease.leases, 0), coalesce(lease.calls, 0),
+    coalesce(run.live, 0),
     CASE WHEN integration.{RATE.column} > 0 THEN ({ADMITTED_LAST_MINUTE})::bigint END
 FROM cus_integrations AS integration
 JOIN cus_tenants AS tenant ON tenant.id = integration.tenant_id
@@ -39,6 +40,8 @@ LEFT JOIN (
     SELECT tenant_id, integration_id, count(*) AS leases, sum(calls)::bigint AS calls
     FROM cus_enforcement_leases WHERE expires_at > now() GROUP BY 1, 2
 ) AS lease ON (lease.tenant_id, lease.integration_id) = (integration.tenant_id, integration.id)
+LEFT JOIN cus_run_limit_counts AS run
+    ON (run.tenant_id, run.integration_id) = (integration.tenant_id, integration.id)
 LEFT JOIN cus_cost_forecasts AS forecast ON forecast.period = %(period)s AND
     (forecast.tenant_id, forecast.integration_id) = (integration.tenant_id, integration.id)
 WHERE integration.deleted_at IS NULL
@@ -80,6 +83,7 @@ _GAUGES = (
     ("cus_enforcement_holds_limit", "The most calls that may be held for at once."),
     ("cus_enforcement_leases", "Leases that are not over."),
     ("cus_enforcement_leased_calls", "Calls that holders of leases may still admit."),
+    ("cus_enforcement_budgets_in_code", "Sessions with a budget in code, as last counted."),
 )
 
 
@@ -131,6 +135,7 @@ def _values(  # noqa: PLR0913  (a row's columns)
     holds: int,
     leases: int,
     leased: int,
+    runs: int,
     admitted: int | None,
 ) -> tuple[Any, ...]:
     exact = basis == CusIntegration.BudgetBasis.EXACT
@@ -155,6 +160,7 @@ def _values(  # noqa: PLR0913  (a row's columns)
         holds_limit,
         leases,
         leased,
+        runs,
     )
 
 

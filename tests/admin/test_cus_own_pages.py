@@ -19,6 +19,7 @@ from tests.cus_factories import (
     make_tenant,
     record,
 )
+from tests.cus_limits import make_run_limit
 
 pytestmark = pytest.mark.django_db
 TENANTS_OWN = ("admin", "member")
@@ -40,6 +41,8 @@ VIEWERS = {
     "cus-statement": ALL,
     "cus-statement-invoices": ALL,
     "cus-statement-close": ("operator", "finance"),
+    "cus-run-limits": ALL,
+    "cus-run-limit": ALL,
     "cus-coverage": ALL,
     "cus-system": ("operator",),
     "cus-local-mails": ("operator",),
@@ -70,6 +73,8 @@ def address_of(name: str, tenant: CusTenant) -> str:
     if "<uuid:integration_id>" in route:
         named = CusIntegration.objects.filter(tenant=tenant).first() or make_integration(tenant)
         route = route.replace("<uuid:integration_id>", str(named.id))
+        if "<uuid:limit_id>" in route:
+            route = route.replace("<uuid:limit_id>", str(make_run_limit(named, "s").limit_id))
     return f"/admin/{route}?tenant={tenant.id}"
 
 

@@ -63,6 +63,8 @@ _HARMLESS = {
     "cus-coverage",
     "cus-local-mails",
     "cus-notifications",
+    "cus-run-limit",
+    "cus-run-limits",
     "cus-seals",
     "cus-simulation",
     "cus-start",

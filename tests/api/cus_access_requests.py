@@ -29,6 +29,10 @@ BODIES: dict[str, Any] = {
         "amount": 5,
     },
     "PATCH integrations/{integration_id}/scoped-limits/{limit_id}": {"amount": 5},
+    "PATCH integrations/{integration_id}/run-limits/{session_id}": {
+        "cents": 200,
+        "reason": "The launch.",
+    },
     "POST increase-requests": {
         "amount": 5_000,
         "valid_until": "2099-01-01T00:00:00Z",

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -30,7 +31,9 @@ from integrations.cus_stops.models import CusStop
 from integrations.cus_stops.service import CusStopService
 from integrations.cus_tenancy.member_service import CusMemberService
 from integrations.cus_tenancy.tenant_service import CusTenantService
+from telemetry.cus_holds.limit_models import CusRunLimit
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
+from tests.cus_limits import make_run_limit
 
 API = "api/"
 MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
@@ -45,6 +48,7 @@ _PARTS = (
     "simulation_id",
     "stop_id",
     "limit_id",
+    "session_id",
     "request_id",
     "target_id",
 )
@@ -65,6 +69,7 @@ class Belongings:
     key_text: str
     stop: CusStop
     limit: CusScopedLimit
+    run: CusRunLimit
     increase: CusIncreaseRequest
     target: CusNotificationTarget
     member: CusMembership
@@ -91,6 +96,7 @@ class World:
         self.gone_key, self.gone_key_text = issue_sdk_key(self.gone)
         self.gone_stop = _stop(self.gone)
         self.gone_limit = _limit(self.gone)
+        self.gone_run = _run(self.gone)
         service = CusNotificationService(self.own.tenant)
         self.gone_target, _ = service.add(medium="email", address="gone@example.com")
         service.remove(self.gone_target.id)
@@ -136,6 +142,7 @@ class World:
         ids["key_id"] = self._keys().get(thing, ids["key_id"])
         ids["stop_id"] = self._stops().get(thing, ids["stop_id"])
         ids["limit_id"] = self._limits().get(thing, ids["limit_id"])
+        ids["session_id"] = self._sessions().get(thing, ids["session_id"])
         # A lease that is not there is as good as returned; a test of leases has a foreign one.
         ids["lease_id"] = MISSING
         return url.format(**ids, month=_MONTH)
@@ -146,12 +153,13 @@ class World:
         # "stray": a key of the caller's, under another tenant's integration.
         return self.foreign if thing in ("foreign", "stray") else self.own
 
-    def _ids(self, rows: Belongings) -> dict[str, uuid.UUID]:
+    def _ids(self, rows: Belongings) -> dict[str, Any]:
         return {
             "integration_id": rows.integration.id,
             "key_id": rows.key.id,
             "stop_id": rows.stop.id,
             "limit_id": rows.limit.id,
+            "session_id": rows.run.session_id,
             "request_id": rows.increase.id,
             "target_id": rows.target.id,
             "member_id": rows.member.id,
@@ -183,6 +191,14 @@ class World:
             "missing limit": MISSING,
         }
 
+    def _sessions(self) -> dict[str, str]:
+        return {
+            "stray": self.own.run.session_id,
+            "sibling session": self.gone_run.session_id,
+            "foreign session": self.foreign.run.session_id,
+            "missing session": "nobody/named it",
+        }
+
     def limit_named(self, thing: str) -> uuid.UUID:
         """The limit that a body names."""
         named = {"foreign": self.foreign.limit.id, "closed": self.closed.limit.id}
@@ -210,6 +226,7 @@ class World:
             "person",
         ):
             yield name, str(getattr(rows, name).id)
+        yield "session", rows.run.session_id
         yield "address", rows.person.email
         yield "name", rows.integration.name
 
@@ -220,12 +237,13 @@ class World:
             return who
         return Principal("key", who.way, (_keyed if who.way == "header" else _bearer)(text))
 
-    def _deleted(self) -> dict[str, uuid.UUID]:
+    def _deleted(self) -> dict[str, Any]:
         return {
             "integration_id": self.gone.id,
             "key_id": self.gone_key.id,
             "stop_id": self.gone_stop.id,
             "limit_id": self.gone_limit.id,
+            "session_id": self.gone_run.session_id,
             "target_id": self.gone_target.id,
             "member_id": self.removed_id,
         }
@@ -281,6 +299,7 @@ def _belongings() -> Belongings:
     fail_simulation(simulation, "Nobody runs it.")
     stop = _stop(integration)
     limit = _limit(integration)
+    run = _run(integration)
     increase = CusIncreaseService(tenant, actor=person).ask(
         integration,
         Which(limit=limit),
@@ -297,6 +316,7 @@ def _belongings() -> Belongings:
         text,
         stop,
         limit,
+        run,
         increase,
         target,
         member,
@@ -308,6 +328,10 @@ def _belongings() -> Belongings:
 def _limit(integration: CusIntegration) -> CusScopedLimit:
     fields = {"unit": "cents", "window": "day", "amount": 500}
     return CusLimitService(integration).create(now=timezone.now(), scope="agent_id", **fields)
+
+
+def _run(integration: CusIntegration) -> CusRunLimit:
+    return make_run_limit(integration, f"chat/{integration.id}")
 
 
 def _stop(integration: CusIntegration) -> CusStop:

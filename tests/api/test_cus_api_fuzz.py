@@ -77,14 +77,15 @@ class Fuzzer:
     def _name_what_is_there(self, case: "Case[Any]") -> None:
         own = self.world.own
         there: dict[str, Any] = {
-            "integration_id": own.integration,
-            "key_id": own.key,
-            "stop_id": own.stop,
-            "target_id": own.target,
-            "member_id": own.member,
+            "integration_id": own.integration.id,
+            "key_id": own.key.id,
+            "stop_id": own.stop.id,
+            "session_id": own.run.session_id,
+            "target_id": own.target.id,
+            "member_id": own.member.id,
         }
         for name in set(there) & set(case.path_parameters or {}):
-            case.path_parameters[name] = str(there[name].id)
+            case.path_parameters[name] = str(there[name])
         declared = {one.name for one in case.operation.iter_parameters()}
         if "tenant_id" in declared:
             case.query = {**(case.query or {}), "tenant_id": str(own.tenant.id)}

@@ -1,7 +1,8 @@
 """A customer's program with a budget in code: `python -m tests.e2e.cus_run_program '{…}'`.
 
 It makes its calls one after the other, each of $0.18, in a session that other processes may name,
-too, and prints how many ran. Its provider answers in memory.
+too, and prints how many ran. With `rounds`, it then waits for a line, and makes its calls again. Its
+provider answers in memory.
 """
 
 import json
@@ -12,7 +13,7 @@ import httpx2
 import openai
 
 from aos_sdk import (
-    CusBlocked,
+    CusLimitExceeded,
     cus_configure,
     cus_context,
     cus_install_middleware,
@@ -43,8 +44,8 @@ def answer(_request: httpx2.Request) -> httpx2.Response:
     )
 
 
-def run(options: dict[str, Any]) -> int:
-    """How many of the calls ran."""
+def run(options: dict[str, Any]) -> None:
+    """Print for each round how many of the calls ran."""
     cus_configure(
         options["key"],
         options["url"],
@@ -56,20 +57,24 @@ def run(options: dict[str, Any]) -> int:
     cus_install_middleware()
     transport = httpx2.Client(transport=httpx2.MockTransport(answer))
     client = openai.OpenAI(api_key="k", base_url="https://api.openai.com/v1", http_client=transport)
-    messages: Any = [{"role": "user", "content": PROMPT}]
-    ran = 0
     with cus_context(session_id=options["session"], budget_cents=options["budget_cents"]):
-        for _ in range(options["calls"]):
-            try:
-                client.chat.completions.create(
-                    model=MODEL, messages=messages, max_tokens=TOKENS_OUT
-                )
-            except CusBlocked:
-                continue
-            ran += 1
+        for round_ in range(options.get("rounds", 1)):
+            if round_:
+                sys.stdin.readline()
+            ran = sum(_runs(client) for _ in range(options["calls"]))
+            print(ran, flush=True)  # noqa: T201 - the test reads it
     cus_shutdown(30.0)
-    return ran
+
+
+def _runs(client: openai.OpenAI) -> bool:
+    """Whether a call was let run."""
+    messages: Any = [{"role": "user", "content": PROMPT}]
+    try:
+        client.chat.completions.create(model=MODEL, messages=messages, max_tokens=TOKENS_OUT)
+    except CusLimitExceeded:
+        return False
+    return True
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{run(json.loads(sys.argv[1]))}\n")
+    run(json.loads(sys.argv[1]))

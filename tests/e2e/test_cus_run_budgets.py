@@ -13,6 +13,7 @@ from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease
+from tests.cus_factories import make_user, signed_in
 from tests.e2e.cus_run_program import COST_CENTS
 from tests.e2e.cus_served import ROOT, ServedProduct
 
@@ -36,12 +37,15 @@ class Programs:
 
     def ran(self, processes: int, **options: Any) -> int:
         """How many calls of all processes together ran."""
+        started = [self.start(**options) for _ in range(processes)]
+        return sum(int(process.communicate(timeout=300)[0]) for process in started)
+
+    def start(self, **options: Any) -> "subprocess.Popen[bytes]":
+        """A process that has begun."""
         said = json.dumps(self._options | options)
         command = [sys.executable, "-m", "tests.e2e.cus_run_program", said]
-        started = [
-            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(processes)
-        ]
-        return sum(int(process.communicate(timeout=300)[0]) for process in started)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe)
 
 
 @pytest.fixture
@@ -53,6 +57,35 @@ def _costs(integration: CusIntegration) -> list[int]:
     """The cents of each call of the session that ran."""
     rows = CusLLMUsage.objects.filter(integration_id=integration.id, session_id="one-run")
     return [row.counted_cents or 0 for row in rows.exclude(policy_result="blocked")]
+
+
+def test_programs_go_on_after_an_admin_has_raised_their_budget_and_stop_at_the_new_one(
+    programs: Programs, integration: CusIntegration
+) -> None:
+    options = {"enforce": "auto", "budget_cents": 100, "calls": 10, "rounds": 2}
+    with programs.start(**options) as first, programs.start(**options) as second:
+        assert _said(first) + _said(second) == 5
+        admin = signed_in(make_user("admin", integration.tenant))
+        answer = admin.patch(
+            f"/api/v1/cus/integrations/{integration.id}/run-limits/one-run",
+            {"cents": 200, "reason": "The report has to be done today."},
+            content_type="application/json",
+        )
+        assert answer.status_code == 200, answer.content
+        for process in (first, second):
+            assert process.stdin
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        assert _said(first) + _said(second) == 6
+    # A process that begins now knows only what code says, and the session has spent $1.98.
+    assert programs.ran(1, enforce="auto", budget_cents=100, calls=5) == 0
+    assert _costs(integration) == [COST_CENTS] * 11
+
+
+def _said(process: "subprocess.Popen[bytes]") -> int:
+    """How many calls of the process' round ran."""
+    assert process.stdout
+    return int(process.stdout.readline())
 
 
 @pytest.mark.parametrize("enforce", ["auto", "check"])

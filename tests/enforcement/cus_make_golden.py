@@ -131,6 +131,7 @@ _CASES: dict[str, dict[str, Any]] = {
     "6-holds-at-their-bound": _authority(max_live_holds=10)
     | _usage(running=10)
     | {"wants_hold": True},
+    "6-budgets-in-code-at-their-bound": {"most_runs": 100_000},
     "6-scope-throttled": {
         "limits": [
             _limit(

@@ -3,14 +3,20 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from psycopg.errors import InsufficientPrivilege, RestrictViolation
 
 from enforcement.cus_checks.requests import RunBudget
 from enforcement.cus_checks.rounds import Verdict
+from enforcement.cus_decisions.explain import explain
+from enforcement.cus_decisions.models import CusEnforcementDecision
 from integrations.cus_lifecycle.models import CusIntegration
+from telemetry.cus_holds.limit_models import CusRunLimit
+from telemetry.cus_run_budgets.service import CusRunBudgetService
 from tests.cus_factories import SdkClient, record
 from tests.cus_limits import make_limit
 from tests.enforcement.test_cus_boundaries import as_decider
+from tests.enforcement.test_cus_scoped_leases import lend
 from tests.enforcement.test_cus_scoped_limits import check, said
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,10 +71,69 @@ def test_a_run_may_have_budgets_of_each_kind(integration: CusIntegration) -> Non
     assert found.decision.reasons[0].limit_value == 1
 
 
+def _raise(integration: CusIntegration, cents: int | None) -> None:
+    service = CusRunBudgetService(integration)
+    service.raise_to("s", cents=cents, reason="To go on.", now=timezone.now())
+
+
+def test_what_a_person_raised_a_budget_to_holds_whatever_code_says(
+    integration: CusIntegration,
+) -> None:
+    assert run(integration, "one", 90, cents=100).run_raised == {}
+    refused = run(integration, "two", 90, cents=100)
+    assert said(refused)[0] == "blocked"
+    _raise(integration, 200)
+    admitted = run(integration, "two", 90, cents=100)
+    assert (said(admitted)[0], admitted.run_raised) == ("allowed", {"cents": 200})
+    # A smaller amount in code doesn't undo it, and its own limit is kept.
+    over = run(integration, "three", 30, cents=50)
+    assert said(over)[:2] == ("blocked", "estimate_exceeds_room")
+    assert over.decision.reasons[0].limit_value == 200
+    assert "$2.00" in over.decision.reasons[0].message
+    assert CusRunLimit.objects.get().cents == 50
+    assert run(integration, "four", 10).run_raised == {"cents": 200}
+    assert check(integration, "other", 10, session_id="t").run_raised is None
+
+
+def test_an_increase_that_is_taken_back_leaves_what_code_gives(
+    integration: CusIntegration,
+) -> None:
+    run(integration, "one", 90, cents=100)
+    _raise(integration, 200)
+    _raise(integration, None)
+    found = run(integration, "two", 90)
+    assert (said(found)[0], found.run_raised) == ("blocked", {})
+
+
+def test_a_lease_lends_of_what_a_person_raised(integration: CusIntegration) -> None:
+    asked: dict[str, Any] = {"scopes": {"session_id": "s"}, "run": RunBudget(cents=100)}
+    run(integration, "one", 90, cents=100)
+    before = lend(integration, **asked)
+    assert (before.lease, before.verdict.run_raised) == (None, {})
+    _raise(integration, 1_000)
+    after = lend(integration, **asked)
+    assert after.lease
+    assert after.lease.slices[0]["amount"] == after.lease.lent.cents > 0
+    assert after.verdict.run_raised == {"cents": 1_000}
+
+
+def test_a_refusal_beyond_a_raised_budget_is_explained_from_its_facts(
+    integration: CusIntegration,
+) -> None:
+    run(integration, "one", 90, cents=100)
+    _raise(integration, 120)
+    run(integration, "two", 90)
+    entry = CusEnforcementDecision.objects.get(call_id="two")
+    assert entry.facts["limits"][0]["amount"] == 120
+    assert explain(entry).identical
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "UPDATE cus_run_limits SET cents = 101",
+        "UPDATE cus_run_limits SET raised_cents = 101",
+        "UPDATE cus_run_limits SET raised_at = now()",
         "UPDATE cus_run_limits SET cents = NULL",
         "UPDATE cus_run_limits SET session_id = 'other'",
         "UPDATE cus_limit_totals SET cents = 0",

@@ -51,21 +51,21 @@ def telling(governor: CusFakeGovernor) -> CusFakeGovernor:
 
 
 @contextmanager
-def _call(reporter: Any) -> Iterator[CusCallTracker]:
-    """A call of $0.18, as capture makes one."""
-    call = CusCallTracker(reporter, "openai", "gpt-4o", operation=CusOperation.CHAT)
-    call.arguments, call.gate = REQUEST, active.get().gate
+def call_of_18_cents(reporter: Any, model: str = "gpt-4o") -> Iterator[CusCallTracker]:
+    """A call of $0.18 (of gpt-4o), as capture makes one."""
+    call = CusCallTracker(reporter, "openai", model, operation=CusOperation.CHAT)
+    call.arguments, call.gate = {**REQUEST, "model": model}, active.get().gate
     with call:
         yield call
         call.set_tokens(TOKENS_IN, TOKENS_OUT)
 
 
-def _ran(reporter: Any, calls: int) -> int:
+def calls_that_ran(reporter: Any, calls: int, model: str = "gpt-4o") -> int:
     """How many of so many calls ran."""
     ran = 0
     for _ in range(calls):
         try:
-            with _call(reporter):
+            with call_of_18_cents(reporter, model):
                 ran += 1
         except CusBlocked:
             continue
@@ -188,7 +188,7 @@ def test_what_the_server_admits_runs_whatever_is_counted_here(
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(session_id="s", budget_cents=20):
-        assert _ran(reporter, 5) == 5
+        assert calls_that_ran(reporter, 5) == 5
 
 
 def test_a_lease_of_the_session_is_taken_of_once_the_server_knows_the_budget(
@@ -198,18 +198,18 @@ def test_a_lease_of_the_session_is_taken_of_once_the_server_knows_the_budget(
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(session_id="s", budget_cents=100, max_calls=50):
-        assert _ran(reporter, 2) == 2
+        assert calls_that_ran(reporter, 2) == 2
         wait_until(lambda: telling.owed)
         wait_until(lambda: any(line.current for line in reporter.decider.book._lines.values()))  # type: ignore[union-attr]
         checks = len(telling.checks)
-        assert _ran(reporter, 3) == 3
+        assert calls_that_ran(reporter, 3) == 3
         assert len(telling.checks) == checks
     (asked,) = [one for one in telling.lease_requests if "estimate" in one]
     assert asked["scopes"] == {"session_id": "s"}
     assert asked["run"] == {"cents": 100, "calls": 50}
     # A smaller budget of the session has to be told first.
     with cus_context(session_id="s", budget_cents=50):
-        assert _ran(reporter, 1) == 1
+        assert calls_that_ran(reporter, 1) == 1
     assert telling.checks[-1]["run"] == {"cents": 50}
 
 
@@ -221,9 +221,9 @@ def test_a_lease_that_is_not_of_the_budgets_limits_is_not_taken_of(
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(session_id="s", budget_cents=100):
-        assert _ran(reporter, 2) == 2
+        assert calls_that_ran(reporter, 2) == 2
         wait_until(lambda: telling.set_aside)
-        assert _ran(reporter, 1) == 1
+        assert calls_that_ran(reporter, 1) == 1
     assert len(telling.checks) == 3
 
 
@@ -242,13 +242,13 @@ def test_a_refused_call_can_be_made_again_once_a_person_has_raised_the_limit(
         window="life",
     )
     with cus_context(session_id="s", budget_cents=100):
-        with pytest.raises(CusLimitExceeded) as refused, _call(reporter):
+        with pytest.raises(CusLimitExceeded) as refused, call_of_18_cents(reporter):
             pass
         error = refused.value
         assert (error.unit, error.left, error.resets_at) == ("cents", 10, None)
         assert (error.scope, error.scope_value, error.window) == ("session_id", "s", "life")
         telling.room = 10
-        assert _ran(reporter, 1) == 1
+        assert calls_that_ran(reporter, 1) == 1
 
 
 def test_a_check_by_hand_and_a_guarded_block_name_the_budget(
@@ -285,14 +285,17 @@ def test_a_loop_stops_at_its_dollar_in_this_process(
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(session_id="s", budget_cents=100):
-        assert _ran(reporter, 100) == 5
-        with pytest.raises(CusBlocked, match=r"\$0\.90 used") as refused, _call(reporter):
+        assert calls_that_ran(reporter, 100) == 5
+        with (
+            pytest.raises(CusBlocked, match=r"\$0\.90 used") as refused,
+            call_of_18_cents(reporter),
+        ):
             pass
     assert (refused.value.left, refused.value.unit) == (10, "cents")
     assert (refused.value.scope, refused.value.scope_value) == ("session_id", "s")
     # As the server, where the least of all budgets of a session counts.
     with cus_context(session_id="s", budget_cents=200):
-        assert _ran(reporter, 1) == 0
+        assert calls_that_ran(reporter, 1) == 0
     uncounted.trouble = []
     refusals = [one for one in records_of(uncounted, reporter) if "decision" in one]
     codes = {one["decision"]["reasons"][0]["code"] for one in refusals}
@@ -310,7 +313,7 @@ def test_threads_that_share_a_budget_never_pass_it(
     def loop(_: int) -> int:
         with context:
             together.wait()
-            return _ran(reporter, 10)
+            return calls_that_ran(reporter, 10)
 
     with ThreadPoolExecutor(10) as threads:
         assert sum(threads.map(loop, range(10))) == 5
@@ -344,11 +347,11 @@ def test_calls_and_tokens_are_counted_as_well(
     known_by(reporter).refresh()
     with cus_context(max_calls=3), pytest.raises(CusBlocked, match="3 calls used") as refused:
         for _ in range(4):
-            with _call(reporter):
+            with call_of_18_cents(reporter):
                 pass
     assert (refused.value.unit, refused.value.left) == ("calls", 0)
     with cus_context(budget_tokens=3 * (TOKENS_IN + TOKENS_OUT)):
-        assert _ran(reporter, 10) == 3
+        assert calls_that_ran(reporter, 10) == 3
 
 
 def test_a_call_that_never_left_and_one_that_failed_cost_a_budget_nothing(
@@ -359,9 +362,9 @@ def test_a_call_that_never_left_and_one_that_failed_cost_a_budget_nothing(
     with cus_context(max_calls=2, budget_cents=20):
         with pytest.raises(TypeError):
             client.chat.completions.create(**REQUEST, nonsense=1)  # type: ignore[call-overload]
-        with pytest.raises(OSError, match="down"), _call(reporter):
+        with pytest.raises(OSError, match="down"), call_of_18_cents(reporter):
             raise OSError("down")
-        assert _ran(reporter, 5) == 1
+        assert calls_that_ran(reporter, 5) == 1
 
 
 def test_at_a_level_that_refuses_nothing_a_budget_refuses_nothing(
@@ -371,4 +374,4 @@ def test_at_a_level_that_refuses_nothing_a_budget_refuses_nothing(
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(max_calls=1):
-        assert _ran(reporter, 3) == 3
+        assert calls_that_ran(reporter, 3) == 3

@@ -201,6 +201,7 @@ def test_a_partition_made_later_is_guarded_like_the_first() -> None:
         "DELETE FROM django_admin_log",
         "UPDATE cus_price_overrides SET prices = '{}'",
         "UPDATE cus_display_rates SET rate = 1",
+        "UPDATE cus_run_limit_counts SET live = 0",
         "DELETE FROM cus_kept_prices",
         "UPDATE cus_cost_adjustments SET difference_microcents = 0",
     ],

@@ -64,20 +64,24 @@ class CusEnforcer:
 
         With `reserve` the estimate is held until the call is reported under the decision's call id.
         """
-        decision = self._decider.decide(_asked(model, **options), self._enforcing)
-        # Nobody will tell of the call's end.
-        self._decider.runs.forget(decision.call_id)
-        return decision
+        return self._checked(_asked(model, **options))
 
     def enforce(
         self, model: str | None = None, **options: Unpack[CusCheckOptions]
     ) -> EnforcementDecision:
         """As `check`, but raises CusLimitExceeded if the call may not run."""
-        return self._admitted(self.check(model, **options))
+        asked = _asked(model, **options)
+        return self._admitted(asked, self._checked(asked))
 
-    def _admitted(self, decision: EnforcementDecision) -> EnforcementDecision:
+    def _checked(self, asked: CusAsked) -> EnforcementDecision:
+        decision = self._decider.decide(asked, self._enforcing)
+        # Nobody will tell of the call's end.
+        self._decider.runs.forget(decision.call_id)
+        return decision
+
+    def _admitted(self, asked: CusAsked, decision: EnforcementDecision) -> EnforcementDecision:
         if not decision.admits:
-            raise limit_error(decision, self._decider.link(decision.call_id))
+            raise limit_error(decision, self._decider.link(decision, asked.run))
         return decision
 
     @contextmanager
@@ -87,7 +91,7 @@ class CusEnforcer:
         """Reserve before the block, and measure and report the call when the block ends."""
         options["call_id"] = options.get("call_id") or generate_call_id()
         asked = _asked(model, **options)
-        decision = self._admitted(self._decider.decide(asked, self._enforcing))
+        decision = self._admitted(asked, self._decider.decide(asked, self._enforcing))
         self._decider.note_running(asked, decision)
         call = CusCallTracker(self._reporter, provider, model, call_id=decision.call_id)
         # What was checked is what the record says, also where a budget in code has made its session.

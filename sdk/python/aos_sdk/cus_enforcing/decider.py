@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.connection import CusConnection
@@ -14,6 +15,7 @@ from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import ladder
 from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
+from aos_sdk.cus_enforcing.assumed import assumed_use
 from aos_sdk.cus_enforcing.configuration import REFRESH_SECONDS, CusKnownConfiguration
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision
 from aos_sdk.cus_enforcing.gated_call import CusGatedCall, asked_of
@@ -21,8 +23,8 @@ from aos_sdk.cus_enforcing.held_calls import CusHeldCalls
 from aos_sdk.cus_enforcing.lease import CusLease
 from aos_sdk.cus_enforcing.lease_book import CusLeaseBook
 from aos_sdk.cus_enforcing.lease_line import CusLeaseLine
-from aos_sdk.cus_enforcing.run_budget import CusRun
-from aos_sdk.cus_enforcing.runs import CusRuns, CusRunUse
+from aos_sdk.cus_enforcing.run_budget import CusRun, CusRunUse
+from aos_sdk.cus_enforcing.runs import CusRuns
 from aos_sdk.cus_enforcing.server import CusEnforcementServer, CusReply, CusServerAnswer
 from aos_sdk.cus_enforcing.steps import CusSteps, run_steps
 from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused, CusLimitsUnchecked
@@ -138,7 +140,8 @@ class CusDecider:
             return None
         lease = self._take_of(line, call, cents, microcents, tokens)
         if lease is not None and run is not None:
-            self.runs.begin(id(call), asked.session_id or "", CusRunUse(cents, tokens))
+            use, raised = CusRunUse(cents, tokens), lease.decision.run_raised
+            self.runs.begin(id(call), asked.session_id or "", use, raised)
         return lease
 
     def _line_of(self, asked: CusAsked, run: CusRun | None) -> CusLeaseLine | None:
@@ -161,9 +164,16 @@ class CusDecider:
         if decision.decided_by == "server" and asked.reserve:
             self.held.begin(asked)
 
-    def link(self, call_id: str) -> str:
-        """The address of a call's evidence in the console."""
-        return f"{self.base_url}/console/evidence/call/{call_id}?integration={self.integration_id}"
+    def link(self, decision: EnforcementDecision, run: CusRun | None) -> str:
+        """Where a refusal leads in the console: to the budget in code that refused, where a person
+        raises it; else to the call's evidence.
+        """
+        first = decision.reasons[0] if decision.reasons else None
+        if run is not None and first is not None and first.is_of_a_run:
+            session = quote(first.scope_value or "", safe="")
+            return f"{self.base_url}/console/run-limits/{self.integration_id}/{session}"
+        call = f"{decision.call_id}?integration={self.integration_id}"
+        return f"{self.base_url}/console/evidence/call/{call}"
 
     def take_over(self, asked: CusAsked) -> tuple[str, bool] | None:
         """As `CusHeldCalls.take_over`; never for a call that may be stopped."""
@@ -200,7 +210,7 @@ class CusDecider:
     def begin_in_run(self, asked: CusAsked) -> None:
         """Count a call with a budget in code that the server has admitted."""
         if asked.run is not None:
-            self.runs.begin(asked.call_id, asked.session_id or "", _use(asked))
+            self.runs.begin(asked.call_id, asked.session_id or "", self._use(asked))
 
     def _within_run(
         self, asked: CusAsked, run: CusRun, decision: EnforcementDecision
@@ -215,10 +225,14 @@ class CusDecider:
             self.begin_in_run(asked)
             return decision
         session_id = asked.session_id or ""
-        reason = self.runs.begin_if_it_fits(asked.call_id, session_id, run, _use(asked))
+        use = self._use(asked)
+        reason = self.runs.begin_if_it_fits(asked.call_id, session_id, run, use)
         if reason is None:
             return decision
         return ladder.over_run(self.known.current, asked.call_id, reason)
+
+    def _use(self, asked: CusAsked) -> CusRunUse:
+        return assumed_use(asked, self.known.scoped.default_model)
 
     # --- By the server --------------------------------------------------------------------------
 
@@ -244,9 +258,10 @@ class CusDecider:
         known.note_presence()
         if answer.reply is CusReply.ANSWERED and answer.content is not None:
             self.stats.asked += 1
+            decision = EnforcementDecision.read(answer.content, asked.call_id)
             if asked.run is not None:
-                self.runs.note_told(asked.session_id or "", asked.run)
-            return EnforcementDecision.read(answer.content, asked.call_id)
+                self.runs.note_told(asked.session_id or "", asked.run, decision.run_raised)
+            return decision
         if answer.reply is CusReply.BUSY:
             return ladder.too_busy(known.current, asked.call_id)
         if answer.reply is CusReply.INVALID and known.current and known.is_limited:
@@ -304,11 +319,6 @@ _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
 def cents_of(microcents: int) -> int:
     """Microcents as cents, rounded up (ruling M2)."""
     return (microcents + _ROUNDS_UP) // MICROCENTS_PER_CENT
-
-
-def _use(asked: CusAsked) -> CusRunUse:
-    cents = asked.list_cents if asked.cents is None else asked.cents
-    return CusRunUse(cents or 0, asked.tokens or 0)
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()

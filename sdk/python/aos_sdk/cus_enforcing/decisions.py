@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from aos_sdk.cus_enforcing.run_budget import CusRun
 from aos_sdk.cus_wire import CusEnforcementResult as EnforcementResult
 from aos_sdk.cus_wire import CusReasonCode
 
@@ -87,6 +88,11 @@ class EnforcementReason:
             return None
         return max(self.limit_value - (self.current_value or 0) - (self.held_value or 0), 0)
 
+    @property
+    def is_of_a_run(self) -> bool:
+        """Whether a limit of all that a session ever does is the reason, as a budget in code is."""
+        return (self.scope, self.window) == ("session_id", "life")
+
     def as_json(self) -> dict[str, Any]:
         """The reason as the server's log keeps it."""
         return {
@@ -109,7 +115,8 @@ class EnforcementDecision:
     """Whether a call may run, and why.
 
     `degraded`: usage could not be checked, so limits were not. `decided_by` is `server` or `sdk`.
-    `retry_after_seconds` is set where a later try may succeed.
+    `retry_after_seconds` is set where a later try may succeed. `run_raised` is what a person has
+    raised of the session's budget in code; None where the answer does not tell.
     """
 
     result: EnforcementResult
@@ -121,6 +128,7 @@ class EnforcementDecision:
     config_version: int | None = None
     decided_by: str = "server"
     evaluated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    run_raised: CusRun | None = None
 
     @classmethod
     def read(cls, answer: Mapping[str, Any], call_id: str) -> "EnforcementDecision":
@@ -138,6 +146,7 @@ class EnforcementDecision:
             retry_after_seconds=_number(answer.get("retry_after_seconds")),
             enforcement_level=level if isinstance(level, str) else None,
             config_version=_number(answer.get("config_version")),
+            run_raised=CusRun.read(answer.get("run_raised")),
         )
 
     @property

@@ -258,7 +258,7 @@ class CusGate:
         if not decision.admits:
             self._name_refused(call, asked)
             names_maximum = estimate is not None and estimate.names_maximum
-            link = self.decider.link(decision.call_id)
+            link = self.decider.link(decision, asked.run)
             return limit_error(decision, link, names_maximum=names_maximum)
         call.admitted = asked
         self.decider.note_running(asked, decision)

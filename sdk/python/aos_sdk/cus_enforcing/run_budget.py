@@ -1,6 +1,7 @@
 """A budget in code: a limit of a session that a program names itself."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class CusRun(NamedTuple):
@@ -13,6 +14,22 @@ class CusRun(NamedTuple):
     tokens: int | None = None
     calls: int | None = None
     made_id: str = ""
+
+    @classmethod
+    def read(cls, content: Any) -> "CusRun | None":
+        """What a server's answer tells of a session's budget; None where it tells nothing."""
+        if not isinstance(content, Mapping):
+            return None
+        cents, tokens, calls = (
+            amount if type(amount := content.get(unit)) is int else None
+            for unit in ("cents", "tokens", "calls")
+        )
+        return cls(cents, tokens, calls)
+
+    @property
+    def amounts(self) -> tuple[int | None, int | None, int | None]:
+        """Cents, tokens and calls."""
+        return self.cents, self.tokens, self.calls
 
     def as_json(self) -> dict[str, int]:
         """`run` of a check."""
@@ -30,6 +47,14 @@ class CusRun(NamedTuple):
             return self
         cents, tokens, calls = (
             min((one for one in pair if one is not None), default=None)
-            for pair in zip(self[:3], other[:3], strict=True)
+            for pair in zip(self.amounts, other.amounts, strict=True)
         )
         return CusRun(cents, tokens, calls, self.made_id)
+
+
+class CusRunUse(NamedTuple):
+    """What calls of a session use: cents, each call's rounded up (M2); tokens; calls."""
+
+    cents: int = 0
+    tokens: int = 0
+    calls: int = 1

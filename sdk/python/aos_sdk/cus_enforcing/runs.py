@@ -8,29 +8,22 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call, format_cost
 from aos_sdk.cus_delivery.ended_call import CusOrigin
 from aos_sdk.cus_enforcing.decisions import EnforcementReason
-from aos_sdk.cus_enforcing.run_budget import CusRun
+from aos_sdk.cus_enforcing.run_budget import CusRun, CusRunUse
 from aos_sdk.cus_pricing.places import CusPlace
 from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_wire import CusReasonCode
 
-# Sessions whose use is kept in mind. Of more, those that were not used for longest are forgotten.
+# Sessions whose use is kept in mind. Of more, those without running calls that were not used for
+# longest are forgotten.
 _MOST_SESSIONS: Final = 10_000
 _LIFE: Final = "life"
 _SESSION: Final = "session_id"
 _TOO_LARGE: Final = CusReasonCode.ESTIMATE_EXCEEDS_ROOM
-
-
-class CusRunUse(NamedTuple):
-    """What calls of a session use: cents, each call's rounded up (M2); tokens; calls."""
-
-    cents: int = 0
-    tokens: int = 0
-    calls: int = 1
 
 
 class CusPricedCall(Protocol):
@@ -78,6 +71,18 @@ class _Session:
         self.held = [0, 0, 0]
         # The least of all budgets that were named: no later one is larger.
         self.run = CusRun()
+        # What a person has raised, as the server last told; it replaces what code gives.
+        self.raised = CusRun()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether calls of it run."""
+        return self.held[2] > 0
+
+    def limit(self, place: int) -> int | None:
+        """What it may use of a unit."""
+        by_code, raised = self.run.amounts[place], self.raised.amounts[place]
+        return by_code if by_code is None or raised is None else raised
 
 
 class CusRuns:
@@ -90,9 +95,10 @@ class CusRuns:
         self._told: OrderedDict[tuple[str, CusRun], None] = OrderedDict()
         self._changing = threading.Lock()
 
-    def note_told(self, session_id: str, run: CusRun) -> None:
-        """The server has answered a check that named the budget."""
+    def note_told(self, session_id: str, run: CusRun, raised: CusRun | None) -> None:
+        """The server has answered a check that named the budget; `raised` is what it told of that."""
         with self._changing:
+            self._note_raised(session_id, raised)
             self._told[session_id, run] = None
             if len(self._told) > _MOST_SESSIONS:
                 self._told.popitem(last=False)
@@ -101,9 +107,12 @@ class CusRuns:
         """Whether the server knows of the budget."""
         return (session_id, run) in self._told
 
-    def begin(self, call: Hashable, session_id: str, estimate: CusRunUse) -> None:
-        """A call begins that the server has admitted."""
+    def begin(
+        self, call: Hashable, session_id: str, estimate: CusRunUse, raised: CusRun | None = None
+    ) -> None:
+        """A call begins that the server has admitted, or a lease whose answer told what is raised."""
         with self._changing:
+            self._note_raised(session_id, raised)
             self._hold(call, self._session(session_id), estimate)
 
     def begin_if_it_fits(
@@ -132,12 +141,27 @@ class CusRuns:
         with self._changing:
             self._let_go(call)
 
+    def _note_raised(self, session_id: str, raised: CusRun | None) -> None:
+        if raised is not None:
+            self._session(session_id).raised = raised
+
     def _session(self, session_id: str) -> _Session:
         session = self._sessions.setdefault(session_id, _Session())
         self._sessions.move_to_end(session_id)
         if len(self._sessions) > _MOST_SESSIONS:
-            self._sessions.popitem(last=False)
+            self._forget_one()
         return session
+
+    def _forget_one(self) -> None:
+        """Forget the session that was not used for longest, but none with running calls: what these
+        use would be forgotten, too. Those are in use, so they go to the end.
+        """
+        for _ in range(len(self._sessions) - 1):
+            name, oldest = next(iter(self._sessions.items()))
+            if not oldest.is_running:
+                del self._sessions[name]
+                return
+            self._sessions.move_to_end(name)
 
     def _hold(self, call: Hashable, session: _Session, estimate: CusRunUse) -> None:
         self._let_go(call)
@@ -169,7 +193,7 @@ def _findings(
 ) -> Iterator[EnforcementReason]:
     """Each unit in which the budget has no room for a call."""
     for place, (limit_type, text) in enumerate(_UNITS):
-        limit: Any = session.run[place]
+        limit: Any = session.limit(place)
         used, held, asked = session.used[place], session.held[place], estimate[place]
         if limit is None or used + held + max(asked, 1) <= limit:
             continue
@@ -181,7 +205,7 @@ def _findings(
                 f"this call: {text(used)} used, {text(held)} for calls that run, and the call may "
                 f"take {text(asked)}."
             ),
-            action="Name another session, or go on without this budget",
+            action="Have a person raise it, name another session, or go on without this budget",
             limit_type=limit_type,
             limit_value=limit,
             current_value=used,

@@ -1,0 +1,26 @@
+"""Changes of what was read: a request names the version that it has seen (ruling F10)."""
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from integrations.cus_web.errors import VersionMismatch
+
+
+def expected_version(
+    request: Request, version: int, mismatch: type[VersionMismatch] = VersionMismatch
+) -> int | None:
+    """The version in If-Match; None if the request names none. Raises `mismatch` if that is another
+    than `version`, which is the present one.
+    """
+    tags = {tag.strip() for tag in request.headers.get("If-Match", "*").split(",")}
+    if "*" in tags:
+        return None
+    if f'"{version}"' not in tags:
+        raise mismatch
+    return version
+
+
+def with_version(answer: Response, version: int) -> Response:
+    """The answer with the version as its ETag."""
+    answer["ETag"] = f'"{version}"'
+    return answer

@@ -1,0 +1,1 @@
+"""Budgets in code, for people: who may list them, and raise them."""
