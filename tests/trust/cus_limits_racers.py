@@ -30,7 +30,7 @@ _DEAREST = 3
 _SOON = 600.0
 _BURST = 6
 _LANDING = 25
-# How often all processes together report, about: reports are not what races here.
+# How often all processes together report, on average: checks and leases are to race.
 _REPORTS_PER_SECOND = 50
 SESSIONS, AGENTS, USERS, MODELS = ("s1", "s2", "s3"), ("a1", "a2"), ("u1", "u2"), ("m1", "m2")
 
@@ -163,7 +163,8 @@ def _land(orders: dict[str, Any], landing: "queue.Queue[Any]", told: Counter[str
     sdk = SdkClient(orders["key"])
     over = False
     while not over:
-        time.sleep(orders["processes"] / _REPORTS_PER_SECOND)
+        # At any time, or all processes would report at once.
+        time.sleep(random.uniform(0, 2 * orders["processes"] / _REPORTS_PER_SECOND))
         calls = [landing.get()]
         while len(calls) < _LANDING and not landing.empty():
             calls.append(landing.get())

@@ -7,6 +7,8 @@ from pathlib import Path
 # Looking takes at most this part of the time: the kernel goes through all pages of each process.
 _SHARE_OF_TIME = 0.2
 _KIB = 1024
+# With less left on the machine, the kernel may soon end processes, ours or others.
+_LEAST_LEFT_BYTES = 10**9
 
 
 def family(pid: int) -> list[int]:
@@ -30,7 +32,12 @@ class PeakMemory:
         self._next_look = 0.0
 
     def look(self) -> None:
-        """Add up what is in use now; does nothing if the last look was too short a time ago."""
+        """Add up what is in use now, if the last look was long enough ago.
+
+        Raises MemoryError if the machine has hardly any memory left.
+        """
+        if _left_bytes() < _LEAST_LEFT_BYTES:
+            raise MemoryError(f"the machine has no memory left; at most {self}")
         began = time.monotonic()
         if began < self._next_look:
             return
@@ -50,4 +57,13 @@ def _bytes_of(pid: int) -> int:
     except OSError:
         # It is gone by now.
         return 0
-    return sum(int(line.split()[1]) * _KIB for line in text.splitlines() if line.startswith("Pss:"))
+    return _sum_of("Pss:", text)
+
+
+def _left_bytes() -> int:
+    return _sum_of("MemAvailable:", Path("/proc/meminfo").read_text())
+
+
+def _sum_of(name: str, text: str) -> int:
+    """In bytes, of the lines with this name; the kernel writes KiB."""
+    return sum(int(line.split()[1]) * _KIB for line in text.splitlines() if line.startswith(name))
