@@ -47,7 +47,7 @@ trust-abuse: development ## Attack the product as its users' enemies would (ARGS
 trust-lifecycle: development ## A thousand random lives of an integration (ARGS='--lives 5000')
 	@exec $(PYTHON) -m pytest -n 0 -q tests/services/test_cus_lifecycle.py -k random_lives --lives 1000 $(ARGS)
 
-trust-limits: development ## Race 50 processes for limits at scopes, and 10,000 random steps beside an oracle
+trust-limits: development ## Race 50 processes for limits at scopes, and 10,000 random steps beside an oracle (ARGS='--limit-processes 500 -k race_and_die')
 	@exec $(PYTHON) -m pytest -n 0 -q --timeout 7200 tests/trust/test_cus_limits_race.py tests/enforcement/test_cus_limits_oracle.py --limit-calls 100000 --limit-processes 50 --limit-steps 10000 $(ARGS)
 
 mutate-permissions: development ## Make holes in the permissions; each must fail a test (ARGS=console)

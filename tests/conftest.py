@@ -55,7 +55,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lives", type=int, default=200, help="random lives of an integration")
     parser.addoption("--limit-steps", type=int, default=300, help="steps of random limits")
     parser.addoption("--limit-calls", type=int, default=600, help="calls that race for limits")
-    parser.addoption("--limit-processes", type=int, default=8, help="processes that race so")
 
 
 _superuser = superuser

@@ -17,6 +17,17 @@ import hypothesis
 import pytest
 
 from aos_project.cus_embedded import ServiceError, throw_away_services
+from aos_project.cus_embedded.postgres import MAX_CONNECTIONS
+
+# Of a process that races for limits: for checks, the heartbeat and reports.
+_CONNECTIONS_OF_A_RACER = 3
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """An option that the servers depend on. They start before `conftest.py` is read."""
+    parser.addoption(
+        "--limit-processes", type=int, default=8, help="processes that race for limits"
+    )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -25,14 +36,18 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        early_config.add_cleanup(_start_services().close)
+        racers = early_config.known_args_namespace.limit_processes
+        services = _start_services(connections=_CONNECTIONS_OF_A_RACER * racers)
+        early_config.add_cleanup(services.close)
     yield
 
 
-def _start_services() -> ExitStack:
+def _start_services(*, connections: int) -> ExitStack:
+    """`connections` are those that tests need beside the product's usual number."""
     stack = ExitStack()
     try:
-        os.environ.update(stack.enter_context(throw_away_services()))
+        servers = throw_away_services(connections=MAX_CONNECTIONS + connections)
+        os.environ.update(stack.enter_context(servers))
     except ServiceError as error:
         raise pytest.UsageError(str(error)) from error
     return stack

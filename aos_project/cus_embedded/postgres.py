@@ -16,9 +16,9 @@ from aos_project.cus_embedded.process import Program, end_orphan, launch
 # Fast shutdown, then immediate shutdown, after which the next start recovers the data. SIGTERM
 # would wait for clients.
 _STOP = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+MAX_CONNECTIONS = 200
 _SETTINGS = {
     "listen_addresses": "",
-    "max_connections": "200",
     "shared_buffers": "256MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -42,12 +42,17 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, home: Home, *, fast: bool = False) -> None:
+    def __init__(
+        self, home: Home, *, fast: bool = False, connections: int = MAX_CONNECTIONS
+    ) -> None:
         self._home = home
         self._data = home.folder / "postgres"
         self._fast = fast
         self.log = home.folder / "logs" / "postgres.log"
-        settings = _SETTINGS | {"unix_socket_directories": str(home.sockets)}
+        settings = _SETTINGS | {
+            "unix_socket_directories": str(home.sockets),
+            "max_connections": str(connections),
+        }
         settings |= _FAST if fast else {}
         options = [word for item in settings.items() for word in ("-c", "=".join(item))]
         self.program = Program(

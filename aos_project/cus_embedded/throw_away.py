@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from aos_project.cus_embedded.errors import DidNotStart
 from aos_project.cus_embedded.home import throw_away_home
 from aos_project.cus_embedded.passwords import product_secrets
-from aos_project.cus_embedded.postgres import Postgres, log_end
+from aos_project.cus_embedded.postgres import MAX_CONNECTIONS, Postgres, log_end
 from aos_project.cus_embedded.process import launch, stop, wait_for
 from aos_project.cus_embedded.sentinel import Sentinel
 from aos_project.cus_embedded.valkey import Valkey
@@ -18,12 +18,14 @@ _START_SECONDS = 60.0
 
 
 @contextmanager
-def throw_away_services(*, durable: bool = False) -> Iterator[dict[str, str]]:
+def throw_away_services(
+    *, durable: bool = False, connections: int = MAX_CONNECTIONS
+) -> Iterator[dict[str, str]]:
     """Run a PostgreSQL and a Valkey in a temporary folder; yield a complete environment for the
     product, so that no setting comes from the developer's own configuration. `durable` gives
-    PostgreSQL the settings of `make run`, with fsync."""
+    PostgreSQL the settings of `make run`, with fsync; `connections` is how many it accepts."""
     home = throw_away_home()
-    postgres = Postgres(home, fast=not durable)
+    postgres = Postgres(home, fast=not durable, connections=connections)
     with ExitStack() as stack:
         sentinel = Sentinel()
         stack.callback(sentinel.close)

@@ -21,7 +21,14 @@ import psycopg
 import pytest
 import redis
 
-from aos_project.cus_embedded import Home, Postgres, Valkey, home, product_home
+from aos_project.cus_embedded import (
+    Home,
+    Postgres,
+    Valkey,
+    home,
+    product_home,
+    throw_away_services,
+)
 from aos_project.cus_embedded.errors import (
     DiskFull,
     SecretsIncomplete,
@@ -334,6 +341,14 @@ def test_exec_passes_on_the_exit_code_and_removes_its_folder() -> None:
     output, _ = child.communicate(timeout=60)
     assert child.returncode == 7
     assert not Path(output.strip()).exists()
+
+
+def test_throw_away_servers_accept_as_many_connections_as_are_asked_for() -> None:
+    with (
+        throw_away_services(connections=17) as environment,
+        psycopg.connect(environment["CUS_SUPERUSER_URL"]) as connection,
+    ):
+        assert connection.execute("SHOW max_connections").fetchone() == ("17",)
 
 
 def test_killed_exec_leaves_neither_servers_nor_folder() -> None:

@@ -2,9 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -22,9 +26,15 @@ from tests.e2e.cus_served import ROOT
 from tests.enforcement.test_cus_scoped_limits import check
 from tests.trust.cus_audit import findings
 from tests.trust.cus_limits_racers import AGENTS, MODELS, SESSIONS, TOKENS_A_CENT, USERS
+from tests.trust.cus_memory import PeakMemory
 from tests.trust.cus_real_product import Row
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+# What is told beside the answers to calls.
+_NO_ANSWERS = {"cents", "killed", "landed", "without evidence"}
+# Between two looks at the limits, which leave the processors to the processes.
+_PAUSE_SECONDS = 0.05
 
 # What is taken of each limit and value, in the limit's unit, in windows that no race outlives.
 TAKEN = """
@@ -50,7 +60,9 @@ def passed(auditor: "psycopg.Connection[Row]") -> list[str]:
 
 
 def test_no_limit_is_passed_by_processes_that_race_and_die(
-    integration: CusIntegration, request: pytest.FixtureRequest
+    integration: CusIntegration,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     calls: int = request.config.getoption("--limit-calls")
     processes: int = request.config.getoption("--limit-processes")
@@ -71,15 +83,19 @@ def test_no_limit_is_passed_by_processes_that_race_and_die(
         "processes": processes,
         "holders": 10 if processes >= 50 else 3,
         "killed": max(processes // 10, 1),
-        "dying_seconds": 10.0 if processes >= 50 else 1.5,
         "seed": "limits",
     }
     orders["calls"] = -(-calls // (processes * int(str(orders["holders"]))))
     with _superuser(str(connections["default"].settings_dict["NAME"])) as auditor:
-        told = _race(orders, auditor)
+        memory, began = PeakMemory(), time.monotonic()
+        told = _race(orders, auditor, memory)
+        with capsys.disabled():
+            sys.stdout.write(f"\n{_described(told, time.monotonic() - began, memory)}\n")
+        assert told["killed"] == orders["killed"]
         assert told["without evidence"] == 0
         assert told["leased"] > 0
         assert told["checked"] > 0
+        assert told["landed"] == told["leased"] + told["checked"]
         assert passed(auditor) == []
         # The room of the dead returns when their calls can run no more.
         for table in ("leases", "holds"):
@@ -97,32 +113,53 @@ def _each(
     return make_limit(integration, scope, None, amount=amount, **fields)
 
 
-def _race(orders: dict[str, Any], auditor: "psycopg.Connection[Row]") -> Counter[str]:
+def _race(
+    orders: dict[str, Any], auditor: "psycopg.Connection[Row]", memory: PeakMemory
+) -> Counter[str]:
     """What the processes were told; meanwhile no limit is passed at any moment."""
     environment = {
         **os.environ,
         **database_urls(str(connections["default"].settings_dict["NAME"])),
         "DJANGO_SETTINGS_MODULE": "aos_project.settings",
         "CUS_ENFORCEMENT_POOL_SIZE": "1",
+        "CUS_EVIDENCE_POOL_SIZE": "0",
         "CUS_CHECKS_PER_SECOND": "0",
     }
-    program = subprocess.Popen(
-        [sys.executable, "-m", "tests.trust.cus_limits_racers", json.dumps(orders)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
     moments = 0
-    while program.poll() is None:
-        assert passed(auditor) == []
-        moments += 1
-    output, _ = program.communicate()
+    # A pipe that nobody reads would be full before the last process told its counts.
+    with tempfile.TemporaryFile("w+") as output:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tests.trust.cus_limits_racers", json.dumps(orders)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            start_new_session=True,
+        )
+        try:
+            while program.poll() is None:
+                assert passed(auditor) == []
+                moments += 1
+                memory.look()
+                time.sleep(_PAUSE_SECONDS)
+        finally:
+            # Of a race that found something, no process stays.
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
+        output.seek(0)
+        told = [Counter(json.loads(line)) for line in output]
     assert program.returncode == 0
-    told = [Counter(json.loads(line)) for line in output.splitlines()]
-    assert len(told) >= orders["processes"] - orders["killed"]
+    assert len(told) == orders["processes"] - orders["killed"] + 1
     assert moments > 10
     return sum(told, Counter[str]())
+
+
+def _described(told: Counter[str], seconds: float, memory: PeakMemory) -> str:
+    answers = {what: count for what, count in told.items() if what not in _NO_ANSWERS}
+    counts = ", ".join(f"{count:,} {what}" for what, count in sorted(answers.items()))
+    return (
+        f"{sum(answers.values()):,} calls in {seconds:,.0f} s ({counts});"
+        f" {told['landed']:,} landed; {told['killed']} processes killed; at most {memory}"
+    )
 
 
 def _use_the_rest(

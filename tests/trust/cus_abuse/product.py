@@ -17,6 +17,7 @@ from tests.cus_ports import free_port
 from tests.cus_prepared_database import PreparedDatabase
 from tests.trust.cus_abuse.mail import MailSink
 from tests.trust.cus_door import Door
+from tests.trust.cus_memory import family
 from tests.trust.cus_real_product import RealProduct, Row
 
 _START_SECONDS = 60.0
@@ -73,7 +74,7 @@ class AttackedProduct(RealProduct):
 
     def web_cpu_seconds(self) -> float:
         """Processor time that the web server and its workers took so far."""
-        ticks = sum(_ticks(pid) for pid in _family(self._web_pid))
+        ticks = sum(_ticks(pid) for pid in family(self._web_pid))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     @contextmanager
@@ -135,15 +136,6 @@ def _is_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(found for child in children for found in _family(int(child)))]
 
 
 def _ticks(pid: int) -> int:
