@@ -25,7 +25,12 @@ from telemetry.cus_evidence.models import (
     CusPeriodTotals,
     CusUsageSettlement,
 )
-from telemetry.cus_holds.limit_models import CusLimitHolds, CusLimitTotals, CusRunLimit
+from telemetry.cus_holds.limit_models import (
+    CusLimitAllotment,
+    CusLimitHolds,
+    CusLimitTotals,
+    CusRunLimit,
+)
 from telemetry.cus_holds.models import CusEnforcementHold, CusEnforcementLease, CusHoldSums
 from telemetry.cus_money.models import CusKeptPrice
 from telemetry.cus_seals.models import CusEvidenceSeal
@@ -49,6 +54,7 @@ __all__ = [
     "CusLLMUsage",
     "CusLandedAdmissions",
     "CusLifetimeTotals",
+    "CusLimitAllotment",
     "CusLimitHolds",
     "CusLimitTotals",
     "CusModelSeries",

@@ -11,13 +11,13 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
+from enforcement.cus_checks.allotting import needs_of_lease, refill
 from enforcement.cus_checks.fair_share import ShareTaken, fair_share
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.lending_requests import LeaseRequest
 from enforcement.cus_checks.locked import (
     ABSENCE,
     LOAD,
-    Contended,
     lock_in_time,
     rows_in_time,
     run_in_time,
@@ -29,7 +29,6 @@ from enforcement.cus_checks.scopes import (
     CallScopes,
     facts_at_scopes,
     scopes_of,
-    spans_integrations,
 )
 from enforcement.cus_checks.turned_away import pause_turned_away
 from enforcement.cus_checks.unread import CusUnreadDecisions
@@ -41,7 +40,7 @@ from enforcement.cus_reading.known_models import (
     known_models,
     remember_models,
 )
-from enforcement.cus_rules.authority import remember_state
+from enforcement.cus_rules.authority import Known, remember_state
 from enforcement.cus_rules.facts import Facts
 from enforcement.cus_rules.lending import lend
 from enforcement.cus_rules.precedence import decide
@@ -53,16 +52,12 @@ from telemetry.cus_holds.leases import (
     lending_values,
     release_values,
 )
+from telemetry.cus_holds.limit_sums import RunLimit
 from telemetry.cus_ids import uuid7
 from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 
 # The statements of the first message that wait for other transactions: the lock, and taking back.
 _WAITS = 2
-_ATTEMPTS = 2
-
-
-class _Outdated(Exception):
-    """A limit of the tenant is new, so that the reading needs the tenant's lock, too."""
 
 
 class Lending(NamedTuple):
@@ -98,7 +93,7 @@ class CusLendingService:
             return _none(unread.by_last_state(asked))
         try:
             with fair_share.taken(self.caller.integration_id, 1):
-                return self._lend_anew(request)
+                return run_in_time(self.caller, partial(self._lend, request))
         except ShareTaken:
             pause_turned_away()
             return _none(unread.by_last_state(asked, contended=True))
@@ -119,29 +114,18 @@ class CusLendingService:
 
         return _ids(run_in_time(self.caller, work))
 
-    def _lend_anew(self, request: LeaseRequest) -> Lending:
-        for _ in range(_ATTEMPTS):
-            try:
-                return run_in_time(self.caller, partial(self._lend, request))
-            except _Outdated:
-                continue
-        raise Contended
-
     def _lend(self, request: LeaseRequest, connection: DeciderConnection) -> Lending:
         asked = request.as_check()
         start(connection, *self._whose, unstarted(self.caller.integration_id, [asked]))
         returned, reading, scopes = self._take_back_and_read(connection, request, asked)
         state = remember_state(self.caller.integration_id, reading.integration)
-        holder, run = request.holder, reading.runs.get(scopes.of_calls.names.session_id or "")
-        facts = Facts(
-            call_id="",
-            evaluated_at=reading.now,
-            authority=state.authority,
-            usage=usage_of(reading),
-            estimate=Amounts(*holder.estimate[: len(Amounts._fields)]),
-            limits=facts_at_scopes(scopes.of_calls, run, reading.limits, reading.now),
-        )
-        decision = decide(facts)
+        facts = _facts(request, state, reading, scopes)
+        if needs := needs_of_lease(facts, request.holder, holders=reading.others + 1):
+            refill(connection, self.caller, needs, self.at)
+            (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
+            reading = self._found(connection, rows, scopes)
+            facts = _facts(request, state, reading, scopes)
+        decision, run = decide(facts), _run_of(reading, scopes)
         lease, statements = None, ["COMMIT"]
         bound = state.authority.max_live_holds
         may_lend = _tells_enough(request, scopes, reading) and _may_have_more(reading, bound)
@@ -169,7 +153,7 @@ class CusLendingService:
         )
         _, returned, rows = rows_in_time(
             connection,
-            lock_in_time(self.caller, of_tenant=scopes.of_tenant),
+            lock_in_time(self.caller),
             connection.call("cus_release_leases", *release),
             self._reads(connection, request, scopes),
             waits=_WAITS,
@@ -180,10 +164,7 @@ class CusLendingService:
             ((document,),) = rows_in_time(connection, connection.call(READ_MODELS, *self._whose))
             default = reading.integration["default_model"]
             known = remember_models(self.caller.integration_id, version, default, document or b"")
-            was, scopes = scopes, self._scopes(asked, known)
-            if scopes.of_tenant and not was.of_tenant:
-                connection.rows("ROLLBACK")
-                raise _Outdated
+            scopes = self._scopes(asked, known)
             (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
             reading = self._found(connection, rows, scopes)
         return _ids(returned), reading, scopes
@@ -204,7 +185,7 @@ class CusLendingService:
             *self._whose,
             request.holder_id,
             self.at,
-            scopes.of_calls.keys,
+            scopes.of_calls.asked,
             [session] if session else [],
         )
         return connection.call("cus_read_lending", *values)
@@ -224,15 +205,26 @@ class _Scopes(NamedTuple):
     of_calls: CallScopes
     has_no_limits: bool
 
-    @property
-    def of_tenant(self) -> bool:
-        """Whether the reading needs the tenant's lock, too."""
-        return spans_integrations([self.of_calls])
-
 
 def _none(verdicts: Sequence[Verdict]) -> Lending:
     (verdict,) = verdicts
     return Lending(verdict)
+
+
+def _run_of(reading: LendingReading, scopes: _Scopes) -> RunLimit | None:
+    return reading.runs.get(scopes.of_calls.names.session_id or "")
+
+
+def _facts(request: LeaseRequest, state: Known, reading: LendingReading, scopes: _Scopes) -> Facts:
+    run = _run_of(reading, scopes)
+    return Facts(
+        call_id="",
+        evaluated_at=reading.now,
+        authority=state.authority,
+        usage=usage_of(reading),
+        estimate=Amounts(*request.holder.estimate[: len(Amounts._fields)]),
+        limits=facts_at_scopes(scopes.of_calls, run, reading.limits, reading.now),
+    )
 
 
 def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Lease | None:
