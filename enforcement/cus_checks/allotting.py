@@ -31,7 +31,7 @@ def needs_of(verdicts: Iterable[Verdict]) -> list[Need]:
     for verdict in verdicts:
         for fact in verdict.facts.limits if verdict.is_by_usage else ():
             measure = fact.measure(verdict.facts.estimate)
-            if not fact.is_shared or measure.taken + measure.estimate > measure.limit:
+            if not fact.is_shared or not measure.fits_alone:
                 continue
             before = needs[fact.id].need if fact.id in needs else 0
             needs[fact.id] = _need(fact, before + measure.estimate)
@@ -46,7 +46,8 @@ def needs_of_lease(facts: Facts, holder: Holder, *, holders: int) -> list[Need]:
     found = []
     for fact in facts.limits:
         wanted = shares_wanted(holder, fact.binds, holders=holders)
-        if fact.elsewhere and fact.measure(facts.estimate).free < wanted:
+        measure = fact.measure(facts.estimate)
+        if fact.elsewhere and measure.fits_alone and measure.free < wanted:
             found.append(_need(fact, wanted))
     return sorted(found)
 

@@ -22,10 +22,14 @@ class Measure(NamedTuple):
         return needed > self.limit or self.used >= self.limit
 
     @property
-    def lacks_allotment(self) -> bool:
+    def fits_alone(self) -> bool:
         """Whether the call would fit, were nothing left to other integrations."""
-        fits = self.taken + self.estimate <= self.limit and self.used < self.limit
-        return fits and self.is_exceeded
+        return self.taken + self.estimate <= self.limit and self.used < self.limit
+
+    @property
+    def lacks_allotment(self) -> bool:
+        """Whether the call does not fit only because of what is left to other integrations."""
+        return self.is_exceeded and self.fits_alone
 
     @property
     def has_room(self) -> bool:

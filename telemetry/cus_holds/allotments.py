@@ -77,12 +77,13 @@ FROM each WHERE lent.tenant_id = $1 AND lent.limit_id = each.limit_id
     AND lent.integration_id = each.integration_id AND each.integration_id = ANY ($5)
     AND each.integration_id <> $2 AND each.allotted > each.taken
 """  # noqa: S608  (as above)
-# Where the spare is too little, the integration gets all of it: its calls may be smaller.
+# Where the spare is too little, the integration gets all of it: its calls may be smaller. It is less
+# than nothing where more is taken than the limit has.
 _ALLOT = f"""
 PREPARE cus_allot (uuid, uuid, json, timestamptz) AS {_ROOMS}
 INSERT INTO cus_limit_allotments AS lent (tenant_id, limit_id, integration_id, binds, amount)
 SELECT $1, limit_id, $2, binds, least(greatest(own + CASE WHEN spare >= need
-        THEN need + trunc((spare - need) / ({_KEPT_BACK} * sharers)) ELSE greatest(spare, 0) END,
+        THEN need + trunc((spare - need) / ({_KEPT_BACK} * sharers)) ELSE spare END,
     0), {MOST})
 FROM rooms ORDER BY limit_id
 ON CONFLICT (tenant_id, limit_id, integration_id) DO UPDATE
