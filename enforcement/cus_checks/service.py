@@ -3,8 +3,9 @@
 A check is two messages to the database. The first takes the integration's lock and then reads, in
 one statement, all evidence that a decision depends on; the second holds the call's estimate, logs
 and counts the decision, and commits. So at every admission used + held + leased + estimate ≤ limit,
-however many callers there are. Checks of one integration that come at the same time to one process
-share a round.
+however many callers there are. Where a limit of the tenant has allotted too little, the check gets
+more of it and reads again in between. Checks of one integration that come at the same time to one
+process share a round.
 """
 
 from collections.abc import Sequence

@@ -40,8 +40,10 @@ def names_of(draw: random.Random) -> dict[str, Any]:
 class Holder:
     """A thread's calls: by leases of what its calls name, and by checks."""
 
-    def __init__(self, orders: dict[str, Any], seed: str, landing: "queue.Queue[Any]") -> None:
-        self._ids = (uuid.UUID(orders["tenant"]), uuid.UUID(orders["integration"]))
+    def __init__(
+        self, tenant: str, integration: str, seed: str, landing: "queue.Queue[Any]"
+    ) -> None:
+        self._ids = (uuid.UUID(tenant), uuid.UUID(integration))
         self._random = random.Random(seed)
         self._landing = landing
         self._holder_id = f"holder-{uuid.uuid4()}"
@@ -152,10 +154,11 @@ def _land(key: str, landing: "queue.Queue[Any]") -> None:
 
 def _race(orders: dict[str, Any], number: int) -> None:
     landing: queue.Queue[Any] = queue.Queue()
-    lander = threading.Thread(target=_land, args=(orders["key"], landing))
+    integration, key = orders["integrations"][number % len(orders["integrations"])]
+    lander = threading.Thread(target=_land, args=(key, landing))
     lander.start()
     holders = [
-        Holder(orders, f"{orders['seed']} {number} {one}", landing)
+        Holder(orders["tenant"], integration, f"{orders['seed']} {number} {one}", landing)
         for one in range(orders["holders"])
     ]
     threads = [threading.Thread(target=one.live, args=(orders["calls"],)) for one in holders]
