@@ -106,13 +106,13 @@ class _Within(NamedTuple):
     running: str
 
 
-def _within(limit: str, value: str, window: str) -> _Within:
+def _within(limit: str, value: str, window: str, tenant: str = "$1") -> _Within:
     since = f"CASE {window} WHEN 'minute' THEN {_MINUTE}"
     present = f"""{since} WHEN 'life' THEN '1969-12-31 UTC'::timestamptz
                 ELSE date_trunc({window}, moment.now, 'UTC') - interval '1 microsecond' END"""
     until = f"""CASE WHEN {window} IN ('minute', 'life') THEN 'infinity'::timestamptz
                 ELSE date_trunc({window}, moment.now, 'UTC') END"""
-    of_key = f"sums.tenant_id = $1 AND sums.limit_id = {limit} AND sums.value = {value}"
+    of_key = f"sums.tenant_id = {tenant} AND sums.limit_id = {limit} AND sums.value = {value}"
     return _Within(
         f"{of_key} AND sums.start > {present} AND sums.start <= {until}",
         f"{of_key} AND sums.start > {since} ELSE '1969-12-31 UTC'::timestamptz END",
@@ -129,13 +129,14 @@ def _sums(limit: str, value: str, window: str) -> str:
         ) AS running"""  # noqa: S608  (the names are the tables' own)
 
 
-def of_each_integration(limit: str, window: str, binds: str) -> str:
+def of_each_integration(limit: str, window: str, binds: str, tenant: str = "$1") -> str:
     """SQL for what each integration has of a limit of the tenant, in the amount that it binds.
 
+    All are SQL; the statement has a `moment` with its `now`.
     `landed` may be negative, by corrections; `taken` is at least what runs. An allotment in another
     amount than the limit binds now is none.
     """
-    within = _within(limit, "''", window)
+    within = _within(limit, "''", window, tenant)
     landed = " ".join(f"WHEN '{name}' THEN sums.{name}" for name in _NAMES)
     running = " ".join(
         f"WHEN '{name}' THEN sums.held_{name} + sums.leased_{name}" for name in _NAMES
@@ -152,7 +153,7 @@ def of_each_integration(limit: str, window: str, binds: str) -> str:
                 FROM cus_limit_holds AS sums WHERE {within.running}
                 UNION ALL
                 SELECT integration_id, 0, 0, amount FROM cus_limit_allotments AS lent
-                WHERE lent.tenant_id = $1 AND lent.limit_id = {limit} AND lent.binds = {binds}
+                WHERE lent.tenant_id = {tenant} AND lent.limit_id = {limit} AND lent.binds = {binds}
             ) AS part GROUP BY integration_id
         )"""  # noqa: S608  (as above)
 

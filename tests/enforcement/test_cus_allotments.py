@@ -11,6 +11,7 @@ from django.test import RequestFactory
 from django.utils import timezone
 
 from enforcement.cus_checks import service as checks
+from enforcement.cus_checks.allotting import refill
 from enforcement.cus_checks.lending_requests import CallEstimate, LeaseRequest, LeaseScopes
 from enforcement.cus_checks.lending_service import CusLendingService
 from enforcement.cus_checks.rounds import Verdict
@@ -135,7 +136,7 @@ def test_an_allotment_leaves_a_part_of_the_rest_to_others(
 
 def test_all_calls_of_a_round_are_decided_by_one_refill(integration: CusIntegration) -> None:
     limit = make_limit(integration, "tenant", "")
-    calls = [(f"call-{number}", 30, {}) for number in range(5)]
+    calls: list[Any] = [(f"call-{number}", 30, {}) for number in range(5)]
     verdicts = check_all(integration, *calls)
     assert [said(verdict)[0] for verdict in verdicts] == ["allowed"] * 3 + ["blocked"] * 2
     # Of the ten that are left nobody has asked for any.
@@ -308,10 +309,10 @@ def test_another_basis_counts_in_its_own_amount(
     integration: CusIntegration, other: CusIntegration
 ) -> None:
     limit = make_limit(integration, "tenant", "")
-    fields = {"estimated_cost_microcents": 30_500_000}
+    fields: dict[str, Any] = {"estimated_cost_microcents": 30_500_000}
     check(integration, "first", 31, **fields)
     change_limit(limit, basis="exact")
-    exactly = {"estimated_cost_microcents": 69_500_001}
+    exactly: dict[str, Any] = {"estimated_cost_microcents": 69_500_001}
     assert said(check(other, "second", 70, **exactly))[0] == "blocked"
     assert said(check(other, "third", 70, estimated_cost_microcents=69_500_000))[0] == "allowed"
     (row,) = CusLimitAllotment.objects.filter(integration_id=other.id)
@@ -323,7 +324,8 @@ def test_a_process_that_dies_while_it_refills_loses_nothing(
 ) -> None:
     limit = make_limit(integration, "tenant", "")
     check(integration, "first", 20)
-    before, deaths = allotted(limit), []
+    before = allotted(limit)
+    deaths: list[Any] = []
 
     def refill_and_die(connection: DeciderConnection, *arguments: Any) -> None:
         refill(connection, *arguments)
@@ -333,7 +335,6 @@ def test_a_process_that_dies_while_it_refills_loses_nothing(
                 superuser.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
             deaths.append(allotted(limit))
 
-    refill = checks.refill
     monkeypatch.setattr(checks, "refill", refill_and_die)
     # The check asks again, on another connection.
     assert said(check(other, "second", 75)) == PASSED

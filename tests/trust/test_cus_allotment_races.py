@@ -18,6 +18,7 @@ from enforcement.cus_checks.lending_service import CusLendingService
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from telemetry.cus_holds.models import CusEnforcementHold
+from telemetry.cus_money.amounts import LeaseAmounts
 from tests.conftest import _superuser
 from tests.cus_factories import SdkClient, make_integration, record
 from tests.cus_limits import change_limit, make_limit
@@ -114,7 +115,7 @@ class Racer:
         service = CusLendingService(caller_of(self.integration))
         if lease := service.lease(asked).lease:
             self.told["leased"] += 1
-            service.end(lease.id, lease.lent._make((0, 0, 0, 0)))
+            service.end(lease.id, LeaseAmounts())
 
 
 def race(
