@@ -131,7 +131,7 @@ def _side_by_side(sizes: Sizes, sender: Sender) -> str:
     senders = [sender, *map(sender_of, more_keys(sender, _INTEGRATIONS - 1))]
     keys, tenant = [one.key for one in senders], sender.principal.tenant_id
     a_day = ("", "", "cents", "day")
-    made = {
+    made: dict[str, list[tuple[Any, ...]]] = {
         "tenant": [(tenant, None, "tenant", *a_day)],
         "integration": [
             (tenant, one.principal.integration_id, "integration", *a_day) for one in senders

@@ -13,7 +13,6 @@ from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.locked import lock_tenant_in_time, rows_in_time
 from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_reading.connection import DeciderConnection
-from enforcement.cus_rules.facts import Facts
 from enforcement.cus_rules.lending import Holder, shares_wanted
 from enforcement.cus_rules.scoped import ScopedFact
 from telemetry.cus_holds.allotments import Need, need_values, take_back_values, tried_of
@@ -40,11 +39,12 @@ def needs_of(verdicts: Iterable[Verdict]) -> list[Need]:
     return [needs[limit_id] for limit_id in sorted(lacking)]
 
 
-def needs_of_lease(facts: Facts, holder: Holder, *, holders: int) -> list[Need]:
+def needs_of_lease(verdict: Verdict, holder: Holder, *, holders: int) -> list[Need]:
     """What of limits of the tenant must be allotted, so that a holder's lease is not small for want
-    of it alone."""
+    of it alone. The verdict is on one of its calls."""
     found = []
-    for fact in facts.limits:
+    facts = verdict.facts
+    for fact in facts.limits if verdict.is_by_usage else ():
         wanted = shares_wanted(holder, fact.binds, holders=holders)
         measure = fact.measure(facts.estimate)
         if fact.elsewhere and measure.fits_alone and measure.free < wanted:

@@ -119,13 +119,13 @@ class CusLendingService:
         start(connection, *self._whose, unstarted(self.caller.integration_id, [asked]))
         returned, reading, scopes = self._take_back_and_read(connection, request, asked)
         state = remember_state(self.caller.integration_id, reading.integration)
-        facts = _facts(request, state, reading, scopes)
-        if needs := needs_of_lease(facts, request.holder, holders=reading.others + 1):
+        verdict = _verdict(request, state, reading, scopes)
+        if needs := needs_of_lease(verdict, request.holder, holders=reading.others + 1):
             refill(connection, self.caller, needs, self.at)
             (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
             reading = self._found(connection, rows, scopes)
-            facts = _facts(request, state, reading, scopes)
-        decision, run = decide(facts), _run_of(reading, scopes)
+            verdict = _verdict(request, state, reading, scopes)
+        (decision, facts, _), run = verdict, _run_of(reading, scopes)
         lease, statements = None, ["COMMIT"]
         bound = state.authority.max_live_holds
         may_lend = _tells_enough(request, scopes, reading) and _may_have_more(reading, bound)
@@ -137,7 +137,7 @@ class CusLendingService:
         lent = connection.rows("; ".join(statements))
         # A repeated request names a lease that exists: its holder has the lease, or will return it.
         lease = lease if lent else None
-        return Lending(Verdict(decision, facts), lease, returned, reading.has_runs)
+        return Lending(verdict, lease, returned, reading.has_runs)
 
     def _take_back_and_read(
         self, connection: DeciderConnection, request: LeaseRequest, asked: CheckRequest
@@ -215,9 +215,12 @@ def _run_of(reading: LendingReading, scopes: _Scopes) -> RunLimit | None:
     return reading.runs.get(scopes.of_calls.names.session_id or "")
 
 
-def _facts(request: LeaseRequest, state: Known, reading: LendingReading, scopes: _Scopes) -> Facts:
+def _verdict(
+    request: LeaseRequest, state: Known, reading: LendingReading, scopes: _Scopes
+) -> Verdict:
+    """The verdict on a call of the holder's estimate."""
     run = _run_of(reading, scopes)
-    return Facts(
+    facts = Facts(
         call_id="",
         evaluated_at=reading.now,
         authority=state.authority,
@@ -225,6 +228,7 @@ def _facts(request: LeaseRequest, state: Known, reading: LendingReading, scopes:
         estimate=Amounts(*request.holder.estimate[: len(Amounts._fields)]),
         limits=facts_at_scopes(scopes.of_calls, run, reading.limits, reading.now),
     )
+    return Verdict(decide(facts), facts)
 
 
 def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Lease | None:

@@ -158,6 +158,8 @@ def test_an_integration_that_is_stopped_asks_for_nothing(integration: CusIntegra
     limit = make_limit(integration, "tenant", "")
     CusIntegration.objects.filter(id=integration.id).update(status="disabled")
     assert said(check(integration, "first", 10))[:2] == ("hard_blocked", "integration_disabled")
+    asked = LeaseRequest(holder_id="h", estimate=CallEstimate(cents=5), scopes=LeaseScopes())
+    assert not CusLendingService(caller_of(integration)).lease(asked).lease
     assert allotted(limit) == {}
 
 
