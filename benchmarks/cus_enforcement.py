@@ -51,7 +51,7 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
         "Plain checks over HTTP: hold taken, durable (granian, 2 x 4 threads)",
         ("integrations", "callers", "checks/s", "target", "p50 ms", "target", "p99 ms", "target"),
     )
-    keys = [sender.key, *_more_keys(sender)]
+    keys = [sender.key, *more_keys(sender, _INTEGRATIONS - 1)]
     CusIntegration.objects.update(**_LIMITS)
     many = replace(sizes, filled_rows=sizes.checked_rows, twelfths=(12,))
     filled = fill_this_month("bench_checks", many, sender)
@@ -194,10 +194,11 @@ def settle(database: str) -> None:
         connection.execute("VACUUM (ANALYZE) cus_decision_totals")
 
 
-def _more_keys(sender: Sender) -> list[str]:
+def more_keys(sender: Sender, count: int) -> list[str]:
+    """Keys of so many more integrations of the sender's tenant."""
     tenant = CusTenant.objects.get(id=sender.principal.tenant_id)
     keys = []
-    for number in range(1, _INTEGRATIONS):
+    for number in range(1, count + 1):
         # Each is made under the same name, which it gives up to the next.
         CusIntegration.objects.filter(tenant=tenant, name="OpenAI").update(name=f"Checked {number}")
         integration = demo_integration(tenant)

@@ -7,8 +7,14 @@ from typing import Any
 
 from psycopg import sql
 
-from benchmarks.cus_databases import Sender, new_database, superuser
-from benchmarks.cus_enforcement import calls_landing, load_of_checks, milliseconds, settle
+from benchmarks.cus_databases import Sender, new_database, sender_of, superuser
+from benchmarks.cus_enforcement import (
+    calls_landing,
+    load_of_checks,
+    milliseconds,
+    more_keys,
+    settle,
+)
 from benchmarks.cus_report import Section
 from benchmarks.cus_rounds import Contestant, contest, ratio
 from benchmarks.cus_served import PRODUCT, served
@@ -17,6 +23,8 @@ from benchmarks.cus_store_process import StoreProcess
 from benchmarks.cus_targets import BESIDE_SCOPES, INGEST_WITH_MANY_SCOPES, INGEST_WITH_SCOPES
 
 _TURNS = 6
+# Integrations of one tenant that are checked side by side, by a caller each.
+_INTEGRATIONS = 4
 # As a program asks whose calls name all that a call can name.
 _BODY = (
     '{"call_id":"',
@@ -85,6 +93,7 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
     section.notes.append("Of no counting: without limits, beside a database without the trigger.")
     section.notes.append(_many(sizes, sender, unscoped))
     section.notes.append(_checks(sizes, sender))
+    section.notes.append(_side_by_side(sizes, sender))
     return section
 
 
@@ -158,10 +167,44 @@ def _checks(sizes: Sizes, sender: Sender) -> str:
     )
 
 
+def _side_by_side(sizes: Sizes, sender: Sender) -> str:
+    """How many checks a second integrations get with a limit of their tenant, and with one each."""
+    senders = [sender, *map(sender_of, more_keys(sender, _INTEGRATIONS - 1))]
+    keys, tenant = [one.key for one in senders], sender.principal.tenant_id
+    a_day = ("", "", "cents", "day")
+    made: dict[str, list[tuple[Any, ...]]] = {
+        "tenant": [(tenant, None, "tenant", *a_day)],
+        "integration": [
+            (tenant, one.principal.integration_id, "integration", *a_day) for one in senders
+        ],
+    }
+    database = new_database("bench_tenant_checks")
+    rates: dict[str, list[float]] = {"tenant": [], "integration": []}
+    with served(PRODUCT, database) as port, calls_landing(database):
+        for turn in range(_TURNS + 1):
+            for scope, limits in made.items():
+                settle(database)
+                _make_all(database, limits)
+                seconds = sizes.check_seconds / 2
+                load = load_of_checks(port, keys, _INTEGRATIONS, seconds, body=_BODY)
+                # In the first turn the processes warm up.
+                rates[scope] += [load.events_a_second] if turn else []
+    shared, own = rates.values()
+    return (
+        f"{_INTEGRATIONS} integrations of a tenant, a caller each: {median(shared):,.0f} checks/s "
+        f"with a limit of the tenant, {median(own):,.0f} with a limit of each: "
+        f"{ratio(shared, own):.2f} x"
+    )
+
+
 def _make(database: str, sender: Sender, limits: Sequence[tuple[Any, ...]]) -> None:
     whose = (sender.principal.tenant_id, sender.principal.integration_id)
+    _make_all(database, [(*whose, *limit) for limit in limits])
+
+
+def _make_all(database: str, limits: Sequence[tuple[Any, ...]]) -> None:
     with superuser(database) as connection:
         connection.execute(_FORGET)
         for limit in limits:
-            connection.execute(_MAKE, (*whose, *limit))
+            connection.execute(_MAKE, limit)
         connection.execute(_NEW_VERSION)

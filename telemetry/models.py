@@ -26,6 +26,7 @@ from telemetry.cus_evidence.models import (
     CusUsageSettlement,
 )
 from telemetry.cus_holds.limit_models import (
+    CusLimitAllotment,
     CusLimitHolds,
     CusLimitTotals,
     CusRunLimit,
@@ -54,6 +55,7 @@ __all__ = [
     "CusLLMUsage",
     "CusLandedAdmissions",
     "CusLifetimeTotals",
+    "CusLimitAllotment",
     "CusLimitHolds",
     "CusLimitTotals",
     "CusModelSeries",

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
+from enforcement.cus_checks.allotting import needs_of_lease, refill
 from enforcement.cus_checks.fair_share import ShareTaken, fair_share
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.lending_requests import LeaseRequest
@@ -29,7 +30,6 @@ from enforcement.cus_checks.scopes import (
     CallScopes,
     facts_at_scopes,
     scopes_of,
-    spans_integrations,
 )
 from enforcement.cus_checks.turned_away import pause_turned_away
 from enforcement.cus_checks.unread import CusUnreadDecisions
@@ -41,7 +41,7 @@ from enforcement.cus_reading.known_models import (
     known_models,
     remember_models,
 )
-from enforcement.cus_rules.authority import remember_state
+from enforcement.cus_rules.authority import Known, remember_state
 from enforcement.cus_rules.facts import Facts
 from enforcement.cus_rules.lending import lend
 from enforcement.cus_rules.precedence import decide
@@ -53,6 +53,7 @@ from telemetry.cus_holds.leases import (
     lending_values,
     release_values,
 )
+from telemetry.cus_holds.limit_sums import RunLimit
 from telemetry.cus_ids import uuid7
 from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 
@@ -62,8 +63,7 @@ _ATTEMPTS = 2
 
 
 class _Outdated(Exception):
-    """A limit of the tenant is new, so that the reading needs the tenant's lock, too; or the budget
-    in code was swept."""
+    """The budget in code was swept."""
 
 
 class Lending(NamedTuple):
@@ -137,17 +137,14 @@ class CusLendingService:
             connection.rows("ROLLBACK")
             raise _Outdated
         state = remember_state(self.caller.integration_id, reading.integration)
-        holder, run = request.holder, reading.runs.get(scopes.of_calls.names.session_id or "")
-        facts = Facts(
-            call_id="",
-            evaluated_at=reading.now,
-            authority=state.authority,
-            usage=usage_of(reading),
-            estimate=Amounts(*holder.estimate[: len(Amounts._fields)]),
-            most_runs=most_runs(asked, without_place),
-            limits=facts_at_scopes(scopes.of_calls, run, reading.limits, reading.now),
-        )
-        decision = decide(facts)
+        most = most_runs(asked, without_place)
+        verdict = _verdict(request, state, reading, scopes, most)
+        if needs := needs_of_lease(verdict, request.holder, holders=reading.others + 1):
+            refill(connection, self.caller, needs, self.at)
+            (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
+            reading = self._found(connection, rows, scopes)
+            verdict = _verdict(request, state, reading, scopes, most)
+        (decision, facts, *_), run = verdict, _run_of(reading, scopes)
         lease, statements = None, ["COMMIT"]
         bound = state.authority.max_live_holds
         may_lend = _tells_enough(request, scopes, reading) and _may_have_more(reading, bound)
@@ -159,7 +156,6 @@ class CusLendingService:
         lent = connection.rows("; ".join(statements))
         # A repeated request names a lease that exists: its holder has the lease, or will return it.
         lease = lease if lent else None
-        verdict = Verdict(decision, facts, run_raised=run.raised if run else None)
         return Lending(verdict, lease, returned, reading.has_runs)
 
     def _take_back_and_read(
@@ -176,7 +172,7 @@ class CusLendingService:
         )
         _, returned, rows = rows_in_time(
             connection,
-            lock_in_time(self.caller, of_tenant=scopes.of_tenant),
+            lock_in_time(self.caller),
             connection.call("cus_release_leases", *release),
             self._reads(connection, request, scopes),
             waits=_WAITS,
@@ -187,10 +183,7 @@ class CusLendingService:
             ((document,),) = rows_in_time(connection, connection.call(READ_MODELS, *self._whose))
             default = reading.integration["default_model"]
             known = remember_models(self.caller.integration_id, version, default, document or b"")
-            was, scopes = scopes, self._scopes(asked, known)
-            if scopes.of_tenant and not was.of_tenant:
-                connection.rows("ROLLBACK")
-                raise _Outdated
+            scopes = self._scopes(asked, known)
             (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
             reading = self._found(connection, rows, scopes)
         return _ids(returned), reading, scopes
@@ -211,7 +204,7 @@ class CusLendingService:
             *self._whose,
             request.holder_id,
             self.at,
-            scopes.of_calls.keys,
+            scopes.of_calls.asked,
             [session] if session else [],
         )
         return connection.call("cus_read_lending", *values)
@@ -231,15 +224,32 @@ class _Scopes(NamedTuple):
     of_calls: CallScopes
     has_no_limits: bool
 
-    @property
-    def of_tenant(self) -> bool:
-        """Whether the reading needs the tenant's lock, too."""
-        return spans_integrations([self.of_calls])
-
 
 def _none(verdicts: Sequence[Verdict]) -> Lending:
     (verdict,) = verdicts
     return Lending(verdict)
+
+
+def _run_of(reading: LendingReading, scopes: _Scopes) -> RunLimit | None:
+    return reading.runs.get(scopes.of_calls.names.session_id or "")
+
+
+def _verdict(
+    request: LeaseRequest, state: Known, reading: LendingReading, scopes: _Scopes, most: int
+) -> Verdict:
+    """The verdict on a call of the holder's estimate. `most`: the bound of budgets in code, if the
+    session's found no place."""
+    run = _run_of(reading, scopes)
+    facts = Facts(
+        call_id="",
+        evaluated_at=reading.now,
+        authority=state.authority,
+        usage=usage_of(reading),
+        estimate=Amounts(*request.holder.estimate[: len(Amounts._fields)]),
+        most_runs=most,
+        limits=facts_at_scopes(scopes.of_calls, run, reading.limits, reading.now),
+    )
+    return Verdict(decide(facts), facts, run_raised=run.raised if run else None)
 
 
 def _lease(request: LeaseRequest, facts: Facts, reading: LendingReading) -> Lease | None:

@@ -14,7 +14,7 @@ from enforcement.cus_checks.keys import Caller
 from enforcement.cus_reading.absence import DatabaseAbsent, DatabaseBusy, EvidenceUnreadable
 from enforcement.cus_reading.connection import DeciderConnection, trouble_with
 from enforcement.cus_reading.decider import decider_pool
-from telemetry.cus_holds.holds import lock
+from telemetry.cus_holds.holds import lock, lock_also
 
 _T = TypeVar("_T")
 # Seconds from the beginning of a request: _LOCK for the lock, _EVIDENCE for the answer with
@@ -56,22 +56,27 @@ def run_in_time(caller: Caller, work: Callable[[DeciderConnection], _T]) -> _T:
     return decider_pool().run(work, take_by=lock_by(caller), end_by=evidence_by(caller))
 
 
-def lock_in_time(caller: Caller, *, of_tenant: bool = False) -> str:
-    """SQL that begins a transaction and takes the integration's lock. Raises Contended.
+def lock_in_time(caller: Caller) -> str:
+    """SQL that begins a transaction and takes the integration's lock. Raises Contended."""
+    return lock(
+        caller.integration_id,
+        wait_seconds=_left(caller),
+        read_seconds=_READ_SECONDS,
+        table_lock_seconds=_TABLE_LOCK_SECONDS,
+    )
 
-    `of_tenant`: a limit spans the tenant's integrations, so their checks wait for each other.
-    """
+
+def lock_tenant_in_time(caller: Caller) -> str:
+    """SQL that takes the tenant's lock, under the integration's. Raises Contended."""
+    return lock_also(caller.tenant_id, _left(caller), _TABLE_LOCK_SECONDS)
+
+
+def _left(caller: Caller) -> float:
     left = lock_by(caller) - time.monotonic()
     if left <= 0:
         # The database was not asked yet: this process is slow, which is load, not absence.
         raise Contended
-    ids = (caller.integration_id, caller.tenant_id) if of_tenant else (caller.integration_id,)
-    return lock(
-        *ids,
-        wait_seconds=left,
-        read_seconds=_READ_SECONDS,
-        table_lock_seconds=_TABLE_LOCK_SECONDS,
-    )
+    return left
 
 
 def rows_in_time(

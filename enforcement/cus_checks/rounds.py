@@ -1,11 +1,12 @@
 """The decisions of one reading: each call sees the holds of the calls before it."""
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from operator import add
 from typing import NamedTuple
 
+from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_checks.estimates import Asked, estimate
 from enforcement.cus_checks.own_holds import ADMITTED_NOW, OwnHolds
 from enforcement.cus_checks.requests import CheckRequest
@@ -32,6 +33,11 @@ class Verdict(NamedTuple):
     # budget of it was read.
     run_raised: Mapping[str, int] | None = None
 
+    @property
+    def is_by_usage(self) -> bool:
+        """Whether more room could have changed the decision."""
+        return self.decision.result != Result.HARD_BLOCKED
+
 
 class Round:
     """Decides calls of one integration by the evidence read under the integration's lock.
@@ -55,6 +61,16 @@ class Round:
         self._models = models
         self._without_place = without_place
         self._own = OwnHolds(reading.own, reading.limits)
+
+    def read_again(self, reading: Reading) -> "Round":
+        """The round anew, by a later reading under the same lock."""
+        return Round(self._tenant_id, self._known, reading, self._models, self._without_place)
+
+    def verdicts(
+        self, requests: Sequence[CheckRequest], scopes: Sequence[CallScopes]
+    ) -> list[Verdict]:
+        """The verdicts on calls; each sees the holds of the calls before."""
+        return list(map(self.verdict, requests, scopes))
 
     def verdict(self, request: CheckRequest, scopes: CallScopes) -> Verdict:
         """Decide one call, and note the change of its hold."""

@@ -12,7 +12,7 @@ from enforcement.cus_rules.scoped import ScopedFact, binds, bound
 from integrations.cus_lifecycle.end_users import CusEndUsers
 from integrations.cus_lifecycle.limits import Unit, Window
 from telemetry.cus_evidence.names import name_as_stored, tags_as_stored
-from telemetry.cus_holds.limit_sums import LimitKey, LimitTaken, RunLimit
+from telemetry.cus_holds.limit_sums import AskedLimit, LimitKey, LimitTaken, RunLimit
 from telemetry.cus_money.amounts import LeaseAmounts
 
 _UNITS: Final = {"cents": Unit.CENTS, "microcents": Unit.CENTS, "tokens": Unit.TOKENS}
@@ -52,6 +52,11 @@ class CallScopes(NamedTuple):
         return [counted.key for counted in self.counting]
 
     @property
+    def asked(self) -> Sequence[AskedLimit]:
+        """What a reading is asked of the limits: their keys, and what those of the tenant bind."""
+        return [_asked(counted) for counted in self.counting]
+
+    @property
     def document(self) -> Mapping[str, Any]:
         """What the call names, as its hold keeps it."""
         named = {name: value for name, value in self.names._asdict().items() if value}
@@ -80,16 +85,17 @@ def _name(field: str, text: str | None) -> str | None:
     return name_as_stored(field, text) or None if text else None
 
 
-def keys_of(scopes: Sequence[CallScopes]) -> list[LimitKey]:
-    """The keys of all limits that count any of these calls, each once, in order."""
+def asked_of(scopes: Sequence[CallScopes]) -> list[AskedLimit]:
+    """What is asked of all limits that count any of these calls, each once, in order."""
     if not any(call.counting for call in scopes):
         return []
-    return sorted({counted.key for call in scopes for counted in call.counting})
+    return sorted({one for call in scopes for one in call.asked})
 
 
-def spans_integrations(scopes: Sequence[CallScopes]) -> bool:
-    """Whether a limit counts one of these calls together with those of other integrations."""
-    return any(counted.limit.scope == _TENANT for call in scopes for counted in call.counting)
+def _asked(counted: CountedBy) -> AskedLimit:
+    limit = counted.limit
+    shared = (binds(limit.unit, limit.basis),) if limit.scope == _TENANT else ()
+    return (*counted.key, *shared)
 
 
 def facts_at_scopes(
@@ -127,6 +133,7 @@ def _at_scopes(
 
 def _fact(limit: KnownLimit, value: str, taken: LimitTaken, *, admitted_before: bool) -> ScopedFact:
     name = binds(limit.unit, limit.basis)
+    amount = bound(limit.amount, limit.unit, limit.basis)
     return ScopedFact(
         id=limit.id,
         scope=limit.scope,
@@ -135,13 +142,14 @@ def _fact(limit: KnownLimit, value: str, taken: LimitTaken, *, admitted_before: 
         unit=Unit(limit.unit),
         window=Window(limit.window),
         binds=name,
-        amount=bound(limit.amount, limit.unit, limit.basis),
+        amount=amount,
         result=limit.result,
         warning_percent=limit.warning_percent,
         temporary=limit.valid_until is not None,
         used=getattr(taken.used, name),
         held=getattr(taken.held, name),
         leased=getattr(taken.leased, name),
+        elsewhere=taken.share.elsewhere(amount) if taken.share else 0,
         admitted_before=admitted_before,
     )
 

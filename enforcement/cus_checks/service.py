@@ -3,8 +3,9 @@
 A check is two messages to the database. The first takes the integration's lock and then reads, in
 one statement, all evidence that a decision depends on; the second holds the call's estimate, logs
 and counts the decision, and commits. So at every admission used + held + leased + estimate ≤ limit,
-however many callers there are. Checks of one integration that come at the same time to one process
-share a round.
+however many callers there are. Where a limit of the tenant has allotted too little, the check gets
+more of it and reads again in between. Checks of one integration that come at the same time to one
+process share a round.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import psycopg
 
 from aos_sdk.cus_wire import MAX_BATCH_CHECKS
+from enforcement.cus_checks.allotting import needs_of, refill
 from enforcement.cus_checks.fair_share import ShareTaken, fair_share
 from enforcement.cus_checks.joined import GroupFailed, GroupTimeout, JoinedWork
 from enforcement.cus_checks.keys import Caller
@@ -30,7 +32,7 @@ from enforcement.cus_checks.locked import (
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.rounds import Round, Verdict
 from enforcement.cus_checks.runs import start, swept, unstarted
-from enforcement.cus_checks.scopes import CallScopes, keys_of, scopes_of, spans_integrations
+from enforcement.cus_checks.scopes import CallScopes, asked_of, scopes_of
 from enforcement.cus_checks.turned_away import (
     TurnedAway,
     logging_of,
@@ -54,15 +56,14 @@ from enforcement.cus_reading.known_models import (
 from enforcement.cus_rules.authority import known_state, remember_state
 from telemetry.cus_holds.hold_changes import HOLDS_CHANGED, change_values
 from telemetry.cus_holds.holds import HOLD_LIFE, Reading, read_values, reading_of
-from telemetry.cus_holds.limit_sums import LimitKey
+from telemetry.cus_holds.limit_sums import AskedLimit, LimitKey, key_of
 
 # A call's record may land between our reading and our hold; then the round reads again.
 _ATTEMPTS = 3
 
 
 class _Landed(Exception):
-    """What the round was read for has changed: a call was recorded, something was swept, or a limit
-    of the tenant is new."""
+    """What the round was read for has changed: a call was recorded, or something was swept."""
 
 
 class _Asking(NamedTuple):
@@ -70,21 +71,21 @@ class _Asking(NamedTuple):
 
     models: Sequence[str]
     scopes: Sequence[CallScopes]
-    keys: Sequence[LimitKey]
+    limits: Sequence[AskedLimit]
+
+    @property
+    def keys(self) -> Sequence[LimitKey]:
+        """The keys of the limits, in their order."""
+        return [key_of(limit) for limit in self.limits]
 
     @property
     def sessions(self) -> Sequence[str]:
         """The sessions that the calls name, which may have budgets in code."""
         return sorted({name for call in self.scopes if (name := call.names.session_id)})
 
-    @property
-    def of_tenant(self) -> bool:
-        """Whether the reading needs the tenant's lock, too."""
-        return spans_integrations(self.scopes)
-
     def differs_from(self, other: "_Asking") -> bool:
         """Whether a reading for the other does not serve."""
-        return (self.models, self.keys) != (other.models, other.keys)
+        return (self.models, self.limits) != (other.models, other.limits)
 
 
 # The key is the integration and, in tests, the moment: checks with the same key share a round.
@@ -177,8 +178,15 @@ class CusEnforcementService:
         def work(connection: DeciderConnection) -> list[Verdict]:
             new = unstarted(self.caller.integration_id, requests)
             without_place = start(connection, *self._whose, new)
-            round_, scopes = self._read(connection, requests, without_place)
-            decided[:] = map(round_.verdict, requests, scopes)
+            decided.clear()
+            round_, asking = self._read(connection, requests, without_place)
+            verdicts = round_.verdicts(requests, asking.scopes)
+            if needs := needs_of(verdicts):
+                refill(connection, self.caller, needs, self.at)
+                reading = self._reading(connection, requests, asking)
+                round_ = round_.read_again(reading)
+                verdicts = round_.verdicts(requests, asking.scopes)
+            decided[:] = verdicts
             return self._commit(connection, round_, decided)
 
         for _ in range(_ATTEMPTS):
@@ -198,12 +206,11 @@ class CusEnforcementService:
         connection: DeciderConnection,
         requests: Sequence[CheckRequest],
         without_place: Collection[str],
-    ) -> tuple[Round, Sequence[CallScopes]]:
+    ) -> tuple[Round, _Asking]:
         """Take the integration's lock and read its evidence, its own prices and its limits."""
         known = known_models(self.caller.integration_id)
         asking = self._asking(requests, known)
-        locked = lock_in_time(self.caller, of_tenant=asking.of_tenant)
-        reading = self._reading(connection, requests, asking, lock_first=locked)
+        reading = self._reading(connection, requests, asking, lock_in_time(self.caller))
         version = reading.integration["config_version"]
         if version != known.config_version:
             statement = connection.call(READ_MODELS, *self._whose)
@@ -211,9 +218,6 @@ class CusEnforcementService:
             default = reading.integration["default_model"]
             known = remember_models(self.caller.integration_id, version, default, document or b"")
             was, asking = asking, self._asking(requests, known)
-            if asking.of_tenant and not was.of_tenant:
-                connection.rows("ROLLBACK")
-                raise _Landed
             if asking.differs_from(was):
                 reading = self._reading(connection, requests, asking)
         if swept(self.caller.integration_id, requests, {*reading.runs, *without_place}):
@@ -221,12 +225,12 @@ class CusEnforcementService:
             raise _Landed
         state = remember_state(self.caller.integration_id, reading.integration)
         round_ = Round(self.caller.tenant_id, state, reading, known, without_place)
-        return round_, asking.scopes
+        return round_, asking
 
     def _asking(self, requests: Sequence[CheckRequest], known: KnownModels) -> "_Asking":
         scopes = [scopes_of(self.caller.tenant_id, request, known) for request in requests]
         models = known.named([request.model for request in requests])
-        return _Asking(models, scopes, keys_of(scopes))
+        return _Asking(models, scopes, asked_of(scopes))
 
     def _reading(
         self,
@@ -237,7 +241,7 @@ class CusEnforcementService:
     ) -> Reading:
         call_ids = [request.call_id for request in requests]
         values = read_values(
-            *self._whose, call_ids, self.at, asking.models, asking.keys, asking.sessions
+            *self._whose, call_ids, self.at, asking.models, asking.limits, asking.sessions
         )
         statement = connection.call("cus_read", *values)
         first = [lock_first] if lock_first else []

@@ -96,7 +96,10 @@ def figures(_request: HttpRequest, decision: CusEnforcementDecision) -> SafeStri
     rows = [row for limit in LIMITS if (row := _row(facts, authority, usage, limit))]
     rows += [_row_at_scope(facts, limit) for limit in facts.limits]
     return table(
-        ["Limit", "At most", "Used", "Held by running calls", "Lent", "This call", "Together"],
+        [
+            *("Limit", "At most", "Used", "Held by running calls", "Lent", "Others may take"),
+            *("This call", "Together"),
+        ],
         rows,
         empty="The integration had no limit.",
         note=_note(facts, authority),
@@ -121,20 +124,23 @@ def _row(facts: Facts, authority: Authority, usage: Usage, limit: Limit) -> list
     if limit.unit is Unit.CALLS:
         admitted: int = getattr(usage, limit.admissions)
         shown = [f"{one:,} calls" for one in (most, admitted)]
-        return [name, *shown, "", "", "1 call", f"{admitted + 1:,} calls"]
+        return [name, *shown, "", "", "", "1 call", f"{admitted + 1:,} calls"]
     parts = (usage.used, usage.held, usage.leased, facts.estimate)
     amounts = [_amount(one, limit, authority) for one in parts]
     write = _writer(limit, authority)
     scale = MICROCENTS_PER_CENT if limit.unit is Unit.CENTS and authority.is_exact else 1
-    return [name, write(most * scale), *map(write, amounts), write(sum(amounts))]
+    written = [write(amount) for amount in amounts]
+    return [name, write(most * scale), *written[:-1], "", written[-1], write(sum(amounts))]
 
 
 def _row_at_scope(facts: Facts, limit: ScopedFact) -> list[Cell]:
     measure = limit.measure(facts.estimate)
-    parts = (limit.used, limit.held, limit.leased, measure.estimate)
+    parts = (limit.used, limit.held, limit.leased, limit.elsewhere, measure.estimate)
     over = limit.window.over
     name = f"{whose(limit)}, {over}"
     shown = [written(limit, amount) for amount in (limit.amount, *parts, sum(parts))]
+    if not limit.is_shared:
+        shown[4] = ""
     return [f"{name[:1].upper()}{name[1:]}", *shown]
 
 

@@ -157,6 +157,9 @@ def _without_limits(facts: Facts) -> Iterator[tuple[str, Facts]]:
     for place, limit in enumerate(facts.limits):
         others = facts.limits[:place] + facts.limits[place + 1 :]
         yield f"no limit of {whose(limit)}", msgspec.structs.replace(facts, limits=others)
+    if any(limit.elsewhere for limit in facts.limits):
+        alone = tuple(msgspec.structs.replace(limit, elsewhere=0) for limit in facts.limits)
+        yield "nothing left to other integrations", msgspec.structs.replace(facts, limits=alone)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from enforcement.cus_reading.absence import (
 from enforcement.cus_reading.heartbeat import Heartbeat
 from enforcement.cus_reading.key_lookup import PREPARED as KEYS_PREPARED
 from enforcement.cus_reading.known_models import PREPARED as MODELS_PREPARED
+from telemetry.cus_holds.allotments import PREPARED as ALLOTMENTS_PREPARED
 from telemetry.cus_holds.hold_changes import PREPARED as CHANGES_PREPARED
 from telemetry.cus_holds.holds import PREPARED as HOLDS_PREPARED
 from telemetry.cus_holds.holds import Value
@@ -113,7 +114,7 @@ def connect_decider() -> DeciderConnection:
         role = sql.Identifier(settings.CUS_DECIDER_ROLE).as_string(connection)
         prepared = [
             *(*HOLDS_PREPARED, *CHANGES_PREPARED, *LEASES_PREPARED, *MODELS_PREPARED),
-            *(*LOG_PREPARED, *KEYS_PREPARED, *RUNS_PREPARED),
+            *(*LOG_PREPARED, *KEYS_PREPARED, *RUNS_PREPARED, *ALLOTMENTS_PREPARED),
         ]
         begin = [f"SET ROLE {role}", f"SET lock_timeout = {_TABLE_LOCK_MS}"]
         connection.rows("; ".join([*begin, *prepared, "SET lock_timeout = 0"]))

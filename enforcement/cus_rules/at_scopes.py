@@ -41,8 +41,7 @@ def found_at_scopes(
     for fact in limits:
         like = RATE if fact.is_rate else _LIKE[fact.unit]
         measure = fact.measure(facts.estimate)
-        # A call that is checked again may name what it did not name before.
-        if not (facts.admitted_before and fact.admitted_before):
+        if not facts.is_admitted_by(fact):
             reason = _reached(facts, fact, like, measure, allow_unpriced=allow_unpriced)
             if reason:
                 # No wait gives a model its price.
@@ -92,9 +91,11 @@ def _doing(fact: ScopedFact, now: datetime) -> str:
 def _message(fact: ScopedFact, measure: Measure, room: str) -> str:
     may = "may cost" if fact.unit is Unit.CENTS else "may take"
     asked = f", and this call {may} {_text(fact, measure.estimate)}"
+    elsewhere = f", {_text(fact, measure.elsewhere)} allotted to other integrations"
     return (
         f"The limit of {_limit(fact, measure)} has no {room}: {_text(fact, measure.used)} used, "
         f"{_text(fact, measure.taken - measure.used)} held by running calls"
+        f"{elsewhere if measure.lacks_allotment else ''}"
         f"{'' if fact.unit is Unit.CALLS else asked}."
     )
 

@@ -129,6 +129,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
             return self.priced
         return self.tokens_known or unit is Unit.CALLS
 
+    def is_admitted_by(self, limit: ScopedFact) -> bool:
+        """Whether the limit admitted the call before.
+
+        A call that is checked again may name what it did not name before.
+        """
+        return self.admitted_before and limit.admitted_before
+
     @property
     def may_hold(self) -> bool:
         """Whether the caller asks for a hold, and the bound of holds has room."""

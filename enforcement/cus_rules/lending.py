@@ -66,6 +66,12 @@ class Holder(NamedTuple):
         return self.spent is None and not self.is_durable
 
 
+def shares_wanted(holder: Holder, name: str, *, holders: int) -> int:
+    """The room that a limit must have, for a slice as large as the holder wants."""
+    spent = holder.spent and getattr(holder.spent, name)
+    return min(wanted(getattr(holder.estimate, name), spent) * SHARE * max(holders, 1), MOST)
+
+
 class Slice(NamedTuple):
     """The part of a limit that a lease lends (ruling F5c).
 

@@ -283,7 +283,7 @@ def _asks_too_much(limit: Limit, measure: Measure) -> bool:
 
 def _shown(asked: _Asked, limit: Limit, measure: Measure) -> Taken:
     """A measure as reasons show it: microcents as cents, rounded up."""
-    value, used, taken, estimate = measure
+    value, used, taken, estimate = measure[:4]
     if limit.admissions:
         # `used` counts calls that run and calls that ended together.
         return Taken(value, used, None, estimate)

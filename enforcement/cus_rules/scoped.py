@@ -17,7 +17,7 @@ WIDE: Final = OF_ALL_CALLS
 class ScopedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A limit at a scope that applies to a call, and what is taken of it without the call.
 
-    `amount`, `used`, `held` and `leased` are in the unit in which the limit binds: `binds` says
+    `amount`, `used`, `held`, `leased` and `elsewhere` are in the unit in which the limit binds: `binds` says
     which amount of calls that is. `value` is the call's own, of the limit's scope.
     """
 
@@ -37,6 +37,9 @@ class ScopedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     used: int = 0
     held: int = 0
     leased: int = 0
+    # What other integrations may still take of a limit of the tenant: their allotments, and what is
+    # allotted to nobody yet. The other amounts are those of all integrations.
+    elsewhere: int = 0
     # The call was admitted by this limit before: the limit counts the call's hold.
     admitted_before: bool = False
 
@@ -44,6 +47,11 @@ class ScopedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_rate(self) -> bool:
         """Whether the limit is checked with the rates: it counts calls, or slides."""
         return self.unit is Unit.CALLS or self.window is Window.MINUTE
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether integrations share the limit, so that it allots each its part (ruling F5c)."""
+        return self.scope == CusLimitScope.TENANT
 
     @property
     def is_exact(self) -> bool:
@@ -54,7 +62,7 @@ class ScopedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The limit beside what is taken of it and what a call may take."""
         taken = self.used + self.held + self.leased
         asked: int = 1 if self.binds == "calls" else getattr(estimate, self.binds)
-        return Measure(self.amount, self.used, taken, asked)
+        return Measure(self.amount, self.used, taken, asked, self.elsewhere)
 
     def stands_in_for(self, limit: Limit) -> bool:
         """Whether the limit replaces an integration's own while it is valid."""

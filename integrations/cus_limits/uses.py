@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
 
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.bars import Bar, bars_shown
+from integrations.cus_console.panels import table
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.words import amount_text, number_text
 
@@ -37,11 +39,25 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What an integration's calls take of a limit of the tenant, and what they may take before the
+    integration has to ask for more: microcents, tokens or calls."""
+
+    integration: str
+    taken: int
+    allotted: int
+
+
+@dataclass(frozen=True)
 class Uses:
-    """How many values a limit counts in its present window, and those that take most of it."""
+    """How many values a limit counts in its present window, and those that take most of it.
+
+    `parts`: on the page of a limit of the tenant, its integrations.
+    """
 
     values: int = 0
     fullest: Sequence[Use] = ()
+    parts: Sequence[Part] = ()
 
     @property
     def are_many(self) -> bool:
@@ -69,7 +85,16 @@ def uses_shown(limit: CusScopedLimit, uses: Uses) -> SafeString:
     bars = [_bar(limit, use) for use in uses.fullest]
     if limit.value is None or not bars:
         bars.append(Bar("", _counted(limit, uses), limited=False))
-    return bars_shown(bars)
+    shown = bars_shown(bars)
+    return format_html("{}{}", shown, _parts_shown(limit, uses.parts)) if uses.parts else shown
+
+
+def _parts_shown(limit: CusScopedLimit, parts: Sequence[Part]) -> SafeString:
+    rows = [
+        (part.integration, _written(limit, part.taken), _written(limit, part.allotted))
+        for part in parts
+    ]
+    return table(["Integration", "Used, held and lent", "Allotted"], rows, empty="")
 
 
 def _bar(limit: CusScopedLimit, use: Use) -> Bar:

@@ -21,9 +21,12 @@ from telemetry.cus_holds.limit_sums import (
     LIMITS_TAKEN,
     OWN_LIMITS,
     RUN_LIMITS,
+    SHARES,
+    AskedLimit,
     LimitKey,
     LimitTaken,
     RunLimit,
+    Share,
     taken_of,
 )
 from telemetry.cus_ids import hash_call_id, lock_key
@@ -80,12 +83,15 @@ class MonthRead(Month, frozen=True):
     """The document that a reading statement returns."""
 
     limits: list[tuple[int, ...]] | None
+    shares: list[Share] | None
     runs: list[RunLimit] | None
 
     def evidence(self, keys: Sequence[LimitKey]) -> dict[str, Any]:
         """The fields of `Evidence`; `keys` are the limits that were asked about."""
+        shares = {share.limit_id: share for share in self.shares or ()}
         taken = {
-            key: taken_of(numbers) for key, numbers in zip(keys, self.limits or (), strict=True)
+            key: taken_of(numbers, shares.get(key[0]))
+            for key, numbers in zip(keys, self.limits or (), strict=True)
         }
         runs = {run.session_id: run for run in self.runs or ()}
         taken |= {run.key: taken_of(run.taken) for run in runs.values()}
@@ -200,6 +206,7 @@ def reading_statement(
             AND integration_id IN ($2, '{CusCallLedger.ANY_INTEGRATION}'))""",  # noqa: S608
         "own": "own.holds",
         "limits": LIMITS_TAKEN,
+        "shares": SHARES,
         "runs": RUN_LIMITS,
         "own_limits": "own.limits",
         **(more_fields or {}),
@@ -244,26 +251,32 @@ PREPARED = (reading_statement("cus_read"), _READ_AUTHORITY, _READ_CONFIG)
 
 
 def lock(
-    *ids: uuid.UUID,
+    integration_id: uuid.UUID,
+    *,
     wait_seconds: float,
     read_seconds: float,
     table_lock_seconds: float,
 ) -> str:
     """SQL that begins a check: take the integration's lock in time, and bound the reading.
 
-    Only the integration's own checks take this lock, so no other statement waits for it. `ids`: the
-    integration, and the tenant where one of its limits spans integrations, whose checks then wait for
-    each other.
+    Only the integration's own checks take this lock, so no other statement waits for it.
     `table_lock_seconds`: how long the reading waits for a table that another session has locked;
     less than `read_seconds`, so that the error tells a locked table from a slow reading (F6a).
     """
     # The lock's statement is the first that returns rows. So a `lock_timeout` before any row means
     # a wait for the integration's lock, and a later one a wait for a table.
     return (
-        f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}; "
-        f"SELECT {', '.join(f'pg_advisory_xact_lock({lock_key(one)})' for one in ids)}; "
-        f"SET LOCAL lock_timeout = {_milliseconds(table_lock_seconds)}; "
+        f"BEGIN; {lock_also(integration_id, wait_seconds, table_lock_seconds)}; "
         f"SET LOCAL statement_timeout = {_milliseconds(read_seconds)}"
+    )
+
+
+def lock_also(one: uuid.UUID, wait_seconds: float, table_lock_seconds: float) -> str:
+    """SQL that takes the lock of an integration or a tenant in time, within a transaction."""
+    return (
+        f"SET LOCAL lock_timeout = {_milliseconds(wait_seconds)}; "
+        f"SELECT pg_advisory_xact_lock({lock_key(one)}); "
+        f"SET LOCAL lock_timeout = {_milliseconds(table_lock_seconds)}"
     )
 
 
@@ -278,13 +291,13 @@ def read_values(
     call_ids: Sequence[str],
     now: datetime | None = None,
     own_models: Sequence[str] = (),
-    keys: Sequence[LimitKey] = (),
+    limits: Sequence[AskedLimit] = (),
     sessions: Sequence[str] = (),
 ) -> tuple[Value, ...]:
     """The arguments of `cus_read`: the integration, the calls, the moment, the models, and the limits
     at scopes and the sessions that count the calls."""
     hashes = f"{{{','.join(map(hash_call_id, call_ids))}}}"
-    asked = msgspec.json.encode(keys).decode() if keys else None
+    asked = msgspec.json.encode(limits).decode() if limits else None
     whose = (tenant_id, integration_id, list(call_ids), hashes, now)
     return (*whose, list(own_models), asked, list(sessions))
 

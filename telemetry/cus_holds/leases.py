@@ -23,7 +23,7 @@ from telemetry.cus_holds.holds import (
     read_values,
     reading_statement,
 )
-from telemetry.cus_holds.limit_sums import LimitKey
+from telemetry.cus_holds.limit_sums import AskedLimit, LimitKey
 from telemetry.cus_money.amounts import MOST, LeaseAmounts
 
 # No call starts under a lease later than this after its holder asked for it (ruling F5a).
@@ -172,12 +172,12 @@ def lending_values(
     integration_id: uuid.UUID,
     holder_id: str,
     now: datetime | None,
-    keys: Sequence[LimitKey] = (),
+    limits: Sequence[AskedLimit] = (),
     sessions: Sequence[str] = (),
 ) -> tuple[Value, ...]:
     """The arguments of `cus_read_lending`: the integration, the moment, the limits at scopes and the
     session of the lease's calls, and the holder."""
-    values = read_values(tenant_id, integration_id, [], now, keys=keys, sessions=sessions)
+    values = read_values(tenant_id, integration_id, [], now, limits=limits, sessions=sessions)
     return (*values, holder_id)
 
 

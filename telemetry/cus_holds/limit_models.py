@@ -88,6 +88,36 @@ class CusLimitHolds(CusLimitSums):
         return f"{self.held_calls} held and {self.leased_calls} leased of {self.value!r}"
 
 
+class CusLimitAllotment(models.Model):
+    """What a limit of the tenant allots to one of its integrations (ruling F5c).
+
+    `amount` is what the integration's calls may have taken of the limit at any moment: used, held
+    and lent together, in the amount of calls that `binds` names. It has no window: as calls leave
+    the window, their room is the integration's again. Changes only under the integration's lock.
+    """
+
+    pk = models.CompositePrimaryKey("tenant_id", "limit_id", "integration_id")
+    tenant_id = models.UUIDField()
+    limit_id = models.UUIDField()
+    integration_id = models.UUIDField()
+    # "cents", "microcents", "tokens" or "calls".
+    binds = models.CharField(max_length=10)
+    amount = models.BigIntegerField()
+
+    # The sweeper deletes; only the decider allots.
+    app_privileges: ClassVar[str] = "SELECT, DELETE"
+    decider_privileges: ClassVar[str] = "SELECT, INSERT, UPDATE"
+
+    class Meta:
+        db_table = "cus_limit_allotments"
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gte=0), name="cus_limit_allotments_amount"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.binds}"
+
+
 class CusRunLimit(models.Model):
     """A session's budget that its programs gave in code, for all that the session ever does.
 

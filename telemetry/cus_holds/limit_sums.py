@@ -9,15 +9,43 @@ from telemetry.cus_money.amounts import MOST, LeaseAmounts
 
 # The limit, the call's value of its scope, and its window: by these, totals and holds are kept.
 LimitKey: TypeAlias = tuple[str, str, str]
+# A key; of a limit of the tenant also the amount of calls that it binds, which asks for the share.
+AskedLimit: TypeAlias = tuple[str, ...]
 _NAMES: Final = LeaseAmounts._fields
 
 
+def key_of(limit: AskedLimit) -> LimitKey:
+    """The key of a limit that is asked about."""
+    return limit[0], limit[1], limit[2]
+
+
+class Share(NamedTuple):
+    """An integration's share of a limit of its tenant, in the amount that the limit binds.
+
+    `allotted`: what the integration may have taken in all (ruling F5c). `others`: what other
+    integrations have taken; `unspent`: what they may still take of their allotments.
+    """
+
+    limit_id: str
+    allotted: int
+    others: int
+    unspent: int
+
+    def elsewhere(self, limit: int) -> int:
+        """What others may still take of the limit: all that is not allotted here."""
+        return max(limit - self.allotted - self.others, self.unspent)
+
+
 class LimitTaken(NamedTuple):
-    """What is taken of a limit in its present window: what landed, what is held, what is lent."""
+    """What is taken of a limit in its present window: what landed, what is held, what is lent.
+
+    `share`: of a limit of the tenant, whose other amounts are those of all its integrations.
+    """
 
     used: LeaseAmounts = LeaseAmounts()
     held: LeaseAmounts = LeaseAmounts()
     leased: LeaseAmounts = LeaseAmounts()
+    share: Share | None = None
 
 
 class RunLimit(NamedTuple):
@@ -47,11 +75,12 @@ def run_limit_id(integration_id: uuid.UUID, session_id: str) -> uuid.UUID:
     return uuid.UUID(bytes=digest[:16])
 
 
-def taken_of(numbers: Sequence[int]) -> LimitTaken:
+def taken_of(numbers: Sequence[int], share: Share | None = None) -> LimitTaken:
     """What the numbers of `_TAKEN` say."""
     size = len(_NAMES)
     parts = (numbers[place : place + size] for place in range(0, 3 * size, size))
-    return LimitTaken(*(LeaseAmounts(*part) for part in parts))
+    used, held, leased = (LeaseAmounts(*part) for part in parts)
+    return LimitTaken(used, held, leased, share)
 
 
 def _sum(column: str, *, least: str = "") -> str:
@@ -74,21 +103,63 @@ _TAKEN = ", ".join(
 _MINUTE = "moment.now - interval '61 seconds'"
 
 
-def _sums(limit: str, value: str, window: str) -> str:
-    """SQL for the sums of a key: `landed` of the present window, `running` of holds and leases."""
+class _Within(NamedTuple):
+    """SQL conditions of a limit's sums: those of the present window, and those of what runs."""
+
+    landed: str
+    running: str
+
+
+def _within(limit: str, value: str, window: str, tenant: str = "$1") -> _Within:
     since = f"CASE {window} WHEN 'minute' THEN {_MINUTE}"
     present = f"""{since} WHEN 'life' THEN '1969-12-31 UTC'::timestamptz
                 ELSE date_trunc({window}, moment.now, 'UTC') - interval '1 microsecond' END"""
     until = f"""CASE WHEN {window} IN ('minute', 'life') THEN 'infinity'::timestamptz
                 ELSE date_trunc({window}, moment.now, 'UTC') END"""
-    of_key = f"sums.tenant_id = $1 AND sums.limit_id = {limit} AND sums.value = {value}"
+    of_key = f"sums.tenant_id = {tenant} AND sums.limit_id = {limit} AND sums.value = {value}"
+    return _Within(
+        f"{of_key} AND sums.start > {present} AND sums.start <= {until}",
+        f"{of_key} AND sums.start > {since} ELSE '1969-12-31 UTC'::timestamptz END",
+    )
+
+
+def _sums(limit: str, value: str, window: str) -> str:
+    """SQL for the sums of a key: `landed` of the present window, `running` of holds and leases."""
+    within = _within(limit, value, window)
     return f"""LATERAL (
-            SELECT {_LANDED} FROM cus_limit_totals AS sums
-            WHERE {of_key} AND sums.start > {present} AND sums.start <= {until}
+            SELECT {_LANDED} FROM cus_limit_totals AS sums WHERE {within.landed}
         ) AS landed, LATERAL (
-            SELECT {_RUNNING} FROM cus_limit_holds AS sums
-            WHERE {of_key} AND sums.start > {since} ELSE '1969-12-31 UTC'::timestamptz END
+            SELECT {_RUNNING} FROM cus_limit_holds AS sums WHERE {within.running}
         ) AS running"""  # noqa: S608  (the names are the tables' own)
+
+
+def of_each_integration(limit: str, window: str, binds: str, tenant: str = "$1") -> str:
+    """SQL for what each integration has of a limit of the tenant, in the amount that it binds.
+
+    All are SQL; the statement has a `moment` with its `now`.
+    `landed` may be negative, by corrections; `taken` is at least what runs. An allotment in another
+    amount than the limit binds now is none.
+    """
+    within = _within(limit, "''", window, tenant)
+    landed = " ".join(f"WHEN '{name}' THEN sums.{name}" for name in _NAMES)
+    running = " ".join(
+        f"WHEN '{name}' THEN sums.held_{name} + sums.leased_{name}" for name in _NAMES
+    )
+    return f"""LATERAL (
+            SELECT integration_id, sum(landed) AS landed, sum(running) AS running,
+                greatest(sum(landed), 0) + sum(running) AS taken, sum(allotted) AS allotted
+            FROM (
+                SELECT integration_id, CASE {binds} {landed} END AS landed, 0 AS running,
+                    0 AS allotted
+                FROM cus_limit_totals AS sums WHERE {within.landed}
+                UNION ALL
+                SELECT integration_id, 0, CASE {binds} {running} END, 0
+                FROM cus_limit_holds AS sums WHERE {within.running}
+                UNION ALL
+                SELECT integration_id, 0, 0, amount FROM cus_limit_allotments AS lent
+                WHERE lent.tenant_id = {tenant} AND lent.limit_id = {limit} AND lent.binds = {binds}
+            ) AS part GROUP BY integration_id
+        )"""  # noqa: S608  (as above)
 
 
 # For each key of $7, in order: `_TAKEN`. Nothing is read where no limit counts a call.
@@ -101,6 +172,19 @@ _COUNTED = ", ".join(f"coalesce(run.raised_{name}, run.{name})" for name in _NAM
 _RAISED = f"""json_strip_nulls(json_build_object({
     ", ".join(f"'{name}', run.raised_{name}" for name in _NAMES)
 }))"""
+_OWN = "FILTER (WHERE integration_id = $2)"
+_OTHERS = "FILTER (WHERE integration_id <> $2)"
+# For each of $7 that says what it binds, as limits of the tenant do: a `Share`.
+SHARES: Final = f"""CASE WHEN $7 IS NOT NULL THEN (
+        SELECT json_agg(json_build_array(asked.key->>0, share.allotted, share.others, share.unspent))
+        FROM json_array_elements($7) AS asked(key), LATERAL (
+            SELECT least(coalesce(sum(allotted) {_OWN}, 0), {MOST})::bigint AS allotted,
+                least(coalesce(sum(taken) {_OTHERS}, 0), {MOST})::bigint AS others,
+                least(coalesce(sum(greatest(allotted - taken, 0)) {_OTHERS}, 0), {MOST})::bigint
+                    AS unspent
+            FROM {of_each_integration("(asked.key->>0)::uuid", "(asked.key->>2)", "(asked.key->>3)")}
+                AS one
+        ) AS share WHERE asked.key->>3 IS NOT NULL) END"""  # noqa: S608
 # The budgets of the sessions $8.
 RUN_LIMITS: Final = f"""CASE WHEN cardinality($8) > 0 THEN (
         SELECT json_agg(json_build_array(run.session_id, run.limit_id, {_COUNTED},

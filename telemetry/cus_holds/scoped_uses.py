@@ -11,7 +11,8 @@ from django.db import connection
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.uses import Use, Uses
+from integrations.cus_limits.uses import Part, Use, Uses
+from telemetry.cus_holds.limit_sums import of_each_integration
 
 # All time begins here, and so do sums of holds that no minute counts.
 _EVER: Final = "'1969-12-31 UTC'::timestamptz"
@@ -57,8 +58,22 @@ FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])
 """  # noqa: S608  (the names are the tables' own)
 
 
+# What each integration has of a limit of the tenant, the fullest first.
+_SHARES: Final = f"""
+SELECT integration.name, one.taken::bigint, one.allotted::bigint
+FROM (SELECT %s::uuid AS tenant_id, %s::uuid AS limit_id, %s AS counted_over, %s AS binds) AS asked,
+    (SELECT now() AS now) AS moment,
+    {of_each_integration("asked.limit_id", "asked.counted_over", "asked.binds", "asked.tenant_id")}
+        AS one JOIN cus_integrations AS integration ON integration.id = one.integration_id
+WHERE one.taken > 0 OR one.allotted > 0
+ORDER BY one.taken DESC, one.allotted DESC, integration.name LIMIT %s
+"""  # noqa: S608  (as above)
+_BINDS: Final = {"rounded": "cents", "exact": "microcents"}
+
+
 def uses_of(limits: Sequence[CusScopedLimit], most: int) -> Mapping[UUID, Uses]:
-    """The uses of limits in their present windows by id, each with its `most` fullest values.
+    """The uses of limits in their present windows by id, each with its `most` fullest values; where
+    that is more than one, those of the tenant with their fullest integrations.
 
     The cost grows with the values that the limits count, not with history.
     """
@@ -75,7 +90,23 @@ def uses_of(limits: Sequence[CusScopedLimit], most: int) -> Mapping[UUID, Uses]:
         for limit_id, counted, value, used, held, lent in cursor:
             values[limit_id] = counted
             fullest[limit_id].append(Use(value, used, held, lent))
-    return {name: Uses(values.get(name, 0), tuple(uses)) for name, uses in fullest.items()}
+    parts = {
+        limit.id: _parts(limit, most)
+        for limit in limits
+        if most > 1 and limit.scope == CusScopedLimit.Scope.TENANT
+    }
+    return {
+        name: Uses(values.get(name, 0), tuple(uses), parts.get(name, ()))
+        for name, uses in fullest.items()
+    }
+
+
+def _parts(limit: CusScopedLimit, most: int) -> Sequence[Part]:
+    binds = _BINDS.get(_counts(limit), limit.unit)
+    unit = MICROCENTS_PER_CENT if binds == "cents" else 1
+    with connection.cursor() as cursor:
+        cursor.execute(_SHARES, [limit.tenant_id, limit.id, limit.window, binds, most])
+        return [Part(name, taken * unit, lent * unit) for name, taken, lent in cursor]
 
 
 def _counts(limit: CusScopedLimit) -> str:

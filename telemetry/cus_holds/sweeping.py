@@ -45,6 +45,21 @@ DELETE FROM {table} AS bucket USING over
 WHERE bucket.tenant_id = over.tenant_id AND bucket.integration_id = over.integration_id
     AND bucket.span = over.span AND bucket.start = over.start AND bucket.shard = over.shard
 """
+# Those of limits and integrations that are over. No check waits for a row that this has locked.
+_SWEEP_ALLOTMENTS = """
+WITH over AS (
+    SELECT lent.tenant_id, lent.limit_id, lent.integration_id
+    FROM cus_limit_allotments AS lent
+        JOIN cus_scoped_limits AS scoped ON scoped.id = lent.limit_id
+        JOIN cus_integrations AS integration ON integration.id = lent.integration_id
+    WHERE least(scoped.deleted_at, scoped.valid_until, integration.deleted_at)
+        < now() - interval '1 day'
+    LIMIT %(most)s FOR UPDATE OF lent SKIP LOCKED
+)
+DELETE FROM cus_limit_allotments AS lent USING over
+WHERE lent.tenant_id = over.tenant_id AND lent.limit_id = over.limit_id
+    AND lent.integration_id = over.integration_id
+"""
 _ADMISSIONS = ("cus_landed_admissions", "cus_running_admissions")
 
 
@@ -73,11 +88,13 @@ def _sweep(statement: str) -> int:
 def sweep_limits() -> int:
     """Remove what limits at scopes no longer count; return the number of rows.
 
-    Totals of windows that are over and of limits that are deleted or over, sums that came to nothing, and
-    budgets in code that nobody has named for thirty days. All of it, however many values calls made up:
-    what is used or held in the present window is all that stays. Then the budgets in code are counted.
+    Totals of windows that are over and of limits that are deleted or over, what such limits allotted,
+    sums that came to nothing, and budgets in code that nobody has named for thirty days. All of it, however
+    many values calls made up: what is used or held in the present window is all that stays. Then the
+    budgets in code are counted.
     """
-    swept = sum(_sweep_all(function) for function in ("cus_sweep_limits", "cus_sweep_nothing"))
+    swept = _sweep(_SWEEP_ALLOTMENTS)
+    swept += sum(_sweep_all(function) for function in ("cus_sweep_limits", "cus_sweep_nothing"))
     _recount_runs()
     return swept
 

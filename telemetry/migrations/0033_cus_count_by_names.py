@@ -186,7 +186,7 @@ def _replaced(functions):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("telemetry", "0031_cus_outcomes_mended")]
+    dependencies = [("telemetry", "0032_cus_limit_allotments")]
 
     operations = [
         migrations.RunSQL(

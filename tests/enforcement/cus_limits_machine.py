@@ -65,7 +65,7 @@ _STEPS = (
 
 
 class LimitsMachine(RuleBasedStateMachine):
-    """One integration, whose limits, calls and clock change at random."""
+    """An integration, whose limits, calls and clock change at random, and another of its tenant."""
 
     steps: ClassVar[int] = 0
 
@@ -73,8 +73,11 @@ class LimitsMachine(RuleBasedStateMachine):
         super().__init__()
         self.integration = make_integration(allow_unpriced=True)
         # So that calls are held for also where no limit at a scope counts them.
-        CusIntegration.objects.filter(id=self.integration.id).update(token_limit_month=10**15)
+        self.other = make_integration(self.integration.tenant, allow_unpriced=True)
+        both = [self.integration.id, self.other.id]
+        CusIntegration.objects.filter(id__in=both).update(token_limit_month=10**15)
         self.sdk = SdkClient.of(self.integration)
+        self.other_sdk = SdkClient.of(self.other)
         self.oracle = Oracle()
         self.rows: dict[str, CusScopedLimit] = {}
 
@@ -160,9 +163,11 @@ class LimitsMachine(RuleBasedStateMachine):
             limit.deleted = True
             change_limit(self.rows[limit.id], deleted_at=now())
 
-    @rule(names=names_of_calls, cents=costs, tokens=st.integers(1, 60))
-    def a_call_is_checked(self, names: dict[str, str], cents: int, tokens: int) -> None:
-        self._check(Call(f"call-{next(_ids)}", names), cents, tokens)
+    @rule(names=names_of_calls, cents=costs, tokens=st.integers(1, 60), elsewhere=st.booleans())
+    def a_call_is_checked(
+        self, names: dict[str, str], cents: int, tokens: int, elsewhere: bool
+    ) -> None:
+        self._check(Call(f"call-{next(_ids)}", names, elsewhere=elsewhere), cents, tokens)
 
     @rule(place=st.integers(0, 100), cents=costs, tokens=st.integers(1, 60))
     def a_call_is_checked_again(self, place: int, cents: int, tokens: int) -> None:
@@ -176,11 +181,11 @@ class LimitsMachine(RuleBasedStateMachine):
         if running:
             self._land(running[place % len(running)], cents, less, tokens)
 
-    @rule(names=names_of_calls, cents=costs, tokens=st.integers(1, 60))
+    @rule(names=names_of_calls, cents=costs, tokens=st.integers(1, 60), elsewhere=st.booleans())
     def a_call_lands_that_nobody_checked(
-        self, names: dict[str, str], cents: int, tokens: int
+        self, names: dict[str, str], cents: int, tokens: int, elsewhere: bool
     ) -> None:
-        call = Call(f"call-{next(_ids)}", names)
+        call = Call(f"call-{next(_ids)}", names, elsewhere=elsewhere)
         self.oracle.calls[call.id] = call
         self._land(call, cents, 0, tokens)
 
@@ -191,7 +196,8 @@ class LimitsMachine(RuleBasedStateMachine):
         landed = [one for one in calls if one.used and not one.corrected]
         if landed:
             call = landed[place % len(landed)]
-            row = CusLLMUsage.objects.get(integration_id=self.integration.id, call_id=call.id)
+            whose = self._integration_of(call).id
+            row = CusLLMUsage.objects.get(integration_id=whose, call_id=call.id)
             correct(row, by_microcents=by, created_at=now())
             call.corrected = by
 
@@ -201,11 +207,10 @@ class LimitsMachine(RuleBasedStateMachine):
 
     def _check(self, call: Call, cents: int, tokens: int) -> None:
         estimate = Amounts(cents, cents * _MICRO, tokens)
-        findings = self.oracle.findings(call.id, call.names, now())
+        findings = self.oracle.findings(call, now())
         fields: dict[str, Any] = fields_of(call.names)
-        verdict = check(
-            self.integration, call.id, cents, at=now(), estimated_tokens=tokens, **fields
-        )
+        integration = self._integration_of(call)
+        verdict = check(integration, call.id, cents, at=now(), estimated_tokens=tokens, **fields)
         seen = [(one.id, one.value, one.used, one.held) for one in verdict.facts.limits]
         assert sorted(seen) == sorted(map(_shown, findings))
         own = call.estimate
@@ -228,8 +233,12 @@ class LimitsMachine(RuleBasedStateMachine):
             timestamp=now().isoformat(),
             **fields_of(call.names),
         )
-        assert self.sdk.report(body).status_code == 201
+        sdk = self.other_sdk if call.elsewhere else self.sdk
+        assert sdk.report(body).status_code == 201
         call.received_at, call.used = now(), Amounts(cents, microcents, tokens)
+
+    def _integration_of(self, call: Call) -> CusIntegration:
+        return self.other if call.elsewhere else self.integration
 
     def _living(self, place: int) -> Limit | None:
         living = [one for one in self.oracle.limits if not one.deleted]

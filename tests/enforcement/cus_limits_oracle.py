@@ -36,6 +36,8 @@ class Call:
     held_at: datetime | None = None
     received_at: datetime | None = None
     used: Amounts | None = None
+    # It is of another integration of the tenant, whose calls only limits of the tenant count.
+    elsewhere: bool = False
     # Microcents by which its cost was corrected, which windows of a minute do not count: they count
     # what calls were admitted with.
     corrected: int = 0
@@ -83,11 +85,12 @@ class Oracle:
     limits: list[Limit] = field(default_factory=list)
     calls: dict[str, Call] = field(default_factory=dict)
 
-    def findings(self, call_id: str, names: dict[str, str], now: datetime) -> list[Finding]:
+    def findings(self, call: Call, now: datetime) -> list[Finding]:
         """The limits that apply to a call, narrowest first, with what others took of them."""
+        names = call.names
         chosen: dict[tuple[str, str, str], Limit] = {}
         for limit in self.limits:
-            if limit.deleted or not limit.enabled or not _counts(limit, names):
+            if limit.deleted or not limit.enabled or not _counts(limit, call):
                 continue
             if limit.valid_from > now or (limit.valid_until and limit.valid_until <= now):
                 continue
@@ -97,14 +100,14 @@ class Oracle:
         found = []
         for limit in chosen.values():
             value = _value(limit, names)
-            others = [one for one in self.calls.values() if _is_same(limit, value, one.names)]
+            others = [one for one in self.calls.values() if _is_same(limit, value, one)]
             used = sum(
                 _used(limit, one) for one in others if one.used and _is_within(limit, one, now)
             )
             held = sum(
                 one.estimate.of(limit.unit, limit.basis)
                 for one in others
-                if one.estimate and one.held_at and one.id != call_id and _holds(limit, one, now)
+                if one.estimate and one.held_at and one.id != call.id and _holds(limit, one, now)
             )
             found.append(Finding(limit, value, max(used, 0), held))
         return sorted(found, key=lambda one: NARROW.index(one.limit.scope))
@@ -132,14 +135,18 @@ def _value(limit: Limit, names: dict[str, str]) -> str:
     return "" if limit.scope in ("integration", "tenant") else names[limit.scope]
 
 
-def _counts(limit: Limit, names: dict[str, str]) -> bool:
-    if limit.scope in ("integration", "tenant"):
+def _counts(limit: Limit, call: Call) -> bool:
+    if limit.scope == "tenant" or call.elsewhere:
+        return limit.scope == "tenant"
+    if limit.scope == "integration":
         return True
-    return limit.scope in names and limit.value in (None, names[limit.scope])
+    return limit.scope in call.names and limit.value in (None, call.names[limit.scope])
 
 
-def _is_same(limit: Limit, value: str, names: dict[str, str]) -> bool:
-    return limit.scope in ("integration", "tenant") or names.get(limit.scope) == value
+def _is_same(limit: Limit, value: str, call: Call) -> bool:
+    if limit.scope == "tenant" or call.elsewhere:
+        return limit.scope == "tenant"
+    return limit.scope == "integration" or call.names.get(limit.scope) == value
 
 
 def _second(moment: datetime) -> datetime:

@@ -112,6 +112,9 @@ _CASES: dict[str, dict[str, Any]] = {
     "4-scope-exceeded-exact": {
         "limits": [_limit("tag", "red", tag="team", binds="microcents", used=99, amount=100)]
     },
+    "4-tenants-limit-allotted-to-others": {
+        "limits": [_limit("tenant", "", used=20, held=10, elsewhere=30, amount=100)]
+    },
     "4-temporary-limit-for-the-budget": _usage(**_SPENT)
     | {"limits": [_limit("integration", "", temporary=True, amount=2_000)]},
     "5-tokens-exceeded": _usage(used=[300, 250_000_000, 99_000]),

@@ -13,7 +13,7 @@ from aos_sdk.cus_enforcing.run_budget import CusRun, CusRunUse
 from aos_sdk.cus_enforcing.runs import CusRuns
 from tests.sdk.cus_fake_servers import CusFakeGovernor, cus_refusal
 from tests.sdk.cus_governed_programs import Configure, known_by, wait_until
-from tests.sdk.test_cus_run_budgets import _PLENTY, call_of_18_cents, calls_that_ran
+from tests.sdk.test_cus_run_budgets import PLENTY, call_of_18_cents, calls_that_ran
 
 _RAISED = {"result": "allowed", "reasons": [], "run_raised": {"cents": 200}}
 _NOT_RAISED = {"result": "allowed", "reasons": [], "run_raised": {}}
@@ -74,7 +74,7 @@ def test_a_program_with_leases_learns_of_an_increase_by_the_next_lease(
         return status, answer | {"decision": _RAISED}, headers
 
     monkeypatch.setattr(telling, "_lend", lend_and_tell)
-    telling.lent, telling.verdict = dict(_PLENTY), _NOT_RAISED
+    telling.lent, telling.verdict = dict(PLENTY), _NOT_RAISED
     reporter = configure()
     known_by(reporter).refresh()
     with cus_context(session_id="s", budget_cents=100):

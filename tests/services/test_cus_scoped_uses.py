@@ -6,7 +6,7 @@ import pytest
 
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.uses import Use, Uses
+from integrations.cus_limits.uses import Part, Use, Uses, uses_shown
 from telemetry.cus_holds.scoped_uses import uses_of
 from tests.conftest import as_if
 from tests.cus_factories import SdkClient, make_integration, record
@@ -88,3 +88,34 @@ def test_a_limit_of_the_tenant_sums_its_integrations_and_no_others(
     SdkClient.of(make_integration(integration.tenant)).report(record())
     SdkClient.of(make_integration()).report(record())
     assert _uses(limit).fullest == (Use("", 2),)
+
+
+@pytest.mark.parametrize("basis", ["rounded", "exact"])
+def test_of_a_limit_of_the_tenant_its_integrations_have_what_they_took_and_are_allotted(
+    integration: CusIntegration, sdk: SdkClient, basis: str
+) -> None:
+    other = make_integration(integration.tenant)
+    limit = make_limit(integration, "tenant", "", basis=basis)
+    sdk.check("one", estimated_cost_cents=10)
+    SdkClient.of(other).check("one", estimated_cost_cents=30)
+    first, second = _uses(limit).parts
+    assert (first.integration, first.taken) == (other.name, 30 * CENT)
+    assert (second.integration, second.taken) == (integration.name, 10 * CENT)
+    assert second.allotted > second.taken
+    assert first.allotted + second.allotted <= 100 * CENT
+    # A list of limits does not read them.
+    assert _uses(limit, most=1).parts == ()
+
+
+def test_integrations_that_took_nothing_are_not_shown(integration: CusIntegration) -> None:
+    assert _uses(make_limit(integration, "tenant", "")).parts == []
+
+
+def test_a_page_of_a_limit_of_the_tenant_shows_its_integrations(
+    integration: CusIntegration,
+) -> None:
+    limit = make_limit(integration, "tenant", "", unit="tokens", amount=1_000)
+    uses = Uses(1, (Use("", 20),), (Part("Support", 20, 450),))
+    shown = str(uses_shown(limit, uses))
+    for text in ("Support", "Allotted", "450"):
+        assert text in shown

@@ -50,13 +50,15 @@ class Holder:
 
     def __init__(
         self,
-        orders: dict[str, Any],
+        ids: tuple[str, str],
         seed: str,
         landing: "queue.Queue[Any]",
         calls_to_live: Iterator[int],
     ) -> None:
-        """`calls_to_live` counts down for all holders of the process; at 0 the process is killed."""
-        self._ids = (uuid.UUID(orders["tenant"]), uuid.UUID(orders["integration"]))
+        """`ids` are the tenant's and the integration's. `calls_to_live` counts down for all holders of
+        the process; at 0 the process is killed.
+        """
+        self._ids = uuid.UUID(ids[0]), uuid.UUID(ids[1])
         self._random = random.Random(seed)
         self._landing = landing
         self._calls_to_live = calls_to_live
@@ -154,17 +156,20 @@ class _Lease:
         return True
 
 
-def _land(orders: dict[str, Any], landing: "queue.Queue[Any]", told: Counter[str]) -> None:
-    """Report calls as they come, until None comes, and count what the product accepted."""
+def _land(key: str, pause: float, landing: "queue.Queue[Any]", told: Counter[str]) -> None:
+    """Report calls as they come, until None comes, and count what the product accepted.
+
+    `pause`: the most seconds between two reports.
+    """
     from django.db import connections
 
     from tests.cus_factories import SdkClient
 
-    sdk = SdkClient(orders["key"])
+    sdk = SdkClient(key)
     over = False
     while not over:
         # At any time, or all processes would report at once.
-        time.sleep(random.uniform(0, 2 * orders["processes"] / _REPORTS_PER_SECOND))
+        time.sleep(random.uniform(0, pause))
         calls = [landing.get()]
         while len(calls) < _LANDING and not landing.empty():
             calls.append(landing.get())
@@ -184,12 +189,19 @@ def _race(orders: dict[str, Any], number: int, turn: Any, start: Any) -> None:
         _connect()
     start.wait()
     landing: queue.Queue[Any] = queue.Queue()
+    integration, key = orders["integrations"][number % len(orders["integrations"])]
     told: Counter[str] = Counter()
-    lander = threading.Thread(target=_land, args=(orders, landing, told))
+    pause = 2 * orders["processes"] / _REPORTS_PER_SECOND
+    lander = threading.Thread(target=_land, args=(key, pause, landing, told))
     lander.start()
     calls_to_live = itertools.count(_calls_to_live(orders, number), -1)
     holders = [
-        Holder(orders, f"{orders['seed']} {number} {one}", landing, calls_to_live)
+        Holder(
+            (orders["tenant"], integration),
+            f"{orders['seed']} {number} {one}",
+            landing,
+            calls_to_live,
+        )
         for one in range(orders["holders"])
     ]
     threads = [threading.Thread(target=one.live, args=(orders["calls"],)) for one in holders]

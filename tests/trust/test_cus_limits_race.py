@@ -21,6 +21,7 @@ from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from telemetry.cus_holds.sweeping import sweep
 from tests.conftest import _superuser, as_if
+from tests.cus_factories import make_integration
 from tests.cus_limits import make_limit
 from tests.e2e.cus_served import ROOT
 from tests.enforcement.test_cus_scoped_limits import check
@@ -39,14 +40,14 @@ _PAUSE_SECONDS = 0.05
 # What is taken of each limit and value, in the limit's unit, in windows that no race outlives.
 TAKEN = """
 SELECT scoped.scope, taken.value, scoped.amount, sum(CASE scoped.unit WHEN 'cents' THEN taken.cents
-    WHEN 'tokens' THEN taken.tokens ELSE taken.calls END)
+    WHEN 'tokens' THEN taken.tokens ELSE taken.calls END), scoped.unit
 FROM (
     SELECT limit_id, value, calls, cents, tokens FROM cus_limit_totals
     UNION ALL
     SELECT limit_id, value, held_calls + leased_calls, held_cents + leased_cents,
         held_tokens + leased_tokens FROM cus_limit_holds
 ) AS taken JOIN cus_scoped_limits AS scoped ON scoped.id = taken.limit_id
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 5
 """
 
 
@@ -54,7 +55,7 @@ def passed(auditor: "psycopg.Connection[Row]") -> list[str]:
     """The limits that are passed at this moment."""
     return [
         f"{scope} {value}: {taken} of {amount}"
-        for scope, value, amount, taken in auditor.execute(TAKEN).fetchall()
+        for scope, value, amount, taken, _ in auditor.execute(TAKEN).fetchall()
         if int(str(taken)) > int(str(amount))
     ]
 
@@ -76,16 +77,7 @@ def test_no_limit_is_passed_by_processes_that_race_and_die(
         ),
         "model": _each(integration, "model", calls // 3, MODELS, window="month", unit="calls"),
     }
-    orders = {
-        "tenant": str(integration.tenant_id),
-        "integration": str(integration.id),
-        "key": issue_sdk_key(integration)[1],
-        "processes": processes,
-        "holders": 10 if processes >= 50 else 3,
-        "killed": max(processes // 10, 1),
-        "seed": "limits",
-    }
-    orders["calls"] = -(-calls // (processes * int(str(orders["holders"]))))
+    orders = _orders([integration], calls, processes)
     with _superuser(str(connections["default"].settings_dict["NAME"])) as auditor:
         memory, began = PeakMemory(), time.monotonic()
         told = _race(orders, auditor, memory)
@@ -97,13 +89,53 @@ def test_no_limit_is_passed_by_processes_that_race_and_die(
         assert told["checked"] > 0
         assert told["landed"] == told["leased"] + told["checked"]
         assert passed(auditor) == []
-        # The room of the dead returns when their calls can run no more.
-        for table in ("leases", "holds"):
-            as_if(f"UPDATE cus_enforcement_{table} SET expires_at = now()")
-        sweep()
+        _bury_the_dead()
         _use_the_rest(integration, limits, auditor)
         assert passed(auditor) == []
         assert findings(auditor) == []
+
+
+def test_processes_of_several_integrations_pass_no_limit_of_their_tenant(
+    integration: CusIntegration, request: pytest.FixtureRequest
+) -> None:
+    calls: int = request.config.getoption("--limit-calls")
+    processes: int = request.config.getoption("--limit-processes")
+    integrations = [integration, make_integration(integration.tenant)]
+    CusIntegration.objects.update(allow_unpriced=True, max_live_holds=0)
+    make_limit(integration, "tenant", "", amount=calls, window="day")
+    make_limit(integration, "tenant", "", amount=calls * TOKENS_A_CENT, unit="tokens")
+    with _superuser(str(connections["default"].settings_dict["NAME"])) as auditor:
+        told = _race(_orders(integrations, calls, processes), auditor, PeakMemory())
+        assert told["without evidence"] == 0
+        assert told["leased"] > 0
+        assert told["tenant"] > 0
+        assert passed(auditor) == []
+        _bury_the_dead()
+        for one in integrations:
+            _until_refused(one, {})
+        assert ("tenant", "", calls, calls, "cents") in auditor.execute(TAKEN).fetchall()
+        assert passed(auditor) == []
+        assert findings(auditor) == []
+
+
+def _orders(integrations: list[CusIntegration], calls: int, processes: int) -> dict[str, Any]:
+    holders = 10 if processes >= 50 else 3
+    return {
+        "tenant": str(integrations[0].tenant_id),
+        "integrations": [[str(one.id), issue_sdk_key(one)[1]] for one in integrations],
+        "processes": processes,
+        "holders": holders,
+        "calls": -(-calls // (processes * holders)),
+        "killed": max(processes // 10, 1),
+        "seed": "limits",
+    }
+
+
+def _bury_the_dead() -> None:
+    """The room of the dead returns when their calls can run no more."""
+    for table in ("leases", "holds"):
+        as_if(f"UPDATE cus_enforcement_{table} SET expires_at = now()")
+    sweep()
 
 
 def _each(
@@ -181,7 +213,7 @@ def _use_the_rest(
                     reason = _until_refused(integration, names)
                     taken = {
                         (scope, value): (taken, amount)
-                        for scope, value, amount, taken in auditor.execute(TAKEN).fetchall()
+                        for scope, value, amount, taken, _ in auditor.execute(TAKEN).fetchall()
                     }
                     used, amount = taken[reason.scope, reason.scope_value]
                     spare = TOKENS_A_CENT if limits[reason.scope].unit == "tokens" else 1
