@@ -12,7 +12,7 @@ from enforcement.cus_rules.facts import Authority
 from integrations.cus_lifecycle.limits import LimitColumns
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.service import CusLimitService
+from integrations.cus_limits.service import COUNTED, CusLimitService
 
 # What may be proposed: the columns that the ladder reads for its checks of usage.
 PROPOSED: Final = (
@@ -21,9 +21,8 @@ PROPOSED: Final = (
 )
 # So many limits at scopes may be proposed at a time.
 MOST_SCOPED: Final = 100
-# What a limit at a scope counts: of the limits that count the same, a proposal has one.
-_KIND: Final = ("scope", "tag", "value", "unit", "window")
-SCOPED_FIELDS: Final = (*_KIND, "amount", "basis", "result", "warning_percent")
+# What may be said of each.
+SCOPED_FIELDS: Final = (*COUNTED, "amount", "basis", "result", "warning_percent")
 _SCOPED: Final = "scoped_limits"
 
 Proposal = dict[str, Any]
@@ -109,7 +108,7 @@ def _drafted(
         except ValidationError as error:
             name, (text, *_) = next(iter(error.message_dict.items()))
             raise ValidationError({_SCOPED: f"Limit {number}, {name}: {text}"}) from None
-        kind = tuple(getattr(limit, name) for name in _KIND)
+        kind = tuple(getattr(limit, name) for name in COUNTED)
         if kind in limits:
             text = f"Limit {number} counts the same as one before it: {limit}. Leave one out."
             raise ValidationError({_SCOPED: text})

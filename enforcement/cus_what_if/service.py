@@ -91,7 +91,7 @@ class CusWhatIfService:
             updated_at=now,
         )
         with reading() as connection:
-            simulation.rows = _evidence_of(simulation, connection).count()
+            simulation.rows = evidence_of(simulation, connection).count()
         with refused_by(cus_simulations_one_at_a_time=SimulationRunning):
             simulation.save(force_insert=True)
         return simulation
@@ -129,7 +129,7 @@ def run_simulation(simulation_id: uuid.UUID) -> CusSimulation | None:
     simulation = CusSimulation.objects.get(id=simulation_id)
     try:
         with reading() as connection:
-            ending = _reported(simulation, _evidence_of(simulation, connection))
+            ending = _reported(simulation, evidence_of(simulation, connection))
     except OperationalError as error:
         logger.exception("a simulation failed", simulation=str(simulation_id))
         ending = _failed(f"The database gave up ({error}). Ask for fewer days.")
@@ -175,6 +175,20 @@ def outcomes_of(
     return replay.outcomes(evidence.events())
 
 
+def evidence_of(
+    simulation: CusSimulation, connection: "psycopg.Connection[tuple[Any, ...]]"
+) -> Evidence:
+    """What a simulation reads of the evidence."""
+    return Evidence(
+        connection,
+        tenant_id=simulation.tenant_id,
+        integration_id=simulation.integration_id,
+        since=simulation.since,
+        until=simulation.until,
+        names=bool(scoped_limits_of(simulation.proposal)),
+    )
+
+
 def scopes_of(simulation: CusSimulation, evidence: Evidence) -> LimitsAtScopes:
     """The limits at scopes of a simulation, with nothing counted yet."""
     return LimitsAtScopes(known_limits_of(simulation.proposal), evidence.began)
@@ -209,19 +223,6 @@ def _signs_of_life(simulation: CusSimulation) -> Callable[[int], None]:
         rows.update(rows_done=number, updated_at=database_now())
 
     return sign
-
-
-def _evidence_of(
-    simulation: CusSimulation, connection: "psycopg.Connection[tuple[Any, ...]]"
-) -> Evidence:
-    return Evidence(
-        connection,
-        tenant_id=simulation.tenant_id,
-        integration_id=simulation.integration_id,
-        since=simulation.since,
-        until=simulation.until,
-        names=bool(scoped_limits_of(simulation.proposal)),
-    )
 
 
 def _failed(why: str) -> dict[str, Any]:

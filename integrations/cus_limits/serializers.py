@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from integrations.cus_limits.models import MOST, CusScopedLimit
+from integrations.cus_limits.service import COUNTED, MUTABLE
 from integrations.cus_web.strict_fields import (
     StrictBoolean,
     StrictChoice,
@@ -13,8 +14,6 @@ from integrations.cus_web.strict_fields import (
     StrictMoment,
     StrictText,
 )
-
-_FIXED = frozenset({"scope", "tag", "value", "unit", "window"})
 
 
 class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
@@ -29,19 +28,8 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
         fields = (
             "id",
             "integration_id",
-            "scope",
-            "tag",
-            "value",
-            "unit",
-            "window",
-            "amount",
-            "basis",
-            "result",
-            "warning_percent",
-            "enabled",
-            "valid_from",
-            "valid_until",
-            "reason",
+            *COUNTED,
+            *MUTABLE,
             "created_at",
             "updated_at",
         )
@@ -79,7 +67,7 @@ class LimitChange(StrictInput):
     reason = StrictText(max_length=500, required=False, allow_blank=True)
 
     def _hint(self, name: str) -> str:
-        if name in _FIXED:  # `LimitInput` has these fields, so none of them is unknown there.
+        if name in COUNTED:  # `LimitInput` has these fields, so none of them is unknown there.
             return "What a limit counts never changes: make another limit, and delete this."
         return super()._hint(name)
 
@@ -110,5 +98,4 @@ class LimitInput(LimitChange):
     def get_fields(self) -> dict[str, Any]:
         """What a limit counts first, then how much."""
         fields: dict[str, Any] = super().get_fields()
-        first = ("scope", "tag", "value", "unit", "window")
-        return {name: fields[name] for name in first} | fields
+        return {name: fields[name] for name in COUNTED} | fields

@@ -34,7 +34,9 @@ from integrations.cus_web.errors import (
 )
 from integrations.cus_web.quotas import SCOPED_LIMITS
 
-# What may be changed. What a limit counts is its identity.
+# What a limit counts is its identity, and never changes.
+COUNTED: Final = ("scope", "tag", "value", "unit", "window")
+# What may be changed.
 MUTABLE: Final = (
     "amount",
     "basis",
@@ -45,7 +47,7 @@ MUTABLE: Final = (
     "valid_until",
     "reason",
 )
-_AUDITED: Final = ("scope", "tag", "value", "unit", "window", *MUTABLE)
+_AUDITED: Final = (*COUNTED, *MUTABLE)
 
 
 class LimitNotFound(CusError):
