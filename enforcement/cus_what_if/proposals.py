@@ -19,8 +19,8 @@ PROPOSED: Final = (
     *LimitColumns.__struct_fields__,
     *("budget_basis", "enforcement_level", "allow_unpriced"),
 )
-# So many limits at scopes may be proposed at a time.
-MOST_SCOPED: Final = 100
+# So many limits at scopes may be proposed at a time: as many as an integration and its tenant have.
+MOST_SCOPED: Final = 400
 # What may be said of each.
 SCOPED_FIELDS: Final = (*COUNTED, "amount", "basis", "result", "warning_percent")
 _SCOPED: Final = "scoped_limits"

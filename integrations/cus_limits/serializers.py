@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from django.utils import timezone
 from rest_framework import serializers
 
 from integrations.cus_limits.models import MOST, CusScopedLimit
 from integrations.cus_limits.service import COUNTED, MUTABLE
+from integrations.cus_limits.standing_in import standing_in_text
 from integrations.cus_web.strict_fields import (
     StrictBoolean,
     StrictChoice,
@@ -38,10 +40,25 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
         return limit.value or None
 
 
+class LimitDetail(LimitOutput):
+    """A limit, and what holds in its place."""
+
+    stood_in_for = serializers.SerializerMethodField(
+        help_text="A sentence on the temporary limit that holds in place of this permanent one now, "
+        "so that a change of this limit does nothing yet; null if none does.",
+    )
+
+    class Meta(LimitOutput.Meta):
+        fields = (*LimitOutput.Meta.fields, "stood_in_for")
+
+    def get_stood_in_for(self, limit: CusScopedLimit) -> str | None:
+        return standing_in_text(limit, now=timezone.now())
+
+
 class LimitChange(StrictInput):
     """The fields that may be changed."""
 
-    shown_only = frozenset(LimitOutput.Meta.fields)
+    shown_only = frozenset(LimitDetail.Meta.fields)
 
     amount = StrictInteger(
         min_value=1, max_value=MOST, help_text="In cents, tokens or calls, by the unit."

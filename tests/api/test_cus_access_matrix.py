@@ -184,6 +184,12 @@ POST   increase-requests/{request_id}/refuse      missing     404  404  403  403
 POST   increase-requests/{request_id}/refuse      closed      409  404  403  403  403  403  403  403  401  401  401
 other  increase-requests/{request_id}/refuse      any         405  405  405  405  405  405  405  405  401  401  401
 
+POST   increase-requests/{request_id}/withdraw    own         403  403  403  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/withdraw    foreign     403  404  404  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/withdraw    missing     404  404  404  403  403  403  403  403  401  401  401
+POST   increase-requests/{request_id}/withdraw    closed      409  404  404  403  403  403  403  403  401  401  401
+other  increase-requests/{request_id}/withdraw    any         405  405  405  405  405  405  405  405  401  401  401
+
 GET    notifications/targets                      unnamed     400  200  403  403  403  403  403  403  401  401  401
 GET    notifications/targets                      own         200  200  403  403  403  403  403  403  401  401  401
 GET    notifications/targets                      foreign     200  200  403  403  403  403  403  403  401  401  401

@@ -1,0 +1,44 @@
+"""Temporary limits that hold in place of a permanent one: a change of that binds nobody meanwhile."""
+
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.service import limits_in_force
+from integrations.cus_limits.words import limit_text, moment_text
+
+_MOST_READ = 100
+
+
+def standing_in_text(limit: CusScopedLimit, *, now: datetime) -> str | None:
+    """Which temporary limits hold in place of a permanent one now, in a sentence; None if none do.
+
+    The rule is that of `aos_sdk.cus_limit_scopes.applying`.
+    """
+    if limit.valid_until is not None:
+        return None
+    of_kind = list(_of_kind(limit, now)[:_MOST_READ])
+    same = next((one for one in of_kind if one.value == limit.value), None)
+    if same is not None:
+        return f"{_said(same)} in place of this limit, which refuses nothing meanwhile."
+    if limit.value is not None or not of_kind:
+        return None
+    # A limit of each value gives way to a limit of one value, for the calls of that value.
+    more = f" So do {len(of_kind) - 1:,} more." if len(of_kind) > 1 else ""
+    return f"{_said(of_kind[0])} in place of this limit for those calls.{more}"
+
+
+def _of_kind(limit: CusScopedLimit, now: datetime) -> QuerySet[CusScopedLimit]:
+    """The temporary limits of the same kind, the largest first: of several the largest applies."""
+    kind = {name: getattr(limit, name) for name in ("scope", "tag", "unit", "window")}
+    holding = limits_in_force(now) & Q(
+        enabled=True, valid_from__lte=now, valid_until__isnull=False, **kind
+    )
+    owner = Q(tenant_id=limit.tenant_id, integration_id=limit.integration_id)
+    return CusScopedLimit.objects.filter(holding, owner).order_by("-amount", "id")
+
+
+def _said(limit: CusScopedLimit) -> str:
+    assert limit.valid_until is not None
+    return f"Until {moment_text(limit.valid_until)} {limit_text(limit)} holds"
