@@ -99,12 +99,17 @@ class LiveMonth:
         )
 
 
-def simulation_of(integration: CusIntegration, days: int = 30, **proposed: Any) -> CusSimulation:
+def simulation_of(
+    integration: CusIntegration,
+    days: int = 30,
+    scoped_limits: list[dict[str, Any]] | None = None,
+    **proposed: Any,
+) -> CusSimulation:
     integration.refresh_from_db()
     # Only one may wait at a time.
     CusSimulation.objects.all().delete()
     service = CusWhatIfService(integration.tenant)
-    return service.ask(integration, days=days, proposed=proposed)
+    return service.ask(integration, days=days, proposed=proposed, scoped_limits=scoped_limits)
 
 
 def outcomes(simulation: CusSimulation) -> list[Outcome]:
