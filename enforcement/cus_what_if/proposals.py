@@ -52,12 +52,12 @@ def proposal_of(
     values = {name: getattr(changed, name) for name in PROPOSED}
     # The bound of holds is not proposed, and binds as it does now.
     values["max_live_holds"] = integration.max_live_holds
-    service = CusLimitService(changed)
     if scoped is None:
-        limits = [(limit, str(limit.id)) for limit in permanent_limits(integration, now=now)]
+        present = permanent_limits(integration, now=now)
+        entries = [_entry(limit, str(limit.id)) for limit in present]
     else:
-        limits = [(limit, None) for limit in _drafted(service, scoped, now)]
-    return values | {_SCOPED: [_entry(limit, limit_id) for limit, limit_id in limits]}
+        entries = [_entry(limit, None) for limit in _drafted(CusLimitService(changed), scoped, now)]
+    return values | {_SCOPED: entries}
 
 
 def permanent_limits(integration: CusIntegration, *, now: datetime) -> Sequence[CusScopedLimit]:
