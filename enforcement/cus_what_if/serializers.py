@@ -45,8 +45,8 @@ class SimulateInput(StrictInput):
     budget_basis = StrictChoice(CusIntegration.BudgetBasis.choices, required=False)
     enforcement_level = StrictChoice(CusIntegration.EnforcementLevel.choices, required=False)
     allow_unpriced = StrictBoolean(required=False)
-    scoped_limits = ProposedLimit(
-        many=True,
+    scoped_limits: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=ProposedLimit(),
         required=False,
         max_length=MOST_SCOPED,
         help_text="All limits at scopes to try. Without it: the permanent ones that hold now, of the "

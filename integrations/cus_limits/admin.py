@@ -146,7 +146,8 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
     def response_change(self, request: HttpRequest, obj: CusScopedLimit) -> HttpResponse:
         if text := standing_in_text(obj, now=timezone.now()):
             messages.warning(request, text)
-        return super().response_change(request, obj)
+        answer: HttpResponse = super().response_change(request, obj)
+        return answer
 
     @display(description="Limit")
     def counts(self, row: CusScopedLimit) -> str:

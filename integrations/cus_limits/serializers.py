@@ -27,7 +27,7 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
 
     class Meta:
         model = CusScopedLimit
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "integration_id",
             *COUNTED,

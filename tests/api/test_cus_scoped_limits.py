@@ -61,6 +61,27 @@ def _version(integration: CusIntegration) -> int:
     return CusIntegration.objects.get(id=integration.id).config_version
 
 
+def test_a_change_of_an_integrations_own_limit_says_what_holds_in_its_place(
+    admin: Client, integration: CusIntegration
+) -> None:
+    url = f"/api/v1/cus/integrations/{integration.id}"
+    assert _patch(admin, url, {"budget_limit_cents": 500}).json()["stood_in_for"] == []
+    until = {"valid_until": "2099-01-01T00:00:00Z", "window": "month", "value": "left out"}
+    for amount in (900, 800):
+        _make(admin, integration, scope="integration", amount=amount, **until)
+
+    lowered = _patch(admin, url, {"budget_limit_cents": 100}).json()
+
+    assert lowered["stood_in_for"] == [
+        "Until 2099-01-01 00:00 UTC $9.00 a month for the integration holds in place of the limit "
+        "“monthly budget”, which refuses nothing meanwhile."
+    ]
+    page = admin.get(f"/admin/integrations/cusintegration/{integration.id}/change/")
+    assert lowered["stood_in_for"][0] in page.content.decode()
+    # No limit, so nothing holds in its place.
+    assert _patch(admin, url, {"budget_limit_cents": 0}).json()["stood_in_for"] == []
+
+
 def test_an_answer_says_which_temporary_limit_holds_in_place_of_a_permanent_one(
     admin: Client, integration: CusIntegration
 ) -> None:
