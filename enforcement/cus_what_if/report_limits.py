@@ -22,8 +22,9 @@ _TENANT_ALONE: Final = (
     "tenant's other integrations would have taken of it, too."
 )
 _FORGOTTEN: Final = (
-    "There were more values than a replay counts at once. {:,} of them were counted anew, so limits "
-    "of each value would have refused more than is told here."
+    "There were more values than a replay counts at once. {:,} times a value was forgotten that had "
+    "rested longest. If it came again it was counted anew, so limits of each value may have refused "
+    "more than is told here."
 )
 
 

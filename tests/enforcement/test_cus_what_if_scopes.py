@@ -309,4 +309,4 @@ def test_the_value_that_is_forgotten_is_the_one_that_rested_longest() -> None:
     assert count.taken("busy", NOON) == (2, 0)
     assert count.taken("a", NOON) == (0, 0)
     assert count.forgotten == 2
-    assert "2 of them were counted anew" in LimitsOfReport(()).notes(count.forgotten)[0]
+    assert "2 times a value was forgotten" in LimitsOfReport(()).notes(count.forgotten)[0]
