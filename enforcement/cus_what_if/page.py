@@ -11,7 +11,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods, require_safe
 from unfold.widgets import (
@@ -33,6 +32,7 @@ from integrations.cus_integrations.panels import integration_page
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
+from telemetry.cus_clock import page_now
 
 _USUAL_DAYS = 30
 _SHOWN = 10
@@ -102,7 +102,7 @@ def what_if(request: HttpRequest, integration_id: uuid.UUID) -> HttpResponse:
     """Ask what proposed limits would have done with an integration's calls."""
     integration = _integration(request, integration_id)
     form = WhatIfForm(integration, request.POST or None)
-    limits = permanent_limits(integration, now=timezone.now())
+    limits = permanent_limits(integration, now=page_now(request))
     scoped = ScopedBoxes(limits, request.POST or None)
     if request.method == "POST" and all([form.is_valid(), scoped.is_valid()]):
         try:

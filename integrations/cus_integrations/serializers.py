@@ -18,6 +18,9 @@ from integrations.cus_web.strict_fields import (
     StrictText,
 )
 
+# `settings.py` names this list, for the OpenAPI document.
+STATUSES = CusIntegration.Status.choices
+
 
 class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
     """An integration. Answers show only the last characters of its credential."""
