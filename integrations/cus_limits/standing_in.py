@@ -39,6 +39,9 @@ def own_limits_stood_in_text(integration: CusIntegration) -> str | None:
 
 def own_limits_stood_in(integration: CusIntegration, *, now: datetime) -> list[str]:
     """A sentence for each own limit in whose place a temporary limit holds now."""
+    owned = [own for own in LIMITS if getattr(integration, own.column)]
+    if not owned:
+        return []
     of_all = CusScopedLimit.objects.filter(
         _temporary(now), scope=CusScopedLimit.Scope.INTEGRATION, integration=integration
     )
@@ -46,9 +49,8 @@ def own_limits_stood_in(integration: CusIntegration, *, now: datetime) -> list[s
     largest = {(one.unit, one.window): one for one in of_all.order_by("amount", "id")}
     return [
         f"{_said(standing)} in place of the {_named(own)}, which refuses nothing meanwhile."
-        for own in LIMITS
-        if getattr(integration, own.column)
-        and (standing := largest.get((own.unit.value, own.window.value)))
+        for own in owned
+        if (standing := largest.get((own.unit.value, own.window.value)))
     ]
 
 
