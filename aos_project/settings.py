@@ -360,6 +360,7 @@ SPECTACULAR_SETTINGS = {
     # Several fields have these choices, so the document can't take a name from one of them.
     "ENUM_NAME_OVERRIDES": {
         "MutableKindEnum": "integrations.cus_notifications.kinds.MUTABLE_CHOICES",
+        "IntegrationOutputStatusEnum": "integrations.cus_integrations.serializers.STATUSES",
         "SimulatedResultEnum": "enforcement.cus_what_if.serializers.CAN_BE",
         "LimitResultEnum": "enforcement.cus_checks.serializers.LIMIT_RESULTS",
         "LimitScopeEnum": "enforcement.cus_checks.serializers.LIMIT_SCOPES",

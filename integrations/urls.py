@@ -5,7 +5,12 @@ from django.urls import path
 from integrations.cus_access.api import TokensView, TokenView
 from integrations.cus_currency.api import DisplayRatesView
 from integrations.cus_health.api import HealthView, TestView
-from integrations.cus_increases.api import ApproveView, IncreaseRequestsView, RefuseView
+from integrations.cus_increases.api import (
+    ApproveView,
+    IncreaseRequestsView,
+    RefuseView,
+    WithdrawView,
+)
 from integrations.cus_integrations.api import (
     DisableView,
     EnableView,
@@ -54,6 +59,11 @@ urlpatterns = [
         "increase-requests/<uuid:request_id>/refuse",
         RefuseView.as_view(),
         name="cus-increase-refuse",
+    ),
+    path(
+        "increase-requests/<uuid:request_id>/withdraw",
+        WithdrawView.as_view(),
+        name="cus-increase-withdraw",
     ),
     path("members", MembersView.as_view(), name="cus-members"),
     path("members/<uuid:member_id>", MemberView.as_view(), name="cus-member"),

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from aos_sdk.cus_limit_scopes import CusCallNames, CusLimitScope, applying
 from enforcement.cus_reading.known_limits import CountedBy, KnownLimit
 from enforcement.cus_reading.known_models import KnownModels
-from enforcement.cus_rules.scoped import ScopedFact, binds, bound
+from enforcement.cus_rules.scoped import ScopedFact, binds, fact_of
 from integrations.cus_lifecycle.end_users import CusEndUsers
 from integrations.cus_lifecycle.limits import Unit, Window
 from telemetry.cus_evidence.names import name_as_stored, tags_as_stored
@@ -134,18 +134,9 @@ def _at_scopes(
 def _fact(limit: KnownLimit, value: str, taken: LimitTaken, *, admitted_before: bool) -> ScopedFact:
     name = binds(limit.unit, limit.basis)
     amount = bound(limit.amount, limit.unit, limit.basis)
-    return ScopedFact(
-        id=limit.id,
-        scope=limit.scope,
-        tag=limit.tag,
-        value=value,
-        unit=Unit(limit.unit),
-        window=Window(limit.window),
-        binds=name,
-        amount=amount,
-        result=limit.result,
-        warning_percent=limit.warning_percent,
-        temporary=limit.valid_until is not None,
+    return fact_of(
+        limit,
+        value,
         used=getattr(taken.used, name),
         held=getattr(taken.held, name),
         leased=getattr(taken.leased, name),

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_decisions.models import CusSeenRefusals
 from integrations.cus_lifecycle.limits import LIMITS, Window
+from integrations.cus_lifecycle.scope_words import scope_word
 from integrations.cus_notifications.announcing import Notice, announce, started
 from integrations.cus_notifications.kinds import Kind
 
@@ -163,9 +164,8 @@ def _window(word: object) -> Window | None:
 
 def _notice(risen: _Risen, refusal: _Refusal, now: datetime) -> Notice:
     code, _, limit = refusal.subject.partition(":")
-    what = _LABELS.get(limit) or " ".join(
-        part for part in ((refusal.scope or "").replace("_id", ""), refusal.value) if part
-    )
+    scope = scope_word(refusal.scope or "")
+    what = _LABELS.get(limit) or " ".join(part for part in (scope, refusal.value) if part)
     because = f"{code.replace('_', ' ')}{f' ({what})' if what else ''}"
     how = "told to wait" if risen.result == "throttled" else "refused"
     return Notice(

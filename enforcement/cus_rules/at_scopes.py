@@ -13,8 +13,9 @@ from enforcement.cus_rules import reasons as reasons
 from enforcement.cus_rules.facts import Facts
 from enforcement.cus_rules.measures import Measure
 from enforcement.cus_rules.reasons import Reason
-from enforcement.cus_rules.scoped import ScopedFact
+from enforcement.cus_rules.scoped import WIDE, ScopedFact
 from integrations.cus_lifecycle.limits import BUDGET, RATE, TOKENS, Limit, Unit, Window
+from integrations.cus_lifecycle.scope_words import named_text
 
 # The integration's own limit whose steps, codes and name limits of a unit have.
 _LIKE = {Unit.CENTS: BUDGET, Unit.TOKENS: TOKENS}
@@ -24,13 +25,6 @@ _EXCEEDED = {
     CusLimitScope.END_USER: Code.END_USER_LIMIT_EXCEEDED,
     CusLimitScope.AGENT: Code.AGENT_LIMIT_EXCEEDED,
     CusLimitScope.TAG: Code.TAG_LIMIT_EXCEEDED,
-}
-_NAMED = {
-    CusLimitScope.SESSION: "session",
-    CusLimitScope.END_USER: "end user",
-    CusLimitScope.AGENT: "agent",
-    CusLimitScope.TAG: "tag",
-    CusLimitScope.MODEL: "model",
 }
 
 
@@ -124,10 +118,9 @@ def _limit(fact: ScopedFact, measure: Measure) -> str:
 
 def whose(fact: ScopedFact) -> str:
     """Whose calls a limit counts, for people."""
-    if fact.scope == CusLimitScope.TAG:
-        return f"tag {fact.tag}={fact.value}"
-    named = _NAMED.get(CusLimitScope(fact.scope))
-    return f"{named} {fact.value}" if named else f"this {fact.scope}"
+    if fact.scope in WIDE:
+        return f"this {fact.scope}"
+    return named_text(fact.scope, fact.value, fact.tag)
 
 
 def _of(fact: ScopedFact, reason: Reason, measure: Measure | None = None) -> Reason:

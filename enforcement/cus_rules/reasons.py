@@ -8,6 +8,7 @@ import msgspec
 from aos_sdk.cus_cost import format_cost
 from aos_sdk.cus_wire import CusReasonCode as Code
 from integrations.cus_lifecycle.limits import Limit, Unit, Window
+from integrations.cus_lifecycle.scope_words import named_text
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,20 +112,12 @@ def credentials_invalid() -> Reason:
 # --- Before check 4 -----------------------------------------------------------------------------
 
 
-_STOPPED_AS: Final = {
-    "agent_id": "agent",
-    "session_id": "session",
-    "end_user": "end user",
-    "model": "model",
-}
-
-
 def stopped(stop: Stopped) -> Reason:
     """A person has stopped the agent, session, end user or model of the call."""
-    what = _STOPPED_AS.get(stop.scope, stop.scope)
+    named = named_text(stop.scope, stop.value)
     return Reason(
         code=Code.STOPPED,
-        message=f"The {what} {stop.value} was stopped by {stop.by}: {stop.reason}",
+        message=f"The {named} was stopped by {stop.by}: {stop.reason}",
         action="Have the stop lifted",
         limit_type=stop.scope,
     )

@@ -1,11 +1,11 @@
 """Limits at scopes, as facts of decisions: what they are, and what is taken of them. Pure."""
 
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
-from aos_sdk.cus_limit_scopes import OF_ALL_CALLS, CusLimitScope
+from aos_sdk.cus_limit_scopes import OF_ALL_CALLS, CusLimitScope, CusScoped
 from enforcement.cus_rules.measures import Measure
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit, Window
 from telemetry.cus_money.amounts import Amounts
@@ -72,6 +72,50 @@ class ScopedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             and self.unit is limit.unit
             and self.window is limit.window
         )
+
+
+class Binding(CusScoped, Protocol):
+    """What a fact needs of a limit beside what the rule of `applying` reads."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def basis(self) -> str: ...
+    @property
+    def result(self) -> str: ...
+    @property
+    def warning_percent(self) -> int: ...
+
+
+def fact_of(
+    limit: Binding,
+    value: str,
+    *,
+    used: int,
+    held: int,
+    leased: int = 0,
+    elsewhere: int = 0,
+    admitted_before: bool = False,
+) -> ScopedFact:
+    """A limit that applies to a call of this value, and what is taken of it, as it `binds`."""
+    return ScopedFact(
+        id=limit.id,
+        scope=limit.scope,
+        tag=limit.tag,
+        value=value,
+        unit=Unit(limit.unit),
+        window=Window(limit.window),
+        binds=binds(limit.unit, limit.basis),
+        amount=bound(limit.amount, limit.unit, limit.basis),
+        result=limit.result,
+        warning_percent=limit.warning_percent,
+        temporary=limit.valid_until is not None,
+        used=used,
+        held=held,
+        leased=leased,
+        elsewhere=elsewhere,
+        admitted_before=admitted_before,
+    )
 
 
 def replaced_by(limits: tuple[ScopedFact, ...]) -> frozenset[str]:

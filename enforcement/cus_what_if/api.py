@@ -49,11 +49,20 @@ class SimulateView(PersonView):
         },
     )
     def post(self, request: Request) -> Response:
-        """Replay the evidence of past days through proposed limits. Nothing is changed."""
+        """Replay the evidence of past days through proposed limits. Nothing is changed.
+
+        `scoped_limits` is the whole list of limits at scopes to try. Without it the permanent ones
+        of the integration and its tenant are replayed, as they are now, over all days.
+        """
         fields = self.fields(request, SimulateInput)
         integration = found_integration(request, fields.pop("integration_id"))
         service = CusWhatIfService(integration.tenant, actor=self.person(request))
-        asked = service.ask(integration, days=fields.pop("days"), proposed=fields)
+        asked = service.ask(
+            integration,
+            days=fields.pop("days"),
+            scoped_limits=fields.pop("scoped_limits", None),
+            proposed=fields,
+        )
         simulation = start.start_simulation(asked, at_once=start.ROWS_AT_ONCE)
         headers = {"Location": reverse("cus-enforcement-simulation", args=[simulation.id])}
         status = 200 if simulation.is_over else 202

@@ -8,7 +8,7 @@ memory does not grow with the period.
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -16,10 +16,21 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from psycopg import sql
 
+from aos_sdk.cus_limit_scopes import OF_ALL_CALLS, CusCallNames, CusLimitScope
 from aos_sdk.cus_wire import CusEnforcementResult as Result
-from enforcement.cus_what_if.replay import RATE_WINDOW, AdmittedBy, Event, PastCall, Revision
-from integrations.cus_lifecycle.limits import month_of
-from telemetry.cus_money.amounts import Amounts
+from enforcement.cus_what_if.at_scopes import Past
+from enforcement.cus_what_if.past_usage import (
+    ADMITTED_BEFORE,
+    CAME,
+    OF_INTEGRATION,
+    REVISED_ROW,
+    SPENT,
+    used_before,
+)
+from enforcement.cus_what_if.replay import AdmittedBy, Event, PastCall, Revision
+from enforcement.cus_what_if.windows import MINUTE
+from integrations.cus_lifecycle.limits import Window, month_of
+from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 
 _AT_ONCE = 2_000
 # Sorting some million rows takes longer than a request's statement may.
@@ -28,17 +39,6 @@ _SETTINGS = (
     " -c default_transaction_isolation=repeatable\\ read"
 )
 _CALL, _REFUSAL, _SETTLEMENT, _CORRECTION = range(4)
-_CENTS = (
-    "coalesce(usage.counted_cents, greatest(usage.cost_cents, ceil(usage.cost_microcents / 1e6)))"
-)
-# What budgets count of a call when its record comes; until it is settled, the provisional amounts.
-_SPENT = f"""({_CENTS} + coalesce(usage.provisional_cents, 0))::bigint,
-    usage.cost_microcents + coalesce(usage.provisional_microcents, 0),
-    usage.tokens_in::bigint + usage.tokens_out + coalesce(usage.provisional_tokens, 0)"""
-_OF_INTEGRATION = "tenant_id = %(tenant)s AND integration_id = %(integration)s"
-_CAME = "created_at >= %(began)s AND created_at < %(until)s"
-_REVISED_ROW = """JOIN cus_llm_usage AS usage ON usage.tenant_id = revision.tenant_id
-        AND usage.created_at = revision.usage_created_at AND usage.id = revision.usage_id"""
 # A call of a lease was admitted when it began, not when its lease was taken.
 _DECIDED_AT = """CASE WHEN usage.admitted_at IS NOT NULL AND usage.lease_id IS NULL
         THEN usage.admitted_at
@@ -50,78 +50,83 @@ _ADMITTED_BY = f"""CASE WHEN usage.degraded THEN '{AdmittedBy.DEGRADED}'
 # Refusals by limits alone: the server's own, in the form that it decides by.
 _BY_LIMITS = """decided_by = 'server' AND result IN ('throttled', 'blocked')
         AND reason <> 'contention'"""
-_EVENTS = f"""
+# Who made a call, as its row names it. A refused call may have a row, too: its record without usage.
+_NAMES = "usage.agent_id, usage.session_id, usage.end_user, usage.tags"
+_NAMED = """, named AS MATERIALIZED (
+    SELECT usage.call_id, coalesce(usage.model_requested, usage.model) AS model, {names}
+    FROM cus_llm_usage AS usage WHERE {of} AND call_id IN (
+        SELECT call_id FROM cus_enforcement_decisions WHERE {of} AND {refused})
+)""".format(names=_NAMES, of=f"{OF_INTEGRATION} AND {CAME}", refused=_BY_LIMITS)  # noqa: S608
+_NO_NAMES = "NULL::text, NULL::text, NULL::text, NULL::jsonb"
+
+
+def _events(*, names: bool) -> str:
+    """SQL for all that happened, in order; with `names` also whose the calls were."""
+    of_call = _NAMES if names else _NO_NAMES
+    of_refusal = _NAMES.replace("usage.", "named.") if names else _NO_NAMES
+    return f"""
 WITH settled AS MATERIALIZED (
-    SELECT * FROM cus_usage_settlements WHERE {_OF_INTEGRATION} AND {_CAME}
+    SELECT * FROM cus_usage_settlements WHERE {OF_INTEGRATION} AND {CAME}
 ), corrected AS MATERIALIZED (
-    SELECT * FROM cus_cost_adjustments WHERE {_OF_INTEGRATION} AND {_CAME}
-)
+    SELECT * FROM cus_cost_adjustments WHERE {OF_INTEGRATION} AND {CAME}
+){_NAMED if names else ""}
 SELECT {_CALL} AS kind, {_DECIDED_AT} AS at, usage.id, usage.call_id,
-    coalesce(usage.model_requested, usage.model), usage.created_at, {_SPENT},
+    coalesce(usage.model_requested, usage.model), usage.created_at, {SPENT},
     usage.estimate_cents, usage.estimate_microcents, usage.estimate_tokens,
     usage.pricing <> 'unknown', true, usage.policy_result, {_ADMITTED_BY},
-    usage.id IN (SELECT usage_id FROM settled UNION ALL SELECT usage_id FROM corrected)
+    usage.id IN (SELECT usage_id FROM settled UNION ALL SELECT usage_id FROM corrected),
+    {of_call}, NULL::jsonb
 FROM cus_llm_usage AS usage
-WHERE {_OF_INTEGRATION} AND {_CAME} AND usage.policy_result <> 'blocked'
+WHERE {OF_INTEGRATION} AND {CAME} AND usage.policy_result <> 'blocked'
 UNION ALL
-SELECT {_REFUSAL}, evaluated_at, id, call_id, facts->>'model', NULL, 0, 0, 0,
+SELECT {_REFUSAL}, evaluated_at, id, decision.call_id,
+    {"coalesce(facts->>'model', named.model)" if names else "facts->>'model'"}, NULL, 0, 0, 0,
     (facts->'estimate'->>0)::bigint, (facts->'estimate'->>1)::bigint,
     (facts->'estimate'->>2)::bigint, (facts->>'priced')::boolean,
-    (facts->>'tokens_known')::boolean, result, '{AdmittedBy.CHECK}', false
-FROM cus_enforcement_decisions
-WHERE {_OF_INTEGRATION} AND {_CAME} AND {_BY_LIMITS}
+    (facts->>'tokens_known')::boolean, result, '{AdmittedBy.CHECK}', false,
+    {of_refusal}, {"facts->'limits'" if names else "NULL::jsonb"}
+FROM cus_enforcement_decisions AS decision
+    {"LEFT JOIN named ON named.call_id = decision.call_id" if names else ""}
+WHERE {OF_INTEGRATION} AND {CAME} AND {_BY_LIMITS}
 UNION ALL
-SELECT {_SETTLEMENT}, revision.created_at, revision.usage_id, NULL, NULL, usage.created_at,
+SELECT {_SETTLEMENT}, revision.created_at, revision.usage_id, NULL,
+    coalesce(usage.model_requested, usage.model), usage.created_at,
     revision.counted_cents, revision.cost_microcents,
     revision.tokens_in::bigint + revision.tokens_out,
     usage.provisional_cents, usage.provisional_microcents, usage.provisional_tokens,
-    true, true, NULL, NULL, true
-FROM settled AS revision {_REVISED_ROW}
+    true, true, NULL, NULL, true, {of_call}, NULL::jsonb
+FROM settled AS revision {REVISED_ROW}
 UNION ALL
-SELECT {_CORRECTION}, revision.created_at, revision.usage_id, NULL, NULL, usage.created_at,
-    0, revision.difference_microcents, 0, 0, 0, 0, true, true, NULL, NULL, true
-FROM corrected AS revision {_REVISED_ROW}
+SELECT {_CORRECTION}, revision.created_at, revision.usage_id, NULL,
+    coalesce(usage.model_requested, usage.model), usage.created_at,
+    0, revision.difference_microcents, 0, 0, 0, 0, true, true, NULL, NULL, true,
+    {of_call}, NULL::jsonb
+FROM corrected AS revision {REVISED_ROW}
 ORDER BY at
 """  # noqa: S608  (the names are this module's own)
-# What the month had used before the first event, as `telemetry.cus_money.amounts.USED` counts it.
-_USED_BEFORE = f"""
-SELECT coalesce(sum(cents), 0)::bigint, coalesce(sum(microcents), 0)::bigint,
-    coalesce(sum(tokens), 0)::bigint
-FROM (
-    SELECT {_SPENT} FROM cus_llm_usage AS usage
-    WHERE {_OF_INTEGRATION} AND created_at >= %(month)s AND created_at < %(began)s
-    UNION ALL
-    SELECT counted_cents, cost_microcents, tokens_in::bigint + tokens_out
-    FROM cus_usage_settlements
-    WHERE {_OF_INTEGRATION} AND created_at >= %(month)s AND created_at < %(began)s
-    UNION ALL
-    SELECT -usage.provisional_cents, -usage.provisional_microcents, -usage.provisional_tokens
-    FROM cus_usage_settlements AS revision {_REVISED_ROW}
-    WHERE revision.{_OF_INTEGRATION.replace("AND ", "AND revision.")}
-        AND revision.usage_created_at >= %(month)s AND revision.created_at < %(began)s
-    UNION ALL
-    SELECT 0, difference_microcents, 0 FROM cus_cost_adjustments
-    WHERE {_OF_INTEGRATION} AND usage_created_at >= %(month)s AND created_at < %(began)s
-) AS counted(cents, microcents, tokens)
-"""  # noqa: S608  (as above)
+
+
 _ROWS = f"""
-SELECT (SELECT count(*) FROM cus_llm_usage WHERE {_OF_INTEGRATION} AND {_CAME})
+SELECT (SELECT count(*) FROM cus_llm_usage WHERE {OF_INTEGRATION} AND {CAME})
     + (SELECT count(*) FROM cus_enforcement_decisions
-        WHERE {_OF_INTEGRATION} AND {_CAME} AND {_BY_LIMITS})
+        WHERE {OF_INTEGRATION} AND {CAME} AND {_BY_LIMITS})
 """  # noqa: S608  (as above)
 # Refusals that limits did not cause, or that an SDK made of facts of its own.
 _NOT_JUDGED = f"""
 SELECT CASE WHEN reason = 'contention' THEN 'contention' WHEN decided_by = 'sdk' THEN 'by_sdk'
     ELSE result END, count(*)
 FROM cus_enforcement_decisions
-WHERE {_OF_INTEGRATION} AND {_CAME} AND result IN ('throttled', 'blocked', 'hard_blocked')
+WHERE {OF_INTEGRATION} AND {CAME} AND result IN ('throttled', 'blocked', 'hard_blocked')
     AND NOT ({_BY_LIMITS})
 GROUP BY 1
 """  # noqa: S608  (as above)
 
 
 class Evidence:
-    """One integration's evidence: of calls decided from `since` on, received before `until`."""
+    """One integration's evidence: of calls decided from `since` on, received before `until`.
+
+    `names`: whether limits at scopes are replayed, which must know whose the calls are.
+    """
 
     def __init__(
         self,
@@ -131,17 +136,17 @@ class Evidence:
         integration_id: uuid.UUID,
         since: datetime,
         until: datetime,
+        names: bool = False,
     ) -> None:
         self._connection = connection
-        # What was admitted just before counts for the rate of the first calls.
-        self.began = since - RATE_WINDOW
-        month, _ = month_of(self.began)
+        # What was admitted just before counts for the rates of the first calls.
+        self.began = since - MINUTE
+        self._has_names = names
         self._values = {
             "tenant": tenant_id,
             "integration": integration_id,
             "began": self.began,
             "until": until,
-            "month": month,
         }
 
     def count(self) -> int:
@@ -150,7 +155,21 @@ class Evidence:
 
     def used_before(self) -> Amounts:
         """What the month had used when the first event came."""
-        return Amounts(*self._rows(_USED_BEFORE)[0])
+        rows = self._rows(used_before(), since=month_of(self.began)[0])
+        return Amounts(*rows[0][1:4]) if rows else Amounts()
+
+    def admitted_before(self) -> int:
+        """How many calls the day had admitted when the first event came."""
+        return int(self._rows(ADMITTED_BEFORE, since=_began(Window.DAY, self.began))[0][0])
+
+    def named_before(self, past: Past) -> Iterator[tuple[CusCallNames, LeaseAmounts]]:
+        """What the window of a scope had used when the first event came, by what calls name."""
+        values = {"since": _began(past.window, self.began), "names": list(past.values or ())}
+        statement = used_before(
+            past.scope, named=past.values is not None, coming=past.window is Window.LIFE
+        )
+        for name, *used in self._portions(statement, values):
+            yield _named(past.scope, name), LeaseAmounts(*used)
 
     def not_judged(self) -> dict[str, int]:
         """Refusals that say nothing about limits, by what caused them."""
@@ -158,15 +177,39 @@ class Evidence:
 
     def events(self) -> Iterator[Event]:
         """All that happened, in order."""
+        for row in self._portions(_events(names=self._has_names), {}):
+            yield _event(_Row._make(row))
+
+    def _portions(self, statement: str, values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement, without holding all of them."""
         with self._connection.cursor(name="cus_simulation", binary=True) as cursor:
             cursor.itersize = _AT_ONCE
-            cursor.execute(_EVENTS, self._values)
-            for row in cursor:
-                yield _event(_Row._make(row))
+            cursor.execute(statement, self._values | values)
+            yield from cursor
 
-    def _rows(self, statement: str) -> list[tuple[Any, ...]]:
+    def _rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         with self._connection.cursor(binary=True) as cursor:
-            return cursor.execute(statement, self._values).fetchall()
+            return cursor.execute(statement, self._values | values).fetchall()
+
+
+_NO_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _began(window: Window, moment: datetime) -> datetime:
+    """When the window of a moment began."""
+    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    starts = {
+        Window.DAY: day,
+        Window.WEEK: day - timedelta(days=day.weekday()),
+        Window.MONTH: day.replace(day=1),
+    }
+    return starts.get(window, _NO_START)
+
+
+def _named(scope: str, name: Any) -> CusCallNames:
+    if scope in OF_ALL_CALLS:
+        return CusCallNames()
+    return CusCallNames(**{"tags" if scope == CusLimitScope.TAG else scope: name})
 
 
 @contextmanager
@@ -208,6 +251,30 @@ class _Row(NamedTuple):
     result: str
     admitted_by: str
     is_revised: bool
+    agent_id: str | None
+    session_id: str | None
+    end_user: str | None
+    tags: list[str] | None
+    # Of a refusal: the limits at scopes that applied then, as facts have them.
+    limits: list[dict[str, Any]] | None
+
+    @property
+    def names(self) -> CusCallNames:
+        """Whose the call is; of a refusal that nobody reported, what limits told of it then."""
+        told = _told(self.limits) if self.limits else CusCallNames()
+        return CusCallNames(
+            self.model,
+            self.agent_id or told.agent_id,
+            self.session_id or told.session_id,
+            self.end_user or told.end_user,
+            self.tags or told.tags,
+        )
+
+
+def _told(limits: list[dict[str, Any]]) -> CusCallNames:
+    named = {one["scope"]: one["value"] for one in limits if one["scope"] in CusCallNames._fields}
+    tags = [f"{one['tag']}={one['value']}" for one in limits if one.get("tag")]
+    return CusCallNames(**named, tags=tags)
 
 
 _RESULTS: Final = {result.value: result for result in Result}
@@ -234,10 +301,12 @@ def _event(row: _Row) -> Event:
         _RESULTS[row.result],
         _BY[row.admitted_by],
         row.is_revised,
+        row.names,
     )
 
 
 def _revision(row: _Row, adds: Amounts) -> Revision:
     takes = Amounts(row.other_cents or 0, row.other_microcents or 0, row.other_tokens or 0)
     assert row.came_at is not None
-    return Revision(row.at, row.id, row.came_at, adds, takes, of_month=row.kind == _CORRECTION)
+    of_month = row.kind == _CORRECTION
+    return Revision(row.at, row.id, row.came_at, adds, takes, of_month=of_month, names=row.names)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -21,7 +22,9 @@ from unfold.widgets import (
 
 from enforcement.cus_what_if import start
 from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.proposals import permanent_limits
 from enforcement.cus_what_if.report_tables import sections
+from enforcement.cus_what_if.scoped_form import ScopedBoxes
 from enforcement.cus_what_if.service import MOST_DAYS, CusWhatIfService, find_simulation
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
@@ -29,6 +32,7 @@ from integrations.cus_integrations.panels import integration_page
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
+from telemetry.cus_clock import page_now
 
 _USUAL_DAYS = 30
 _SHOWN = 10
@@ -98,14 +102,19 @@ def what_if(request: HttpRequest, integration_id: uuid.UUID) -> HttpResponse:
     """Ask what proposed limits would have done with an integration's calls."""
     integration = _integration(request, integration_id)
     form = WhatIfForm(integration, request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    limits = permanent_limits(integration, now=page_now(request))
+    scoped = ScopedBoxes(limits, request.POST or None)
+    if request.method == "POST" and all([form.is_valid(), scoped.is_valid()]):
         try:
-            return redirect(page_of(_asked(request, integration, form)))
+            return redirect(page_of(_asked(request, integration, form, scoped)))
         except CusError as refusal:
             messages.error(request, refusal.detail)
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
     context = {
         "title": f"What if: {integration.name}",
         "form": form,
+        "scoped": scoped,
         "integration": integration,
         "back": integration_page(integration.id),
         "earlier": _earlier(integration),
@@ -149,10 +158,16 @@ def page_of(simulation: CusSimulation) -> str:
     return reverse("cus-simulation", args=[simulation.integration_id, simulation.id])
 
 
-def _asked(request: HttpRequest, integration: CusIntegration, form: WhatIfForm) -> CusSimulation:
+def _asked(
+    request: HttpRequest, integration: CusIntegration, form: WhatIfForm, scoped: ScopedBoxes
+) -> CusSimulation:
     service = CusWhatIfService(integration.tenant, actor=cast("CusUser", request.user))
-    days = form.cleaned_data["days"]
-    asked = service.ask(integration, days=days, proposed=form.proposed())
+    asked = service.ask(
+        integration,
+        days=form.cleaned_data["days"],
+        proposed=form.proposed(),
+        scoped_limits=scoped.proposed(),
+    )
     return start.start_simulation(asked, at_once=start.ROWS_OF_A_PAGE)
 
 

@@ -5,21 +5,21 @@ admitted at its moment: what the replay itself let in before. A call that the re
 holds nor costs anything afterwards.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from aos_sdk.cus_limit_scopes import CusCallNames
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_rules.facts import Authority, Facts, Usage
 from enforcement.cus_rules.precedence import Decision, decide
+from enforcement.cus_what_if.at_scopes import Counting, LimitsAtScopes
+from enforcement.cus_what_if.rates import Rates
 from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import LEAST, Amounts
 
-# The window of `rate_limit_rpm`, which starts before the first call that is judged.
-RATE_WINDOW: Final = timedelta(seconds=60)
 _NOTHING: Final = Amounts()
 
 
@@ -50,7 +50,7 @@ class PastCall(NamedTuple):
 
     `at` is when it was decided, `landed_at` when its record came; None if it was refused.
     `spent` is what budgets counted for it, `estimate` what was held for it; None if nothing was.
-    `is_revised`: a `Revision` names it.
+    `is_revised`: a `Revision` names it. `names`: whose it is, for limits at scopes.
     """
 
     id: Any
@@ -65,13 +65,14 @@ class PastCall(NamedTuple):
     then: Result
     admitted_by: AdmittedBy
     is_revised: bool = False
+    names: CusCallNames = CusCallNames()
 
 
 class Revision(NamedTuple):
     """A correction of a call's cost, or the settlement of a call whose usage was unknown.
 
-    `adds` counts in the month in which the revision came, or in the call's if that is `of_month`;
-    `takes` is what the call's month no longer counts. `call_at` is when the call's record came.
+    `adds` counts in the window in which the revision came, or in the call's if that is `of_month`;
+    `takes` is what the call's window no longer counts. `call_at` is when the call's record came.
     """
 
     at: datetime
@@ -80,6 +81,7 @@ class Revision(NamedTuple):
     adds: Amounts
     takes: Amounts
     of_month: bool
+    names: CusCallNames = CusCallNames()
 
 
 Event: TypeAlias = "PastCall | Revision"
@@ -110,29 +112,49 @@ _CAUSES: Final = {
 }
 
 
-class Replay:
-    """Decides past calls by an authority's limits.
+class _Landing(NamedTuple):
+    """A call whose record will come: when, what it used, and what is held for it until then."""
 
-    `used` is what the month of `began` had used when the first event came. Calls before `since` are
-    not judged: they only hold, cost and count.
+    at: datetime
+    # So that the heap compares no further.
+    number: int
+    admitted_at: datetime
+    spent: Amounts
+    hold: Amounts | None
+    counting: Counting
+
+
+class Replay:
+    """Decides past calls by an authority's limits, and by limits at scopes.
+
+    `used` is what the month of `began` had used when the first event came, `admitted_today` the
+    calls that its day had admitted. Calls before `since` are not judged: they only hold, cost and
+    count.
     """
 
     def __init__(
-        self, authority: Authority, *, used: Amounts, began: datetime, since: datetime
+        self,
+        authority: Authority,
+        scopes: LimitsAtScopes,
+        *,
+        used: Amounts,
+        admitted_today: int,
+        began: datetime,
+        since: datetime,
     ) -> None:
         self._authority = authority
+        self._scopes = scopes
         self._since = since
         self._used = used
         self._month_end = month_end(began)
         self._held = _NOTHING
         self._running = 0
-        # What will land, by when: (moment, number, what it costs, what is held for it).
-        self._landings: list[tuple[datetime, int, Amounts, Amounts | None]] = []
-        self._admissions: deque[datetime] = deque()
+        self._landings: list[_Landing] = []
+        self._rates = Rates(began, admitted_today)
         self._number = 0
-        # Calls that were refused then and run now, and what was counted for them; and calls that run
-        # no more, whose revisions do not count.
-        self._runs_already: dict[str, Amounts] = {}
+        # Calls that were refused then and run now: since when, and what was counted for them. And
+        # calls that run no more, whose revisions do not count.
+        self._runs_already: dict[str, tuple[datetime, Amounts]] = {}
         self._runs_no_more: set[Any] = set()
         # What calls of each model cost that ran: their number, and the sum.
         self._costs: dict[str | None, tuple[int, Amounts]] = {}
@@ -141,32 +163,29 @@ class Replay:
         """The verdicts on the calls, in their order. `events` must be in the order of `at`."""
         for event in events:
             self._pass_time(event.at)
+            counting = self._scopes.counting(event.names)
             if isinstance(event, Revision):
-                self._revise(event)
+                self._revise(event, counting)
             elif event.at < self._since:
-                self._admit(event, event.estimate)
+                self._admit(event, event.estimate, counting)
             elif event.call_id in self._runs_already:
-                self._attempted_again(event)
+                self._attempted_again(event, counting)
             else:
-                yield self._judged(event)
+                yield self._judged(event, counting)
 
-    def _judged(self, call: PastCall) -> Outcome:
+    def _judged(self, call: PastCall, counting: Counting) -> Outcome:
         estimate = call.spent.at_least(LEAST) if call.estimate is None else call.estimate
         facts = Facts(
             call_id=call.call_id,
             model=call.model,
             evaluated_at=call.at,
             authority=self._authority,
-            usage=Usage(
-                used=self._used if min(self._used) >= 0 else self._used.at_least(_NOTHING),
-                held=self._held,
-                running=self._running,
-                admitted=len(self._admissions),
-            ),
-            wants_hold=self._authority.is_limited,
+            usage=self._usage(call.at),
+            wants_hold=self._authority.is_limited or bool(counting),
             estimate=estimate,
             priced=call.priced,
             tokens_known=call.tokens_known,
+            limits=self._scopes.facts(counting, call.names, call.at),
         )
         decision = decide(facts)
         outcome = Outcome(call, decision, self._running)
@@ -174,69 +193,104 @@ class Replay:
             if call.is_revised:
                 self._runs_no_more.add(call.id)
         elif call.landed_at is None:
-            self._run_now(call, estimate)
+            self._run_now(call, estimate, counting)
         else:
-            self._admit(call, estimate if facts.may_hold else None)
+            self._admit(call, estimate if facts.may_hold else None, counting)
         return outcome
 
-    def _admit(self, call: PastCall, hold: Amounts | None) -> None:
+    def _usage(self, now: datetime) -> Usage:
+        admitted = self._rates.admissions(now)
+        return Usage(
+            used=self._used if min(self._used) >= 0 else self._used.at_least(_NOTHING),
+            held=self._held,
+            running=self._running,
+            admitted=admitted.admitted,
+            admitted_tokens=admitted.admitted_tokens,
+            admitted_today=admitted.admitted_today,
+        )
+
+    def _admit(self, call: PastCall, hold: Amounts | None, counting: Counting) -> None:
         """Let a call run that ran."""
         if call.landed_at is None:
             return
         if hold is not None:
             self._held = _sum(self._held, hold)
             self._running += 1
-        self._admissions.append(call.at)
+        self._begin(call.at, hold, counting)
         count, sum_ = self._costs.get(call.model, (0, _NOTHING))
         self._costs[call.model] = (count + 1, _sum(sum_, call.spent))
-        self._land(call.landed_at, call.spent, hold)
+        self._land(call.landed_at, call.at, call.spent, hold, counting)
 
-    def _run_now(self, call: PastCall, estimate: Amounts) -> None:
-        """Let a call run that was refused then."""
+    def _begin(self, at: datetime, hold: Amounts | None, counting: Counting) -> None:
+        self._rates.admit(at, hold.tokens if hold else 0)
+        self._scopes.admit(counting, at, hold)
+
+    def _run_now(self, call: PastCall, estimate: Amounts, counting: Counting) -> None:
+        """Let a call run that was refused then. It lands at once, for its likely cost."""
         cost = self._likely_cost(call.model, estimate)
-        self._runs_already[call.call_id] = cost
-        self._admissions.append(call.at)
-        self._used = _sum(self._used, cost)
+        self._runs_already[call.call_id] = call.at, cost
+        self._begin(call.at, None, counting)
+        self._has_landed(call.at, call.at, cost, None, counting)
 
-    def _attempted_again(self, call: PastCall) -> None:
+    def _attempted_again(self, call: PastCall, counting: Counting) -> None:
         """An earlier attempt of the call was let in. If this one ran, its record tells the cost."""
         if call.landed_at is not None:
-            self._used = _less(self._used, self._runs_already.pop(call.call_id))
-            self._land(call.landed_at, call.spent, None)
+            ran_at, cost = self._runs_already.pop(call.call_id)
+            self._used = _less(self._used, cost)
+            self._scopes.revise(counting, call.at, ran_at, cost, calls=1, sign=-1)
+            self._land(call.landed_at, ran_at, call.spent, None, counting)
 
-    def _land(self, at: datetime, spent: Amounts, hold: Amounts | None) -> None:
+    def _land(
+        self,
+        at: datetime,
+        admitted_at: datetime,
+        spent: Amounts,
+        hold: Amounts | None,
+        counting: Counting,
+    ) -> None:
         self._number += 1
-        heappush(self._landings, (at, self._number, spent, hold))
+        heappush(self._landings, _Landing(at, self._number, admitted_at, spent, hold, counting))
 
     def _pass_time(self, moment: datetime) -> None:
-        """Land what has landed by a moment, begin its month, and forget old admissions."""
+        """Land what has landed by a moment, and begin its month."""
         landings = self._landings
-        while landings and landings[0][0] <= moment:
-            at, _, spent, hold = heappop(landings)
+        while landings and landings[0].at <= moment:
+            at, _, admitted_at, spent, hold, counting = heappop(landings)
             self._begin_month_of(at)
-            self._used = _sum(self._used, spent)
+            self._has_landed(at, admitted_at, spent, hold, counting)
             if hold is not None:
                 self._held = _less(self._held, hold)
                 self._running -= 1
         self._begin_month_of(moment)
-        oldest = moment - RATE_WINDOW
-        admissions = self._admissions
-        while admissions and admissions[0] <= oldest:
-            admissions.popleft()
+
+    def _has_landed(
+        self,
+        at: datetime,
+        admitted_at: datetime,
+        spent: Amounts,
+        hold: Amounts | None,
+        counting: Counting,
+    ) -> None:
+        self._used = _sum(self._used, spent)
+        self._rates.land(at, admitted_at, hold.tokens if hold else 0, spent.tokens)
+        self._scopes.land(counting, at, admitted_at, hold, spent)
 
     def _begin_month_of(self, moment: datetime) -> None:
         if moment >= self._month_end:
             self._used = _NOTHING
             self._month_end = month_end(moment)
 
-    def _revise(self, revision: Revision) -> None:
+    def _revise(self, revision: Revision, counting: Counting) -> None:
         if revision.call_id in self._runs_no_more:
             return
-        is_of_this_month = month_end(revision.call_at) == self._month_end
+        at, call_at = revision.at, revision.call_at
+        is_of_this_month = month_end(call_at) == self._month_end
         if is_of_this_month or not revision.of_month:
             self._used = _sum(self._used, revision.adds)
         if is_of_this_month:
             self._used = _less(self._used, revision.takes)
+        self._scopes.revise(counting, at, call_at if revision.of_month else at, revision.adds)
+        self._scopes.revise(counting, at, call_at, revision.takes, sign=-1)
 
     def _likely_cost(self, model: str | None, estimate: Amounts) -> Amounts:
         """What a call may have cost that never ran: as its model's calls did, at most its estimate."""

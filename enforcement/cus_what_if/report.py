@@ -1,12 +1,15 @@
 """The report of a simulation: how many calls would have been decided how, and the money."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date
 from typing import Any, Final
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_rules.reasons import Reason
 from enforcement.cus_what_if.replay import Outcome
+from enforcement.cus_what_if.report_limits import LimitsOfReport
+from enforcement.cus_what_if.report_sums import Sum
 from telemetry.cus_money.amounts import Amounts
 
 RESULTS: Final = (Result.ALLOWED, Result.WARNED, Result.THROTTLED, Result.BLOCKED)
@@ -16,41 +19,20 @@ _MODELS: Final = 1_000
 _OTHER_MODELS: Final = "(other models)"
 
 
-class _Sum:
-    """Calls, and what they cost; of calls that were refused then, what they may have cost."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.cents = self.microcents = self.tokens = 0
-
-    def add(self, spent: Amounts) -> None:
-        self.calls += 1
-        self.cents += spent.cents
-        self.microcents += spent.microcents
-        self.tokens += spent.tokens
-
-    def as_json(self) -> dict[str, int]:
-        return {
-            "calls": self.calls,
-            "counted_cents": self.cents,
-            "cost_microcents": self.microcents,
-            "tokens": self.tokens,
-        }
-
-
 class Report:
-    """Gathers outcomes, in their order."""
+    """Gathers outcomes, in their order. `scoped`: the limits at scopes of the proposal."""
 
-    def __init__(self) -> None:
-        self._now = {result: _Sum() for result in RESULTS}
+    def __init__(self, scoped: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._limits = LimitsOfReport(scoped)
+        self._now = {result: Sum() for result in RESULTS}
         self._then: Counter[Result] = Counter()
         self._moves: Counter[tuple[Result, Result]] = Counter()
         self._causes: Counter[str] = Counter()
         self._reasons: Counter[tuple[str, str | None]] = Counter()
-        self._days: dict[date, dict[Result, _Sum]] = {}
-        self._models: dict[str, _Sum] = {}
+        self._days: dict[date, dict[Result, Sum]] = {}
+        self._models: dict[str, Sum] = {}
         self._listed: dict[Result, list[dict[str, Any]]] = {result: [] for result in RESULTS}
-        self._let_in = _Sum()
+        self._let_in = Sum()
         self._without_estimate = 0
 
     def add(self, outcome: Outcome) -> None:
@@ -61,7 +43,7 @@ class Report:
         self._now[result].add(call.spent)
         day = call.at.astimezone(UTC).date()
         if day not in self._days:
-            self._days[day] = {one: _Sum() for one in RESULTS}
+            self._days[day] = {one: Sum() for one in RESULTS}
         self._days[day][result].add(call.spent)
         if call.estimate is None:
             self._without_estimate += 1
@@ -76,16 +58,20 @@ class Report:
     def _note(self, outcome: Outcome, reason: Reason) -> None:
         call, result = outcome.call, outcome.decision.result
         self._reasons[reason.code.value, reason.limit_type] += 1
+        self._limits.add(outcome, reason)
         if not outcome.decision.admits:
             name = call.model or ""
             if name not in self._models and len(self._models) >= _MODELS:
                 name = _OTHER_MODELS
-            self._models.setdefault(name, _Sum()).add(call.spent)
+            self._models.setdefault(name, Sum()).add(call.spent)
         if len(self._listed[result]) < LISTED:
             self._listed[result].append(_listed(outcome, reason))
 
-    def as_json(self, *, not_judged: dict[str, int]) -> dict[str, Any]:
-        """The report, as `SimulationReport` of the API describes it."""
+    def as_json(self, *, not_judged: dict[str, int], forgotten: int = 0) -> dict[str, Any]:
+        """The report, as `SimulationReport` of the API describes it.
+
+        `forgotten`: how many values of limits could not be counted to their window's end.
+        """
         refused = (Result.THROTTLED, Result.BLOCKED)
         return {
             "calls": sum(self._then.values()),
@@ -100,6 +86,7 @@ class Report:
                 {"code": code, "limit_type": limit_type, "calls": calls}
                 for (code, limit_type), calls in self._reasons.most_common()
             ],
+            "limits": self._limits.as_json(most=LISTED),
             "days": [
                 {"day": day.isoformat()}
                 | {result.value: sums[result].as_json() for result in RESULTS}
@@ -124,10 +111,11 @@ class Report:
             },
             "without_estimate": self._without_estimate,
             "not_judged": not_judged,
+            "notes": self._limits.notes(forgotten),
         }
 
 
-def _dearest_first(pair: tuple[str, _Sum]) -> int:
+def _dearest_first(pair: tuple[str, Sum]) -> int:
     return -pair[1].microcents
 
 

@@ -9,15 +9,18 @@ from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.proposals import scoped_limits_of
 from enforcement.cus_what_if.report import LISTED, RESULTS
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.panels import Cell, ShownPanel, table
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.words import amount_text, whose_text, window_text
 
 _Json = Mapping[str, Any]
 # The page lists fewer calls than the report has: on a telephone each takes half a screen.
 _SHOWN = 10
+_MOST = 50
 _NOBODY = "No call of these days."
 _WHY = {
     "lease": "admitted by a lease, not by a check",
@@ -42,6 +45,7 @@ def sections(simulation: CusSimulation) -> list[ShownPanel]:
     parts = (
         ("sums", "What would have happened", _sums(report)),
         ("reasons", "Why", _reasons(report["reasons"])),
+        ("limits", "By which limit", _limits(report.get("limits", ()), report.get("notes", ()))),
         ("days", "By day (UTC)", _days(report["days"])),
         ("models", "Models that would have been refused", _models(report["refused_models"])),
         ("differences", "What was decided otherwise", _differences(report)),
@@ -56,7 +60,15 @@ def _proposed(proposal: _Json) -> SafeString:
     limits = [[_name(limit), _value(limit, proposal[limit.column])] for limit in LIMITS]
     unpriced = "allowed" if proposal["allow_unpriced"] else "refused under a budget"
     rows = [*limits, ["Budget basis", basis], ["Level", level], ["Unpriced models", unpriced]]
-    return table(["Limit", "Value"], rows, empty="")
+    scoped = scoped_limits_of(proposal)
+    rows += [[_scoped_name(one), amount_text(one["unit"], one["amount"])] for one in scoped[:_MOST]]
+    note = f"And {len(scoped) - _MOST:,} more limits at scopes." if len(scoped) > _MOST else ""
+    return table(["Limit", "Value"], rows, empty="", note=note)
+
+
+def _scoped_name(limit: _Json) -> str:
+    whose = whose_text(limit["scope"], limit["tag"], limit["value"])
+    return f"{whose}, {window_text(limit['window'])}".capitalize()
 
 
 def _name(limit: Limit) -> str:
@@ -103,6 +115,31 @@ def _reasons(reasons: Sequence[_Json]) -> SafeString:
     ]
     empty = "Every call would have been allowed, without a warning."
     return table(["Reason", "Limit", "Calls"], rows, empty=empty)
+
+
+def _limits(limits: Sequence[_Json], notes: Sequence[str]) -> SafeString:
+    rows = [[_limit_name(one), *_decided(one), _values(one)] for one in limits[:_MOST]]
+    headers = ["Limit", "Warned", "Throttled", "Blocked", "Not spent", "Most of it by"]
+    about = "A call counts for the first limit that found something."
+    return table(headers, rows, empty="No limit.", note=" ".join([about, *notes]))
+
+
+def _limit_name(limit: _Json) -> str:
+    if limit["limit"]:
+        return next(_name(one) for one in LIMITS if one.column == limit["limit"])
+    return f"{amount_text(limit['unit'], limit['amount'])}: {_scoped_name(limit)}"
+
+
+def _decided(limit: _Json) -> list[Cell]:
+    refused = limit["throttled"]["cost_microcents"] + limit["blocked"]["cost_microcents"]
+    calls = [f"{limit[word]['calls']:,}" for word in ("warned", "throttled", "blocked")]
+    return [*calls, dollars(refused)]
+
+
+def _values(limit: _Json) -> str:
+    return ", ".join(
+        f"{one['value']} ({dollars(one['cost_microcents'])})" for one in limit["refused_values"][:3]
+    )
 
 
 def _days(days: Sequence[_Json]) -> SafeString:

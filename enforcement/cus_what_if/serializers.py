@@ -6,11 +6,15 @@ from rest_framework import serializers
 
 from aos_sdk import cus_wire as wire
 from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.proposals import MOST_SCOPED, PROPOSED, SCOPED_FIELDS
 from enforcement.cus_what_if.replay import AdmittedBy, Cause
 from enforcement.cus_what_if.report import LISTED, RESULTS
-from enforcement.cus_what_if.service import MOST_DAYS, PROPOSED
+from enforcement.cus_what_if.report_limits import VALUES_LISTED
+from enforcement.cus_what_if.service import MOST_DAYS
 from integrations.cus_lifecycle.limits import LIMITS
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_limits.serializers import LimitInput
 from integrations.cus_web.strict_fields import (
     StrictBoolean,
     StrictChoice,
@@ -20,6 +24,15 @@ from integrations.cus_web.strict_fields import (
 
 # `settings.py` names this list, for the OpenAPI document.
 CAN_BE = [result.value for result in RESULTS]
+
+
+class ProposedLimit(LimitInput):
+    """A limit at a scope to try, which holds over all days of the simulation."""
+
+    def get_fields(self) -> dict[str, Any]:
+        """What a limit counts, and how much; not whether and when it holds."""
+        fields: dict[str, Any] = super().get_fields()
+        return {name: fields[name] for name in SCOPED_FIELDS}
 
 
 class SimulateInput(StrictInput):
@@ -32,6 +45,13 @@ class SimulateInput(StrictInput):
     budget_basis = StrictChoice(CusIntegration.BudgetBasis.choices, required=False)
     enforcement_level = StrictChoice(CusIntegration.EnforcementLevel.choices, required=False)
     allow_unpriced = StrictBoolean(required=False)
+    scoped_limits: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=ProposedLimit(),
+        required=False,
+        max_length=MOST_SCOPED,
+        help_text="All limits at scopes to try. Without it: the permanent ones that hold now, of the "
+        "integration and of its tenant. Temporary limits are never replayed.",
+    )
 
     def get_fields(self) -> dict[str, Any]:
         """The fields above, and one for each limit."""
@@ -97,6 +117,38 @@ class SimulatedReason(serializers.Serializer[object]):
     calls = serializers.IntegerField()
 
 
+class SimulatedValue(SimulatedSum):
+    """Calls of one value of a limit of each value that would have been refused."""
+
+    value = serializers.CharField(allow_blank=True)
+
+
+class SimulatedLimit(serializers.Serializer[object]):
+    """What a limit would have decided. A call counts for the first limit that found something."""
+
+    limit = serializers.CharField(
+        allow_null=True, help_text="The integration's own limit; null: a limit at a scope."
+    )
+    limit_id = serializers.UUIDField(
+        allow_null=True, help_text="Of a limit at a scope that holds now; null: a proposed limit."
+    )
+    scope = serializers.ChoiceField(CusScopedLimit.Scope.choices)
+    tag = serializers.CharField(allow_blank=True)
+    value = serializers.CharField(
+        allow_null=True, allow_blank=True, help_text="Null: each value by itself."
+    )
+    unit = serializers.ChoiceField(CusScopedLimit.Unit.choices)
+    window = serializers.ChoiceField(CusScopedLimit.Window.choices)
+    amount = serializers.IntegerField()
+    warned = SimulatedSum()
+    throttled = SimulatedSum()
+    blocked = SimulatedSum()
+    refused_values = SimulatedValue(
+        many=True,
+        help_text=f"Of a limit of each value: the {VALUES_LISTED} whose refused calls cost most.",
+    )
+
+
 class SimulatedMove(serializers.Serializer[object]):
     """Calls that were decided one way, and would be decided another."""
 
@@ -148,6 +200,11 @@ class SimulationReport(serializers.Serializer[object]):
         help_text="Calls that were refused then and would run; what was held for them at most."
     )
     reasons = SimulatedReason(many=True)
+    limits = SimulatedLimit(
+        many=True,
+        help_text=f"Limits that would have decided calls, at most {LISTED}: those first whose refused "
+        "calls cost most.",
+    )
     days = SimulatedDay(many=True)
     refused_models = SimulatedModel(many=True)
     listed = SimulatedCall(
@@ -161,11 +218,25 @@ class SimulationReport(serializers.Serializer[object]):
         child=serializers.IntegerField(),
         help_text="Refusals that no limit caused: contention, hard_blocked, by_sdk.",
     )
+    notes = serializers.ListField(
+        child=serializers.CharField(), help_text="What the replay leaves out, in words."
+    )
+
+
+class ReplayedLimit(serializers.ModelSerializer[CusScopedLimit]):
+    """A limit at a scope that was replayed."""
+
+    limit_id = serializers.UUIDField(allow_null=True, help_text="Null: a proposed limit.")
+
+    class Meta:
+        model = CusScopedLimit
+        fields = ("limit_id", *SCOPED_FIELDS)
 
 
 class ProposalOutput(serializers.Serializer[object]):
     """The limits that were replayed."""
 
+    scoped_limits = ReplayedLimit(many=True, default=())
     budget_basis = serializers.ChoiceField(CusIntegration.BudgetBasis.choices)
     enforcement_level = serializers.ChoiceField(CusIntegration.EnforcementLevel.choices)
     allow_unpriced = serializers.BooleanField()
@@ -175,7 +246,7 @@ class ProposalOutput(serializers.Serializer[object]):
         every = super().get_fields() | {
             limit.column: serializers.IntegerField() for limit in LIMITS
         }
-        return {name: every[name] for name in PROPOSED}
+        return {name: every[name] for name in (*PROPOSED, "scoped_limits")}
 
 
 class SimulationOutput(serializers.ModelSerializer[CusSimulation]):

@@ -2,8 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from copy import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,13 +11,18 @@ import structlog
 from django.db import OperationalError
 from django.db.models import QuerySet
 
-from enforcement.cus_rules.facts import Authority
+from enforcement.cus_what_if.at_scopes import LimitsAtScopes
 from enforcement.cus_what_if.evidence import Evidence, reading
 from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.proposals import (
+    authority_of,
+    known_limits_of,
+    proposal_of,
+    scoped_limits_of,
+)
 from enforcement.cus_what_if.replay import Outcome, Replay
 from enforcement.cus_what_if.report import Report
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_lifecycle.limits import LimitColumns
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.conflicts import refused_by
 from integrations.cus_web.errors import CusError
@@ -27,11 +31,6 @@ from telemetry.cus_clock import database_now
 
 logger = structlog.get_logger(__name__)
 
-# What may be proposed: the columns that the ladder reads for its checks of usage.
-PROPOSED: Final = (
-    *LimitColumns.__struct_fields__,
-    *("budget_basis", "enforcement_level", "allow_unpriced"),
-)
 MOST_DAYS: Final = 90
 _KEPT: Final = timedelta(days=30)
 # A job that shows no sign of life for so long is not running any more.
@@ -63,12 +62,18 @@ class CusWhatIfService:
         self.actor = actor
 
     def ask(
-        self, integration: CusIntegration, *, days: int, proposed: Mapping[str, Any]
+        self,
+        integration: CusIntegration,
+        *,
+        days: int,
+        proposed: Mapping[str, Any],
+        scoped_limits: Sequence[Mapping[str, Any]] | None = None,
     ) -> CusSimulation:
         """A new simulation, waiting to be run.
 
         `proposed` are values of `PROPOSED`; what it does not name stays as the integration has it.
-        `days`: 1 to `MOST_DAYS`, back from now. Raises SimulationRunning, QuotaExceeded,
+        `scoped_limits` are all limits at scopes to try; None for the permanent ones that hold now
+        (`proposal_of`). `days`: 1 to `MOST_DAYS`, back from now. Raises SimulationRunning, QuotaExceeded,
         ValidationError, by field.
         """
         now = database_now()
@@ -81,12 +86,12 @@ class CusWhatIfService:
             days=days,
             since=now - timedelta(days=days),
             until=now,
-            proposal=_proposal(integration, proposed),
+            proposal=proposal_of(integration, proposed, scoped_limits, now=now),
             created_at=now,
             updated_at=now,
         )
         with reading() as connection:
-            simulation.rows = _evidence_of(simulation, connection).count()
+            simulation.rows = evidence_of(simulation, connection).count()
         with refused_by(cus_simulations_one_at_a_time=SimulationRunning):
             simulation.save(force_insert=True)
         return simulation
@@ -124,7 +129,7 @@ def run_simulation(simulation_id: uuid.UUID) -> CusSimulation | None:
     simulation = CusSimulation.objects.get(id=simulation_id)
     try:
         with reading() as connection:
-            ending = _reported(simulation, _evidence_of(simulation, connection))
+            ending = _reported(simulation, evidence_of(simulation, connection))
     except OperationalError as error:
         logger.exception("a simulation failed", simulation=str(simulation_id))
         ending = _failed(f"The database gave up ({error}). Ask for fewer days.")
@@ -151,30 +156,53 @@ def fail_simulation(simulation: CusSimulation, why: str) -> None:
     simulation.refresh_from_db()
 
 
-def outcomes_of(simulation: CusSimulation, evidence: Evidence) -> Iterator[Outcome]:
+def outcomes_of(
+    simulation: CusSimulation, evidence: Evidence, scopes: LimitsAtScopes | None = None
+) -> Iterator[Outcome]:
     """The verdicts on all calls of a simulation, in the order of their decisions."""
+    scopes = scopes or scopes_of(simulation, evidence)
+    for past in scopes.pasts():
+        for names, used in evidence.named_before(past):
+            scopes.begin_with(past, names, used)
     replay = Replay(
         authority_of(simulation.proposal),
+        scopes,
         used=evidence.used_before(),
+        admitted_today=evidence.admitted_before(),
         began=evidence.began,
         since=simulation.since,
     )
     return replay.outcomes(evidence.events())
 
 
-def authority_of(proposal: Mapping[str, Any]) -> Authority:
-    """An integration that serves, with the proposed limits."""
-    served: dict[str, Any] = {"status": "enabled", "credential_state": "valid", "config_version": 1}
-    return Authority(**served, **proposal)
+def evidence_of(
+    simulation: CusSimulation, connection: "psycopg.Connection[tuple[Any, ...]]"
+) -> Evidence:
+    """What a simulation reads of the evidence."""
+    return Evidence(
+        connection,
+        tenant_id=simulation.tenant_id,
+        integration_id=simulation.integration_id,
+        since=simulation.since,
+        until=simulation.until,
+        names=bool(scoped_limits_of(simulation.proposal)),
+    )
+
+
+def scopes_of(simulation: CusSimulation, evidence: Evidence) -> LimitsAtScopes:
+    """The limits at scopes of a simulation, with nothing counted yet."""
+    return LimitsAtScopes(known_limits_of(simulation.proposal), evidence.began)
 
 
 def _reported(simulation: CusSimulation, evidence: Evidence) -> dict[str, Any]:
-    report = Report()
-    for outcome in _in_steps(outcomes_of(simulation, evidence), _signs_of_life(simulation)):
+    report = Report(scoped_limits_of(simulation.proposal))
+    scopes = scopes_of(simulation, evidence)
+    outcomes = outcomes_of(simulation, evidence, scopes)
+    for outcome in _in_steps(outcomes, _signs_of_life(simulation)):
         report.add(outcome)
     return {
         "status": CusSimulation.Status.DONE,
-        "result": report.as_json(not_judged=evidence.not_judged()),
+        "result": report.as_json(not_judged=evidence.not_judged(), forgotten=scopes.forgotten),
         "rows_done": simulation.rows,
     }
 
@@ -195,33 +223,6 @@ def _signs_of_life(simulation: CusSimulation) -> Callable[[int], None]:
         rows.update(rows_done=number, updated_at=database_now())
 
     return sign
-
-
-def _evidence_of(
-    simulation: CusSimulation, connection: "psycopg.Connection[tuple[Any, ...]]"
-) -> Evidence:
-    return Evidence(
-        connection,
-        tenant_id=simulation.tenant_id,
-        integration_id=simulation.integration_id,
-        since=simulation.since,
-        until=simulation.until,
-    )
-
-
-def _proposal(integration: CusIntegration, proposed: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(proposed) - set(PROPOSED))
-    if unknown:
-        msg = f"not fields that may be proposed: {', '.join(unknown)}"
-        raise TypeError(msg)
-    changed = copy(integration)
-    for name, value in proposed.items():
-        setattr(changed, name, value)
-    others = {field.name for field in changed._meta.get_fields()} - set(PROPOSED)
-    changed.clean_fields(exclude=others)
-    values = {name: getattr(changed, name) for name in PROPOSED}
-    # The bound of holds is not proposed, and binds as it does now.
-    return values | {"max_live_holds": integration.max_live_holds}
 
 
 def _failed(why: str) -> dict[str, Any]:

@@ -79,7 +79,11 @@ def asked(
             # PostgreSQL raises an error for a text with a NUL.
             texts = [request.POST.get(_TEXT, "").replace("\0", "")] if question.asks else []
             answer: HttpResponse = page.run(
-                request, object_id, question, lambda row: do(page, row, actor, *texts)
+                request,
+                object_id,
+                question,
+                lambda row: do(page, row, actor, *texts),
+                permission=permission,
             )
             return answer
 
@@ -99,9 +103,12 @@ class CusActions:
         object_id: str,
         question: Question,
         do: Callable[[Any], object],
+        *,
+        permission: str = "act",
     ) -> HttpResponse:
         """Ask; on POST call `do` with the row, and show the text of `do` or `question.done`.
 
+        Only people with the `permission`, as the page's `has_…_permission` says, may do so.
         A GET, as from a link or a picture in a mail, asks and changes nothing.
         """
         row = self.get_object(request, object_id)
@@ -110,7 +117,7 @@ class CusActions:
                 request, self.opts, object_id
             )
             return answer
-        if not self.has_act_permission(request, object_id):
+        if not getattr(self, f"has_{permission}_permission")(request, object_id):
             raise PermissionDenied
         if question.changes_access and needs_proof(request):
             return ask_for_proof(request)

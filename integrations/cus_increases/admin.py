@@ -13,7 +13,7 @@ from unfold.enums import ActionVariant
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console import panels
-from integrations.cus_console.actions import CusActions, Question, asked
+from integrations.cus_console.actions import SHOWN_ROW, CusActions, Question, asked
 from integrations.cus_console.export import CusExport
 from integrations.cus_console.filters import choice
 from integrations.cus_console.forms import CusServiceAdmin
@@ -29,12 +29,18 @@ from integrations.cus_limits.words import amount_text, window_text
 
 panels.register(Panel(Page.HOME, "increases", "Increases asked for", DECIDERS, open_requests))
 _ASKED = ("which", "value", "amount", "valid_until", "reason")
-_STATES = {"open": "warning", "approved": "success", "refused": "danger", "lapsed": "info"}
+_STATES = {
+    "open": "warning",
+    "approved": "success",
+    "refused": "danger",
+    "withdrawn": "info",
+    "lapsed": "info",
+}
 
 
 @admin.register(CusIncreaseRequest)
 class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdmin):
-    """Requests for temporary increases. A request is asked and decided, never changed."""
+    """Requests for temporary increases. A request is asked, decided or withdrawn, never changed."""
 
     changers = DECIDERS
     form = IncreaseForm
@@ -70,7 +76,7 @@ class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdm
         "became",
     )
     actions_row = ("approve", "refuse")
-    actions_detail = ("approve", "refuse", "history")
+    actions_detail = ("approve", "refuse", "withdraw", "history")
 
     def get_fields(self, request: HttpRequest, obj: CusIncreaseRequest | None = None) -> list[str]:
         return list(self.readonly_fields if obj else _ASKED)
@@ -89,11 +95,18 @@ class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdm
     def has_act_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return role_of(request.user) in DECIDERS
 
+    def has_withdraw_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        row = getattr(request, SHOWN_ROW, None) or (
+            self.get_object(request, object_id) if object_id else None
+        )
+        is_own = row is not None and row.created_by_id == request.user.pk
+        return is_own and role_of(request.user) in ASKERS
+
     def is_offered(self, button: str, row: CusIncreaseRequest) -> bool:
         is_open = row.state == CusIncreaseRequest.State.OPEN
         if button == "approve":
             return is_open and not row.has_lapsed(timezone.now())
-        return button != "refuse" or is_open
+        return button not in ("refuse", "withdraw") or is_open
 
     @display(description="Wanted")
     def wanted(self, row: CusIncreaseRequest) -> str:
@@ -165,6 +178,20 @@ class CusIncreaseRequestAdmin(CusActions, CusExport, CusOfTenants, CusServiceAdm
     def refuse(self, row: CusIncreaseRequest, actor: CusUser, text: str) -> None:
         service = CusIncreaseService(row.tenant, actor=actor)
         service.refuse(row.id, now=timezone.now(), answer=text)
+
+    @asked(
+        Question(
+            "Withdraw the request",
+            "Nobody decides on it any more, and the limit stays as it is. You can ask again.",
+            "Withdraw",
+            "The request is withdrawn.",
+        ),
+        description="Withdraw",
+        icon="undo",
+        permission="withdraw",
+    )
+    def withdraw(self, row: CusIncreaseRequest, actor: CusUser) -> None:
+        CusIncreaseService(row.tenant, actor=actor).withdraw(row.id, now=timezone.now())
 
 
 def _amount(row: CusIncreaseRequest, amount: int) -> str:

@@ -101,6 +101,23 @@ class RefuseView(PersonView):
         return Response(IncreaseOutput(refused).data)
 
 
+class WithdrawView(PersonView):
+    """Withdrawing a request."""
+
+    permission_classes = [MayAsk]
+
+    @extend_schema(
+        operation_id="increase_requests_withdraw",
+        request=None,
+        responses={200: IncreaseOutput, 409: None},
+    )
+    def post(self, request: Request, request_id: uuid.UUID) -> Response:
+        """Take one's own request back, while nobody has decided it."""
+        service = _service_of(self, request, request_id)
+        withdrawn = service.withdraw(request_id, now=timezone.now())
+        return Response(IncreaseOutput(withdrawn).data)
+
+
 def _service_of(view: PersonView, request: Request, request_id: uuid.UUID) -> CusIncreaseService:
     rows = visible_to(CusIncreaseRequest.objects.all(), view.person(request))
     found = rows.filter(id=request_id).select_related("tenant").first()

@@ -23,8 +23,9 @@ class CusIncreaseRequest(models.Model):
     """A request that a limit be higher until a moment.
 
     What is asked for is a limit of scope, name, unit and window; an approved request becomes that
-    limit, which ends by itself. A request that nobody decides lapses at that moment. Requests stay,
-    as the history of who asked and who decided.
+    limit, which ends by itself. A request that nobody decides lapses at that moment, and until it is
+    decided the person who asked may withdraw it. Requests stay, as the history of who asked and who
+    decided.
     """
 
     class State(models.TextChoices):
@@ -33,6 +34,7 @@ class CusIncreaseRequest(models.Model):
         OPEN = "open", "Open"
         APPROVED = "approved", "Approved"
         REFUSED = "refused", "Refused"
+        WITHDRAWN = "withdrawn", "Withdrawn"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(CusTenant, models.PROTECT, related_name="+")
@@ -94,7 +96,7 @@ class CusIncreaseRequest(models.Model):
         ]
         constraints = [
             models.CheckConstraint(
-                condition=Q(state__in=["open", "approved", "refused"]),
+                condition=Q(state__in=["open", "approved", "refused", "withdrawn"]),
                 name="cus_increase_requests_state_known",
             ),
             models.CheckConstraint(

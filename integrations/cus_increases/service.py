@@ -1,4 +1,7 @@
-"""Ask for an increase of a limit, and decide: approve or refuse, never one's own request."""
+"""Ask for an increase of a limit, and decide: approve or refuse, never one's own request.
+
+The person who asked may withdraw the request while it is open.
+"""
 
 import uuid
 from dataclasses import dataclass
@@ -56,6 +59,12 @@ class OwnRequest(CusError):
     """You asked for this increase, so another person decides. Ask another admin."""
 
     code, status = "own_request", 403
+
+
+class NotOwnRequest(CusError):
+    """Another person asked for this increase, so you can't withdraw it. Refuse it, or let it lapse."""
+
+    code, status = "not_own_request", 403
 
 
 @dataclass(frozen=True)
@@ -183,19 +192,41 @@ class CusIncreaseService:
             raise ValidationError({"reason": text})
         return self._decide(request, now, state=_State.REFUSED, answer=answer)
 
+    @transaction.atomic
+    def withdraw(self, request_id: uuid.UUID, *, now: datetime) -> CusIncreaseRequest:
+        """Take one's own request back. Nobody gets a mail.
+
+        Raises RequestNotFound, NotOwnRequest, RequestDecided and TenantClosed.
+        """
+        request = self._locked(request_id)
+        if self.actor is None or request.created_by_id != self.actor.pk:
+            raise NotOwnRequest
+        return self._end(request, now, state=_State.WITHDRAWN)
+
     def _to_decide(self, request_id: uuid.UUID) -> CusIncreaseRequest:
-        # The tenant's row first: two decisions at once never make two limits.
-        self._lock_tenant()
-        request = self.get(request_id)
+        request = self._locked(request_id)
         if self.actor is not None and request.created_by_id == self.actor.pk:
             raise OwnRequest
         if request.state != _State.OPEN:
             raise RequestDecided
         return request
 
+    def _locked(self, request_id: uuid.UUID) -> CusIncreaseRequest:
+        # The tenant's row first: two decisions at once never make two limits.
+        self._lock_tenant()
+        return self.get(request_id)
+
     def _decide(
         self, request: CusIncreaseRequest, now: datetime, **decision: Any
     ) -> CusIncreaseRequest:
+        decided = self._end(request, now, **decision)
+        tell_asker(decided, by=self.actor.email if self.actor else SYSTEM)
+        return decided
+
+    def _end(
+        self, request: CusIncreaseRequest, now: datetime, **decision: Any
+    ) -> CusIncreaseRequest:
+        """Close an open request. Raises RequestDecided."""
         values = {"decided_at": now, "decided_by": self.actor} | decision
         if not self.scope().filter(id=request.id, state=_State.OPEN).update(**values):
             raise RequestDecided
@@ -203,7 +234,6 @@ class CusIncreaseService:
         names = ("state", "answer", "made_limit_id")
         changes = differences(values_of(request, names), values_of(decided, names))
         self._record(f"increase.{decided.state}", decided, changes)
-        tell_asker(decided, by=self.actor.email if self.actor else SYSTEM)
         return decided
 
     def _record(self, action: str, request: CusIncreaseRequest, changes: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ from integrations.cus_integrations.panels import needs_attention, of_tenant, tro
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_integrations.state_panel import credential_shown, state
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.standing_in import own_limits_stood_in_text
 
 for _panel in (
     Panel(Page.HOME, "attention", "What needs attention", EVERY_ROLE, needs_attention),
@@ -100,8 +101,8 @@ class CusIntegrationAdmin(CusTabs, CusHealthTestButton, CusExport, CusServiceAdm
         **{f"config_{key}": _shown_for(types_with_config(key)) for key in CONFIG},
         **{f"secret_{key}": _shown_for(types_with_secret(key)) for key in SECRETS},
     }
-    # Warnings of other planes about an integration; the planes' `admin.py` add to this list.
-    warnings: ClassVar[list[Callable[[CusIntegration], str | None]]] = []
+    # Warnings about an integration; the other planes' `admin.py` add theirs to this list.
+    warnings: ClassVar[list[Callable[[CusIntegration], str | None]]] = [own_limits_stood_in_text]
     readonly_fields = (
         "tenant_shown",
         "status",

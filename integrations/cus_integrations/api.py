@@ -13,6 +13,7 @@ from integrations.cus_accounts.api import TENANT, PersonView
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import role_of, sees_all_tenants, tenant_of, visible_to
 from integrations.cus_integrations.serializers import (
+    ChangedIntegration,
     IntegrationChange,
     IntegrationCreate,
     IntegrationFilters,
@@ -87,7 +88,7 @@ def _describes_change(operation_id: str) -> Callable[[_Method], _Method]:
         operation_id=operation_id,
         parameters=[_IF_MATCH],
         request=IntegrationChange,
-        responses={200: IntegrationOutput, 409: None},
+        responses={200: ChangedIntegration, 409: None},
     )
 
 
@@ -134,7 +135,7 @@ class IntegrationView(PersonView):
         changed = service_of(request, found).change(
             found.id, expected_version=expected_version(request, found.config_version), **fields
         )
-        return _answer(request, changed)
+        return _answer(request, changed, shown_as=ChangedIntegration)
 
 
 class EnableView(PersonView):
@@ -186,7 +187,13 @@ def _shown_to(request: Request) -> dict[str, bool]:
     return {"shows_credentials": role_of(request.user) not in ("support", "finance")}
 
 
-def _answer(request: Request, integration: CusIntegration, *, status: int = 200) -> Response:
+def _answer(
+    request: Request,
+    integration: CusIntegration,
+    *,
+    status: int = 200,
+    shown_as: type[IntegrationOutput] = IntegrationOutput,
+) -> Response:
     # No 304 by this ETag: the health in the body changes without a new version.
-    shown = IntegrationOutput(integration, context=_shown_to(request))
+    shown = shown_as(integration, context=_shown_to(request))
     return with_version(Response(shown.data, status=status), integration.config_version)

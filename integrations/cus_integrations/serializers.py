@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils import timezone
 from rest_framework import serializers
 
 from integrations.cus_lifecycle.limits import LIMIT_COLUMNS, LIMITS, placed_after
@@ -11,6 +12,7 @@ from integrations.cus_lifecycle.models import (
     MAX_LIVE_HOLDS,
     CusIntegration,
 )
+from integrations.cus_limits.standing_in import own_limits_stood_in
 from integrations.cus_providers.registry import supported_choices
 from integrations.cus_providers.rules import credential_texts
 from integrations.cus_web.strict_fields import (
@@ -20,6 +22,9 @@ from integrations.cus_web.strict_fields import (
     StrictInteger,
     StrictText,
 )
+
+# `settings.py` names this list, for the OpenAPI document.
+STATUSES = CusIntegration.Status.choices
 
 
 class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
@@ -33,7 +38,7 @@ class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
 
     class Meta:
         model = CusIntegration
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "tenant_id",
             "name",
@@ -61,10 +66,25 @@ class IntegrationOutput(serializers.ModelSerializer[CusIntegration]):
         return stored.hint or None if stored else None
 
 
+class ChangedIntegration(IntegrationOutput):
+    """An integration after a change, and what keeps the change from binding."""
+
+    stood_in_for = serializers.SerializerMethodField(
+        help_text="A sentence for each limit in whose place a temporary limit holds now, so that a "
+        "change of the limit does nothing yet."
+    )
+
+    class Meta(IntegrationOutput.Meta):
+        fields = (*IntegrationOutput.Meta.fields, "stood_in_for")
+
+    def get_stood_in_for(self, integration: CusIntegration) -> list[str]:
+        return own_limits_stood_in(integration, now=timezone.now())
+
+
 class IntegrationFields(StrictInput):
     """The fields that may be set when an integration is made, and later."""
 
-    shown_only = frozenset(IntegrationOutput.Meta.fields)
+    shown_only = frozenset(ChangedIntegration.Meta.fields)
 
     name = StrictText(max_length=255)
     credential = serializers.DictField(
@@ -141,7 +161,7 @@ class CredentialInput(serializers.DictField):
 class IntegrationCreate(IntegrationFields):
     """A new integration."""
 
-    shown_only = frozenset(IntegrationOutput.Meta.fields) - {"provider_type"}
+    shown_only = frozenset(ChangedIntegration.Meta.fields) - {"provider_type"}
 
     provider_type = ProviderChoice()
     credential = CredentialInput()

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -28,6 +28,7 @@ from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.panels import limits_of_integration
 from integrations.cus_limits.rights import ASKERS
 from integrations.cus_limits.service import MUTABLE, CusLimitService, limits_in_force
+from integrations.cus_limits.standing_in import standing_in_text
 from integrations.cus_limits.uses import uses_of, uses_shown
 from integrations.cus_limits.words import amount_text, moment_text, whose_text, window_text
 
@@ -134,12 +135,19 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
             holds.remove("basis")
         # No link leads to a page that the person may not open.
         ways = ["more_room"] if role_of(request.user) in ASKERS else []
-        return [*_SHOWN, *holds, *ways, *_RECORD]
+        instead = ["stood_in_for"] if _standing_in(obj) else []
+        return [*_SHOWN, *instead, *holds, *ways, *_RECORD]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: CusScopedLimit | None = None
     ) -> tuple[str, ...]:
-        return (*_SHOWN, "more_room", *_RECORD) if obj else ()
+        return (*_SHOWN, "stood_in_for", "more_room", *_RECORD) if obj else ()
+
+    def response_change(self, request: HttpRequest, obj: CusScopedLimit) -> HttpResponse:
+        if text := standing_in_text(obj, now=timezone.now()):
+            messages.warning(request, text)
+        answer: HttpResponse = super().response_change(request, obj)
+        return answer
 
     @display(description="Limit")
     def counts(self, row: CusScopedLimit) -> str:
@@ -186,6 +194,10 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
     def state_text(self, row: CusScopedLimit) -> str:
         return _state(row).capitalize()
 
+    @display(description="In its place now")
+    def stood_in_for(self, row: CusScopedLimit) -> str:
+        return _standing_in(row) or ""
+
     @display(description="More room")
     def more_room(self, row: CusScopedLimit) -> str | SafeString:
         """The way to ask for an increase: for members, too."""
@@ -211,6 +223,14 @@ class CusScopedLimitAdmin(CusActions, CusExport, CusOfTenants, CusOffersIntegrat
     def remove(self, row: CusScopedLimit, actor: CusUser) -> None:
         if row.deleted_at is None:
             CusLimitService.of(row, actor=actor).delete(row.id, now=timezone.now())
+
+
+def _standing_in(row: Any) -> str | None:
+    """What holds in the limit's place, read once for a page."""
+    if not hasattr(row, "standing_in"):
+        row.standing_in = standing_in_text(row, now=timezone.now())
+    text: str | None = row.standing_in
+    return text
 
 
 def _state(row: CusScopedLimit) -> str:

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.serializers import LimitChange, LimitInput, LimitOutput, LimitRead
+from integrations.cus_limits.serializers import LimitChange, LimitDetail, LimitInput, LimitOutput
 from integrations.cus_limits.service import CusLimitService, LimitChanged
 from integrations.cus_limits.uses import uses_of
 from integrations.cus_web.pages import NewestFirst
@@ -38,7 +38,7 @@ class ScopedLimitsView(PersonView):
     @extend_schema(
         operation_id="scoped_limits_make",
         request=LimitInput,
-        responses={201: LimitOutput, 409: None},
+        responses={201: LimitDetail, 409: None},
     )
     def post(self, request: Request, integration_id: uuid.UUID) -> Response:
         """Make a limit. What was used in the present window counts from the start.
@@ -54,21 +54,23 @@ class ScopedLimitsView(PersonView):
 class ScopedLimitView(PersonView):
     """One limit."""
 
-    @extend_schema(operation_id="scoped_limits_read", responses=LimitRead)
+    @extend_schema(operation_id="scoped_limits_read", responses=LimitDetail)
     def get(self, request: Request, integration_id: uuid.UUID, limit_id: uuid.UUID) -> Response:
         """Read a limit."""
-        limit = CusLimitService(found_integration(request, integration_id)).get(limit_id)
-        shown = LimitRead(limit, context={"uses": uses_of([limit])}).data
-        return with_version(Response(shown), limit.version)
+        service = CusLimitService(found_integration(request, integration_id))
+        return _answer(service.get(limit_id))
 
     @extend_schema(
         operation_id="scoped_limits_change",
         parameters=[_IF_MATCH],
         request=LimitChange,
-        responses={200: LimitOutput, 409: None},
+        responses={200: LimitDetail, 409: None},
     )
     def patch(self, request: Request, integration_id: uuid.UUID, limit_id: uuid.UUID) -> Response:
-        """Change what the body names. What a limit counts never changes."""
+        """Change what the body names. What a limit counts never changes.
+
+        `stood_in_for` says if a temporary limit holds in its place, so that the change binds later.
+        """
         service = self._service(request, integration_id)
         limit = service.get(limit_id)
         fields = self.fields(request, LimitChange, partial=True)
@@ -98,4 +100,5 @@ class ScopedLimitView(PersonView):
 
 
 def _answer(limit: CusScopedLimit, *, status: int = 200) -> Response:
-    return with_version(Response(LimitOutput(limit).data, status=status), limit.version)
+    shown = LimitDetail(limit, context={"uses": uses_of([limit])})
+    return with_version(Response(shown.data, status=status), limit.version)

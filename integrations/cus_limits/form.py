@@ -11,9 +11,9 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidge
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_console.forms import CusServiceForm
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.service import MUTABLE, CusLimitService, LimitChanged
+from integrations.cus_limits.service import COUNTED, MUTABLE, CusLimitService, LimitChanged
 
-COUNTS = ("integration", "scope", "tag", "value", "unit", "window")
+COUNTS = ("integration", *COUNTED)
 _NEW: Final[dict[str, Any]] = {
     "scope": CusScopedLimit.Scope.AGENT,
     "window": CusScopedLimit.Window.DAY,

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from django.utils import timezone
 from rest_framework import serializers
 
 from integrations.cus_limits.models import MOST, CusScopedLimit
+from integrations.cus_limits.service import COUNTED, MUTABLE
+from integrations.cus_limits.standing_in import standing_in_text
 from integrations.cus_limits.uses import MANY_VALUES, Uses
 from integrations.cus_web.strict_fields import (
     StrictBoolean,
@@ -16,8 +19,6 @@ from integrations.cus_web.strict_fields import (
     StrictMoment,
     StrictText,
 )
-
-_FIXED = frozenset({"scope", "tag", "value", "unit", "window"})
 
 
 class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
@@ -32,19 +33,8 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
         fields: tuple[str, ...] = (
             "id",
             "integration_id",
-            "scope",
-            "tag",
-            "value",
-            "unit",
-            "window",
-            "amount",
-            "basis",
-            "result",
-            "warning_percent",
-            "enabled",
-            "valid_from",
-            "valid_until",
-            "reason",
+            *COUNTED,
+            *MUTABLE,
             "created_at",
             "updated_at",
         )
@@ -53,8 +43,8 @@ class LimitOutput(serializers.ModelSerializer[CusScopedLimit]):
         return limit.value or None
 
 
-class LimitRead(LimitOutput):
-    """A limit, and how many values it counts now."""
+class LimitDetail(LimitOutput):
+    """A limit, how many values it counts now, and what holds in its place."""
 
     live_values = serializers.SerializerMethodField(
         "counted", help_text="Values that something is used of or held for in the present window."
@@ -62,15 +52,22 @@ class LimitRead(LimitOutput):
     are_many = serializers.SerializerMethodField(
         "crowded", help_text=f"Whether these are more than {MANY_VALUES:,}: are names made up?"
     )
+    stood_in_for = serializers.SerializerMethodField(
+        help_text="A sentence on the temporary limit that holds in place of this permanent one now, "
+        "so that a change of this limit does nothing yet; null if none does.",
+    )
 
     class Meta(LimitOutput.Meta):
-        fields = (*LimitOutput.Meta.fields, "live_values", "are_many")
+        fields = (*LimitOutput.Meta.fields, "live_values", "are_many", "stood_in_for")
 
     def counted(self, limit: CusScopedLimit) -> int:
         return self._uses(limit).values
 
     def crowded(self, limit: CusScopedLimit) -> bool:
         return self._uses(limit).are_many
+
+    def get_stood_in_for(self, limit: CusScopedLimit) -> str | None:
+        return standing_in_text(limit, now=timezone.now())
 
     def _uses(self, limit: CusScopedLimit) -> Uses:
         uses: Mapping[UUID, Uses] = self.context["uses"]
@@ -80,7 +77,7 @@ class LimitRead(LimitOutput):
 class LimitChange(StrictInput):
     """The fields that may be changed."""
 
-    shown_only = frozenset(LimitOutput.Meta.fields)
+    shown_only = frozenset(LimitDetail.Meta.fields)
 
     amount = StrictInteger(
         min_value=1, max_value=MOST, help_text="In cents, tokens or calls, by the unit."
@@ -106,7 +103,7 @@ class LimitChange(StrictInput):
     reason = StrictText(max_length=500, required=False, allow_blank=True)
 
     def _hint(self, name: str) -> str:
-        if name in _FIXED:  # `LimitInput` has these fields, so none of them is unknown there.
+        if name in COUNTED:  # `LimitInput` has these fields, so none of them is unknown there.
             return "What a limit counts never changes: make another limit, and delete this."
         return super()._hint(name)
 
@@ -137,5 +134,4 @@ class LimitInput(LimitChange):
     def get_fields(self) -> dict[str, Any]:
         """What a limit counts first, then how much."""
         fields: dict[str, Any] = super().get_fields()
-        first = ("scope", "tag", "value", "unit", "window")
-        return {name: fields[name] for name in first} | fields
+        return {name: fields[name] for name in COUNTED} | fields

@@ -34,7 +34,9 @@ from integrations.cus_web.errors import (
 )
 from integrations.cus_web.quotas import SCOPED_LIMITS
 
-# What may be changed. What a limit counts is its identity.
+# What a limit counts is its identity, and never changes.
+COUNTED: Final = ("scope", "tag", "value", "unit", "window")
+# What may be changed.
 MUTABLE: Final = (
     "amount",
     "basis",
@@ -45,7 +47,7 @@ MUTABLE: Final = (
     "valid_until",
     "reason",
 )
-_AUDITED: Final = ("scope", "tag", "value", "unit", "window", *MUTABLE)
+_AUDITED: Final = (*COUNTED, *MUTABLE)
 
 
 class LimitNotFound(CusError):
@@ -117,10 +119,7 @@ class CusLimitService:
         by field, IntegrationNotFound, TenantClosed, LimitExists and QuotaExceeded.
         """
         is_of_tenant = scope == CusScopedLimit.Scope.TENANT
-        integration = self._lock(of_tenant=is_of_tenant)
-        limit = self._new(integration, scope, {k: v for k, v in fields.items() if v is not None})
-        check_values(limit, now=now)
-        check_kind(limit)
+        limit = self._draft(self._lock(of_tenant=is_of_tenant), scope, fields, now=now)
         owned = self.scope().filter(limits_in_force(now), integration=limit.integration)
         SCOPED_LIMITS.require_room(owned)
         limit.next_change_at = next_change(fields, now=now)
@@ -131,9 +130,22 @@ class CusLimitService:
         self._record("limit.made", limit, differences({}, values_of(limit, _AUDITED)))
         return limit
 
-    def _new(
-        self, integration: CusIntegration, scope: str, fields: dict[str, Any]
+    def draft(self, *, scope: str, now: datetime, **fields: Any) -> CusScopedLimit:
+        """The limit that `create` would make of these fields, without making it.
+
+        Raises ValidationError, by field.
+        """
+        return self._draft(self.integration, scope, fields, now=now)
+
+    def in_force(self, *, now: datetime) -> QuerySet[CusScopedLimit]:
+        """The limits that refuse calls now, in the order in which they were made."""
+        holding = limits_in_force(now) & Q(enabled=True, valid_from__lte=now)
+        return self.scope().filter(holding).order_by("created_at", "id")
+
+    def _draft(
+        self, integration: CusIntegration, scope: str, given: Mapping[str, Any], *, now: datetime
     ) -> CusScopedLimit:
+        fields = {name: value for name, value in given.items() if value is not None}
         of = whose(
             scope,
             fields.pop("tag", ""),
@@ -144,7 +156,7 @@ class CusLimitService:
             "basis": integration.budget_basis,
             "result": usual_result(fields["unit"], fields["window"]),
         }
-        return CusScopedLimit(
+        limit = CusScopedLimit(
             tenant_id=integration.tenant_id,
             integration=None if scope == CusScopedLimit.Scope.TENANT else integration,
             scope=of.scope,
@@ -153,6 +165,9 @@ class CusLimitService:
             created_by=self.actor,
             **defaults | fields,
         )
+        check_values(limit, now=now)
+        check_kind(limit)
+        return limit
 
     @transaction.atomic
     def change(

@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_console.amounts import dollars
+from integrations.cus_lifecycle.scope_words import named_text, scope_word
 
 _WINDOWS: Final = {
     "minute": "in 60 seconds",
@@ -14,12 +15,6 @@ _WINDOWS: Final = {
     "life": "in all",
 }
 _OF_ALL: Final = {"tenant": "all integrations together", "integration": "the integration"}
-_KINDS: Final = {
-    "model": "model",
-    "agent_id": "agent",
-    "session_id": "session",
-    "end_user": "end user",
-}
 
 
 class Described(Protocol):
@@ -48,7 +43,7 @@ def amount_text(unit: str, amount: int) -> str:
 
 def number_text(number: int, scope: str, tag: str) -> str:
     """So many values of a scope, such as "12 agents" or "1 value of tag team"."""
-    kind = f"value of tag {tag}" if scope == "tag" else _KINDS[scope]
+    kind = f"value of tag {tag}" if scope == "tag" else scope_word(scope)
     first, _, rest = kind.partition(" of ")
     plural = first if number == 1 else f"{first}s"
     return f"{number:,} {plural}{f' of {rest}' if rest else ''}"
@@ -58,10 +53,9 @@ def whose_text(scope: str, tag: str, value: str | None) -> str:
     """The calls that a limit counts together, such as "agent crawler" or "each tag team"."""
     if scope in _OF_ALL:
         return _OF_ALL[scope]
-    kind = f"tag {tag}" if scope == "tag" else _KINDS[scope]
-    if value is None:
-        return f"each value of {kind}" if scope == "tag" else f"each {kind}"
-    return f"{kind}={value}" if scope == "tag" else f"{kind} {value}"
+    if value is not None:
+        return named_text(scope, value, tag)
+    return f"each value of tag {tag}" if scope == "tag" else f"each {scope_word(scope)}"
 
 
 def window_text(window: str) -> str:

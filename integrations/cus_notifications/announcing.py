@@ -61,7 +61,7 @@ class LimitReading:
     """What is taken of one limit now. Money is in microcents.
 
     `limit` names the limit for programs (a column of the integration, or a limit's id), `label` for
-    people. `window_start` is None for a window that slides.
+    people. `limit_id` is that of a limit at a scope. `window_start` is None for a window that slides.
     """
 
     tenant_id: uuid.UUID
@@ -77,6 +77,12 @@ class LimitReading:
     amount: int
     scope: str = "integration"
     value: str = ""
+    limit_id: uuid.UUID | None = None
+
+    @property
+    def path(self) -> str:
+        """The console's page of the limit: its own, or that of the integration whose limit it is."""
+        return f"/console/limits/{self.limit_id or self.integration_id}"
 
     @property
     def taken(self) -> int:
@@ -173,7 +179,7 @@ def _limit_notice(reading: LimitReading, level: int, start: datetime) -> Notice:
         window_start=start,
         summary=f"{level} % of the limit{whose} is taken: {reading.label}, "
         f"{amounts[0]} of {amounts[1]}{held}"[:500],
-        path=_limit_path(reading.integration_id),
+        path=reading.path,
         details={
             "limit": reading.limit,
             "scope": reading.scope,
@@ -191,10 +197,6 @@ def _limit_notice(reading: LimitReading, level: int, start: datetime) -> Notice:
 def shown(amount: int, unit: Unit) -> str:
     """An amount of a unit, for people; money is in microcents."""
     return dollars(amount) if unit is Unit.CENTS else f"{amount:,} {unit.value}"
-
-
-def _limit_path(integration_id: uuid.UUID | None) -> str:
-    return f"/console/limits/{integration_id}" if integration_id else "/admin/"
 
 
 @transaction.atomic

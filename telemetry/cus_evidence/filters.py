@@ -9,14 +9,13 @@ from django.db.models.expressions import CombinedExpression
 
 from aos_sdk.cus_wire import MAX_TAGS
 from integrations.cus_lifecycle.end_users import CusEndUsers
+from integrations.cus_lifecycle.scope_words import scope_word
 from telemetry.cus_evidence.models import CusLLMUsage
 
 # The names of the filters, and how people call them. Each takes a whole value. No index has these
 # columns but for `agent_id`, so a list that offers the filters has a bound in time as well.
 CALL_FILTERS: Final = {
-    "session_id": "session",
-    "agent_id": "agent",
-    "end_user": "end user",
+    **{name: scope_word(name) for name in ("session_id", "agent_id", "end_user")},
     "tag": "tag (key=value, or a key)",
     "response_id": "id of the answer",
     "provider_request_id": "id of the request",

@@ -12,7 +12,7 @@ from django.db import connection
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_lifecycle.limits import Unit, Window
-from integrations.cus_limits.models import CusScopedLimit
+from integrations.cus_lifecycle.scope_words import named_text
 from integrations.cus_notifications.announcing import LimitReading, started
 from integrations.cus_notifications.kinds import LEVELS
 
@@ -77,14 +77,6 @@ WHERE 100 * (({_amount("taken.used")}) + ({_amount("taken.held")})) >= {min(LEVE
         AND {_RANK.format("other")} > {_RANK.format("scoped")})
 """  # noqa: S608  (the names are the product's own)
 
-_WHOSE: Final = {
-    CusScopedLimit.Scope.MODEL: "model",
-    CusScopedLimit.Scope.AGENT: "agent",
-    CusScopedLimit.Scope.SESSION: "session",
-    CusScopedLimit.Scope.END_USER: "end user",
-    CusScopedLimit.Scope.TAG: "tag",
-}
-
 
 class _Row(NamedTuple):
     """A limit at a scope, a value that it counts, and what is taken of it."""
@@ -116,9 +108,7 @@ def scoped_limits(now: datetime) -> Iterator[LimitReading]:
     starts = {window: started(window, now) for window in Window}
     for row in rows:
         unit, window = Unit(row.unit), Window(row.window)
-        whose = (
-            f"{_WHOSE[CusScopedLimit.Scope(row.scope)]} {row.named}" if row.value else "all calls"
-        )
+        whose = named_text(row.scope, row.value, row.tag) if row.value else "all calls"
         yield LimitReading(
             tenant_id=row.tenant_id,
             integration_id=row.integration_id,
@@ -133,4 +123,5 @@ def scoped_limits(now: datetime) -> Iterator[LimitReading]:
             amount=row.amount * MICROCENTS_PER_CENT if unit is Unit.CENTS else row.amount,
             scope=row.scope,
             value=row.named[:200],
+            limit_id=row.limit_id,
         )

@@ -181,7 +181,12 @@ BUTTONS: dict[str, dict[str, tuple[str, ...]]] = {
     "cussdkkey": {"revoke": ("operator", "admin")},
     "cusstop": {"lift": ("operator", "admin")},
     "cusscopedlimit": {"remove": ("operator", "admin")},
-    "cusincreaserequest": {"approve": ("operator", "admin"), "refuse": ("operator", "admin")},
+    # Only who asked withdraws, and none of those who walk did.
+    "cusincreaserequest": {
+        "approve": ("operator", "admin"),
+        "refuse": ("operator", "admin"),
+        "withdraw": (),
+    },
     "cusnotificationtarget": {
         "try_out": ("operator", "admin"),
         "rotate": ("operator", "admin"),

@@ -339,6 +339,51 @@ def test_a_refusal_needs_a_reason_and_shows_it(admin: Client, integration: CusIn
     assert "Too dear." in words
 
 
+def test_who_asked_withdraws_by_a_button_that_nobody_else_has(
+    admin: Client, integration: CusIntegration
+) -> None:
+    member = make_user("member", integration.tenant)
+    request = CusIncreaseService(integration.tenant, actor=member).ask(
+        integration,
+        Which(limit=_limit(integration)),
+        now=NOW,
+        amount=900,
+        valid_until=NOW + timedelta(days=1),
+        reason="The launch.",
+    )
+    page, withdraw = f"{INCREASES}{request.id}/change/", f"{INCREASES}{request.id}/withdraw/"
+    other = signed_in(make_user("member", integration.tenant))
+    for client in (admin, other):
+        assert withdraw not in _page(client, page)
+        assert client.post(withdraw).status_code == 403
+    own = signed_in(member)
+    assert withdraw in _page(own, page)
+    assert "The request is withdrawn." in own.post(withdraw, follow=True).content.decode()
+    request.refresh_from_db()
+    assert (request.state, request.decided_by) == ("withdrawn", member)
+    assert withdraw not in _page(own, page)
+    assert re.search(r"bg-[a-z]+-100[^>]*>\s*Withdrawn", _page(admin, INCREASES))
+
+
+def test_a_limits_page_says_what_holds_in_its_place_also_when_it_is_lowered(
+    admin: Client, integration: CusIntegration
+) -> None:
+    limit = _limit(integration)
+    page = f"{LIMITS}{limit.id}/change/"
+    assert "In its place now" not in _page(admin, page)
+    _limit(integration, amount=900, valid_until=datetime(2099, 1, 1, tzinfo=UTC))
+    says = (
+        "Until 2099-01-01 00:00 UTC $9.00 a day for each agent holds in place of this limit, which "
+        "refuses nothing meanwhile."
+    )
+    assert f"In its place now {says}" in _words(_page(admin, page))
+
+    boxes = {"amount": "1.00", "warning_percent": "80", "enabled": "on", "seen_version": "1"}
+    lowered = admin.post(page, boxes, follow=True)
+
+    assert says in _words(lowered.content.decode())
+
+
 def test_ones_own_request_is_not_approved_by_oneself(integration: CusIntegration) -> None:
     person = make_user("admin", integration.tenant)
     CusIntegration.objects.filter(id=integration.id).update(budget_limit_cents=500)

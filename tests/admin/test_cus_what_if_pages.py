@@ -11,6 +11,7 @@ from enforcement.cus_what_if.models import CusSimulation
 from enforcement.tasks import cus_simulate
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, browser_of, make_integration, record
+from tests.cus_limits import make_limit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,6 +82,43 @@ def test_the_form_begins_with_the_limits_of_now_and_names_what_is_wrong(
     assert "less than or equal to 90" in wrong
     assert "greater than or equal to 0" in wrong
     assert not CusSimulation.objects.exists()
+
+
+def test_limits_at_scopes_are_tried_with_other_amounts_and_beside_new_ones(
+    integration: CusIntegration,
+) -> None:
+    sdk = SdkClient.of(integration)
+    for agent in ("writer", "writer", "reader"):
+        sdk.report(record(cost_cents=150, agent_id=agent, tags=["team=red"]))
+    limit = make_limit(integration, "agent_id", None, amount=1_000)
+    client, box = browser_of("operator"), f"limit-{limit.id}"
+    shown = client.get(page_of(integration)).content.decode()
+    assert "Us dollars a month for each agent" in shown
+    assert f'name="{box}" value="10.00"' in shown
+
+    def asked(**values: str) -> Any:
+        return client.post(page_of(integration), boxes(**{box: "10.00"} | values))
+
+    def report(**values: str) -> str:
+        return text_of(client.get(asked(**values)["Location"]))
+
+    assert "Each agent, a month $10.00" in report()
+    lower = report(**{box: "2.00"})
+    assert "Each agent, a month $2.00" in lower
+    assert "$2.00: Each agent, a month 0 0 1" in lower
+    assert "writer ($0.00750000)" in lower
+    assert "Each agent" not in report(**{box: ""})
+    new = {"scope": "tag", "tag": "team", "value": "red", "unit": "calls", "window": "day"}
+    row = {f"new0-{name}": value for name, value in new.items()}
+    assert "2 calls: Tag team=red, a day 0 1 0" in report(**row, **{"new0-amount": "2"})
+    assert "Tag team" not in report(**row, **{"new0-amount": ""})
+
+    wrong = text_of(asked(**row, **{"new0-amount": "2.5"}))
+    assert "Enter a whole number of calls." in wrong
+    wrong = text_of(asked(**row | {"new0-tag": ""}, **{"new0-amount": "2"}))
+    assert "Limit 2, tag: Name the tag" in wrong
+    limit.refresh_from_db()
+    assert limit.amount == 1_000
 
 
 def test_a_job_shows_how_far_it_is_and_looks_again(

@@ -54,6 +54,10 @@ def _ask(who: CusUser, **fields: Any) -> Any:
     return _post(who, URL, body)
 
 
+def _withdraw(who: CusUser, asked: dict[str, Any]) -> Any:
+    return _post(who, f"{URL}/{asked['id']}/withdraw")
+
+
 def _asked(who: CusUser, **fields: Any) -> dict[str, Any]:
     answer = _ask(who, **fields)
     assert answer.status_code == 201, answer.content
@@ -202,6 +206,37 @@ def test_a_request_is_decided_once(limit: CusScopedLimit, member: CusUser, admin
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "request_decided")
     assert CusScopedLimit.objects.count() == 1
     assert _refuse(admin, _asked(member, limit_id=str(limit.id)), " ").status_code == 400
+
+
+def test_who_asked_may_withdraw_while_nobody_has_decided(
+    limit: CusScopedLimit, member: CusUser, admin: CusUser
+) -> None:
+    asked = _asked(member, limit_id=str(limit.id))
+    for other in (admin, make_user("member", limit.tenant)):
+        refused = _withdraw(other, asked)
+        assert refused.status_code == 403
+        assert refused.json()["errors"][0]["code"] == "not_own_request"
+    mails = len(sent_mails())
+
+    withdrawn = _withdraw(member, asked).json()
+
+    assert (withdrawn["state"], withdrawn["decided_by"]) == ("withdrawn", member.email)
+    assert CusAuditEntry.objects.filter(action="increase.withdrawn", actor=member).count() == 1
+    assert len(sent_mails()) == mails
+    for answer in (_approve(admin, asked), _refuse(admin, asked), _withdraw(member, asked)):
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (409, "request_decided")
+    assert CusScopedLimit.objects.count() == 1
+    listed = signed_in(member).get(URL, {"state": "withdrawn"}).json()["results"]
+    assert [one["id"] for one in listed] == [asked["id"]]
+
+
+def test_what_is_decided_is_not_withdrawn(
+    limit: CusScopedLimit, member: CusUser, admin: CusUser
+) -> None:
+    asked = _asked(member, limit_id=str(limit.id))
+    assert _approve(admin, asked).status_code == 200
+    assert _withdraw(member, asked).json()["errors"][0]["code"] == "request_decided"
+    assert CusIncreaseRequest.objects.get().state == "approved"
 
 
 def test_a_request_lapses_when_nobody_decided_in_time(

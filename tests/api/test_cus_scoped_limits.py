@@ -65,6 +65,54 @@ def _version(integration: CusIntegration) -> int:
     return CusIntegration.objects.get(id=integration.id).config_version
 
 
+def test_a_change_of_an_integrations_own_limit_says_what_holds_in_its_place(
+    admin: Client, integration: CusIntegration
+) -> None:
+    url = f"/api/v1/cus/integrations/{integration.id}"
+    assert _patch(admin, url, {"budget_limit_cents": 500}).json()["stood_in_for"] == []
+    until = {"valid_until": "2099-01-01T00:00:00Z", "window": "month", "value": "left out"}
+    for amount in (900, 800):
+        _make(admin, integration, scope="integration", amount=amount, **until)
+
+    lowered = _patch(admin, url, {"budget_limit_cents": 100}).json()
+
+    assert lowered["stood_in_for"] == [
+        "Until 2099-01-01 00:00 UTC $9.00 a month for the integration holds in place of the limit "
+        "“monthly budget”, which refuses nothing meanwhile."
+    ]
+    page = admin.get(f"/admin/integrations/cusintegration/{integration.id}/change/")
+    assert lowered["stood_in_for"][0] in page.content.decode()
+    # No limit, so nothing holds in its place.
+    assert _patch(admin, url, {"budget_limit_cents": 0}).json()["stood_in_for"] == []
+
+
+def test_an_answer_says_which_temporary_limit_holds_in_place_of_a_permanent_one(
+    admin: Client, integration: CusIntegration
+) -> None:
+    limit = _make(admin, integration, value=None, amount=500)
+    url = _url(integration, limit)
+    assert limit["stood_in_for"] is None
+    until = {"valid_until": "2099-01-01T00:00:00Z"}
+    of_one = _make(admin, integration, value="crawler", amount=700, **until)
+
+    assert _patch(admin, url, {"amount": 100}).json()["stood_in_for"] == (
+        "Until 2099-01-01 00:00 UTC $7.00 a day for agent crawler holds in place of this limit for "
+        "those calls."
+    )
+    _make(admin, integration, value=None, amount=900, **until)
+    larger = _make(admin, integration, value=None, amount=901, **until)
+    assert _patch(admin, url, {"amount": 90}).json()["stood_in_for"] == (
+        "Until 2099-01-01 00:00 UTC $9.01 a day for each agent holds in place of this limit, which "
+        "refuses nothing meanwhile."
+    )
+    # Of a temporary limit nothing is said, nor because of a disabled one or of another kind.
+    assert larger["stood_in_for"] is None
+    CusScopedLimit.objects.filter(valid_until__isnull=False).update(enabled=False)
+    _make(admin, integration, value=None, amount=9, unit="tokens", **until)
+    assert admin.get(url).json()["stood_in_for"] is None
+    assert of_one["stood_in_for"] is None
+
+
 def test_a_limit_is_made_with_what_is_usual_and_read_with_its_etag(
     admin: Client, integration: CusIntegration
 ) -> None:
@@ -79,7 +127,9 @@ def test_a_limit_is_made_with_what_is_usual_and_read_with_its_etag(
     read = admin.get(_url(integration, made))
     assert read.json() == made | UNUSED
     assert read["ETag"] == answer["ETag"] == '"1"'
-    assert admin.get(_url(integration)).json()["results"] == [made]
+    # What holds in a limit's place is said of each by itself.
+    listed = {name: value for name, value in made.items() if name != "stood_in_for"}
+    assert admin.get(_url(integration)).json()["results"] == [listed]
 
 
 @pytest.mark.parametrize(

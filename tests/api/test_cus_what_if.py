@@ -12,11 +12,13 @@ from pytest_django import Settings
 
 from enforcement.cus_what_if import start
 from enforcement.cus_what_if.models import CusSimulation
-from enforcement.cus_what_if.serializers import SimulationReport
+from enforcement.cus_what_if.serializers import SimulatedLimit, SimulationReport
 from enforcement.cus_what_if.service import CusWhatIfService
 from enforcement.tasks import cus_simulate
 from integrations.cus_lifecycle.models import CusIntegration
+from integrations.cus_limits.models import CusScopedLimit
 from tests.cus_factories import ENFORCEMENT, SdkClient, browser_of, record
+from tests.cus_limits import make_limit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,6 +59,7 @@ def test_the_report_tells_calls_money_reasons_days_and_the_first_calls(
         "budget_limit_cents": 30, "token_limit_month": 0,
         "rate_limit_rpm": 0, "rate_limit_tpm": 0, "rate_limit_rpd": 0,
         "budget_basis": "rounded", "enforcement_level": "block", "allow_unpriced": False,
+        "scoped_limits": [],
     }  # fmt: skip
     report = told["report"]
     assert report.keys() == SimulationReport().fields.keys()
@@ -65,6 +68,11 @@ def test_the_report_tells_calls_money_reasons_days_and_the_first_calls(
     assert report["were"] == {"allowed": 5, "warned": 0, "throttled": 0, "blocked": 0}
     assert report["not_spent"] == {"counted_cents": 20, "cost_microcents": 1_500_000}
     assert report["reasons"] == [{"code": "budget_exceeded", "limit_type": "budget", "calls": 2}]
+    (limit,) = report["limits"]
+    assert limit.keys() == SimulatedLimit().fields.keys()
+    assert (limit["limit"], limit["amount"], limit["window"]) == ("budget_limit_cents", 30, "month")
+    assert (limit["blocked"]["calls"], limit["blocked"]["counted_cents"]) == (2, 20)
+    assert report["notes"] == []
     (day,) = report["days"]
     assert day["blocked"]["counted_cents"] == 20
     assert [one["model"] for one in report["refused_models"]] == ["gpt-4o"]
@@ -76,6 +84,66 @@ def test_the_report_tells_calls_money_reasons_days_and_the_first_calls(
     assert found(admin, answer) == told
     integration.refresh_from_db()
     assert integration.budget_limit_cents == 0
+
+
+AGENT_DAY = {"scope": "agent_id", "unit": "cents", "window": "day", "amount": 15}
+
+
+def test_limits_at_scopes_are_tried_in_place_of_those_that_hold(
+    admin: Client, integration: CusIntegration, sdk: SdkClient
+) -> None:
+    limit = make_limit(integration, "agent_id", "writer", amount=5)
+    for agent in ("writer", "reader", "reader"):
+        sdk.report(record(cost_cents=10, agent_id=agent))
+    shown = AGENT_DAY | {"tag": "", "basis": "rounded", "result": "blocked", "warning_percent": 80}
+
+    now = ask(admin, integration).json()
+    tried = ask(admin, integration, scoped_limits=[AGENT_DAY, AGENT_DAY | {"value": "x"}]).json()
+
+    (one,) = now["proposal"]["scoped_limits"]
+    assert (one["limit_id"], one["value"], one["amount"]) == (str(limit.id), "writer", 5)
+    assert now["report"]["would_be"]["blocked"]["calls"] == 1
+    assert tried["proposal"]["scoped_limits"] == [
+        shown | {"limit_id": None, "value": None}, shown | {"limit_id": None, "value": "x"},
+    ]  # fmt: skip
+    (decided,) = tried["report"]["limits"]
+    assert decided["limit_id"] is None
+    assert [one["value"] for one in decided["refused_values"]] == ["reader"]
+    assert CusScopedLimit.objects.get() == limit
+
+
+def test_a_simulation_of_an_earlier_release_is_read_without_limits_at_scopes(
+    admin: Client, integration: CusIntegration
+) -> None:
+    answer = ask(admin, integration)
+    simulation = CusSimulation.objects.get()
+    del simulation.proposal["scoped_limits"]
+    simulation.save()
+
+    assert found(admin, answer)["proposal"]["scoped_limits"] == []
+
+
+@pytest.mark.parametrize(
+    ("scoped", "attr"),
+    [
+        ([AGENT_DAY | {"amount": 0}], "scoped_limits.0.amount"),
+        ([AGENT_DAY, {"scope": "agent_id"}], "scoped_limits.1.unit"),
+        ([AGENT_DAY | {"enabled": True}], "scoped_limits.0.enabled"),
+        ([AGENT_DAY | {"window": "life"}], "scoped_limits"),
+        ([AGENT_DAY | {"scope": "tag"}], "scoped_limits"),
+        ([AGENT_DAY, AGENT_DAY | {"amount": 7}], "scoped_limits"),
+        ([AGENT_DAY] * 401, "scoped_limits"),
+        ("all", "scoped_limits"),
+    ],
+)
+def test_a_limit_at_a_scope_that_cannot_be_made_is_refused_by_field(
+    admin: Client, integration: CusIntegration, scoped: Any, attr: str
+) -> None:
+    answer = ask(admin, integration, scoped_limits=scoped)
+
+    assert answer.status_code == 400, answer.content
+    assert attr in answer.json()["errors"][0]["attr"]
+    assert not CusSimulation.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,16 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.service import CusEnforcementService
-from enforcement.cus_what_if.evidence import Evidence, reading
+from enforcement.cus_what_if.evidence import reading
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.replay import Cause, Outcome
 from enforcement.cus_what_if.report import RESULTS
-from enforcement.cus_what_if.service import CusWhatIfService, outcomes_of, run_simulation
+from enforcement.cus_what_if.service import (
+    CusWhatIfService,
+    evidence_of,
+    outcomes_of,
+    run_simulation,
+)
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
@@ -94,24 +99,22 @@ class LiveMonth:
         )
 
 
-def simulation_of(integration: CusIntegration, days: int = 30, **proposed: Any) -> CusSimulation:
+def simulation_of(
+    integration: CusIntegration,
+    days: int = 30,
+    scoped_limits: list[dict[str, Any]] | None = None,
+    **proposed: Any,
+) -> CusSimulation:
     integration.refresh_from_db()
     # Only one may wait at a time.
     CusSimulation.objects.all().delete()
     service = CusWhatIfService(integration.tenant)
-    return service.ask(integration, days=days, proposed=proposed)
+    return service.ask(integration, days=days, proposed=proposed, scoped_limits=scoped_limits)
 
 
 def outcomes(simulation: CusSimulation) -> list[Outcome]:
     with reading() as connection:
-        evidence = Evidence(
-            connection,
-            tenant_id=simulation.tenant_id,
-            integration_id=simulation.integration_id,
-            since=simulation.since,
-            until=simulation.until,
-        )
-        return list(outcomes_of(simulation, evidence))
+        return list(outcomes_of(simulation, evidence_of(simulation, connection)))
 
 
 def test_a_month_of_single_file_traffic_is_decided_again_as_the_live_ladder_did(

@@ -12,8 +12,8 @@ from aos_sdk.cus_enforcing.assumed import assumed_use
 from aos_sdk.cus_enforcing.run_budget import CusRun, CusRunUse
 from aos_sdk.cus_enforcing.runs import CusRuns
 from tests.sdk.cus_fake_servers import CusFakeGovernor, cus_refusal
-from tests.sdk.cus_governed_programs import Configure, known_by, wait_until
-from tests.sdk.test_cus_run_budgets import PLENTY, call_of_18_cents, calls_that_ran
+from tests.sdk.cus_governed_programs import PLENTY, Configure, known_by, wait_until
+from tests.sdk.test_cus_run_budgets import call_of_18_cents, calls_that_ran
 
 _RAISED = {"result": "allowed", "reasons": [], "run_raised": {"cents": 200}}
 _NOT_RAISED = {"result": "allowed", "reasons": [], "run_raised": {}}

@@ -1,5 +1,6 @@
 """What people are told of limits, refusals and credentials, from evidence, decisions and checks."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from integrations.cus_notifications.announcing import (
 )
 from integrations.cus_notifications.kinds import level_of
 from integrations.cus_notifications.models import CusNotificationEvent
+from integrations.cus_notifications.payload import body_of
 from telemetry.cus_clock import database_now
 from telemetry.cus_ids import uuid7
 from telemetry.cus_watching.limit_readings import watch_limits
@@ -224,6 +226,8 @@ def test_a_limit_at_a_scope_is_told_with_the_value_that_it_counts(
     assert f"{label}, a month" in event.summary
     assert event.details["scope"] == scope
     assert event.value == (f"team={value}" if tag else value)
+    assert event.path == f"/console/limits/{limit.id}"
+    assert json.loads(body_of(event))["link"].endswith(event.path)
     assert CusNotificationEvent.objects.count() == 1
 
 

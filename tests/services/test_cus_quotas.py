@@ -38,6 +38,7 @@ MAKES_NOTHING = {
     "/integrations/{integration_id}/disable",
     "/integrations/{integration_id}/test",
     "/increase-requests/{request_id}/refuse",
+    "/increase-requests/{request_id}/withdraw",
     # As many limits as the integration's quota allows.
     "/increase-requests/{request_id}/approve",
     # Six a minute, and a secret takes another one's place.
