@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from aos_sdk.cus_limit_scopes import CusCallNames, CusLimitScope, applying
 from enforcement.cus_reading.known_limits import CountedBy, KnownLimit
 from enforcement.cus_reading.known_models import KnownModels
-from enforcement.cus_rules.scoped import ScopedFact, binds, fact_of
+from enforcement.cus_rules.scoped import ScopedFact, binds, bound, fact_of
 from integrations.cus_lifecycle.end_users import CusEndUsers
 from integrations.cus_lifecycle.limits import Unit, Window
 from telemetry.cus_evidence.names import name_as_stored, tags_as_stored
