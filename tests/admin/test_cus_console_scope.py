@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import OperationalError, transaction
 from django.test import Client, RequestFactory
 from pytest_django import DjangoDbBlocker
@@ -272,6 +273,16 @@ def test_a_tenant_admin_makes_things_for_the_own_tenant_only(world: World) -> No
     request.user = _user("admin", world)
 
     assert list(tenants_of(request)) == [world.tenant]
+
+
+def test_a_picker_finds_no_rows_of_a_page_that_its_person_may_not_see(world: World) -> None:
+    request = RequestFactory().get("/admin/")
+    request.user = _user("admin", world)
+    closed = admin.site.get_model_admin(CusUser)
+
+    assert not closed.has_view_permission(request)
+    with pytest.raises(PermissionDenied):
+        closed.get_search_results(request, CusUser.objects.all(), "a")
 
 
 def test_a_picker_offers_a_tenant_admin_nothing_foreign(world: World) -> None:
