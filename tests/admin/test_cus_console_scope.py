@@ -16,7 +16,7 @@ from django.db import OperationalError, transaction
 from django.test import Client, RequestFactory
 from pytest_django import DjangoDbBlocker
 
-from integrations.cus_accounts.models import CusTenant
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_console.pages import tenants_of
 from integrations.cus_lifecycle.models import CusIntegration
