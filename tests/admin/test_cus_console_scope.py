@@ -284,14 +284,14 @@ def test_the_consoles_search_finds_no_foreign_row(role: str, world: World) -> No
 
 def test_a_tenant_admin_makes_things_for_the_own_tenant_only(world: World) -> None:
     request = RequestFactory().get("/admin/")
-    request.user = _user("admin", world)
+    request.user = make_user("admin", world.tenant)
 
     assert list(tenants_of(request)) == [world.tenant]
 
 
 def test_a_picker_finds_no_rows_of_a_page_that_its_person_may_not_see(world: World) -> None:
     request = RequestFactory().get("/admin/")
-    request.user = _user("admin", world)
+    request.user = make_user("admin", world.tenant)
     closed = admin.site.get_model_admin(CusUser)
 
     assert not closed.has_view_permission(request)
