@@ -7,7 +7,7 @@ LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browser check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle trust-limits bench bench-peers bench-enforcement bench-limits bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
+.PHONY: help run test test-browser test-benchmarks check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle trust-limits bench bench-peers bench-enforcement bench-limits bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: development ## Run the tests, each run on servers of its own (ARGS='-k bud
 test-browser: development ## Walk the console in Debian's chromium as each role; pictures in .browser/ (ARGS=-k guided)
 	@bin/chromium >/dev/null
 	@exec $(PYTHON) -m pytest -n 2 --dist loadfile tests/browser $(ARGS)
+
+test-benchmarks: development ## Run the tests of the benchmarks, each in small
+	@exec $(PYTHON) -m pytest -n auto --dist loadfile tests/benchmarks $(ARGS)
 
 check: development ## Lint, types, import contracts, migrations, deployment checks
 	@exec $(PYTHON) -m aos_project.cus_embedded exec -- bin/check

@@ -39,13 +39,18 @@ from tests.cus_prepared_database import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+# `make test-browser` and `make test-benchmarks`.
+_NAMED_ALONE = ("browser", "benchmarks")
 _KEPT = ("django_migrations", "django_content_type", "auth_permission")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """`make test-browser` names the tests that need a browser; a run of all others has none."""
-    is_named = any("tests/browser" in argument for argument in config.args)
-    return True if collection_path.name == "browser" and not is_named else None
+    """Tests of a browser and of the benchmarks have runs of their own, which name them."""
+    name = collection_path.name
+    if name not in _NAMED_ALONE or collection_path.parent.name != "tests":
+        return None
+    is_named = any(f"tests/{name}" in argument for argument in config.args)
+    return None if is_named else True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
