@@ -14,6 +14,8 @@ before: Any = import_module("telemetry.migrations.0035_cus_run_limits_bound")
 _REPLACED = {
     "CREATE FUNCTION": "CREATE OR REPLACE FUNCTION",
     "SELECT run.session_id, run.limit_id FROM": "SELECT run.ctid AS place FROM",
+    # In the order of `cus_run_limits_last` from its end: so budgets of others are never read.
+    "ORDER BY run.used_at, run.session_id\n": "ORDER BY run.used_at, run.session_id DESC\n",
     """DELETE FROM cus_run_limits AS run USING idle WHERE run.tenant_id = of_tenant
             AND run.integration_id = of_integration AND run.session_id = idle.session_id
         RETURNING run.session_id""": """DELETE FROM cus_run_limits AS run
