@@ -24,6 +24,7 @@ from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_seals.service import CusSealService
 from tests.cus_factories import SdkClient, correct, make_integration, make_user, record, signed_in
+from tests.cus_limits import make_run_limit
 
 PASSWORD = "correct horse battery"
 STAFF = ("operator", "support", "finance")
@@ -62,6 +63,7 @@ def make_world(tenant: CusTenant) -> World:
     correct(CusLLMUsage.objects.get(call_id=calls[0]["call_id"]), by_microcents=-1_000)
     _of_authority(tenant, integration, people["member"])
     _limits(integration, people["member"])
+    make_run_limit(integration, "weekly-report", cents=100)
     _run_jobs()
     rollup_usage(database_now() + timedelta(minutes=11), within=timedelta(seconds=60))
     list(CusSealService(tenant.id).seal_due(database_now() + timedelta(days=1, hours=2)))

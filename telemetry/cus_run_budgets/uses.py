@@ -79,7 +79,7 @@ def _amounts(row: CusRunLimit, taken: LimitTaken) -> list[RunAmount]:
             unit,
             by_code,
             getattr(row, f"raised_{unit}"),
-            *(getattr(part, unit) for part in taken),
+            *(getattr(part, unit) for part in (taken.used, taken.held, taken.leased)),
         )
         for unit in UNITS
         if (by_code := getattr(row, unit)) is not None

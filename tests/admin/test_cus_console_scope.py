@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import OperationalError, transaction
-from django.test import Client
+from django.test import Client, RequestFactory
 from pytest_django import DjangoDbBlocker
 
-from integrations.cus_accounts.models import CusTenant
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
+from integrations.cus_console.pages import tenants_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_evidence.models import CusLLMUsage
 from tests.admin.cus_console_world import BUTTONS, PAGES, ROLES, World, make_world
@@ -278,6 +280,23 @@ def test_the_consoles_search_finds_no_foreign_row(role: str, world: World) -> No
         page = _browser(role, world).get(f"/admin/search/?s={term}").content.decode()
         assert "Foreign" not in page
         assert "foreign" not in page.replace(f"={term}", "")
+
+
+def test_a_tenant_admin_makes_things_for_the_own_tenant_only(world: World) -> None:
+    request = RequestFactory().get("/admin/")
+    request.user = make_user("admin", world.tenant)
+
+    assert list(tenants_of(request)) == [world.tenant]
+
+
+def test_a_picker_finds_no_rows_of_a_page_that_its_person_may_not_see(world: World) -> None:
+    request = RequestFactory().get("/admin/")
+    request.user = make_user("admin", world.tenant)
+    closed = admin.site.get_model_admin(CusUser)
+
+    assert not closed.has_view_permission(request)
+    with pytest.raises(PermissionDenied):
+        closed.get_search_results(request, CusUser.objects.all(), "a")
 
 
 def test_a_picker_offers_a_tenant_admin_nothing_foreign(world: World) -> None:

@@ -371,7 +371,8 @@ MUTANTS = [
     ),
     Mutant(
         "console/actions",
-        "        if not self.has_act_permission(request, object_id):\n            raise PermissionDenied\n",
+        '        if not getattr(self, f"has_{permission}_permission")(request, object_id):\n'
+        "            raise PermissionDenied\n",
         "",
         "Who may see a row presses its buttons.",
         SCOPE,

@@ -108,7 +108,7 @@ def test_processes_of_several_integrations_pass_no_limit_of_their_tenant(
         told = _race(_orders(integrations, calls, processes), auditor, PeakMemory())
         assert told["without evidence"] == 0
         assert told["leased"] > 0
-        assert told["tenant"] > 0
+        assert told["refused by tenant"] > 0
         assert passed(auditor) == []
         _bury_the_dead()
         for one in integrations:
