@@ -6,6 +6,7 @@ decider by `SET ROLE`. A model declares the privileges of the latter two in `app
 Every migrate run grants again, so no table can be forgotten.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -29,8 +30,19 @@ class DeciderRoleMissing(RuntimeError):
         )
 
 
-def grant_after_migrate(sender: AppConfig, using: str = DEFAULT_DB_ALIAS, **_signal: Any) -> None:
-    """Signal handler: grants once a migrate run, after the last app."""
+def grant_after_migrate(
+    sender: AppConfig,
+    using: str = DEFAULT_DB_ALIAS,
+    plan: Iterable[tuple[Any, bool]] = (),
+    **_signal: Any,
+) -> None:
+    """Signal handler: grants once a migrate run, after the last app.
+
+    Not on the way back to an earlier release: what is declared here is of tables and columns that are
+    gone. That release's own run grants what it declares.
+    """
+    if any(is_backwards for _, is_backwards in plan):
+        return
     # Django sends the signal once for each app that has models.
     last = [app for app in apps.get_app_configs() if app.models_module][-1]
     if sender.name == last.name:

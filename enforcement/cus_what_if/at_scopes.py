@@ -135,5 +135,5 @@ class LimitsAtScopes:
 
 def _count_of(limit: KnownLimit, began: datetime, most_values: int) -> Count:
     if limit.window == Window.MINUTE:
-        return SlidingCount()
+        return SlidingCount(most_values)
     return CalendarCount(Window(limit.window), began, most_values)

@@ -9,6 +9,8 @@ from integrations.cus_lifecycle.limits import Admissions, Window
 
 _MINUTE: Final = timedelta(seconds=60)
 _ALL: Final = ""
+# More seconds than a minute touches.
+_SECONDS: Final = 100
 
 
 class Rates:
@@ -16,7 +18,7 @@ class Rates:
 
     def __init__(self, began: datetime, admitted_today: int) -> None:
         self._calls: deque[datetime] = deque()
-        self._tokens = SlidingCount()
+        self._tokens = SlidingCount(most_values=_SECONDS)
         self._today = CalendarCount(Window.DAY, began, most_values=1)
         self._today.add(_ALL, admitted_today)
 

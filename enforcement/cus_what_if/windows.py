@@ -1,7 +1,7 @@
 """What a replay counts of one limit, by value, in the limit's present window. Pure.
 
-Time only goes on: each moment is at or after those before it. Counts forget what is over, so memory
-holds the values of the present window alone.
+Time only goes on: each moment is at or after those before it. Counts forget what is over, and of too
+many values those that rested longest, so memory does not grow with what calls name.
 """
 
 from collections import deque
@@ -88,8 +88,10 @@ class CalendarCount:
 class SlidingCount:
     """Of the last minute. Calls count by the second in which they were admitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_values: int) -> None:
+        """Of more values than `most_values`, each second's by itself, the earliest are forgotten."""
         self.forgotten = 0
+        self._most = most_values
         # By second and value what is used, and what is held; the seconds in their order.
         self._seconds: deque[tuple[datetime, str]] = deque()
         self._of_second: dict[tuple[datetime, str], list[int]] = {}
@@ -106,6 +108,9 @@ class SlidingCount:
         if key not in self._of_second:
             self._seconds.append(key)
             self._of_second[key] = [0, 0]
+            if len(self._seconds) > self._most:
+                self._forget(self._seconds.popleft())
+                self.forgotten += 1
         self._change(key, 0, hold)
 
     def land(self, value: str, at: datetime, admitted_at: datetime, hold: int, spent: int) -> None:

@@ -149,12 +149,12 @@ def of_each_integration(limit: str, window: str, binds: str, tenant: str = "$1")
             SELECT integration_id, sum(landed) AS landed, sum(running) AS running,
                 greatest(sum(landed), 0) + sum(running) AS taken, sum(allotted) AS allotted
             FROM (
-                SELECT integration_id, CASE {binds} {landed} END AS landed, 0 AS running,
+                SELECT integration_id, sum(CASE {binds} {landed} END) AS landed, 0 AS running,
                     0 AS allotted
-                FROM cus_limit_totals AS sums WHERE {within.landed}
+                FROM cus_limit_totals AS sums WHERE {within.landed} GROUP BY integration_id
                 UNION ALL
-                SELECT integration_id, 0, CASE {binds} {running} END, 0
-                FROM cus_limit_holds AS sums WHERE {within.running}
+                SELECT integration_id, 0, sum(CASE {binds} {running} END), 0
+                FROM cus_limit_holds AS sums WHERE {within.running} GROUP BY integration_id
                 UNION ALL
                 SELECT integration_id, 0, 0, amount FROM cus_limit_allotments AS lent
                 WHERE lent.tenant_id = {tenant} AND lent.limit_id = {limit} AND lent.binds = {binds}
@@ -174,17 +174,19 @@ _RAISED = f"""json_strip_nulls(json_build_object({
 }))"""
 _OWN = "FILTER (WHERE integration_id = $2)"
 _OTHERS = "FILTER (WHERE integration_id <> $2)"
-# For each of $7 that says what it binds, as limits of the tenant do: a `Share`.
+# For each of $7 that says what it binds, as limits of the tenant do: a `Share`. `OFFSET 0` keeps the
+# planner from reading the document anew for each row of the sums.
 SHARES: Final = f"""CASE WHEN $7 IS NOT NULL THEN (
-        SELECT json_agg(json_build_array(asked.key->>0, share.allotted, share.others, share.unspent))
-        FROM json_array_elements($7) AS asked(key), LATERAL (
+        SELECT json_agg(json_build_array(asked.id, share.allotted, share.others, share.unspent))
+        FROM (SELECT (key->>0)::uuid AS id, key->>2 AS over, key->>3 AS binds
+            FROM json_array_elements($7) AS one(key) WHERE key->>3 IS NOT NULL OFFSET 0
+        ) AS asked, LATERAL (
             SELECT least(coalesce(sum(allotted) {_OWN}, 0), {MOST})::bigint AS allotted,
                 least(coalesce(sum(taken) {_OTHERS}, 0), {MOST})::bigint AS others,
                 least(coalesce(sum(greatest(allotted - taken, 0)) {_OTHERS}, 0), {MOST})::bigint
                     AS unspent
-            FROM {of_each_integration("(asked.key->>0)::uuid", "(asked.key->>2)", "(asked.key->>3)")}
-                AS one
-        ) AS share WHERE asked.key->>3 IS NOT NULL) END"""  # noqa: S608
+            FROM {of_each_integration("asked.id", "asked.over", "asked.binds")} AS one
+        ) AS share) END"""  # noqa: S608
 # The budgets of the sessions $8.
 RUN_LIMITS: Final = f"""CASE WHEN cardinality($8) > 0 THEN (
         SELECT json_agg(json_build_array(run.session_id, run.limit_id, {_COUNTED},

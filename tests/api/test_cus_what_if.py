@@ -189,6 +189,21 @@ def test_above_a_million_rows_a_job_replays_and_tells_its_progress(
     assert ask(admin, integration).status_code == 202
 
 
+def test_many_limits_at_scopes_make_a_simulation_large(
+    admin: Client, integration: CusIntegration, sdk: SdkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk.report_calls(3)
+    monkeypatch.setattr(start, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(cus_simulate, "delay", lambda _id: None)
+    limits = [
+        {"scope": "agent_id", "value": f"agent-{n}", "unit": "calls", "window": "day", "amount": 5}
+        for n in range(3)
+    ]
+
+    assert ask(admin, integration, scoped_limits=limits[:2]).status_code == 200
+    assert ask(admin, integration, scoped_limits=limits).status_code == 202
+
+
 def test_one_job_runs_at_a_time_and_the_next_waits_for_its_turn(
     integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from enforcement.cus_checks.rounds import Verdict
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_holds.limit_models import CusLimitTotals, CusRunLimit, CusRunLimitCount
 from telemetry.cus_holds.sweeping import sweep_limits
+from tests.conftest import as_if
 from tests.cus_factories import SdkClient, make_integration, record
 from tests.enforcement.test_cus_scoped_leases import lend
 from tests.enforcement.test_cus_scoped_limits import check, check_all, said
@@ -131,6 +132,23 @@ def test_a_budget_that_a_person_has_raised_stays(integration: CusIntegration) ->
     rows.update(raised_cents=200, raised_at=F("created_at"))
     idle(integration, "c", "d", "e", "f", "g")
     assert sessions_of(integration) == {"raised", "d", "e", "f", "g"}
+
+
+def test_a_flood_that_the_planner_does_not_know_of_yet_makes_room_in_time(
+    integration: CusIntegration, settings: Settings
+) -> None:
+    number = settings.CUS_QUOTA_RUN_LIMITS = 100_000
+    whose = f"'{integration.tenant_id}', '{integration.id}'"
+    as_if(
+        f"""INSERT INTO cus_run_limits (tenant_id, integration_id, session_id, limit_id, used_at)
+            SELECT {whose}, 's-' || n, gen_random_uuid(), now() - n * interval '1 second'
+            FROM generate_series(1, {number}) AS n""",
+        f"INSERT INTO cus_run_limit_counts VALUES ({whose}, {number})",
+    )
+    assert run(integration, "new").decision.admits
+    assert CusRunLimit.objects.filter(integration_id=integration.id).count() < number
+    oldest = CusRunLimit.objects.filter(session_id=f"s-{number}")
+    assert not oldest.exists()
 
 
 def test_a_bound_that_was_lowered_is_kept_from_the_next_budget_on(

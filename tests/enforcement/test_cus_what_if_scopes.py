@@ -301,6 +301,23 @@ def test_a_replay_remembers_the_values_of_the_present_window_alone_and_at_most_s
     assert (scopes.forgotten > 0) == (window != "minute")
 
 
+def test_a_flood_of_values_within_a_minute_is_remembered_in_part() -> None:
+    scopes = LimitsAtScopes([limit_of_each("session_id", "minute")], NOON, most_values=1_000)
+    hold = Amounts(5, 5, 5)
+    for number in range(3_000):
+        counting = scopes.counting(CusCallNames(session_id=f"session-{number}"))
+        scopes.admit(counting, NOON, hold)
+        scopes.land(counting, NOON, NOON, hold, Amounts(1, 1, 1))
+    early, late = (CusCallNames(session_id=f"session-{number}") for number in (0, 2_999))
+    # The record of a call comes whose value is forgotten.
+    scopes.land(scopes.counting(early), NOON, NOON, hold, Amounts(1, 1, 1))
+
+    assert held_values(scopes._counts["0"]) <= 1_000
+    assert scopes.forgotten == 2_000
+    taken = [scopes.facts(scopes.counting(one), one, NOON)[0] for one in (early, late)]
+    assert [(fact.used, fact.held) for fact in taken] == [(0, 0), (1, 0)]
+
+
 def test_the_value_that_is_forgotten_is_the_one_that_rested_longest() -> None:
     count = CalendarCount(Window.LIFE, NOON, most_values=4)
     for value in ("busy", "a", "b", "c", "busy", "d"):
