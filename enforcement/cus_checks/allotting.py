@@ -9,11 +9,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
+import msgspec
+from psycopg import errors
+
 from enforcement.cus_checks.keys import Caller
-from enforcement.cus_checks.locked import lock_tenant_in_time, rows_in_time
+from enforcement.cus_checks.locked import Contended, lock_tenant_in_time, rows_in_time
 from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_rules.lending import Holder, shares_wanted
+from enforcement.cus_rules.precedence import decide
 from enforcement.cus_rules.scoped import ScopedFact
 from telemetry.cus_holds.allotments import Need, need_values, take_back_values, tried_of
 
@@ -34,9 +38,28 @@ def needs_of(verdicts: Iterable[Verdict]) -> list[Need]:
                 continue
             before = needs[fact.id].need if fact.id in needs else 0
             needs[fact.id] = _need(fact, before + measure.estimate)
-            if measure.lacks_allotment and not verdict.facts.is_admitted_by(fact):
-                lacking.add(fact.id)
+        lacking |= _lacking(verdict)
     return [needs[limit_id] for limit_id in sorted(lacking)]
+
+
+def _lacking(verdict: Verdict) -> set[str]:
+    """The limits of the tenant that refuse the call only for want of an allotment."""
+    facts = verdict.facts
+    return {
+        fact.id
+        for fact in (facts.limits if verdict.is_by_usage else ())
+        if fact.is_shared
+        and fact.measure(facts.estimate).lacks_allotment
+        and not facts.is_admitted_by(fact)
+    }
+
+
+def unless_contended(verdict: Verdict) -> Verdict:
+    """The verdict where nobody could refill in time: load, for a call that lacks an allotment."""
+    if verdict.decision.admits or not _lacking(verdict):
+        return verdict
+    facts = msgspec.structs.replace(verdict.facts, contended=True)
+    return verdict._replace(decision=decide(facts), facts=facts)
 
 
 def needs_of_lease(verdict: Verdict, holder: Holder, *, holders: int) -> list[Need]:
@@ -58,12 +81,16 @@ def _need(fact: ScopedFact, amount: int) -> Need:
 
 def refill(
     connection: DeciderConnection, caller: Caller, needs: Sequence[Need], now: datetime | None
-) -> None:
+) -> bool:
     """Allot the integration what it needs, as far as there is any; what others have not spent is
-    taken back for it. Raises Contended, EvidenceUnreadable."""
+    taken back for it. False if the tenant's lock was not free in time: then nothing has changed.
+    Raises Contended, EvidenceUnreadable.
+    """
     values = need_values(caller.tenant_id, caller.integration_id, needs, now)
     attempt = connection.call("cus_try_unspent", *values)
-    _, tried = rows_in_time(connection, lock_tenant_in_time(caller), attempt, waits=1)
+    tried = _tried_in_time(connection, caller, attempt)
+    if tried is None:
+        return False
     ours, others = tried_of(tried)
     for _ in range(_TRIES - 1):
         if not others:
@@ -77,3 +104,22 @@ def refill(
         statements.insert(0, connection.call("cus_take_back", *take_back_values(values, ours)))
     # Only a sweeper could have locked a row, for a moment.
     rows_in_time(connection, *statements, waits=len(statements))
+    return True
+
+
+def _tried_in_time(
+    connection: DeciderConnection, caller: Caller, attempt: str
+) -> Sequence[bytes | None] | None:
+    """The rows of a first attempt under the tenant's lock; None if the lock was not free in time.
+
+    The calls of the round that need no more go on with the integration's lock.
+    """
+    try:
+        lock = lock_tenant_in_time(caller)
+        _, tried = connection.all_rows(f"SAVEPOINT cus_refill; {lock}; {attempt}")
+    except Contended:
+        return None
+    except (errors.LockNotAvailable, errors.QueryCanceled):
+        connection.rows("ROLLBACK TO SAVEPOINT cus_refill")
+        return None
+    return tried

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
-from enforcement.cus_checks.allotting import needs_of_lease, refill
+from enforcement.cus_checks.allotting import needs_of_lease, refill, unless_contended
 from enforcement.cus_checks.fair_share import ShareTaken, fair_share
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.lending_requests import LeaseRequest
@@ -140,10 +140,12 @@ class CusLendingService:
         most = most_runs(asked, without_place)
         verdict = _verdict(request, state, reading, scopes, most)
         if needs := needs_of_lease(verdict, request.holder, holders=reading.others + 1):
-            refill(connection, self.caller, needs, self.at)
-            (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
-            reading = self._found(connection, rows, scopes)
-            verdict = _verdict(request, state, reading, scopes, most)
+            if refill(connection, self.caller, needs, self.at):
+                (rows,) = rows_in_time(connection, self._reads(connection, request, scopes))
+                reading = self._found(connection, rows, scopes)
+                verdict = _verdict(request, state, reading, scopes, most)
+            else:
+                verdict = unless_contended(verdict)
         (decision, facts, *_), run = verdict, _run_of(reading, scopes)
         lease, statements = None, ["COMMIT"]
         bound = state.authority.max_live_holds

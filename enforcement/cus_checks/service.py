@@ -15,7 +15,7 @@ from typing import NamedTuple
 import psycopg
 
 from aos_sdk.cus_wire import MAX_BATCH_CHECKS
-from enforcement.cus_checks.allotting import needs_of, refill
+from enforcement.cus_checks.allotting import needs_of, refill, unless_contended
 from enforcement.cus_checks.fair_share import ShareTaken, fair_share
 from enforcement.cus_checks.joined import GroupFailed, GroupTimeout, JoinedWork
 from enforcement.cus_checks.keys import Caller
@@ -182,10 +182,12 @@ class CusEnforcementService:
             round_, asking = self._read(connection, requests, without_place)
             verdicts = round_.verdicts(requests, asking.scopes)
             if needs := needs_of(verdicts):
-                refill(connection, self.caller, needs, self.at)
-                reading = self._reading(connection, requests, asking)
-                round_ = round_.read_again(reading)
-                verdicts = round_.verdicts(requests, asking.scopes)
+                if refill(connection, self.caller, needs, self.at):
+                    reading = self._reading(connection, requests, asking)
+                    round_ = round_.read_again(reading)
+                    verdicts = round_.verdicts(requests, asking.scopes)
+                else:
+                    verdicts = list(map(unless_contended, verdicts))
             decided[:] = verdicts
             return self._commit(connection, round_, decided)
 

@@ -23,6 +23,7 @@ from enforcement.cus_reading.connection import DeciderConnection
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from telemetry.cus_holds.limit_models import CusLimitAllotment
+from telemetry.cus_holds.models import CusEnforcementHold
 from telemetry.cus_holds.sweeping import sweep_limits
 from telemetry.cus_ids import lock_key
 from tests.conftest import _superuser, as_if
@@ -83,6 +84,23 @@ def test_a_check_that_needs_more_waits_for_the_tenants_lock_as_long_as_for_its_o
         found = said(check_at_once(integration, "second", 80))
     assert found[:2] == ("throttled", "contention")
     assert said(check(integration, "third", 80)) == PASSED
+
+
+def test_calls_that_need_no_more_run_beside_calls_that_wait_for_the_tenants_lock_in_vain(
+    integration: CusIntegration,
+) -> None:
+    make_limit(integration, "tenant", "")
+    check(integration, "first", 10)
+    with locked(integration.tenant):
+        calls = [request("small", 5), request("large", 80), request("smaller", 3)]
+        found = CusEnforcementService(caller_of(integration, early=0)).check_batch(calls)
+    assert [said(verdict)[:2] for verdict in found] == [
+        PASSED[:2],
+        ("throttled", "contention"),
+        PASSED[:2],
+    ]
+    held = set(CusEnforcementHold.objects.values_list("call_id", flat=True))
+    assert held == {"first", "small", "smaller"}
 
 
 def test_a_limit_that_is_used_up_refuses_without_the_tenants_lock(
@@ -329,13 +347,14 @@ def test_a_process_that_dies_while_it_refills_loses_nothing(
     before = allotted(limit)
     deaths: list[Any] = []
 
-    def refill_and_die(connection: DeciderConnection, *arguments: Any) -> None:
-        refill(connection, *arguments)
+    def refill_and_die(connection: DeciderConnection, *arguments: Any) -> bool:
+        refilled = refill(connection, *arguments)
         if not deaths:
             with _superuser(str(connections["default"].settings_dict["NAME"])) as superuser:
                 pid = connection.info.backend_pid
                 superuser.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
             deaths.append(allotted(limit))
+        return refilled
 
     monkeypatch.setattr(checks, "refill", refill_and_die)
     # The check asks again, on another connection.
