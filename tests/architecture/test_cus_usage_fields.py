@@ -19,7 +19,7 @@ from django.db.models import Field, Model
 
 from aos_sdk import CusCallTracker, CusReporter, CusTokenUsage, CusUsageRecord, cus_cost
 from aos_sdk.cus_delivery import codec, layouts
-from aos_sdk.cus_delivery.ended_call import CusOrigin, CusReserved
+from aos_sdk.cus_delivery.ended_call import CusOrigin
 from aos_sdk.cus_delivery.ring import VERSION
 from aos_sdk.cus_fields import (
     FIELDS,
@@ -408,7 +408,8 @@ def test_each_value_of_a_stored_call_comes_back_under_its_own_name(*, is_leased:
     sent_names = _sent(FIELDS) - _ONLY_AS_JSON - {"integration_id", "pricing_version"}
     if is_leased:
         lease_id = uuid.UUID(_DISTINCT["lease_id"]).bytes
-        call.reserved = CusReserved(lease_id, **_DISTINCT["reserved"])
+        aside = _DISTINCT["reserved"]
+        call.reserved = (lease_id, aside["cents"], aside["microcents"], aside["tokens"])
     else:
         sent_names -= _OF_A_LEASE
     for name in sent_names - counts.keys() - {"timestamp", *CusOrigin._fields} - _OF_A_LEASE:

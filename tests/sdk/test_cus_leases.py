@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from aos_sdk import CusBlocked, CusLimitWarning, cus_install_middleware, cus_track
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.connection import CusConnection, CusIntegrationKey
 from aos_sdk.cus_delivery.spool import CusSpool
 from aos_sdk.cus_enforcing import lease_file
@@ -76,29 +77,29 @@ def _lease(seconds: float = 5.0, **lent: int) -> CusLease:
 def test_calls_of_all_threads_together_take_no_more_than_was_lent() -> None:
     lease = _lease(cents=1_000)
     with ThreadPoolExecutor(16) as threads:
-        taken = list(threads.map(lambda _: lease.take(3, 1, 1), range(2_000)))
+        taken = list(threads.map(lambda _: lease.take(3 * MICROCENTS_PER_CENT, 1), range(2_000)))
     assert sum(one is not None for one in taken) == 333
-    assert lease.set_aside == CusAmounts(999, 333, 333, 333)
+    assert lease.set_aside == CusAmounts(999, 999 * MICROCENTS_PER_CENT, 333, 333)
 
 
 @pytest.mark.parametrize("unit", ["cents", "microcents", "tokens", "calls"])
 def test_a_call_needs_enough_of_each_unit(unit: str) -> None:
     lease = _lease(**{unit: 2})
-    taken = [lease.take(1, 1, 1) is not None for _ in range(3)]
+    taken = [lease.take(1, 1) is not None for _ in range(3)]
     assert taken == [True, True, False]
 
 
 def test_a_call_takes_at_least_the_least_that_a_call_can_cost() -> None:
     lease = _lease()
-    lease.take(0, 0, 0)
+    lease.take(0, 0)
     assert lease.set_aside == CusAmounts(1, 1, 1, 1)
 
 
 def test_no_call_begins_after_the_end_of_a_lease_or_its_close() -> None:
-    assert _lease(seconds=0.0).take(1, 1, 1) is None
+    assert _lease(seconds=0.0).take(1, 1) is None
     closed = _lease()
     closed.close()
-    assert closed.take(1, 1, 1) is None
+    assert closed.take(1, 1) is None
 
 
 def test_a_lease_lasts_five_seconds_at_most_whatever_the_server_says() -> None:
@@ -107,15 +108,15 @@ def test_a_lease_lasts_five_seconds_at_most_whatever_the_server_says() -> None:
 
 def test_what_a_call_did_not_use_serves_the_next_and_what_it_used_beyond_is_missing() -> None:
     lease = _lease(tokens=100)
-    unused = lease.take(1, 1, 60)
+    unused = lease.take(1, 60)
     assert unused is not None
     lease.give_back(unused)
     assert lease.set_aside == CusAmounts()
-    overrun = lease.take(1, 1, 60)
+    overrun = lease.take(1, 60)
     assert overrun is not None
     lease.end(overrun, 90)
-    assert lease.take(1, 1, 11) is None
-    assert lease.take(1, 1, 10) is not None
+    assert lease.take(1, 11) is None
+    assert lease.take(1, 10) is not None
     assert lease.set_aside.tokens == 70
 
 

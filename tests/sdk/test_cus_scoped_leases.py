@@ -252,13 +252,13 @@ def test_a_fork_takes_the_leases_of_no_names_along_and_its_calls_end_without_a_w
 ) -> None:
     reporter = configure()
     lease = _begun(reporter, client, "one")
-    reserved = lease.take(1, 1, 1)
+    reserved = lease.take(1, 1)
     assert reserved is not None
     with lease._changing:  # As by another thread at the moment of the fork.
         book = _book(reporter)
         book.restart_in_child()
     assert list(book._lines) == []
-    assert lease.take(1, 1, 1) is None
+    assert lease.take(1, 1) is None
     lease.end(reserved, 1)
 
 

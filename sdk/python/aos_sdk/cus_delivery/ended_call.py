@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias
 from uuid import UUID
 
 from aos_sdk.cus_cost import CusTokenUsage, cost_of_call
@@ -35,13 +35,10 @@ class CusOrigin(NamedTuple):
 NO_ORIGIN: Final = CusOrigin()
 
 
-class CusReserved(NamedTuple):
-    """What was set aside for a call of a lease (ruling F5a): the lease's id, and the amounts."""
-
-    lease_id: bytes
-    cents: int
-    microcents: int
-    tokens: int
+# What was set aside for a call of a lease (ruling F5a): the lease's id, and cents, microcents and
+# tokens. A plain tuple, which is made in a third of a named one's time.
+CusReserved: TypeAlias = tuple[bytes, int, int, int]
+RESERVED_AMOUNTS: Final = ("cents", "microcents", "tokens")
 
 
 class CusCallReporter(Protocol):
@@ -193,7 +190,7 @@ class CusEndedCall:
         if self.reserved is not None:
             lease_id, *amounts = self.reserved
             record.lease_id = str(UUID(bytes=lease_id))
-            record.reserved = dict(zip(CusReserved._fields[1:], amounts, strict=True))
+            record.reserved = dict(zip(RESERVED_AMOUNTS, amounts, strict=True))
 
     def _price(self, record: CusUsageRecord) -> None:
         # A call that cannot be priced goes without a cost, never with 0 (ruling M5).

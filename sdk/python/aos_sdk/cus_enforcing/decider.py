@@ -115,7 +115,7 @@ class CusDecider:
         if lease is None or not lease.is_sure:
             reserved = None
         else:
-            reserved = lease.take(cents, microcents, tokens)
+            reserved = lease.take(microcents, tokens)
         if reserved is None:
             self.known.use()
             self.book.want(line, cents, microcents, tokens)

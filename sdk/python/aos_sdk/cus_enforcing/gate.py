@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_call_sites import call_site
 from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
-from aos_sdk.cus_enforcing.decider import CusDecider, cents_of
+from aos_sdk.cus_enforcing.decider import CusDecider
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
 from aos_sdk.cus_enforcing.estimates import CusEstimate
 from aos_sdk.cus_enforcing.estimator import CusEstimator
@@ -104,7 +104,7 @@ class CusGate:
             if bound is None:
                 return False
             tokens_in, tokens_out, microcents, _ = bound
-            reserved = lease.take(cents_of(microcents), microcents, tokens_in + tokens_out)
+            reserved = lease.take(microcents, tokens_in + tokens_out)
         except Exception as error:  # noqa: BLE001 - as the guard does
             self._guard.swallow(error)
             return False

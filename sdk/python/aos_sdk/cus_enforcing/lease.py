@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from aos_sdk.cus_delivery.ended_call import CusReserved
 from aos_sdk.cus_enforcing.clock import clock
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
@@ -15,8 +16,6 @@ _LONGEST_SECONDS: Final = 5.0
 # A lease of which less than this part is left is followed by another.
 _PART_LEFT: Final = 4
 _LIFE: Final = "life"
-# Makes a tuple of a class without the class' own `__new__`, which takes three times as long.
-_new: Final = tuple.__new__
 
 # Gets all that was ever set aside of a lease: cents, microcents, tokens, calls.
 CusNote: TypeAlias = Callable[[int, int, int, int], object]
@@ -92,7 +91,6 @@ class CusLease:
         # The same where calls are to be warned by it, else None.
         warns = self.decision.result == EnforcementResult.WARNED
         self.warning = self.decision if warns else None
-        self._begun = 0
         # Counts one call by each `next`, which needs no lock. Only `next` tells the number, so
         # `running` counts its own readings.
         self._ended, self._readings = itertools.count(), 0
@@ -130,17 +128,18 @@ class CusLease:
         with self._changing:
             ended = next(self._ended) - self._readings
             self._readings += 1
-            return self._begun - ended
+            return self._set_aside[-1] - ended
 
     @property
     def is_over(self) -> bool:
         """Whether no call may begin under it any more."""
         return not self._is_open or clock() >= self.until
 
-    def take(self, cents: int, microcents: int, tokens: int) -> CusReserved | None:
+    def take(self, microcents: int, tokens: int) -> CusReserved | None:
         """Set amounts aside for a call that begins now; None if the lease is over or too small."""
-        # At least what a call can cost (ruling F3a).
-        cents, microcents, tokens = cents or 1, microcents or 1, tokens or 1
+        # At least what a call can cost (ruling F3a), and cents rounded up (ruling M2).
+        microcents, tokens = microcents or 1, tokens or 1
+        cents = -(-microcents // MICROCENTS_PER_CENT)
         set_aside, most, due = self._set_aside, self._most, self._due
         # `with`, because a signal's exception between `acquire` and `try` would leave it locked.
         with self._changing:
@@ -162,8 +161,7 @@ class CusLease:
             set_aside[0], set_aside[1] = all_cents, all_microcents
             set_aside[2], set_aside[3] = all_tokens, calls
             self._note(all_cents, all_microcents, all_tokens, calls)
-            self._begun += 1
-        return _new(CusReserved, (self._name, cents, microcents, tokens))
+        return self._name, cents, microcents, tokens
 
     def end(self, reserved: CusReserved, tokens: int) -> None:
         """A call has ended that used so many tokens, which its record tells.
@@ -177,20 +175,22 @@ class CusLease:
                 self._lower(reserved, tokens)
 
     def _lower(self, reserved: CusReserved, tokens: int) -> None:
-        microcents = -(-reserved.microcents * tokens // reserved.tokens) - reserved.microcents
+        _, _, microcents_aside, tokens_aside = reserved
+        microcents = -(-microcents_aside * tokens // tokens_aside) - microcents_aside
         for amounts in (self._most, self._due):
             amounts[1] -= microcents
-            amounts[2] -= tokens - reserved.tokens
+            amounts[2] -= tokens - tokens_aside
 
     def give_back(self, reserved: CusReserved) -> None:
         """The call never left the program: the next call may take its amounts."""
-        next(self._ended)
         with self._changing:
             # Once the lease is closed, the server may know already what was set aside.
             if self._is_open:
                 for place, amount in enumerate((*reserved[1:], 1)):
                     self._set_aside[place] -= amount
                 self._note(*self._set_aside)
+            else:
+                next(self._ended)
 
     def close(self) -> None:
         """Let no further call begin under it, so that the rest can be returned."""
