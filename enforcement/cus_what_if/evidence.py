@@ -8,7 +8,7 @@ memory does not grow with the period.
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -29,7 +29,7 @@ from enforcement.cus_what_if.past_usage import (
 )
 from enforcement.cus_what_if.replay import AdmittedBy, Event, PastCall, Revision
 from enforcement.cus_what_if.windows import MINUTE
-from integrations.cus_lifecycle.limits import Window, month_of
+from integrations.cus_lifecycle.limits import Window, day_start, month_of
 from telemetry.cus_money.amounts import Amounts, LeaseAmounts
 
 _AT_ONCE = 2_000
@@ -160,11 +160,14 @@ class Evidence:
 
     def admitted_before(self) -> int:
         """How many calls the day had admitted when the first event came."""
-        return int(self._rows(ADMITTED_BEFORE, since=_began(Window.DAY, self.began))[0][0])
+        return int(self._rows(ADMITTED_BEFORE, since=day_start(self.began))[0][0])
 
     def named_before(self, past: Past) -> Iterator[tuple[CusCallNames, LeaseAmounts]]:
         """What the window of a scope had used when the first event came, by what calls name."""
-        values = {"since": _began(past.window, self.began), "names": list(past.values or ())}
+        values = {
+            "since": past.window.start(self.began) or _NO_START,
+            "names": list(past.values or ()),
+        }
         statement = used_before(
             past.scope, named=past.values is not None, coming=past.window is Window.LIFE
         )
@@ -193,17 +196,6 @@ class Evidence:
 
 
 _NO_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _began(window: Window, moment: datetime) -> datetime:
-    """When the window of a moment began."""
-    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    starts = {
-        Window.DAY: day,
-        Window.WEEK: day - timedelta(days=day.weekday()),
-        Window.MONTH: day.replace(day=1),
-    }
-    return starts.get(window, _NO_START)
 
 
 def _named(scope: str, name: Any) -> CusCallNames:

@@ -48,6 +48,11 @@ class Window(StrEnum):
         """Over which time the limit counts, for people, after its amount: "a day"."""
         return "for good" if self is Window.LIFE else f"a {self.value}"
 
+    def start(self, moment: datetime) -> datetime | None:
+        """When the window of a moment began; None if it slides, or always was."""
+        starts = _STARTS.get(self)
+        return starts(moment) if starts else None
+
     def end(self, moment: datetime) -> datetime | None:
         """When the window of a moment ends and counting starts anew; None if it slides, or never ends."""
         ends = _ENDS.get(self)
@@ -76,17 +81,34 @@ def month_end(moment: datetime) -> datetime:
     return datetime(at.year + years, month + 1, 1, tzinfo=UTC)
 
 
+def day_start(moment: datetime) -> datetime:
+    """When the day of a moment began, in UTC."""
+    at = moment.astimezone(UTC)
+    return datetime(at.year, at.month, at.day, tzinfo=UTC)
+
+
 def day_end(moment: datetime) -> datetime:
     """When the day of a moment ends, in UTC."""
-    at = moment.astimezone(UTC)
-    return datetime(at.year, at.month, at.day, tzinfo=UTC) + timedelta(days=1)
+    return day_start(moment) + timedelta(days=1)
+
+
+def week_start(moment: datetime) -> datetime:
+    """When the ISO week of a moment began, in UTC."""
+    day = day_start(moment)
+    return day - timedelta(days=day.weekday())
 
 
 def week_end(moment: datetime) -> datetime:
     """When the ISO week of a moment ends, in UTC."""
-    return day_end(moment) + timedelta(days=6 - moment.astimezone(UTC).weekday())
+    return week_start(moment) + timedelta(days=7)
 
 
+# The starts of the calendar's windows; other windows slide, or always were.
+_STARTS: Final[Mapping[Window, Callable[[datetime], datetime]]] = {
+    Window.DAY: day_start,
+    Window.WEEK: week_start,
+    Window.MONTH: lambda moment: month_of(moment)[0],
+}
 # The ends of the calendar's windows; other windows slide.
 _ENDS: Final[Mapping[Window, Callable[[datetime], datetime]]] = {
     Window.DAY: day_end,

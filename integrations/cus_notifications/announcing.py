@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_console.amounts import dollars
-from integrations.cus_lifecycle.limits import Unit, Window, month_of
+from integrations.cus_lifecycle.limits import Unit, Window, day_start
 from integrations.cus_notifications.kinds import LEVELS, Kind, level_of
 from integrations.cus_notifications.models import (
     CusMutedNotifications,
@@ -102,23 +102,12 @@ def window_key(window: Window, start: datetime | None, now: datetime) -> datetim
     """
     if window is Window.LIFE:
         return ALL_TIME
-    return start or day_of(now)
-
-
-def day_of(moment: datetime) -> datetime:
-    """When the day of a moment began, in UTC."""
-    at = moment.astimezone(UTC)
-    return datetime(at.year, at.month, at.day, tzinfo=UTC)
+    return start or day_start(now)
 
 
 def started(window: Window, now: datetime) -> datetime:
     """The start by which the present window is told of once (`window_key`)."""
-    starts = {
-        Window.DAY: day_of(now),
-        Window.WEEK: day_of(now) - timedelta(days=now.astimezone(UTC).weekday()),
-        Window.MONTH: month_of(now)[0],
-    }
-    return window_key(window, starts.get(window), now)
+    return window_key(window, window.start(now), now)
 
 
 def announce_limits(readings: Iterable[LimitReading], *, now: datetime) -> int:
@@ -271,7 +260,7 @@ def _tell_of_withholding(tenant_id: uuid.UUID) -> None:
             integration_id=None,
             kind=Kind.TOO_MANY,
             subject="a_day",
-            window_start=day_of(timezone.now()),
+            window_start=day_start(timezone.now()),
             summary=f"More than {most} events within a day: further ones are not told for now. "
             "Stops and invalid credentials are.",
             path="/admin/",

@@ -4,9 +4,10 @@ from typing import Any
 
 from django.utils import timezone
 
+from integrations.cus_lifecycle.limits import day_start
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_notifications import delivery as delivering
-from integrations.cus_notifications.announcing import Notice, day_of
+from integrations.cus_notifications.announcing import Notice
 from integrations.cus_notifications.delivery import deliver_to, due_webhooks
 from integrations.cus_notifications.kinds import Kind
 from integrations.cus_notifications.models import CusNotificationDelivery, CusNotificationTarget
@@ -18,7 +19,7 @@ def notice(integration: CusIntegration, **values: Any) -> Notice:
         "integration_id": integration.id,
         "kind": Kind.LIMIT_80,
         "subject": "budget_limit_cents:1000",
-        "window_start": day_of(timezone.now()),
+        "window_start": day_start(timezone.now()),
         "summary": "80 % of the budget is taken",
         "path": f"/console/limits/{integration.id}",
         "details": {"level": 80},

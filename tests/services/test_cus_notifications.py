@@ -14,8 +14,9 @@ from pytest_django import Settings
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_credentials.models import CusSigningSecret
+from integrations.cus_lifecycle.limits import day_start
 from integrations.cus_lifecycle.models import CusIntegration
-from integrations.cus_notifications.announcing import announce, day_of
+from integrations.cus_notifications.announcing import announce
 from integrations.cus_notifications.delivery import KEPT_FOR, deliver_to, forget_old
 from integrations.cus_notifications.models import (
     CusNotificationDelivery,
@@ -116,7 +117,7 @@ def test_a_transition_is_told_once_and_another_window_or_amount_is_another(
         announce(notice(integration))
         deliver()
     assert len(receiver.got) == 1
-    announce(notice(integration, window_start=day_of(timezone.now()) - timedelta(days=1)))
+    announce(notice(integration, window_start=day_start(timezone.now()) - timedelta(days=1)))
     announce(notice(integration, subject="budget_limit_cents:2000"))
     deliver()
     assert len(receiver.got) == 3
