@@ -60,8 +60,7 @@ def deliver_to(target_id: uuid.UUID) -> int:
     Does nothing while another worker has the target's turn. A turn that a killed worker held ends
     by itself.
     """
-    now = timezone.now()
-    if not _free(now).filter(id=target_id).update(busy_until=now + _TURN):
+    if not take_turn(target_id):
         return 0
     sent = 0
     for _ in range(_AT_ONCE):
@@ -71,6 +70,19 @@ def deliver_to(target_id: uuid.UUID) -> int:
         sent += 1
     CusNotificationTarget.objects.filter(id=target_id).update(busy_until=None)
     return sent
+
+
+@transaction.atomic
+def take_turn(target_id: uuid.UUID) -> bool:
+    """Take the target's turn, if it is free: one worker sends to a target at a time."""
+    now = timezone.now()
+    # Locked by a statement of its own: Django's UPDATE of rows that are chosen by their tenant would
+    # go by what it read of them before it waited for another worker.
+    free = _free(now).select_for_update(of=("self",), no_key=True)
+    if free.filter(id=target_id).first() is None:
+        return False
+    CusNotificationTarget.objects.filter(id=target_id).update(busy_until=now + _TURN)
+    return True
 
 
 def _free(now: datetime) -> QuerySet[CusNotificationTarget]:

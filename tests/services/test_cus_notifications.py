@@ -17,7 +17,7 @@ from integrations.cus_credentials.models import CusSigningSecret
 from integrations.cus_lifecycle.limits import day_start
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_notifications.announcing import announce
-from integrations.cus_notifications.delivery import KEPT_FOR, deliver_to, forget_old
+from integrations.cus_notifications.delivery import KEPT_FOR, deliver_to, forget_old, take_turn
 from integrations.cus_notifications.models import (
     CusNotificationDelivery,
     CusNotificationEvent,
@@ -163,6 +163,27 @@ def test_two_workers_at_once_send_a_webhook_once(settings: Settings) -> None:
         with ThreadPoolExecutor(4) as threads:
             assert sum(threads.map(send, range(4))) == 5
         assert len(receiver.got) == len({one.event["id"] for one in receiver.got}) == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_turn_of_a_webhook_is_one_workers_however_many_ask_at_once() -> None:
+    target, _ = CusNotificationService(make_integration().tenant).add(
+        medium="webhook", address="https://hooks.example.com/"
+    )
+    start = threading.Barrier(6)
+
+    def take(_number: int) -> bool:
+        connections["default"].ensure_connection()
+        try:
+            start.wait(30)
+            return take_turn(target.id)
+        finally:
+            connections.close_all()
+
+    for _ in range(20):
+        CusNotificationTarget.objects.filter(id=target.id).update(busy_until=None)
+        with ThreadPoolExecutor(6) as threads:
+            assert sum(threads.map(take, range(6))) == 1
 
 
 def test_what_is_rolled_back_is_not_told(
