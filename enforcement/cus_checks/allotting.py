@@ -5,7 +5,7 @@ take who need more, is waited for as long as a check may wait for its integratio
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +17,7 @@ from enforcement.cus_checks.locked import Contended, lock_tenant_in_time, rows_i
 from enforcement.cus_checks.rounds import Verdict
 from enforcement.cus_reading.connection import DeciderConnection
 from enforcement.cus_rules.lending import Holder, shares_wanted
+from enforcement.cus_rules.measures import Measure
 from enforcement.cus_rules.precedence import decide
 from enforcement.cus_rules.scoped import ScopedFact
 from telemetry.cus_holds.allotments import Need, need_values, take_back_values, tried_of
@@ -32,25 +33,27 @@ def needs_of(verdicts: Iterable[Verdict]) -> list[Need]:
     needs: dict[str, Need] = {}
     lacking: set[str] = set()
     for verdict in verdicts:
-        for fact in verdict.facts.limits if verdict.is_by_usage else ():
-            measure = fact.measure(verdict.facts.estimate)
-            if not fact.is_shared or not measure.fits_alone:
-                continue
+        for fact, measure in _with_room(verdict):
             before = needs[fact.id].need if fact.id in needs else 0
             needs[fact.id] = _need(fact, before + measure.estimate)
         lacking |= _lacking(verdict)
     return [needs[limit_id] for limit_id in sorted(lacking)]
 
 
+def _with_room(verdict: Verdict) -> Iterator[tuple[ScopedFact, Measure]]:
+    """The limits of the tenant that the call would fit, were nothing left to other integrations."""
+    for fact in verdict.facts.limits if verdict.is_by_usage else ():
+        measure = fact.measure(verdict.facts.estimate)
+        if fact.is_shared and measure.fits_alone:
+            yield fact, measure
+
+
 def _lacking(verdict: Verdict) -> set[str]:
     """The limits of the tenant that refuse the call only for want of an allotment."""
-    facts = verdict.facts
     return {
         fact.id
-        for fact in (facts.limits if verdict.is_by_usage else ())
-        if fact.is_shared
-        and fact.measure(facts.estimate).lacks_allotment
-        and not facts.is_admitted_by(fact)
+        for fact, measure in _with_room(verdict)
+        if measure.lacks_allotment and not verdict.facts.is_admitted_by(fact)
     }
 
 
@@ -66,11 +69,9 @@ def needs_of_lease(verdict: Verdict, holder: Holder, *, holders: int) -> list[Ne
     """What of limits of the tenant must be allotted, so that a holder's lease is not small for want
     of it alone. The verdict is on one of its calls."""
     found = []
-    facts = verdict.facts
-    for fact in facts.limits if verdict.is_by_usage else ():
+    for fact, measure in _with_room(verdict):
         wanted = shares_wanted(holder, fact.binds, holders=holders)
-        measure = fact.measure(facts.estimate)
-        if fact.elsewhere and measure.fits_alone and measure.free < wanted:
+        if fact.elsewhere and measure.free < wanted:
             found.append(_need(fact, wanted))
     return sorted(found)
 

@@ -12,7 +12,7 @@ from enforcement.cus_rules.scoped import ScopedFact, binds, bound, fact_of
 from integrations.cus_lifecycle.end_users import CusEndUsers
 from integrations.cus_lifecycle.limits import Unit, Window
 from telemetry.cus_evidence.names import name_as_stored, tags_as_stored
-from telemetry.cus_holds.limit_sums import AskedLimit, LimitKey, LimitTaken, RunLimit
+from telemetry.cus_holds.limit_sums import AskedLimit, LimitKey, LimitTaken, RunLimit, Share
 from telemetry.cus_money.amounts import LeaseAmounts
 
 _UNITS: Final = {"cents": Unit.CENTS, "microcents": Unit.CENTS, "tokens": Unit.TOKENS}
@@ -133,16 +133,19 @@ def _at_scopes(
 
 def _fact(limit: KnownLimit, value: str, taken: LimitTaken, *, admitted_before: bool) -> ScopedFact:
     name = binds(limit.unit, limit.basis)
-    amount = bound(limit.amount, limit.unit, limit.basis)
     return fact_of(
         limit,
         value,
         used=getattr(taken.used, name),
         held=getattr(taken.held, name),
         leased=getattr(taken.leased, name),
-        elsewhere=taken.share.elsewhere(amount) if taken.share else 0,
+        elsewhere=_elsewhere(limit, taken.share) if taken.share else 0,
         admitted_before=admitted_before,
     )
+
+
+def _elsewhere(limit: KnownLimit, share: Share) -> int:
+    return share.elsewhere(bound(limit.amount, limit.unit, limit.basis))
 
 
 def _facts_of_run(
