@@ -113,10 +113,10 @@ _CAUSES: Final = {
 
 
 class _Landing(NamedTuple):
-    """A call whose record will come: when, what it used, and what is held for it until then."""
+    """A call's record: when it comes, what the call used, and what is held for it until then."""
 
     at: datetime
-    # So that the heap compares no further.
+    # So that the heap of those that will come compares no further.
     number: int
     admitted_at: datetime
     spent: Amounts
@@ -230,7 +230,7 @@ class Replay:
         cost = self._likely_cost(call.model, estimate)
         self._runs_already[call.call_id] = call.at, cost
         self._begin(call.at, None, counting)
-        self._has_landed(call.at, call.at, cost, None, counting)
+        self._has_landed(_Landing(call.at, 0, call.at, cost, None, counting))
 
     def _attempted_again(self, call: PastCall, counting: Counting) -> None:
         """An earlier attempt of the call was let in. If this one ran, its record tells the cost."""
@@ -255,22 +255,16 @@ class Replay:
         """Land what has landed by a moment, and begin its month."""
         landings = self._landings
         while landings and landings[0].at <= moment:
-            at, _, admitted_at, spent, hold, counting = heappop(landings)
-            self._begin_month_of(at)
-            self._has_landed(at, admitted_at, spent, hold, counting)
-            if hold is not None:
-                self._held = _less(self._held, hold)
+            landing = heappop(landings)
+            self._begin_month_of(landing.at)
+            self._has_landed(landing)
+            if landing.hold is not None:
+                self._held = _less(self._held, landing.hold)
                 self._running -= 1
         self._begin_month_of(moment)
 
-    def _has_landed(
-        self,
-        at: datetime,
-        admitted_at: datetime,
-        spent: Amounts,
-        hold: Amounts | None,
-        counting: Counting,
-    ) -> None:
+    def _has_landed(self, landing: _Landing) -> None:
+        at, _, admitted_at, spent, hold, counting = landing
         self._used = _sum(self._used, spent)
         self._rates.land(at, admitted_at, hold.tokens if hold else 0, spent.tokens)
         self._scopes.land(counting, at, admitted_at, hold, spent)

@@ -1,19 +1,14 @@
 """Boxes in which people try limits at scopes: those that hold now, and new ones."""
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
-from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from enforcement.cus_what_if.proposals import SCOPED_FIELDS
-from integrations.cus_limits.form import entered_amount, shown_amount
+from integrations.cus_limits.form import amount_box, entered_amount, shown_amount
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.words import whose_text, window_text
 
@@ -78,13 +73,9 @@ class NewLimitForm(forms.Form):
         initial=CusScopedLimit.Window.DAY,
         widget=UnfoldAdminSelectWidget,
     )
-    amount = forms.DecimalField(
+    amount = amount_box(
+        "US dollars where the unit is cents, else tokens or calls. Empty: no limit.",
         required=False,
-        min_value=Decimal("0.01"),
-        max_digits=21,
-        decimal_places=2,
-        help_text="US dollars where the unit is cents, else tokens or calls. Empty: no limit.",
-        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "0.01"}),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -108,16 +99,15 @@ class ScopedBoxes:
             NewLimitForm(data if data and f"{name}-scope" in data else None, prefix=name)
             for name in names
         ]
+        self._sent = [form for form in self.new if form.is_bound]
 
     def is_valid(self) -> bool:
         """Whether all that was sent can be proposed; errors stand at their boxes."""
-        sent = [form for form in self.new if form.is_bound]
-        return all([self.present.is_valid(), *(form.is_valid() for form in sent)])
+        return all([self.present.is_valid(), *(form.is_valid() for form in self._sent)])
 
     def proposed(self) -> list[dict[str, Any]] | None:
         """All limits at scopes to try; None for those that hold now, as they are."""
-        sent = [form for form in self.new if form.is_bound]
-        added = [one for form in sent for one in form.proposed()]
+        added = [one for form in self._sent for one in form.proposed()]
         if not added and not self.present.has_changed():
             return None
         return [*self.present.proposed(), *added]
@@ -140,12 +130,8 @@ def _name(limit: CusScopedLimit) -> str:
 
 def _box_of(limit: CusScopedLimit) -> forms.DecimalField:
     whose = whose_text(limit.scope, limit.tag, limit.value)
-    return forms.DecimalField(
+    return amount_box(
         label=f"{_UNITS[limit.unit]} {window_text(limit.window)} for {whose}".capitalize(),
         required=False,
         initial=shown_amount(limit.unit, limit.amount),
-        min_value=Decimal("0.01"),
-        max_digits=21,
-        decimal_places=2,
-        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "0.01"}),
     )

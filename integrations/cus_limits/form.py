@@ -22,10 +22,11 @@ _NEW: Final[dict[str, Any]] = {
 _OPTIONAL = ("basis", "result", "valid_from")
 
 
-def amount_box(help_text: str) -> forms.DecimalField:
-    """A box for an amount: dollars, tokens or calls."""
+def amount_box(help_text: str = "", **options: Any) -> forms.DecimalField:
+    """A box for an amount: dollars, tokens or calls. `options` are those of a field."""
     return forms.DecimalField(
         help_text=help_text,
+        **options,
         min_value=Decimal("0.01"),
         max_digits=21,
         decimal_places=2,
