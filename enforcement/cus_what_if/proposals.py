@@ -65,7 +65,7 @@ def permanent_limits(integration: CusIntegration, *, now: datetime) -> Sequence[
 
     A temporary limit ends by itself, and would hide the limit that somebody wants to try.
     """
-    return list(CusLimitService(integration).in_force(now=now).filter(valid_until__isnull=True))
+    return list(CusLimitService(integration).holding(now=now).filter(valid_until__isnull=True))
 
 
 def authority_of(proposal: Mapping[str, Any]) -> Authority:

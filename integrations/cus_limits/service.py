@@ -81,6 +81,11 @@ def limits_in_force(now: datetime) -> Q:
     return Q(deleted_at__isnull=True) & is_not_over & is_of_living
 
 
+def limits_holding(now: datetime) -> Q:
+    """The limits in force that refuse calls now: they are enabled, and have begun."""
+    return limits_in_force(now) & Q(enabled=True, valid_from__lte=now)
+
+
 class CusLimitService:
     """The limits of one integration, and those over all integrations of its tenant.
 
@@ -137,10 +142,9 @@ class CusLimitService:
         """
         return self._draft(self.integration, scope, fields, now=now)
 
-    def in_force(self, *, now: datetime) -> QuerySet[CusScopedLimit]:
+    def holding(self, *, now: datetime) -> QuerySet[CusScopedLimit]:
         """The limits that refuse calls now, in the order in which they were made."""
-        holding = limits_in_force(now) & Q(enabled=True, valid_from__lte=now)
-        return self.scope().filter(holding).order_by("created_at", "id")
+        return self.scope().filter(limits_holding(now)).order_by("created_at", "id")
 
     def _draft(
         self, integration: CusIntegration, scope: str, given: Mapping[str, Any], *, now: datetime

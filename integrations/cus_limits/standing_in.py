@@ -8,7 +8,7 @@ from django.utils import timezone
 from integrations.cus_lifecycle.limits import LIMITS, Limit
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.service import limits_in_force
+from integrations.cus_limits.service import limits_holding
 from integrations.cus_limits.words import limit_text, moment_text
 
 _MOST_READ = 100
@@ -67,8 +67,7 @@ def _of_kind(limit: CusScopedLimit, now: datetime) -> QuerySet[CusScopedLimit]:
 
 def _temporary(now: datetime) -> Q:
     """The temporary limits that refuse calls now."""
-    refuses = Q(enabled=True, valid_from__lte=now, valid_until__isnull=False)
-    return limits_in_force(now) & refuses
+    return limits_holding(now) & Q(valid_until__isnull=False)
 
 
 def _said(limit: CusScopedLimit) -> str:

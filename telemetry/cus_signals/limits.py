@@ -7,7 +7,7 @@ from django.conf import settings
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.service import limits_in_force
+from integrations.cus_limits.service import limits_holding
 from integrations.cus_limits.uses import Uses
 from telemetry.cus_holds.scoped_uses import uses_of
 from telemetry.cus_signals.exposition import CusFamily, gauge, labels_of
@@ -26,9 +26,7 @@ def limit_families(now: datetime) -> Iterator[CusFamily]:
         "What landed, is held and is lent of the fullest value, of the limit.",
     )
     values = gauge("cus_enforcement_limit_values", "Values that a limit counts now.")
-    scope = CusScopedLimit.objects.filter(
-        limits_in_force(now), enabled=True, valid_from__lte=now
-    ).order_by("created_at", "id")
+    scope = CusScopedLimit.objects.filter(limits_holding(now)).order_by("created_at", "id")
     in_force.add("", scope.count())
     shown = list(scope[: settings.CUS_METRICS_LIMITS_IN_ALL])
     uses = uses_of(shown, most=1)
