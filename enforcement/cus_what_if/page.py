@@ -27,8 +27,8 @@ from enforcement.cus_what_if.report_tables import sections
 from enforcement.cus_what_if.scoped_form import ScopedBoxes
 from enforcement.cus_what_if.service import MOST_DAYS, CusWhatIfService, find_simulation
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_integrations.panels import integration_page
+from integrations.cus_lifecycle.console import integration_shown
 from integrations.cus_lifecycle.limits import LIMITS, Limit, Unit
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.errors import CusError
@@ -100,7 +100,7 @@ def _box(limit: Limit) -> forms.Field:
 @require_http_methods(["GET", "HEAD", "POST"])
 def what_if(request: HttpRequest, integration_id: uuid.UUID) -> HttpResponse:
     """Ask what proposed limits would have done with an integration's calls."""
-    integration = _integration(request, integration_id)
+    integration = integration_shown(request, integration_id)
     form = WhatIfForm(integration, request.POST or None)
     limits = permanent_limits(integration, now=page_now(request))
     scoped = ScopedBoxes(limits, request.POST or None)
@@ -127,7 +127,7 @@ def simulated(
     request: HttpRequest, integration_id: uuid.UUID, simulation_id: uuid.UUID
 ) -> HttpResponse:
     """What came out of a simulation, or how far it is."""
-    integration = _integration(request, integration_id)
+    integration = integration_shown(request, integration_id)
     rows = CusWhatIfService(integration.tenant).latest(integration)
     try:
         simulation = find_simulation(rows, simulation_id)
@@ -169,14 +169,6 @@ def _asked(
         scoped_limits=scoped.proposed(),
     )
     return start.start_simulation(asked, at_once=start.ROWS_OF_A_PAGE)
-
-
-def _integration(request: HttpRequest, integration_id: uuid.UUID) -> CusIntegration:
-    rows = CusIntegration.objects.filter(deleted_at__isnull=True).select_related("tenant")
-    found = visible_to(rows, cast("CusUser", request.user)).filter(id=integration_id).first()
-    if found is None:
-        raise Http404
-    return found
 
 
 def _earlier(integration: CusIntegration) -> list[dict[str, Any]]:

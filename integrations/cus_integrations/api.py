@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -24,16 +24,11 @@ from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.pages import CusPages, filters_of
-from integrations.cus_web.versions import expected_version, with_version
+from integrations.cus_web.versions import expected_version, if_match, with_version
 
 _Method = Callable[..., Response]
 
-_IF_MATCH = OpenApiParameter(
-    "If-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="The ETag that was read: 412 if the integration has changed since.",
-)
+_IF_MATCH = if_match("the integration has changed")
 
 
 def service_of(request: Request, integration: CusIntegration) -> CusIntegrationService:

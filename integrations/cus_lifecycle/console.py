@@ -1,15 +1,25 @@
-"""What pages of the console share that have a box or a filter for an integration."""
+"""What pages of the console share that are of an integration, or have a box or a filter for one."""
 
+import uuid
 from typing import Any, cast
 
 from django.db.models import ForeignKey, QuerySet
 from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_console.filters import CusChoiceFilter, offered_rows
 from integrations.cus_console.forms import CusServiceAdmin
 from integrations.cus_lifecycle.models import CusIntegration
+
+
+def integration_shown(request: HttpRequest, integration_id: uuid.UUID) -> CusIntegration:
+    """The integration that a page is about. Raises Http404 if the person sees none of this id, or it
+    is deleted.
+    """
+    living = CusIntegration.objects.filter(deleted_at__isnull=True).select_related("tenant")
+    return get_object_or_404(visible_to(living, cast("CusUser", request.user)), id=integration_id)
 
 
 class CusIntegrationFilter(CusChoiceFilter):

@@ -3,7 +3,7 @@
 import uuid
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,14 +14,9 @@ from integrations.cus_limits.serializers import LimitChange, LimitDetail, LimitI
 from integrations.cus_limits.service import CusLimitService, LimitChanged
 from integrations.cus_limits.uses import uses_of
 from integrations.cus_web.pages import NewestFirst
-from integrations.cus_web.versions import expected_version, with_version
+from integrations.cus_web.versions import expected_version, if_match, with_version
 
-_IF_MATCH = OpenApiParameter(
-    "If-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="The ETag that was read: 412 if the limit has changed since.",
-)
+_IF_MATCH = if_match("the limit has changed")
 
 
 class ScopedLimitsView(PersonView):

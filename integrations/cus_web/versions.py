@@ -1,9 +1,20 @@
 """Changes of what was read: a request names the version that it has seen (ruling F10)."""
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.cus_web.errors import VersionMismatch
+
+
+def if_match(changed: str) -> OpenApiParameter:
+    """If-Match as the API's document describes it. `changed`: what a mismatch means."""
+    return OpenApiParameter(
+        "If-Match",
+        str,
+        OpenApiParameter.HEADER,
+        description=f"The ETag that was read: 412 if {changed} since.",
+    )
 
 
 def expected_version(

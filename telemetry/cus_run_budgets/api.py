@@ -2,26 +2,21 @@
 
 import uuid
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.cus_accounts.api import PersonView
 from integrations.cus_lifecycle.api import found_integration
 from integrations.cus_web.pages import CusPages, filters_of
-from integrations.cus_web.versions import expected_version, with_version
+from integrations.cus_web.versions import expected_version, if_match, with_version
 from telemetry.cus_clock import database_now
 from telemetry.cus_holds.limit_models import CusRunLimit
 from telemetry.cus_run_budgets.serializers import RunLimitChange, RunLimitFilters, RunLimitOutput
 from telemetry.cus_run_budgets.service import CusRunBudgetService, RunLimitChanged
 from telemetry.cus_run_budgets.uses import amounts_of
 
-_IF_MATCH = OpenApiParameter(
-    "If-Match",
-    str,
-    OpenApiParameter.HEADER,
-    description="The ETag that was read: 412 if the budget has been raised since.",
-)
+_IF_MATCH = if_match("the budget has been raised")
 
 
 class LastUsedFirst(CusPages):

@@ -16,10 +16,11 @@ from rest_framework.exceptions import NotFound
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import role_of, visible_to
+from integrations.cus_accounts.permissions import role_of
 from integrations.cus_console.own_page import Layout, Link, shown
 from integrations.cus_console.panels import ShownPanel, name_values
 from integrations.cus_integrations.panels import integration_page
+from integrations.cus_lifecycle.console import integration_shown
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.form import amount_box, entered_amount, shown_amount
 from integrations.cus_limits.rights import DECIDERS
@@ -44,7 +45,7 @@ _LEAD = (
 @require_safe
 def run_limits(request: HttpRequest, integration_id: uuid.UUID) -> HttpResponse:
     """The integration's budgets in code, the last named first; or that of one session."""
-    integration = _integration(request, integration_id)
+    integration = integration_shown(request, integration_id)
     session = request.GET.get("session", "").strip()
     found = _page(integration, session, request.GET.get("cursor", ""))
     panels = [ShownPanel("budgets", "Sessions", budgets_shown(found.rows))]
@@ -78,12 +79,13 @@ class RaiseForm(forms.Form):
         super().__init__(data, initial={"seen_version": row.version})
         self._units = [amount.unit for amount in amounts]
         for amount in amounts:
-            box = amount_box(f"Code gives {written(amount.unit, amount.by_code)}; empty: as code.")
-            box.label = _LABELS.get(amount.unit, amount.unit.capitalize())
-            box.required = False
-            if amount.raised_to is not None:
-                box.initial = shown_amount(amount.unit, amount.raised_to)
-            self.fields[amount.unit] = box
+            raised = amount.raised_to
+            self.fields[amount.unit] = amount_box(
+                f"Code gives {written(amount.unit, amount.by_code)}; empty: as code.",
+                label=_LABELS.get(amount.unit, amount.unit.capitalize()),
+                required=False,
+                initial=None if raised is None else shown_amount(amount.unit, raised),
+            )
         self.order_fields([*self._units, "reason"])
 
     def raised(self) -> dict[str, int | None]:
@@ -108,7 +110,7 @@ def _entered(unit: str, amount: Any) -> int:
 @require_http_methods(["GET", "HEAD", "POST"])
 def run_limit(request: HttpRequest, integration_id: uuid.UUID, limit_id: uuid.UUID) -> HttpResponse:
     """A session's budget, what is taken of it, and the form to raise it."""
-    integration = _integration(request, integration_id)
+    integration = integration_shown(request, integration_id)
     row = get_object_or_404(CusRunBudgetService(integration).scope(), limit_id=limit_id)
     amounts = list(amounts_of([row])[row.limit_id])
     may_raise = role_of(request.user) in DECIDERS
@@ -170,11 +172,6 @@ def _facts(row: CusRunLimit) -> list[tuple[str, str]]:
             ("Why", row.raised_reason),
         ]
     return facts
-
-
-def _integration(request: HttpRequest, integration_id: uuid.UUID) -> CusIntegration:
-    living = CusIntegration.objects.filter(deleted_at__isnull=True).select_related("tenant")
-    return get_object_or_404(visible_to(living, cast("CusUser", request.user)), id=integration_id)
 
 
 def _page(integration: CusIntegration, session: str, cursor: str) -> Page[CusRunLimit]:
