@@ -76,7 +76,7 @@ def run_limit_id(integration_id: uuid.UUID, session_id: str) -> uuid.UUID:
 
 
 def taken_of(numbers: Sequence[int], share: Share | None = None) -> LimitTaken:
-    """What the numbers of `_TAKEN` say."""
+    """What the numbers of `TAKEN` say."""
     size = len(_NAMES)
     parts = (numbers[place : place + size] for place in range(0, 3 * size, size))
     used, held, leased = (LeaseAmounts(*part) for part in parts)
@@ -93,7 +93,8 @@ _LANDED = ", ".join(f"{_sum(name, least='0')} AS {name}" for name in _NAMES)
 _RUNNING = ", ".join(
     f"{_sum(f'{kind}_{name}')} AS {kind}_{name}" for kind in ("held", "leased") for name in _NAMES
 )
-_TAKEN = ", ".join(
+# What is taken of a key, of the tables of `sums_of`, as `taken_of` reads it.
+TAKEN: Final = ", ".join(
     (
         *(f"landed.{name}" for name in _NAMES),
         *(f"running.{kind}_{name}" for kind in ("held", "leased") for name in _NAMES),
@@ -123,9 +124,12 @@ def _within(limit: str, value: str, window: str, tenant: str = "$1") -> _Within:
     )
 
 
-def _sums(limit: str, value: str, window: str) -> str:
-    """SQL for the sums of a key: `landed` of the present window, `running` of holds and leases."""
-    within = _within(limit, value, window)
+def sums_of(limit: str, value: str, window: str, tenant: str = "$1") -> str:
+    """SQL for the sums of a key: `landed` of the present window, `running` of holds and leases.
+
+    All are SQL; the statement has a `moment` with its `now`.
+    """
+    within = _within(limit, value, window, tenant)
     return f"""LATERAL (
             SELECT {_LANDED} FROM cus_limit_totals AS sums WHERE {within.landed}
         ) AS landed, LATERAL (
@@ -162,11 +166,11 @@ def of_each_integration(limit: str, window: str, binds: str, tenant: str = "$1")
         )"""  # noqa: S608  (as above)
 
 
-# For each key of $7, in order: `_TAKEN`. Nothing is read where no limit counts a call.
+# For each key of $7, in order: `TAKEN`. Nothing is read where no limit counts a call.
 LIMITS_TAKEN: Final = f"""CASE WHEN $7 IS NOT NULL THEN (
-        SELECT json_agg(json_build_array({_TAKEN}) ORDER BY asked.place)
+        SELECT json_agg(json_build_array({TAKEN}) ORDER BY asked.place)
         FROM json_array_elements($7) WITH ORDINALITY AS asked(key, place),
-        {_sums("(asked.key->>0)::uuid", "asked.key->>1", "(asked.key->>2)")}) END"""  # noqa: S608
+        {sums_of("(asked.key->>0)::uuid", "asked.key->>1", "(asked.key->>2)")}) END"""  # noqa: S608
 # What a person raised an amount to replaces the amount, whatever code says.
 _COUNTED = ", ".join(f"coalesce(run.raised_{name}, run.{name})" for name in _NAMES)
 _RAISED = f"""json_strip_nulls(json_build_object({
@@ -190,10 +194,10 @@ SHARES: Final = f"""CASE WHEN $7 IS NOT NULL THEN (
 # The budgets of the sessions $8.
 RUN_LIMITS: Final = f"""CASE WHEN cardinality($8) > 0 THEN (
         SELECT json_agg(json_build_array(run.session_id, run.limit_id, {_COUNTED},
-            json_build_array({_TAKEN}), {_RAISED}))
+            json_build_array({TAKEN}), {_RAISED}))
         FROM (SELECT * FROM cus_run_limits WHERE tenant_id = $1 AND integration_id = $2
             AND session_id = ANY ($8) OFFSET 0) AS run,
-        {_sums("run.limit_id", "run.session_id", "'life'")}) END"""  # noqa: S608
+        {sums_of("run.limit_id", "run.session_id", "'life'")}) END"""  # noqa: S608
 # For the own holds of a check: the limits that count each, and whether a window of a minute does.
 OWN_LIMITS: Final = f"""json_object_agg(call_id, json_build_array(limits,
             date_trunc('second', taken_at, 'UTC') > {_MINUTE})) FILTER (WHERE limits <> '[]')"""

@@ -11,26 +11,15 @@ from uuid import UUID
 from django.db import connection
 
 from telemetry.cus_holds.limit_models import CusRunLimit
-from telemetry.cus_holds.limit_sums import LimitTaken, taken_of
-from telemetry.cus_money.amounts import MOST, LeaseAmounts
+from telemetry.cus_holds.limit_sums import TAKEN, LimitTaken, sums_of, taken_of
+from telemetry.cus_money.amounts import LeaseAmounts
 
 UNITS: Final = LeaseAmounts._fields
-_RUNNING: Final = tuple(f"{kind}_{unit}" for kind in ("held", "leased") for unit in UNITS)
-
-
-def _sums(columns: Sequence[str], table: str) -> str:
-    sums = ", ".join(
-        f"least(greatest(coalesce(sum({name}), 0), 0), {MOST})::bigint AS {name}"
-        for name in columns
-    )
-    return f"""LATERAL (SELECT {sums} FROM {table} AS one WHERE one.tenant_id = asked.tenant_id
-        AND one.limit_id = asked.limit_id AND one.value = asked.value)"""  # noqa: S608
-
-
 _TAKEN: Final = f"""
-SELECT asked.limit_id, {", ".join((*UNITS, *_RUNNING))}
+SELECT asked.limit_id, {TAKEN}
 FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS asked(tenant_id, limit_id, value),
-    {_sums(UNITS, "cus_limit_totals")} AS landed, {_sums(_RUNNING, "cus_limit_holds")} AS running
+    (SELECT now() AS now) AS moment,
+    {sums_of("asked.limit_id", "asked.value", "'life'", "asked.tenant_id")}
 """  # noqa: S608  (the names are the tables' own)
 
 
