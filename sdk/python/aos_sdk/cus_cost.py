@@ -48,6 +48,13 @@ __all__ = [
 ]
 
 MICROCENTS_PER_CENT: Final = 1_000_000
+
+
+def cents_of(microcents: int) -> int:
+    """Microcents as cents, rounded up (ruling M2)."""
+    return -(-microcents // MICROCENTS_PER_CENT)
+
+
 _ZERO: Final = 0
 
 
@@ -120,7 +127,7 @@ def price_call(  # noqa: PLR0913 - what a price depends on, each by its name
         microcents = _microcents(usage, call)
     except CusUnknownModel:
         return None
-    return CusPricedCall(-(-microcents // MICROCENTS_PER_CENT), microcents, TABLE_VERSION, "table")
+    return CusPricedCall(cents_of(microcents), microcents, TABLE_VERSION, "table")
 
 
 class _Counted(Protocol):
@@ -182,7 +189,7 @@ def cost_of_call(
     if not billed_units and not turns and place.region is None and _is_text(usage):
         plain = _plain_microcents(model, usage, service_tier)
         if plain is not None:
-            return -(-plain // MICROCENTS_PER_CENT), TABLE_VERSION
+            return cents_of(plain), TABLE_VERSION
     priced = price_call(
         model,
         CusTokenUsage._make((*_counts(usage), None)),
@@ -292,8 +299,7 @@ def calculate_cost(
 
     Takes and raises what `calculate_cost_microcents` does.
     """
-    microcents = calculate_cost_microcents(model, tokens_in, tokens_out, **details)
-    return -(-microcents // MICROCENTS_PER_CENT)
+    return cents_of(calculate_cost_microcents(model, tokens_in, tokens_out, **details))
 
 
 @with_own_decimals
@@ -317,7 +323,7 @@ def calculate_cost_breakdown(
         "input_cost_cents": sum(parts[:6], Decimal()) / MICROCENTS_PER_CENT,
         "output_cost_cents": sum(parts[6:9], Decimal()) / MICROCENTS_PER_CENT,
         "units_cost_cents": parts.units / MICROCENTS_PER_CENT,
-        "total_cost_cents": -(-microcents // MICROCENTS_PER_CENT),
+        "total_cost_cents": cents_of(microcents),
         "total_cost_microcents": microcents,
         "parts_microcents": parts,
         "pricing_version": TABLE_VERSION,

@@ -3,12 +3,7 @@
 from functools import cache
 from typing import Final
 
-from aos_sdk.cus_cost import (
-    MICROCENTS_PER_CENT,
-    CusModelPricing,
-    CusTokenUsage,
-    get_model_pricing,
-)
+from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, cents_of, get_model_pricing
 from aos_sdk.cus_enforcing.asked import CusAsked
 from aos_sdk.cus_enforcing.run_budget import CusRunUse
 from aos_sdk.cus_pricing.table import model_names
@@ -25,7 +20,7 @@ def assumed_use(asked: CusAsked, default_model: str | None) -> CusRunUse:
     """
     cents = asked.list_cents if asked.cents is None else asked.cents
     if cents is None and asked.microcents is not None:
-        cents = _in_cents(asked.microcents)
+        cents = cents_of(asked.microcents)
     if cents is not None and asked.tokens is not None:
         return CusRunUse(cents, asked.tokens)
     names = filter(None, (asked.model, default_model))
@@ -34,7 +29,7 @@ def assumed_use(asked: CusAsked, default_model: str | None) -> CusRunUse:
     most = CusTokenUsage(pricing.context_window or 0, pricing.max_output or 0)
     tokens = most.tokens_in + most.tokens_out if asked.tokens is None else asked.tokens
     if cents is None:
-        cents = _in_cents(_cost(pricing, most, asked.tokens))
+        cents = cents_of(_cost(pricing, most, asked.tokens))
     return CusRunUse(cents, tokens)
 
 
@@ -54,7 +49,3 @@ def _dearest() -> CusModelPricing:
     """The price of the dearest model of the list, by its tokens."""
     known = (pricing for name in model_names() if (pricing := get_model_pricing(name)) is not None)
     return max(known, key=lambda pricing: pricing.dearest_microcents(_MANY_TOKENS))
-
-
-def _in_cents(microcents: int) -> int:
-    return -(-microcents // MICROCENTS_PER_CENT)

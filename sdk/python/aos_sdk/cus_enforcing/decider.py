@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from aos_sdk.cus_cost import cents_of
 from aos_sdk.cus_delivery.connection import CusConnection
 from aos_sdk.cus_delivery.exit import before_sending
 from aos_sdk.cus_delivery.spool import CusSpool
@@ -30,7 +30,6 @@ from aos_sdk.cus_enforcing.steps import CusSteps, run_steps
 from aos_sdk.cus_errors import CusDeliveryError, CusKeyRefused, CusLimitsUnchecked
 from aos_sdk.cus_guard import never_die
 
-_ROUNDS_UP: Final = MICROCENTS_PER_CENT - 1
 _FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 0.05, 0.4
 
 
@@ -100,35 +99,27 @@ class CusDecider:
     def take(self, call: CusGatedCall, tokens: int, microcents: int) -> CusLease | None:
         """Set aside of a lease what the call may use, which then may begin (ruling F5a)."""
         known = self.known
-        cents = cents_of(microcents)
         if known.scoped.scopes or call.run is not None:
-            return self._take_by_names(call, cents, microcents, tokens)
+            return self._take_by_names(call, microcents, tokens)
         if not known.is_limited:
             known.use()
             return None
-        return self._take_of(self.book.common, call, cents, microcents, tokens)
+        return self._take_of(self.book.common, call, microcents, tokens)
 
     def _take_of(
-        self, line: CusLeaseLine, call: CusGatedCall, cents: int, microcents: int, tokens: int
+        self, line: CusLeaseLine, call: CusGatedCall, microcents: int, tokens: int
     ) -> CusLease | None:
         lease = line.current
-        if lease is None or not lease.is_sure:
-            reserved = None
-        else:
-            reserved = lease.take(microcents, tokens)
+        reserved = lease.take(microcents, tokens) if lease is not None and lease.is_sure else None
+        if lease is None or reserved is None or lease.is_due:
+            self.known.use()
+            self.book.want(line, microcents, tokens)
         if reserved is None:
-            self.known.use()
-            self.book.want(line, cents, microcents, tokens)
             return None
-        if lease is not None and lease.is_due:
-            self.known.use()
-            self.book.want(line, cents, microcents, tokens)
         call.reserved, call.admitted = reserved, lease
         return lease
 
-    def _take_by_names(
-        self, call: CusGatedCall, cents: int, microcents: int, tokens: int
-    ) -> CusLease | None:
+    def _take_by_names(self, call: CusGatedCall, microcents: int, tokens: int) -> CusLease | None:
         """As `take`, where leases differ by what calls name."""
         known, run = self.known, call.run
         # Without a limit of the integration's, a lease can only be of the run's budget.
@@ -138,9 +129,9 @@ class CusDecider:
         if line is None:
             known.use()
             return None
-        lease = self._take_of(line, call, cents, microcents, tokens)
+        lease = self._take_of(line, call, microcents, tokens)
         if lease is not None and run is not None:
-            use, raised = CusRunUse(cents, tokens), lease.decision.run_raised
+            use, raised = CusRunUse(cents_of(microcents), tokens), lease.decision.run_raised
             self.runs.begin(id(call), asked.session_id or "", use, raised)
         return lease
 
@@ -314,11 +305,6 @@ _TEXTS: Final[Mapping[CusReply, tuple[type[CusDeliveryError], str]]] = {
         "the server's answer to a check can't be used, so limits are not checked",
     ),
 }
-
-
-def cents_of(microcents: int) -> int:
-    """Microcents as cents, rounded up (ruling M2)."""
-    return (microcents + _ROUNDS_UP) // MICROCENTS_PER_CENT
 
 
 _all: "weakref.WeakSet[CusDecider]" = weakref.WeakSet()

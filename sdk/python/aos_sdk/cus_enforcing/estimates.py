@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT, CusModelPricing, CusTokenUsage, get_model_pricing
+from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, cents_of, get_model_pricing
 from aos_sdk.cus_counting.anthropic_usage import tier_of
 from aos_sdk.cus_counting.estimates import count_call, parts_of_call
 from aos_sdk.cus_enforcing.usual_requests import (
@@ -59,7 +59,7 @@ class CusEstimate(NamedTuple):
     @property
     def cents(self) -> int | None:
         """The cost, rounded up (ruling M2)."""
-        return None if self.microcents is None else -(-self.microcents // MICROCENTS_PER_CENT)
+        return None if self.microcents is None else cents_of(self.microcents)
 
 
 def estimate_call(

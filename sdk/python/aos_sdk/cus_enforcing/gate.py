@@ -1,12 +1,9 @@
 """The gate of captured calls: each is decided just before it begins, once."""
 
-import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from aos_sdk.cus_call_sites import call_site
 from aos_sdk.cus_enforcing.asked import CusAsked, CusEnforcing
 from aos_sdk.cus_enforcing.decider import CusDecider
 from aos_sdk.cus_enforcing.decisions import EnforcementDecision, EnforcementResult
@@ -20,15 +17,15 @@ from aos_sdk.cus_enforcing.gated_call import (
     note_decision,
 )
 from aos_sdk.cus_enforcing.lease import CusLease
+from aos_sdk.cus_enforcing.limit_warnings import CusLimitWarnings
 from aos_sdk.cus_enforcing.runs import use_of
 from aos_sdk.cus_enforcing.steps import CusSteps, in_thread, sleep_in_loop
 from aos_sdk.cus_enforcing.usual_requests import CusUsualBound, bound_of_usual
-from aos_sdk.cus_errors import CusLimitExceeded, CusLimitWarning, limit_error
+from aos_sdk.cus_errors import CusLimitExceeded, limit_error
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_wire import CusPolicyResult
 
-_WARN_EVERY_SECONDS: Final = 60.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
 
 
@@ -53,7 +50,7 @@ class CusGate:
         self._guard = guard
         self._estimator = CusEstimator(decider.known, guard)
         self._asks_only_if_limited = enforcing.enforce != "check"
-        self._warned_at = -_WARN_EVERY_SECONDS
+        self._warnings = CusLimitWarnings()
 
     def enter(self, call: CusGatedCall) -> None:
         """Decide on a call in its own thread. Raises CusLimitExceeded."""
@@ -204,7 +201,7 @@ class CusGate:
             raise found
         if found is not None:
             with self._guard:
-                self._warn(found)
+                self._warnings.warn(found)
 
     def is_open(self) -> bool:
         """Whether no limit concerns any call, as far as is known."""
@@ -319,15 +316,6 @@ class CusGate:
         return (
             self.enforcing.throttle == "wait" and wait is not None and wait <= _LONGEST_WAIT_SECONDS
         )
-
-    def _warn(self, decision: EnforcementDecision) -> None:
-        now = time.monotonic()
-        if now - self._warned_at < _WARN_EVERY_SECONDS:
-            return
-        self._warned_at = now
-        text = " ".join(reason.message for reason in decision.reasons if reason.message)
-        file, line = call_site(sys._getframe())  # noqa: SLF001 - as `inspect` does, at a tenth
-        warnings.warn_explicit(CusLimitWarning(text), CusLimitWarning, file, line)
 
 
 def _key_in_run(call: CusGatedCall) -> object:

@@ -137,7 +137,7 @@ class CusLease:
 
     def take(self, microcents: int, tokens: int) -> CusReserved | None:
         """Set amounts aside for a call that begins now; None if the lease is over or too small."""
-        # At least what a call can cost (ruling F3a), and cents rounded up (ruling M2).
+        # At least what a call can cost (ruling F3a); cents as `cents_of` has them, without its call.
         microcents, tokens = microcents or 1, tokens or 1
         cents = -(-microcents // MICROCENTS_PER_CENT)
         set_aside, most, due = self._set_aside, self._most, self._due

@@ -135,9 +135,9 @@ class CusLeaseBook:
                 self._left.append(self._lines.popitem(last=False)[1])
         return line
 
-    def want(self, line: CusLeaseLine, cents: int, microcents: int, tokens: int) -> None:
+    def want(self, line: CusLeaseLine, microcents: int, tokens: int) -> None:
         """A call of this size found no lease, or one that is used up or ends soon."""
-        if line.want(cents, microcents, tokens) and time.monotonic() >= self._ask_at:
+        if line.want(microcents, tokens) and time.monotonic() >= self._ask_at:
             self._known.hurry()
 
     # --- In the background ----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from aos_sdk.cus_cost import cents_of
 from aos_sdk.cus_enforcing.lease import CusAmounts, CusLease
 from aos_sdk.cus_enforcing.scoped_limits import CusCombination
 
@@ -31,7 +32,7 @@ class CusLeaseLine:
         self._spent_before: CusAmounts | None = None
         self._pause = _FIRST_PAUSE_SECONDS
 
-    def want(self, cents: int, microcents: int, tokens: int) -> bool:
+    def want(self, microcents: int, tokens: int) -> bool:
         """Note that a call of this size wants a lease; return whether the server is to be asked.
 
         A combination that makes one call alone, such as a session of one question, wants none.
@@ -39,7 +40,8 @@ class CusLeaseLine:
         if not self._has_called:
             self._has_called = True
             return False
-        wanted, known = CusAmounts(cents, microcents, tokens, 1), self.wanted
+        wanted = CusAmounts(cents_of(microcents), microcents, tokens, 1)
+        known = self.wanted
         self.wanted = wanted if known is None else known.at_least(wanted)
         return known is None and time.monotonic() >= self.ask_at
 
