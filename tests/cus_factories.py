@@ -3,10 +3,12 @@
 import itertools
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core import mail
 from django.core.mail import EmailMessage
+from django.db.models import Model, QuerySet
+from django.db.models.expressions import RawSQL
 from django.test import Client
 
 from aos_sdk.cus_wire import settlement_call_id
@@ -29,6 +31,15 @@ BATCH = f"{USAGE}/batch"
 ENFORCEMENT = "/api/v1/cus/enforcement"
 _NOTICE = "Access changed: "
 _numbers = itertools.count(1)
+Row = TypeVar("Row", bound=Model)
+
+
+def as_written(rows: QuerySet[Row]) -> QuerySet[Row]:
+    """The rows in the order in which they were written, also those of one transaction.
+
+    Rows of one transaction share their `created_at`. `cmin` counts the statements of it.
+    """
+    return rows.order_by("created_at", RawSQL("cmin::text::bigint", ()))
 
 
 def limit_boxes(**values: str) -> dict[str, str]:

@@ -46,7 +46,7 @@ def test_an_operator_moves_a_credential_to_a_store_and_sees_where_it_is(
     page = client.get(change).content.decode()
     assert f"Now {REF}" in page
     assert SECRET not in page
-    entry = CusAuditEntry.objects.filter(object_id=str(integration.id)).latest("created_at")
+    entry = CusAuditEntry.objects.get(object_id=str(integration.id), action="integration.changed")
     assert entry.changes == {"credential_ref": "changed"}
 
 

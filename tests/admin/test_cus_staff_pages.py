@@ -12,7 +12,7 @@ from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_tenancy.person_service import CusPersonService, LastOperator
 from integrations.cus_web.errors import CusError, OperatorsOnly
-from tests.cus_factories import make_user, signed_in
+from tests.cus_factories import as_written, make_user, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -70,7 +70,7 @@ def test_a_revoked_role_ends_pages_and_tokens_at_once(role: str, operator: CusUs
     signed_in(operator).post(f"{PEOPLE}{person.id}/make_support/")
     program = Client(headers={"Authorization": f"Bearer {text}"})
     assert program.get("/api/v1/cus/tokens").status_code == 401
-    changes = CusAuditEntry.objects.filter(action="person.role_changed").order_by("created_at")
+    changes = as_written(CusAuditEntry.objects.filter(action="person.role_changed"))
     assert [one.changes["role"] for one in changes] == [
         {"from": role, "to": None},
         {"from": None, "to": "support"},

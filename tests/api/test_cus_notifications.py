@@ -15,7 +15,7 @@ from integrations.cus_notifications.announcing import Notice, announce
 from integrations.cus_notifications.delivery import deliver_to
 from integrations.cus_notifications.kinds import Kind
 from integrations.cus_notifications.models import CusNotificationTarget
-from tests.cus_factories import make_user, signed_in
+from tests.cus_factories import as_written, make_user, signed_in
 from tests.services.cus_receiver import Receiver, documented_check
 
 pytestmark = pytest.mark.django_db
@@ -191,7 +191,7 @@ def test_each_change_of_a_target_is_in_the_trail_without_the_secret(
         client_of_admin.patch(url, kinds, content_type="application/json")
     secret = post(client_of_admin, f"{url}/rotate").json()["secret"]
     client_of_admin.delete(url)
-    trail = CusAuditEntry.objects.filter(object_id=made["id"]).order_by("created_at")
+    trail = as_written(CusAuditEntry.objects.filter(object_id=made["id"]))
     assert [one.action for one in trail] == [
         f"notification_target.{word}" for word in ("added", "muted", "rotated", "removed")
     ]

@@ -72,7 +72,7 @@ def test_each_level_of_the_budget_is_told_once_as_it_is_reached(
             watch_limits(database_now())
         assert [kind for kind, _ in told()] == expected
 
-    last = CusNotificationEvent.objects.latest("created_at")
+    last = CusNotificationEvent.objects.get(kind="limit_100")
     assert last.summary == (
         f"100 % of the limit of {integration.name} is taken: monthly budget, $10.00 of $10.00"
     )

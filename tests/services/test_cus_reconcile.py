@@ -49,7 +49,7 @@ def _some_usage(sdk: SdkClient) -> None:
     sdk.report_batch(*_mixed())
     sdk.report(settling("r1"))
     SdkClient.of(make_integration()).report_calls(2)
-    row = CusLLMUsage.objects.order_by("created_at").last()
+    row = CusLLMUsage.objects.order_by("call_id").last()
     assert row
     correct(row, by_microcents=11)
     rollup_usage(_soon())
