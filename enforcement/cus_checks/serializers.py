@@ -130,12 +130,24 @@ class CheckBatchResult(serializers.Serializer[object]):
 
 
 class OwnPriceResult(serializers.Serializer[object]):
-    """A price of the tenant's own."""
+    """A price of the tenant's own, as it was appended."""
 
     id = serializers.UUIDField()
     model = serializers.CharField()
-    prices = serializers.DictField()
+    prices = serializers.DictField(
+        help_text="What it changes of the list's price, or all there is if `replaces_list`."
+    )
     valid_from = serializers.DateTimeField()
+    integration_id = serializers.UUIDField(
+        allow_null=True, help_text="Null: it holds for all integrations of the tenant."
+    )
+    provider = serializers.CharField(
+        allow_null=True, help_text="It holds for calls that go to this provider alone."
+    )
+    host = serializers.CharField(
+        allow_null=True, help_text="It holds for calls that go to this host alone."
+    )
+    replaces_list = serializers.BooleanField()
 
 
 class LearnedOutputResult(serializers.Serializer[object]):
