@@ -7,15 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, overload
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.kinds import KINDS
 from aos_sdk.cus_capture.surfaces import gate_of, prepare_call
 from aos_sdk.cus_configuration import active
-from aos_sdk.cus_cost import CusUnknownModel
+from aos_sdk.cus_cost import CusUnknownModel, calculate_cost
 from aos_sdk.cus_delivery.connection import DEFAULT_BASE_URL
+from aos_sdk.cus_errors import CusProviderError
 from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_scope import CusIdentity
@@ -215,6 +216,49 @@ class CusBaseProvider(ABC, Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reporter={self.reporter!r})"
+
+
+class CusPackageProvider(CusBaseProvider[T]):
+    """An adapter for a provider's own package, whose calls the price table prices.
+
+    A subclass is generic in the client, by a type variable whose default is the client that it
+    makes where the program has none.
+    """
+
+    if TYPE_CHECKING:
+        # A client of the program's own has its key and its settings.
+        @overload
+        def __init__(
+            self,
+            api_key: str | None = None,
+            *,
+            config: CusProviderConfig | None = None,
+            integration_key: str | None = None,
+            reporter: CusReporter | None = None,
+            client: None = None,
+            **client_kwargs: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            api_key: None = None,
+            *,
+            config: CusProviderConfig | None = None,
+            integration_key: str | None = None,
+            reporter: CusReporter | None = None,
+            client: T,
+        ) -> None: ...
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def _calculate_cost(self, model: str, tokens_in: int, tokens_out: int) -> int:
+        return calculate_cost(model, tokens_in, tokens_out)
+
+
+def missing_package(name: str) -> CusProviderError:
+    """The error of an adapter whose provider's package is not installed."""
+    return CusProviderError(
+        f"the {name} package is missing: install aos-customer-integrations-sdk[{name}]"
+    )
 
 
 def text_of(answer: Any, read: Callable[[Any], str]) -> Any:
