@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
@@ -19,7 +19,7 @@ from aos_sdk.cus_delivery.connection import DEFAULT_BASE_URL
 from aos_sdk.cus_errors import CusProviderError
 from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_scope import CusIdentity
+from aos_sdk.cus_scope import CusCallIdentity, CusIdentity
 from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
@@ -57,14 +57,9 @@ class CusCallContext:
     tags: CusTags | None = None
 
 
-class CusCallOptions(TypedDict, total=False):
+class CusCallOptions(CusCallIdentity, total=False):
     """Every call's options beside the request: our own names, and the native clients' own."""
 
-    call_id: str | None
-    session_id: str | None
-    agent_id: str | None
-    end_user: str | None
-    tags: CusTags | None
     extra_headers: Mapping[str, Any] | None
     extra_query: Mapping[str, object] | None
     extra_body: object | None
