@@ -9,44 +9,17 @@ from typing import Any, Final, NamedTuple, TypedDict, Unpack
 from aos_sdk.cus_fields import TOKEN_NAMES
 from aos_sdk.cus_pricing.decimals import with_own_decimals
 from aos_sdk.cus_pricing.places import NOWHERE, CusPlace
-from aos_sdk.cus_pricing.rates import (
-    RATE_SCALE,
-    CusCostParts,
-    CusModelPricing,
-    CusTokenCounts,
-    CusTokenUsage,
-)
-from aos_sdk.cus_pricing.table import (
-    TABLE_VERSION,
-    CusPricingTable,
-    CusUnknownModel,
-    canonical_name,
-    get_model_pricing,
-    get_pricing_version,
-    plain_rates,
-)
+from aos_sdk.cus_pricing.rates import RATE_SCALE, CusTokenCounts
+from aos_sdk.cus_pricing.rates import CusCostParts as CusCostParts
+from aos_sdk.cus_pricing.rates import CusModelPricing as CusModelPricing
+from aos_sdk.cus_pricing.rates import CusTokenUsage as CusTokenUsage
+from aos_sdk.cus_pricing.table import TABLE_VERSION, plain_rates
+from aos_sdk.cus_pricing.table import CusPricingTable as CusPricingTable
+from aos_sdk.cus_pricing.table import CusUnknownModel as CusUnknownModel
+from aos_sdk.cus_pricing.table import canonical_name as canonical_name
+from aos_sdk.cus_pricing.table import get_model_pricing as get_model_pricing
+from aos_sdk.cus_pricing.table import get_pricing_version as get_pricing_version
 from aos_sdk.cus_pricing.turns import Turns, inner_models, microcents_with_turns
-
-__all__ = [
-    "MICROCENTS_PER_CENT",
-    "CusCallDetails",
-    "CusCostBreakdown",
-    "CusCostParts",
-    "CusModelPricing",
-    "CusPricedCall",
-    "CusPricingTable",
-    "CusTokenUsage",
-    "CusUnknownModel",
-    "calculate_cost",
-    "calculate_cost_breakdown",
-    "calculate_cost_microcents",
-    "canonical_name",
-    "estimate_cost",
-    "format_cost",
-    "get_model_pricing",
-    "get_pricing_version",
-    "price_call",
-]
 
 MICROCENTS_PER_CENT: Final = 1_000_000
 
