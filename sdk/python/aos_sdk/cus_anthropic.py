@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from aos_sdk.cus_anthropic_calls import ClientT, CusAnthropicCalls
-from aos_sdk.cus_base import missing_package
+from aos_sdk.cus_base import provider_package
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_usage import extract_anthropic_usage
 
@@ -21,11 +21,7 @@ class CusAnthropicProvider(CusAnthropicCalls[ClientT]):
     """
 
     def _create_client(self, api_key: str | None, **kwargs: Any) -> Any:
-        try:
-            from anthropic import Anthropic
-        except ModuleNotFoundError as error:
-            raise missing_package("anthropic") from error
-        return Anthropic(api_key=api_key, **kwargs)
+        return provider_package("anthropic").Anthropic(api_key=api_key, **kwargs)
 
     def _get_provider_name(self) -> str:
         return "anthropic"

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from aos_sdk.cus_capture.answers import run
@@ -249,11 +250,13 @@ class CusPackageProvider(CusBaseProvider[T]):
         return calculate_cost(model, tokens_in, tokens_out)
 
 
-def missing_package(name: str) -> CusProviderError:
-    """The error of an adapter whose provider's package is not installed."""
-    return CusProviderError(
-        f"the {name} package is missing: install aos-customer-integrations-sdk[{name}]"
-    )
+def provider_package(name: str) -> Any:
+    """A provider's package. Raises CusProviderError if it is not installed."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        message = f"the {name} package is missing: install aos-customer-integrations-sdk[{name}]"
+        raise CusProviderError(message) from error
 
 
 def text_of(answer: Any, read: Callable[[Any], str]) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from aos_sdk.cus_base import missing_package
+from aos_sdk.cus_base import provider_package
 from aos_sdk.cus_openai_calls import ClientT, CusOpenAICalls
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_usage import extract_openai_usage
@@ -20,11 +20,7 @@ class CusOpenAIProvider(CusOpenAICalls[ClientT]):
     """
 
     def _create_client(self, api_key: str | None, **kwargs: Any) -> Any:
-        try:
-            from openai import OpenAI
-        except ModuleNotFoundError as error:
-            raise missing_package("openai") from error
-        return OpenAI(api_key=api_key, **kwargs)
+        return provider_package("openai").OpenAI(api_key=api_key, **kwargs)
 
     def _get_provider_name(self) -> str:
         return "openai"
