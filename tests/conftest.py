@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connections
 from django.test import TransactionTestCase
 from psycopg import sql
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from enforcement.cus_checks.fair_share import fair_share
@@ -37,6 +37,7 @@ from tests.cus_prepared_database import (
     superuser,
     use_database,
 )
+from tests.services.cus_receiver import Receiver
 
 ROOT = Path(__file__).resolve().parents[1]
 # `make test-browser` and `make test-benchmarks`.
@@ -257,3 +258,11 @@ def sdk(integration: CusIntegration) -> SdkClient:
     """A program that holds a key of `integration`."""
     _, key = issue_sdk_key(integration)
     return SdkClient(key)
+
+
+@pytest.fixture
+def receiver(settings: Settings) -> Iterator[Receiver]:
+    """A customer's receiver of webhooks."""
+    with Receiver() as one:
+        one.allow(settings)
+        yield one

@@ -10,11 +10,13 @@ from django.core.mail import EmailMessage
 from django.db.models import Model, QuerySet
 from django.db.models.expressions import RawSQL
 from django.test import Client
+from django.utils import timezone
 
 from aos_sdk.cus_wire import settlement_call_id
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_credentials.registry import OpenedCredential
 from integrations.cus_credentials.sending import CusCredentialSender
+from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.limits import LIMITS, Unit
@@ -82,6 +84,37 @@ def make_many(tenant: CusTenant, count: int) -> list[CusIntegration]:
             credential_ref=f"db://{uuid.uuid4()}",
         )
         for number in range(count)
+    )
+
+
+def turn_health(
+    integration: CusIntegration,
+    before: str,
+    after: str,
+    *,
+    at: datetime | None = None,
+    **values: str,
+) -> CusHealthTransition:
+    """A turn of an integration's health in its history, now where `at` does not say otherwise.
+
+    Its health turned from `before` to `after` because the provider was slow, and nothing else did,
+    unless `values` say so.
+    """
+    unchanged = {
+        "credential_from": "unknown",
+        "credential_to": "unknown",
+        "status_from": "enabled",
+        "status_to": "enabled",
+        "verdict": "slow",
+        "message": "The provider was slow.",
+    }
+    return CusHealthTransition.objects.create(
+        tenant_id=integration.tenant_id,
+        integration=integration,
+        checked_at=at or timezone.now(),
+        health_from=before,
+        health_to=after,
+        **unchanged | values,
     )
 
 

@@ -14,7 +14,6 @@ from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_accounts.password_hashing import CusArgon2PasswordHasher
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_currency.service import CusDisplayRateService
-from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.service import CusLimitService
@@ -23,7 +22,15 @@ from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_seals.service import CusSealService
-from tests.cus_factories import SdkClient, correct, make_integration, make_user, record, signed_in
+from tests.cus_factories import (
+    SdkClient,
+    correct,
+    make_integration,
+    make_user,
+    record,
+    signed_in,
+    turn_health,
+)
 from tests.cus_limits import make_run_limit
 
 PASSWORD = "correct horse battery"
@@ -144,16 +151,5 @@ def _of_authority(tenant: CusTenant, integration: CusIntegration, member: CusUse
         currency="EUR", rate="0.92", valid_from=datetime(2026, 11, 1, tzinfo=UTC)
     )
     CusTokenService(member).issue(name="Nightly export", now=timezone.now())
-    CusHealthTransition.objects.create(
-        tenant=tenant,
-        integration=integration,
-        checked_at=timezone.now(),
-        health_from="unknown",
-        health_to="degraded",
-        credential_from="unknown",
-        credential_to="unknown",
-        status_from="enabled",
-        status_to="enabled",
-        verdict="slow",
-        message="The provider took 5.2 seconds to answer.",
-    )
+    message = "The provider took 5.2 seconds to answer."
+    turn_health(integration, "unknown", "degraded", message=message)

@@ -12,13 +12,14 @@ from aos_sdk.cus_cost import (
     MICROCENTS_PER_CENT,
     CusModelPricing,
     CusTokenUsage,
+    cents_of,
 )
 from enforcement.cus_reading.known_models import NOTHING_KNOWN, KnownModels
 from integrations.cus_providers.registry import PROVIDERS
 from telemetry.cus_money.amounts import LEAST, MOST, Amounts
 from telemetry.cus_money.estimates import most_tokens
 from telemetry.cus_money.own_prices import OwnPrice
-from telemetry.cus_money.pricing import CusPricer, in_cents
+from telemetry.cus_money.pricing import CusPricer
 
 _NAMES_ARE_OWN = frozenset(key for key, one in PROVIDERS.items() if one.names_are_own)
 
@@ -72,7 +73,7 @@ def _estimated(asked: Asked, model: str | None, pricer: "_Pricer", learned: int 
     microcents = _microcents(asked, possible, most)
     cents = asked.cents
     if cents is None:
-        cents = in_cents(microcents or 0)
+        cents = cents_of(microcents or 0)
     # A named model must have a price; otherwise its record would count as no cost.
     priced = microcents is not None and (model is None or bool(possible))
     amounts = Amounts(*(min(amount, MOST) for amount in (cents, microcents or 0, tokens or 0)))

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT, format_cost
+from aos_sdk.cus_cost import cents_of, format_cost
 from aos_sdk.cus_limit_scopes import CusLimitScope
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
@@ -149,7 +149,7 @@ def _shown(fact: ScopedFact) -> int:
 
 def _whole(fact: ScopedFact, amount: int) -> int:
     """Microcents as cents, rounded up; other amounts as they are."""
-    return -(-amount // MICROCENTS_PER_CENT) if fact.is_exact else amount
+    return cents_of(amount) if fact.is_exact else amount
 
 
 def written(fact: ScopedFact, amount: int) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from aos_sdk.cus_cost import MICROCENTS_PER_CENT, cents_of
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from aos_sdk.cus_wire import CusReasonCode as Code
 from enforcement.cus_rules import reasons as reasons
@@ -289,7 +289,7 @@ def _shown(asked: _Asked, limit: Limit, measure: Measure) -> Taken:
         return Taken(value, used, None, estimate)
     if limit.unit is Unit.CENTS and asked.authority.is_exact:
         numbers = (value, used, taken - used, estimate)
-        return Taken(*(-(-number // MICROCENTS_PER_CENT) for number in numbers))
+        return Taken(*map(cents_of, numbers))
     return Taken(value, used, taken - used, estimate)
 
 

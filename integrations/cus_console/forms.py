@@ -95,6 +95,8 @@ class CusServiceAdmin(CusReadOnlyAdmin):
     # Whether the form changes access: the person must prove their identity before the form opens.
     add_changes_access = change_changes_access = False
     form = CusServiceForm
+    # The form of a new row, where it is another.
+    add_form: type[CusServiceForm] | None = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return role_of(request.user) in self.changers
@@ -109,6 +111,8 @@ class CusServiceAdmin(CusReadOnlyAdmin):
         change: bool = False,  # noqa: FBT001, FBT002  (Django's own signature)
         **options: Any,
     ) -> Any:
+        if obj is None and self.add_form is not None:
+            options["form"] = self.add_form
         form = super().get_form(request, obj, change, **options)
         form.request = request
         return form

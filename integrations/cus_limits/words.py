@@ -1,9 +1,10 @@
 """Limits in words, as mails, pages and messages write them."""
 
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
+from aos_sdk.cus_limit_scopes import CusLimitTerms
 from integrations.cus_console.amounts import dollars
 from integrations.cus_lifecycle.scope_words import named_text, scope_word
 
@@ -15,23 +16,6 @@ _WINDOWS: Final = {
     "life": "in all",
 }
 _OF_ALL: Final = {"tenant": "all integrations together", "integration": "the integration"}
-
-
-class Described(Protocol):
-    """What the words are made of."""
-
-    @property
-    def scope(self) -> str: ...
-    @property
-    def tag(self) -> str: ...
-    @property
-    def value(self) -> str | None: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def window(self) -> str: ...
-    @property
-    def amount(self) -> int: ...
 
 
 def amount_text(unit: str, amount: int) -> str:
@@ -63,7 +47,7 @@ def window_text(window: str) -> str:
     return _WINDOWS[window]
 
 
-def limit_text(limit: Described) -> str:
+def limit_text(limit: CusLimitTerms) -> str:
     """A limit in a line, such as "$5.00 a day for agent crawler"."""
     whose = whose_text(limit.scope, limit.tag, limit.value)
     return f"{amount_text(limit.unit, limit.amount)} {window_text(limit.window)} for {whose}"

@@ -83,6 +83,8 @@ class CusNotificationTargetAdmin(CusActions, CusExport, CusServiceAdmin):
     """Addresses that are told of a tenant's events. What a target mutes can be changed."""
 
     viewers = changers = _MANAGERS
+    form = MuteForm
+    add_form = TargetForm
     list_display = ("address", "medium", "tenant", "state", "muted_shown", "created_at")
     list_filter = ("medium",)
     search_fields = ("address",)
@@ -100,16 +102,6 @@ class CusNotificationTargetAdmin(CusActions, CusExport, CusServiceAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(deleted_at__isnull=True)
-
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: Model | None = None,
-        change: bool = False,  # noqa: FBT001, FBT002  (Django's own signature)
-        **options: Any,
-    ) -> Any:
-        options["form"] = MuteForm if obj else TargetForm
-        return super().get_form(request, obj, change, **options)
 
     def get_fields(self, request: HttpRequest, obj: CusNotificationTarget | None = None) -> Any:
         if obj:

@@ -8,15 +8,13 @@ from collections.abc import Iterable
 
 from aos_sdk.cus_fields import TOKEN_NAMES
 from telemetry.cus_analytics.latency import BOUNDS_MS, BUCKETS
+from telemetry.cus_analytics.models import GROUP
 
 COSTS = ("cost_cents", "counted_cents", "cost_microcents")
 UNITS = ("cents", "microcents", "tokens")
 _PROVISIONAL = tuple(f"provisional_{unit}" for unit in UNITS)
 # What identifies a row of `cus_usage_hourly` within a tenant.
-KEY = (
-    *("hour", "integration_id", "provider", "model", "agent_id", "policy_result", "has_error"),
-    "tags",
-)
+KEY = ("hour", *GROUP)
 # An hour of an integration tells so many sets of tags apart, so that a program that names each call
 # by a tag does not make hours as many as calls. A set must fit into an index, too.
 MOST_TAG_SETS = 100

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import UTC
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -10,6 +10,17 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from telemetry.cus_evidence.totals_models import CusSummedUsage
+
+# What tells the groups of an hour or a day apart within a tenant; `CusUsageGroup` says what each is.
+GROUP: Final = (
+    "integration_id",
+    "provider",
+    "model",
+    "agent_id",
+    "policy_result",
+    "has_error",
+    "tags",
+)
 
 
 class CusUsageFigures(CusSummedUsage):
@@ -84,18 +95,7 @@ class CusUsageHourly(CusUsageGroup):
     Settlements and corrections that came later are in rows that are not kept.
     """
 
-    pk = models.CompositePrimaryKey(
-        "tenant_id",
-        "hour",
-        "integration_id",
-        "provider",
-        "model",
-        "agent_id",
-        "policy_result",
-        "has_error",
-        "tags",
-        "kept",
-    )
+    pk = models.CompositePrimaryKey("tenant_id", "hour", *GROUP, "kept")
     tenant_id = models.UUIDField()
     hour = models.DateTimeField()
     kept = models.BooleanField(default=False, db_default=False)
@@ -127,17 +127,7 @@ class CusUsageHourly(CusUsageGroup):
 class CusUsageDayGroup(CusUsageGroup):
     """A day (UTC) of a group: the sum of the day's hours, computed with them in one transaction."""
 
-    pk = models.CompositePrimaryKey(
-        "tenant_id",
-        "date",
-        "integration_id",
-        "provider",
-        "model",
-        "agent_id",
-        "policy_result",
-        "has_error",
-        "tags",
-    )
+    pk = models.CompositePrimaryKey("tenant_id", "date", *GROUP)
     tenant_id = models.UUIDField()
     date = models.DateField()
 

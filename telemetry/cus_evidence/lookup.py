@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db import connection
 
+from aos_sdk.cus_cost import cents_of
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.stored_calls import STORED_CALLS
 from telemetry.cus_ids import hash_call_id
-from telemetry.cus_money.pricing import in_cents
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def counted_cents(row: CusLLMUsage) -> int:
     """What limits in cents count of a stored call; also of a row that does not keep it (M3a)."""
     if row.counted_cents is not None:
         return row.counted_cents
-    return max(row.cost_cents, in_cents(row.cost_microcents))
+    return max(row.cost_cents, cents_of(row.cost_microcents))
 
 
 # Several call ids may lead to one row, whose usage counts once.

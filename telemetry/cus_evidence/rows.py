@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
+from aos_sdk.cus_cost import cents_of
 from aos_sdk.cus_fields import TOKEN_KINDS
 from aos_sdk.cus_wire import INT32_MAX, CusOperation, CusPolicyResult, mask_secrets
 from integrations.cus_keys.verifier import SdkPrincipal
@@ -20,13 +21,7 @@ from telemetry.cus_money.amounts import Amounts
 from telemetry.cus_money.billed_usage import BilledUsage
 from telemetry.cus_money.estimates import missing_estimate
 from telemetry.cus_money.models import PriceSource
-from telemetry.cus_money.pricing import (
-    AppliedPrice,
-    BilledCall,
-    CusPricer,
-    in_cents,
-    pricings_of_version,
-)
+from telemetry.cus_money.pricing import AppliedPrice, BilledCall, CusPricer, pricings_of_version
 
 # A sender's clock may be this much ahead of ours before we use ours instead (ruling E3).
 _CLOCK_AHEAD = timedelta(minutes=5)
@@ -118,7 +113,7 @@ class RowBuilder:
         used = BilledUsage.of(record)
         price = self._pricer.price_at(BilledCall.of(record, turns=used.turns), occurred_at)
         cost = self._cost(record, used, price, occurred_at)
-        ours = in_cents(cost.microcents)
+        ours = cents_of(cost.microcents)
         cents = _cost_cents(record, used, price, ours, flags)
         _check_tokens(record, flags)
         if used.turns or used.tier:
@@ -200,7 +195,7 @@ def _matches_reported_version(record: UsageRecord, used: BilledUsage) -> bool:
     if record.pricing_version is None:
         return False
     return any(
-        in_cents(used.microcents(pricing)) == record.cost_cents
+        cents_of(used.microcents(pricing)) == record.cost_cents
         for pricing in pricings_of_version(record.model, record.pricing_version)
     )
 

@@ -37,13 +37,9 @@ class Reserved(msgspec.Struct):
     tokens: BigCount = 0
 
 
-class Turn(msgspec.Struct, gc=False, omit_defaults=True):
-    """One model turn of a call; an inner model's has a `model` of its own (ruling M8a)."""
+class TokenParts(msgspec.Struct, gc=False, kw_only=True):
+    """The kinds of tokens that are parts of `tokens_in` or `tokens_out` (ruling M4)."""
 
-    model: ModelName | None = None
-    service_tier: StorableText50 | None = None
-    tokens_in: Count = 0
-    tokens_out: Count = 0
     tokens_cached: Count = 0
     tokens_cache_write: Count = 0
     tokens_cache_write_1h: Count = 0
@@ -53,11 +49,20 @@ class Turn(msgspec.Struct, gc=False, omit_defaults=True):
     tokens_image_in: Count = 0
 
 
+class Turn(TokenParts, gc=False, omit_defaults=True):
+    """One model turn of a call; an inner model's has a `model` of its own (ruling M8a)."""
+
+    model: ModelName | None = None
+    service_tier: StorableText50 | None = None
+    tokens_in: Count = 0
+    tokens_out: Count = 0
+
+
 Turns = Annotated[list[Turn], Meta(max_length=wire.MAX_TURNS)]
 
 
 # No garbage collector needs to look at what holds no cycle: a batch makes thousands of these.
-class UsageRecord(msgspec.Struct, gc=False):
+class UsageRecord(TokenParts, gc=False):
     """One call as its program reported it (§4.3). Tokens are counts, cost is in cents."""
 
     call_id: CallId
@@ -66,15 +71,9 @@ class UsageRecord(msgspec.Struct, gc=False):
     tokens_out: Count
     integration_id: uuid.UUID | None = None
     cost_cents: Count | None = None
-    tokens_cached: Count = 0
-    tokens_cache_write: Count = 0
-    tokens_cache_write_1h: Count = 0
-    tokens_reasoning: Count = 0
-    tokens_audio_in: Count = 0
-    tokens_audio_out: Count = 0
-    tokens_image_in: Count = 0
     tokens_total: Count | None = None
-    # Up to here a bad value refuses the record; from here on it is cut or dropped.
+    # Up to here, and of the tokens' parts, a bad value refuses the record; from here on it is cut or
+    # dropped.
     timestamp: Text50 | None = None
     provider: Text50 | None = None
     session_id: Text100 | None = None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage
+from aos_sdk.cus_pricing.rates import CusTokenCounts
 from aos_sdk.cus_pricing.turns import (
     Turns,
     has_unknown_tier,
@@ -28,25 +29,15 @@ class Turned(Protocol):
     def turns(self) -> Sequence[Any] | None: ...
 
 
-class Priceable(Protocol):
+class Priceable(Turned, CusTokenCounts, Protocol):
     """What a call's cost depends on, in a record as in a stored row."""
 
-    model: str
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    tokens_cache_write: int
-    tokens_cache_write_1h: int
-    tokens_reasoning: int
-    tokens_audio_in: int
-    tokens_audio_out: int
-    tokens_image_in: int
-    tokens_total: int | None
-    service_tier: str | None
-    billed_units: dict[str, Any] | None
-
     @property
-    def turns(self) -> Sequence[Any] | None: ...
+    def tokens_total(self) -> int | None: ...
+    @property
+    def service_tier(self) -> str | None: ...
+    @property
+    def billed_units(self) -> dict[str, Any] | None: ...
 
 
 _tokens = attrgetter(*CusTokenUsage._fields)
@@ -103,7 +94,7 @@ class BilledUsage(NamedTuple):
         return flags
 
 
-def turns_of(call: Turned | Priceable) -> Turns:
+def turns_of(call: Turned) -> Turns:
     """The turns of a record, a stored row or a settlement, as the price rules read them."""
     turns: list[dict[str, Any]] = msgspec.to_builtins(call.turns or ())
     for turn in turns:

@@ -2,9 +2,8 @@
 
 from datetime import datetime
 
-from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, get_model_pricing
+from aos_sdk.cus_cost import CusModelPricing, CusTokenUsage, cents_of, get_model_pricing
 from telemetry.cus_money.amounts import LEAST, MOST, Amounts
-from telemetry.cus_money.pricing import in_cents
 
 
 def most_tokens(
@@ -31,5 +30,5 @@ def missing_estimate(model: str, pricing: CusModelPricing | None, at: datetime) 
             for unit in pricing.unit_rates
         )
         microcents = pricing.cost_microcents(CusTokenUsage(*tokens)) or max(by_unit, default=0)
-    amounts = (in_cents(microcents), microcents, sum(tokens))
+    amounts = (cents_of(microcents), microcents, sum(tokens))
     return Amounts._make(min(amount, MOST) for amount in amounts).at_least(LEAST)

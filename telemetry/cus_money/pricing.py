@@ -15,7 +15,6 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from aos_sdk.cus_cost import (
-    MICROCENTS_PER_CENT,
     CusModelPricing,
     canonical_name,
     get_model_pricing,
@@ -95,11 +94,6 @@ class BilledFacts(Turned, Protocol):
     def host(self) -> str | None: ...
     @property
     def region(self) -> str | None: ...
-
-
-def in_cents(microcents: int) -> int:
-    """Microcents in cents, rounded up (ruling M2)."""
-    return -(-microcents // MICROCENTS_PER_CENT)
 
 
 class CusPricer:

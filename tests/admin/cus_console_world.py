@@ -10,7 +10,6 @@ from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_currency.service import CusDisplayRateService
-from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_keys.service import CusSdkKeyService
@@ -21,7 +20,7 @@ from integrations.cus_notifications.models import CusNotificationDelivery
 from integrations.cus_notifications.service import CusNotificationService
 from integrations.cus_prices.service import CusPriceOverrideService
 from integrations.cus_stops.service import CusStopService
-from tests.cus_factories import make_integration, make_tenant, make_user
+from tests.cus_factories import make_integration, make_tenant, make_user, turn_health
 
 ROLES = ("operator", "support", "finance", "admin", "member", "nobody")
 
@@ -284,19 +283,8 @@ def _increase(
 
 
 def _records(integration: CusIntegration, name: str) -> dict[str, models.Model]:
-    transition = CusHealthTransition.objects.create(
-        tenant=integration.tenant,
-        integration=integration,
-        checked_at=timezone.now(),
-        health_from="unknown",
-        health_to="degraded",
-        credential_from="unknown",
-        credential_to="unknown",
-        status_from="enabled",
-        status_to="enabled",
-        verdict="slow",
-        message=f"{name} provider was slow",
-    )
+    message = f"{name} provider was slow"
+    transition = turn_health(integration, "unknown", "degraded", message=message)
     trail = CusAuditEntry.objects.filter(tenant=integration.tenant, object_id=str(integration.id))
     return {"cushealthtransition": transition, "cusauditentry": trail.latest("created_at")}
 

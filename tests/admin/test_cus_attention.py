@@ -10,12 +10,18 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from aos_project.cus_schedule import BEAT_SCHEDULE
 from integrations.cus_accounts.models import CusTenant
-from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.models import CusCostForecast
 from telemetry.cus_holds.nearest import BudgetUse
-from tests.cus_factories import SdkClient, browser_of, make_integration, make_tenant, record
+from tests.cus_factories import (
+    SdkClient,
+    browser_of,
+    make_integration,
+    make_tenant,
+    record,
+    turn_health,
+)
 
 pytestmark = pytest.mark.django_db
 _DOLLAR = 100_000_000
@@ -51,11 +57,7 @@ def test_the_worst_is_first_and_says_since_when_and_what_to_do(tenant: CusTenant
     _set(away, health_state="failing", health_message="the host does not answer")
     since = datetime(2026, 11, 28, 3, 7, tzinfo=UTC)
     for moment in (since - timedelta(days=2), since):
-        CusHealthTransition.objects.create(
-            tenant=tenant, integration=away, checked_at=moment, health_from="healthy",
-            health_to="failing", credential_from="valid", credential_to="valid",
-            status_from="enabled", status_to="enabled", verdict="unreachable", message="away",
-        )  # fmt: skip
+        turn_health(away, "healthy", "failing", at=moment, verdict="unreachable")
 
     rows = _rows(browser_of("admin", tenant))
 

@@ -13,13 +13,19 @@ from pytest_django import DjangoAssertNumQueries
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_console.charts import Chart, Kind, Series, Unit, drawn, in_dollars
-from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_analytics.usage_aggregator import rollup_usage
 from telemetry.cus_clock import database_now
 from telemetry.cus_reads.month_panel import _pace, _projected
 from telemetry.cus_reads.usage_series import CusUsageSeries
-from tests.cus_factories import SdkClient, browser_of, make_integration, make_tenant, record
+from tests.cus_factories import (
+    SdkClient,
+    browser_of,
+    make_integration,
+    make_tenant,
+    record,
+    turn_health,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -322,19 +328,8 @@ def test_the_series_of_days_agree_with_each_other() -> None:
 
 
 def _turned(integration: CusIntegration, days_ago: int, before: str, after: str) -> None:
-    CusHealthTransition.objects.create(
-        tenant=integration.tenant,
-        integration=integration,
-        checked_at=timezone.now() - timedelta(days=days_ago),
-        health_from=before,
-        health_to=after,
-        credential_from="unknown",
-        credential_to="unknown",
-        status_from="enabled",
-        status_to="enabled",
-        verdict="slow",
-        message="the provider was slow",
-    )
+    at = timezone.now() - timedelta(days=days_ago)
+    turn_health(integration, before, after, at=at, message="the provider was slow")
 
 
 def test_the_health_of_an_integration_is_a_strip_over_time() -> None:

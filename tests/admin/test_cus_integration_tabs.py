@@ -9,11 +9,9 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from integrations.cus_accounts.models import CusTenant
-from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_keys.verifier import issue_sdk_key
 from integrations.cus_lifecycle.models import CusIntegration
-from telemetry.cus_clock import database_now
-from tests.cus_factories import browser_of, make_integration, make_tenant
+from tests.cus_factories import browser_of, make_integration, make_tenant, turn_health
 
 pytestmark = pytest.mark.django_db
 A = "/admin/integrations/cusintegration/"
@@ -118,19 +116,7 @@ def test_keys_are_listed_with_the_way_to_issue_another(integration: CusIntegrati
 
 
 def test_health_and_history_show_what_happened(integration: CusIntegration) -> None:
-    CusHealthTransition.objects.create(
-        tenant=integration.tenant,
-        integration=integration,
-        checked_at=database_now(),
-        health_from="unknown",
-        health_to="degraded",
-        credential_from="unknown",
-        credential_to="unknown",
-        status_from="enabled",
-        status_to="enabled",
-        verdict="slow",
-        message="The provider was slow.",
-    )
+    turn_health(integration, "unknown", "degraded")
     client = browser_of("operator")
 
     health = text_of(client, tab_of(integration, "health"))

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from integrations.cus_accounts.models import CusTenant
+from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_increases.service import CusIncreaseService, Which
 from integrations.cus_integrations.service import CusIntegrationService
@@ -316,9 +316,8 @@ def test_a_member_asks_in_dollars_and_an_admin_approves_by_a_button(
     assert "Increases asked for" not in _page(admin, "/admin/")
 
 
-def test_a_refusal_needs_a_reason_and_shows_it(admin: Client, integration: CusIntegration) -> None:
-    member = make_user("member", integration.tenant)
-    request = CusIncreaseService(integration.tenant, actor=member).ask(
+def _asked_by(member: CusUser, integration: CusIntegration) -> CusIncreaseRequest:
+    return CusIncreaseService(integration.tenant, actor=member).ask(
         integration,
         Which(limit=_limit(integration)),
         now=NOW,
@@ -326,6 +325,11 @@ def test_a_refusal_needs_a_reason_and_shows_it(admin: Client, integration: CusIn
         valid_until=NOW + timedelta(days=1),
         reason="The launch.",
     )
+
+
+def test_a_refusal_needs_a_reason_and_shows_it(admin: Client, integration: CusIntegration) -> None:
+    member = make_user("member", integration.tenant)
+    request = _asked_by(member, integration)
     refuse = f"{INCREASES}{request.id}/refuse/"
     assert 'name="text"' in _page(admin, refuse)
     silent = admin.post(refuse, {"text": " "}, follow=True)
@@ -343,14 +347,7 @@ def test_who_asked_withdraws_by_a_button_that_nobody_else_has(
     admin: Client, integration: CusIntegration
 ) -> None:
     member = make_user("member", integration.tenant)
-    request = CusIncreaseService(integration.tenant, actor=member).ask(
-        integration,
-        Which(limit=_limit(integration)),
-        now=NOW,
-        amount=900,
-        valid_until=NOW + timedelta(days=1),
-        reason="The launch.",
-    )
+    request = _asked_by(member, integration)
     page, withdraw = f"{INCREASES}{request.id}/change/", f"{INCREASES}{request.id}/withdraw/"
     other = signed_in(make_user("member", integration.tenant))
     for client in (admin, other):

@@ -1,12 +1,10 @@
 """The console's pages of notifications: targets, their secret, their log, a person's own choice."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_lifecycle.models import CusIntegration
@@ -24,13 +22,6 @@ DELIVERIES = "/admin/integrations/cusnotificationdelivery/"
 @pytest.fixture
 def browser(admin: CusUser) -> Client:
     return signed_in(admin)
-
-
-@pytest.fixture
-def receiver(settings: Settings) -> Iterator[Receiver]:
-    with Receiver() as one:
-        one.allow(settings)
-        yield one
 
 
 def _secret_on(text: str) -> str:

@@ -1,12 +1,10 @@
 """Who is told, over HTTP: targets, the webhook's secret, tests, the log, and what a person mutes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from integrations.cus_accounts.models import CusTenant, CusUser
 from integrations.cus_audit.models import CusAuditEntry
@@ -26,13 +24,6 @@ TARGETS = f"{API}/targets"
 @pytest.fixture
 def client_of_admin(admin: CusUser) -> Client:
     return signed_in(admin)
-
-
-@pytest.fixture
-def receiver(settings: Settings) -> Iterator[Receiver]:
-    with Receiver() as one:
-        one.allow(settings)
-        yield one
 
 
 def post(client: Client, url: str, body: Any = None) -> Any:

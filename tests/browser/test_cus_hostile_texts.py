@@ -14,7 +14,6 @@ from django.utils import timezone
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_accounts.token_service import CusTokenService
-from integrations.cus_health.models import CusHealthTransition
 from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_keys.service import CusSdkKeyService
 from integrations.cus_keys.verifier import issue_sdk_key
@@ -28,7 +27,7 @@ from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_statements.invoices import CusInvoiceService
 from tests.browser.conftest import OpenAs
 from tests.browser.cus_pages import Look, Watched
-from tests.cus_factories import SdkClient, record
+from tests.cus_factories import SdkClient, record, turn_health
 from tests.cus_small_world import World
 
 _RUN = "window.cusRan=1;alert(1)"
@@ -97,19 +96,9 @@ def _integration(world: World, text: str, number: int) -> CusIntegration:
     CusIntegration.objects.filter(id=made.id).update(
         health_state="failing", health_message=text, error_reason=text
     )
-    CusHealthTransition.objects.create(
-        tenant=world.tenant,
-        integration=made,
-        checked_at=timezone.now(),
-        health_from="unknown",
-        health_to="failing",
-        credential_from="unknown",
-        credential_to="unknown",
-        status_from="created",
-        status_to="created",
-        verdict="slow",
-        # What the provider answered.
-        message=text,
+    # The message is what the provider answered.
+    turn_health(
+        made, "unknown", "failing", message=text, status_from="created", status_to="created"
     )
     return service.enable(service.recover(made))
 

@@ -20,27 +20,10 @@ from aos_sdk.cus_reported_usage import CusReportedUsage
 from aos_sdk.cus_token_counter import encoding_for, wait_until_ready
 from aos_sdk.cus_usage import extract_token_usage
 from benchmarks.cus_report import Section, new_console
-from tests.corpus import (
-    cus_anthropic,
-    cus_azure,
-    cus_compatible,
-    cus_openai_chat,
-    cus_openai_media,
-    cus_openai_responses,
-    cus_platforms,
-)
 from tests.corpus.cus_calls import PROMPT, UNMEASURED, UNPRICED, Call
+from tests.corpus.cus_families import ANSWERED
 from tests.corpus.cus_oracle import microcents
 
-FAMILIES: Final = {
-    "chat": cus_openai_chat.CALLS,
-    "responses": cus_openai_responses.CALLS,
-    "media": cus_openai_media.CALLS,
-    "azure": cus_azure.CALLS,
-    "compatible": cus_compatible.CALLS,
-    "anthropic": cus_anthropic.CALLS,
-    "platforms": cus_platforms.CALLS,
-}
 # The operation of a method, and its argument for the most tokens to write.
 _METHODS: Final = {
     "chat.completions.create": ("chat", "max_completion_tokens"),
@@ -134,7 +117,7 @@ def estimated(call: Call) -> Estimated | Left:
 
 def every_call() -> Iterator[tuple[str, Estimated | Left]]:
     """The family and the estimates of each call; of a call that is also streamed, the whole one."""
-    for family, calls in FAMILIES.items():
+    for family, calls in ANSWERED.items():
         for call in calls:
             if not call.is_streamed and len(call.steps) == 1:
                 yield family, estimated(call)
@@ -183,7 +166,7 @@ def sections() -> list[Section]:
     """The tables that the command prints."""
     found = list(every_call())
     rows: list[Sequence[str]] = [
-        _row(name, [one for family, one in found if family == name]) for name in FAMILIES
+        _row(name, [one for family, one in found if family == name]) for name in ANSWERED
     ]
     rows.append(_row("all", [one for _, one in found]))
     low: list[Sequence[str]] = [

@@ -10,17 +10,9 @@ from aos_sdk import cus_install_middleware, cus_uninstall_middleware
 from aos_sdk.cus_configuration import CusConfiguration, active
 from aos_sdk.cus_token_counter import ready_to_count
 from telemetry.cus_evidence.models import CusLLMUsage
-from tests.corpus import (
-    cus_anthropic,
-    cus_azure,
-    cus_compatible,
-    cus_failures,
-    cus_openai_chat,
-    cus_openai_media,
-    cus_openai_responses,
-    cus_platforms,
-)
+from tests.corpus import cus_failures
 from tests.corpus.cus_calls import UNMEASURED, UNPRICED, Call
+from tests.corpus.cus_families import ANSWERED
 from tests.corpus.cus_oracle import microcents
 from tests.corpus.cus_program import CusProgram
 from tests.cus_factories import SdkClient
@@ -35,16 +27,7 @@ pytestmark = [
 
 # The day that the corpus' prices are of: a later change of prices leaves them as they are.
 _MOMENT: Final = "2026-11-28T12:00:00+00:00"
-_FAMILIES: Final = {
-    "chat": cus_openai_chat.CALLS,
-    "responses": cus_openai_responses.CALLS,
-    "media": cus_openai_media.CALLS,
-    "azure": cus_azure.CALLS,
-    "compatible": cus_compatible.CALLS,
-    "anthropic": cus_anthropic.CALLS,
-    "platforms": cus_platforms.CALLS,
-    "failures": cus_failures.CALLS,
-}
+_FAMILIES: Final = ANSWERED | {"failures": cus_failures.CALLS}
 _ALL: Final = [call for calls in _FAMILIES.values() for call in calls]
 # A row with one of these has a cost that SDK and server do not agree on, or one by half of its facts.
 _WRONG: Final = {

@@ -14,6 +14,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_checks.keys import Caller
 from enforcement.cus_checks.requests import CheckRequest
 from enforcement.cus_checks.service import CusEnforcementService
+from enforcement.cus_rules.precedence import Decision
 from enforcement.cus_what_if.evidence import reading
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.replay import Cause, Outcome
@@ -34,6 +35,17 @@ from tests.cus_factories import SdkClient, correct, record, unmeasured
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIMITS = {"budget_limit_cents": 1_200, "token_limit_month": 150_000, "rate_limit_rpm": 4}
+
+
+def outcome_told(decision: Decision, cents: int) -> dict[str, Any]:
+    """What the record of a call says of its check, and of what it spent."""
+    words = {Result.ALLOWED: "allowed", Result.WARNED: "warned"}
+    return {
+        "policy_result": words.get(decision.result, "blocked"),
+        "tokens_in": cents * 60,
+        "tokens_out": cents * 20,
+        "cost_cents": cents,
+    }
 
 
 class LiveMonth:
@@ -69,13 +81,7 @@ class LiveMonth:
         decision = CusEnforcementService(caller, at=at).check(asked).decision
         self.decided.append((call_id, decision.result))
         spent = self._random.randint(1, cents + 3) if decision.admits else 0
-        words = {Result.ALLOWED: "allowed", Result.WARNED: "warned"}
-        told = {
-            "policy_result": words.get(decision.result, "blocked"),
-            "tokens_in": spent * 60,
-            "tokens_out": spent * 20,
-            "cost_cents": spent,
-        }
+        told = outcome_told(decision, spent)
         self._land(record(call_id=call_id, timestamp=at.isoformat(), **told), at)
 
     def _land(self, told: dict[str, Any], at: datetime) -> None:

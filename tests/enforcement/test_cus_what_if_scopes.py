@@ -29,7 +29,13 @@ from tests.cus_factories import SdkClient, correct, record, unmeasured
 from tests.cus_limits import make_limit
 from tests.enforcement.cus_limits_machine import STARTS, clock_of_limits, move, now
 from tests.enforcement.test_cus_scoped_limits import check
-from tests.enforcement.test_cus_what_if import earlier, outcomes, results, simulation_of
+from tests.enforcement.test_cus_what_if import (
+    earlier,
+    outcome_told,
+    outcomes,
+    results,
+    simulation_of,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -89,13 +95,7 @@ class LiveTraffic:
             # Nobody reports this refusal: only the decision knows of it.
             return
         spent = self._random.randint(1, cents + 3) if decision.admits else 0
-        words = {Result.ALLOWED: "allowed", Result.WARNED: "warned"}
-        told = {
-            "policy_result": words.get(decision.result, "blocked"),
-            "tokens_in": spent * 60,
-            "tokens_out": spent * 20,
-            "cost_cents": spent,
-        }
+        told = outcome_told(decision, spent)
         began = (now() - timedelta(seconds=3)).isoformat()
         body = record(call_id=call_id, model=model, timestamp=began, **names, **told)
         assert self.sdk.report(body).status_code == 201

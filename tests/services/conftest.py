@@ -1,21 +1,11 @@
-"""A customer's receiver of webhooks, and a tenant's target at it."""
-
-from collections.abc import Iterator
+"""A tenant's target at a customer's receiver of webhooks."""
 
 import pytest
-from pytest_django import Settings
 
 from integrations.cus_accounts.models import CusTenant
 from integrations.cus_notifications.models import CusNotificationTarget
 from integrations.cus_notifications.service import CusNotificationService
 from tests.services.cus_receiver import Receiver
-
-
-@pytest.fixture
-def receiver(settings: Settings) -> Iterator[Receiver]:
-    with Receiver() as one:
-        one.allow(settings)
-        yield one
 
 
 @pytest.fixture

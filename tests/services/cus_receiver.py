@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_django import Settings
 
-from tests.conftest import ROOT
+from aos_project.cus_environment import BASE_DIR
 from tests.cus_local_server import CusLocalServer
 
 
@@ -71,7 +71,7 @@ class Receiver(CusLocalServer):
 
 def documented_check() -> Callable[..., bool]:
     """`is_genuine` exactly as docs/operations.md gives it to receivers."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (BASE_DIR / "docs" / "operations.md").read_text()
     (snippet,) = re.findall(r"```python\n(import hashlib.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(snippet, "docs/operations.md", "exec"), names)

@@ -44,6 +44,7 @@ from tests.cus_factories import (
     usage_row,
 )
 from tests.services.cus_analytics_audit import analytics_findings, totals_findings
+from tests.services.cus_broken_tenant import broken
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -300,33 +301,18 @@ def test_two_rollups_at_once_while_calls_come_in_converge(
     assert sum(CusUsageDaily.objects.values_list("total_calls", flat=True)) == 72
 
 
-_BREAK = """
-CREATE FUNCTION break_hours() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.tenant_id = '{tenant}' THEN RAISE EXCEPTION 'this tenant is broken'; END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER break_hours BEFORE INSERT ON cus_usage_hourly
-    FOR EACH ROW EXECUTE FUNCTION break_hours();
-"""
-
-
 def test_a_tenant_whose_day_fails_holds_up_nobody_and_is_tried_again(
     sdk: SdkClient, integration: CusIntegration
 ) -> None:
     sdk.report_calls(1)
     other = make_integration()
     SdkClient.of(other).report_calls(1)
-    with _superusers() as superuser:
-        superuser.execute(_BREAK.format(tenant=integration.tenant_id).encode())
-        try:
-            for _ in range(2):
-                result = rollup_usage(timezone.now() + timedelta(seconds=1))
-                assert [day.tenant_id for day in result.failed] == [integration.tenant_id]
-            with pytest.raises(CommandError, match="could not be recomputed"):
-                call_command("cus_usage_aggregator", stdout=io.StringIO())
-        finally:
-            superuser.execute("DROP FUNCTION break_hours CASCADE")
+    with broken(integration.tenant_id, table="cus_usage_hourly"):
+        for _ in range(2):
+            result = rollup_usage(timezone.now() + timedelta(seconds=1))
+            assert [day.tenant_id for day in result.failed] == [integration.tenant_id]
+        with pytest.raises(CommandError, match="could not be recomputed"):
+            call_command("cus_usage_aggregator", stdout=io.StringIO())
     assert [hour.integration_id for hour in CusUsageHourly.objects.all()] == [other.id]
     assert CusRollupDue.objects.get().failures == 3
     run = CusRollupRun.objects.order_by("-covered_to").first()

@@ -40,6 +40,7 @@ from tests.cus_factories import (
     unmeasured,
 )
 from tests.services.cus_analytics_audit import analytics_findings, totals_findings
+from tests.services.cus_broken_tenant import broken
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
@@ -572,24 +573,11 @@ def test_a_tenant_whose_month_fails_holds_up_no_other(
     for client in (sdk, SdkClient.of(other)):
         client.report_calls(1)
     _as_of(_day(old_month, _TENTH_DAY))
-    with _superuser(str(connections["default"].settings_dict["NAME"])) as superuser:
-        superuser.execute(_BREAK.format(tenant=integration.tenant_id).encode())
-        try:
-            with pytest.raises(CommandError, match="1 months could not be closed"):
-                call_command("cus_close_months", stdout=io.StringIO(), stderr=io.StringIO())
-        finally:
-            superuser.execute("DROP FUNCTION break_statements CASCADE")
+    with (
+        broken(integration.tenant_id, table="cus_month_statements"),
+        pytest.raises(CommandError, match="1 months could not be closed"),
+    ):
+        call_command("cus_close_months", stdout=io.StringIO(), stderr=io.StringIO())
 
     assert CusMonthStatement.objects.get().tenant_id == other.tenant_id
     assert _closed() == [(integration.tenant_id, old_month.start.date())]
-
-
-_BREAK = """
-CREATE FUNCTION break_statements() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF NEW.tenant_id = '{tenant}' THEN RAISE EXCEPTION 'this tenant is broken'; END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER break_statements BEFORE INSERT ON cus_month_statements
-    FOR EACH ROW EXECUTE FUNCTION break_statements();
-"""

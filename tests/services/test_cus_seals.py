@@ -459,6 +459,8 @@ def test_a_sealer_leaves_a_tenant_whose_days_another_one_seals(
             "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"evidence seal of {tenant.id}"]
         )
         assert _sealed(noon) == []
+        # A connection that is closed keeps its locks until its server process has ended.
+        other.execute("SELECT pg_advisory_unlock_all()")
 
     assert len(_sealed(noon)) == 1
 

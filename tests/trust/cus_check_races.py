@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 
 from tests.trust.cus_caller_process import CallerProcess
 from tests.trust.cus_door import Door
+from tests.trust.cus_findings import Findings
 from tests.trust.cus_race_callers import CHECK, answer_name, asked
 from tests.trust.cus_real_product import RealProduct
 
@@ -38,7 +39,7 @@ _OF_RACES = "starts_with(call_id, %s)"
 
 
 @dataclass
-class RaceTally:
+class RaceTally(Findings):
     """What the races came to, and what must not have been."""
 
     races: int = 0
@@ -46,7 +47,6 @@ class RaceTally:
     killed: int = 0
     orphaned: int = 0
     answers: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
 
 
 def integration_of(key: str) -> str:
@@ -116,11 +116,13 @@ class CheckRaces:
         _, _, held = self._taken()
         # The calls of callers that are gone may have been admitted; only their holds show that.
         if not len(admitted) <= held <= self.room:
-            self._find(f"{name}: {len(admitted)} were told yes, {held} are held, room {self.room}")
+            self.tally.find(
+                f"{name}: {len(admitted)} were told yes, {held} are held, room {self.room}"
+            )
         seen = {result for _, result in outcomes}
         # On a machine that starves, evidence may take longer to read than F6 waits for it.
         if held < self.room and not seen & {"contention", "degraded"}:
-            self._find(f"{name}: refused with room left: {held} held; {Counter(seen)}")
+            self.tally.find(f"{name}: refused with room left: {held} held; {Counter(seen)}")
         reporting = [call_id for call_id in admitted if call_id in living]
         self.tally.orphaned += len(admitted) - len(reporting)
         landing = reporting[: (len(reporting) + 1) // 2]
@@ -156,14 +158,14 @@ class CheckRaces:
             # A request of a caller that is gone may only now have been decided; its hold lives.
             if not self._count(_OF_RACE, name):
                 break
-        self._find(f"{name}: after the holds' life: {again}, where {room} had room")
+        self.tally.find(f"{name}: after the holds' life: {again}, where {room} had room")
 
     def _sweep(self) -> None:
         """Nothing is left of holds whose life is over."""
         self._age_holds()
         self.product.sweep_holds()
         if left := self._count(_OF_RACES, self.name):
-            self._find(f"{left} holds are left when all have been swept")
+            self.tally.find(f"{left} holds are left when all have been swept")
 
     def _count(self, which: LiteralString, value: object) -> int:
         """How many holds of the integration are so."""
@@ -189,16 +191,16 @@ class CheckRaces:
             if result not in ("contention", "degraded"):
                 break
         if wanted and result != wanted:
-            self._find(f"{call_id}: {result}, not {wanted}")
+            self.tally.find(f"{call_id}: {result}, not {wanted}")
         return result
 
     def _land(self, call_ids: Sequence[str]) -> None:
         for call_id in call_ids:
             answer = self._door.post(_REPORT, reported(call_id))
             if answer.status != 201:
-                self._find(f"{call_id}: not stored: {answer}")
+                self.tally.find(f"{call_id}: not stored: {answer}")
         if left := self._count(_OF_CALLS, [*call_ids]):
-            self._find(f"{left} holds are left of {call_ids}, which are stored")
+            self.tally.find(f"{left} holds are left of {call_ids}, which are stored")
 
     def _age_holds(self) -> None:
         """Let all holds expire, as the superuser: the guards refuse it to other roles."""
@@ -243,7 +245,7 @@ class CheckRaces:
                     row = connection.execute(_TAKEN, {"integration": self._integration}).fetchone()
                     assert row
                     if row[0] and row[1] + row[2] > row[0]:
-                        self._find(f"used {row[1]} + held {row[2]} > limit {row[0]}")
+                        self.tally.find(f"used {row[1]} + held {row[2]} > limit {row[0]}")
 
         watcher = threading.Thread(target=watch)
         watcher.start()
@@ -252,10 +254,6 @@ class CheckRaces:
         finally:
             over.set()
             watcher.join()
-
-    def _find(self, text: str) -> None:
-        if len(self.tally.findings) < 20:
-            self.tally.findings.append(text)
 
 
 def _admissions(outcomes: Sequence[tuple[str, str]]) -> int:

@@ -21,6 +21,7 @@ import psycopg
 
 from tests.trust.cus_audit import findings
 from tests.trust.cus_door import Answer, Door
+from tests.trust.cus_findings import Findings
 from tests.trust.cus_real_product import RealProduct
 
 _BATCH = "/api/v1/cus/telemetry/llm-usage/batch"
@@ -40,7 +41,6 @@ _ALTERED = (
 VARIANTS = len(_ALTERED)
 _BITS = {"accepted": 1, "duplicate": 2, "conflict": 4, "rejected": 8}
 _ACCEPTED, _DUPLICATE, _CONFLICT, _REJECTED = _BITS.values()
-_MOST_FINDINGS = 20
 # Longer than any request waits before it is told that PostgreSQL is away.
 _TOLD_SECONDS = 60.0
 
@@ -147,7 +147,7 @@ class Mishaps:
 
 
 @dataclass
-class Result:
+class Result(Findings):
     """What was seen. `findings` are what must not be."""
 
     deliveries: int = 0
@@ -156,12 +156,6 @@ class Result:
     conflicts: int = 0
     audits: int = 0
     seen: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-
-    def find(self, what: str) -> None:
-        """Note it, unless there is plenty already."""
-        if len(self.findings) < _MOST_FINDINGS:
-            self.findings.append(what)
 
     def __str__(self) -> str:
         rate = self.deliveries / self.seconds if self.seconds else 0

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from tests.trust.cus_door import Door
+from tests.trust.cus_findings import Findings
 from tests.trust.cus_hostile import Record
 from tests.trust.cus_real_product import Row
 
@@ -19,22 +20,15 @@ MAX_BYTES = 4 * 1024 * 1024
 _FILL_BYTES = 3_500_000
 _SINGLE_STATUS = {201: "accepted", 200: "duplicate", 409: "conflict", 400: "rejected"}
 _SINGLE_STATUS |= {403: "rejected"}
-_MOST_FINDINGS = 20
 
 
 @dataclass
-class HostileResult:
+class HostileResult(Findings):
     """What became of the records. `findings` are what must not be."""
 
     statuses: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
     # Tokens in and out of what must be stored, by call id.
     stored: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    def find(self, what: str) -> None:
-        """Note it, unless there is plenty already."""
-        if len(self.findings) < _MOST_FINDINGS:
-            self.findings.append(what)
 
 
 class HostileDelivery:

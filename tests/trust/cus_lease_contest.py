@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from typing import Any, Self
 from tests.e2e.cus_served import ROOT
 from tests.trust.cus_check_races import integration_of, reported
 from tests.trust.cus_cut_wire import Wire
+from tests.trust.cus_findings import Findings
 from tests.trust.cus_real_product import RealProduct
 
 _MICROCENTS = 1_000_000
@@ -57,7 +58,7 @@ _REPORTS_SECONDS = 5.0
 
 
 @dataclass
-class ContestTally:
+class ContestTally(Findings):
     """What came of a contest, in microcents, and what must not have been.
 
     `calls` and `spent` are of calls that were reported.
@@ -71,7 +72,6 @@ class ContestTally:
     late_calls: int = 0
     killed: int = 0
     cuts: int = 0
-    findings: list[str] = field(default_factory=list)
 
     @property
     def share(self) -> float:
@@ -231,7 +231,7 @@ class LeaseContest:
             left = int(program.stdout.readline())
             program.wait(60.0)
             if left:
-                self._find(f"{left} records were not delivered")
+                self.tally.find(f"{left} records were not delivered")
 
     # --- The server -----------------------------------------------------------------------------
 
@@ -282,7 +282,9 @@ class LeaseContest:
                     assert row
                     limit, used, held, leased = map(int, row)
                     if used + held + leased > limit:
-                        self._find(f"used {used} + held {held} + leased {leased} > limit {limit}")
+                        self.tally.find(
+                            f"used {used} + held {held} + leased {leased} > limit {limit}"
+                        )
 
         watcher = threading.Thread(target=watch)
         with ExitStack() as stack:
@@ -303,11 +305,7 @@ class LeaseContest:
         # Of a killed process the calls that ran at that moment are in no record.
         lost, most = begun - self.tally.calls, self.tally.killed * self._options["threads"]
         if not 0 <= lost <= most:
-            self._find(f"{lost} calls have no record, of {self.tally.killed} killed processes")
-
-    def _find(self, text: str) -> None:
-        if len(self.tally.findings) < 20:
-            self.tally.findings.append(text)
+            self.tally.find(f"{lost} calls have no record, of {self.tally.killed} killed processes")
 
 
 def describe(tally: ContestTally) -> dict[str, Any]:

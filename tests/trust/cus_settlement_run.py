@@ -22,6 +22,7 @@ import psycopg
 
 from tests.e2e.cus_served import ROOT
 from tests.trust.cus_audit import findings
+from tests.trust.cus_findings import Findings
 from tests.trust.cus_late_answers import (
     RESERVED,
     LateAnswer,
@@ -32,7 +33,6 @@ from tests.trust.cus_late_answers import (
 from tests.trust.cus_real_product import RealProduct, Row
 
 _SENDERS = 3
-_MOST_FINDINGS = 20
 _SECONDS = 180.0
 _LENT = 10**12
 # What is killed in each month, in this order, and how far the senders go on into that.
@@ -43,16 +43,10 @@ _AUDIT_SECONDS = 0.5
 
 
 @dataclass
-class SettlementResult:
+class SettlementResult(Findings):
     """What was seen. `findings` are what must not be."""
 
     seen: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-
-    def find(self, what: str) -> None:
-        """Note it, unless there is plenty already."""
-        if len(self.findings) < _MOST_FINDINGS:
-            self.findings.append(what)
 
     def __str__(self) -> str:
         return ", ".join(f"{count:,} {what}" for what, count in self.seen.items())

@@ -1,11 +1,9 @@
 """The adapter for Anthropic: the native client, its own responses, and a record of every call."""
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from aos_sdk.cus_anthropic_calls import ClientT, CusAnthropicCalls
-from aos_sdk.cus_base import CusProviderConfig
-from aos_sdk.cus_cost import calculate_cost
-from aos_sdk.cus_errors import CusProviderError
+from aos_sdk.cus_base import provider_package
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_usage import extract_anthropic_usage
 
@@ -22,49 +20,14 @@ class CusAnthropicProvider(CusAnthropicCalls[ClientT]):
     `tags` are ours, for the record.
     """
 
-    if TYPE_CHECKING:
-        # Without a client of the program's own, the adapter makes a synchronous client.
-        @overload
-        def __init__(
-            self: "CusAnthropicProvider[Anthropic]",
-            api_key: str | None = None,
-            *,
-            config: CusProviderConfig | None = None,
-            integration_key: str | None = None,
-            reporter: CusReporter | None = None,
-            client: None = None,
-            **client_kwargs: Any,
-        ) -> None: ...
-        @overload
-        def __init__(
-            self,
-            api_key: None = None,
-            *,
-            config: CusProviderConfig | None = None,
-            integration_key: str | None = None,
-            reporter: CusReporter | None = None,
-            client: ClientT,
-        ) -> None: ...
-        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
     def _create_client(self, api_key: str | None, **kwargs: Any) -> Any:
-        try:
-            from anthropic import Anthropic
-        except ModuleNotFoundError as error:
-            message = (
-                "the anthropic package is missing: install aos-customer-integrations-sdk[anthropic]"
-            )
-            raise CusProviderError(message) from error
-        return Anthropic(api_key=api_key, **kwargs)
+        return provider_package("anthropic").Anthropic(api_key=api_key, **kwargs)
 
     def _get_provider_name(self) -> str:
         return "anthropic"
 
     def _extract_usage(self, response: Any) -> tuple[int, int]:
         return extract_anthropic_usage(response)
-
-    def _calculate_cost(self, model: str, tokens_in: int, tokens_out: int) -> int:
-        return calculate_cost(model, tokens_in, tokens_out)
 
 
 def create_anthropic_provider(

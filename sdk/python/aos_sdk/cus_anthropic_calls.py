@@ -5,7 +5,7 @@ See `cus_openai_calls`, which does the same for OpenAI.
 
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 
-from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
+from aos_sdk.cus_base import CusCallOptions, CusPackageProvider, Later, text_of
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_providers.anthropic import MESSAGES
 
@@ -42,7 +42,7 @@ else:
 DEFAULT_MAX_TOKENS: Final = 1_024
 
 
-class CusAnthropicCalls(CusBaseProvider[ClientT]):
+class CusAnthropicCalls(CusPackageProvider[ClientT]):
     """The calls of `CusAnthropicProvider`, with a synchronous and with an asynchronous client."""
 
     @overload

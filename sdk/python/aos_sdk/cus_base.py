@@ -7,18 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_capture.kinds import KINDS
 from aos_sdk.cus_capture.surfaces import gate_of, prepare_call
 from aos_sdk.cus_configuration import active
-from aos_sdk.cus_cost import CusUnknownModel
+from aos_sdk.cus_cost import CusUnknownModel, calculate_cost
 from aos_sdk.cus_delivery.connection import DEFAULT_BASE_URL
+from aos_sdk.cus_errors import CusProviderError
 from aos_sdk.cus_providers.provider import CusSurface
 from aos_sdk.cus_reporter import CusReporter
-from aos_sdk.cus_scope import CusIdentity
+from aos_sdk.cus_scope import CusCallIdentity, CusIdentity
 from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
 from aos_sdk.cus_tracker import CusCallTracker
 from aos_sdk.cus_wire import CusOperation
@@ -56,14 +58,9 @@ class CusCallContext:
     tags: CusTags | None = None
 
 
-class CusCallOptions(TypedDict, total=False):
+class CusCallOptions(CusCallIdentity, total=False):
     """Every call's options beside the request: our own names, and the native clients' own."""
 
-    call_id: str | None
-    session_id: str | None
-    agent_id: str | None
-    end_user: str | None
-    tags: CusTags | None
     extra_headers: Mapping[str, Any] | None
     extra_query: Mapping[str, object] | None
     extra_body: object | None
@@ -215,6 +212,51 @@ class CusBaseProvider(ABC, Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(reporter={self.reporter!r})"
+
+
+class CusPackageProvider(CusBaseProvider[T]):
+    """An adapter for a provider's own package, whose calls the price table prices.
+
+    A subclass is generic in the client, by a type variable whose default is the client that it
+    makes where the program has none.
+    """
+
+    if TYPE_CHECKING:
+        # A client of the program's own has its key and its settings.
+        @overload
+        def __init__(
+            self,
+            api_key: str | None = None,
+            *,
+            config: CusProviderConfig | None = None,
+            integration_key: str | None = None,
+            reporter: CusReporter | None = None,
+            client: None = None,
+            **client_kwargs: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            api_key: None = None,
+            *,
+            config: CusProviderConfig | None = None,
+            integration_key: str | None = None,
+            reporter: CusReporter | None = None,
+            client: T,
+        ) -> None: ...
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def _calculate_cost(self, model: str, tokens_in: int, tokens_out: int) -> int:
+        return calculate_cost(model, tokens_in, tokens_out)
+
+
+def provider_package(name: str) -> Any:
+    """A provider's package. Raises CusProviderError if it is not installed."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        message = f"the {name} package is missing: install aos-customer-integrations-sdk[{name}]"
+        raise CusProviderError(message) from error
 
 
 def text_of(answer: Any, read: Callable[[Any], str]) -> Any:

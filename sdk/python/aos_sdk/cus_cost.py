@@ -4,48 +4,22 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Protocol, TypedDict, Unpack
+from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
 from aos_sdk.cus_fields import TOKEN_NAMES
 from aos_sdk.cus_pricing.decimals import with_own_decimals
 from aos_sdk.cus_pricing.places import NOWHERE, CusPlace
-from aos_sdk.cus_pricing.rates import (
-    RATE_SCALE,
-    CusCostParts,
-    CusModelPricing,
-    CusTokenUsage,
-)
-from aos_sdk.cus_pricing.table import (
-    TABLE_VERSION,
-    CusPricingTable,
-    CusUnknownModel,
-    canonical_name,
-    get_model_pricing,
-    get_pricing_version,
-    plain_rates,
-)
+from aos_sdk.cus_pricing.rates import RATE_SCALE, CusTokenCounts
+from aos_sdk.cus_pricing.rates import CusCostParts as CusCostParts
+from aos_sdk.cus_pricing.rates import CusModelPricing as CusModelPricing
+from aos_sdk.cus_pricing.rates import CusTokenUsage as CusTokenUsage
+from aos_sdk.cus_pricing.table import TABLE_VERSION, plain_rates
+from aos_sdk.cus_pricing.table import CusPricingTable as CusPricingTable
+from aos_sdk.cus_pricing.table import CusUnknownModel as CusUnknownModel
+from aos_sdk.cus_pricing.table import canonical_name as canonical_name
+from aos_sdk.cus_pricing.table import get_model_pricing as get_model_pricing
+from aos_sdk.cus_pricing.table import get_pricing_version as get_pricing_version
 from aos_sdk.cus_pricing.turns import Turns, inner_models, microcents_with_turns
-
-__all__ = [
-    "MICROCENTS_PER_CENT",
-    "CusCallDetails",
-    "CusCostBreakdown",
-    "CusCostParts",
-    "CusModelPricing",
-    "CusPricedCall",
-    "CusPricingTable",
-    "CusTokenUsage",
-    "CusUnknownModel",
-    "calculate_cost",
-    "calculate_cost_breakdown",
-    "calculate_cost_microcents",
-    "canonical_name",
-    "estimate_cost",
-    "format_cost",
-    "get_model_pricing",
-    "get_pricing_version",
-    "price_call",
-]
 
 MICROCENTS_PER_CENT: Final = 1_000_000
 
@@ -130,33 +104,10 @@ def price_call(  # noqa: PLR0913 - what a price depends on, each by its name
     return CusPricedCall(cents_of(microcents), microcents, TABLE_VERSION, "table")
 
 
-class _Counted(Protocol):
-    """A call's counts by name: a usage, a reported usage or a usage record."""
-
-    @property
-    def tokens_in(self) -> int: ...
-    @property
-    def tokens_out(self) -> int: ...
-    @property
-    def tokens_cached(self) -> int: ...
-    @property
-    def tokens_cache_write(self) -> int: ...
-    @property
-    def tokens_cache_write_1h(self) -> int: ...
-    @property
-    def tokens_reasoning(self) -> int: ...
-    @property
-    def tokens_audio_in(self) -> int: ...
-    @property
-    def tokens_audio_out(self) -> int: ...
-    @property
-    def tokens_image_in(self) -> int: ...
-
-
 _counts: Final = attrgetter(*TOKEN_NAMES)
 
 
-def _is_text(usage: _Counted) -> bool:
+def _is_text(usage: CusTokenCounts) -> bool:
     """Whether a call has no tokens but of text, and none written to a cache.
 
     Identity with 0 tells 0 from False and 0.0, which are refused elsewhere.
@@ -173,7 +124,7 @@ def _is_text(usage: _Counted) -> bool:
 
 def cost_of_call(
     model: str,
-    usage: _Counted,
+    usage: CusTokenCounts,
     service_tier: str | None,
     billed_units: Mapping[str, int] | None,
     at: datetime | int,
@@ -202,7 +153,7 @@ def cost_of_call(
     return None if priced is None else (priced.cost_cents, priced.pricing_version)
 
 
-def _plain_microcents(model: str, usage: _Counted, tier: str | None) -> int | None:
+def _plain_microcents(model: str, usage: CusTokenCounts, tier: str | None) -> int | None:
     """The cost of a call of text, cached or not, thought or not, at a model's plain rates."""
     plain = plain_rates.get(model)
     tokens_in, tokens_out = usage.tokens_in, usage.tokens_out

@@ -62,11 +62,8 @@ def _has_key(text: str, tag: str) -> bool:
     return text.startswith(tag) and text[len(tag) : len(tag) + 1] == "="
 
 
-class CusScoped(Protocol):
-    """What the rule reads of a limit. Times are seconds of the epoch.
-
-    `value` is None for each value of the scope. `valid_until` is None for a permanent limit.
-    """
+class CusLimitTerms(Protocol):
+    """What a limit counts, and how much of it; `value` is None for each value of the scope."""
 
     @property
     def scope(self) -> str: ...
@@ -80,6 +77,14 @@ class CusScoped(Protocol):
     def window(self) -> str: ...
     @property
     def amount(self) -> int: ...
+
+
+class CusScoped(CusLimitTerms, Protocol):
+    """What the rule reads of a limit: its terms, and when it is valid, in seconds of the epoch.
+
+    `valid_until` is None for a permanent limit.
+    """
+
     @property
     def valid_from(self) -> float: ...
     @property

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
 from aos_sdk.cus_capture.answers import run
 from aos_sdk.cus_capture.bypass_transports import detect_bypass as watch_for_bypass
@@ -13,6 +13,7 @@ from aos_sdk.cus_capture.generators import driven, driving_async
 from aos_sdk.cus_capture.http_clients.installation import record_http, unrecord_http
 from aos_sdk.cus_capture.patch import PATCHES
 from aos_sdk.cus_configuration import active
+from aos_sdk.cus_scope import CusCallIdentity
 from aos_sdk.cus_tags import CusTags
 from aos_sdk.cus_tracker import CusCallTracker
 
@@ -20,6 +21,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CusTelemetryTracker = CusCallTracker
+
+
+class CusTrackOptions(CusCallIdentity, total=False):
+    """What `cus_track` is told of a call beside the model and the provider."""
+
+    max_tokens: int | None
 
 
 def cus_track(  # noqa: PLR0913 - the public surface, each argument by its name
@@ -59,33 +66,20 @@ def cus_track(  # noqa: PLR0913 - the public surface, each argument by its name
 
 
 @passed_over_by_warnings
-def cus_wrap(  # noqa: PLR0913 - the public surface, each argument by its name
+def cus_wrap(
     function: Callable[[], R],
     *,
     model: str,
     provider: str | None = None,
-    call_id: str | None = None,
-    session_id: str | None = None,
-    agent_id: str | None = None,
-    end_user: str | None = None,
-    tags: CusTags | None = None,
-    max_tokens: int | None = None,
+    **options: Unpack[CusTrackOptions],
 ) -> R:
     """Call the function, measured, and return its response, awaitable or stream.
 
-    Tokens are read from the response, from the awaitable's result or from the stream. Limits are
-    checked before, as `cus_track` does; for a coroutine function when its result is awaited.
+    Tokens are read from the response, from the awaitable's result or from the stream. Takes what
+    `cus_track` does, and limits are checked as there: before the call; for a coroutine function when
+    its result is awaited.
     """
-    call = cus_track(
-        model,
-        provider,
-        call_id=call_id,
-        session_id=session_id,
-        agent_id=agent_id,
-        end_user=end_user,
-        tags=tags,
-        max_tokens=max_tokens,
-    )
+    call = cus_track(model, provider, **options)
     call.is_asynchronous = inspect.iscoroutinefunction(function)
     result: R = run(call, function, (), {})
     return result

@@ -1,10 +1,8 @@
 """The adapter for OpenAI: the native client, its own responses, and a record of every call."""
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from aos_sdk.cus_base import CusProviderConfig
-from aos_sdk.cus_cost import calculate_cost
-from aos_sdk.cus_errors import CusProviderError
+from aos_sdk.cus_base import provider_package
 from aos_sdk.cus_openai_calls import ClientT, CusOpenAICalls
 from aos_sdk.cus_reporter import CusReporter
 from aos_sdk.cus_usage import extract_openai_usage
@@ -21,47 +19,14 @@ class CusOpenAIProvider(CusOpenAICalls[ClientT]):
     `tags` are ours, for the record.
     """
 
-    if TYPE_CHECKING:
-        # Without a client of the program's own, the adapter makes a synchronous client.
-        @overload
-        def __init__(
-            self: "CusOpenAIProvider[OpenAI]",
-            api_key: str | None = None,
-            *,
-            config: CusProviderConfig | None = None,
-            integration_key: str | None = None,
-            reporter: CusReporter | None = None,
-            client: None = None,
-            **client_kwargs: Any,
-        ) -> None: ...
-        @overload
-        def __init__(
-            self,
-            api_key: None = None,
-            *,
-            config: CusProviderConfig | None = None,
-            integration_key: str | None = None,
-            reporter: CusReporter | None = None,
-            client: ClientT,
-        ) -> None: ...
-        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
     def _create_client(self, api_key: str | None, **kwargs: Any) -> Any:
-        try:
-            from openai import OpenAI
-        except ModuleNotFoundError as error:
-            message = "the openai package is missing: install aos-customer-integrations-sdk[openai]"
-            raise CusProviderError(message) from error
-        return OpenAI(api_key=api_key, **kwargs)
+        return provider_package("openai").OpenAI(api_key=api_key, **kwargs)
 
     def _get_provider_name(self) -> str:
         return "openai"
 
     def _extract_usage(self, response: Any) -> tuple[int, int]:
         return extract_openai_usage(response)
-
-    def _calculate_cost(self, model: str, tokens_in: int, tokens_out: int) -> int:
-        return calculate_cost(model, tokens_in, tokens_out)
 
 
 def create_openai_provider(

@@ -7,7 +7,7 @@ from whether the client is asynchronous.
 
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from aos_sdk.cus_base import CusBaseProvider, CusCallOptions, Later, text_of
+from aos_sdk.cus_base import CusCallOptions, CusPackageProvider, Later, text_of
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
 from aos_sdk.cus_providers.openai import CHAT, COMPLETION, EMBEDDING, RESPONSES
 
@@ -54,7 +54,7 @@ else:
     ClientT = TypeVar("ClientT")
 
 
-class CusOpenAICalls(CusBaseProvider[ClientT]):
+class CusOpenAICalls(CusPackageProvider[ClientT]):
     """The calls of `CusOpenAIProvider`, with a synchronous and with an asynchronous client."""
 
     @overload

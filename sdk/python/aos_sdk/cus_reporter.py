@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from aos_sdk.cus_delivery.buffer import CusReported
 from aos_sdk.cus_delivery.connection import CusConnection
@@ -19,9 +19,8 @@ from aos_sdk.cus_delivery.transport import CusTransport
 from aos_sdk.cus_errors import CusConfigurationError, CusDeliveryError
 from aos_sdk.cus_guard import never_raise
 from aos_sdk.cus_record import CusUsageRecord
-from aos_sdk.cus_tags import CusTags
-from aos_sdk.cus_tracker import CusCallTracker
-from aos_sdk.cus_wire import DROPPED_FULL, CusOperation
+from aos_sdk.cus_tracker import CusCallTracker, CusTrackerOptions
+from aos_sdk.cus_wire import DROPPED_FULL
 
 if TYPE_CHECKING:
     from aos_sdk.cus_enforcing.asked import CusEnforcing
@@ -213,30 +212,11 @@ class CusReporter:
         except Exception as error:  # noqa: BLE001 - as the guard does
             self.guard.swallow(error)
 
-    def track_call(  # noqa: PLR0913 - the public surface, each argument by its name
-        self,
-        provider: str,
-        model: str,
-        *,
-        call_id: str | None = None,
-        session_id: str | None = None,
-        agent_id: str | None = None,
-        end_user: str | None = None,
-        tags: CusTags | None = None,
-        operation: CusOperation | None = None,
+    def track_call(
+        self, provider: str, model: str, **options: Unpack[CusTrackerOptions]
     ) -> CusCallTracker:
-        """Measure and report the call in a `with` block."""
-        return CusCallTracker(
-            self,
-            provider,
-            model,
-            call_id=call_id,
-            session_id=session_id,
-            agent_id=agent_id,
-            end_user=end_user,
-            tags=tags,
-            operation=operation,
-        )
+        """Measure and report the call in a `with` block. Takes what `CusCallTracker` does."""
+        return CusCallTracker(self, provider, model, **options)
 
     def enable_batching(
         self,

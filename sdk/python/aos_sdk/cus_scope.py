@@ -9,7 +9,7 @@ import os
 import uuid
 from contextvars import ContextVar, Token
 from functools import partial
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypedDict
 
 from aos_sdk.cus_enforcing.run_budget import CusRun
 from aos_sdk.cus_tags import CusTags, merged_tags, tags_of
@@ -26,6 +26,16 @@ class CusIdentity(NamedTuple):
     run: CusRun | None = None
     block: "cus_context | None" = None
     outer: "CusIdentity | None" = None
+
+
+class CusCallIdentity(TypedDict, total=False):
+    """A call's own id, and whose it is, as a program says it for one call."""
+
+    call_id: str | None
+    session_id: str | None
+    agent_id: str | None
+    end_user: str | None
+    tags: CusTags | None
 
 
 _NOBODY: Final = CusIdentity()

@@ -12,6 +12,7 @@ from aos_sdk.cus_delivery.ended_call import CusCallReporter
 from aos_sdk.cus_measured_call import CusMeasuredCall
 from aos_sdk.cus_record import generate_call_id
 from aos_sdk.cus_scope import (
+    CusCallIdentity,
     current_call,
     current_identity,
     enter_call,
@@ -47,6 +48,12 @@ class Health(Protocol):
     """Gets the outcome of calls."""
 
     def note(self, *, failed: bool) -> None: ...
+
+
+class CusTrackerOptions(CusCallIdentity, total=False):
+    """What a tracker is told of its call beside the provider and the model."""
+
+    operation: CusOperation | None
 
 
 class CusCallTracker(CusMeasuredCall):

@@ -9,7 +9,6 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from time import perf_counter
-from types import TracebackType
 from typing import Any, Final, Self
 
 from aos_sdk.cus_capture.frames import passed_over_by_warnings
@@ -120,12 +119,7 @@ class CusStreamWatch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Note how the block that reads the stream ended: read, closed by the caller, or broken."""
         if error is None:
             self.end()

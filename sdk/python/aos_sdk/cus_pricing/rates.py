@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from aos_sdk.cus_fields import TOKEN_NAMES
 from aos_sdk.cus_pricing.decimals import with_own_decimals
@@ -24,6 +24,29 @@ OUTPUT_KINDS: Final = ("reasoning", "audio_out")
 # A price a call, of those that use any tokens: the fee of search models.
 REQUESTS: Final = "requests"
 KINDS: Final = ("input", *INPUT_KINDS, "output", *OUTPUT_KINDS)
+
+
+class CusTokenCounts(Protocol):
+    """A call's counts by name: a usage, a reported usage, a record or a stored row."""
+
+    @property
+    def tokens_in(self) -> int: ...
+    @property
+    def tokens_out(self) -> int: ...
+    @property
+    def tokens_cached(self) -> int: ...
+    @property
+    def tokens_cache_write(self) -> int: ...
+    @property
+    def tokens_cache_write_1h(self) -> int: ...
+    @property
+    def tokens_reasoning(self) -> int: ...
+    @property
+    def tokens_audio_in(self) -> int: ...
+    @property
+    def tokens_audio_out(self) -> int: ...
+    @property
+    def tokens_image_in(self) -> int: ...
 
 
 class CusTokenUsage(NamedTuple):

@@ -5,7 +5,6 @@ Each request that is sent is a call: a program that tries again makes another ca
 
 import json
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -71,12 +70,7 @@ class CusHttpSending:
         self.call.departed = True
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         leave_call_anywhere(self._token)
         if error is not None:
             self.call.fail(error)
