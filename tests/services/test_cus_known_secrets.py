@@ -22,7 +22,9 @@ from integrations.cus_web.people import Secret
 from tests.cus_factories import signed_in
 
 _HOUR = 3_600.0
-_ACCEPTED, _REFUSED = {Secret.SESSION: True}, {Secret.SESSION: False}
+_ACCEPTED: dict[str, Any] = {Secret.SESSION: True}
+_ACCEPTED_TOKEN: dict[str, Any] = {Secret.TOKEN: True}
+_REFUSED: dict[str, Any] = {Secret.SESSION: False}
 API = "/api/v1/cus/integrations"
 
 
@@ -70,7 +72,7 @@ def test_a_refused_session_is_forgotten_and_one_that_was_not_looked_at_is_not() 
 def test_a_verdict_on_the_token_makes_no_session_known() -> None:
     known, session = KnownSecrets(), _session("invented")
 
-    known.learn(session, {Secret.TOKEN: True}, now=0.0)
+    known.learn(session, _ACCEPTED_TOKEN, now=0.0)
 
     assert known.known_of(session, now=0.0) is None
 
@@ -110,7 +112,7 @@ def test_no_secret_is_kept() -> None:
     headers = ("cookie", f"sessionid={canary}"), ("authorization", f"Bearer {canary}")
     digests = digests_of(Request(_scope("/", *headers)))
 
-    known.learn(digests, dict.fromkeys(Secret, True), now=0.0)
+    known.learn(digests, _ACCEPTED | _ACCEPTED_TOKEN, now=0.0)
 
     assert len(digests) == 2
     kept = [text for text in _within(known) if isinstance(text, str)]
