@@ -143,12 +143,13 @@ CUS_FIRST_START_FILE = env("CUS_FIRST_START_FILE", default="") or (
 
 # --- Web processes: each of these counts in each process ---------------------------------------
 
-# Threads of checks, of ingest, of signing in, and of everything else that people ask for. None of
-# these takes a thread of another; probes have their own.
+# Threads of checks, of ingest, of signing in, of everything else that people ask for, and of
+# everything else that strangers ask for. None of these takes a thread of another; probes have their own.
 CUS_CHECK_THREADS = env.int("CUS_CHECK_THREADS", default=6)
 CUS_INGEST_THREADS = env.int("CUS_INGEST_THREADS", default=6)
 CUS_PEOPLE_THREADS = env.int("CUS_PEOPLE_THREADS", default=4)
 CUS_SIGN_IN_THREADS = env.int("CUS_SIGN_IN_THREADS", default=3)
+CUS_STRANGER_THREADS = env.int("CUS_STRANGER_THREADS", default=2)
 # Seconds that a request waits for a thread before it gets 503.
 CUS_LINE_SECONDS = env.float("CUS_LINE_SECONDS", default=10.0)
 # Seconds from a request's headers to the last byte of its body; later it gets 408.

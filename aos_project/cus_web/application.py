@@ -15,7 +15,8 @@ from django.conf import settings
 
 from aos_project.cus_web.answers import BROKEN, Answer, Refusal, Refused, body_too_large
 from aos_project.cus_web.bodies import Bodies
-from aos_project.cus_web.kinds import Kind, kind_of, origin_of, sender_of
+from aos_project.cus_web.kinds import Kind, Turn, origin_of, turn_of
+from aos_project.cus_web.known_secrets import KnownSecrets
 from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Answering, Request, Scope, Transport, environ_of
 from aos_project.cus_web.sdk_handler import SdkHandler
@@ -42,6 +43,7 @@ _OPEN_FILES = 8_192
 # A check takes Python's lock about ten times, and each time waits up to this long for every thread
 # that computes (Python's default is 5 ms).
 _SWITCH_SECONDS = 0.001
+_FOR_STRANGERS = frozenset({Kind.SIGN_IN, Kind.STRANGER})
 
 
 class CusWeb:
@@ -59,11 +61,13 @@ class CusWeb:
             Kind.INGEST: settings.CUS_INGEST_THREADS,
             Kind.SIGN_IN: settings.CUS_SIGN_IN_THREADS,
             Kind.PEOPLE: settings.CUS_PEOPLE_THREADS,
+            Kind.STRANGER: settings.CUS_STRANGER_THREADS,
         }
         self._lanes = {
-            kind: Lane(kind, number, settings.CUS_LINE_SECONDS, strangers=kind is Kind.SIGN_IN)
+            kind: Lane(kind, number, settings.CUS_LINE_SECONDS, strangers=kind in _FOR_STRANGERS)
             for kind, number in threads.items()
         }
+        self._known = KnownSecrets()
         self._answered: deque[asyncio.Future[None]] = deque()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -104,7 +108,7 @@ class CusWeb:
 
     async def _on_a_thread(self, request: Request, protocol: Answering, body: bytes) -> None:
         """Return when a thread has answered. Raises Refused."""
-        kind = kind_of(request)
+        turn = turn_of(request, self._known)
         answered = self._loop.create_future()
 
         def run(refusal: Refusal | None) -> None:
@@ -112,29 +116,31 @@ class CusWeb:
                 if refusal:
                     _send(protocol, refusal.answer(request.path))
                 else:
-                    self._answer(request, body, protocol)
+                    self._answer(request, turn, body, protocol)
+                    job.owes_rest = self._known.known_of(turn.digests, time.monotonic()) is None
             finally:
                 self._answered.append(answered)
 
-        self._lanes[kind].submit(Job(sender_of(kind, request), run, origin_of(request)))
+        job = Job(turn.sender, run, origin_of(request))
+        self._lanes[turn.kind].submit(job)
         self._settle()
         # Wait: granian answers 500 if this coroutine ends before the thread has answered.
         await answered
 
-    def _answer(self, request: Request, body: bytes, protocol: Answering) -> None:
+    def _answer(self, request: Request, turn: Turn, body: bytes, protocol: Answering) -> None:
         """Send Django's answer. Runs on a thread."""
         try:
             environ = environ_of(request, body)
             if is_short(request.method, request.path):
                 _send(protocol, self._sdk(environ))
             else:
-                self._send_parts(protocol, environ)
+                self._send_parts(protocol, environ, turn)
         except Exception:
             logger.exception("A request could not be answered")
             # Has no effect if an answer has begun.
             _send(protocol, BROKEN.answer(request.path))
 
-    def _send_parts(self, protocol: Answering, environ: "WSGIEnvironment") -> None:
+    def _send_parts(self, protocol: Answering, environ: "WSGIEnvironment", turn: Turn) -> None:
         """Send a small answer whole, and a large answer in parts, at the client's speed."""
         begun: list[Any] = []
 
@@ -142,6 +148,8 @@ class CusWeb:
             begun[:] = int(status[:3]), headers
 
         with closing_parts(self._wsgi(environ, start_response)) as parts:
+            # Before the answer: a page's files are asked for as soon as it is there.
+            self._known.learn(turn.digests, environ, time.monotonic())
             whole = bytearray()
             for part in parts:
                 whole += part

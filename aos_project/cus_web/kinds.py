@@ -1,9 +1,11 @@
 """Classify requests: by kind, which chooses the threads, and by sender, for taking turns."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from django.conf import settings
 
+from aos_project.cus_web.known_secrets import Digests, KnownSecrets, digests_of
 from aos_project.cus_web.scopes import Request
 from aos_sdk.cus_wire import (
     ENFORCEMENT_BATCH_PATH,
@@ -28,6 +30,15 @@ class Kind(StrEnum):
     INGEST = "ingest"
     SIGN_IN = "sign_in"
     PEOPLE = "people"
+    STRANGER = "stranger"
+
+
+class Turn(NamedTuple):
+    """The kind and the sender of a request. `digests` are of secrets that Django will judge."""
+
+    kind: Kind
+    sender: str
+    digests: Digests = {}
 
 
 _PROBES = {"/healthz": Kind.HEALTH, "/readyz": Kind.PROBE, "/metrics": Kind.PROBE}
@@ -48,8 +59,27 @@ _LEASES = f"{ENFORCEMENT_LEASE_PATH}/"
 _KEY_HEADER = INTEGRATION_KEY_HEADER.lower()
 
 
-def kind_of(request: Request) -> Kind:
-    """The kind of a request."""
+def turn_of(request: Request, known: KnownSecrets) -> Turn:
+    """The turn of a request whose body has arrived.
+
+    Programs take turns by SDK key, not verified yet: a wrong key counts as a sender, and is refused
+    on its turn. People take turns by session or token; what can't be known to be a person's is
+    a stranger's, and strangers take turns by address, because they can invent everything else.
+    """
+    kind = _kind_by_path(request)
+    if kind is Kind.CHECK or kind is Kind.INGEST:
+        return Turn(kind, _key_in(request) or origin_of(request))
+    if kind is not Kind.PEOPLE:
+        return Turn(kind, origin_of(request))
+    digests = digests_of(request)
+    person = known.known_of(digests, request.arrived)
+    if person is None:
+        return Turn(Kind.STRANGER, origin_of(request), digests)
+    return Turn(kind, person, digests)
+
+
+def _kind_by_path(request: Request) -> Kind:
+    """The kind of a request, if a person sent it."""
     path = request.path
     if path in _CHECKS or path.startswith(_LEASES):
         return Kind.CHECK
@@ -62,19 +92,9 @@ def kind_of(request: Request) -> Kind:
     return Kind.SIGN_IN if path.startswith(_SIGN_IN) else Kind.PEOPLE
 
 
-def sender_of(kind: Kind, request: Request) -> str:
-    """The sender of a request, for taking turns: an SDK key, a token or session, or an address.
-
-    The sender is not verified yet: a wrong key counts as a sender, and is refused on its turn. At
-    the sign-in the address counts, because strangers can invent cookies.
-    """
+def _key_in(request: Request) -> str:
     headers = request.named
-    secret = ""
-    if kind is Kind.CHECK or kind is Kind.INGEST:
-        secret = headers.get(_KEY_HEADER) or headers.get("authorization", "")
-    elif kind is Kind.PEOPLE:
-        secret = headers.get("authorization") or headers.get("cookie", "")
-    return secret or origin_of(request)
+    return headers.get(_KEY_HEADER) or headers.get("authorization", "")
 
 
 def origin_of(request: Request) -> str:

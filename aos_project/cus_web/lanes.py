@@ -24,10 +24,11 @@ _LONGEST_REST_SECONDS = 0.25
 class Job:
     """A request that waits for a thread. `run` gets None, or the refusal to answer.
 
-    `address` is the client's; empty if it is unknown.
+    `address` is the client's; empty if it is unknown. While it runs, it may take `owes_rest` back,
+    which only a lane for strangers heeds.
     """
 
-    __slots__ = ("address", "due", "run", "sender")
+    __slots__ = ("address", "due", "owes_rest", "run", "sender")
 
     def __init__(
         self, sender: str, run: Callable[[Refusal | None], None], address: str = ""
@@ -36,6 +37,7 @@ class Job:
         self.run = run
         self.address = address
         self.due = 0.0
+        self.owes_rest = True
 
 
 class Lane:
@@ -46,7 +48,7 @@ class Lane:
 
     In a lane for `strangers` one sender occupies one thread, and after each request waits three
     times as long as the request took. So requests that need no account leave processor time to
-    others.
+    others. A request owes no rest if it turned out to be a person's.
     """
 
     def __init__(self, name: str, threads: int, seconds: float, *, strangers: bool = False) -> None:
@@ -105,7 +107,7 @@ class Lane:
         except BaseException:
             # An error of one request must not end the thread.
             logger.exception("A request could not be answered")
-        if self._rests:
+        if self._rests and job.owes_rest:
             time.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST_SECONDS))
 
     def _next(self) -> Job | None:

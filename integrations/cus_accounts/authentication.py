@@ -15,6 +15,7 @@ from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.token_service import verify_token
 from integrations.cus_web.addresses import Address
 from integrations.cus_web.errors import TokenReadOnly
+from integrations.cus_web.people import Secret, note_secret
 
 # The methods that a read-only token may send.
 _READING = ("GET", "HEAD")
@@ -36,7 +37,10 @@ class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox
     def authenticate(self, request: Request) -> tuple[CusUser, CusApiToken] | None:
         """The token and its person. Raises AuthenticationFailed, TokenReadOnly."""
         self.address = exact_client_address(request)
+        # For when the next line raises.
+        note_secret(request, Secret.TOKEN, is_a_persons=False)
         found: tuple[CusUser, CusApiToken] | None = super().authenticate(request)
+        note_secret(request, Secret.TOKEN, is_a_persons=found is not None)
         if found and found[1].read_only and request.method not in _READING:
             raise TokenReadOnly
         return found

@@ -12,6 +12,7 @@ from integrations.cus_accounts.browsers import browser_of
 from integrations.cus_accounts.login_throttle import exact_client_address
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import keep_membership
+from integrations.cus_web.people import Secret, note_secret
 
 # Probes must answer while the database is away, also in a browser that is signed in.
 _PROBES = frozenset({"healthz", "readyz", "metrics"})
@@ -31,16 +32,23 @@ class CusSessionGuard:
 
     def process_view(self, request: HttpRequest, *_view: Any) -> None:
         match = request.resolver_match
-        if (match and match.view_name in _PROBES) or not request.session.session_key:
-            return
-        user: Any = request.user
-        if not user.is_authenticated:
-            return
-        if not sessions.is_open(request.session, user, _visit(request), now=timezone.now()):
-            request.session.flush()
-            request.user = AnonymousUser()
-            return
-        keep_membership(user)
+        if not match or match.view_name not in _PROBES:
+            note_secret(request, Secret.SESSION, is_a_persons=_admits(request))
+
+
+def _admits(request: HttpRequest) -> bool:
+    """Whether the request's session is a person's and open; an ended one is signed out."""
+    if not request.session.session_key:
+        return False
+    user: Any = request.user
+    if not user.is_authenticated:
+        return False
+    if not sessions.is_open(request.session, user, _visit(request), now=timezone.now()):
+        request.session.flush()
+        request.user = AnonymousUser()
+        return False
+    keep_membership(user)
+    return True
 
 
 def note_sign_in(request: HttpRequest, user: CusUser, **_signal: Any) -> None:
@@ -51,6 +59,7 @@ def note_sign_in(request: HttpRequest, user: CusUser, **_signal: Any) -> None:
 def note_sign_out(request: HttpRequest, **_signal: Any) -> None:
     """Record a sign-out. Django's signal calls this before Django deletes the session."""
     sessions.sign_out(request.session, now=timezone.now())
+    note_secret(request, Secret.SESSION, is_a_persons=False)
 
 
 def _visit(request: HttpRequest) -> sessions.Visit:

@@ -9,9 +9,14 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import requests
 from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
 
+from aos_project.cus_embedded.process import wait_for
 from aos_sdk.cus_wire import ENFORCEMENT_CHECK_PATH, INTEGRATION_KEY_HEADER, LLM_USAGE_BATCH_PATH
 from enforcement.cus_decisions.models import CusDecisionTotals
+from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, make_user, signed_in
@@ -135,6 +140,45 @@ def test_many_sign_ins_at_once_leave_checks_and_probes_alone(
     assert healthy
     # The form again, or a clear "come again"; never a traceback.
     assert set(statuses) <= {200, 429, 503}
+
+
+def test_strangers_that_occupy_their_threads_keep_no_person_waiting(
+    product: ServedProduct, admin: CusUser
+) -> None:
+    _, token = CusTokenService(admin).issue(name="nightly", now=timezone.now())
+    program = {"Authorization": f"Bearer {token}"}
+    url = f"{product.base_url}/api/v1/cus/integrations"
+    assert requests.get(url, headers=program, timeout=_TIMEOUT).ok
+    statuses: list[int] = []
+
+    def ask(number: int) -> None:
+        cookies = {settings.SESSION_COOKIE_NAME: f"invented-{number}"}
+        answer = requests.get(url, cookies=cookies, timeout=60)
+        statuses.append(answer.status_code)
+
+    strangers = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+    # Nobody's session can be read now, so whoever shows one waits in the middle of a request.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE django_session IN ACCESS EXCLUSIVE MODE")
+        for thread in strangers:
+            thread.start()
+        assert wait_for(_someone_waits_for_a_lock, _TIMEOUT)
+        answers = [requests.get(url, headers=program, timeout=_TIMEOUT) for _ in range(3)]
+        assert not statuses
+    for thread in strangers:
+        thread.join()
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert statuses == [401] * 16
+
+
+def _someone_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE NOT granted AND datname = current_database())"
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def test_an_sdk_route_answers_over_the_short_way_as_over_the_long_one(

@@ -50,9 +50,13 @@ def test_a_stranger_occupies_one_thread_and_the_next_is_answered_meanwhile() -> 
     assert answered.get(timeout=_LONG) == "flood"
 
 
-@pytest.mark.parametrize(("strangers", "rests"), [(True, [1.5]), (False, [])])
+@pytest.mark.parametrize(
+    ("strangers", "owes_rest", "rests"),
+    [(True, True, [1.5]), (True, False, []), (False, True, [])],
+    ids=["a stranger", "a person whom the process did not know", "a person"],
+)
 def test_only_a_strangers_request_is_followed_by_a_rest_of_three_times_its_length(
-    monkeypatch: pytest.MonkeyPatch, strangers: bool, rests: list[float]
+    monkeypatch: pytest.MonkeyPatch, strangers: bool, owes_rest: bool, rests: list[float]
 ) -> None:
     clock, rested = iter([10.0, 20.0, 20.5]), list[float]()
     ticking = SimpleNamespace(monotonic=lambda: next(clock), sleep=rested.append)
@@ -60,7 +64,12 @@ def test_only_a_strangers_request_is_followed_by_a_rest_of_three_times_its_lengt
     monkeypatch.setattr(lanes, "_LONGEST_REST_SECONDS", 60.0)
     lane, answered = Lane("test", 1, 100.0, strangers=strangers), queue.Queue[str]()
 
-    lane.submit(Job("sender", lambda _refusal: answered.put("answered")))
+    def run(_refusal: Refusal | None) -> None:
+        job.owes_rest = owes_rest
+        answered.put("answered")
+
+    job = Job("sender", run)
+    lane.submit(job)
     lane.start()
 
     assert answered.get(timeout=_LONG) == "answered"

@@ -20,11 +20,16 @@ from aos_project.cus_web.answers import (
     Refused,
 )
 from aos_project.cus_web.bodies import Bodies
-from aos_project.cus_web.kinds import Kind, kind_of, sender_of
+from aos_project.cus_web.kinds import Kind, turn_of
+from aos_project.cus_web.known_secrets import KnownSecrets, digests_of
 from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Request, environ_of
+from integrations.cus_web.people import Secret
 
 _LONG = 30.0
+_CHECK = "/api/v1/cus/enforcement/check"
+_SESSION = ("cookie", "sessionid=s")
+_TOKEN = ("authorization", "Bearer aost_t")
 
 
 def _request(method: str = "GET", path: str = "/", *headers: tuple[str, str]) -> Request:
@@ -69,24 +74,91 @@ def _request(method: str = "GET", path: str = "/", *headers: tuple[str, str]) ->
     ],
 )
 def test_programs_and_people_have_threads_of_their_own(method: str, path: str, kind: Kind) -> None:
-    assert kind_of(_request(method, path)) is kind
+    request = _request(method, path, _SESSION)
+
+    assert turn_of(request, _knowing(request)).kind is kind
+
+
+def _knowing(request: Request) -> KnownSecrets:
+    """Django has found this request's session or token to be a person's."""
+    known = KnownSecrets()
+    known.learn(digests_of(request), dict.fromkeys(Secret, True), request.arrived)
+    return known
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/", "/static/x.css", "/api/v1/cus/integrations"])
+@pytest.mark.parametrize("secret", [_SESSION, _TOKEN, ("cookie", "csrftoken=invented")])
+def test_whoever_shows_no_secret_that_is_known_is_a_stranger(
+    path: str, secret: tuple[str, str]
+) -> None:
+    known = _knowing(_request("GET", "/", ("cookie", "sessionid=another")))
+
+    for request in (_request("GET", path, secret), _request("POST", path)):
+        assert turn_of(request, known)[:2] == (Kind.STRANGER, "192.0.2.1")
+
+
+def test_a_stranger_is_slow_at_no_kind_of_programs_nor_at_the_sign_in() -> None:
+    known = KnownSecrets()
+
+    kinds = [
+        turn_of(_request(method, path), known).kind
+        for method, path in (
+            ("GET", "/healthz"),
+            ("POST", "/api/v1/cus/enforcement/check"),
+            ("POST", "/api/v1/cus/telemetry/llm-usage"),
+            ("POST", "/admin/login/"),
+        )
+    ]
+
+    assert kinds == [Kind.HEALTH, Kind.CHECK, Kind.INGEST, Kind.SIGN_IN]
 
 
 def test_programs_take_turns_by_key_people_by_session_and_strangers_by_address() -> None:
-    headers = (("x-cus-integration-key", "key"), ("cookie", "session"))
+    headers = (("x-cus-integration-key", "key"), _SESSION)
+    page = _request("GET", "/", *headers)
+    known = _knowing(page)
 
-    assert sender_of(Kind.CHECK, _request("POST", "/", *headers)) == "key"
-    assert sender_of(Kind.PEOPLE, _request("GET", "/", *headers)) == "session"
-    assert sender_of(Kind.SIGN_IN, _request("POST", "/", *headers)) == "192.0.2.1"
-    assert sender_of(Kind.CHECK, _request()) == "192.0.2.1"
+    assert turn_of(_request("POST", _CHECK, *headers), known).sender == "key"
+    assert turn_of(page, known).sender == digests_of(page)[Secret.SESSION]
+    assert turn_of(_request("POST", "/admin/login/", *headers), known).sender == "192.0.2.1"
+    assert turn_of(_request("POST", _CHECK), known).sender == "192.0.2.1"
+
+
+def test_other_cookies_and_other_spellings_make_no_second_sender() -> None:
+    session, token = _request("GET", "/", _SESSION), _request("GET", "/", _TOKEN)
+    cookies = ("a=1; sessionid=s", "sessionid=s;csrftoken=2", "sessionid=old; sessionid=s ; z=3")
+
+    assert {_sender(session, "cookie", text) for text in cookies} == {_sender(session, *_SESSION)}
+    assert {
+        _sender(token, "authorization", text) for text in ("bearer aost_t", "Bearer   aost_t")
+    } == {_sender(token, *_TOKEN)}
+
+
+def _sender(known_by: Request, header: str, text: str) -> str:
+    turn = turn_of(_request("GET", "/", (header, text)), _knowing(known_by))
+    assert turn.kind is Kind.PEOPLE
+    return turn.sender
+
+
+def test_a_person_stays_one_sender_whatever_else_the_request_shows() -> None:
+    known = _knowing(_request("GET", "/", _SESSION))
+
+    senders = {
+        turn_of(_request("GET", "/", _SESSION, ("authorization", f"Bearer {n}")), known).sender
+        for n in range(3)
+    }
+
+    assert senders == {_sender(_request("GET", "/", _SESSION), *_SESSION)}
 
 
 def test_behind_a_proxy_a_stranger_is_whom_the_nearest_proxy_names(settings: Settings) -> None:
     settings.CUS_BEHIND_PROXY = True
     claimed, appended = ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.9")
 
-    assert sender_of(Kind.SIGN_IN, _request("GET", "/", claimed, appended)) == "203.0.113.9"
-    assert sender_of(Kind.SIGN_IN, _request("GET", "/")) == "unknown"
+    for method, path in (("POST", "/admin/login/"), ("GET", "/admin/login/")):
+        named = turn_of(_request(method, path, claimed, appended), KnownSecrets())
+        assert named.sender == "203.0.113.9"
+        assert turn_of(_request(method, path), KnownSecrets()).sender == "unknown"
 
 
 # --- Turns --------------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ ATTACKS: Mapping[str, Named] = {
     "deep bodies": Named("requests", requests.deep_bodies),
     "bad hosts": Named("requests", requests.bad_hosts),
     "flood of logins": Named("floods", floods.logins),
+    "flood of logins at a closed address": Named("floods", floods.closed_logins),
+    "flood of strangers": Named("floods", floods.strangers),
     "flood of slow sockets": Named("floods", floods.sockets),
     "flood of batches": Named("floods", floods.batches),
     "flood of reset mails": Named("floods", floods.resets),

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,18 @@ _LOWEST_PRIORITY = 19
 _AT_ONCE = 100
 _BYTE_EVERY_SECONDS = 0.5
 _PROMISED_BYTES = 1_000
+_ANSWER_SECONDS = 40.0
+# Whatever answers without an account: forms, redirects, refusals, files, and what is not there.
+_ANYBODYS = (
+    "/admin/login/",
+    "/api/v1/cus/integrations",
+    "/admin/",
+    "/admin/password_reset/",
+    "/api/v1/cus/telemetry/llm-usage",
+    "/static/unfold/css/styles.css",
+    "/nowhere/",
+    "/api/v1/cus/tokens",
+)
 Orders = dict[str, Any]
 # One round of a caller; what came of it.
 Round = Callable[[], str]
@@ -44,6 +56,34 @@ def logins(orders: Orders) -> Round:
         return str(person.submit("/admin/login/", fields).status)
 
     return attempt
+
+
+def strangers(orders: Orders) -> Round:
+    """Pages and addresses of the API, each with another invented session or token."""
+    port = orders["port"]
+    numbers = itertools.count()
+
+    def ask() -> str:
+        path = _ANYBODYS[next(numbers) % len(_ANYBODYS)]
+        invented = secrets.token_hex(16)
+        if path.startswith("/api/"):
+            headers = {"Authorization": f"Bearer aost_{invented}{invented}"}
+        else:
+            headers = {"Cookie": f"csrftoken={invented}; sessionid={invented}"}
+        return str(_status_of(port, path, headers))
+
+    return ask
+
+
+def _status_of(port: int, path: str, headers: dict[str, str]) -> int:
+    connection = HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()
 
 
 def resets(orders: Orders) -> Round:
@@ -96,7 +136,13 @@ def sockets(orders: Orders) -> Round:
     return trickle
 
 
-_KINDS = {"logins": logins, "resets": resets, "batches": batches, "sockets": sockets}
+_KINDS = {
+    "logins": logins,
+    "strangers": strangers,
+    "resets": resets,
+    "batches": batches,
+    "sockets": sockets,
+}
 
 
 def main() -> None:

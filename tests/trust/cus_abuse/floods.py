@@ -25,6 +25,14 @@ _PROBE_MS = 1_000.0
 _PATIENCE_SECONDS = 10.0
 _MOST_CONTENDED = 0.01
 _LET_IN = ("allowed", "warned")
+# As if so many wrong passwords had come from the flooder's address: to hash them takes longer than
+# the flood.
+_CLOSE = b"""
+INSERT INTO axes_accessattempt (user_agent, ip_address, username, http_accept, path_info,
+    attempt_time, get_data, post_data, failures_since_start)
+VALUES ('', '127.0.0.1', 'closed by the flood of logins', '', '/admin/login/', now(), '', '', 1000)
+"""
+_OPEN = b"DELETE FROM axes_accessattempt WHERE ip_address = '127.0.0.1'"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,20 @@ _VERDICTS = (*_LET_IN, "blocked", "contention", "degraded")
 def logins(product: AttackedProduct, size: Size) -> Outcome:
     """16 anonymous logins at a time."""
     return _flood(product, size, {"kind": "logins", "callers": _FLOODERS})
+
+
+def closed_logins(product: AttackedProduct, size: Size) -> Outcome:
+    """16 anonymous logins at a time from an address that wrong passwords have closed."""
+    product.database.execute(_CLOSE)
+    try:
+        return _flood(product, size, {"kind": "logins", "callers": _FLOODERS})
+    finally:
+        product.database.execute(_OPEN)
+
+
+def strangers(product: AttackedProduct, size: Size) -> Outcome:
+    """16 requests at a time with invented sessions and tokens."""
+    return _flood(product, size, {"kind": "strangers", "callers": _FLOODERS})
 
 
 def sockets(product: AttackedProduct, size: Size) -> Outcome:
