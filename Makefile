@@ -6,6 +6,10 @@ PYTHON := .venv/bin/python
 LOCK := $(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.11 -q \
 	--no-header --generate-hashes --no-emit-package aos-customer-integrations-sdk --no-annotate
 
+# A run starts dozens of processes. Where the caller's environment forbids to keep compiled modules, as
+# images of containers often do, each of them would compile the product anew: a fifth of its start.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-browser test-benchmarks check test-sdk-matrix test-frameworks test-provider-suites trust-ingest trust-enforcement trust-sdk trust-abuse trust-lifecycle trust-limits bench bench-peers bench-enforcement bench-limits bench-sdk bench-reads bench-seals bench-scrape lease-replay forecast-error estimate-error prices-diff mutate-permissions fuzz-api demo observe dashboards test-observability lock clean runtime development
 

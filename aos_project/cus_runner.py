@@ -36,6 +36,8 @@ from aos_project.cus_supervisor import Console, Interrupted, Supervisor, until_s
 
 _LARGEST_PORT = 65_535
 _STATUS_SECONDS = 60.0
+# After a kill -9 the sentinel holds the lock for a moment, until it has cleaned up.
+_LEFT_LOCK_SECONDS = 15.0
 # The most connections of a web process. Each is a file, and granian stops accepting for good when
 # it runs out of files.
 _CONNECTIONS = 2_048
@@ -165,14 +167,13 @@ def _lock(data: Path, url: str) -> Iterator[int]:
 
 
 def _take(file: int) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + _LEFT_LOCK_SECONDS
     while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(file, 0)
             return
         pid, _, url = os.pread(file, 1000, 0).decode(errors="replace").strip().partition(" ")
-        # After a kill -9 the sentinel holds the lock for a moment, until it has cleaned up.
         if (pid.isdecimal() and alive(int(pid))) or time.monotonic() > deadline:
             raise AlreadyRunning(pid=pid or "unknown", url=url)
         time.sleep(0.1)

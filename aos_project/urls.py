@@ -18,6 +18,8 @@ from integrations.cus_accounts.second_factor_views import (
 )
 from integrations.cus_tenancy.password_views import CusPasswordChangeView
 
+admin.autodiscover()
+
 # Replaces the admin site's page at this address, to ask for a proof first.
 _change_password = proof_first(
     admin.site.admin_view(CusPasswordChangeView.as_view(), cacheable=True)

@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Iterable
 from contextlib import closing
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from django.core.wsgi import get_wsgi_application
@@ -20,8 +21,10 @@ _django = get_wsgi_application()
 from aos_project.cus_production import refuse_evidence_owner  # noqa: E402  (needs Django set up)
 
 refuse_evidence_owner()
-# Load every view now; otherwise the first caller of each process waits for the loading.
+# Load every view now, and the prices that few calls need; otherwise the first caller of each
+# process waits for the loading.
 resolve("/healthz")
+import_module("telemetry.cus_money.genai_prices")
 
 # Exclude the loaded modules from garbage collection: walking through them at each turn costs an
 # ingest worker more than decoding its requests.

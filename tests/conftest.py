@@ -43,6 +43,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # `make test-browser` and `make test-benchmarks`.
 _NAMED_ALONE = ("browser", "benchmarks")
 _KEPT = ("django_migrations", "django_content_type", "auth_permission")
+# Tests look at all pages of the console, which are loaded with the routes.
+import_module(settings.ROOT_URLCONF)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -7,7 +7,6 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 from integrations.cus_providers.provider import Provider
 from integrations.cus_providers.registry import PROVIDERS
-from telemetry.cus_money.genai_prices import known_providers
 
 
 @register(Tags.models)
@@ -21,6 +20,8 @@ def check_price_names(**_kwargs: Any) -> list[CheckMessage]:
 
 
 def _problems(provider: Provider) -> Iterator[str]:
+    from telemetry.cus_money.genai_prices import known_providers
+
     for name in provider.price_names:
         if name not in known_providers():
             yield f"genai-prices has no provider {name}, by which {provider.key} is to be priced."

@@ -24,8 +24,6 @@ from aos_sdk.cus_pricing.places import CusPlace
 from aos_sdk.cus_pricing.turns import Turns, inner_models
 from telemetry.cus_money.billed_usage import Turned, turns_of
 from telemetry.cus_money.billing_places import billing_place, provider_of, regional_name
-from telemetry.cus_money.genai_prices import VERSION as GENAI_VERSION
-from telemetry.cus_money.genai_prices import genai_pricing, known_providers
 from telemetry.cus_money.models import CusKeptPrice, PriceSource
 from telemetry.cus_money.own_prices import OwnPrice, OwnPrices, stored_prices
 from telemetry.cus_money.price_changes import effective_pricing
@@ -139,7 +137,7 @@ class CusPricer:
         another provider answered, genai-prices is asked first.
         """
         place = billing_place(call, self.provider_type)
-        if place.provider not in _TABLE_PROVIDERS and place.provider in known_providers():
+        if place.provider not in _TABLE_PROVIDERS and _is_known_beyond(place.provider):
             return self._beyond(call, place, at) or self._table(call, place, at)
         return self._table(call, place, at) or self._beyond(call, place, at)
 
@@ -148,13 +146,15 @@ class CusPricer:
         return _applied(Source.TABLE, get_pricing_version(), listed) if listed else None
 
     def _beyond(self, call: BilledCall, place: CusPlace, at: datetime) -> AppliedPrice | None:
+        from telemetry.cus_money.genai_prices import VERSION, genai_pricing
+
         provider = place.provider or self.provider_type
         found = (
             genai_pricing(name, provider, at, base_url=self.base_url, host=call.host)
             for name in dict.fromkeys((regional_name(call.model, place), call.model))
         )
         beyond = next(filter(None, found), None)
-        return _applied(Source.GENAI_PRICES, GENAI_VERSION, beyond) if beyond else None
+        return _applied(Source.GENAI_PRICES, VERSION, beyond) if beyond else None
 
     def possible_prices(self, model: str, at: datetime) -> list[AppliedPrice]:
         """The prices that a call may have which asks for a model, before it is made.
@@ -165,6 +165,17 @@ class CusPricer:
         listed = self.listed_price(BilledCall(model), at)
         own, instead_of_list = self._own.possible(model, at, lambda own: _own_price(own, listed))
         return own if instead_of_list or listed is None else [*own, listed]
+
+
+def _is_known_beyond(provider: str | None) -> bool:
+    """Whether genai-prices has prices of the provider.
+
+    It is loaded here, and not with this module: most workers and commands price no call, and it takes
+    a tenth of a process' start, and 9 MB.
+    """
+    from telemetry.cus_money.genai_prices import known_providers
+
+    return provider in known_providers()
 
 
 def _own_price(own: OwnPrice, listed: AppliedPrice | None) -> AppliedPrice | None:

@@ -19,7 +19,7 @@ from tests.e2e.cus_served import ROOT, ServedProduct
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # `CUS_RUN_PROCESSES=50` is the campaign's number.
-PROCESSES = int(os.environ.get("CUS_RUN_PROCESSES", "8"))
+PROCESSES = int(os.environ.get("CUS_RUN_PROCESSES", "5"))
 CALLS = 100
 
 

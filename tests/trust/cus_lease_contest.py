@@ -53,6 +53,8 @@ WHERE integration_id = %s AND policy_result <> 'blocked' AND call_id <> 'used-be
 _LANDED_OF = """
 SELECT count(*) FROM cus_llm_usage WHERE integration_id = %s AND admitted_at < %s
 """
+# What a limit lacks, a call lacks for as long as it runs: a few hundredths of a second.
+_LOOK_SECONDS = 0.01
 # A successor reports what is in its spool at once, and again after a fault within seconds.
 _REPORTS_SECONDS = 5.0
 
@@ -277,7 +279,7 @@ class LeaseContest:
 
         def watch() -> None:
             with self.product.connect() as connection:
-                while not over.wait(0.002):
+                while not over.wait(_LOOK_SECONDS):
                     row = connection.execute(_TAKEN, [self._integration]).fetchone()
                     assert row
                     limit, used, held, leased = map(int, row)

@@ -18,7 +18,8 @@ from tests.trust.cus_door import Answer
 from tests.trust.cus_real_product import RealProduct
 
 CHECK = "/api/v1/cus/enforcement/check"
-RESTARTS = 3
+# Of each server once.
+RESTARTS = 2
 # Each counter of the page, and the same figure from the rows themselves.
 _RAN = "FILTER (WHERE policy_result <> 'blocked')"
 _FROM_ROWS = {

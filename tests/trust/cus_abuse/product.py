@@ -21,7 +21,7 @@ from tests.trust.cus_memory import family
 from tests.trust.cus_real_product import RealProduct, Row
 
 _START_SECONDS = 60.0
-LOW_QUOTA = 20
+LOW_QUOTA = 12
 _QUOTAS = ("INTEGRATIONS", "PRICE_OVERRIDES", "INVITATIONS", "SDK_KEYS_A_DAY", "TOKENS_A_DAY")
 # As `make_people` describes it.
 Tenant = dict[str, Any]
