@@ -18,7 +18,7 @@ def test_processes_with_leases_spend_the_last_of_a_budget_and_no_more(
     environment = {"CUS_HOLD_LIFE_SECONDS": str(_LIFE_SECONDS)}
     with (
         RealProduct(prepared=prepared, web_servers=1, environment=environment) as product,
-        LeaseContest(product, tmp_path, processes=6, threads=2, room_cents=60) as contest,
+        LeaseContest(product, tmp_path, processes=10, threads=2, room_cents=60) as contest,
     ):
         tally = contest.run(seconds=5.0, lives=6 * _LIFE_SECONDS)
     assert tally.findings == [], describe(tally)
