@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-examples", type=int, default=2, help="requests of a kind")
     parser.addoption("--fuzz-seed", type=int, default=1, help="which requests are made")
     parser.addoption("--lives", type=int, default=200, help="random lives of an integration")
+    parser.addoption("--months", type=int, default=14, help="months that pass, one after the other")
     parser.addoption("--limit-steps", type=int, default=300, help="steps of random limits")
     parser.addoption("--limit-calls", type=int, default=600, help="calls that race for limits")
 
