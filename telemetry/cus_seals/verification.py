@@ -133,8 +133,8 @@ class CusSealVerifier:
             yield CheckedDay(self.tenant_id, first, faults=[f"seals missing from {first} to {due}"])
 
 
-def _change(found: Content, sealed: Content) -> str:
-    more = found.count - sealed.count
+def _change(found: Content, expected: Content) -> str:
+    more = found.count - expected.count
     if not more:
         return "altered"
     return f"{abs(more):,} {'more' if more > 0 else 'fewer'} than sealed"
