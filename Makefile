@@ -51,8 +51,8 @@ trust-enforcement: development ## Race, kill, stop and hang checks, in full (ARG
 trust-abuse: development ## Attack the product as its users' enemies would (ARGS='--only floods --scale 0.5')
 	@exec $(PYTHON) -m tests.trust.cus_abuse_campaign $(ARGS)
 
-trust-lifecycle: development ## A thousand random lives of an integration (ARGS='--lives 5000')
-	@exec $(PYTHON) -m pytest -n 0 -q tests/services/test_cus_lifecycle.py -k random_lives --lives 1000 $(ARGS)
+trust-lifecycle: development ## A thousand random lives of an integration, and three years of months (ARGS='--lives 5000')
+	@exec $(PYTHON) -m pytest -n 0 -q tests/services/test_cus_lifecycle.py tests/services/test_cus_rollovers.py -k 'random_lives or rollovers' --lives 1000 --months 36 --timeout 1800 $(ARGS)
 
 trust-limits: development ## Race 50 processes for limits at scopes, and 10,000 random steps beside an oracle (ARGS='--limit-processes 500 -k race_and_die')
 	@exec $(PYTHON) -m pytest -n 0 -q --timeout 7200 tests/trust/test_cus_limits_race.py tests/enforcement/test_cus_limits_oracle.py --limit-calls 100000 --limit-processes 50 --limit-steps 10000 $(ARGS)

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 
 from enforcement.cus_learning.models import CusLearningMark
 from integrations.cus_lifecycle.service import raise_versions_of
+from telemetry.cus_evidence.models import CusLLMUsage
 
 LEARNED_CALLS: Final = 1_000
 # With fewer outputs than this there is nothing to learn from: the bound holds.
@@ -131,7 +132,7 @@ def learn(now: datetime, *, within: timedelta) -> datetime:
 
 @transaction.atomic
 def _learn_a_step(now: datetime, until: datetime) -> datetime:
-    """Learn from an hour at most, in one transaction; return its end."""
+    """Learn from an hour with calls at most, in one transaction; return its end."""
     with connection.cursor() as cursor:
         cursor.execute(_LONG)
         # Two runs at once would otherwise both add the same outputs.
@@ -140,7 +141,7 @@ def _learn_a_step(now: datetime, until: datetime) -> datetime:
     since = mark.learned_until if mark else now - ANSWERED_WITHIN
     if since >= until:
         return since
-    until = min(since + _STEP, until)
+    until = _end_of_step(since, until)
     values = {"since": since, "until": until, "oldest": now - ANSWERED_WITHIN}
     changed: set[uuid.UUID] = set()
     for statement in (_LEARN_OUTPUTS, _LEARN_NAMES, _FORGET_NAMES, *_FORGET_MOST):
@@ -150,6 +151,21 @@ def _learn_a_step(now: datetime, until: datetime) -> datetime:
         id=CusLearningMark.ONLY, defaults={"learned_until": until}
     )
     return until
+
+
+def _end_of_step(since: datetime, until: datetime) -> datetime:
+    """An hour after `since`, or later if no call came until then; `until` at the latest.
+
+    A first run has seven days to read, mostly without any call: it passes them at a few looks.
+    """
+    end, more = since + _STEP, _STEP
+    while end < until and not _calls_came(since, min(end + more, until)):
+        end, more = end + more, 2 * more
+    return min(end, until)
+
+
+def _calls_came(since: datetime, until: datetime) -> bool:
+    return CusLLMUsage.objects.filter(created_at__gte=since, created_at__lt=until).exists()
 
 
 def _integrations(statement: str, values: dict[str, Any]) -> set[uuid.UUID]:

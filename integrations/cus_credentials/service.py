@@ -44,16 +44,20 @@ class CusCredentialService:
         )
         ring = key_ring(settings.CUS_CREDENTIAL_KEYS)
         plain = text_to_seal(credential, origin)
-        values = {
-            "sealed": seal(ring, plain, row=row_name(integration)),
-            "key_id": ring.first_id,
-            "hint": _hint(credential),
-        }
-        stored, _ = CusCredential.objects.update_or_create(
+        stored = CusCredential(
+            id=credential_id(integration),
             tenant=self.tenant,
             integration=integration,
-            defaults=values | {"updated_at": timezone.now()},
-            create_defaults=values | {"id": credential_id(integration)},
+            sealed=seal(ring, plain, row=row_name(integration)),
+            key_id=ring.first_id,
+            hint=_hint(credential),
+            updated_at=timezone.now(),
+        )
+        CusCredential.objects.bulk_create(
+            [stored],
+            update_conflicts=True,
+            unique_fields=["integration"],
+            update_fields=["sealed", "key_id", "hint", "updated_at"],
         )
         return stored
 

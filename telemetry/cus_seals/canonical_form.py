@@ -11,8 +11,7 @@ is as `jsonb` writes it. Rows are ordered by (created_at, id).
 
 import hmac
 import json
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
@@ -108,16 +107,34 @@ def start_of(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
+def contents_of(cursor: CursorWrapper, seal: CusEvidenceSeal, key: bytes) -> dict[str, Content]:
+    """Read what a seal's tenant received on its day, by kind of facts, in the seal's form.
+
+    Many tenants receive nothing on most days: one look tells which kinds there are to read. Raises
+    DatabaseError.
+    """
+    kinds = FORMS[seal.form].kinds
+    cursor.execute(_looks(kinds, seal))
+    return {
+        kind.name: content_of(cursor, seal, kind, key) if is_any else _content(seal, kind, key, ())
+        for kind, is_any in zip(kinds, cursor.fetchone(), strict=True)
+    }
+
+
 def content_of(cursor: CursorWrapper, seal: CusEvidenceSeal, kind: Kind, key: bytes) -> Content:
     """Read the facts of one kind that a seal's tenant received on its day, in the seal's form.
 
     Rows are streamed, so that a day of any size takes no more memory than its longest row. Raises
     DatabaseError.
     """
+    return _content(seal, kind, key, _copied(cursor, _query(kind, seal)))
+
+
+def _content(seal: CusEvidenceSeal, kind: Kind, key: bytes, blocks: Iterable[Any]) -> Content:
     header = [seal.form, kind.name, str(seal.tenant_id), seal.day.isoformat()]
     digest = hmac.new(key, json.dumps(header).encode() + b"\n", sha256)
     count = 0
-    for block in _copied(cursor, _query(kind, seal.tenant_id, seal.day)):
+    for block in blocks:
         digest.update(block)
         # Line feeds within values are escaped, so each ends a row.
         count += bytes(block).count(b"\n")
@@ -129,16 +146,29 @@ def _copied(cursor: CursorWrapper, query: sql.Composed) -> Iterator[Any]:
         yield from blocks
 
 
-def _query(kind: Kind, tenant_id: uuid.UUID, day: date) -> sql.Composed:
+def _looks(kinds: tuple[Kind, ...], seal: CusEvidenceSeal) -> sql.Composed:
+    """Whether there are facts of each kind."""
+    look = sql.SQL("EXISTS (SELECT FROM {} WHERE {})")
+    looks = (look.format(sql.Identifier(kind.table), _of_day(seal)) for kind in kinds)
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join(looks))
+
+
+def _query(kind: Kind, seal: CusEvidenceSeal) -> sql.Composed:
     return sql.SQL(
-        "COPY (SELECT {columns} FROM {table} WHERE tenant_id = {tenant} AND created_at >= {start}"
-        " AND created_at < {end} ORDER BY created_at, id) TO STDOUT (FORMAT text, ENCODING 'UTF8')"
+        "COPY (SELECT {columns} FROM {table} WHERE {of_day} ORDER BY created_at, id)"
+        " TO STDOUT (FORMAT text, ENCODING 'UTF8')"
     ).format(
         columns=sql.SQL(", ").join(map(_written, kind.columns)),
         table=sql.Identifier(kind.table),
-        tenant=sql.Literal(str(tenant_id)),
-        start=sql.Literal(start_of(day).isoformat()),
-        end=sql.Literal(start_of(day + timedelta(days=1)).isoformat()),
+        of_day=_of_day(seal),
+    )
+
+
+def _of_day(seal: CusEvidenceSeal) -> sql.Composed:
+    return sql.SQL("tenant_id = {} AND created_at >= {} AND created_at < {}").format(
+        sql.Literal(str(seal.tenant_id)),
+        sql.Literal(start_of(seal.day).isoformat()),
+        sql.Literal(start_of(seal.day + timedelta(days=1)).isoformat()),
     )
 
 

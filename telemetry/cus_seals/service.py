@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from integrations.cus_accounts.models import CusTenant
-from telemetry.cus_seals.canonical_form import FORMS, NEWEST, Content, content_of
+from telemetry.cus_seals.canonical_form import NEWEST, Content, contents_of
 from telemetry.cus_seals.keys import SealKeys
 from telemetry.cus_seals.models import CusEvidenceSeal
 
@@ -67,8 +67,8 @@ class CusSealService:
             sealed_at=now,
         )
         with reading() as cursor:
-            for kind in FORMS[NEWEST].kinds:
-                _set_content(seal, kind.name, content_of(cursor, seal, kind, key))
+            for kind, content in contents_of(cursor, seal, key).items():
+                _set_content(seal, kind, content)
         seal.digest = digest_of(seal, key)
         seal.save(force_insert=True)
         return seal

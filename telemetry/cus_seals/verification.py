@@ -10,7 +10,7 @@ from django.db import transaction
 
 from telemetry.cus_evidence.models import CusDroppedMonth
 from telemetry.cus_evidence.partitions import LEAST_KEPT_MONTHS, Month, months_with_evidence
-from telemetry.cus_seals.canonical_form import FORMS, Kind, content_of, start_of
+from telemetry.cus_seals.canonical_form import FORMS, Content, contents_of, start_of
 from telemetry.cus_seals.keys import SealKeys
 from telemetry.cus_seals.models import CusEvidenceSeal
 from telemetry.cus_seals.service import (
@@ -102,26 +102,20 @@ class CusSealVerifier:
         elif not hmac.compare_digest(digest_of(seal, key), seal.digest):
             checked.faults.append("seal altered: its digest is not that of its columns")
         elif compare:
-            for kind in form.kinds:
-                self._compare(seal, kind, key, checked)
+            self._compare(seal, key, checked)
             checked.compared = True
 
     @transaction.atomic
-    def _compare(self, seal: CusEvidenceSeal, kind: Kind, key: bytes, checked: CheckedDay) -> None:
-        expected = content_in(seal, kind.name)
-        if kind.name == "rows" and expected.count and Month.of(seal.day) not in self._months:
-            self._note_missing_month(Month.of(seal.day), checked)
-            return
+    def _compare(self, seal: CusEvidenceSeal, key: bytes, checked: CheckedDay) -> None:
         with reading() as cursor:
-            found = content_of(cursor, seal, kind, key)
-        if found == expected:
-            return
-        label, more = _LABELS[kind.name], found.count - expected.count
-        if more:
-            change = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than sealed"
-        else:
-            change = "altered"
-        checked.faults.append(f"{label}: {change}")
+            found = contents_of(cursor, seal, key)
+        month = Month.of(seal.day)
+        for kind, content in found.items():
+            expected = content_in(seal, kind)
+            if kind == "rows" and expected.count and month not in self._months:
+                self._note_missing_month(month, checked)
+            elif content != expected:
+                checked.faults.append(f"{_LABELS[kind]}: {_change(content, expected)}")
 
     def _note_missing_month(self, month: Month, checked: CheckedDay) -> None:
         missing = f"usage rows: the table of {month} is missing"
@@ -137,6 +131,13 @@ class CusSealVerifier:
         due = last_closed_day(self._now, after=_OVERDUE_AFTER)
         if first and first <= due:
             yield CheckedDay(self.tenant_id, first, faults=[f"seals missing from {first} to {due}"])
+
+
+def _change(found: Content, expected: Content) -> str:
+    more = found.count - expected.count
+    if not more:
+        return "altered"
+    return f"{abs(more):,} {'more' if more > 0 else 'fewer'} than sealed"
 
 
 def tenants_to_verify() -> list[uuid.UUID]:

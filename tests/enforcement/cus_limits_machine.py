@@ -17,7 +17,7 @@ from integrations.cus_limits.models import CusScopedLimit
 from telemetry.cus_evidence.models import CusLLMUsage
 from telemetry.cus_evidence.partitions import existing_months, make_partitions
 from telemetry.cus_holds.sweeping import sweep_limits
-from tests.conftest import _superuser
+from tests.conftest import _superuser, cleaner
 from tests.cus_factories import SdkClient, correct, make_integration, record
 from tests.cus_limits import change_limit, make_limit
 from tests.enforcement.cus_limits_oracle import Amounts, Call, Finding, Limit, Oracle
@@ -292,8 +292,8 @@ def move(moment: datetime) -> None:
     """It is this moment now: for the database, and for Django."""
     global _moment
     _moment = moment
-    with _superuser(str(connections["default"].settings_dict["NAME"])) as superuser:
-        superuser.execute("UPDATE moved.clock SET at = %s", [moment])
+    database = str(connections["default"].settings_dict["NAME"])
+    cleaner.connection(database).execute("UPDATE moved.clock SET at = %s", [moment])
 
 
 @contextmanager

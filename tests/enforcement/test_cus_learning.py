@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from enforcement.cus_learning import lessons
 from enforcement.cus_learning.lessons import learn
@@ -12,6 +14,7 @@ from integrations.cus_integrations.service import CusIntegrationService
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import database_now
 from telemetry.cus_holds.models import CusEnforcementHold
+from tests.conftest import as_if
 from tests.cus_factories import ENFORCEMENT, SdkClient, make_integration, record, unmeasured
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -167,6 +170,23 @@ def test_an_estimate_rises_at_once_and_falls_by_a_tenth_or_more(
     report(sdk, [800] * 1_000)
     learn_all()
     assert estimates() == {"gpt-4o": 1_000}
+
+
+def test_days_without_calls_are_passed_at_a_few_looks_and_no_call_between_is_missed(
+    learning: CusIntegration, sdk: SdkClient
+) -> None:
+    now = database_now()
+    for number, days in enumerate((6.9, 4, 3.99, 0.5, 0)):
+        report(sdk, [number + 1])
+        came = now - timedelta(days=days)
+        as_if(f"UPDATE cus_llm_usage SET created_at = '{came}' WHERE tokens_out = {number + 1}")
+
+    with CaptureQueriesContext(connection) as asked:
+        learn_all()
+
+    assert CusLearnedOutput.objects.get().outputs == [5, 4, 3, 2, 1]
+    # 168 steps of an hour were some 1,700 statements.
+    assert len(asked) < 400
 
 
 # --- Names that only answers explain ------------------------------------------------------------

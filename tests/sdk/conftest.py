@@ -94,7 +94,8 @@ def make_reporter(collector: CusFakeCollector) -> Iterator[MakeReporter]:
 
     yield make
     for reporter in made:
-        reporter.shutdown(1.0)
+        # Records that a test left behind would be waited for until the time is over.
+        reporter.shutdown(0.1 if reporter.stats.queued else 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -191,6 +191,7 @@ def test_a_body_over_the_limit_is_halved_before_it_is_sent(
 def test_a_record_that_the_server_fails_on_is_isolated_and_set_aside(
     make_reporter: MakeReporter, collector: CusFakeCollector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cus_waits, "LONGEST_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(cus_delivery, "FIRST_ASIDE_SECONDS", 0.2)
     told: list[CusDeliveryError] = []
     collector.fails_on.add("call-13")
@@ -221,8 +222,12 @@ def test_a_record_that_the_server_fails_on_is_isolated_and_set_aside(
 
 @pytest.mark.parametrize("status", [502, 503, 504, 429])
 def test_a_server_that_is_away_gets_its_batch_whole(
-    make_reporter: MakeReporter, collector: CusFakeCollector, status: int
+    make_reporter: MakeReporter,
+    collector: CusFakeCollector,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
 ) -> None:
+    monkeypatch.setattr(cus_waits, "LONGEST_RETRY_SECONDS", 0.05)
     collector.script.extend([(status, {})] * 7)
     reporter = make_reporter()
     cus_report(reporter, 20)

@@ -237,13 +237,16 @@ def _long_after_the_last_addition() -> None:
 def test_hours_are_kept_of_just_those_days_that_lost_rows(
     replayable: list[dict[str, Any]], old_month: Month, integration: CusIntegration
 ) -> None:
-    hour, end = old_month.start - timedelta(days=40), old_month.shifted(1).start
-    while hour < end + timedelta(days=4):
-        CusUsageHourly.objects.get_or_create(
-            tenant_id=integration.tenant_id, integration_id=integration.id, hour=hour,
-            provider="openai", model="m", agent_id="", policy_result="allowed", has_error=False,
-        )  # fmt: skip
-        hour += timedelta(hours=1)
+    begin, end = old_month.start - timedelta(days=40), old_month.shifted(1).start
+    hours = range((end + timedelta(days=4) - begin) // timedelta(hours=1))
+    CusUsageHourly.objects.bulk_create(
+        CusUsageHourly(
+            tenant_id=integration.tenant_id, integration_id=integration.id,
+            hour=begin + timedelta(hours=number), provider="openai", model="m", agent_id="",
+            policy_result="allowed", has_error=False,
+        )
+        for number in hours
+    )  # fmt: skip
 
     _dropped()
 

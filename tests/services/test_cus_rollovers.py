@@ -1,4 +1,8 @@
-"""Three years of months: tables are always ahead, nothing is refused, and nothing is lost."""
+"""Months on end: tables are always ahead, nothing is refused, and nothing is lost.
+
+`--months` says how many: 14, so that every change of months is among them, or, in
+`make trust-lifecycle`, those of three years.
+"""
 
 import io
 from collections import Counter
@@ -28,7 +32,6 @@ from tests.services.cus_moved_clock import MovedClock, moved_clock
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "owner"])
 
-_MONTHS = 36
 _SECOND = timedelta(seconds=1)
 
 
@@ -44,9 +47,11 @@ def clock() -> Iterator[MovedClock]:
     make_partitions(timezone.now())
 
 
-def _months() -> list[Month]:
+@pytest.fixture
+def months(request: pytest.FixtureRequest, clock: MovedClock) -> list[Month]:
+    """The month of the clock, and those after it."""
     first = Month.of(timezone.now())
-    return [first.shifted(number) for number in range(_MONTHS)]
+    return [first.shifted(number) for number in range(request.config.getoption("--months"))]
 
 
 def _moments(month: Month) -> list[datetime]:
@@ -62,11 +67,11 @@ def _report(sdk: SdkClient, moment: datetime) -> None:
     assert (answer.status_code, answer.json()["accepted"]) == (200, 2), answer.content
 
 
-def test_no_call_of_36_months_is_refused_or_lost_though_beat_works_every_third_month_alone(
-    clock: MovedClock, sdk: SdkClient
+def test_no_call_of_any_month_is_refused_or_lost_though_beat_works_every_third_month_alone(
+    clock: MovedClock, months: list[Month], sdk: SdkClient
 ) -> None:
     sent: Counter[Month] = Counter()
-    for number, month in enumerate(_months()):
+    for number, month in enumerate(months):
         for moment in _moments(month):
             clock.move(moment)
             assert month in existing_months()
@@ -99,12 +104,12 @@ def _work(clock: MovedClock, moment: datetime, *programs: SdkClient) -> None:
     cus_rollup_usage()
 
 
-def test_36_months_are_sealed_closed_and_dropped_in_turn_and_all_sums_agree(
-    clock: MovedClock, sdk: SdkClient, settings: Settings
+def test_months_are_sealed_closed_and_dropped_in_turn_and_all_sums_agree(
+    clock: MovedClock, months: list[Month], sdk: SdkClient, settings: Settings
 ) -> None:
     settings.CUS_RETENTION_MONTHS = 3
     other, first = SdkClient.of(make_integration()), min(existing_months())
-    for month in [*_months(), Month.of(timezone.now()).shifted(_MONTHS)]:
+    for month in [*months, months[-1].shifted(1)]:
         _work(clock, month.start, sdk, other)
         # The night after the end of the month before.
         clock.move(month.start + timedelta(hours=1))
@@ -118,9 +123,11 @@ def test_36_months_are_sealed_closed_and_dropped_in_turn_and_all_sums_agree(
     assert CusLLMUsage.objects.count() == 4 * 8
     # Those before the first call had no rows.
     with_rows = CusDroppedMonth.objects.filter(rows__gt=0)
-    assert list(with_rows.order_by("month").values_list("rows", flat=True)) == [8] * (_MONTHS - 3)
-    assert CusMonthStatement.objects.count() == 2 * _MONTHS
-    assert sum(CusUsageDaily.objects.values_list("total_calls", flat=True)) == 8 * (_MONTHS + 1)
+    assert list(with_rows.order_by("month").values_list("rows", flat=True)) == [8] * (
+        len(months) - 3
+    )
+    assert CusMonthStatement.objects.count() == 2 * len(months)
+    assert sum(CusUsageDaily.objects.values_list("total_calls", flat=True)) == 8 * (len(months) + 1)
     assert totals_findings() == []
     cus_seal_evidence()
     output = io.StringIO()

@@ -505,7 +505,7 @@ def test_one_tenants_error_stops_no_other(
         return read(cursor, seal, kind, key)
 
     with monkeypatch.context() as patch:
-        patch.setattr(service, "content_of", failing)
+        patch.setattr(canonical_form, "content_of", failing)
         output = io.StringIO()
         with pytest.raises(CommandError, match="1 tenants could not be sealed"):
             call_command("cus_evidence_seal", stdout=output, stderr=output)
