@@ -3,6 +3,7 @@
 Three roles: the owner makes tables, the application works with them, and enforcement becomes the
 decider by `SET ROLE`. A model declares the privileges of the latter two in `app_privileges` and
 `decider_privileges`; without these the application may do everything and the decider nothing.
+Functions that one role alone may call are declared in `app_functions` and `decider_functions`.
 Every migrate run grants again, so no table can be forgotten.
 """
 
@@ -62,6 +63,9 @@ def grant_roles(connection: BaseDatabaseWrapper) -> None:
         for table, app_may, decider_may in _wishes():
             _grant(cursor, table, app, app_may)
             _grant(cursor, table, decider, decider_may)
+        for declared, role in (("app_functions", app), ("decider_functions", decider)):
+            for function in _functions(declared):
+                _grant_function(cursor, function, role)
 
 
 def _wishes() -> list[tuple[str, str, str]]:
@@ -80,6 +84,18 @@ def _wishes() -> list[tuple[str, str, str]]:
 def _declared(model: type[models.Model], name: str, default: str) -> str:
     declared = getattr(model, name, default)
     return str(declared() if callable(declared) else declared)
+
+
+def _functions(declared: str) -> list[str]:
+    """The functions, with the types of their arguments, that models let a role alone call."""
+    models_of_all = apps.get_models()
+    return sorted(name for model in models_of_all for name in getattr(model, declared, ()))
+
+
+def _grant_function(cursor: Any, function: str, role: str) -> None:
+    # PostgreSQL lets everybody call a new function.
+    cursor.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+    cursor.execute(_sql(f"GRANT EXECUTE ON FUNCTION {function} TO {{role}}", role=role))
 
 
 def _grant(cursor: Any, table: str, role: str, privileges: str) -> None:

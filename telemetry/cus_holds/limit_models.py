@@ -52,6 +52,11 @@ class CusLimitTotals(CusLimitSums):
     """
 
     SHARDS: ClassVar[int] = 8
+    # The sweeper's.
+    app_functions: ClassVar[tuple[str, ...]] = (
+        "cus_sweep_limits(bigint)",
+        "cus_sweep_nothing(bigint)",
+    )
 
     calls = _sum()
     cents = _sum()
@@ -161,6 +166,8 @@ class CusRunLimit(models.Model):
         "SELECT, INSERT (tenant_id, integration_id, session_id, limit_id, cents, microcents, "
         "tokens, calls), UPDATE (cents, microcents, tokens, calls, used_at)"
     )
+    app_functions: ClassVar[tuple[str, ...]] = ("cus_recount_runs(uuid, uuid)",)
+    decider_functions: ClassVar[tuple[str, ...]] = ("cus_bound_runs(uuid, uuid, text, bigint)",)
 
     class Meta:
         db_table = "cus_run_limits"

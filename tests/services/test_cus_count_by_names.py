@@ -3,6 +3,7 @@
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.conftest import as_if
 pytestmark = pytest.mark.django_db(transaction=True)
 first: Any = import_module("telemetry.migrations.0028_cus_limits_at_scopes")
 now_counts: Any = import_module("telemetry.migrations.0033_cus_count_by_names")
+few: Any = import_module("telemetry.migrations.0037_cus_count_few_calls")
 WHOSE = uuid.UUID(int=1)
 SCOPES = ("tenant", "integration", "model", "agent_id", "session_id", "end_user")
 names = st.sampled_from([None, "", "a", "b", "c", "a=b"])
@@ -58,7 +60,12 @@ def _ago(now: datetime, seconds: int | None) -> str | None:
     return None if seconds is None else (now - timedelta(seconds=seconds)).isoformat()
 
 
-def _counted(count: Any, of_facts: list[dict[str, Any]], of_limits: list[dict[str, Any]]) -> Any:
+def _counted(
+    count: Any,
+    of_facts: list[dict[str, Any]],
+    of_limits: list[dict[str, Any]],
+    received: str | None = "now",
+) -> Any:
     """What `count` adds to no totals."""
     facts_sql = f"""SELECT * FROM jsonb_to_recordset('{json.dumps(of_facts)}') AS fact(model text,
         agent_id text, session_id text, end_user text, tags jsonb, received timestamptz,
@@ -69,7 +76,8 @@ def _counted(count: Any, of_facts: list[dict[str, Any]], of_limits: list[dict[st
     as_if(
         "DELETE FROM cus_limit_totals",
         f"""DO $do$ DECLARE whose record; BEGIN
-            SELECT '{WHOSE}'::uuid AS tenant_id, '{WHOSE}'::uuid AS integration_id INTO whose;
+            SELECT '{WHOSE}'::uuid AS tenant_id, '{WHOSE}'::uuid AS integration_id,
+                '{received}'::timestamptz AS received INTO whose;
             {count(facts_sql, limits_sql, "3")} END $do$""",
     )
     return set(CusLimitTotals.objects.values_list())
@@ -89,6 +97,25 @@ def test_facts_add_up_by_their_names_as_they_did_one_by_one(
     assert _counted(now_counts.count, of_facts, of_limits) == _counted(
         first.count, of_facts, of_limits
     )
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(facts, max_size=12), st.lists(limits, min_size=1, max_size=12), moments)
+def test_few_facts_of_a_day_add_up_as_they_did_one_by_one(
+    made: list[dict[str, Any]], of_limits: list[dict[str, Any]], day: int
+) -> None:
+    now = datetime.now(UTC)
+    received = _ago(now, day)
+    of_facts = [
+        fact | {"received": received, "admitted": _ago(now, fact["admitted"])} for fact in made
+    ]
+    untagged = [fact | {"tags": None} for fact in of_facts]
+    for some, tagged in ((of_facts, True), (untagged, False)):
+        assert _counted(partial(few.met, tagged=tagged), some, of_limits, received) == _counted(
+            first.count, some, of_limits
+        )
 
 
 def test_two_days_of_a_week_and_two_seconds_of_a_day_are_one_row() -> None:

@@ -141,6 +141,52 @@ def exact(limits: Iterable[CusScopedLimit]) -> int:
     return int(rows.aggregate(sum=Sum("microcents"))["sum"])
 
 
+def totals(limits: Iterable[CusScopedLimit]) -> set[tuple[Any, ...]]:
+    """All that limits counted, but for who added it."""
+    rows = CusLimitTotals.objects.filter(limit_id__in=[limit.id for limit in limits])
+    keys = rows.values_list("limit_id", "value", "start")
+    return set(keys.annotate(*map(Sum, ("calls", "cents", "microcents", "tokens"))))
+
+
+@pytest.mark.parametrize("tags", [None, ["team=red", "team=blue"]], ids=["no tags", "tags"])
+def test_calls_that_came_together_count_as_those_that_came_one_by_one(
+    integration: CusIntegration, sdk: SdkClient, tags: list[str] | None
+) -> None:
+    scopes = [("session_id", None), ("model", None), ("integration", ""), ("agent_id", "a-1")]
+    limits = [
+        make_limit(integration, scope, value, window=window)
+        for scope, value in scopes
+        for window in ("day", "week", "month", "life")
+    ]
+    limits.append(make_limit(integration, "tag", None, tag="team", window="day"))
+    calls = [{"session_id": f"s-{n % 7}", "agent_id": f"a-{n % 3}"} for n in range(100)]
+    named = {"tags": tags} if tags else {}
+    sdk.report_batch(*(record(**CALL, **call, **named) for call in calls))
+    together = totals(limits)
+    as_if("DELETE FROM cus_limit_totals")
+    for call in calls:
+        sdk.report(record(**CALL, **call, **named))
+    assert totals(limits) == together
+    assert len(together) == 4 * (7 + 1 + 1 + 1) + bool(tags)
+
+
+def test_calls_that_are_stored_at_once_count_on_the_days_of_their_receipt(
+    integration: CusIntegration, sdk: SdkClient
+) -> None:
+    limit = make_limit(integration, "session_id", "s", window="day")
+    sdk.report(record(**CALL, session_id="s"))
+    as_if(
+        "DELETE FROM cus_limit_totals",
+        "SET session_replication_role = origin",
+        """INSERT INTO cus_llm_usage SELECT (jsonb_populate_record(usage, jsonb_build_object(
+            'id', gen_random_uuid(), 'created_at', created_at - day * interval '1 day'))).*
+        FROM cus_llm_usage AS usage, generate_series(0, 1) AS day""",
+    )
+    starts = CusLimitTotals.objects.filter(limit_id=limit.id).values_list("calls", "start")
+    assert sorted(calls for calls, _ in starts) == [1, 1]
+    assert len({start for _, start in starts}) == 2
+
+
 # --- Sweeping -----------------------------------------------------------------------------------
 
 
