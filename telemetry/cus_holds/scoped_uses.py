@@ -13,6 +13,7 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.uses import Part, Use, Uses
 from telemetry.cus_holds.limit_sums import of_each_integration
+from telemetry.cus_money.amounts import MOST
 
 # All time begins here, and so do sums of holds that no minute counts.
 _EVER: Final = "'1969-12-31 UTC'::timestamptz"
@@ -25,6 +26,11 @@ def _counted(prefix: str) -> str:
     return f"""CASE asked.counts WHEN 'calls' THEN sums.{prefix}calls
         WHEN 'tokens' THEN sums.{prefix}tokens WHEN 'exact' THEN sums.{prefix}microcents
         ELSE sums.{prefix}cents * {MICROCENTS_PER_CENT} END"""
+
+
+def _bounded(amount: str) -> str:
+    # A program may say that a call will cost the most that a column holds.
+    return f"least(coalesce({amount}, 0), {MOST})::bigint"
 
 
 # Limit by limit, and of each only as many of the fullest values are sorted as are asked for: there may
@@ -48,19 +54,20 @@ FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])
             AND sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} ELSE {_EVER} END
         GROUP BY value
     ), taken AS MATERIALIZED (
-        SELECT value, coalesce(used, 0)::bigint AS used, coalesce(held, 0)::bigint AS held,
-            coalesce(lent, 0)::bigint AS lent
+        SELECT value, {_bounded("used")} AS used, {_bounded("held")} AS held,
+            {_bounded("lent")} AS lent
         FROM landed FULL JOIN running USING (value)
     )
     SELECT (SELECT count(*) FROM taken) AS counted, fullest.*
-    FROM (SELECT * FROM taken ORDER BY used + held + lent DESC, value LIMIT %s) AS fullest
+    FROM (SELECT * FROM taken ORDER BY used::numeric + held + lent DESC, value
+        LIMIT %s) AS fullest
 ) AS uses
 """  # noqa: S608  (the names are the tables' own)
 
 
 # What each integration has of a limit of the tenant, the fullest first.
 _SHARES: Final = f"""
-SELECT integration.name, one.taken::bigint, one.allotted::bigint
+SELECT integration.name, {_bounded("one.taken")}, {_bounded("one.allotted")}
 FROM (SELECT %s::uuid AS tenant_id, %s::uuid AS limit_id, %s AS counted_over, %s AS binds) AS asked,
     (SELECT now() AS now) AS moment,
     {of_each_integration("asked.limit_id", "asked.counted_over", "asked.binds", "asked.tenant_id")}

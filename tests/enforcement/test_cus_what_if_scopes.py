@@ -273,8 +273,8 @@ def test_own_limits_of_tokens_a_minute_and_calls_a_day_are_replayed(
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
 
-def limit_of_each(scope: str, window: str) -> KnownLimit:
-    counted = (scope, "", None, "calls", window)
+def limit_of_each(scope: str, window: str, unit: str = "calls") -> KnownLimit:
+    counted = (scope, "", None, unit, window)
     return KnownLimit("0", *counted, 5, "rounded", "blocked", 80, True, 0.0, None)
 
 
@@ -316,6 +316,20 @@ def test_a_flood_of_values_within_a_minute_is_remembered_in_part() -> None:
     assert scopes.forgotten == 2_000
     taken = [scopes.facts(scopes.counting(one), one, NOON)[0] for one in (early, late)]
     assert [(fact.used, fact.held) for fact in taken] == [(0, 0), (1, 0)]
+
+
+def test_calls_that_took_nothing_of_a_minute_are_forgotten_like_others() -> None:
+    scopes = LimitsAtScopes([limit_of_each("agent_id", "minute", "cents")], NOON)
+    names = CusCallNames(agent_id="free of charge")
+    counting = scopes.counting(names)
+    for seconds, spent in ((0, 3), (1, 0), (2, 0)):
+        at = NOON + timedelta(seconds=seconds)
+        scopes.admit(counting, at, None)
+        scopes.land(counting, at, at, None, Amounts(spent, spent, spent))
+    later = NOON + timedelta(minutes=2)
+
+    assert scopes.facts(counting, names, later)[0].used == 0
+    assert held_values(scopes._counts["0"]) == 0
 
 
 def test_the_value_that_is_forgotten_is_the_one_that_rested_longest() -> None:
