@@ -156,15 +156,17 @@ def fail_simulation(simulation: CusSimulation, why: str) -> None:
     simulation.refresh_from_db()
 
 
-def outcomes_of(
-    simulation: CusSimulation, evidence: Evidence, scopes: LimitsAtScopes | None = None
-) -> Iterator[Outcome]:
+def outcomes_of(simulation: CusSimulation, evidence: Evidence) -> Iterator[Outcome]:
     """The verdicts on all calls of a simulation, in the order of their decisions."""
-    scopes = scopes or scopes_of(simulation, evidence)
+    return _replay_of(simulation, evidence).outcomes(evidence.events())
+
+
+def _replay_of(simulation: CusSimulation, evidence: Evidence) -> Replay:
+    scopes = LimitsAtScopes(known_limits_of(simulation.proposal), evidence.began)
     for past in scopes.pasts():
         for names, used in evidence.named_before(past):
             scopes.begin_with(past, names, used)
-    replay = Replay(
+    return Replay(
         authority_of(simulation.proposal),
         scopes,
         used=evidence.used_before(),
@@ -172,7 +174,6 @@ def outcomes_of(
         began=evidence.began,
         since=simulation.since,
     )
-    return replay.outcomes(evidence.events())
 
 
 def evidence_of(
@@ -189,20 +190,15 @@ def evidence_of(
     )
 
 
-def scopes_of(simulation: CusSimulation, evidence: Evidence) -> LimitsAtScopes:
-    """The limits at scopes of a simulation, with nothing counted yet."""
-    return LimitsAtScopes(known_limits_of(simulation.proposal), evidence.began)
-
-
 def _reported(simulation: CusSimulation, evidence: Evidence) -> dict[str, Any]:
     report = Report(scoped_limits_of(simulation.proposal))
-    scopes = scopes_of(simulation, evidence)
-    outcomes = outcomes_of(simulation, evidence, scopes)
+    replay = _replay_of(simulation, evidence)
+    outcomes = replay.outcomes(evidence.events())
     for outcome in _in_steps(outcomes, _signs_of_life(simulation)):
         report.add(outcome)
     return {
         "status": CusSimulation.Status.DONE,
-        "result": report.as_json(not_judged=evidence.not_judged(), forgotten=scopes.forgotten),
+        "result": report.as_json(not_judged=evidence.not_judged(), given_up=replay.given_up),
         "rows_done": simulation.rows,
     }
 

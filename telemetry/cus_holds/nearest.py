@@ -28,7 +28,6 @@ _NEAR_PERCENT: Final = 80
 _KEPT: Final = "_cus_nearest_budgets"
 
 
-
 def _in_microcents(cents: str) -> str:
     return f"least({cents}::numeric * {MICROCENTS_PER_CENT}, {MOST})::bigint"
 

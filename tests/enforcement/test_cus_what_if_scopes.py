@@ -13,6 +13,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_reading.known_limits import KnownLimit
 from enforcement.cus_what_if.at_scopes import LimitsAtScopes
+from enforcement.cus_what_if.in_flight import GivenUp
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.report import RESULTS
 from enforcement.cus_what_if.report_limits import LimitsOfReport
@@ -340,4 +341,5 @@ def test_the_value_that_is_forgotten_is_the_one_that_rested_longest() -> None:
     assert count.taken("busy", NOON) == (2, 0)
     assert count.taken("a", NOON) == (0, 0)
     assert count.forgotten == 2
-    assert "2 times a value was forgotten" in LimitsOfReport(()).notes(count.forgotten)[0]
+    (note,) = LimitsOfReport(()).notes(GivenUp(values=count.forgotten))
+    assert "2 times a value was forgotten" in note
