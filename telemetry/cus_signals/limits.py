@@ -33,9 +33,11 @@ def limit_families(now: datetime) -> Iterator[CusFamily]:
     for limit in shown:
         labels, found = _labels(limit), uses[limit.id]
         amount.add(labels, limit.amount)
-        used.add(labels, _used(limit, found))
-        ratio.add(labels, _ratio(limit, found))
         values.add(labels, found.values)
+        # Of too many values nobody knows the fullest.
+        if not found.are_many:
+            used.add(labels, _used(limit, found))
+            ratio.add(labels, _ratio(limit, found))
     yield from (in_force, amount, used, ratio, values)
 
 

@@ -6,6 +6,7 @@ For people alone: a decision reads the same tables under its own lock (ruling F5
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from django.db import connection
@@ -22,6 +23,8 @@ from telemetry.cus_watching.scoped_readings import scoped_limits
 
 _EXACT: Final = CusIntegration.BudgetBasis.EXACT
 _FIRST_LEVEL: Final = min(LEVELS)
+# So many readings are in memory at a time.
+_AT_ONCE: Final = 1_000
 _BUCKETS: Final = ("cus_landed_admissions", "cus_running_admissions")
 _SPANS: Final = {
     Window.MINUTE: (CusAdmissions.Span.SECOND, "> now() - interval '61 seconds'"),
@@ -129,10 +132,13 @@ SOURCES: Final[tuple[Callable[[datetime], Iterator[LimitReading]], ...]] = (
 
 def watch_limits(now: datetime) -> int:
     """Announce the levels that limits have reached; return the number of new ones."""
-    reached = [
+    reached = (
         reading
         for source in SOURCES
         for reading in source(now)
         if 100 * reading.taken >= _FIRST_LEVEL * reading.amount
-    ]
-    return announce_limits(reached, now=now)
+    )
+    told = 0
+    while some := list(islice(reached, _AT_ONCE)):
+        told += announce_limits(some, now=now)
+    return told
