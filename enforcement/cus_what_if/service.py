@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 
 from enforcement.cus_what_if.at_scopes import LimitsAtScopes
@@ -123,9 +123,29 @@ def find_simulation(among: QuerySet[CusSimulation], simulation_id: uuid.UUID) ->
 
 def run_simulation(simulation_id: uuid.UUID) -> CusSimulation | None:
     """Replay a waiting simulation, and keep its report or why it failed. None if none waits."""
+    return _run(simulation_id) if _begin(simulation_id) else None
+
+
+def run_alone(simulation: CusSimulation) -> CusSimulation | None:
+    """The same, unless another simulation of the tenant runs: then None, and the simulation waits.
+
+    So a tenant's simulations never keep more than one thread of the web from others.
+    """
+    with transaction.atomic():
+        # Of two at once the second sees that the first runs.
+        CusTenant.objects.select_for_update(no_key=True).get(id=simulation.tenant_id)
+        others = _running().filter(tenant_id=simulation.tenant_id)
+        if others.exists() or not _begin(simulation.id):
+            return None
+    return _run(simulation.id)
+
+
+def _begin(simulation_id: uuid.UUID) -> bool:
     waiting = CusSimulation.objects.filter(id=simulation_id, status=CusSimulation.Status.WAITING)
-    if not waiting.update(status=CusSimulation.Status.RUNNING, updated_at=database_now()):
-        return None
+    return bool(waiting.update(status=CusSimulation.Status.RUNNING, updated_at=database_now()))
+
+
+def _run(simulation_id: uuid.UUID) -> CusSimulation:
     simulation = CusSimulation.objects.get(id=simulation_id)
     try:
         with reading() as connection:
@@ -140,8 +160,12 @@ def run_simulation(simulation_id: uuid.UUID) -> CusSimulation | None:
 
 def is_busy() -> bool:
     """Whether a simulation runs somewhere; only one job at a time, so that others get a worker."""
+    return _running().exists()
+
+
+def _running() -> QuerySet[CusSimulation]:
     running = CusSimulation.objects.filter(status=CusSimulation.Status.RUNNING)
-    return running.filter(updated_at__gt=database_now() - _LIFE).exists()
+    return running.filter(updated_at__gt=database_now() - _LIFE)
 
 
 def keep_waiting(simulation_id: uuid.UUID) -> bool:
