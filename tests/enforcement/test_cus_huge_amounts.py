@@ -13,7 +13,7 @@ from telemetry.cus_delivery.sequences import fold_sequences
 from telemetry.cus_money.amounts import MOST
 from telemetry.cus_watching.limit_readings import watch_limits
 from tests.conftest import as_if
-from tests.cus_factories import BATCH, SdkClient, browser_of, record, unmeasured
+from tests.cus_factories import BATCH, SdkClient, browser_of, make_integration, record, unmeasured
 from tests.cus_limits import make_limit
 from tests.enforcement.test_cus_what_if import simulation_of
 
@@ -102,3 +102,34 @@ def test_numbers_of_records_that_a_program_makes_up_keep_nobody_from_reading_met
     fold_sequences(timezone.now())
 
     assert Client().get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("unit", ["cents", "tokens"])
+def test_the_largest_limit_of_a_tenant_holds_for_the_largest_estimates(
+    integration: CusIntegration, sdk: SdkClient, unit: str
+) -> None:
+    make_limit(integration, "tenant", "", unit=unit, amount=MOST)
+    beside = SdkClient.of(make_integration(integration.tenant))
+    most = MOST // 10 * 6
+    run = {"cents": MOST, "tokens": MOST, "microcents": MOST, "calls": MOST}
+
+    def result(client: SdkClient, name: str, amount: int) -> str:
+        answer = client.check(
+            name,
+            estimated_cost_cents=amount,
+            estimated_cost_microcents=amount,
+            estimated_tokens=amount,
+            session_id="s",
+            run=run,
+        )
+        assert answer.status_code == 200, answer.content
+        return str(answer.json()["result"])
+
+    found = [
+        result(client, name, most if name == "most" else MOST - most)
+        for client, name in ((sdk, "most"), (beside, "most"), (beside, "rest"), (sdk, "more"))
+    ]
+
+    assert found == ["allowed", "blocked", "allowed", "blocked"]
+    lease = sdk.lease(cents=MOST, microcents=MOST, tokens=MOST).json()
+    assert lease["lease_id"] is None

@@ -46,17 +46,20 @@ def test_a_limit_of_each_value_binds_whatever_name_its_calls_have(
 ) -> None:
     CusIntegration.objects.filter(id=integration.id).update(allow_unpriced=True)
     make_limit(integration, scope, None, tag="team" if scope == "tag" else "", amount=10)
-    for name in ODD.values():
-        names = named(scope, name)
-        first = check(sdk, f"first of {ascii(name)[:40]}", names)
+    bound = 0
+    for number, name in enumerate(ODD.values()):
+        names, call_id = named(scope, name), f"call-{number}"
+        first = check(sdk, call_id, names)
         if first.status_code == 400:
             continue
         assert first.json()["result"] == "allowed"
         assert not first.json()["degraded"]
-        assert check(sdk, "beside it", names).json()["result"] == "blocked"
-        call_id = first.json()["call_id"]
+        assert check(sdk, f"beside-{number}", names).json()["result"] == "blocked"
         assert sdk.report(record(call_id=call_id, cost_cents=10) | names).status_code == 201
-        assert check(sdk, "after it", names).json()["result"] == "blocked"
+        assert check(sdk, f"after-{number}", names).json()["result"] == "blocked"
+        bound += 1
+    # The rest are no JSON, no text of a column, or longer than what is asked.
+    assert bound >= 6
 
 
 @pytest.mark.parametrize("name", ODD.values(), ids=ODD)
