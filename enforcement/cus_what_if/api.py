@@ -39,8 +39,9 @@ class SimulateView(PersonView):
             200: SimulationOutput,
             202: OpenApiResponse(
                 SimulationOutput,
-                description="More than a million rows, or fewer with three or more limits at scopes: "
-                "a job replays them. `Location` is where its progress and its report are read.",
+                description="More than a million rows, or fewer with three or more limits at scopes, "
+                "or another simulation of the tenant is running: a job replays them. `Location` is "
+                "where its progress and its report are read.",
             ),
             404: OpenApiResponse(description="There is no such integration."),
             409: OpenApiResponse(

@@ -3,14 +3,21 @@
 from typing import Final
 
 from aos_sdk.cus_limit_scopes import CusLimitScope
+from telemetry.cus_money.amounts import MOST, summed
 
 CENTS: Final = (
     "coalesce(usage.counted_cents, greatest(usage.cost_cents, ceil(usage.cost_microcents / 1e6)))"
 )
+
+
+def _with_provisional(amount: str, unit: str) -> str:
+    return f"least({amount}::numeric + coalesce(usage.provisional_{unit}, 0), {MOST})::bigint"
+
+
 # What budgets count of a call when its record comes; until it is settled, the provisional amounts.
-SPENT: Final = f"""({CENTS} + coalesce(usage.provisional_cents, 0))::bigint,
-    usage.cost_microcents + coalesce(usage.provisional_microcents, 0),
-    usage.tokens_in::bigint + usage.tokens_out + coalesce(usage.provisional_tokens, 0)"""
+SPENT: Final = f"""{_with_provisional(CENTS, "cents")},
+    {_with_provisional("usage.cost_microcents", "microcents")},
+    {_with_provisional("(usage.tokens_in::numeric + usage.tokens_out)", "tokens")}"""
 OF_INTEGRATION: Final = "tenant_id = %(tenant)s AND integration_id = %(integration)s"
 CAME: Final = "created_at >= %(began)s AND created_at < %(until)s"
 REVISED_ROW: Final = """JOIN cus_llm_usage AS usage ON usage.tenant_id = revision.tenant_id
@@ -41,8 +48,7 @@ def used_before(
     of = f"usage.tenant_id = %(tenant)s AND usage.integration_id = %(integration)s {of_names}"
     came = "revision.created_at < %(began)s"
     return f"""
-SELECT name, coalesce(sum(cents), 0)::bigint, coalesce(sum(microcents), 0)::bigint,
-    coalesce(sum(tokens), 0)::bigint, coalesce(sum(calls), 0)::bigint
+SELECT name, {summed("cents")}, {summed("microcents")}, {summed("tokens")}, {summed("calls")}
 FROM (
     SELECT {name}, {SPENT}, (usage.policy_result <> 'blocked')::int FROM cus_llm_usage AS usage
     WHERE {of} AND usage.created_at >= %(since)s AND usage.created_at < %(began)s

@@ -8,7 +8,6 @@ holds nor costs anything afterwards.
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
-from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from aos_sdk.cus_limit_scopes import CusCallNames
@@ -16,6 +15,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_rules.facts import Authority, Facts, Usage
 from enforcement.cus_rules.precedence import Decision, decide
 from enforcement.cus_what_if.at_scopes import Counting, LimitsAtScopes
+from enforcement.cus_what_if.in_flight import MOST_PARTS, GivenUp, InFlight, Landing, Remembered
 from enforcement.cus_what_if.rates import Rates
 from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import LEAST, Amounts
@@ -112,18 +112,6 @@ _CAUSES: Final = {
 }
 
 
-class _Landing(NamedTuple):
-    """A call's record: when it comes, what the call used, and what is held for it until then."""
-
-    at: datetime
-    # So that the heap of those that will come compares no further.
-    number: int
-    admitted_at: datetime
-    spent: Amounts
-    hold: Amounts | None
-    counting: Counting
-
-
 class Replay:
     """Decides past calls by an authority's limits, and by limits at scopes.
 
@@ -141,6 +129,7 @@ class Replay:
         admitted_today: int,
         began: datetime,
         since: datetime,
+        most_parts: int = MOST_PARTS,
     ) -> None:
         self._authority = authority
         self._scopes = scopes
@@ -149,15 +138,24 @@ class Replay:
         self._month_end = month_end(began)
         self._held = _NOTHING
         self._running = 0
-        self._landings: list[_Landing] = []
+        self._in_flight = InFlight(len(scopes.limits), most_parts=most_parts)
         self._rates = Rates(began, admitted_today)
         self._number = 0
         # Calls that were refused then and run now: since when, and what was counted for them. And
         # calls that run no more, whose revisions do not count.
-        self._runs_already: dict[str, tuple[datetime, Amounts]] = {}
-        self._runs_no_more: set[Any] = set()
+        self._runs_already = Remembered[str, tuple[datetime, Amounts]]()
+        self._runs_no_more = Remembered[Any, None]()
         # What calls of each model cost that ran: their number, and the sum.
-        self._costs: dict[str | None, tuple[int, Amounts]] = {}
+        self._costs = Remembered[str | None, tuple[int, Amounts]]()
+
+    @property
+    def given_up(self) -> GivenUp:
+        """What the replay gave up so far to stay small."""
+        return GivenUp(
+            values=self._scopes.forgotten,
+            landings=self._in_flight.landed_early,
+            otherwise=self._runs_already.forgotten + self._runs_no_more.forgotten,
+        )
 
     def outcomes(self, events: Iterable[Event]) -> Iterator[Outcome]:
         """The verdicts on the calls, in their order. `events` must be in the order of `at`."""
@@ -191,7 +189,7 @@ class Replay:
         outcome = Outcome(call, decision, self._running)
         if not decision.admits:
             if call.is_revised:
-                self._runs_no_more.add(call.id)
+                self._runs_no_more.keep(call.id, None)
         elif call.landed_at is None:
             self._run_now(call, estimate, counting)
         else:
@@ -217,9 +215,9 @@ class Replay:
             self._held = _sum(self._held, hold)
             self._running += 1
         self._begin(call.at, hold, counting)
-        count, sum_ = self._costs.get(call.model, (0, _NOTHING))
-        self._costs[call.model] = (count + 1, _sum(sum_, call.spent))
-        self._land(call.landed_at, call.at, call.spent, hold, counting)
+        count, sum_ = self._costs.get(call.model) or (0, _NOTHING)
+        self._costs.keep(call.model, (count + 1, _sum(sum_, call.spent)))
+        self._land(call, call.at, hold, counting)
 
     def _begin(self, at: datetime, hold: Amounts | None, counting: Counting) -> None:
         self._rates.admit(at, hold.tokens if hold else 0)
@@ -228,43 +226,40 @@ class Replay:
     def _run_now(self, call: PastCall, estimate: Amounts, counting: Counting) -> None:
         """Let a call run that was refused then. It lands at once, for its likely cost."""
         cost = self._likely_cost(call.model, estimate)
-        self._runs_already[call.call_id] = call.at, cost
+        self._runs_already.keep(call.call_id, (call.at, cost))
         self._begin(call.at, None, counting)
-        self._has_landed(_Landing(call.at, 0, call.at, cost, None, counting))
+        self._has_landed(Landing(call.at, 0, call.at, cost, None, counting))
 
     def _attempted_again(self, call: PastCall, counting: Counting) -> None:
         """An earlier attempt of the call was let in. If this one ran, its record tells the cost."""
-        if call.landed_at is not None:
-            ran_at, cost = self._runs_already.pop(call.call_id)
+        if call.landed_at is not None and (ran := self._runs_already.take(call.call_id)):
+            ran_at, cost = ran
             self._used = _less(self._used, cost)
             self._scopes.revise(counting, call.at, ran_at, cost, calls=1, sign=-1)
-            self._land(call.landed_at, ran_at, call.spent, None, counting)
+            self._land(call, ran_at, None, counting)
 
     def _land(
-        self,
-        at: datetime,
-        admitted_at: datetime,
-        spent: Amounts,
-        hold: Amounts | None,
-        counting: Counting,
+        self, call: PastCall, admitted_at: datetime, hold: Amounts | None, counting: Counting
     ) -> None:
+        """Let the record of a call come in its time, or now, if too many are to come."""
+        assert call.landed_at is not None
         self._number += 1
-        heappush(self._landings, _Landing(at, self._number, admitted_at, spent, hold, counting))
+        landing = Landing(call.landed_at, self._number, admitted_at, call.spent, hold, counting)
+        if early := self._in_flight.add(landing, call.at):
+            self._has_landed(early)
 
     def _pass_time(self, moment: datetime) -> None:
         """Land what has landed by a moment, and begin its month."""
-        landings = self._landings
-        while landings and landings[0].at <= moment:
-            landing = heappop(landings)
+        for landing in self._in_flight.come_by(moment):
             self._begin_month_of(landing.at)
             self._has_landed(landing)
-            if landing.hold is not None:
-                self._held = _less(self._held, landing.hold)
-                self._running -= 1
         self._begin_month_of(moment)
 
-    def _has_landed(self, landing: _Landing) -> None:
+    def _has_landed(self, landing: Landing) -> None:
         at, _, admitted_at, spent, hold, counting = landing
+        if hold is not None:
+            self._held = _less(self._held, hold)
+            self._running -= 1
         self._used = _sum(self._used, spent)
         self._rates.land(at, admitted_at, hold.tokens if hold else 0, spent.tokens)
         self._scopes.land(counting, at, admitted_at, hold, spent)
@@ -288,7 +283,7 @@ class Replay:
 
     def _likely_cost(self, model: str | None, estimate: Amounts) -> Amounts:
         """What a call may have cost that never ran: as its model's calls did, at most its estimate."""
-        count, sum_ = self._costs.get(model, (0, _NOTHING))
+        count, sum_ = self._costs.get(model) or (0, _NOTHING)
         if not count:
             return estimate
         return Amounts._make(min(a // count, b) for a, b in zip(sum_, estimate, strict=True))

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_rules.reasons import Reason
+from enforcement.cus_what_if.in_flight import GivenUp
 from enforcement.cus_what_if.replay import Outcome
 from enforcement.cus_what_if.report_limits import LimitsOfReport
 from enforcement.cus_what_if.report_sums import Sum
@@ -67,11 +68,8 @@ class Report:
         if len(self._listed[result]) < LISTED:
             self._listed[result].append(_listed(outcome, reason))
 
-    def as_json(self, *, not_judged: dict[str, int], forgotten: int = 0) -> dict[str, Any]:
-        """The report, as `SimulationReport` of the API describes it.
-
-        `forgotten`: how many values of limits could not be counted to their window's end.
-        """
+    def as_json(self, *, not_judged: dict[str, int], given_up: GivenUp) -> dict[str, Any]:
+        """The report, as `SimulationReport` of the API describes it."""
         refused = (Result.THROTTLED, Result.BLOCKED)
         return {
             "calls": sum(self._then.values()),
@@ -111,7 +109,7 @@ class Report:
             },
             "without_estimate": self._without_estimate,
             "not_judged": not_judged,
-            "notes": self._limits.notes(forgotten),
+            "notes": self._limits.notes(given_up),
         }
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from aos_sdk.cus_limit_scopes import CusLimitScope
 from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_rules.reasons import Reason
+from enforcement.cus_what_if.in_flight import GivenUp
 from enforcement.cus_what_if.replay import Outcome
 from enforcement.cus_what_if.report_sums import Sum
 from integrations.cus_lifecycle.limits import LIMITS, Limit
@@ -21,10 +22,15 @@ _TENANT_ALONE: Final = (
     "A limit of the tenant was replayed over the calls of this integration alone: calls of the "
     "tenant's other integrations would have taken of it, too."
 )
-_FORGOTTEN: Final = (
+# As `GivenUp` has them.
+_GIVEN_UP: Final = (
     "There were more values than a replay counts at once. {:,} times a value was forgotten that had "
     "rested longest. If it came again it was counted anew, so limits of each value may have refused "
-    "more than is told here."
+    "more than is told here.",
+    "More calls were in flight than a replay remembers. Of {:,} calls the record counted before it "
+    "came, in place of what was held.",
+    "More calls were decided otherwise than a replay remembers. Of {:,} of them later attempts and "
+    "revisions counted as those of other calls.",
 )
 
 
@@ -87,15 +93,16 @@ class LimitsOfReport:
         dearest = sorted(self._decided.values(), key=lambda one: -one.refused_microcents)
         return [one.as_json() for one in dearest[:most]]
 
-    def notes(self, forgotten: int) -> list[str]:
-        """What the replay could not know, in words. `forgotten`: values that were counted anew."""
-        return list(self._notes(forgotten))
+    def notes(self, given_up: GivenUp) -> list[str]:
+        """What the replay could not know, in words."""
+        return list(self._notes(given_up))
 
-    def _notes(self, forgotten: int) -> Iterator[str]:
+    def _notes(self, given_up: GivenUp) -> Iterator[str]:
         if any(limit["scope"] == CusLimitScope.TENANT for limit in self._scoped):
             yield _TENANT_ALONE
-        if forgotten:
-            yield _FORGOTTEN.format(forgotten)
+        for number, note in zip(given_up, _GIVEN_UP, strict=True):
+            if number:
+                yield note.format(number)
 
 
 def _own_shown(limit: Limit, reason: Reason) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 
 from enforcement.cus_what_if.at_scopes import LimitsAtScopes
@@ -123,9 +123,29 @@ def find_simulation(among: QuerySet[CusSimulation], simulation_id: uuid.UUID) ->
 
 def run_simulation(simulation_id: uuid.UUID) -> CusSimulation | None:
     """Replay a waiting simulation, and keep its report or why it failed. None if none waits."""
+    return _run(simulation_id) if _begin(simulation_id) else None
+
+
+def run_alone(simulation: CusSimulation) -> CusSimulation | None:
+    """The same, unless another simulation of the tenant runs: then None, and the simulation waits.
+
+    So a tenant's simulations never keep more than one thread of the web from others.
+    """
+    with transaction.atomic():
+        # Of two at once the second sees that the first runs.
+        CusTenant.objects.select_for_update(no_key=True).get(id=simulation.tenant_id)
+        others = _running().filter(tenant_id=simulation.tenant_id)
+        if others.exists() or not _begin(simulation.id):
+            return None
+    return _run(simulation.id)
+
+
+def _begin(simulation_id: uuid.UUID) -> bool:
     waiting = CusSimulation.objects.filter(id=simulation_id, status=CusSimulation.Status.WAITING)
-    if not waiting.update(status=CusSimulation.Status.RUNNING, updated_at=database_now()):
-        return None
+    return bool(waiting.update(status=CusSimulation.Status.RUNNING, updated_at=database_now()))
+
+
+def _run(simulation_id: uuid.UUID) -> CusSimulation:
     simulation = CusSimulation.objects.get(id=simulation_id)
     try:
         with reading() as connection:
@@ -140,8 +160,12 @@ def run_simulation(simulation_id: uuid.UUID) -> CusSimulation | None:
 
 def is_busy() -> bool:
     """Whether a simulation runs somewhere; only one job at a time, so that others get a worker."""
+    return _running().exists()
+
+
+def _running() -> QuerySet[CusSimulation]:
     running = CusSimulation.objects.filter(status=CusSimulation.Status.RUNNING)
-    return running.filter(updated_at__gt=database_now() - _LIFE).exists()
+    return running.filter(updated_at__gt=database_now() - _LIFE)
 
 
 def keep_waiting(simulation_id: uuid.UUID) -> bool:
@@ -156,15 +180,17 @@ def fail_simulation(simulation: CusSimulation, why: str) -> None:
     simulation.refresh_from_db()
 
 
-def outcomes_of(
-    simulation: CusSimulation, evidence: Evidence, scopes: LimitsAtScopes | None = None
-) -> Iterator[Outcome]:
+def outcomes_of(simulation: CusSimulation, evidence: Evidence) -> Iterator[Outcome]:
     """The verdicts on all calls of a simulation, in the order of their decisions."""
-    scopes = scopes or scopes_of(simulation, evidence)
+    return _replay_of(simulation, evidence).outcomes(evidence.events())
+
+
+def _replay_of(simulation: CusSimulation, evidence: Evidence) -> Replay:
+    scopes = LimitsAtScopes(known_limits_of(simulation.proposal), evidence.began)
     for past in scopes.pasts():
         for names, used in evidence.named_before(past):
             scopes.begin_with(past, names, used)
-    replay = Replay(
+    return Replay(
         authority_of(simulation.proposal),
         scopes,
         used=evidence.used_before(),
@@ -172,7 +198,6 @@ def outcomes_of(
         began=evidence.began,
         since=simulation.since,
     )
-    return replay.outcomes(evidence.events())
 
 
 def evidence_of(
@@ -189,20 +214,15 @@ def evidence_of(
     )
 
 
-def scopes_of(simulation: CusSimulation, evidence: Evidence) -> LimitsAtScopes:
-    """The limits at scopes of a simulation, with nothing counted yet."""
-    return LimitsAtScopes(known_limits_of(simulation.proposal), evidence.began)
-
-
 def _reported(simulation: CusSimulation, evidence: Evidence) -> dict[str, Any]:
     report = Report(scoped_limits_of(simulation.proposal))
-    scopes = scopes_of(simulation, evidence)
-    outcomes = outcomes_of(simulation, evidence, scopes)
+    replay = _replay_of(simulation, evidence)
+    outcomes = replay.outcomes(evidence.events())
     for outcome in _in_steps(outcomes, _signs_of_life(simulation)):
         report.add(outcome)
     return {
         "status": CusSimulation.Status.DONE,
-        "result": report.as_json(not_judged=evidence.not_judged(), forgotten=scopes.forgotten),
+        "result": report.as_json(not_judged=evidence.not_judged(), given_up=replay.given_up),
         "rows_done": simulation.rows,
     }
 

@@ -1,4 +1,4 @@
-"""Run a simulation at once, or by a job if it is large."""
+"""Run a simulation at once, or by a job if it is large or not the tenant's only one."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from kombu.exceptions import OperationalError
 
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.proposals import scoped_limits_of
-from enforcement.cus_what_if.service import fail_simulation, run_simulation
+from enforcement.cus_what_if.service import fail_simulation, run_alone
 from enforcement.tasks import cus_simulate
 
 logger = structlog.get_logger(__name__)
@@ -24,11 +24,13 @@ _LIMITS_A_ROW: Final = 3
 def start_simulation(simulation: CusSimulation, *, at_once: int) -> CusSimulation:
     """Start a waiting simulation: the result of a small one, or the one that a job will run.
 
-    `at_once`: of so many rows without limits at scopes; with many limits of fewer.
+    `at_once`: of so many rows without limits at scopes; with many limits of fewer. A job also runs what
+    is asked for while another simulation of the tenant runs.
     """
     limits = len(scoped_limits_of(simulation.proposal))
-    if simulation.rows * (1 + limits // _LIMITS_A_ROW) <= at_once:
-        return run_simulation(simulation.id) or simulation
+    is_small = simulation.rows * (1 + limits // _LIMITS_A_ROW) <= at_once
+    if is_small and (done := run_alone(simulation)):
+        return done
     try:
         cus_simulate.delay(str(simulation.id))
     except OperationalError:

@@ -134,7 +134,8 @@ class SlidingCount:
 
     def _forget(self, key: tuple[datetime, str]) -> None:
         used, held = self._of_second.pop(key)
-        sums = self._sums[key[1]]
+        # A value whose other seconds came to nothing has no sums any more.
+        sums = self._sums.setdefault(key[1], [0, 0])
         sums[0] -= used
         sums[1] -= held
         if not any(sums):

@@ -47,7 +47,9 @@ class LimitDetail(LimitOutput):
     """A limit, how many values it counts now, and what holds in its place."""
 
     live_values = serializers.SerializerMethodField(
-        "counted", help_text="Values that something is used of or held for in the present window."
+        "counted",
+        help_text="Values that something is used of or held for in the present window; "
+        f"at most {MANY_VALUES + 1:,} are counted.",
     )
     are_many = serializers.SerializerMethodField(
         "crowded", help_text=f"Whether these are more than {MANY_VALUES:,}: are names made up?"

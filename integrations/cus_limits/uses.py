@@ -50,7 +50,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Uses:
-    """How many values a limit counts in its present window, and those that take most of it.
+    """How many values a limit counts in its present window, and those that take most of it; of more
+    than `MANY_VALUES` perhaps no more are counted, and none is known to be the fullest.
 
     `parts`: on the page of a limit of the tenant, its integrations.
     """
@@ -120,6 +121,6 @@ def _written(limit: CusScopedLimit, part: int) -> str:
 def _counted(limit: CusScopedLimit, uses: Uses) -> str:
     if not uses.values:
         return "nothing yet"
-    rest = ", the fullest first" if uses.values > len(uses.fullest) else ""
+    rest = ", the fullest first" if uses.values > len(uses.fullest) > 0 else ""
     many = f": more than {MANY_VALUES:,}, are names made up?" if uses.are_many else ""
     return f"{number_text(uses.values, limit.scope, limit.tag)} counted now{rest}{many}"

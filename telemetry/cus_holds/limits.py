@@ -20,17 +20,17 @@ _EXACT = CusIntegration.BudgetBasis.EXACT
 # A single statement, so that a call is either in the sums or in the holds, never in both or none.
 _STANDING = f"""
 WITH used AS (
-    SELECT coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(blocked), 0)::bigint AS blocked,
-        coalesce(sum(tokens_in + tokens_out), 0)::bigint AS tokens,
-        coalesce(sum(cost_cents), 0)::bigint AS cost_cents,
-        coalesce(sum(counted_cents), 0)::bigint AS counted_cents,
-        coalesce(sum(cost_microcents), 0)::bigint AS cost_microcents,
-        coalesce(sum(correction_microcents), 0)::bigint AS correction_microcents,
-        coalesce(sum(unmeasured - settled), 0)::bigint AS unmeasured_calls,
-        coalesce(sum(provisional_cents - released_cents), 0)::bigint AS provisional_cents,
-        coalesce(sum(provisional_microcents - released_microcents), 0)::bigint
+    SELECT {summed("calls")} AS calls, {summed("blocked")} AS blocked,
+        {summed("tokens_in::numeric + tokens_out")} AS tokens,
+        {summed("cost_cents")} AS cost_cents,
+        {summed("counted_cents")} AS counted_cents,
+        {summed("cost_microcents")} AS cost_microcents,
+        {summed("correction_microcents")} AS correction_microcents,
+        {summed("unmeasured - settled")} AS unmeasured_calls,
+        {summed("provisional_cents::numeric - released_cents")} AS provisional_cents,
+        {summed("provisional_microcents::numeric - released_microcents")}
             AS provisional_microcents,
-        coalesce(sum(provisional_tokens - released_tokens), 0)::bigint AS provisional_tokens,
+        {summed("provisional_tokens::numeric - released_tokens")} AS provisional_tokens,
         {USED.cents} AS used_cents, {USED.microcents} AS used_microcents,
         {USED.tokens} AS used_tokens
     FROM cus_period_totals

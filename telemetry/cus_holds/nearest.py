@@ -21,27 +21,32 @@ from integrations.cus_integrations.panels import link_to, tab_link
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import page_now
-from telemetry.cus_money.amounts import USED, summed
+from telemetry.cus_money.amounts import MOST, USED, summed
 
 MOST_SHOWN: Final = 10
 _NEAR_PERCENT: Final = 80
 _KEPT: Final = "_cus_nearest_budgets"
+
+
+def _in_microcents(cents: str) -> str:
+    return f"least({cents}::numeric * {MICROCENTS_PER_CENT}, {MOST})::bigint"
+
 
 # The month's totals one integration at a time, by their key: there are more of them each month.
 _NEAREST = f"""
 SELECT id, budget, used, held, forecast FROM (
     SELECT integration.id, integration.budget_limit_cents * {MICROCENTS_PER_CENT}::bigint AS budget,
         CASE integration.budget_basis WHEN 'exact' THEN used.microcents
-            ELSE used.cents * {MICROCENTS_PER_CENT} END AS used,
+            ELSE {_in_microcents("used.cents")} END AS used,
         CASE integration.budget_basis WHEN 'exact' THEN held.microcents
-            ELSE held.cents * {MICROCENTS_PER_CENT} END AS held,
+            ELSE {_in_microcents("held.cents")} END AS held,
         -- greatest() passes over a NULL.
         CASE WHEN forecast.microcents IS NOT NULL
             THEN greatest(forecast.microcents - used.exact, 0) END AS forecast
     FROM cus_integrations AS integration
     CROSS JOIN LATERAL (
         SELECT {USED.cents} AS cents, {USED.microcents} AS microcents,
-            coalesce(sum(cost_microcents + correction_microcents), 0)::bigint AS exact
+            {summed("cost_microcents::numeric + correction_microcents")} AS exact
         FROM cus_period_totals WHERE period = %(period)s
             AND (tenant_id, integration_id) = (integration.tenant_id, integration.id)
     ) AS used

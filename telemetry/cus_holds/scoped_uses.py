@@ -11,8 +11,9 @@ from django.db import connection
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_limits.models import CusScopedLimit
-from integrations.cus_limits.uses import Part, Use, Uses
+from integrations.cus_limits.uses import MANY_VALUES, Part, Use, Uses
 from telemetry.cus_holds.limit_sums import of_each_integration
+from telemetry.cus_money.amounts import MOST
 
 # All time begins here, and so do sums of holds that no minute counts.
 _EVER: Final = "'1969-12-31 UTC'::timestamptz"
@@ -27,8 +28,13 @@ def _counted(prefix: str) -> str:
         ELSE sums.{prefix}cents * {MICROCENTS_PER_CENT} END"""
 
 
-# Limit by limit, and of each only as many of the fullest values are sorted as are asked for: there may
-# be hundreds of thousands.
+def _bounded(amount: str) -> str:
+    # A program may say that a call will cost the most that a column holds.
+    return f"least(coalesce({amount}, 0), {MOST})::bigint"
+
+
+# Limit by limit, and of each only as many of the fullest values are sorted as are asked for, among as
+# many as are read: there may be millions.
 _USES: Final = f"""
 SELECT limit_id, counted, value, used, held, lent
 FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])
@@ -39,28 +45,32 @@ FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])
         WHERE sums.tenant_id = asked.tenant_id AND sums.limit_id = asked.limit_id
             AND sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} WHEN 'life' THEN {_EVER}
                 ELSE date_trunc(counted_over, now(), 'UTC') - interval '1 microsecond' END
-        GROUP BY value
+        GROUP BY value ORDER BY value LIMIT %s
     ), running AS (
         SELECT value, greatest(sum({_counted("held_")}), 0) AS held,
             greatest(sum({_counted("leased_")}), 0) AS lent
         FROM cus_limit_holds AS sums
         WHERE sums.tenant_id = asked.tenant_id AND sums.limit_id = asked.limit_id
             AND sums.start > CASE counted_over WHEN 'minute' THEN {_MINUTE} ELSE {_EVER} END
-        GROUP BY value
+        GROUP BY value ORDER BY value LIMIT %s
     ), taken AS MATERIALIZED (
-        SELECT value, coalesce(used, 0)::bigint AS used, coalesce(held, 0)::bigint AS held,
-            coalesce(lent, 0)::bigint AS lent
+        SELECT value, {_bounded("used")} AS used, {_bounded("held")} AS held,
+            {_bounded("lent")} AS lent
         FROM landed FULL JOIN running USING (value)
     )
     SELECT (SELECT count(*) FROM taken) AS counted, fullest.*
-    FROM (SELECT * FROM taken ORDER BY used + held + lent DESC, value LIMIT %s) AS fullest
+    FROM (SELECT * FROM taken ORDER BY used::numeric + held + lent DESC, value
+        LIMIT %s) AS fullest
 ) AS uses
 """  # noqa: S608  (the names are the tables' own)
 
 
+# So many values of a limit are read for its page, which shows the fullest of them.
+_MOST_READ: Final = 10 * MANY_VALUES
+
 # What each integration has of a limit of the tenant, the fullest first.
 _SHARES: Final = f"""
-SELECT integration.name, one.taken::bigint, one.allotted::bigint
+SELECT integration.name, {_bounded("one.taken")}, {_bounded("one.allotted")}
 FROM (SELECT %s::uuid AS tenant_id, %s::uuid AS limit_id, %s AS counted_over, %s AS binds) AS asked,
     (SELECT now() AS now) AS moment,
     {of_each_integration("asked.limit_id", "asked.counted_over", "asked.binds", "asked.tenant_id")}
@@ -75,8 +85,10 @@ def uses_of(limits: Sequence[CusScopedLimit], most: int) -> Mapping[UUID, Uses]:
     """The uses of limits in their present windows by id, each with its `most` fullest values; where
     that is more than one, those of the tenant with their fullest integrations.
 
-    The cost grows with the values that the limits count, not with history.
+    The cost grows with the values that the limits count, not with history. Where one value is asked
+    for, at most `MANY_VALUES` and one more are read, and of a limit of more none is the fullest.
     """
+    read = _MOST_READ if most > 1 else MANY_VALUES + 1
     asked: list[list[Any]] = [
         [limit.tenant_id for limit in limits],
         [limit.id for limit in limits],
@@ -86,10 +98,11 @@ def uses_of(limits: Sequence[CusScopedLimit], most: int) -> Mapping[UUID, Uses]:
     values: dict[UUID, int] = {}
     fullest: dict[UUID, list[Use]] = {limit.id: [] for limit in limits}
     with connection.cursor() as cursor:
-        cursor.execute(_USES, [*asked, most])
+        cursor.execute(_USES, [*asked, read, read, most])
         for limit_id, counted, value, used, held, lent in cursor:
-            values[limit_id] = counted
-            fullest[limit_id].append(Use(value, used, held, lent))
+            values[limit_id] = min(counted, read)
+            if counted < read:
+                fullest[limit_id].append(Use(value, used, held, lent))
     parts = {
         limit.id: _parts(limit, most)
         for limit in limits

@@ -1,9 +1,13 @@
 """Gauges of limits at scopes. A series is of a limit, never of a value that the limit counts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Final
+from uuid import UUID
 
 from django.conf import settings
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import QueryCanceled
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_limits.models import CusScopedLimit
@@ -12,6 +16,9 @@ from integrations.cus_limits.uses import Uses
 from telemetry.cus_holds.scoped_uses import uses_of
 from telemetry.cus_signals.exposition import CusFamily, gauge, labels_of
 
+# How long reading all limits may take, and if it takes longer, those of each tenant.
+_ALL_MILLISECONDS: Final = 3_000
+_TENANT_MILLISECONDS: Final = 200
 # The label `integration_id` of a limit over all integrations of a tenant.
 _ALL = "all"
 
@@ -25,18 +32,57 @@ def limit_families(now: datetime) -> Iterator[CusFamily]:
         "cus_enforcement_limit_utilization_ratio",
         "What landed, is held and is lent of the fullest value, of the limit.",
     )
-    values = gauge("cus_enforcement_limit_values", "Values that a limit counts now.")
+    values = gauge(
+        "cus_enforcement_limit_values", "Values that a limit counts now, at most 100,001."
+    )
+    unread = gauge(
+        "cus_enforcement_limits_unread",
+        "Limits whose tenant has too many values of limits to be read for a scrape.",
+    )
     scope = CusScopedLimit.objects.filter(limits_holding(now)).order_by("created_at", "id")
     in_force.add("", scope.count())
     shown = list(scope[: settings.CUS_METRICS_LIMITS_IN_ALL])
-    uses = uses_of(shown, most=1)
+    uses = _uses_of_all(shown)
+    unread.add("", len(shown) - len(uses))
     for limit in shown:
-        labels, found = _labels(limit), uses[limit.id]
+        labels, found = _labels(limit), uses.get(limit.id)
         amount.add(labels, limit.amount)
-        used.add(labels, _used(limit, found))
-        ratio.add(labels, _ratio(limit, found))
+        if found is None:
+            continue
         values.add(labels, found.values)
-    yield from (in_force, amount, used, ratio, values)
+        # Of too many values nobody knows the fullest.
+        if not found.are_many:
+            used.add(labels, _used(limit, found))
+            ratio.add(labels, _ratio(limit, found))
+    yield from (in_force, amount, used, ratio, values, unread)
+
+
+def _uses_of_all(limits: Sequence[CusScopedLimit]) -> Mapping[UUID, Uses]:
+    """The uses of all limits, read at once; if that takes too long, of the tenants whose limits are
+    read quickly: no tenant's many values keep the others' figures from being scraped."""
+    uses = _uses_in_time(limits, _ALL_MILLISECONDS) if limits else {}
+    if uses is not None:
+        return uses
+    of_tenants: dict[UUID, list[CusScopedLimit]] = {}
+    for limit in limits:
+        of_tenants.setdefault(limit.tenant_id, []).append(limit)
+    found: dict[UUID, Uses] = {}
+    for some in of_tenants.values():
+        found |= _uses_in_time(some, _TENANT_MILLISECONDS) or {}
+    return found
+
+
+def _uses_in_time(
+    limits: Sequence[CusScopedLimit], milliseconds: int
+) -> Mapping[UUID, Uses] | None:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {milliseconds}")
+            return uses_of(limits, most=1)
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise
+        return None
 
 
 def _labels(limit: CusScopedLimit) -> str:

@@ -6,6 +6,7 @@ For people alone: a decision reads the same tables under its own lock (ruling F5
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from django.db import connection
@@ -17,11 +18,13 @@ from integrations.cus_notifications.announcing import LimitReading, announce_lim
 from integrations.cus_notifications.kinds import LEVELS
 from telemetry.cus_evidence.admission_models import CusAdmissions
 from telemetry.cus_holds.admissions import ADMITTED_LAST_MINUTE
-from telemetry.cus_money.amounts import USED_IN_MONTH, summed
+from telemetry.cus_money.amounts import MOST, USED_IN_MONTH, summed
 from telemetry.cus_watching.scoped_readings import scoped_limits
 
 _EXACT: Final = CusIntegration.BudgetBasis.EXACT
 _FIRST_LEVEL: Final = min(LEVELS)
+# So many readings are in memory at a time.
+_AT_ONCE: Final = 1_000
 _BUCKETS: Final = ("cus_landed_admissions", "cus_running_admissions")
 _SPANS: Final = {
     Window.MINUTE: (CusAdmissions.Span.SECOND, "> now() - interval '61 seconds'"),
@@ -41,7 +44,7 @@ def _admitted(limit: Limit) -> str:
                 AND bucket.span = '{span}' AND bucket.start {since})"""  # noqa: S608  (the names are the tables' own)
         for table in _BUCKETS
     )
-    return f"greatest({sums}, 0)::bigint"
+    return f"least(greatest({sums}, 0), {MOST})::bigint"
 
 
 def _only_if_set(limit: Limit) -> str:
@@ -129,10 +132,13 @@ SOURCES: Final[tuple[Callable[[datetime], Iterator[LimitReading]], ...]] = (
 
 def watch_limits(now: datetime) -> int:
     """Announce the levels that limits have reached; return the number of new ones."""
-    reached = [
+    reached = (
         reading
         for source in SOURCES
         for reading in source(now)
         if 100 * reading.taken >= _FIRST_LEVEL * reading.amount
-    ]
-    return announce_limits(reached, now=now)
+    )
+    told = 0
+    while some := list(islice(reached, _AT_ONCE)):
+        told += announce_limits(some, now=now)
+    return told

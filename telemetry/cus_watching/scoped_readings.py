@@ -3,12 +3,15 @@
 A run's budget in code is its program's own, so nobody is told of it.
 """
 
+import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from django.db import connection
+import structlog
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import QueryCanceled
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_lifecycle.limits import Unit, Window
@@ -16,6 +19,10 @@ from integrations.cus_lifecycle.scope_words import named_text
 from integrations.cus_notifications.announcing import LimitReading, started
 from integrations.cus_notifications.kinds import LEVELS
 
+log = structlog.get_logger(__name__)
+
+# Of the column of events.
+_VALUE_LENGTH: Final = 200
 _UNITS: Final = ("calls", "cents", "microcents", "tokens")
 _NOTHING: Final = ", ".join("0" for _ in _UNITS)
 
@@ -40,6 +47,31 @@ _SAME_KIND = " AND ".join(
     f"other.{name} IS NOT DISTINCT FROM scoped.{name}"
     for name in ("tenant_id", "integration_id", "scope", "tag", "unit", '"window"')
 )
+
+
+def _kinds_from(level: int) -> str:
+    kinds = ", ".join(f"'{kind}'" for of, kind in LEVELS.items() if of >= level)
+    return f"ARRAY[{kinds}]"
+
+
+# So many readings of a tenant are told of at a time: the others are next.
+_MOST: Final = 1_000
+# Of a tenant whose limits count so many values that they are not read in this time, nobody is told:
+# it must not keep other tenants from being told.
+_SECONDS: Final = 5
+_WHOLE: Final = f"""(scoped.amount::numeric
+    * CASE scoped.unit WHEN 'cents' THEN {MICROCENTS_PER_CENT} ELSE 1 END)"""
+_TAKEN: Final = f"(({_amount('taken.used')}) + ({_amount('taken.held')}))"
+# The kinds of events one of which has told of the level that is reached, or of a higher one.
+_TELLING: Final = "CASE {} END".format(
+    " ".join(
+        f"WHEN 100 * {_TAKEN} >= {level} * {_WHOLE} THEN {_kinds_from(level)}"
+        for level in sorted(LEVELS, reverse=True)
+    )
+)
+_TENANTS: Final = """
+SELECT DISTINCT tenant_id FROM cus_scoped_limits WHERE deleted_at IS NULL AND enabled ORDER BY 1
+"""
 # Totals and holds in one statement, so that a call is in one of them and not in both.
 _SCOPED = f"""
 WITH in_force AS (
@@ -47,14 +79,17 @@ WITH in_force AS (
     FROM cus_scoped_limits AS scoped
     JOIN cus_tenants AS tenant ON tenant.id = scoped.tenant_id AND tenant.closed_at IS NULL
     LEFT JOIN cus_integrations AS integration ON integration.id = scoped.integration_id
-    WHERE scoped.deleted_at IS NULL AND scoped.enabled AND integration.deleted_at IS NULL
+    WHERE scoped.tenant_id = %(tenant)s
+        AND scoped.deleted_at IS NULL AND scoped.enabled AND integration.deleted_at IS NULL
         AND scoped.valid_from <= now()
         AND (scoped.valid_until IS NULL OR scoped.valid_until > now())
 )
 SELECT scoped.tenant_id, scoped.integration_id, scoped.integration_name, scoped.id, scoped.scope,
     scoped.tag, taken.value, scoped.unit, scoped."window", scoped.amount,
     ({_amount("taken.used")})::numeric, ({_amount("taken.held")})::numeric
-FROM in_force AS scoped CROSS JOIN LATERAL (
+FROM in_force AS scoped
+JOIN json_to_recordset(%(windows)s) AS present("window" text, start timestamptz) USING ("window")
+CROSS JOIN LATERAL (
     SELECT value, {_SUMS} FROM (
         SELECT sums.value, {", ".join(_UNITS)}, {_NOTHING}
         FROM cus_limit_totals AS sums
@@ -70,11 +105,18 @@ FROM in_force AS scoped CROSS JOIN LATERAL (
             AND (scoped."window" <> 'minute' OR sums.start > now() - interval '61 seconds')
     ) AS part(value, {_NAMES}) GROUP BY value
 ) AS taken
-WHERE 100 * (({_amount("taken.used")}) + ({_amount("taken.held")})) >= {min(LEVELS)}
-        * scoped.amount::numeric * CASE scoped.unit WHEN 'cents' THEN {MICROCENTS_PER_CENT} ELSE 1 END
+WHERE 100 * {_TAKEN} >= {min(LEVELS)} * {_WHOLE}
     AND NOT EXISTS (SELECT FROM in_force AS other WHERE {_SAME_KIND}
         AND (other.value IS NULL OR other.value = taken.value)
         AND {_RANK.format("other")} > {_RANK.format("scoped")})
+    AND NOT EXISTS (SELECT FROM cus_notification_events AS event
+        WHERE event.tenant_id = scoped.tenant_id
+            AND event.integration_id IS NOT DISTINCT FROM scoped.integration_id
+            AND event.subject = scoped.id || ':' || {_WHOLE}
+            AND event.value = left(CASE scoped.tag WHEN '' THEN taken.value
+                ELSE scoped.tag || '=' || taken.value END, {_VALUE_LENGTH})
+            AND event.window_start = present.start AND event.kind = ANY ({_TELLING}))
+LIMIT {_MOST}
 """  # noqa: S608  (the names are the product's own)
 
 
@@ -101,11 +143,30 @@ class _Row(NamedTuple):
 
 
 def scoped_limits(now: datetime) -> Iterator[LimitReading]:
-    """Readings of limits at scopes that have reached the first level."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SCOPED)
-        rows = [_Row(*row) for row in cursor.fetchall()]
+    """Readings of limits at scopes that have reached a level that nobody was told of."""
     starts = {window: started(window, now) for window in Window}
+    with connection.cursor() as cursor:
+        cursor.execute(_TENANTS)
+        tenants = [tenant_id for (tenant_id,) in cursor.fetchall()]
+    for tenant_id in tenants:
+        yield from _readings(_rows_of(tenant_id, starts), starts)
+
+
+def _rows_of(tenant_id: uuid.UUID, starts: Mapping[Window, datetime]) -> list[_Row]:
+    present = [{"window": window, "start": start.isoformat()} for window, start in starts.items()]
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
+            cursor.execute(_SCOPED, {"tenant": tenant_id, "windows": json.dumps(present)})
+            return [_Row(*row) for row in cursor.fetchall()]
+    except OperationalError as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise
+        log.warning("limits count too many values to be watched", tenant_id=str(tenant_id))
+        return []
+
+
+def _readings(rows: Iterable[_Row], starts: Mapping[Window, datetime]) -> Iterator[LimitReading]:
     for row in rows:
         unit, window = Unit(row.unit), Window(row.window)
         whose = named_text(row.scope, row.value, row.tag) if row.value else "all calls"
@@ -122,6 +183,6 @@ def scoped_limits(now: datetime) -> Iterator[LimitReading]:
             held=int(row.held),
             amount=row.amount * MICROCENTS_PER_CENT if unit is Unit.CENTS else row.amount,
             scope=row.scope,
-            value=row.named[:200],
+            value=row.named[:_VALUE_LENGTH],
             limit_id=row.limit_id,
         )

@@ -180,6 +180,8 @@ def test_the_use_of_a_limit_is_a_bar_and_of_a_default_that_of_its_fullest_value(
     assert "100,001 agents counted now, the fullest first: more than 100,000" in _words(
         _page(admin, LIMITS)
     )
+    known_uses[default.id] = Uses(100_001)
+    assert "100,001 agents counted now: more than 100,000" in _words(_page(admin, LIMITS))
     known_uses[default.id] = Uses(
         12, (Use("crawler", 2 * dollar, dollar, dollar), Use("idle", 0, 0, 0))
     )

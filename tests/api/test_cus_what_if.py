@@ -1,23 +1,26 @@
 """What-if over HTTP: what is asked, what is answered, and what a job does."""
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery.exceptions import Retry
+from django.db import connections
 from django.test import Client
 from kombu.exceptions import OperationalError
 from pytest_django import Settings
 
-from enforcement.cus_what_if import start
+from enforcement.cus_what_if import service, start
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.serializers import SimulatedLimit, SimulationReport
 from enforcement.cus_what_if.service import CusWhatIfService
 from enforcement.tasks import cus_simulate
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
-from tests.cus_factories import ENFORCEMENT, SdkClient, browser_of, record
+from tests.cus_factories import ENFORCEMENT, SdkClient, browser_of, make_integration, record
 from tests.cus_limits import make_limit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -202,6 +205,56 @@ def test_many_limits_at_scopes_make_a_simulation_large(
 
     assert ask(admin, integration, scoped_limits=limits[:2]).status_code == 200
     assert ask(admin, integration, scoped_limits=limits).status_code == 202
+
+
+def test_beside_another_simulation_of_the_tenant_a_job_replays_so_that_one_thread_is_busy(
+    admin: Client, integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(cus_simulate, "delay", queued.append)
+    beside = make_integration(integration.tenant)
+    ours = CusWhatIfService(integration.tenant).ask(beside, days=1, proposed={})
+    CusSimulation.objects.filter(id=ours.id).update(status="running")
+    strangers = make_integration()
+
+    assert ask(browser_of("admin", strangers.tenant), strangers).status_code == 200
+    answer = ask(admin, integration)
+    assert answer.status_code == 202
+    assert found(admin, answer)["status"] == "waiting"
+    CusSimulation.objects.filter(id=ours.id).update(status="done")
+    cus_simulate(*queued)
+    assert found(admin, answer)["status"] == "done"
+    assert ask(admin, integration).status_code == 200
+
+
+def test_of_two_simulations_of_a_tenant_that_are_asked_for_at_once_one_is_replayed_by_a_job(
+    integration: CusIntegration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, go_on = threading.Barrier(2), threading.Event()
+    replayed = service._run
+
+    def slowly(simulation_id: uuid.UUID) -> CusSimulation:
+        assert go_on.wait(30)
+        return replayed(simulation_id)
+
+    monkeypatch.setattr(service, "_run", slowly)
+    asked = [
+        CusWhatIfService(integration.tenant).ask(one, days=1, proposed={})
+        for one in (integration, make_integration(integration.tenant))
+    ]
+
+    def run(simulation: CusSimulation) -> CusSimulation | None:
+        started.wait(30)
+        try:
+            return service.run_alone(simulation)
+        finally:
+            go_on.set()
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(run, asked))
+
+    assert sorted(one is None for one in done) == [False, True]
 
 
 def test_one_job_runs_at_a_time_and_the_next_waits_for_its_turn(

@@ -13,6 +13,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_decisions.models import CusEnforcementDecision
 from enforcement.cus_reading.known_limits import KnownLimit
 from enforcement.cus_what_if.at_scopes import LimitsAtScopes
+from enforcement.cus_what_if.in_flight import GivenUp
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.report import RESULTS
 from enforcement.cus_what_if.report_limits import LimitsOfReport
@@ -273,8 +274,8 @@ def test_own_limits_of_tokens_a_minute_and_calls_a_day_are_replayed(
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
 
-def limit_of_each(scope: str, window: str) -> KnownLimit:
-    counted = (scope, "", None, "calls", window)
+def limit_of_each(scope: str, window: str, unit: str = "calls") -> KnownLimit:
+    counted = (scope, "", None, unit, window)
     return KnownLimit("0", *counted, 5, "rounded", "blocked", 80, True, 0.0, None)
 
 
@@ -318,6 +319,20 @@ def test_a_flood_of_values_within_a_minute_is_remembered_in_part() -> None:
     assert [(fact.used, fact.held) for fact in taken] == [(0, 0), (1, 0)]
 
 
+def test_calls_that_took_nothing_of_a_minute_are_forgotten_like_others() -> None:
+    scopes = LimitsAtScopes([limit_of_each("agent_id", "minute", "cents")], NOON)
+    names = CusCallNames(agent_id="free of charge")
+    counting = scopes.counting(names)
+    for seconds, spent in ((0, 3), (1, 0), (2, 0)):
+        at = NOON + timedelta(seconds=seconds)
+        scopes.admit(counting, at, None)
+        scopes.land(counting, at, at, None, Amounts(spent, spent, spent))
+    later = NOON + timedelta(minutes=2)
+
+    assert scopes.facts(counting, names, later)[0].used == 0
+    assert held_values(scopes._counts["0"]) == 0
+
+
 def test_the_value_that_is_forgotten_is_the_one_that_rested_longest() -> None:
     count = CalendarCount(Window.LIFE, NOON, most_values=4)
     for value in ("busy", "a", "b", "c", "busy", "d"):
@@ -326,4 +341,5 @@ def test_the_value_that_is_forgotten_is_the_one_that_rested_longest() -> None:
     assert count.taken("busy", NOON) == (2, 0)
     assert count.taken("a", NOON) == (0, 0)
     assert count.forgotten == 2
-    assert "2 times a value was forgotten" in LimitsOfReport(()).notes(count.forgotten)[0]
+    (note,) = LimitsOfReport(()).notes(GivenUp(values=count.forgotten))
+    assert "2 times a value was forgotten" in note
