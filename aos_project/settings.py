@@ -172,7 +172,7 @@ CUS_LOGIN_ADDRESS_FAILURES = env.int("CUS_LOGIN_ADDRESS_FAILURES", default=50)
 # --- Applications -------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "unfold",
+    "aos_project.cus_console.site.CusConsoleConfig",
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
     "aos_project.cus_console.admin_pages.CusAdminConfig",

@@ -126,7 +126,7 @@ class _Cleaner:
 cleaner = _Cleaner()
 
 
-def _empty_tables(self: TransactionTestCase) -> None:
+def empty_tables(*_test: TransactionTestCase) -> None:
     """Do the work of `flush`, without the guards that refuse it to every other role.
 
     DELETE from the few tables that a test wrote to takes a fraction of the time that TRUNCATE of
@@ -152,7 +152,7 @@ def _tables_with_rows(connection: "psycopg.Connection[tuple[object, ...]]") -> s
 
 
 # Django has no seam for this.
-TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[attr-defined]
+TransactionTestCase._fixture_teardown = empty_tables  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -196,6 +196,10 @@ def _static_files_found_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _fresh_memory() -> None:
+    forget_everything()
+
+
+def forget_everything() -> None:
     """What a process remembers of prices and keys outlives a test's transaction; its rows do not."""
     forget_overrides()
     forget_kept()
@@ -224,11 +228,15 @@ _DEADLINES = {
 @pytest.fixture(autouse=True)
 def _patient_checks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy makes no check late, but in tests of the deadlines themselves."""
-    if request.node.get_closest_marker("real_deadlines"):
-        return
+    if not request.node.get_closest_marker("real_deadlines"):
+        be_patient(monkeypatch)
+
+
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    """Give checks ten times as long, until the patch is undone."""
     for module, names in _DEADLINES.items():
         for name in names:
-            monkeypatch.setattr(f"{module}.{name}", 10 * getattr(import_module(module), name))
+            patch.setattr(f"{module}.{name}", 10 * getattr(import_module(module), name))
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from html import unescape
 from urllib.parse import urljoin, urlsplit
 
@@ -10,14 +12,17 @@ import pytest
 from django.contrib import admin
 from django.test import Client
 from django.urls import Resolver404, resolve
+from pytest_django import DjangoDbBlocker
 
 from aos_project.cus_console.pages import PAGES
 from integrations.cus_accounts.permissions import role_of
 from tests.admin.cus_console_world import PAGES as ROWS
+from tests.conftest import be_patient, empty_tables, forget_everything
 from tests.cus_factories import make_tenant
+from tests.cus_proofs import lasting_proofs
 from tests.cus_small_world import ROLES, World, make_world
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 _LINK = re.compile(r'<a\s[^>]*?href="([^"#]*)[^"]*"')
 _STEPS = 3
 # Links of one kind (a view, with or without a query) that are followed.
@@ -80,6 +85,7 @@ class Crawl:
         return self.kinds[kind] <= _OF_A_KIND
 
 
+@cache
 def view_of(path: str) -> str:
     """The name of a page's route."""
     try:
@@ -117,9 +123,19 @@ _ELSEWHERE = {
 }
 
 
-@pytest.fixture
-def world() -> World:
-    return make_world(make_tenant("Umbrella"))
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    """The world that each role crawls: what a crawl leaves in it is taken back."""
+    forget_everything()
+    with django_db_blocker.unblock():
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                be_patient(patch)
+                made = make_world(make_tenant("Umbrella"))
+            with lasting_proofs():
+                yield made
+        finally:
+            empty_tables()
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -3,17 +3,20 @@
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from enforcement.cus_what_if.models import CusSimulation
 from enforcement.cus_what_if.service import CusWhatIfService, fail_simulation
-from integrations.cus_accounts.models import CusMembership, CusTenant, CusUser
+from integrations.cus_accounts.models import CusApiToken, CusMembership, CusTenant, CusUser
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_increases.models import CusIncreaseRequest
@@ -34,6 +37,7 @@ from integrations.cus_tenancy.tenant_service import CusTenantService
 from telemetry.cus_holds.limit_models import CusRunLimit
 from tests.cus_factories import make_integration, make_tenant, make_user, signed_in
 from tests.cus_limits import make_run_limit
+from tests.cus_proofs import lasting_proofs
 
 API = "api/"
 MISSING = uuid.UUID("00000000-0000-4000-8000-000000000000")
@@ -260,6 +264,17 @@ class World:
         return uuid.UUID(str(token.id))
 
 
+@contextmanager
+def world_of_a_file(blocker: DjangoDbBlocker) -> Iterator[World]:
+    """A world that all tests of a file begin with, for tests that take back what they change.
+
+    None of them commits, so the world lives in a transaction around theirs.
+    """
+    with blocker.unblock(), lasting_proofs(), transaction.atomic():
+        yield World()
+        transaction.set_rollback(True)
+
+
 def api_urls() -> dict[str, set[str]]:
     """Every route below /api/ as the resolver has it, and the methods that its view offers."""
     return dict(_walk(get_resolver().url_patterns, ""))
@@ -354,6 +369,8 @@ def _token(user: CusUser, *, revoked: bool = False, expired: bool = False) -> st
     )
     if revoked:
         service.revoke(token, now=timezone.now())
+    # Used just now, so that no request notes the use again.
+    CusApiToken.objects.filter(id=token.id).update(last_used_at=timezone.now())
     return text
 
 

@@ -20,13 +20,13 @@ from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections, transaction
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import GenerationConfig
 from schemathesis.specs.openapi import checks
 
-from tests.api.cus_access_world import Principal, World
+from tests.api.cus_access_world import Principal, World, world_of_a_file
 
 pytestmark = pytest.mark.django_db
 
@@ -117,9 +117,7 @@ def _operations() -> list[Any]:
     return [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
 
 
-@cache
 def _requests(examples: int, number: int) -> "list[Case[Any]]":
-    """The requests that every principal sends: they take longer to make than to answer."""
     made: list[Case[Any]] = []
     for operation in _operations():
         for mode in MODES:
@@ -170,14 +168,21 @@ def _copy(case: "Case[Any]") -> "Case[Any]":
     )
 
 
-@pytest.fixture
-def examples(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--fuzz-examples"))
+@pytest.fixture(scope="module")
+def requests(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> "list[Case[Any]]":
+    """The requests that every principal sends: they take longer to make than to answer."""
+    option = request.config.getoption
+    with django_db_blocker.unblock():
+        return _requests(int(option("--fuzz-examples")), int(option("--fuzz-seed")))
 
 
-@pytest.fixture
-def number(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--fuzz-seed"))
+@pytest.fixture(scope="module")
+def world(requests: "list[Case[Any]]", django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    """Made after the requests: the database ends a transaction that waits for long."""
+    with world_of_a_file(django_db_blocker) as world:
+        yield world
 
 
 @pytest.fixture(autouse=True)
@@ -195,11 +200,8 @@ def _all_in_one_transaction(settings: Settings) -> Iterator[None]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("column", COLUMNS)
 def test_no_answer_is_one_that_the_document_does_not_describe(
-    column: str, examples: int, number: int
+    column: str, requests: "list[Case[Any]]", world: World
 ) -> None:
-    # Before the first row: the database ends a transaction that waits for long.
-    requests = _requests(examples, number)
-    world = World()
     fuzzer = Fuzzer(world, _one_of(world, column))
 
     for case in requests:
@@ -214,8 +216,7 @@ def test_no_answer_is_one_that_the_document_does_not_describe(
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("column", ["admin", "key"])
-def test_every_bound_of_the_document_is_answered_as_it_says(column: str) -> None:
-    world = World()
+def test_every_bound_of_the_document_is_answered_as_it_says(column: str, world: World) -> None:
     fuzzer = Fuzzer(world, _one_of(world, column))
     generation = GenerationConfig(modes=MODES, with_security_parameters=False)
 
