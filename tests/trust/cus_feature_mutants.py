@@ -14,9 +14,15 @@ OWN_PAGES = "tests/admin/test_cus_own_pages.py"
 PANELS = "tests/admin/test_cus_panels.py"
 PROOF = "tests/api/test_cus_proof.py tests/admin/test_cus_proof_page.py"
 RIGHTS = "tests/api/test_cus_token_rights.py"
+ROTATE = (
+    "tests/api/test_cus_access_matrix.py"
+    "::test_everybody_gets_what_the_table_says[notifications/targets/{target_id}/rotate]"
+)
 RUN_BUDGETS = "tests/admin/test_cus_run_limit_pages.py"
+SCOPE = "tests/admin/test_cus_console_scope.py"
 STATEMENTS = "tests/admin/test_cus_statement_pages.py"
 TARGETS = "tests/services/test_cus_notification_targets.py"
+TELEMETRY = "tests/api/test_cus_telemetry.py"
 WHAT_IF = "tests/admin/test_cus_what_if_pages.py"
 
 OF_FEATURES = [
@@ -64,13 +70,28 @@ OF_FEATURES = [
         KEYS_OF_CHECKS,
         app="enforcement",
     ),
+    Mutant(
+        "evidence/service",
+        "if record.integration_id not in (None, self.principal.integration_id):",
+        "if False:",
+        "A report that names another integration is taken as its own.",
+        TELEMETRY,
+        app="telemetry",
+    ),
     # --- Limits at scopes, stops, increases ---
     Mutant(
         "lifecycle/console",
         'kwargs["queryset"] = visible_to(living, cast("CusUser", request.user))',
         'kwargs["queryset"] = living',
         "Stops and limits are made for another tenant's integration.",
-        f"{LIMITS} tests/admin/test_cus_console_scope.py",
+        f"{LIMITS} {SCOPE}",
+    ),
+    Mutant(
+        "stops/admin",
+        "return role_of(request.user) in self.changers",
+        "return True",
+        "Members and support lift stops.",
+        SCOPE,
     ),
     Mutant(
         "increases/form",
@@ -108,6 +129,13 @@ OF_FEATURES = [
         "Who has left is told on.",
         TARGETS,
     ),
+    Mutant(
+        "notifications/api",
+        'return role_of(request.user) in ("operator", "admin")',
+        "return role_of(request.user) is not None",
+        "Members and support rotate the secrets of webhooks.",
+        ROTATE,
+    ),
     # --- Budgets in code, and what-if ---
     Mutant(
         "lifecycle/console",
@@ -141,6 +169,14 @@ OF_FEATURES = [
         OWN_PAGES,
     ),
     Mutant(
+        "console/pages",
+        'return visible_to(super().get_queryset(request), cast("CusUser", request.user))',
+        'rows = super().get_queryset(request)\n        user = cast("CusUser", request.user)\n'
+        '        return rows if role_of(user) == "finance" else visible_to(rows, user)',
+        "A tenant's own finance sees the rows of all tenants in the console.",
+        SCOPE,
+    ),
+    Mutant(
         "statements/console",
         "may_enter = role_of(request.user) in _CLOSERS",
         "may_enter = True",
@@ -156,6 +192,29 @@ OF_FEATURES = [
         "A tenant's own finance sees how many tenants' months are closed.",
         STATEMENTS,
         app="telemetry",
+    ),
+    # --- What the database lets the product itself do ---
+    Mutant(
+        "database_roles",
+        '_declared(model, "app_privileges", _ALL_ROWS)',
+        "_ALL_ROWS",
+        "The application changes and deletes evidence, its seals and the audit trail.",
+        "tests/trust/test_cus_append_only.py",
+    ),
+    Mutant(
+        "database_roles",
+        '    cursor.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")\n',
+        "",
+        "Whoever may connect to the database calls the functions of its owner.",
+        "tests/services/test_cus_function_rights.py",
+    ),
+    Mutant(
+        "probes",
+        "if not (_has_token(request) or _from_allowed_network(request)):",
+        "if False:",
+        "Everybody scrapes the metrics.",
+        "tests/api/test_cus_probes.py tests/services/test_cus_probes.py",
+        app="aos_project",
     ),
     # --- The first page, the search, the page on cost ---
     Mutant(
