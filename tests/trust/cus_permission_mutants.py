@@ -238,8 +238,9 @@ _OF_ROLES = [
     ),
     Mutant(
         "keys/service",
-        "tenant_id=self.integration.tenant_id, integration=self.integration",
-        "tenant_id=self.integration.tenant_id",
+        "key = self.scope().filter(id=key_id).first()",
+        "rows = CusSdkKey.objects.filter(tenant_id=self.integration.tenant_id)\n"
+        "        key = rows.filter(id=key_id).first()",
         "A key is revoked by way of another integration of the tenant.",
         f"{MATRIX}::test_everybody_gets_what_the_table_says[integrations/{{integration_id}}/keys/{{key_id}}]",
     ),
