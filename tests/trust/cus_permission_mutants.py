@@ -273,10 +273,10 @@ _OF_ROLES = [
         FACTOR,
     ),
     Mutant(
-        "accounts/second_factor_views",
-        "if service.is_set_up() and second_factor_is_due(request):",
-        "if False:",
-        "Who only knows the password replaces the authenticator.",
+        "accounts/second_factor_service",
+        "filter(user=self.user, confirmed=True).first()",
+        "filter(confirmed=True).last()",
+        "Another person's code opens the console.",
         FACTOR,
     ),
     Mutant(
