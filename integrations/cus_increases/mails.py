@@ -4,7 +4,8 @@ from typing import Final
 
 from django.urls import reverse
 
-from integrations.cus_accounts.models import CusMembership
+from integrations.cus_accounts.models import CusMembership, CusUser
+from integrations.cus_accounts.permissions import visible_to
 from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_limits.words import amount_text
 from integrations.cus_mail.service import queue_mail
@@ -31,9 +32,9 @@ def tell_admins(request: CusIncreaseRequest) -> None:
 
 
 def tell_asker(request: CusIncreaseRequest, *, by: str) -> None:
-    """Queue a mail to the person who asked, if there still is one."""
+    """Queue a mail to the person who asked, if they may still read the request."""
     person = request.created_by
-    if person is None or not person.is_active:
+    if person is None or not _may_read(person, request):
         return
     queue_mail(
         to=person.email,
@@ -47,6 +48,11 @@ def tell_asker(request: CusIncreaseRequest, *, by: str) -> None:
         person=person,
         tenant=request.tenant,
     )
+
+
+def _may_read(person: CusUser, request: CusIncreaseRequest) -> bool:
+    # Who has left the tenant is told no more of it, though they may belong to another by now.
+    return visible_to(CusIncreaseRequest.objects.filter(id=request.id), person).exists()
 
 
 def _context(request: CusIncreaseRequest) -> dict[str, str | bool]:

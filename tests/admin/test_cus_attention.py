@@ -91,6 +91,14 @@ def test_budgets_calls_without_a_price_and_refusals_are_named() -> None:
     assert told["blocked"] == "1 call was refused within the last hour"
 
 
+def test_what_is_open_of_another_tenants_month_is_not_named(tenant: CusTenant) -> None:
+    theirs = make_integration(make_tenant("Theirs"), name="theirs")
+    SdkClient.of(theirs).report(record(model="nobody-knows-this-model"))
+
+    assert _rows(browser_of("operator"))
+    assert _rows(browser_of("admin", tenant)) == []
+
+
 def test_late_jobs_are_one_problem_and_an_operators_alone(tenant: CusTenant) -> None:
     often, _ = IntervalSchedule.objects.get_or_create(every=10, period="seconds")
     now = timezone.now()

@@ -96,6 +96,22 @@ def test_each_role_gets_what_the_table_says(page: str, role: str, world: World) 
     assert client.get(f"{A}{page}/add/").status_code == (200 if add == "add" else 403)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_tenants_own_finance_gets_what_finance_does_but_nothing_foreign(
+    page: str, world: World
+) -> None:
+    client = signed_in(make_user("finance", world.tenant))
+    listed, own, foreign, add = PAGES[page]["finance"]
+
+    answer = client.get(f"{A}{page}/")
+    assert answer.status_code == (200 if listed == "list" else 403)
+    assert "foreign" not in answer.content.decode().lower()
+    assert _seen(client.get(f"{A}{page}/{world.own[page].pk}/change/")) == own
+    gone = "gone" if foreign == "read" else foreign
+    assert _seen(client.get(f"{A}{page}/{world.foreign[page].pk}/change/")) == gone
+    assert client.get(f"{A}{page}/add/").status_code == (200 if add == "add" else 403)
+
+
 @pytest.mark.parametrize(("page", "role"), CASES)
 def test_what_is_not_offered_is_refused_when_posted(page: str, role: str, world: World) -> None:
     client = _browser(role, world)

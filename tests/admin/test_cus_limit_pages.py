@@ -405,17 +405,19 @@ def test_the_form_offers_no_limits_of_other_tenants(
     admin: Client, integration: CusIntegration
 ) -> None:
     CusIntegration.objects.filter(id=integration.id).update(token_limit_month=7)
-    foreign = _limit(make_integration(), value="foreign-agent")
+    foreign = make_integration(name="foreign-integration", token_limit_month=8)
+    limit = _limit(foreign, value="foreign-agent")
     page = _page(admin, f"{INCREASES}add/")
     assert "7 tokens a month" in page
-    assert "foreign-agent" not in page
-    boxes = {
-        "which": f"limit:{foreign.id}",
-        "amount": "9.00",
-        "valid_until_0": "2099-01-01",
-        "valid_until_1": "00:00:00",
-        "reason": "The launch.",
-    }
-    answer = admin.post(f"{INCREASES}add/", boxes)
-    assert "is not one of the available choices" in answer.content.decode()
+    assert "foreign-" not in page
+    for which in (f"limit:{limit.id}", f"token_limit_month:{foreign.id}"):
+        boxes = {
+            "which": which,
+            "amount": "9.00",
+            "valid_until_0": "2099-01-01",
+            "valid_until_1": "00:00:00",
+            "reason": "The launch.",
+        }
+        answer = admin.post(f"{INCREASES}add/", boxes)
+        assert "is not one of the available choices" in answer.content.decode()
     assert not CusIncreaseRequest.objects.exists()

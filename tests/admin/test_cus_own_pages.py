@@ -105,12 +105,13 @@ def test_a_page_asks_a_stranger_to_sign_in(name: str) -> None:
     assert answer["Location"].startswith("/admin/login/")
 
 
-@pytest.mark.parametrize("role", TENANTS_OWN)
+@pytest.mark.parametrize("role", [*TENANTS_OWN, "finance"])
 @pytest.mark.parametrize("name", OF_A_TENANT)
 def test_another_tenant_named_in_the_address_does_not_exist(name: str, role: str) -> None:
     tenant, other = make_tenant(), make_tenant("Foreign tenant")
-    client = browser(role, tenant)
+    client = browser_of(role, tenant)
 
+    assert client.get(address_of(name, tenant)).status_code == 200
     for named in (other.id, uuid.uuid4(), "nonsense"):
         address = address_of(name, tenant).replace(str(tenant.id), str(named))
         assert client.get(address, follow=True).status_code == 404

@@ -243,3 +243,16 @@ def test_finances_first_page_begins_with_the_last_months() -> None:
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert f"{datetime.now(UTC):%B %Y} $2.50 1 0" in text
     assert "October 2026 $0.00 0 1" in text
+
+
+def test_a_tenants_own_finance_sees_its_own_last_months_alone() -> None:
+    tenant, other = make_tenant(), make_tenant()
+    for one in (tenant, other):
+        report = record(model="gpt-4o", tokens_in=1_000_000, tokens_out=0)
+        SdkClient.of(make_integration(one)).report(report)
+    CusMonthService(other).close(date(2026, 10, 1), now=database_now())
+
+    text = text_of(browser_of("finance", tenant), "/admin/")
+
+    assert f"{datetime.now(UTC):%B %Y} $2.50 1 0" in text
+    assert "October 2026 $0.00 0 0" in text

@@ -8,6 +8,7 @@ from django.test import Client
 
 from enforcement.cus_what_if import start
 from enforcement.cus_what_if.models import CusSimulation
+from enforcement.cus_what_if.service import CusWhatIfService
 from enforcement.tasks import cus_simulate
 from integrations.cus_lifecycle.models import CusIntegration
 from tests.cus_factories import SdkClient, browser_of, make_integration, record
@@ -67,6 +68,14 @@ def test_each_role_asks_about_what_it_may_see(role: str, integration: CusIntegra
             client.get(asked["Location"].replace(str(integration.id), str(foreign.id))).status_code
             == 404
         )
+
+
+def test_a_simulation_is_read_below_its_own_integration_alone(integration: CusIntegration) -> None:
+    client = browser_of("admin", integration.tenant)
+    for other in (make_integration(integration.tenant), make_integration()):
+        asked = CusWhatIfService(other.tenant).ask(other, days=1, proposed={})
+
+        assert client.get(f"{page_of(integration)}{asked.id}/").status_code == 404
 
 
 def test_the_form_begins_with_the_limits_of_now_and_names_what_is_wrong(

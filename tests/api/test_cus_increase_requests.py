@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from integrations.cus_accounts.models import CusUser
+from integrations.cus_accounts.models import CusMembership, CusUser
 from integrations.cus_audit.models import CusAuditEntry
 from integrations.cus_increases.models import CusIncreaseRequest
 from integrations.cus_increases.service import CusIncreaseService, RequestLapsed, Which
@@ -16,7 +16,15 @@ from integrations.cus_lifecycle.limits import LIMITS
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.service import CusLimitService, integration_of
-from tests.cus_factories import as_written, make_integration, make_user, sent_mails, signed_in
+from integrations.cus_tenancy.member_service import CusMemberService
+from tests.cus_factories import (
+    as_written,
+    make_integration,
+    make_tenant,
+    make_user,
+    sent_mails,
+    signed_in,
+)
 
 pytestmark = pytest.mark.django_db
 URL = "/api/v1/cus/increase-requests"
@@ -291,6 +299,20 @@ def test_admins_are_told_of_a_request_and_the_asker_of_the_decision(
     mail = sent_mails()[-1]
     assert mail.to == [member.email]
     assert f"{admin.email} approved it." in mail.body
+
+
+@pytest.mark.parametrize("belongs_to", ["nobody", "another tenant"])
+def test_who_has_left_the_tenant_is_not_told_of_the_decision(
+    limit: CusScopedLimit, member: CusUser, admin: CusUser, belongs_to: str
+) -> None:
+    asked = _asked(member, limit_id=str(limit.id))
+    CusMemberService(limit.tenant).remove(CusMembership.objects.get(user=member).id)
+    if belongs_to == "another tenant":
+        CusMemberService(make_tenant()).add(member, "admin")
+
+    assert _refuse(admin, asked).status_code == 200
+
+    assert member.email not in [address for mail in sent_mails() for address in mail.to]
 
 
 def test_the_audit_trail_has_the_request_the_decision_and_the_limit(

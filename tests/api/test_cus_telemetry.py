@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -532,15 +532,23 @@ def test_a_key_may_come_as_a_bearer_token(integration: CusIntegration) -> None:
     assert client.post(USAGE, record(), content_type="application/json").status_code == 201
 
 
-def test_a_revoked_and_an_expired_key_are_refused(
-    sdk: SdkClient, integration: CusIntegration
+def test_a_revoked_an_expired_and_an_unknown_key_are_told_alike_that_they_are_not_valid(
+    integration: CusIntegration,
 ) -> None:
-    other = SdkClient.of(integration)
-    CusSdkKey.objects.filter(hint=sdk.key[-4:]).update(revoked_at=timezone.now())
-    CusSdkKey.objects.filter(hint=other.key[-4:]).update(expires_at=timezone.now())
+    revoked, expired = (SdkClient.of(integration) for _ in range(2))
+    CusSdkKey.objects.filter(hint=revoked.key[-4:]).update(revoked_at=timezone.now())
+    CusSdkKey.objects.filter(hint=expired.key[-4:]).update(expires_at=timezone.now())
+    with transaction.atomic():
+        unknown = SdkClient.of(integration)
+        transaction.set_rollback(True)
 
-    assert sdk.report(record()).status_code == 401
-    assert other.report(record()).status_code == 401
+    answers = [client.report(record()) for client in (revoked, expired, unknown)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401]
+    assert len({answer.content for answer in answers}) == 1
+    (error,) = answers[0].json()["errors"]
+    assert error["code"] == "authentication_failed"
+    assert error["detail"].startswith("This SDK key is not valid here")
 
 
 def test_facts_of_an_integration_that_is_not_enabled_are_taken(

@@ -109,7 +109,10 @@ def test_a_revoked_key_is_dead_for_reports_and_checks_alike(
 
     clock.ahead += 1.9
 
-    assert sdk.check().status_code == sdk.report(record()).status_code == 401
+    answers = sdk.check(), sdk.report(record())
+    assert [answer.status_code for answer in answers] == [401, 401]
+    for answer in answers:
+        assert "This SDK key is not valid here" in answer.content.decode()
 
 
 def test_a_key_is_good_for_checks_and_reports_of_its_own_integration_alone(
@@ -161,6 +164,19 @@ def test_a_key_that_expires_while_the_database_is_away_expires(
 
     assert caller_of(text, now=now + timedelta(seconds=59))
     assert caller_of(text, now=now + timedelta(seconds=60)) is None
+
+
+def test_a_known_key_opens_no_other_integration_while_the_database_is_away(
+    sdk: SdkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, now, other = Clock(monkeypatch), timezone.now(), make_integration()
+    stitched = f"{other.tenant_id}:{other.id}:{sdk.key.split(':')[2]}"
+    assert caller_of(sdk.key, now=now)
+    away(monkeypatch, DatabaseAbsent)
+    clock.ahead = 100
+
+    assert caller_of(sdk.key, now=now)
+    assert caller_of(stitched, now=now) is None
 
 
 def test_a_locked_table_of_keys_is_absence_and_not_load(sdk: SdkClient) -> None:

@@ -5,18 +5,14 @@ should notice, and says which did. ARGS='visible' takes those whose file or sent
 """
 
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from aos_project.cus_embedded import throw_away_services
-
-ROOT = Path(__file__).resolve().parents[2]
-_TOO_LONG_SECONDS = 600
+from tests.trust.cus_feature_mutants import OF_FEATURES
+from tests.trust.cus_mutant import Mutant, copied, killed
 
 MATRIX = "tests/api/test_cus_access_matrix.py"
 
@@ -43,22 +39,7 @@ INCREASES_API = "tests/api/test_cus_increase_requests.py"
 SERVICE = "tests/services/test_cus_members.py"
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A text of a file of `integrations`, what takes its place, and what that breaks."""
-
-    file: str
-    text: str
-    instead: str
-    breaks: str
-    tests: str
-
-    @property
-    def path(self) -> Path:
-        return Path("integrations") / f"cus_{self.file}.py"
-
-
-MUTANTS = [
+_OF_ROLES = [
     Mutant(
         "accounts/permissions",
         "not isinstance(user, CusUser) or not user.is_active",
@@ -257,8 +238,9 @@ MUTANTS = [
     ),
     Mutant(
         "keys/service",
-        "tenant_id=self.integration.tenant_id, integration=self.integration",
-        "tenant_id=self.integration.tenant_id",
+        "key = self.scope().filter(id=key_id).first()",
+        "rows = CusSdkKey.objects.filter(tenant_id=self.integration.tenant_id)\n"
+        "        key = rows.filter(id=key_id).first()",
         "A key is revoked by way of another integration of the tenant.",
         f"{MATRIX}::test_everybody_gets_what_the_table_says[integrations/{{integration_id}}/keys/{{key_id}}]",
     ),
@@ -291,10 +273,10 @@ MUTANTS = [
         FACTOR,
     ),
     Mutant(
-        "accounts/second_factor_views",
-        "if service.is_set_up() and second_factor_is_due(request):",
-        "if False:",
-        "Who only knows the password replaces the authenticator.",
+        "accounts/second_factor_service",
+        "filter(user=self.user, confirmed=True).first()",
+        "filter(confirmed=True).last()",
+        "Another person's code opens the console.",
         FACTOR,
     ),
     Mutant(
@@ -417,45 +399,7 @@ MUTANTS = [
 ]
 
 
-def copied(to: Path) -> Path:
-    """The tree as git knows it, with what is not committed yet."""
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
-    return to
-
-
-def killed(mutant: Mutant, tree: Path, number: int) -> bool:
-    """Whether a test falls into the hole. Raises RuntimeError where they could not be run."""
-    path = tree / mutant.path
-    whole = path.read_text()
-    path.write_text(whole.replace(mutant.text, mutant.instead))
-    # Named as one of xdist's workers, a run uses the servers that are there, and its own database.
-    env = os.environ | {"PYTEST_XDIST_WORKER": f"mutant{number}"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
-    try:
-        run = subprocess.run(
-            [*command, *mutant.tests.split()],
-            cwd=tree,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=_TOO_LONG_SECONDS,
-            check=False,
-        )
-    finally:
-        path.write_text(whole)
-    if run.returncode not in (0, 1) or " error" in run.stdout.splitlines()[-1]:
-        raise RuntimeError(run.stdout[-2000:] + run.stderr[-2000:])
-    return run.returncode == 1
+MUTANTS = [*_OF_ROLES, *OF_FEATURES]
 
 
 def _say(line: str) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.trust.cus_permission_mutants import MUTANTS, ROOT, Mutant
+from tests.trust.cus_mutant import ROOT, Mutant
+from tests.trust.cus_permission_mutants import MUTANTS
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[one.breaks for one in MUTANTS])
