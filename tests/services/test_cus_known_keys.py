@@ -167,10 +167,12 @@ def test_no_key_is_kept() -> None:
 
 def test_threads_count_each_wrong_key() -> None:
     wrong = WrongKeys()
-    at_once = [
-        threading.Thread(target=lambda: [wrong.count(_HERE, 0.0) for _ in range(5)])
-        for _ in range(5)
-    ]
+
+    def count() -> None:
+        for _ in range(5):
+            wrong.count(_HERE, 0.0)
+
+    at_once = [threading.Thread(target=count) for _ in range(5)]
     for thread in at_once:
         thread.start()
     for thread in at_once:
