@@ -15,7 +15,8 @@ from django.conf import settings
 
 from aos_project.cus_web.answers import BROKEN, Answer, Refusal, Refused, body_too_large
 from aos_project.cus_web.bodies import Bodies
-from aos_project.cus_web.kinds import Kind, Turn, origin_of, turn_of
+from aos_project.cus_web.kinds import Kind, Turn, turn_of
+from aos_project.cus_web.known_keys import KnownKeys
 from aos_project.cus_web.known_secrets import KnownSecrets
 from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Answering, Request, Scope, Transport, environ_of
@@ -43,7 +44,7 @@ _OPEN_FILES = 8_192
 # A check takes Python's lock about ten times, and each time waits up to this long for every thread
 # that computes (Python's default is 5 ms).
 _SWITCH_SECONDS = 0.001
-_FOR_STRANGERS = frozenset({Kind.SIGN_IN, Kind.STRANGER})
+_FOR_STRANGERS = frozenset({Kind.HEALTH, Kind.PROBE, Kind.SIGN_IN, Kind.STRANGER})
 
 
 class CusWeb:
@@ -67,7 +68,8 @@ class CusWeb:
             kind: Lane(kind, number, settings.CUS_LINE_SECONDS, strangers=kind in _FOR_STRANGERS)
             for kind, number in threads.items()
         }
-        self._known = KnownSecrets()
+        self._people = KnownSecrets()
+        self._keys = KnownKeys()
         self._answered: deque[asyncio.Future[None]] = deque()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -108,7 +110,7 @@ class CusWeb:
 
     async def _on_a_thread(self, request: Request, protocol: Answering, body: bytes) -> None:
         """Return when a thread has answered. Raises Refused."""
-        turn = turn_of(request, self._known)
+        turn = turn_of(request, self._people, self._keys)
         answered = self._loop.create_future()
 
         def run(refusal: Refusal | None) -> None:
@@ -117,11 +119,11 @@ class CusWeb:
                     _send(protocol, refusal.answer(request.path))
                 else:
                     self._answer(request, turn, body, protocol)
-                    job.owes_rest = self._known.known_of(turn.digests, time.monotonic()) is None
+                    job.owes_rest = not self._accepted(turn)
             finally:
                 self._answered.append(answered)
 
-        job = Job(turn.sender, run, origin_of(request))
+        job = Job(turn.sender, run, turn.origin)
         self._lanes[turn.kind].submit(job)
         self._settle()
         # Wait: granian answers 500 if this coroutine ends before the thread has answered.
@@ -132,7 +134,9 @@ class CusWeb:
         try:
             environ = environ_of(request, body)
             if is_short(request.method, request.path):
-                _send(protocol, self._sdk(environ))
+                answer = self._sdk(environ)
+                self._learn(turn, environ)
+                _send(protocol, answer)
             else:
                 self._send_parts(protocol, environ, turn)
         except Exception:
@@ -149,7 +153,7 @@ class CusWeb:
 
         with closing_parts(self._wsgi(environ, start_response)) as parts:
             # Before the answer: a page's files are asked for as soon as it is there.
-            self._known.learn(turn.digests, environ, time.monotonic())
+            self._learn(turn, environ)
             whole = bytearray()
             for part in parts:
                 whole += part
@@ -158,6 +162,20 @@ class CusWeb:
                     return
         status, headers = begun
         _send(protocol, Answer(status, headers, bytes(whole)))
+
+    def _learn(self, turn: Turn, environ: "WSGIEnvironment") -> None:
+        """Remember what Django has found the request's secrets to be."""
+        now = time.monotonic()
+        self._people.learn(turn.digests, environ, now)
+        if turn.key:
+            self._keys.learn(turn.key, turn.origin, environ, now)
+
+    def _accepted(self, turn: Turn) -> bool:
+        """Whether Django has found the request to be a person's or a program's."""
+        now = time.monotonic()
+        if turn.key:
+            return self._keys.is_accepted(turn.key, now)
+        return self._people.known_of(turn.digests, now) is not None
 
     def _stream(self, transport: Transport, parts: Iterable[bytes]) -> None:
         async def send(part: bytes) -> None:

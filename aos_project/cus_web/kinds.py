@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from aos_project.cus_web.known_secrets import Digests, KnownSecrets, digests_of
+from aos_project.cus_web.known_keys import KnownKeys
+from aos_project.cus_web.known_secrets import Digests, KnownSecrets, digest_of, digests_of
 from aos_project.cus_web.scopes import Request
 from aos_sdk.cus_wire import (
     ENFORCEMENT_BATCH_PATH,
@@ -19,6 +20,7 @@ from aos_sdk.cus_wire import (
     TELEMETRY_BYPASS_PATH,
 )
 from integrations.cus_web.addresses import address_of
+from integrations.cus_web.sdk_routes import key_in
 
 
 class Kind(StrEnum):
@@ -34,11 +36,16 @@ class Kind(StrEnum):
 
 
 class Turn(NamedTuple):
-    """The kind and the sender of a request. `digests` are of secrets that Django will judge."""
+    """The kind and the sender of a request, and the address that it comes from.
+
+    `digests` are of a session and a token, `key` is of an SDK key: Django will judge them.
+    """
 
     kind: Kind
     sender: str
+    origin: str
     digests: Digests = {}
+    key: str = ""
 
 
 _PROBES = {"/healthz": Kind.HEALTH, "/readyz": Kind.PROBE, "/metrics": Kind.PROBE}
@@ -59,27 +66,41 @@ _LEASES = f"{ENFORCEMENT_LEASE_PATH}/"
 _KEY_HEADER = INTEGRATION_KEY_HEADER.lower()
 
 
-def turn_of(request: Request, known: KnownSecrets) -> Turn:
+def turn_of(request: Request, people: KnownSecrets, keys: KnownKeys) -> Turn:
     """The turn of a request whose body has arrived.
 
-    Programs take turns by SDK key, not verified yet: a wrong key counts as a sender, and is refused
-    on its turn. People take turns by session or token; what can't be known to be a person's is
-    a stranger's, and strangers take turns by address, because they can invent everything else.
+    Programs take turns by SDK key, not verified yet, and people by session or token. What can't be
+    known to be a person's is a stranger's, and so is a wrong key, as far as that can be known.
+    Strangers take turns by address, because they can invent everything else.
     """
-    kind = _kind_by_path(request)
+    kind, origin = _kind_by_path(request), origin_of(request)
     if kind is Kind.CHECK or kind is Kind.INGEST:
-        return Turn(kind, _key_in(request) or origin_of(request))
+        return _programs_turn(kind, request, origin, keys)
+    if kind is Kind.HEALTH or kind is Kind.PROBE:
+        # An address's scrape, which takes longer, does not delay the address's other probes.
+        return Turn(kind, f"{origin} {request.path}", origin)
     if kind is not Kind.PEOPLE:
-        return Turn(kind, origin_of(request))
+        return Turn(kind, origin, origin)
     digests = digests_of(request)
-    person = known.known_of(digests, request.arrived)
+    person = people.known_of(digests, request.arrived)
     if person is None:
-        return Turn(Kind.STRANGER, origin_of(request), digests)
-    return Turn(kind, person, digests)
+        return Turn(Kind.STRANGER, origin, origin, digests)
+    return Turn(kind, person, origin, digests)
+
+
+def _programs_turn(kind: Kind, request: Request, origin: str, keys: KnownKeys) -> Turn:
+    headers = request.named
+    text = key_in(headers.get(_KEY_HEADER, ""), headers.get("authorization", ""))
+    if not text:
+        return Turn(Kind.STRANGER, origin, origin)
+    key = digest_of(text)
+    if keys.is_strangers(key, origin, request.arrived):
+        return Turn(Kind.STRANGER, origin, origin, key=key)
+    return Turn(kind, key, origin, key=key)
 
 
 def _kind_by_path(request: Request) -> Kind:
-    """The kind of a request, if a person sent it."""
+    """The kind of a request, if a person or a program sent it."""
     path = request.path
     if path in _CHECKS or path.startswith(_LEASES):
         return Kind.CHECK
@@ -90,11 +111,6 @@ def _kind_by_path(request: Request) -> Kind:
     if path in _INGEST:
         return Kind.INGEST
     return Kind.SIGN_IN if path.startswith(_SIGN_IN) else Kind.PEOPLE
-
-
-def _key_in(request: Request) -> str:
-    headers = request.named
-    return headers.get(_KEY_HEADER) or headers.get("authorization", "")
 
 
 def origin_of(request: Request) -> str:

@@ -13,7 +13,8 @@ logger = logging.getLogger(__name__)
 
 # The most waiting requests of one sender, of one address, and of all. Each is an open connection,
 # so there are never many. An office has a single address. The bound by address also covers a
-# client that invents keys, because each invented key counts as a sender.
+# client that invents keys, because each counts as a sender until so many were refused that the
+# address is a stranger's.
 _LONGEST_LINE = 256
 _LONGEST_LINES_OF_ADDRESS = 1_024
 _LONGEST_LINES = 4_096
@@ -46,7 +47,7 @@ class Lane:
     Senders take turns, each with a queue of its own, so a busy sender delays only itself. A running
     request can't be interrupted, so a third of the threads stays free of any single sender.
 
-    In a lane for `strangers` one sender occupies one thread, and after each request waits three
+    In a lane for `strangers`, or for others that need no account, one sender occupies one thread, and after each request waits three
     times as long as the request took. So requests that need no account leave processor time to
     others. A request owes no rest if it turned out to be a person's.
     """

@@ -49,6 +49,7 @@ from integrations.cus_keys.throttle import SdkKeyThrottle
 from integrations.cus_web.log_context import note_whose
 from integrations.cus_web.pages import NewestFirst, filters_of
 from integrations.cus_web.sdk_routes import ARRIVED
+from integrations.cus_web.verdicts import Secret, note_verdict
 from telemetry.cus_evidence.api import SdkView
 
 _MAX_LENGTH_DIGITS = len(str(MAX_BATCH_BYTES))
@@ -62,8 +63,7 @@ class CusCheckAuthentication(BaseAuthentication):
         text = key_text(request)
         if not text:
             return None
-        arrived = request.META.get(ARRIVED)
-        caller = caller_of(text, now=timezone.now(), arrived=arrived)
+        caller = _caller_with(text, request)
         if caller is None:
             raise AuthenticationFailed(
                 "This SDK key is not valid here: it is unknown, revoked or expired. "
@@ -74,6 +74,16 @@ class CusCheckAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def _caller_with(text: str, request: HttpRequest | Request) -> Caller | None:
+    """The caller of a key's text. The web server learns whether the key is valid."""
+    # Stays if the next line raises, and if the database does not verify the key.
+    note_verdict(request, Secret.KEY, accepted=None)
+    caller = caller_of(text, now=timezone.now(), arrived=request.META.get(ARRIVED))
+    if caller is None or caller.verified:
+        note_verdict(request, Secret.KEY, accepted=caller is not None)
+    return caller
 
 
 class CusCheckScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -141,7 +151,7 @@ class AskingView(CheckerView, Generic[_Asked]):
         if text and _is_plain_json(request):
             with suppress(RequestRefused, OperationalError, InterfaceError):
                 asked = type(self).decode(request.body)
-                caller = caller_of(text, now=timezone.now(), arrived=request.META.get(ARRIVED))
+                caller = _caller_with(text, request)
                 if caller:
                     return self.answer(caller, asked)
         return super().dispatch(request, *args, **kwargs)

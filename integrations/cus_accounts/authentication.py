@@ -15,7 +15,7 @@ from integrations.cus_accounts.models import CusApiToken, CusUser
 from integrations.cus_accounts.token_service import verify_token
 from integrations.cus_web.addresses import Address
 from integrations.cus_web.errors import TokenReadOnly
-from integrations.cus_web.people import Secret, note_secret
+from integrations.cus_web.verdicts import Secret, note_verdict
 
 # The methods that a read-only token may send.
 _READING = ("GET", "HEAD")
@@ -38,9 +38,9 @@ class CusTokenAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox
         """The token and its person. Raises AuthenticationFailed, TokenReadOnly."""
         self.address = exact_client_address(request)
         # For when the next line raises.
-        note_secret(request, Secret.TOKEN, is_a_persons=False)
+        note_verdict(request, Secret.TOKEN, accepted=False)
         found: tuple[CusUser, CusApiToken] | None = super().authenticate(request)
-        note_secret(request, Secret.TOKEN, is_a_persons=found is not None)
+        note_verdict(request, Secret.TOKEN, accepted=found is not None)
         if found and found[1].read_only and request.method not in _READING:
             raise TokenReadOnly
         return found

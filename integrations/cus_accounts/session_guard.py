@@ -12,7 +12,7 @@ from integrations.cus_accounts.browsers import browser_of
 from integrations.cus_accounts.login_throttle import exact_client_address
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.permissions import keep_membership
-from integrations.cus_web.people import Secret, note_secret
+from integrations.cus_web.verdicts import Secret, note_verdict
 
 # Probes must answer while the database is away, also in a browser that is signed in.
 _PROBES = frozenset({"healthz", "readyz", "metrics"})
@@ -33,7 +33,7 @@ class CusSessionGuard:
     def process_view(self, request: HttpRequest, *_view: Any) -> None:
         match = request.resolver_match
         if not match or match.view_name not in _PROBES:
-            note_secret(request, Secret.SESSION, is_a_persons=_admits(request))
+            note_verdict(request, Secret.SESSION, accepted=_admits(request))
 
 
 def _admits(request: HttpRequest) -> bool:
@@ -59,7 +59,7 @@ def note_sign_in(request: HttpRequest, user: CusUser, **_signal: Any) -> None:
 def note_sign_out(request: HttpRequest, **_signal: Any) -> None:
     """Record a sign-out. Django's signal calls this before Django deletes the session."""
     sessions.sign_out(request.session, now=timezone.now())
-    note_secret(request, Secret.SESSION, is_a_persons=False)
+    note_verdict(request, Secret.SESSION, accepted=False)
 
 
 def _visit(request: HttpRequest) -> sessions.Visit:

@@ -12,6 +12,8 @@ from rest_framework.request import Request
 from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER
 from integrations.cus_keys.verifier import SdkPrincipal, verify_sdk_key
 from integrations.cus_web.log_context import note_whose
+from integrations.cus_web.sdk_routes import key_in
+from integrations.cus_web.verdicts import Secret, note_verdict
 
 if TYPE_CHECKING:
     # DRF imports this module through its settings, before DRF's views can be imported.
@@ -25,7 +27,10 @@ class CusSdkKeyAuthentication(BaseAuthentication):
         text = key_text(request)
         if not text:
             return None
+        # For when the next line raises.
+        note_verdict(request, Secret.KEY, accepted=None)
         principal = verify_sdk_key(text, now=timezone.now())
+        note_verdict(request, Secret.KEY, accepted=principal is not None)
         if principal is None:
             raise AuthenticationFailed(
                 "This SDK key is not valid here: it is unknown, revoked or expired. "
@@ -59,8 +64,5 @@ class CusSdkKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
 def key_text(request: Request) -> str:
     """The SDK key of a request, or an empty text."""
-    text = request.headers.get(INTEGRATION_KEY_HEADER)
-    if text:
-        return str(text).strip()
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    headers = request.headers
+    return key_in(headers.get(INTEGRATION_KEY_HEADER, ""), headers.get("Authorization", ""))

@@ -30,6 +30,14 @@ _ROUTES = frozenset(
 )
 
 
+def key_in(own_header: str, authorization: str) -> str:
+    """The SDK key of a request with these headers, or an empty text."""
+    if own_header:
+        return own_header.strip()
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 @lru_cache
 def _match(path: str, urlconf: str | None) -> ResolverMatch:
     # SDK routes have no variable part, so each is resolved only once.

@@ -172,6 +172,39 @@ def test_strangers_that_occupy_their_threads_keep_no_person_waiting(
     assert statuses == [401] * 16
 
 
+def test_invented_keys_wait_among_strangers_and_keep_no_valid_key_waiting(
+    product: ServedProduct, sdk: SdkClient
+) -> None:
+    assert _check(product, sdk, "known").json()["result"] == "allowed"
+    refusals = [_check(product, SdkClient(f"invented-{n}"), "call") for n in range(40)]
+    late: list[requests.Response] = []
+
+    def ask_as_a_stranger() -> None:
+        url, cookies = f"{product.base_url}/admin/", {settings.SESSION_COOKIE_NAME: "invented"}
+        requests.get(url, cookies=cookies, allow_redirects=False, timeout=60)
+
+    def invent() -> None:
+        late.append(_check(product, SdkClient("invented-too"), "call"))
+
+    strangers = [threading.Thread(target=ask) for ask in (ask_as_a_stranger, invent)]
+    # The address's only thread among strangers waits in the middle of a request.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE django_session IN ACCESS EXCLUSIVE MODE")
+        strangers[0].start()
+        assert wait_for(_someone_waits_for_a_lock, _TIMEOUT)
+        strangers[1].start()
+        results = [_check(product, sdk, f"call-{n}").json()["result"] for n in range(10)]
+        assert not late
+    for thread in strangers:
+        thread.join()
+
+    assert results == ["allowed"] * 10
+    answers = {(one.status_code, one.text, one.headers["Content-Type"]) for one in refusals + late}
+    assert len(answers) == 1
+    assert late[0].status_code == 401
+    assert "This SDK key is not valid here" in late[0].text
+
+
 def _someone_waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(

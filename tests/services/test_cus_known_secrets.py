@@ -18,7 +18,7 @@ from aos_project.cus_web.scopes import Request
 from integrations.cus_accounts.models import CusUser
 from integrations.cus_accounts.session_service import CusSessionService
 from integrations.cus_accounts.token_service import CusTokenService
-from integrations.cus_web.people import Secret
+from integrations.cus_web.verdicts import Secret
 from tests.cus_factories import signed_in
 
 _HOUR = 3_600.0
@@ -115,12 +115,12 @@ def test_no_secret_is_kept() -> None:
     known.learn(digests, _ACCEPTED | _ACCEPTED_TOKEN, now=0.0)
 
     assert len(digests) == 2
-    kept = [text for text in _within(known) if isinstance(text, str)]
+    kept = [text for text in within(known) if isinstance(text, str)]
     assert digests[Secret.TOKEN] in kept
     assert not any(canary in text for text in kept)
 
 
-def _within(root: object) -> Iterator[object]:
+def within(root: object) -> Iterator[object]:
     """All that an object refers to, at any depth, but for classes and modules."""
     waiting, seen = [root], {id(root)}
     while waiting:

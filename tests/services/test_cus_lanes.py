@@ -1,15 +1,19 @@
 """The threads that answer requests: none of them ends with a request that could not be answered."""
 
+import asyncio
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from aos_project.cus_web import lanes
 from aos_project.cus_web.answers import Refusal
+from aos_project.cus_web.application import CusWeb
 from aos_project.cus_web.lanes import Job, Lane
 
 _LONG = 30.0
@@ -77,6 +81,58 @@ def test_only_a_strangers_request_is_followed_by_a_rest_of_three_times_its_lengt
     while rested != rests and time.monotonic() < deadline:
         time.sleep(0.005)
     assert rested == rests
+
+
+class BlockingSite:
+    """An application that answers when it is let go, and notes what it has begun."""
+
+    def __init__(self) -> None:
+        self.begun: queue.Queue[tuple[str, str]] = queue.Queue()
+        self.go = threading.Event()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        self.begun.put((environ["PATH_INFO"], environ["REMOTE_ADDR"]))
+        self.go.wait(_LONG)
+        start_response("200 OK", [])
+        return [b""]
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+def test_an_address_occupies_one_thread_by_a_probe_and_others_probe_meanwhile(path: str) -> None:
+    site, here, there = BlockingSite(), "192.0.2.1", "198.51.100.1"
+    protocol: Any = SimpleNamespace(response_bytes=lambda *_answer: None)
+
+    async def scenario() -> list[tuple[str, str]]:
+        web = CusWeb(site)
+        web.__rsgi_init__(asyncio.get_running_loop())
+        asked = [(path, here), (path, here), ("/healthz", here), (path, there)]
+        probes = [asyncio.ensure_future(web.__rsgi__(_scope(*probe), protocol)) for probe in asked]
+        begun = [await asyncio.to_thread(site.begun.get, timeout=_LONG) for _ in range(3)]
+        assert site.begun.empty()
+        site.go.set()
+        await asyncio.gather(*probes)
+        return [*sorted(begun), site.begun.get_nowait()]
+
+    before = sys.getswitchinterval()
+    try:
+        begun = asyncio.run(scenario())
+    finally:
+        sys.setswitchinterval(before)
+
+    assert begun == [*sorted([(path, here), ("/healthz", here), (path, there)]), (path, here)]
+
+
+def _scope(path: str, address: str) -> Any:
+    return SimpleNamespace(
+        method="GET",
+        path=path,
+        scheme="http",
+        query_string="",
+        http_version="1.1",
+        client=f"{address}:4711",
+        server="127.0.0.1:8000",
+        headers=SimpleNamespace(items=lambda: [("host", "127.0.0.1")]),
+    )
 
 
 def _ignore(_result: object) -> None:

@@ -20,26 +20,32 @@ from aos_project.cus_web.answers import (
     Refused,
 )
 from aos_project.cus_web.bodies import Bodies
-from aos_project.cus_web.kinds import Kind, turn_of
-from aos_project.cus_web.known_secrets import KnownSecrets, digests_of
+from aos_project.cus_web.kinds import Kind, Turn, turn_of
+from aos_project.cus_web.known_keys import KnownKeys
+from aos_project.cus_web.known_secrets import KnownSecrets, digest_of, digests_of
 from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Request, environ_of
-from integrations.cus_web.people import Secret
+from integrations.cus_web.verdicts import Secret
 
 _LONG = 30.0
 _CHECK = "/api/v1/cus/enforcement/check"
+_INGEST = "/api/v1/cus/telemetry/llm-usage/batch"
 _SESSION = ("cookie", "sessionid=s")
 _TOKEN = ("authorization", "Bearer aost_t")
+_KEY = ("x-cus-integration-key", "key")
+_STRANGER = (Kind.STRANGER, "192.0.2.1")
 
 
-def _request(method: str = "GET", path: str = "/", *headers: tuple[str, str]) -> Request:
+def _request(
+    method: str = "GET", path: str = "/", *headers: tuple[str, str], peer: str = "192.0.2.1"
+) -> Request:
     scope: Any = SimpleNamespace(
         method=method,
         path=path,
         scheme="http",
         query_string="a=1",
         http_version="1.1",
-        client="192.0.2.1:4711",
+        client=f"{peer}:4711",
         server="127.0.0.1:8000",
         headers=SimpleNamespace(items=lambda: list(headers)),
     )
@@ -74,9 +80,15 @@ def _request(method: str = "GET", path: str = "/", *headers: tuple[str, str]) ->
     ],
 )
 def test_programs_and_people_have_threads_of_their_own(method: str, path: str, kind: Kind) -> None:
-    request = _request(method, path, _SESSION)
+    request = _request(method, path, _SESSION, _KEY)
 
-    assert turn_of(request, _knowing(request)).kind is kind
+    assert _turn(request, _knowing(request)).kind is kind
+
+
+def _turn(
+    request: Request, people: KnownSecrets | None = None, keys: KnownKeys | None = None
+) -> Turn:
+    return turn_of(request, people or KnownSecrets(), keys or KnownKeys())
 
 
 def _knowing(request: Request) -> KnownSecrets:
@@ -94,14 +106,12 @@ def test_whoever_shows_no_secret_that_is_known_is_a_stranger(
     known = _knowing(_request("GET", "/", ("cookie", "sessionid=another")))
 
     for request in (_request("GET", path, secret), _request("POST", path)):
-        assert turn_of(request, known)[:2] == (Kind.STRANGER, "192.0.2.1")
+        assert _turn(request, known)[:2] == _STRANGER
 
 
 def test_a_stranger_is_slow_at_no_kind_of_programs_nor_at_the_sign_in() -> None:
-    known = KnownSecrets()
-
     kinds = [
-        turn_of(_request(method, path), known).kind
+        _turn(_request(method, path, _KEY)).kind
         for method, path in (
             ("GET", "/healthz"),
             ("POST", "/api/v1/cus/enforcement/check"),
@@ -114,14 +124,14 @@ def test_a_stranger_is_slow_at_no_kind_of_programs_nor_at_the_sign_in() -> None:
 
 
 def test_programs_take_turns_by_key_people_by_session_and_strangers_by_address() -> None:
-    headers = (("x-cus-integration-key", "key"), _SESSION)
+    headers = (_KEY, _SESSION)
     page = _request("GET", "/", *headers)
     known = _knowing(page)
 
-    assert turn_of(_request("POST", _CHECK, *headers), known).sender == "key"
-    assert turn_of(page, known).sender == digests_of(page)[Secret.SESSION]
-    assert turn_of(_request("POST", "/admin/login/", *headers), known).sender == "192.0.2.1"
-    assert turn_of(_request("POST", _CHECK), known).sender == "192.0.2.1"
+    assert _turn(_request("POST", _CHECK, *headers), known).sender == digest_of("key")
+    assert _turn(page, known).sender == digests_of(page)[Secret.SESSION]
+    assert _turn(_request("POST", "/admin/login/", *headers), known).sender == "192.0.2.1"
+    assert _turn(_request("POST", _CHECK), known).sender == "192.0.2.1"
 
 
 def test_other_cookies_and_other_spellings_make_no_second_sender() -> None:
@@ -135,7 +145,7 @@ def test_other_cookies_and_other_spellings_make_no_second_sender() -> None:
 
 
 def _sender(known_by: Request, header: str, text: str) -> str:
-    turn = turn_of(_request("GET", "/", (header, text)), _knowing(known_by))
+    turn = _turn(_request("GET", "/", (header, text)), _knowing(known_by))
     assert turn.kind is Kind.PEOPLE
     return turn.sender
 
@@ -144,7 +154,7 @@ def test_a_person_stays_one_sender_whatever_else_the_request_shows() -> None:
     known = _knowing(_request("GET", "/", _SESSION))
 
     senders = {
-        turn_of(_request("GET", "/", _SESSION, ("authorization", f"Bearer {n}")), known).sender
+        _turn(_request("GET", "/", _SESSION, ("authorization", f"Bearer {n}")), known).sender
         for n in range(3)
     }
 
@@ -156,9 +166,105 @@ def test_behind_a_proxy_a_stranger_is_whom_the_nearest_proxy_names(settings: Set
     claimed, appended = ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "203.0.113.9")
 
     for method, path in (("POST", "/admin/login/"), ("GET", "/admin/login/")):
-        named = turn_of(_request(method, path, claimed, appended), KnownSecrets())
+        named = _turn(_request(method, path, claimed, appended))
         assert named.sender == "203.0.113.9"
-        assert turn_of(_request(method, path), KnownSecrets()).sender == "unknown"
+        assert _turn(_request(method, path)).sender == "unknown"
+
+
+# --- Keys ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_request_of_a_program_without_a_key_is_a_strangers(method: str) -> None:
+    basic = ("authorization", "Basic a2V5")
+
+    for path in (_CHECK, "/api/v1/cus/enforcement/lease/1"):
+        assert _turn(_request(method, path))[:2] == _STRANGER
+        assert _turn(_request(method, path, basic, _SESSION))[:2] == _STRANGER
+    assert _turn(_request("POST", _INGEST))[:2] == _STRANGER
+
+
+def test_a_key_is_one_sender_however_it_is_sent() -> None:
+    spelt = ("Bearer key", "bearer   key ", "BEARER key")
+    requests = [_request("POST", _CHECK, ("authorization", text)) for text in spelt]
+
+    turns = [_turn(request) for request in (_request("POST", _INGEST, _KEY), *requests)]
+
+    assert {turn.sender for turn in turns} == {digest_of("key")}
+    assert {turn.kind for turn in turns} == {Kind.CHECK, Kind.INGEST}
+
+
+def test_a_wrong_key_is_a_strangers_from_its_second_request_and_delays_no_other_key() -> None:
+    keys, wrong = KnownKeys(), _request("POST", _CHECK, ("x-cus-integration-key", "wrong"))
+
+    for _ in range(1_000):
+        _judged(wrong, keys, accepted=False)
+
+    assert _turn(wrong, keys=keys)[:2] == _STRANGER
+    assert _turn(_request("POST", _INGEST, _KEY), keys=keys).kind is Kind.INGEST
+
+
+def _judged(request: Request, keys: KnownKeys, *, accepted: bool) -> None:
+    """Django has answered the request."""
+    turn = _turn(request, keys=keys)
+    keys.learn(turn.key, turn.origin, {Secret.KEY: accepted}, request.arrived)
+
+
+@pytest.mark.parametrize("path", [_CHECK, _INGEST, "/api/v1/cus/enforcement/lease"])
+def test_an_address_that_invents_keys_is_a_stranger_but_for_keys_that_were_accepted(
+    path: str,
+) -> None:
+    keys, valid, another = KnownKeys(), ("x-cus-integration-key", "valid"), "198.51.100.1"
+    _judged(_request("POST", path, valid), keys, accepted=True)
+    invented = [("x-cus-integration-key", f"invented {number}") for number in range(22)]
+
+    kinds = []
+    for header in invented:
+        kinds.append(_turn(_request("POST", path, header), keys=keys).kind)
+        _judged(_request("POST", path, header), keys, accepted=False)
+
+    assert kinds[:20] == [kinds[0]] * 20
+    assert kinds[0] in (Kind.CHECK, Kind.INGEST)
+    assert kinds[-1] is Kind.STRANGER
+    assert _turn(_request("POST", path, valid), keys=keys)[:2] == (kinds[0], digest_of("valid"))
+    assert _turn(_request("POST", path, _KEY), keys=keys)[:2] == _STRANGER
+    assert _turn(_request("POST", path, _KEY, peer=another), keys=keys).kind is kinds[0]
+
+
+def test_behind_a_proxy_keys_are_counted_for_whom_the_nearest_proxy_names(
+    settings: Settings,
+) -> None:
+    settings.CUS_BEHIND_PROXY = True
+    keys, inventor = KnownKeys(), ("x-forwarded-for", "203.0.113.9")
+    for number in range(22):
+        wrong = ("x-cus-integration-key", f"invented {number}")
+        _judged(_request("POST", _CHECK, wrong, inventor), keys, accepted=False)
+
+    assert _turn(_request("POST", _CHECK, _KEY, inventor), keys=keys).kind is Kind.STRANGER
+    assert _turn(_request("POST", _CHECK, _KEY), keys=keys).kind is Kind.CHECK
+
+
+def test_the_addresses_of_one_ipv6_network_invent_keys_together() -> None:
+    keys = KnownKeys()
+    for number in range(22):
+        wrong = ("x-cus-integration-key", f"invented {number}")
+        request = _request("POST", _CHECK, wrong, peer=f"[2001:db8::{number:x}]")
+        _judged(request, keys, accepted=False)
+
+    within, beside = (
+        _turn(_request("POST", _CHECK, _KEY, peer=peer), keys=keys).kind
+        for peer in ("[2001:db8::ffff]", "[2001:db8:0:1::1]")
+    )
+
+    assert (within, beside) == (Kind.STRANGER, Kind.CHECK)
+
+
+def test_a_probe_is_not_delayed_by_what_else_its_address_asks_for() -> None:
+    paths = ("/healthz", "/readyz", "/metrics")
+    senders = {_turn(_request("GET", path)).sender for path in paths}
+    elsewhere = {_turn(_request("GET", path, peer="198.51.100.1")).sender for path in paths}
+
+    assert len(senders | elsewhere) == 6
 
 
 # --- Turns --------------------------------------------------------------------------------------

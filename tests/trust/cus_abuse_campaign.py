@@ -61,6 +61,8 @@ ATTACKS: Mapping[str, Named] = {
     "flood of logins": Named("floods", floods.logins),
     "flood of logins at a closed address": Named("floods", floods.closed_logins),
     "flood of strangers": Named("floods", floods.strangers),
+    "flood of wrong keys": Named("floods", floods.wrong_keys),
+    "flood of probes": Named("floods", floods.probes),
     "flood of slow sockets": Named("floods", floods.sockets),
     "flood of batches": Named("floods", floods.batches),
     "flood of reset mails": Named("floods", floods.resets),

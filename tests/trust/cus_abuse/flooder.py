@@ -1,6 +1,6 @@
 """`python -m tests.trust.cus_abuse.flooder`: one stranger's flood, at the lowest priority.
 
-On the standard library alone. Reads its orders as a line of JSON (`kind`, `port`, `seconds`,
+On the standard library and the SDK's constants alone. Reads its orders as a line of JSON (`kind`, `port`, `seconds`,
 `callers`, and what the kind needs), says "ready", and at the end how many answers of each kind
 there were.
 """
@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from aos_sdk.cus_wire import INTEGRATION_KEY_HEADER, KEY_SECRET_PREFIX, key_checksum
 from tests.trust.cus_abuse.people import Person
 from tests.trust.cus_door import Door
 
@@ -27,6 +29,7 @@ _BATCH = "/api/v1/cus/enforcement/batch"
 _CHECK = "/api/v1/cus/enforcement/check"
 _LOWEST_PRIORITY = 19
 _AT_ONCE = 100
+_KEY_DIGITS = 43
 _BYTE_EVERY_SECONDS = 0.5
 _PROMISED_BYTES = 1_000
 _ANSWER_SECONDS = 40.0
@@ -41,6 +44,16 @@ _ANYBODYS = (
     "/nowhere/",
     "/api/v1/cus/tokens",
 )
+# What programs ask for.
+_PROGRAMS = (
+    ("POST", _CHECK),
+    ("GET", "/api/v1/cus/enforcement/status"),
+    ("POST", "/api/v1/cus/enforcement/lease"),
+    ("POST", "/api/v1/cus/telemetry/llm-usage/batch"),
+    ("DELETE", "/api/v1/cus/enforcement/lease/none"),
+    ("POST", _BATCH),
+)
+_PROBES = ("/readyz", "/metrics", "/healthz")
 Orders = dict[str, Any]
 # One round of a caller; what came of it.
 Round = Callable[[], str]
@@ -75,10 +88,36 @@ def strangers(orders: Orders) -> Round:
     return ask
 
 
-def _status_of(port: int, path: str, headers: dict[str, str]) -> int:
+def wrong_keys(orders: Orders) -> Round:
+    """Checks, reads, leases and reports, each with another key that is well-formed and unknown."""
+    port, body = orders["port"], json.dumps({"call_id": "1"}).encode()
+    numbers = itertools.count()
+
+    def ask() -> str:
+        method, path = _PROGRAMS[next(numbers) % len(_PROGRAMS)]
+        digits = secrets.token_hex(22)[:_KEY_DIGITS]
+        secret = KEY_SECRET_PREFIX + digits + key_checksum(digits)
+        headers = {
+            INTEGRATION_KEY_HEADER: f"{uuid.uuid4()}:{uuid.uuid4()}:{secret}",
+            "Content-Type": "application/json",
+        }
+        return str(_status_of(port, path, headers, method, body))
+
+    return ask
+
+
+def probes(orders: Orders) -> Round:
+    """What supervisors and Prometheus ask for."""
+    port, numbers = orders["port"], itertools.count()
+    return lambda: str(_status_of(port, _PROBES[next(numbers) % len(_PROBES)], {}))
+
+
+def _status_of(
+    port: int, path: str, headers: dict[str, str], method: str = "GET", body: bytes = b""
+) -> int:
     connection = HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
     try:
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, body or None, headers)
         response = connection.getresponse()
         response.read()
         return response.status
@@ -139,6 +178,8 @@ def sockets(orders: Orders) -> Round:
 _KINDS = {
     "logins": logins,
     "strangers": strangers,
+    "wrong keys": wrong_keys,
+    "probes": probes,
     "resets": resets,
     "batches": batches,
     "sockets": sockets,

@@ -77,6 +77,16 @@ def strangers(product: AttackedProduct, size: Size) -> Outcome:
     return _flood(product, size, {"kind": "strangers", "callers": _FLOODERS})
 
 
+def wrong_keys(product: AttackedProduct, size: Size) -> Outcome:
+    """16 requests of programs at a time with invented SDK keys."""
+    return _flood(product, size, {"kind": "wrong keys", "callers": _FLOODERS})
+
+
+def probes(product: AttackedProduct, size: Size) -> Outcome:
+    """16 probes and scrapes at a time."""
+    return _flood(product, size, {"kind": "probes", "callers": _FLOODERS})
+
+
 def sockets(product: AttackedProduct, size: Size) -> Outcome:
     """16 sockets that send one byte of a body now and then."""
     return _flood(product, size, {"kind": "sockets", "callers": _FLOODERS})
