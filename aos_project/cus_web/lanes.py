@@ -47,9 +47,9 @@ class Lane:
     Senders take turns, each with a queue of its own, so a busy sender delays only itself. A running
     request can't be interrupted, so a third of the threads stays free of any single sender.
 
-    In a lane for `strangers`, or for others that need no account, one sender occupies one thread, and after each request waits three
-    times as long as the request took. So requests that need no account leave processor time to
-    others. A request owes no rest if it turned out to be a person's.
+    In a lane for `strangers` one sender occupies one thread, and after each request waits three times
+    as long as the request took. So requests that need no account leave processor time to others. A
+    request owes no rest if it turned out to be a person's or a program's.
     """
 
     def __init__(self, name: str, threads: int, seconds: float, *, strangers: bool = False) -> None:
