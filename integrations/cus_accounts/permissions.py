@@ -126,6 +126,14 @@ def keep_membership(user: CusUser) -> None:
     setattr(user, _KEPT, [])
 
 
+def keep_loaded_membership(user: CusUser) -> None:
+    """Keep the membership that was loaded by `membership__tenant` in the user's own statement."""
+    # None for a person without one: Django's error is an AttributeError.
+    membership: CusMembership | None = getattr(user, "membership", None)
+    is_open = membership is not None and membership.tenant.closed_at is None
+    setattr(user, _KEPT, [membership if is_open else None])
+
+
 def _read_membership(user: CusUser) -> CusMembership | None:
     return (
         CusMembership.objects.filter(user=user, tenant__closed_at__isnull=True)

@@ -17,7 +17,7 @@ from knox.models import get_digest_token
 from knox.settings import CONSTANTS, knox_settings
 
 from integrations.cus_accounts.models import CusApiToken, CusTenant, CusUser
-from integrations.cus_accounts.permissions import keep_membership, role_of
+from integrations.cus_accounts.permissions import keep_loaded_membership, role_of
 from integrations.cus_accounts.token_rights import TokenRights
 from integrations.cus_audit.service import differences, record_change
 from integrations.cus_web.addresses import Address, is_within
@@ -164,11 +164,11 @@ def verify_token(text: str, *, address: Address | None, now: datetime) -> CusApi
         return None
     digest = hash_token(text)
     alive = CusApiToken.objects.filter(digest=digest, revoked_at__isnull=True, expiry__gt=now)
-    token: CusApiToken | None = alive.select_related("user").first()
+    token: CusApiToken | None = alive.select_related("user__membership__tenant").first()
     # The index does not compare in constant time, so compare once more.
     if token is None or not hmac.compare_digest(token.digest, digest):
         return None
-    keep_membership(token.user)
+    keep_loaded_membership(token.user)
     if role_of(token.user) is None:
         return None
     if token.address_ranges and not is_within(address, token.address_ranges):

@@ -266,30 +266,30 @@ def test_nothing_is_asked_for_raw_or_by_estimate_or_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("client", "takes"),
+    ("base_url", "takes"),
     [
-        (openai.OpenAI(api_key="k"), True),
-        (openai.OpenAI(api_key="k", base_url="https://eu.api.openai.com/v1"), True),
-        (openai.OpenAI(api_key="k", base_url="https://openrouter.ai/api/v1"), False),
-        (openai.OpenAI(api_key="k", base_url="https://api.openai.com.evil.test/v1"), False),
-        (openai.OpenAI(api_key="k", base_url="https://x.openai.azure.com/openai/v1/"), True),
-        *[
-            (
-                openai.AzureOpenAI(
-                    api_key="k", azure_endpoint="https://x.openai.azure.com", api_version=version
-                ),
-                takes,
-            )
-            for version, takes in (
-                ("2024-10-21", True),
-                ("2025-04-01-preview", True),
-                ("2024-02-01", False),
-            )
-        ],
+        (None, True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://openrouter.ai/api/v1", False),
+        ("https://api.openai.com.evil.test/v1", False),
+        ("https://x.openai.azure.com/openai/v1/", True),
     ],
 )
-def test_the_hosts_that_are_known_to_take_the_question(client: openai.OpenAI, takes: bool) -> None:
-    assert _takes_stream_options(client) is takes
+def test_the_hosts_that_are_known_to_take_the_question(base_url: str | None, takes: bool) -> None:
+    with openai.OpenAI(api_key="k", base_url=base_url) as client:
+        assert _takes_stream_options(client) is takes
+
+
+@pytest.mark.parametrize(
+    ("version", "takes"),
+    [("2024-10-21", True), ("2025-04-01-preview", True), ("2024-02-01", False)],
+)
+def test_the_versions_of_azure_that_are_known_to_take_the_question(
+    version: str, takes: bool
+) -> None:
+    azure = "https://x.openai.azure.com"
+    with openai.AzureOpenAI(api_key="k", azure_endpoint=azure, api_version=version) as client:
+        assert _takes_stream_options(client) is takes
 
 
 def test_a_stream_read_in_another_thread_is_one_call(
