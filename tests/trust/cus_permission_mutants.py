@@ -367,10 +367,10 @@ _OF_ROLES = [
     ),
     Mutant(
         "console/export",
-        "return bool(self.has_view_permission(request))",
-        "return True",
-        "Who may not see a page exports it.",
-        SCOPE,
+        "rows = _asked(self.get_export_queryset(request))",
+        "rows = _asked(self.model._default_manager.all())",
+        "An export has the rows of all tenants.",
+        f"{SCOPE}::test_a_list_and_its_export_hold_the_same_rows_and_nothing_foreign",
     ),
     Mutant(
         "console/forms",
