@@ -4,13 +4,11 @@
 should notice, and says which did. ARGS='visible' takes those whose file or sentence has the word.
 """
 
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from aos_project.cus_embedded import throw_away_services
 from tests.trust.cus_feature_mutants import OF_FEATURES
 from tests.trust.cus_mutant import Mutant, copied, killed
 
@@ -410,12 +408,11 @@ def main(words: list[str]) -> int:
     """Make each hole; 1 if any survived."""
     chosen = [one for one in MUTANTS if all(word in f"{one.file} {one.breaks}" for word in words)]
     survived = 0
-    with tempfile.TemporaryDirectory() as folder, throw_away_services() as services:
-        os.environ.update(services)
+    with tempfile.TemporaryDirectory() as folder:
         tree = copied(Path(folder))
         for number, mutant in enumerate(chosen, 1):
             start = time.monotonic()
-            dead = killed(mutant, tree, number)
+            dead = killed(mutant, tree)
             survived += not dead
             fate = "killed" if dead else "SURVIVED"
             took = f"{fate:8} {time.monotonic() - start:4.0f} s"
