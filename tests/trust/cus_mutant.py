@@ -1,6 +1,5 @@
 """A hole made on purpose in a copy of the tree, and whether the tests fall into it."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -47,19 +46,16 @@ def copied(to: Path) -> Path:
     return to
 
 
-def killed(mutant: Mutant, tree: Path, number: int) -> bool:
+def killed(mutant: Mutant, tree: Path) -> bool:
     """Whether a test falls into the hole. Raises RuntimeError where they could not be run."""
     path = tree / mutant.path
     whole = path.read_text()
     path.write_text(whole.replace(mutant.text, mutant.instead))
-    # Named as one of xdist's workers, a run uses the servers that are there, and its own database.
-    env = os.environ | {"PYTEST_XDIST_WORKER": f"mutant{number}"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
     try:
         run = subprocess.run(
             [*command, *mutant.tests.split()],
             cwd=tree,
-            env=env,
             capture_output=True,
             text=True,
             timeout=_TOO_LONG_SECONDS,

@@ -4,13 +4,11 @@
 should notice, and says which did. ARGS='visible' takes those whose file or sentence has the word.
 """
 
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from aos_project.cus_embedded import throw_away_services
 from tests.trust.cus_feature_mutants import OF_FEATURES
 from tests.trust.cus_mutant import Mutant, copied, killed
 
@@ -353,11 +351,10 @@ _OF_ROLES = [
     ),
     Mutant(
         "console/actions",
-        '        if not getattr(self, f"has_{permission}_permission")(request, object_id):\n'
-        "            raise PermissionDenied\n",
-        "",
+        "return bool(self.has_change_permission(request))",
+        "return bool(self.has_view_permission(request))",
         "Who may see a row presses its buttons.",
-        SCOPE,
+        f"{SCOPE}::test_a_button_pressed_by_hand_does_nothing_for_who_may_not",
     ),
     Mutant(
         "console/actions",
@@ -368,10 +365,10 @@ _OF_ROLES = [
     ),
     Mutant(
         "console/export",
-        "return bool(self.has_view_permission(request))",
-        "return True",
-        "Who may not see a page exports it.",
-        SCOPE,
+        "rows = _asked(self.get_export_queryset(request))",
+        "rows = _asked(self.model._default_manager.all())",
+        "An export has the rows of all tenants.",
+        f"{SCOPE}::test_a_list_and_its_export_hold_the_same_rows_and_nothing_foreign",
     ),
     Mutant(
         "console/forms",
@@ -411,12 +408,11 @@ def main(words: list[str]) -> int:
     """Make each hole; 1 if any survived."""
     chosen = [one for one in MUTANTS if all(word in f"{one.file} {one.breaks}" for word in words)]
     survived = 0
-    with tempfile.TemporaryDirectory() as folder, throw_away_services() as services:
-        os.environ.update(services)
+    with tempfile.TemporaryDirectory() as folder:
         tree = copied(Path(folder))
         for number, mutant in enumerate(chosen, 1):
             start = time.monotonic()
-            dead = killed(mutant, tree, number)
+            dead = killed(mutant, tree)
             survived += not dead
             fate = "killed" if dead else "SURVIVED"
             took = f"{fate:8} {time.monotonic() - start:4.0f} s"
