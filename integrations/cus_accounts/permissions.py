@@ -3,6 +3,7 @@
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
@@ -47,6 +48,19 @@ def own_tenant(user: CusUser) -> uuid.UUID | None:
     """The tenant that the user belongs to, unless it is closed."""
     tenant = tenant_of_member(user)
     return tenant.id if tenant else None
+
+
+def shown_tenant(user: CusUser) -> uuid.UUID | None:
+    """The only tenant that is shown to the user; None for the staff, who see all tenants.
+
+    Raises PermissionDenied for who has no role, so that nobody takes theirs for the staff's None.
+    """
+    if sees_all_tenants(user):
+        return None
+    own = own_tenant(user)
+    if own is None:
+        raise PermissionDenied
+    return own
 
 
 def tenant_of_member(user: CusUser) -> CusTenant | None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from django.http import HttpRequest
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_accounts.permissions import own_tenant, sees_all_tenants, visible_to
+from integrations.cus_accounts.permissions import shown_tenant, visible_to
 from integrations.cus_console.finders import as_id
 from integrations.cus_lifecycle.models import CusIntegration
 
@@ -76,9 +76,7 @@ def scope_of(request: HttpRequest, now: datetime) -> UsageScope:
 
 
 def _own(request: HttpRequest) -> CusTenant | None:
-    tenant_id = (
-        None if sees_all_tenants(request.user) else own_tenant(cast("CusUser", request.user))
-    )
+    tenant_id = shown_tenant(cast("CusUser", request.user))
     return CusTenant.objects.get(id=tenant_id) if tenant_id else None
 
 

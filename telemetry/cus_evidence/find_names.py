@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_accounts.permissions import own_tenant, sees_all_tenants, visible_to
+from integrations.cus_accounts.permissions import sees_all_tenants, shown_tenant, visible_to
 from integrations.cus_console.filters import USUAL_DAYS, CusReceivedFilter
 from integrations.cus_console.finders import MOST_OF_A_KIND, Hit, integration_in
 from integrations.cus_console.newest_first import MOST_LOOKED_AT, Order
@@ -74,7 +74,7 @@ ORDER BY found.created_at DESC LIMIT %(most)s
 def find_agents(request: HttpRequest, text: str) -> Iterator[Hit]:
     """The agents of this name, one for each tenant."""
     values = {
-        "own": own_tenant(cast("CusUser", request.user)),
+        "own": shown_tenant(cast("CusUser", request.user)),
         "agent": text,
         "days": DAYS,
         "most": MOST_OF_A_KIND + 1,
@@ -126,7 +126,7 @@ def _seen(request: HttpRequest) -> QuerySet[CusLLMUsage]:
 
 
 def _tenants(request: HttpRequest) -> Sequence[uuid.UUID]:
-    own = own_tenant(cast("CusUser", request.user))
+    own = shown_tenant(cast("CusUser", request.user))
     return [own] if own else list(CusTenant.objects.values_list("id", flat=True))
 
 

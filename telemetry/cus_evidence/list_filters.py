@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusTenant, CusUser
-from integrations.cus_accounts.permissions import own_tenant
+from integrations.cus_accounts.permissions import shown_tenant
 from integrations.cus_console.filters import (
     CusChoiceFilter,
     CusReceivedFilter,
@@ -41,7 +41,7 @@ class _CallFilter(CusTextFilter):
 
 
 def _tenants_of(request: HttpRequest) -> Iterable[uuid.UUID]:
-    own = own_tenant(cast("CusUser", request.user))
+    own = shown_tenant(cast("CusUser", request.user))
     return [own] if own else CusTenant.objects.values_list("id", flat=True)
 
 

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_accounts.models import CusUser
-from integrations.cus_accounts.permissions import own_tenant
+from integrations.cus_accounts.permissions import shown_tenant
 from integrations.cus_console.amounts import dollars
 from integrations.cus_console.attention import Problem, Weight
 from integrations.cus_console.bars import Bar
@@ -97,7 +97,7 @@ def nearest_budgets(request: HttpRequest) -> list[BudgetUse]:
     """The budgets of the person's integrations that are nearest their end, the nearest first."""
     kept: list[BudgetUse] | None = getattr(request, _KEPT, None)
     if kept is None:
-        kept = list(_read(own_tenant(cast("CusUser", request.user)), page_now(request)))
+        kept = list(_read(shown_tenant(cast("CusUser", request.user)), page_now(request)))
         setattr(request, _KEPT, kept)
     return kept
 

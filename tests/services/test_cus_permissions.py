@@ -1,9 +1,10 @@
 """What `visible_to` and `tenant_of` say of each role, by themselves."""
 
 import pytest
+from django.core.exceptions import PermissionDenied
 
 from integrations.cus_accounts.models import CusTenant
-from integrations.cus_accounts.permissions import own_tenant, role_of, visible_to
+from integrations.cus_accounts.permissions import own_tenant, role_of, shown_tenant, visible_to
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_tenancy.tenant_service import CusTenantService
 from tests.cus_factories import make_integration, make_tenant, make_user
@@ -23,6 +24,18 @@ def test_each_role_sees_its_rows(role: str, seen: int, tenant: CusTenant) -> Non
 
     assert rows.count() == seen
     assert own in rows or not seen
+
+
+@pytest.mark.parametrize("role", ["operator", "support", "finance", "admin", "member"])
+def test_staff_are_shown_all_tenants_and_others_their_own(role: str, tenant: CusTenant) -> None:
+    is_staff = role not in ("admin", "member")
+    user = make_user(role, None if is_staff else tenant)
+    assert shown_tenant(user) == (None if is_staff else tenant.id)
+
+
+def test_who_has_no_role_is_shown_no_tenant_rather_than_all() -> None:
+    with pytest.raises(PermissionDenied):
+        shown_tenant(make_user("nobody"))
 
 
 def test_who_was_deactivated_or_whose_tenant_closed_has_no_role(tenant: CusTenant) -> None:
