@@ -39,7 +39,7 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
         served(PLAIN_DRF, databases["drf"]) as drf,
     ):
         ports = {"product": product, "drf": drf}
-        loads = {batch: _contest(batch, ports, sizes, sender) for batch in BATCHES}
+        loads = {batch: contest_of_servers(batch, ports, sizes, sender) for batch in BATCHES}
     for batch, measured in loads.items():
         section.rows.append(_row(batch, measured))
     section.notes.append(_check(databases["product"], sender, sum_events(loads)))
@@ -51,7 +51,7 @@ def sum_events(loads: Mapping[int, Mapping[str, list[Load]]]) -> int:
     return sum(load.events for measured in loads.values() for load in measured["product"])
 
 
-def _contest(
+def contest_of_servers(
     batch: int, ports: Mapping[str, int], sizes: Sizes, sender: Sender
 ) -> dict[str, list[Load]]:
     """The loads of each, the first of which was for warming up."""

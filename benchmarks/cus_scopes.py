@@ -1,6 +1,6 @@
 """What limits at scopes cost: a check with eight of them, and ingest of calls that they count."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -15,6 +15,7 @@ from benchmarks.cus_enforcement import (
     more_keys,
     settle,
 )
+from benchmarks.cus_http import contest_of_servers
 from benchmarks.cus_report import Section
 from benchmarks.cus_rounds import Contestant, contest, ratio
 from benchmarks.cus_served import PRODUCT, served
@@ -91,10 +92,29 @@ def measure(sizes: Sizes, sender: Sender) -> Section:
                 _row(batch, sizes, {"with": one, "without": two, "uncounted": three})
             )
     section.notes.append("Of no counting: without limits, beside a database without the trigger.")
+    section.notes += _over_http(sizes, sender)
     section.notes.append(_many(sizes, sender, unscoped))
     section.notes.append(_checks(sizes, sender))
     section.notes.append(_side_by_side(sizes, sender))
     return section
+
+
+def _over_http(sizes: Sizes, sender: Sender) -> Iterator[str]:
+    """Events a second over HTTP with the limits, beside none, as `make bench` measures them."""
+    scoped, unscoped = map(new_database, ("bench_scoped_http", "bench_unscoped_http"))
+    _make(scoped, sender, _LIMITS)
+    with served(PRODUCT, scoped) as one, served(PRODUCT, unscoped) as two:
+        for batch in BATCHES:
+            loads = contest_of_servers(batch, {"with": one, "without": two}, sizes, sender)
+            rates = {
+                name: [load.events_a_second for load in turns[1:]] for name, turns in loads.items()
+            }
+            share = ratio(rates["with"], rates["without"])
+            yield (
+                f"Over HTTP, batches of {batch}: {median(rates['with']):,.0f} events/s with "
+                f"{len(_LIMITS)} limits, {median(rates['without']):,.0f} without: {share:.2f} x, "
+                f"{INGEST_WITH_SCOPES.verdict(share)}"
+            )
 
 
 def _many(sizes: Sizes, sender: Sender, unscoped: str) -> str:
