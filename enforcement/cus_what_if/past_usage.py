@@ -3,7 +3,7 @@
 from typing import Final
 
 from aos_sdk.cus_limit_scopes import CusLimitScope
-from telemetry.cus_money.amounts import MOST, summed
+from telemetry.cus_money.amounts import capped, summed
 
 CENTS: Final = (
     "coalesce(usage.counted_cents, greatest(usage.cost_cents, ceil(usage.cost_microcents / 1e6)))"
@@ -11,7 +11,7 @@ CENTS: Final = (
 
 
 def _with_provisional(amount: str, unit: str) -> str:
-    return f"least({amount}::numeric + coalesce(usage.provisional_{unit}, 0), {MOST})::bigint"
+    return capped(f"{amount}::numeric + coalesce(usage.provisional_{unit}, 0)")
 
 
 # What budgets count of a call when its record comes; until it is settled, the provisional amounts.

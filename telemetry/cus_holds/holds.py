@@ -30,7 +30,7 @@ from telemetry.cus_holds.limit_sums import (
     taken_of,
 )
 from telemetry.cus_ids import hash_call_id, lock_key
-from telemetry.cus_money.amounts import MOST, USED, Amounts
+from telemetry.cus_money.amounts import USED, Amounts, capped
 from telemetry.cus_money.own_prices import COLUMNS
 
 # A hold ends this long after its last renewal (ruling F5).
@@ -115,7 +115,7 @@ _NAMES = Amounts._fields
 _SIZE = len(_NAMES)
 # The sums of all holds without the holds of the check's own calls. The sums are exact, so the
 # difference is not negative. A sum may exceed the largest amount, so it is capped.
-_OF_OTHERS = ", ".join(f"least(sums.{name} - own.{name}, {MOST})::bigint" for name in _NAMES)
+_OF_OTHERS = ", ".join(capped(f"sums.{name} - own.{name}") for name in _NAMES)
 LIFE = f"interval '{HOLD_LIFE.total_seconds():.0f} seconds'"
 
 
@@ -192,7 +192,7 @@ def reading_statement(
     name. Month and minute are by the server's clock after the lock was taken (ruling E3). Tests pass
     another moment, to reach the next month.
     """
-    leased = ", ".join(f"least(sums.leased_{one}, {MOST})::bigint" for one in _NAMES)
+    leased = ", ".join(capped(f"sums.leased_{one}") for one in _NAMES)
     fields = {
         "now": "moment.now",
         "integration": _authority(_OWN_PRICES_ASKED),

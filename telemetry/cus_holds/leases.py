@@ -24,7 +24,7 @@ from telemetry.cus_holds.holds import (
     reading_statement,
 )
 from telemetry.cus_holds.limit_sums import AskedLimit, LimitKey
-from telemetry.cus_money.amounts import MOST, LeaseAmounts
+from telemetry.cus_money.amounts import LeaseAmounts, capped
 
 # No call starts under a lease later than this after its holder asked for it (ruling F5a).
 LEASE_LIFE = timedelta(seconds=5)
@@ -84,7 +84,7 @@ SELECT lease_id FROM named WHERE lease_id IN (SELECT id FROM locked) OR NOT EXIS
 ORDER BY lease_id
 """  # noqa: S608  (the names are this module's own)
 
-_YOUNG = ", ".join(f"least(sums.young_{name}, {MOST})::bigint" for name in _NAMES)
+_YOUNG = ", ".join(capped(f"sums.young_{name}") for name in _NAMES)
 _READ = reading_statement(
     "cus_read_lending",
     more_types=", text",

@@ -21,7 +21,7 @@ from integrations.cus_integrations.panels import link_to, tab_link
 from integrations.cus_lifecycle.limits import month_of
 from integrations.cus_lifecycle.models import CusIntegration
 from telemetry.cus_clock import page_now
-from telemetry.cus_money.amounts import MOST, USED, summed
+from telemetry.cus_money.amounts import USED, capped, summed
 
 MOST_SHOWN: Final = 10
 _NEAR_PERCENT: Final = 80
@@ -29,7 +29,7 @@ _KEPT: Final = "_cus_nearest_budgets"
 
 
 def _in_microcents(cents: str) -> str:
-    return f"least({cents}::numeric * {MICROCENTS_PER_CENT}, {MOST})::bigint"
+    return capped(f"{cents}::numeric * {MICROCENTS_PER_CENT}")
 
 
 # The month's totals one integration at a time, by their key: there are more of them each month.

@@ -13,7 +13,7 @@ from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_limits.models import CusScopedLimit
 from integrations.cus_limits.uses import MANY_VALUES, Part, Use, Uses
 from telemetry.cus_holds.limit_sums import of_each_integration
-from telemetry.cus_money.amounts import MOST
+from telemetry.cus_money.amounts import capped
 
 # All time begins here, and so do sums of holds that no minute counts.
 _EVER: Final = "'1969-12-31 UTC'::timestamptz"
@@ -29,8 +29,7 @@ def _counted(prefix: str) -> str:
 
 
 def _bounded(amount: str) -> str:
-    # A program may say that a call will cost the most that a column holds.
-    return f"least(coalesce({amount}, 0), {MOST})::bigint"
+    return capped(f"coalesce({amount}, 0)")
 
 
 # Limit by limit, and of each only as many of the fullest values are sorted as are asked for, among as

@@ -41,7 +41,12 @@ class LeaseAmounts(NamedTuple):
 
 def summed(expression: str) -> str:
     """SQL for the sum of an expression over rows: 0 over none, and at most what a column holds."""
-    return f"least(coalesce(sum({expression}), 0), {MOST})::bigint"
+    return capped(f"coalesce(sum({expression}), 0)")
+
+
+def capped(expression: str) -> str:
+    """SQL for a number, or for the most that a column holds: programs may make up amounts."""
+    return f"least({expression}, {MOST})::bigint"
 
 
 class _Expressions(NamedTuple):

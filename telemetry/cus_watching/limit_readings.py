@@ -18,7 +18,7 @@ from integrations.cus_notifications.announcing import LimitReading, announce_lim
 from integrations.cus_notifications.kinds import LEVELS
 from telemetry.cus_evidence.admission_models import CusAdmissions
 from telemetry.cus_holds.admissions import ADMITTED_LAST_MINUTE
-from telemetry.cus_money.amounts import MOST, USED_IN_MONTH, summed
+from telemetry.cus_money.amounts import USED_IN_MONTH, capped, summed
 from telemetry.cus_watching.scoped_readings import scoped_limits
 
 _EXACT: Final = CusIntegration.BudgetBasis.EXACT
@@ -44,7 +44,7 @@ def _admitted(limit: Limit) -> str:
                 AND bucket.span = '{span}' AND bucket.start {since})"""  # noqa: S608  (the names are the tables' own)
         for table in _BUCKETS
     )
-    return f"least(greatest({sums}, 0), {MOST})::bigint"
+    return capped(f"greatest({sums}, 0)")
 
 
 def _only_if_set(limit: Limit) -> str:
