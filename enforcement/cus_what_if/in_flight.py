@@ -1,14 +1,13 @@
-"""What a replay must remember of single calls, for a while. Bounded, and pure.
+"""The calls that are in flight during a replay. Bounded, and pure.
 
 What a program reports late is in flight for long: a spool of a month's calls, for a month. Live, holds
 have a bound of their own; calls that nobody held for have none.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from heapq import heappop, heappush
-from itertools import islice
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from enforcement.cus_what_if.at_scopes import Counting
 from telemetry.cus_money.amounts import Amounts
@@ -17,9 +16,6 @@ from telemetry.cus_money.amounts import Amounts
 # bytes each. So 400,000 calls without such limits, and 14,000 of 27.
 MOST_PARTS: Final = 400_000
 _LEAST_CALLS: Final = 1_000
-
-Name = TypeVar("Name", bound=Hashable)
-Value = TypeVar("Value")
 
 
 class GivenUp(NamedTuple):
@@ -68,35 +64,3 @@ class InFlight:
         landings = self._landings
         while landings and landings[0].at <= moment:
             yield heappop(landings)
-
-
-class Remembered(Generic[Name, Value]):
-    """Values by name. Of more than `most` names those that rested longest are forgotten."""
-
-    def __init__(self, most: int = 100_000) -> None:
-        self.forgotten = 0
-        self._most = most
-        self._values: dict[Name, Value] = {}
-
-    def __contains__(self, name: Name) -> bool:
-        return name in self._values
-
-    def take(self, name: Name) -> Value | None:
-        """The value, which is remembered no more; None if there is none."""
-        return self._values.pop(name, None)
-
-    def get(self, name: Name) -> Value | None:
-        """The value; None if there is none."""
-        return self._values.get(name)
-
-    def keep(self, name: Name, value: Value) -> None:
-        """Remember a value as the newest."""
-        values = self._values
-        values.pop(name, None)
-        values[name] = value
-        if len(values) > self._most:
-            # Many at once, because the first of a dictionary is slow to find again and again.
-            oldest = list(islice(values, len(values) // 4 + 1))
-            for forgotten in oldest:
-                del values[forgotten]
-            self.forgotten += len(oldest)

@@ -15,8 +15,9 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_rules.facts import Authority, Facts, Usage
 from enforcement.cus_rules.precedence import Decision, decide
 from enforcement.cus_what_if.at_scopes import Counting, LimitsAtScopes
-from enforcement.cus_what_if.in_flight import MOST_PARTS, GivenUp, InFlight, Landing, Remembered
+from enforcement.cus_what_if.in_flight import MOST_PARTS, GivenUp, InFlight, Landing
 from enforcement.cus_what_if.rates import Rates
+from enforcement.cus_what_if.remembered import Remembered
 from integrations.cus_lifecycle.limits import month_end
 from telemetry.cus_money.amounts import LEAST, Amounts
 

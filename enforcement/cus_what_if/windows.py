@@ -6,9 +6,9 @@ many values those that rested longest, so memory does not grow with what calls n
 
 from collections import deque
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Final, Protocol
 
+from enforcement.cus_what_if.remembered import Remembered
 from integrations.cus_lifecycle.limits import Window
 
 # A second counts as long as any part of it is within the last 60 seconds, as checks have it.
@@ -18,8 +18,9 @@ MINUTE: Final = timedelta(seconds=61)
 class Count(Protocol):
     """What the calls of each value take of a limit, in the limit's unit."""
 
-    # How many values had to be forgotten before their window was over.
-    forgotten: int
+    @property
+    def forgotten(self) -> int:
+        """How many values had to be forgotten before their window was over."""
 
     def taken(self, value: str, now: datetime) -> tuple[int, int]:
         """What is used, and what running calls hold."""
@@ -38,18 +39,19 @@ class CalendarCount:
     """Of a day, a week, a month (in UTC) or all time. Calls count when their records come."""
 
     def __init__(self, window: Window, began: datetime, most_values: int) -> None:
-        self.forgotten = 0
         self._window = window
         self._end = window.end(began)
-        self._most = most_values
-        # The values in the order in which they last changed.
-        self._used: dict[str, int] = {}
+        self._used = Remembered[str, int](most_values)
         self._held: dict[str, int] = {}
+
+    @property
+    def forgotten(self) -> int:
+        return self._used.forgotten
 
     def taken(self, value: str, now: datetime) -> tuple[int, int]:
         self._pass_time(now)
         # Corrections may come to more than the rest.
-        return max(self._used.get(value, 0), 0), self._held.get(value, 0)
+        return max(self._used.get(value) or 0, 0), self._held.get(value, 0)
 
     def admit(self, value: str, at: datetime, hold: int) -> None:
         if hold:
@@ -70,14 +72,7 @@ class CalendarCount:
 
     def add(self, value: str, amount: int) -> None:
         """Use so much more in the present window."""
-        used = self._used
-        used[value] = used.pop(value, 0) + amount
-        if len(used) > self._most:
-            # Many at once, because the first of a dictionary is slow to find again and again.
-            oldest = list(islice(used, len(used) // 4 + 1))
-            for forgotten in oldest:
-                del used[forgotten]
-            self.forgotten += len(oldest)
+        self._used.keep(value, (self._used.get(value) or 0) + amount)
 
     def _pass_time(self, now: datetime) -> None:
         if self._end is not None and now >= self._end:

@@ -12,7 +12,7 @@ from aos_sdk.cus_wire import CusEnforcementResult as Result
 from enforcement.cus_reading.known_limits import KnownLimit
 from enforcement.cus_rules.facts import Authority
 from enforcement.cus_what_if.at_scopes import LimitsAtScopes
-from enforcement.cus_what_if.in_flight import Remembered
+from enforcement.cus_what_if.remembered import Remembered
 from enforcement.cus_what_if.replay import AdmittedBy, Event, PastCall, Replay, Revision
 from enforcement.cus_what_if.report_limits import LimitsOfReport
 from integrations.cus_lifecycle.limits import LimitColumns
