@@ -6,8 +6,6 @@ from typing import Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
-from psycopg.errors import QueryCanceled
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_limits.models import CusScopedLimit
@@ -15,6 +13,7 @@ from integrations.cus_limits.service import limits_holding
 from integrations.cus_limits.uses import Uses
 from telemetry.cus_holds.scoped_uses import uses_of
 from telemetry.cus_signals.exposition import CusFamily, gauge, labels_of
+from telemetry.cus_time_limits import TooSlow, statements_within
 
 # How long reading all limits may take, and if it takes longer, those of each tenant.
 _ALL_MILLISECONDS: Final = 3_000
@@ -76,12 +75,9 @@ def _uses_in_time(
     limits: Sequence[CusScopedLimit], milliseconds: int
 ) -> Mapping[UUID, Uses] | None:
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = {milliseconds}")
+        with statements_within(milliseconds):
             return uses_of(limits, most=1)
-    except OperationalError as error:
-        if not isinstance(error.__cause__, QueryCanceled):
-            raise
+    except TooSlow:
         return None
 
 

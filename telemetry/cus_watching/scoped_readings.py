@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 import structlog
-from django.db import OperationalError, connection, transaction
-from psycopg.errors import QueryCanceled
+from django.db import connection
 
 from aos_sdk.cus_cost import MICROCENTS_PER_CENT
 from integrations.cus_lifecycle.limits import Unit, Window
 from integrations.cus_lifecycle.scope_words import named_text
 from integrations.cus_notifications.announcing import LimitReading, started
 from integrations.cus_notifications.kinds import LEVELS
+from telemetry.cus_time_limits import TooSlow, statements_within
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ def _kinds_from(level: int) -> str:
 _MOST: Final = 1_000
 # Of a tenant whose limits count so many values that they are not read in this time, nobody is told:
 # it must not keep other tenants from being told.
-_SECONDS: Final = 5
+_MILLISECONDS: Final = 5_000
 _WHOLE: Final = f"""(scoped.amount::numeric
     * CASE scoped.unit WHEN 'cents' THEN {MICROCENTS_PER_CENT} ELSE 1 END)"""
 _TAKEN: Final = f"(({_amount('taken.used')}) + ({_amount('taken.held')}))"
@@ -155,13 +155,10 @@ def scoped_limits(now: datetime) -> Iterator[LimitReading]:
 def _rows_of(tenant_id: uuid.UUID, starts: Mapping[Window, datetime]) -> list[_Row]:
     present = [{"window": window, "start": start.isoformat()} for window, start in starts.items()]
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
+        with statements_within(_MILLISECONDS) as cursor:
             cursor.execute(_SCOPED, {"tenant": tenant_id, "windows": json.dumps(present)})
             return [_Row(*row) for row in cursor.fetchall()]
-    except OperationalError as error:
-        if not isinstance(error.__cause__, QueryCanceled):
-            raise
+    except TooSlow:
         log.warning("limits count too many values to be watched", tenant_id=str(tenant_id))
         return []
 

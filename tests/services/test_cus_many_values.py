@@ -75,7 +75,7 @@ def test_a_tenant_whose_limits_take_too_long_to_read_keeps_no_other_from_being_t
         SELECT CASE WHEN %(tenant)s = '{flooded.tenant_id}' THEN pg_sleep(60) END
     ) SELECT read.* FROM slow, ({scoped_readings._SCOPED}) AS read"""
     monkeypatch.setattr(scoped_readings, "_SCOPED", slow)
-    monkeypatch.setattr(scoped_readings, "_SECONDS", 1)
+    monkeypatch.setattr(scoped_readings, "_MILLISECONDS", 1_000)
 
     assert watch_limits(database_now()) == 1
     assert CusNotificationEvent.objects.get().value == "writer"
