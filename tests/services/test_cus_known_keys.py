@@ -1,10 +1,8 @@
 """Which SDK keys a web process takes for programs', and whom it takes for an inventor of keys."""
 
 import asyncio
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +20,14 @@ from integrations.cus_keys.verifier import forget_sdk_keys, issue_sdk_key, revok
 from integrations.cus_lifecycle.models import CusIntegration
 from integrations.cus_web.verdicts import Secret
 from tests.cus_factories import SdkClient, record
-from tests.services.test_cus_known_secrets import within
+from tests.services.cus_web_in_process import (
+    HOST,
+    PROTOCOL,
+    kind_of_this_thread,
+    run_web,
+    scope_of,
+    within,
+)
 
 _HERE, _THERE = "192.0.2.1", "198.51.100.1"
 _ACCEPTED: dict[str, Any] = {Secret.KEY: True}
@@ -153,7 +158,7 @@ def test_of_too_many_addresses_the_one_without_wrong_keys_for_longest_goes() -> 
 def test_no_key_is_kept() -> None:
     keys, canary = KnownKeys(), "canary-7d1c0b"
     shown = ("x-cus-integration-key", canary)
-    request = Request(_scope(*shown))
+    request = Request(_scope(shown))
 
     for verdict in (_ACCEPTED, _REFUSED, _NOT_LOOKED_AT):
         turn = turn_of(request, KnownSecrets(), keys)
@@ -269,47 +274,28 @@ class Site:
         self.kinds: list[str] = []
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
-        self.kinds.append(threading.current_thread().name.rpartition("-")[0])
+        self.kinds.append(kind_of_this_thread())
         environ[Secret.KEY] = environ["HTTP_X_CUS_INTEGRATION_KEY"] == "valid"
         start_response("200 OK", [])
         return [b""]
 
 
-@pytest.fixture
-def switch_interval() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("switch_interval")
 def test_programs_stay_with_the_checks_while_their_address_invents_keys() -> None:
     site = Site()
-    protocol: Any = SimpleNamespace(response_bytes=lambda *_answer: None)
     invented = [f"invented {number}" for number in range(40)]
 
     async def scenario() -> None:
         web = CusWeb(site)
         web.__rsgi_init__(asyncio.get_running_loop())
         for at_once in (["wrong"], ["wrong"], ["valid"], invented, ["new"], ["valid"]):
-            scopes = (_scope("x-cus-integration-key", key) for key in at_once)
-            await asyncio.gather(*(web.__rsgi__(scope, protocol) for scope in scopes))
+            scopes = (_scope(("x-cus-integration-key", key)) for key in at_once)
+            await asyncio.gather(*(web.__rsgi__(scope, PROTOCOL) for scope in scopes))
 
-    asyncio.run(scenario())
+    run_web(scenario)
 
     assert site.kinds[:3] == ["check", "stranger", "check"]
     assert site.kinds[3:] == [*(["check"] * 40), "stranger", "check"]
 
 
-def _scope(*header: str) -> Any:
-    headers = [("host", "127.0.0.1"), header]
-    return SimpleNamespace(
-        method="GET",
-        path="/api/v1/cus/enforcement/status",
-        scheme="http",
-        query_string="",
-        http_version="1.1",
-        client=f"{_HERE}:4711",
-        server="127.0.0.1:8000",
-        headers=SimpleNamespace(items=lambda: headers),
-    )
+def _scope(*header: tuple[str, str]) -> Any:
+    return scope_of("/api/v1/cus/enforcement/status", HOST, *header, peer=_HERE)

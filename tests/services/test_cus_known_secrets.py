@@ -1,11 +1,7 @@
 """Whom a web process knows as a person: what it remembers, forgets, and never keeps."""
 
 import asyncio
-import gc
-import sys
 import threading
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +16,14 @@ from integrations.cus_accounts.session_service import CusSessionService
 from integrations.cus_accounts.token_service import CusTokenService
 from integrations.cus_web.verdicts import Secret
 from tests.cus_factories import signed_in
+from tests.services.cus_web_in_process import (
+    HOST,
+    PROTOCOL,
+    kind_of_this_thread,
+    run_web,
+    scope_of,
+    within,
+)
 
 _HOUR = 3_600.0
 _ACCEPTED: dict[str, Any] = {Secret.SESSION: True}
@@ -28,21 +32,8 @@ _REFUSED: dict[str, Any] = {Secret.SESSION: False}
 API = "/api/v1/cus/integrations"
 
 
-def _scope(path: str, *headers: tuple[str, str]) -> Any:
-    return SimpleNamespace(
-        method="GET",
-        path=path,
-        scheme="http",
-        query_string="",
-        http_version="1.1",
-        client="192.0.2.1:4711",
-        server="127.0.0.1:8000",
-        headers=SimpleNamespace(items=lambda: [("host", "127.0.0.1"), *headers]),
-    )
-
-
 def _session(key: str) -> Digests:
-    return digests_of(Request(_scope("/", ("cookie", f"sessionid={key}"))))
+    return digests_of(Request(scope_of("/", HOST, ("cookie", f"sessionid={key}"))))
 
 
 # --- What is remembered -------------------------------------------------------------------------
@@ -110,7 +101,7 @@ def test_threads_remember_and_forget_at_once() -> None:
 def test_no_secret_is_kept() -> None:
     known, canary = KnownSecrets(), "canary-7d1c0b"
     headers = ("cookie", f"sessionid={canary}"), ("authorization", f"Bearer {canary}")
-    digests = digests_of(Request(_scope("/", *headers)))
+    digests = digests_of(Request(scope_of("/", HOST, *headers)))
 
     known.learn(digests, _ACCEPTED | _ACCEPTED_TOKEN, now=0.0)
 
@@ -118,18 +109,6 @@ def test_no_secret_is_kept() -> None:
     kept = [text for text in within(known) if isinstance(text, str)]
     assert digests[Secret.TOKEN] in kept
     assert not any(canary in text for text in kept)
-
-
-def within(root: object) -> Iterator[object]:
-    """All that an object refers to, at any depth, but for classes and modules."""
-    waiting, seen = [root], {id(root)}
-    while waiting:
-        one = waiting.pop()
-        yield one
-        for inner in gc.get_referents(one):
-            if id(inner) not in seen and not isinstance(inner, type | type(sys)):
-                seen.add(id(inner))
-                waiting.append(inner)
 
 
 # --- What Django says ---------------------------------------------------------------------------
@@ -191,25 +170,16 @@ class Site:
         self.kinds: list[str] = []
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
-        self.kinds.append(threading.current_thread().name.rpartition("-")[0])
+        self.kinds.append(kind_of_this_thread())
         if environ["PATH_INFO"] != "/static/x.css":
             environ[Secret.SESSION] = environ.get("HTTP_COOKIE") == self.persons
         start_response("200 OK", [])
         return [b""]
 
 
-@pytest.fixture
-def switch_interval() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("switch_interval")
 def test_people_leave_the_strangers_with_their_first_answer_and_return_when_refused() -> None:
     site = Site()
     mine, invented = ("cookie", "sessionid=mine"), ("cookie", "sessionid=invented")
-    protocol: Any = SimpleNamespace(response_bytes=lambda *_answer: None)
 
     async def scenario() -> None:
         web = CusWeb(site)
@@ -222,12 +192,12 @@ def test_people_leave_the_strangers_with_their_first_answer_and_return_when_refu
             ("/admin/", invented),
             ("/admin/", mine),
         ):
-            await web.__rsgi__(_scope(path, cookie), protocol)
+            await web.__rsgi__(scope_of(path, HOST, cookie), PROTOCOL)
         site.persons = ""
         for _ in range(2):
-            await web.__rsgi__(_scope("/admin/", mine), protocol)
+            await web.__rsgi__(scope_of("/admin/", HOST, mine), PROTOCOL)
 
-    asyncio.run(scenario())
+    run_web(scenario)
 
     known, unknown = "people", "stranger"
     assert site.kinds == [

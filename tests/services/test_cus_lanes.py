@@ -2,7 +2,6 @@
 
 import asyncio
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from aos_project.cus_web import lanes
 from aos_project.cus_web.answers import Refusal
 from aos_project.cus_web.application import CusWeb
 from aos_project.cus_web.lanes import Job, Lane
+from tests.services.cus_web_in_process import HOST, PROTOCOL, run_web, scope_of
 
 _LONG = 30.0
 
@@ -100,39 +100,22 @@ class BlockingSite:
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
 def test_an_address_occupies_one_thread_by_a_probe_and_others_probe_meanwhile(path: str) -> None:
     site, here, there = BlockingSite(), "192.0.2.1", "198.51.100.1"
-    protocol: Any = SimpleNamespace(response_bytes=lambda *_answer: None)
 
     async def scenario() -> list[tuple[str, str]]:
         web = CusWeb(site)
         web.__rsgi_init__(asyncio.get_running_loop())
         asked = [(path, here), (path, here), ("/healthz", here), (path, there)]
-        probes = [asyncio.ensure_future(web.__rsgi__(_scope(*probe), protocol)) for probe in asked]
+        scopes = [scope_of(asked_for, HOST, peer=peer) for asked_for, peer in asked]
+        probes = [asyncio.ensure_future(web.__rsgi__(probe, PROTOCOL)) for probe in scopes]
         begun = [await asyncio.to_thread(site.begun.get, timeout=_LONG) for _ in range(3)]
         assert site.begun.empty()
         site.go.set()
         await asyncio.gather(*probes)
         return [*sorted(begun), site.begun.get_nowait()]
 
-    before = sys.getswitchinterval()
-    try:
-        begun = asyncio.run(scenario())
-    finally:
-        sys.setswitchinterval(before)
+    begun = run_web(scenario)
 
     assert begun == [*sorted([(path, here), ("/healthz", here), (path, there)]), (path, here)]
-
-
-def _scope(path: str, address: str) -> Any:
-    return SimpleNamespace(
-        method="GET",
-        path=path,
-        scheme="http",
-        query_string="",
-        http_version="1.1",
-        client=f"{address}:4711",
-        server="127.0.0.1:8000",
-        headers=SimpleNamespace(items=lambda: [("host", "127.0.0.1")]),
-    )
 
 
 def _ignore(_result: object) -> None:

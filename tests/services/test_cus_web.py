@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from aos_project.cus_web.known_secrets import KnownSecrets, digest_of, digests_o
 from aos_project.cus_web.lanes import Job, Lane
 from aos_project.cus_web.scopes import Request, environ_of
 from integrations.cus_web.verdicts import Secret
+from tests.services.cus_web_in_process import scope_of
 
 _LONG = 30.0
 _CHECK = "/api/v1/cus/enforcement/check"
@@ -39,17 +39,7 @@ _STRANGER = (Kind.STRANGER, "192.0.2.1")
 def _request(
     method: str = "GET", path: str = "/", *headers: tuple[str, str], peer: str = "192.0.2.1"
 ) -> Request:
-    scope: Any = SimpleNamespace(
-        method=method,
-        path=path,
-        scheme="http",
-        query_string="a=1",
-        http_version="1.1",
-        client=f"{peer}:4711",
-        server="127.0.0.1:8000",
-        headers=SimpleNamespace(items=lambda: list(headers)),
-    )
-    return Request(scope)
+    return Request(scope_of(path, *headers, method=method, peer=peer, query="a=1"))
 
 
 # --- Kinds --------------------------------------------------------------------------------------
