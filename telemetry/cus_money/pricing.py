@@ -170,8 +170,8 @@ class CusPricer:
 def _is_known_beyond(provider: str | None) -> bool:
     """Whether genai-prices has prices of the provider.
 
-    It is loaded here, and not with this module: most workers and commands price no call, and it takes
-    a tenth of a process' start, and 9 MB.
+    It is loaded here, and not with this module: most workers and commands price no call, and start
+    sooner and smaller without it.
     """
     from telemetry.cus_money.genai_prices import known_providers
 
